@@ -1,0 +1,189 @@
+"""One call's attempts: admit, send, and after a failure wait and try again, or give up. Tells observers and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from ._errors import APIError, ClaudeError, RateLimitError
+from ._observe import (
+    AttemptFinished,
+    AttemptStarted,
+    ClientEvent,
+    LimiterWaiting,
+    Observer,
+    ResponseStarted,
+    log_attempt,
+    logger,
+)
+from ._rate_limit import TokenBucket
+from ._retry import GiveUp, RetryPolicy
+
+if TYPE_CHECKING:
+    from ._messages import Usage
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRules:
+    """What all calls of a client share: limiter, policy, and the sources of time and chance."""
+
+    bucket: TokenBucket
+    policy: RetryPolicy
+    clock: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+
+class Attempts:
+    """The attempts of one call.
+
+    `run` covers an attempt until its operation returns. For a plain call that is the whole of it, for a stream the part
+    before the first content; either way the caller then ends it with `succeed` or `fail`.
+    """
+
+    def __init__(self, rules: AttemptRules, method: str, path: str, observer: Observer | None) -> None:
+        self._rules = rules
+        self._method = method
+        self._path = path
+        self._observer = observer
+        self._attempt = 0
+        self._status: int | None = None
+        self._request_id: str | None = None
+        self._called_at = rules.clock()
+        self._sent_at = self._called_at
+        self._first_failure_at: float | None = None
+
+    async def run(self, operation: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Run an operation until it succeeds or the policy gives up.
+
+        Raises:
+            ClaudeError: The last failure, with `attempts` and, if it was worth retrying, `give_up_reason` set.
+        """
+        while True:
+            await self._admit()
+            try:
+                return await operation()
+            except ClaudeError as error:
+                failure = error
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+            delay = self._decide(failure)
+            del failure  # it refers to this frame through its traceback
+            await self._rules.sleep(delay)
+
+    def response_started(self, status: int, request_id: str | None, headers: Mapping[str, str]) -> None:
+        """Note that status and headers have arrived."""
+        self._status = status
+        self._request_id = request_id
+        if self._observer is not None:
+            self._notify(
+                ResponseStarted(attempt=self._attempt, status=status, request_id=request_id, headers=headers)
+            )
+
+    def succeed(self, usage: Usage | None = None) -> None:
+        """Note that the reply is complete."""
+        finished = self._finished(
+            None,
+            input_tokens=None if usage is None else usage.total_input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+        )
+        log_attempt(finished)
+        self._notify(finished)
+
+    def cancel(self) -> None:
+        """Note that the caller cancelled the attempt. Only the log is told: whoever observes has cancelled it."""
+        log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
+
+    def fail(self, error: ClaudeError, reason: str) -> NoReturn:
+        """Note a failure that must not be retried, for a reason outside the policy, and raise it."""
+        error.attempts = self._attempt
+        if error.is_transient:
+            error.give_up_reason = reason
+        finished = self._finished(error, give_up_reason=reason)
+        log_attempt(finished)
+        self._notify(finished)
+        raise error
+
+    async def _admit(self) -> None:
+        """Wait for the limiter; every attempt pays it anew."""
+        self._attempt += 1
+        self._status = self._request_id = None
+        bucket = self._rules.bucket
+        if not bucket.try_acquire():
+            self._notify(
+                LimiterWaiting(
+                    attempt=self._attempt,
+                    expected_wait=bucket.expected_wait(),
+                    reason="paused" if bucket.state.paused_for else "rate",
+                )
+            )
+            await bucket.acquire()
+        self._sent_at = self._rules.clock()
+        if self._observer is not None:
+            self._notify(AttemptStarted(attempt=self._attempt, max_attempts=self._rules.policy.max_attempts))
+
+    def _decide(self, error: ClaudeError) -> float:
+        """Return the seconds to wait before the next attempt, or raise the error."""
+        rules = self._rules
+        now = rules.clock()
+        if self._first_failure_at is None:
+            self._first_failure_at = now
+        self._pause_others(error)
+        decision = rules.policy.decide(
+            error, attempt=self._attempt, elapsed=now - self._first_failure_at, random=rules.random
+        )
+        if isinstance(decision, GiveUp):
+            self.fail(error, decision.reason)
+        error.attempts = self._attempt
+        finished = self._finished(error, delay=decision.delay)
+        log_attempt(finished)
+        self._notify(finished)
+        return decision.delay
+
+    def _pause_others(self, error: ClaudeError) -> None:
+        """Hold all callers back after a 429, which is about the account and not about one request."""
+        if isinstance(error, RateLimitError) and error.retry_after is not None and not error.is_spend_cap:
+            self._rules.bucket.pause_for(min(error.retry_after, self._rules.policy.max_backoff))
+
+    def _finished(
+        self,
+        error: ClaudeError | None,
+        *,
+        delay: float | None = None,
+        give_up_reason: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> AttemptFinished:
+        now = self._rules.clock()
+        status = error.status if isinstance(error, APIError) and error.status else self._status
+        return AttemptFinished(
+            attempt=self._attempt,
+            max_attempts=self._rules.policy.max_attempts,
+            method=self._method,
+            path=self._path,
+            status=status,
+            error=error,
+            will_retry=delay is not None,
+            delay=delay,
+            duration=now - self._sent_at,
+            elapsed=now - self._called_at,
+            request_id=(error.request_id if error is not None else None) or self._request_id,
+            give_up_reason=give_up_reason,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+
+    def _notify(self, event: ClientEvent) -> None:
+        if self._observer is None:
+            return
+        try:
+            self._observer(event)
+        except Exception:  # an observer is foreign code; its fault must not cost the reply
+            logger.exception("an observer failed on %s", type(event).__name__)

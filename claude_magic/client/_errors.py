@@ -1,0 +1,200 @@
+"""The errors of the client, one tree.
+
+```
+ClaudeError                     everything that leaves the client
+├── ConfigurationError          wrong or missing settings; nothing was sent
+├── NetworkError                no usable response
+│   ├── RequestTimeoutError     a phase, or the whole request, took too long
+│   └── StreamInterruptedError  the response ended before the reply was complete
+└── APIError                    the server answered with an error
+    ├── InvalidRequestError     400
+    ├── InvalidApiKeyError      401
+    ├── ForbiddenError          403
+    ├── NotFoundError           404
+    ├── RateLimitError          429
+    ├── ServerError             500, 502, 503, 504
+    │   └── OverloadedError     529
+    └── UnknownStatusError      any other status
+```
+
+Callers read attributes (`status`, `error_type`, `request_id`, `retry_after`, `partial`), never the text. No error holds an
+API key, and none is chained to an exception of the HTTP library, because those hold the request that carried it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ._messages import Message
+
+SPEND_CAP_CODES = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
+"""Values of `error_code` that mean money, not pace: waiting minutes does not help."""
+
+
+class ClaudeError(Exception):
+    """Base of every error that leaves the client.
+
+    Attributes:
+        message: What happened, why, and what to do; without attempts and request id, which `str()` adds.
+        is_transient: Whether the same request may succeed later without a change.
+        partial: What had arrived of the reply when it broke off, or None.
+        request_id: The server's id of the request (`req_...`), or None if it sent none.
+        retry_after: Seconds the server asked to wait, or None.
+        attempts: Attempts made so far, counted from 1; 0 if unknown.
+        give_up_reason: Why no further attempt was made, as a sentence, or None.
+    """
+
+    transient_by_default: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_transient: bool | None = None,
+        partial: Message | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_transient = self.transient_by_default if is_transient is None else is_transient
+        self.partial = partial
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.attempts = attempts
+        self.give_up_reason: str | None = None
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.give_up_reason:
+            parts.append(self.give_up_reason)
+        if self.request_id:
+            parts.append(f"Request {self.request_id}.")
+        return " ".join(parts)
+
+
+class ConfigurationError(ClaudeError):
+    """A setting is missing or wrong. Nothing was sent."""
+
+
+class NetworkError(ClaudeError):
+    """No usable response arrived.
+
+    Attributes:
+        was_sent: False only when it is certain that nothing reached the server. When True, the request may have
+            been executed, and billed.
+    """
+
+    transient_by_default = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        was_sent: bool = True,
+        is_transient: bool | None = None,
+        partial: Message | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, is_transient=is_transient, partial=partial, request_id=request_id)
+        self.was_sent = was_sent
+
+
+class RequestTimeoutError(NetworkError):
+    """A phase of the request, or the whole of it, took longer than its timeout."""
+
+
+class StreamInterruptedError(NetworkError):
+    """The response ended before the reply was complete. What had arrived is in `partial`."""
+
+
+class APIError(ClaudeError):
+    """The server answered with an error.
+
+    Attributes:
+        status: HTTP status; None for an `error` event inside a stream, whose status line said 200.
+        error_type: The API's own name for the error (`rate_limit_error`), or None.
+        error_code: A stable code for a special case (`ramp_limit_exceeded`), or None.
+        should_retry: What the server's `x-should-retry` header said, or None.
+    """
+
+    hint: ClassVar[str] = ""
+    """What to do about it, as a sentence; ends the message."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error_type: str | None = None,
+        error_code: str | None = None,
+        should_retry: bool | None = None,
+        is_transient: bool | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, is_transient=is_transient, request_id=request_id, retry_after=retry_after)
+        self.status = status
+        self.error_type = error_type
+        self.error_code = error_code
+        self.should_retry = should_retry
+        if should_retry is False:
+            self.is_transient = False
+
+
+class InvalidRequestError(APIError):
+    """400: the request breaks a rule of the API. The same request fails again."""
+
+    hint = "Change the request as described; the same one would fail again."
+
+
+class InvalidApiKeyError(APIError):
+    """401: the API key is missing, wrong, revoked or expired."""
+
+    hint = "Check the API key (ANTHROPIC_API_KEY, or `%claude login`)."
+
+
+class ForbiddenError(APIError):
+    """403: the key is valid but may not do this."""
+
+    hint = "This key has no access to that model or feature; use another key, or ask its owner."
+
+
+class NotFoundError(APIError):
+    """404: no such model, or no such path at this base_url."""
+
+    hint = "Check the model name and base_url."
+
+
+class RateLimitError(APIError):
+    """429: too many requests or tokens in a time, or a spend limit.
+
+    Attributes:
+        is_spend_cap: The limit is one of money, so waiting a few minutes does not help.
+    """
+
+    transient_by_default = True
+    hint = "Try again later, or lower rate_limit_rps."
+
+    @property
+    def is_spend_cap(self) -> bool:
+        return self.error_code in SPEND_CAP_CODES
+
+
+class ServerError(APIError):
+    """500, 502, 503, 504: the server, or a proxy before it, failed. The request may have been executed."""
+
+    transient_by_default = True
+    hint = "The fault is on the server's side; try again later."
+
+
+class OverloadedError(ServerError):
+    """529: the API is overloaded for everybody, whatever your own limits are."""
+
+    hint = "The load is everybody's, not your quota; try again later."
+
+
+class UnknownStatusError(APIError):
+    """Any other status, or a response that is not one of the Messages API."""

@@ -1,0 +1,273 @@
+"""A token bucket for one event loop: first come, first served, exact, and cancellable without loss.
+
+Theory of operation. The level is not stored. Stored is `_full_at`, the moment at which the bucket would be full again if
+nothing more were taken; then
+
+    level(now) = capacity - max(0, _full_at - now) * refill_rate
+
+and taking `amount` moves `_full_at` later by `amount / refill_rate`. Nothing has to tick.
+
+Who finds too little waits in a queue of futures. One timer exists, for the head of the queue. When it rings, every
+waiter whose share is there is *granted*: its share is booked at that moment, then its future is set. So a waiter which
+is cancelled earlier has taken nothing, and one that is cancelled after its grant gives the booking back. A newcomer
+joins the queue as long as anybody is in it, also one who was granted but whose task has not run yet: nobody overtakes.
+
+Between the grants of any window [t, t + w] lies at most capacity + refill_rate * w, because the level never exceeds
+capacity and every grant is paid for from it at the time it is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketState:
+    """What a bucket holds at one moment.
+
+    Attributes:
+        level: Capacity free now, between 0 and `capacity` (below 0 only after the capacity was lowered).
+        capacity: Most that the bucket holds: the largest burst.
+        refill_rate: Capacity that flows in per second.
+        waiters: Acquirers in the queue.
+        next_grant: Seconds until the head of the queue is served; None if nobody waits.
+        paused_for: Seconds for which everybody is held, 0.0 if the bucket is not paused.
+    """
+
+    level: float
+    capacity: float
+    refill_rate: float
+    waiters: int
+    next_grant: float | None
+    paused_for: float
+
+
+_CLOCK_GRAIN = 1e-9
+"""Seconds below which two moments are the same: rounding of a float clock, so that nobody waits for a rounding error."""
+
+
+class _Waiter:
+    """One place in the queue."""
+
+    __slots__ = ("amount", "future")
+
+    def __init__(self, amount: float, future: asyncio.Future[None]) -> None:
+        self.amount = amount
+        self.future = future
+
+
+class TokenBucket:
+    """Lets requests through at a steady rate, with bursts up to a capacity.
+
+    All methods belong to the thread of the event loop that uses the bucket, but for `state` and `dump`, which any thread
+    may read. The bucket is bound to no loop while its queue is empty.
+
+    Args:
+        refill_rate: Capacity that flows in per second; above 0. With amounts of 1, requests per second.
+        capacity: Largest burst; above 0. None means `refill_rate`, but at least 1, so that 0.2 per second still grants.
+        clock: Monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        refill_rate: float,
+        capacity: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._rate, self._capacity = _checked(refill_rate, capacity)
+        self._full_at = -math.inf
+        self._paused_until = -math.inf
+        self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
+        self._queue: deque[_Waiter] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def acquire(self, amount: float = 1.0) -> float:
+        """Wait until `amount` of capacity is free, then take it.
+
+        Waiters are served first come, first served. Cancelling a waiter costs the bucket nothing.
+
+        Args:
+            amount: Capacity to take; 0 < amount <= capacity.
+
+        Returns:
+            Seconds spent waiting; 0.0 if capacity was free.
+
+        Raises:
+            ValueError: `amount` is not in that range and could never be granted.
+            RuntimeError: Waiters of another running event loop are in the queue.
+        """
+        if self.try_acquire(amount):
+            return 0.0
+        return await self._wait_in_line(amount)
+
+    def try_acquire(self, amount: float = 1.0) -> bool:
+        """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
+        if not 0.0 < amount <= self._capacity:
+            raise ValueError(f"amount must be above 0 and at most the capacity ({self._capacity:g}), not {amount!r}")
+        if self._in_line:
+            return False
+        now = self._clock()
+        start = self._full_at if self._full_at > now else now
+        if start - now > (self._capacity - amount) / self._rate + _CLOCK_GRAIN or now < self._paused_until:
+            return False
+        self._full_at = start + amount / self._rate
+        return True
+
+    def expected_wait(self, amount: float = 1.0) -> float:
+        """Return the seconds that an acquirer who joined the queue now would wait, if nobody before it gives up."""
+        ahead = sum(waiter.amount for waiter in self._queue if not waiter.future.done())
+        return max(0.0, self._ready_at(ahead + amount) - self._clock())
+
+    def pause_until(self, moment: float) -> None:
+        """Hold everybody until `moment` (by the bucket's clock). Of several pauses the longest wins."""
+        if moment > self._paused_until:
+            self._paused_until = moment
+            self._serve_queue()
+
+    def pause_for(self, seconds: float) -> None:
+        """Hold everybody for `seconds` from now. Of several pauses the longest wins."""
+        self.pause_until(self._clock() + seconds)
+
+    def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
+        """Change rate and capacity at run time. The level is kept, up to the new capacity, and so is the queue.
+
+        A waiter whose amount exceeds the new capacity is served when the bucket is full, which then owes the rest.
+        """
+        now = self._clock()
+        level = self._level(now)
+        self._rate, self._capacity = _checked(refill_rate, capacity)
+        self._set_level(level, now)
+        self._serve_queue()
+
+    @property
+    def state(self) -> BucketState:
+        """The present level, queue and pause. Any thread may ask."""
+        now = self._clock()
+        head = next((waiter for waiter in self._queue.copy() if not waiter.future.done()), None)
+        return BucketState(
+            level=self._level(now),
+            capacity=self._capacity,
+            refill_rate=self._rate,
+            waiters=len(self._queue),
+            next_grant=None if head is None else max(0.0, self._ready_at(head.amount) - now),
+            paused_for=max(0.0, self._paused_until - now),
+        )
+
+    def dump(self) -> dict[str, float]:
+        """Return level and pause as plain numbers for `restore`, in this process, with the same clock."""
+        now = self._clock()
+        return {"level": self._level(now), "at": now, "paused_until": max(self._paused_until, now)}
+
+    def restore(self, dumped: Mapping[str, float]) -> None:
+        """Continue where a former bucket stood: its level, refilled since at this bucket's rate, and its pause."""
+        now = self._clock()
+        refilled = max(0.0, now - dumped["at"]) * self._rate
+        self._set_level(dumped["level"] + refilled, now)
+        self.pause_until(dumped["paused_until"])
+        self._serve_queue()
+
+    def __repr__(self) -> str:
+        state = self.state
+        paused = f", paused for {state.paused_for:.1f} s" if state.paused_for else ""
+        return (
+            f"<TokenBucket level {state.level:.2f} of {state.capacity:g}, {state.refill_rate:g}/s, "
+            f"{state.waiters} waiting{paused}>"
+        )
+
+    # The level...
+
+    def _level(self, now: float) -> float:
+        return self._capacity - max(0.0, self._full_at - now) * self._rate
+
+    def _set_level(self, level: float, now: float) -> None:
+        missing = self._capacity - min(level, self._capacity)
+        self._full_at = now + missing / self._rate if missing else -math.inf
+
+    def _book(self, amount: float, now: float) -> None:
+        self._full_at = max(self._full_at, now) + amount / self._rate
+
+    def _ready_at(self, amount: float) -> float:
+        """Return the moment at which `amount` is there, nobody else taking any."""
+        # More than the capacity (after it was lowered, or for a whole queue) is there when it has flowed in.
+        return max(self._paused_until, self._full_at + (amount - self._capacity) / self._rate)
+
+    # The queue...
+
+    async def _wait_in_line(self, amount: float) -> float:
+        loop = self._bind_to_running_loop()
+        waiter = _Waiter(amount, loop.create_future())
+        joined_at = self._clock()
+        self._queue.append(waiter)
+        self._in_line += 1
+        try:
+            self._serve_queue()
+            await waiter.future
+        except BaseException:
+            if self._loop is loop:
+                self._withdraw(waiter)
+            raise
+        finally:
+            # A queue whose loop was closed under it was dropped whole, so its waiters have left already.
+            if self._loop is loop:
+                self._in_line -= 1
+        return self._clock() - joined_at
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Take a cancelled waiter out, with what it was granted."""
+        if waiter.future.done() and not waiter.future.cancelled():
+            self._full_at -= waiter.amount / self._rate
+        else:
+            with contextlib.suppress(ValueError):  # the timer may have skipped it already
+                self._queue.remove(waiter)
+        self._serve_queue()
+
+    def _serve_queue(self) -> None:
+        """Grant whoever can be granted, in order, and set the timer for the one who then is the head."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._clock()
+        while self._queue:
+            waiter = self._queue[0]
+            if not waiter.future.done():
+                delay = self._ready_at(min(waiter.amount, self._capacity)) - now
+                if delay > _CLOCK_GRAIN:
+                    self._set_timer(delay)
+                    return
+                self._book(waiter.amount, now)
+                waiter.future.set_result(None)
+            self._queue.popleft()
+
+    def _set_timer(self, delay: float) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._timer = self._loop.call_later(delay, self._serve_queue)
+
+    def _bind_to_running_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None and self._in_line and not self._loop.is_closed():
+                raise RuntimeError("this bucket has waiters on another event loop; share one loop, or use one bucket each")
+            self._queue.clear()
+            self._in_line = 0
+            self._timer = None
+            self._loop = loop
+        return loop
+
+
+def _checked(refill_rate: float, capacity: float | None) -> tuple[float, float]:
+    if not (0.0 < refill_rate < math.inf):
+        raise ValueError(f"refill_rate must be a number above 0, not {refill_rate!r}")
+    if capacity is None:
+        capacity = max(1.0, refill_rate)
+    if not (0.0 < capacity < math.inf):
+        raise ValueError(f"capacity must be a number above 0, not {capacity!r}")
+    return float(refill_rate), float(capacity)

@@ -1,0 +1,324 @@
+"""The one module that knows the HTTP library: sends requests, and turns whatever it raises into our errors.
+
+Errors are raised outside the `except` block that caught their cause, so that they carry no `__context__`: an exception
+of the HTTP library refers to the request it belongs to, and that to the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+from typing import Any, NoReturn
+
+import httpx2
+
+from .. import __version__
+from ._config import ClientConfig
+from ._credential import REDACTED, Credential
+from ._errors import ClaudeError, ConfigurationError, NetworkError, RequestTimeoutError, StreamInterruptedError
+from ._retry_after import describe_seconds
+
+_KEEPALIVE_EXPIRY = 55.0
+"""Seconds an idle connection is kept: long enough for the next cell, and just below the 60 s after which common load
+balancers drop it, because a request that meets a dropped connection may or may not have arrived."""
+
+_MAX_CONNECTIONS = 512
+"""Half of the usual limit of 1,024 open files; the rate limiter is what holds requests back, not the pool."""
+
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Largest response read into memory; twice the largest request the API takes."""
+
+_LOOPBACK_PATTERNS = ("all://*localhost", "all://127.0.0.0/8", "all://[::1]")
+_MAY_HAVE_RUN = "The request may have been executed, and billed, all the same."
+
+
+class SecretHeader(bytes):
+    """A header value that goes out as it is, and prints as `[REDACTED]`.
+
+    httpx2 masks only `authorization` where it prints headers; this hides the key in `x-api-key` too.
+    """
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return REDACTED
+
+    def __repr__(self) -> str:
+        return f"b'{REDACTED}'"
+
+    __str__ = __repr__
+
+
+class CredentialAuth(httpx2.Auth):
+    """Adds the key to each request as it is sent, so that it stands in no header collection of the client."""
+
+    def __init__(self, credential: Credential, auth_header: str) -> None:
+        if credential.is_token or auth_header == "authorization":
+            self._header = (b"authorization", SecretHeader(b"Bearer " + credential.reveal().encode("ascii")))
+        else:
+            self._header = (b"x-api-key", SecretHeader(credential.reveal().encode("ascii")))
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        request.headers.update([self._header])
+        yield request
+
+    def __repr__(self) -> str:
+        return f"CredentialAuth({REDACTED})"
+
+
+class HTTPTransport:
+    """One pool of connections to one base URL, for the life of a client. Belongs to one event loop."""
+
+    def __init__(self, config: ClientConfig, credential: Credential | None) -> None:
+        self._config = config
+        self._credential = credential
+        self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
+        self._headers = _request_headers(config)
+        self._urls: dict[str, httpx2.URL] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._client = _build_client(config, credential)
+
+    def redact(self, text: str) -> str:
+        """Replace the key in text that came from the server."""
+        return text if self._credential is None else self._credential.redact(text)
+
+    async def open(self, method: str, path: str, body: bytes | None = None) -> WireResponse:
+        """Send a request and return its response as soon as status and headers are there.
+
+        The caller closes the response. If this raises or is cancelled, nothing is left to close.
+
+        Raises:
+            NetworkError: No response came. `was_sent` tells whether the request may have arrived.
+            ConfigurationError: The request cannot be sent at all.
+        """
+        try:
+            request = httpx2.Request(
+                method, self._url_for(path), headers=self._headers, content=body, extensions=self._timeouts
+            )
+            response = await self._client.send(request, stream=True)
+        except Exception as failure:  # the border: whatever the HTTP stack raises leaves it as one of ours
+            error = self._translate(failure)
+        else:
+            return WireResponse(response, self)
+        raise error
+
+    async def aclose(self) -> None:
+        """Close all connections. Responses still open break off."""
+        if self._closing:
+            await asyncio.wait(self._closing)
+        await self._client.aclose()
+
+    def close_soon(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a closing coroutine in a task of its own, which outlives a cancelled caller."""
+        task = asyncio.get_running_loop().create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
+
+    def _url_for(self, path: str) -> httpx2.URL:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx2.URL(self._config.base_url + path)
+        return url
+
+    def _translate(self, failure: Exception) -> ClaudeError:
+        """Say what happened before a response had begun."""
+        host = self._config.base_url
+        match failure:
+            case httpx2.ConnectTimeout() | httpx2.PoolTimeout() | httpx2.ReadTimeout() | httpx2.WriteTimeout():
+                return _timeout_error(failure, host, self._config.timeout)
+            case httpx2.ConnectError():
+                return _connect_error(failure, host, self.redact(_reason_of(failure)))
+            case httpx2.ProxyError():
+                return NetworkError(
+                    f"The proxy refused to connect to {host} ({self.redact(_reason_of(failure))}). "
+                    "Check HTTPS_PROXY and NO_PROXY.",
+                    was_sent=False,
+                )
+            case httpx2.TransportError():
+                return NetworkError(
+                    f"The connection to {host} broke before an answer came ({self.redact(_reason_of(failure))}). "
+                    f"{_MAY_HAVE_RUN}"
+                )
+            case httpx2.InvalidURL() | ValueError() | ImportError():
+                return ConfigurationError(f"No request can be sent to {host}: {self.redact(_reason_of(failure))}")
+        return NetworkError(f"Sending to {host} failed ({self.redact(_reason_of(failure))}). {_MAY_HAVE_RUN}")
+
+
+class WireResponse:
+    """A response whose body is still on the wire.
+
+    Attributes:
+        status: HTTP status.
+        headers: Its headers; lower-case names, repeated ones joined with a comma.
+        url: Where it came from, without query.
+    """
+
+    __slots__ = ("_chunks", "_response", "_transport", "headers", "received_bytes", "status", "url")
+
+    def __init__(self, response: httpx2.Response, transport: HTTPTransport) -> None:
+        self._response = response
+        self._transport = transport
+        self._chunks: AsyncGenerator[bytes, None] = response.aiter_bytes()
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = {name: transport.redact(text) for name, text in response.headers.items()}
+        self.url = str(response.request.url.copy_with(query=None))
+        self.received_bytes = 0
+
+    async def read_chunk(self) -> bytes:
+        """Return the next bytes of the decoded body as they arrive; empty at its end.
+
+        Raises:
+            StreamInterruptedError: The connection broke, or the body cannot be decoded.
+            RequestTimeoutError: Nothing came for `timeout` seconds.
+        """
+        try:
+            chunk = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            return b""
+        except Exception as failure:  # the border, as in HTTPTransport.open
+            error = self._translate(failure)
+        else:
+            self.received_bytes += len(chunk)
+            return chunk
+        raise error
+
+    async def read_body(self, max_bytes: int = _MAX_BODY_BYTES) -> bytes:
+        """Read the whole body, or its first `max_bytes`, and close the response."""
+        parts = []
+        try:
+            while self.received_bytes < max_bytes and (chunk := await self.read_chunk()):
+                parts.append(chunk)
+        finally:
+            await self.aclose()
+        return b"".join(parts)[:max_bytes]
+
+    async def aclose(self) -> None:
+        """Give the connection back if the body was read to its end, else close it. Safe to call again.
+
+        The work is done even if the caller is cancelled meanwhile: a half-closed response would cost the pool its place.
+        """
+        if not self._response.is_closed:
+            await asyncio.shield(self._transport.close_soon(self._close()))
+
+    async def _close(self) -> None:
+        try:
+            await self._chunks.aclose()
+            await self._response.aclose()
+        except Exception as failure:  # a connection that breaks while it is closed is closed
+            del failure
+
+    def _translate(self, failure: Exception) -> ClaudeError:
+        """Say what happened in the middle of a response."""
+        timeout = self._transport._config.timeout
+        reason = self._transport.redact(_reason_of(failure))
+        if isinstance(failure, httpx2.TimeoutException):
+            return RequestTimeoutError(
+                f"No byte of the reply came for {describe_seconds(timeout)}, though it had begun. "
+                "Raise timeout if the server may be silent for longer."
+            )
+        if isinstance(failure, httpx2.DecodingError):
+            return StreamInterruptedError(f"The reply cannot be decompressed ({reason}).")
+        return StreamInterruptedError(f"The connection broke before the reply was complete ({reason}).")
+
+
+def _build_client(config: ClientConfig, credential: Credential | None) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(
+        max_connections=_MAX_CONNECTIONS,
+        max_keepalive_connections=config.max_idle_connections,
+        keepalive_expiry=_KEEPALIVE_EXPIRY,
+    )
+    try:
+        tls = httpx2.create_ssl_context()
+        direct = httpx2.AsyncHTTPTransport(verify=tls, limits=limits, socket_options=_socket_options())
+        # The proxies of the environment are mounted by scheme, which goes before `all://*`; loopback goes before both.
+        mounts = dict.fromkeys(("all://*", *_LOOPBACK_PATTERNS), direct)
+        return httpx2.AsyncClient(
+            auth=None if credential is None else CredentialAuth(credential, config.auth_header),
+            verify=tls,
+            limits=limits,
+            mounts=mounts,
+            follow_redirects=False,
+            trust_env=True,
+        )
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as failure:
+        kind = type(failure).__name__
+    _refuse_environment(kind)
+
+
+def _refuse_environment(kind: str) -> NoReturn:
+    # The cause is not quoted: a proxy address may hold a password.
+    raise ConfigurationError(
+        f"The HTTP client cannot be set up ({kind}). Check the proxy variables (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY; a "
+        "SOCKS proxy needs the package socksio) and SSL_CERT_FILE."
+    )
+
+
+def _request_headers(config: ClientConfig) -> list[tuple[bytes, bytes]]:
+    """Build the headers of every request, once."""
+    headers = {
+        "accept": "application/json",
+        "accept-encoding": "gzip, br",
+        "user-agent": f"claude_magic/{__version__}",
+        "content-type": "application/json",
+        "anthropic-version": config.api_version,
+    }
+    if config.betas:
+        headers["anthropic-beta"] = ",".join(config.betas)
+    headers |= {name.lower(): value for name, value in config.headers.items()}
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """Send small writes at once, and probe silent connections, as far as this platform knows how."""
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    probing = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
+    for name, value in probing.items():  # macOS calls the first of them TCP_KEEPALIVE; Windows has few
+        if hasattr(socket, name) and not (name == "TCP_KEEPALIVE" and hasattr(socket, "TCP_KEEPIDLE")):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
+
+
+def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTimeoutError:
+    limit = describe_seconds(timeout)
+    match failure:
+        case httpx2.ConnectTimeout():
+            return RequestTimeoutError(f"No connection to {host} within {limit}. Is the address right?", was_sent=False)
+        case httpx2.PoolTimeout():
+            return RequestTimeoutError(
+                f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
+                "Wait for some of them.",
+                was_sent=False,
+            )
+        case httpx2.WriteTimeout():
+            return RequestTimeoutError(f"{host} did not take the request within {limit}. {_MAY_HAVE_RUN}")
+    return RequestTimeoutError(f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs longer.")
+
+
+def _connect_error(failure: Exception, host: str, reason: str) -> NetworkError:
+    if isinstance(_root_cause(failure), ssl.SSLCertVerificationError):
+        return NetworkError(
+            f"The certificate of {host} is not trusted ({reason}). Behind a company proxy, point SSL_CERT_FILE at its "
+            "certificate; otherwise check base_url.",
+            was_sent=False,
+            is_transient=False,
+        )
+    return NetworkError(
+        f"No connection to {host} ({reason}). Check the network, base_url, and whether the server runs.", was_sent=False
+    )
+
+
+def _root_cause(failure: BaseException) -> BaseException:
+    for _ in range(16):  # bounded, because a chain can be circular
+        cause = failure.__cause__ or failure.__context__
+        if cause is None:
+            break
+        failure = cause
+    return failure
+
+
+def _reason_of(failure: Exception) -> str:
+    """Name the cause in a few words; the HTTP library often leaves its own message empty."""
+    root = _root_cause(failure)
+    text = str(failure) or (root.strerror if isinstance(root, OSError) else None) or type(root).__name__
+    return text.strip().rstrip(".")[:200]

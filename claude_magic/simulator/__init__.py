@@ -1,0 +1,64 @@
+"""A stand-in for the Claude Messages API on a loopback port.
+
+```python
+from claude_magic.simulator import Simulator, status
+
+with Simulator() as sim:
+    sim.script(status(529))  # the next request is told "overloaded"
+    ...  # point a client at sim.url
+    assert len(sim.requests) == 2
+```
+
+It checks requests as strictly as the API does, answers by rule (the same prompt, the same answer), and breaks
+in every way that a client must survive: see `scenarios`.
+"""
+
+from ._behaviours import (
+    drop_before_headers,
+    reply,
+    status,
+    stream_bytes,
+    stream_events,
+)
+from ._delivery import Answer, Behaviour, Exchange
+from ._exchange import Gate
+from ._faults import (
+    close_mid_stream,
+    drip,
+    end_without_stop,
+    error_event,
+    hold,
+    reset_mid_event,
+    reset_mid_stream,
+    slow_body,
+    slow_headers,
+)
+from ._recording import RecordedRequest
+from ._scenarios import Scenario, scenario, scenarios
+from ._simulator import Simulator
+
+__all__ = [
+    "Answer",
+    "Behaviour",
+    "Exchange",
+    "Gate",
+    "RecordedRequest",
+    "Scenario",
+    "Simulator",
+    "close_mid_stream",
+    "drip",
+    "drop_before_headers",
+    "end_without_stop",
+    "error_event",
+    "hold",
+    "reply",
+    "reset_mid_event",
+    "reset_mid_stream",
+    "scenario",
+    "scenarios",
+    "slow_body",
+    "slow_headers",
+    "status",
+    "stream_bytes",
+    "stream_events",
+]

@@ -1,0 +1,198 @@
+"""The simulator as its users hold it: a context manager around a server thread."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+import weakref
+from types import TracebackType
+from typing import Self
+
+from ._api import API
+from ._delivery import Behaviour
+from ._recording import RecordedRequest
+from ._scenarios import Scenario
+from ._server import Connection, ServerState
+from ._service import MessageService
+
+HOST = "127.0.0.1"
+STARTUP_TIMEOUT = 10.0
+CLOSING_TIMEOUT = 5.0
+BACKLOG = 512
+
+
+class Simulator:
+    """A stand-in for the Messages API on a loopback port, in a thread of its own.
+
+    ```python
+    with Simulator() as sim:
+        sim.script(status(529), status(429, retry_after=1))
+        ...  # use sim.url as the base URL, then ask sim.requests what arrived
+    ```
+
+    Its methods may be called from any thread. Closing it ends open streams at once.
+
+    Args:
+        port: The port on 127.0.0.1; 0 takes any free one.
+        chunk_delay: Seconds between two deltas of a stream.
+        api_key: The only key that is accepted; by default any is that does not contain "invalid".
+        scenario: The named scenario that every request meets which asks for no other.
+        max_recorded: How many of the latest requests are kept in `requests`.
+
+    Raises:
+        OSError: The port is taken.
+        ValueError: No scenario has that name.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        chunk_delay: float = 0.0,
+        api_key: str | None = None,
+        scenario: str | None = None,
+        max_recorded: int = 10_000,
+    ) -> None:
+        self._wanted_port = port
+        self._api = API(MessageService(api_key=api_key), chunk_delay=chunk_delay, scenario_name=scenario)
+        self._state = ServerState(self._api.respond, max_recorded=max_recorded)
+        self._thread: _ServerThread | None = None
+
+    def __repr__(self) -> str:
+        where = self.url if self._thread is not None else "not started"
+        return f"<Simulator {where}, {len(self._state.requests)} requests>"
+
+    # Life.
+
+    def start(self) -> Self:
+        """Begin to serve; returns when the port answers."""
+        if self._thread is None:
+            self._thread = _ServerThread(self._state, _listen(self._wanted_port))
+            # Also at interpreter exit, where nobody closed it.
+            self._finalizer = weakref.finalize(self, self._thread.stop)
+        return self
+
+    def close(self) -> None:
+        """Stop serving and end every connection; closing twice is fine."""
+        if self._thread is not None:
+            self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Where it is.
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        if self._thread is None:
+            raise RuntimeError("The simulator has no port yet: start it, or use it in a with statement.")
+        return self._thread.port
+
+    @property
+    def url(self) -> str:
+        """The base URL, without `/v1`."""
+        return f"http://{HOST}:{self.port}"
+
+    # What it saw.
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The requests so far, oldest first; a copy of the list, with live entries."""
+        return list(self._state.requests)
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections were accepted so far."""
+        return self._state.accepted
+
+    @property
+    def open_connections(self) -> int:
+        """How many TCP connections are open now."""
+        return len(self._state.connections)
+
+    # What it does.
+
+    def script(self, *behaviours: Behaviour | Scenario) -> None:
+        """Queue behaviours: each POST to `/v1/messages` from now on takes one; then it answers as usual."""
+        self._api.script(behaviours)
+
+    def clear(self) -> None:
+        """Forget scripted behaviours that nobody took, recorded requests and cached prompts."""
+        self._api.clear()
+        self._state.requests.clear()
+
+
+class _ServerThread:
+    """A daemon thread that runs the server's event loop."""
+
+    def __init__(self, state: ServerState, listener: socket.socket) -> None:
+        self.port: int = listener.getsockname()[1]
+        self._state = state
+        self._listener = listener
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._is_serving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="claude-magic-simulator", daemon=True)
+        self._thread.start()
+        if not self._is_serving.wait(STARTUP_TIMEOUT):
+            raise RuntimeError(f"The simulator's thread did not start within {STARTUP_TIMEOUT:.0f} s.")
+
+    def stop(self) -> None:
+        """End the loop and wait for its thread, which a forked child does not have."""
+        if os.getpid() != self._pid:
+            self._listener.close()
+            return
+        self._loop.call_soon_threadsafe(self._stop.set)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSING_TIMEOUT)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await self._loop.create_server(
+            lambda: Connection(self._state), sock=self._listener, backlog=BACKLOG
+        )
+        self._is_serving.set()
+        await self._stop.wait()
+        server.close()
+        for connection in tuple(self._state.connections):
+            connection.abort()
+        await asyncio.gather(*self._state.tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # lets the aborted transports close their sockets
+
+
+def _listen(port: int) -> socket.socket:
+    # Naming the protocol is what lets asyncio set TCP_NODELAY on what is accepted here.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if os.name == "posix":  # elsewhere the option would let two servers share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            text = (
+                f"Port {port} on {HOST} is in use by another program. Choose another, or 0 for any free one."
+            )
+            raise OSError(errno.EADDRINUSE, text) from None
+        raise
+    listener.setblocking(False)
+    return listener

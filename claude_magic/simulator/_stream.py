@@ -1,0 +1,140 @@
+"""A finished message, told again as the events of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ._exchange import JSON, Chunk, Pause, Steps, encode_json
+from ._tokens import split_tokens
+
+STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+TOKENS_PER_DELTA = (2, 3, 1, 4, 2, 3, 5)
+"""How many tokens the deltas carry, in turn; the real API's pieces vary in size, too."""
+PING_INTERVAL = 10.0
+"""Seconds of paced output after which a ping is sent."""
+
+PING: JSON = {"type": "ping"}
+DELTA_EVENTS = frozenset({"content_block_delta"})
+
+
+def message_events(message: JSON) -> Iterator[JSON]:
+    """The events that tell a message, from `message_start` to `message_stop`.
+
+    Args:
+        message: The complete message, as it would be answered without streaming.
+    """
+    yield {"type": "message_start", "message": _opening(message)}
+    for index, block in enumerate(message["content"]):
+        yield from block_events(index, block)
+        if index == 0:
+            yield PING
+    yield closing_event(message)
+    yield {"type": "message_stop"}
+
+
+def _opening(message: JSON) -> JSON:
+    usage = {**message["usage"], "output_tokens": min(1, message["usage"]["output_tokens"])}
+    usage.pop("output_tokens_details", None)
+    usage.pop("server_tool_use", None)
+    opening = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    opening.pop("stop_details", None)
+    return opening
+
+
+def closing_event(message: JSON) -> JSON:
+    """The `message_delta` that tells why the message ended and what it used in all."""
+    delta: JSON = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
+    delta.update({key: message[key] for key in ("stop_details", "container") if message.get(key) is not None})
+    return {"type": "message_delta", "delta": delta, "usage": _closing_usage(message["usage"])}
+
+
+def _closing_usage(usage: JSON) -> JSON:
+    cumulative = (
+        "input_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens",
+        "output_tokens_details",
+        "server_tool_use",
+    )
+    return {key: usage[key] for key in cumulative if usage.get(key) is not None}
+
+
+def block_events(index: int, block: JSON) -> Iterator[JSON]:
+    """One block's start, deltas and stop."""
+    opening, deltas = _opening_and_deltas(block)
+    yield {"type": "content_block_start", "index": index, "content_block": opening}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
+
+
+def _opening_and_deltas(block: JSON) -> tuple[JSON, Iterable[JSON]]:
+    kind = block["type"]
+    if kind == "text":
+        return _text(block)
+    if kind == "thinking":
+        return {"type": "thinking", "thinking": "", "signature": ""}, _thinking_deltas(block)
+    if kind in ("tool_use", "server_tool_use"):
+        return {**block, "input": {}}, _input_deltas(block["input"])
+    return block, ()
+
+
+def _text(block: JSON) -> tuple[JSON, list[JSON]]:
+    citations: Sequence[JSON] = block.get("citations") or ()
+    opening: JSON = {"type": "text", "text": ""}
+    if citations:
+        opening["citations"] = []
+    deltas: list[JSON] = [{"type": "citations_delta", "citation": citation} for citation in citations]
+    deltas += [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
+    return opening, deltas
+
+
+def _thinking_deltas(block: JSON) -> Iterator[JSON]:
+    for piece in pieces(block["thinking"]):
+        yield {"type": "thinking_delta", "thinking": piece}
+    yield {"type": "signature_delta", "signature": block["signature"]}
+
+
+def _input_deltas(arguments: JSON) -> Iterator[JSON]:
+    """The arguments as JSON, one whole key and value at a time."""
+    yield {"type": "input_json_delta", "partial_json": ""}
+    opening = "{"
+    for key, value in arguments.items():
+        yield {
+            "type": "input_json_delta",
+            "partial_json": f"{opening}{encode_json(key).decode()}: {encode_json(value).decode()}",
+        }
+        opening = ", "
+    if arguments:
+        yield {"type": "input_json_delta", "partial_json": "}"}
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text in the small pieces in which it is streamed."""
+    tokens = split_tokens(text)
+    start = turn = 0
+    while start < len(tokens):
+        size = TOKENS_PER_DELTA[turn % len(TOKENS_PER_DELTA)]
+        yield "".join(tokens[start : start + size])
+        start += size
+        turn += 1
+
+
+def encode_event(event: JSON) -> bytes:
+    """One event on the wire; its name is its type."""
+    return b"event: " + str(event["type"]).encode() + b"\ndata: " + encode_json(event) + b"\n\n"
+
+
+def paced(events: Iterable[JSON], chunk_delay: float) -> Steps:
+    """Send events one by one, with a pause after each delta."""
+    since_ping = 0.0
+    for event in events:
+        yield Chunk(encode_event(event))
+        if chunk_delay <= 0 or event["type"] not in DELTA_EVENTS:
+            continue
+        yield Pause(chunk_delay)
+        since_ping += chunk_delay
+        if since_ping >= PING_INTERVAL:
+            yield Chunk(encode_event(PING))
+            since_ping = 0.0

@@ -10,7 +10,7 @@ from claude_magic import __version__
 
 from ._conversation import take_directive
 from ._delivery import Behaviour, Exchange, deliver, refuse
-from ._errors import APIFault
+from ._errors import APIError
 from ._exchange import Request, Steps, json_steps
 from ._ids import new_id, opaque
 from ._scenarios import Scenario, scenario
@@ -52,7 +52,7 @@ class API:
         }
         try:
             yield from self._route(request, request_id, headers)
-        except APIFault as fault:
+        except APIError as fault:
             yield from refuse(fault, request_id, headers)
 
     def _route(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
@@ -105,4 +105,4 @@ def _known_scenario(name: str) -> Scenario:
     try:
         return scenario(name)
     except ValueError as error:
-        raise APIFault(400, str(error)) from None
+        raise APIError(400, str(error)) from None

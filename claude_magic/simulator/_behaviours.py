@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from ._delivery import Answer, Behaviour, Exchange, deliver, deliver_events, stream_head
-from ._errors import MESSAGE_OF_STATUS, APIFault, error_envelope
+from ._errors import MESSAGE_OF_STATUS, APIError, error_envelope
 from ._exchange import JSON, Chunk, HangUp, Head, Pause, Steps, body_steps, encode_json
 from ._ids import new_id
 from ._stream import encode_event, message_events
@@ -46,7 +46,7 @@ def status(
         body: Exactly this body instead of the error's.
         content_type: The body's type; `application/json` by default.
     """
-    fault = APIFault(
+    fault = APIError(
         code,
         message or MESSAGE_OF_STATUS.get(code, f"The simulator was told to answer {code}."),
         error_type=error_type,

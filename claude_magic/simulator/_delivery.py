@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ._errors import APIFault, error_envelope
+from ._errors import APIError, error_envelope
 from ._exchange import JSON, Chunk, Head, Request, Steps, json_steps
 from ._stream import STREAM_HEADERS, encode_event, message_events, paced
 
@@ -29,7 +29,7 @@ class Exchange:
     headers: Mapping[str, str]
     """What the API puts on every response, such as the request id."""
     answer: Callable[[], Answer]
-    """Checks the request and answers it as usual; raises `APIFault` where it must be refused."""
+    """Checks the request and answers it as usual; raises `APIError` where it must be refused."""
 
 
 Behaviour: TypeAlias = Callable[[Exchange], Steps]
@@ -65,6 +65,6 @@ def stream_head(
     return Head(200, tuple(headers.items()))
 
 
-def refuse(fault: APIFault, request_id: str, headers: Mapping[str, str]) -> Steps:
+def refuse(fault: APIError, request_id: str, headers: Mapping[str, str]) -> Steps:
     """Send an error response."""
     return json_steps(fault.status, error_envelope(fault, request_id), {**headers, **fault.headers})

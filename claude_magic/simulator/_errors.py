@@ -35,7 +35,7 @@ MESSAGE_OF_STATUS: Mapping[int, str] = {
 }
 
 
-class APIFault(Exception):
+class APIError(Exception):
     """A request that is answered with an error.
 
     Args:
@@ -68,12 +68,12 @@ def error_type_of(status: int) -> str:
     return TYPE_OF_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
-def invalid(message: str) -> APIFault:
+def invalid(message: str) -> APIError:
     """A 400 with this text."""
-    return APIFault(400, message)
+    return APIError(400, message)
 
 
-def error_envelope(fault: APIFault, request_id: str | None) -> JSON:
+def error_envelope(fault: APIError, request_id: str | None) -> JSON:
     """The body of an error response."""
     error: JSON = {"type": fault.error_type, "message": fault.message}
     if fault.details is not None:

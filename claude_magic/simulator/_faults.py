@@ -7,12 +7,12 @@ what should have come.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from ._behaviours import SETTLING_TIME, build_message
 from ._delivery import Answer, Behaviour, Exchange, deliver, deliver_events, stream_head
-from ._errors import APIFault
-from ._exchange import JSON, Chunk, Gate, HangUp, Head, Hold, Pause, Steps
+from ._errors import APIError
+from ._exchange import JSON, Chunk, Gate, HangUp, Hold, Pause, Steps
 from ._stream import encode_event, message_events
 
 STATUS_OF_ERROR = {
@@ -175,7 +175,7 @@ def error_event(
     def behave(exchange: Exchange) -> Steps:
         if exchange.request.wants_stream:
             return change_events(fail, text=text)(exchange)
-        raise APIFault(STATUS_OF_ERROR.get(error_type, 500), error["message"], error_type=error_type)
+        raise APIError(STATUS_OF_ERROR.get(error_type, 500), error["message"], error_type=error_type)
 
     return behave
 
@@ -243,14 +243,3 @@ def drip(delay: float = 0.01, *, chunk_bytes: int = DRIP_BYTES, text: str | None
                 yield Pause(delay)
 
     return change_steps(trickle, text=text)
-
-
-def with_headers(headers: Sequence[tuple[str, str]]) -> Callable[[Steps], Steps]:
-    """A change that adds headers."""
-
-    def add(steps: Steps) -> Steps:
-        for step in steps:
-            is_head = isinstance(step, Head)
-            yield dataclasses.replace(step, headers=(*step.headers, *headers)) if is_head else step
-
-    return add

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._conversation import text_of
 from ._delivery import Answer
-from ._errors import APIFault
+from ._errors import APIError
 from ._exchange import JSON, Request
 from ._ids import new_id
 from ._tokens import count_tokens, split_tokens
@@ -25,7 +25,7 @@ class MessageService:
         fields = request.fields
         for name in ("model", "messages", "max_tokens"):
             if name not in fields:
-                raise APIFault(400, f"{name}: Field required")
+                raise APIError(400, f"{name}: Field required")
         prompt = text_of(fields["messages"][-1].get("content"))
         text = f"You asked:\n\n> {prompt}\n\nThis is the **simulator**, which answers by rule."
         tokens = split_tokens(text)
@@ -49,10 +49,10 @@ class MessageService:
             return {"input_tokens": count_tokens(str(request.fields.get("messages")))}
         if (request.method, request.path) == ("GET", "/v1/models"):
             return {"data": [], "has_more": False, "first_id": None, "last_id": None}
-        raise APIFault(404, f"{request.method} {request.path}: no such endpoint")
+        raise APIError(404, f"{request.method} {request.path}: no such endpoint")
 
     def _authenticate(self, request: Request) -> None:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         key = request.headers.get("x-api-key") or bearer
         if not key or "invalid" in key or (self._api_key is not None and key != self._api_key):
-            raise APIFault(401, "invalid x-api-key")
+            raise APIError(401, "invalid x-api-key")

@@ -99,7 +99,7 @@ def reply(
         paced_exchange = exchange if chunk_delay is None else _with_delay(exchange, chunk_delay)
         if deltas is None or not exchange.request.wants_stream:
             return deliver(paced_exchange, answer)
-        return deliver_events(paced_exchange, answer, _with_text_deltas(message_events(message), deltas))
+        return deliver_events(paced_exchange, answer, with_text_deltas(message_events(message), deltas))
 
     return behave
 
@@ -208,7 +208,7 @@ def _with_delay(exchange: Exchange, chunk_delay: float) -> Exchange:
     )
 
 
-def _with_text_deltas(events: Iterable[JSON], deltas: Sequence[str]) -> Iterable[JSON]:
+def with_text_deltas(events: Iterable[JSON], deltas: Sequence[str]) -> Iterable[JSON]:
     """The events, with the last block's text told in exactly these deltas."""
     pending: list[str] | None = list(deltas)
     for event in events:

@@ -112,7 +112,7 @@ def _starts_text(event: JSON) -> bool:
 
 
 def _is_text_delta(event: JSON, index: int) -> bool:
-    return event.get("index") == index and event.get("delta", {}).get("type") == "text_delta"
+    return event.get("index") == index and bool(event.get("delta", {}).get("type") == "text_delta")
 
 
 def without_tool_input(events: Iterable[JSON]) -> Iterator[JSON]:

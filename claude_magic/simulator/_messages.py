@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
-from ._behaviours import build_message
+from ._behaviours import build_message, with_text_deltas
 from ._delivery import Answer, Behaviour, Exchange, deliver, deliver_events
 from ._exchange import JSON, Steps
 from ._ids import new_id
@@ -12,6 +13,7 @@ from ._specimens import HOSTILE_MARKDOWN, long_answer
 from ._stream import message_events
 from ._tokens import count_tokens, split_tokens
 
+LONG_ANSWER_DELTAS = 2000
 REFUSAL = {
     "type": "refusal",
     "category": "cyber",
@@ -87,9 +89,16 @@ def attack(message: JSON) -> JSON:
     return with_text(message, HOSTILE_MARKDOWN)
 
 
-def ramble(message: JSON) -> JSON:
-    """Say very much."""
-    return with_text(message, long_answer())
+def ramble(exchange: Exchange) -> Steps:
+    """Say very much, in deltas as large as a fast model's."""
+    answer = exchange.answer()
+    text = long_answer()
+    answer = dataclasses.replace(answer, message=with_text(answer.message, text))
+    if not exchange.request.wants_stream:
+        return deliver(exchange, answer)
+    size = -(-len(text) // LONG_ANSWER_DELTAS)
+    deltas = [text[start : start + size] for start in range(0, len(text), size)]
+    return deliver_events(exchange, answer, with_text_deltas(message_events(answer.message), deltas))
 
 
 def pause_turn(exchange: Exchange) -> Steps:

@@ -85,7 +85,10 @@ _ONCE: Mapping[str, tuple[str, tuple[Behaviour, ...]]] = {
     ),
     "internal_error_once": ("500, then the answer", (status(500),)),
     "html_502_once": ("502 with an HTML body, then the answer", (_html(502, "502 Bad Gateway"),)),
-    "unavailable_once": ("503 in plain text, then the answer", (status(503, body=b"try again\n"),)),
+    "unavailable_once": (
+        "503 in plain text, then the answer",
+        (status(503, body=b"try again\n", content_type="text/plain"),),
+    ),
     "timeout_504_once": ("504, then the answer", (status(504),)),
     "reset_once": ("the connection is reset before headers, then the answer", (drop_before_headers(),)),
     "error_first_once": ("an error event comes first, then the answer", (error_event(),)),
@@ -196,7 +199,7 @@ _MESSAGES: Mapping[str, tuple[str, Behaviour]] = {
     "empty_answer": ("an answer without content", change_message(messages.say_nothing)),
     "thinking_only": ("thinking ate all of max_tokens", change_message(messages.only_think)),
     "hostile_markdown": ("Markdown that tries to run scripts", change_message(messages.attack)),
-    "long_answer": ("100 kB of Markdown with mathematics", change_message(messages.ramble)),
+    "long_answer": ("100 kB of Markdown with mathematics in 2,000 deltas", messages.ramble),
 }
 
 

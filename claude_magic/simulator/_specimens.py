@@ -52,7 +52,8 @@ _LONG_SECTION = r"""## {number}. Sums of powers, case $k = {k}$
 Write $S_{{{k}}}(n) = \sum_{{i=1}}^{{n}} i^{{{k}}}$. Faulhaber's formula expresses it through the Bernoulli
 numbers $B_j$:
 
-$$S_{{{k}}}(n) = \frac{{1}}{{{k_plus}}} \sum_{{j=0}}^{{{k}}} \binom{{{k_plus}}}{{j}} B_j^{{+}} \, n^{{{k_plus}-j}}$$
+$$S_{{{k}}}(n) = \frac{{1}}{{{k_plus}}}
+\sum_{{j=0}}^{{{k}}} \binom{{{k_plus}}}{{j}} B_j^{{+}} \, n^{{{k_plus}-j}}$$
 
 For large $n$ the integral $\int_0^n x^{{{k}}}\,dx = \frac{{n^{{{k_plus}}}}}{{{k_plus}}}$ dominates, and the
 relative error falls like $\mathcal{{O}}(1/n)$.

@@ -1,0 +1,28 @@
+"""Pictures of replies: safe HTML, Markdown and plain text from frozen snapshots. Pure: nothing is displayed here."""
+
+from ._footer import render_footer, render_footer_text
+from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
+from ._markdown import render_markdown
+from ._neutralise import neutralise_markdown
+from ._reply import Bundle, render_reply, render_thinking
+from ._rows import render_rows
+from ._status_line import describe_status, render_status_line
+from ._traceback import short_traceback
+
+__all__ = [
+    "MAX_BLOCKS",
+    "Block",
+    "BlockPlan",
+    "Bundle",
+    "GrowingMarkdown",
+    "describe_status",
+    "neutralise_markdown",
+    "render_footer",
+    "render_footer_text",
+    "render_markdown",
+    "render_reply",
+    "render_rows",
+    "render_status_line",
+    "render_thinking",
+    "short_traceback",
+]

@@ -1,0 +1,87 @@
+"""The quiet line under an answer: model, tokens, seconds; and in plain words why it ended, where that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from ..runtime._snapshot import Phase, ReplySnapshot
+from ._sanitise import sanitise
+from ._styles import FAILURE, FOOTER, NOTICE
+
+_NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
+
+
+def render_footer(snapshot: ReplySnapshot) -> str:
+    """Return the footer's HTML: what went differently than wanted, then the facts."""
+    notices = [*snapshot.notes, *([stop] if (stop := describe_stop(snapshot)) else [])]
+    parts = [f'<div style="{NOTICE}">{escape(notice, quote=False)}</div>' for notice in notices]
+    if failure := _describe_failure(snapshot):
+        parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
+    parts.append(f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>')
+    return sanitise("".join(parts))
+
+
+def render_footer_text(snapshot: ReplySnapshot) -> str:
+    """Return the footer as one line of plain text, or more where the answer did not end normally."""
+    lines = [*snapshot.notes, describe_stop(snapshot), _describe_failure(snapshot), describe_facts(snapshot)]
+    return "\n".join(line for line in lines if line)
+
+
+def describe_facts(snapshot: ReplySnapshot) -> str:
+    """Return "model · tokens · seconds", as far as they are known."""
+    facts = [snapshot.model, *_describe_usage(snapshot), f"{snapshot.elapsed:.1f} s"]
+    if snapshot.is_simulated:
+        facts.append("simulator")
+    return " · ".join(fact for fact in facts if fact)
+
+
+def describe_stop(snapshot: ReplySnapshot) -> str:
+    """Return one sentence on why the answer ended, or "" where it ended as it should."""
+    if snapshot.phase is Phase.CANCELLED:
+        return "Interrupted: the partial answer is kept in claude.last." if snapshot.text else "Interrupted."
+    if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in _NORMAL_STOPS:
+        return ""
+    match snapshot.stop_reason:
+        case "max_tokens":
+            after = f" after {snapshot.usage.output_tokens:,} tokens" if snapshot.usage else ""
+            return f"Cut at max_tokens{after}. Raise --max-tokens, or ask it to continue."
+        case "refusal":
+            return _describe_refusal(snapshot.stop_details or {})
+        case "pause_turn":
+            return (
+                "Paused by the server in the middle of its tool calls: send the conversation again to go on."
+            )
+        case "model_context_window_exceeded":
+            return (
+                "Cut: the context window of the model is full. Shorten the conversation or start a new one."
+            )
+        case "tool_use":
+            return "Waits for the result of a tool call."
+        case "compaction":
+            return "Ended to compact the conversation: go on with the compacted history."
+        case other:
+            return f"Ended for a reason that this version does not know: {other}."
+
+
+def _describe_refusal(details: Mapping[str, Any]) -> str:
+    category = str(details.get("category") or "").replace("_", " ")
+    explanation = str(details.get("explanation") or "").strip()
+    kind = f" ({category})" if category else ""
+    return f"Claude declined to answer{kind}. {explanation or 'Asking the same again will not help; rephrase it.'}"
+
+
+def _describe_failure(snapshot: ReplySnapshot) -> str:
+    if snapshot.phase is not Phase.FAILED or snapshot.error is None:
+        return ""
+    kept = " The partial answer is kept in claude.last." if snapshot.text else ""
+    return f"{type(snapshot.error).__name__}: {snapshot.error.message}{kept}"
+
+
+def _describe_usage(snapshot: ReplySnapshot) -> list[str]:
+    usage = snapshot.usage
+    if usage is None:
+        return []
+    cached = f" ({usage.cache_read_input_tokens:,} cached)" if usage.cache_read_input_tokens else ""
+    return [f"{usage.total_input_tokens:,} tokens in{cached}", f"{usage.output_tokens:,} out"]

@@ -1,0 +1,141 @@
+"""Markdown that is still growing, cut into finished blocks and a tail.
+
+Each finished block gets a display of its own and is never sent again; only the tail is. Where a block ends is
+for the Markdown parser to say: a top-level block is closed once another one has begun in a complete line after it
+(an incomplete line may still turn out to be anything: `-` a list, a rule, or the underline of a heading).
+
+The work is linear in the length of the text: finished source is rendered once, and a tail that has grown long is
+rendered again only when it has grown by a fixed share.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from ._markdown import Env, parse_blocks, render_fragment, wrap
+from ._sanitise import sanitise
+from ._settle import settle
+
+# JupyterLab stops showing new outputs of a cell near 50 (measured on 4.6.6).
+MAX_BLOCKS: Final = 35
+
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_LONG_TAIL_CHARS: Final = 4_096
+_LONG_TAIL_GROWTH: Final = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of Markdown source and its safe HTML."""
+
+    source: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """How to show the text: `finished` blocks, which only ever become more, then the `tail`, which changes.
+
+    The sources of all blocks and of the tail, joined, are the text. There are never more than `MAX_BLOCKS` in all.
+    The HTML of a long tail may lag behind its source by a few words until the text is final.
+    """
+
+    finished: tuple[Block, ...]
+    tail: Block
+
+
+class GrowingMarkdown:
+    """Renders a text again and again while it grows.
+
+    Args:
+        remote_images: Load images from http and https addresses instead of linking to them.
+    """
+
+    def __init__(self, *, remote_images: bool = False) -> None:
+        self._remote_images = remote_images
+        self._text = ""
+        self._finished: list[Block] = []
+        self._emitted = 0  # up to here the source stands in finished blocks
+        self._closed = (
+            0  # up to here it is rendered for good, and waits to be merged into a block of some size
+        )
+        self._closed_html: list[str] = []
+        self._references: dict[str, object] = {}
+        self._open_html = ""
+        self._open_rendered = (-1, 0)  # where the open part began and ended when it was rendered last
+
+    def update(self, text: str, *, is_final: bool = False) -> BlockPlan:
+        """Return the plan for `text`, which normally continues the text of the call before.
+
+        Args:
+            text: The whole text so far; if it does not continue the former one, rendering starts over.
+            is_final: No more is coming, so that the tail is shown as it is.
+        """
+        if not text.startswith(self._text):
+            self.__init__(remote_images=self._remote_images)  # type: ignore[misc]
+        has_new_line = text.rfind("\n") >= len(self._text)
+        self._text = text
+        if has_new_line:
+            self._close_blocks()
+        html = self._tail_html(is_final)
+        return BlockPlan(finished=tuple(self._finished), tail=Block(text[self._emitted :], html))
+
+    def _close_blocks(self) -> None:
+        complete_lines = self._text[self._closed : self._text.rfind("\n") + 1]
+        length = _length_of_closed_blocks(complete_lines)
+        if not length:
+            return
+        html = render_fragment(complete_lines[:length], self._env(self._references))
+        self._closed_html.append(sanitise(html))
+        self._closed += length
+        if self._closed - self._emitted >= _least_block_size(len(self._finished)):
+            self._emit()
+
+    def _emit(self) -> None:
+        source = self._text[self._emitted : self._closed]
+        self._finished.append(Block(source, wrap("".join(self._closed_html))))
+        self._emitted = self._closed
+        self._closed_html.clear()
+
+    def _tail_html(self, is_final: bool) -> str:
+        if is_final or self._is_worth_rendering():
+            source = self._text[self._closed :]
+            html = render_fragment(source if is_final else settle(source), self._env(dict(self._references)))
+            self._open_html = sanitise(html)
+            self._open_rendered = (self._closed, len(self._text))
+        inner = "".join([*self._closed_html, self._open_html])
+        return wrap(inner) if inner else ""
+
+    def _is_worth_rendering(self) -> bool:
+        began, ended = self._open_rendered
+        if began != self._closed:
+            return True
+        length = len(self._text) - self._closed
+        return length < _LONG_TAIL_CHARS or length >= (ended - began) * _LONG_TAIL_GROWTH
+
+    def _env(self, references: dict[str, object]) -> Env:
+        return {"references": references, "remote_images": self._remote_images}
+
+
+def _length_of_closed_blocks(lines: str) -> int:
+    """Return how many characters of `lines`, which are complete, belong to top-level blocks that are closed."""
+    tokens = parse_blocks(lines)
+    starts = [token.map[0] for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+    if len(starts) < 2:
+        return 0
+    ends = islice(_LINE_END.finditer(lines), starts[-1] - 1, None)
+    return next(ends).end() if starts[-1] else 0
+
+
+def _least_block_size(block_count: int) -> int:
+    """Return the size in characters from which closed source becomes block number `block_count`, from 0.
+
+    1,000 at first, twice that every eight blocks, from the 28th on with every block; the 35th is the tail's. So
+    100,000 characters fill about 30 blocks, and any length fits.
+    """
+    if block_count >= MAX_BLOCKS - 1:
+        return 1 << 62
+    return 1_000 << (block_count // 8 + max(0, block_count - 27))

@@ -1,0 +1,236 @@
+"""Markdown that a model wrote, as safe HTML.
+
+Raw HTML is never interpreted: it is shown as the text it is. Links work for http, https and mailto only; images
+from elsewhere become links, so that looking at an answer tells nobody that it was looked at. What comes out has
+passed the allow-list of `_sanitise`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import MutableMapping, Sequence
+from functools import cache
+from html import escape
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+
+from . import _math
+from ._code import render_code
+from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, sanitise
+from ._styles import CELL_ALIGNMENTS, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
+
+Env = MutableMapping[str, Any]
+
+# Quotes and lists nested deeper than this are shown as plain text: each level reads all its lines once more.
+_MAX_DEPTH: Final = 40
+# A paragraph longer than this is shown as plain text: no reader's prose, but some inline rules grow worse than linear.
+_MAX_PARAGRAPH_CHARS: Final = 60_000
+
+_LINE_END: Final = re.compile(r"\r\n?")
+_SCHEME: Final = re.compile(r"\s*([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
+_BARE_URL: Final = re.compile(r"https?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
+_TASK: Final = re.compile(r"\[([ xX])\] ")
+_BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
+
+
+def render_markdown(text: str, *, remote_images: bool = False) -> str:
+    """Return safe HTML for the Markdown `text` of an answer.
+
+    Args:
+        text: Markdown as a model wrote it; untrusted.
+        remote_images: Load images from http and https addresses instead of linking to them.
+    """
+    return sanitise(wrap(render_fragment(text, {"remote_images": remote_images})))
+
+
+def render_fragment(text: str, env: Env) -> str:
+    """Return HTML that has not passed the sanitiser yet; `env` carries link definitions between fragments."""
+    return str(parser().render(text, env))
+
+
+def parse_blocks(text: str) -> list[Token]:
+    """Return the block tokens of `text`, with their lines (`map`), without looking into paragraphs."""
+    md = parser()
+    tokens: list[Token] = []
+    md.block.parse(_LINE_END.sub("\n", text), md, {}, tokens)
+    return tokens
+
+
+def wrap(html: str) -> str:
+    """Put `html` where MathJax typesets our formulas and nothing else."""
+    return f'<div class="{NO_MATH_CLASSES}">\n{html}</div>'
+
+
+@cache
+def parser() -> MarkdownIt:
+    """Return the one configured parser. It holds no state between texts."""
+    md = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_DEPTH + 10}, renderer_cls=_Renderer)
+    md.enable(["table", "strikethrough"])
+    md.disable(["html_block", "html_inline"])
+    _math.install(md)
+    md.block.ruler.before("table", "too_deep", _too_deep)
+    md.inline.ruler.before("autolink", "break_tag", _break_tag)
+    md.core.ruler.before("inline", "long_paragraph", _long_paragraph)
+    md.core.ruler.before("inline", "task_list", _task_list)
+    md.validateLink = _is_harmless_link  # type: ignore[method-assign]
+    return md
+
+
+# Rules
+
+
+def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    if state.level < _MAX_DEPTH or silent:
+        return False
+    token = state.push("plain_text", "", 0)
+    token.content = state.getLines(start_line, end_line, 0, False)
+    token.map = [start_line, end_line]
+    state.line = end_line
+    return True
+
+
+def _break_tag(state: StateInline, silent: bool) -> bool:
+    """Take `<br>`, the one HTML element that models need: Markdown has no line break inside a table cell."""
+    if state.src[state.pos] != "<" or not (tag := _BREAK_TAG.match(state.src, state.pos)):
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos = tag.end()
+    return True
+
+
+def _long_paragraph(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.type == "inline" and len(token.content) > _MAX_PARAGRAPH_CHARS:
+            token.type = "plain_text"
+
+
+def _task_list(state: StateCore) -> None:
+    for before, token in zip(state.tokens[1:], state.tokens[2:], strict=False):
+        if token.type == "inline" and before.type == "paragraph_open" and before.level >= 2:
+            token.content = (
+                _TASK.sub(lambda box: "☐ " if box[1] == " " else "☑ ", token.content, count=1)
+                if _TASK.match(token.content)
+                else token.content
+            )
+
+
+def _is_harmless_link(url: str) -> bool:
+    """Tell whether `url` is one we link to, or a relative one, which is shown as its text alone."""
+    scheme = _SCHEME.match(url)
+    return scheme is None or scheme[1].lower() in SAFE_SCHEMES
+
+
+def _is_linkable(url: str) -> bool:
+    scheme = _SCHEME.match(url)
+    return scheme is not None and scheme[1].lower() in SAFE_SCHEMES
+
+
+# HTML of the tokens
+
+
+class _Renderer(RendererHTML):
+    """Methods are named after the token types they render, as markdown-it looks them up."""
+
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        content = tokens[idx].content
+        if "://" not in content or env.get("link_depth"):
+            return escape(content, quote=False)
+        return _link_bare_urls(content)
+
+    def plain_text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return escape(tokens[idx].content, quote=False)
+
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        env["link_depth"] = env.get("link_depth", 0) + 1
+        url = str(tokens[idx].attrGet("href") or "")
+        return f'<a href="{escape(url)}"{_title(tokens[idx])}>' if _is_linkable(url) else "<span>"
+
+    def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        env["link_depth"] -= 1
+        opening = next(token for token in reversed(tokens[:idx]) if token.type == "link_open")
+        return "</a>" if _is_linkable(str(opening.attrGet("href") or "")) else "</span>"
+
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        token = tokens[idx]
+        url = str(token.attrGet("src") or "")
+        alt = self.renderInlineAsText(token.children, options, env)
+        if not _is_linkable(url) or url.lower().startswith("mailto:"):
+            return escape(alt, quote=False)
+        if env.get("remote_images"):
+            return f'<img src="{escape(url)}" alt="{escape(alt)}"{_title(token)}>'
+        label = escape(alt or url, quote=False)
+        return (
+            label if env.get("link_depth") else f'<a href="{escape(url)}"{_title(token)}>image: {label}</a>'
+        )
+
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        language = tokens[idx].info.split(maxsplit=1)
+        return render_code(tokens[idx].content, language[0] if language else "")
+
+    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return render_code(tokens[idx].content, "")
+
+    def math_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        token = tokens[idx]
+        if not _math.is_safe_formula(token.content):
+            return f"<code>{escape(token.content, quote=False)}</code>"
+        opening, closing = (r"\[", r"\]") if token.meta["is_display"] else (r"\(", r"\)")
+        return _formula("span", opening, token.content, closing)
+
+    def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        content = tokens[idx].content
+        if not _math.is_safe_formula(content):
+            return self.math_open(tokens, idx, options, env)
+        return _formula("div", r"\[", content, r"\]") + "\n"
+
+    def math_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return f'<pre style="{SOURCE_BLOCK}">{escape(tokens[idx].content, quote=False)}</pre>\n'
+
+    def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return f'<div style="{SCROLLING_TABLE}"><table style="{TABLE}">\n'
+
+    def table_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return "</table></div>\n"
+
+    def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return f'<th style="{_alignment(tokens[idx])}">'
+
+    def td_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return f'<td style="{_alignment(tokens[idx])}">'
+
+
+def _title(token: Token) -> str:
+    title = token.attrGet("title")
+    return f' title="{escape(str(title))}"' if title else ""
+
+
+def _alignment(token: Token) -> str:
+    # Always said: Lab's own rule for tables in HTML output aligns numbers of a data frame, to the right.
+    wanted = str(token.attrGet("style") or "").removeprefix("text-align:")
+    return CELL_ALIGNMENTS.get(wanted, CELL_ALIGNMENTS["left"])
+
+
+def _formula(tag: str, opening: str, formula: str, closing: str) -> str:
+    source = escape(_math.without_labels(formula), quote=False)
+    return f'<{tag} class="{MATH_CLASSES}">{opening}{source}{closing}</{tag}>'
+
+
+def _link_bare_urls(text: str) -> str:
+    pieces, position = [], 0
+    for found in _BARE_URL.finditer(text):
+        url = found[0].rstrip(".,;:!?*_~")
+        if url.endswith(")") and url.count("(") < url.count(")"):
+            url = url.removesuffix(")")
+        pieces += [escape(text[position : found.start()], quote=False)]
+        pieces += [f'<a href="{escape(url)}">{escape(url, quote=False)}</a>']
+        position = found.start() + len(url)
+    pieces.append(escape(text[position:], quote=False))
+    return "".join(pieces)

@@ -1,0 +1,69 @@
+"""The last step of every HTML path: an allow-list, enforced by nh3 (the ammonia sanitiser).
+
+The renderer before it already escapes everything a model wrote. This step holds even if that one has a bug:
+only the elements, attributes, classes and whole style strings that our own code emits get through.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import nh3
+
+from . import _styles
+
+SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})
+
+# MathJax (3 and later: mathjax_*, 2: tex2jax_*) leaves elements of the first classes alone and typesets those of
+# the second. So dollars in prose stay dollars, and only what our parser took for a formula is typeset.
+NO_MATH_CLASSES: Final = "mathjax_ignore tex2jax_ignore"
+MATH_CLASSES: Final = "mathjax_process tex2jax_process"
+
+_TAGS: Final = frozenset(
+    "a blockquote br code dd del details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary "
+    "table tbody td th thead tr ul".split()
+)
+_CELL_STYLES = frozenset({*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE})
+_STYLES_BY_TAG: Final = {
+    "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK},
+    "table": {_styles.TABLE},
+    "td": set(_CELL_STYLES),
+    "th": set(_CELL_STYLES),
+    "span": set(_styles.CODE_TOKENS.values()),
+    "details": {_styles.FOLD},
+    "summary": {_styles.FOLD_SUMMARY},
+    "div": {
+        _styles.FAILURE,
+        _styles.FOLD_BODY,
+        _styles.FOOTER,
+        _styles.NOTICE,
+        _styles.ROWS_HEADING,
+        _styles.SCROLLING_TABLE,
+        _styles.STATUS_LINE,
+    },
+}
+
+
+@cache
+def _cleaner() -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=set(_TAGS),
+        clean_content_tags={"script", "style"},
+        attributes={"a": {"href", "title"}, "img": {"src", "alt", "title"}, "ol": {"start"}},
+        tag_attribute_values={tag: {"style": styles} for tag, styles in _STYLES_BY_TAG.items()},
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        allowed_classes={
+            "div": {*NO_MATH_CLASSES.split(), *MATH_CLASSES.split()},
+            "span": set(MATH_CLASSES.split()),
+        },
+        url_schemes=set(SAFE_SCHEMES),
+        url_relative="deny",
+        link_rel="noopener noreferrer",
+        strip_comments=True,
+    )
+
+
+def sanitise(html: str) -> str:
+    """Return `html` with everything removed that our own renderer never emits."""
+    return _cleaner().clean(html)

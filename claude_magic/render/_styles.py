@@ -1,0 +1,85 @@
+"""Every inline style that our HTML may carry, in one place, because the sanitiser allows exactly these.
+
+Styles are inline because a `<style>` element would leak into the whole page. Colours and sizes are
+Jupyter's theme variables, so that light and dark themes are both right; each has a fallback for front ends
+that lack the variable (VS Code, Colab, an exported page).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MUTED = "var(--jp-ui-font-color2, #757575)"
+_FAINT = "var(--jp-border-color2, #bdbdbd)"
+_SMALL = "var(--jp-ui-font-size1, 13px)"
+_UI_FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
+_CODE_FONT = "var(--jp-code-font-family, monospace)"
+
+CODE_BLOCK: Final = (
+    "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;line-height:1.45;"
+    f"background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
+)
+SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
+SCROLLING_TABLE: Final = "overflow-x:auto"
+TABLE: Final = "margin:0.4em 0;text-align:left"
+CELL_ALIGNMENTS: Final = {
+    "left": "text-align:left",
+    "center": "text-align:center",
+    "right": "text-align:right",
+}
+FOOTER: Final = (
+    f"margin-top:0.6em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
+    "font-variant-numeric:tabular-nums"
+)
+NOTICE: Final = (
+    f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-warn-color1, #ef6c00);"
+    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+)
+FAILURE: Final = (
+    f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-error-color1, #d32f2f);"
+    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+)
+STATUS_LINE: Final = (
+    f"min-height:1.5em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
+    "font-variant-numeric:tabular-nums"
+)
+FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
+FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
+ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
+ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
+ROWS_HEADING: Final = f"margin:0.6em 0 0.2em 0;font-family:{_UI_FONT};font-weight:600"
+"""Heading above a group of rows."""
+
+
+def _code_colour(name: str, extra: str = "") -> str:
+    return f"color:var(--jp-mirror-editor-{name}-color){extra}"
+
+
+# Pygments token names without the leading "Token."; the nearest ancestor listed here gives the style.
+# No fallback colours: where the theme variable is missing, code keeps the page's own readable colour.
+CODE_TOKENS: Final = {
+    "Comment": _code_colour("comment", ";font-style:italic"),
+    "Keyword": _code_colour("keyword", ";font-weight:bold"),
+    "Keyword.Constant": _code_colour("atom"),
+    "Literal": _code_colour("string"),
+    "Literal.Number": _code_colour("number"),
+    "Literal.String.Escape": _code_colour("string-2"),
+    "Literal.String.Interpol": _code_colour("variable"),
+    "Literal.String.Regex": _code_colour("string-2"),
+    "Operator": _code_colour("operator"),
+    "Operator.Word": _code_colour("keyword", ";font-weight:bold"),
+    "Name.Attribute": _code_colour("attribute"),
+    "Name.Builtin": _code_colour("builtin"),
+    "Name.Class": _code_colour("def"),
+    "Name.Decorator": _code_colour("meta"),
+    "Name.Exception": _code_colour("builtin"),
+    "Name.Function": _code_colour("def"),
+    "Name.Tag": _code_colour("tag"),
+    "Generic.Deleted": _code_colour("error"),
+    "Generic.Error": _code_colour("error"),
+    "Generic.Heading": _code_colour("header", ";font-weight:bold"),
+    "Generic.Inserted": _code_colour("string"),
+    "Generic.Prompt": _code_colour("meta"),
+    "Generic.Subheading": _code_colour("header"),
+}

@@ -1,0 +1,17 @@
+"""Errors as a few coloured lines, as IPython's own last line of a traceback looks."""
+
+from __future__ import annotations
+
+# IPython prints the exception's name in red: the same here, whatever its colour scheme.
+_RED, _PLAIN = "\x1b[0;31m", "\x1b[0m"
+
+
+def short_traceback(error: BaseException, *, colors: bool) -> list[str]:
+    """Return the lines for `_render_traceback_`: what happened and what to do, and no frames."""
+    name, message = type(error).__name__, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        name, message = "KeyboardInterrupt", message or "interrupted"
+    first, *rest = f"{name}: {message}".splitlines()
+    if not colors:
+        return [first, *rest]
+    return [f"{_RED}{name}{_PLAIN}{first[len(name) :]}", *rest]

@@ -210,6 +210,9 @@ class TokenBucket:
         self._in_line += 1
         try:
             self._serve_queue()
+            if waiter.future.done():
+                # Granted at once, behind others who were granted but whose tasks have not run yet: let them go first.
+                await asyncio.sleep(0)
             await waiter.future
         except BaseException:
             if self._loop is loop:

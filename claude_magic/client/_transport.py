@@ -89,8 +89,10 @@ class HTTPTransport:
 
         Raises:
             NetworkError: No response came. `was_sent` tells whether the request may have arrived.
-            ConfigurationError: The request cannot be sent at all.
+            ConfigurationError: The request cannot be sent at all, or the client is closed.
         """
+        if self._client.is_closed:
+            raise ConfigurationError("This client is closed; build another one.")
         try:
             request = httpx2.Request(
                 method, self._url_for(path), headers=self._headers, content=body, extensions=self._timeouts
@@ -108,7 +110,7 @@ class HTTPTransport:
             await asyncio.wait(self._closing)
         await self._client.aclose()
 
-    def close_soon(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def run_closing(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a closing coroutine in a task of its own, which outlives a cancelled caller."""
         task = asyncio.get_running_loop().create_task(closing)
         self._closing.add(task)
@@ -142,7 +144,10 @@ class HTTPTransport:
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
                 return ConfigurationError(f"No request can be sent to {host}: {self.redact(_reason_of(failure))}")
-        return NetworkError(f"Sending to {host} failed ({self.redact(_reason_of(failure))}). {_MAY_HAVE_RUN}")
+        return NetworkError(
+            f"Sending to {host} failed ({self.redact(_reason_of(failure))}). {_MAY_HAVE_RUN}",
+            is_transient=isinstance(failure, OSError),
+        )
 
 
 class WireResponse:
@@ -183,6 +188,14 @@ class WireResponse:
             return chunk
         raise error
 
+    def redact(self, body: bytes) -> bytes:
+        """Replace the key in a body: servers do quote keys in their errors."""
+        return self._transport.redact(body.decode("latin-1")).encode("latin-1")  # lossless for any bytes
+
+    def redact_text(self, text: str) -> str:
+        """Replace the key in text that the server sent."""
+        return self._transport.redact(text)
+
     async def read_body(self, max_bytes: int = _MAX_BODY_BYTES) -> bytes:
         """Read the whole body, or its first `max_bytes`, and close the response."""
         parts = []
@@ -199,7 +212,16 @@ class WireResponse:
         The work is done even if the caller is cancelled meanwhile: a half-closed response would cost the pool its place.
         """
         if not self._response.is_closed:
-            await asyncio.shield(self._transport.close_soon(self._close()))
+            await asyncio.shield(self.close_soon())
+
+    def close_soon(self) -> asyncio.Task[None]:
+        """Start closing, and do not wait for it."""
+        return self._transport.run_closing(self._close())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was given back or closed."""
+        return self._response.is_closed
 
     async def _close(self) -> None:
         try:

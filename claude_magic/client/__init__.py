@@ -1,0 +1,37 @@
+"""The Messages API of Claude in plain asyncio: one client, its limiter and retry policy, typed messages and events.
+
+Usable in any script. It knows nothing of IPython, holds no global state, and reads no environment of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ._client import HTTPClaudeClient
+from ._config import OFFICIAL_BASE_URL, ClientConfig, is_loopback, normalise_base_url
+from ._credential import REDACTED, Credential
+from ._error_reading import error_from_event, error_from_response
+from ._errors import (
+    APIError,
+    ClaudeError,
+    ConfigurationError,
+    ForbiddenError,
+    InvalidApiKeyError,
+    InvalidRequestError,
+    NetworkError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    StreamInterruptedError,
+    UnknownStatusError,
+)
+from ._observe import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
+from ._port import ClaudeClient, Health
+from ._rate_limit import BucketState, TokenBucket
+from ._retry import GiveUp, Retry, RetryPolicy
+from ._retry_after import parse_retry_after
+from ._stream import MessageStream, ResponseInfo
+
+logging.getLogger("claude_magic").addHandler(logging.NullHandler())

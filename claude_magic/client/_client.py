@@ -1,0 +1,219 @@
+"""`HTTPClaudeClient`: the Messages API over HTTP, one client for all requests of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ._attempts import AttemptRules, Attempts
+from ._config import ClientConfig
+from ._credential import Credential
+from ._deadline import Deadline
+from ._errors import ConfigurationError
+from ._health import COUNT_TOKENS_PATH, MODELS_PATH, check_health
+from ._messages import Completion, Message, MessageRequest, ModelInfo
+from ._observe import Observer
+from ._port import Health
+from ._rate_limit import TokenBucket
+from ._responses import parse_reply, read_error, read_object, request_id_of
+from ._stream import MessageStream
+from ._transport import HTTPTransport
+
+_Result = TypeVar("_Result")
+
+_STREAM_ABOVE_TOKENS = 8000
+"""Longest reply in model tokens that is waited for in one piece: about as much as 300 s yield at the slowest pace."""
+
+_MODELS_PER_PAGE = 1000
+_MAX_MODEL_PAGES = 100
+"""Bound for servers whose pages lead back to the first."""
+
+
+class ModelPage(BaseModel):
+    """One page of a model list. OpenAI-shaped lists have `data` only."""
+
+    data: list[ModelInfo]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class HTTPClaudeClient:
+    """Talks to the Messages API, within a rate limit and under a retry policy.
+
+    Build one and keep it: it holds the connection pool and the limiter. It belongs to the event loop on which it is
+    first used. Errors are those of `ClaudeError`; cancelling a call leaves pool and limiter in order.
+
+    Args:
+        config: Settings.
+        credential: API key or token; None for servers that need none.
+        bucket: Limiter to share or to continue with; None makes one from `config`.
+        random: Source of chance for the back-off, uniform in [0, 1).
+        clock: Monotonic clock in seconds, for durations.
+        sleep: Waits between attempts.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        credential: Credential | None = None,
+        *,
+        bucket: TokenBucket | None = None,
+        random: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._config = config
+        self._is_lacking_key = credential is None and config.is_official_host
+        self._transport = HTTPTransport(config, credential or Credential.placeholder())
+        self.bucket = bucket or TokenBucket(config.rate_limit_rps, config.rate_limit_capacity)
+        self._rules = AttemptRules(
+            bucket=self.bucket, policy=config.retry_policy, clock=clock, random=random, sleep=sleep
+        )
+
+    @property
+    def config(self) -> ClientConfig:
+        """The settings the client was built with."""
+        return self._config
+
+    async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
+        """Send a request and return the complete reply.
+
+        Long replies are streamed underneath: then silence means a dead connection, and no long reply is paid twice
+        because one read took too long.
+
+        Args:
+            request: What to send; its `max_tokens` decides on streaming.
+            observer: Called with a record of each step, on the client's loop.
+
+        Raises:
+            ClaudeError: It failed, after as many attempts as the policy allows.
+        """
+        if request.max_tokens > _STREAM_ABOVE_TOKENS:
+            async with self.stream_message(request, observer=observer) as stream:
+                async for _ in stream:
+                    pass
+            return stream.message
+        body = request.to_json(stream=False)
+        return await self._call("POST", self._config.messages_path, Message.model_validate, body, observer)
+
+    def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> MessageStream:
+        """Return a stream of the reply's events. Nothing is sent before it is iterated.
+
+        Args:
+            request: What to send.
+            observer: Called with a record of each step, on the client's loop.
+        """
+        self._require_key()
+        attempts = Attempts(self._rules, "POST", self._config.messages_path, observer)
+        return MessageStream(self._transport, self._config, attempts, request.to_json(stream=True))
+
+    async def execute(
+        self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
+    ) -> Completion:
+        """Send one prompt and return text and usage.
+
+        Args:
+            prompt: The user's words.
+            model: Model to ask.
+            max_tokens: Bound of the reply in model tokens, thinking included.
+            system: System prompt, or None.
+        """
+        request = MessageRequest(
+            model=model, max_tokens=max_tokens, system=system, messages=[{"role": "user", "content": prompt}]
+        )
+        message = await self.send_message(request)
+        return Completion(text=message.text, usage=message.usage, message=message)
+
+    async def count_tokens(self, request: MessageRequest) -> int:
+        """Return the server's estimate of a request's input in model tokens. Never billed."""
+        body = to_json(request.count_tokens_body())
+        return await self._call("POST", COUNT_TOKENS_PATH, lambda reply: int(reply["input_tokens"]), body)
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Return all models the server offers, in its order.
+
+        OpenAI-shaped lists, which several local servers send, are understood.
+        """
+        models: dict[str, ModelInfo] = {}
+        after = ""
+        for _ in range(_MAX_MODEL_PAGES):
+            page = await self._call("GET", f"{MODELS_PATH}?limit={_MODELS_PER_PAGE}{after}", ModelPage.model_validate)
+            known = len(models)
+            models |= {model.id: model for model in page.data}
+            if not page.has_more or not page.last_id or len(models) == known:
+                break
+            after = f"&after_id={quote(page.last_id, safe='')}"
+        return list(models.values())
+
+    async def retrieve_model(self, model: str) -> ModelInfo:
+        """Return what the server says about one model.
+
+        Raises:
+            NotFoundError: It has no such model.
+        """
+        return await self._call("GET", f"{MODELS_PATH}/{quote(model, safe='')}", ModelInfo.model_validate)
+
+    async def health_check(self) -> Health:
+        """Probe the server once, without retrying. Never billed; a server that is down is a finding, not an error."""
+        rules = replace(self._rules, policy=replace(self._rules.policy, max_retries=0))
+        return await check_health(partial(self._call, rules=rules), clock=self._rules.clock)
+
+    async def aclose(self) -> None:
+        """Close all connections. The client cannot be used afterwards."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        parse: Callable[[dict[str, Any]], _Result],
+        body: bytes | None = None,
+        observer: Observer | None = None,
+        *,
+        rules: AttemptRules | None = None,
+    ) -> _Result:
+        """Send a request that is answered in one piece, under limiter and policy, and parse the JSON of its reply."""
+        self._require_key()
+        attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer)
+
+        async def exchange() -> _Result:
+            deadline = Deadline(self._call_timeout, setting="timeout", is_transient=True)
+            response = await deadline.bound(self._transport.open(method, path, body))
+            attempts.response_started(response.status, request_id_of(response.headers), response.headers)
+            if response.status != 200:
+                raise await read_error(response)
+            return parse_reply(response, await deadline.bound(read_object(response)), parse)
+
+        result = await attempts.run(exchange)
+        attempts.succeed(result.usage if isinstance(result, Message) else None)
+        return result
+
+    @property
+    def _call_timeout(self) -> float:
+        """Seconds for the whole of a plain call: one full wait for the answer, and one for everything around it."""
+        return min(2 * self._config.timeout, self._config.stream_timeout)
+
+    def _require_key(self) -> None:
+        if self._is_lacking_key:
+            raise ConfigurationError(
+                f"No API key: {self._config.base_url} needs one. Set ANTHROPIC_API_KEY where Jupyter starts, "
+                "or type `%claude login`."
+            )

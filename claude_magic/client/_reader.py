@@ -1,0 +1,156 @@
+"""Reads one streamed response: bytes in, typed events out, and an honest word on how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ._accumulator import MessageAccumulator
+from ._deadline import Deadline
+from ._error_reading import error_from_event
+from ._errors import ClaudeError, StreamInterruptedError
+from ._events import ErrorEvent, MessageStop, StreamEvent, decode_event
+from ._replay import encode_as_stream
+from ._responses import parse_object, read_error, request_id_of
+from ._sse import SSEDecoder
+
+if TYPE_CHECKING:
+    from ._config import ClientConfig
+    from ._transport import WireResponse
+
+_DRAIN_TIMEOUT = 0.5
+"""Seconds given to the end of the body after `message_stop`, so that the connection can be used again."""
+
+
+class EventReader:
+    """One response, event by event.
+
+    Attributes:
+        accumulator: The reply so far. It may be ahead of the last event that was handed out.
+        is_complete: The reply is complete.
+    """
+
+    def __init__(self, response: WireResponse, config: ClientConfig, deadline: Deadline) -> None:
+        self.accumulator = MessageAccumulator()
+        self.is_complete = False
+        self._response = response
+        self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
+        self._is_lenient = config.lenient_stream_end
+        self._deadline = deadline
+        self._first_chunk: bytes | None = None
+        self._failure: ClaudeError | None = None
+
+    async def open(self) -> None:
+        """Check that the response is a stream of events.
+
+        A server that ignored `stream: true` and sent the whole reply as JSON is understood too.
+
+        Raises:
+            ClaudeError: It is an error response, or something that is no reply of the Messages API.
+        """
+        response = self._response
+        if response.status != 200:
+            raise await read_error(response)
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            return
+        self._first_chunk = await self._deadline.bound(response.read_chunk())
+        if _looks_like_events(self._first_chunk):
+            return
+        body = self._first_chunk + await self._deadline.bound(response.read_body())
+        self._first_chunk = encode_as_stream(parse_object(response, body))
+
+    async def read(self) -> list[StreamEvent]:
+        """Return the next events, at least one; none when the reply is complete.
+
+        Raises:
+            ClaudeError: The reply broke off, or the server reported an error inside it.
+        """
+        while not self.is_complete:
+            if self._failure is not None:
+                raise self._failure
+            chunk = await self._next_chunk()
+            if not chunk:
+                self._end()
+                return []
+            events = self._decode(chunk)
+            if events:
+                return events
+        await self.finish()
+        return []
+
+    async def finish(self) -> None:
+        """Read what follows `message_stop`, which is the end of the body, so that the connection can serve again."""
+        try:
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
+                while await self._response.read_chunk():
+                    pass
+        except (ClaudeError, TimeoutError):
+            pass
+        await self._response.aclose()
+
+    async def aclose(self) -> None:
+        """Close the response; its connection is used again only if the body was read to its end."""
+        await self._response.aclose()
+
+    def close_soon(self) -> None:
+        """Start closing, from a place that cannot wait."""
+        self._response.close_soon()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was given back or closed."""
+        return self._response.is_closed
+
+    async def _next_chunk(self) -> bytes:
+        chunk, self._first_chunk = self._first_chunk, None
+        if chunk is not None:
+            return chunk
+        try:
+            return await self._deadline.bound(self._response.read_chunk())
+        except StreamInterruptedError:
+            if not self._may_end_here():
+                raise
+        return b""
+
+    def _decode(self, chunk: bytes) -> list[StreamEvent]:
+        """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
+        events: list[StreamEvent] = []
+        add = self.accumulator.add
+        try:
+            for sse in self._decoder.feed(chunk):
+                event = decode_event(sse)
+                kind = type(event)
+                if kind is ErrorEvent:
+                    self._failure = self._error_of(event)
+                    break
+                add(event)
+                events.append(event)
+                if kind is MessageStop:
+                    self.is_complete = True
+                    break
+        except ClaudeError as error:
+            self._failure = error
+        return events
+
+    def _error_of(self, event: ErrorEvent) -> ClaudeError:
+        error = error_from_event(event.error, request_id_of(self._response.headers))
+        error.message = self._response.redact_text(error.message)
+        return error
+
+    def _may_end_here(self) -> bool:
+        return self._is_lenient and self.accumulator.has_stop_reason
+
+    def _end(self) -> None:
+        """Judge the end of the body: without `message_stop` the reply was cut, however cleanly it ended."""
+        if not self._may_end_here():
+            size = len(self.accumulator.text)
+            raise StreamInterruptedError(
+                f"The stream ended before the reply was complete (after {size} characters, without message_stop).",
+                request_id=request_id_of(self._response.headers),
+            )
+        self.is_complete = True
+
+
+def _looks_like_events(chunk: bytes) -> bool:
+    """Tell whether a body without the right content type is a stream of events all the same."""
+    return chunk.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"event:", b"data:", b":"))

@@ -1,0 +1,47 @@
+"""Turns a complete message into the stream of events it would have been, for servers that ignore `stream: true`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+_STREAMED_FIELDS = {
+    "text": ("text", "text_delta", "text"),
+    "thinking": ("thinking", "thinking_delta", "thinking"),
+}
+"""Block type: the field that streams, its delta's type, and the delta's field."""
+
+
+def encode_as_stream(message: Mapping[str, Any]) -> bytes:
+    """Encode a message as the bytes of an event stream. Feeding them to the parser gives the message back."""
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), to_json(event)) for event in _events(message)
+    )
+
+
+def _events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    content = message.get("content")
+    ending = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details") if name in message}
+    yield {"type": "message_start", "message": {**message, "content": [], **dict.fromkeys(ending)}}
+    for index, block in enumerate(content if isinstance(content, list) else ()):
+        yield from _block_events(index, block)
+    yield {"type": "message_delta", "delta": ending, "usage": message.get("usage") or {}}
+    yield {"type": "message_stop"}
+
+
+def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    kind = block.get("type")
+    start, deltas = dict(block), []
+    if kind in _STREAMED_FIELDS:
+        field, delta_type, delta_field = _STREAMED_FIELDS[kind]
+        deltas.append({"type": delta_type, delta_field: start.get(field) or ""})
+        start[field] = ""
+    if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
+        deltas.append({"type": "input_json_delta", "partial_json": to_json(start.get("input") or {}).decode()})
+        start["input"] = {}
+    yield {"type": "content_block_start", "index": index, "content_block": start}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}

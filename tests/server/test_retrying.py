@@ -1,0 +1,426 @@
+"""Retries over real sockets: which failures are tried again, after how long, how often, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from claude_magic.client import (
+    AttemptFinished,
+    AttemptStarted,
+    ClaudeError,
+    ClientConfig,
+    Credential,
+    ForbiddenError,
+    HTTPClaudeClient,
+    InvalidApiKeyError,
+    InvalidRequestError,
+    LimiterWaiting,
+    NetworkError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    TokenBucket,
+    UnknownStatusError,
+)
+from claude_magic.simulator import Simulator, drop_before_headers, reply, slow_headers, status
+
+KEY = "sk-ant-test-0123456789abcdef"
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504, 529])
+def test_r1_t1_a_transient_status_is_retried_and_then_succeeds(
+    code: int, is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: each status of R1 costs one back-off, and the reply comes as if nothing had been."""
+    sim.script(status(code), reply("There."))
+
+    async def main() -> str:
+        async with make_client(sim.url) as client:
+            if not is_streamed:
+                return str((await client.send_message(ask())).text)
+            async with client.stream_message(ask()) as stream:
+                async for _ in stream:
+                    pass
+            return str(stream.message.text)
+
+    assert play(main) == "There."
+    assert len(sim.requests) == 2
+    assert sleeps == [10.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "error_class"),
+    [
+        (400, InvalidRequestError),
+        (401, InvalidApiKeyError),
+        (402, UnknownStatusError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (408, UnknownStatusError),
+        (409, UnknownStatusError),
+        (413, UnknownStatusError),
+        (422, UnknownStatusError),
+        (501, UnknownStatusError),
+    ],
+)
+def test_r1_t1_a_final_status_is_not_retried(
+    code: int, error_class: type[ClaudeError], sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: what would fail again fails at once: one request, no wait."""
+    sim.script(status(code))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url) as client:
+            with pytest.raises(ClaudeError) as caught:
+                await client.send_message(ask())
+            return caught.value
+
+    error = play(main)
+
+    assert type(error) is error_class
+    assert (len(sim.requests), sleeps, error.attempts, error.give_up_reason) == (1, [], 1, None)
+
+
+def test_r2_r5_t1_retries_are_exhausted_after_four_attempts_10_20_40(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: four attempts, doubling waits, then the last error with the count of attempts."""
+    sim.script(*(status(529) for _ in range(9)))
+
+    async def main() -> OverloadedError:
+        async with make_client(sim.url) as client:
+            with pytest.raises(OverloadedError) as caught:
+                await client.send_message(ask())
+            return caught.value
+
+    error = play(main)
+
+    assert sleeps == [10, 20, 40]
+    assert len(sim.requests) == 4
+    assert error.attempts == 4
+    assert "Gave up after 4 attempts" in str(error)
+    assert error.request_id is not None
+
+
+def test_t1_the_delay_between_attempts_is_really_waited(sim: Simulator, play: Any, ask: Any) -> None:
+    """Promise: by the server's clock, at least the three quarters of each back-off that jitter leaves."""
+    sim.script(status(500), status(500))
+    config = ClientConfig(base_url=sim.url, initial_backoff=0.1)
+
+    async def main() -> None:
+        async with HTTPClaudeClient(config, Credential(api_key=KEY)) as client:
+            await client.send_message(ask())
+
+    play(main)
+
+    times = [request.received_at for request in sim.requests]
+    assert [later - earlier >= 0.75 * wait for (earlier, later), wait in zip(itertools.pairwise(times), (0.1, 0.2))] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "60"}, 60.0),
+        ({"retry-after": formatdate(1_000_000_030, usegmt=True), "date": formatdate(1_000_000_000, usegmt=True)}, 30.0),
+        ({"retry-after-ms": "2500", "retry-after": "9"}, 2.5),
+        ({"retry-after": "0"}, 10.0),
+        ({"retry-after": "-3"}, 10.0),
+        ({"retry-after": "soon"}, 10.0),
+    ],
+)
+def test_r3_t1_retry_after_decides_the_wait(
+    headers: dict[str, str], expected: float, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: seconds, decimals, dates and milliseconds are waited exactly; zero and garbage mean the usual back-off."""
+    sim.script(status(503, headers=headers))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            await client.send_message(ask())
+
+    play(main)
+
+    assert sleeps == [expected]
+
+
+def test_r3_a_retry_after_of_a_day_fails_now_and_holds_others_for_max_backoff(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: no silent day of waiting; the error names it, and other callers wait max_backoff at most."""
+    sim.script(status(429, retry_after=86_400))
+
+    async def main() -> tuple[RateLimitError, float]:
+        async with make_client(sim.url) as client:
+            with pytest.raises(RateLimitError) as caught:
+                await client.send_message(ask())
+            return caught.value, client.bucket.state.paused_for
+
+    error, paused_for = play(main)
+
+    assert sleeps == []
+    assert len(sim.requests) == 1
+    assert error.retry_after == 86_400
+    assert "86400 s (24 h)" in str(error)
+    assert 290 < paused_for <= 300
+
+
+def test_r3_after_a_429_all_callers_wait_and_every_attempt_pays_the_limiter(sim: Simulator, play: Any, ask: Any) -> None:
+    """Promise: one 429 pauses the shared bucket: nothing reaches the server before its retry-after is over."""
+    sim.script(status(429, retry_after=0.4))
+    config = ClientConfig(base_url=sim.url)
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with HTTPClaudeClient(config, Credential(api_key=KEY)) as client:
+            first = asyncio.create_task(client.send_message(ask()))
+            while not client.bucket.state.paused_for:
+                await asyncio.sleep(0.005)
+            await asyncio.gather(first, *(client.send_message(ask(), observer=told.append) for _ in range(3)))
+
+    play(main)
+
+    refused, *later = [request.received_at for request in sim.requests]
+    assert len(later) == 4
+    assert all(moment - refused >= 0.39 for moment in later)
+    waiting = [event for event in told if isinstance(event, LimiterWaiting)]
+    assert [event.reason for event in waiting] == ["paused"] * 3
+    assert all(event.expected_wait is not None and 0 < event.expected_wait <= 0.4 for event in waiting)
+
+
+def test_r5_every_attempt_acquires_from_the_limiter_again(sim: Simulator, play: Any, ask: Any) -> None:
+    """Promise: a retried call takes one share per attempt, so retries cannot exceed the rate."""
+    sim.script(status(500), status(500), status(500))
+    bucket = TokenBucket(0.001, 10)
+
+    async def main() -> None:
+        config = ClientConfig(base_url=sim.url, initial_backoff=0.0)
+        async with HTTPClaudeClient(config, Credential(api_key=KEY), bucket=bucket) as client:
+            await client.send_message(ask())
+
+    play(main)
+
+    assert bucket.state.level == pytest.approx(6, abs=0.01)
+
+
+@pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
+def test_r1_a_spend_cap_is_not_retried(
+    code: str, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a 429 about money fails at once and pauses nobody."""
+    sim.script(status(429, error_code=code))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            with pytest.raises(RateLimitError) as caught:
+                await client.send_message(ask())
+            assert caught.value.is_spend_cap
+            assert client.bucket.state.paused_for == 0
+
+    play(main)
+
+    assert (len(sim.requests), sleeps) == (1, [])
+
+
+def test_r1_x_should_retry_false_is_obeyed(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: the server may forbid a retry that its status would allow."""
+    sim.script(status(529, headers={"x-should-retry": "false"}))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            with pytest.raises(OverloadedError):
+                await client.send_message(ask())
+
+    play(main)
+
+    assert (len(sim.requests), sleeps) == (1, [])
+
+
+def test_r2_the_total_time_of_retrying_is_bounded(sim: Simulator, play: Any, ask: Any) -> None:
+    """Promise: by a moved clock: a wait that would exceed max_retry_time is not begun."""
+    sim.script(*(status(500) for _ in range(20)))
+    now = 0.0
+
+    async def advance(delay: float) -> None:
+        nonlocal now
+        now += delay
+
+    async def main() -> ClaudeError:
+        config = ClientConfig(base_url=sim.url, max_retries=50, rate_limit_rps=1000)
+        client = HTTPClaudeClient(
+            config, Credential(api_key=KEY), random=lambda: 0.0, clock=lambda: now, sleep=advance
+        )
+        async with client:
+            with pytest.raises(ServerError) as caught:
+                await client.send_message(ask())
+            return caught.value
+
+    error = play(main)
+
+    assert now == 10 + 20 + 40 + 80  # the next 160 would exceed 300
+    assert "max_retry_time" in str(error)
+
+
+def test_r1_r4_a_connection_that_drops_before_an_answer_is_retried_and_said_to_be_ambiguous(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: reset and close before headers are retried; the record says the request may have been executed."""
+    sim.script(drop_before_headers(how="reset"), drop_before_headers(how="close"))
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            await client.send_message(ask(), observer=told.append)
+
+    play(main)
+
+    failures = [event.error for event in told if isinstance(event, AttemptFinished) and event.error]
+    assert sleeps == [10, 20]
+    assert [type(error) for error in failures] == [NetworkError, NetworkError]
+    for error in failures:
+        assert error.was_sent is True
+        assert "may have been executed" in str(error)
+
+
+def test_r1_r4_a_server_that_cannot_be_reached_is_retried_and_known_not_to_have_got_anything(
+    make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a refused connection proves that nothing was sent, and the error says where it went."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        async def main() -> NetworkError:
+            async with make_client(url) as client:
+                with pytest.raises(NetworkError) as caught:
+                    await client.send_message(ask())
+                return caught.value
+
+        error = play(main)
+
+    assert error.was_sent is False
+    assert sleeps == [10, 20, 40]
+    assert url in str(error)
+
+
+def test_t1_c2_a_read_timeout_is_retried_and_then_a_request_timeout_error(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a silent server costs `timeout` per attempt; the error says that the request may have run."""
+    sim.script(*(slow_headers(20) for _ in range(2)))
+
+    async def main() -> RequestTimeoutError:
+        async with make_client(sim.url, timeout=0.15, max_retries=1) as client:
+            with pytest.raises(RequestTimeoutError) as caught:
+                await client.send_message(ask())
+            return caught.value
+
+    error = play(main)
+
+    assert error.was_sent is True
+    assert (len(sim.requests), sleeps) == (2, [10])
+    assert "may have been executed" in str(error)
+
+
+def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: a cell can show "overloaded, retrying in 10 s, attempt 2 of 4" from these records alone."""
+    sim.script(status(529), reply("Done."))
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            await client.send_message(ask(), observer=told.append)
+
+    play(main)
+
+    assert [type(event).__name__ for event in told] == [
+        "AttemptStarted",
+        "ResponseStarted",
+        "AttemptFinished",
+        "AttemptStarted",
+        "ResponseStarted",
+        "AttemptFinished",
+    ]
+    failed, finished = (event for event in told if isinstance(event, AttemptFinished))
+    assert isinstance(failed.error, OverloadedError)
+    assert (failed.attempt, failed.max_attempts, failed.will_retry, failed.delay) == (1, 4, True, 10.0)
+    assert (failed.status, failed.method, failed.path) == (529, "POST", "/v1/messages")
+    assert (finished.attempt, finished.error, finished.will_retry, finished.delay) == (2, None, False, None)
+    assert finished.request_id is not None and finished.request_id.startswith("req_")
+    assert finished.output_tokens and finished.input_tokens
+    assert told[3] == AttemptStarted(attempt=2, max_attempts=4)
+
+
+def test_an_observer_that_raises_does_not_cost_the_reply(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise: foreign code in the observer is reported to the log, and the request goes on."""
+
+    def broken(event: object) -> None:
+        raise RuntimeError("observer bug")
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            return await client.send_message(ask(), observer=broken)
+
+    assert play(main).text
+    assert "an observer failed on AttemptStarted" in caplog.text
+
+
+def test_cancelling_in_backoff_ends_the_call_at_once(sim: Simulator, play: Any, ask: Any) -> None:
+    """Promise: an interrupt while waiting to retry is not waited out, and nothing more is sent."""
+    sim.script(*(status(500) for _ in range(5)))
+
+    async def main() -> None:
+        async with HTTPClaudeClient(ClientConfig(base_url=sim.url), Credential(api_key=KEY)) as client:
+            told: list[Any] = []
+            call = asyncio.create_task(client.send_message(ask(), observer=told.append))
+            while not any(isinstance(event, AttemptFinished) for event in told):
+                await asyncio.sleep(0.005)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    play(main)
+
+    assert len(sim.requests) == 1
+
+
+def test_cancelling_in_the_limiter_ends_the_call_at_once_and_leaves_the_bucket_whole(
+    sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: an interrupt while waiting for the limiter sends nothing and takes nothing."""
+    bucket = TokenBucket(0.001, 1)
+
+    async def main() -> None:
+        config = ClientConfig(base_url=sim.url)
+        async with HTTPClaudeClient(config, Credential(api_key=KEY), bucket=bucket) as client:
+            await client.send_message(ask())
+            calls = [asyncio.create_task(client.send_message(ask())) for _ in range(5)]
+            while bucket.state.waiters < 5:
+                await asyncio.sleep(0.005)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert all(call.cancelled() for call in calls)
+
+    play(main)
+
+    assert len(sim.requests) == 1
+    assert bucket.state.waiters == 0
+    assert bucket.state.level == pytest.approx(0.0, abs=0.1)

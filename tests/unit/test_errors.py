@@ -1,0 +1,253 @@
+"""The error tree, and the reading of whatever servers call an error."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_magic.client import (
+    APIError,
+    ClaudeError,
+    ConfigurationError,
+    ForbiddenError,
+    InvalidApiKeyError,
+    InvalidRequestError,
+    NetworkError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    StreamInterruptedError,
+    UnknownStatusError,
+    error_from_event,
+    error_from_response,
+)
+
+BY_STATUS: dict[int, tuple[type[APIError], bool]] = {
+    400: (InvalidRequestError, False),
+    401: (InvalidApiKeyError, False),
+    403: (ForbiddenError, False),
+    404: (NotFoundError, False),
+    429: (RateLimitError, True),
+    500: (ServerError, True),
+    502: (ServerError, True),
+    503: (ServerError, True),
+    504: (ServerError, True),
+    529: (OverloadedError, True),
+}
+
+BY_TYPE = {
+    "invalid_request_error": InvalidRequestError,
+    "authentication_error": InvalidApiKeyError,
+    "permission_error": ForbiddenError,
+    "not_found_error": NotFoundError,
+    "rate_limit_error": RateLimitError,
+    "api_error": ServerError,
+    "timeout_error": ServerError,
+    "overloaded_error": OverloadedError,
+    "billing_error": UnknownStatusError,
+    "something_new": UnknownStatusError,
+}
+
+
+def envelope(kind: str, message: str, **details: str) -> bytes:
+    error: dict[str, Any] = {"type": kind, "message": message}
+    if details:
+        error["details"] = details
+    return json.dumps({"type": "error", "error": error, "request_id": "req_in_body"}).encode()
+
+
+@pytest.mark.parametrize("status", sorted({*range(400, 600), 300, 302, 304, 600, 999}))
+def test_e2_every_status_has_its_class_and_transience(status: int) -> None:
+    """Promise: exactly the statuses of R1 are transient; what is not in the table is UnknownStatusError."""
+    expected_class, is_transient = BY_STATUS.get(status, (UnknownStatusError, False))
+
+    error = error_from_response(status, {}, b"")
+
+    assert type(error) is expected_class
+    assert error.is_transient is is_transient
+    assert error.status == status
+    assert str(status) in str(error)
+
+
+def test_e1_the_tree_has_the_promised_shape() -> None:
+    """Promise: callers can catch by branch."""
+    assert issubclass(RequestTimeoutError, NetworkError)
+    assert issubclass(StreamInterruptedError, NetworkError)
+    assert issubclass(OverloadedError, ServerError)
+    for error_class in (ConfigurationError, NetworkError, APIError):
+        assert error_class.__bases__ == (ClaudeError,)
+    for error_class in (InvalidRequestError, RateLimitError, ServerError, UnknownStatusError):
+        assert error_class.__bases__ == (APIError,)
+
+
+def test_e1_an_error_carries_what_the_server_said() -> None:
+    """Promise: status, type, code, request id and retry-after are attributes and stand in the message."""
+    body = envelope("rate_limit_error", "Too many tokens", error_code="ramp_limit_exceeded")
+
+    error = error_from_response(429, {"request-id": "req_1", "retry-after": "20"}, body)
+
+    assert isinstance(error, RateLimitError)
+    assert (error.error_type, error.error_code, error.request_id, error.retry_after) == (
+        "rate_limit_error",
+        "ramp_limit_exceeded",
+        "req_1",
+        20.0,
+    )
+    for part in ("429", "rate_limit_error", "Too many tokens", "20 s", "req_1", "rate_limit_rps"):
+        assert part in str(error)
+
+
+def test_e1_the_request_id_is_found_in_header_or_body() -> None:
+    """Promise: the header wins; a gateway's own header and the body serve where it is missing."""
+    body = envelope("api_error", "boom")
+
+    assert error_from_response(500, {}, body).request_id == "req_in_body"
+    assert error_from_response(500, {"x-request-id": "gw_1"}, body).request_id == "gw_1"
+
+
+@pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
+def test_r1_a_spend_cap_429_is_not_transient(code: str) -> None:
+    """Promise: money does not come back by waiting, and the message says so."""
+    error = error_from_response(429, {}, envelope("rate_limit_error", "Spend limit", error_code=code))
+
+    assert isinstance(error, RateLimitError)
+    assert error.is_spend_cap
+    assert not error.is_transient
+    assert "raise the limit" in str(error)
+
+
+def test_r1_a_plain_429_without_advice_is_transient() -> None:
+    """Promise: only the documented codes make a 429 final."""
+    error = error_from_response(429, {}, envelope("rate_limit_error", "Slow down"))
+
+    assert isinstance(error, RateLimitError)
+    assert error.is_transient
+    assert not error.is_spend_cap
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "is_transient"),
+    [(529, "false", False), (503, " False ", False), (529, "true", True), (400, "true", False), (529, "?", True)],
+)
+def test_r1_x_should_retry_can_forbid_a_retry_but_not_order_one(
+    status: int, value: str, is_transient: bool
+) -> None:
+    """Promise: `false` is honoured; `true` on a 4xx would break R1."""
+    assert error_from_response(status, {"x-should-retry": value}, b"").is_transient is is_transient
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        ("application/json", b'{"error":{"message":"bad model","type":"invalid","code":"m1"}}', "bad model"),
+        ("application/json", b'{"error":"model not loaded"}', "model not loaded"),
+        ("application/json", b'{"detail":"Not Found"}', "Not Found"),
+        ("application/json", b'{"detail":[{"msg":"field required"}]}', "field required"),
+        ("application/json", b'{"message":"no route"}', "no route"),
+        ("application/json", b'{"weird":1}', "weird"),
+        ("application/json", b'["list"]', "list"),
+        ("application/json", b"null", "None"),
+        ("application/json", b'{"type":"error","error":{"type":"api_er', "api_er"),
+        ("text/plain", b"upstream connect error", "upstream connect error"),
+        ("text/html", b"<html><head><title>502 Bad\n Gateway</title></head>", "502 Bad Gateway"),
+        ("text/html", b"<html><body><script>x()</script><h1>Sorry &amp; bye</h1>", "Sorry & bye"),
+        ("", b"<!doctype html><title></title><p>Hi</p>", "Hi"),
+        ("", b"", "no body"),
+        ("", b" \r\n", "no body"),
+        ("application/json", b"\xff\xfe\x00broken", "broken"),
+    ],
+)
+def test_e1_every_shape_of_error_body_is_read(content_type: str, body: bytes, expected: str) -> None:
+    """Promise: OpenAI's, FastAPI's, HTML, plain, cut, empty and non-UTF-8 bodies give a readable message."""
+    error = error_from_response(502, {"content-type": content_type}, body)
+
+    assert expected in str(error)
+    assert "\n" not in str(error)
+
+
+@given(status=st.integers(300, 599), content_type=st.text(), body=st.binary(max_size=400))
+def test_e1_reading_an_error_never_raises_and_never_grows_long(
+    status: int, content_type: str, body: bytes
+) -> None:
+    """Promise: parsing an error never causes a second one, and an error fits on a few lines."""
+    error = error_from_response(status, {"content-type": content_type, "retry-after": content_type}, body)
+
+    assert len(str(error)) < 1200
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "type", "message", "code"]), inner),
+    )
+)
+def test_e1_any_json_is_read_as_an_error(value: Any) -> None:
+    """Promise: JSON of any shape gives an error, not a crash."""
+    body = json.dumps(value).encode()
+
+    assert isinstance(error_from_response(500, {}, body), ServerError)
+    if isinstance(value, dict):
+        assert isinstance(error_from_event(value), APIError)
+
+
+def test_e1_deep_json_is_read_without_a_recursion_error() -> None:
+    """Promise: a hostile nesting depth is treated as text."""
+    assert isinstance(error_from_response(500, {}, b"[" * 100_000), ServerError)
+
+
+@pytest.mark.parametrize(("kind", "error_class"), BY_TYPE.items())
+def test_e2_an_error_event_is_classified_by_its_type(kind: str, error_class: type[APIError]) -> None:
+    """Promise: an error inside a 200 has the class its status would have given."""
+    error = error_from_event({"type": kind, "message": "Overloaded"}, "req_9")
+
+    assert type(error) is error_class
+    assert error.is_transient is error_class.transient_by_default
+    assert error.status is None
+    assert error.error_type == kind
+    assert error.request_id == "req_9"
+
+
+def test_e2_an_error_event_of_a_gateway_is_classified_by_its_code() -> None:
+    """Promise: LiteLLM's shape, which puts the status into `code`, is understood."""
+    assert type(error_from_event({"type": "None", "message": "cut", "code": "529"})) is OverloadedError
+
+
+def test_a_redirect_is_a_clear_error_which_names_the_target() -> None:
+    """Promise: redirects are not followed, and the error says so and where they lead."""
+    error = error_from_response(307, {"location": "https://elsewhere.example/v1"}, b"")
+
+    assert type(error) is UnknownStatusError
+    assert "https://elsewhere.example/v1" in str(error)
+    assert "not followed" in str(error)
+
+
+def test_errors_survive_pickling() -> None:
+    """Promise: errors can cross processes with their attributes (multiprocessing, joblib)."""
+    error = error_from_response(429, {"request-id": "req_1", "retry-after": "20"}, b"")
+    error.give_up_reason = "Gave up."
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(copy), str(copy), copy.retry_after) == (RateLimitError, str(error), 20.0)
+
+
+def test_e1_str_adds_reason_and_request_id_to_the_message() -> None:
+    """Promise: the message stays pure, and str() tells the whole story."""
+    error = ServerError("Server error (500): boom.", status=500, request_id="req_7")
+    error.give_up_reason = "Gave up after 4 attempts."
+
+    assert error.message == "Server error (500): boom."
+    assert str(error) == "Server error (500): boom. Gave up after 4 attempts. Request req_7."
+
+
+def test_r4_a_network_error_says_whether_the_request_was_sent() -> None:
+    """Promise: the careful default is that it may have arrived."""
+    assert NetworkError("").was_sent is True
+    assert NetworkError("", was_sent=False).was_sent is False

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 
+from ._accumulator import MessageAccumulator
+from ._blocks import ContentBlock, RedactedThinkingBlock, TextBlock, ThinkingBlock, ToolUseBlock
 from ._client import HTTPClaudeClient
 from ._config import OFFICIAL_BASE_URL, ClientConfig, is_loopback, normalise_base_url
 from ._credential import REDACTED, Credential
@@ -27,11 +29,92 @@ from ._errors import (
     StreamInterruptedError,
     UnknownStatusError,
 )
+from ._events import (
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    ErrorEvent,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Ping,
+    StreamEvent,
+    UnknownEvent,
+    decode_event,
+)
+from ._messages import Completion, Message, MessageRequest, ModelInfo, Usage
 from ._observe import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
 from ._port import ClaudeClient, Health
 from ._rate_limit import BucketState, TokenBucket
 from ._retry import GiveUp, Retry, RetryPolicy
 from ._retry_after import parse_retry_after
+from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ResponseInfo
+
+__all__ = [
+    "OFFICIAL_BASE_URL",
+    "REDACTED",
+    "APIError",
+    "AttemptFinished",
+    "AttemptStarted",
+    "BucketState",
+    "ClaudeClient",
+    "ClaudeError",
+    "ClientConfig",
+    "ClientEvent",
+    "Completion",
+    "ConfigurationError",
+    "ContentBlock",
+    "ContentBlockDelta",
+    "ContentBlockStart",
+    "ContentBlockStop",
+    "Credential",
+    "ErrorEvent",
+    "ForbiddenError",
+    "GiveUp",
+    "HTTPClaudeClient",
+    "Health",
+    "InvalidApiKeyError",
+    "InvalidRequestError",
+    "LimiterWaiting",
+    "Message",
+    "MessageAccumulator",
+    "MessageDelta",
+    "MessageRequest",
+    "MessageStart",
+    "MessageStop",
+    "MessageStream",
+    "ModelInfo",
+    "NetworkError",
+    "NotFoundError",
+    "Observer",
+    "OverloadedError",
+    "Ping",
+    "RateLimitError",
+    "RedactedThinkingBlock",
+    "RequestTimeoutError",
+    "ResponseInfo",
+    "ResponseStarted",
+    "Retry",
+    "RetryPolicy",
+    "SSEDecoder",
+    "ServerError",
+    "ServerSentEvent",
+    "StreamEvent",
+    "StreamInterruptedError",
+    "TextBlock",
+    "ThinkingBlock",
+    "TokenBucket",
+    "ToolUseBlock",
+    "UnknownEvent",
+    "UnknownStatusError",
+    "Usage",
+    "decode_event",
+    "error_from_event",
+    "error_from_response",
+    "is_loopback",
+    "normalise_base_url",
+    "parse_retry_after",
+]
 
 logging.getLogger("claude_magic").addHandler(logging.NullHandler())

@@ -147,7 +147,9 @@ class HTTPClaudeClient:
         models: dict[str, ModelInfo] = {}
         after = ""
         for _ in range(_MAX_MODEL_PAGES):
-            page = await self._call("GET", f"{MODELS_PATH}?limit={_MODELS_PER_PAGE}{after}", ModelPage.model_validate)
+            page = await self._call(
+                "GET", f"{MODELS_PATH}?limit={_MODELS_PER_PAGE}{after}", ModelPage.model_validate
+            )
             known = len(models)
             models |= {model.id: model for model in page.data}
             if not page.has_more or not page.last_id or len(models) == known:

@@ -69,7 +69,9 @@ class ClientConfig(BaseModel):
     max_event_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
     lenient_stream_end: bool = False
     betas: tuple[str, ...] = ()
-    headers: Mapping[str, str] = Field(default={}, repr=False)  # gateways do put secrets into headers of their own
+    headers: Mapping[str, str] = Field(
+        default={}, repr=False
+    )  # gateways do put secrets into headers of their own
     auth_header: Literal["x-api-key", "authorization"] = "x-api-key"
 
     def __init__(self, **values: Any) -> None:
@@ -101,7 +103,9 @@ class ClientConfig(BaseModel):
     def _check_betas(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for beta in value:
             if not re.fullmatch(r"[A-Za-z0-9._-]+", beta, re.ASCII):
-                raise ConfigurationError(f"The setting betas holds {beta!r}, which is not the name of a beta feature.")
+                raise ConfigurationError(
+                    f"The setting betas holds {beta!r}, which is not the name of a beta feature."
+                )
         return value
 
     @field_validator("headers")
@@ -197,4 +201,6 @@ def _check_header(name: str, content: str) -> None:
             "from the settings for credentials, api_version and betas."
         )
     if not content.isascii() or any(ord(char) < 32 and char != "\t" or ord(char) == 127 for char in content):
-        raise ConfigurationError(f"The value of the header {name} holds a line break or a character outside ASCII.")
+        raise ConfigurationError(
+            f"The value of the header {name} holds a line break or a character outside ASCII."
+        )

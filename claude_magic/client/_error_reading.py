@@ -62,8 +62,12 @@ _HINT_BY_STATUS: Mapping[int, str] = {
     413: "Make the request smaller: shorten the conversation or the attachments.",
     422: "Change the request as described; the same one would fail again.",
 }
-_REDIRECT_HINT = "Redirects are not followed, because the API key would go along; set base_url to the final address."
-_SPEND_CAP_HINT = "A spend limit is reached, so waiting minutes does not help; raise the limit or wait for the next period."
+_REDIRECT_HINT = (
+    "Redirects are not followed, because the API key would go along; set base_url to the final address."
+)
+_SPEND_CAP_HINT = (
+    "A spend limit is reached, so waiting minutes does not help; raise the limit or wait for the next period."
+)
 
 _MAX_TEXT = 500
 _MAX_PAGE_BYTES = 65_536
@@ -183,7 +187,9 @@ def _hint_for(error_class: type[APIError], status: int | None) -> str:
 def _status_of(reading: _Reading) -> int:
     """Return the status that an error inside a stream stands for (claude-api: by its type), 0 if unknown."""
     code = reading.error_code or ""
-    if code.isdecimal() and int(code) in _CLASS_BY_STATUS:  # LiteLLM: {"error": {"type": "None", "code": "529"}}
+    if (
+        code.isdecimal() and int(code) in _CLASS_BY_STATUS
+    ):  # LiteLLM: {"error": {"type": "None", "code": "529"}}
         return int(code)
     return _STATUS_BY_TYPE.get(reading.error_type or "", 0)
 

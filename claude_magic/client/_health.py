@@ -37,9 +37,15 @@ async def check_health(call: Call, *, clock: Callable[[], float]) -> Health:
     error = await _try(call, "GET", f"{MODELS_PATH}?limit=1", None)
     if isinstance(error, APIError) and error.status in _NOT_OFFERED:
         error = await _try(call, "POST", COUNT_TOKENS_PATH, b"{}")
-        if isinstance(error, InvalidRequestError) or isinstance(error, APIError) and error.status in (*_NOT_OFFERED, 422):
+        if (
+            isinstance(error, InvalidRequestError)
+            or isinstance(error, APIError)
+            and error.status in (*_NOT_OFFERED, 422)
+        ):
             detail = "The server answers. It has no list of models, so the key could not be checked."
-            return Health(is_reachable=True, is_authenticated=None, latency=clock() - started_at, detail=detail)
+            return Health(
+                is_reachable=True, is_authenticated=None, latency=clock() - started_at, detail=detail
+            )
     return _describe(error, clock() - started_at)
 
 

@@ -112,7 +112,9 @@ class TokenBucket:
     def try_acquire(self, amount: float = 1.0) -> bool:
         """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
         if not 0.0 < amount <= self._capacity:
-            raise ValueError(f"amount must be above 0 and at most the capacity ({self._capacity:g}), not {amount!r}")
+            raise ValueError(
+                f"amount must be above 0 and at most the capacity ({self._capacity:g}), not {amount!r}"
+            )
         if self._in_line:
             return False
         now = self._clock()
@@ -258,7 +260,9 @@ class TokenBucket:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None and self._in_line and not self._loop.is_closed():
-                raise RuntimeError("this bucket has waiters on another event loop; share one loop, or use one bucket each")
+                raise RuntimeError(
+                    "this bucket has waiters on another event loop; share one loop, or use one bucket each"
+                )
             self._queue.clear()
             self._in_line = 0
             self._timer = None

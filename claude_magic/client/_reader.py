@@ -119,13 +119,12 @@ class EventReader:
         try:
             for sse in self._decoder.feed(chunk):
                 event = decode_event(sse)
-                kind = type(event)
-                if kind is ErrorEvent:
+                if isinstance(event, ErrorEvent):
                     self._failure = self._error_of(event)
                     break
                 add(event)
                 events.append(event)
-                if kind is MessageStop:
+                if isinstance(event, MessageStop):
                     self.is_complete = True
                     break
         except ClaudeError as error:

@@ -17,13 +17,18 @@ _STREAMED_FIELDS = {
 def encode_as_stream(message: Mapping[str, Any]) -> bytes:
     """Encode a message as the bytes of an event stream. Feeding them to the parser gives the message back."""
     return b"".join(
-        b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), to_json(event)) for event in _events(message)
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), to_json(event))
+        for event in _events(message)
     )
 
 
 def _events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     content = message.get("content")
-    ending = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details") if name in message}
+    ending = {
+        name: message.get(name)
+        for name in ("stop_reason", "stop_sequence", "stop_details")
+        if name in message
+    }
     yield {"type": "message_start", "message": {**message, "content": [], **dict.fromkeys(ending)}}
     for index, block in enumerate(content if isinstance(content, list) else ()):
         yield from _block_events(index, block)
@@ -39,7 +44,9 @@ def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, An
         deltas.append({"type": delta_type, delta_field: start.get(field) or ""})
         start[field] = ""
     if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
-        deltas.append({"type": "input_json_delta", "partial_json": to_json(start.get("input") or {}).decode()})
+        deltas.append(
+            {"type": "input_json_delta", "partial_json": to_json(start.get("input") or {}).decode()}
+        )
         start["input"] = {}
     yield {"type": "content_block_start", "index": index, "content_block": start}
     for delta in deltas:

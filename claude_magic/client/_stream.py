@@ -59,7 +59,9 @@ class MessageStream:
     Iteration raises a `ClaudeError` where the reply failed; what had arrived is its `partial`.
     """
 
-    def __init__(self, transport: HTTPTransport, config: ClientConfig, attempts: Attempts, body: bytes) -> None:
+    def __init__(
+        self, transport: HTTPTransport, config: ClientConfig, attempts: Attempts, body: bytes
+    ) -> None:
         self._transport = transport
         self._config = config
         self._attempts = attempts
@@ -165,8 +167,12 @@ class MessageStream:
         self._loop = asyncio.get_running_loop()
         if self._deadline is None:
             # One for all attempts: a stream that used up its whole time is not begun again.
-            self._deadline = Deadline(self._config.stream_timeout, setting="stream_timeout", is_transient=False)
-        response = await self._deadline.bound(self._transport.open("POST", self._config.messages_path, self._body))
+            self._deadline = Deadline(
+                self._config.stream_timeout, setting="stream_timeout", is_transient=False
+            )
+        response = await self._deadline.bound(
+            self._transport.open("POST", self._config.messages_path, self._body)
+        )
         request_id = request_id_of(response.headers)
         self.response = ResponseInfo(status=response.status, request_id=request_id, headers=response.headers)
         self._attempts.response_started(response.status, request_id, response.headers)

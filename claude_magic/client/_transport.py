@@ -17,7 +17,13 @@ import httpx2
 from .. import __version__
 from ._config import ClientConfig
 from ._credential import REDACTED, Credential
-from ._errors import ClaudeError, ConfigurationError, NetworkError, RequestTimeoutError, StreamInterruptedError
+from ._errors import (
+    ClaudeError,
+    ConfigurationError,
+    NetworkError,
+    RequestTimeoutError,
+    StreamInterruptedError,
+)
 from ._retry_after import describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
@@ -127,7 +133,9 @@ class HTTPTransport:
         """Say what happened before a response had begun."""
         host = self._config.base_url
         match failure:
-            case httpx2.ConnectTimeout() | httpx2.PoolTimeout() | httpx2.ReadTimeout() | httpx2.WriteTimeout():
+            case (
+                httpx2.ConnectTimeout() | httpx2.PoolTimeout() | httpx2.ReadTimeout() | httpx2.WriteTimeout()
+            ):
                 return _timeout_error(failure, host, self._config.timeout)
             case httpx2.ConnectError():
                 return _connect_error(failure, host, self.redact(_reason_of(failure)))
@@ -143,7 +151,9 @@ class HTTPTransport:
                     f"{_MAY_HAVE_RUN}"
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
-                return ConfigurationError(f"No request can be sent to {host}: {self.redact(_reason_of(failure))}")
+                return ConfigurationError(
+                    f"No request can be sent to {host}: {self.redact(_reason_of(failure))}"
+                )
         return NetworkError(
             f"Sending to {host} failed ({self.redact(_reason_of(failure))}). {_MAY_HAVE_RUN}",
             is_transient=isinstance(failure, OSError),
@@ -166,7 +176,9 @@ class WireResponse:
         self._transport = transport
         self._chunks: AsyncGenerator[bytes, None] = response.aiter_bytes()
         self.status = response.status_code
-        self.headers: Mapping[str, str] = {name: transport.redact(text) for name, text in response.headers.items()}
+        self.headers: Mapping[str, str] = {
+            name: transport.redact(text) for name, text in response.headers.items()
+        }
         self.url = str(response.request.url.copy_with(query=None))
         self.received_bytes = 0
 
@@ -305,7 +317,9 @@ def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTime
     limit = describe_seconds(timeout)
     match failure:
         case httpx2.ConnectTimeout():
-            return RequestTimeoutError(f"No connection to {host} within {limit}. Is the address right?", was_sent=False)
+            return RequestTimeoutError(
+                f"No connection to {host} within {limit}. Is the address right?", was_sent=False
+            )
         case httpx2.PoolTimeout():
             return RequestTimeoutError(
                 f"No free connection to {host} within {limit}: {_MAX_CONNECTIONS} requests are in flight. "
@@ -314,7 +328,9 @@ def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTime
             )
         case httpx2.WriteTimeout():
             return RequestTimeoutError(f"{host} did not take the request within {limit}. {_MAY_HAVE_RUN}")
-    return RequestTimeoutError(f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs longer.")
+    return RequestTimeoutError(
+        f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs longer."
+    )
 
 
 def _connect_error(failure: Exception, host: str, reason: str) -> NetworkError:
@@ -326,7 +342,8 @@ def _connect_error(failure: Exception, host: str, reason: str) -> NetworkError:
             is_transient=False,
         )
     return NetworkError(
-        f"No connection to {host} ({reason}). Check the network, base_url, and whether the server runs.", was_sent=False
+        f"No connection to {host} ({reason}). Check the network, base_url, and whether the server runs.",
+        was_sent=False,
     )
 
 

@@ -108,11 +108,13 @@ def _overlapping(index: int, deltas: Sequence[JSON]) -> Iterator[JSON]:
 
 
 def _starts_text(event: JSON) -> bool:
-    return event["type"] == "content_block_start" and event["content_block"]["type"] == "text"
+    block: JSON = event.get("content_block") or {}
+    return (event["type"], block.get("type")) == ("content_block_start", "text")
 
 
 def _is_text_delta(event: JSON, index: int) -> bool:
-    return event.get("index") == index and bool(event.get("delta", {}).get("type") == "text_delta")
+    delta: JSON = event.get("delta") or {}
+    return (event.get("index"), delta.get("type")) == (index, "text_delta")
 
 
 def without_tool_input(events: Iterable[JSON]) -> Iterator[JSON]:

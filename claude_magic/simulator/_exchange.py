@@ -45,7 +45,7 @@ class Request:
         """The body as JSON, or None where it is not JSON."""
         try:
             return json.loads(self.raw_body)
-        except ValueError:  # UnicodeDecodeError is one as well
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested absurdly deep
             return None
 
     @property

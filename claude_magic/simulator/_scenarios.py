@@ -65,6 +65,7 @@ def _html(code: int, title: str) -> Behaviour:
 _OPENAI_ERROR = (
     b'{"error":{"message":"Rate limit reached for model","type":"rate_limit_exceeded","code":"rate_limit"}}'
 )
+_UNAVAILABLE_IN_TEXT = status(503, body=b"try again\n", content_type="text/plain")
 _OVERLOADED = status(529)
 _LIMITED = status(429, retry_after=RETRY_AFTER)
 
@@ -87,7 +88,7 @@ _ONCE: Mapping[str, tuple[str, tuple[Behaviour, ...]]] = {
     "html_502_once": ("502 with an HTML body, then the answer", (_html(502, "502 Bad Gateway"),)),
     "unavailable_once": (
         "503 in plain text, then the answer",
-        (status(503, body=b"try again\n", content_type="text/plain"),),
+        (_UNAVAILABLE_IN_TEXT,),
     ),
     "timeout_504_once": ("504, then the answer", (status(504),)),
     "reset_once": ("the connection is reset before headers, then the answer", (drop_before_headers(),)),

@@ -2,57 +2,137 @@
 
 from __future__ import annotations
 
-from ._conversation import text_of
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from ._cache import PromptCache
+from ._composer import Composition, compose
 from ._delivery import Answer
-from ._errors import APIError
+from ._errors import APIError, invalid
 from ._exchange import JSON, Request
+from ._headers import api_version, authenticate, betas, check_json
 from ._ids import new_id
-from ._tokens import count_tokens, split_tokens
+from ._limits import Limits, RateLimiter
+from ._model_pages import describe_model, list_models
+from ._models import Model
+from ._prefix import Item, items_of, total_tokens
+from ._thinking import check_returned_thinking
+from ._validation import Terms, check_count_request, check_message_request
+
+_METHODS_OF_PATH = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
 
 
 class MessageService:
-    """What stands behind the endpoints."""
+    """What stands behind the endpoints.
 
-    def __init__(self, *, api_key: str | None = None) -> None:
+    Args:
+        api_key: The only key that is accepted; by default any is that does not contain "invalid".
+        limits: The rate limits of each class of models.
+        clock: The time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api_key = api_key
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._cache = PromptCache(clock)
+        self._limiters: dict[str, RateLimiter] = {}
+        self._lock = threading.Lock()
 
     def clear(self) -> None:
-        """Forget cached prompts."""
+        """Forget cached prompts and what was taken from the rate limits."""
+        with self._lock:
+            self._cache.clear()
+            self._limiters.clear()
 
     def create(self, request: Request) -> Answer:
         """Answer POST `/v1/messages`."""
-        self._authenticate(request)
+        terms = self._terms(request)
         fields = request.fields
-        for name in ("model", "messages", "max_tokens"):
-            if name not in fields:
-                raise APIError(400, f"{name}: Field required")
-        prompt = text_of(fields["messages"][-1].get("content"))
-        text = f"You asked:\n\n> {prompt}\n\nThis is the **simulator**, which answers by rule."
-        tokens = split_tokens(text)
-        kept = tokens[: fields["max_tokens"]]
-        message: JSON = {
-            "id": new_id("msg"),
-            "type": "message",
-            "role": "assistant",
-            "model": fields["model"],
-            "content": [{"type": "text", "text": "".join(kept)}],
-            "stop_reason": "end_turn" if len(kept) == len(tokens) else "max_tokens",
-            "stop_sequence": None,
-            "usage": {"input_tokens": count_tokens(prompt), "output_tokens": len(kept)},
-        }
-        return Answer(message=message)
+        model = check_message_request(fields, terms)
+        items = items_of(fields)
+        transformations = check_returned_thinking(items, model, fields, terms.betas)
+        _check_context(items, model)
+        with self._lock:
+            limiter = self._limiters.setdefault(model.bucket, RateLimiter(self._limits, self._clock))
+            limiter.admit(total_tokens(items))
+            cached = self._cache.use(items, model, fields.get("cache_control"))
+            composition = compose(fields, model, items)
+            limiter.charge(cached.uncached + cached.written_5m + cached.written_1h, composition.output_tokens)
+            headers = limiter.headers()
+        message = _message(model, composition, {**cached.usage(), **_output_usage(composition)})
+        if transformations:
+            message["input_transformations"] = transformations
+        return Answer(message=message, headers=headers)
 
     def other(self, request: Request) -> JSON:
-        """Answer the other endpoints."""
-        self._authenticate(request)
-        if (request.method, request.path) == ("POST", "/v1/messages/count_tokens"):
-            return {"input_tokens": count_tokens(str(request.fields.get("messages")))}
-        if (request.method, request.path) == ("GET", "/v1/models"):
-            return {"data": [], "has_more": False, "first_id": None, "last_id": None}
-        raise APIError(404, f"{request.method} {request.path}: no such endpoint")
+        """Answer every other endpoint."""
+        method, path = request.method, request.path.rstrip("/")
+        if (method, path) == ("POST", "/v1/messages/count_tokens"):
+            return self._count_tokens(request)
+        if method == "GET" and path == "/v1/models":
+            self._authorize(request)
+            return list_models(request.query)
+        if method == "GET" and path.startswith("/v1/models/"):
+            self._authorize(request)
+            return describe_model(unquote(path.removeprefix("/v1/models/")))
+        if path in _METHODS_OF_PATH:
+            raise APIError(405, f"{method} is not allowed here; use {_METHODS_OF_PATH[path]}")
+        raise APIError(404, f"Not Found: {method} {request.path}")
 
-    def _authenticate(self, request: Request) -> None:
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        key = request.headers.get("x-api-key") or bearer
-        if not key or "invalid" in key or (self._api_key is not None and key != self._api_key):
-            raise APIError(401, "invalid x-api-key")
+    def _count_tokens(self, request: Request) -> JSON:
+        terms = self._terms(request)
+        model = check_count_request(request.fields, terms)
+        items = items_of(request.fields)
+        check_returned_thinking(items, model, request.fields, terms.betas)
+        return {"input_tokens": total_tokens(items)}
+
+    def _authorize(self, request: Request) -> None:
+        authenticate(request, self._api_key)
+        api_version(request)
+        betas(request)
+
+    def _terms(self, request: Request) -> Terms:
+        if request.is_too_large:
+            raise APIError(413, "Request exceeds the maximum size")
+        authenticate(request, self._api_key)
+        terms = Terms(version=api_version(request), betas=betas(request))
+        check_json(request)
+        return terms
+
+
+def _check_context(items: list[Item], model: Model) -> None:
+    tokens = total_tokens(items)
+    if tokens > model.context_tokens:
+        raise invalid(f"prompt is too long: {tokens} tokens > {model.context_tokens} maximum")
+
+
+def _message(model: Model, composition: Composition, usage: JSON) -> JSON:
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": model.id,
+        "content": composition.content,
+        "stop_reason": composition.stop_reason,
+        "stop_sequence": composition.stop_sequence,
+        "usage": usage,
+    }
+
+
+def _output_usage(composition: Composition) -> JSON:
+    usage: JSON = {"output_tokens": composition.output_tokens, "service_tier": "standard"}
+    if composition.thinking_tokens:
+        usage["output_tokens_details"] = {"thinking_tokens": composition.thinking_tokens}
+    searches = sum(block["type"] == "server_tool_use" for block in composition.content)
+    if searches:
+        usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    return usage

@@ -13,6 +13,7 @@ from typing import Self
 
 from ._api import API
 from ._delivery import Behaviour
+from ._limits import Limits
 from ._recording import RecordedRequest
 from ._scenarios import Scenario
 from ._server import Connection, ServerState
@@ -40,6 +41,10 @@ class Simulator:
         chunk_delay: Seconds between two deltas of a stream.
         api_key: The only key that is accepted; by default any is that does not contain "invalid".
         scenario: The named scenario that every request meets which asks for no other.
+        requests_per_minute: The rate limit of each class of models; by default nothing is refused, though the
+            headers count.
+        input_tokens_per_minute: As above, for uncached input tokens.
+        output_tokens_per_minute: As above, for output tokens.
         max_recorded: How many of the latest requests are kept in `requests`.
 
     Raises:
@@ -54,10 +59,19 @@ class Simulator:
         chunk_delay: float = 0.0,
         api_key: str | None = None,
         scenario: str | None = None,
+        requests_per_minute: int | None = None,
+        input_tokens_per_minute: int | None = None,
+        output_tokens_per_minute: int | None = None,
         max_recorded: int = 10_000,
     ) -> None:
         self._wanted_port = port
-        self._api = API(MessageService(api_key=api_key), chunk_delay=chunk_delay, scenario_name=scenario)
+        limits = Limits(
+            requests_per_minute=requests_per_minute,
+            input_tokens_per_minute=input_tokens_per_minute,
+            output_tokens_per_minute=output_tokens_per_minute,
+        )
+        service = MessageService(api_key=api_key, limits=limits)
+        self._api = API(service, chunk_delay=chunk_delay, scenario_name=scenario)
         self._state = ServerState(self._api.respond, max_recorded=max_recorded)
         self._thread: _ServerThread | None = None
 
@@ -129,7 +143,7 @@ class Simulator:
         self._api.script(behaviours)
 
     def clear(self) -> None:
-        """Forget scripted behaviours that nobody took, recorded requests and cached prompts."""
+        """Forget what was scripted and not yet taken, the requests, cached prompts and used-up limits."""
         self._api.clear()
         self._state.requests.clear()
 

@@ -1,0 +1,325 @@
+"""The models, as data.
+
+Ids, limits and refusals as published on 22 November 2026. Models change often: a program should ask
+`/v1/models` for what it relies on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ._errors import APIError
+from ._exchange import JSON
+
+Line = Literal["haiku", "sonnet", "opus", "fable", "mythos"]
+Lifecycle = Literal["active", "deprecated", "retired"]
+
+MILLION = 1_000_000
+UP_TO_HIGH = ("low", "medium", "high")
+UP_TO_MAX = (*UP_TO_HIGH, "max")
+ALL_EFFORTS = (*UP_TO_HIGH, "xhigh", "max")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What one model is and accepts."""
+
+    id: str
+    display_name: str
+    line: Line
+    created: str
+    """The date of its release."""
+    lifecycle: Lifecycle = "active"
+    retires: str | None = None
+    deprecated: str | None = None
+    context_tokens: int = MILLION
+    output_tokens: int = 128_000
+    generation: tuple[int, int]
+    """Major and minor version, which decide most of what is refused."""
+    thinking: tuple[str, ...] = ("adaptive", "disabled")
+    """Accepted values of `thinking.type`."""
+    thinks_by_default: bool = False
+    disabled_up_to_high: bool = False
+    """`disabled` is refused when the effort is xhigh or max."""
+    efforts: tuple[str, ...] = ALL_EFFORTS
+    default_effort: str = "high"
+    has_forced_tools: bool = True
+    has_system_turns: bool = False
+    checks_thinking: bool = False
+    """Thinking that is sent back is bound to its conversation."""
+    cache_minimum_tokens: int = 512
+
+    @property
+    def has_sampling(self) -> bool:
+        """Whether `temperature` and its kind may differ from their defaults (in the old API version)."""
+        return self.generation <= (4, 6)
+
+    @property
+    def has_prefill(self) -> bool:
+        """Whether the last message may be the assistant's."""
+        return self.generation < (4, 6)
+
+    @property
+    def omits_thinking(self) -> bool:
+        """Whether thinking text is left out unless it is asked for."""
+        return self.generation >= (4, 7)
+
+    @property
+    def bucket(self) -> str:
+        """The rate limit that it shares with its kin."""
+        if self.generation[0] == 4:
+            return f"{self.line}-4"
+        return "fable-5" if self.line in ("fable", "mythos") else self.id
+
+    def describe(self) -> JSON:
+        """The model as `/v1/models` tells it."""
+        return {
+            "type": "model",
+            "id": self.id,
+            "display_name": self.display_name,
+            "created_at": _midnight(self.created),
+            "lifecycle": self.lifecycle,
+            "deprecated_at": None if self.deprecated is None else _midnight(self.deprecated),
+            "retires_at": None if self.retires is None else _midnight(self.retires),
+            "line": self.line,
+            "max_input_tokens": self.context_tokens,
+            "max_tokens": self.output_tokens,
+            "capabilities": self._capabilities(),
+        }
+
+    def _capabilities(self) -> JSON:
+        always = ("batch", "citations", "code_execution", "image_input", "pdf_input", "structured_outputs")
+        edits = ("clear_thinking_20251015", "clear_tool_uses_20250919", "compact_20260112")
+        known_edits = edits if self.generation >= (4, 6) else edits[:2]
+        kinds = ("adaptive", "between_tools", "disabled", "enabled")
+        servers = ("code_execution", "web_search")
+        return {
+            **_leaves(always, always),
+            "context_management": {"supported": True, **_leaves(edits, known_edits)},
+            "effort": {"supported": bool(self.efforts), **_leaves(ALL_EFFORTS, self.efforts)},
+            "server_tools": {"supported": True, **_leaves(servers, servers)},
+            "thinking": {"supported": True, "types": _leaves(kinds, self.thinking)},
+        }
+
+
+def _leaves(names: Sequence[str], supported: Sequence[str]) -> JSON:
+    return {name: {"supported": name in supported} for name in names}
+
+
+def _midnight(date: str) -> str:
+    return f"{date}T00:00:00Z"
+
+
+def _fable(version: tuple[int, int], created: str, line: Line = "fable") -> Model:
+    major, minor = version
+    name = f"{major}" if minor == 0 else f"{major}.{minor}"
+    return Model(
+        id=f"claude-{line}-{name.replace('.', '-')}",
+        display_name=f"Claude {line.capitalize()} {name}",
+        line=line,
+        created=created,
+        generation=version,
+        thinking=("adaptive",),
+        thinks_by_default=True,
+        has_forced_tools=minor == 0,
+        has_system_turns=True,
+        checks_thinking=minor > 0,
+    )
+
+
+_MODELS = (
+    _fable((5, 2), "2026-11-09"),
+    _fable((5, 2), "2026-11-09", "mythos"),
+    Model(
+        id="claude-haiku-5-5",
+        display_name="Claude Haiku 5.5",
+        line="haiku",
+        created="2026-10-07",
+        generation=(5, 5),
+        thinks_by_default=True,
+        disabled_up_to_high=True,
+        default_effort="medium",
+        has_system_turns=True,
+        checks_thinking=True,
+    ),
+    Model(
+        id="claude-sonnet-5-5",
+        display_name="Claude Sonnet 5.5",
+        line="sonnet",
+        created="2026-09-28",
+        generation=(5, 5),
+        thinking=("adaptive", "between_tools"),
+        thinks_by_default=True,
+        has_forced_tools=False,
+        has_system_turns=True,
+        checks_thinking=True,
+    ),
+    Model(
+        id="claude-opus-5-5",
+        display_name="Claude Opus 5.5",
+        line="opus",
+        created="2026-09-22",
+        generation=(5, 5),
+        thinking=("adaptive",),
+        thinks_by_default=True,
+        default_effort="medium",
+        has_forced_tools=False,
+        has_system_turns=True,
+        checks_thinking=True,
+    ),
+    _fable((5, 1), "2026-09-01"),
+    _fable((5, 1), "2026-09-01", "mythos"),
+    Model(
+        id="claude-opus-5",
+        display_name="Claude Opus 5",
+        line="opus",
+        created="2026-07-24",
+        generation=(5, 0),
+        thinks_by_default=True,
+        disabled_up_to_high=True,
+        has_system_turns=True,
+    ),
+    Model(
+        id="claude-sonnet-5",
+        display_name="Claude Sonnet 5",
+        line="sonnet",
+        created="2026-06-30",
+        generation=(5, 0),
+        thinks_by_default=True,
+        cache_minimum_tokens=1024,
+    ),
+    _fable((5, 0), "2026-06-09"),
+    _fable((5, 0), "2026-06-09", "mythos"),
+    Model(
+        id="claude-opus-4-8",
+        display_name="Claude Opus 4.8",
+        line="opus",
+        created="2026-05-01",
+        generation=(4, 8),
+        has_system_turns=True,
+        cache_minimum_tokens=1024,
+    ),
+    Model(
+        id="claude-opus-4-7",
+        display_name="Claude Opus 4.7",
+        line="opus",
+        created="2026-04-01",
+        generation=(4, 7),
+        cache_minimum_tokens=2048,
+    ),
+    Model(
+        id="claude-opus-4-6",
+        display_name="Claude Opus 4.6",
+        line="opus",
+        created="2026-02-05",
+        generation=(4, 6),
+        thinking=("adaptive", "disabled", "enabled"),
+        efforts=UP_TO_MAX,
+        cache_minimum_tokens=4096,
+    ),
+    Model(
+        id="claude-sonnet-4-6",
+        display_name="Claude Sonnet 4.6",
+        line="sonnet",
+        created="2026-02-17",
+        generation=(4, 6),
+        thinking=("adaptive", "disabled", "enabled"),
+        efforts=UP_TO_MAX,
+        cache_minimum_tokens=1024,
+    ),
+    Model(
+        id="claude-opus-4-5-20251101",
+        display_name="Claude Opus 4.5",
+        line="opus",
+        created="2025-11-01",
+        generation=(4, 5),
+        context_tokens=200_000,
+        output_tokens=64_000,
+        thinking=("disabled", "enabled"),
+        efforts=UP_TO_HIGH,
+        cache_minimum_tokens=4096,
+    ),
+    Model(
+        id="claude-haiku-4-5-20251001",
+        display_name="Claude Haiku 4.5",
+        line="haiku",
+        created="2025-10-01",
+        generation=(4, 5),
+        context_tokens=200_000,
+        output_tokens=64_000,
+        thinking=("disabled", "enabled"),
+        efforts=(),
+        cache_minimum_tokens=4096,
+    ),
+    Model(
+        id="claude-sonnet-4-5-20250929",
+        display_name="Claude Sonnet 4.5",
+        line="sonnet",
+        created="2025-09-29",
+        lifecycle="deprecated",
+        deprecated="2026-08-31",
+        retires="2026-11-30",
+        generation=(4, 5),
+        context_tokens=200_000,
+        output_tokens=64_000,
+        thinking=("disabled", "enabled"),
+        efforts=(),
+        cache_minimum_tokens=1024,
+    ),
+)
+
+_RETIRED: Mapping[str, tuple[str, Line, tuple[int, int], str, str]] = {
+    "claude-opus-4-1-20250805": ("Claude Opus 4.1", "opus", (4, 1), "2025-08-05", "2026-08-05"),
+    "claude-opus-4-20250514": ("Claude Opus 4", "opus", (4, 0), "2025-05-14", "2026-06-15"),
+    "claude-sonnet-4-20250514": ("Claude Sonnet 4", "sonnet", (4, 0), "2025-05-14", "2026-06-15"),
+    "claude-3-haiku-20240307": ("Claude Haiku 3", "haiku", (3, 0), "2024-03-07", "2026-04-20"),
+    "claude-3-7-sonnet-20250219": ("Claude Sonnet 3.7", "sonnet", (3, 7), "2025-02-19", "2026-02-19"),
+    "claude-3-5-haiku-20241022": ("Claude Haiku 3.5", "haiku", (3, 5), "2024-10-22", "2026-02-19"),
+    "claude-3-opus-20240229": ("Claude Opus 3", "opus", (3, 0), "2024-02-29", "2026-01-05"),
+    "claude-3-5-sonnet-20241022": ("Claude Sonnet 3.5", "sonnet", (3, 5), "2024-10-22", "2025-10-28"),
+    "claude-3-5-sonnet-20240620": ("Claude Sonnet 3.5", "sonnet", (3, 5), "2024-06-20", "2025-10-28"),
+}
+
+_RETIRED_MODELS = tuple(
+    Model(
+        id=id,
+        display_name=name,
+        line=line,
+        generation=generation,
+        created=created,
+        lifecycle="retired",
+        deprecated=retired,
+        retires=retired,
+        context_tokens=200_000,
+        output_tokens=32_000,
+        thinking=("disabled",),
+        efforts=(),
+    )
+    for id, (name, line, generation, created, retired) in _RETIRED.items()
+)
+
+ALIASES: Mapping[str, str] = {
+    "claude-opus-4-5": "claude-opus-4-5-20251101",
+    "claude-haiku-4-5": "claude-haiku-4-5-20251001",
+    "claude-sonnet-4-5": "claude-sonnet-4-5-20250929",
+}
+"""The only ids that stand for another."""
+
+ALL_MODELS: tuple[Model, ...] = (*_MODELS, *_RETIRED_MODELS)
+"""Newest first."""
+
+MODEL_OF_ID = {model.id: model for model in ALL_MODELS}
+
+
+def find_model(name: str) -> Model:
+    """The model of that id or alias.
+
+    Raises:
+        APIError: 404, there is none, or it is retired.
+    """
+    model = MODEL_OF_ID.get(ALIASES.get(name, name))
+    if model is None or model.lifecycle == "retired":
+        raise APIError(404, f"model: {name}")
+    return model

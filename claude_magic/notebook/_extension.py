@@ -1,0 +1,92 @@
+"""Loading and unloading: what the extension puts into a shell, and how it takes all of it away again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from ._magics import ClaudeMagics
+from ._shell_watch import ShellWatch
+from ._transform import CellTransformer
+
+MAGIC = "claude"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """What one shell got."""
+
+    magics: ClaudeMagics
+    transformer: CellTransformer
+    watch: ShellWatch
+    former_magics: dict[str, Any]
+
+
+# Kept on the shell, not here: `%reload_ext` reloads our modules and must still find what is to be taken away.
+_KEY = "_claude_magic_extension"
+
+
+def load(shell: Any) -> None:
+    """Register the magics. Quiet, and quick: nothing is imported, opened or started that is not needed for this."""
+    if getattr(shell, _KEY, None) is not None:
+        unload(shell)
+    former = _find_other_owner(shell)
+    magics = ClaudeMagics(shell=shell)
+    shell.register_magics(magics)
+    transformer = CellTransformer(shell)
+    shell.input_transformers_cleanup.insert(0, transformer)
+    watch = ShellWatch(shell)
+    watch.start()
+    loaded = _Loaded(magics=magics, transformer=transformer, watch=watch, former_magics=former)
+    setattr(shell, _KEY, loaded)
+    if former:
+        owner = _describe_owner(next(iter(former.values())))
+        print(f"%claude belonged to {owner}; claude_magic answers it now. %unload_ext claude_magic gives it back.")
+
+
+def unload(shell: Any) -> None:
+    """Take everything away again, and end the client and its thread."""
+    loaded: _Loaded | None = getattr(shell, _KEY, None)
+    if loaded is None:
+        return
+    delattr(shell, _KEY)
+    loaded.watch.stop()
+    _remove(shell.input_transformers_cleanup, loaded.transformer)
+    _remove(shell.configurables, loaded.magics)
+    _take_magics_away(shell.magics_manager, loaded)
+    _close_runtime()
+
+
+def _find_other_owner(shell: Any) -> dict[str, Any]:
+    tables = shell.magics_manager.magics
+    return {kind: tables[kind][MAGIC] for kind in ("line", "cell") if MAGIC in tables[kind]}
+
+
+def _describe_owner(magic: Any) -> str:
+    return str(getattr(magic, "__module__", None) or type(magic).__module__)
+
+
+def _take_magics_away(manager: Any, loaded: _Loaded) -> None:
+    for kind in ("line", "cell"):
+        table = manager.magics[kind]
+        if getattr(table.get(MAGIC), "__self__", None) is not loaded.magics:
+            continue  # somebody has taken it over meanwhile
+        del table[MAGIC]
+        if kind in loaded.former_magics:
+            table[MAGIC] = loaded.former_magics[kind]
+    name = type(loaded.magics).__name__
+    if manager.registry.get(name) is loaded.magics:
+        del manager.registry[name]
+
+
+def _remove(items: list[Any], item: Any) -> None:
+    if item in items:
+        items.remove(item)
+
+
+def _close_runtime() -> None:
+    runtime_module = sys.modules.get("claude_magic.runtime")
+    if runtime_module is not None:
+        runtime_module.get_runtime().use_config(None)
+        runtime_module.close_runtime()

@@ -1,0 +1,104 @@
+"""Following a reply to its end, one frame after the other.
+
+Deltas come on the bridge thread, often hundreds a second; frames are drawn by the cell's own coroutine (or, behind
+the blocking door, by the main thread) at a pace of its own. Between two frames at most one wake-up crosses over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from ..runtime import Reply, ReplySnapshot, wait_interruptibly
+from ._screens import Screen
+
+TICK = 1.0
+"""Seconds after which a frame is drawn though nothing has come: a countdown runs by itself."""
+
+SETTLING_TIME = 1.0
+"""Seconds an interrupted reply is given to settle its text. It takes milliseconds; the bound is for a stuck one."""
+
+
+async def follow(reply: Reply, screen: Screen) -> None:
+    """Draw a reply on the running event loop until it has ended. Does not raise its error.
+
+    Raises:
+        asyncio.CancelledError: The cell was interrupted. The reply is cancelled, and its text has settled.
+    """
+    changes = _Changes(reply, asyncio.get_running_loop())
+    forget = reply.observe(changes.notify)
+    try:
+        while not (snapshot := changes.look()).phase.is_final:
+            await changes.next_frame(screen.draw(snapshot))
+    except asyncio.CancelledError:
+        reply.cancel()
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(SETTLING_TIME):
+                await changes.is_final.wait()
+        raise
+    finally:
+        forget()
+
+
+def follow_blocking(reply: Reply, screen: Screen) -> None:
+    """Draw a reply on this thread until it has ended. Does not raise its error.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. The reply is cancelled, and its text has settled.
+    """
+    try:
+        version, drawn_at, interval = -1, 0.0, 0.0
+        while not (snapshot := reply.snapshot()).phase.is_final:
+            now = time.monotonic()
+            if snapshot.version != version or now - drawn_at >= TICK:
+                interval = screen.draw(snapshot)
+                version, drawn_at = snapshot.version, now
+            wait_interruptibly(reply, interval)
+    except KeyboardInterrupt:
+        reply.cancel()
+        wait_interruptibly(reply, SETTLING_TIME)
+        raise
+
+
+class _Changes:
+    """Tells a coroutine on one loop about a reply that changes on another thread."""
+
+    def __init__(self, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_final = asyncio.Event()
+        self._reply = reply
+        self._loop = loop
+        self._has_changed = asyncio.Event()
+        self._is_told = False
+
+    def look(self) -> ReplySnapshot:
+        """Return the reply as it is; whatever changes from here on is told."""
+        self._is_told = False
+        self._has_changed.clear()
+        return self._reply.snapshot()
+
+    def notify(self, reply: Reply) -> None:
+        """Take note of a change; called on the bridge thread, so it only leaves a message, once per frame."""
+        if reply.phase.is_final:
+            self._post(self.is_final)
+        if not self._is_told:
+            self._is_told = True
+            self._post(self._has_changed)
+
+    async def next_frame(self, interval: float) -> None:
+        """Return when the next frame is due: after `interval`, once something has changed or a second has passed.
+
+        At the reply's end return at once.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await self.is_final.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TICK):
+                await self._has_changed.wait()
+
+    def _post(self, event: asyncio.Event) -> None:
+        # A kernel that shuts down closes its loop under a reply in flight; then nobody is there to be told.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(event.set)

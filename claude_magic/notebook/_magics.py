@@ -1,0 +1,104 @@
+"""`%claude` and `%%claude`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+
+from ._commands import find_command
+from ._help import FULL_HELP, SHORT_HELP
+from ._options import Request, parse_request
+from ._traits import ClaudeTraits
+
+if TYPE_CHECKING:
+    from ..runtime import Reply, ReplySnapshot, Runtime
+
+
+@magics_class
+class ClaudeMagics(ClaudeTraits, Magics):
+    """The magics of one shell.
+
+    A whole cell of `%%claude`, or of one `%claude` line, arrives through `answer_cell` or `answer_cell_blocking`,
+    as `CellTransformer` rewrites it. The registered magic serves what is left: lines among other code, and
+    `run_cell_magic`.
+    """
+
+    shell: Any
+
+    def runtime(self) -> Runtime:
+        """Return the kernel's runtime, with the settings of `%config` as one of its sources.
+
+        This is where HTTP, pydantic and the rest are imported: at first use, not when the extension is loaded.
+        """
+        from ..runtime import get_runtime
+
+        runtime = get_runtime()
+        runtime.use_config(self.configured)
+        runtime.set_presenter(_present)
+        return runtime
+
+    def show(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Display a mimebundle; a terminal gets its plain text."""
+        if hasattr(self.shell, "kernel"):
+            self.shell.display_pub.publish(data=dict(data), metadata=dict(metadata))
+        else:
+            print(data["text/plain"])
+
+    # The doors...
+
+    async def answer_cell(self, line: str, body: str | None) -> None:
+        """Answer a cell that is all ours, on the running event loop."""
+        request = parse_request(line, body)
+        if self._is_help(request):
+            return
+        from ._answer import answer
+
+        self._settle(await answer(request, self.runtime(), self.shell))
+
+    def answer_cell_blocking(self, line: str, body: str | None) -> None:
+        """Answer a cell that is all ours, where nobody can await."""
+        request = parse_request(line, body)
+        if self._is_help(request):
+            return
+        from ._answer import answer_blocking
+
+        self._settle(answer_blocking(request, self.runtime(), self.shell))
+
+    @no_var_expand
+    @line_cell_magic
+    def claude(self, line: str, cell: str | None = None) -> Reply | None:
+        command = find_command(line) if cell is None else None
+        if command is not None:
+            command(self)
+            return None
+        request = parse_request(line, cell)
+        if self._is_help(request):
+            return None
+        from ._answer import answer_blocking
+
+        reply = answer_blocking(request, self.runtime(), self.shell)
+        reply.is_on_screen = True
+        return reply
+
+    claude.__doc__ = FULL_HELP
+
+    def _is_help(self, request: Request) -> bool:
+        if request.is_empty:
+            print(f"There is no prompt, so nothing was sent.\n\n{SHORT_HELP}", end="")
+        return request.is_empty
+
+    def _settle(self, reply: Reply) -> None:
+        """Do what IPython's display hook does with the value of a cell, but for showing it: `_`, `Out`, the result."""
+        hook = self.shell.displayhook
+        hook.check_for_underscore()
+        hook.update_user_ns(reply)
+        hook.fill_exec_result(reply)
+
+
+def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    from ..render import render_reply
+
+    bundle = render_reply(snapshot)
+    return bundle.data, bundle.metadata

@@ -1,0 +1,141 @@
+"""Where an answer is drawn: in the output area of a notebook cell, live or once.
+
+`AreaScreen` owns the whole output area, which is so in an awaited `%%claude` cell: it opens a display for each slot,
+and in the end replaces them all by one output with all its types. `HandleScreen` is a guest among other outputs (a
+`%claude` line between the user's prints): it keeps to one display of its own and clears nothing. `FinalScreen` draws
+once, for tools that compare or collect outputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..render import render_reply
+from ..runtime import Phase, ReplySnapshot
+from ._picture import LivePicture
+
+FRAME_INTERVAL = 1 / 15
+LONG_FRAME_INTERVAL = 1 / 5
+LONG_TAIL_CHARS = 4_096
+"""From this size on, what is sent again with each frame is sent less often."""
+
+HANDLE_CHARS_PER_SECOND = 200_000
+"""`HandleScreen` sends the whole answer with each frame; this bounds what that costs a front end."""
+
+IDLE_INTERVAL = 1.0
+
+
+class Screen(Protocol):
+    """Something an answer can be drawn on."""
+
+    def draw(self, snapshot: ReplySnapshot) -> float:
+        """Show how far the answer has come; return the seconds after which the next frame may follow."""
+
+    def finish(self, snapshot: ReplySnapshot) -> None:
+        """Show the answer as it stays."""
+
+
+class AreaScreen:
+    """The output area of a cell that holds nothing but the answer."""
+
+    def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+        self._publisher = publisher
+        self._picture = LivePicture(remote_images=remote_images)
+        self._remote_images = remote_images
+        self._id = uuid.uuid4().hex
+        self._shown: list[str] = []
+
+    def draw(self, snapshot: ReplySnapshot) -> float:
+        slots = self._picture.slots(snapshot, time.monotonic())
+        for index, html in enumerate(slots):
+            self._show(index, html)
+        return _frame_interval(slots[-1]) if slots else FRAME_INTERVAL
+
+    def finish(self, snapshot: ReplySnapshot) -> None:
+        """Replace all slots by one output.
+
+        Front ends that know no updates (`jupyter console`, an `Output` widget) see the answer here for the first time,
+        which is why even a single slot is not simply updated.
+        """
+        if self._shown:
+            self._publisher.clear_output(wait=True)
+        _publish_final(self._publisher, snapshot, remote_images=self._remote_images)
+
+    def _show(self, index: int, html: str) -> None:
+        is_new = index == len(self._shown)
+        if is_new:
+            self._shown.append(html)
+        elif self._shown[index] == html:
+            return
+        self._shown[index] = html
+        _publish(self._publisher, {"text/html": html}, display_id=f"{self._id}-{index}", update=not is_new)
+
+
+class HandleScreen:
+    """One display among the other outputs of a cell."""
+
+    def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+        self._publisher = publisher
+        self._picture = LivePicture(remote_images=remote_images)
+        self._remote_images = remote_images
+        self._id = uuid.uuid4().hex
+        self._shown: str | None = None
+
+    def draw(self, snapshot: ReplySnapshot) -> float:
+        html = "".join(self._picture.slots(snapshot, time.monotonic()))
+        if html != self._shown:
+            is_new, self._shown = self._shown is None, html
+            _publish(self._publisher, {"text/html": html}, display_id=self._id, update=not is_new)
+        return max(_frame_interval(html), len(html) / HANDLE_CHARS_PER_SECOND)
+
+    def finish(self, snapshot: ReplySnapshot) -> None:
+        bundle = render_reply(_without_error(snapshot), remote_images=self._remote_images)
+        is_new = self._shown is None
+        _publish(self._publisher, bundle.data, bundle.metadata, display_id=self._id, update=not is_new)
+
+
+class FinalScreen:
+    """One display at the end."""
+
+    def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+        self._publisher = publisher
+        self._remote_images = remote_images
+
+    def draw(self, snapshot: ReplySnapshot) -> float:
+        return IDLE_INTERVAL
+
+    def finish(self, snapshot: ReplySnapshot) -> None:
+        _publish_final(self._publisher, snapshot, remote_images=self._remote_images)
+
+
+def _frame_interval(tail: str) -> float:
+    return LONG_FRAME_INTERVAL if len(tail) > LONG_TAIL_CHARS else FRAME_INTERVAL
+
+
+def _publish_final(publisher: Any, snapshot: ReplySnapshot, *, remote_images: bool) -> None:
+    """Show the one output that is saved; an answer that failed without a word leaves only its error."""
+    if snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking):
+        return
+    bundle = render_reply(_without_error(snapshot), remote_images=remote_images)
+    _publish(publisher, bundle.data, bundle.metadata)
+
+
+def _without_error(snapshot: ReplySnapshot) -> ReplySnapshot:
+    """Leave out of the footer what the cell's own error is about to say, right below it."""
+    return dataclasses.replace(snapshot, error=None)
+
+
+def _publish(
+    publisher: Any,
+    data: Mapping[str, str],
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    display_id: str | None = None,
+    update: bool = False,
+) -> None:
+    transient = {"display_id": display_id} if display_id else {}
+    publisher.publish(data=dict(data), metadata=dict(metadata or {}), transient=transient, update=update)

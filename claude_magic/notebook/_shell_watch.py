@@ -1,0 +1,61 @@
+"""Looks after what a cell leaves behind when it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..runtime import Reply
+
+_INTERRUPTS = ("KeyboardInterrupt", "CancelledError")
+
+
+class ShellWatch:
+    """Cancels the replies that an interrupted cell has started and nobody waits for any more.
+
+    In terminal IPython, Ctrl-C during `await reply` tears the loop down and leaves the reply streaming on the bridge,
+    unseen and paid for.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._in_flight_before: frozenset[Reply] = frozenset()
+
+    def start(self) -> None:
+        """Watch from the next cell on."""
+        self._shell.events.register("pre_run_cell", self._on_start)
+        self._shell.events.register("post_run_cell", self._on_end)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._shell.events.unregister("pre_run_cell", self._on_start)
+        self._shell.events.unregister("post_run_cell", self._on_end)
+
+    def _on_start(self, _info: Any) -> None:
+        self._in_flight_before = frozenset(_in_flight())
+
+    def _on_end(self, result: Any) -> None:
+        if last := _last():
+            last.is_on_screen = False
+        error = getattr(result, "error_in_exec", None)
+        if type(error).__name__ in _INTERRUPTS:
+            for reply in _in_flight():
+                if reply not in self._in_flight_before:
+                    reply.cancel()
+
+
+def _runtime() -> Any:
+    """The runtime if anything has used it; looking must not import it."""
+    module = sys.modules.get("claude_magic.runtime")
+    return None if module is None else module.get_runtime()
+
+
+def _in_flight() -> tuple[Reply, ...]:
+    runtime = _runtime()
+    return () if runtime is None else runtime.in_flight()
+
+
+def _last() -> Reply | None:
+    runtime = _runtime()
+    return None if runtime is None else runtime.last

@@ -1,0 +1,212 @@
+"""Real kernels, driven as a front end drives them, answered by a simulator on a loopback socket."""
+
+import contextlib
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claude_magic.simulator import Simulator
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
+TIMEOUT = 30.0
+Message = dict[str, Any]
+
+
+class Run:
+    """One execution request, and all that the kernel published for it."""
+
+    def __init__(self, kernel: "Kernel", code: str, *, allow_stdin: bool = False) -> None:
+        self.started = time.monotonic()
+        self.messages: list[Message] = []
+        self.reply: Message | None = None
+        self._kernel = kernel
+        self.msg_id = kernel.client.execute(code, allow_stdin=allow_stdin, stop_on_error=False)
+
+    def until(self, condition: Callable[["Run"], bool], timeout: float = TIMEOUT) -> "Run":
+        """Read what the kernel publishes until the condition holds."""
+        deadline = time.monotonic() + timeout
+        while not condition(self):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"The condition did not come true within {timeout} s. Published: {self.summary()}")
+            with contextlib.suppress(queue.Empty):
+                self._kernel.route(self._kernel.client.get_iopub_msg(timeout=min(left, 0.5)))
+            self.messages.extend(self._kernel.take(self.msg_id))
+        return self
+
+    def finish(self, timeout: float = TIMEOUT) -> "Run":
+        """Wait until the kernel is idle again, and for its reply."""
+        self.until(lambda run: run.is_idle, timeout)
+        while self.reply is None:
+            message = self._kernel.client.get_shell_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") == self.msg_id:
+                self.reply = message
+        return self
+
+    @property
+    def is_idle(self) -> bool:
+        return any(
+            message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+            for message in self.messages
+        )
+
+    @property
+    def status(self) -> str:
+        assert self.reply is not None
+        return str(self.reply["content"]["status"])
+
+    def contents(self, *kinds: str) -> list[dict[str, Any]]:
+        """The contents of the messages of these types, oldest first."""
+        return [message["content"] for message in self.messages if message["msg_type"] in kinds]
+
+    @property
+    def frames(self) -> list[str]:
+        """The HTML of everything displayed or updated, oldest first."""
+        shown = self.contents("display_data", "update_display_data")
+        return [content["data"]["text/html"] for content in shown if "text/html" in content["data"]]
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """What the cell's output area holds now, as a notebook would save it."""
+        area: list[dict[str, Any]] = []
+        clears_first = False
+        for message in self.messages:
+            kind, content = message["msg_type"], message["content"]
+            if kind == "clear_output":
+                clears_first = content["wait"]
+                if not clears_first:
+                    area.clear()
+            elif kind == "update_display_data":
+                display_id = content["transient"]["display_id"]
+                for output in area:
+                    if output.get("transient", {}).get("display_id") == display_id:
+                        output.update(data=content["data"], metadata=content["metadata"])
+            elif kind in ("display_data", "execute_result", "stream", "error"):
+                if clears_first:
+                    area.clear()
+                    clears_first = False
+                area.append({"output_type": kind, **content})
+        return area
+
+    @property
+    def error(self) -> dict[str, Any]:
+        (error,) = self.contents("error")
+        return error
+
+    @property
+    def stdout(self) -> str:
+        return "".join(content["text"] for content in self.contents("stream") if content["name"] == "stdout")
+
+    @property
+    def stderr(self) -> str:
+        return "".join(content["text"] for content in self.contents("stream") if content["name"] == "stderr")
+
+    def summary(self) -> list[tuple[str, str]]:
+        return [(message["msg_type"], str(message["content"])[:300]) for message in self.messages]
+
+
+class Kernel:
+    """A running kernel and its one client."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient, log: Path) -> None:
+        self.manager = manager
+        self.client = client
+        self.log = log
+        self._waiting: dict[str, list[Message]] = {}
+
+    def start(self, code: str, **kwargs: Any) -> Run:
+        """Send a cell and return at once."""
+        return Run(self, code, **kwargs)
+
+    def run(self, code: str, timeout: float = TIMEOUT, **kwargs: Any) -> Run:
+        """Send a cell and wait until the kernel is idle again."""
+        return self.start(code, **kwargs).finish(timeout)
+
+    def value(self, expression: str) -> str:
+        """The repr of an expression in the user's namespace, asked without touching history or `_`."""
+        request = self.client.execute("", silent=True, store_history=False, user_expressions={"value": expression})
+        while True:
+            message = self.client.get_shell_msg(timeout=TIMEOUT)
+            if message["parent_header"].get("msg_id") == request:
+                answer = message["content"]["user_expressions"]["value"]
+                assert answer["status"] == "ok", answer
+                return str(answer["data"]["text/plain"])
+
+    def interrupt(self) -> None:
+        """Press the interrupt button."""
+        self.manager.interrupt_kernel()
+
+    def route(self, message: Message) -> None:
+        """Keep a published message for the run it belongs to."""
+        self._waiting.setdefault(message["parent_header"].get("msg_id", ""), []).append(message)
+
+    def take(self, msg_id: str) -> list[Message]:
+        """Hand over what was kept for a run."""
+        return self._waiting.pop(msg_id, [])
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    """A simulator for the module's kernels."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def start_kernel(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kernel]]:
+    """Start kernels whose Claude is the simulator, and shut them all down in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*, load: bool = True, **env: str) -> Kernel:
+            home = tmp_path_factory.mktemp("home")
+            return stack.enter_context(running_kernel(home, load=load, ANTHROPIC_BASE_URL=sim.url, **env))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel: Callable[..., Kernel]) -> Kernel:
+    """The module's kernel, with the extension loaded."""
+    return start_kernel()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_simulator(request: pytest.FixtureRequest) -> None:
+    if "sim" in request.fixturenames:
+        request.getfixturevalue("sim").clear()
+
+
+@contextlib.contextmanager
+def running_kernel(home: Path, *, load: bool = True, **env: str) -> Iterator[Kernel]:
+    """A kernel with a home, an IPython folder and an environment of its own."""
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT") if name in os.environ}
+    settings = {
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "ANTHROPIC_API_KEY": API_KEY,
+        "PYTHONWARNINGS": "default",
+    }
+    log = home / "kernel.log"
+    manager = KernelManager(kernel_name="python3", connection_file=str(home / "kernel.json"))
+    with log.open("wb") as output:
+        manager.start_kernel(env=inherited | settings | env, cwd=str(home), stdout=output, stderr=output)
+        client = manager.blocking_client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            kernel = Kernel(manager, client, log)
+            if load:
+                assert kernel.run("%load_ext claude_magic").status == "ok"
+            yield kernel
+        finally:
+            client.stop_channels()
+            if manager.is_alive():
+                manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()

@@ -1,0 +1,76 @@
+# One front door. `make lab` and `make test` set up all they need, in this folder; a bare `make` lists the rest.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The newest interpreter that is new enough; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+INSTALLED := $(VENV)/.installed
+WORKERS ?= auto
+
+.PHONY: help lab test lint types imports unit server kernel browser notebooks binder floors bench screenshots chromium clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml claude_magic/_version.py
+	@test -n "$(PYTHON)" || { echo "claude_magic needs Python 3.11 or newer, with venv; none was found on PATH. Name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+lab: $(INSTALLED) ## JupyterLab with the first notebook; without a key on the simulator, saying so
+	@$(BIN)/python notebooks/lab.py
+
+test: lint types imports unit server kernel notebooks browser binder floors ## everything that CI runs
+
+lint: $(INSTALLED) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## mypy --strict, and what the public names promise
+	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
+
+imports: $(INSTALLED) ## the direction of imports
+	$(BIN)/lint-imports --no-cache --quiet || $(BIN)/lint-imports --no-cache
+
+unit: $(INSTALLED) ## no sockets, no kernel
+	$(PYTEST) tests/unit -n $(WORKERS)
+
+server: $(INSTALLED) ## client, simulator and runtime over loopback sockets
+	$(PYTEST) tests/server tests/simulator tests/runtime -n $(WORKERS)
+
+kernel: $(INSTALLED) ## real kernels and a real terminal
+	$(PYTEST) tests/kernel -n $(WORKERS) --dist loadfile
+
+notebooks: $(INSTALLED) ## every notebook, top to bottom, twice
+	$(BIN)/python tests/notebooks/run.py
+
+chromium: ## Chromium from the packages of the system, where it is missing and allowed
+	@sh tests/browser/install_chromium.sh
+
+browser: $(INSTALLED) chromium ## JupyterLab in headless Chromium
+	$(PYTEST) tests/browser -n 2 --dist loadfile
+
+binder: $(INSTALLED) ## a fresh environment from binder/ alone runs the first notebook
+	$(BIN)/python tests/binder_check.py
+
+floors: $(INSTALLED) ## unit and server tests on the oldest versions that are promised
+	$(BIN)/python tests/floors.py
+
+bench: $(INSTALLED) chromium ## figures beside the peers', in an environment of their own
+	$(BIN)/python tests/bench/run.py
+
+screenshots: $(INSTALLED) chromium ## the pictures of the README, made anew
+	$(BIN)/python docs/images/make.py
+
+clean: ## remove what the targets above made
+	rm -rf .venv .bench-venv .peers .floors-venv .binder-check .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

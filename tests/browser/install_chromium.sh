@@ -1,0 +1,32 @@
+#!/bin/sh
+# Make sure that a Chromium is there: from the packages of the system, where it is missing and this user may install them.
+# Never fails: the browser tests themselves say that they cannot run, and fail in CI.
+set -u
+
+for name in "${PLAYWRIGHT_CHROMIUM:-}" chromium chromium-browser google-chrome; do
+    [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 && exit 0
+done
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        as_root="sudo -n"
+    else
+        echo "Chromium is missing, and this user may not install it. Install the package 'chromium', then run this again." >&2
+        exit 0
+    fi
+fi
+
+echo "Installing Chromium from the packages of this system ..."
+if command -v apt-get >/dev/null 2>&1; then
+    $as_root apt-get update -qq >/dev/null 2>&1
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu >/dev/null 2>&1
+elif command -v dnf >/dev/null 2>&1; then
+    $as_root dnf install -y -q chromium >/dev/null
+elif command -v apk >/dev/null 2>&1; then
+    $as_root apk add --quiet chromium font-dejavu
+elif command -v pacman >/dev/null 2>&1; then
+    $as_root pacman -S --noconfirm --quiet chromium >/dev/null
+fi
+command -v chromium >/dev/null 2>&1 || echo "Chromium could not be installed; install it by hand, or set PLAYWRIGHT_CHROMIUM to its path." >&2
+exit 0

@@ -1,3 +1,89 @@
-"""Claude in Jupyter: `%%claude` cells that stream, stop and never lose an answer."""
+"""Claude in Jupyter: `%%claude` cells that stream, stop and never lose an answer.
 
-__version__ = "0.1.0"
+`%load_ext claude_magic` gives the magics, `from claude_magic import claude` the same for plain Python. Importing this package
+loads nothing else; every name below comes at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ._facade import Claude, claude
+    from .client import (
+        APIError,
+        ClaudeError,
+        ConfigurationError,
+        ForbiddenError,
+        InvalidApiKeyError,
+        InvalidRequestError,
+        NetworkError,
+        NotFoundError,
+        OverloadedError,
+        RateLimitError,
+        RequestTimeoutError,
+        ServerError,
+        StreamInterruptedError,
+        UnknownStatusError,
+    )
+    from .runtime import Phase, Reply, ReplySnapshot
+
+__all__ = [
+    "APIError",
+    "Claude",
+    "ClaudeError",
+    "ConfigurationError",
+    "ForbiddenError",
+    "InvalidApiKeyError",
+    "InvalidRequestError",
+    "NetworkError",
+    "NotFoundError",
+    "OverloadedError",
+    "Phase",
+    "RateLimitError",
+    "Reply",
+    "ReplySnapshot",
+    "RequestTimeoutError",
+    "ServerError",
+    "StreamInterruptedError",
+    "UnknownStatusError",
+    "__version__",
+    "claude",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+_ROOMS = {
+    "._facade": ("Claude", "claude"),
+    ".runtime": ("Phase", "Reply", "ReplySnapshot"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ROOM_OF.get(name, ".client"), __name__), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics: `%load_ext claude_magic`."""
+    notebook = importlib.import_module(".notebook", __name__)
+    notebook.load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take the magics away, and end the client and its thread: `%unload_ext claude_magic`."""
+    notebook = importlib.import_module(".notebook", __name__)
+    notebook.unload(shell)

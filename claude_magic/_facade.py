@@ -1,0 +1,131 @@
+"""`claude`: Claude for plain Python in a cell, a function, a thread or a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TypedDict, TypeVar, Unpack
+
+from .client import BucketState, ClaudeClient
+from .runtime import Reply, Runtime, get_runtime
+
+_Result = TypeVar("_Result")
+
+
+class AskOptions(TypedDict, total=False):
+    """What may be given with a question; what is left out is taken from the settings.
+
+    Attributes:
+        model: Model to ask.
+        system: System prompt.
+        max_tokens: Bound of the answer in model tokens, thinking included.
+        effort: "low", "medium", "high", "xhigh" or "max".
+        thinking: "show", "hide" or "off".
+        stop_sequences: Strings at which the answer ends.
+    """
+
+    model: str | None
+    system: str | None
+    max_tokens: int | None
+    effort: str | None
+    thinking: str | None
+    stop_sequences: list[str] | None
+
+
+class Claude:
+    """Asks Claude through the kernel's one client, with its limiter, retries and settings. Holds no state of its own.
+
+    Example:
+        ```python
+        from claude_magic import claude
+
+        reply = claude.ask("Name three primes.")  # waits
+        print(reply.text)
+
+        reply = await claude.ask_async("And three more?")  # waits, while your own tasks run
+
+        reply = claude.submit("Count to a hundred.")  # returns at once
+        reply.cancel()
+        ```
+    """
+
+    def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
+        """Ask, wait for the whole answer, and return it. For any thread.
+
+        On the main thread Ctrl-C (the kernel's interrupt) cancels it and raises KeyboardInterrupt; what had come is in
+        `claude.last`. In a cell that runs an event loop this blocks the loop: there, `await claude.ask_async(...)` is better.
+
+        Args:
+            prompt: The user's words.
+            **options: See `AskOptions`.
+
+        Raises:
+            ClaudeError: It failed; what had come is in `claude.last.text`.
+            KeyboardInterrupt: It was interrupted.
+        """
+        return get_runtime().start(prompt, **options).result()
+
+    async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
+        """Ask, and await the whole answer. For any event loop.
+
+        Cancelling the task that awaits cancels the answer too.
+
+        Args:
+            prompt: The user's words.
+            **options: See `AskOptions`.
+
+        Raises:
+            ClaudeError: It failed; what had come is in `claude.last.text`.
+        """
+        reply = get_runtime().start(prompt, **options)
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            reply.cancel()
+            raise
+
+    def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
+        """Ask, and return at once with a reply that is still on its way. For any thread.
+
+        Args:
+            prompt: The user's words.
+            **options: See `AskOptions`.
+
+        Raises:
+            ConfigurationError: The question could not be sent.
+        """
+        return get_runtime().start(prompt, **options)
+
+    def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
+        """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
+        return get_runtime().submit(work)
+
+    @property
+    def last(self) -> Reply | None:
+        """The reply that was started last, by whatever means; also a failed or interrupted one. None before the first."""
+        return get_runtime().last
+
+    @property
+    def in_flight(self) -> tuple[Reply, ...]:
+        """The replies that have not ended, oldest first."""
+        return get_runtime().in_flight()
+
+    @property
+    def limiter(self) -> BucketState:
+        """Level, queue and pause of the limiter that all requests share."""
+        return get_runtime().limiter_state()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime behind all this, for extensions."""
+        return get_runtime()
+
+    def __repr__(self) -> str:
+        return "<claude: ask, ask_async, submit, last>"
+
+
+claude = Claude()
+"""The one everybody imports."""
+
+__all__ = ["AskOptions", "Claude", "claude"]

@@ -1,0 +1,250 @@
+"""`Reply`: the handle on one answer, from the moment it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Self, TypeAlias
+
+from ..client import ClaudeError, Message, NetworkError, Usage
+from ._progress import Progress
+from ._snapshot import Phase, ReplySnapshot
+from ._waiting import wait_interruptibly
+
+Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mapping[str, Any]]]
+"""Turns a snapshot into a mimebundle: data and metadata by MIME type. Given by the layers that know how to draw."""
+
+_CANCELLED = "The reply was cancelled. What had come of it is in its text."
+
+
+class Reply:
+    """One answer of Claude, which may still be on its way.
+
+    Everything may be used from any thread and any event loop. Text, thinking and usage can be read at any time and grow
+    while the answer streams. To wait, call `result()` or `await` the reply.
+
+    A reply is not a string, but acts on its text where that is asked of it: `str(reply)`, f-strings with or without a
+    format, `len(reply)`, `"word" in reply`, `reply == "text"`. (So an empty one is false, as an empty string is.) For all
+    else there is `reply.text`. Two replies are equal only if they are the same one, and the hash is that of identity,
+    because the text grows: to look an answer up in a set or dict of strings, use `str(reply)`.
+
+    Attributes:
+        prompt: What was asked.
+        is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
+            cell, it shows nothing and clears this.
+    """
+
+    def __init__(self, prompt: str, progress: Progress, *, presenter: Callable[[], Presenter | None]) -> None:
+        self.prompt = prompt
+        self.is_on_screen = False
+        self._progress = progress
+        self._presenter = presenter
+        self._pid = os.getpid()
+        self._cancel: Callable[[], None] | None = None
+
+    # What has come...
+
+    @property
+    def text(self) -> str:
+        """The answer, as far as it has come."""
+        return self.snapshot().text
+
+    @property
+    def thinking(self) -> str:
+        """The summary of the model's thinking, as far as it has come; empty where the model shows none."""
+        return self.snapshot().thinking
+
+    @property
+    def message(self) -> Message | None:
+        """The message as the API sent it, or as much of it as had come when the reply ended; None before its end."""
+        return self._progress.message
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, cumulative; None until the server has told."""
+        return self.snapshot().usage
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.snapshot().model
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the answer ended; None as long as it has not."""
+        return self.snapshot().stop_reason
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, for its support."""
+        return self.snapshot().request_id
+
+    @property
+    def error(self) -> ClaudeError | None:
+        """How it failed, or None."""
+        return self._progress.error
+
+    @property
+    def phase(self) -> Phase:
+        """Where the reply is on its way."""
+        return self._progress.phase
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it was asked for, up to its end."""
+        return self.snapshot().elapsed
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulator answered, not Claude."""
+        return self.snapshot().is_simulated
+
+    def snapshot(self) -> ReplySnapshot:
+        """Everything about the reply at this moment, frozen."""
+        return self._progress.snapshot()
+
+    # Waiting and stopping...
+
+    def done(self) -> bool:
+        """Whether it has ended: complete, failed or cancelled."""
+        return self.phase.is_final
+
+    def cancel(self) -> None:
+        """Stop it, and keep what has come.
+
+        The connection closes within milliseconds, wherever the reply is: waiting for the limiter, for a retry, for the
+        first word, or streaming. Safe in a signal handler; after the end it does nothing.
+        """
+        if self._cancel is not None:
+            self._cancel()
+
+    def result(self, timeout: float | None = None) -> Self:
+        """Wait until it has ended, and return it.
+
+        On the main thread Ctrl-C (the kernel's interrupt) cancels the reply, then raises KeyboardInterrupt.
+
+        Args:
+            timeout: Seconds to wait at most; None waits as long as it takes. The reply itself goes on afterwards.
+
+        Raises:
+            ClaudeError: It failed. Its partial text is in `text`.
+            concurrent.futures.CancelledError: It was cancelled. (Likewise.)
+            TimeoutError: It has not ended within `timeout`.
+            KeyboardInterrupt: The wait was interrupted.
+        """
+        if not self.done() and not wait_interruptibly(self, timeout):
+            raise TimeoutError(
+                f"The reply has not ended within {timeout:g} s. It goes on; `cancel()` stops it."
+            )
+        self._raise_failure()
+        if self.phase is Phase.CANCELLED:
+            raise concurrent.futures.CancelledError(_CANCELLED)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Wait on the running event loop, whichever that is, without blocking it.
+
+        Raises as `result` does, but asyncio's own CancelledError if the reply was cancelled.
+
+        Cancelling the task that awaits does *not* cancel the reply: others may wait for it too. (A reply that was started
+        by `claude.ask_async` is cancelled with its task, because nobody else has it.)
+        """
+        if not self.done():
+            loop = asyncio.get_running_loop()
+            is_done = loop.create_future()
+            forget = self.when_done(lambda: _wake(loop, is_done))
+            try:
+                yield from is_done.__await__()
+            finally:
+                forget()
+        self._raise_failure()
+        if self.phase is Phase.CANCELLED:
+            raise asyncio.CancelledError(_CANCELLED)
+        return self
+
+    def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back once, when it has ended: on the bridge thread, or at once if it has already.
+
+        The callback must not block. Returns a function that takes the wish back.
+        """
+        return self._progress.when_final(callback)
+
+    def observe(self, callback: Callable[[Reply], None]) -> Callable[[], None]:
+        """Call back after each change, the last one included, on the bridge thread.
+
+        The callback must be quick and must not block: it holds up every reply in flight. One that raises is logged and
+        called again at the next change. Changes before the call are not repeated, so look at `snapshot()` after
+        registering. Returns a function that ends it.
+        """
+        return self._progress.observe(lambda: callback(self))
+
+    def bind(self, cancel: Callable[[], None]) -> None:
+        """Say how it is cancelled; done once, by the runtime that started it."""
+        self._cancel = cancel
+
+    def _raise_failure(self) -> None:
+        error = self._progress.error
+        if error is not None:
+            # Without its traceback, which would otherwise grow each time the same error is raised.
+            raise error.with_traceback(None)
+
+    def abandon(self) -> None:
+        """End it in a forked child, where the thread that would go on with it does not exist."""
+        self._progress.reset_lock()
+        self._cancel = None
+        reason = f"The reply belongs to process {self._pid}, from which this one was forked; it goes on only there."
+        self._progress.fail(NetworkError(reason), None)
+
+    # Like a string where asked...
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __format__(self, spec: str) -> str:
+        return format(self.text, spec)
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __contains__(self, part: object) -> bool:
+        return isinstance(part, str) and part in self.text
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return self.text == other
+        return self is other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __repr__(self) -> str:
+        text = self.text
+        excerpt = text if len(text) <= 60 else f"{text[:57]}..."
+        return f"<Reply {self.phase.value}, {self.model}: {excerpt!r}>"
+
+    # In a notebook...
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        presenter = self._presenter()
+        if presenter is None:
+            return {"text/plain": self.text or repr(self)}
+        return presenter(self.snapshot())
+
+    def _ipython_display_(self) -> None:
+        if not self.is_on_screen:
+            raise NotImplementedError  # IPython's word for "show it in the usual way"
+        self.is_on_screen = False
+
+
+def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    """Resolve a future of another loop; one whose loop is closed meanwhile has nobody who waits."""
+
+    def resolve() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(resolve)

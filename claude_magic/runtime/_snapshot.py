@@ -1,0 +1,118 @@
+"""What a reply looks like at one moment: frozen data, which whoever draws may keep and read on any thread."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..client import AttemptFinished, ClaudeError, Usage
+
+
+class Phase(enum.Enum):
+    """Where a reply is on its way."""
+
+    QUEUED = "queued"
+    """Waits for the rate limiter, or for a pause that the server asked for."""
+    SENT = "sent"
+    """Is sent; no content has come yet."""
+    RETRYING = "retrying"
+    """An attempt failed; the next one comes after a back-off."""
+    STREAMING = "streaming"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self in (Phase.COMPLETE, Phase.FAILED, Phase.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Why nothing happens at present, and until when.
+
+    Attributes:
+        kind: "rate" for the configured rate, "paused" for a pause that a server asked for, "backoff" before a retry.
+        reason: What led to it, in a word or two ("overloaded"); empty for the rate.
+        until: When it ends, by `time.monotonic()`; infinite if unknown.
+        attempt: The attempt that follows, from 1.
+        max_attempts: Most attempts there can be.
+    """
+
+    kind: Literal["rate", "paused", "backoff"]
+    reason: str
+    until: float
+    attempt: int
+    max_attempts: int
+
+    def remaining(self, now: float | None = None) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self.until - (time.monotonic() if now is None else now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSnapshot:
+    """One content block as far as it has come.
+
+    Attributes:
+        kind: The API's name of the block type: "text", "thinking", "tool_use" ...
+        text: Its text; for `tool_use` the JSON of its input; empty for blocks that have none.
+        is_complete: Nothing more is coming for it.
+    """
+
+    kind: str
+    text: str
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplySnapshot:
+    """A reply at one moment.
+
+    Attributes:
+        phase: Where it is.
+        blocks: Its content so far, in order.
+        model: The model that answers; until the server has said so, the one that was asked for.
+        usage: Tokens so far, cumulative; None until the server has said.
+        stop_reason: Why it ended ("end_turn", "max_tokens", "refusal" ...); None while it has not.
+        stop_details: The server's details of that, or None.
+        stop_sequence: The stop sequence that was met, or None.
+        request_id: The server's id of the request, or None.
+        is_simulated: The embedded simulator, or another one, answered.
+        elapsed: Seconds since it was started, up to its end.
+        wait: What it waits for, or None.
+        error: How it failed, or None.
+        attempts: The attempts that are over, oldest first.
+        notes: What was done differently from what was asked, as sentences ("This model always thinks ...").
+        version: Grows with each change; equal versions are equal pictures.
+    """
+
+    phase: Phase
+    blocks: tuple[BlockSnapshot, ...]
+    model: str
+    usage: Usage | None
+    stop_reason: str | None
+    stop_details: Mapping[str, Any] | None
+    stop_sequence: str | None
+    request_id: str | None
+    is_simulated: bool
+    elapsed: float
+    wait: Wait | None
+    error: ClaudeError | None
+    attempts: tuple[AttemptFinished, ...]
+    notes: tuple[str, ...] = ()
+    version: int
+
+    @property
+    def text(self) -> str:
+        """The text blocks, joined."""
+        return "".join(block.text for block in self.blocks if block.kind == "text")
+
+    @property
+    def thinking(self) -> str:
+        """The thinking blocks, joined with a blank line between two."""
+        return "\n\n".join(block.text for block in self.blocks if block.kind == "thinking" and block.text)

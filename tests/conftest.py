@@ -1,0 +1,38 @@
+"""What holds for every test: no traffic leaves this machine, and no setting of the developer's own leaks in."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from typing import Any
+
+import pytest
+
+for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_MAGIC_"))]:
+    del os.environ[_name]
+
+
+def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: a test that would leave this machine fails, whatever library it used."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = arguments[1][0]
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    if not is_local:
+        raise PermissionError(f"tests may talk to this machine only, not to {host}")
+
+
+sys.addaudithook(_refuse_other_hosts)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the settings files of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")

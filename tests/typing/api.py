@@ -1,0 +1,22 @@
+"""What the public names promise to a type checker. Checked by mypy, never run."""
+
+from typing import assert_type
+
+from claude_magic import Reply, claude
+from claude_magic.client import Message, Usage
+
+
+def replies() -> None:
+    """A question gives a reply."""
+    reply = claude.ask("Name three primes.", model="claude-haiku-5-5", max_tokens=2000)
+    assert_type(reply, Reply)
+    assert_type(reply.text, str)
+    assert_type(str(reply), str)
+    assert_type(reply.message, Message | None)
+    assert_type(reply.usage, Usage | None)
+    assert_type(claude.last, Reply | None)
+
+
+async def awaited() -> None:
+    """So does an awaited one."""
+    assert_type(await claude.ask_async("Name three primes."), Reply)

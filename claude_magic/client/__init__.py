@@ -1,4 +1,4 @@
-"""The Messages API of Claude in plain asyncio: one client, its limiter and retry policy, typed messages and events.
+"""The Messages API of Claude in plain asyncio: client, limiter, retry policy, messages and events.
 
 Usable in any script. It knows nothing of IPython, holds no global state, and reads no environment of its own.
 """
@@ -42,10 +42,11 @@ from ._events import (
     UnknownEvent,
     decode_event,
 )
-from ._messages import Completion, Message, MessageRequest, ModelInfo, Usage
+from ._messages import Completion, Message, ModelInfo, Usage
 from ._observe import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
 from ._port import ClaudeClient, Health
 from ._rate_limit import BucketState, TokenBucket
+from ._requests import MessageRequest
 from ._retry import GiveUp, Retry, RetryPolicy
 from ._retry_after import parse_retry_after
 from ._sse import ServerSentEvent, SSEDecoder

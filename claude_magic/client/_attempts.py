@@ -1,4 +1,4 @@
-"""One call's attempts: admit, send, and after a failure wait and try again, or give up. Tells observers and the log."""
+"""One call's attempts: admit, send, and after a failure wait and try again, or give up."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class AttemptRules:
 class Attempts:
     """The attempts of one call.
 
-    `run` covers an attempt until its operation returns. For a plain call that is the whole of it, for a stream the part
-    before the first content; either way the caller then ends it with `succeed` or `fail`.
+    `run` covers an attempt until its operation returns. For a plain call that is the whole of it, for a
+    stream the part before the first content; either way the caller then ends it with `succeed` or `fail`.
     """
 
     def __init__(self, rules: AttemptRules, method: str, path: str, observer: Observer | None) -> None:
@@ -63,7 +63,7 @@ class Attempts:
         """Run an operation until it succeeds or the policy gives up.
 
         Raises:
-            ClaudeError: The last failure, with `attempts` and, if it was worth retrying, `give_up_reason` set.
+            ClaudeError: The last failure. `attempts` is set and, if it was transient, `give_up_reason`.
         """
         while True:
             await self._admit()
@@ -98,7 +98,7 @@ class Attempts:
         self._notify(finished)
 
     def cancel(self) -> None:
-        """Note that the caller cancelled the attempt. Only the log is told: whoever observes has cancelled it."""
+        """Note that the caller cancelled the attempt. Only the log is told: the observer knows."""
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
 
     def fail(self, error: ClaudeError, reason: str) -> NoReturn:

@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from ._attempts import AttemptRules, Attempts
 from ._config import ClientConfig
@@ -21,10 +20,12 @@ from ._credential import Credential
 from ._deadline import Deadline
 from ._errors import ConfigurationError
 from ._health import COUNT_TOKENS_PATH, MODELS_PATH, check_health
-from ._messages import Completion, Message, MessageRequest, ModelInfo
+from ._json import encode_json
+from ._messages import Completion, Message, ModelInfo
 from ._observe import Observer
 from ._port import Health
 from ._rate_limit import TokenBucket
+from ._requests import MessageRequest
 from ._responses import parse_reply, read_error, read_object, request_id_of
 from ._stream import MessageStream
 from ._transport import HTTPTransport
@@ -32,7 +33,7 @@ from ._transport import HTTPTransport
 _Result = TypeVar("_Result")
 
 _STREAM_ABOVE_TOKENS = 8000
-"""Longest reply in model tokens that is waited for in one piece: about as much as 300 s yield at the slowest pace."""
+"""Longest reply, in model tokens, that is waited for in one piece: what 300 s yield at the slowest pace."""
 
 _MODELS_PER_PAGE = 1000
 _MAX_MODEL_PAGES = 100
@@ -50,8 +51,8 @@ class ModelPage(BaseModel):
 class HTTPClaudeClient:
     """Talks to the Messages API, within a rate limit and under a retry policy.
 
-    Build one and keep it: it holds the connection pool and the limiter. It belongs to the event loop on which it is
-    first used. Errors are those of `ClaudeError`; cancelling a call leaves pool and limiter in order.
+    Build one and keep it: it holds the connection pool and the limiter. It belongs to the event loop on which
+    it is first used. Errors are those of `ClaudeError`; cancelling a call leaves pool and limiter in order.
 
     Args:
         config: Settings.
@@ -88,8 +89,8 @@ class HTTPClaudeClient:
     async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
         """Send a request and return the complete reply.
 
-        Long replies are streamed underneath: then silence means a dead connection, and no long reply is paid twice
-        because one read took too long.
+        Long replies are streamed underneath: then silence means a dead connection, and no long reply is paid
+        twice because one read took too long.
 
         Args:
             request: What to send; its `max_tokens` decides on streaming.
@@ -136,7 +137,7 @@ class HTTPClaudeClient:
 
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's estimate of a request's input in model tokens. Never billed."""
-        body = to_json(request.count_tokens_body())
+        body = encode_json(request.count_tokens_body())
         return await self._call("POST", COUNT_TOKENS_PATH, lambda reply: int(reply["input_tokens"]), body)
 
     async def list_models(self) -> list[ModelInfo]:
@@ -166,7 +167,7 @@ class HTTPClaudeClient:
         return await self._call("GET", f"{MODELS_PATH}/{quote(model, safe='')}", ModelInfo.model_validate)
 
     async def health_check(self) -> Health:
-        """Probe the server once, without retrying. Never billed; a server that is down is a finding, not an error."""
+        """Probe the server once. Never billed; a server that is down is a finding, not an error."""
         rules = replace(self._rules, policy=replace(self._rules.policy, max_retries=0))
         return await check_health(partial(self._call, rules=rules), clock=self._rules.clock)
 
@@ -192,7 +193,7 @@ class HTTPClaudeClient:
         *,
         rules: AttemptRules | None = None,
     ) -> _Result:
-        """Send a request that is answered in one piece, under limiter and policy, and parse the JSON of its reply."""
+        """Send a request, under limiter and policy, and parse the JSON object that answers it."""
         self._require_key()
         attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer)
 
@@ -210,7 +211,7 @@ class HTTPClaudeClient:
 
     @property
     def _call_timeout(self) -> float:
-        """Seconds for the whole of a plain call: one full wait for the answer, and one for everything around it."""
+        """Seconds for a plain call: one full wait for the answer, and one for everything around it."""
         return min(2 * self._config.timeout, self._config.stream_timeout)
 
     def _require_key(self) -> None:

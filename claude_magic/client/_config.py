@@ -94,7 +94,7 @@ class ClientConfig(BaseModel):
     def _check_messages_path(cls, value: str) -> str:
         if not re.fullmatch(r"/(?!/)[^\s?#\\]+", value) or not value.isascii():
             raise ConfigurationError(
-                f"The setting messages_path must be a path such as /v1/messages, beginning with one slash, not {value!r}."
+                f"The setting messages_path must be a path with one slash first, as /v1/messages, not {value!r}."
             )
         return value
 
@@ -138,11 +138,11 @@ class ClientConfig(BaseModel):
 
 
 def normalise_base_url(value: str) -> str:
-    """Return a base URL in its one form: scheme, host, port and path, without `/v1` and without a trailing slash.
+    """Return a base URL in its one form: scheme, host, port and path, without `/v1` or a trailing slash.
 
     Raises:
-        ConfigurationError: It is not an http(s) URL, or holds a user name, password, query or fragment. Those are
-            not shown, because they may be secret.
+        ConfigurationError: It is not an http(s) URL, or holds a user name, password, query or fragment. Those
+            are not shown, because they may be secret.
     """
     text = value.strip()
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
@@ -155,7 +155,7 @@ def normalise_base_url(value: str) -> str:
         )
     if "@" in url.netloc:
         raise ConfigurationError(
-            "The setting base_url holds a user name or password. Leave it out; the API key is a setting of its own."
+            "The setting base_url holds a user name or password. Leave it out; the key has its own setting."
         )
     if url.query or url.fragment or text.endswith(("?", "#")):
         raise ConfigurationError("The setting base_url must not hold a query (?…) or fragment (#…).")
@@ -200,7 +200,7 @@ def _check_header(name: str, content: str) -> None:
             f"The setting headers must not hold {name}: the client sets it itself, "
             "from the settings for credentials, api_version and betas."
         )
-    if not content.isascii() or any(ord(char) < 32 and char != "\t" or ord(char) == 127 for char in content):
+    if not content.isascii() or not content.replace("\t", " ").isprintable():
         raise ConfigurationError(
             f"The value of the header {name} holds a line break or a character outside ASCII."
         )

@@ -11,12 +11,15 @@ REDACTED = "[REDACTED]"
 
 _KEY_PATTERN = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}", re.ASCII)
 
+_SHORTEST_SECRET = 8
+
 
 class Credential:
     """One API key or one bearer token, checked before the HTTP layer sees it.
 
-    The check is not a courtesy: a key with a newline fails deep in the HTTP layer with a message that quotes it, and a
-    non-ASCII one with a UnicodeEncodeError that carries it. Comparing, printing and pickling never reveal the value.
+    The check is not a courtesy: a key with a newline fails deep in the HTTP layer with a message that quotes
+    it, and a non-ASCII one with a UnicodeEncodeError that carries it. Comparing, printing and pickling never
+    reveal the value.
 
     Args:
         api_key: An API key (`sk-ant-...`).
@@ -37,15 +40,21 @@ class Credential:
     @classmethod
     def placeholder(cls) -> Credential:
         """Return a stand-in for servers which need no key but want a header (Ollama, llama.cpp)."""
-        return cls(api_key="no-key-needed")
+        return cls(api_key="none")
 
     def reveal(self) -> str:
         """Return the value itself. Only the transport, which sends it, has a use for it."""
         return self.__value
 
     def redact(self, text: str) -> str:
-        """Replace the key in text that came from elsewhere: servers do quote keys in their errors."""
-        return _KEY_PATTERN.sub(REDACTED, text.replace(self.__value, REDACTED))
+        """Replace the key, and whatever else looks like one, in text that came from elsewhere.
+
+        Servers do quote keys in their errors. A value of a few letters is left alone: it is the "test" or
+        "ollama" of a local server, and a word of the text.
+        """
+        if len(self.__value) >= _SHORTEST_SECRET:
+            text = text.replace(self.__value, REDACTED)
+        return _KEY_PATTERN.sub(REDACTED, text)
 
     def __repr__(self) -> str:
         return f"Credential({REDACTED})"

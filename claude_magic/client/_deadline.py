@@ -1,4 +1,4 @@
-"""A bound for a whole exchange, which timeouts of single reads cannot give: a dripping server never trips those."""
+"""A bound for a whole exchange: a server that drips bytes never trips the timeout of a single read."""
 
 from __future__ import annotations
 

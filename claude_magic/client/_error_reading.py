@@ -1,7 +1,7 @@
 """Turns error responses and `error` events into our errors. Nothing here raises, whatever a server sent.
 
-Understood are the API's own envelope, OpenAI's and FastAPI's shapes, HTML pages, plain text, and bodies which are
-empty, cut, or not UTF-8: edge proxies and compatible servers send all of these (fact: a 413 or 5xx is often not JSON).
+Understood are the API's own envelope, OpenAI's and FastAPI's shapes, HTML pages, plain text, and bodies which
+are empty, cut, or not UTF-8: edge proxies and compatible servers send all of these.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _read_body(content_type: str, body: bytes) -> _Reading:
 
 
 def _read_object(value: Mapping[str, Any]) -> _Reading:
-    """Read `{"error": {...}}` (ours and OpenAI's), `{"error": "..."}`, `{"detail": ...}` or `{"message": ...}`."""
+    """Read `{"error": {…}}` (also OpenAI's), `{"error": "…"}`, `{"detail": …}` or `{"message": …}`."""
     error = value.get("error")
     if not isinstance(error, Mapping):
         text = error or value.get("message") or value.get("detail")

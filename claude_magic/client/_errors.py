@@ -17,8 +17,9 @@ ClaudeError                     everything that leaves the client
     └── UnknownStatusError      any other status
 ```
 
-Callers read attributes (`status`, `error_type`, `request_id`, `retry_after`, `partial`), never the text. No error holds an
-API key, and none is chained to an exception of the HTTP library, because those hold the request that carried it.
+Callers read attributes (`status`, `error_type`, `request_id`, `retry_after`, `partial`), never the text. No
+error holds an API key, and none is chained to an exception of the HTTP library, because those hold the
+request that carried it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ class ClaudeError(Exception):
         self.attempts = attempts
         self.give_up_reason: str | None = None
 
+    def say(self, message: str) -> None:
+        """Replace the message."""
+        self.message = message
+        self.args = (message,)
+
     def __str__(self) -> str:
         parts = [self.message]
         if self.give_up_reason:
@@ -83,8 +89,8 @@ class NetworkError(ClaudeError):
     """No usable response arrived.
 
     Attributes:
-        was_sent: False only when it is certain that nothing reached the server. When True, the request may have
-            been executed, and billed.
+        was_sent: False only when it is certain that nothing reached the server. When True, the request may
+            have been executed, and billed.
     """
 
     transient_by_default = True

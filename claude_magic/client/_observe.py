@@ -94,7 +94,7 @@ def log_attempt(finished: AttemptFinished) -> None:
         "%s %s: %s, attempt %d of %d, %.3f s",
         finished.method,
         finished.path,
-        finished.status or type(finished.error).__name__,
+        _outcome_of(finished),
         finished.attempt,
         finished.max_attempts,
         finished.duration,
@@ -113,3 +113,10 @@ def log_attempt(finished: AttemptFinished) -> None:
             "output_tokens": finished.output_tokens,
         },
     )
+
+
+def _outcome_of(finished: AttemptFinished) -> str:
+    outcome = "no response" if finished.status is None else str(finished.status)
+    if finished.error is not None:
+        return f"{outcome}, {type(finished.error).__name__}"
+    return f"{outcome}, cancelled" if finished.give_up_reason else outcome

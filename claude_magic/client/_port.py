@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ._messages import Completion, Message, MessageRequest, ModelInfo
+    from ._messages import Completion, Message, ModelInfo
     from ._observe import Observer
+    from ._requests import MessageRequest
     from ._stream import MessageStream
 
 

@@ -1,19 +1,20 @@
 """A token bucket for one event loop: first come, first served, exact, and cancellable without loss.
 
-Theory of operation. The level is not stored. Stored is `_full_at`, the moment at which the bucket would be full again if
-nothing more were taken; then
+Theory of operation. The level is not stored. Stored is `_full_at`, the moment at which the bucket would be
+full again if nothing more were taken; then
 
     level(now) = capacity - max(0, _full_at - now) * refill_rate
 
 and taking `amount` moves `_full_at` later by `amount / refill_rate`. Nothing has to tick.
 
-Who finds too little waits in a queue of futures. One timer exists, for the head of the queue. When it rings, every
-waiter whose share is there is *granted*: its share is booked at that moment, then its future is set. So a waiter which
-is cancelled earlier has taken nothing, and one that is cancelled after its grant gives the booking back. A newcomer
-joins the queue as long as anybody is in it, also one who was granted but whose task has not run yet: nobody overtakes.
+Who finds too little waits in a queue of futures. One timer exists, for the head of the queue. When it rings,
+every waiter whose share is there is *granted*: its share is booked at that moment, then its future is set. So
+a waiter which is cancelled earlier has taken nothing, and one that is cancelled after its grant gives the
+booking back. A newcomer joins the queue as long as anybody is in it, also one who was granted but whose task
+has not run yet: nobody overtakes.
 
-Between the grants of any window [t, t + w] lies at most capacity + refill_rate * w, because the level never exceeds
-capacity and every grant is paid for from it at the time it is made.
+Between the grants of any window [t, t + w] lies at most capacity + refill_rate * w, because the level never
+exceeds capacity and every grant is paid for from it at the time it is made.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class BucketState:
 
 
 _CLOCK_GRAIN = 1e-9
-"""Seconds below which two moments are the same: rounding of a float clock, so that nobody waits for a rounding error."""
+"""Seconds below which two moments are the same, so that nobody waits for a rounding error."""
 
 
 class _Waiter:
@@ -65,12 +66,13 @@ class _Waiter:
 class TokenBucket:
     """Lets requests through at a steady rate, with bursts up to a capacity.
 
-    All methods belong to the thread of the event loop that uses the bucket, but for `state` and `dump`, which any thread
-    may read. The bucket is bound to no loop while its queue is empty.
+    All methods belong to the thread of the event loop that uses the bucket, but for `state` and `dump`, which
+    any thread may read. The bucket is bound to no loop while its queue is empty.
 
     Args:
         refill_rate: Capacity that flows in per second; above 0. With amounts of 1, requests per second.
-        capacity: Largest burst; above 0. None means `refill_rate`, but at least 1, so that 0.2 per second still grants.
+        capacity: Largest burst; above 0. None means `refill_rate`, but at least 1, so that 0.2 per second
+            still grants.
         clock: Monotonic clock in seconds.
     """
 
@@ -125,7 +127,7 @@ class TokenBucket:
         return True
 
     def expected_wait(self, amount: float = 1.0) -> float:
-        """Return the seconds that an acquirer who joined the queue now would wait, if nobody before it gives up."""
+        """Return the seconds that whoever joined the queue now would wait, if nobody before it gives up."""
         ahead = sum(waiter.amount for waiter in self._queue if not waiter.future.done())
         return max(0.0, self._ready_at(ahead + amount) - self._clock())
 
@@ -140,9 +142,10 @@ class TokenBucket:
         self.pause_until(self._clock() + seconds)
 
     def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
-        """Change rate and capacity at run time. The level is kept, up to the new capacity, and so is the queue.
+        """Change rate and capacity; the level is kept, up to the new capacity, and so is the queue.
 
-        A waiter whose amount exceeds the new capacity is served when the bucket is full, which then owes the rest.
+        A waiter whose amount exceeds the new capacity is served when the bucket is full, which then owes the
+        rest.
         """
         now = self._clock()
         level = self._level(now)
@@ -170,7 +173,7 @@ class TokenBucket:
         return {"level": self._level(now), "at": now, "paused_until": max(self._paused_until, now)}
 
     def restore(self, dumped: Mapping[str, float]) -> None:
-        """Continue where a former bucket stood: its level, refilled since at this bucket's rate, and its pause."""
+        """Continue where a former bucket stood: with its level, refilled since, and its pause."""
         now = self._clock()
         refilled = max(0.0, now - dumped["at"]) * self._rate
         self._set_level(dumped["level"] + refilled, now)
@@ -213,7 +216,7 @@ class TokenBucket:
         try:
             self._serve_queue()
             if waiter.future.done():
-                # Granted at once, behind others who were granted but whose tasks have not run yet: let them go first.
+                # Granted at once, behind others that were granted but have not run yet: let them go first.
                 await asyncio.sleep(0)
             await waiter.future
         except BaseException:

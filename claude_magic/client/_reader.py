@@ -10,8 +10,9 @@ from ._deadline import Deadline
 from ._error_reading import error_from_event
 from ._errors import ClaudeError, StreamInterruptedError
 from ._events import ErrorEvent, MessageStop, StreamEvent, decode_event
+from ._messages import Message
 from ._replay import encode_as_stream
-from ._responses import parse_object, read_error, request_id_of
+from ._responses import parse_reply, read_error, read_object, request_id_of
 from ._sse import SSEDecoder
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class EventReader:
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
         self._deadline = deadline
-        self._first_chunk: bytes | None = None
+        self._replay: bytes | None = None
         self._failure: ClaudeError | None = None
 
     async def open(self) -> None:
@@ -53,11 +54,11 @@ class EventReader:
             raise await read_error(response)
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             return
-        self._first_chunk = await self._deadline.bound(response.read_chunk())
-        if _looks_like_events(self._first_chunk):
+        if _looks_like_events(await self._deadline.bound(response.peek())):
             return
-        body = self._first_chunk + await self._deadline.bound(response.read_body())
-        self._first_chunk = encode_as_stream(parse_object(response, body))
+        message = await self._deadline.bound(read_object(response))
+        parse_reply(response, message, Message.model_validate)
+        self._replay = encode_as_stream(message)
 
     async def read(self) -> list[StreamEvent]:
         """Return the next events, at least one; none when the reply is complete.
@@ -68,18 +69,14 @@ class EventReader:
         while not self.is_complete:
             if self._failure is not None:
                 raise self._failure
-            chunk = await self._next_chunk()
-            if not chunk:
-                self._end()
-                return []
-            events = self._decode(chunk)
+            events = await self._next_events()
             if events:
                 return events
         await self.finish()
         return []
 
     async def finish(self) -> None:
-        """Read what follows `message_stop`, which is the end of the body, so that the connection can serve again."""
+        """Read what follows `message_stop`, so that the connection can serve again."""
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT):
                 while await self._response.read_chunk():
@@ -101,10 +98,18 @@ class EventReader:
         """Whether the connection was given back or closed."""
         return self._response.is_closed
 
+    async def _next_events(self) -> list[StreamEvent]:
+        # A step of its own, so that no frame above an error holds the bytes, in which a server may quote the key.
+        chunk = await self._next_chunk()
+        if chunk:
+            return self._decode(chunk)
+        self._end()
+        return []
+
     async def _next_chunk(self) -> bytes:
-        chunk, self._first_chunk = self._first_chunk, None
-        if chunk is not None:
-            return chunk
+        replay, self._replay = self._replay, None
+        if replay is not None:
+            return replay
         try:
             return await self._deadline.bound(self._response.read_chunk())
         except StreamInterruptedError:
@@ -133,7 +138,7 @@ class EventReader:
 
     def _error_of(self, event: ErrorEvent) -> ClaudeError:
         error = error_from_event(event.error, request_id_of(self._response.headers))
-        error.message = self._response.redact_text(error.message)
+        error.say(self._response.redact_text(error.message))
         return error
 
     def _may_end_here(self) -> bool:
@@ -144,7 +149,7 @@ class EventReader:
         if not self._may_end_here():
             size = len(self.accumulator.text)
             raise StreamInterruptedError(
-                f"The stream ended before the reply was complete (after {size} characters, without message_stop).",
+                f"The stream ended before the reply was complete (no message_stop after {size} characters).",
                 request_id=request_id_of(self._response.headers),
             )
         self.is_complete = True

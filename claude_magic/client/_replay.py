@@ -1,4 +1,4 @@
-"""Turns a complete message into the stream of events it would have been, for servers that ignore `stream: true`."""
+"""Turns a whole message into the events it would have been, for servers that ignore `stream: true`."""
 
 from __future__ import annotations
 

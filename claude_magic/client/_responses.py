@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic_core import from_json, to_json
 
 from ._error_reading import error_from_event, error_from_response, unexpected_body_error
-from ._errors import APIError, NetworkError, StreamInterruptedError
+from ._errors import APIError, ClaudeError, NetworkError, StreamInterruptedError
 
 if TYPE_CHECKING:
     from ._transport import WireResponse
@@ -46,7 +46,7 @@ async def read_object(response: WireResponse) -> dict[str, Any]:
     """Read the JSON object that a successful response consists of, and close the response.
 
     Raises:
-        APIError: It is an error envelope in spite of its status, or not JSON at all (a wrong port, a web page).
+        APIError: It is an error envelope in spite of its status, or no JSON at all (a web page).
         StreamInterruptedError: It is JSON that was cut.
     """
     return parse_object(response, await response.read_body())
@@ -54,21 +54,39 @@ async def read_object(response: WireResponse) -> dict[str, Any]:
 
 def parse_object(response: WireResponse, body: bytes) -> dict[str, Any]:
     """Parse the body of a successful response; see `read_object`."""
+    value = _object_in(body)
+    if value is not None and not _is_error(value):
+        return value
+    del value  # what is raised leads to this frame, and servers quote keys in their errors
+    body = response.redact(body)
+    raise _explain_refusal(response, body)
+
+
+def _object_in(body: bytes) -> dict[str, Any] | None:
     try:
         value = from_json(body)
     except ValueError:
-        value = None
-    if isinstance(value, dict):
-        if value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value):
-            raise error_from_event(value, request_id_of(response.headers))
-        return value
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_error(value: Mapping[str, Any]) -> bool:
+    return value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value)
+
+
+def _explain_refusal(response: WireResponse, body: bytes) -> ClaudeError:
+    """Say what a body is that is not the object it should be."""
+    request_id = request_id_of(response.headers)
+    value = _object_in(body)
+    if value is not None:
+        return error_from_event(value, request_id)
     content_type = response.headers.get("content-type", "")
     if "json" in content_type and body.lstrip().startswith(b"{"):
-        raise StreamInterruptedError(
+        return StreamInterruptedError(
             f"The reply is not complete: its JSON breaks off after {len(body)} bytes. Send it again.",
-            request_id=request_id_of(response.headers),
+            request_id=request_id,
         )
-    raise unexpected_body_error(response.status, response.url, content_type, response.redact(body[:65_536]))
+    return unexpected_body_error(response.status, response.url, content_type, body[:65_536])
 
 
 def parse_reply(
@@ -77,10 +95,11 @@ def parse_reply(
     """Turn a JSON object into what was asked for.
 
     Raises:
-        UnknownStatusError: It is another kind of object, so the server is probably not one of the Messages API.
+        UnknownStatusError: It is another kind of object, so the server is probably another one.
     """
     try:
         return parse(value)
     except (ValueError, KeyError, TypeError):
-        body = to_json(value)[:65_536]
+        body = response.redact(to_json(value)[:65_536])
+    del value  # as in parse_object
     raise unexpected_body_error(response.status, response.url, response.headers.get("content-type", ""), body)

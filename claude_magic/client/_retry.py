@@ -1,4 +1,4 @@
-"""Decides whether a failed attempt is worth another one, and after how long. No clock, no chance of its own."""
+"""Decides whether a failed attempt is worth another one, and after how long. Pure functions."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class RetryPolicy:
         max_retries: Attempts after the first one; 0 switches retrying off.
         initial_backoff: Seconds before the first retry; each further one waits twice as long.
         max_backoff: Longest back-off in seconds, and the longest wait that a server may ask for.
-        max_total_time: Seconds that retrying may take in all, from the first failure on. The first attempt itself does
-            not count: otherwise one that timed out after 300 s would never be retried.
-        jitter: Greatest share by which chance shortens a back-off, so that clients which failed together do not come
-            back together. It never lengthens, and never undercuts what a server asked for.
+        max_total_time: Seconds that retrying may take in all, from the first failure on. The first attempt
+            itself does not count: otherwise one that timed out after 300 s would never be retried.
+        jitter: Greatest share by which chance shortens a back-off, so that clients which failed together do
+            not come back together. It never lengthens, and never undercuts what a server asked for.
     """
 
     max_retries: int = 3
@@ -48,7 +48,7 @@ class RetryPolicy:
         return self.max_retries + 1
 
     def backoff(self, attempt: int) -> float:
-        """Return the seconds to wait after failed attempt number `attempt`, before jitter: 10, 20, 40 ... 300."""
+        """Return the seconds to wait after failed attempt `attempt`, before jitter: 10, 20, 40 … 300."""
         # 2**62 is far beyond any cap; the bound keeps a huge attempt number from overflowing the float.
         return min(self.initial_backoff * 2.0 ** min(attempt - 1, 62), self.max_backoff)
 

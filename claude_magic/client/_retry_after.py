@@ -19,8 +19,8 @@ def parse_retry_after(value: str, now: float) -> float | None:
         now: The present as Unix time in seconds, by the same clock as the date.
 
     Returns:
-        Seconds to wait from `now`, above zero. None where the value says nothing: zero, negative, a date that has
-        passed, or not understood.
+        Seconds to wait from `now`, above zero. None where the value says nothing: zero, negative, a date that
+        has passed, or not understood.
     """
     text = value.strip()
     if _DECIMAL.fullmatch(text):

@@ -1,7 +1,8 @@
 """`MessageStream`: a reply as it arrives, which callers iterate.
 
-It makes the attempts. Events are held back until the first content, so that a failure before it can be retried unseen;
-afterwards nothing is ever replayed into the same output, and a failure is an error that carries the partial message.
+It makes the attempts. Events are held back until the first content, so that a failure before it can be
+retried unseen; afterwards nothing is ever replayed into the same output, and a failure is an error that
+carries the partial message.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ._transport import HTTPTransport
 
 _MAX_HELD_EVENTS = 1000
-"""Events held back at most. Whole blocks without a delta (search results) come in dozens, not in thousands."""
+"""Events held back at most. Whole blocks without a delta (search results) come in dozens."""
 
 _CONTENT_HAD_BEGUN = "Not retried, because part of the reply had arrived already."
 
@@ -45,8 +46,8 @@ class ResponseInfo:
 class MessageStream:
     """The events of one reply, in order.
 
-    Nothing is sent before the first event is asked for. Iterate it plainly, or inside `async with`, which closes the
-    connection at once on leaving, whatever was read. One task at a time.
+    Nothing is sent before the first event is asked for. Iterate it plainly, or inside `async with`, which
+    closes the connection at once on leaving, whatever was read. One task at a time.
 
     Example:
         ```python
@@ -120,7 +121,7 @@ class MessageStream:
             await reader.aclose()
 
     def __del__(self) -> None:
-        # A plain `async for` that was left with `break` never calls aclose; its connection must not stay taken.
+        # A plain `async for` left with `break` never calls aclose; its connection must not stay taken.
         reader, loop = self._reader, self._loop
         if reader is not None and loop is not None and not reader.is_closed:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it

@@ -1,7 +1,7 @@
 """The one module that knows the HTTP library: sends requests, and turns whatever it raises into our errors.
 
-Errors are raised outside the `except` block that caught their cause, so that they carry no `__context__`: an exception
-of the HTTP library refers to the request it belongs to, and that to the key.
+Errors are raised outside the `except` block that caught their cause, so that they carry no `__context__`: an
+exception of the HTTP library refers to the request it belongs to, and that to the key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import httpx2
 
-from .. import __version__
+from .._version import __version__
 from ._config import ClientConfig
 from ._credential import REDACTED, Credential
 from ._errors import (
@@ -27,8 +27,8 @@ from ._errors import (
 from ._retry_after import describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
-"""Seconds an idle connection is kept: long enough for the next cell, and just below the 60 s after which common load
-balancers drop it, because a request that meets a dropped connection may or may not have arrived."""
+"""Seconds an idle connection is kept: long enough for the next cell, and just below the 60 s after which
+common load balancers drop it. A request that meets a dropped connection may or may not have arrived."""
 
 _MAX_CONNECTIONS = 512
 """Half of the usual limit of 1,024 open files; the rate limiter is what holds requests back, not the pool."""
@@ -132,30 +132,27 @@ class HTTPTransport:
     def _translate(self, failure: Exception) -> ClaudeError:
         """Say what happened before a response had begun."""
         host = self._config.base_url
+        reason = self.redact(_reason_of(failure))
         match failure:
             case (
                 httpx2.ConnectTimeout() | httpx2.PoolTimeout() | httpx2.ReadTimeout() | httpx2.WriteTimeout()
             ):
                 return _timeout_error(failure, host, self._config.timeout)
             case httpx2.ConnectError():
-                return _connect_error(failure, host, self.redact(_reason_of(failure)))
+                return _connect_error(failure, host, reason)
             case httpx2.ProxyError():
                 return NetworkError(
-                    f"The proxy refused to connect to {host} ({self.redact(_reason_of(failure))}). "
-                    "Check HTTPS_PROXY and NO_PROXY.",
+                    f"The proxy refused to connect to {host} ({reason}). Check HTTPS_PROXY and NO_PROXY.",
                     was_sent=False,
                 )
             case httpx2.TransportError():
                 return NetworkError(
-                    f"The connection to {host} broke before an answer came ({self.redact(_reason_of(failure))}). "
-                    f"{_MAY_HAVE_RUN}"
+                    f"The connection to {host} broke before an answer came ({reason}). {_MAY_HAVE_RUN}"
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
-                return ConfigurationError(
-                    f"No request can be sent to {host}: {self.redact(_reason_of(failure))}"
-                )
+                return ConfigurationError(f"No request can be sent to {host}: {reason}.")
         return NetworkError(
-            f"Sending to {host} failed ({self.redact(_reason_of(failure))}). {_MAY_HAVE_RUN}",
+            f"Sending to {host} failed ({reason}). {_MAY_HAVE_RUN}",
             is_transient=isinstance(failure, OSError),
         )
 
@@ -169,7 +166,7 @@ class WireResponse:
         url: Where it came from, without query.
     """
 
-    __slots__ = ("_chunks", "_response", "_transport", "headers", "received_bytes", "status", "url")
+    __slots__ = ("_chunks", "_peeked", "_response", "_transport", "headers", "status", "url")
 
     def __init__(self, response: httpx2.Response, transport: HTTPTransport) -> None:
         self._response = response
@@ -180,7 +177,7 @@ class WireResponse:
             name: transport.redact(text) for name, text in response.headers.items()
         }
         self.url = str(response.request.url.copy_with(query=None))
-        self.received_bytes = 0
+        self._peeked = b""
 
     async def read_chunk(self) -> bytes:
         """Return the next bytes of the decoded body as they arrive; empty at its end.
@@ -189,6 +186,9 @@ class WireResponse:
             StreamInterruptedError: The connection broke, or the body cannot be decoded.
             RequestTimeoutError: Nothing came for `timeout` seconds.
         """
+        chunk, self._peeked = self._peeked, b""
+        if chunk:
+            return chunk
         try:
             chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
@@ -196,9 +196,13 @@ class WireResponse:
         except Exception as failure:  # the border, as in HTTPTransport.open
             error = self._translate(failure)
         else:
-            self.received_bytes += len(chunk)
             return chunk
         raise error
+
+    async def peek(self) -> bytes:
+        """Return the next bytes without taking them: the next read returns them again."""
+        self._peeked = await self.read_chunk()
+        return self._peeked
 
     def redact(self, body: bytes) -> bytes:
         """Replace the key in a body: servers do quote keys in their errors."""
@@ -210,18 +214,20 @@ class WireResponse:
 
     async def read_body(self, max_bytes: int = _MAX_BODY_BYTES) -> bytes:
         """Read the whole body, or its first `max_bytes`, and close the response."""
-        parts = []
+        parts: list[bytes] = []
+        size = 0
         try:
-            while self.received_bytes < max_bytes and (chunk := await self.read_chunk()):
+            while size < max_bytes and (chunk := await self.read_chunk()):
                 parts.append(chunk)
+                size += len(chunk)
         finally:
             await self.aclose()
         return b"".join(parts)[:max_bytes]
 
     async def aclose(self) -> None:
-        """Give the connection back if the body was read to its end, else close it. Safe to call again.
+        """Give the connection back if the body was read to its end, else close it; again if need be.
 
-        The work is done even if the caller is cancelled meanwhile: a half-closed response would cost the pool its place.
+        Done even if the caller is cancelled meanwhile: half-closed responses keep their place in the pool.
         """
         if not self._response.is_closed:
             await asyncio.shield(self.close_soon())
@@ -265,7 +271,7 @@ def _build_client(config: ClientConfig, credential: Credential | None) -> httpx2
     try:
         tls = httpx2.create_ssl_context()
         direct = httpx2.AsyncHTTPTransport(verify=tls, limits=limits, socket_options=_socket_options())
-        # The proxies of the environment are mounted by scheme, which goes before `all://*`; loopback goes before both.
+        # httpx2 mounts the proxies of the environment by scheme, ahead of `all://*`; hosts go ahead of both.
         mounts = dict.fromkeys(("all://*", *_LOOPBACK_PATTERNS), direct)
         return httpx2.AsyncClient(
             auth=None if credential is None else CredentialAuth(credential, config.auth_header),
@@ -283,8 +289,8 @@ def _build_client(config: ClientConfig, credential: Credential | None) -> httpx2
 def _refuse_environment(kind: str) -> NoReturn:
     # The cause is not quoted: a proxy address may hold a password.
     raise ConfigurationError(
-        f"The HTTP client cannot be set up ({kind}). Check the proxy variables (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY; a "
-        "SOCKS proxy needs the package socksio) and SSL_CERT_FILE."
+        f"The HTTP client cannot be set up ({kind}). Check the proxy variables (HTTP_PROXY, HTTPS_PROXY, "
+        "ALL_PROXY; a SOCKS proxy needs the package socksio) and SSL_CERT_FILE."
     )
 
 
@@ -329,15 +335,15 @@ def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTime
         case httpx2.WriteTimeout():
             return RequestTimeoutError(f"{host} did not take the request within {limit}. {_MAY_HAVE_RUN}")
     return RequestTimeoutError(
-        f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs longer."
+        f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
     )
 
 
 def _connect_error(failure: Exception, host: str, reason: str) -> NetworkError:
     if isinstance(_root_cause(failure), ssl.SSLCertVerificationError):
         return NetworkError(
-            f"The certificate of {host} is not trusted ({reason}). Behind a company proxy, point SSL_CERT_FILE at its "
-            "certificate; otherwise check base_url.",
+            f"The certificate of {host} is not trusted ({reason}). Behind a company proxy, point "
+            "SSL_CERT_FILE at its certificate; otherwise check base_url.",
             was_sent=False,
             is_transient=False,
         )

@@ -1,4 +1,4 @@
-"""What the tests of the client share: the simulator, clients whose back-off is recorded instead of waited for, raw sockets."""
+"""What the tests of the client share: a simulator, clients that note their back-off, raw sockets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Play(Protocol):
 class MakeClient(Protocol):
     """Builds a client for a URL; keyword arguments are settings."""
 
-    def __call__(self, url: str, *, credential: Credential | None = ..., **settings: Any) -> HTTPClaudeClient: ...
+    def __call__(
+        self, url: str, *, credential: Credential | None = ..., **settings: Any
+    ) -> HTTPClaudeClient: ...
 
 
 class Serve(Protocol):
@@ -61,9 +63,7 @@ def make_client(sleeps: list[float]) -> MakeClient:
 
     def make(url: str, *, credential: Credential | None = None, **settings: Any) -> HTTPClaudeClient:
         config = ClientConfig(**{"base_url": url, "rate_limit_rps": 10_000.0, "timeout": 10.0, **settings})
-        return HTTPClaudeClient(
-            config, credential or Credential(api_key=KEY), random=lambda: 0.0, sleep=note
-        )
+        return HTTPClaudeClient(config, credential or Credential(api_key=KEY), random=lambda: 0.0, sleep=note)
 
     return make
 
@@ -101,7 +101,9 @@ def serve() -> Serve:
             assert task is not None
             tasks.add(task)
             try:
-                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                with contextlib.suppress(
+                    ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
+                ):
                     await handler(reader, writer)
             finally:
                 tasks.discard(task)

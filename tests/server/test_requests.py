@@ -36,7 +36,9 @@ MESSAGE = {
 }
 
 
-def test_c3_c5_t1_a_message_is_sent_and_its_reply_parsed(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+def test_c3_c5_t1_a_message_is_sent_and_its_reply_parsed(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
     """Promise: one POST with key, version and JSON type; the reply is a typed message."""
     sim.script(reply("Four."))
 
@@ -82,9 +84,15 @@ def test_c3_a_bearer_header_is_sent_where_it_is_wanted(
     assert "x-api-key" not in sim.requests[0].headers
 
 
-def test_c3_version_betas_and_extra_headers_are_settings(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+def test_c3_version_betas_and_extra_headers_are_settings(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
     """Promise: they stand on every request, also on GET."""
-    settings = {"api_version": "2026-10-21", "betas": ("a-1", "b-2"), "headers": {"X-Team": "blue"}}
+    settings = {
+        "api_version": "2026-10-21",
+        "betas": ("context-management-2025-06-27", "compact-2026-09-04"),
+        "headers": {"X-Team": "blue"},
+    }
 
     async def main() -> None:
         async with make_client(sim.url, **settings) as client:
@@ -95,7 +103,7 @@ def test_c3_version_betas_and_extra_headers_are_settings(sim: Simulator, make_cl
 
     for request in sim.requests:
         assert request.headers["anthropic-version"] == "2026-10-21"
-        assert request.headers["anthropic-beta"] == "a-1,b-2"
+        assert request.headers["anthropic-beta"] == "context-management-2025-06-27,compact-2026-09-04"
         assert request.headers["x-team"] == "blue"
 
 
@@ -176,7 +184,9 @@ def test_c2_sockets_send_at_once_and_are_kept_alive(sim: Simulator, make_client:
     assert keepalive
 
 
-def test_c5_long_replies_are_streamed_underneath(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+def test_c5_long_replies_are_streamed_underneath(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
     """Promise: above 8,000 max_tokens the same call streams; at 8,000 it does not."""
 
     async def main() -> list[str]:
@@ -190,13 +200,17 @@ def test_c5_long_replies_are_streamed_underneath(sim: Simulator, make_client: An
     assert short == long != ""
 
 
-def test_c4_execute_takes_a_prompt_and_returns_text_and_usage(sim: Simulator, make_client: Any, play: Any) -> None:
+def test_c4_execute_takes_a_prompt_and_returns_text_and_usage(
+    sim: Simulator, make_client: Any, play: Any
+) -> None:
     """Promise: one prompt in; text, usage and the whole message out."""
     sim.script(reply("Four."))
 
     async def main() -> Any:
         async with make_client(sim.url) as client:
-            return await client.execute("2 + 2?", model="claude-haiku-5-5", max_tokens=500, system="Be brief.")
+            return await client.execute(
+                "2 + 2?", model="claude-haiku-5-5", max_tokens=500, system="Be brief."
+            )
 
     completion = play(main)
 
@@ -205,7 +219,9 @@ def test_c4_execute_takes_a_prompt_and_returns_text_and_usage(sim: Simulator, ma
     assert sim.requests[0].body["system"] == "Be brief."
 
 
-def test_count_tokens_counts_without_max_tokens(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+def test_count_tokens_counts_without_max_tokens(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
     """Promise: the free estimate, with only the fields that call takes."""
 
     async def main() -> int:
@@ -218,7 +234,9 @@ def test_count_tokens_counts_without_max_tokens(sim: Simulator, make_client: Any
     assert "stream" not in sim.requests[0].body
 
 
-def test_models_are_listed_over_all_pages_and_retrieved_one_by_one(sim: Simulator, make_client: Any, play: Any) -> None:
+def test_models_are_listed_over_all_pages_and_retrieved_one_by_one(
+    sim: Simulator, make_client: Any, play: Any
+) -> None:
     """Promise: paging is followed to its end; an unknown model is a NotFoundError."""
 
     async def main() -> None:
@@ -236,7 +254,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bo
     """Answer one request with JSON and return its head."""
     head = await reader.readuntil(b"\r\n\r\n")
     writer.write(
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (len(body), body)
     )
     await writer.drain()
     return head
@@ -297,10 +316,12 @@ def test_another_host_than_the_official_one_needs_no_key(sim: Simulator, play: A
 
     play(main)
 
-    assert sim.requests[0].headers["x-api-key"] == "no-key-needed"
+    assert sim.requests[0].headers["x-api-key"] == "none"
 
 
-def test_a_closed_client_says_so(sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]) -> None:
+def test_a_closed_client_says_so(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
     """Promise: use after closing is a ConfigurationError at once, without retries."""
 
     async def main() -> None:
@@ -371,7 +392,9 @@ def test_a_proxy_that_makes_no_sense_is_a_configuration_error_without_its_passwo
 # Health
 
 
-def test_c4_health_check_asks_for_one_model_and_sends_no_message(sim: Simulator, make_client: Any, play: Any) -> None:
+def test_c4_health_check_asks_for_one_model_and_sends_no_message(
+    sim: Simulator, make_client: Any, play: Any
+) -> None:
     """Promise: never billed: a GET of the model list is all that goes out."""
 
     async def main() -> Any:
@@ -401,7 +424,9 @@ def test_c4_health_check_tells_a_refused_key(make_client: Any, play: Any, ask: A
     assert "key" in health.detail
 
 
-def test_c4_health_check_falls_back_where_there_is_no_model_list(serve: Any, make_client: Any, play: Any) -> None:
+def test_c4_health_check_falls_back_where_there_is_no_model_list(
+    serve: Any, make_client: Any, play: Any
+) -> None:
     """Promise: a server without /v1/models is probed by a token count of nothing; never by a message."""
     seen: list[bytes] = []
 
@@ -423,7 +448,9 @@ def test_c4_health_check_falls_back_where_there_is_no_model_list(serve: Any, mak
     assert seen == [b"GET /v1/models?limit=1", b"POST /v1/messages/count_tokens"]
 
 
-def test_c4_health_check_of_a_dead_server_is_a_finding(make_client: Any, play: Any, sleeps: list[float]) -> None:
+def test_c4_health_check_of_a_dead_server_is_a_finding(
+    make_client: Any, play: Any, sleeps: list[float]
+) -> None:
     """Promise: nobody listens: not reachable, told at once, and no exception."""
 
     async def main() -> Any:

@@ -73,7 +73,13 @@ def test_r1_t1_a_transient_status_is_retried_and_then_succeeds(
     ],
 )
 def test_r1_t1_a_final_status_is_not_retried(
-    code: int, error_class: type[ClaudeError], sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+    code: int,
+    error_class: type[ClaudeError],
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    sleeps: list[float],
 ) -> None:
     """Promise: what would fail again fails at once: one request, no wait."""
     sim.script(status(code))
@@ -123,7 +129,10 @@ def test_t1_the_delay_between_attempts_is_really_waited(sim: Simulator, play: An
     play(main)
 
     times = [request.received_at for request in sim.requests]
-    assert [later - earlier >= 0.75 * wait for (earlier, later), wait in zip(itertools.pairwise(times), (0.1, 0.2))] == [
+    assert [
+        later - earlier >= 0.75 * wait
+        for (earlier, later), wait in zip(itertools.pairwise(times), (0.1, 0.2), strict=True)
+    ] == [
         True,
         True,
     ]
@@ -135,7 +144,13 @@ def test_t1_the_delay_between_attempts_is_really_waited(sim: Simulator, play: An
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after": "60"}, 60.0),
-        ({"retry-after": formatdate(1_000_000_030, usegmt=True), "date": formatdate(1_000_000_000, usegmt=True)}, 30.0),
+        (
+            {
+                "retry-after": formatdate(1_000_000_030, usegmt=True),
+                "date": formatdate(1_000_000_000, usegmt=True),
+            },
+            30.0,
+        ),
         ({"retry-after-ms": "2500", "retry-after": "9"}, 2.5),
         ({"retry-after": "0"}, 10.0),
         ({"retry-after": "-3"}, 10.0),
@@ -143,9 +158,15 @@ def test_t1_the_delay_between_attempts_is_really_waited(sim: Simulator, play: An
     ],
 )
 def test_r3_t1_retry_after_decides_the_wait(
-    headers: dict[str, str], expected: float, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+    headers: dict[str, str],
+    expected: float,
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    sleeps: list[float],
 ) -> None:
-    """Promise: seconds, decimals, dates and milliseconds are waited exactly; zero and garbage mean the usual back-off."""
+    """Promise: what is asked for is waited exactly; zero and garbage mean the usual back-off."""
     sim.script(status(503, headers=headers))
 
     async def main() -> None:
@@ -178,8 +199,10 @@ def test_r3_a_retry_after_of_a_day_fails_now_and_holds_others_for_max_backoff(
     assert 290 < paused_for <= 300
 
 
-def test_r3_after_a_429_all_callers_wait_and_every_attempt_pays_the_limiter(sim: Simulator, play: Any, ask: Any) -> None:
-    """Promise: one 429 pauses the shared bucket: nothing reaches the server before its retry-after is over."""
+def test_r3_after_a_429_all_callers_wait_and_every_attempt_pays_the_limiter(
+    sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: one 429 pauses the shared bucket: nothing is sent before its retry-after is over."""
     sim.script(status(429, retry_after=0.4))
     config = ClientConfig(base_url=sim.url)
     told: list[Any] = []
@@ -279,7 +302,7 @@ def test_r2_the_total_time_of_retrying_is_bounded(sim: Simulator, play: Any, ask
 def test_r1_r4_a_connection_that_drops_before_an_answer_is_retried_and_said_to_be_ambiguous(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: reset and close before headers are retried; the record says the request may have been executed."""
+    """Promise: reset and close before headers are retried, and said to have been executed perhaps."""
     sim.script(drop_before_headers(how="reset"), drop_before_headers(how="close"))
     told: list[Any] = []
 
@@ -361,8 +384,9 @@ def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, pla
     assert (failed.attempt, failed.max_attempts, failed.will_retry, failed.delay) == (1, 4, True, 10.0)
     assert (failed.status, failed.method, failed.path) == (529, "POST", "/v1/messages")
     assert (finished.attempt, finished.error, finished.will_retry, finished.delay) == (2, None, False, None)
-    assert finished.request_id is not None and finished.request_id.startswith("req_")
-    assert finished.output_tokens and finished.input_tokens
+    assert str(finished.request_id).startswith("req_")
+    assert finished.output_tokens
+    assert finished.input_tokens
     assert told[3] == AttemptStarted(attempt=2, max_attempts=4)
 
 

@@ -23,7 +23,12 @@ def test_c2_c3_r2_defaults_are_those_of_the_requirements() -> None:
     assert config.api_version == "2023-06-01"
     assert (config.timeout, config.stream_timeout) == (300.0, 3600.0)
     assert (config.rate_limit_rps, config.rate_limit_capacity) == (10.0, None)
-    assert (config.max_retries, config.initial_backoff, config.max_backoff, config.max_retry_time) == (3, 10, 300, 300)
+    assert (config.max_retries, config.initial_backoff, config.max_backoff, config.max_retry_time) == (
+        3,
+        10,
+        300,
+        300,
+    )
     assert config.max_idle_connections == 10
 
 
@@ -150,19 +155,25 @@ def test_a_key_over_plain_http_is_told(url: str, in_clear: bool) -> None:
     assert ClientConfig(base_url=url).sends_key_in_clear is in_clear
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "app.localhost", "127.0.0.1", "127.255.0.1", "::1", "::1%lo"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST.", "app.localhost", "127.0.0.1", "127.255.0.1", "::1", "::1%lo"]
+)
 def test_loopback_hosts_are_known(host: str) -> None:
     """Promise: all names and addresses of this machine count as loopback."""
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["", "localhost.example", "notlocalhost", "128.0.0.1", "10.0.0.1", "fe80::1"])
+@pytest.mark.parametrize(
+    "host", ["", "localhost.example", "notlocalhost", "128.0.0.1", "10.0.0.1", "fe80::1"]
+)
 def test_other_hosts_are_not_loopback(host: str) -> None:
     """Promise: nothing else does."""
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize("value", ["", "  ", "sk-ant-a b", "sk-ant-a\nb", "sk-ant-ä", "sk-ant-\x00a", "sk-ant-\u200ba"])
+@pytest.mark.parametrize(
+    "value", ["", "  ", "sk-ant-a b", "sk-ant-a\nb", "sk-ant-ä", "sk-ant-\x00a", "sk-ant-\u200ba"]
+)
 def test_o2_a_key_that_cannot_be_one_is_refused_without_being_shown(value: str) -> None:
     """Promise: newline, space and non-ASCII are caught before the HTTP layer, which would quote them."""
     with pytest.raises(ConfigurationError) as caught:

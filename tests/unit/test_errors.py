@@ -134,7 +134,13 @@ def test_r1_a_plain_429_without_advice_is_transient() -> None:
 
 @pytest.mark.parametrize(
     ("status", "value", "is_transient"),
-    [(529, "false", False), (503, " False ", False), (529, "true", True), (400, "true", False), (529, "?", True)],
+    [
+        (529, "false", False),
+        (503, " False ", False),
+        (529, "true", True),
+        (400, "true", False),
+        (529, "?", True),
+    ],
 )
 def test_r1_x_should_retry_can_forbid_a_retry_but_not_order_one(
     status: int, value: str, is_transient: bool
@@ -185,7 +191,9 @@ def test_e1_reading_an_error_never_raises_and_never_grows_long(
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "type", "message", "code"]), inner),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.sampled_from(["error", "type", "message", "code"]), inner)
+        ),
     )
 )
 def test_e1_any_json_is_read_as_an_error(value: Any) -> None:

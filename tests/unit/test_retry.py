@@ -137,7 +137,9 @@ def test_r1_an_error_that_is_not_transient_is_never_retried() -> None:
     assert isinstance(decision, GiveUp)
 
 
-@pytest.mark.parametrize("error", [NetworkError(""), ServerError(""), OverloadedError(""), RateLimitError("")])
+@pytest.mark.parametrize(
+    "error", [NetworkError(""), ServerError(""), OverloadedError(""), RateLimitError("")]
+)
 def test_r1_network_and_server_errors_are_retried(error: ClaudeError) -> None:
     """Promise: connection errors, 5xx, 529 and a plain 429 without advice get another attempt."""
     assert delays(RetryPolicy(), error) == [10, 20, 40]

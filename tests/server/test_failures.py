@@ -1,0 +1,294 @@
+"""What can come back instead of a reply, over real sockets: each a clear error of ours, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from claude_magic.client import (
+    ClaudeError,
+    ConfigurationError,
+    NetworkError,
+    OverloadedError,
+    RequestTimeoutError,
+    StreamInterruptedError,
+    UnknownStatusError,
+)
+from claude_magic.simulator import Simulator, drip, slow_body, status
+
+PAGE = b"<!doctype html><html><head><title>Jupyter Server</title></head><body>Password:</body></html>"
+
+
+async def send(client: Any, request: Any, is_streamed: bool) -> Any:
+    """Send a request one way or the other, and return the message."""
+    if not is_streamed:
+        return await client.send_message(request)
+    async with client.stream_message(request) as stream:
+        async for _ in stream:
+            pass
+    return stream.message
+
+
+async def failure(client: Any, request: Any, is_streamed: bool) -> ClaudeError:
+    """Send a request that fails, and return its error."""
+    with pytest.raises(ClaudeError) as caught:
+        await send(client, request, is_streamed)
+    return caught.value
+
+
+both_ways = pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", "streamed"])
+
+
+@both_ways
+def test_e1_a_web_page_instead_of_a_reply_names_its_title_and_base_url(
+    is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a wrong port that answers 200 with HTML is recognised, and not asked again."""
+    sim.script(status(200, body=PAGE, content_type="text/html; charset=utf-8"))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url) as client:
+            return await failure(client, ask(), is_streamed)
+
+    error = play(main)
+
+    assert isinstance(error, UnknownStatusError)
+    assert sleeps == []
+    for part in (f"{sim.url}/v1/messages", "200", "text/html", "Jupyter Server", "base_url"):
+        assert part in str(error)
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("body", "content_type", "error_class"),
+    [
+        (b"", "application/json", UnknownStatusError),
+        (b"OK", "text/plain", UnknownStatusError),
+        (b"[1, 2]", "application/json", UnknownStatusError),
+        (b'{"jobs": []}', "application/json", UnknownStatusError),
+        (
+            b'{"id": "msg_1", "type": "message", "content": [{"type": "te',
+            "application/json",
+            StreamInterruptedError,
+        ),
+        (
+            b'{"type": "error", "error": {"type": "overloaded_error", "message": "x"}}',
+            "application/json",
+            OverloadedError,
+        ),
+        (b"\xff\xfe\x00", "application/octet-stream", UnknownStatusError),
+    ],
+    ids=["empty", "text", "list", "other object", "cut", "error envelope", "binary"],
+)
+def test_e1_a_200_that_is_no_reply_is_a_clear_error(
+    body: bytes,
+    content_type: str,
+    error_class: type[ClaudeError],
+    is_streamed: bool,
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+) -> None:
+    """Promise: status 200 proves nothing; what is not a message is said to be none."""
+    sim.script(status(200, body=body, content_type=content_type))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, max_retries=0) as client:
+            return await failure(client, ask(), is_streamed)
+
+    assert isinstance(play(main), error_class)
+
+
+@both_ways
+def test_a_redirect_is_not_followed(
+    is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: the key does not travel to another host; the error names the target."""
+    with Simulator() as other:
+        sim.script(status(308, headers={"location": f"{other.url}/v1/messages"}))
+
+        async def main() -> ClaudeError:
+            async with make_client(sim.url) as client:
+                return await failure(client, ask(), is_streamed)
+
+        error = play(main)
+
+        assert other.requests == []
+    assert isinstance(error, UnknownStatusError)
+    assert error.status == 308
+    assert other.url in str(error)
+    assert sleeps == []
+
+
+@both_ways
+def test_s2_a_corrupt_compressed_body_is_an_interrupted_reply(
+    is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: bytes that do not decompress are reported as such, and the pool goes on."""
+    kind = "text/event-stream" if is_streamed else "application/json"
+    broken = gzip.compress(b"data: {}\n\n" * 100)[:-20] + b"\x00" * 20
+    sim.script(
+        status(200, body=b"\x1f\x8b" + broken[5:], content_type=kind, headers={"content-encoding": "gzip"})
+    )
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, max_retries=0) as client:
+            error = await failure(client, ask(), is_streamed)
+            await client.send_message(ask())
+            return error
+
+    error = play(main)
+
+    assert isinstance(error, StreamInterruptedError)
+    assert "decompressed" in str(error)
+
+
+def test_s2_a_body_cut_by_the_connection_is_an_interrupted_reply(
+    serve: Any, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: fewer bytes than announced are not taken for the reply."""
+
+    async def handler(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{"id":'
+        )
+        await writer.drain()
+
+    async def main() -> ClaudeError:
+        async with serve(handler) as url, make_client(url, max_retries=0) as client:
+            return await failure(client, ask(), False)
+
+    error = play(main)
+
+    assert isinstance(error, StreamInterruptedError)
+    assert error.was_sent
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+    ],
+)
+def test_e1_a_server_that_speaks_something_else_is_a_network_error(
+    answer: bytes, serve: Any, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a port of SSH, TLS or nonsense gives our error with the address in it."""
+
+    async def handler(reader: Any, writer: Any) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await writer.drain()
+
+    async def main() -> tuple[str, ClaudeError]:
+        async with serve(handler) as url, make_client(url, max_retries=0) as client:
+            return url, await failure(client, ask(), False)
+
+    url, error = play(main)
+
+    assert type(error) is NetworkError
+    assert url in str(error)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "xn--", "a..b", "*"])
+def test_e1_an_unreachable_host_is_a_clear_error(host: str, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: whatever the resolver or the URL parser makes of a name, the error is ours and names it."""
+
+    async def main() -> ClaudeError:
+        async with make_client(f"http://{host}", max_retries=0) as client:
+            return await failure(client, ask(), False)
+
+    error = play(main)
+
+    assert isinstance(error, NetworkError | ConfigurationError)
+    assert host in str(error)
+
+
+def test_c2_a_dripping_reply_is_bounded_in_total(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: bytes that trickle in never trip the read timeout; the bound of the whole call does."""
+    sim.script(drip(0.05))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, timeout=0.3, max_retries=0) as client:
+            return await failure(client, ask(), False)
+
+    error = play(main)
+
+    assert isinstance(error, RequestTimeoutError)
+    assert "not complete within 0.6 s" in str(error)
+
+
+def test_c2_a_silent_body_trips_the_read_timeout(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a reply whose headers came but whose body does not is given up after `timeout`."""
+    sim.script(slow_body(20))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, timeout=0.2, max_retries=0) as client:
+            return await failure(client, ask(), False)
+
+    assert isinstance(play(main), RequestTimeoutError)
+
+
+def test_e1_the_status_of_an_error_counts_even_if_its_body_breaks_off(
+    serve: Any, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a 529 whose body is cut is still an OverloadedError, and what came of the body is read."""
+
+    async def handler(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 529 \r\ncontent-length: 999\r\nrequest-id: req_cut\r\n\r\nupstream says")
+        await writer.drain()
+
+    async def main() -> ClaudeError:
+        async with serve(handler) as url, make_client(url, max_retries=0) as client:
+            return await failure(client, ask(), False)
+
+    error = play(main)
+
+    assert isinstance(error, OverloadedError)
+    assert error.request_id == "req_cut"
+    assert "upstream says" in str(error)
+
+
+def test_r4_a_keepalive_connection_that_the_server_closed_meanwhile_is_not_used(
+    serve: Any, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a stale connection is noticed before anything is sent on it, so it costs neither error nor
+    wait."""
+    served: list[int] = []
+    reply = json.dumps({"id": "msg_1", "content": [], "usage": {}}).encode()
+
+    async def handler(reader: Any, writer: Any) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        served.append(length)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            % (len(reply), reply)
+        )
+        await writer.drain()
+
+    async def main() -> None:
+        async with serve(handler) as url, make_client(url) as client:
+            for _ in range(5):
+                await client.send_message(ask())
+                await asyncio.sleep(0.02)
+
+    play(main)
+
+    assert len(served) == 5
+    assert sleeps == []

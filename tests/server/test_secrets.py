@@ -1,0 +1,246 @@
+"""The key: on the wire, and nowhere else. Every failure is taken, and everything it leaves behind is
+searched."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import logging
+import traceback
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.traceback import Traceback
+
+from claude_magic.client import ClaudeError, Credential
+from claude_magic.client._transport import CredentialAuth, SecretHeader
+from claude_magic.simulator import (
+    Simulator,
+    drop_before_headers,
+    end_without_stop,
+    error_event,
+    reply,
+    reset_mid_stream,
+    slow_headers,
+    status,
+    stream_bytes,
+)
+
+KEY = "sk-ant-test-0123456789abcdef"
+
+QUOTED = (
+    b'{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key: %b"}}'
+    % KEY.encode()
+)
+
+FAILURES = {
+    "status": status(400),
+    "quoted": status(401, body=QUOTED),
+    "quoted in 200": status(200, body=QUOTED),
+    "quoted in page": status(200, body=b"<title>%b</title>" % KEY.encode(), content_type="text/html"),
+    "quoted in event": stream_bytes(b"data: %b\n\n" % QUOTED),
+    "dropped": drop_before_headers(),
+    "slow": slow_headers(20),
+    "reset": reset_mid_stream(),
+    "truncated": end_without_stop(),
+    "overloaded": error_event("overloaded_error", after_deltas=1),
+}
+
+
+def objects_shown_by_a_debugger(error: BaseException) -> Iterator[Any]:
+    """Walk whatever a traceback can show: causes, frames, their locals, and all that is in reach of those."""
+    pending: list[Any] = [error]
+    seen: set[int] = set()
+    while pending:
+        found = pending.pop()
+        if id(found) in seen or isinstance(found, types.ModuleType | type | Credential | logging.Logger):
+            continue
+        if isinstance(found, dict) and "__builtins__" in found:
+            continue  # the globals of a module
+        seen.add(id(found))
+        yield found
+        if isinstance(found, BaseException):
+            pending += [found.args, found.__cause__, found.__context__, found.__dict__]
+            pending += [frame.f_locals for frame, _ in traceback.walk_tb(found.__traceback__)]
+        elif isinstance(found, dict):
+            pending += [*found.keys(), *found.values()]
+        elif isinstance(found, list | tuple | set | frozenset):
+            pending += found
+        elif type(found).__module__.partition(".")[0] in ("claude_magic", "httpx2", "httpcore2", "h11"):
+            pending += gc.get_referents(found)
+
+
+def is_safe(found: Any) -> bool:
+    """Tell whether an object neither is the key nor prints it."""
+    if isinstance(found, SecretHeader):
+        return KEY not in repr(found) and KEY not in str(found) and KEY not in found.decode()
+    if isinstance(found, bytes | bytearray):
+        return KEY.encode() not in found
+    return KEY not in (found if isinstance(found, str) else repr(found))
+
+
+def of_this_test(found: Any) -> bool:
+    """Tell whether an object belongs to the test, which of course knows the key."""
+    return found is KEY or found is QUOTED or found is FAILURES
+
+
+async def provoke(client: Any, request: Any) -> ClaudeError:
+    """Take the failure while it is being handled, as a debugger would."""
+    try:
+        async with client.stream_message(request) as stream:
+            async for _ in stream:
+                pass
+    except ClaudeError as error:
+        return error
+    raise AssertionError("no failure")
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_o2_no_error_traceback_or_log_holds_the_key(
+    name: str, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise: message, repr, causes, frames, their locals, rich's picture of them and every log record are
+    clean."""
+    caplog.set_level(logging.DEBUG)
+
+    async def main(url: str) -> ClaudeError:
+        async with make_client(url, timeout=0.3, max_retries=0) as client:
+            return await provoke(client, ask())
+
+    with Simulator() as sim:
+        sim.script(FAILURES[name])
+        error = play(lambda: main(sim.url))
+        assert sim.requests[0].headers["x-api-key"] == KEY
+
+    picture = io.StringIO()
+    stack = Traceback.from_exception(
+        type(error), error, error.__traceback__, show_locals=True, locals_max_string=None
+    )
+    Console(file=picture, width=200).print(stack)
+    leaks = [
+        found
+        for found in objects_shown_by_a_debugger(error)
+        if not of_this_test(found) and not is_safe(found)
+    ]
+    assert leaks == []
+    for text in (
+        str(error),
+        repr(error),
+        "".join(traceback.format_exception(error)),
+        picture.getvalue(),
+        caplog.text,
+    ):
+        assert KEY not in text
+    assert not any(KEY in str(vars(record)) for record in caplog.records)
+    if name.startswith("quoted"):
+        assert "[REDACTED]" in str(error)
+
+
+def test_o2_response_headers_given_to_observers_are_redacted(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a proxy that echoes the key in a header does not get it into a cell."""
+    sim.script(reply("Hi", headers={"x-echo": KEY}))
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            await client.send_message(ask(), observer=told.append)
+
+    play(main)
+
+    assert KEY not in repr(told)
+    assert told[1].headers["x-echo"] == "[REDACTED]"
+
+
+def test_c3_o2_the_key_stands_in_no_header_collection_that_can_be_printed(
+    sim: Simulator, make_client: Any, play: Any
+) -> None:
+    """Promise: not in the client's headers, and masked in those of the request while it is under way."""
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            response = await client._transport.open("GET", "/v1/models")
+            request = response._response.request
+            http = client._transport._client
+
+            assert "x-api-key" not in http.headers
+            assert request.headers["x-api-key"] == "[REDACTED]"
+            for shown in (request.headers, request.headers.raw, http.auth, vars(http), client, response):
+                assert KEY not in repr(shown)
+            await response.aclose()
+
+    play(main)
+
+    assert sim.requests[0].headers["x-api-key"] == KEY
+
+
+def test_o2_the_auth_object_shows_nothing() -> None:
+    """Promise: repr and vars of the auth object are masked."""
+    auth = CredentialAuth(Credential(api_key=KEY), "x-api-key")
+
+    assert repr(auth) == "CredentialAuth([REDACTED])"
+    assert KEY not in repr(vars(auth))
+
+
+def test_o1_each_attempt_is_logged_once_with_its_fields_and_without_the_prompt(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise: method, path, status, attempt, delay, duration, request id and tokens; no word of prompt or
+    reply."""
+    caplog.set_level(logging.DEBUG)
+    sim.script(status(529), reply("A secret answer."))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            await client.send_message(ask("A secret question."))
+            async for _ in client.stream_message(ask("A secret question.")):
+                pass
+
+    play(main)
+
+    records = [vars(record) for record in caplog.records if record.name == "claude_magic.client"]
+    assert [(record["status"], record["attempt"], record["delay"]) for record in records] == [
+        (529, 1, 10.0),
+        (200, 2, None),
+        (200, 1, None),
+    ]
+    for record in records:
+        assert (record["method"], record["path"]) == ("POST", "/v1/messages")
+        assert record["request_id"].startswith("req_")
+        assert record["duration"] >= 0
+    assert records[1]["output_tokens"] > 0
+    assert records[2]["input_tokens"] > 0
+    assert "secret" not in caplog.text
+
+
+def test_o1_a_cancelled_stream_is_logged(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise: an attempt that the caller broke off leaves a record too."""
+    caplog.set_level(logging.INFO, logger="claude_magic.client")
+    sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            await anext(stream)
+            task = asyncio.create_task(drain(stream))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.wait([task])
+
+    play(main)
+
+    [record] = caplog.records
+    assert "cancelled" in record.getMessage().lower()
+
+
+async def drain(stream: Any) -> None:
+    """Read to the end."""
+    async for _ in stream:
+        pass

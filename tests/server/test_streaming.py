@@ -1,0 +1,521 @@
+"""Streams over real sockets: events as they arrive, and an honest word about every way to break off."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from typing import Any
+
+import pytest
+
+from claude_magic.client import (
+    AttemptFinished,
+    ClaudeError,
+    NetworkError,
+    OverloadedError,
+    RequestTimeoutError,
+    ServerError,
+    StreamInterruptedError,
+)
+from claude_magic.simulator import (
+    Simulator,
+    close_mid_stream,
+    end_without_stop,
+    error_event,
+    reply,
+    reset_mid_stream,
+    status,
+    stream_bytes,
+    stream_events,
+)
+
+START = {
+    "type": "message_start",
+    "message": {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 5, "output_tokens": 1},
+    },
+}
+BLOCK = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Bonjour"}}
+BLOCK_STOP = {"type": "content_block_stop", "index": 0}
+END = {
+    "type": "message_delta",
+    "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+    "usage": {"output_tokens": 9},
+}
+STOP = {"type": "message_stop"}
+PING = {"type": "ping"}
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+
+
+async def read_all(client: Any, request: Any, observer: Any = None) -> Any:
+    """Read a stream to its end and return it."""
+    async with client.stream_message(request, observer=observer) as stream:
+        async for _ in stream:
+            pass
+    return stream
+
+
+async def failure_of(client: Any, request: Any, observer: Any = None) -> ClaudeError:
+    """Read a stream that fails, and return its error."""
+    with pytest.raises(ClaudeError) as caught:
+        await read_all(client, request, observer)
+    assert_no_http_error_is_chained(caught.value)
+    return caught.value
+
+
+def assert_no_http_error_is_chained(error: BaseException) -> None:
+    """Check that nothing leads to the HTTP library, whose exceptions hold the request and so the key."""
+    while error.__context__ is not None:
+        error = error.__context__
+        assert type(error).__module__.partition(".")[0] not in ("httpx2", "httpcore2", "h11", "anyio")
+
+
+def test_s1_t1_events_arrive_typed_and_in_order_while_the_reply_is_written(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: deltas are handed out as they come, long before the end, and the message adds up."""
+    sim.script(reply(chunks=["Bon", "jour", " !"], chunk_delay=0.1))
+    moments: list[tuple[str, float]] = []
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            async for event in stream:
+                moments.append((type(event).__name__, asyncio.get_running_loop().time()))
+            return stream
+
+    stream = play(main)
+
+    names = [name for name, _ in moments if name != "Ping"]
+    assert names[:2] == ["MessageStart", "ContentBlockStart"]
+    assert names.count("ContentBlockDelta") == 3
+    assert names[-3:] == ["ContentBlockStop", "MessageDelta", "MessageStop"]
+    deltas = [moment for name, moment in moments if name == "ContentBlockDelta"]
+    assert deltas[2] - deltas[0] > 0.15
+    assert stream.message.text == "Bonjour !"
+    assert stream.message.stop_reason == "end_turn"
+    assert stream.response.status == 200
+    assert stream.response.request_id.startswith("req_")
+    assert sim.requests[0].body["stream"] is True
+
+
+def test_s1_one_byte_at_a_time_gives_the_same_reply(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: chunk borders mean nothing, also inside a UTF-8 character."""
+    delta = {**DELTA, "delta": {"type": "text_delta", "text": "Grüße 🌍"}}
+    events = (START, PING, BLOCK, delta, BLOCK_STOP, END, STOP)
+    raw = b"".join(
+        f"event: {event['type']}\r\ndata: {json.dumps(event, ensure_ascii=False)}\r\n\r\n".encode()
+        for event in events
+    )
+    sim.script(stream_bytes(raw, chunk_bytes=1))
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            return await read_all(client, ask())
+
+    message = play(main).message
+
+    assert message.text == "Grüße 🌍"
+    assert message.usage.output_tokens == 9
+
+
+def test_s1_the_streaming_path_is_a_setting(serve: Any, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: a gateway that serves /v1/messages/stream can be used."""
+    heads: list[bytes] = []
+
+    async def handler(reader: Any, writer: Any) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        body = b"".join(
+            b"data: %b\n\n" % json.dumps(event).encode() for event in (START, BLOCK, DELTA, END, STOP)
+        )
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + body
+        )
+        await writer.drain()
+
+    async def main() -> Any:
+        async with serve(handler) as url, make_client(url, messages_path="/v1/messages/stream") as client:
+            return await read_all(client, ask())
+
+    assert play(main).message.text == "Bonjour"
+    assert heads[0].startswith(b"POST /v1/messages/stream HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        stream_events(START, OVERLOADED),
+        stream_events(OVERLOADED),
+        stream_events(START, PING, BLOCK, OVERLOADED),
+        stream_events(START, BLOCK, end="chunk"),
+        stream_events(START, BLOCK, end="close"),
+        stream_events(START, PING, end="reset"),
+        stream_events(START, BLOCK, end="eof"),
+        stream_bytes(b""),
+    ],
+    ids=["error", "error first", "error in block", "clean end", "close", "reset", "eof", "empty"],
+)
+def test_r4_t1_a_failure_before_the_first_content_is_retried_unseen(
+    behaviour: Any, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: whoever reads the stream sees one clean reply, each event once."""
+    sim.script(behaviour, reply("There."))
+    told: list[Any] = []
+
+    async def main() -> list[str]:
+        async with make_client(sim.url) as client:
+            return [
+                type(event).__name__ async for event in client.stream_message(ask(), observer=told.append)
+            ]
+
+    names = play(main)
+
+    assert sleeps == [10]
+    assert len(sim.requests) == 2
+    assert names.count("MessageStart") == names.count("ContentBlockStart") == names.count("MessageStop") == 1
+    assert [event.will_retry for event in told if isinstance(event, AttemptFinished)] == [True, False]
+
+
+def test_r4_thinking_counts_as_content(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: once thinking has been shown, nothing is replayed."""
+    block = {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {"type": "thinking", "thinking": "", "signature": ""},
+    }
+    delta = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "thinking_delta", "thinking": "17 is"},
+    }
+    sim.script(stream_events(START, block, delta, OVERLOADED))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url) as client:
+            return await failure_of(client, ask())
+
+    error = play(main)
+
+    assert isinstance(error, OverloadedError)
+    assert (len(sim.requests), sleeps) == (1, [])
+    assert error.partial.thinking == "17 is"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error_class"),
+    [
+        (error_event("overloaded_error", after_deltas=1), OverloadedError),
+        (error_event("api_error", after_deltas=1), ServerError),
+        (stream_events(START, BLOCK, DELTA, end="close"), StreamInterruptedError),
+        (stream_events(START, BLOCK, DELTA, end="reset"), StreamInterruptedError),
+        (stream_events(START, BLOCK, DELTA, BLOCK_STOP, end="eof"), StreamInterruptedError),
+        (stream_events(START, BLOCK, DELTA, BLOCK_STOP, END, end="chunk"), StreamInterruptedError),
+        (reset_mid_stream(), StreamInterruptedError),
+        (close_mid_stream(), StreamInterruptedError),
+        (end_without_stop(), StreamInterruptedError),
+        (
+            stream_bytes(b"data: " + json.dumps(START).encode() + b'\n\ndata: {"type": "conte\n\n'),
+            ClaudeError,
+        ),
+    ],
+)
+def test_s2_t1_a_broken_stream_is_reported_with_its_partial_text_and_leaves_the_pool_healthy(
+    behaviour: Any, error_class: type[ClaudeError], sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: never a silent end: an error of ours, what had arrived, and a client that goes on working."""
+    sim.script(behaviour, reply("Next."))
+
+    async def main() -> tuple[ClaudeError, str]:
+        async with make_client(sim.url, max_retries=0) as client:
+            error = await failure_of(client, ask())
+            return error, (await client.send_message(ask())).text
+
+    error, following = play(main)
+
+    assert isinstance(error, error_class)
+    assert following == "Next."
+    if error.partial is not None and error.partial.text:
+        assert "Not retried, because part of the reply had arrived already." in str(error)
+        assert str(error.request_id).startswith("req_")
+
+
+def test_s2_the_partial_text_is_what_was_handed_out(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: events before the break come first, then the error with exactly their text."""
+    second = {**DELTA, "delta": {"type": "text_delta", "text": " le monde"}}
+    sim.script(stream_events(START, BLOCK, DELTA, second, OVERLOADED))
+    seen: list[str] = []
+
+    async def main() -> OverloadedError:
+        async with make_client(sim.url) as client:
+            with pytest.raises(OverloadedError) as caught:
+                async for event in client.stream_message(ask()):
+                    seen.append(type(event).__name__)
+            return caught.value
+
+    error = play(main)
+
+    assert seen == ["MessageStart", "ContentBlockStart", "ContentBlockDelta", "ContentBlockDelta"]
+    assert error.partial is not None
+    assert error.partial.text == "Bonjour le monde"
+    assert error.partial.stop_reason is None
+    assert error.status is None
+
+
+@pytest.mark.parametrize("end", ["chunk", "close", "eof"])
+def test_a_lenient_client_accepts_an_end_after_a_stop_reason(
+    end: Any, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: gateways that forget message_stop are fine then; without a stop reason it stays an error."""
+    sim.script(
+        stream_events(START, BLOCK, DELTA, BLOCK_STOP, END, end=end),
+        stream_events(START, BLOCK, DELTA, end=end),
+    )
+
+    async def main() -> tuple[str, ClaudeError]:
+        async with make_client(sim.url, lenient_stream_end=True) as client:
+            complete = await read_all(client, ask())
+            return complete.message.text, await failure_of(client, ask())
+
+    text, error = play(main)
+
+    assert text == "Bonjour"
+    assert isinstance(error, StreamInterruptedError)
+
+
+def test_s1_a_server_that_ignores_stream_true_is_understood(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a whole JSON message becomes the events it would have been, thinking and tools included."""
+    content = [
+        {"type": "thinking", "thinking": "Let me see.", "signature": "c2ln"},
+        {"type": "text", "text": "Here."},
+        {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {"port": "Brest"}},
+    ]
+    message = {
+        **START["message"],
+        "content": content,
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 5, "output_tokens": 7},
+    }
+    sim.script(status(200, body=json.dumps(message).encode()))
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            return await read_all(client, ask())
+
+    received = play(main).message
+
+    assert (received.text, received.thinking, received.stop_reason) == ("Here.", "Let me see.", "tool_use")
+    assert received.usage.output_tokens == 7
+    assert received.to_param()["content"] == content
+
+
+def test_s1_events_under_a_wrong_content_type_are_understood(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: what looks like a stream is read as one."""
+    raw = b"".join(
+        b"data: %b\n\n" % json.dumps(event).encode() for event in (START, BLOCK, DELTA, BLOCK_STOP, END, STOP)
+    )
+    sim.script(stream_bytes(raw, headers={"content-type": "text/plain"}))
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            return await read_all(client, ask())
+
+    assert play(main).message.text == "Bonjour"
+
+
+def test_c2_pings_without_end_do_not_defeat_the_total_timeout(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
+) -> None:
+    """Promise: a stream that is only kept alive ends at stream_timeout, and is not begun again."""
+    sim.script(stream_events(START, *[PING] * 2000, chunk_bytes=30, delay=0.02))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, stream_timeout=0.3) as client:
+            return await failure_of(client, ask())
+
+    error = play(main)
+
+    assert isinstance(error, RequestTimeoutError)
+    assert "stream_timeout" in str(error)
+    assert (len(sim.requests), sleeps) == (1, [])
+
+
+def test_c2_silence_in_mid_stream_is_a_timeout_with_the_partial_text(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: `timeout` bounds each read, and what had arrived is kept."""
+    raw = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in (START, BLOCK, DELTA))
+    sim.script(stream_bytes(raw, delay=20))
+
+    async def main() -> ClaudeError:
+        async with make_client(sim.url, timeout=0.2) as client:
+            return await failure_of(client, ask())
+
+    error = play(main)
+
+    assert isinstance(error, RequestTimeoutError)
+    assert error.partial is not None
+    assert error.partial.text == "Bonjour"
+
+
+def test_s1_events_of_many_pings_are_not_held_back_for_ever(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: holding back is bounded: a reply of whole blocks without deltas comes through."""
+    blocks: list[Any] = []
+    for index in range(1200):
+        blocks.append(
+            {
+                "type": "content_block_start",
+                "index": index,
+                "content_block": {"type": "redacted_thinking", "data": "x"},
+            }
+        )
+        blocks.append({"type": "content_block_stop", "index": index})
+    sim.script(stream_events(START, *blocks, end="close"))
+
+    async def main() -> tuple[int, bool]:
+        async with make_client(sim.url) as client:
+            count = 0
+            with pytest.raises(NetworkError) as caught:
+                async for _ in client.stream_message(ask()):
+                    count += 1
+            return count, caught.value.partial is not None
+
+    count, has_partial = play(main)
+
+    assert count == 2401
+    assert has_partial
+
+
+# Leaving early
+
+
+def test_leaving_a_stream_early_closes_its_connection_and_nothing_else(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: aclose ends the request at the server at once; other requests go on."""
+    sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02), reply("Next."))
+
+    async def main() -> str:
+        async with make_client(sim.url) as client:
+            async with client.stream_message(ask()) as stream:
+                async for event in stream:
+                    if type(event).__name__ == "ContentBlockDelta":
+                        break
+            assert [event async for event in stream] == []
+            while not sim.requests[0].client_gone:
+                await asyncio.sleep(0.01)
+            return str((await client.send_message(ask())).text)
+
+    assert play(main) == "Next."
+
+
+def test_a_stream_left_with_break_and_forgotten_is_closed_too(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a plain `async for` with `break` does not keep its connection for ever."""
+    sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02))
+
+    async def leave(client: Any) -> None:
+        async for event in client.stream_message(ask()):
+            if type(event).__name__ == "ContentBlockDelta":
+                break
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            await leave(client)
+            gc.collect()
+            while not sim.requests[0].client_gone:
+                await asyncio.sleep(0.01)
+
+    play(main)
+
+
+def test_a_stream_left_at_its_last_event_keeps_its_connection(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: leaving at message_stop is a success, and the connection serves again."""
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            for _ in range(3):
+                async with client.stream_message(ask(), observer=told.append) as stream:
+                    async for event in stream:
+                        if type(event).__name__ == "MessageStop":
+                            break
+
+    play(main)
+
+    assert sim.connections == 1
+    assert len([event for event in told if isinstance(event, AttemptFinished) and event.error is None]) == 3
+
+
+def test_s2_a_thousand_cancelled_streams_later_the_pool_serves(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: cancelled early, in mid-stream or twice over: no connection, no slot, no task is lost."""
+    sim.script(*(reply(chunks=["word "] * 500, chunk_delay=0.005) for _ in range(1000)))
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+
+            async def read(number: int) -> None:
+                async for _ in client.stream_message(ask()):
+                    pass
+
+            for round_number in range(20):
+                tasks = [asyncio.create_task(read(number)) for number in range(50)]
+                await asyncio.sleep(0.004 * (round_number % 10))
+                for _ in range(1 + round_number % 2):
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.sleep(0)
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+                assert all(isinstance(result, asyncio.CancelledError) for result in results)
+
+            sim.clear()
+            replies = await asyncio.gather(*(client.send_message(ask()) for _ in range(20)))
+            assert all(message.text for message in replies)
+            http = client._transport
+            pool = http._client._transport_for_url(http._url_for("/v1/messages"))._pool
+            while sim.open_connections > 10:
+                await asyncio.sleep(0.01)
+            assert "Requests: 0 active, 0 queued" in repr(pool)
+
+    play(main)
+
+
+def test_c1_two_hundred_streams_at_once_all_complete(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: concurrency is bounded by the limiter alone."""
+    sim.script(*(reply(chunks=[f"{number} "] * 20) for number in range(200)))
+
+    async def main() -> list[str]:
+        async with make_client(sim.url) as client:
+            streams = await asyncio.gather(*(read_all(client, ask()) for _ in range(200)))
+            return [stream.message.text for stream in streams]
+
+    texts = play(main)
+
+    assert sorted(texts) == sorted(f"{number} " * 20 for number in range(200))

@@ -3,8 +3,8 @@
 Follows the WHATWG rules for interpreting an event stream (HTML standard, section 9.2.6), on bytes: a line ends at CR LF,
 LF or CR and nowhere else, so decoding to text first, where U+2028 and others count as line ends, would corrupt data.
 
-Every byte is looked at a fixed number of times, however the stream is cut into chunks: an unfinished line is kept as a
-list of pieces that is joined when its end arrives.
+Every byte is looked at a fixed number of times, however the stream is cut into chunks: what is unfinished is kept as a
+list of pieces, which is joined when its end arrives.
 """
 
 from __future__ import annotations
@@ -16,6 +16,23 @@ from ._errors import StreamInterruptedError
 DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
+_LF = ord("\n")
+_BLANK_LINE = b"\n\n"
+
+_NAME_BY_LINE = {
+    f"event: {name}".encode(): name
+    for name in (
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "ping",
+        "error",
+    )
+}
+"""The first lines that nearly all events of the Messages API have."""
 
 
 class ServerSentEvent(NamedTuple):
@@ -33,24 +50,24 @@ class ServerSentEvent(NamedTuple):
 class SSEDecoder:
     """Cuts a stream of bytes into events.
 
+    Ids and reconnection times are read over: a reply cannot be resumed.
+
     Args:
-        max_event_bytes: Largest event, in bytes of its data and of the line being read.
+        max_event_bytes: Largest event in bytes, its field names and comments included.
     """
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
         self._is_at_start = True
         self._is_after_cr = False
-        self._line: list[bytes] = []
-        self._line_bytes = 0
-        self._event = ""
-        self._data: list[bytes] = []
-        self._data_bytes = 0
+        self._pieces: list[bytes] = []
+        self._pending_bytes = 0
+        self._failure: StreamInterruptedError | None = None
 
     @property
     def has_pending(self) -> bool:
         """Whether something of an event has arrived that its blank line has not completed yet."""
-        return bool(self._data or self._line_bytes or self._event)
+        return any(piece.strip(b"\n") for piece in self._pieces)
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Take the next bytes and return the events they complete, in order.
@@ -58,89 +75,100 @@ class SSEDecoder:
         An event is complete with the blank line behind it; one that never gets it is never returned.
 
         Raises:
-            StreamInterruptedError: An event is larger than `max_event_bytes`. The decoder cannot be used afterwards.
+            StreamInterruptedError: An event is larger than `max_event_bytes`. If others precede it in the same bytes,
+                they are returned first, and the next call raises. The decoder cannot be used afterwards.
         """
+        if self._failure is not None:
+            raise self._failure
+        data = self._normalised(data)
+        if not data:
+            return []
+        pieces = self._pieces
+        if pieces:
+            is_end = _BLANK_LINE in data or (data[0] == _LF and pieces[-1][-1] == _LF)
+            pieces.append(data)
+            self._pending_bytes += len(data)
+            if not is_end:
+                return self._checked([])
+            data = b"".join(pieces)
+        blocks = data.split(_BLANK_LINE)
+        rest = blocks.pop()
+        self._pieces = [rest] if rest else []
+        self._pending_bytes = len(rest)
+        return self._checked(self._read_blocks(blocks, len(data)))
+
+    def close(self) -> None:
+        """Take note of the end of the stream, and drop an event that has no blank line behind it, as the rules say."""
+        self._pieces = []
+        self._pending_bytes = 0
+
+    def _normalised(self, data: bytes) -> bytes:
+        """Return the data without a byte order mark and with LF as the only line end."""
         if self._is_at_start:
             data = self._without_bom(data)
         if b"\r" in data or self._is_after_cr:
             data = self._with_line_feeds(data)
-        if not data:
-            return []
-        head, *lines = data.split(b"\n")
-        if not lines:
-            self._keep(head)
-            return []
-        rest = lines.pop()
-        if self._line_bytes:
-            self._keep(head)
-            head = b"".join(self._line)
-            self._line.clear()
-            self._line_bytes = 0
-        events = self._read_lines([head, *lines])
-        if rest:
-            self._keep(rest)
-        return events
-
-    def _read_lines(self, lines: list[bytes]) -> list[ServerSentEvent]:
-        """Interpret whole lines."""
-        events: list[ServerSentEvent] = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._add_data(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line:
-                if self._data:
-                    events.append(ServerSentEvent(self._event, self._take_data()))
-                self._event = ""
-            elif line.startswith(b"event:"):
-                self._event = (line[7:] if line[6:7] == b" " else line[6:]).decode("utf-8", "replace")
-            elif line == b"data":
-                self._add_data(b"")
-            elif line == b"event":
-                self._event = ""
-            # A comment (`:`), `id`, `retry` and fields that nobody knows are passed over: nothing here resumes a stream.
-        return events
-
-    def _add_data(self, value: bytes) -> None:
-        self._data.append(value)
-        self._data_bytes += len(value) + 1
-        self._check_size()
-
-    def _take_data(self) -> bytes:
-        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        self._data.clear()
-        self._data_bytes = 0
         return data
-
-    def _keep(self, piece: bytes) -> None:
-        """Keep a piece of a line whose end has not arrived."""
-        self._line.append(piece)
-        self._line_bytes += len(piece)
-        self._check_size()
-
-    def _check_size(self) -> None:
-        if self._data_bytes + self._line_bytes > self._max_event_bytes:
-            raise StreamInterruptedError(
-                f"The server sent an event of more than {self._max_event_bytes:,} bytes, the most that is read into "
-                "memory. If such an event is expected, raise max_event_bytes.",
-                is_transient=False,
-            )
 
     def _without_bom(self, data: bytes) -> bytes:
         """Drop a byte order mark; keep its first bytes back until it is clear whether they begin one."""
-        data = b"".join((*self._line, data))
-        self._line.clear()
-        self._line_bytes = 0
+        data = b"".join((*self._pieces, data))
+        self._pieces = []
         if len(data) < len(_BOM) and _BOM.startswith(data):
-            self._keep(data)
+            self._pieces = [data] if data else []
             return b""
         self._is_at_start = False
         return data.removeprefix(_BOM)
 
     def _with_line_feeds(self, data: bytes) -> bytes:
         """Turn CR LF and CR into LF; a CR ends its line at once, and a LF that follows later belongs to it."""
-        if self._is_after_cr and data:
+        if not data:
+            return data
+        if self._is_after_cr:
             data = data.removeprefix(b"\n")
-            self._is_after_cr = False
-        if data.endswith(b"\r"):
-            self._is_after_cr = True
+        self._is_after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _read_blocks(self, blocks: list[bytes], size: int) -> list[ServerSentEvent]:
+        """Interpret what stands between blank lines."""
+        events: list[ServerSentEvent] = []
+        may_be_too_large = size > self._max_event_bytes
+        for block in blocks:
+            if may_be_too_large and len(block) > self._max_event_bytes:
+                self._refuse()
+                break
+            line, _, data = block.partition(b"\ndata: ")
+            name = _NAME_BY_LINE.get(line)
+            if name is not None and b"\n" not in data:
+                events.append(ServerSentEvent(name, data))
+            elif (event := _read_lines(block)) is not None:
+                events.append(event)
+        return events
+
+    def _checked(self, events: list[ServerSentEvent]) -> list[ServerSentEvent]:
+        if self._pending_bytes > self._max_event_bytes:
+            self._refuse()
+        if self._failure is not None and not events:
+            raise self._failure
+        return events
+
+    def _refuse(self) -> None:
+        self.close()
+        self._failure = StreamInterruptedError(
+            f"The server sent an event of more than {self._max_event_bytes:,} bytes, the most that is read into "
+            "memory. If such an event is expected, raise max_event_bytes.",
+            is_transient=False,
+        )
+
+
+def _read_lines(block: bytes) -> ServerSentEvent | None:
+    """Interpret the lines of one event by the letter of the rules; None if it has no data."""
+    name = b""
+    values: list[bytes] = []
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            values.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return ServerSentEvent(name.decode("utf-8", "replace"), b"\n".join(values)) if values else None

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from claude_magic.client import ClientConfig, Credential, HTTPClaudeClient
-from claude_magic.client._messages import MessageRequest
+from claude_magic.client import MessageRequest
 from claude_magic.simulator import Simulator
 
 KEY = "sk-ant-test-0123456789abcdef"

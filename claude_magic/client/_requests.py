@@ -1,0 +1,111 @@
+"""What is sent, as data.
+
+A request says only what was set: no nulls, no defaults, nothing invented. It checks little, because the server decides
+what is valid, and answers it in words of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from ._blocks import ContentBlock
+from ._errors import ConfigurationError
+from ._json import encode_json, mended
+from ._messages import Message
+from ._received import ShortReprModel
+
+_COUNTED_FIELDS = frozenset(
+    (
+        "model",
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "cache_control",
+        "speed",
+        "context_management",
+        "mcp_servers",
+    )
+)
+"""Fields that the counting endpoint takes: the parts of a request that make up its input."""
+
+
+def _turns(value: object) -> object:
+    """Accept `Message` objects among the turns, and content blocks in them."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [turn.to_param() if isinstance(turn, Message) else _turn(turn) for turn in value]
+
+
+def _turn(turn: object) -> object:
+    if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), list | tuple):
+        return turn
+    content = [block.to_param() if isinstance(block, ContentBlock) else block for block in turn["content"]]
+    return {**turn, "content": content}
+
+
+class MessageRequest(ShortReprModel):
+    """A request for one reply. Fields that are None are not sent; fields not listed here are, as they are.
+
+    Attributes:
+        model: The model to ask.
+        messages: The turns, oldest first: objects with `role` and `content`, or `Message`s.
+        max_tokens: Bound of the reply in model tokens, thinking included.
+        system: The system prompt: a string or text blocks.
+
+    Raises:
+        ConfigurationError: A field cannot be right.
+    """
+
+    model: str = Field(min_length=1)
+    messages: Annotated[list[dict[str, Any]], BeforeValidator(_turns)]
+    max_tokens: int = Field(ge=0)
+    system: Annotated[str | list[dict[str, Any]] | None, BeforeValidator(mended)] = None
+    stop_sequences: Annotated[list[str] | None, BeforeValidator(mended)] = None
+    thinking: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: dict[str, Any] | None = None
+    cache_control: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as invalid:
+            problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
+        else:
+            return
+        field = ".".join(str(part) for part in problem["loc"])
+        raise ConfigurationError(f"The request's {field} is not valid: {problem['msg']}. Nothing was sent.")
+
+    def to_body(self, *, stream: bool) -> dict[str, Any]:
+        """Return the request as the API's JSON object.
+
+        Only fields of the request that are None are left out; nulls further inside were received or meant that way.
+        """
+        body = {name: value for name, value in self if value is not None and name != "stream"}
+        if stream:
+            body["stream"] = True
+        return body
+
+    def to_json(self, *, stream: bool) -> bytes:
+        """Return the request as JSON in UTF-8.
+
+        Raises:
+            ConfigurationError: It holds something that JSON cannot express.
+        """
+        return encode_json(self.to_body(stream=stream))
+
+    def count_tokens_body(self) -> dict[str, Any]:
+        """Return what the counting endpoint takes."""
+        return {name: value for name, value in self.to_body(stream=False).items() if name in _COUNTED_FIELDS}

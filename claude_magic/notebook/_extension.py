@@ -42,7 +42,9 @@ def load(shell: Any) -> None:
     setattr(shell, _KEY, loaded)
     if former:
         owner = _describe_owner(next(iter(former.values())))
-        print(f"%claude belonged to {owner}; claude_magic answers it now. %unload_ext claude_magic gives it back.")
+        print(
+            f"%claude belonged to {owner}; claude_magic answers it now. %unload_ext claude_magic gives it back."
+        )
 
 
 def unload(shell: Any) -> None:

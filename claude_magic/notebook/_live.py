@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 
-from ..runtime import Reply, ReplySnapshot, wait_interruptibly
+from ..runtime import Reply, ReplySnapshot, loop_kept_awake, wait_interruptibly
 from ._screens import Screen
 
 TICK = 1.0
@@ -26,11 +26,13 @@ async def follow(reply: Reply, screen: Screen) -> None:
     Raises:
         asyncio.CancelledError: The cell was interrupted. The reply is cancelled, and its text has settled.
     """
-    changes = _Changes(reply, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    changes = _Changes(reply, loop)
     forget = reply.observe(changes.notify)
     try:
-        while not (snapshot := changes.look()).phase.is_final:
-            await changes.next_frame(screen.draw(snapshot))
+        with loop_kept_awake(loop):
+            while not (snapshot := changes.look()).phase.is_final:
+                await changes.next_frame(screen.draw(snapshot))
     except asyncio.CancelledError:
         reply.cancel()
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):

@@ -69,7 +69,9 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if text not in choices:
             guess = _closest(text, choices)
-            raise ValueError(f"is one of {', '.join(choices)}" + (f"; did you mean {guess}?" if guess else ""))
+            raise ValueError(
+                f"is one of {', '.join(choices)}" + (f"; did you mean {guess}?" if guess else "")
+            )
         return text
 
     return convert
@@ -91,7 +93,12 @@ def _variable_name(text: str) -> str:
 
 OPTION_SPECS = (
     OptionSpec(names=("-m", "--model"), field="model", value="MODEL", help="the model that answers"),
-    OptionSpec(names=("-s", "--system"), field="system", value="TEXT", help='system prompt ("in quotes" if it has spaces)'),
+    OptionSpec(
+        names=("-s", "--system"),
+        field="system",
+        value="TEXT",
+        help='system prompt ("in quotes" if it has spaces)',
+    ),
     OptionSpec(
         names=("--max-tokens",),
         field="max_tokens",

@@ -45,7 +45,10 @@ def _limiter_rows(state: BucketState) -> Iterator[Row]:
     yield "free now", f"{max(0.0, state.level):.1f} of {state.capacity:g} requests"
     yield "rate", f"{state.refill_rate:g} requests/s"
     waiting = f"{state.waiters} waiting"
-    yield "queue", waiting if state.next_grant is None else f"{waiting}, the next for {state.next_grant:.1f} s"
+    yield (
+        "queue",
+        waiting if state.next_grant is None else f"{waiting}, the next for {state.next_grant:.1f} s",
+    )
     if state.paused_for:
         yield "paused", f"for {state.paused_for:.0f} s, as the server asked"
 

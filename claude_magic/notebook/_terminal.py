@@ -13,10 +13,10 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _CLEAR_LINE = "\r\x1b[K"
 
 # What a model wrote may hold escape sequences, and a terminal obeys them. They are shown, not sent.
-_VISIBLE_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))}
-_VISIBLE_CONTROLS |= {code: chr(0x2400 + code) for code in range(0x20)}
-for _harmless in "\t\n":
-    del _VISIBLE_CONTROLS[ord(_harmless)]
+_UNSAFE_CONTROLS = [code for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\t\n"]
+_VISIBLE = {
+    code: chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}" for code in _UNSAFE_CONTROLS
+}
 
 
 class TerminalScreen:
@@ -83,4 +83,4 @@ class TerminalScreen:
 
 
 def _visible(text: str) -> str:
-    return text.translate(_VISIBLE_CONTROLS)
+    return text.translate(_VISIBLE)

@@ -1,13 +1,14 @@
 """What `%config ClaudeMagics.…` can set: every setting but a key, which would end up in a saved notebook."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from ._options import EFFORT_LEVELS, THINKING_MODES
 
-_UNSET = {"default_value": None, "allow_none": True}
+_UNSET: Any = {"default_value": None, "allow_none": True}
 
 
 class ClaudeTraits(Configurable):
@@ -21,7 +22,9 @@ class ClaudeTraits(Configurable):
     system = Unicode(help="System prompt.", **_UNSET).tag(config=True)
 
     # How it is shown...
-    live = Bool(help="Draw answers while they stream; False shows one display at the end.", **_UNSET).tag(config=True)
+    live = Bool(help="Draw answers while they stream; False shows one display at the end.", **_UNSET).tag(
+        config=True
+    )
     remote_images = Bool(help="Let answers load images from other hosts.", **_UNSET).tag(config=True)
 
     # How often and how long...
@@ -37,9 +40,11 @@ class ClaudeTraits(Configurable):
     base_url = Unicode(help="Where the API is, without /v1.", **_UNSET).tag(config=True)
     api_version = Unicode(help="The anthropic-version header.", **_UNSET).tag(config=True)
     messages_path = Unicode(help="Path of the Messages call.", **_UNSET).tag(config=True)
-    betas = List(Unicode(), help="Beta features to ask for.", **_UNSET).tag(config=True)
+    betas = List(trait=Unicode(), help="Beta features to ask for.", **_UNSET).tag(config=True)
     headers = Dict(help="Further request headers; a key is refused here.", **_UNSET).tag(config=True)
-    auth_header = Enum(("x-api-key", "authorization"), help="Header that carries the key.", **_UNSET).tag(config=True)
+    auth_header = Enum(("x-api-key", "authorization"), help="Header that carries the key.", **_UNSET).tag(
+        config=True
+    )
     lenient_stream_end = Bool(help="Accept answers that end before message_stop.", **_UNSET).tag(config=True)
 
     def configured(self) -> Mapping[str, object]:

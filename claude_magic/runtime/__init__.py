@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._connection import Connection
 from ._credentials import FoundCredential
+from ._heartbeat import loop_kept_awake
 from ._kernel import close_runtime, get_runtime
 from ._reply import Presenter, Reply
 from ._runtime import Runtime
@@ -40,6 +41,7 @@ __all__ = [
     "Waiting",
     "close_runtime",
     "get_runtime",
+    "loop_kept_awake",
     "interrupts_kept_for",
     "wait_interruptibly",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, Self, TypeAlias
 
 from ..client import ClaudeError, Message, NetworkError, Usage
+from ._heartbeat import loop_kept_awake
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
 from ._waiting import wait_interruptibly
@@ -157,7 +158,8 @@ class Reply:
             is_done = loop.create_future()
             forget = self.when_done(lambda: _wake(loop, is_done))
             try:
-                yield from is_done.__await__()
+                with loop_kept_awake(loop):
+                    yield from is_done.__await__()
             finally:
                 forget()
         self._raise_failure()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claude_magic.simulator import Simulator
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+
+from claude_magic.simulator import Simulator
 
 API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
 TIMEOUT = 30.0
@@ -34,7 +35,9 @@ class Run:
         while not condition(self):
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AssertionError(f"The condition did not come true within {timeout} s. Published: {self.summary()}")
+                raise AssertionError(
+                    f"The condition did not come true within {timeout} s. Published: {self.summary()}"
+                )
             with contextlib.suppress(queue.Empty):
                 self._kernel.route(self._kernel.client.get_iopub_msg(timeout=min(left, 0.5)))
             self.messages.extend(self._kernel.take(self.msg_id))
@@ -130,7 +133,9 @@ class Kernel:
 
     def value(self, expression: str) -> str:
         """The repr of an expression in the user's namespace, asked without touching history or `_`."""
-        request = self.client.execute("", silent=True, store_history=False, user_expressions={"value": expression})
+        request = self.client.execute(
+            "", silent=True, store_history=False, user_expressions={"value": expression}
+        )
         while True:
             message = self.client.get_shell_msg(timeout=TIMEOUT)
             if message["parent_header"].get("msg_id") == request:
@@ -165,7 +170,7 @@ def start_kernel(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> It
 
         def start(*, load: bool = True, **env: str) -> Kernel:
             home = tmp_path_factory.mktemp("home")
-            return stack.enter_context(running_kernel(home, load=load, ANTHROPIC_BASE_URL=sim.url, **env))
+            return stack.enter_context(running_kernel(home, load=load, **{"ANTHROPIC_BASE_URL": sim.url} | env))
 
         yield start
 
@@ -185,7 +190,9 @@ def _fresh_simulator(request: pytest.FixtureRequest) -> None:
 @contextlib.contextmanager
 def running_kernel(home: Path, *, load: bool = True, **env: str) -> Iterator[Kernel]:
     """A kernel with a home, an IPython folder and an environment of its own."""
-    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT") if name in os.environ
+    }
     settings = {
         "HOME": str(home),
         "IPYTHONDIR": str(home / "ipython"),

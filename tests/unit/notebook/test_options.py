@@ -1,10 +1,11 @@
 """The option line: options first, then the prompt, verbatim."""
 
 import pytest
-from claude_magic.notebook._options import Options, Request, parse_request
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
+
+from claude_magic.notebook._options import Options, Request, parse_request
 
 PROMPTS = [
     "why?",
@@ -37,7 +38,9 @@ def test_a_prompt_arrives_character_by_character(prompt: str) -> None:
 @given(st.text())
 def test_any_text_below_the_option_line_is_the_prompt(text: str) -> None:
     """Below the first line there are no options, only prompt."""
-    assert parse_request("-m x", text + "\n") == Request(options=Options(model="x"), prompt=text.removesuffix("\r"))
+    assert parse_request("-m x", text + "\n") == Request(
+        options=Options(model="x"), prompt=text.removesuffix("\r")
+    )
 
 
 @given(st.text())
@@ -49,11 +52,13 @@ def test_any_text_behind_the_separator_is_the_prompt(text: str) -> None:
 @given(st.text(alphabet="-=moutx '\"\\<> \t", max_size=30))
 def test_any_option_line_is_parsed_or_refused_in_one_line(line: str) -> None:
     """There is no third way out, and a refusal is one line that says that nothing was sent."""
+    complaint = None
     try:
         parse_request(line)
     except UsageError as error:
-        assert "\n" not in str(error)
-        assert "Nothing was sent." in str(error)
+        complaint = str(error)
+
+    assert complaint is None or ("\n" not in complaint and "Nothing was sent." in complaint)
 
 
 def test_every_option_sets_its_field() -> None:
@@ -142,4 +147,6 @@ def test_a_slip_is_a_one_line_error_and_nothing_is_sent(line: str, complaint: st
 
     assert complaint in str(caught.value)
     assert str(caught.value).endswith("Nothing was sent.")
-    assert type(caught.value) is UsageError, "IPython shows one line for this class only, not for its subclasses"
+    assert type(caught.value) is UsageError, (
+        "IPython shows one line for this class only, not for its subclasses"
+    )

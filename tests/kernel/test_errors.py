@@ -1,0 +1,183 @@
+"""Cells that fail: short, coloured, saying what to do; and nothing that had come is lost."""
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from claude_magic.simulator import (
+    Simulator,
+    end_without_stop,
+    error_event,
+    reply,
+    reset_mid_stream,
+    status,
+    stream_bytes,
+)
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel):
+    """A kernel that does not wait long before it tries again."""
+    return start_kernel(CLAUDE_MAGIC_INITIAL_BACKOFF="0.01", CLAUDE_MAGIC_MAX_BACKOFF="0.02")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "name"),
+    [
+        (status(400), "InvalidRequestError"),
+        (status(401), "InvalidApiKeyError"),
+        (status(403), "ForbiddenError"),
+        (status(404), "NotFoundError"),
+        (status(429, retry_after=86400), "RateLimitError"),
+        (status(418), "UnknownStatusError"),
+        (status(200, body=b"<html>not the API</html>", content_type="text/html"), None),
+    ],
+)
+def test_e1_a_failed_cell_shows_a_short_error(kernel, sim, behaviour, name):
+    """E1: the kind of error and what to do, without a single frame of a traceback; the cell fails."""
+    sim.script(behaviour)
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.status == "error"
+    (output,) = run.outputs
+    assert output["output_type"] == "error"
+    assert name is None or output["ename"] == name
+    text = "\n".join(output["traceback"])
+    assert "\x1b[" in text, "coloured as IPython's own"
+    assert len(text) < 1000
+    assert ".py" not in text
+
+
+def test_r2_exhausted_retries_end_in_the_last_error(kernel, sim):
+    """R2: four attempts, then the error says how many there were."""
+    sim.script(*[status(529)] * 4)
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.error["ename"] == "OverloadedError"
+    assert len(sim.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "name"),
+    [
+        (error_event("overloaded_error", after_deltas=2, text="Some words that had come."), "OverloadedError"),
+        (reset_mid_stream(after_events=4, text="Some words that had come."), "StreamInterruptedError"),
+        (end_without_stop(after_deltas=2, text="Some words that had come."), "StreamInterruptedError"),
+    ],
+)
+def test_s2_a_failure_in_mid_stream_keeps_the_partial_text(kernel, sim, behaviour, name):
+    """S2: reported as what it is; the text stays on the screen, in the name and in claude.last; no retry."""
+    sim.script(behaviour)
+
+    run = kernel.run("%%claude -o partial\nhi")
+
+    picture, error = run.outputs
+    assert picture["data"]["text/plain"].startswith("Some")
+    assert error["ename"] == name
+    assert kernel.value("partial.text") == repr(picture["data"]["text/plain"])
+    assert kernel.value("__import__('claude_magic').claude.last is partial") == "True"
+    assert len(sim.requests) == 1
+
+
+def test_an_answer_without_words_is_no_failure(kernel, sim):
+    """A refusal, or `max_tokens` spent on thinking: the footer says so in plain words."""
+    sim.script(reply("", stop_reason="refusal"), reply("Cut", stop_reason="max_tokens"))
+
+    refused, cut = kernel.run("%%claude\nhi"), kernel.run("%%claude\nhi")
+
+    assert refused.status == cut.status == "ok"
+    assert "declined" in refused.outputs[0]["data"]["text/html"]
+    assert "max_tokens" in cut.outputs[0]["data"]["text/html"]
+
+
+@pytest.mark.parametrize("cell", ["%%claude --modle x\nhi", "%claude --modle x hi", "x = %claude --modle x hi"])
+def test_an_option_mistake_is_one_line_and_sends_nothing(kernel, sim, cell):
+    """UsageError, did you mean, and the cell fails."""
+    run = kernel.run(cell)
+
+    assert run.status == "error"
+    assert run.stderr.startswith("UsageError: There is no option --modle. Did you mean --model?")
+    assert run.stderr.count("\n") == 1
+    assert sim.requests == []
+
+
+def test_f1_a_missing_key_is_a_clear_error_at_first_use(start_kernel):
+    """F1: nothing fails at import or load; the first cell says what to do."""
+    kernel = start_kernel(ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.error["ename"] == "ConfigurationError"
+    assert "ANTHROPIC_API_KEY" in run.error["evalue"]
+    assert len(run.error["traceback"]) == 1
+
+
+@pytest.mark.parametrize("key", ["sk-ant-with\nnewline", "sk ant spaces", "sk-änt"])
+def test_o2_a_bad_key_is_refused_and_not_shown(start_kernel, key):
+    """O2: the message names the variable, not its value."""
+    kernel = start_kernel(ANTHROPIC_API_KEY=key)
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.error["ename"] == "ConfigurationError"
+    assert key not in str(run.messages)
+
+
+def test_an_unreachable_host_is_a_network_error(start_kernel):
+    """A wrong address is said to be one."""
+    with Simulator() as gone:
+        url = gone.url
+    kernel = start_kernel(ANTHROPIC_BASE_URL=url, CLAUDE_MAGIC_MAX_RETRIES="0")
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.error["ename"] == "NetworkError"
+
+
+def test_a_body_that_is_no_stream_is_an_error_not_an_empty_answer(kernel, sim):
+    """Half of something else must not look like an answer."""
+    sim.script(*[stream_bytes(b"data: [DONE]\n\n")] * 4)
+
+    assert kernel.run("%%claude\nhi").status == "error"
+
+
+def run_notebook(sim, tmp_path, cells):
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in ["%load_ext claude_magic", *cells]]
+    )
+    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path), "ANTHROPIC_BASE_URL": sim.url}
+    try:
+        client.execute(env=env)
+    except CellExecutionError as error:
+        return notebook, error
+    return notebook, None
+
+
+def test_run_all_stops_at_a_failed_cell(sim, tmp_path):
+    """Nothing below a failed question runs."""
+    sim.script(status(400))
+
+    notebook, error = run_notebook(sim, tmp_path, ["%%claude\nhi", "print('never')"])
+
+    assert error is not None
+    assert error.ename == "InvalidRequestError"
+    assert notebook.cells[2].outputs == []
+
+
+def test_a_notebook_run_by_nbclient_holds_one_output_per_cell(sim, tmp_path):
+    """What is saved is the answer once, with all its types and its metadata, and no cell ids are needed."""
+    sim.script(reply(chunks=["A first paragraph.\n\n", *["More words here.\n\n"] * 200], chunk_delay=0.002))
+
+    notebook, error = run_notebook(sim, tmp_path, ["%%claude -o answer\nhi", "len(answer)", "answer"])
+
+    assert error is None
+    (output,) = notebook.cells[1].outputs
+    assert output.output_type == "display_data"
+    assert output.data["text/plain"].count("More words here.") == 200
+    assert output.metadata["claude_magic"]["model"] == "claude-sonnet-5-5"
+    (shown_again,) = notebook.cells[3].outputs
+    assert shown_again.data["text/html"] == output.data["text/html"]

@@ -1,0 +1,127 @@
+"""The interrupt button, at every stage of an answer."""
+
+import time
+
+import pytest
+
+from claude_magic.simulator import Gate, hold, reply, slow_headers, status
+
+ROUNDS = 10
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel):
+    """A kernel with a limiter that is easily used up."""
+    return start_kernel()
+
+
+def interrupt_when(kernel, code, condition):
+    """Run a cell, press the button once the condition holds, and wait for the kernel."""
+    run = kernel.start(code).until(condition)
+    pressed = time.monotonic()
+    kernel.interrupt()
+    run.finish()
+    return run, time.monotonic() - pressed
+
+
+def assert_interrupted(run):
+    assert run.status == "error"
+    assert run.error["ename"] == "KeyboardInterrupt"
+    assert len(run.error["traceback"]) == 1, "one line, no frames"
+
+
+def test_an_interrupt_in_mid_stream_keeps_what_had_come(kernel, sim):
+    """S2: the partial answer stays on the screen, in the name and in claude.last; the stream is closed."""
+    for _ in range(ROUNDS):
+        sim.script(hold(Gate(), after_deltas=2, text="Half an answer and no more of it."))
+
+        run, _ = interrupt_when(
+            kernel, "%%claude -o partial\nhi", lambda run: any("Half" in frame for frame in run.frames)
+        )
+
+        assert_interrupted(run)
+        picture, error = run.outputs
+        assert "Half" in picture["data"]["text/html"]
+        assert "nterrupted" in picture["data"]["text/html"]
+        assert picture["data"]["text/plain"] == eval(kernel.value("partial.text"))
+        assert error["output_type"] == "error"
+    assert kernel.value("__import__('claude_magic').claude.last is partial") == "True"
+    assert kernel.value("__import__('claude_magic').claude.in_flight") == "()"
+
+
+def test_an_interrupt_before_the_first_byte_ends_the_cell(kernel, sim):
+    """A server that says nothing cannot hold a cell."""
+    for _ in range(ROUNDS):
+        sim.script(slow_headers(60))
+
+        run, _ = interrupt_when(kernel, "%%claude\nhi", lambda run: len(run.frames) >= 1)
+
+        assert_interrupted(run)
+        assert [output["output_type"] for output in run.outputs] == ["error"]
+
+
+def test_r2_an_interrupt_during_a_backoff_ends_the_cell(kernel, sim):
+    """R2: a wait of ten seconds before a retry is no wait for the button."""
+    for _ in range(ROUNDS):
+        sim.script(status(529))
+
+        run, _ = interrupt_when(
+            kernel, "%%claude\nhi", lambda run: any("verloaded" in frame for frame in run.frames)
+        )
+
+        assert_interrupted(run)
+    assert len(sim.requests) == ROUNDS, "no attempt was made after the interrupt"
+
+
+def test_l2_an_interrupt_in_the_limiter_takes_nothing_from_it(start_kernel, sim):
+    """L2: cells that gave up waiting have taken nothing, and the next one has its turn when it is due."""
+    kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.05")
+    kernel.run("%%claude\ntake the only one")
+    for _ in range(ROUNDS):
+        run, _ = interrupt_when(
+            kernel, "%%claude\nhi", lambda run: any("rate limiter" in frame for frame in run.frames)
+        )
+
+        assert_interrupted(run)
+    assert len(sim.requests) == 1
+    assert kernel.value("__import__('claude_magic').claude.limiter.waiters") == "0"
+    assert kernel.value("__import__('claude_magic').claude.limiter.level > 0") == "True"
+
+
+def test_the_blocking_door_is_interrupted_too(kernel, sim):
+    """A line among other code stops, and so does the code after it."""
+    for _ in range(ROUNDS):
+        sim.script(hold(Gate(), after_deltas=1, text="Half an answer and no more."))
+
+        run, _ = interrupt_when(
+            kernel,
+            "print('before')\nx = %claude -o partial hi\nprint('after')",
+            lambda run: any("Half" in frame for frame in run.frames),
+        )
+
+        assert_interrupted(run)
+        assert run.stdout == "before\n"
+        assert kernel.value("partial.phase.name") == "'CANCELLED'"
+
+
+def test_a_reply_that_an_interrupted_cell_awaited_is_cancelled(kernel, sim):
+    """A user's own `await reply` that is interrupted leaves no stream behind."""
+    sim.script(hold(Gate(), after_deltas=1))
+    kernel.run("from claude_magic import claude")
+
+    run = kernel.start("reply = claude.submit('hi')\nprint('asked')\nawait reply").until(lambda run: run.stdout)
+    kernel.interrupt()
+    run.finish()
+
+    assert run.status == "error"
+    kernel.run("import time\nwhile not reply.done(): time.sleep(0.01)")
+    assert kernel.value("reply.phase.name") == "'CANCELLED'"
+
+
+def test_the_next_cell_works_after_many_interrupts(kernel, sim):
+    """S2: the pool is healthy after all that."""
+    sim.script(reply("All is well."))
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.outputs[0]["data"]["text/plain"] == "All is well."

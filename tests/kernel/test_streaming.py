@@ -1,0 +1,210 @@
+"""What a `%%claude` cell publishes while its answer streams, and what is left in the end."""
+
+import pytest
+
+from claude_magic.simulator import Gate, hold, reply, status
+
+LONG_ANSWER = "\n\n".join(f"## Part {n}\n\n" + "Some words of prose. " * 40 for n in range(30))
+
+
+def pieces(text, size=200):
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def test_a_cell_streams_growing_frames_and_ends_in_one_output(kernel, sim):
+    """S1: the picture grows while the answer comes, and what stays is one display with all types."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text="First words, then many more of them."))
+
+    run = kernel.start("%%claude\nhi").until(lambda run: any("First" in frame for frame in run.frames))
+    half_way = run.frames[-1]
+    gate.open()
+    run.finish()
+
+    assert "waiting" in run.frames[0]
+    assert "more of them" not in half_way
+    (output,) = run.outputs
+    assert output["output_type"] == "display_data"
+    assert set(output["data"]) == {"text/html", "text/markdown", "text/plain"}
+    assert output["data"]["text/plain"] == "First words, then many more of them."
+    assert "more of them" in output["data"]["text/html"]
+    assert output["metadata"]["claude_magic"]["request_id"].startswith("req_")
+    assert output["metadata"]["claude_magic"]["usage"]["output_tokens"] > 0
+    assert run.contents("execute_result") == []
+
+
+def test_a_long_answer_grows_in_blocks_that_are_sent_once(kernel, sim):
+    """The traffic grows with the answer, not with its square: settled blocks are not sent again."""
+    sim.script(reply(chunks=pieces(LONG_ANSWER), chunk_delay=0.01))
+
+    run = kernel.run("%%claude\nwrite a lot")
+
+    displays = run.contents("display_data")
+    assert 2 <= len(displays) <= 37
+    assert sum(map(len, run.frames)) < 12 * len(LONG_ANSWER)
+    frames = [(content["transient"].get("display_id"), content["data"]["text/html"])
+              for content in run.contents("display_data", "update_display_data")]
+    latest = {}
+    for display_id, html in frames:
+        assert latest.get(display_id) != html, "an unchanged frame was sent"
+        latest[display_id] = html
+    (output,) = run.outputs
+    assert output["data"]["text/plain"] == LONG_ANSWER
+
+
+def test_frames_are_coalesced_however_fast_the_deltas_come(kernel, sim):
+    """Thousands of deltas make at most 15 frames a second."""
+    sim.script(reply(chunks=["word "] * 3000, chunk_delay=0.0))
+
+    run = kernel.run("%%claude\nfast")
+    seconds = max(1.0, float(run.outputs[0]["metadata"]["claude_magic"]["seconds"]))
+
+    assert len(run.frames) <= 16 * seconds + 5
+    assert run.outputs[0]["data"]["text/plain"] == "word " * 3000
+
+
+def test_the_value_of_the_cell_is_the_reply_and_is_not_shown_twice(kernel):
+    """`_`, `Out[n]` and the name hold the reply; displayed in another cell it renders again."""
+    kernel.run("%%claude -o answer\nhi")
+
+    assert kernel.value("_ is answer and Out[max(Out)] is answer") == "True"
+    assert kernel.value("str(answer) == answer.text and len(answer) > 0") == "True"
+    (output,) = kernel.run("answer").outputs
+    assert output["output_type"] == "execute_result"
+    assert "text/html" in output["data"]
+    (output,) = kernel.run("display(answer)").outputs
+    assert output["output_type"] == "display_data"
+
+
+def test_a_line_is_answered_among_other_code_and_clears_nothing(kernel, sim):
+    """`x = %claude ...` gives the reply; prints of the same cell stay."""
+    sim.script(reply("from a line"), reply("the last line"))
+
+    run = kernel.run("print('before')\nx = %claude a question\nprint('after', x.text)\n%claude again")
+
+    assert [output["output_type"] for output in run.outputs] == ["stream", "display_data", "stream", "display_data"]
+    assert run.stdout == "before\nafter from a line\n"
+    assert run.outputs[-1]["data"]["text/plain"] == "the last line"
+
+
+def test_thinking_is_folded_above_the_answer(kernel, sim):
+    """Thinking is said to be going on, and ends folded away."""
+    sim.script(reply("The answer.", thinking="Hidden reasoning.", chunk_delay=0.2))
+
+    run = kernel.run("%%claude\nthink")
+
+    assert any("thinking" in frame for frame in run.frames)
+    html = run.outputs[0]["data"]["text/html"]
+    assert html.index("<details") < html.index("Hidden reasoning.") < html.index("The answer.")
+
+
+def test_r1_a_retry_is_shown_in_place_and_vanishes(start_kernel, sim):
+    """R1: a cell says that it is overloaded and when it tries again; the answer takes that place."""
+    kernel = start_kernel(CLAUDE_MAGIC_INITIAL_BACKOFF="0.8")
+    sim.script(status(529), reply("Here it is."))
+
+    run = kernel.run("%%claude\nhi")
+
+    assert any("verloaded" in frame and "attempt 2 of 4" in frame for frame in run.frames)
+    (output,) = run.outputs
+    assert output["data"]["text/plain"] == "Here it is."
+    assert "verloaded" not in output["data"]["text/html"]
+
+
+def test_l1_waiting_for_the_limiter_is_shown_with_its_countdown(start_kernel, sim):
+    """L1: a cell that waits for its turn says so, and for how long."""
+    kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.5")
+    kernel.run("%%claude\nfirst")
+
+    run = kernel.run("%%claude\nsecond")
+
+    assert any("rate limiter" in frame and " s" in frame for frame in run.frames)
+    assert run.status == "ok"
+
+
+def test_the_users_own_tasks_run_while_a_cell_streams(kernel, sim):
+    """An awaited cell leaves the kernel's loop to the user's tasks."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1))
+    kernel.run(
+        "import asyncio\nticks = 0\n"
+        "async def tick():\n    global ticks\n    while True:\n        ticks += 1\n        await asyncio.sleep(0.01)\n"
+        "task = asyncio.ensure_future(tick())\nstart = ticks"
+    )
+
+    run = kernel.start("%%claude\nhi").until(lambda run: len(run.frames) >= 2)
+    gate.open()
+    run.finish()
+
+    assert int(kernel.value("ticks")) >= 5
+    kernel.run("task.cancel()")
+
+
+def test_c1_cells_share_one_connection(kernel, sim):
+    """C1: the client belongs to the kernel, not to the cell."""
+    kernel.run("%%claude\none")
+    connections = {kernel_request.connection for kernel_request in sim.requests}
+
+    kernel.run("%%claude\ntwo")
+    kernel.run("x = %claude three\nfrom claude_magic import claude\nclaude.ask('four')")
+
+    assert len(sim.requests) == 4
+    assert {request.connection for request in sim.requests} == connections
+
+
+@pytest.mark.parametrize("switch", ["%config ClaudeMagics.live = False", "environment"])
+def test_without_live_display_there_is_one_display_and_no_update(start_kernel, sim, switch):
+    """For tools that compare outputs message by message, nbval among them."""
+    kernel = start_kernel(**({"CLAUDE_MAGIC_LIVE": "0"} if switch == "environment" else {}))
+    if switch != "environment":
+        kernel.run(switch)
+
+    run = kernel.run("%%claude\nhi")
+
+    assert len(run.contents("display_data")) == 1
+    assert run.contents("update_display_data", "clear_output") == []
+
+
+def test_a_captured_cell_yields_one_output(kernel, sim):
+    """`%%capture` gets the answer as one display, though the answer streams."""
+    sim.script(reply("caught"))
+
+    run = kernel.run("%%capture caught\n%%claude\nhi")
+
+    assert run.outputs == []
+    assert kernel.value("[output.data['text/plain'] for output in caught.outputs]") == "['caught']"
+
+
+def test_a_nested_cell_magic_uses_the_blocking_door(kernel, sim):
+    """`%%time` runs what is below it as plain code, where nothing can be awaited."""
+    sim.script(reply("timed"))
+
+    run = kernel.run("%%time\n%%claude\nhi")
+
+    assert run.status == "ok"
+    assert "Wall time" in run.stdout
+    assert any(output.get("data", {}).get("text/plain") == "timed" for output in run.outputs)
+
+
+def test_without_autoawait_a_cell_blocks_and_answers_all_the_same(start_kernel, sim):
+    """`%autoawait off` leaves the blocking door."""
+    kernel = start_kernel()
+    kernel.run("%autoawait off")
+    sim.script(reply("blocked"))
+
+    run = kernel.run("%%claude\nhi")
+
+    assert run.status == "ok"
+    assert run.outputs[0]["data"]["text/plain"] == "blocked"
+
+
+def test_history_shows_what_was_typed_and_the_namespace_stays_clean(kernel):
+    """A rewritten cell leaves no name behind, and `%history` shows the cell."""
+    before = kernel.value("sorted(name for name in globals() if not name.startswith('_'))")
+
+    kernel.run("%%claude\nremember me")
+
+    assert kernel.value("sorted(name for name in globals() if not name.startswith('_'))") == before
+    assert kernel.value("_ih[-1].count('remember me')") == "1"
+    typed = kernel.value("get_ipython().history_manager.input_hist_raw[-1]")
+    assert typed == repr("%%claude\nremember me")

@@ -14,9 +14,10 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 _Result = TypeVar("_Result")
+OnEnd: TypeAlias = Callable[[BaseException | None], None]
 
 _CLOSING_TIMEOUT = 5.0
 """Seconds for everything in flight to end once the bridge closes; closing a connection takes milliseconds."""
@@ -66,13 +67,13 @@ class Bridge:
         work.close()
         raise BridgeClosedError
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, on_end: Callable[[], None]) -> Callable[[], None]:
+    def spawn(self, work: Coroutine[Any, Any, None], *, on_end: OnEnd) -> Callable[[], None]:
         """Run a coroutine on the loop and return a function that cancels it.
 
         Args:
             work: What to run.
-            on_end: Called on the loop once it has ended: also where it was cancelled before its first step, and none
-                of its own code has run.
+            on_end: Called on the loop once it has ended, with what it raised, or None. Also where it was cancelled
+                before its first step, when none of its own code has run.
 
         Returns:
             Cancels the coroutine. Any thread, and a signal handler, may call it: it takes no lock. Calling it after
@@ -124,7 +125,7 @@ class _Job:
     """One coroutine on the loop, and the way to cancel it from elsewhere."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], on_end: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], on_end: OnEnd
     ) -> None:
         self._loop = loop
         self._work = work
@@ -140,9 +141,7 @@ class _Job:
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            logger.error("Work on the bridge failed: %s", type(failure).__name__)
-        self._on_end()
+        self._on_end(None if task.cancelled() else task.exception())
 
     def _cancel(self) -> None:
         if self._task is not None:  # posted after `start`, so it is there

@@ -15,18 +15,14 @@ logger = logging.getLogger("claude_magic.runtime")
 
 
 async def exchange(
-    lending: AbstractAsyncContextManager[ClaudeClient],
-    request: MessageRequest,
-    progress: Progress,
-    redact: Callable[[str], str],
+    lending: AbstractAsyncContextManager[ClaudeClient], request: MessageRequest, progress: Progress
 ) -> None:
-    """Stream one reply into its progress. Ends it with a message, an error or as cancelled; raises nothing.
+    """Stream one reply into its progress, and end that with a message, an error or as cancelled.
 
     Args:
         lending: Lends the client.
         request: What to send.
         progress: What the reply shows.
-        redact: Removes the key from text.
     """
     stream: MessageStream | None = None
     try:
@@ -41,13 +37,24 @@ async def exchange(
     except ClaudeError as error:
         # Frames hold the request and its prompt, and whoever keeps the error would keep them.
         progress.fail(error.with_traceback(None), error.partial or _arrived(stream))
-    except Exception as failure:  # a bug, but whoever waits for the reply must learn of it
-        logger.error("A reply failed unexpectedly:\n%s", redact(traceback.format_exc()))
-        text = redact(f"{type(failure).__name__}: {failure}")
-        fault = ClaudeError(
-            f"The reply failed because of a fault in claude_magic ({text}). Please report it."
-        )
-        progress.fail(fault, _arrived(stream))
+
+
+def end_in_any_case(progress: Progress, failure: BaseException | None, redact: Callable[[str], str]) -> None:
+    """End a reply whose exchange could not: it was cancelled before its first step, or a fault of ours broke it off.
+
+    Args:
+        progress: What the reply shows; if it is final already, nothing happens.
+        failure: What the exchange raised, or None.
+        redact: Removes the key from text.
+    """
+    if failure is None:
+        progress.cancel(None)
+        return
+    logger.error("A reply failed unexpectedly:\n%s", redact("".join(traceback.format_exception(failure))))
+    text = redact(f"{type(failure).__name__}: {failure}")
+    progress.fail(
+        ClaudeError(f"The reply failed because of a fault in claude_magic ({text}). Please report it."), None
+    )
 
 
 def _arrived(stream: MessageStream | None) -> Message | None:

@@ -23,7 +23,7 @@ from ._bridge import Bridge
 from ._connection import Connection, demo_connection, is_demo, real_connection
 from ._credentials import Credentials, FoundCredential, redact
 from ._demo import EmbeddedSimulator
-from ._exchange import exchange
+from ._exchange import end_in_any_case, exchange
 from ._files import SettingsFiles, local_file_path, user_file_path
 from ._progress import Progress
 from ._reply import Presenter, Reply
@@ -337,15 +337,15 @@ class Runtime:
         connection: Connection,
         redact: Callable[[str], str],
     ) -> None:
-        def on_end() -> None:
-            progress.cancel(None)  # only where the exchange was cancelled before it began
+        def on_end(failure: BaseException | None) -> None:
+            end_in_any_case(progress, failure, redact)
             self._in_flight.pop(reply, None)
 
         with self._lock:
             engine = self._running_engine(connection)
             self._in_flight[reply] = None
             self.last = reply
-            work = exchange(engine.shared.lend(connection), request, progress, redact)
+            work = exchange(engine.shared.lend(connection), request, progress)
             reply.bind(engine.bridge.spawn(work, on_end=on_end))
 
     def _running_engine(self, connection: Connection) -> _Engine:

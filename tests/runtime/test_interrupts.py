@@ -1,0 +1,175 @@
+"""Ctrl-C while the main thread waits for a reply."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from claude_magic.runtime import Phase, Reply, Runtime, interrupts_kept_for, wait_interruptibly
+from claude_magic.simulator import Gate, Simulator, hold, slow_headers, status
+
+TIMEOUT = 20.0
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends itself POSIX signals")
+
+
+@pytest.fixture(autouse=True)
+def _usual_handler() -> Iterator[None]:
+    """Python's own handler of Ctrl-C before each test, and after it, whatever the test runner has."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, former)
+
+
+def interrupt_when(reply: Reply, condition: Callable[[Reply], object]) -> None:
+    """Press Ctrl-C once, as soon as the reply is in some state."""
+    is_pressed = threading.Event()
+
+    def look(reply: Reply) -> None:
+        if not is_pressed.is_set() and condition(reply):
+            is_pressed.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    reply.observe(look)
+    look(reply)
+
+
+def test_ctrl_c_in_mid_stream_cancels_and_keeps_the_text(runtime: Runtime, sim: Simulator) -> None:
+    """The wait ends as KeyboardInterrupt, with the partial text settled in the last reply."""
+    sim.script(hold(Gate(), after_deltas=2, text="one two three four five six seven"))
+    answer = runtime.start("Count.")
+    interrupt_when(answer, lambda it: it.text)
+
+    with pytest.raises(KeyboardInterrupt):
+        answer.result(TIMEOUT)
+
+    assert runtime.last is answer
+    assert answer.phase is Phase.CANCELLED
+    assert answer.text.startswith("one")
+
+
+def test_ctrl_c_before_the_first_byte_ends_the_wait(runtime: Runtime, sim: Simulator) -> None:
+    """A silent server does not keep the cell."""
+    sim.script(slow_headers(3600))
+    answer = runtime.start("Hello")
+    interrupt_when(answer, lambda it: it.phase is Phase.SENT)
+
+    with pytest.raises(KeyboardInterrupt):
+        answer.result(TIMEOUT)
+
+    assert answer.phase is Phase.CANCELLED
+
+
+def test_ctrl_c_in_back_off_ends_the_wait(make_runtime: Callable[..., Runtime], sim: Simulator) -> None:
+    """Neither does a long back-off."""
+    runtime = make_runtime(
+        ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_INITIAL_BACKOFF="200"
+    )
+    sim.script(status(529))
+    answer = runtime.start("Hello")
+    interrupt_when(answer, lambda it: it.phase is Phase.RETRYING)
+
+    with pytest.raises(KeyboardInterrupt):
+        answer.result(TIMEOUT)
+
+    assert len(sim.requests) == 1
+
+
+def test_ctrl_c_in_the_limiter_ends_the_wait(make_runtime: Callable[..., Runtime], sim: Simulator) -> None:
+    """Nor the limiter."""
+    runtime = make_runtime(
+        ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_RATE_LIMIT_RPS="0.01"
+    )
+    runtime.start("takes the one token").result(TIMEOUT)
+    answer = runtime.start("Hello")
+    interrupt_when(answer, lambda it: it.snapshot().wait)
+
+    with pytest.raises(KeyboardInterrupt):
+        answer.result(TIMEOUT)
+
+    assert len(sim.requests) == 1
+
+
+def test_no_ctrl_c_is_lost_at_whatever_moment_it_comes(runtime: Runtime, sim: Simulator) -> None:
+    """Of 60 interrupts at random-looking moments around a short answer, each ends a wait or comes as itself."""
+    lost = []
+
+    for number in range(60):
+        answer = runtime.start("Hello")
+        timer = threading.Timer(number / 60 * 0.02, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            answer.result(TIMEOUT)
+            while timer.is_alive():
+                time.sleep(0.001)
+            time.sleep(0.01)
+            lost.append(number)
+        except KeyboardInterrupt:
+            timer.join()
+
+    assert lost == []
+
+
+def test_a_second_ctrl_c_raises_at_once() -> None:
+    """Where a reply does not settle, nobody has to wait for it."""
+
+    class Stuck:
+        def cancel(self) -> None:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
+            return lambda: None
+
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started_at = time.monotonic()
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_interruptibly(Stuck())
+
+    assert time.monotonic() - started_at < 1.9  # the time that a first one alone would wait
+
+
+def test_ctrl_c_between_two_steps_of_a_wait_comes_with_the_next(runtime: Runtime, sim: Simulator) -> None:
+    """Whoever draws between two steps is not interrupted in the middle of a frame."""
+    sim.script(hold(Gate()))
+    answer = runtime.start("Hello")
+    steps = []
+
+    with pytest.raises(KeyboardInterrupt), interrupts_kept_for(answer) as waiting:
+        while not waiting.wait(0.01):
+            steps.append("begun")
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            steps.append("finished")
+
+    assert steps == ["begun", "finished"]
+    assert answer.phase is Phase.CANCELLED
+
+
+def test_waiting_on_another_thread_touches_no_signal_handler(runtime: Runtime, sim: Simulator) -> None:
+    """Signals belong to the main thread; a wait elsewhere works all the same."""
+    texts: list[str] = []
+    thread = threading.Thread(target=lambda: texts.append(runtime.start("Hello").result(TIMEOUT).text))
+
+    thread.start()
+    thread.join(TIMEOUT)
+
+    assert len(texts) == 1
+
+
+def test_a_kernel_that_ignores_ctrl_c_keeps_ignoring_it(runtime: Runtime) -> None:
+    """Where SIGINT is switched off, as between the cells of some kernels, waiting does not switch it on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answer = runtime.start("Hello")
+
+    os.kill(os.getpid(), signal.SIGINT)
+
+    assert answer.result(TIMEOUT).phase is Phase.COMPLETE
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,206 @@
+"""The life of the bridge thread in a real process: exit, unload, reload, fork. Each script runs with warnings as errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from claude_magic.simulator import Gate, Simulator, hold
+
+RunScript = Callable[..., str]
+
+SETTINGS = {"ANTHROPIC_API_KEY": "k", "CLAUDE_MAGIC_RATE_LIMIT_RPS": "1000"}
+
+BRIDGES = """
+import threading, time
+def bridges():
+    return sum(thread.name == "claude-magic-bridge" for thread in threading.enumerate())
+"""
+
+
+def test_importing_the_package_starts_nothing_and_loads_nothing_heavy(run_script: RunScript) -> None:
+    """`import claude_magic` costs no HTTP, no pydantic, no thread."""
+    script = """
+    import sys, threading
+    import claude_magic
+    heavy = {"httpx2", "pydantic", "ipywidgets", "markdown_it", "nh3", "asyncio", "IPython"}
+    print(sorted(heavy & sys.modules.keys()), threading.active_count(), "claude" in dir(claude_magic))
+    """
+
+    assert run_script(script).strip() == "[] 1 True"
+
+
+def test_getting_the_runtime_starts_no_thread(run_script: RunScript) -> None:
+    """The bridge starts with the first request, not before."""
+    script = """
+    import threading
+    from claude_magic.runtime import get_runtime
+    assert get_runtime() is get_runtime()
+    get_runtime().settings(), get_runtime().limiter_state()
+    print(threading.active_count())
+    """
+
+    assert run_script(script).strip() == "1"
+
+
+def test_the_interpreter_exits_in_silence_with_an_answer_in_mid_stream(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """No pending task, open loop or open socket is complained about, and nothing hangs."""
+    sim.script(hold(Gate(), text="one two three"))
+    script = """
+    import time
+    from claude_magic import claude
+    reply = claude.submit("Hello")
+    while not reply.text:
+        time.sleep(0.01)
+    print("streaming")
+    """
+
+    assert run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS).strip() == "streaming"
+
+
+def test_the_interpreter_exits_in_silence_while_the_simulator_streams(run_script: RunScript) -> None:
+    """The embedded simulator ends with everything else."""
+    script = """
+    import time
+    from claude_magic import claude
+    reply = claude.submit("Hello")
+    while reply.usage is None:
+        time.sleep(0.01)
+    print(reply.is_simulated)
+    """
+
+    assert run_script(script, CLAUDE_MAGIC_DEMO="auto").strip() == "True"
+
+
+def test_closing_ends_thread_and_client_and_the_next_question_starts_them_again(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """Unloading leaves no thread; what was in flight is cancelled; asking again works."""
+    sim.script(hold(Gate(), text="one two three"))
+    script = (
+        BRIDGES
+        + """
+from claude_magic.runtime import close_runtime, get_runtime
+reply = get_runtime().start("Hello")
+while not reply.text:
+    time.sleep(0.01)
+close_runtime()
+close_runtime()
+print(reply.phase.value, bridges(), threading.active_count())
+print(get_runtime().start("Again").result(20).phase.value, bridges())
+"""
+    )
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS).split("\n")
+
+    assert printed[:2] == ["cancelled 0 1", "complete 1"]
+
+
+def test_the_limiters_state_outlives_unloading(run_script: RunScript, sim: Simulator) -> None:
+    """What was used up before stays used up after: unloading is no way round the limit."""
+    script = """
+    from claude_magic.runtime import get_runtime
+    runtime = get_runtime()
+    for _ in range(3):
+        runtime.start("Hello").result(20)
+    runtime.close()
+    print(runtime.limiter_state().level < 8)
+    """
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_API_KEY="k")
+
+    assert printed.strip() == "True"
+
+
+def test_reloading_all_our_modules_leaks_no_thread_and_keeps_the_limiter(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """After `importlib.reload` of everything the new code runs, on one thread, where the old one stood."""
+    script = (
+        BRIDGES
+        + """
+import importlib, sys
+import claude_magic
+from claude_magic.runtime import get_runtime
+former = get_runtime()
+former.start("Hello").result(20)
+former.login("sk-ant-from-login-0123456789")
+for _ in range(8):  # as often as our modules build on one another
+    for name in [name for name in sys.modules if name.startswith("claude_magic")]:
+        importlib.reload(sys.modules[name])
+import claude_magic.runtime as reloaded
+runtime = reloaded.get_runtime()
+print(runtime is former, type(runtime) is reloaded.Runtime, bridges())
+print(runtime.limiter_state().level < 10, runtime.last.text == former.last.text, runtime.status().credential)
+print(claude_magic.claude.ask("Again").phase.value, bridges())
+"""
+    )
+
+    printed = run_script(
+        script, ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_API_KEY="k", CLAUDE_MAGIC_RATE_LIMIT_RPS="0.5"
+    )
+
+    assert printed.splitlines() == [
+        "False True 0",
+        "True True API key, %claude login",
+        "complete 1",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_forked_child_has_a_bridge_of_its_own_and_the_parent_keeps_his(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """After a fork both ask, nobody hangs, and a reply of the parent fails in the child instead of waiting for ever."""
+    gate = Gate()
+    sim.script(hold(gate, text="the parent's"))
+    script = """
+    import os, sys, time, warnings
+    from claude_magic import NetworkError, claude
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks in processes with threads
+    reply = claude.submit("Hello")
+    while not reply.text:
+        time.sleep(0.01)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            reply.result(20)
+        except NetworkError as error:
+            print("child:", type(error).__name__, "forked" in str(error))
+        print("child:", claude.ask("Hello").phase.value, len(claude.in_flight), flush=True)
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    print("parent:", claude.ask("Hello").phase.value, reply.phase.value)
+    """
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
+
+    assert printed.splitlines() == [
+        "child: NetworkError True",
+        "child: complete 0",
+        "parent: complete streaming",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_forking_by_multiprocessing_works_in_both_processes(run_script: RunScript, sim: Simulator) -> None:
+    """A pool of forked workers asks for itself."""
+    script = """
+    import multiprocessing, warnings
+    from claude_magic import claude
+    warnings.simplefilter("ignore", DeprecationWarning)
+    claude.ask("Hello")
+    def work(prompt):
+        return claude.ask(prompt).phase.value
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        print(pool.map(work, ["one", "two", "three"]))
+    print(claude.ask("Hello").phase.value)
+    """
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
+
+    assert printed.splitlines() == ["['complete', 'complete', 'complete']", "complete"]

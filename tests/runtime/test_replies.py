@@ -1,0 +1,465 @@
+"""A reply from start to end, over real sockets, seen from threads and loops of all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import traceback
+from collections.abc import Callable
+
+import pytest
+
+from claude_magic.client import (
+    ConfigurationError,
+    InvalidApiKeyError,
+    OverloadedError,
+    StreamInterruptedError,
+)
+from claude_magic.runtime import Phase, Reply, Runtime
+from claude_magic.simulator import (
+    Gate,
+    Simulator,
+    error_event,
+    hold,
+    reply,
+    reset_mid_stream,
+    slow_headers,
+    status,
+)
+
+TIMEOUT = 20.0
+When = Callable[[Reply, Callable[[Reply], object]], None]
+MakeRuntime = Callable[..., Runtime]
+
+
+def test_a_reply_holds_text_message_usage_and_where_it_came_from(runtime: Runtime, sim: Simulator) -> None:
+    """What arrived can be read in every form that people ask for."""
+    sim.script(reply("Two and three.", thinking="Small ones.", usage={"output_tokens": 7}))
+
+    answer = runtime.start("Name two primes.").result(TIMEOUT)
+
+    assert answer.text == "Two and three."
+    assert answer.thinking == "Small ones."
+    assert answer.message is not None
+    assert answer.message.text == answer.text
+    assert answer.usage is not None
+    assert answer.usage.output_tokens == 7
+    assert (answer.phase, answer.stop_reason, answer.model) == (
+        Phase.COMPLETE,
+        "end_turn",
+        "claude-sonnet-5-5",
+    )
+    assert (answer.request_id or "").startswith("req_")
+    assert answer.is_simulated
+    assert answer.error is None
+    assert answer.done()
+
+
+def test_a_reply_acts_on_its_text_where_a_string_would(runtime: Runtime, sim: Simulator) -> None:
+    """`str`, f-strings, `len`, `in` and `==` see the text, and nothing else about the reply is a string."""
+    sim.script(reply("four"), reply("four"))
+
+    answer, other = runtime.start("2 + 2?").result(TIMEOUT), runtime.start("2 + 2?").result(TIMEOUT)
+
+    assert str(answer) == "four"
+    assert f"{answer}!{answer:>6}" == "four!  four"
+    assert len(answer) == 4
+    assert "ou" in answer
+    assert 4 not in answer
+    assert answer == "four"
+    assert answer != "five"
+    assert answer != other
+    assert not isinstance(answer, str)
+    assert {answer, other, answer} == {other, answer}
+
+
+def test_a_reply_streams_while_nobody_waits_for_it(runtime: Runtime, sim: Simulator, when: When) -> None:
+    """Text grows on the bridge thread, whatever the thread that asked is doing."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1, text="one two three four five six seven"))
+
+    answer = runtime.start("Count.")
+    when(answer, lambda it: it.phase is Phase.STREAMING)
+    partial = answer.snapshot()
+    gate.open()
+    answer.result(TIMEOUT)
+
+    assert 0 < len(partial.text) < len(answer.text)
+    assert not partial.blocks[0].is_complete
+    assert partial.version < answer.snapshot().version
+    assert answer.text == "one two three four five six seven"
+
+
+def test_observers_are_told_of_every_change_and_the_end(runtime: Runtime, sim: Simulator) -> None:
+    """An observer that looks at each call sees the text grow to its end, and the last call is final."""
+    sim.script(reply(chunks=["a", "b", "c", "d"]))
+    seen: list[tuple[str, Phase, str]] = []
+
+    answer = runtime.start("Spell.")
+    answer.observe(lambda it: seen.append((it.text, it.phase, threading.current_thread().name)))
+    answer.result(TIMEOUT)
+
+    texts = [text for text, _, _ in seen]
+    assert texts == sorted(texts, key=len)
+    assert seen[-1][:2] == ("abcd", Phase.COMPLETE)
+    assert {name for _, _, name in seen} == {"claude-magic-bridge"}
+
+
+def test_an_observer_that_raises_costs_nobody_the_reply(
+    runtime: Runtime, sim: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Foreign code in a callback is logged; the reply and the other observers go on."""
+    gate = Gate()
+    sim.script(hold(gate, text="fine all the same"))
+    calls: list[str] = []
+
+    def fail(_: Reply) -> None:
+        raise ZeroDivisionError
+
+    answer = runtime.start("Go.")
+    answer.observe(fail)
+    forget = answer.observe(lambda it: calls.append(it.text))
+    gate.open()
+    answer.result(TIMEOUT)
+    forget()
+
+    assert answer == "fine all the same"
+    assert calls[-1] == "fine all the same"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_when_done_calls_once_also_for_a_reply_that_is_done(runtime: Runtime) -> None:
+    """No end is missed, whenever the callback is registered, and one that was taken back is not called."""
+    calls: list[str] = []
+    answer = runtime.start("Hello")
+    answer.when_done(lambda: calls.append("before"))
+    forget = answer.when_done(lambda: calls.append("never"))
+    forget()
+
+    answer.result(TIMEOUT)
+    answer.when_done(lambda: calls.append("after"))
+
+    assert calls == ["before", "after"]
+
+
+def test_a_failed_reply_raises_its_error_and_keeps_its_text(runtime: Runtime, sim: Simulator) -> None:
+    """An error in mid-answer leaves what had come in `text`, and `result` raises that same error each time."""
+    sim.script(
+        error_event("overloaded_error", after_deltas=2, text="one two three four five six seven eight")
+    )
+
+    answer = runtime.start("Count.")
+    with pytest.raises(OverloadedError) as raised:
+        answer.result(TIMEOUT)
+
+    assert answer.phase is Phase.FAILED
+    assert raised.value is answer.error
+    assert answer.text.startswith("one two")
+    assert answer.error.partial is not None
+    assert answer.error.partial.text == answer.text
+    assert answer.message is not None
+    assert answer.message.text == answer.text
+
+
+def test_s2_a_dropped_stream_keeps_the_partial_text(runtime: Runtime, sim: Simulator) -> None:
+    """A connection that breaks in mid-answer is an error of its own kind, and the next question works."""
+    sim.script(reset_mid_stream(after_events=5, text="one two three four five six seven eight nine ten"))
+
+    answer = runtime.start("Count.")
+    with pytest.raises(StreamInterruptedError):
+        answer.result(TIMEOUT)
+
+    assert answer.text.startswith("one")
+    assert runtime.start("Again.").result(TIMEOUT).phase is Phase.COMPLETE
+
+
+def test_raising_the_same_error_again_does_not_lengthen_its_traceback(
+    runtime: Runtime, sim: Simulator
+) -> None:
+    """However often a failed reply is asked, its traceback shows one way, not the history of all."""
+    sim.script(status(401))
+    answer = runtime.start("Hello")
+    lengths = []
+
+    for _ in range(5):
+        with pytest.raises(InvalidApiKeyError) as raised:
+            answer.result(TIMEOUT)
+        lengths.append(len(traceback.extract_tb(raised.value.__traceback__)))
+
+    assert len(set(lengths)) == 1
+
+
+def test_replies_can_be_awaited_on_any_loop_and_from_several_at_once(
+    runtime: Runtime, sim: Simulator
+) -> None:
+    """One reply, awaited by tasks of this thread's loop and of other threads' loops, gives all of them the same."""
+    gate = Gate()
+    sim.script(hold(gate, text="for everybody"))
+    answer = runtime.start("Share.")
+
+    async def wait() -> str:
+        async with asyncio.timeout(TIMEOUT):
+            return str(await answer)
+
+    async def main() -> list[str]:
+        others = [asyncio.to_thread(asyncio.run, wait()) for _ in range(3)]
+        waiting = asyncio.gather(wait(), wait(), *others)
+        await asyncio.sleep(0)
+        gate.open()
+        return await waiting
+
+    assert asyncio.run(main()) == ["for everybody"] * 5
+
+
+def test_c1_threads_and_loops_share_one_client_and_its_connections(runtime: Runtime, sim: Simulator) -> None:
+    """Questions one after the other from a thread, a loop and the main thread come over one TCP connection."""
+    runtime.start("one").result(TIMEOUT)
+    thread = threading.Thread(target=lambda: runtime.start("two").result(TIMEOUT))
+    thread.start()
+    thread.join(TIMEOUT)
+
+    async def ask() -> None:
+        await runtime.start("three")
+
+    asyncio.run(ask())
+
+    assert len(sim.requests) == 3
+    assert sim.connections == 1
+
+
+def test_many_threads_ask_at_once_and_each_gets_its_own_answer(runtime: Runtime, sim: Simulator) -> None:
+    """Concurrent questions neither mix nor get lost."""
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        prompts = [f"Please repeat the number {number}." for number in range(48)]
+        answers = list(pool.map(lambda prompt: runtime.start(prompt).result(TIMEOUT), prompts))
+
+    assert all(prompt in answer for prompt, answer in zip(prompts, answers, strict=True))
+    assert sum(thread.name == "claude-magic-bridge" for thread in threading.enumerate()) == 1
+
+
+def test_waiting_with_a_timeout_leaves_the_reply_running(runtime: Runtime, sim: Simulator) -> None:
+    """A timeout is the waiter's, not the reply's."""
+    gate = Gate()
+    sim.script(hold(gate, text="late"))
+    answer = runtime.start("Take your time.")
+
+    with pytest.raises(TimeoutError):
+        answer.result(0.01)
+    gate.open()
+
+    assert answer.result(TIMEOUT) == "late"
+
+
+def test_a_retry_is_told_with_its_reason_and_countdown(
+    make_runtime: MakeRuntime, sim: Simulator, when: When
+) -> None:
+    """While a reply backs off, its snapshot says why, until when, and which attempt follows."""
+    runtime = make_runtime(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url)
+    sim.script(status(529))
+
+    answer = runtime.start("Hello")
+    when(answer, lambda it: it.phase is Phase.RETRYING)
+    wait = answer.snapshot().wait
+    answer.cancel()
+
+    assert wait is not None
+    assert (wait.kind, wait.reason, wait.attempt, wait.max_attempts) == ("backoff", "overloaded", 2, 4)
+    assert 0 < wait.remaining() <= 10
+
+
+def test_a_retried_reply_ends_complete_and_tells_of_both_attempts(
+    make_runtime: MakeRuntime, sim: Simulator
+) -> None:
+    """A failure before the first word is retried unseen, and recorded."""
+    runtime = make_runtime(
+        ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_INITIAL_BACKOFF="0.01"
+    )
+    sim.script(status(500), reply("at last"))
+
+    answer = runtime.start("Hello").result(TIMEOUT)
+
+    assert answer == "at last"
+    assert [attempt.status for attempt in answer.snapshot().attempts] == [500, 200]
+    assert answer.snapshot().wait is None
+
+
+# Cancelling, wherever the reply is.
+
+
+def _assert_cancelled(answer: Reply, runtime: Runtime) -> None:
+    with pytest.raises(concurrent.futures.CancelledError):
+        answer.result(TIMEOUT)
+    assert answer.phase is Phase.CANCELLED
+    assert answer.error is None
+    assert answer not in runtime.in_flight()
+
+
+def test_cancelling_in_mid_stream_keeps_the_text_and_closes_the_connection(
+    runtime: Runtime, sim: Simulator, when: When, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    """The server sees the client go, the partial text stays, and the pool serves the next question."""
+    sim.script(hold(Gate(), after_deltas=2, text="one two three four five six seven"))
+    answer = runtime.start("Count.")
+    when(answer, lambda it: it.phase is Phase.STREAMING)
+
+    answer.cancel()
+
+    _assert_cancelled(answer, runtime)
+    assert answer.text.startswith("one")
+    assert answer.message is not None
+    assert answer.message.text == answer.text
+    eventually(lambda: sim.requests[0].client_gone)
+    assert runtime.start("Hello").result(TIMEOUT).phase is Phase.COMPLETE
+
+
+def test_cancelling_before_the_first_byte_ends_at_once(
+    runtime: Runtime, sim: Simulator, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    """A server that is silent cannot hold a cancelled reply."""
+    sim.script(slow_headers(3600))
+    answer = runtime.start("Hello")
+    eventually(lambda: sim.requests)
+
+    answer.cancel()
+
+    _assert_cancelled(answer, runtime)
+    assert answer.text == ""
+    assert answer.message is None
+    eventually(lambda: sim.requests[0].client_gone)
+
+
+def test_cancelling_in_back_off_ends_at_once(make_runtime: MakeRuntime, sim: Simulator, when: When) -> None:
+    """A reply that would wait seconds for its next attempt ends now, and makes none."""
+    runtime = make_runtime(
+        ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_INITIAL_BACKOFF="200"
+    )
+    sim.script(status(529))
+    answer = runtime.start("Hello")
+    when(answer, lambda it: it.phase is Phase.RETRYING)
+
+    answer.cancel()
+
+    _assert_cancelled(answer, runtime)
+    assert len(sim.requests) == 1
+
+
+def test_l2_cancelling_in_the_limiter_gives_the_place_to_the_next(
+    make_runtime: MakeRuntime, sim: Simulator, when: When
+) -> None:
+    """A reply that waits its turn leaves the queue when cancelled; those behind it move up."""
+    runtime = make_runtime(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_RATE_LIMIT_RPS="1")
+    runtime.start("takes the one token").result(TIMEOUT)
+    answer = runtime.start("waits")
+    when(answer, lambda it: it.snapshot().wait is not None)
+    follower = runtime.start("waits behind it")
+    when(follower, lambda it: it.snapshot().wait is not None)
+
+    answer.cancel()
+
+    _assert_cancelled(answer, runtime)
+    assert follower.result(TIMEOUT).phase is Phase.COMPLETE
+    assert len(sim.requests) == 2
+
+
+def test_cancelling_at_once_sends_nothing_and_ends(runtime: Runtime) -> None:
+    """A reply cancelled before its first step on the bridge still becomes final."""
+    answers = [runtime.start("Hello") for _ in range(20)]
+    for answer in answers:
+        answer.cancel()
+
+    for answer in answers:
+        answer.when_done(lambda: None)
+        with pytest.raises(concurrent.futures.CancelledError):
+            answer.result(TIMEOUT)
+
+
+def test_cancelling_twice_or_too_late_does_nothing(runtime: Runtime) -> None:
+    """What is complete stays complete."""
+    answer = runtime.start("Hello").result(TIMEOUT)
+
+    answer.cancel()
+    answer.cancel()
+
+    assert answer.result(TIMEOUT).phase is Phase.COMPLETE
+
+
+def test_cancelling_the_task_that_awaits_a_reply_leaves_the_reply_alone(
+    runtime: Runtime, sim: Simulator
+) -> None:
+    """Others may wait for it too, so only `cancel()` ends it."""
+    gate = Gate()
+    sim.script(hold(gate, text="goes on"))
+    answer = runtime.start("Hello")
+
+    async def main() -> None:
+        async def wait() -> None:
+            await answer
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    gate.open()
+
+    assert answer.result(TIMEOUT) == "goes on"
+
+
+def test_awaiting_a_cancelled_reply_raises_asyncios_own_error(runtime: Runtime, sim: Simulator) -> None:
+    """An awaited reply ends as an awaited task would."""
+    sim.script(hold(Gate()))
+    answer = runtime.start("Hello")
+    answer.cancel()
+
+    async def main() -> None:
+        await answer
+
+    with pytest.raises(asyncio.CancelledError, match="cancelled"):
+        asyncio.run(main())
+
+
+# What is wrong before anything is sent.
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n\t"])
+def test_an_empty_prompt_is_refused_before_anything_is_sent(
+    runtime: Runtime, sim: Simulator, prompt: str
+) -> None:
+    """There is nothing to ask."""
+    with pytest.raises(ConfigurationError, match="prompt is empty"):
+        runtime.start(prompt)
+
+    assert runtime.last is None
+    assert not sim.requests
+
+
+def test_a_prompt_that_is_no_string_is_a_type_error(runtime: Runtime) -> None:
+    """The message names the type that was given."""
+    with pytest.raises(TypeError, match="int"):
+        runtime.start(17)  # type: ignore[arg-type]
+
+
+def test_f1_a_bad_option_is_refused_with_what_is_accepted(runtime: Runtime, sim: Simulator) -> None:
+    """The message names option, value and the values there are."""
+    with pytest.raises(ConfigurationError, match=r"effort is 'hihg' and .*'high'.* It comes from: option"):
+        runtime.start("Hello", effort="hihg")
+
+    assert not sim.requests
+
+
+def test_f1_a_missing_key_is_a_clear_error_at_first_use(make_runtime: MakeRuntime) -> None:
+    """Making a runtime works without a key; asking says what is missing, and the three ways out."""
+    runtime = make_runtime()
+
+    with pytest.raises(ConfigurationError, match="ANTHROPIC_API_KEY.*login.*demo on"):
+        runtime.start("Hello")
+
+
+def test_a_lone_surrogate_in_the_prompt_is_mended(runtime: Runtime, sim: Simulator) -> None:
+    """Half a character, as broken files hold them, does not keep the rest of the prompt from being asked."""
+    assert runtime.start("broken \ud83d character").result(TIMEOUT).phase is Phase.COMPLETE
+
+    assert sim.requests[0].body["messages"][0]["content"] == "broken \ufffd character"

@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Sequence
 
-from claude_magic import __version__
+from claude_magic._version import __version__
 
 from ._conversation import take_directive
 from ._delivery import Behaviour, Exchange, deliver, refuse

@@ -50,7 +50,7 @@ class ServerState:
         )
         self.requests.append(recorded)
         if len(self.requests) > self.max_recorded:
-            del self.requests[: -self.max_recorded]
+            del self.requests[: len(self.requests) - self.max_recorded]
         return recorded
 
 

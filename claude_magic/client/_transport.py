@@ -163,10 +163,9 @@ class WireResponse:
     Attributes:
         status: HTTP status.
         headers: Its headers; lower-case names, repeated ones joined with a comma.
-        url: Where it came from, without query.
     """
 
-    __slots__ = ("_chunks", "_peeked", "_response", "_transport", "headers", "status", "url")
+    __slots__ = ("_chunks", "_peeked", "_response", "_transport", "headers", "status")
 
     def __init__(self, response: httpx2.Response, transport: HTTPTransport) -> None:
         self._response = response
@@ -176,8 +175,13 @@ class WireResponse:
         self.headers: Mapping[str, str] = {
             name: transport.redact(text) for name, text in response.headers.items()
         }
-        self.url = str(response.request.url.copy_with(query=None))
         self._peeked = b""
+
+    @property
+    def url(self) -> str:
+        """Where it came from, without query. Only error messages ask: it takes as long as the rest of a
+        response."""
+        return str(self._response.request.url.copy_with(query=None))
 
     async def read_chunk(self) -> bytes:
         """Return the next bytes of the decoded body as they arrive; empty at its end.

@@ -28,16 +28,16 @@ def _usual_handler() -> Iterator[None]:
 
 
 def interrupt_when(reply: Reply, condition: Callable[[Reply], object]) -> None:
-    """Press Ctrl-C once, as soon as the reply is in some state."""
-    is_pressed = threading.Event()
+    """Press Ctrl-C once, as soon as the main thread waits and the reply is in some state."""
 
-    def look(reply: Reply) -> None:
-        if not is_pressed.is_set() and condition(reply):
-            is_pressed.set()
-            os.kill(os.getpid(), signal.SIGINT)
+    def press() -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while signal.getsignal(signal.SIGINT) is signal.default_int_handler or not condition(reply):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    reply.observe(look)
-    look(reply)
+    threading.Thread(target=press, daemon=True).start()
 
 
 def test_ctrl_c_in_mid_stream_cancels_and_keeps_the_text(runtime: Runtime, sim: Simulator) -> None:
@@ -141,12 +141,16 @@ def test_ctrl_c_between_two_steps_of_a_wait_comes_with_the_next(runtime: Runtime
     answer = runtime.start("Hello")
     steps = []
 
-    with pytest.raises(KeyboardInterrupt), interrupts_kept_for(answer) as waiting:
-        while not waiting.wait(0.01):
-            steps.append("begun")
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-            steps.append("finished")
+    def draw_until_done() -> None:
+        with interrupts_kept_for(answer) as waiting:
+            while not waiting.wait(0.01):
+                steps.append("begun")
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+                steps.append("finished")
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_until_done()
 
     assert steps == ["begun", "finished"]
     assert answer.phase is Phase.CANCELLED

@@ -454,7 +454,7 @@ def test_f1_a_missing_key_is_a_clear_error_at_first_use(make_runtime: MakeRuntim
     """Making a runtime works without a key; asking says what is missing, and the three ways out."""
     runtime = make_runtime()
 
-    with pytest.raises(ConfigurationError, match="ANTHROPIC_API_KEY.*login.*demo on"):
+    with pytest.raises(ConfigurationError, match=r"ANTHROPIC_API_KEY.*login.*demo on"):
         runtime.start("Hello")
 
 

@@ -1,0 +1,140 @@
+"""Demo mode: the embedded simulator answers where that was asked for, and never in place of a real credential."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from claude_magic.client import ConfigurationError
+from claude_magic.runtime import Phase, Runtime
+from claude_magic.simulator import Simulator
+
+KEY = "sk-ant-test-0123456789abcdef"
+TIMEOUT = 20.0
+MakeRuntime = Callable[..., Runtime]
+
+
+def simulator_threads() -> int:
+    return sum(thread.name == "claude-magic-simulator" for thread in threading.enumerate())
+
+
+def test_demo_auto_answers_by_the_simulator_where_there_is_no_key(make_runtime: MakeRuntime) -> None:
+    """And the reply says so; closing ends the simulator, and asking again starts it again."""
+    runtime = make_runtime(CLAUDE_MAGIC_DEMO="auto")
+
+    first = runtime.start("Hello").result(TIMEOUT)
+    is_running = simulator_threads()
+    runtime.close()
+    is_running_after = simulator_threads()
+    second = runtime.start("Hello").result(TIMEOUT)
+
+    assert first.is_simulated
+    assert second.is_simulated
+    assert (is_running, is_running_after) == (1, 0)
+    assert runtime.is_demo
+    assert runtime.status().host == "simulator"
+
+
+def test_demo_auto_uses_a_credential_or_a_server_where_there_is_one(
+    make_runtime: MakeRuntime, sim: Simulator
+) -> None:
+    """A key, a login or a base_url is a wish for the real thing."""
+    with_key = make_runtime(CLAUDE_MAGIC_DEMO="auto", ANTHROPIC_API_KEY=KEY)
+    with_server = make_runtime(CLAUDE_MAGIC_DEMO="auto", ANTHROPIC_BASE_URL=sim.url)
+    with_login = make_runtime(CLAUDE_MAGIC_DEMO="auto")
+    with_login.login(KEY)
+
+    assert [each.is_demo for each in (with_key, with_server, with_login)] == [False, False, False]
+    with_login.logout()
+    assert with_login.is_demo
+
+
+def test_without_demo_the_simulator_is_never_chosen(make_runtime: MakeRuntime) -> None:
+    """No key is an error then, and no simulator starts."""
+    runtime = make_runtime()
+
+    with pytest.raises(ConfigurationError):
+        runtime.start("Hello")
+
+    assert simulator_threads() == 0
+    assert not runtime.is_demo
+
+
+def test_demo_can_be_switched_on_and_off_where_there_is_no_credential(make_runtime: MakeRuntime) -> None:
+    """By a person, in this kernel."""
+    runtime = make_runtime()
+
+    runtime.demo_on()
+    answer = runtime.start("Hello").result(TIMEOUT)
+    runtime.demo_off()
+
+    assert answer.is_simulated
+    with pytest.raises(ConfigurationError, match="no API key"):
+        runtime.start("Hello")
+
+
+def test_a_notebook_cannot_put_the_simulator_in_place_of_a_credential(make_runtime: MakeRuntime) -> None:
+    """The refusal names the credential's source, and the way that only the user has."""
+    runtime = make_runtime(ANTHROPIC_API_KEY=KEY)
+
+    with pytest.raises(
+        ConfigurationError, match=r"environment \(ANTHROPIC_API_KEY\).*CLAUDE_MAGIC_DEMO=on"
+    ) as raised:
+        runtime.demo_on()
+
+    assert not runtime.is_demo
+    assert KEY not in str(raised.value)
+
+
+def test_logging_in_ends_demo_mode(make_runtime: MakeRuntime) -> None:
+    """Who gives a key wants it used."""
+    runtime = make_runtime()
+    runtime.demo_on()
+
+    runtime.login(KEY)
+
+    assert not runtime.is_demo
+
+
+def test_o2_the_simulator_never_gets_the_users_key_or_headers(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment says `on`, the key that is there too stays at home, and so do the gateway's headers."""
+    made: list[Simulator] = []
+    module = sys.modules["claude_magic.simulator"]
+
+    def make(**options: float) -> Simulator:
+        made.append(Simulator(**options))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(module, "Simulator", make)
+    runtime = make_runtime(
+        CLAUDE_MAGIC_DEMO="on", ANTHROPIC_API_KEY=KEY, ANTHROPIC_CUSTOM_HEADERS="X-Gateway-Key: hunter2"
+    )
+
+    answer = runtime.start("Hello").result(TIMEOUT)
+
+    assert answer.is_simulated
+    [request] = made[0].requests
+    assert KEY not in str(request.headers)
+    assert "hunter2" not in str(request.headers)
+
+
+def test_a_file_beside_the_notebook_cannot_switch_demo_on_and_is_warned_about_once(
+    make_runtime: MakeRuntime, tmp_path: Path
+) -> None:
+    """The warning comes with the first request and not with every one; status keeps it as a note."""
+    Path("claude-magic.toml").write_text('demo = "on"\nmodel = "claude-haiku-5-5"\n')
+    runtime = make_runtime(CLAUDE_MAGIC_DEMO="auto")
+
+    with pytest.warns(UserWarning, match="may not set demo"):
+        answer = runtime.start("Hello")
+    again = runtime.start("Hello")
+
+    assert answer.result(TIMEOUT).phase is again.result(TIMEOUT).phase is Phase.COMPLETE
+    assert answer.model == "claude-haiku-5-5"
+    assert any("may not set demo" in note for note in runtime.status().notes)

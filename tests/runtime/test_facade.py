@@ -1,0 +1,125 @@
+"""`claude`, as plain Python in a cell uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+import claude_magic
+from claude_magic import Claude, ClaudeError, Reply, claude
+from claude_magic.runtime import Phase, close_runtime
+from claude_magic.simulator import Gate, Simulator, hold, reply, status
+
+TIMEOUT = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
+    """This process as a kernel whose environment points at `sim`."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", sim.url)
+    monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "1000")
+    yield
+    close_runtime()
+
+
+def test_asking_waits_for_the_answer_and_keeps_it_as_the_last_one(sim: Simulator) -> None:
+    """Options go to the request."""
+    sim.script(reply("Seven."))
+
+    answer = claude.ask(
+        "A prime?", model="claude-opus-5-5", effort="low", max_tokens=2000, system="Be brief."
+    )
+
+    assert answer == "Seven."
+    assert claude.last is answer
+    body = sim.requests[0].body
+    assert (body["model"], body["max_tokens"], body["system"]) == ("claude-opus-5-5", 2000, "Be brief.")
+    assert body["output_config"] == {"effort": "low"}
+    assert body["stream"] is True
+
+
+def test_asking_works_inside_a_running_loop(sim: Simulator) -> None:
+    """It blocks that loop, as it says, but it answers."""
+
+    async def main() -> Reply:
+        return claude.ask("Hello")
+
+    assert asyncio.run(main()).phase is Phase.COMPLETE
+
+
+def test_asking_async_lets_other_tasks_run(sim: Simulator) -> None:
+    """The loop stays free while the answer comes."""
+    gate = Gate()
+    sim.script(hold(gate, text="freely"))
+
+    async def main() -> Reply:
+        async def open_gate() -> None:
+            gate.open()
+
+        answer, _ = await asyncio.gather(claude.ask_async("Hello"), open_gate())
+        return answer
+
+    assert asyncio.run(main()) == "freely"
+
+
+def test_cancelling_the_task_that_asked_cancels_the_answer(sim: Simulator) -> None:
+    """`asyncio.timeout` and cancelled cells stop the stream that they started."""
+    sim.script(hold(Gate(), text="one two three"))
+
+    async def main() -> None:
+        async with asyncio.timeout(0.05):
+            await claude.ask_async("Hello")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+
+    assert claude.last is not None
+    with pytest.raises(BaseException, match="cancelled"):
+        claude.last.result(TIMEOUT)
+    assert claude.last.phase is Phase.CANCELLED
+
+
+def test_submitting_returns_at_once(sim: Simulator) -> None:
+    """And the reply is listed as in flight until it ends."""
+    gate = Gate()
+    sim.script(hold(gate))
+
+    answer = claude.submit("Hello")
+    in_flight = claude.in_flight
+    gate.open()
+    answer.result(TIMEOUT)
+
+    assert in_flight == (answer,)
+    assert claude.in_flight == ()
+
+
+def test_a_failure_is_raised_as_one_of_our_errors(sim: Simulator) -> None:
+    """With the failed reply as the last one."""
+    sim.script(status(400, message="no such thing"))
+
+    with pytest.raises(ClaudeError, match="no such thing"):
+        claude.ask("Hello")
+
+    assert claude.last is not None
+    assert claude.last.phase is Phase.FAILED
+
+
+def test_the_shared_client_can_be_used_directly() -> None:
+    """For what has no method of its own."""
+    models = claude.run(lambda client: client.list_models()).result(TIMEOUT)
+
+    assert "claude-sonnet-5-5" in [model.id for model in models]
+    assert claude.limiter.capacity == 1000
+
+
+def test_the_package_gives_its_names_lazily_and_refuses_others() -> None:
+    """`dir` lists them, and a slip is an AttributeError like anywhere."""
+    assert isinstance(claude, Claude)
+    assert set(claude_magic.__all__) <= set(dir(claude_magic))
+    for name in claude_magic.__all__:
+        assert getattr(claude_magic, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'clod'"):
+        claude_magic.clod  # noqa: B018

@@ -1,0 +1,175 @@
+"""Which credential is used, where it comes from, and that nobody sees it."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from claude_magic.client import ConfigurationError
+from claude_magic.runtime import _credentials
+from claude_magic.runtime._credentials import Credentials, FoundCredential, redact
+from claude_magic.runtime._files import SettingsFiles
+
+KEY = "sk-ant-secret-0123456789"
+NOWHERE = Path("/nonexistent/claude-magic.toml")
+
+
+@pytest.fixture(autouse=True)
+def stores(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A keyring and Colab's secrets, with what a test puts there."""
+    secrets: dict[str, str] = {}
+    keyring = types.ModuleType("keyring")
+    keyring.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]  # find_spec wants one
+    keyring.get_password = lambda _service, _user: secrets.get("keyring")  # type: ignore[attr-defined]
+    userdata = types.ModuleType("google.colab.userdata")
+    userdata.get = lambda _name: secrets.get("colab")  # type: ignore[attr-defined]
+    for name in ("google", "google.colab"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "google.colab.userdata", userdata)
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    return secrets
+
+
+def find(
+    credentials: Credentials | None = None, path: Path = NOWHERE, **variables: str
+) -> FoundCredential | None:
+    return (credentials or Credentials(SettingsFiles())).find(variables, path)
+
+
+def test_f1_the_first_credential_in_the_documented_order_wins(tmp_path: Path, stores: dict[str, str]) -> None:
+    """Login, key and token of the environment, the user's file, keyring, Colab: taken away one by one."""
+    stores |= {"keyring": "key-of-keyring", "colab": "key-of-colab"}
+    path = tmp_path / "claude-magic.toml"
+    path.write_text('api_key = "key-of-file"\n')
+    both = {"ANTHROPIC_API_KEY": "key-of-environment", "ANTHROPIC_AUTH_TOKEN": "token-of-environment"}
+    credentials = Credentials(SettingsFiles())
+    credentials.login("key-of-login")
+
+    found = [find(credentials, path, **both), find(None, path, **both)]
+    found.append(find(None, path, ANTHROPIC_AUTH_TOKEN="token-of-environment"))
+    found.append(find(None, path))
+    found.append(find())
+    del stores["keyring"]
+    found.append(find())
+    del stores["colab"]
+
+    assert [(each.credential.reveal(), each.source) for each in found if each is not None] == [
+        ("key-of-login", "%claude login"),
+        ("key-of-environment", "environment (ANTHROPIC_API_KEY)"),
+        ("token-of-environment", "environment (ANTHROPIC_AUTH_TOKEN)"),
+        ("key-of-file", f"file ({path})"),
+        ("key-of-keyring", "OS keyring"),
+        ("key-of-colab", "Colab's secrets"),
+    ]
+    assert find() is None
+
+
+def test_an_empty_variable_is_no_key() -> None:
+    """Containers often pass on what is not set as an empty string."""
+    assert find(ANTHROPIC_API_KEY="", ANTHROPIC_AUTH_TOKEN="") is None
+
+
+def test_logging_out_forgets_the_key_and_nothing_else() -> None:
+    """What the environment holds comes back into force."""
+    credentials = Credentials(SettingsFiles())
+    credentials.login(KEY)
+
+    credentials.logout()
+
+    assert find(credentials) is None
+    found = find(credentials, ANTHROPIC_API_KEY="other")
+    assert found is not None
+    assert found.credential.reveal() == "other"
+
+
+@pytest.mark.parametrize("key", ["sk-ant-sec ret", "sk-ant-secret\nsecond line", "sk-ant-sécret", "   "])
+def test_o2_a_bad_key_is_an_error_that_names_its_source_and_not_the_key(key: str) -> None:
+    """A key pasted in two lines is found out before any HTTP layer can quote it."""
+    with pytest.raises(ConfigurationError, match=r"API key .*environment \(ANTHROPIC_API_KEY\)") as raised:
+        find(ANTHROPIC_API_KEY=key)
+    with pytest.raises(ConfigurationError) as raised_by_login:
+        Credentials(SettingsFiles()).login(key)
+
+    for error in (raised.value, raised_by_login.value):
+        assert "sk-ant" not in str(error)
+        assert error.__context__ is None
+
+
+def test_a_key_with_blanks_around_it_is_taken() -> None:
+    """A trailing newline, as `echo` leaves it in files, is not worth an error."""
+    found = find(ANTHROPIC_API_KEY=f" {KEY}\n")
+
+    assert found is not None
+    assert found.credential.reveal() == KEY
+
+
+def test_a_keyring_that_fails_is_noted_and_costs_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, stores: dict[str, str]
+) -> None:
+    """Without a keyring we are merely without its key; its message is not repeated, because nobody knows what is in it."""
+
+    def fail(_service: str, _user: str) -> str:
+        raise OSError(f"cannot decrypt {KEY}")
+
+    monkeypatch.setattr(sys.modules["keyring"], "get_password", fail)
+    stores["colab"] = KEY
+    credentials = Credentials(SettingsFiles())
+
+    found = find(credentials)
+
+    assert found is not None
+    assert found.source == "Colab's secrets"
+    assert credentials.notes == ("OS keyring: no key could be read (OSError).",)
+
+
+def test_a_keyring_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked keyring may wait for a dialog that nobody sees; the cell goes on without it."""
+    import threading
+
+    forever = threading.Event()
+    monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda *_: forever.wait(60) and None)
+    monkeypatch.setattr(_credentials, "_LOOKUP_TIMEOUT", 0.01)
+    credentials = Credentials(SettingsFiles())
+
+    assert find(credentials) is None
+    assert credentials.notes == ("OS keyring: no key could be read (TimeoutError).",)
+    forever.set()
+
+
+def test_the_stores_are_asked_once_and_only_where_nothing_else_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A keyring can be slow, and can ask its user questions."""
+    asked: list[str] = []
+    monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda service, _user: asked.append(service))
+    credentials = Credentials(SettingsFiles())
+
+    find(credentials, ANTHROPIC_API_KEY=KEY)
+    assert asked == []
+    find(credentials)
+    find(credentials)
+    assert asked == ["claude-magic"]
+    credentials.logout()
+    find(credentials)
+    assert len(asked) == 2
+
+
+def test_o2_a_credential_prints_as_redacted() -> None:
+    """Neither repr, str, format nor the fields of what holds it show the key."""
+    credentials = Credentials(SettingsFiles())
+    credentials.login(KEY)
+    found = find(credentials)
+
+    for thing in (found, credentials.given, vars(credentials)):
+        assert KEY not in f"{thing!r} {thing!s}"
+
+
+def test_o2_text_that_quotes_a_key_is_redacted() -> None:
+    """The key in force, whatever it looks like, and everything that looks like a key of the API."""
+    found = find(ANTHROPIC_API_KEY="gateway-password")
+
+    assert redact(f"no: gateway-password, {KEY}.", found) == "no: [REDACTED], [REDACTED]."
+    assert redact(f"no: {KEY}.", None) == "no: [REDACTED]."

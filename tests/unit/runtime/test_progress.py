@@ -1,0 +1,217 @@
+"""The state of a reply, fed by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_magic.client import (
+    AttemptFinished,
+    AttemptStarted,
+    ClaudeError,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    LimiterWaiting,
+    Message,
+    MessageDelta,
+    MessageStart,
+    NetworkError,
+    OverloadedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    TextBlock,
+    ThinkingBlock,
+    UnknownEvent,
+    Usage,
+)
+from claude_magic.runtime import Phase
+from claude_magic.runtime._progress import Progress, describe_reason
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def progress(clock: Clock) -> Progress:
+    return Progress(model="asked-for", max_attempts=4, clock=clock)
+
+
+def text_block(index: int = 0) -> ContentBlockStart:
+    return ContentBlockStart(index, TextBlock(type="text", text=""), {})
+
+
+def delta(text: str, index: int = 0, kind: str = "text_delta") -> ContentBlockDelta:
+    return ContentBlockDelta(index, kind, text, {})
+
+
+def finished(error: ClaudeError | None, delay: float | None) -> AttemptFinished:
+    return AttemptFinished(
+        attempt=1,
+        max_attempts=4,
+        method="POST",
+        path="/v1/messages",
+        status=None,
+        error=error,
+        will_retry=delay is not None,
+        delay=delay,
+        duration=1.0,
+        elapsed=1.0,
+        request_id="req_1",
+        give_up_reason=None,
+    )
+
+
+def test_the_phases_follow_what_the_client_tells(progress: Progress, clock: Clock) -> None:
+    """Limiter, sending, back-off, streaming, end: each with its wait and countdown."""
+    phases = [progress.phase]
+
+    progress.note(LimiterWaiting(attempt=1, expected_wait=2.5, reason="rate"))
+    limited = progress.snapshot().wait
+    progress.note(AttemptStarted(attempt=1, max_attempts=4))
+    phases.append(progress.phase)
+    progress.note(finished(OverloadedError("busy"), 10.0))
+    phases.append(progress.phase)
+    backing_off = progress.snapshot().wait
+    progress.note(LimiterWaiting(attempt=2, expected_wait=None, reason="paused"))
+    paused = progress.snapshot().wait
+    phases.append(progress.phase)
+    progress.note(AttemptStarted(attempt=2, max_attempts=4))
+    progress.feed(text_block())
+    phases.append(progress.phase)
+    progress.feed(delta("Hi"))
+    phases.append(progress.phase)
+    progress.complete(Message(content=[]))
+    phases.append(progress.phase)
+
+    assert phases == [
+        Phase.QUEUED,
+        Phase.SENT,
+        Phase.RETRYING,
+        Phase.QUEUED,
+        Phase.SENT,
+        Phase.STREAMING,
+        Phase.COMPLETE,
+    ]
+    assert limited is not None
+    assert (limited.kind, limited.remaining(clock.now)) == ("rate", 2.5)
+    assert backing_off is not None
+    assert (backing_off.kind, backing_off.reason, backing_off.attempt) == ("backoff", "overloaded", 2)
+    assert backing_off.remaining(104.0) == 6.0
+    assert backing_off.remaining(200.0) == 0.0
+    assert paused is not None
+    assert (paused.kind, paused.until) == ("paused", float("inf"))
+    assert progress.snapshot().wait is None
+
+
+def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress: Progress) -> None:
+    """Servers that interleave blocks, or leave out their start, do no harm."""
+    progress.feed(ContentBlockStart(0, ThinkingBlock(type="thinking", thinking="hm", signature=""), {}))
+    progress.feed(text_block(1))
+    progress.feed(delta("A", 1))
+    progress.feed(delta(", well", 0, "thinking_delta"))
+    progress.feed(delta("sig", 0, "signature_delta"))
+    progress.feed(ContentBlockStop(0))
+    progress.feed(delta("B", 1))
+    progress.feed(delta("?", 7))
+    progress.feed(ContentBlockStop(9))
+
+    snapshot = progress.snapshot()
+
+    assert [(block.kind, block.text, block.is_complete) for block in snapshot.blocks] == [
+        ("thinking", "hm, well", True),
+        ("text", "AB", False),
+        ("text", "?", False),
+    ]
+    assert (snapshot.text, snapshot.thinking) == ("AB?", "hm, well")
+
+
+def test_a_snapshot_does_not_change_when_the_reply_does(progress: Progress) -> None:
+    """Whoever draws may keep it."""
+    progress.feed(text_block())
+    progress.feed(delta("one"))
+    before = progress.snapshot()
+
+    progress.feed(delta(" two"))
+
+    assert before.text == "one"
+    assert progress.snapshot().text == "one two"
+    assert progress.snapshot().version > before.version
+
+
+def test_equal_versions_are_equal_pictures(progress: Progress) -> None:
+    """Events that change nothing that can be seen cause no frame."""
+    calls: list[int] = []
+    progress.observe(lambda: calls.append(1))
+    version = progress.snapshot().version
+
+    progress.feed(UnknownEvent("surprise", {}))
+
+    assert progress.snapshot().version == version
+    assert calls == []
+
+
+def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Progress) -> None:
+    """Counts are cumulative: never added, and what is absent stays."""
+    assert progress.snapshot().model == "asked-for"
+
+    start = Message(model="answers", content=[], usage=Usage(input_tokens=12, output_tokens=1))
+    progress.feed(MessageStart(start, {}))
+    progress.feed(MessageDelta("end_turn", Usage(output_tokens=40), {}))
+
+    snapshot = progress.snapshot()
+    assert snapshot.model == "answers"
+    assert snapshot.usage is not None
+    assert (snapshot.usage.input_tokens, snapshot.usage.output_tokens) == (12, 40)
+
+
+def test_the_end_shows_what_the_message_holds(progress: Progress) -> None:
+    """The message may be some events ahead of those that were fed; it has the last word."""
+    progress.feed(text_block())
+    progress.feed(delta("Hel"))
+
+    progress.cancel(Message(content=[TextBlock(type="text", text="Hello")]))
+
+    assert progress.snapshot().text == "Hello"
+    assert progress.snapshot().blocks[0].is_complete
+
+
+def test_a_final_reply_does_not_change_any_more(progress: Progress, clock: Clock) -> None:
+    """Late events, a second ending and the clock leave it as it is."""
+    progress.complete(Message(content=[TextBlock(type="text", text="done")]))
+    final = progress.snapshot()
+
+    clock.now += 50
+    progress.feed(delta("more"))
+    progress.note(AttemptStarted(attempt=2, max_attempts=4))
+    progress.cancel(None)
+    progress.fail(ClaudeError("late"), None)
+
+    assert progress.snapshot() == final
+    assert final.elapsed == 0.0
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OverloadedError("x"), "overloaded"),
+        (RateLimitError("x"), "rate limited"),
+        (ServerError("x", status=502), "server error 502"),
+        (ServerError("x"), "server error"),
+        (RequestTimeoutError("x"), "timeout"),
+        (NetworkError("x"), "connection failed"),
+        (None, "connection failed"),
+    ],
+)
+def test_the_reason_of_a_retry_is_told_in_a_word_or_two(error: ClaudeError | None, words: str) -> None:
+    """It stands beside a countdown."""
+    assert describe_reason(error) == words

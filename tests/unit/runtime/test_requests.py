@@ -1,0 +1,141 @@
+"""What is sent for a prompt: the right thinking, effort and bounds for each model, and nothing nobody asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claude_magic.client import ConfigurationError
+from claude_magic.runtime._models import facts_of
+from claude_magic.runtime._requests import PlannedRequest, check_stop_sequences, plan_request
+from claude_magic.runtime._sources import option_layer, resolve
+
+ADAPTIVE = {"type": "adaptive", "display": "summarized"}
+HIDDEN = {"type": "adaptive", "display": "omitted"}
+
+
+def plan(**options: Any) -> PlannedRequest:
+    return plan_request("Hello", resolve([option_layer(options)]), None)
+
+
+def thinking(**options: Any) -> object:
+    return plan(**options).request.thinking
+
+
+def test_a_plain_prompt_sends_the_four_fields_it_needs() -> None:
+    """No effort, system, stop sequence or sampling parameter goes out unasked."""
+    body = plan().request.to_body(stream=True)
+
+    assert body == {
+        "model": "claude-sonnet-5-5",
+        "max_tokens": 16_000,
+        "messages": [{"role": "user", "content": "Hello"}],
+        "thinking": ADAPTIVE,
+        "stream": True,
+    }
+
+
+def test_options_reach_the_request() -> None:
+    """Each goes where the API expects it."""
+    settings = resolve(
+        [option_layer({"model": "claude-opus-5", "system": "Be brief.", "effort": "low", "max_tokens": 5})]
+    )
+
+    body = plan_request("Hello", settings, ["END"]).request.to_body(stream=False)
+
+    assert body["system"] == "Be brief."
+    assert body["output_config"] == {"effort": "low"}
+    assert body["stop_sequences"] == ["END"]
+    assert body["max_tokens"] == 5
+
+
+@pytest.mark.parametrize(
+    ("model", "show", "hide", "off"),
+    [
+        ("claude-sonnet-5-5", ADAPTIVE, HIDDEN, {"type": "between_tools"}),
+        ("claude-opus-5-5", ADAPTIVE, HIDDEN, HIDDEN),
+        ("claude-fable-5-2", ADAPTIVE, HIDDEN, HIDDEN),
+        ("claude-haiku-5-5", ADAPTIVE, HIDDEN, {"type": "disabled"}),
+        ("claude-opus-5", ADAPTIVE, HIDDEN, {"type": "disabled"}),
+        ("claude-sonnet-5", ADAPTIVE, HIDDEN, {"type": "disabled"}),
+        ("claude-opus-4-6", ADAPTIVE, HIDDEN, {"type": "disabled"}),
+        ("claude-haiku-4-5", {"type": "enabled", "budget_tokens": 8000}, None, None),
+        ("claude-opus-4-5-20251101", {"type": "enabled", "budget_tokens": 8000}, None, None),
+        ("llama3.3", ADAPTIVE, HIDDEN, {"type": "disabled"}),
+    ],
+)
+def test_thinking_takes_the_form_that_the_model_accepts(
+    model: str, show: object, hide: object, off: object
+) -> None:
+    """Asked for explicitly, each mode becomes something that this model does not refuse."""
+    assert thinking(model=model, thinking="show") == show
+    assert thinking(model=model, thinking="hide") == hide
+    assert thinking(model=model, thinking="off") == off
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "llama3.3", "claude-next-9"])
+def test_unasked_no_thinking_is_sent_to_models_that_may_refuse_it(model: str) -> None:
+    """The default is for models that are known to take it."""
+    assert thinking(model=model) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"model": "claude-opus-5-5"}, "claude-opus-5-5 always thinks"),
+        ({"model": "claude-haiku-5-5", "effort": "max"}, "always thinks at effort max"),
+        ({"model": "claude-opus-5", "effort": "xhigh"}, "always thinks at effort xhigh"),
+    ],
+)
+def test_where_thinking_cannot_be_off_it_is_hidden_and_a_note_says_so(
+    options: dict[str, str], note: str
+) -> None:
+    """Better than a 400 from the API."""
+    planned = plan(thinking="off", **options)
+
+    assert planned.request.thinking == HIDDEN
+    assert len(planned.notes) == 1
+    assert note in planned.notes[0]
+
+
+def test_a_thinking_budget_stays_below_max_tokens() -> None:
+    """Where there is no room for one, there is no thinking, and a note says so."""
+    assert thinking(model="claude-haiku-4-5", thinking="show", max_tokens=3000) == {
+        "type": "enabled",
+        "budget_tokens": 1500,
+    }
+    planned = plan(model="claude-haiku-4-5", thinking="show", max_tokens=2000)
+    assert planned.request.thinking is None
+    assert "too small for thinking" in planned.notes[0]
+
+
+def test_max_tokens_is_lowered_to_what_a_known_model_gives() -> None:
+    """With a note; unknown models get what was asked."""
+    planned = plan(model="claude-haiku-4-5", max_tokens=100_000)
+
+    assert planned.request.max_tokens == 64_000
+    assert "lowered from 100,000 to 64,000" in planned.notes[0]
+    assert plan(model="llama3.3", max_tokens=1_000_000).request.max_tokens == 1_000_000
+
+
+def test_facts_are_found_under_dated_names_and_unknown_models_have_none() -> None:
+    """A date at the end of a name does not make another model of it."""
+    assert facts_of("claude-haiku-4-5-20251001") is facts_of("claude-haiku-4-5") is not None
+    assert facts_of("claude-haiku-4-5-latest") is None
+    assert facts_of("") is None
+
+
+def test_stop_sequences_are_a_list_and_one_string_is_one_of_them() -> None:
+    """A string must not be taken for a list of letters."""
+    assert check_stop_sequences("END") == ["END"]
+    assert check_stop_sequences(("a", "b")) == ["a", "b"]
+    assert check_stop_sequences([]) is None
+    assert check_stop_sequences(None) is None
+
+
+@pytest.mark.parametrize("bad", [["ok", 5], 7, ["ok", "  "], {"a": 1}])
+def test_stop_sequences_that_the_api_would_refuse_are_refused_here(bad: object) -> None:
+    """With a message, before anything is sent."""
+    with pytest.raises(ConfigurationError, match="stop_sequences"):
+        check_stop_sequences(bad)

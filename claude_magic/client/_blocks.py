@@ -36,7 +36,7 @@ class ContentBlock(ShortReprModel):
 
     def to_param(self) -> dict[str, Any]:
         """Return the block as it is sent back to the API: just the fields it came with, as they came."""
-        fields = self.model_dump(exclude_unset=True)
+        fields = self.model_dump(exclude_unset=True, warnings=False)
         return {"type": self.type, **fields} if self.type else fields
 
 
@@ -136,4 +136,7 @@ def may_go_back(block: ContentBlock, answered: frozenset[str]) -> bool:
             return block.is_complete and bool(block.signature)
         case ToolUseBlock():
             return block.is_complete and block.id in answered
-    return block.is_complete and block.type not in _CLASS_BY_TYPE
+        case RedactedThinkingBlock():
+            return block.is_complete
+    is_malformed = not isinstance(block.type, str) or block.type in _CLASS_BY_TYPE
+    return block.is_complete and not is_malformed

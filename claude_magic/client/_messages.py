@@ -88,14 +88,12 @@ class Message(Received):
     @field_validator("content", mode="before")
     @classmethod
     def _read_content(cls, value: Any) -> Any:
-        """Accept what the API accepts: a string is one text block."""
+        """Accept what the API accepts: a string is a text block."""
         if value is None:
             return []
         if isinstance(value, str):
             return [TextBlock(text=value)]
-        if isinstance(value, list):
-            return [parse_block(block) if isinstance(block, Mapping) else block for block in value]
-        return value
+        return [_read_block(block) for block in value] if isinstance(value, list) else value
 
     @property
     def text(self) -> str:
@@ -173,6 +171,12 @@ class Completion:
 
     def __str__(self) -> str:
         return self.text
+
+
+def _read_block(value: Any) -> Any:
+    if isinstance(value, str):
+        return TextBlock(text=value)
+    return parse_block(value) if isinstance(value, Mapping) else value
 
 
 def _is_count(value: object) -> bool:

@@ -19,13 +19,15 @@ _LONGEST_SHOWN = 60
 
 
 class ShortReprModel(BaseModel):
-    """A frozen model that keeps unknown fields; its repr leaves out what is empty and cuts what is long."""
+    """A frozen model that keeps unknown fields; its repr leaves out what is as usual and cuts what is long."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        fields = type(self).model_fields
         for name, value in super().__repr_args__():
-            if value is not None and value not in ("", [], {}):
+            field = fields.get(name or "")
+            if field is None or value != field.get_default(call_default_factory=True):
                 yield name, _Shown(_shorten(value))
 
 

@@ -137,9 +137,9 @@ class SSEDecoder:
             if may_be_too_large and len(block) > self._max_event_bytes:
                 self._refuse()
                 break
-            line, _, data = block.partition(b"\ndata: ")
+            line, separator, data = block.partition(b"\ndata: ")
             name = _NAME_BY_LINE.get(line)
-            if name is not None and b"\n" not in data:
+            if name is not None and separator and b"\n" not in data:
                 events.append(ServerSentEvent(name, data))
             elif (event := _read_lines(block)) is not None:
                 events.append(event)

@@ -9,8 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from claude_magic.client import ClientConfig, Credential, HTTPClaudeClient
-from claude_magic.client import MessageRequest
+from claude_magic.client import ClientConfig, Credential, HTTPClaudeClient, MessageRequest
 from claude_magic.simulator import Simulator
 
 KEY = "sk-ant-test-0123456789abcdef"

@@ -1,0 +1,381 @@
+"""The accumulator: events in any acceptable order add up to the message that was meant."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_magic.client import (
+    ContentBlockDelta,
+    Message,
+    MessageAccumulator,
+    ServerSentEvent,
+    StreamEvent,
+    ToolUseBlock,
+    decode_event,
+)
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.dictionaries(st.text(max_size=8), json_values, max_size=4)
+whole_blocks = st.one_of(
+    objects,
+    st.builds(lambda extra, kind: {**extra, "type": kind}, objects, st.text(max_size=12)),
+    st.builds(lambda extra, text: {**extra, "type": "text", "text": text}, objects, st.text()),
+    st.builds(
+        lambda extra, text, signature: {
+            **extra,
+            "type": "thinking",
+            "thinking": text,
+            "signature": signature,
+        },
+        *(objects, st.text(), st.text()),
+    ),
+    st.builds(lambda extra, data: {**extra, "type": "redacted_thinking", "data": data}, objects, st.text()),
+    st.builds(
+        lambda extra, kind, arguments: {
+            **extra,
+            "type": kind,
+            "id": "toolu_1",
+            "name": "f",
+            "input": arguments,
+        },
+        *(objects, st.sampled_from(("tool_use", "server_tool_use", "mcp_tool_use")), objects),
+    ),
+    st.builds(
+        lambda content: {"type": "web_fetch_tool_result", "tool_use_id": "x", "content": content}, json_values
+    ),
+)
+
+
+def event(payload: dict[str, Any]) -> StreamEvent:
+    return decode_event(ServerSentEvent(payload["type"], json.dumps(payload).encode()))
+
+
+def accumulate(payloads: Iterable[dict[str, Any]]) -> MessageAccumulator:
+    accumulator = MessageAccumulator()
+    for payload in payloads:
+        accumulator.add(event(payload))
+    return accumulator
+
+
+def start(usage: dict[str, Any] | None = None) -> dict[str, Any]:
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    return {"type": "message_start", "message": {**message, "stop_reason": None, "usage": usage or {}}}
+
+
+def begin(index: int, block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def delta(index: int, kind: str, **fields: object) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, **fields}}
+
+
+def end(index: int) -> dict[str, Any]:
+    return {"type": "content_block_stop", "index": index}
+
+
+def ending(stop_reason: str | None, usage: dict[str, Any] | None = None, **fields: object) -> dict[str, Any]:
+    payload = {"type": "message_delta", "delta": {"stop_reason": stop_reason, **fields}}
+    return payload if usage is None else {**payload, "usage": usage}
+
+
+STOP = {"type": "message_stop"}
+PING = {"type": "ping"}
+TEXT = {"type": "text", "text": ""}
+THINKING = {"type": "thinking", "thinking": "", "signature": ""}
+TOOL = {"type": "tool_use", "id": "toolu_1", "name": "tide_table", "input": {}}
+
+
+def streamed(pieces: list[str], thoughts: list[str], arguments: list[str]) -> list[dict[str, Any]]:
+    """A reply with thinking, text and a tool call, each in pieces."""
+    return [
+        start({"input_tokens": 3, "output_tokens": 1}),
+        begin(0, THINKING),
+        *(delta(0, "thinking_delta", thinking=thought) for thought in thoughts),
+        delta(0, "signature_delta", signature="c2ln"),
+        end(0),
+        begin(1, TEXT),
+        *(delta(1, "text_delta", text=piece) for piece in pieces),
+        end(1),
+        begin(2, TOOL),
+        *(delta(2, "input_json_delta", partial_json=fragment) for fragment in arguments),
+        end(2),
+        ending("tool_use", {"output_tokens": 20}),
+        STOP,
+    ]
+
+
+@given(
+    pieces=st.lists(st.text()),
+    thoughts=st.lists(st.text()),
+    arguments=objects,
+    cuts=st.lists(st.integers(0, 200)),
+)
+def test_s1_pieces_add_up_however_they_were_cut(
+    pieces: list[str], thoughts: list[str], arguments: dict[str, Any], cuts: list[int]
+) -> None:
+    """Promise: text, thinking and tool input are those of the reply, wherever the server cut them."""
+    encoded = json.dumps(arguments)
+    bounds = [0, *sorted(min(cut, len(encoded)) for cut in cuts), len(encoded)]
+    fragments = [encoded[left:right] for left, right in itertools.pairwise(bounds)]
+
+    message = accumulate(streamed(pieces, thoughts, fragments)).message()
+
+    assert message.text == "".join(pieces)
+    assert message.thinking == "".join(thoughts)
+    assert message.tool_uses[0].input == arguments
+    assert message.tool_uses[0].raw_input is None
+
+
+@given(
+    noise=st.lists(
+        st.tuples(st.integers(0, 20), st.sampled_from((PING, {"type": "weather_report", "sky": 1})))
+    )
+)
+def test_s1_pings_and_unknown_events_change_nothing(noise: list[tuple[int, dict[str, Any]]]) -> None:
+    """Promise: events that are not content may appear anywhere, in any number."""
+    payloads = streamed(["Bon", "jour"], ["Hm", "m."], ['{"a":', "1}"])
+    noisy = list(payloads)
+    for place, payload in noise:
+        noisy.insert(place % (len(noisy) + 1), payload)
+
+    assert accumulate(noisy).message() == accumulate(payloads).message()
+
+
+@given(order=st.permutations([0] * 4 + [1] * 5))
+def test_s1_blocks_may_overlap_in_any_way(order: list[int]) -> None:
+    """Promise: the deltas of two blocks may alternate; each block gets its own."""
+    queues = [
+        [
+            begin(0, THINKING),
+            delta(0, "thinking_delta", thinking="Hm"),
+            delta(0, "thinking_delta", thinking="m."),
+            end(0),
+        ],
+        [begin(1, TEXT), *(delta(1, "text_delta", text=piece) for piece in ("Bon", "jo", "ur")), end(1)],
+    ]
+    payloads = [queues[index].pop(0) for index in order]
+
+    message = accumulate([start(), *payloads, ending("end_turn"), STOP]).message()
+
+    assert (message.thinking, message.text) == ("Hmm.", "Bonjour")
+
+
+@given(blocks=st.lists(whole_blocks, max_size=4))
+def test_s1_what_the_api_returned_goes_back_unchanged(blocks: list[dict[str, Any]]) -> None:
+    """Promise: any block, streamed whole or in a plain reply, is sent back equal, to the last unknown field."""
+    payloads = [
+        payload for index, block in enumerate(blocks) for payload in (begin(index, block), end(index))
+    ]
+
+    streamed_message = accumulate([start(), *payloads, ending("end_turn"), STOP]).message()
+    plain_message = Message.model_validate(json.loads(json.dumps({"id": "msg_1", "content": blocks})))
+
+    assert streamed_message.to_param() == plain_message.to_param() == {"role": "assistant", "content": blocks}
+
+
+def test_s1_a_streamed_reply_equals_the_plain_one() -> None:
+    """Promise: whether a reply was streamed makes no difference to who reads it."""
+    payloads = streamed(["Bon", "jour"], ["Hm"], ['{"port": "Brest"}'])
+    plain = {
+        **start()["message"],
+        "content": [
+            {"type": "thinking", "thinking": "Hm", "signature": "c2ln"},
+            {"type": "text", "text": "Bonjour"},
+            {**TOOL, "input": {"port": "Brest"}},
+        ],
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 3, "output_tokens": 20},
+    }
+
+    assert accumulate(payloads).message() == Message.model_validate(plain)
+
+
+def test_s1_usage_is_replaced_field_by_field_and_never_added() -> None:
+    """Promise: counts are cumulative; nulls and absent fields leave the earlier count as it was."""
+    usage = accumulate(
+        [
+            start(
+                {
+                    "input_tokens": 2679,
+                    "cache_read_input_tokens": 7,
+                    "output_tokens": 3,
+                    "service_tier": "standard",
+                }
+            ),
+            ending(None, {"input_tokens": 9000, "output_tokens": 10, "cache_read_input_tokens": None}),
+            ending(
+                "end_turn",
+                {"input_tokens": 10682, "output_tokens": 77, "server_tool_use": {"web_search_requests": 1}},
+            ),
+        ]
+    ).usage
+
+    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens) == (10682, 77, 7)
+    assert usage.total_input_tokens == 10689
+    assert (usage.service_tier, usage.server_tool_use) == ("standard", {"web_search_requests": 1})
+
+
+@pytest.mark.parametrize("fragments", [['{"port": "Br'], ["[1, 2]"], ['"text"'], ['{"a": 1}', '{"b": 2}']])
+def test_s1_tool_input_that_is_no_json_object_is_kept_as_text(fragments: list[str]) -> None:
+    """Promise: a cut or broken tool input is not fatal, is not guessed at, and is not sent back."""
+    payloads = [
+        start(),
+        begin(0, TOOL),
+        *(delta(0, "input_json_delta", partial_json=text) for text in fragments),
+        end(0),
+    ]
+
+    block = accumulate([*payloads, ending("max_tokens"), STOP]).message().content[0]
+
+    assert isinstance(block, ToolUseBlock)
+    assert block.raw_input == "".join(fragments)
+    assert block.input == {}
+    assert block.to_param() == TOOL
+
+
+@pytest.mark.parametrize("fragments", [[], [""], ["", " "]])
+def test_s1_no_tool_input_means_an_empty_object(fragments: list[str]) -> None:
+    """Promise: a tool without arguments is called with none."""
+    payloads = [
+        start(),
+        begin(0, TOOL),
+        *(delta(0, "input_json_delta", partial_json=text) for text in fragments),
+        end(0),
+    ]
+
+    block = accumulate([*payloads, ending("tool_use"), STOP]).message().tool_uses[0]
+
+    assert (block.input, block.raw_input) == ({}, None)
+
+
+def test_s1_content_has_begun_with_the_first_delta_of_any_kind() -> None:
+    """Promise: thinking counts as content: from then on nothing may be replayed unseen (R4)."""
+    accumulator = accumulate([start(), begin(0, THINKING), PING])
+
+    assert not accumulator.has_content_delta
+    accumulator.add(event(delta(0, "thinking_delta", thinking="")))
+    assert accumulator.has_content_delta
+
+
+def test_s2_a_snapshot_shows_what_has_arrived_and_the_reply_goes_on() -> None:
+    """Promise: asking for the message in mid-stream disturbs nothing."""
+    payloads = streamed(["Bon", "jour"], ["Hm"], ['{"a":', "1}"])
+    accumulator = MessageAccumulator()
+    texts = []
+
+    for payload in payloads:
+        accumulator.add(event(payload))
+        texts.append(accumulator.message().text)
+
+    assert texts == [""] * 6 + ["Bon"] + ["Bonjour"] * 8
+    assert accumulator.message() == accumulate(payloads).message()
+
+
+def test_s2_an_earlier_snapshot_does_not_change_later() -> None:
+    """Promise: a message that was handed out is a value, not a window."""
+    accumulator = accumulate([start(), begin(0, TEXT), delta(0, "text_delta", text="Bon")])
+    snapshot = accumulator.message()
+
+    accumulator.add(event(delta(0, "text_delta", text="jour")))
+
+    assert (snapshot.text, accumulator.message().text) == ("Bon", "Bonjour")
+
+
+def test_s2_half_a_tool_input_shows_as_text_in_a_snapshot() -> None:
+    """Promise: while arguments arrive they can be watched."""
+    block = (
+        accumulate([start(), begin(0, TOOL), delta(0, "input_json_delta", partial_json='{"po')])
+        .message()
+        .content[0]
+    )
+
+    assert isinstance(block, ToolUseBlock)
+    assert (block.raw_input, block.input, block.is_complete) == ('{"po', {}, False)
+
+
+def test_s1_blocks_that_were_never_stopped_are_complete_with_the_reply() -> None:
+    """Promise: a server that leaves out content_block_stop has sent whole blocks all the same."""
+    accumulator = accumulate([start(), begin(0, TOOL), delta(0, "input_json_delta", partial_json='{"a":1}')])
+    assert not accumulator.message().content[0].is_complete
+
+    accumulator.add(event(STOP))
+
+    assert accumulator.message().content[0].is_complete
+
+
+def test_s1_deltas_on_top_of_a_start_that_has_content_are_appended() -> None:
+    """Promise: text and citations that stand in a block's start are not lost."""
+    payloads = [
+        start(),
+        begin(0, {"type": "text", "text": "Bon", "citations": [{"n": 1}]}),
+        delta(0, "text_delta", text="jour"),
+        delta(0, "citations_delta", citation={"n": 2}),
+        end(0),
+    ]
+
+    block = accumulate(payloads).message().content[0]
+
+    assert block.to_param() == {"type": "text", "text": "Bonjour", "citations": [{"n": 1}, {"n": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("text_delta", {"text": "Bonjour"}),
+        ("thinking_delta", {"thinking": "Hm."}),
+        ("signature_delta", {"signature": "c2ln"}),
+        ("citations_delta", {"citation": {"n": 1}}),
+        ("compaction_delta", {"content": "Earlier"}),
+        ("input_json_delta", {"partial_json": "{}"}),
+        ("hologram_delta", {"photons": 12}),
+    ],
+)
+@pytest.mark.parametrize("begun", [None, TEXT, THINKING, TOOL, {"type": "redacted_thinking", "data": "Zm9v"}])
+def test_s1_no_delta_is_lost_whatever_block_it_meets(
+    kind: str, fields: dict[str, Any], begun: dict[str, Any] | None
+) -> None:
+    """Promise: a delta becomes part of its block, of one made for it, or is kept as unknown; never dropped."""
+    accumulator = accumulate([start(), *([begin(0, begun)] if begun else [])])
+    before = accumulator.message().to_param()["content"]
+    incoming = event(delta(0, kind, **fields))
+
+    accumulator.add(incoming)
+
+    assert isinstance(incoming, ContentBlockDelta)
+    is_in_block = accumulator.message().to_param()["content"] != before or (begun, kind) == (
+        TOOL,
+        "input_json_delta",
+    )
+    assert is_in_block != (incoming in accumulator.unknown)
+
+
+def test_s1_a_reply_that_stands_in_message_start_is_not_lost() -> None:
+    """Promise: a server that sends all its content at once, in the first event, is understood."""
+    first = start()
+    first["message"]["content"] = [{"type": "text", "text": "Bonjour"}]
+
+    message = accumulate([first, ending("end_turn"), STOP]).message()
+
+    assert message.text == "Bonjour"
+
+
+def test_s1_a_reply_without_content_is_a_message_without_content() -> None:
+    """Promise: `max_tokens: 0`, and a stream that ends before its first block, give an empty message, not an error."""
+    assert accumulate([start(), ending("max_tokens", {"output_tokens": 0}), STOP]).message().content == []
+    assert MessageAccumulator().message().content == []

@@ -1,0 +1,232 @@
+"""Server-sent events become typed events; nothing a server sends makes that fail, but data that is not JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_magic.client import (
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    ErrorEvent,
+    MessageAccumulator,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    Ping,
+    ServerSentEvent,
+    StreamEvent,
+    StreamInterruptedError,
+    TextBlock,
+    UnknownEvent,
+    decode_event,
+)
+
+EVENT_NAMES = (
+    *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),
+    *("message_stop", "ping", "error", "message", "weather_report"),
+)
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+sloppy_objects = st.dictionaries(
+    st.sampled_from(
+        ("type", "index", "delta", "content_block", "message", "usage", "error", "text", "stop_reason")
+    ),
+    st.sampled_from(EVENT_NAMES) | st.sampled_from(("text_delta", "text", "tool_use")) | json_values,
+    max_size=4,
+)
+sloppy_payloads = st.dictionaries(
+    st.sampled_from(("type", "index", "delta", "content_block", "message", "usage", "error")),
+    st.sampled_from(EVENT_NAMES) | sloppy_objects | json_values,
+    max_size=5,
+)
+
+
+def decode(payload: object, name: str = "") -> StreamEvent:
+    return decode_event(ServerSentEvent(name, json.dumps(payload).encode()))
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (
+            {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "Bon"}},
+            ContentBlockDelta(2, "text_delta", "Bon", {"type": "text_delta", "text": "Bon"}),
+        ),
+        (
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "citations_delta", "citation": {"a": 1}},
+            },
+            ContentBlockDelta(0, "citations_delta", "", {"type": "citations_delta", "citation": {"a": 1}}),
+        ),
+        ({"type": "content_block_stop", "index": 3}, ContentBlockStop(3)),
+        ({"type": "message_stop", "extra": 1}, MessageStop({"type": "message_stop", "extra": 1})),
+        ({"type": "ping"}, Ping()),
+        (
+            {"type": "error", "error": {"type": "api_error"}},
+            ErrorEvent({"type": "error", "error": {"type": "api_error"}}),
+        ),
+        (
+            {"type": "weather_report", "sky": 1},
+            UnknownEvent("weather_report", {"type": "weather_report", "sky": 1}),
+        ),
+    ],
+)
+def test_s1_each_documented_event_has_its_type(payload: dict[str, Any], expected: StreamEvent) -> None:
+    """Promise: events are typed, and keep the JSON they came from."""
+    assert decode(payload, payload["type"]) == expected
+
+
+def test_s1_a_message_start_tells_model_id_and_usage() -> None:
+    """Promise: what is known before the first word can be shown before the first word."""
+    event = decode(
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 3}}}
+    )
+
+    assert isinstance(event, MessageStart)
+    assert (event.message.id, event.message.model, event.message.usage.input_tokens) == ("msg_1", "m", 3)
+
+
+def test_s1_a_block_start_carries_the_typed_block() -> None:
+    """Promise: whoever draws knows the kind of block before its first delta."""
+    event = decode({"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}})
+
+    assert isinstance(event, ContentBlockStart)
+    assert isinstance(event.block, TextBlock)
+    assert not event.block.is_complete
+
+
+def test_s1_a_message_delta_tells_stop_reason_and_usage() -> None:
+    """Promise: any stop reason passes; usage that is not said is None, not zero."""
+    event = decode({"type": "message_delta", "delta": {"stop_reason": "sundown"}})
+
+    assert isinstance(event, MessageDelta)
+    assert event.stop_reason == "sundown"
+    assert event.usage is None
+
+
+def test_s1_events_of_different_types_are_never_equal_and_never_false() -> None:
+    """Promise: events can be compared, and tested for None by their truth."""
+    events: list[StreamEvent] = [Ping(), MessageStop(), ContentBlockStop(0)]
+
+    assert [events.index(event) for event in events] == [0, 1, 2]
+    assert all(events)
+
+
+@pytest.mark.parametrize("event", [Ping(), ContentBlockStop(1), ContentBlockDelta(0, "text_delta", "a", {})])
+def test_s1_events_cannot_be_changed(event: StreamEvent) -> None:
+    """Promise: an event handed to several readers is the same for all."""
+    with pytest.raises((AttributeError, TypeError)):
+        event.index = 5  # type: ignore[union-attr, misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("content_block_stop", b'{"index":1}', ContentBlockStop(1)),
+        ("message", b'{"type":"content_block_stop","index":1}', ContentBlockStop(1)),
+        ("", b'{"type":"content_block_stop","index":1}', ContentBlockStop(1)),
+        ("content_block_stop", b'{"type":"unheard_of","index":1}', ContentBlockStop(1)),
+        ("ping", b"", Ping()),
+        ("ping", b" ", Ping()),
+        ("weather_report", b"{}", UnknownEvent("weather_report", {})),
+    ],
+)
+def test_s1_a_missing_name_or_type_is_found_in_the_other(
+    name: str, data: bytes, expected: StreamEvent
+) -> None:
+    """Promise: proxies that drop event names, and servers that leave out the type, are understood."""
+    assert decode_event(ServerSentEvent(name, data)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("error", {"type": "overloaded_error", "message": "Overloaded"}),
+        ("error", {"message": "no type"}),
+        ("", {"error": {"message": "neither name nor type"}}),
+        ("message", {"type": "error", "error": "text"}),
+    ],
+)
+def test_s2_an_error_is_recognised_in_every_shape(name: str, payload: dict[str, Any]) -> None:
+    """Promise: an error inside a 200 is not overlooked because a gateway shaped it differently."""
+    assert decode(payload, name) == ErrorEvent(payload)
+
+
+@pytest.mark.parametrize(
+    ("data", "raw"), [(b"[DONE]", "[DONE]"), (b" [DONE] ", "[DONE]"), (b"7", 7), (b"[1]", [1])]
+)
+def test_s1_data_that_is_no_object_is_an_unknown_event(data: bytes, raw: object) -> None:
+    """Promise: the terminator of OpenAI-shaped servers, and other oddities, are passed on and break nothing."""
+    assert decode_event(ServerSentEvent("", data)) == UnknownEvent("", raw)
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"type":"ping"', b"<html>", b"\xff\xfe", b"[" * 5_000, b'{"a":' * 100_000]
+)
+def test_s2_data_that_is_not_json_is_an_error_of_ours(data: bytes) -> None:
+    """Promise: garbage in one event is reported as what it is, whatever the garbage, and says what to check."""
+    with pytest.raises(StreamInterruptedError, match=r"not JSON.*Check base_url"):
+        decode_event(ServerSentEvent("content_block_delta", data))
+
+
+@pytest.mark.parametrize(
+    ("piece", "text"),
+    [
+        (rb"\ud83c\udf0a", "🌊"),
+        (rb"\ud83c", "\ufffd"),
+        (rb"a\udf0ab", "a\ufffdb"),
+        (b"\xff", "\ufffd"),
+        (b"a\tb", "a\tb"),
+    ],
+    ids=["pair", "high half", "low half", "not UTF-8", "raw tab"],
+)
+def test_s1_text_that_is_not_quite_unicode_is_mended(piece: bytes, text: str) -> None:
+    """Promise: no text leaves the client that could not be encoded again."""
+    data = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}' % piece
+
+    event = decode_event(ServerSentEvent("content_block_delta", data))
+
+    assert isinstance(event, ContentBlockDelta)
+    assert event.text == text
+    event.text.encode()
+
+
+@given(name=st.sampled_from(("", *EVENT_NAMES)), payload=sloppy_payloads | json_values)
+def test_s1_no_json_makes_decoding_or_accumulating_fail(name: str, payload: object) -> None:
+    """Promise: fields of any type, in any event, are survived by the decoder and by the accumulator."""
+    event = decode(payload, name)
+    accumulator = MessageAccumulator()
+
+    accumulator.add(event)
+
+    accumulator.message().to_param()
+    assert isinstance(accumulator.text, str)
+
+
+@given(payloads=st.lists(sloppy_payloads, max_size=8))
+def test_s1_no_order_of_sloppy_events_makes_accumulating_fail(payloads: list[dict[str, Any]]) -> None:
+    """Promise: the state that one odd event leaves behind is not the undoing of the next."""
+    accumulator = MessageAccumulator()
+
+    for payload in payloads:
+        accumulator.add(decode(payload))
+
+    json.dumps(accumulator.message().to_param())
+    accumulator.message().to_partial_param()
+    repr(accumulator.message())

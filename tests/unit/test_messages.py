@@ -1,0 +1,265 @@
+"""Replies as data: everything is kept, nothing sloppy is fatal, and what goes back is what came."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from claude_magic.client import (
+    Completion,
+    ContentBlock,
+    Message,
+    ModelInfo,
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    Usage,
+)
+
+REPLY: dict[str, Any] = {
+    "id": "msg_01X",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-5-5",
+    "content": [
+        {"type": "thinking", "thinking": "", "signature": "EqQBxyz=="},
+        {"type": "redacted_thinking", "data": "Zm9v"},
+        {"type": "text", "text": "Four", "citations": None},
+        {"type": "text", "text": "."},
+        {
+            "type": "tool_use",
+            "id": "toolu_1",
+            "name": "f",
+            "input": {"x": None},
+            "caller": {"type": "direct"},
+        },
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}},
+        {"type": "hologram", "depth": 3},
+    ],
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 14, "cache_read_input_tokens": 100, "output_tokens": 4, "speed": "fast"},
+    "container": {"id": "container_1"},
+}
+
+
+def message_of(*blocks: dict[str, Any]) -> Message:
+    return Message.model_validate({"content": list(blocks)})
+
+
+def test_c5_a_reply_is_typed_block_by_block() -> None:
+    """Promise: known blocks have their classes, unknown ones their fields as attributes."""
+    message = Message.model_validate(REPLY)
+
+    assert [type(block) for block in message.content] == [
+        *(
+            ThinkingBlock,
+            RedactedThinkingBlock,
+            TextBlock,
+            TextBlock,
+            ToolUseBlock,
+            ToolUseBlock,
+            ContentBlock,
+        )
+    ]
+    assert message.text == "Four."
+    assert message.thinking == ""
+    assert [block.id for block in message.tool_uses] == ["toolu_1"]
+    assert message.content[-1].model_extra == {"depth": 3}
+    assert message.model_extra == {"container": {"id": "container_1"}}
+
+
+def test_c5_a_reply_goes_back_as_it_came() -> None:
+    """Promise: signatures, empty thinking, nulls, unknown blocks and fields are all there, and nothing else."""
+    assert Message.model_validate(REPLY).to_param() == {"role": "assistant", "content": REPLY["content"]}
+
+
+def test_c5_what_goes_back_is_a_copy() -> None:
+    """Promise: changing what was taken for a request does not change the reply."""
+    message = Message.model_validate(REPLY)
+
+    message.to_param()["content"][4]["input"]["x"] = 1
+
+    assert message.to_param() == {"role": "assistant", "content": REPLY["content"]}
+
+
+def test_c5_a_server_field_named_like_ours_goes_back_too() -> None:
+    """Promise: names that mean something to this package are still only data in a block."""
+    block = {"type": "tool_use", "id": "a", "name": "f", "input": {}, "raw_input": "x", "is_complete": False}
+
+    message = message_of(block)
+
+    assert message.to_param()["content"] == [block]
+    assert message.tool_uses[0].raw_input is None
+    assert message.tool_uses[0].is_complete
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text", "text": 5},
+        {"type": "text"},
+        {"type": "tool_use", "id": "a", "name": "f", "input": [1]},
+        {"type": "tool_use", "name": "f"},
+        {"type": "thinking", "thinking": None, "signature": "a"},
+        {"type": 5},
+        {"type": None},
+        {},
+    ],
+)
+def test_c5_a_block_of_a_wrong_shape_is_kept_as_it_is(block: dict[str, Any]) -> None:
+    """Promise: one malformed block costs neither the reply nor itself."""
+    message = message_of(block, {"type": "text", "text": "Bonjour"})
+
+    assert type(message.content[0]) is ContentBlock
+    assert message.to_param()["content"][0] == block
+    assert message.text == "Bonjour"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            ("id", None),
+            ("id", 7),
+            ("role", None),
+            ("model", ["m"]),
+            ("stop_reason", 5),
+            ("stop_sequence", 5),
+        ),
+        *(("stop_details", "none"), ("usage", None), ("usage", "12"), ("usage", {"input_tokens": "many"})),
+    ],
+)
+def test_c5_a_field_of_the_wrong_type_counts_as_absent(field: str, value: object) -> None:
+    """Promise: a sloppy server's reply is read; only the field that makes no sense is not."""
+    message = Message.model_validate({**REPLY, field: value})
+
+    default = Message(content=[])
+    assert getattr(message, field) == getattr(default, field)
+    assert message.text == "Four."
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [(None, ""), ("Bonjour", "Bonjour"), ([], ""), (["Bon", "jour"], "Bonjour")]
+)
+def test_c5_content_may_be_a_string_or_null(content: object, text: str) -> None:
+    """Promise: what the API accepts as content is also accepted from servers that answer with it."""
+    assert Message.model_validate({"content": content}).text == text
+
+
+@pytest.mark.parametrize("reply", [{"choices": []}, {"content": 5}, {"content": [5]}, [], "text"])
+def test_c5_an_object_without_content_is_no_message(reply: object) -> None:
+    """Promise: another API's reply is not passed off as an empty message."""
+    with pytest.raises(ValueError):
+        Message.model_validate(reply)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"input_tokens": 5, "output_tokens": 6}, (5, 6)),
+        ({"input_tokens": None, "output_tokens": 6.0}, (0, 6)),
+        ({"input_tokens": True, "output_tokens": float("inf")}, (0, 0)),
+        ({"input_tokens": 1.5, "output_tokens": "6"}, (0, 0)),
+        ({}, (0, 0)),
+    ],
+)
+def test_c5_counts_that_are_no_numbers_count_as_not_said(
+    value: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    """Promise: usage is numbers, whatever was sent."""
+    usage = Usage.model_validate(value)
+
+    assert (usage.input_tokens, usage.output_tokens) == expected
+
+
+def test_c5_total_input_is_the_sum_of_its_three_parts() -> None:
+    """Promise: the prompt's size includes what came from the cache and went to it."""
+    usage = Usage(input_tokens=1, cache_creation_input_tokens=20, cache_read_input_tokens=300)
+
+    assert usage.total_input_tokens == 321
+    assert Usage(input_tokens=1).total_input_tokens == 1
+
+
+def test_s1_merged_usage_replaces_only_what_the_update_says() -> None:
+    """Promise: neither defaults nor nulls nor nonsense of an update overwrite a count, and nothing is added up."""
+    usage = Usage.model_validate({"input_tokens": 5, "output_tokens": 1, "speed": "fast"})
+
+    merged = usage.merged(Usage.model_validate({"output_tokens": 9, "input_tokens": None, "iterations": [1]}))
+
+    assert merged == Usage.model_validate(
+        {"input_tokens": 5, "output_tokens": 9, "speed": "fast", "iterations": [1]}
+    )
+    assert merged.merged(Usage.model_validate({"output_tokens": "many"})) == merged
+
+
+@pytest.mark.parametrize(
+    ("blocks", "kept"),
+    [
+        ([{"type": "text", "text": "Bon"}], [0]),
+        ([{"type": "text", "text": " \n"}], []),
+        ([{"type": "thinking", "thinking": "a", "signature": ""}, {"type": "text", "text": "b"}], [1]),
+        ([{"type": "thinking", "thinking": "", "signature": "s"}, {"type": "text", "text": "b"}], [0, 1]),
+        ([{"type": "redacted_thinking", "data": "a"}], [0]),
+        ([{"type": "text", "text": "b"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}], [0]),
+        ([{"type": "server_tool_use", "id": "a", "name": "f", "input": {}}], []),
+        (
+            [
+                {"type": "server_tool_use", "id": "a", "name": "f", "input": {}},
+                {"type": "web_search_tool_result", "tool_use_id": "a", "content": []},
+            ],
+            [0, 1],
+        ),
+        ([{"type": "tool_use", "name": "no id"}, {"type": "hologram"}], [1]),
+        ([], []),
+    ],
+)
+def test_s2_a_partial_reply_offers_only_what_the_api_would_accept(
+    blocks: list[dict[str, Any]], kept: list[int]
+) -> None:
+    """Promise: the history after a broken reply holds no unanswered call, no unsigned thinking and no blank text."""
+    param = message_of(*blocks).to_partial_param()
+
+    assert param == ({"role": "assistant", "content": [blocks[place] for place in kept]} if kept else None)
+
+
+def test_o2_a_repr_is_short() -> None:
+    """Promise: a message as the value of a cell does not fill the page."""
+    message = Message.model_validate({**REPLY, "content": [{"type": "text", "text": "x" * 100_000}] * 3})
+
+    assert len(repr(message)) < 700
+    assert "(100,000 characters)" in repr(message)
+    assert repr(TextBlock(text="Bonjour")) == "TextBlock(text='Bonjour')"
+    assert repr(Usage(input_tokens=3)) == "Usage(input_tokens=3)"
+
+
+def test_c5_messages_survive_copying_and_pickling() -> None:
+    """Promise: a reply can be stored and sent between processes."""
+    message = Message.model_validate(REPLY)
+
+    assert pickle.loads(pickle.dumps(message)) == copy.deepcopy(message) == message
+
+
+def test_c5_a_block_made_by_hand_has_its_type() -> None:
+    """Promise: blocks may be built for a request, not only received."""
+    assert TextBlock(text="Bonjour").to_param() == {"type": "text", "text": "Bonjour"}
+
+
+def test_c5_models_of_other_servers_need_only_an_id() -> None:
+    """Promise: OpenAI-shaped model lists are read, oddities and all."""
+    model = ModelInfo.model_validate({"id": "llama", "object": "model", "created": 5, "max_tokens": "big"})
+
+    assert (model.id, model.display_name, model.max_tokens) == ("llama", "", None)
+    with pytest.raises(ValueError):
+        ModelInfo.model_validate({"object": "model"})
+
+
+def test_c4_a_completion_reads_as_its_text() -> None:
+    """Promise: printing what `execute` returned prints the answer."""
+    message = Message.model_validate(REPLY)
+
+    assert str(Completion(text=message.text, usage=message.usage, message=message)) == "Four."

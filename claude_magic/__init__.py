@@ -7,6 +7,7 @@ loads nothing else; every name below comes at first use.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
@@ -69,6 +70,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_ROOM_OF.get(name, ".client"), __name__), name)
+    notebook = sys.modules.get(f"{__name__}.notebook")
+    if notebook is not None and name == "claude":
+        notebook.connect()  # so that `%config ClaudeMagics` counts here too
     globals()[name] = value  # the next look-up does not come here
     return value
 

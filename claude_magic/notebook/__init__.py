@@ -1,6 +1,6 @@
 """What people touch in cells. Imports IPython; all else of ours comes at first use."""
 
-from ._extension import load, unload
+from ._extension import connect, load, unload
 from ._magics import ClaudeMagics
 
-__all__ = ["ClaudeMagics", "load", "unload"]
+__all__ = ["ClaudeMagics", "connect", "load", "unload"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..client import ClaudeError
-from ..render import short_traceback
 from ..runtime import Reply
+from ._failure import shorten
 from ._live import follow, follow_blocking
 from ._options import Request
 from ._screens import AreaScreen, FinalScreen, HandleScreen, Screen
@@ -20,8 +20,6 @@ from ._terminal import TerminalScreen
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
-
-_Error = TypeVar("_Error", bound=BaseException)
 
 
 async def answer(request: Request, runtime: Runtime, shell: Any) -> Reply:
@@ -82,13 +80,6 @@ def _close(reply: Reply, screen: Screen, shell: Any, *, is_interrupted: bool) ->
     if reply.error is not None:
         raise shorten(reply.error, shell) from None
     return reply
-
-
-def shorten(error: _Error, shell: Any) -> _Error:
-    """Give one error the few lines that IPython shows instead of its traceback."""
-    colors = str(getattr(shell, "colors", "")).lower() != "nocolor"
-    error._render_traceback_ = lambda: short_traceback(error, colors=colors)  # type: ignore[attr-defined]
-    return error
 
 
 def _choose_screen(shell: Any, runtime: Runtime, *, owns_area: bool) -> Screen:

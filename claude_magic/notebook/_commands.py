@@ -30,7 +30,7 @@ def _show_full_help(_magics: ClaudeMagics) -> None:
 def _show_status(magics: ClaudeMagics) -> None:
     from ._status import render_status
 
-    bundle = render_status(magics.runtime())
+    bundle = render_status(magics.runtime().status())
     magics.show(bundle.data, bundle.metadata)
 
 

@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from IPython.core.getipython import get_ipython
+
 from ._magics import ClaudeMagics
 from ._shell_watch import ShellWatch
 from ._transform import CellTransformer
@@ -25,6 +27,7 @@ class _Loaded:
 
 # Kept on the shell, not here: `%reload_ext` reloads our modules and must still find what is to be taken away.
 _KEY = "_claude_magic_extension"
+_RUNTIME = "claude_magic.runtime"
 
 
 def load(shell: Any) -> None:
@@ -38,8 +41,9 @@ def load(shell: Any) -> None:
     shell.input_transformers_cleanup.insert(0, transformer)
     watch = ShellWatch(shell)
     watch.start()
-    loaded = _Loaded(magics=magics, transformer=transformer, watch=watch, former_magics=former)
-    setattr(shell, _KEY, loaded)
+    setattr(shell, _KEY, _Loaded(magics=magics, transformer=transformer, watch=watch, former_magics=former))
+    if _RUNTIME in sys.modules:
+        magics.runtime()
     if former:
         owner = _describe_owner(next(iter(former.values())))
         print(
@@ -58,6 +62,13 @@ def unload(shell: Any) -> None:
     _remove(shell.configurables, loaded.magics)
     _take_magics_away(shell.magics_manager, loaded)
     _close_runtime()
+
+
+def connect() -> None:
+    """Make `%config ClaudeMagics` count for a runtime that was just made by plain Python, before any magic ran."""
+    loaded: _Loaded | None = getattr(get_ipython(), _KEY, None)
+    if loaded is not None:
+        loaded.magics.runtime()
 
 
 def _find_other_owner(shell: Any) -> dict[str, Any]:
@@ -88,7 +99,7 @@ def _remove(items: list[Any], item: Any) -> None:
 
 
 def _close_runtime() -> None:
-    runtime_module = sys.modules.get("claude_magic.runtime")
+    runtime_module = sys.modules.get(_RUNTIME)
     if runtime_module is not None:
         runtime_module.get_runtime().use_config(None)
         runtime_module.close_runtime()

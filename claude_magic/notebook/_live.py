@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 
-from ..runtime import Reply, ReplySnapshot, loop_kept_awake, wait_interruptibly
+from ..runtime import Reply, ReplySnapshot, interrupts_kept_for, loop_kept_awake
 from ._screens import Screen
 
 TICK = 1.0
@@ -49,18 +49,13 @@ def follow_blocking(reply: Reply, screen: Screen) -> None:
     Raises:
         KeyboardInterrupt: Ctrl-C. The reply is cancelled, and its text has settled.
     """
-    try:
-        version, drawn_at, interval = -1, 0.0, 0.0
-        while not (snapshot := reply.snapshot()).phase.is_final:
-            now = time.monotonic()
+    version, drawn_at, interval = -1, 0.0, 0.0
+    with interrupts_kept_for(reply) as waiting:
+        while not waiting.wait(interval):
+            snapshot, now = reply.snapshot(), time.monotonic()
             if snapshot.version != version or now - drawn_at >= TICK:
                 interval = screen.draw(snapshot)
                 version, drawn_at = snapshot.version, now
-            wait_interruptibly(reply, interval)
-    except KeyboardInterrupt:
-        reply.cancel()
-        wait_interruptibly(reply, SETTLING_TIME)
-        raise
 
 
 class _Changes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -36,7 +36,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
         runtime = get_runtime()
         runtime.use_config(self.configured)
-        runtime.set_presenter(_present)
+        runtime.set_presenter(lambda snapshot: _present(snapshot, runtime))
         return runtime
 
     def show(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
     def claude(self, line: str, cell: str | None = None) -> Reply | None:
         command = find_command(line) if cell is None else None
         if command is not None:
-            command(self)
+            self._run_command(command)
             return None
         request = parse_request(line, cell)
         if self._is_help(request):
@@ -83,6 +83,14 @@ class ClaudeMagics(ClaudeTraits, Magics):
         return reply
 
     claude.__doc__ = FULL_HELP
+
+    def _run_command(self, command: Callable[[ClaudeMagics], None]) -> None:
+        try:
+            command(self)
+        except Exception as error:
+            from ._failure import shorten
+
+            raise shorten(error, self.shell) from None
 
     def _is_help(self, request: Request) -> bool:
         if request.is_empty:
@@ -97,8 +105,8 @@ class ClaudeMagics(ClaudeTraits, Magics):
         hook.fill_exec_result(reply)
 
 
-def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _present(snapshot: ReplySnapshot, runtime: Runtime) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     from ..render import render_reply
 
-    bundle = render_reply(snapshot)
+    bundle = render_reply(snapshot, remote_images=runtime.settings().values.remote_images)
     return bundle.data, bundle.metadata

@@ -170,7 +170,9 @@ def start_kernel(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> It
 
         def start(*, load: bool = True, **env: str) -> Kernel:
             home = tmp_path_factory.mktemp("home")
-            return stack.enter_context(running_kernel(home, load=load, **{"ANTHROPIC_BASE_URL": sim.url} | env))
+            return stack.enter_context(
+                running_kernel(home, load=load, **{"ANTHROPIC_BASE_URL": sim.url} | env)
+            )
 
         yield start
 

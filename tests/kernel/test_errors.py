@@ -63,7 +63,10 @@ def test_r2_exhausted_retries_end_in_the_last_error(kernel, sim):
 @pytest.mark.parametrize(
     ("behaviour", "name"),
     [
-        (error_event("overloaded_error", after_deltas=2, text="Some words that had come."), "OverloadedError"),
+        (
+            error_event("overloaded_error", after_deltas=2, text="Some words that had come."),
+            "OverloadedError",
+        ),
         (reset_mid_stream(after_events=4, text="Some words that had come."), "StreamInterruptedError"),
         (end_without_stop(after_deltas=2, text="Some words that had come."), "StreamInterruptedError"),
     ],
@@ -93,7 +96,9 @@ def test_an_answer_without_words_is_no_failure(kernel, sim):
     assert "max_tokens" in cut.outputs[0]["data"]["text/html"]
 
 
-@pytest.mark.parametrize("cell", ["%%claude --modle x\nhi", "%claude --modle x hi", "x = %claude --modle x hi"])
+@pytest.mark.parametrize(
+    "cell", ["%%claude --modle x\nhi", "%claude --modle x hi", "x = %claude --modle x hi"]
+)
 def test_an_option_mistake_is_one_line_and_sends_nothing(kernel, sim, cell):
     """UsageError, did you mean, and the cell fails."""
     run = kernel.run(cell)
@@ -149,7 +154,12 @@ def run_notebook(sim, tmp_path, cells):
         cells=[nbformat.v4.new_code_cell(source) for source in ["%load_ext claude_magic", *cells]]
     )
     client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path), "ANTHROPIC_BASE_URL": sim.url}
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "IPYTHONDIR": str(tmp_path),
+        "ANTHROPIC_BASE_URL": sim.url,
+    }
     try:
         client.execute(env=env)
     except CellExecutionError as error:

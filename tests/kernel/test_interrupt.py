@@ -109,7 +109,9 @@ def test_a_reply_that_an_interrupted_cell_awaited_is_cancelled(kernel, sim):
     sim.script(hold(Gate(), after_deltas=1))
     kernel.run("from claude_magic import claude")
 
-    run = kernel.start("reply = claude.submit('hi')\nprint('asked')\nawait reply").until(lambda run: run.stdout)
+    run = kernel.start("reply = claude.submit('hi')\nprint('asked')\nawait reply").until(
+        lambda run: run.stdout
+    )
     kernel.interrupt()
     run.finish()
 

@@ -42,8 +42,10 @@ def test_a_long_answer_grows_in_blocks_that_are_sent_once(kernel, sim):
     displays = run.contents("display_data")
     assert 2 <= len(displays) <= 37
     assert sum(map(len, run.frames)) < 12 * len(LONG_ANSWER)
-    frames = [(content["transient"].get("display_id"), content["data"]["text/html"])
-              for content in run.contents("display_data", "update_display_data")]
+    frames = [
+        (content["transient"].get("display_id"), content["data"]["text/html"])
+        for content in run.contents("display_data", "update_display_data")
+    ]
     latest = {}
     for display_id, html in frames:
         assert latest.get(display_id) != html, "an unchanged frame was sent"
@@ -82,7 +84,12 @@ def test_a_line_is_answered_among_other_code_and_clears_nothing(kernel, sim):
 
     run = kernel.run("print('before')\nx = %claude a question\nprint('after', x.text)\n%claude again")
 
-    assert [output["output_type"] for output in run.outputs] == ["stream", "display_data", "stream", "display_data"]
+    assert [output["output_type"] for output in run.outputs] == [
+        "stream",
+        "display_data",
+        "stream",
+        "display_data",
+    ]
     assert run.stdout == "before\nafter from a line\n"
     assert run.outputs[-1]["data"]["text/plain"] == "the last line"
 

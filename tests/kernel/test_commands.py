@@ -1,0 +1,174 @@
+"""The subcommands, the settings of `%config`, and help."""
+
+import json
+
+import pytest
+
+from claude_magic.simulator import reply
+
+NEW_KEY = "sk-ant-typed-at-a-prompt"
+
+
+def test_a_bare_line_prints_a_short_help(kernel, sim):
+    """`%claude` alone, an empty cell, and a cell of nothing but options send nothing."""
+    for cell in ("%claude", "%%claude", "%%claude\n", "%%claude -m opus\n  \n", "%claude -m opus"):
+        run = kernel.run(cell)
+
+        assert run.status == "ok", cell
+        assert "%claude [options] prompt" in run.stdout
+    assert sim.requests == []
+
+
+@pytest.mark.parametrize("cell", ["%claude?", "%%claude?", "%claude help"])
+def test_the_full_help_explains_every_option(kernel, sim, cell):
+    """`?` works as everywhere in IPython."""
+    run = kernel.run(cell)
+
+    payload = run.reply["content"]["payload"]
+    text = run.stdout + "".join(page["data"]["text/plain"] for page in payload)
+    for option in ("--model", "--system", "--max-tokens", "--effort", "--thinking", "--out", "NAME <<"):
+        assert option in text
+    assert sim.requests == []
+
+
+@pytest.mark.parametrize(
+    "line", ["status quo?", "help me", "demo", "login, please", "logout now", "-- status"]
+)
+def test_a_line_that_only_begins_like_a_subcommand_is_a_prompt(kernel, sim, line):
+    """A subcommand is the whole line or none."""
+    kernel.run(f"%claude {line}")
+
+    assert sim.requests[-1].body["messages"][0]["content"] in (
+        line,
+        [{"type": "text", "text": line}],
+        "status",
+    )
+
+
+def test_f1_status_tells_every_setting_and_its_source(start_kernel, sim):
+    """F1, O2: HTML and plain text, each setting with its source, and no key."""
+    kernel = start_kernel(CLAUDE_MAGIC_MAX_RETRIES="2")
+    kernel.run("%config ClaudeMagics.effort = 'low'")
+
+    (output,) = kernel.run("%claude  status ").outputs
+
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    lines = [line.split() for line in output["data"]["text/plain"].splitlines()]
+    sources = {line[0]: " ".join(line[1:]) for line in lines if line}
+    assert sources["effort"] == "low %config"
+    assert sources["max_retries"].startswith("2 environment")
+    assert sources["model"] == "claude-sonnet-5-5 default"
+    assert "[REDACTED]" in sources["api_key"]
+    assert sim.requests == []
+
+
+def test_f1_config_is_used_by_magics_and_by_plain_python(start_kernel, sim):
+    """F1: an option wins over `%config`, `%config` over the environment; plain Python in the same cell sees it."""
+    kernel = start_kernel(CLAUDE_MAGIC_MODEL="claude-haiku-5-5")
+    kernel.run("%config ClaudeMagics.model = 'claude-opus-5-5'\n%config ClaudeMagics.max_tokens = 321")
+    kernel.run("from claude_magic import claude\nclaude.ask('hi')")
+    kernel.run("%%claude\nhi")
+    kernel.run("%%claude -m claude-sonnet-5-5 --max-tokens 5 --effort high -s 'be brief'\nhi")
+    kernel.run("%config ClaudeMagics.model = None")
+    kernel.run("%%claude\nhi")
+
+    bodies = [request.body for request in sim.requests]
+    assert [body["model"] for body in bodies] == [
+        "claude-opus-5-5",
+        "claude-opus-5-5",
+        "claude-sonnet-5-5",
+        "claude-haiku-5-5",
+    ]
+    assert [body["max_tokens"] for body in bodies] == [321, 321, 5, 321]
+    assert bodies[2]["output_config"]["effort"] == "high"
+    assert "be brief" in json.dumps(bodies[2]["system"])
+
+
+def test_config_refuses_what_cannot_be(kernel):
+    """A wrong value is refused where it is set, or said to be wrong where it is used; a key has no trait at all."""
+    refused = kernel.run("%config ClaudeMagics.thinking = 'loud'")
+    assert "show" in refused.stderr
+    assert kernel.run("%config ClaudeMagics.thinking").contents("execute_result") == []
+    kernel.run("%config ClaudeMagics.max_retries = -1")
+
+    status, cell = kernel.run("%claude status"), kernel.run("%%claude\nhi")
+
+    for run in (status, cell):
+        assert run.error["ename"] == "ConfigurationError"
+        assert "max_retries" in run.error["evalue"]
+        assert len(run.error["traceback"]) == 1
+    kernel.run("%config ClaudeMagics.max_retries = None")
+    assert "api_key" not in kernel.run("%config ClaudeMagics").stdout
+
+
+def answer_prompt(kernel, run, text):
+    request = kernel.client.get_stdin_msg(timeout=30)
+    kernel.client.input(text)
+    return request["content"]
+
+
+def test_login_reads_a_key_that_is_never_shown(start_kernel, sim):
+    """O2: typed as a password, used from then on, in memory only; logout forgets it."""
+    kernel = start_kernel(ANTHROPIC_API_KEY="")
+
+    run = kernel.start("%claude login", allow_stdin=True)
+    asked = answer_prompt(kernel, run, NEW_KEY)
+    run.finish()
+    kernel.run("%%claude\nhi")
+    status = kernel.run("%claude status")
+    out = kernel.run("%claude logout")
+    kernel.run("%%claude\nhi")
+
+    assert asked["password"] is True
+    assert NEW_KEY not in str(run.messages) + str(status.messages) + str(out.messages)
+    assert [request.headers.get("x-api-key") == NEW_KEY for request in sim.requests] == [True, False]
+    assert kernel.value("any('sk-ant-typed' in str(value) for value in globals().values())") == "False"
+
+
+def test_login_with_nothing_typed_changes_nothing(kernel):
+    """Enter alone is no key."""
+    run = kernel.start("%claude login", allow_stdin=True)
+    answer_prompt(kernel, run, "")
+
+    assert "nothing has changed" in run.finish().stdout
+
+
+def test_login_where_nobody_can_be_asked_says_what_to_do(kernel):
+    """nbclient, and front ends without stdin."""
+    run = kernel.run("%claude login", allow_stdin=False)
+
+    assert run.status == "error"
+    assert "ANTHROPIC_API_KEY" in run.stderr
+
+
+def test_demo_is_refused_while_there_is_a_key(kernel):
+    """A notebook never overrides a credential with the simulator."""
+    run = kernel.run("%claude demo on")
+
+    assert run.error["ename"] == "ConfigurationError"
+    assert "CLAUDE_MAGIC_DEMO=on" in run.error["evalue"]
+    assert len(run.error["traceback"]) == 1
+
+
+def test_demo_answers_without_a_key_and_says_so(start_kernel):
+    """The embedded simulator, and its mark in the footer."""
+    kernel = start_kernel(ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
+
+    switched = kernel.run("%claude demo on")
+    run = kernel.run("%%claude\nhi")
+
+    assert "simulator" in switched.stdout
+    assert "simulator" in run.outputs[-1]["data"]["text/html"]
+    assert kernel.run("%claude demo off").status == "ok"
+    assert kernel.run("%%claude\nhi").error["ename"] == "ConfigurationError"
+
+
+def test_options_of_the_cell_reach_the_wire(kernel, sim):
+    """`--thinking off`, `NAME <<` and the rest."""
+    sim.script(reply("bound"))
+
+    kernel.run("%%claude answer << --thinking off --max-tokens 99\nhi")
+
+    assert kernel.value("answer.text") == "'bound'"
+    assert sim.requests[0].body["max_tokens"] == 99
+    assert sim.requests[0].body["stream"] is True

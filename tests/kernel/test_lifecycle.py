@@ -1,0 +1,208 @@
+"""Loading, unloading, reloading, restarting, shutting down."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from claude_magic.simulator import Gate, hold, reply
+
+HEAVY = (
+    "httpx2",
+    "pydantic",
+    "ipywidgets",
+    "markdown_it",
+    "nh3",
+    "claude_magic.runtime",
+    "claude_magic.simulator",
+)
+
+STATE = """
+import threading
+def state(ip=get_ipython()):
+    formatters = [ip.display_formatter.mimebundle_formatter, ip.display_formatter.ipython_display_formatter,
+                  *ip.display_formatter.formatters.values()]
+    return {
+        "magics": sorted(f"{kind} {name}" for kind, table in ip.magics_manager.magics.items() for name in table),
+        "registry": sorted(ip.magics_manager.registry),
+        "transformers": [type(each).__name__ for each in ip.input_transformers_cleanup],
+        "post": len(ip.input_transformers_post),
+        "hooks": {event: len(callbacks) for event, callbacks in ip.events.callbacks.items()},
+        "configurables": sorted(type(each).__name__ for each in ip.configurables),
+        "formatters": [sorted(map(str, [*each.type_printers, *each.deferred_printers])) for each in formatters],
+        "attributes": sorted(name for name in vars(ip) if "claude" in name),
+        "custom": len(ip.custom_exceptions),
+        "threads": sorted(thread.name for thread in threading.enumerate() if "claude" in thread.name),
+        "names": sorted(name for name in ip.user_ns if "claude" in name),
+    }
+"""
+
+
+def test_loading_imports_nothing_that_a_cell_may_never_need():
+    """`%load_ext` brings the magics and their options, nothing else, and says nothing."""
+    code = (
+        "import sys, json\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        "before = set(sys.modules)\n"
+        "shell.run_line_magic('load_ext', 'claude_magic')\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = json.loads(done.stdout)
+
+    assert done.stderr == ""
+    assert "claude_magic.notebook" in loaded
+    assert [name for name in loaded if name.startswith(HEAVY)] == []
+
+
+def test_unloading_leaves_nothing_behind(start_kernel, sim):
+    """Magics, transformer, hooks, `%config` class, formatters and threads are gone."""
+    kernel = start_kernel(load=False)
+    kernel.run(STATE)
+    kernel.run("%unload_ext nothing")  # makes IPython load the magics with which it loads extensions
+    kernel.run("before = state()")
+    kernel.run("%load_ext claude_magic")
+    assert kernel.run("%%claude\nhi").status == "ok"
+    assert kernel.value("state()['threads']") != "[]"
+
+    run = kernel.run("%unload_ext claude_magic")
+
+    assert run.outputs == []
+    assert (
+        kernel.value("{key: (value, before[key]) for key, value in state().items() if value != before[key]}")
+        == "{}"
+    )
+    assert "UsageError" in kernel.run("%claude hi").stderr
+
+
+def test_l1_reloading_works_and_keeps_the_limiters_state(start_kernel, sim):
+    """L1: `%reload_ext` is no way round the limiter; nothing is registered twice."""
+    kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.01")
+    kernel.run(STATE)
+    kernel.run("%%claude -o kept\nhi")
+    kernel.run("before = state()")
+
+    run = kernel.run("%reload_ext claude_magic")
+
+    assert run.outputs == []
+    assert kernel.value("{k: v for k, v in state().items() if k != 'threads' and v != before[k]}") == "{}"
+    assert kernel.value("__import__('claude_magic').claude.limiter.level < 0.5") == "True"
+    assert "text/html" in kernel.run("kept").outputs[0]["data"]
+    waiting = kernel.start("%%claude\nhi").until(
+        lambda run: any("rate limiter" in frame for frame in run.frames)
+    )
+    kernel.interrupt()
+    waiting.finish()
+
+
+def test_another_owner_of_the_name_is_told_of_and_gets_it_back(start_kernel, sim):
+    """One line says so; unloading restores the magic that was there."""
+    kernel = start_kernel(load=False)
+    kernel.run(
+        "from IPython.core.magic import register_line_cell_magic\n"
+        "@register_line_cell_magic\ndef claude(line, cell=None):\n    print('the other one')"
+    )
+
+    loaded = kernel.run("%load_ext claude_magic")
+    answered = kernel.run("%%claude\nhi")
+    kernel.run("%unload_ext claude_magic")
+
+    assert loaded.stdout.count("\n") == 1
+    assert "__main__" in loaded.stdout
+    assert answered.outputs[0]["output_type"] == "display_data"
+    assert kernel.run("%%claude\nhi").stdout == "the other one\n"
+    assert kernel.run("%claude hi").stdout == "the other one\n"
+
+
+def test_a_later_owner_of_the_name_keeps_it_when_we_unload(start_kernel):
+    """Unloading takes away what is ours only."""
+    kernel = start_kernel()
+    kernel.run(
+        "from IPython.core.magic import register_line_magic\n"
+        "@register_line_magic\ndef claude(line):\n    print('the later one')"
+    )
+
+    kernel.run("%unload_ext claude_magic")
+
+    assert kernel.run("%claude").stdout == "the later one\n"
+
+
+@pytest.mark.parametrize("ending", ["idle", "streaming"])
+def test_shutting_down_leaves_no_word_on_stderr(start_kernel, sim, ending):
+    """No pending-task warning, no hanging thread, whatever the kernel was doing."""
+    kernel = start_kernel()
+    kernel.run("%%claude\nhi")
+    if ending == "streaming":
+        sim.script(hold(Gate(), after_deltas=1), hold(Gate(), after_deltas=1))
+        kernel.run("from claude_magic import claude\nlost = claude.submit('hi')")
+        kernel.start("%%claude\nhi").until(lambda run: len(run.frames) >= 1)
+
+    kernel.manager.shutdown_kernel(now=False)
+
+    assert not kernel.manager.is_alive()
+    noise = [
+        line
+        for line in kernel.log.read_text().splitlines()
+        if line and "over TCP without encryption" not in line
+    ]
+    assert noise == []
+
+
+def test_a_restarted_kernel_starts_afresh(start_kernel, sim):
+    """Restart, load, ask."""
+    kernel = start_kernel()
+    kernel.run("%%claude\nhi")
+
+    kernel.manager.restart_kernel(now=False)
+    kernel.client.wait_for_ready(timeout=60)
+
+    assert kernel.run("%load_ext claude_magic").status == "ok"
+    assert kernel.run("%%claude\nhi").status == "ok"
+
+
+def test_o2_the_key_stands_in_nothing_that_a_kernel_publishes(start_kernel, sim):
+    """O2: not in outputs, errors, status, logs or reprs."""
+    kernel = start_kernel()
+    sim.script(reply("fine"))
+    cells = [
+        "import logging; logging.basicConfig(level=logging.DEBUG)",
+        "%%claude\nhi",
+        "%claude status",
+        "from claude_magic import claude\nclaude, claude.last, claude.runtime, claude.runtime.status()",
+        "%config ClaudeMagics",
+        "%%claude -m no-such-model\n!simulate nothing",
+    ]
+
+    published = "".join(str(kernel.run(cell).messages) for cell in cells)
+
+    key = sim.requests[0].headers["x-api-key"]
+    assert key.startswith("sk-ant-test")
+    assert key not in published
+    assert key not in kernel.log.read_text()
+
+
+def test_loading_takes_no_noticeable_time():
+    """A generous bound on what the bench measures closely."""
+    code = (
+        "import time\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        "start = time.process_time()\n"
+        "shell.run_line_magic('load_ext', 'claude_magic')\n"
+        "print(time.process_time() - start)"
+    )
+    deadline = time.monotonic() + 60
+
+    seconds = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(3)
+    )
+
+    assert seconds < 0.5
+    assert time.monotonic() < deadline

@@ -1,0 +1,214 @@
+"""Terminal IPython on a real pseudo-terminal: words as they come, a quiet footer, Ctrl-C."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from claude_magic.simulator import Gate, Simulator, hold, reply, status
+
+pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal needs POSIX")
+
+PROMPT = r"In \[\d+\]: "
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+@pytest.fixture(scope="module")
+def sim():
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def environment(sim, tmp_path):
+    """An environment of its own, whose Claude is the simulator."""
+    sim.clear()
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "TERM": "xterm",
+        "ANTHROPIC_BASE_URL": sim.url,
+        "CLAUDE_MAGIC_INITIAL_BACKOFF": "0.5",
+    }
+
+
+@pytest.fixture
+def terminal(environment, tmp_path):
+    """Terminal IPython with the extension loaded."""
+    child = pexpect.spawn(
+        sys.executable,
+        [
+            "-m",
+            "IPython",
+            "--simple-prompt",
+            "--no-banner",
+            "--no-confirm-exit",
+            "--colors=NoColor",
+            "--ext=claude_magic",
+        ],
+        env=environment,
+        cwd=str(tmp_path),
+        encoding="utf-8",
+        timeout=30,
+        echo=False,
+        dimensions=(50, 200),
+    )
+    child.expect(PROMPT)
+    yield child
+    child.close(force=True)
+
+
+def ask(terminal, cell):
+    """Type a cell; at the simple prompt cell magics end with two blank lines."""
+    for line in [*cell.split("\n"), *["", ""] * cell.startswith("%%")]:
+        terminal.sendline(line)
+
+
+def until_prompt(terminal):
+    terminal.expect(PROMPT)
+    return ESCAPES.sub("", terminal.before)
+
+
+def test_words_are_written_as_they_come_with_a_footer_and_no_reprs(terminal, sim):
+    """The text grows on the screen; below it model, tokens and seconds; no `Out[n]`."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text="First words, and then the others."))
+
+    ask(terminal, "%%claude -o answer\nhi")
+    terminal.expect("First")
+    half_way = terminal.before
+    gate.open()
+    rest = until_prompt(terminal)
+
+    assert "waiting for the first words" in ESCAPES.sub("", half_way)
+    assert rest.count("others.") == 1
+    assert "claude-sonnet-5-5" in rest
+    assert "Out[" not in rest
+    assert "<" not in rest
+    ask(terminal, "_ is answer and Out[1] is answer")
+    assert "True" in until_prompt(terminal)
+
+
+def test_a_line_at_the_prompt_reaches_claude_with_its_question_mark(terminal, sim):
+    """`%claude why?` is a question to Claude, not to IPython."""
+    sim.script(reply("Because."))
+
+    ask(terminal, "%claude why is that?")
+
+    shown = until_prompt(terminal)
+    assert "Because." in shown
+    assert "Out[" not in shown
+    assert "why is that?" in str(sim.requests[0].body["messages"])
+
+
+def test_a_retry_is_told_on_one_line_that_vanishes(terminal, sim):
+    """R1: the countdown stands in place of the answer that is to come."""
+    sim.script(status(529), reply("Here."))
+
+    ask(terminal, "%claude hi")
+    terminal.expect("verloaded")
+    shown = until_prompt(terminal)
+
+    assert "Here." in shown
+
+
+def test_ctrl_c_keeps_what_had_come(terminal, sim):
+    """One line, no traceback; the partial text is on the screen, in the name and in claude.last."""
+    sim.script(hold(Gate(), after_deltas=2, text="Half an answer and no more of it."))
+
+    ask(terminal, "%%claude -o partial\nhi")
+    terminal.expect("Half")
+    terminal.sendintr()
+    shown = until_prompt(terminal)
+
+    assert "KeyboardInterrupt" in shown
+    assert "Traceback" not in shown
+    ask(terminal, "print('kept:', partial.text[:4], partial.phase.name)")
+    assert "kept: Half CANCELLED" in until_prompt(terminal)
+
+
+@pytest.mark.parametrize("stage", ["first byte", "backoff"])
+def test_ctrl_c_ends_every_wait(terminal, sim, stage):
+    """Nothing has come yet, and nothing will."""
+    sim.script(status(529, retry_after=20) if stage == "backoff" else hold(Gate(), after_deltas=0))
+
+    ask(terminal, "%claude hi")
+    terminal.expect("retrying" if stage == "backoff" else "waiting for the first words")
+    terminal.sendintr()
+
+    assert "KeyboardInterrupt" in until_prompt(terminal)
+
+
+def test_ctrl_c_during_a_users_own_await_cancels_the_stream(terminal, sim):
+    """S2: what the interrupted cell had started does not go on unseen."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1))
+    ask(terminal, "from claude_magic import claude")
+    until_prompt(terminal)
+
+    ask(terminal, "reply = claude.submit('hi'); print('as' + 'ked'); await reply")
+    terminal.expect("asked")
+    terminal.sendintr()
+    until_prompt(terminal)
+
+    ask(
+        terminal,
+        "import time; [time.sleep(0.01) for _ in range(500) if not reply.done()]; print(reply.phase.name)",
+    )
+    assert "CANCELLED" in until_prompt(terminal)
+
+
+def test_escape_sequences_of_a_model_do_not_reach_the_terminal(terminal, sim):
+    """What a model wrote is untrusted: a terminal would obey it."""
+    sim.script(reply("safe \x1b]0;title\x07 \x1b[2J end"))
+
+    ask(terminal, "%claude hi")
+    terminal.expect("end")
+
+    assert "\x1b]0" not in terminal.before
+    assert "\x1b[2J" not in terminal.before
+    assert "␛[2J" in terminal.before
+    until_prompt(terminal)
+
+
+def test_errors_and_help_are_readable(terminal, sim):
+    """Short error, short help, status as aligned text."""
+    sim.script(status(401))
+    ask(terminal, "%claude hi")
+    shown = until_prompt(terminal)
+    assert "InvalidApiKeyError" in shown
+    assert "Traceback" not in shown
+
+    ask(terminal, "%claude")
+    assert "%claude [options] prompt" in until_prompt(terminal)
+    ask(terminal, "%claude status")
+    assert re.search(r"max_retries +3 +default", until_prompt(terminal))
+
+
+def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
+    """In a pipe: no escape sequence, no line that changes in place, and a wait is told once."""
+    sim.script(status(529), reply("Into a pipe."))
+    code = (
+        "get_ipython().run_line_magic('load_ext', 'claude_magic')\nget_ipython().run_cell('%%claude\\nhi')\n"
+    )
+    script = tmp_path / "script.ipy"
+    script.write_text(code)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert "Into a pipe." in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stdout.count("verloaded") == 1
+    assert done.stderr == ""

@@ -1,0 +1,33 @@
+"""Where Chromium is on this machine, and how to start it without traffic of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--no-sandbox",  # root, as in most CI containers, has none; the pages are our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-features=Translate,OptimizationHints,MediaRouter",
+)
+
+
+def find_chromium() -> str:
+    """Return the path of Chromium. Without one, fail in CI and skip, loudly, elsewhere."""
+    named = os.environ.get("PLAYWRIGHT_CHROMIUM")
+    found = named or next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found:
+        return found
+    reason = f"No browser test ran: none of {', '.join(NAMES)} is on PATH, and PLAYWRIGHT_CHROMIUM is not set."
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

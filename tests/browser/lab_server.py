@@ -1,0 +1,146 @@
+"""A real JupyterLab server of its own: fresh folders for settings, runtime files and notebooks, a random port and token."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import nbformat
+from nbformat.sign import NotebookNotary
+
+START_TIMEOUT = 90.0
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "@jupyterlab/apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    # Keeps all cells in the page, so that a test can look at those it has not scrolled to.
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+    # Saving is a step of the tests; it must not happen in between.
+    "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
+}
+
+
+class LabServer:
+    """Runs `jupyter lab` while its `with` block lasts.
+
+    Args:
+        folder: An empty folder for everything that the server writes.
+        env: Variables for the server and so for its kernels, on top of the cleaned environment of the tests.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.root = folder / "notebooks"
+        self._folder = folder
+        self._env = dict(env or {})
+        self._token = secrets.token_hex(16)
+        self._log = folder / "lab.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.root.mkdir(parents=True)
+        for name, settings in _SETTINGS.items():
+            self.write_settings(name, settings)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603  (our own interpreter)
+                self._command(), env=self._environment(), cwd=self.root, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            self.url = self._wait_until_up()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop()
+
+    def page_url(self, path: str) -> str:
+        """Return the address at which Lab opens the file `path`, with nothing else open."""
+        return f"{self.url}/lab/tree/{path}?token={self._token}&reset"
+
+    def write_notebook(self, name: str, cells: list[nbformat.NotebookNode], *, is_trusted: bool = False) -> Path:
+        """Write a notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised."""
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        path = self.root / name
+        nbformat.write(notebook, path)
+        if is_trusted:
+            notary = NotebookNotary(data_dir=str(self._folder / "data"))
+            notary.sign(nbformat.read(path, as_version=4))
+            notary.store.close()
+        return path
+
+    def write_settings(self, plugin: str, settings: Mapping[str, Any]) -> None:
+        """Set a plug-in's user settings, for pages that are opened from now on."""
+        path = self._folder / "settings" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings))
+
+    def _command(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.root}"),
+            *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url="),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        ours = ("ANTHROPIC_", "CLAUDE_MAGIC_", "JUPYTER", "IPYTHON")
+        env = {name: value for name, value in os.environ.items() if not name.upper().startswith(ours)}
+        folders = {
+            "HOME": "home",
+            "IPYTHONDIR": "ipython",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        }
+        for variable, name in folders.items():
+            folder = self._folder / name
+            folder.mkdir(exist_ok=True)
+            env[variable] = str(folder)
+        return {**env, "JUPYTER_TOKEN": self._token, **self._env}
+
+    def _wait_until_up(self) -> str:
+        assert self._process is not None
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline and self._process.poll() is None:
+            for info in (self._folder / "runtime").glob("jpserver-*.json"):
+                if url := self._answering_url(info):
+                    return url
+            time.sleep(0.1)
+        raise RuntimeError(f"JupyterLab did not start. Its log:\n{self._log.read_text(errors='replace')[-4000:]}")
+
+    def _answering_url(self, info: Path) -> str:
+        try:
+            url = str(json.loads(info.read_text())["url"]).rstrip("/")
+            with urllib.request.urlopen(f"{url}/api?token={self._token}", timeout=2):  # noqa: S310  (loopback)
+                return url
+        except (OSError, ValueError):
+            return ""
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()  # the server ends its kernels
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=15)

@@ -1,0 +1,157 @@
+"""`%%claude` as a person sees it: in JupyterLab, in a browser, answered over real sockets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from lab_server import LabServer
+from notebook_page import NotebookPage
+from playwright.sync_api import expect
+
+from claude_magic.simulator import Simulator
+
+LOAD = "%load_ext claude_magic"
+LONG_PROMPT = "%%claude -o answer --thinking hide\n!simulate long_answer\nGo on."
+KEY = "sk-ant-browser-test-5d1e9b7c"
+
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    """Streams at a pace that leaves time to look."""
+    with Simulator(chunk_delay=0.03) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to the simulator as to any server, with a key that must never be seen."""
+    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": KEY, "CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
+    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
+        yield lab
+
+
+@pytest.fixture
+def notebook(
+    open_notebook: OpenNotebook, server: LabServer, request: pytest.FixtureRequest
+) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook with the extension loaded, and these cells after it."""
+
+    def open_with(*sources: str) -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
+        path = server.write_notebook(f"{request.node.name}.ipynb", cells)
+        page = open_notebook(path, server=server)
+        page.run_cell(0)
+        return page
+
+    return open_with
+
+
+def test_a_cell_streams_and_its_saved_file_holds_one_output(notebook: Callable[..., NotebookPage]) -> None:
+    """The picture at half time differs from the one at the end, and only the last one is saved."""
+    page = notebook("%%claude\nExplain the central limit theorem to someone who knows what a mean is.")
+
+    page.start_cell(1)
+    expect(page.output(1).locator("h1, h2, h3").first).to_be_visible()
+    half_way = page.output(1).inner_text()
+    page.screenshot("streaming-half-way", page.cell(1))
+    page.wait_for_cell(1)
+    expect(page.output(1)).to_contain_text("tokens in")
+    at_the_end = page.output(1).inner_text()
+    page.screenshot("streaming-end", page.cell(1))
+
+    assert len(half_way) < len(at_the_end)
+    assert "tokens in" not in half_way
+    outputs = page.saved().cells[1].outputs
+    assert [output.output_type for output in outputs] == ["display_data"]
+    assert set(outputs[0].data) == {"text/html", "text/markdown", "text/plain"}
+    assert KEY not in Path(page.path).read_text(encoding="utf-8")
+
+
+def test_the_interrupt_button_ends_the_cell_and_keeps_what_had_come(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """The partial answer stays on the screen and in the variable, the cell fails, and the server sees the client go."""
+    page = notebook(LONG_PROMPT, "print(len(answer) > 0, answer.phase.name)")
+
+    page.start_cell(1)
+    expect(page.output(1).locator("h1, h2, p").first).to_be_visible()
+    page.interrupt()
+    page.wait_for_cell(1)
+    page.run_cell(2)
+
+    expect(page.output(1)).to_contain_text("KeyboardInterrupt")
+    expect(page.output(1)).to_contain_text("Interrupted")
+    expect(page.output(2)).to_have_text("True CANCELLED")
+    page.screenshot("interrupted", page.cell(1))
+    assert [output.output_type for output in page.saved().cells[1].outputs] == ["display_data", "error"]
+    assert sim.requests[-1].client_gone
+
+
+def test_a_retry_is_shown_with_its_countdown(notebook: Callable[..., NotebookPage]) -> None:
+    """Waiting is said in the cell: why, how long, which attempt; then the answer takes its place."""
+    page = notebook("%%claude\n!simulate overloaded_once\nSay exactly: here again")
+
+    page.start_cell(1)
+    expect(page.output(1)).to_contain_text(re.compile(r"overloaded.*retrying in \d+ s.*attempt 2 of 4", re.I))
+    page.screenshot("retrying", page.cell(1))
+    page.wait_for_cell(1)
+
+    expect(page.output(1)).to_contain_text("here again")
+    expect(page.output(1)).not_to_contain_text("retrying in")
+
+
+def test_an_error_is_short_and_stops_run_all(notebook: Callable[..., NotebookPage]) -> None:
+    """A few lines that say what to do, no traceback of our inside, and the next cell does not run."""
+    page = notebook("%%claude -m claude-none-1\nHello", "print('must not run')")
+
+    page.run_all()
+
+    expect(page.output(1)).to_contain_text("NotFoundError")
+    assert len(page.output(1).inner_text().splitlines()) <= 6
+    expect(page.output(2)).to_have_count(1)
+    assert page.output(2).inner_text().strip() == ""
+    page.screenshot("error", page.cell(1))
+
+
+def test_a_hostile_answer_runs_nothing_now_or_on_reopening(notebook: Callable[..., NotebookPage]) -> None:
+    """Scripts, handlers and links that a model wrote are dead in the cell, and in the saved notebook.
+
+    Each payload of the simulator's hostile answer would set `window.pwned`.
+    """
+    page = notebook("%%claude\n!simulate hostile_markdown\nGo on.")
+
+    page.run_cell(1)
+    is_dead_now = not page.page.evaluate("Boolean(window.pwned)")
+    page.screenshot("hostile", page.cell(1))
+    page.saved()
+    page.open()
+    page.page.wait_for_function("document.querySelector('.jp-OutputArea-output') !== null")
+
+    assert is_dead_now
+    assert not page.page.evaluate("Boolean(window.pwned)")
+    assert page.page.locator(".jp-OutputArea-output script, .jp-OutputArea-output iframe").count() == 0
+    assert page.outside_requests == []
+
+
+def test_an_answer_reads_well_in_the_dark_theme(open_notebook: OpenNotebook, server: LabServer) -> None:
+    """The same output in the dark theme, for people to look at; text and background differ."""
+    cells = [
+        nbformat.v4.new_code_cell(source) for source in (LOAD, "%%claude\nShow me Python code for a mean.")
+    ]
+    path = server.write_notebook("dark.ipynb", cells)
+    page = open_notebook(path, theme="Dark", server=server)
+
+    page.run_cell(0)
+    page.run_cell(1)
+
+    page.screenshot("dark", page.cell(1))
+    colours = page.output(1).evaluate(
+        "node => [getComputedStyle(node.querySelector('p')).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert colours[0] != colours[1]

@@ -75,7 +75,7 @@ class MessageService:
 
     def other(self, request: Request) -> JSON:
         """Answer every other endpoint."""
-        method, path = request.method, request.path.rstrip("/")
+        method, path = request.method, request.path
         if (method, path) == ("POST", "/v1/messages/count_tokens"):
             return self._count_tokens(request)
         if method == "GET" and path == "/v1/models":

@@ -1,0 +1,448 @@
+"""Thinking, tools, structured output, search, caching and limits: what makes an answer more than text."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+
+import pytest
+
+from claude_magic.simulator import Simulator
+
+from .conftest import Api, text_of
+
+SHOWN = {"type": "adaptive", "display": "summarized"}
+WEATHER = {
+    "name": "get_weather",
+    "description": "Current weather of a city",
+    "input_schema": {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "integer"},
+            "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+        },
+        "required": ["city"],
+    },
+}
+CLOCK = {"name": "clock", "input_schema": {"type": "object", "properties": {}}}
+
+
+def user(content):
+    return {"role": "user", "content": content}
+
+
+def assistant(message):
+    return {"role": "assistant", "content": message["content"]}
+
+
+# Thinking.
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "kinds", "is_shown"),
+    [
+        ("claude-sonnet-5-5", None, ["thinking", "text"], False),
+        ("claude-sonnet-5-5", SHOWN, ["thinking", "text"], True),
+        ("claude-sonnet-5-5", {"type": "between_tools"}, ["text"], None),
+        ("claude-opus-4-8", None, ["text"], None),
+        ("claude-opus-4-8", {"type": "adaptive"}, ["thinking", "text"], False),
+        ("claude-opus-4-6", {"type": "adaptive"}, ["thinking", "text"], True),
+        ("claude-haiku-4-5", {"type": "enabled", "budget_tokens": 1024}, ["thinking", "text"], True),
+        ("claude-haiku-5-5", {"type": "disabled"}, ["text"], None),
+    ],
+)
+def test_each_model_thinks_and_shows_it_by_its_own_defaults(api, model, thinking, kinds, is_shown):
+    """Newer models think unasked and leave the text out; older ones show what they were told to think."""
+    message = api.message(model=model, thinking=thinking)
+
+    assert [block["type"] for block in message["content"]] == kinds
+    if is_shown is not None:
+        assert bool(message["content"][0]["thinking"]) is is_shown
+        assert message["usage"]["output_tokens_details"]["thinking_tokens"] > 0
+
+
+def test_thinking_that_is_left_out_streams_as_a_signature_only(api):
+    """One signature delta, and no thinking delta."""
+    kinds = [event["delta"]["type"] for event in api.events() if event["type"] == "content_block_delta"]
+
+    assert kinds.count("signature_delta") == 1
+    assert "thinking_delta" not in kinds
+
+
+def test_thinking_sent_back_unchanged_is_accepted(api):
+    """An append-only conversation goes on for as many turns as it likes."""
+    messages = [user("Tell me about tides")]
+    for prompt in ("as a table", "in one sentence"):
+        messages += [assistant(api.message(messages=messages)), user(prompt)]
+
+    assert text_of(api.message(messages=messages)).startswith("Tides come from the moon's gravity")
+
+
+def test_a_directive_in_an_earlier_turn_is_no_change(api):
+    """The line `!simulate ...` was not part of the prompt, in any turn."""
+    messages = [user("!simulate plain\nTell me about tides")]
+    messages += [assistant(api.message(messages=messages)), user("as a table")]
+
+    assert api.message(messages=messages)
+
+
+@pytest.mark.parametrize("change", ["system", "earlier text", "thinking text", "signature", "tools"])
+def test_thinking_in_a_changed_conversation_is_refused(api, change):
+    """The error names the block; repeating the request would not help."""
+    first = api.message(messages=[user("Tell me about tides")], thinking=SHOWN)
+    block = dict(first["content"][0])
+    fields = {"thinking": SHOWN}
+    question = "Tell me about tides"
+    if change == "system":
+        fields["system"] = "Be kind."
+    elif change == "tools":
+        fields["tools"] = [CLOCK]
+    elif change == "earlier text":
+        question = "Tell me about the tides"
+    elif change == "thinking text":
+        block["thinking"] += " And more."
+    else:
+        block["signature"] = block["signature"][:-8] + "AAAAAAA="
+    content = [block, *first["content"][1:]]
+
+    status, message = api.error(
+        messages=[user(question), {"role": "assistant", "content": content}, user("go on")], **fields
+    )
+
+    assert status == 400
+    assert message.startswith("messages.1.content.0: Invalid `signature` in `thinking` block")
+
+
+def test_mismatching_thinking_can_be_dropped_on_request(api):
+    """With the beta and the setting, the reply lists what was dropped."""
+    first = api.message(messages=[user("Tell me about tides")])
+    thinking = {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+    body = api.body(messages=[user("Something else"), assistant(first), user("go on")], thinking=thinking)
+
+    response = api.post(body, {"anthropic-beta": "thinking-binding-controls-2026-08-01"})
+
+    assert response.status_code == 200
+    assert response.json()["input_transformations"][0]["path"] == "messages.1.content.0"
+
+
+def test_thinking_of_another_model_is_left_unread(api):
+    """Changing the model in mid-conversation is no error."""
+    first = api.message(messages=[user("x")], model="claude-sonnet-5-5")
+
+    assert api.message(messages=[user("y"), assistant(first), user("z")], model="claude-haiku-5-5")
+
+
+# Tools.
+
+
+def test_a_tool_that_fits_the_prompt_is_called_with_arguments_from_it(api):
+    """City, number and unit are taken from the prompt."""
+    message = api.message(
+        "What is the weather in Brest for the next 3 days, in celsius?", tools=[CLOCK, WEATHER]
+    )
+
+    call = message["content"][-1]
+    assert message["stop_reason"] == "tool_use"
+    assert call["id"].startswith("toolu_")
+    assert (call["name"], call["input"]) == ("get_weather", {"city": "Brest", "days": 3, "unit": "celsius"})
+
+
+def test_a_tool_call_streams_its_arguments_in_fragments(api):
+    """They join to the JSON of the whole call; the start holds an empty object."""
+    events = api.events("What is the weather in Brest?", tools=[WEATHER])
+
+    start = next(
+        e for e in events if e["type"] == "content_block_start" and e["content_block"]["type"] == "tool_use"
+    )
+    fragments = [
+        e["delta"]["partial_json"] for e in events if e.get("delta", {}).get("type") == "input_json_delta"
+    ]
+    assert start["content_block"]["input"] == {}
+    assert fragments[0] == ""
+    assert json.loads("".join(fragments))["city"] == "Brest"
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ("14 degrees and rain", "According to `get_weather`: 14 degrees and rain"),
+        ('{"temperature": 14}', "**temperature**: 14"),
+        ('[{"day": 1, "t": 14}, {"day": 2, "t": 15}]', "| 2 | 15 |"),
+        ([{"type": "text", "text": "3.5"}], "**3.5**"),
+    ],
+)
+def test_a_tools_result_is_used_in_the_answer(api, result, expected):
+    """Text, numbers, objects and tables are each told in a fitting form."""
+    messages = [user("What is the weather in Brest?")]
+    first = api.message(messages=messages, tools=[WEATHER])
+    block = {"type": "tool_result", "tool_use_id": first["content"][-1]["id"], "content": result}
+
+    second = api.message(messages=[*messages, assistant(first), user([block])], tools=[WEATHER])
+
+    assert expected in text_of(second)
+    assert second["stop_reason"] == "end_turn"
+
+
+def test_a_tools_error_is_told(api):
+    """`is_error` is not mistaken for a result."""
+    messages = [user("What is the weather in Brest?")]
+    first = api.message(messages=messages, tools=[WEATHER])
+    block = {
+        "type": "tool_result",
+        "tool_use_id": first["content"][-1]["id"],
+        "content": "no network",
+        "is_error": True,
+    }
+
+    second = api.message(messages=[*messages, assistant(first), user([block])], tools=[WEATHER])
+
+    assert "`get_weather` failed" in text_of(second)
+
+
+def test_tool_choice_forces_and_forbids(api):
+    """`tool` and `any` call without a word, `none` never does."""
+    forced = api.message("hello", tools=[CLOCK], tool_choice={"type": "tool", "name": "clock"})
+    forbidden = api.message("What is the weather in Brest?", tools=[WEATHER], tool_choice={"type": "none"})
+
+    assert [block["type"] for block in forced["content"] if block["type"] != "thinking"] == ["tool_use"]
+    assert forbidden["stop_reason"] == "end_turn"
+
+
+def test_a_prompt_that_fits_no_tool_is_answered(api):
+    """Tools that are offered need not be used."""
+    assert api.message("Why is the sky blue?", tools=[WEATHER])["stop_reason"] == "end_turn"
+
+
+# Structured output, search, attachments.
+
+PERSON = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "age", "email", "tags", "role"],
+    "properties": {
+        "name": {"type": "string"},
+        "age": {"type": "integer"},
+        "email": {"type": "string", "format": "email"},
+        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "role": {"enum": ["pilot", "engineer"]},
+        "home": {"anyOf": [{"$ref": "#/$defs/place"}, {"type": "null"}]},
+    },
+    "$defs": {
+        "place": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"born": {"type": "string", "format": "date"}},
+            "required": ["born"],
+        }
+    },
+}
+
+
+def test_a_requested_schema_is_satisfied_with_what_the_prompt_offers(api):
+    """The text is JSON of that shape; names, numbers, addresses and choices come from the prompt."""
+    prompt = "Extract: Ada Lovelace, 36, ada@example.org, engineer, born 1815-12-10"
+    text = api.text(prompt, output_config={"format": {"type": "json_schema", "schema": PERSON}})
+
+    value = json.loads(text)
+    assert value["name"] == "Ada Lovelace"
+    assert (value["age"], value["email"], value["role"]) == (36, "ada@example.org", "engineer")
+    assert len(value["tags"]) >= 1
+    assert value["home"] == {"born": "1815-12-10"}
+
+
+def test_web_search_shows_its_query_results_and_citations(api):
+    """The blocks are those of the API; the results admit that they were invented."""
+    message = api.message(
+        "Search the web for lighthouse keepers", tools=[{"type": "web_search_20250305", "name": "web_search"}]
+    )
+
+    kinds = [block["type"] for block in message["content"] if block["type"] != "thinking"]
+    assert kinds[:3] == ["server_tool_use", "web_search_tool_result", "text"]
+    cited = next(block for block in message["content"] if block.get("citations"))
+    assert cited["citations"][0]["type"] == "web_search_result_location"
+    assert message["usage"]["server_tool_use"]["web_search_requests"] == 1
+
+
+def test_pictures_and_documents_are_acknowledged(api):
+    """The size of a picture is read off its data."""
+    png = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", 640, 480)
+    picture = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png).decode()},
+    }
+    text = {
+        "type": "document",
+        "title": "Log",
+        "source": {"type": "text", "media_type": "text/plain", "data": "a b c"},
+    }
+
+    message = api.message(messages=[user([picture, text, {"type": "text", "text": "What is this?"}])])
+
+    assert "a PNG image, 640 by 480 pixels" in text_of(message)
+    assert "Log, 3 words" in text_of(message)
+    assert message["usage"]["input_tokens"] > 23 * 18
+
+
+# Counting, caching, limits.
+
+
+def test_count_tokens_agrees_with_input_tokens(api):
+    """The estimate is what the request is then charged."""
+    fields = {"system": "Be kind.", "tools": [WEATHER], "messages": [user("Tell me about tides")]}
+    body = {"model": "claude-haiku-5-5", **fields}
+
+    counted = api.http.post("/v1/messages/count_tokens", json=body).json()
+
+    assert counted == {"input_tokens": api.message(**fields)["usage"]["input_tokens"]}
+
+
+def test_count_tokens_refuses_max_tokens(api):
+    """It is another endpoint with other fields."""
+    response = api.http.post("/v1/messages/count_tokens", json=api.body())
+
+    assert response.json()["error"]["message"] == "max_tokens: Extra inputs are not permitted"
+
+
+def long_system(**cache_control):
+    return [{"type": "text", "text": "Tides come and go. " * 300, "cache_control": cache_control}]
+
+
+def test_a_marked_prefix_is_written_once_and_then_read(api):
+    """The three input figures add up to the same total."""
+    fields = {"system": long_system(type="ephemeral"), "messages": [user("Tell me about tides")]}
+
+    first, second = api.message(**fields)["usage"], api.message(**fields)["usage"]
+
+    assert first["cache_creation_input_tokens"] == second["cache_read_input_tokens"] > 512
+    assert first["cache_read_input_tokens"] == second["cache_creation_input_tokens"] == 0
+    assert first["input_tokens"] == second["input_tokens"]
+    assert first["cache_creation"]["ephemeral_5m_input_tokens"] == first["cache_creation_input_tokens"]
+
+
+def test_an_hours_lifetime_is_accounted_for_separately(api):
+    """`cache_creation` splits by lifetime."""
+    usage = api.message(system=long_system(type="ephemeral", ttl="1h"))["usage"]
+
+    assert usage["cache_creation"]["ephemeral_1h_input_tokens"] > 0
+    assert usage["cache_creation"]["ephemeral_5m_input_tokens"] == 0
+
+
+def test_a_short_prefix_is_silently_not_cached(api):
+    """Below the model's minimum nothing is written."""
+    usage = api.message(cache_control={"type": "ephemeral"})["usage"]
+
+    assert usage["cache_creation_input_tokens"] == 0
+
+
+def test_automatic_caching_reads_the_conversation_so_far(api):
+    """The next turn pays for what is new only."""
+    automatic = {"cache_control": {"type": "ephemeral"}}
+    messages = [user("Tides come and go. " * 300)]
+    first = api.message(messages=messages, **automatic)
+    messages += [assistant(first), user("in one sentence")]
+
+    usage = api.message(messages=messages, **automatic)["usage"]
+
+    assert usage["cache_read_input_tokens"] == first["usage"]["cache_creation_input_tokens"] > 0
+    assert 0 < usage["cache_creation_input_tokens"] < 1000
+
+
+def test_rate_limit_headers_count_down(api):
+    """Limit, remaining and an RFC 3339 reset for requests and tokens."""
+    first, second = (api.post(api.body("2 + 2")).headers for _ in range(2))
+
+    name = "anthropic-ratelimit-requests-remaining"
+    assert int(second[name]) == int(first[name]) - 1
+    assert first["anthropic-ratelimit-requests-reset"].endswith("Z")
+    for kind in ("tokens", "input-tokens", "output-tokens"):
+        assert int(first[f"anthropic-ratelimit-{kind}-limit"]) > 0
+
+
+def test_an_empty_bucket_refuses_with_retry_after():
+    """Two requests a minute are two requests; the third is told how long to wait. Kin models share a bucket."""
+    with Simulator(requests_per_minute=2) as sim:
+        api = Api(sim)
+        responses = [
+            api.post(api.body("2 + 2", model=model)) for model in ["claude-opus-4-8", "claude-opus-4-7"] * 2
+        ]
+        other = api.post(api.body("2 + 2", model="claude-sonnet-5-5"))
+        api.http.close()
+
+    assert [response.status_code for response in responses] == [200, 200, 429, 429]
+    assert 1 <= int(responses[2].headers["retry-after"]) <= 30
+    assert responses[2].headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert responses[2].json()["error"]["type"] == "rate_limit_error"
+    assert other.status_code == 200
+
+
+def test_output_tokens_are_limited_after_the_fact():
+    """What was produced is charged; then the bucket has to fill again."""
+    with Simulator(output_tokens_per_minute=50) as sim:
+        api = Api(sim)
+        statuses = [api.post(api.body("Tell me about tides")).status_code for _ in range(2)]
+        api.http.close()
+
+    assert statuses == [200, 429]
+
+
+# Models.
+
+
+def test_models_are_listed_page_by_page(api):
+    """Following after_id visits every model once, newest first; before_id goes back."""
+    seen, after = [], None
+    while True:
+        query = {"limit": "5"} | ({"after_id": after} if after else {})
+        page = api.http.get("/v1/models", params=query).json()
+        seen += [model["id"] for model in page["data"]]
+        if not page["has_more"]:
+            break
+        after = page["last_id"]
+    back = api.http.get("/v1/models", params={"limit": "2", "before_id": seen[3]}).json()
+
+    whole = [model["id"] for model in api.http.get("/v1/models", params={"limit": "1000"}).json()["data"]]
+    assert seen == whole
+    assert {"claude-fable-5-2", "claude-sonnet-5-5", "claude-haiku-4-5-20251001"} <= set(seen)
+    assert [model["id"] for model in back["data"]] == seen[1:3]
+
+
+def test_retired_models_are_listed_only_on_request(api):
+    """`lifecycle[]` chooses; retired ones are described, though they answer nothing."""
+    retired = api.http.get("/v1/models", params={"lifecycle[]": "retired"}).json()["data"]
+
+    assert "claude-3-opus-20240229" in {model["id"] for model in retired}
+    assert {model["lifecycle"] for model in retired} == {"retired"}
+
+
+def test_a_model_is_described_by_id_or_alias(api):
+    """Capabilities are leaves of `supported`."""
+    model = api.http.get("/v1/models/claude-haiku-4-5").json()
+
+    assert model["id"] == "claude-haiku-4-5-20251001"
+    assert model["capabilities"]["thinking"]["types"]["enabled"] == {"supported": True}
+    assert model["capabilities"]["effort"]["supported"] is False
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [({"limit": "0"}, "limit"), ({"limit": "x"}, "limit"), ({"after_id": "zz"}, "after_id")],
+)
+def test_a_list_query_that_makes_no_sense_is_refused(api, query, message):
+    """The error names the parameter."""
+    response = api.http.get("/v1/models", params=query)
+
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-fable-5-2", "claude-opus-5", "claude-sonnet-4-6", "claude-sonnet-4-5"]
+)
+def test_every_kind_of_model_answers_under_both_versions(api, model):
+    """With nothing but the required fields."""
+    for version in ("2023-06-01", "2026-10-21"):
+        response = api.post(api.body(model=model), {"anthropic-version": version})
+        assert response.status_code == 200
+        assert response.json()["model"].startswith(model)

@@ -1,0 +1,215 @@
+"""What the API refuses, the simulator refuses, in the API's words."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from claude_magic.simulator import Simulator
+
+USER = {"role": "user", "content": "hi"}
+TOOL = {"name": "t", "input_schema": {"type": "object"}}
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "t", "input": {}}
+
+
+def schema(**fields):
+    return {"format": {"type": "json_schema", "schema": {"type": "object", **fields}}}
+
+
+BAD = {
+    "no max_tokens": ({"max_tokens": None}, "max_tokens: Field required"),
+    "no model": ({"model": None}, "model: Field required"),
+    "no messages": ({"messages": None}, "messages: Field required"),
+    "empty messages": ({"messages": []}, "messages: at least one message is required"),
+    "unknown field": ({"colour": 1}, "colour: Extra inputs are not permitted"),
+    "beta field": ({"thread": {"type": "create"}}, "thread: Extra inputs are not permitted"),
+    "null system": ({"system": 3}, "system: Input should be a valid list"),
+    "max_tokens of text": ({"max_tokens": "9"}, "max_tokens: Input should be a valid integer"),
+    "too many tokens": ({"max_tokens": 128_001}, "max_tokens: 128001 > 128000, which is the maximum"),
+    "strange role": ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role: Input should be"),
+    "empty content": ({"messages": [{"role": "user", "content": ""}]}, "must have non-empty content"),
+    "blank text": ({"messages": [{"role": "user", "content": "  "}]}, "non-whitespace"),
+    "first is assistant": ({"messages": [{"role": "assistant", "content": "x"}, USER]}, "first message"),
+    "prefill": ({"messages": [USER, {"role": "assistant", "content": "x"}]}, "assistant message prefill"),
+    "temperature": ({"temperature": 0.5}, "`temperature` is not supported"),
+    "stop sequence of blanks": ({"stop_sequences": [" "]}, "non-whitespace"),
+    "enabled thinking": (
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+        "'enabled' is not supported",
+    ),
+    "no thinking where it must": (
+        {"model": "claude-opus-5-5", "thinking": {"type": "disabled"}},
+        "'disabled' is not supported by claude-opus-5-5",
+    ),
+    "no thinking at high effort": (
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}},
+        "at effort 'max'",
+    ),
+    "budget": (
+        {"model": "claude-haiku-4-5", "thinking": {"type": "enabled", "budget_tokens": 9000}},
+        "must be greater than `thinking.budget_tokens`",
+    ),
+    "effort": ({"model": "claude-haiku-4-5", "output_config": {"effort": "low"}}, "effort parameter"),
+    "unknown effort": ({"output_config": {"effort": "huge"}}, "output_config.effort: Input should be"),
+    "tool name": ({"tools": [{**TOOL, "name": "a b"}]}, "tools.0.custom.name: String should match pattern"),
+    "tool twice": ({"tools": [TOOL, TOOL]}, "Tool names must be unique"),
+    "unknown server tool": ({"tools": [{"type": "teleport_20300101", "name": "t"}]}, "does not match any"),
+    "choice without tools": ({"tool_choice": {"type": "auto"}}, "while providing `tools`"),
+    "forced tool": (
+        {"model": "claude-sonnet-5-5", "tools": [TOOL], "tool_choice": {"type": "any"}},
+        "forced tool use",
+    ),
+    "choice of nothing": ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "x"}}, "not found"),
+    "call without result": (
+        {"messages": [USER, {"role": "assistant", "content": [CALL]}, USER]},
+        "without `tool_result` blocks immediately after: toolu_1",
+    ),
+    "result without call": (
+        {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_9"}]}]},
+        "unexpected `tool_use_id`",
+    ),
+    "block of the wrong role": (
+        {"messages": [{"role": "user", "content": [CALL]}]},
+        "`tool_use` blocks are not allowed in user messages",
+    ),
+    "image of no kind": (
+        {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64"}}]}]},
+        "media_type: Field required",
+    ),
+    "five cache marks": (
+        {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}] * 5},
+        "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    ),
+    "strange ttl": ({"cache_control": {"type": "ephemeral", "ttl": "9d"}}, "ttl: Input should be"),
+    "open schema": ({"output_config": schema(properties={})}, "'additionalProperties' must be"),
+    "bounded schema": (
+        {
+            "output_config": schema(
+                additionalProperties=False, properties={"n": {"type": "integer", "minimum": 1}}
+            )
+        },
+        "'minimum' is not supported",
+    ),
+    "recursive schema": (
+        {"output_config": schema(additionalProperties=False, properties={"n": {"$ref": "#/properties/n"}})},
+        "Recursive schemas are not supported",
+    ),
+    "bad metadata": ({"metadata": {"name": "Ada"}}, "metadata.name: Extra inputs"),
+    "speed": ({"speed": "fast"}, "fast mode is not supported"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD.values(), ids=BAD.keys())
+def test_a_request_that_breaks_a_rule_is_refused_with_400(api, fields, message):
+    """Each rule has its words, and nothing is answered."""
+    status, text = api.error(**fields)
+
+    assert status == 400
+    assert message in text
+
+
+@pytest.mark.parametrize("model", ["claude-nonsense", "claude-opus-4-1-20250805", "gpt-4"])
+def test_an_unknown_or_retired_model_is_a_404(api, model):
+    """The error names the model that was asked for."""
+    assert api.error(model=model) == (404, f"model: {model}")
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 1}, {"top_k": 5}])
+def test_the_new_version_refuses_sampling_for_every_model(api, fields):
+    """What the old version lets through for old models is an extra input in the new one."""
+    body = api.body(model="claude-opus-4-6", **fields)
+
+    old = api.post(body)
+    new = api.post(body, {"anthropic-version": "2026-10-21"})
+
+    assert old.status_code == 200
+    assert new.status_code == 400
+    assert "Extra inputs are not permitted" in new.json()["error"]["message"]
+
+
+def test_the_new_version_refuses_citations_on_user_text(api):
+    """The old one takes them."""
+    text = {"type": "text", "text": "x", "citations": [{"type": "char_location"}]}
+    body = api.body(messages=[{"role": "user", "content": [text]}])
+
+    assert api.post(body).status_code == 200
+    assert api.post(body, {"anthropic-version": "2026-10-21"}).status_code == 400
+
+
+def test_prefill_works_up_to_4_5(api):
+    """Old models may be given the beginning of their answer."""
+    messages = [USER, {"role": "assistant", "content": "Well,"}]
+
+    assert api.message(model="claude-opus-4-5", messages=messages)["content"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        ({"x-api-key": "an-invalid-key"}, 401, "invalid x-api-key"),
+        ({"anthropic-version": "2020-01-01"}, 400, "anthropic-version"),
+        ({"content-type": "text/plain"}, 400, "content-type"),
+        ({"anthropic-beta": "time-travel-2031-01-01"}, 400, "`anthropic-beta` header"),
+    ],
+)
+def test_c3_wrong_headers_are_refused(api, changes, status, message):
+    """A wrong key is a 401; a wrong version, type or beta a 400 that names the header."""
+    response = api.post(api.body(), changes)
+
+    assert response.status_code == status
+    assert message in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "status"), [("x-api-key", 401), ("anthropic-version", 400), ("content-type", 400)]
+)
+def test_c3_missing_headers_are_refused(sim, dropped, status):
+    """Key, version and content type are all required."""
+    headers = {"x-api-key": "k", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+    del headers[dropped]
+
+    response = httpx2.post(f"{sim.url}/v1/messages", content=b"{}", headers=headers, trust_env=False)
+
+    assert response.status_code == status
+
+
+def test_a_bearer_key_is_as_good_and_only_the_right_key_opens():
+    """With a key of its own the simulator takes that one, in either header."""
+    with Simulator(api_key="right") as sim:
+        url, version = f"{sim.url}/v1/models", {"anthropic-version": "2023-06-01"}
+
+        def status(**headers):
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            return httpx2.get(url, headers=version | names, trust_env=False).status_code
+
+        assert status(authorization="Bearer right") == 200
+        assert status(x_api_key="right") == 200
+        assert status(x_api_key="wrong", authorization="Bearer right") == 401
+        assert status(authorization="Basic right") == 401
+
+
+def test_bodies_that_are_no_json_object_are_refused(api):
+    """Broken JSON, a list and absurd nesting each get a 400, not a silence."""
+    headers = {"content-type": "application/json"}
+    for content in (b"{", b"[]", b"\xff", b"[" * 100_000):
+        response = api.http.post("/v1/messages", content=content, headers=headers)
+        assert response.status_code == 400
+        assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_body_over_32_mb_is_a_413(api):
+    """All of it is read, so that the client hears the answer."""
+    headers = {"content-type": "application/json"}
+    response = api.http.post("/v1/messages", content=b" " * (32 * 1024 * 1024 + 1), headers=headers)
+
+    assert response.status_code == 413
+    assert response.json()["error"]["type"] == "request_too_large"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/stream", "/v1/complete", "/", "/v1/messages/"])
+def test_s1_other_paths_are_a_json_404(api, path):
+    """The public API has one generation endpoint; a name that some gateways invent is not found."""
+    response = api.http.post(path, json={})
+
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "not_found_error"

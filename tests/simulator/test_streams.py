@@ -1,0 +1,119 @@
+"""A streamed message is the same message, told in the documented order."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+
+from claude_magic.simulator import Simulator, reply
+
+
+def folded(events):
+    """The content that the events add up to."""
+    blocks = {}
+    for event in events:
+        if event["type"] == "content_block_start":
+            blocks[event["index"]] = dict(event["content_block"])
+        elif event["type"] == "content_block_delta" and event["delta"]["type"] == "text_delta":
+            blocks[event["index"]]["text"] += event["delta"]["text"]
+    return [blocks[index] for index in sorted(blocks)]
+
+
+def test_a_stream_tells_the_same_text_as_the_whole_message(api):
+    """Streaming changes how an answer arrives, never what it says."""
+    thinking = {"type": "disabled"}
+    whole = api.message("Explain p-values", thinking=thinking)
+
+    streamed = folded(api.events("Explain p-values", thinking=thinking))
+
+    assert streamed == whole["content"]
+
+
+def test_events_come_in_the_documented_order(api):
+    """message_start, then block by block start, deltas and stop, then message_delta and message_stop."""
+    events = [event for event in api.events() if event["type"] != "ping"]
+
+    order = [kind for kind, _ in itertools.groupby(event["type"] for event in events)]
+    block = ["content_block_start", "content_block_delta", "content_block_stop"]
+    assert order == ["message_start", *block, *block, "message_delta", "message_stop"]
+    assert events[0]["message"]["content"] == []
+    assert events[0]["message"]["stop_reason"] is None
+
+
+def test_usage_at_the_end_is_cumulative_and_agrees_with_the_whole_message(api):
+    """A client that replaces usage field by field ends with the message's own usage."""
+    whole = api.message()["usage"]
+
+    events = api.events()
+    merged = {**events[0]["message"]["usage"], **events[-2]["usage"]}
+
+    assert merged == whole
+
+
+def test_deltas_are_small_and_a_ping_is_among_the_events(api):
+    """A long answer comes in many pieces of a few tokens, as from the API."""
+    events = api.events("Explain pandas groupby")
+
+    texts = [event["delta"]["text"] for event in events if event.get("delta", {}).get("type") == "text_delta"]
+    assert len(texts) > 50
+    assert max(map(len, texts)) < 40
+    assert {"type": "ping"} in events
+
+
+def test_a_chunk_delay_spreads_the_deltas_over_time():
+    """The pace of a demonstration is the pace that was asked for."""
+    with Simulator(chunk_delay=0.01) as sim:
+        import httpx2
+
+        sim.script(reply(chunks=["piece "] * 20))
+        started = time.monotonic()
+        httpx2.post(f"{sim.url}/v1/messages", json={"stream": True}, trust_env=False)
+
+        assert time.monotonic() - started >= 0.2
+
+
+def test_max_tokens_is_obeyed_and_says_so(api):
+    """The answer has exactly as many tokens as were allowed."""
+    message = api.message("Explain p-values", max_tokens=20, thinking={"type": "disabled"})
+
+    assert message["stop_reason"] == "max_tokens"
+    assert message["usage"]["output_tokens"] == 20
+    assert 10 < len(message["content"][0]["text"]) < 200
+
+
+def test_max_tokens_includes_thinking(api):
+    """A small limit is used up by thinking, before any text."""
+    message = api.message("Explain p-values", model="claude-opus-5-5", max_tokens=5)
+
+    assert [block["type"] for block in message["content"]] == ["thinking"]
+    assert message["stop_reason"] == "max_tokens"
+
+
+def test_zero_max_tokens_only_warms_the_cache(api):
+    """No content, and the stop reason of a cut answer."""
+    message = api.message(max_tokens=0)
+
+    assert message["content"] == []
+    assert message["stop_reason"] == "max_tokens"
+
+
+def test_a_stop_sequence_ends_the_text_before_it(api):
+    """The sequence itself is not part of the text; the message names it."""
+    message = api.message("count from 1 to 10", stop_sequences=["zzz", " 5"], thinking={"type": "disabled"})
+
+    assert message["content"][0]["text"] == "1, 2, 3, 4,"
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", " 5")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_request_id_and_mark_are_on_every_response(api, stream):
+    """A footer can know the simulator by its header, whatever its URL."""
+    response = api.post(api.body(stream=stream))
+    refused = api.post({})
+
+    assert response.headers["request-id"].startswith("req_")
+    assert response.headers["claude-magic-simulator"]
+    assert refused.headers["claude-magic-simulator"]
+    assert refused.headers["request-id"] == refused.json()["request_id"]

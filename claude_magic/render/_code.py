@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from ._styles import CODE_BLOCK, CODE_TOKENS
+from ._styles import CODE_BLOCK, CODE_INSIDE, CODE_TOKENS
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -27,7 +27,7 @@ _LANGUAGES: Final = frozenset(
 
 def render_code(code: str, language: str) -> str:
     """Return `<pre>` HTML for a code block; `language` is the untrusted first word of a fence's info string."""
-    return f'<pre style="{CODE_BLOCK}"><code>{_highlight(code, language.lower())}</code></pre>\n'
+    return f'<pre style="{CODE_BLOCK}"><code style="{CODE_INSIDE}">{_highlight(code, language.lower())}</code></pre>\n'
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from ..runtime._snapshot import Phase, ReplySnapshot
+from ..runtime import Phase, ReplySnapshot
 from ._sanitise import sanitise
 from ._styles import FAILURE, FOOTER, NOTICE
 
@@ -84,4 +84,7 @@ def _describe_usage(snapshot: ReplySnapshot) -> list[str]:
     if usage is None:
         return []
     cached = f" ({usage.cache_read_input_tokens:,} cached)" if usage.cache_read_input_tokens else ""
-    return [f"{usage.total_input_tokens:,} tokens in{cached}", f"{usage.output_tokens:,} out"]
+    facts = [f"{usage.total_input_tokens:,} tokens in{cached}"]
+    if snapshot.stop_reason is not None:  # until then the API has told of the first token or two only
+        facts.append(f"{usage.output_tokens:,} out")
+    return facts

@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from ..runtime._snapshot import BlockSnapshot, Phase, ReplySnapshot
+from ..runtime import BlockSnapshot, Phase, ReplySnapshot
 from ._footer import render_footer
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown

@@ -27,6 +27,7 @@ _TAGS: Final = frozenset(
 _CELL_STYLES = frozenset({*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE})
 _STYLES_BY_TAG: Final = {
     "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK},
+    "code": {_styles.CODE_INSIDE},
     "table": {_styles.TABLE},
     "td": set(_CELL_STYLES),
     "th": set(_CELL_STYLES),

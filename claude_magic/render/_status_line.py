@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ..runtime._snapshot import Phase, ReplySnapshot, Wait
+from ..runtime import Phase, ReplySnapshot, Wait
 from ._sanitise import sanitise
 from ._styles import STATUS_LINE
 

@@ -19,6 +19,7 @@ CODE_BLOCK: Final = (
     "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;line-height:1.45;"
     f"background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
 )
+CODE_INSIDE: Final = "background:none"  # the notebook's own style would paint each line of the block
 SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
 SCROLLING_TABLE: Final = "overflow-x:auto"
 TABLE: Final = "margin:0.4em 0;text-align:left"

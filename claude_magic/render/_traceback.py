@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
+_WIDTH = 88
+"""Columns. JupyterLab breaks longer lines of an error in the middle of a word."""
+
 # IPython prints the exception's name in red: the same here, whatever its colour scheme.
 _RED, _PLAIN = "\x1b[0;31m", "\x1b[0m"
 
@@ -11,7 +16,15 @@ def short_traceback(error: BaseException, *, colors: bool) -> list[str]:
     name, message = type(error).__name__, str(error)
     if isinstance(error, KeyboardInterrupt):
         name, message = "KeyboardInterrupt", message or "interrupted"
-    first, *rest = f"{name}: {message}".splitlines()
+    first, *rest = _wrap(f"{name}: {message}")
     if not colors:
         return [first, *rest]
     return [f"{_RED}{name}{_PLAIN}{first[len(name) :]}", *rest]
+
+
+def _wrap(text: str) -> list[str]:
+    return [
+        line
+        for paragraph in text.splitlines()
+        for line in textwrap.wrap(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
+    ]

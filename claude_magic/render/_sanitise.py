@@ -21,8 +21,38 @@ NO_MATH_CLASSES: Final = "mathjax_ignore tex2jax_ignore"
 MATH_CLASSES: Final = "mathjax_process tex2jax_process"
 
 _TAGS: Final = frozenset(
-    "a blockquote br code dd del details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary "
-    "table tbody td th thead tr ul".split()
+    {
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "details",
+        "div",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "img",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+        "span",
+        "strong",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    }
 )
 _CELL_STYLES = frozenset({*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE})
 _STYLES_BY_TAG: Final = {

@@ -27,7 +27,9 @@ def find_chromium() -> str:
     found = named or next((path for name in NAMES if (path := shutil.which(name))), None)
     if found:
         return found
-    reason = f"No browser test ran: none of {', '.join(NAMES)} is on PATH, and PLAYWRIGHT_CHROMIUM is not set."
+    reason = (
+        f"No browser test ran: none of {', '.join(NAMES)} is on PATH, and PLAYWRIGHT_CHROMIUM is not set."
+    )
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

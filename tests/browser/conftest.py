@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="No browser test ran: Playwright is not installed.")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from chromium import ARGUMENTS, find_chromium  # noqa: E402
-from lab_server import LabServer  # noqa: E402
-from notebook_page import TIMEOUT_MS, NotebookPage  # noqa: E402
-from playwright.sync_api import Browser, sync_playwright  # noqa: E402
+from chromium import ARGUMENTS, find_chromium
+from lab_server import LabServer
+from notebook_page import TIMEOUT_MS, NotebookPage
+from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
 

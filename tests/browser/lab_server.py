@@ -52,7 +52,7 @@ class LabServer:
         for name, settings in _SETTINGS.items():
             self.write_settings(name, settings)
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603  (our own interpreter)
+            self._process = subprocess.Popen(
                 self._command(), env=self._environment(), cwd=self.root, stdout=log, stderr=subprocess.STDOUT
             )
         try:
@@ -69,7 +69,9 @@ class LabServer:
         """Return the address at which Lab opens the file `path`, with nothing else open."""
         return f"{self.url}/lab/tree/{path}?token={self._token}&reset"
 
-    def write_notebook(self, name: str, cells: list[nbformat.NotebookNode], *, is_trusted: bool = False) -> Path:
+    def write_notebook(
+        self, name: str, cells: list[nbformat.NotebookNode], *, is_trusted: bool = False
+    ) -> Path:
         """Write a notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised."""
         notebook = nbformat.v4.new_notebook(cells=cells)
         notebook.metadata["kernelspec"] = {
@@ -124,12 +126,14 @@ class LabServer:
                 if url := self._answering_url(info):
                     return url
             time.sleep(0.1)
-        raise RuntimeError(f"JupyterLab did not start. Its log:\n{self._log.read_text(errors='replace')[-4000:]}")
+        raise RuntimeError(
+            f"JupyterLab did not start. Its log:\n{self._log.read_text(errors='replace')[-4000:]}"
+        )
 
     def _answering_url(self, info: Path) -> str:
         try:
             url = str(json.loads(info.read_text())["url"]).rstrip("/")
-            with urllib.request.urlopen(f"{url}/api?token={self._token}", timeout=2):  # noqa: S310  (loopback)
+            with urllib.request.urlopen(f"{url}/api?token={self._token}", timeout=2):
                 return url
         except (OSError, ValueError):
             return ""

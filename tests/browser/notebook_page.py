@@ -86,7 +86,9 @@ class NotebookPage:
 
     def execute(self, command: str, **arguments: Any) -> None:
         """Execute a command of Lab's and wait for it."""
-        self.page.evaluate("([id, args]) => window.jupyterapp.commands.execute(id, args)", [command, arguments])
+        self.page.evaluate(
+            "([id, args]) => window.jupyterapp.commands.execute(id, args)", [command, arguments]
+        )
 
     def saved(self) -> nbformat.NotebookNode:
         """Save, and return what stands in the file."""

@@ -198,12 +198,12 @@ class HTTPClaudeClient:
         attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer)
 
         async def exchange() -> _Result:
-            deadline = Deadline(self._call_timeout, setting="timeout", is_transient=True)
-            response = await deadline.bound(self._transport.open(method, path, body))
-            attempts.response_started(response.status, request_id_of(response.headers), response.headers)
-            if response.status != 200:
-                raise await read_error(response)
-            return parse_reply(response, await deadline.bound(read_object(response)), parse)
+            with Deadline(self._call_timeout, setting="timeout", is_transient=True) as deadline:
+                response = await deadline.bound(self._transport.open(method, path, body))
+                attempts.response_started(response.status, request_id_of(response.headers), response.headers)
+                if response.status != 200:
+                    raise await read_error(response)
+                return parse_reply(response, await deadline.bound(read_object(response)), parse)
 
         result = await attempts.run(exchange)
         attempts.succeed(result.usage if isinstance(result, Message) else None)

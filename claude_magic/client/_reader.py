@@ -38,7 +38,7 @@ class EventReader:
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
         self._deadline = deadline
-        self._replay: bytes | None = None
+        self._replay = b""
         self._failure: ClaudeError | None = None
 
     async def open(self) -> None:
@@ -69,7 +69,8 @@ class EventReader:
         while not self.is_complete:
             if self._failure is not None:
                 raise self._failure
-            events = await self._next_events()
+            # The bytes go from call to call: no frame above an error holds them, since servers quote keys.
+            events = self._decode(await self._next_chunk())
             if events:
                 return events
         await self.finish()
@@ -98,17 +99,9 @@ class EventReader:
         """Whether the connection was given back or closed."""
         return self._response.is_closed
 
-    async def _next_events(self) -> list[StreamEvent]:
-        # A step of its own, so that no frame above an error holds the bytes, in which a server may quote the key.
-        chunk = await self._next_chunk()
-        if chunk:
-            return self._decode(chunk)
-        self._end()
-        return []
-
     async def _next_chunk(self) -> bytes:
-        replay, self._replay = self._replay, None
-        if replay is not None:
+        if self._replay:
+            replay, self._replay = self._replay, b""
             return replay
         try:
             return await self._deadline.bound(self._response.read_chunk())
@@ -119,6 +112,8 @@ class EventReader:
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
+        if not chunk:
+            self._end()
         events: list[StreamEvent] = []
         add = self.accumulator.add
         try:

@@ -109,10 +109,10 @@ class MessageStream:
         """Stop. An unfinished response loses its connection; events not handed out yet are dropped."""
         reader = self._reader
         self._ready.clear()
-        if reader is None or self._is_over:
-            self._is_over = True
+        was_over = self._is_over
+        self._end()
+        if reader is None or was_over:
             return
-        self._is_over = True
         if reader.is_complete:
             await reader.finish()
             self._attempts.succeed(reader.accumulator.usage)
@@ -122,6 +122,8 @@ class MessageStream:
 
     def __del__(self) -> None:
         # A plain `async for` left with `break` never calls aclose; its connection must not stay taken.
+        if self._deadline is not None:
+            self._deadline.close()
         reader, loop = self._reader, self._loop
         if reader is not None and loop is not None and not reader.is_closed:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
@@ -180,11 +182,16 @@ class MessageStream:
         return EventReader(response, self._config, self._deadline)
 
     def _complete(self) -> None:
-        self._is_over = True
+        self._end()
         self._attempts.succeed(self.accumulator.usage)
 
-    async def _fail(self, error: ClaudeError) -> None:
+    def _end(self) -> None:
         self._is_over = True
+        if self._deadline is not None:
+            self._deadline.close()
+
+    async def _fail(self, error: ClaudeError) -> None:
+        self._end()
         reader = self._reader
         if reader is None:
             raise error  # the attempts have told of it already

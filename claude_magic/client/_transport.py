@@ -172,9 +172,7 @@ class WireResponse:
         self._transport = transport
         self._chunks: AsyncGenerator[bytes, None] = response.aiter_bytes()
         self.status = response.status_code
-        self.headers: Mapping[str, str] = {
-            name: transport.redact(text) for name, text in response.headers.items()
-        }
+        self.headers = _redacted(dict(response.headers.items()), transport)
         self._peeked = b""
 
     @property
@@ -264,6 +262,14 @@ class WireResponse:
         if isinstance(failure, httpx2.DecodingError):
             return StreamInterruptedError(f"The reply cannot be decompressed ({reason}).")
         return StreamInterruptedError(f"The connection broke before the reply was complete ({reason}).")
+
+
+def _redacted(headers: dict[str, str], transport: HTTPTransport) -> Mapping[str, str]:
+    """Replace the key in headers that quote it; one look at all of them is enough as a rule."""
+    together = "\n".join(headers.values())
+    if transport.redact(together) == together:
+        return headers
+    return {name: transport.redact(value) for name, value in headers.items()}
 
 
 def _build_client(config: ClientConfig, credential: Credential | None) -> httpx2.AsyncClient:

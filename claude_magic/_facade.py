@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from typing import TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from .client import BucketState, ClaudeClient
-from .runtime import Reply, Runtime, get_runtime
+from .runtime import Reply, ReplySnapshot, Runtime, get_runtime
 
 _Result = TypeVar("_Result")
 
@@ -64,7 +64,7 @@ class Claude:
             ClaudeError: It failed; what had come is in `claude.last.text`.
             KeyboardInterrupt: It was interrupted.
         """
-        return get_runtime().start(prompt, **options).result()
+        return self.runtime.start(prompt, **options).result()
 
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and await the whole answer. For any event loop.
@@ -78,7 +78,7 @@ class Claude:
         Raises:
             ClaudeError: It failed; what had come is in `claude.last.text`.
         """
-        reply = get_runtime().start(prompt, **options)
+        reply = self.runtime.start(prompt, **options)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -95,34 +95,44 @@ class Claude:
         Raises:
             ConfigurationError: The question could not be sent.
         """
-        return get_runtime().start(prompt, **options)
+        return self.runtime.start(prompt, **options)
 
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
-        return get_runtime().submit(work)
+        return self.runtime.submit(work)
 
     @property
     def last(self) -> Reply | None:
         """The reply that was started last, by whatever means; also a failed or interrupted one. None before the first."""
-        return get_runtime().last
+        return self.runtime.last
 
     @property
     def in_flight(self) -> tuple[Reply, ...]:
         """The replies that have not ended, oldest first."""
-        return get_runtime().in_flight()
+        return self.runtime.in_flight()
 
     @property
     def limiter(self) -> BucketState:
         """Level, queue and pause of the limiter that all requests share."""
-        return get_runtime().limiter_state()
+        return self.runtime.limiter_state()
 
     @property
     def runtime(self) -> Runtime:
         """The runtime behind all this, for extensions."""
-        return get_runtime()
+        runtime = get_runtime()
+        if not runtime.has_presenter:  # the magics are not loaded, but a reply shall look the same
+            runtime.set_presenter(_present)
+        return runtime
 
     def __repr__(self) -> str:
         return "<claude: ask, ask_async, submit, last>"
+
+
+def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    from .render import render_reply  # late: most programs that ask Claude never draw an answer
+
+    bundle = render_reply(snapshot)
+    return bundle.data, bundle.metadata
 
 
 claude = Claude()

@@ -277,6 +277,11 @@ class Runtime:
             notes=(*settings.notes, *self._credentials.notes, *connection_notes(config, found)),
         )
 
+    @property
+    def has_presenter(self) -> bool:
+        """Whether somebody has said how replies are drawn."""
+        return self._presenter is not None
+
     def set_presenter(self, present: Presenter | None) -> None:
         """Say how replies are drawn as rich output; without it they are plain text."""
         self._presenter = present

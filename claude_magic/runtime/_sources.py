@@ -163,9 +163,11 @@ def _check_with_client(settings: Settings, values: Mapping[str, object], sources
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
     known = [_PREFIX + name.upper() for name in Settings.model_fields]
+    keys = {_PREFIX + name.upper(): f"ANTHROPIC_{name.upper()}" for name in SECRET_FIELDS}
     for variable in environment:
         if variable.startswith(_PREFIX) and variable not in known:
-            yield f"The environment variable {variable} means nothing here.{_suggest(variable, known)}"
+            hint = f" Set {keys[variable]} instead." if variable in keys else _suggest(variable, known)
+            yield f"The environment variable {variable} means nothing here.{hint}"
 
 
 def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 import claude_magic
 from claude_magic import Claude, ClaudeError, Reply, claude
@@ -23,6 +25,12 @@ def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
     monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "1000")
     yield
     close_runtime()
+
+
+def rich_output(answer: Reply) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What IPython would put under a cell."""
+    data, metadata = DisplayFormatter().format(answer)  # type: ignore[no-untyped-call]
+    return data, metadata
 
 
 def test_asking_waits_for_the_answer_and_keeps_it_as_the_last_one(sim: Simulator) -> None:
@@ -113,6 +121,31 @@ def test_the_shared_client_can_be_used_directly() -> None:
 
     assert "claude-sonnet-5-5" in [model.id for model in models]
     assert claude.limiter.capacity == 1000
+
+
+def test_a_reply_renders_as_rich_output_where_the_magics_are_not_loaded(sim: Simulator) -> None:
+    """As the value of a cell, or displayed: HTML that is safe, Markdown, and the plain text."""
+    sim.script(reply("**bold** <script>alert(1)</script>"))
+    answer = claude.ask("Hello")
+
+    data, metadata = rich_output(answer)
+
+    assert set(data) == {"text/html", "text/markdown", "text/plain"}
+    assert "<strong>bold</strong>" in data["text/html"]
+    assert "<script>" not in data["text/html"]
+    assert metadata["claude_magic"]["request_id"] == answer.request_id
+
+
+def test_a_reply_that_stands_on_the_screen_shows_nothing_once() -> None:
+    """As the value of the cell that drew it, it is not drawn again; displayed later, it is."""
+    answer = claude.ask("Hello")
+    answer.is_on_screen = True
+
+    as_value = rich_output(answer)
+    later = rich_output(answer)
+
+    assert as_value == ({}, {})
+    assert "text/html" in later[0]
 
 
 def test_the_package_gives_its_names_lazily_and_refuses_others() -> None:

@@ -175,11 +175,12 @@ def test_an_option_that_does_not_exist_is_refused_with_a_suggestion() -> None:
 
 def test_a_misspelt_variable_or_key_is_noted_with_a_suggestion() -> None:
     """It is ignored, but not silently."""
-    environment = environment_layer({"CLAUDE_MAGIC_MODLE": "x"})
+    environment = environment_layer({"CLAUDE_MAGIC_MODLE": "x", "CLAUDE_MAGIC_API_KEY": "sk-ant-secret"})
     file = user_file_layer(USER, {"modle": "x", "nonsense": 1})
 
     assert environment.notes == (
         "The environment variable CLAUDE_MAGIC_MODLE means nothing here. Did you mean CLAUDE_MAGIC_MODEL?",
+        "The environment variable CLAUDE_MAGIC_API_KEY means nothing here. Set ANTHROPIC_API_KEY instead.",
     )
     assert file.notes[0].endswith("sets 'modle', which is no setting; ignored. Did you mean model?")
     assert file.notes[1].endswith("sets 'nonsense', which is no setting; ignored.")

@@ -73,11 +73,14 @@ def _weight(sentence: str, weights: Counter[str]) -> float:
 
 
 def _text_to_work_on(prompt: str) -> str:
-    """The part of the prompt that is not the request: after a colon or a line break."""
+    """The part of the prompt that is not the request: beyond a line break or a colon."""
     for mark in ("\n\n", "\n", ":"):
-        before, found, after = prompt.partition(mark)
-        if found and len(after) > len(before):
+        before, _, after = prompt.partition(mark)
+        is_request = [_SUMMARISE.search(part) or _UNITS.search(part) for part in (before, after)]
+        if is_request[0] and not is_request[1] and after.strip():
             return after
+        if is_request[1] and not is_request[0] and mark != ":":
+            return before
     return prompt
 
 

@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 _MAX_COLOURED_CHARS: Final = 20_000
 
 # A closed list, because asking Pygments for an unknown name searches all installed packages for plug-ins.
-_LANGUAGES: Final = frozenset(
-    """
+_LANGUAGE_NAMES: Final = """
     bash sh shell zsh console c cpp c++ csharp c# cs css cuda dart diff docker dockerfile elixir erlang
     fish fortran go golang graphql groovy haskell hs html http ini ipython java javascript js json json5
     jsx julia kotlin latex tex lisp lua make makefile matlab nginx nix objective-c ocaml perl php
     postgresql powershell ps1 prolog protobuf proto pycon pytb python python3 py py3 r racket rb ruby
     rust rs sass scala scheme scss sql sqlite3 stata swift terraform hcl toml ts tsx typescript vim vue
     xml yaml yml zig
-    """.split()
-)
+"""
+_LANGUAGES: Final = frozenset(_LANGUAGE_NAMES.split())
 
 
 def render_code(code: str, language: str) -> str:

@@ -54,18 +54,18 @@ class GrowingMarkdown:
         remote_images: Load images from http and https addresses instead of linking to them.
     """
 
+    _text: str
+    _finished: list[Block]
+    _emitted: int  # up to here the source stands in finished blocks
+    _closed: int  # up to here it is rendered for good, and waits to be merged into a block of some size
+    _closed_html: list[str]
+    _references: dict[str, object]  # link definitions in what is closed
+    _open_html: str
+    _open_rendered: tuple[int, int]  # where the open part began and ended when it was rendered last
+
     def __init__(self, *, remote_images: bool = False) -> None:
         self._remote_images = remote_images
-        self._text = ""
-        self._finished: list[Block] = []
-        self._emitted = 0  # up to here the source stands in finished blocks
-        self._closed = (
-            0  # up to here it is rendered for good, and waits to be merged into a block of some size
-        )
-        self._closed_html: list[str] = []
-        self._references: dict[str, object] = {}
-        self._open_html = ""
-        self._open_rendered = (-1, 0)  # where the open part began and ended when it was rendered last
+        self._start_over()
 
     def update(self, text: str, *, is_final: bool = False) -> BlockPlan:
         """Return the plan for `text`, which normally continues the text of the call before.
@@ -75,13 +75,22 @@ class GrowingMarkdown:
             is_final: No more is coming, so that the tail is shown as it is.
         """
         if not text.startswith(self._text):
-            self.__init__(remote_images=self._remote_images)  # type: ignore[misc]
+            self._start_over()
         has_new_line = text.rfind("\n") >= len(self._text)
         self._text = text
         if has_new_line:
             self._close_blocks()
         html = self._tail_html(is_final)
         return BlockPlan(finished=tuple(self._finished), tail=Block(text[self._emitted :], html))
+
+    def _start_over(self) -> None:
+        self._text = ""
+        self._finished = []
+        self._emitted = self._closed = 0
+        self._closed_html = []
+        self._references = {}
+        self._open_html = ""
+        self._open_rendered = (-1, 0)
 
     def _close_blocks(self) -> None:
         complete_lines = self._text[self._closed : self._text.rfind("\n") + 1]

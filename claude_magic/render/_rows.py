@@ -14,27 +14,30 @@ Row = tuple[str, ...]
 
 def render_rows(groups: Sequence[tuple[str, Sequence[Row]]]) -> Bundle:
     """Return groups of rows, each under its heading ("" for none). The first cell of a row is its label."""
-    html = "".join(_group_html(heading, rows) for heading, rows in groups)
-    text = "\n\n".join(_group_text(heading, rows) for heading, rows in groups)
-    return Bundle({"text/html": sanitise(html), "text/plain": text}, {})
+    columns = max((len(row) for _, rows in groups for row in rows), default=1)
+    body = "".join(_group_html(heading, rows, columns) for heading, rows in groups)
+    html = f'<div style="{SCROLLING_TABLE}"><table style="{TABLE}"><tbody>{body}</tbody></table></div>'
+    return Bundle({"text/html": sanitise(html), "text/plain": _text(groups, columns)}, {})
 
 
-def _group_html(heading: str, rows: Sequence[Row]) -> str:
-    title = f'<div style="{ROWS_HEADING}">{escape(heading, quote=False)}</div>' if heading else ""
+def _group_html(heading: str, rows: Sequence[Row], columns: int) -> str:
+    title = f'<tr><th colspan="{columns}" style="{ROWS_HEADING}">{escape(heading, quote=False)}</th></tr>'
     body = "".join(f"<tr>{''.join(_cell(*cell) for cell in enumerate(row))}</tr>" for row in rows)
-    return f'{title}<div style="{SCROLLING_TABLE}"><table style="{TABLE}"><tbody>{body}</tbody></table></div>'
+    return f"{title if heading else ''}{body}"
 
 
 def _cell(column: int, text: str) -> str:
     return f'<td style="{ROW_VALUE if column == 1 else ROW_LABEL}">{escape(text, quote=False)}</td>'
 
 
-def _group_text(heading: str, rows: Sequence[Row]) -> str:
-    columns = max((len(row) for row in rows), default=0)
-    padded = [(*row, *[""] * (columns - len(row))) for row in rows]
-    widths = [max(len(row[column]) for row in padded) for column in range(columns)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in padded
+def _text(groups: Sequence[tuple[str, Sequence[Row]]], columns: int) -> str:
+    rows = [row for _, rows in groups for row in rows]
+    widths = [
+        max((len(row[column]) for row in rows if column < len(row)), default=0) for column in range(columns)
     ]
+    return "\n\n".join(_group_text(heading, rows, widths) for heading, rows in groups)
+
+
+def _group_text(heading: str, rows: Sequence[Row], widths: Sequence[int]) -> str:
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([heading, *lines] if heading else lines)

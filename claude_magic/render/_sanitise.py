@@ -54,7 +54,9 @@ _TAGS: Final = frozenset(
         "ul",
     }
 )
-_CELL_STYLES = frozenset({*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE})
+_CELL_STYLES = frozenset(
+    {*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE, _styles.ROWS_HEADING}
+)
 _STYLES_BY_TAG: Final = {
     "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK},
     "code": {_styles.CODE_INSIDE},
@@ -69,7 +71,6 @@ _STYLES_BY_TAG: Final = {
         _styles.FOLD_BODY,
         _styles.FOOTER,
         _styles.NOTICE,
-        _styles.ROWS_HEADING,
         _styles.SCROLLING_TABLE,
         _styles.STATUS_LINE,
     },
@@ -81,7 +82,12 @@ def _cleaner() -> nh3.Cleaner:
     return nh3.Cleaner(
         tags=set(_TAGS),
         clean_content_tags={"script", "style"},
-        attributes={"a": {"href", "title"}, "img": {"src", "alt", "title"}, "ol": {"start"}},
+        attributes={
+            "a": {"href", "title"},
+            "img": {"src", "alt", "title"},
+            "ol": {"start"},
+            "th": {"colspan"},
+        },
         tag_attribute_values={tag: {"style": styles} for tag, styles in _STYLES_BY_TAG.items()},
         set_tag_attribute_values={"a": {"target": "_blank"}},
         allowed_classes={

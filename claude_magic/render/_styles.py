@@ -16,8 +16,8 @@ _UI_FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
 _CODE_FONT = "var(--jp-code-font-family, monospace)"
 
 CODE_BLOCK: Final = (
-    "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;line-height:1.45;"
-    f"background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
+    "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;white-space:pre;line-height:1.45;"
+    f"background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
 )
 CODE_INSIDE: Final = "background:none"  # the notebook's own style would paint each line of the block
 SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
@@ -49,8 +49,7 @@ FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL}
 FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
 ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
 ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
-ROWS_HEADING: Final = f"margin:0.6em 0 0.2em 0;font-family:{_UI_FONT};font-weight:600"
-"""Heading above a group of rows."""
+ROWS_HEADING: Final = "padding:0.9em 0 0.2em 0;text-align:left;font-weight:600"
 
 
 def _code_colour(name: str, extra: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from ._errors import RequestTimeoutError
 from ._retry_after import describe_seconds
@@ -47,8 +47,9 @@ class Deadline:
         if self._is_expired:
             work.close()
             raise self._error()
-        task = self._task = asyncio.current_task()
-        assert task is not None  # whoever awaits does so in a task
+        task = self._task = cast(
+            "asyncio.Task[Any]", asyncio.current_task()
+        )  # whoever awaits, does so in one
         foreign_cancels = task.cancelling()
         try:
             return await work

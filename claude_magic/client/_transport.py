@@ -177,8 +177,7 @@ class WireResponse:
 
     @property
     def url(self) -> str:
-        """Where it came from, without query. Only error messages ask: it takes as long as the rest of a
-        response."""
+        """Where it came from, without query. Made only for error messages: it takes 30 µs."""
         return str(self._response.request.url.copy_with(query=None))
 
     async def read_chunk(self) -> bytes:

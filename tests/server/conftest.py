@@ -39,6 +39,14 @@ class Serve(Protocol):
     def __call__(self, handler: Handler) -> contextlib.AbstractAsyncContextManager[str]: ...
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy of the developer's network is no part of a test."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
     """A simulator of its own for each test."""

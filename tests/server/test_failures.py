@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -200,8 +201,15 @@ def test_e1_a_server_that_speaks_something_else_is_a_network_error(
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "xn--", "a..b", "*"])
-def test_e1_an_unreachable_host_is_a_clear_error(host: str, make_client: Any, play: Any, ask: Any) -> None:
+def test_e1_an_unreachable_host_is_a_clear_error(
+    host: str, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Promise: whatever the resolver or the URL parser makes of a name, the error is ours and names it."""
+
+    def resolve(*_arguments: Any, **_options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")  # as without a network
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
     async def main() -> ClaudeError:
         async with make_client(f"http://{host}", max_retries=0) as client:

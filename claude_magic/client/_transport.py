@@ -7,6 +7,7 @@ exception of the HTTP library refers to the request it belongs to, and that to t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
@@ -243,11 +244,10 @@ class WireResponse:
         return self._response.is_closed
 
     async def _close(self) -> None:
-        try:
-            await self._chunks.aclose()
-            await self._response.aclose()
-        except Exception as failure:  # a connection that breaks while it is closed is closed
-            del failure
+        # Both, whatever the first says: a task that still reads keeps `_chunks` busy, but not the connection.
+        for close in (self._chunks.aclose, self._response.aclose):
+            with contextlib.suppress(Exception):  # a connection that breaks while it is closed is closed
+                await close()
 
     def _translate(self, failure: Exception) -> ClaudeError:
         """Say what happened in the middle of a response."""
@@ -320,12 +320,23 @@ def _request_headers(config: ClientConfig) -> list[tuple[bytes, bytes]]:
 
 def _socket_options() -> list[tuple[int, int, int]]:
     """Send small writes at once, and probe silent connections, as far as this platform knows how."""
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    wanted = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     probing = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
     for name, value in probing.items():  # macOS calls the first of them TCP_KEEPALIVE; Windows has few
         if hasattr(socket, name) and not (name == "TCP_KEEPALIVE" and hasattr(socket, "TCP_KEEPIDLE")):
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return options
+            wanted.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    with (
+        socket.socket() as trial
+    ):  # a sandbox may know a name and refuse it, which would fail every connection
+        return [option for option in wanted if _is_accepted(trial, option)]
+
+
+def _is_accepted(trial: socket.socket, option: tuple[int, int, int]) -> bool:
+    try:
+        trial.setsockopt(*option)
+    except OSError:
+        return False
+    return True
 
 
 def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTimeoutError:

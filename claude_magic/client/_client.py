@@ -81,6 +81,9 @@ class HTTPClaudeClient:
             bucket=self.bucket, policy=config.retry_policy, clock=clock, random=random, sleep=sleep
         )
 
+    def __repr__(self) -> str:
+        return f"<HTTPClaudeClient {self._config.base_url}>"
+
     @property
     def config(self) -> ClientConfig:
         """The settings the client was built with."""

@@ -118,7 +118,7 @@ class ClientConfig(BaseModel):
     @property
     def is_official_host(self) -> bool:
         """Whether requests go to the API of Anthropic itself, which needs a key."""
-        return (urlsplit(self.base_url).hostname or "").endswith("anthropic.com")
+        return f".{urlsplit(self.base_url).hostname}".endswith(".anthropic.com")
 
     @property
     def sends_key_in_clear(self) -> bool:

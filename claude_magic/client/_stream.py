@@ -122,12 +122,13 @@ class MessageStream:
 
     def __del__(self) -> None:
         # A plain `async for` left with `break` never calls aclose; its connection must not stay taken.
-        if self._deadline is not None:
-            self._deadline.close()
-        reader, loop = self._reader, self._loop
-        if reader is not None and loop is not None and not reader.is_closed:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
-                loop.call_soon_threadsafe(reader.close_soon)
+        # The collector may run in any thread.
+        reader, loop, deadline = self._reader, self._loop, self._deadline
+        if reader is None or loop is None or deadline is None or reader.is_closed:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
+            loop.call_soon_threadsafe(deadline.close)
+            loop.call_soon_threadsafe(reader.close_soon)
 
     async def _fill(self) -> None:
         """Put the next events into `_ready`; none when the stream is over."""
@@ -148,7 +149,8 @@ class MessageStream:
             if not events:
                 self._complete()
             return
-        await self._fail(failure)
+        if not self._is_over:  # else another task has closed the stream under this one
+            await self._fail(failure)
 
     async def _begin(self) -> None:
         """Make one attempt, as far as its first content."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 from typing import Any
 
 import pytest
@@ -431,6 +432,30 @@ def test_leaving_a_stream_early_closes_its_connection_and_nothing_else(
             return str((await client.send_message(ask())).text)
 
     assert play(main) == "Next."
+
+
+def test_closing_a_stream_from_another_task_ends_its_iteration(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a Stop button may close what a task is reading; that task sees the end, not an error."""
+    sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02))
+
+    async def main() -> int:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            assert await anext(stream)
+
+            async def count() -> int:
+                return len([event async for event in stream])
+
+            reading = asyncio.create_task(count())
+            await asyncio.sleep(0.1)
+            await stream.aclose()
+            return await reading
+
+    assert 0 < play(main) < 900
+    while not sim.requests[0].client_gone:
+        time.sleep(0.01)
 
 
 def test_a_stream_left_with_break_and_forgotten_is_closed_too(

@@ -1,0 +1,92 @@
+"""The deadline of a whole exchange: it interrupts only what it bounds, and tells its own cancelling from others'."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from claude_magic.client import RequestTimeoutError
+from claude_magic.client._deadline import Deadline
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a test's coroutine within a bound."""
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+async def for_ever() -> None:
+    """Wait for what never comes."""
+    await asyncio.get_running_loop().create_future()
+
+
+def test_c2_what_takes_too_long_is_interrupted_and_the_task_goes_on() -> None:
+    """Promise: an error of ours without a cause that leads anywhere, and a task that is not left cancelled."""
+
+    async def main() -> None:
+        with (
+            Deadline(0.01, setting="stream_timeout", is_transient=False) as deadline,
+            pytest.raises(RequestTimeoutError, match="stream_timeout") as caught,
+        ):
+            await deadline.bound(for_ever())
+
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert caught.value.__context__ is None
+        assert caught.value.is_transient is False
+
+    run(main)
+
+
+def test_c2_time_that_runs_out_between_two_reads_interrupts_nobody() -> None:
+    """Promise: the reader's own code is never cancelled; the next read fails instead, without being begun."""
+
+    async def main() -> None:
+        with Deadline(0.01, setting="timeout", is_transient=True) as deadline:
+            await deadline.bound(asyncio.sleep(0))
+            await asyncio.sleep(0.05)
+            with pytest.raises(RequestTimeoutError):
+                await deadline.bound(for_ever())
+
+    run(main)
+
+
+def test_a_foreign_cancel_stays_a_cancel_even_at_the_deadline() -> None:
+    """Promise: an interrupt that coincides with the timeout is not swallowed by it."""
+
+    async def main() -> None:
+        deadline = Deadline(3600, setting="timeout", is_transient=True)
+        task = asyncio.create_task(deadline.bound(for_ever()))
+        await asyncio.sleep(0)
+        deadline._expire()
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        deadline.close()
+
+    run(main)
+
+
+def test_work_that_ends_just_as_time_runs_out_keeps_its_result() -> None:
+    """Promise: a cancel that came too late leaves no trace on the task."""
+
+    async def finish_despite_cancel() -> str:
+        try:
+            await for_ever()
+        except asyncio.CancelledError:
+            return "done"
+        raise AssertionError("unreachable")
+
+    async def main() -> None:
+        with Deadline(0.01, setting="timeout", is_transient=True) as deadline:
+            assert await deadline.bound(finish_despite_cancel()) == "done"
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)
+
+    run(main)

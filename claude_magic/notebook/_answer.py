@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client import ClaudeError
 from ..runtime import Reply
+from ._bystanders import Bystanders
 from ._failure import shorten
 from ._live import follow, follow_blocking
 from ._options import Request
@@ -29,16 +30,20 @@ async def answer(request: Request, runtime: Runtime, shell: Any) -> Reply:
         KeyboardInterrupt: The cell was interrupted; the partial answer stays.
         ClaudeError: The request failed; likewise.
     """
-    reply = _start(request, runtime, shell)
-    screen = _choose_screen(shell, runtime, owns_area=True)
     is_interrupted = False
-    try:
-        await follow(reply, screen)
-    except asyncio.CancelledError:
-        # How a kernel interrupts an awaited cell. For the user it is a KeyboardInterrupt, as in any other cell.
-        is_interrupted = True
-        _forget_cancellation()
-    return _close(reply, screen, shell, is_interrupted=is_interrupted)
+    with Bystanders() as bystanders:
+        reply = _start(request, runtime, shell)
+        screen = _choose_screen(shell, runtime, owns_area=True)
+        try:
+            await follow(reply, screen)
+        except asyncio.CancelledError:
+            # How a kernel interrupts an awaited cell. For the user it is a KeyboardInterrupt, as in any other cell.
+            is_interrupted = True
+            _forget_cancellation()
+        screen.finish(reply.snapshot())
+    if screen.has_cleared:
+        bystanders.repeat()
+    return _whole(reply, shell, is_interrupted=is_interrupted)
 
 
 def answer_blocking(request: Request, runtime: Runtime, shell: Any) -> Reply:
@@ -50,7 +55,8 @@ def answer_blocking(request: Request, runtime: Runtime, shell: Any) -> Reply:
         follow_blocking(reply, screen)
     except KeyboardInterrupt:
         is_interrupted = True
-    return _close(reply, screen, shell, is_interrupted=is_interrupted)
+    screen.finish(reply.snapshot())
+    return _whole(reply, shell, is_interrupted=is_interrupted)
 
 
 def _start(request: Request, runtime: Runtime, shell: Any) -> Reply:
@@ -72,9 +78,8 @@ def _start(request: Request, runtime: Runtime, shell: Any) -> Reply:
     return reply
 
 
-def _close(reply: Reply, screen: Screen, shell: Any, *, is_interrupted: bool) -> Reply:
-    """Draw the last picture and return the reply, or raise why it is not whole."""
-    screen.finish(reply.snapshot())
+def _whole(reply: Reply, shell: Any, *, is_interrupted: bool) -> Reply:
+    """Return the reply, or raise why it is not whole."""
     if is_interrupted:
         raise shorten(KeyboardInterrupt("the answer was stopped."), shell) from None
     if reply.error is not None:

@@ -30,7 +30,13 @@ IDLE_INTERVAL = 1.0
 
 
 class Screen(Protocol):
-    """Something an answer can be drawn on."""
+    """Something an answer can be drawn on.
+
+    Attributes:
+        has_cleared: Whether finishing has cleared what others had put into the same cell.
+    """
+
+    has_cleared: bool
 
     def draw(self, snapshot: ReplySnapshot) -> float:
         """Show how far the answer has come; return the seconds after which the next frame may follow."""
@@ -43,6 +49,7 @@ class AreaScreen:
     """The output area of a cell that holds nothing but the answer."""
 
     def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+        self.has_cleared = False
         self._publisher = publisher
         self._picture = LivePicture(remote_images=remote_images)
         self._remote_images = remote_images
@@ -63,6 +70,7 @@ class AreaScreen:
         """
         if self._shown:
             self._publisher.clear_output(wait=True)
+            self.has_cleared = True
         _publish_final(self._publisher, snapshot, remote_images=self._remote_images)
 
     def _show(self, index: int, html: str) -> None:
@@ -79,6 +87,7 @@ class HandleScreen:
     """One display among the other outputs of a cell."""
 
     def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+        self.has_cleared = False
         self._publisher = publisher
         self._picture = LivePicture(remote_images=remote_images)
         self._remote_images = remote_images
@@ -102,6 +111,7 @@ class FinalScreen:
     """One display at the end."""
 
     def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+        self.has_cleared = False
         self._publisher = publisher
         self._remote_images = remote_images
 

@@ -28,6 +28,7 @@ class TerminalScreen:
     """
 
     def __init__(self, stream: TextIO) -> None:
+        self.has_cleared = False
         self._stream = stream
         self._is_terminal = stream.isatty()
         self._written = 0

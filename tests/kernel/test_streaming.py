@@ -1,5 +1,6 @@
 """What a `%%claude` cell publishes while its answer streams, and what is left in the end."""
 
+import ipykernel
 import pytest
 
 from claude_magic.simulator import Gate, hold, reply, status
@@ -145,6 +146,29 @@ def test_the_users_own_tasks_run_while_a_cell_streams(kernel, sim):
 
     assert int(kernel.value("ticks")) >= 5
     kernel.run("task.cancel()")
+
+
+@pytest.mark.skipif(
+    ipykernel.version_info < (7,), reason="there, prints of a thread go to the cell that started it"
+)
+def test_what_others_print_meanwhile_is_kept_below_the_answer(kernel, sim):
+    """A thread's prints and log lines are not cleared away with the frames, and not said twice."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1, text="The answer itself."))
+    kernel.run(
+        "import threading, time, sys\nfrom claude_magic import claude\n"
+        "def talk():\n    while not claude.in_flight: time.sleep(0.01)\n"
+        "    print('from a thread')\n    print('from a log', file=sys.stderr)\n"
+        "threading.Thread(target=talk).start()"
+    )
+
+    run = kernel.start("%%claude\nhi").until(lambda run: run.stdout and run.stderr)
+    gate.open()
+    run.finish()
+
+    assert run.outputs[0]["data"]["text/plain"] == "The answer itself."
+    printed = sorted(output["text"] for output in run.outputs[1:])
+    assert printed == ["from a log\n", "from a thread\n"]
 
 
 def test_c1_cells_share_one_connection(kernel, sim):

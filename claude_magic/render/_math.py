@@ -8,7 +8,8 @@ that stands for money is no formula. Each scan is bounded or remembered, so the 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -27,6 +28,8 @@ _UNSAFE_COMMAND: Final = re.compile(
     r"|definecolor|catcode|input|include|write|loop|csname|Newextarrow|texttip|mathtip|toggle)(?![A-Za-z])"
 )
 _LABEL: Final = re.compile(r"\\label\s*\{[^{}]*\}")
+_ESCAPED: Final = re.compile(r"\\[\\{}$]")
+_BRACE: Final = re.compile(r"[{}]")
 _DELIMITER: Final = re.compile(r"\$\$|\\[()\[\]]")
 
 _MONEY: Final = re.compile(r"\d[\d.,]*(?:\s*[A-Za-z%]|\s|$)")
@@ -37,17 +40,20 @@ _ENVIRONMENT: Final = re.compile(
 
 
 def is_safe_formula(formula: str) -> bool:
-    """Tell whether `formula` can be typeset: no command that reaches out of the formula, and of a sane size."""
+    """Tell whether `formula` can be typeset: it stays within itself, and is of a sane size."""
     if len(formula) > _MAX_FORMULA_CHARS or _UNSAFE_COMMAND.search(formula):
         return False
-    depth = deepest = 0
-    for char in formula:
-        if char == "{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char == "}":
-            depth -= 1
-    return deepest <= _MAX_BRACE_DEPTH and not _DELIMITER.search(formula.replace("\\\\", ""))
+    bare = _ESCAPED.sub("", formula)
+    return not _DELIMITER.search(bare) and _has_sound_braces(bare)
+
+
+def _has_sound_braces(formula: str) -> bool:
+    depth = 0
+    for brace in _BRACE.finditer(formula):
+        depth += 1 if brace[0] == "{" else -1
+        if not 0 <= depth <= _MAX_BRACE_DEPTH:
+            return False
+    return depth == 0
 
 
 def without_labels(formula: str) -> str:
@@ -66,37 +72,53 @@ def install(md: MarkdownIt) -> None:
 # Inline
 
 
+class Formula(NamedTuple):
+    """A formula in running text: its source without marks, where it ends, and whether it has a line of its own."""
+
+    source: str
+    end: int
+    is_display: bool
+
+
+def find_formula(text: str, start: int, memory: MutableMapping[str, Any]) -> Formula | None:
+    r"""Return the formula whose opening mark stands at `start`, or None if what stands there is just a character.
+
+    Args:
+        text: The text of a paragraph.
+        start: Where a `$` or a backslash stands.
+        memory: Keeps what is known about `text` between calls, so that many opening marks do not each scan all of it.
+    """
+    if text[start] == "$":
+        return _display_dollars(text, start) or _inline_dollars(text, start)
+    if text[start + 1 : start + 2] in ("(", "["):
+        return _bracketed(text, start, memory)
+    return None
+
+
 def _math_inline(state: StateInline, silent: bool) -> bool:
-    src, start = state.src, state.pos
-    char = src[start]
-    if char == "$":
-        found = _display_dollars(src, start) or _inline_dollars(src, start)
-    elif char == "\\" and src[start + 1 : start + 2] in ("(", "["):
-        found = _bracketed(state, start)
-    else:
+    if state.src[state.pos] not in "$\\":
         return False
+    found = find_formula(state.src, state.pos, state.env)
     if found is None:
         return False
-    formula, end, is_display = found
     if not silent:
         token = state.push("math_inline", "math", 0)
-        token.content = formula
-        token.markup = src[start : start + (1 if char == "$" and not is_display else 2)]
-        token.meta = {"is_display": is_display}
-    state.pos = end
+        token.content = found.source
+        token.meta = {"is_display": found.is_display}
+    state.pos = found.end
     return True
 
 
-def _display_dollars(src: str, start: int) -> tuple[str, int, bool] | None:
+def _display_dollars(src: str, start: int) -> Formula | None:
     if not src.startswith("$$", start):
         return None
     end = src.find("$", start + 2)
     if end <= start + 2 or not src.startswith("$$", end) or not src[start + 2 : end].strip():
         return None
-    return src[start + 2 : end].strip(), end + 2, True
+    return Formula(src[start + 2 : end].strip(), end + 2, is_display=True)
 
 
-def _inline_dollars(src: str, start: int) -> tuple[str, int, bool] | None:
+def _inline_dollars(src: str, start: int) -> Formula | None:
     before = src[start - 1 : start]
     if (
         before == "$"
@@ -111,7 +133,7 @@ def _inline_dollars(src: str, start: int) -> tuple[str, int, bool] | None:
     formula = src[start + 1 : end]
     if _MONEY.match(formula) and not _TEX_SIGN.search(formula) and len(formula.split()) > 1:
         return None
-    return formula, end + 1, False
+    return Formula(formula, end + 1, is_display=False)
 
 
 def _next_bare_dollar(src: str, start: int) -> int:
@@ -128,18 +150,17 @@ def _is_escaped(src: str, position: int) -> bool:
     return backslashes % 2 == 1
 
 
-def _bracketed(state: StateInline, start: int) -> tuple[str, int, bool] | None:
-    opening = state.src[start + 1]
+def _bracketed(src: str, start: int, memory: MutableMapping[str, Any]) -> Formula | None:
+    opening = src[start + 1]
     closing = "\\)" if opening == "(" else "\\]"
-    # Remembers that this text holds no further closing mark, or many openings would each scan to the end.
-    if state.env.get("no_closing" + closing) is state.src:
+    if memory.get("no more " + closing) is src:
         return None
-    end = state.src.find(closing, start + 2)
+    end = src.find(closing, start + 2)
     if end < 0:
-        state.env["no_closing" + closing] = state.src
+        memory["no more " + closing] = src
         return None
-    formula = state.src[start + 2 : end].strip()
-    return (formula, end + 2, opening == "[") if formula else None
+    formula = src[start + 2 : end].strip()
+    return Formula(formula, end + 2, is_display=opening == "[") if formula else None
 
 
 # Blocks
@@ -174,7 +195,7 @@ def _opening_mark(line: str) -> tuple[str, int]:
 def _closing_line(state: StateBlock, start: int, end: int, closing: str, skipped: int) -> int | None:
     """Return the line that closes the formula, `end` if the text ends before one does, None if it is no block."""
     # Remembers the stretch of lines known to hold no end, or many openings would each scan all of it.
-    known_src, known_from, known_to = state.env.get("no_end" + closing, (None, 0, 0))
+    known_src, known_from, known_to = state.env.get("no end " + closing, (None, 0, 0))
     if known_src is state.src and known_from <= start < known_to:
         return None
     for number in range(start, end):
@@ -185,7 +206,7 @@ def _closing_line(state: StateBlock, start: int, end: int, closing: str, skipped
         if position >= 0 and line[position + len(closing) :].strip() in ("", ".", ",", ";"):
             return number
         if position >= 0 or (number > start and state.isEmpty(number)):
-            state.env["no_end" + closing] = (state.src, start, number)
+            state.env["no end " + closing] = (state.src, start, number)
             return None
     # The text may still be growing: up to a blank line, an unclosed formula is one block, shown as source.
     return end if end == state.lineMax else None

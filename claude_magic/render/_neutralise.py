@@ -1,17 +1,196 @@
-"""Markdown made harmless for front ends that render `text/markdown` themselves.
+r"""Markdown made harmless for front ends that render `text/markdown` themselves.
 
-JupyterLab runs raw HTML in the Markdown of a fresh output, so this text must hold none: outside code and formulas every
-`<` that could open a tag is escaped, dangerous links are dead, and images from elsewhere are links. Nothing else changes.
+JupyterLab runs raw HTML in the Markdown of a fresh output, so this text must hold none. The change is small: outside of
+code and formulas a `<` that could open a tag becomes `&lt;`, a link to anything but http, https and mailto is escaped, and `![` becomes
+`\![`, which makes a link of an image. Blocks of code are fenced anew, so that every parser sees the same block; in other
+code, where parsers may differ on what is code, tags that could do something are escaped too.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from html import unescape
+from typing import Any, Final
 
+from markdown_it.token import Token
+
+from . import _math
+from ._markdown import parse_blocks
+from ._sanitise import SAFE_SCHEMES
+
+_LINE_END: Final = re.compile(r"\r\n?")
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
+_HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*)>", re.IGNORECASE)
+_BLANK_LINE: Final = re.compile(r"\n[ \t]*\n")
+_MARK: Final = re.compile(r"[\\$<]|`+|!\[|\]\(|\]:")
+_DESTINATION: Final = re.compile(r"\s*<?\s*([^\s)>]{0,2000})")
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
+_UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
+
+# A tag in code that does nothing even where a parser takes it for HTML: no attribute with a value, none of these elements.
+_IDLE_TAG: Final = re.compile(r"</?([A-Za-z][\w:.\-]*)[^<>=]*>")
+_ACTIVE_ELEMENTS: Final = frozenset(
+    {
+        "a",
+        "applet",
+        "area",
+        "audio",
+        "base",
+        "body",
+        "button",
+        "embed",
+        "form",
+        "frame",
+        "frameset",
+        "head",
+        "html",
+    }
+    | {
+        "iframe",
+        "image",
+        "img",
+        "input",
+        "link",
+        "marquee",
+        "math",
+        "meta",
+        "noembed",
+        "noframes",
+        "noscript",
+        "object",
+    }
+    | {
+        "plaintext",
+        "portal",
+        "script",
+        "select",
+        "style",
+        "svg",
+        "template",
+        "textarea",
+        "title",
+        "video",
+        "xmp",
+    }
+)
 
 
 def neutralise_markdown(text: str) -> str:
     """Return `text` with raw HTML, dangerous links and remote images made harmless; it reads the same."""
-    return _TAG_START.sub("&lt;", text).replace("![", "\\![")
+    lines = _LINE_END.sub("\n", text).split("\n")
+    pieces: list[str] = []
+    position = 0
+    for start, end, token in _verbatim_blocks(parse_blocks(text)):
+        pieces += _prose(lines[position:start])
+        if token.level:
+            pieces += [_without_active_tags(line) for line in lines[start:end]]
+        elif token.type == "math_block" and _math.is_safe_formula(token.content):
+            pieces += [_TAG_START.sub("< ", line) for line in lines[start:end]]
+        else:
+            pieces += _fenced(token, needs_blank_line=start > 0 and bool(lines[start - 1].strip()))
+        position = end
+    pieces += _prose(lines[position:])
+    return "\n".join(pieces)
+
+
+def _verbatim_blocks(tokens: list[Token]) -> Iterator[tuple[int, int, Token]]:
+    position = 0
+    for token in tokens:
+        if token.type in ("fence", "code_block", "math_block") and token.map and token.map[0] >= position:
+            start, position = token.map
+            yield start, position, token
+
+
+def _fenced(token: Token, *, needs_blank_line: bool) -> list[str]:
+    """Return the block between fences that no parser can take for anything else."""
+    longest = max((len(run) for run in re.findall("`+", token.content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    words = token.info.split() if token.type == "fence" else []
+    language = _LANGUAGE.match(words[0]) if words else None
+    lines = [fence + (language[0] if language else ""), token.content.removesuffix("\n"), fence]
+    return ["", *lines] if needs_blank_line else lines
+
+
+def _without_active_tags(code: str) -> str:
+    def escaped(start: re.Match[str]) -> str:
+        tag = _IDLE_TAG.match(code, start.start())
+        return "<" if tag and tag[1].lower() not in _ACTIVE_ELEMENTS else "&lt;"
+
+    return _TAG_START.sub(escaped, code)
+
+
+# Running text
+
+
+def _prose(lines: list[str]) -> list[str]:
+    return [_Prose("\n".join(lines)).neutralised()] if lines else []
+
+
+class _Prose:
+    """One pass over running text, from one mark that may mean something to the next."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._memory: dict[str, Any] = {}
+        self._ticks: defaultdict[int, list[int]] = defaultdict(list)
+        for run in re.finditer("`+", text):
+            self._ticks[len(run[0])].append(run.start())
+
+    def neutralised(self) -> str:
+        pieces: list[str] = []
+        position = 0
+        while mark := _MARK.search(self._text, position):
+            pieces.append(self._text[position : mark.start()])
+            piece, position = self._at(mark[0], mark.start())
+            pieces.append(piece)
+        pieces.append(self._text[position:])
+        return "".join(pieces)
+
+    def _at(self, mark: str, start: int) -> tuple[str, int]:
+        """Return what replaces the mark and whatever belongs to it, and where that ends."""
+        after = start + len(mark)
+        match mark:
+            case "\\" if self._text.startswith("<", after):
+                return "&lt;", after + 1
+            case "$" | "\\":
+                return self._formula(start) or self._plain(start, after + (mark == "\\"))
+            case "<":
+                kept = _HARMLESS_TAG.match(self._text, start)
+                if kept or not _TAG_START.match(self._text, start):
+                    return self._plain(start, kept.end() if kept else after)
+                return "&lt;", after
+            case "![":
+                return "\\![", after
+            case "](" | "]:":
+                return (mark if self._is_harmless(after) else f"]\\{mark[1]}"), after
+            case _:
+                return self._code(start, after)
+
+    def _plain(self, start: int, end: int) -> tuple[str, int]:
+        return self._text[start:end], min(end, len(self._text))
+
+    def _formula(self, start: int) -> tuple[str, int] | None:
+        found = _math.find_formula(self._text, start, self._memory)
+        if found is None or _BLANK_LINE.search(self._text, start, found.end):
+            return None
+        if not _math.is_safe_formula(found.source):
+            return f"`` {_without_active_tags(found.source.replace('`', chr(39)))} ``", found.end
+        return _TAG_START.sub("< ", self._text[start : found.end]), found.end
+
+    def _code(self, start: int, after: int) -> tuple[str, int]:
+        length = after - start
+        closings = self._ticks[length]
+        index = bisect_right(closings, start)
+        if index == len(closings) or _BLANK_LINE.search(self._text, after, closings[index]):
+            return self._plain(start, after)
+        end = closings[index] + length
+        return _without_active_tags(self._text[start:end]), end
+
+    def _is_harmless(self, start: int) -> bool:
+        destination = _DESTINATION.match(self._text, start)
+        scheme = _SCHEME.match(_UNSEEN.sub("", unescape(destination[1]))) if destination else None
+        return scheme is not None and scheme[1].lower() in SAFE_SCHEMES

@@ -35,7 +35,6 @@ class ServerState:
         self.requests: list[RecordedRequest] = []
         self.accepted = 0
         self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
 
     def record(self, request: Request, connection: int) -> RecordedRequest:
         """Keep a request, and forget the oldest ones beyond the limit."""
@@ -64,7 +63,8 @@ class Connection(asyncio.Protocol):
         self._number = 0
         self._incoming: _Incoming | None = None
         self._response: _Response | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """What responds, if anything does."""
         self._is_half_closed = False
         self._can_write = asyncio.Event()
         self._can_write.set()
@@ -107,8 +107,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection at once because the server closes."""
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
         self._response = None  # what is cut off now was not the client's doing
         self._transport.abort()
 
@@ -152,9 +152,7 @@ class Connection(asyncio.Protocol):
     def _begin_response(self, request: Request) -> None:
         recorded = self._state.record(request, self._number)
         self._response = _Response(request, recorded, self._h11, self._transport, self._can_write)
-        self._task = asyncio.get_running_loop().create_task(self._respond(request, self._response))
-        self._state.tasks.add(self._task)
-        self._task.add_done_callback(self._state.tasks.discard)
+        self.task = asyncio.get_running_loop().create_task(self._respond(request, self._response))
 
     async def _respond(self, request: Request, response: _Response) -> None:
         try:
@@ -176,10 +174,10 @@ class Connection(asyncio.Protocol):
 
     def _leave_to_client(self) -> None:
         response, self._response = self._response, None
-        if response is None or self._task is None:
+        if response is None or self.task is None:
             return
         response.recorded.client_gone = not response.is_over
-        self._task.cancel()
+        self.task.cancel()
 
 
 class _Incoming:

@@ -71,7 +71,7 @@ def check_message_request(fields: JSON, terms: Terms) -> Model:
             f"max_tokens: {max_tokens} > {model.output_tokens}, which is the maximum allowed number of"
             f" output tokens for {model.id}"
         )
-    _check_plain_options(fields)
+    _check_plain_options(fields, model)
     _check_common(fields, terms, model, max_tokens=max_tokens)
     return model
 
@@ -110,7 +110,7 @@ def _check_sampling(name: str, value: Any, model: Model) -> None:
         raise invalid(f"`{name}` is not supported by {model.id}. Leave it out.")
 
 
-def _check_plain_options(fields: JSON) -> None:
+def _check_plain_options(fields: JSON, model: Model) -> None:
     if "stream" in fields:
         check.boolean(fields["stream"], "stream")
     for index, text in enumerate(check.array(fields.get("stop_sequences", []), "stop_sequences")):
@@ -121,6 +121,8 @@ def _check_plain_options(fields: JSON) -> None:
         check.no_extras(metadata, "metadata", ("user_id",))
         if metadata.get("user_id") is not None:
             check.string(metadata["user_id"], "metadata.user_id", longest=256)
+    if fields.get("inference_geo") is not None and model.generation < (4, 6):
+        raise invalid(f"inference_geo: not supported by {model.id}")
     if "service_tier" in fields:
         check.one_of(fields["service_tier"], "service_tier", ("auto", "standard_only"))
 

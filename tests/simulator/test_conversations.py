@@ -349,9 +349,12 @@ def test_automatic_caching_reads_the_conversation_so_far(api):
     assert 0 < usage["cache_creation_input_tokens"] < 1000
 
 
-def test_rate_limit_headers_count_down(api):
+def test_rate_limit_headers_count_down():
     """Limit, remaining and an RFC 3339 reset for requests and tokens."""
-    first, second = (api.post(api.body("2 + 2")).headers for _ in range(2))
+    with Simulator(requests_per_minute=6) as sim:
+        api = Api(sim)
+        first, second = (api.post(api.body("2 + 2")).headers for _ in range(2))
+        api.http.close()
 
     name = "anthropic-ratelimit-requests-remaining"
     assert int(second[name]) == int(first[name]) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import httpx2
 import pytest
@@ -106,6 +107,25 @@ def test_eof_without_stop_ends_properly_but_too_early(api):
 
     assert "content_block_delta" in text
     assert "message_stop" not in text
+
+
+def test_c1_an_idle_connection_is_closed_after_the_complete_answer(api):
+    """The client reads all of the body, and then the end of the connection, though nobody announced it."""
+    body = json.dumps(api.body(stream=True)).encode()
+    head = (
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\nanthropic-version: 2023-06-01\r\n"
+        "content-type: application/json\r\nx-simulator-scenario: idle_half_close\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    received = b""
+    with socket.create_connection(("127.0.0.1", api.sim.port), timeout=10) as raw:
+        raw.sendall(head.encode() + body)
+        while piece := raw.recv(65536):
+            received += piece
+
+    assert received.endswith(b"0\r\n\r\n")
+    assert b"connection: close" not in received.lower()
+    assert api.sim.requests[-1].is_finished
 
 
 def test_overlapping_blocks_hold_the_same_text(api):

@@ -95,6 +95,7 @@ BAD = {
         "Recursive schemas are not supported",
     ),
     "bad metadata": ({"metadata": {"name": "Ada"}}, "metadata.name: Extra inputs"),
+    "place": ({"model": "claude-haiku-4-5", "inference_geo": "us"}, "inference_geo: not supported"),
     "speed": ({"speed": "fast"}, "fast mode is not supported"),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, ValidationError
+from pydantic import Field, PrivateAttr, SkipValidation, ValidationError
 
 from ._received import ShortReprModel
 
@@ -22,8 +22,6 @@ class ContentBlock(ShortReprModel):
     Attributes:
         type: The API's name for the kind of block.
     """
-
-    model_config = ConfigDict(strict=True)
 
     type: SkipValidation[str] = ""
 
@@ -133,7 +131,7 @@ def may_go_back(block: ContentBlock, answered: frozenset[str]) -> bool:
         case TextBlock():
             return bool(block.text.strip())
         case ThinkingBlock():
-            return block.is_complete and bool(block.signature)
+            return bool(block.signature)  # it comes last, so the block is whole
         case ToolUseBlock():
             return block.is_complete and block.id in answered
         case RedactedThinkingBlock():

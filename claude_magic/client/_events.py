@@ -143,7 +143,7 @@ def decode_event(sse: ServerSentEvent) -> StreamEvent:
     kind = raw.get("type")
     if kind == "content_block_delta":  # nearly all events
         return _block_delta(raw)
-    decode = _DECODERS.get(kind) if isinstance(kind, str) and sse.event != "error" else None
+    decode = _DECODERS.get(kind) if isinstance(kind, str) else None
     decode = decode or _DECODERS.get(sse.event)
     if decode is not None:
         return decode(raw)

@@ -24,9 +24,9 @@ def encode_json(value: Any) -> bytes:
     try:
         return to_json(value)
     except PydanticSerializationError:
-        pass  # mostly a lone surrogate, which is mended
+        pass  # mostly a lone surrogate, which can be mended
     try:
-        return to_json(mended(value))
+        return to_json(_mended(value))
     except (PydanticSerializationError, RecursionError) as error:
         reason = str(error)
     raise ConfigurationError(
@@ -45,17 +45,17 @@ def decode_json(data: bytes | str) -> Any:
     except ValueError:
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
-        return mended(json.loads(text, strict=False))
+        return _mended(json.loads(text, strict=False))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def mended(value: Any) -> Any:
+def _mended(value: Any) -> Any:
     """Copy a JSON value, its strings made valid Unicode."""
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, dict):
-        return {mended(name): mended(item) for name, item in value.items()}
+        return {_mended(name): _mended(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [mended(item) for item in value]
+        return [_mended(item) for item in value]
     return value

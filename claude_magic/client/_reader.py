@@ -56,9 +56,9 @@ class EventReader:
             return
         if _looks_like_events(await self._deadline.bound(response.peek())):
             return
-        message = await self._deadline.bound(read_object(response))
-        parse_reply(response, message, Message.model_validate)
-        self._replay = encode_as_stream(message)
+        fields = await self._deadline.bound(read_object(response))
+        message = parse_reply(response, fields, Message.model_validate)
+        self._replay = encode_as_stream({**fields, **message.to_param()})
 
     async def read(self) -> list[StreamEvent]:
         """Return the next events, at least one; none when the reply is complete.

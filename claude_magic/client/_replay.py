@@ -7,15 +7,16 @@ from typing import Any
 
 from pydantic_core import to_json
 
-_STREAMED_FIELDS = {
-    "text": ("text", "text_delta", "text"),
-    "thinking": ("thinking", "thinking_delta", "thinking"),
-}
-"""Block type: the field that streams, its delta's type, and the delta's field."""
+_STREAMED_FIELDS = {"text": "text", "thinking": "thinking"}
+"""Block type: the field that streams, in a delta named after it."""
 
 
 def encode_as_stream(message: Mapping[str, Any]) -> bytes:
-    """Encode a message as the bytes of an event stream. Feeding them to the parser gives the message back."""
+    """Encode a message as the bytes of an event stream. Feeding them to the parser gives the message back.
+
+    Args:
+        message: The message as it came, its content made a list of objects.
+    """
     return b"".join(
         b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), to_json(event))
         for event in _events(message)
@@ -39,14 +40,12 @@ def _events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     kind = block.get("type")
     start, deltas = dict(block), []
-    if kind in _STREAMED_FIELDS:
-        field, delta_type, delta_field = _STREAMED_FIELDS[kind]
-        deltas.append({"type": delta_type, delta_field: start.get(field) or ""})
+    field = _STREAMED_FIELDS.get(kind) if isinstance(kind, str) else None
+    if field is not None and isinstance(start.get(field), str):
+        deltas.append({"type": f"{field}_delta", field: start[field]})
         start[field] = ""
-    if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
-        deltas.append(
-            {"type": "input_json_delta", "partial_json": to_json(start.get("input") or {}).decode()}
-        )
+    elif kind in ("tool_use", "server_tool_use", "mcp_tool_use") and isinstance(start.get("input"), dict):
+        deltas.append({"type": "input_json_delta", "partial_json": to_json(start["input"]).decode()})
         start["input"] = {}
     yield {"type": "content_block_start", "index": index, "content_block": start}
     for delta in deltas:

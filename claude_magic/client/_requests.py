@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from ._blocks import ContentBlock
 from ._errors import ConfigurationError
-from ._json import encode_json, mended
+from ._json import encode_json
 from ._messages import Message
 from ._received import ShortReprModel
 
@@ -65,8 +65,8 @@ class MessageRequest(ShortReprModel):
     model: str = Field(min_length=1)
     messages: Annotated[list[dict[str, Any]], BeforeValidator(_turns)]
     max_tokens: int = Field(ge=0)
-    system: Annotated[str | list[dict[str, Any]] | None, BeforeValidator(mended)] = None
-    stop_sequences: Annotated[list[str] | None, BeforeValidator(mended)] = None
+    system: str | list[dict[str, Any]] | None = None
+    stop_sequences: list[str] | None = None
     thinking: dict[str, Any] | None = None
     output_config: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from ._error_reading import error_from_event, error_from_response, unexpected_body_error
 from ._errors import APIError, ClaudeError, NetworkError, StreamInterruptedError
+from ._json import decode_json
 
 if TYPE_CHECKING:
     from ._transport import WireResponse
@@ -64,7 +65,7 @@ def parse_object(response: WireResponse, body: bytes) -> dict[str, Any]:
 
 def _object_in(body: bytes) -> dict[str, Any] | None:
     try:
-        value = from_json(body)
+        value = decode_json(body)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

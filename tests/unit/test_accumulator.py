@@ -16,10 +16,12 @@ from claude_magic.client import (
     Message,
     MessageAccumulator,
     ServerSentEvent,
+    SSEDecoder,
     StreamEvent,
     ToolUseBlock,
     decode_event,
 )
+from claude_magic.client._replay import encode_as_stream
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -187,6 +189,19 @@ def test_s1_what_the_api_returned_goes_back_unchanged(blocks: list[dict[str, Any
     plain_message = Message.model_validate(json.loads(json.dumps({"id": "msg_1", "content": blocks})))
 
     assert streamed_message.to_param() == plain_message.to_param() == {"role": "assistant", "content": blocks}
+
+
+@given(blocks=st.lists(whole_blocks | objects, max_size=4))
+def test_s1_a_reply_sent_whole_to_a_streaming_call_is_read_as_a_stream(blocks: list[dict[str, Any]]) -> None:
+    """Promise: a server that ignores `stream: true` is understood, and no field of its reply is lost."""
+    reply = {**start({"input_tokens": 3})["message"], "content": blocks, "stop_reason": "end_turn", "x": [1]}
+    accumulator = MessageAccumulator()
+
+    for sse in SSEDecoder().feed(encode_as_stream(reply)):
+        accumulator.add(decode_event(sse))
+
+    assert accumulator.is_complete
+    assert accumulator.message() == Message.model_validate(reply)
 
 
 def test_s1_a_streamed_reply_equals_the_plain_one() -> None:
@@ -363,6 +378,41 @@ def test_s1_no_delta_is_lost_whatever_block_it_meets(
         "input_json_delta",
     )
     assert is_in_block != (incoming in accumulator.unknown)
+
+
+def test_s1_blocks_stand_in_the_order_of_their_indexes() -> None:
+    """Promise: the index is the position in the content, whichever block starts first."""
+    payloads = [
+        begin(1, {"type": "text", "text": "b"}),
+        begin(0, {"type": "text", "text": "a"}),
+        end(1),
+        end(0),
+    ]
+
+    accumulator = accumulate([start(), *payloads, ending("end_turn"), STOP])
+
+    assert accumulator.text == accumulator.message().text == "ab"
+
+
+def test_s1_a_block_of_the_future_takes_deltas_of_today() -> None:
+    """Promise: a new type of block, made of deltas that are known, is put together all the same."""
+    payloads = [
+        begin(0, {"type": "sealed_poem", "text": "To"}),
+        delta(0, "text_delta", text=" be"),
+        delta(0, "citations_delta", citation={"n": 1}),
+        delta(0, "signature_delta", signature="c2ln"),
+        end(0),
+        begin(1, {"type": "future_tool_use", "id": "a"}),
+        delta(1, "input_json_delta", partial_json='{"a": 1}'),
+        end(1),
+    ]
+
+    message = accumulate([start(), *payloads, ending("end_turn"), STOP]).message()
+
+    assert message.to_param()["content"] == [
+        {"type": "sealed_poem", "text": "To be", "citations": [{"n": 1}], "signature": "c2ln"},
+        {"type": "future_tool_use", "id": "a", "input": {"a": 1}},
+    ]
 
 
 def test_s1_a_reply_that_stands_in_message_start_is_not_lost() -> None:

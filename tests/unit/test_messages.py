@@ -194,7 +194,8 @@ def test_s1_merged_usage_replaces_only_what_the_update_says() -> None:
     assert merged == Usage.model_validate(
         {"input_tokens": 5, "output_tokens": 9, "speed": "fast", "iterations": [1]}
     )
-    assert merged.merged(Usage.model_validate({"output_tokens": "many"})) == merged
+    for nonsense in ("many", 1.5, float("inf"), True, None):
+        assert merged.merged(Usage.model_validate({"output_tokens": nonsense, "speed": None})) == merged
 
 
 @pytest.mark.parametrize(

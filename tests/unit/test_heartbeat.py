@@ -1,0 +1,41 @@
+"""The timer that keeps a loop awake enough to hear an interrupt."""
+
+import asyncio
+
+from claude_magic.runtime import loop_kept_awake
+
+
+def test_a_waiting_loop_wakes_by_itself():
+    """What a signal handler leaves for the loop with `call_soon`, which wakes nobody, is found soon."""
+
+    async def wait():
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        select, wakes = loop._selector.select, []
+        loop._selector.select = lambda timeout=None: wakes.append(timeout) or select(timeout)
+        with loop_kept_awake(loop):
+            loop.call_later(0.5, heard.set)
+            await heard.wait()
+        return wakes
+
+    assert max(timeout for timeout in asyncio.run(wait()) if timeout is not None) <= 0.051
+
+
+def test_all_who_wait_share_one_timer_and_none_is_left():
+    """Five hundred waiting tasks cost what one costs."""
+
+    async def wait():
+        loop = asyncio.get_running_loop()
+
+        async def one():
+            with loop_kept_awake(loop):
+                await asyncio.sleep(0)
+                return len(loop._scheduled)
+
+        counts = await asyncio.gather(*(one() for _ in range(500)))
+        return max(counts), [timer for timer in loop._scheduled if not timer.cancelled()]
+
+    most, left = asyncio.run(wait())
+
+    assert most == 1
+    assert left == []

@@ -14,9 +14,10 @@ SUMMARY_SENTENCES = 3
 LONGEST_GREETING = 40
 _QUOTE = r"[\"“'`](?P<quoted>.+?)[\"”'`]"
 _EXACTLY = re.compile(
-    r"\b(?:say|reply|respond|answer|write|print|output|return|repeat)\b(?: with)?"
-    r"(?: (?:only|just|exactly|this|after me|back|the (?:one |single |exact )?(?:word|words|text|phrase|sentence)"
-    r"|the following))+\s*:?\s*(?P<text>\S.*)",
+    r"\b(?:say|reply|respond|answer|print|output|return|repeat|write)\b(?: with| back)?"
+    r"(?P<how>(?: (?:only|just|exactly|this|after me|the following"
+    r"|(?:the|this) (?:one |single |exact )?(?:word|words|text|phrase|sentence|line)))+)"
+    r"(?P<mark>\s*:)?\s+(?P<text>\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _SUMMARISE = re.compile(r"\b(summar(?:ise|ize|y)|tl;?dr|sum up|main points?|key points?)\b", re.IGNORECASE)
@@ -40,13 +41,24 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“])")
 
 
 def say_exactly(prompt: str) -> str | None:
-    """What a prompt asks to be said word for word."""
+    """What a prompt asks to be said word for word.
+
+    It must be marked by a colon or quotes, or be announced as words, or be a single word: "write only code for
+    a game" is no such request.
+    """
     match = _EXACTLY.search(prompt)
     if match is None:
         return None
     text = match["text"].strip()
     quoted = re.match(_QUOTE, text, re.DOTALL)
-    return quoted["quoted"] if quoted else text.rstrip(" .") if "\n" not in text else text
+    if quoted is not None:
+        return quoted["quoted"]
+    is_announced = re.search(
+        r"after me|word|text|phrase|sentence|line|following", match["how"], re.IGNORECASE
+    )
+    if not (match["mark"] or is_announced or len(text.split()) == 1):
+        return None
+    return text if "\n" in text else text.rstrip(" .")
 
 
 def summarise(conversation: Conversation) -> str | None:

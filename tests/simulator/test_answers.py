@@ -23,6 +23,8 @@ DETERMINISTIC = "tell me a joke"
         ("compute 1 / 0", "divides by zero"),
         ("say exactly: pong", "pong"),
         ('Reply with only the word "ready".', "ready"),
+        ("Answer with just yes.", "yes"),
+        ("Write just a haiku about rain", "> Rain on the tin roof."),
         ("Reply with exactly this text:\nfirst\nsecond", "first\nsecond"),
         ("What is the capital of New Zealand?", "**Wellington**"),
         ("How many r's are in strawberry?", "**3 times**"),

@@ -1,0 +1,85 @@
+"""What runs: the bridge and the client on it, started when there is work, and the bucket, which outlives both."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from ..client import BucketState, TokenBucket
+from ._bridge import Bridge, OnEnd
+from ._shared_client import SharedClient
+
+_Result = TypeVar("_Result")
+
+
+class Engine:
+    """Runs work with the shared client, on the bridge. Every method may be called from any thread.
+
+    Args:
+        bucket_state: Where a former bucket of this kernel stood (`TokenBucket.dump`), or None.
+    """
+
+    def __init__(self, bucket_state: Mapping[str, float] | None = None) -> None:
+        self._bucket_state = bucket_state
+        self._bucket: TokenBucket | None = None
+        self._bridge: Bridge | None = None
+        self._shared: SharedClient | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether thread and client exist."""
+        return self._bridge is not None and self._bridge.is_usable
+
+    def spawn(
+        self, work: Callable[[SharedClient], Coroutine[Any, Any, None]], *, rate: float, on_end: OnEnd
+    ) -> Callable[[], None]:
+        """Run a coroutine; return what cancels it. See `Bridge.spawn`.
+
+        Args:
+            work: Makes the coroutine.
+            rate: Requests per second, where the bucket is yet to be made.
+            on_end: Called on the bridge once it has ended.
+        """
+        with self._lock:
+            bridge, shared = self._started(rate)
+            return bridge.spawn(work(shared), on_end=on_end)
+
+    def submit(
+        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]], *, rate: float
+    ) -> concurrent.futures.Future[_Result]:
+        """Run a coroutine; its result comes through the future. Arguments as for `spawn`."""
+        with self._lock:
+            bridge, shared = self._started(rate)
+            return bridge.submit(work(shared))
+
+    def limiter_state(self, rate: float) -> BucketState:
+        """Level, queue and pause of the bucket, which is made for this rate if there is none yet."""
+        with self._lock:
+            return self._bucket_for(rate).state
+
+    def close(self) -> None:
+        """Cancel what runs, and end client and thread. The bucket stays; the next work starts the rest again."""
+        with self._lock:
+            bridge, self._bridge, self._shared = self._bridge, None, None
+            if bridge is not None:
+                bridge.close()
+
+    def dump_bucket(self) -> Mapping[str, float] | None:
+        """Return where the bucket stands, for the engine of another runtime."""
+        return self._bucket_state if self._bucket is None else self._bucket.dump()
+
+    def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
+        if self._bridge is None or self._shared is None or not self._bridge.is_usable:
+            self._shared = SharedClient(self._bucket_for(rate))
+            self._bridge = Bridge(on_close=self._shared.aclose)
+        return self._bridge, self._shared
+
+    def _bucket_for(self, rate: float) -> TokenBucket:
+        if self._bucket is None:
+            self._bucket = TokenBucket(rate)
+            if self._bucket_state is not None:
+                self._bucket.restore(self._bucket_state)
+        return self._bucket

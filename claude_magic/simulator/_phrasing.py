@@ -15,8 +15,8 @@ LONGEST_GREETING = 40
 _QUOTE = r"[\"“'`](?P<quoted>.+?)[\"”'`]"
 _EXACTLY = re.compile(
     r"\b(?:say|reply|respond|answer|print|output|return|repeat|write)\b(?: with| back)?"
-    r"(?P<how>(?: (?:only|just|exactly|this|after me|the following"
-    r"|(?:the|this) (?:one |single |exact )?(?:word|words|text|phrase|sentence|line)))+)"
+    r"(?P<how>(?: (?:(?:the|this) (?:one |single |exact )?(?:word|words|text|phrase|sentence|line)"
+    r"|the following|after me|only|just|exactly|this))+)"
     r"(?P<mark>\s*:)?\s+(?P<text>\S.*)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from claude_magic.notebook._screens import (
     FRAME_INTERVAL,
-    LONG_FRAME_INTERVAL,
+    LONGEST_FRAME_INTERVAL,
     AreaScreen,
     FinalScreen,
     HandleScreen,
@@ -96,11 +96,12 @@ def test_an_unchanged_frame_is_not_sent(publisher):
 
 
 def test_a_long_tail_is_drawn_less_often(publisher):
-    """15 frames a second, 5 where each carries more than 4 kB."""
+    """15 frames a second, and fewer where each carries much; never fewer than two."""
     screen = AreaScreen(publisher)
 
     assert screen.draw(streaming("short")) == FRAME_INTERVAL
-    assert screen.draw(streaming("short " + "long " * 2000)) == LONG_FRAME_INTERVAL
+    assert screen.draw(streaming("short " + "long " * 2_000)) == pytest.approx(1 / 4, rel=0.1)
+    assert screen.draw(streaming("short " + "long " * 9_000)) == LONGEST_FRAME_INTERVAL
 
 
 def test_a_guest_keeps_to_one_display_and_clears_nothing(publisher):

@@ -61,7 +61,8 @@ class GrowingMarkdown:
     _closed_html: list[str]
     _references: dict[str, object]  # link definitions in what is closed
     _open_html: str
-    _open_rendered: tuple[int, int]  # where the open part began and ended when it was rendered last
+    _open_rendered: int  # how much source the open part had when it was rendered last
+    _complete: int  # up to here complete lines have been searched for closed blocks
 
     def __init__(self, *, remote_images: bool = False) -> None:
         self._remote_images = remote_images
@@ -76,12 +77,14 @@ class GrowingMarkdown:
         """
         if not text.startswith(self._text):
             self._start_over()
-        has_new_line = text.rfind("\n") >= len(self._text)
         self._text = text
-        if has_new_line:
+        if is_final or self._is_worth_rendering():
             self._close_blocks()
-        html = self._tail_html(is_final)
-        return BlockPlan(finished=tuple(self._finished), tail=Block(text[self._emitted :], html))
+            self._render_open(is_final=is_final)
+        inner = "".join([*self._closed_html, self._open_html])
+        return BlockPlan(
+            finished=tuple(self._finished), tail=Block(text[self._emitted :], wrap(inner) if inner else "")
+        )
 
     def _start_over(self) -> None:
         self._text = ""
@@ -90,14 +93,17 @@ class GrowingMarkdown:
         self._closed_html = []
         self._references = {}
         self._open_html = ""
-        self._open_rendered = (-1, 0)
+        self._open_rendered = self._complete = 0
 
     def _close_blocks(self) -> None:
-        complete_lines = self._text[self._closed : self._text.rfind("\n") + 1]
-        length = _length_of_closed_blocks(complete_lines)
+        complete = self._text.rfind("\n") + 1
+        if complete == self._complete:
+            return
+        self._complete = complete
+        length = _length_of_closed_blocks(self._text[self._closed : complete])
         if not length:
             return
-        html = render_fragment(complete_lines[:length], self._env(self._references))
+        html = render_fragment(self._text[self._closed : self._closed + length], self._env(self._references))
         self._closed_html.append(sanitise(html))
         self._closed += length
         if self._closed - self._emitted >= _least_block_size(len(self._finished)):
@@ -109,21 +115,15 @@ class GrowingMarkdown:
         self._emitted = self._closed
         self._closed_html.clear()
 
-    def _tail_html(self, is_final: bool) -> str:
-        if is_final or self._is_worth_rendering():
-            source = self._text[self._closed :]
-            html = render_fragment(source if is_final else settle(source), self._env(dict(self._references)))
-            self._open_html = sanitise(html)
-            self._open_rendered = (self._closed, len(self._text))
-        inner = "".join([*self._closed_html, self._open_html])
-        return wrap(inner) if inner else ""
-
     def _is_worth_rendering(self) -> bool:
-        began, ended = self._open_rendered
-        if began != self._closed:
-            return True
         length = len(self._text) - self._closed
-        return length < _LONG_TAIL_CHARS or length >= (ended - began) * _LONG_TAIL_GROWTH
+        return length < _LONG_TAIL_CHARS or length >= self._open_rendered * _LONG_TAIL_GROWTH
+
+    def _render_open(self, *, is_final: bool) -> None:
+        source = self._text[self._closed :]
+        html = render_fragment(source if is_final else settle(source), self._env(dict(self._references)))
+        self._open_html = sanitise(html)
+        self._open_rendered = len(source)
 
     def _env(self, references: dict[str, object]) -> Env:
         return {"references": references, "remote_images": self._remote_images}

@@ -29,7 +29,7 @@ from ._styles import CELL_ALIGNMENTS, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
 Env = MutableMapping[str, Any]
 
 # Quotes and lists nested deeper than this are shown as plain text: each level reads all its lines once more.
-_MAX_DEPTH: Final = 40
+_MAX_DEPTH: Final = 16
 # A paragraph longer than this is shown as plain text: no reader's prose, but some inline rules grow worse than linear.
 _MAX_PARAGRAPH_CHARS: Final = 60_000
 

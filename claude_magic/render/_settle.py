@@ -11,8 +11,9 @@ from typing import Final
 
 from ._markdown import parse_blocks
 
-# A last line that is nothing but marks may become a list, a rule, a heading, a fence, an underline, a table ...
-_UNDECIDED_LINE: Final = re.compile(r"(?:^|\n)[ \t>]*(?:[-=*_+#~`$|:\\ \t]+|\d{1,9}[.)]?)$")
+# A last line of nothing but these may become a list, a rule, a heading, a fence, an underline, a table ...
+_MARKS: Final = "-=*_+#~`$|:\\ \t>"
+_LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
 _HALF_LINK: Final = re.compile(r"!?\[([^\[\]\n]*)(?:\](?:\([^()\s]*)?)?$")
 _HALF_DELIMITER_ROW: Final = re.compile(r"[ \t|:\-]*")
 _VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open"})
@@ -20,13 +21,23 @@ _VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open"})
 
 def settle(source: str) -> str:
     """Return `source` as it should be shown while more of it is coming."""
-    shown = _with_table_head(source) or _UNDECIDED_LINE.sub("", source)
+    shown = _with_table_head(source) or _without_undecided_line(source)
     tokens = parse_blocks(shown)
     last = next((token for token in reversed(tokens) if token.nesting >= 0), None)
     if last is None or last.type in _VERBATIM:
         return shown
     start = shown.rfind("\n\n") + 1
     return shown[:start] + _with_inline_marks_closed(shown[start:])
+
+
+def _without_undecided_line(source: str) -> str:
+    start = source.rfind("\n") + 1
+    rest = source[start:].strip(_MARKS)
+    return (
+        source[: max(0, start - 1)]
+        if start < len(source) and (not rest or _LIST_NUMBER.fullmatch(rest))
+        else source
+    )
 
 
 def _with_table_head(source: str) -> str | None:

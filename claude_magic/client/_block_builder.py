@@ -45,7 +45,7 @@ class BlockBuilder:
         pieces: What they carried, in order.
     """
 
-    __slots__ = ("_built", "_changes", "index", "piece_kind", "pieces", "start", "type")
+    __slots__ = ("_built", "_changes", "_citations", "index", "piece_kind", "pieces", "start", "type")
 
     def __init__(self, index: int, start: Mapping[str, Any]) -> None:
         kind = start.get("type")
@@ -55,6 +55,7 @@ class BlockBuilder:
         self.piece_kind = _PIECE_KIND_BY_TYPE.get(self.type)
         self.pieces: list[str] = []
         self._changes: dict[str, Any] = {}
+        self._citations: list[Any] = []
         self._built: ContentBlock | None = None
 
     @classmethod
@@ -74,11 +75,7 @@ class BlockBuilder:
         if event.kind == "signature_delta" and self._may_be("thinking"):
             self._changes["signature"] = event.text
         elif event.kind == "citations_delta" and self._may_be("text"):
-            begun = self._changes.get("citations", self.start.get("citations"))
-            self._changes["citations"] = [
-                *(begun if isinstance(begun, list) else ()),
-                event.raw.get("citation"),
-            ]
+            self._citations.append(event.raw.get("citation"))
         elif event.kind == "compaction_delta" and self._may_be("compaction"):
             self._changes |= {name: value for name, value in event.raw.items() if name != "type"}
         elif event.kind in _PIECE_KINDS and self.piece_kind is None and self.type not in _PIECE_KIND_BY_TYPE:
@@ -110,6 +107,9 @@ class BlockBuilder:
 
     def _build(self, *, is_complete: bool) -> ContentBlock:
         fields = {**self.start, **self._changes}
+        if self._citations:
+            begun = self.start.get("citations")
+            fields["citations"] = [*(begun if isinstance(begun, list) else ()), *self._citations]
         raw_input = None
         if self.piece_kind == "input_json_delta":
             fields["input"], raw_input = self._read_input()

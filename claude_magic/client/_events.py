@@ -2,6 +2,8 @@
 
 Unknown events and deltas are kept as they came: tolerating them is the API's documented contract. Data that is not quite
 as documented, as from some other servers, is read as far as it makes sense.
+
+Events are frozen dataclasses. Named tuples are made 0.2 µs faster, but an empty one is false, and equal to any other.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""100 kB of Markdown with mathematics, streamed in 2,000 deltas of 30 ms into a real JupyterLab."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from measure import Figure, at_most, note, print_figures
+from playwright.sync_api import Page, sync_playwright
+from simulator_process import simulator_process
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
+
+from chromium import ARGUMENTS, find_chromium
+from lab_server import LabServer
+from notebook_page import NotebookPage
+
+DELTA_INTERVAL = 0.03
+CELL = "%%claude\n!simulate long_answer\nAll about sums of powers, please."
+LAST_WORDS = "That was the last section."
+LONGEST = 240_000
+"""Milliseconds given to the whole stream; it takes a little more than 60,000."""
+
+QUIET = 3_000
+"""Milliseconds without a change in the output after which the picture counts as complete."""
+
+MAX_MEGABYTES = 4.5
+MAX_FRAMES_PER_SECOND = 15
+MAX_SETTLING = 1.0
+MAX_LONG_TASKS = 2.5
+
+# Everything is noted inside the page: how late Playwright hears of it would otherwise be measured too.
+WATCH = """
+window.bench = {messages: [], longTasks: [], lastChange: 0};
+new PerformanceObserver(list => window.bench.longTasks.push(...list.getEntries().map(task => [task.startTime, task.duration])))
+    .observe({type: 'longtask'});
+window.WebSocket = class extends WebSocket {
+    constructor(...args) {
+        super(...args);
+        if (String(args[0]).includes('/channels')) this.addEventListener('message', ({data}) => {
+            const isText = typeof data === 'string';
+            const size = isText ? data.length : data.byteLength;
+            const text = isText ? data : new TextDecoder().decode(new Uint8Array(data, 0, Math.min(size, 4096)));
+            const kind = /"msg_type": ?"(\\w+)"/.exec(text)?.[1] ?? '';
+            const state = /"execution_state": ?"(\\w+)"/.exec(text)?.[1] ?? '';
+            const sent = Date.parse(/"date": ?"([^"]+)"/.exec(text)?.[1]);
+            window.bench.messages.push({at: Date.now(), sent, size, kind, state});
+        });
+    }
+};
+"""
+WATCH_CELL = """cell => {
+    window.bench.messages.length = window.bench.longTasks.length = 0;
+    new MutationObserver(changes => {
+        if (changes.some(({target}) => (target.closest ?? (() => null)).call(target, '.jp-Cell-outputArea')))
+            window.bench.lastChange = Date.now();
+    }).observe(cell, {subtree: true, childList: true, characterData: true, attributes: true});
+}"""
+IS_COMPLETE = """([words, quiet]) => {
+    const {messages, lastChange} = window.bench;
+    const isIdle = messages.findLast(message => message.state)?.state === 'idle';
+    const output = document.querySelectorAll('.jp-Cell')[1].querySelector('.jp-Cell-outputArea');
+    return isIdle && output.textContent.includes(words) && Date.now() - lastChange > quiet
+        && Date.now() - messages.findLast(message => message.state).at > quiet;
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the page noted. Times are milliseconds of the wall clock, which the kernel and the page share.
+
+    A message was `sent` when the kernel made it and came in `at` a time that is later where the page was busy.
+    """
+
+    messages: list[dict[str, float | str]]
+    long_tasks: list[tuple[float, float]]
+    last_change: float
+    formulas: int
+
+    def figures(self) -> list[Figure]:
+        """Return the figures."""
+        shown = [m for m in self.messages if m["kind"] in ("display_data", "update_display_data")]
+        streaming = (float(shown[-1]["sent"]) - float(shown[0]["sent"])) / 1e3
+        idle_at = max(float(m["sent"]) for m in self.messages if m["state"] == "idle")
+        return [
+            at_most("Lab: iopub (MB)", sum(float(m["size"]) for m in self.messages) / 1e6, MAX_MEGABYTES),
+            at_most("Lab: frames per second", len(shown) / streaming, MAX_FRAMES_PER_SECOND),
+            at_most(
+                "Lab: complete after the kernel is done (s)",
+                max(0.0, self.last_change - idle_at) / 1e3,
+                MAX_SETTLING,
+            ),
+            at_most(
+                "Lab: long tasks in all (s)",
+                sum(length for _, length in self.long_tasks) / 1e3,
+                MAX_LONG_TASKS,
+            ),
+            Figure(
+                name="Lab: the longest task (s)", ours=max((t for _, t in self.long_tasks), default=0.0) / 1e3
+            ),
+            Figure(name="Lab: formulas in the final picture", ours=self.formulas),
+        ]
+
+
+def main() -> None:
+    """Measure and print."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        simulator_process(chunk_delay=DELTA_INTERVAL) as url,
+        LabServer(
+            Path(folder) / "server", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-ant-bench"}
+        ) as lab,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1200, "height": 1000})
+        context.add_init_script(WATCH)
+        cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", CELL)]
+        notebook = NotebookPage(lab, context, lab.write_notebook("bench.ipynb", cells))
+        notebook.open()
+        notebook.run_cell(0)
+        watched = _watch(notebook)
+        notebook.close()
+        browser.close()
+    print_figures(watched.figures())
+
+
+def _watch(notebook: NotebookPage) -> Watched:
+    page: Page = notebook.page
+    notebook.cell(1).evaluate(WATCH_CELL)
+    notebook.start_cell(1)
+    note("streaming for a minute")
+    page.wait_for_function(IS_COMPLETE, arg=[LAST_WORDS, QUIET], timeout=LONGEST, polling=500)
+    noted = page.evaluate("window.bench")
+    formulas = notebook.output(1).locator("mjx-container").count()
+    return Watched(noted["messages"], noted["longTasks"], noted["lastChange"], formulas)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,16 @@ def main() -> int:
     subprocess.run([*install, "-r", "binder/requirements.txt"], cwd=ROOT, check=True)
     folder = TARGET / "notebooks"
     shutil.copytree(ROOT / "notebooks", folder)
-    convert = [programs / "jupyter", "nbconvert", "--to", "notebook", "--execute", "--output", "ran.ipynb", NOTEBOOK]
+    convert = [
+        programs / "jupyter",
+        "nbconvert",
+        "--to",
+        "notebook",
+        "--execute",
+        "--output",
+        "ran.ipynb",
+        NOTEBOOK,
+    ]
     start = [ROOT / "binder" / "start"] if os.name != "nt" else []
     code = subprocess.run([*start, *convert], cwd=folder, env=_environment(programs), timeout=300).returncode
     if code == 0:

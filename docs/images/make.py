@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,7 @@ sys.path.insert(0, str(HERE.parents[1] / "tests" / "browser"))
 from chromium import ARGUMENTS, find_chromium  # noqa: E402
 from lab_server import LabServer  # noqa: E402
 from notebook_page import NotebookPage  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import Playwright, sync_playwright  # noqa: E402
 
 PROMPT = "%%claude -o summary\nExplain the central limit theorem to someone who knows what a mean is."
 
@@ -22,21 +23,25 @@ PROMPT = "%%claude -o summary\nExplain the central limit theorem to someone who 
 def main() -> None:
     """Run two cells and photograph the second one."""
     code = nbformat.v4.new_code_cell
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        with LabServer(Path(folder) / "server", {"CLAUDE_MAGIC_DEMO": "on"}) as server:
-            path = server.write_notebook("picture.ipynb", [code("%load_ext claude_magic"), code(PROMPT)])
-            browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-            size = {"width": 1100, "height": 900}
-            context = browser.new_context(viewport=size, device_scale_factor=1.5)
-            notebook = NotebookPage(server, context, path)
-            notebook.open()
-            notebook.execute("application:toggle-left-area")
-            notebook.run_cell(0)
-            notebook.run_cell(1)
-            notebook.cell(1).scroll_into_view_if_needed()
-            notebook.cell(1).screenshot(path=HERE / "first-cell.png")
-            notebook.close()
-            browser.close()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(LabServer(folder / "server", {"CLAUDE_MAGIC_DEMO": "on"}))
+        path = server.write_notebook("picture.ipynb", [code("%load_ext claude_magic"), code(PROMPT)])
+        _photograph(stack.enter_context(sync_playwright()), server, path)
+
+
+def _photograph(playwright: Playwright, server: LabServer, path: Path) -> None:
+    browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, device_scale_factor=1.5)
+    notebook = NotebookPage(server, context, path)
+    notebook.open()
+    notebook.execute("application:toggle-left-area")
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    notebook.cell(1).scroll_into_view_if_needed()
+    notebook.cell(1).screenshot(path=HERE / "first-cell.png")
+    notebook.close()
+    browser.close()
 
 
 if __name__ == "__main__":

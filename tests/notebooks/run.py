@@ -16,12 +16,21 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 def main() -> int:
     """Run nbval twice; return its exit code."""
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE_MAGIC_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ANTHROPIC_", "CLAUDE_MAGIC_"))
+        },
         "CLAUDE_MAGIC_DEMO": "on",
         "CLAUDE_MAGIC_LIVE": "0",  # nbval does not follow updates of an output
     }
     command = [sys.executable, "-m", "pytest", "-p", "nbval", "--nbval-lax", "--nbval-cell-timeout=60", "-q"]
-    command += ["-o", "filterwarnings=default", "--import-mode=prepend", *map(str, sorted(FOLDER.glob("*.ipynb")))]
+    command += [
+        "-o",
+        "filterwarnings=default",
+        "--import-mode=prepend",
+        *map(str, sorted(FOLDER.glob("*.ipynb"))),
+    ]
     for _ in range(2):
         code = subprocess.run(command, env=environment, cwd=FOLDER.parent).returncode
         if code:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from ..client import ClaudeError
-from ..runtime import Reply
+from ..runtime import Phase, Reply
 from ._bystanders import Bystanders
 from ._failure import shorten
 from ._live import follow, follow_blocking
@@ -30,17 +30,13 @@ async def answer(request: Request, runtime: Runtime, shell: Any) -> Reply:
         KeyboardInterrupt: The cell was interrupted; the partial answer stays.
         ClaudeError: The request failed; likewise.
     """
-    is_interrupted = False
     with Bystanders() as bystanders:
         reply = _start(request, runtime, shell)
         screen = _choose_screen(shell, runtime, owns_area=True)
-        try:
-            await follow(reply, screen)
-        except asyncio.CancelledError:
-            # How a kernel interrupts an awaited cell. For the user it is a KeyboardInterrupt, as in any other cell.
-            is_interrupted = True
-            _forget_cancellation()
+        is_interrupted = await _is_interrupted(follow(reply, screen))
         screen.finish(reply.snapshot())
+        # One that came while the last picture was drawn counts too: it shall keep the next cell from running.
+        is_interrupted |= await _is_interrupted(_let_interrupts_arrive())
     if screen.has_cleared:
         bystanders.repeat()
     return _whole(reply, shell, is_interrupted=is_interrupted)
@@ -81,7 +77,12 @@ def _start(request: Request, runtime: Runtime, shell: Any) -> Reply:
 def _whole(reply: Reply, shell: Any, *, is_interrupted: bool) -> Reply:
     """Return the reply, or raise why it is not whole."""
     if is_interrupted:
-        raise shorten(KeyboardInterrupt("the answer was stopped."), shell) from None
+        message = (
+            "the answer was stopped."
+            if reply.phase is Phase.CANCELLED
+            else "the answer had just come to its end."
+        )
+        raise shorten(KeyboardInterrupt(message), shell) from None
     if reply.error is not None:
         raise shorten(reply.error, shell) from None
     return reply
@@ -105,8 +106,23 @@ def _is_captured(publisher: Any) -> bool:
     return isinstance(publisher, CapturingDisplayPublisher)
 
 
-def _forget_cancellation() -> None:
-    """Tell asyncio that the cancellation has arrived, so that what the cell's task does next is not cancelled too."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
+async def _is_interrupted(step: Awaitable[None]) -> bool:
+    """Take a step, and tell whether an interrupt cut it short.
+
+    A kernel interrupts an awaited cell by cancelling its task. For the user that is a KeyboardInterrupt, as in any other
+    cell; asyncio is told that the cancellation has arrived, so that it does not spoil what the task does next.
+    """
+    try:
+        await step
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return True
+    return False
+
+
+async def _let_interrupts_arrive() -> None:
+    """Give the loop the few rounds that a kernel needs from SIGINT's handler to the cancelling."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -120,6 +120,25 @@ def test_a_reply_that_an_interrupted_cell_awaited_is_cancelled(kernel, sim):
     assert kernel.value("reply.phase.name") == "'CANCELLED'"
 
 
+def test_an_interrupt_during_the_last_picture_still_fails_the_cell(kernel, sim):
+    """None is lost: the button keeps the next cell from running, also when the answer had just ended."""
+    kernel.run(
+        "import os, signal\n"
+        "def press(message):\n"
+        "    if message['msg_type'] == 'clear_output': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return message\n"
+        "get_ipython().display_pub.register_hook(press)"
+    )
+    sim.script(reply("Complete."))
+
+    run = kernel.run("%%claude -o whole\nhi")
+    kernel.run("get_ipython().display_pub.unregister_hook(press)")
+
+    assert_interrupted(run)
+    assert run.outputs[0]["data"]["text/plain"] == "Complete."
+    assert kernel.value("whole.phase.name") == "'COMPLETE'"
+
+
 def test_the_next_cell_works_after_many_interrupts(kernel, sim):
     """S2: the pool is healthy after all that."""
     sim.script(reply("All is well."))

@@ -14,10 +14,9 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
-OnEnd: TypeAlias = Callable[[BaseException | None], None]
 
 _CLOSING_TIMEOUT = 5.0
 """Seconds for everything in flight to end once the bridge closes; closing a connection takes milliseconds."""
@@ -46,6 +45,7 @@ class Bridge:
         self._is_closing = False
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
         # A daemon: a thread that Python waits for at exit would keep the kernel from shutting down.
         self._thread = threading.Thread(target=self._run, name="claude-magic-bridge", daemon=True)
         self._thread.start()
@@ -55,40 +55,54 @@ class Bridge:
         """Whether it can take work: it runs, in this process, and is not being closed."""
         return not self._is_closing and self._pid == os.getpid() and self._thread.is_alive()
 
-    def submit(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
-        """Run a coroutine on the loop; its result, or a request to cancel it, goes through the future.
-
-        Raises:
-            BridgeClosedError: It takes no more work. The coroutine is closed.
-        """
-        with self._lock:
-            if self.is_usable:
-                return asyncio.run_coroutine_threadsafe(work, self._loop)
-        work.close()
-        raise BridgeClosedError
-
-    def spawn(self, work: Coroutine[Any, Any, None], *, on_end: OnEnd) -> Callable[[], None]:
+    def spawn(
+        self, work: Coroutine[Any, Any, _Result], *, on_end: Callable[[asyncio.Task[_Result]], None]
+    ) -> Callable[[], None]:
         """Run a coroutine on the loop and return a function that cancels it.
 
         Args:
             work: What to run.
-            on_end: Called on the loop once it has ended, with what it raised, or None. Also where it was cancelled
-                before its first step, when none of its own code has run.
+            on_end: Called on the loop with its task, once that has ended. Also where it was cancelled before its first
+                step, when none of its own code has run.
 
         Returns:
             Cancels the coroutine. Any thread, and a signal handler, may call it: it takes no lock. Calling it after
             the end does nothing.
 
         Raises:
-            BridgeClosedError: As for `submit`.
+            BridgeClosedError: It takes no more work. The coroutine is closed.
         """
-        job = _Job(self._loop, work, on_end)
+        started: list[asyncio.Task[_Result]] = []
+
+        def start() -> None:
+            task = self._loop.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(on_end)
+            started.append(task)
+
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and everything on it has ended
+                # Posted after `start`, so the task is there by then.
+                self._loop.call_soon_threadsafe(lambda: started[0].cancel())
+
         with self._lock:
             if self.is_usable:
-                self._loop.call_soon_threadsafe(job.start)
-                return job.cancel
+                self._loop.call_soon_threadsafe(start)
+                return cancel
         work.close()
         raise BridgeClosedError
+
+    def submit(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
+        """Run a coroutine on the loop; its result, or a request to cancel it, goes through the future.
+
+        Raises:
+            BridgeClosedError: As for `spawn`.
+        """
+        future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+        cancel = self.spawn(work, on_end=lambda task: _settle(future, task))
+        future.add_done_callback(lambda done: cancel() if done.cancelled() else None)
+        return future
 
     def close(self) -> None:
         """Cancel everything in flight, let it end, and end the thread. Closing twice is fine."""
@@ -110,9 +124,9 @@ class Bridge:
 
     async def _serve(self) -> None:
         await self._stop.wait()
-        await _cancel_all_others()
         try:
             async with asyncio.timeout(_CLOSING_TIMEOUT):
+                await self._cancel_tasks()
                 await self._on_close()
                 await self._loop.shutdown_asyncgens()
         except (
@@ -120,39 +134,27 @@ class Bridge:
         ) as failure:  # nobody waits for this thread's errors, and the loop must close all the same
             logger.warning("Closing the client failed: %s", type(failure).__name__)
 
+    async def _cancel_tasks(self) -> None:
+        """Cancel what was spawned, and wait until it has ended.
 
-class _Job:
-    """One coroutine on the loop, and the way to cancel it from elsewhere."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], on_end: OnEnd
-    ) -> None:
-        self._loop = loop
-        self._work = work
-        self._on_end = on_end
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self._loop.create_task(self._work)
-        self._task.add_done_callback(self._ended)
-
-    def cancel(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and everything on it has ended
-            self._loop.call_soon_threadsafe(self._cancel)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._on_end(None if task.cancelled() else task.exception())
-
-    def _cancel(self) -> None:
-        if self._task is not None:  # posted after `start`, so it is there
-            self._task.cancel()
+        Not the tasks that libraries made underneath: those are cancelled by their owners, in the order they need.
+        """
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)  # lets the callbacks of the last one run
 
 
-async def _cancel_all_others() -> None:
-    """Cancel every task of the running loop but the present one, and wait until they have ended."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=_CLOSING_TIMEOUT)
-        await asyncio.sleep(0)  # lets the callbacks of the last one run
+def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Result]) -> None:
+    """Pass the outcome of a task on to a future of another thread."""
+    if task.cancelled():
+        future.cancel()
+    if not future.set_running_or_notify_cancel():
+        return
+    failure = task.exception()
+    if failure is not None:
+        future.set_exception(failure)
+    else:
+        future.set_result(task.result())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from ..client import BucketState, TokenBucket
-from ._bridge import Bridge, OnEnd
+from ._bridge import Bridge
 from ._shared_client import SharedClient
 
 _Result = TypeVar("_Result")
@@ -34,14 +35,18 @@ class Engine:
         return self._bridge is not None and self._bridge.is_usable
 
     def spawn(
-        self, work: Callable[[SharedClient], Coroutine[Any, Any, None]], *, rate: float, on_end: OnEnd
+        self,
+        work: Callable[[SharedClient], Coroutine[Any, Any, _Result]],
+        *,
+        rate: float,
+        on_end: Callable[[asyncio.Task[_Result]], None],
     ) -> Callable[[], None]:
         """Run a coroutine; return what cancels it. See `Bridge.spawn`.
 
         Args:
             work: Makes the coroutine.
             rate: Requests per second, where the bucket is yet to be made.
-            on_end: Called on the bridge once it has ended.
+            on_end: Called on the bridge with its task, once that has ended.
         """
         with self._lock:
             bridge, shared = self._started(rate)

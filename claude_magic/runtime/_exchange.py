@@ -39,22 +39,22 @@ async def exchange(
         progress.fail(error.with_traceback(None), error.partial or _arrived(stream))
 
 
-def end_in_any_case(progress: Progress, failure: BaseException | None, redact: Callable[[str], str]) -> None:
+def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:
     """End a reply whose exchange could not: it was cancelled before its first step, or a fault of ours broke it off.
 
     Args:
         progress: What the reply shows; if it is final already, nothing happens.
-        failure: What the exchange raised, or None.
+        task: The exchange, which has ended.
         redact: Removes the key from text.
     """
+    failure = None if task.cancelled() else task.exception()
     if failure is None:
         progress.cancel(None)
         return
     logger.error("A reply failed unexpectedly:\n%s", redact("".join(traceback.format_exception(failure))))
     text = redact(f"{type(failure).__name__}: {failure}")
-    progress.fail(
-        ClaudeError(f"The reply failed because of a fault in claude_magic ({text}). Please report it."), None
-    )
+    fault = ClaudeError(f"The reply failed because of a fault in claude_magic ({text}). Please report it.")
+    progress.fail(fault, None)
 
 
 def _arrived(stream: MessageStream | None) -> Message | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -91,8 +92,8 @@ class Runtime:
         )
         reply = Reply(prompt, progress, presenter=lambda: self._presenter)
 
-        def on_end(failure: BaseException | None) -> None:
-            end_in_any_case(progress, failure, lambda text: redact(text, found))
+        def on_end(task: asyncio.Task[None]) -> None:
+            end_in_any_case(progress, task, lambda text: redact(text, found))
             self._in_flight.pop(reply, None)
 
         self.last = reply

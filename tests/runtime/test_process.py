@@ -110,7 +110,9 @@ def test_the_limiters_state_outlives_unloading(run_script: RunScript, sim: Simul
     print(runtime.limiter_state().level < 0.5)
     """
 
-    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_API_KEY="k", CLAUDE_MAGIC_RATE_LIMIT_RPS="0.001")
+    printed = run_script(
+        script, ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_API_KEY="k", CLAUDE_MAGIC_RATE_LIMIT_RPS="0.001"
+    )
 
     assert printed.strip() == "True"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..runtime import Reply
 
+# By name, so that a terminal need not import asyncio for this.
 _INTERRUPTS = ("KeyboardInterrupt", "CancelledError")
 
 
@@ -37,6 +38,7 @@ class ShellWatch:
 
     def _on_end(self, result: Any) -> None:
         if last := _last():
+            # It stands on the screen for this cell's own value only; as the value of a later cell it shows again.
             last.is_on_screen = False
         error = getattr(result, "error_in_exec", None)
         if type(error).__name__ in _INTERRUPTS:

@@ -115,6 +115,9 @@ def main() -> None:
         ) as lab,
         sync_playwright() as playwright,
     ):
+        lab.write_settings(
+            "@jupyterlab/notebook-extension/tracker", {}
+        )  # as people have it, not as the tests
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         context.add_init_script(WATCH)

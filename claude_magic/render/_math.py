@@ -1,8 +1,9 @@
 r"""Formulas in Markdown: where they start and end, and which are safe to hand to MathJax.
 
 Rules for markdown-it. Inline: `$x$`, `\(x\)`, and `$$x$$` or `\[x\]` in a paragraph. Blocks: lines from `$$`,
-`\[` or `\begin{env}` to the closing mark, with no blank line between (LaTeX allows none either). A dollar
-that stands for money is no formula. Each scan is bounded or remembered, so the rules are linear.
+`\[` or `\begin{env}` to the closing mark, with no blank line between (LaTeX allows none either); without the mark
+they are shown as source. A dollar that stands for money is no formula. Each scan is bounded or remembered, so the rules
+are linear.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _ESCAPED: Final = re.compile(r"\\[\\{}$]")
 _BRACE: Final = re.compile(r"[{}]")
 _DELIMITER: Final = re.compile(r"\$\$|\\[()\[\]]")
 
+_PUNCTUATION: Final = ("", ".", ",", ";")
 _MONEY: Final = re.compile(r"\d[\d.,]*(?:\s*[A-Za-z%]|\s|$)")
 _TEX_SIGN: Final = re.compile(r"[\\^_={}<>+*/|]")
 _ENVIRONMENT: Final = re.compile(
@@ -169,16 +171,15 @@ def _bracketed(src: str, start: int, memory: MutableMapping[str, Any]) -> Formul
 def _math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     if state.is_code_block(start_line):
         return False
-    first = _line(state, start_line)
-    closing, skipped = _opening_mark(first)
+    closing, skipped = _opening_mark(_line(state, start_line))
     if not closing:
         return False
-    last_line = _closing_line(state, start_line, end_line, closing, skipped)
-    if last_line is None:
+    found = _find_end(state, start_line, end_line, closing, skipped)
+    if found is None:
         return False
-    if silent:
-        return True
-    _push_block(state, start_line, last_line, closing, skipped)
+    if not silent:
+        next_line, is_closed = found
+        _push_block(state, start_line, next_line, closing=closing if is_closed else "", skipped=skipped)
     return True
 
 
@@ -192,42 +193,44 @@ def _opening_mark(line: str) -> tuple[str, int]:
     return (f"\\end{{{environment[1]}}}", 0) if environment else ("", 0)
 
 
-def _closing_line(state: StateBlock, start: int, end: int, closing: str, skipped: int) -> int | None:
-    """Return the line that closes the formula, `end` if the text ends before one does, None if it is no block."""
-    # Remembers the stretch of lines known to hold no end, or many openings would each scan all of it.
-    known_src, known_from, known_to = state.env.get("no end " + closing, (None, 0, 0))
-    if known_src is state.src and known_from <= start < known_to:
-        return None
+def _find_end(state: StateBlock, start: int, end: int, closing: str, skipped: int) -> tuple[int, bool] | None:
+    """Return the line after the formula and whether it is closed, or None if it shares its one line with text.
+
+    Without its closing mark a formula still reaches to the next blank line, or the end of its list item: the text may
+    be growing, and what is shown of these lines must not depend on how much has come.
+    """
     for number in range(start, end):
-        if number > start and state.sCount[number] < state.blkIndent and not state.isEmpty(number):
-            return None
+        if number > start and (state.isEmpty(number) or state.sCount[number] < state.blkIndent):
+            return number, False
         line = _line(state, number)
         position = line.find(closing, skipped if number == start else 0)
-        if position >= 0 and line[position + len(closing) :].strip() in ("", ".", ",", ";"):
-            return number
-        if position >= 0 or (number > start and state.isEmpty(number)):
-            state.env["no end " + closing] = (state.src, start, number)
-            return None
-    # The text may still be growing: up to a blank line, an unclosed formula is one block, shown as source.
-    return end if end == state.lineMax else None
+        if position >= 0:
+            is_alone = line[position + len(closing) :].strip() in _PUNCTUATION
+            return (number + 1, True) if is_alone or number > start else None
+    return end, False
 
 
-def _push_block(state: StateBlock, start: int, last: int, closing: str, skipped: int) -> None:
-    is_closed = last < state.lineMax
-    next_line = last + 1 if is_closed else last
-    lines = [_line(state, number) for number in range(start, next_line)]
-    source = "\n".join(lines)
-    token = state.push("math_block" if is_closed else "math_open", "math", 0)
+def _push_block(state: StateBlock, start: int, next_line: int, *, closing: str, skipped: int) -> None:
+    source = "\n".join(_line(state, number) for number in range(start, next_line))
+    end = source.find(closing, skipped) if closing else len(source)
+    after = source[end + len(closing) :].strip()
+    token = state.push("math_block" if closing else "math_open", "math", 0)
     token.block = True
     token.map = [start, next_line]
-    token.markup = closing
-    if is_closed:
-        end = source.rfind(closing)
-        body = source[skipped : end if skipped else end + len(closing)].strip()
-        token.content = body + source[end + len(closing) :].strip()
+    token.content = source[skipped if closing else 0 : end if skipped else end + len(closing)].strip()
+    if after in _PUNCTUATION:
+        token.content += after
     else:
-        token.content = source
+        _push_paragraph(state, after)
     state.line = next_line
+
+
+def _push_paragraph(state: StateBlock, text: str) -> None:
+    """Show the words that follow a closing mark in its line. They are no block of their own: no line is theirs."""
+    state.push("paragraph_open", "p", 1)
+    inline = state.push("inline", "", 0)
+    inline.content, inline.children = text, []
+    state.push("paragraph_close", "p", -1)
 
 
 def _line(state: StateBlock, number: int) -> str:

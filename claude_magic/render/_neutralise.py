@@ -27,6 +27,9 @@ _HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*
 _BLANK_LINE: Final = re.compile(r"\n[ \t]*\n")
 _MARK: Final = re.compile(r"[\\$<]|`+|!\[|\]\(|\]:")
 _DESTINATION: Final = re.compile(r"\s*<?\s*([^\s)>]{0,2000})")
+# What would be HTML, a link or an image if a parser did not see that it stands in a formula; there, spaces mean nothing.
+_MARKUP_IN_FORMULA: Final = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)")
+_FORMULA_MARK: Final = re.compile(r"\$\$|\\[\[\]]|\\(?=begin|end)")
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
@@ -86,12 +89,9 @@ def neutralise_markdown(text: str) -> str:
     position = 0
     for start, end, token in _verbatim_blocks(parse_blocks(text)):
         pieces += _prose(lines[position:start])
-        if token.level:
-            pieces += [_without_active_tags(line) for line in lines[start:end]]
-        elif token.type == "math_block" and _math.is_safe_formula(token.content):
-            pieces += [_TAG_START.sub("< ", line) for line in lines[start:end]]
-        else:
-            pieces += _fenced(token, needs_blank_line=start > 0 and bool(lines[start - 1].strip()))
+        pieces += _verbatim(
+            token, lines[start:end], follows_text=start > 0 and bool(lines[start - 1].strip())
+        )
         position = end
     pieces += _prose(lines[position:])
     return "\n".join(pieces)
@@ -105,14 +105,27 @@ def _verbatim_blocks(tokens: list[Token]) -> Iterator[tuple[int, int, Token]]:
             yield start, position, token
 
 
-def _fenced(token: Token, *, needs_blank_line: bool) -> list[str]:
+def _verbatim(token: Token, lines: list[str], *, follows_text: bool) -> list[str]:
+    if token.type == "math_block":
+        if _math.is_safe_formula(token.content):
+            return [_spaced(line) for line in lines]
+        return _prose([_FORMULA_MARK.sub("", line) for line in lines])
+    if token.level:
+        return [_without_active_tags(line) for line in lines]
+    return ["", *_fenced(token)] if follows_text else _fenced(token)
+
+
+def _spaced(formula: str) -> str:
+    return _MARKUP_IN_FORMULA.sub(lambda mark: mark[0] + " ", formula)
+
+
+def _fenced(token: Token) -> list[str]:
     """Return the block between fences that no parser can take for anything else."""
     longest = max((len(run) for run in re.findall("`+", token.content)), default=0)
     fence = "`" * max(3, longest + 1)
     words = token.info.split() if token.type == "fence" else []
     language = _LANGUAGE.match(words[0]) if words else None
-    lines = [fence + (language[0] if language else ""), token.content.removesuffix("\n"), fence]
-    return ["", *lines] if needs_blank_line else lines
+    return [fence + (language[0] if language else ""), token.content.removesuffix("\n"), fence]
 
 
 def _without_active_tags(code: str) -> str:
@@ -179,7 +192,7 @@ class _Prose:
             return None
         if not _math.is_safe_formula(found.source):
             return f"`` {_without_active_tags(found.source.replace('`', chr(39)))} ``", found.end
-        return _TAG_START.sub("< ", self._text[start : found.end]), found.end
+        return _spaced(self._text[start : found.end]), found.end
 
     def _code(self, start: int, after: int) -> tuple[str, int]:
         length = after - start

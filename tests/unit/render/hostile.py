@@ -128,6 +128,10 @@ STYLES: Final = [
 ]
 
 MUTATIONS: Final = [
+    "$![x](https://evil.example/b.png)$",
+    f"$$\n[x](javascript:{RUN})\n[y]: javascript:{RUN}\n$$",
+    f"$$\nx\n$$ [x](javascript:{RUN}) <img src=x onerror={RUN}>",
+    f"$$\nx\n$$ ![x](https://evil.example/b.png) <svg onload={RUN}> $$",
     f'<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror={RUN}&gt;">',
     f'<svg></p><style><a id="</style><img src=1 onerror={RUN}>">',
     f'<noscript><p title="</noscript><img src=x onerror={RUN}>">',

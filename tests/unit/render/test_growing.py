@@ -1,0 +1,233 @@
+"""An answer that grows: finished blocks stay, the tail follows, and the work stays in proportion."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from answers import ANSWER, CONSTRUCTS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_magic.render import MAX_BLOCKS, BlockPlan, GrowingMarkdown, _growing, render_markdown
+
+LONG = "\n".join(f"# Part {number}\n\n{ANSWER}" for number in range(60))
+
+# Texts from pieces of Markdown that mean something together, in any order, as a model may put them.
+PIECES = st.sampled_from(
+    (
+        *(
+            "a",
+            "b c",
+            "\n",
+            "\n\n",
+            "- ",
+            "1. ",
+            "> ",
+            "    ",
+            "# ",
+            "```",
+            "~~~",
+            "$$",
+            "$",
+            "\\[",
+            "\\]",
+            "|",
+            "|-|",
+        ),
+        *(
+            "---",
+            "===",
+            "**",
+            "`",
+            "[x]",
+            "(https://e.org)",
+            "[x]: https://e.org",
+            "\\begin{align}",
+            "\\end{align}",
+        ),
+        *("\r\n", "\r", "\t", "<b>"),
+    )
+)
+TEXTS = st.lists(PIECES, max_size=60).map("".join)
+
+
+def source_of(plan: BlockPlan) -> str:
+    """Return the text that the plan shows."""
+    return "".join(block.source for block in plan.finished) + plan.tail.source
+
+
+def picture_of(plan: BlockPlan) -> str:
+    """Return the HTML of all blocks as one, without the wrappers."""
+    return without_wrappers("".join([*(block.html for block in plan.finished), plan.tail.html]))
+
+
+def without_wrappers(html: str) -> str:
+    """Return HTML without the containers that differ between one rendering and several, and without line breaks."""
+    return re.sub(r'<div class="mathjax_ignore tex2jax_ignore">|</div>|\s+', "", html)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS, steps=st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_finished_blocks_never_change_and_nothing_is_lost(text: str, steps: list[int]) -> None:
+    """Whatever is written, in whatever pieces: the blocks hold exactly the text, and a finished one stays as it is."""
+    growing = GrowingMarkdown()
+    finished: tuple[_growing.Block, ...] = ()
+    position = turn = 0
+    while position < len(text):
+        position += steps[turn % len(steps)]
+        turn += 1
+
+        plan = growing.update(text[:position])
+
+        assert source_of(plan) == text[:position]
+        assert plan.finished[: len(finished)] == finished
+        finished = plan.finished
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS)
+def test_the_blocks_together_look_like_the_whole(text: str) -> None:
+    """What was cut at block borders reads as if it had not been cut, link definitions aside that come after their use."""
+    growing = GrowingMarkdown()
+    for length in range(0, len(text), 3):
+        growing.update(text[:length])
+
+    plan = growing.update(text, is_final=True)
+
+    if "]:" not in text:
+        assert picture_of(plan) == without_wrappers(render_markdown(text))
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_each_construct_is_cut_only_where_it_ends(name: str) -> None:
+    """Fed by the character, each construct ends up looking as in one piece."""
+    text = f"{'Before. ' * 200}\n\n{CONSTRUCTS[name]}"
+    growing = GrowingMarkdown()
+    for length in range(len(text)):
+        growing.update(text[:length])
+
+    plan = growing.update(text, is_final=True)
+
+    expected = render_markdown(text)
+    if name == "definition":  # used before it is defined: only the final picture can know
+        expected = expected.replace(
+            '<a href="https://example.org/1" target="_blank" rel="noopener noreferrer">it</a>', ""
+        )
+        assert without_wrappers(expected).endswith(picture_of(plan)[-80:])
+    else:
+        assert picture_of(plan) == without_wrappers(expected)
+
+
+@pytest.mark.parametrize("length", [10_000, 100_000, 600_000])
+def test_an_answer_of_any_length_needs_no_more_displays_than_lab_shows(length: int) -> None:
+    """However long the answer, there are at most 35 blocks, tail included; and a long one does use them."""
+    text = (LONG * (length // len(LONG) + 1))[:length]
+    growing = GrowingMarkdown()
+    for position in range(0, length, max(200, length // 400)):
+        plan = growing.update(text[:position])
+
+    assert 3 < len(plan.finished) + 1 <= MAX_BLOCKS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG,
+        "- item\n" * 4_000,
+        "```python\n" + "x = 1\n" * 5_000,
+        "word " * 6_000,
+        "| a |\n|---|\n" + "| 1 |\n" * 5_000,
+    ],
+    ids=["everything", "one list", "one block of code", "one line", "one table"],
+)
+def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the answer, in twice the pieces, is no more than about twice the characters rendered."""
+    rendered: list[int] = []
+    monkeypatch.setattr(_growing, "render_fragment", lambda source, env: rendered.append(len(source)) or "")
+    monkeypatch.setattr(_growing, "settle", lambda source: source)
+
+    def work(length: int) -> int:
+        rendered.clear()
+        growing = GrowingMarkdown()
+        for position in range(0, length, 25):
+            growing.update(text[:position])
+        return sum(rendered)
+
+    half, whole = work(len(text) // 2), work(len(text))
+
+    assert whole <= 2.5 * half
+    assert whole <= 120 * len(text)
+
+
+def test_a_text_that_is_not_a_continuation_starts_over() -> None:
+    """A retry that answers anew is shown as it is, not after what came before."""
+    growing = GrowingMarkdown()
+    growing.update(LONG[:20_000])
+
+    plan = growing.update("Another answer.")
+
+    assert plan.finished == ()
+    assert "Another answer." in plan.tail.html
+
+
+def test_nothing_yet_is_shown_as_nothing() -> None:
+    """An empty text has no block and an empty tail."""
+    plan = GrowingMarkdown().update("")
+
+    assert (plan.finished, plan.tail.source, plan.tail.html) == ((), "", "")
+
+
+def test_a_definition_reaches_the_blocks_after_it() -> None:
+    """Links by reference work across blocks that were rendered apart."""
+    growing = GrowingMarkdown()
+    text = "[home]: https://example.org\n\n" + "word " * 400 + "\n\n" + "word " * 400 + "\n\n[home] again\n"
+    for length in range(0, len(text), 50):
+        growing.update(text[:length])
+
+    plan = growing.update(text)
+
+    assert len(plan.finished) >= 1
+    assert '<a href="https://example.org"' in plan.tail.html
+
+
+@pytest.mark.parametrize(
+    ("so_far", "shown", "not_shown"),
+    [
+        ("para\n-", "<p>para</p>", "<h2>"),
+        ("para\n==", "<p>para</p>", "="),
+        ("para\n\n1", "<p>para</p>", "1"),
+        ("some **bold te", "<strong>bold te</strong>", "**"),
+        ("some **bold*", "<strong>bold</strong>", "*"),
+        ("a `code", "<code>code</code>", "`"),
+        ("a [link](https://exa", "a link", "exa"),
+        ("a [li", "a li", "["),
+        ("a ![pic](https://exa", "a pic", "exa"),
+        ("text\n\n``", "<p>text</p>", "`"),
+        ("```python\nx = '**", "**", "`"),
+        ("```python\nx\n``", "x", "`"),
+        ("| a | b", "<table", "|"),
+        ("| a | b |\n|--", "<table", "|"),
+        ("so\n\n$$\nx = \\frac{1", "x = \\frac{1", "mathjax_process"),
+        ("so \\(x = ", "(x =", "mathjax_process"),
+    ],
+)
+def test_half_written_marks_do_not_flicker(so_far: str, shown: str, not_shown: str) -> None:
+    """What is being written is shown as what it will almost surely be, or held back for a moment."""
+    html = GrowingMarkdown().update(so_far).tail.html
+    visible = html.replace('<div class="mathjax_ignore tex2jax_ignore">', "")
+
+    assert shown in visible
+    assert (
+        not_shown not in re.sub(r"<[^>]*>", "", visible)
+        if not not_shown.startswith("<")
+        else not_shown not in visible
+    )
+    assert "mathjax_process" not in visible
+
+
+def test_the_end_of_the_answer_is_shown_as_it_is() -> None:
+    """Once the text is final nothing is held back or closed for it."""
+    plan = GrowingMarkdown().update("para\n\n**open and [half", is_final=True)
+
+    assert "**open and [half" in plan.tail.html

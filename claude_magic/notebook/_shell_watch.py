@@ -40,11 +40,16 @@ class ShellWatch:
         if last := _last():
             # It stands on the screen for this cell's own value only; as the value of a later cell it shows again.
             last.is_on_screen = False
-        error = getattr(result, "error_in_exec", None)
-        if type(error).__name__ in _INTERRUPTS:
+        if _was_interrupted(result):
             for reply in _in_flight():
                 if reply not in self._in_flight_before:
                     reply.cancel()
+
+
+def _was_interrupted(result: Any) -> bool:
+    # Where Ctrl-C comes between two statements, IPython counts it as an error before the execution.
+    errors = (getattr(result, "error_in_exec", None), getattr(result, "error_before_exec", None))
+    return any(type(error).__name__ in _INTERRUPTS for error in errors)
 
 
 def _runtime() -> Any:

@@ -1,0 +1,65 @@
+"""Which replies an interrupted cell takes with it."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from claude_magic.notebook import _shell_watch
+
+
+class FakeReply:
+    """Counts how often it is cancelled."""
+
+    cancelled = 0
+    is_on_screen = True
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    fake = SimpleNamespace(replies=[], last=None)
+    fake.in_flight = lambda: tuple(fake.replies)
+    monkeypatch.setattr(_shell_watch, "_runtime", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def cell():
+    """The callbacks that a shell would call around a cell."""
+    callbacks = {}
+    events = SimpleNamespace(register=callbacks.__setitem__)
+    _shell_watch.ShellWatch(SimpleNamespace(events=events)).start()
+    return SimpleNamespace(
+        start=lambda: callbacks["pre_run_cell"](None),
+        end=lambda **errors: callbacks["post_run_cell"](SimpleNamespace(**errors)),
+    )
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize("field", ["error_in_exec", "error_before_exec"])
+def test_what_the_interrupted_cell_had_started_is_cancelled(runtime, cell, field, error):
+    """Wherever in the cell Ctrl-C came, also between two statements; what ran before goes on."""
+    former, started = FakeReply(), FakeReply()
+    runtime.replies.append(former)
+    cell.start()
+    runtime.replies.append(started)
+
+    cell.end(**{field: error})
+
+    assert (former.cancelled, started.cancelled) == (0, 1)
+
+
+@pytest.mark.parametrize("error", [None, ValueError()])
+def test_a_cell_that_ends_in_another_way_leaves_its_replies_alone(runtime, cell, error):
+    """`claude.submit` is for replies that outlive their cell."""
+    started = runtime.last = FakeReply()
+    cell.start()
+    runtime.replies.append(started)
+
+    cell.end(error_in_exec=error)
+
+    assert started.cancelled == 0
+    assert started.is_on_screen is False

@@ -214,10 +214,11 @@ def _push_block(state: StateBlock, start: int, next_line: int, *, closing: str, 
     source = "\n".join(_line(state, number) for number in range(start, next_line))
     end = source.find(closing, skipped) if closing else len(source)
     after = source[end + len(closing) :].strip()
-    token = state.push("math_block" if closing else "math_open", "math", 0)
+    formula = source[skipped if closing else 0 : end if skipped else end + len(closing)].strip()
+    token = state.push("math_block" if closing and formula else "math_open", "math", 0)
     token.block = True
     token.map = [start, next_line]
-    token.content = source[skipped if closing else 0 : end if skipped else end + len(closing)].strip()
+    token.content = formula or source
     if after in _PUNCTUATION:
         token.content += after
     else:

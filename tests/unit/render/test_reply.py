@@ -1,0 +1,293 @@
+"""The pictures around an answer: its footer, its thinking, what is waited for, errors, and tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+from snapshots import snapshot
+
+from claude_magic.client import ClaudeError, OverloadedError, Usage
+from claude_magic.render import (
+    describe_status,
+    render_footer,
+    render_footer_text,
+    render_reply,
+    render_rows,
+    render_status_line,
+    render_thinking,
+    short_traceback,
+)
+from claude_magic.runtime import Phase, Wait
+
+
+def visible(html: str) -> str:
+    """Return the text of HTML."""
+    return re.sub(r"<[^>]*>", "", html)
+
+
+def test_a_reply_has_all_its_types() -> None:
+    """HTML for the eye, Markdown for other front ends, and the answer itself as plain text."""
+    bundle = render_reply(snapshot(("text", "**Hi** <b>")))
+
+    assert set(bundle.data) == {"text/html", "text/markdown", "text/plain"}
+    assert "<strong>Hi</strong> &lt;b&gt;" in bundle.data["text/html"]
+    assert bundle.data["text/markdown"] == "**Hi** &lt;b>"
+    assert bundle.data["text/plain"] == "**Hi** <b>"
+
+
+def test_text_blocks_that_citations_split_are_one_text() -> None:
+    """A sentence may be spread over several blocks, in the middle of a word's emphasis."""
+    bundle = render_reply(snapshot(("text", "one **bo"), ("text", "ld** two")))
+
+    assert "<p>one <strong>bold</strong> two</p>" in bundle.data["text/html"]
+
+
+def test_blocks_stand_in_the_order_of_the_message() -> None:
+    """Thinking between two texts stands between them; data of a tool is folded in its place."""
+    html = render_reply(
+        snapshot(
+            ("text", "first"), ("thinking", "hmm"), ("text", "second"), ("tool_use", '{"city": "Paris"}')
+        )
+    ).data["text/html"]
+
+    positions = [html.index(part) for part in ("first", "hmm", "second", "tool_use", '{"city": "Paris"}')]
+    assert positions == sorted(positions)
+    assert html.count("<details") == 2
+
+
+def test_metadata_tell_the_facts_and_nothing_private() -> None:
+    """Model, request, usage and time as JSON; empty facts are left out."""
+    metadata = render_reply(snapshot(("text", "hi"), is_simulated=True)).metadata
+
+    assert json.loads(json.dumps(metadata)) == {
+        "claude_magic": {
+            "model": "claude-sonnet-5-5",
+            "request_id": "req_1",
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 1234, "output_tokens": 567},
+            "seconds": 3.21,
+            "simulated": True,
+        }
+    }
+
+
+def test_the_metadata_of_a_failure_name_it() -> None:
+    """A saved notebook tells that the answer is not whole, and why."""
+    metadata = render_reply(
+        snapshot(("text", "half"), phase=Phase.FAILED, stop_reason=None, error=ClaudeError("x"))
+    ).metadata
+
+    assert metadata["claude_magic"]["status"] == "failed"
+    assert metadata["claude_magic"]["error"] == "ClaudeError"
+
+
+def test_thinking_is_folded_and_rendered() -> None:
+    """One line until it is opened; Markdown and formulas inside."""
+    html = render_thinking("I **think** $x$")
+
+    assert html.startswith("<details")
+    assert " open" not in html.partition(">")[0]
+    assert "<strong>think</strong>" in html
+    assert "mathjax_process" in html
+
+
+def test_thinking_that_was_left_out_leaves_nothing_behind() -> None:
+    """Current models send thinking blocks without text."""
+    assert render_thinking("") == ""
+    assert "<details" not in render_reply(snapshot(("thinking", ""), ("text", "hi"))).data["text/html"]
+
+
+# The footer
+
+
+def test_the_footer_is_one_quiet_line() -> None:
+    """Model, tokens in and out with separators, seconds."""
+    assert visible(render_footer(snapshot())) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
+    assert render_footer_text(snapshot()) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
+
+
+def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
+    """Cached input counts as input, and an answer that no model gave says so."""
+    usage = Usage(
+        input_tokens=10, cache_read_input_tokens=2_000, cache_creation_input_tokens=300, output_tokens=5
+    )
+
+    text = render_footer_text(snapshot(usage=usage, is_simulated=True))
+
+    assert text == "claude-sonnet-5-5 · 2,310 tokens in (2,000 cached) · 5 out · 3.2 s · simulator"
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "words"),
+    [
+        ("max_tokens", "Cut at max_tokens after 567 tokens. Raise --max-tokens"),
+        ("pause_turn", "Paused by the server"),
+        ("model_context_window_exceeded", "the context window of the model is full"),
+        ("refusal", "Claude declined to answer"),
+        ("tool_use", "Waits for the result of a tool"),
+        ("compaction", "compact the conversation"),
+        ("eaten_by_bears", "a reason that this version does not know: eaten_by_bears"),
+    ],
+)
+def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: str, words: str) -> None:
+    """The reader learns that the answer is not whole, why, and what to do."""
+    reply = snapshot(("text", "half an"), stop_reason=stop_reason)
+
+    assert words in visible(render_footer(reply))
+    assert words in render_footer_text(reply)
+
+
+@pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", None])
+def test_a_normal_stop_needs_no_words(stop_reason: str | None) -> None:
+    """Nothing is said of an answer that ended as it should."""
+    assert len(render_footer_text(snapshot(("text", "whole"), stop_reason=stop_reason)).splitlines()) == 1
+
+
+def test_a_refusal_says_of_what_kind_it_is() -> None:
+    """Category and explanation come from the server."""
+    details = {"type": "refusal", "category": "general_harms", "explanation": "It could hurt someone."}
+
+    text = render_footer_text(snapshot(stop_reason="refusal", stop_details=details))
+
+    assert text.startswith("Claude declined to answer (general harms). It could hurt someone.")
+
+
+def test_an_interrupted_answer_says_where_the_rest_is() -> None:
+    """The partial answer is not lost, and its footer claims no number of tokens that nobody knows."""
+    text = render_footer_text(snapshot(("text", "half"), phase=Phase.CANCELLED, stop_reason=None))
+
+    assert text == (
+        "Interrupted: the partial answer is kept in claude.last.\nclaude-sonnet-5-5 · 1,234 tokens in · 3.2 s"
+    )
+
+
+def test_a_failure_in_mid_answer_is_one_line_under_what_had_come() -> None:
+    """What arrived stays readable; the error says what happened."""
+    error = OverloadedError("Claude is overloaded.", status=529)
+    html = render_reply(snapshot(("text", "half"), phase=Phase.FAILED, stop_reason=None, error=error)).data[
+        "text/html"
+    ]
+
+    assert "<p>half</p>" in html
+    assert "OverloadedError: Claude is overloaded. The partial answer is kept in claude.last." in visible(
+        html
+    )
+
+
+def test_what_was_done_differently_is_noted() -> None:
+    """Notes of the runtime stand above the facts."""
+    assert render_footer_text(snapshot(notes=("This model always thinks.",))).startswith(
+        "This model always thinks.\n"
+    )
+
+
+# What is waited for
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"phase": Phase.SENT}, "waiting for the first words…"),
+        ({"phase": Phase.STREAMING}, "thinking…"),
+        (
+            {
+                "phase": Phase.QUEUED,
+                "wait": Wait(kind="rate", reason="", until=103.2, attempt=1, max_attempts=4),
+            },
+            "waiting for the rate limiter, 4 s…",
+        ),
+        (
+            {
+                "phase": Phase.QUEUED,
+                "wait": Wait(kind="rate", reason="", until=math.inf, attempt=1, max_attempts=4),
+            },
+            "waiting for the rate limiter…",
+        ),
+        (
+            {
+                "phase": Phase.QUEUED,
+                "wait": Wait(kind="paused", reason="rate limited", until=120.0, attempt=1, max_attempts=4),
+            },
+            "paused, as the server asked; sending in 20 s…",
+        ),
+        (
+            {
+                "phase": Phase.RETRYING,
+                "wait": Wait(
+                    kind="backoff",
+                    reason="Claude is overloaded (529)",
+                    until=107.5,
+                    attempt=2,
+                    max_attempts=4,
+                ),
+            },
+            "Claude is overloaded (529); retrying in 8 s · attempt 2 of 4",
+        ),
+    ],
+)
+def test_the_status_line_says_what_is_waited_for_and_how_long(changes: dict[str, object], line: str) -> None:
+    """Waiting is never silent."""
+    reply = snapshot(stop_reason=None, **changes)
+
+    assert describe_status(reply, now=100.0) == line
+    assert visible(render_status_line(reply, now=100.0)) == line
+
+
+@pytest.mark.parametrize("phase", [Phase.COMPLETE, Phase.FAILED, Phase.CANCELLED])
+def test_there_is_no_status_line_at_the_end(phase: Phase) -> None:
+    """A final reply waits for nothing."""
+    assert render_status_line(snapshot(phase=phase), now=0.0) == ""
+
+
+def test_there_is_no_status_line_once_there_are_words() -> None:
+    """The answer speaks for itself."""
+    assert (
+        render_status_line(snapshot(("text", "Hi"), phase=Phase.STREAMING, stop_reason=None), now=0.0) == ""
+    )
+
+
+# Errors and tables
+
+
+def test_an_error_is_a_few_lines_coloured_like_ipythons() -> None:
+    """Name in red, then what happened and what to do; no frame of our inside."""
+    error = OverloadedError(
+        "Claude is overloaded. " + "Try again later, when others have gone home. " * 3, status=529
+    )
+
+    lines = short_traceback(error, colors=True)
+
+    assert lines[0].startswith("\x1b[0;31mOverloadedError\x1b[0m: Claude is overloaded.")
+    assert len(lines) <= 4
+    assert "\x1b" not in "".join(short_traceback(error, colors=False))
+
+
+def test_an_interrupt_is_one_line() -> None:
+    """Whoever pressed the button knows what happened."""
+    assert short_traceback(KeyboardInterrupt(), colors=False) == ["KeyboardInterrupt: interrupted"]
+
+
+def test_rows_are_aligned_in_both_forms() -> None:
+    """One table for all groups; in plain text columns line up across groups, too."""
+    groups = [("Client", [("url", "https://e.org", "default")]), ("Limiter", [("queue", "<0>")])]
+
+    bundle = render_rows(groups)
+
+    assert bundle.data["text/plain"] == "Client\nurl    https://e.org  default\n\nLimiter\nqueue  <0>"
+    assert bundle.data["text/html"].count("<table") == 1
+    assert "&lt;0&gt;" in bundle.data["text/html"]
+
+
+def test_pygments_is_imported_only_for_an_answer_with_code_in_it() -> None:
+    """The first answer pays for nothing that it does not need."""
+    script = (
+        "import sys; from claude_magic.render import render_markdown; render_markdown('plain *text*');"
+        "assert 'pygments' not in sys.modules; render_markdown('```python\\nx\\n```'); assert 'pygments' in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

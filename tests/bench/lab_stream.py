@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 from measure import Figure, at_most, note, print_figures
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 from simulator_process import simulator_process
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
@@ -136,7 +136,12 @@ def _watch(notebook: NotebookPage) -> Watched:
     notebook.cell(1).evaluate(WATCH_CELL)
     notebook.start_cell(1)
     note("streaming for a minute")
-    page.wait_for_function(IS_COMPLETE, arg=[LAST_WORDS, QUIET], timeout=LONGEST, polling=500)
+    try:
+        page.wait_for_function(IS_COMPLETE, arg=[LAST_WORDS, QUIET], timeout=LONGEST, polling=500)
+    except TimeoutError:
+        states = page.evaluate("window.bench.messages.filter(m => m.state).map(m => m.state)")
+        note(f"never complete; kernel: {states}; the output ends: {notebook.output(1).inner_text()[-600:]!r}")
+        raise
     noted = page.evaluate("window.bench")
     formulas = notebook.output(1).locator("mjx-container").count()
     return Watched(noted["messages"], noted["longTasks"], noted["lastChange"], formulas)

@@ -36,50 +36,12 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
 
 # A tag in code that does nothing even where a parser takes it for HTML: no attribute with a value, none of these elements.
 _IDLE_TAG: Final = re.compile(r"</?([A-Za-z][\w:.\-]*)[^<>=]*>")
-_ACTIVE_ELEMENTS: Final = frozenset(
-    {
-        "a",
-        "applet",
-        "area",
-        "audio",
-        "base",
-        "body",
-        "button",
-        "embed",
-        "form",
-        "frame",
-        "frameset",
-        "head",
-        "html",
-    }
-    | {
-        "iframe",
-        "image",
-        "img",
-        "input",
-        "link",
-        "marquee",
-        "math",
-        "meta",
-        "noembed",
-        "noframes",
-        "noscript",
-        "object",
-    }
-    | {
-        "plaintext",
-        "portal",
-        "script",
-        "select",
-        "style",
-        "svg",
-        "template",
-        "textarea",
-        "title",
-        "video",
-        "xmp",
-    }
-)
+_ACTIVE_ELEMENT_NAMES: Final = """
+    a applet area audio base body button embed form frame frameset head html iframe image img input link
+    marquee math meta noembed noframes noscript object plaintext portal script select style svg template
+    textarea title video xmp
+"""
+_ACTIVE_ELEMENTS: Final = frozenset(_ACTIVE_ELEMENT_NAMES.split())
 
 
 def neutralise_markdown(text: str) -> str:

@@ -7,7 +7,7 @@ from html import escape
 
 from ._reply import Bundle
 from ._sanitise import sanitise
-from ._styles import ROW_LABEL, ROW_VALUE, ROWS_HEADING, SCROLLING_TABLE, TABLE
+from ._styles import ROW, ROW_LABEL, ROW_VALUE, ROWS_HEADING, SCROLLING_TABLE, TABLE
 
 Row = tuple[str, ...]
 
@@ -21,9 +21,9 @@ def render_rows(groups: Sequence[tuple[str, Sequence[Row]]]) -> Bundle:
 
 
 def _group_html(heading: str, rows: Sequence[Row], columns: int) -> str:
-    title = f'<tr><th colspan="{columns}" style="{ROWS_HEADING}">{escape(heading, quote=False)}</th></tr>'
-    body = "".join(f"<tr>{''.join(_cell(*cell) for cell in enumerate(row))}</tr>" for row in rows)
-    return f"{title if heading else ''}{body}"
+    title = f'<th colspan="{columns}" style="{ROWS_HEADING}">{escape(heading, quote=False)}</th>'
+    cells = ["".join(_cell(*cell) for cell in enumerate(row)) for row in rows]
+    return "".join(f'<tr style="{ROW}">{row}</tr>' for row in ([title, *cells] if heading else cells))
 
 
 def _cell(column: int, text: str) -> str:

@@ -20,40 +20,11 @@ SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 NO_MATH_CLASSES: Final = "mathjax_ignore tex2jax_ignore"
 MATH_CLASSES: Final = "mathjax_process tex2jax_process"
 
-_TAGS: Final = frozenset(
-    {
-        "a",
-        "blockquote",
-        "br",
-        "code",
-        "details",
-        "div",
-        "em",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "img",
-        "li",
-        "ol",
-        "p",
-        "pre",
-        "s",
-        "span",
-        "strong",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "th",
-        "thead",
-        "tr",
-        "ul",
-    }
-)
+_TAG_NAMES: Final = """
+    a blockquote br code details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary table
+    tbody td th thead tr ul
+"""
+_TAGS: Final = frozenset(_TAG_NAMES.split())
 _CELL_STYLES = frozenset(
     {*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE, _styles.ROWS_HEADING}
 )
@@ -61,6 +32,7 @@ _STYLES_BY_TAG: Final = {
     "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK},
     "code": {_styles.CODE_INSIDE},
     "table": {_styles.TABLE},
+    "tr": {_styles.ROW},
     "td": set(_CELL_STYLES),
     "th": set(_CELL_STYLES),
     "span": set(_styles.CODE_TOKENS.values()),

@@ -47,6 +47,7 @@ STATUS_LINE: Final = (
 FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
 FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
+ROW: Final = "background:none"  # no stripes: headings stand among the rows
 ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
 ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
 ROWS_HEADING: Final = "padding:0.9em 0 0.2em 0;text-align:left;font-weight:600"

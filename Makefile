@@ -40,7 +40,7 @@ types: $(INSTALLED) ## mypy --strict, and what the public names promise
 	$(BIN)/mypy tests/typing
 
 imports: $(INSTALLED) ## the direction of imports
-	$(BIN)/lint-imports --no-cache --quiet || $(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache
 
 unit: $(INSTALLED) ## no sockets, no kernel
 	$(PYTEST) tests/unit -n $(WORKERS)

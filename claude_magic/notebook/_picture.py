@@ -35,6 +35,5 @@ class LivePicture:
             self._has_text = True
             self._thinking_source = snapshot.thinking
             self._thinking_html = render_thinking(snapshot.thinking)
-        plan = self._markdown.update(snapshot.text)
-        slots = [self._thinking_html, *(block.html for block in plan.finished), plan.tail.html]
-        return [html for html in slots if html]
+        answer = [block.html for block in self._markdown.update(snapshot.text).blocks]
+        return [self._thinking_html, *answer] if self._thinking_html else answer

@@ -20,9 +20,9 @@ from ._picture import LivePicture
 
 FRAME_INTERVAL = 1 / 15
 LONGEST_FRAME_INTERVAL = 1 / 2
-TAIL_CHARS_PER_SECOND = 40_000
-"""What is sent again with each frame is sent the less often the longer it is: 100 kB of Markdown with math, tables and
-code in a minute come to 3.7 MB, where 15 and 5 frames a second (below and above 4 kB) had made 5.2."""
+TAIL_CHARS_PER_SECOND = 25_000
+"""What is sent again with each frame is sent the less often the longer it is, in characters of HTML: a paragraph 15 times
+a second, a piece full of formulas, which the browser has to set anew each time, 5 times."""
 
 WHOLE_CHARS_PER_SECOND = 200_000
 """The same where each frame is the whole answer."""

@@ -1,6 +1,8 @@
-"""Markdown that is still growing, cut into finished blocks and a tail.
+"""Markdown that is still growing, cut into finished blocks, a pending one and a tail.
 
-Each finished block gets a display of its own and is never sent again; only the tail is. Where a block ends is
+Each finished block gets a display of its own and is never sent again. The tail is sent with each frame, and each time
+the front end sets its formulas anew, so it is kept short: what is closed in it moves on into the pending block, a good
+piece at a time, until that is large enough to be finished. Where a block ends is
 for the Markdown parser to say: a top-level block is closed once another one has begun in a complete line after it
 (an incomplete line may still turn out to be anything: `-` a list, a rule, or the underline of a heading).
 
@@ -23,6 +25,7 @@ from ._settle import settle
 MAX_BLOCKS: Final = 35
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_PENDING_STEP_CHARS: Final = 1_000
 _LONG_TAIL_CHARS: Final = 4_096
 _LONG_TAIL_GROWTH: Final = 1.05
 
@@ -37,14 +40,25 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """How to show the text: `finished` blocks, which only ever become more, then the `tail`, which changes.
+    """How to show the text.
 
-    The sources of all blocks and of the tail, joined, are the text. There are never more than `MAX_BLOCKS` in all.
-    The HTML of a long tail may lag behind its source by a few words until the text is final.
+    The sources of all blocks, joined, are the text. There are never more than `MAX_BLOCKS` of them. The HTML of a long
+    tail may lag behind its source by a few words until the text is final.
+
+    Attributes:
+        finished: Blocks that stay as they are, and only ever become more.
+        pending: What is closed but too small to be finished; changes now and then. May be empty.
+        tail: What is still being written; changes all the time. May be empty.
     """
 
     finished: tuple[Block, ...]
+    pending: Block
     tail: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks from top to bottom, without empty ones."""
+        return tuple(block for block in (*self.finished, self.pending, self.tail) if block.source)
 
 
 class GrowingMarkdown:
@@ -57,7 +71,9 @@ class GrowingMarkdown:
     _text: str
     _finished: list[Block]
     _emitted: int  # up to here the source stands in finished blocks
-    _closed: int  # up to here it is rendered for good, and waits to be merged into a block of some size
+    _pending: int  # up to here it stands in the pending block
+    _pending_html: list[str]
+    _closed: int  # up to here it is rendered for good, and stands in the tail until that is worth moving on
     _closed_html: list[str]
     _references: dict[str, object]  # link definitions in what is closed
     _open_html: str
@@ -81,15 +97,17 @@ class GrowingMarkdown:
         if is_final or self._is_worth_rendering():
             self._close_blocks()
             self._render_open(is_final=is_final)
-        inner = "".join([*self._closed_html, self._open_html])
         return BlockPlan(
-            finished=tuple(self._finished), tail=Block(text[self._emitted :], wrap(inner) if inner else "")
+            finished=tuple(self._finished),
+            pending=_block(text[self._emitted : self._pending], self._pending_html),
+            tail=_block(text[self._pending :], [*self._closed_html, self._open_html]),
         )
 
     def _start_over(self) -> None:
         self._text = ""
         self._finished = []
-        self._emitted = self._closed = 0
+        self._emitted = self._pending = self._closed = 0
+        self._pending_html = []
         self._closed_html = []
         self._references = {}
         self._open_html = ""
@@ -106,14 +124,18 @@ class GrowingMarkdown:
         html = render_fragment(self._text[self._closed : self._closed + length], self._env(self._references))
         self._closed_html.append(sanitise(html))
         self._closed += length
-        if self._closed - self._emitted >= _least_block_size(len(self._finished)):
-            self._emit()
+        if self._closed - self._pending >= _PENDING_STEP_CHARS:
+            self._move_on()
 
-    def _emit(self) -> None:
-        source = self._text[self._emitted : self._closed]
-        self._finished.append(Block(source, wrap("".join(self._closed_html))))
-        self._emitted = self._closed
+    def _move_on(self) -> None:
+        """Move what is closed out of the tail, and finish the pending block if it is large enough now."""
+        self._pending_html += self._closed_html
         self._closed_html.clear()
+        self._pending = self._closed
+        if self._pending - self._emitted >= _least_block_size(len(self._finished)):
+            self._finished.append(_block(self._text[self._emitted : self._pending], self._pending_html))
+            self._emitted = self._pending
+            self._pending_html.clear()
 
     def _is_worth_rendering(self) -> bool:
         length = len(self._text) - self._closed
@@ -129,6 +151,11 @@ class GrowingMarkdown:
         return {"references": references, "remote_images": self._remote_images}
 
 
+def _block(source: str, html: list[str]) -> Block:
+    inner = "".join(html)
+    return Block(source, wrap(inner) if inner else "")
+
+
 def _length_of_closed_blocks(lines: str) -> int:
     """Return how many characters of `lines`, which are complete, belong to top-level blocks that are closed."""
     tokens = parse_blocks(lines)
@@ -142,9 +169,9 @@ def _length_of_closed_blocks(lines: str) -> int:
 def _least_block_size(block_count: int) -> int:
     """Return the size in characters from which closed source becomes block number `block_count`, from 0.
 
-    1,000 at first, twice that every eight blocks, from the 28th on with every block; the 35th is the tail's. So
-    100,000 characters fill about 30 blocks, and any length fits.
+    1,000 at first, twice that every eight blocks, from the 28th on with every block; the last two are the pending one
+    and the tail. So 100,000 characters fill about 30 blocks, and any length fits.
     """
-    if block_count >= MAX_BLOCKS - 1:
+    if block_count >= MAX_BLOCKS - 2:
         return 1 << 62
     return 1_000 << (block_count // 8 + max(0, block_count - 27))

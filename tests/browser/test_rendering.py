@@ -208,7 +208,7 @@ def test_growing_blocks_stand_as_the_whole_does(lab: LabServer, open_notebook: O
     for length in range(0, len(text), 40):
         growing.update(text[:length])
     plan = growing.update(text, is_final=True)
-    pieces = [{"text/html": block.html} for block in (*plan.finished, plan.tail)]
+    pieces = [{"text/html": block.html} for block in plan.blocks]
     cells = [saved(*pieces), saved({"text/html": render_markdown(text)})]
     page = open_notebook(lab.write_notebook("growing.ipynb", cells, is_trusted=True))
 

@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROWS = "C1 C2 C3 C4 C5 L1 L2 L3 R1 R2 R3 R4 R5 E1 E2 S1 S2 F1 O1 O2 T1".split()
+ROWS = [
+    *("C1", "C2", "C3", "C4", "C5", "L1", "L2", "L3", "R1", "R2", "R3", "R4", "R5"),
+    *("E1", "E2", "S1", "S2", "F1", "O1", "O2", "T1"),
+]
 
 
 def _named_tests() -> dict[str, list[str]]:

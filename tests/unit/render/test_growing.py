@@ -54,12 +54,12 @@ TEXTS = st.lists(PIECES, max_size=60).map("".join)
 
 def source_of(plan: BlockPlan) -> str:
     """Return the text that the plan shows."""
-    return "".join(block.source for block in plan.finished) + plan.tail.source
+    return "".join(block.source for block in plan.blocks)
 
 
 def picture_of(plan: BlockPlan) -> str:
     """Return the HTML of all blocks as one, without the wrappers."""
-    return without_wrappers("".join([*(block.html for block in plan.finished), plan.tail.html]))
+    return without_wrappers("".join(block.html for block in plan.blocks))
 
 
 def without_wrappers(html: str) -> str:
@@ -231,3 +231,32 @@ def test_the_end_of_the_answer_is_shown_as_it_is() -> None:
     plan = GrowingMarkdown().update("para\n\n**open and [half", is_final=True)
 
     assert "**open and [half" in plan.tail.html
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, steps=st.lists(st.integers(1, 30), min_size=1, max_size=9))
+def test_blocks_only_ever_become_more(text: str, steps: list[int]) -> None:
+    """Each block has a display of its own, and a display once opened cannot be taken away."""
+    growing = GrowingMarkdown()
+    filler = "Words that fill a paragraph, and another one after it.\n\n" * 30
+    count = position = turn = 0
+    text = text + filler + text
+    while position < len(text):
+        position += steps[turn % len(steps)] * 20
+        turn += 1
+
+        blocks = growing.update(text[:position]).blocks
+
+        assert len(blocks) >= count
+        count = len(blocks)
+
+
+def test_what_is_sent_with_each_frame_stays_short() -> None:
+    """A long answer of short blocks: the tail never holds more than the step at which closed blocks move on."""
+    growing = GrowingMarkdown()
+    longest = 0
+    text = "A paragraph of some words, with $x^2$ in it.\n\n" * 1000
+    for position in range(50, len(text), 50):
+        longest = max(longest, len(growing.update(text[:position]).tail.source))
+
+    assert longest < 1_000 + 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
@@ -19,6 +19,30 @@ from lab_server import LabServer
 from notebook_page import NotebookPage
 
 DELTA_INTERVAL = 0.03
+PAPER_BYTES = 100_000
+SECTION = r"""## @. The mean of a sample
+
+The mean $\bar{x}_@$ of a sample is itself a random quantity: another sample would have given another one. How far it strays
+from the mean $\mu$ of the population depends on two things only, the spread of the single values and their number. Whoever
+wants to know it twice as well needs four times the data, which is the most expensive sentence of this whole subject.
+
+$$\operatorname{Var}(\bar{x}_@) = \frac{1}{n^2} \sum_{i=1}^{n} \operatorname{Var}(x_i) = \frac{\sigma^2}{n}$$
+
+- The values have to be **independent**; from one patient measured @ times you learn little about the others.
+- They need not be normal. For large $n$ the mean is nearly so whatever they are, unless their tails are very heavy.
+
+| size of the sample | standard error | in words |
+|---|---:|---|
+| 100 | $\sigma / 10$ | a tenth of the spread of a single value |
+| 10,000 | 0.01 | a hundredth, for a hundred times the work |
+
+```python
+def standard_error(values: list[float]) -> float:
+    spread = statistics.stdev(values)
+    return spread / math.sqrt(len(values))  # section @
+```
+
+"""
 CELL = "%%claude\n!simulate long_answer\nAll about sums of powers, please."
 LAST_WORDS = "That was the last section."
 LONGEST = 240_000
@@ -86,38 +110,52 @@ class Watched:
         streaming = (float(shown[-1]["sent"]) - float(shown[0]["sent"])) / 1e3
         idle_at = max(float(m["sent"]) for m in self.messages if m["state"] == "idle")
         return [
-            at_most("Lab: iopub (MB)", sum(float(m["size"]) for m in self.messages) / 1e6, MAX_MEGABYTES),
-            at_most("Lab: frames per second", len(shown) / streaming, MAX_FRAMES_PER_SECOND),
+            at_most("iopub (MB)", sum(float(m["size"]) for m in self.messages) / 1e6, MAX_MEGABYTES),
+            at_most("frames per second", len(shown) / streaming, MAX_FRAMES_PER_SECOND),
             at_most(
-                "Lab: complete after the kernel is done (s)",
+                "complete after the kernel is done (s)",
                 max(0.0, self.last_change - idle_at) / 1e3,
                 MAX_SETTLING,
             ),
             at_most(
-                "Lab: long tasks in all (s)",
+                "long tasks in all (s)",
                 sum(length for _, length in self.long_tasks) / 1e3,
                 MAX_LONG_TASKS,
             ),
-            Figure(
-                name="Lab: the longest task (s)", ours=max((t for _, t in self.long_tasks), default=0.0) / 1e3
-            ),
-            Figure(name="Lab: formulas in the final picture", ours=self.formulas),
+            Figure(name="the longest task (s)", ours=max((t for _, t in self.long_tasks), default=0.0) / 1e3),
+            Figure(name="formulas in the final picture", ours=self.formulas),
         ]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both answers and print."""
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as folder:
+        paper = Path(folder) / "paper.md"
+        paper.write_text(write_paper(), encoding="utf-8")
+        for name, answer in (("a paper", paper), ("all formulas", None)):
+            watched = _stream(Path(folder) / name.replace(" ", "-"), answer)
+            figures += [replace(figure, name=f"Lab, {name}: {figure.name}") for figure in watched.figures()]
+    print_figures(figures)
+
+
+def write_paper() -> str:
+    """Return 100 kB as a model writes about statistics: mostly prose, with a formula every 250 characters."""
+    parts = ["# A long paper\n\n"]
+    while sum(map(len, parts)) < PAPER_BYTES:
+        parts.append(SECTION.replace("@", str(len(parts))))
+    return "".join(parts) + LAST_WORDS
+
+
+def _stream(folder: Path, answer: Path | None) -> Watched:
+    """Stream one answer into a fresh Lab; without an answer, the simulator's long one."""
     with (
-        tempfile.TemporaryDirectory() as folder,
-        simulator_process(chunk_delay=DELTA_INTERVAL) as url,
-        LabServer(
-            Path(folder) / "server", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-ant-bench"}
-        ) as lab,
+        simulator_process(chunk_delay=DELTA_INTERVAL, answer=answer, deltas=2_000) as url,
+        LabServer(folder / "server", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-ant-bench"}) as lab,
         sync_playwright() as playwright,
     ):
-        lab.write_settings(
-            "@jupyterlab/notebook-extension/tracker", {}
-        )  # as people have it, not as the tests
+        # As people have it, not as the tests.
+        lab.write_settings("@jupyterlab/notebook-extension/tracker", {})
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         context.add_init_script(WATCH)
@@ -128,7 +166,7 @@ def main() -> None:
         watched = _watch(notebook)
         notebook.close()
         browser.close()
-    print_figures(watched.figures())
+    return watched
 
 
 def _watch(notebook: NotebookPage) -> Watched:

@@ -8,14 +8,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from claude_magic.simulator import Simulator
+from claude_magic.simulator import Simulator, reply
 
 
 @contextlib.contextmanager
-def simulator_process(*, chunk_delay: float = 0.0) -> Iterator[str]:
-    """Run a simulator while the block lasts; yields its URL."""
+def simulator_process(
+    *, chunk_delay: float = 0.0, answer: Path | None = None, deltas: int = 1
+) -> Iterator[str]:
+    """Run a simulator while the block lasts; yields its URL.
+
+    Args:
+        chunk_delay: Seconds between two deltas.
+        answer: A file whose text is the first answer; None leaves the answer to the simulator.
+        deltas: Pieces which that text comes in.
+    """
     process = subprocess.Popen(
-        [sys.executable, Path(__file__), str(chunk_delay)],
+        [sys.executable, Path(__file__), str(chunk_delay), *([answer, str(deltas)] if answer else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,6 +41,10 @@ def simulator_process(*, chunk_delay: float = 0.0) -> Iterator[str]:
 def main() -> None:
     """Print the URL, then serve until standard input is closed."""
     with Simulator(chunk_delay=float(sys.argv[1])) as simulator:
+        if len(sys.argv) > 2:
+            text, deltas = Path(sys.argv[2]).read_text(encoding="utf-8"), int(sys.argv[3])
+            size = -(-len(text) // deltas)
+            simulator.script(reply(chunks=[text[at : at + size] for at in range(0, len(text), size)]))
         print(simulator.url, flush=True)
         sys.stdin.read()
 

@@ -18,7 +18,8 @@ from ..render import render_reply
 from ..runtime import Phase, ReplySnapshot
 from ._picture import LivePicture
 
-FRAME_INTERVAL = 1 / 15
+FRAME_INTERVAL = 1 / 13
+"""Now and then a frame sends two displays; in all they stay below 15 a second."""
 LONGEST_FRAME_INTERVAL = 1 / 2
 TAIL_CHARS_PER_SECOND = 25_000
 """What is sent again with each frame is sent the less often the longer it is, in characters of HTML: a paragraph 15 times

@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml claude_magic/_version.py
 
 lab: $(INSTALLED) ## JupyterLab with the first notebook; without a key on the simulator, saying so
 	@test -n "$$ANTHROPIC_API_KEY$$ANTHROPIC_AUTH_TOKEN$$ANTHROPIC_BASE_URL" || echo "No API key is set in this shell: unless one is configured elsewhere, cells are answered by the simulator, and say so."
-	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) notebooks/01-first-steps.ipynb
+	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01-first-steps.ipynb
 
 test: lint types imports unit server kernel notebooks browser binder floors ## everything that CI runs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -108,7 +108,9 @@ class HTTPClaudeClient:
                     pass
             return stream.message
         body = request.to_json(stream=False)
-        return await self._call("POST", self._config.messages_path, Message.model_validate, body, observer)
+        return await self._call(
+            "POST", self._config.messages_path, Message.model_validate, body, observer, betas=request.betas
+        )
 
     def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> MessageStream:
         """Return a stream of the reply's events. Nothing is sent before it is iterated.
@@ -119,7 +121,8 @@ class HTTPClaudeClient:
         """
         self._require_key()
         attempts = Attempts(self._rules, "POST", self._config.messages_path, observer)
-        return MessageStream(self._transport, self._config, attempts, request.to_json(stream=True))
+        body = request.to_json(stream=True)
+        return MessageStream(self._transport, self._config, attempts, body, request.betas)
 
     async def execute(
         self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
@@ -141,7 +144,13 @@ class HTTPClaudeClient:
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's estimate of a request's input in model tokens. Never billed."""
         body = encode_json(request.count_tokens_body())
-        return await self._call("POST", COUNT_TOKENS_PATH, lambda reply: int(reply["input_tokens"]), body)
+        return await self._call(
+            "POST",
+            COUNT_TOKENS_PATH,
+            lambda reply: int(reply["input_tokens"]),
+            body,
+            betas=request.betas,
+        )
 
     async def list_models(self) -> list[ModelInfo]:
         """Return all models the server offers, in its order.
@@ -194,6 +203,7 @@ class HTTPClaudeClient:
         body: bytes | None = None,
         observer: Observer | None = None,
         *,
+        betas: Sequence[str] = (),
         rules: AttemptRules | None = None,
     ) -> _Result:
         """Send a request, under limiter and policy, and parse the JSON object that answers it."""
@@ -202,7 +212,7 @@ class HTTPClaudeClient:
 
         async def exchange() -> _Result:
             with Deadline(self._call_timeout, setting="timeout", is_transient=True) as deadline:
-                response = await deadline.bound(self._transport.open(method, path, body))
+                response = await deadline.bound(self._transport.open(method, path, body, betas))
                 attempts.response_started(response.status, request_id_of(response.headers), response.headers)
                 if response.status != 200:
                     raise await read_error(response)

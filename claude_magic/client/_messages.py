@@ -63,6 +63,10 @@ class Usage(Received):
             update={name: value for name, value in update if name in update.model_fields_set}
         )
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return what two requests took together; for what is no count (a tier), the later one speaks."""
+        return Usage.model_validate(_added(self.model_dump(), other.model_dump()))
+
 
 class Message(Received):
     """A reply, complete or as far as it had come.
@@ -176,6 +180,18 @@ def _read_block(value: Any) -> Any:
     if isinstance(value, str):
         return TextBlock(text=value)
     return parse_block(value) if isinstance(value, Mapping) else value
+
+
+def _added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    return {**first, **{name: _sum(first.get(name), value) for name, value in second.items()}}
+
+
+def _sum(first: Any, second: Any) -> Any:
+    if first is None or second is None:
+        return first if second is None else second
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return _added(first, second)
+    return first + second if _is_count(first) and _is_count(second) else second
 
 
 def _is_count(value: object) -> bool:

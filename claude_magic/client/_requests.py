@@ -34,6 +34,8 @@ _COUNTED_FIELDS = frozenset(
 )
 """Fields that the counting endpoint takes: the parts of a request that make up its input."""
 
+_NOT_IN_BODY = frozenset({"stream", "betas"})
+
 
 def _turns(value: object) -> object:
     """Accept `Message` objects among the turns, and content blocks in them."""
@@ -57,6 +59,7 @@ class MessageRequest(ShortReprModel):
         messages: The turns, oldest first: objects with `role` and `content`, or `Message`s.
         max_tokens: Bound of the reply in model tokens, thinking included.
         system: The system prompt: a string or text blocks.
+        betas: Beta features that this request needs, besides those of the client; they travel in a header.
 
     Raises:
         ConfigurationError: A field cannot be right.
@@ -77,6 +80,7 @@ class MessageRequest(ShortReprModel):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    betas: tuple[str, ...] = ()
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -93,7 +97,7 @@ class MessageRequest(ShortReprModel):
 
         Only fields of the request that are None are left out; nulls further inside were received or meant that way.
         """
-        body = {name: value for name, value in self if value is not None and name != "stream"}
+        body = {name: value for name, value in self if value is not None and name not in _NOT_IN_BODY}
         if stream:
             body["stream"] = True
         return body

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -61,12 +61,18 @@ class MessageStream:
     """
 
     def __init__(
-        self, transport: HTTPTransport, config: ClientConfig, attempts: Attempts, body: bytes
+        self,
+        transport: HTTPTransport,
+        config: ClientConfig,
+        attempts: Attempts,
+        body: bytes,
+        betas: Sequence[str] = (),
     ) -> None:
         self._transport = transport
         self._config = config
         self._attempts = attempts
         self._body = body
+        self._betas = betas
         self._ready: deque[StreamEvent] = deque()
         self._reader: EventReader | None = None
         self._deadline: Deadline | None = None
@@ -176,7 +182,7 @@ class MessageStream:
                 self._config.stream_timeout, setting="stream_timeout", is_transient=False
             )
         response = await self._deadline.bound(
-            self._transport.open("POST", self._config.messages_path, self._body)
+            self._transport.open("POST", self._config.messages_path, self._body, self._betas)
         )
         request_id = request_id_of(response.headers)
         self.response = ResponseInfo(status=response.status, request_id=request_id, headers=response.headers)

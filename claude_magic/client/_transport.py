@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import httpx2
@@ -89,10 +89,18 @@ class HTTPTransport:
         """Replace the key in text that came from the server."""
         return text if self._credential is None else self._credential.redact(text)
 
-    async def open(self, method: str, path: str, body: bytes | None = None) -> WireResponse:
+    async def open(
+        self, method: str, path: str, body: bytes | None = None, betas: Sequence[str] = ()
+    ) -> WireResponse:
         """Send a request and return its response as soon as status and headers are there.
 
         The caller closes the response. If this raises or is cancelled, nothing is left to close.
+
+        Args:
+            method: HTTP method.
+            path: Path and query.
+            body: JSON in UTF-8, or None.
+            betas: Beta features to ask for, besides those of the settings.
 
         Raises:
             NetworkError: No response came. `was_sent` tells whether the request may have arrived.
@@ -102,7 +110,11 @@ class HTTPTransport:
             raise ConfigurationError("This client is closed; build another one.")
         try:
             request = httpx2.Request(
-                method, self._url_for(path), headers=self._headers, content=body, extensions=self._timeouts
+                method,
+                self._url_for(path),
+                headers=_request_headers(self._config, betas) if betas else self._headers,
+                content=body,
+                extensions=self._timeouts,
             )
             response = await self._client.send(request, stream=True)
         except Exception as failure:  # the border: whatever the HTTP stack raises leaves it as one of ours
@@ -303,8 +315,8 @@ def _refuse_environment(kind: str) -> NoReturn:
     )
 
 
-def _request_headers(config: ClientConfig) -> list[tuple[bytes, bytes]]:
-    """Build the headers of every request, once."""
+def _request_headers(config: ClientConfig, betas: Sequence[str] = ()) -> list[tuple[bytes, bytes]]:
+    """Build the headers of every request: once, but for the few that ask for beta features of their own."""
     headers = {
         "accept": "application/json",
         "accept-encoding": "gzip, br",
@@ -312,8 +324,8 @@ def _request_headers(config: ClientConfig) -> list[tuple[bytes, bytes]]:
         "content-type": "application/json",
         "anthropic-version": config.api_version,
     }
-    if config.betas:
-        headers["anthropic-beta"] = ",".join(config.betas)
+    if all_betas := dict.fromkeys((*config.betas, *betas)):
+        headers["anthropic-beta"] = ",".join(all_betas)
     headers |= {name.lower(): value for name, value in config.headers.items()}
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 

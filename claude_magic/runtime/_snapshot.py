@@ -6,6 +6,7 @@ import enum
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from ..client import AttemptFinished, ClaudeError, Usage
@@ -21,6 +22,8 @@ class Phase(enum.Enum):
     RETRYING = "retrying"
     """An attempt failed; the next one comes after a back-off."""
     STREAMING = "streaming"
+    CALLING = "calling"
+    """The model has called tools, and waits for their results."""
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -62,11 +65,62 @@ class BlockSnapshot:
         kind: The API's name of the block type: "text", "thinking", "tool_use" ...
         text: Its text; for `tool_use` the JSON of its input; empty for blocks that have none.
         is_complete: Nothing more is coming for it.
+        data: The block's fields as the API names them, once they have all come; None before that, and for blocks whose
+            text says it all.
+        call: What has become of the call, if the block is one that this side answers; else None.
     """
 
     kind: str
     text: str
     is_complete: bool
+    data: Mapping[str, Any] | None = None
+    call: CallSnapshot | None = None
+
+
+class CallState(enum.Enum):
+    """How far the call of a tool has come."""
+
+    WRITTEN = "written"
+    """The model is writing it, or has; nothing is done about it yet."""
+    APPROVAL = "approval"
+    """A person is asked whether it may run."""
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSnapshot:
+    """The call of a tool of this side.
+
+    Attributes:
+        name: The tool.
+        arguments: What it is called with; empty until all of it has come.
+        state: How far it is.
+        result: What it gave back, or why it gave nothing, as text; empty before.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    state: CallState
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One request of a reply. A reply takes several where tools are called, or where the server makes a pause.
+
+    Attributes:
+        model: The model that answered.
+        usage: What the request took.
+        request_id: The server's id of it, or None.
+    """
+
+    model: str
+    usage: Usage
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +131,9 @@ class ReplySnapshot:
         phase: Where it is.
         blocks: Its content so far, in order.
         model: The model that answers; until the server has said so, the one that was asked for.
-        usage: Tokens so far, cumulative; None until the server has said.
+        usage: Tokens so far, of all rounds together; None until the server has said.
+        rounds: The rounds that are over, oldest first.
+        cost: What all of it costs, in USD; None where no price is known, or nothing yet.
         stop_reason: Why it ended ("end_turn", "max_tokens", "refusal" ...); None while it has not.
         stop_details: The server's details of that, or None.
         stop_sequence: The stop sequence that was met, or None.
@@ -89,6 +145,9 @@ class ReplySnapshot:
         attempts: The attempts that are over, oldest first.
         notes: What was done differently from what was asked, as sentences ("This model always thinks ...").
         version: Grows with each change; equal versions are equal pictures.
+        format: How the answer is to be shown: "md", "text", "code", "json", "html" or "math".
+        prompt_hash: SHA-256 of what was asked, in hexadecimal digits.
+        asked_at: When it was asked, as RFC 3339 text.
     """
 
     phase: Phase
@@ -106,11 +165,21 @@ class ReplySnapshot:
     attempts: tuple[AttemptFinished, ...]
     notes: tuple[str, ...] = ()
     version: int
+    rounds: tuple[Round, ...] = ()
+    cost: float | None = None
+    format: str = "md"
+    prompt_hash: str = ""
+    asked_at: str = ""
 
     @property
     def text(self) -> str:
-        """The text blocks, joined."""
-        return "".join(block.text for block in self.blocks if block.kind == "text")
+        """The text blocks, joined; where something else stood between two, such as a call, with a blank line."""
+        texts = [
+            "".join(block.text for block in blocks)
+            for kind, blocks in groupby(self.blocks, key=lambda block: block.kind)
+            if kind == "text"
+        ]
+        return "\n\n".join(text for text in texts if text)
 
     @property
     def thinking(self) -> str:

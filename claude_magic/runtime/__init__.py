@@ -16,7 +16,7 @@ from ._settings import (
     ResolvedSettings,
     Settings,
 )
-from ._snapshot import BlockSnapshot, Phase, ReplySnapshot, Wait
+from ._snapshot import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot, Round, Wait
 from ._status import RuntimeStatus, SettingRow
 from ._waiting import Waiting, interrupts_kept_for, wait_interruptibly
 
@@ -26,6 +26,8 @@ __all__ = [
     "EFFORTS",
     "NOTEBOOK_FIELDS",
     "BlockSnapshot",
+    "CallSnapshot",
+    "CallState",
     "Connection",
     "FoundCredential",
     "Phase",
@@ -33,6 +35,7 @@ __all__ = [
     "Reply",
     "ReplySnapshot",
     "ResolvedSettings",
+    "Round",
     "Runtime",
     "RuntimeStatus",
     "SettingRow",

@@ -1,65 +1,142 @@
-"""What is known of the models, as of November 2026. Used to shape defaults and nothing else: unknown models must work."""
+"""What is known of the models, with a date. Used to shape defaults and hints, nothing else: unknown models must work."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 ThinkingType: TypeAlias = Literal["adaptive", "enabled", "disabled", "between_tools"]
+Line: TypeAlias = Literal["fable", "mythos", "opus", "sonnet", "haiku"]
+
+MODELS_AS_OF: Final = "2026-11-22"
+"""The day on which this table was right."""
 
 _DATE_SUFFIX = re.compile(r"-20\d{6}$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What one model takes.
+    """What one model is and takes.
 
     Attributes:
-        max_output_tokens: Largest `max_tokens`.
+        line: The family it is the newest or an older member of.
+        released: Its day of release, as ISO text; of some only the month is known, as "2026-05".
         thinking: Types of the `thinking` field it accepts.
         quiet_up_to_high: Takes `disabled` only up to effort high.
+        max_output_tokens: Largest `max_tokens`.
+        context_tokens: Size of its context window.
+        cache_minimum_tokens: Shortest prefix that it caches; shorter ones are not, without a word.
+        preserves_thinking: Checks that thinking comes back under the system prompt, tools and messages that it arose
+            from, and takes `thinking.block_binding` to drop what does not.
+        takes_forced_tools: Takes a `tool_choice` of `any` or `tool`.
+        retires: Day from which it is gone, as ISO text, or None while none is set.
     """
 
-    max_output_tokens: int
+    line: Line
+    released: str
     thinking: frozenset[ThinkingType]
     quiet_up_to_high: bool = False
+    max_output_tokens: int = 128_000
+    context_tokens: int = 1_000_000
+    cache_minimum_tokens: int = 512
+    preserves_thinking: bool = False
+    takes_forced_tools: bool = True
+    retires: str | None = None
 
 
-_ALWAYS_THINKING = ModelFacts(max_output_tokens=128_000, thinking=frozenset({"adaptive"}))
-_QUIET_UP_TO_HIGH = ModelFacts(
-    max_output_tokens=128_000, thinking=frozenset({"adaptive", "disabled"}), quiet_up_to_high=True
-)
-_ADAPTIVE = ModelFacts(max_output_tokens=128_000, thinking=frozenset({"adaptive", "disabled"}))
-_ADAPTIVE_OR_BUDGET = ModelFacts(
-    max_output_tokens=128_000, thinking=frozenset({"adaptive", "enabled", "disabled"})
-)
-_BUDGET_ONLY = ModelFacts(max_output_tokens=64_000, thinking=frozenset({"enabled", "disabled"}))
+_ALWAYS: Final[frozenset[ThinkingType]] = frozenset({"adaptive"})
+_IN_STEPS: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "between_tools"})
+_OPTIONAL: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "disabled"})
+_OPTIONAL_OR_BUDGET: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "enabled", "disabled"})
+_BUDGET: Final[frozenset[ThinkingType]] = frozenset({"enabled", "disabled"})
 
-_FACTS = {
-    "claude-fable-5-2": _ALWAYS_THINKING,
-    "claude-mythos-5-2": _ALWAYS_THINKING,
-    "claude-fable-5-1": _ALWAYS_THINKING,
-    "claude-mythos-5-1": _ALWAYS_THINKING,
-    "claude-fable-5": _ALWAYS_THINKING,
-    "claude-mythos-5": _ALWAYS_THINKING,
-    "claude-opus-5-5": _ALWAYS_THINKING,
-    "claude-sonnet-5-5": ModelFacts(
-        max_output_tokens=128_000, thinking=frozenset({"adaptive", "between_tools"})
+
+def _fable(line: Line, released: str, *, is_bound: bool) -> ModelFacts:
+    return ModelFacts(
+        line=line,
+        released=released,
+        thinking=_ALWAYS,
+        preserves_thinking=is_bound,
+        takes_forced_tools=not is_bound,
+    )
+
+
+def _generation_4_5(
+    line: Line, released: str, *, cache_minimum_tokens: int, retires: str | None = None
+) -> ModelFacts:
+    return ModelFacts(
+        line=line,
+        released=released,
+        thinking=_BUDGET,
+        max_output_tokens=64_000,
+        context_tokens=200_000,
+        cache_minimum_tokens=cache_minimum_tokens,
+        retires=retires,
+    )
+
+
+MODELS: Final[Mapping[str, ModelFacts]] = {
+    "claude-fable-5-2": _fable("fable", "2026-11-09", is_bound=True),
+    "claude-mythos-5-2": _fable("mythos", "2026-11-09", is_bound=True),
+    "claude-haiku-5-5": ModelFacts(
+        line="haiku",
+        released="2026-10-07",
+        thinking=_OPTIONAL,
+        quiet_up_to_high=True,
+        preserves_thinking=True,
     ),
-    "claude-haiku-5-5": _QUIET_UP_TO_HIGH,
-    "claude-opus-5": _QUIET_UP_TO_HIGH,
-    "claude-sonnet-5": _ADAPTIVE,
-    "claude-opus-4-8": _ADAPTIVE,
-    "claude-opus-4-7": _ADAPTIVE,
-    "claude-opus-4-6": _ADAPTIVE_OR_BUDGET,
-    "claude-sonnet-4-6": _ADAPTIVE_OR_BUDGET,
-    "claude-opus-4-5": _BUDGET_ONLY,
-    "claude-haiku-4-5": _BUDGET_ONLY,
-    "claude-sonnet-4-5": _BUDGET_ONLY,
+    "claude-sonnet-5-5": ModelFacts(
+        line="sonnet",
+        released="2026-09-28",
+        thinking=_IN_STEPS,
+        preserves_thinking=True,
+        takes_forced_tools=False,
+    ),
+    "claude-opus-5-5": ModelFacts(
+        line="opus",
+        released="2026-09-22",
+        thinking=_ALWAYS,
+        preserves_thinking=True,
+        takes_forced_tools=False,
+    ),
+    "claude-fable-5-1": _fable("fable", "2026-09-01", is_bound=True),
+    "claude-mythos-5-1": _fable("mythos", "2026-09-01", is_bound=True),
+    "claude-opus-5": ModelFacts(
+        line="opus", released="2026-07-24", thinking=_OPTIONAL, quiet_up_to_high=True
+    ),
+    "claude-sonnet-5": ModelFacts(
+        line="sonnet", released="2026-06-30", thinking=_OPTIONAL, cache_minimum_tokens=1024
+    ),
+    "claude-fable-5": _fable("fable", "2026-06-09", is_bound=False),
+    "claude-mythos-5": _fable("mythos", "2026-06-09", is_bound=False),
+    "claude-opus-4-8": ModelFacts(
+        line="opus", released="2026-05", thinking=_OPTIONAL, cache_minimum_tokens=1024
+    ),
+    "claude-opus-4-7": ModelFacts(
+        line="opus", released="2026-04", thinking=_OPTIONAL, cache_minimum_tokens=2048
+    ),
+    "claude-opus-4-6": ModelFacts(
+        line="opus", released="2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=4096
+    ),
+    "claude-sonnet-4-6": ModelFacts(
+        line="sonnet", released="2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=1024
+    ),
+    "claude-opus-4-5": _generation_4_5("opus", "2025-11", cache_minimum_tokens=4096),
+    "claude-haiku-4-5": _generation_4_5("haiku", "2025-10", cache_minimum_tokens=4096),
+    "claude-sonnet-4-5": _generation_4_5(
+        "sonnet", "2025-09", cache_minimum_tokens=1024, retires="2026-11-30"
+    ),
 }
+"""By name without a date, newest first."""
+
+
+def undated(model: str) -> str:
+    """Return a model's name without the date that it may end in."""
+    return _DATE_SUFFIX.sub("", model)
 
 
 def facts_of(model: str) -> ModelFacts | None:
     """What is known of a model, also under a name with a date; None if nothing."""
-    return _FACTS.get(_DATE_SUFFIX.sub("", model))
+    return MODELS.get(undated(model))

@@ -1,0 +1,20 @@
+"""Typed answers: the code, the JSON or the object that an answer holds, and the schema that asks for one."""
+
+from ._code import CodeBlock, extract_code, fenced_blocks, find_code, join_code
+from ._errors import AnswerError, NoJSONError, SchemaMismatchError
+from ._json import extract_json
+from ._schema import OutputSchema, make_output_schema
+
+__all__ = [
+    "AnswerError",
+    "CodeBlock",
+    "NoJSONError",
+    "OutputSchema",
+    "SchemaMismatchError",
+    "extract_code",
+    "extract_json",
+    "fenced_blocks",
+    "find_code",
+    "join_code",
+    "make_output_schema",
+]

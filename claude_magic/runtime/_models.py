@@ -26,9 +26,9 @@ class ModelFacts:
         thinking: Types of the `thinking` field it accepts.
         quiet_up_to_high: Takes `disabled` only up to effort high.
         max_output_tokens: Largest `max_tokens`.
-        context_tokens: Size of its context window.
+        context_window: Size of its context window.
         cache_minimum_tokens: Shortest prefix that it caches; shorter ones are not, without a word.
-        preserves_thinking: Checks that thinking comes back under the system prompt, tools and messages that it arose
+        binds_thinking: Checks that thinking comes back under the system prompt, tools and messages that it arose
             from, and takes `thinking.block_binding` to drop what does not.
         takes_forced_tools: Takes a `tool_choice` of `any` or `tool`.
         retires: Day from which it is gone, as ISO text, or None while none is set.
@@ -39,9 +39,9 @@ class ModelFacts:
     thinking: frozenset[ThinkingType]
     quiet_up_to_high: bool = False
     max_output_tokens: int = 128_000
-    context_tokens: int = 1_000_000
+    context_window: int = 1_000_000
     cache_minimum_tokens: int = 512
-    preserves_thinking: bool = False
+    binds_thinking: bool = False
     takes_forced_tools: bool = True
     retires: str | None = None
 
@@ -58,7 +58,7 @@ def _fable(line: Line, released: str, *, is_bound: bool) -> ModelFacts:
         line=line,
         released=released,
         thinking=_ALWAYS,
-        preserves_thinking=is_bound,
+        binds_thinking=is_bound,
         takes_forced_tools=not is_bound,
     )
 
@@ -71,7 +71,7 @@ def _generation_4_5(
         released=released,
         thinking=_BUDGET,
         max_output_tokens=64_000,
-        context_tokens=200_000,
+        context_window=200_000,
         cache_minimum_tokens=cache_minimum_tokens,
         retires=retires,
     )
@@ -85,20 +85,20 @@ MODELS: Final[Mapping[str, ModelFacts]] = {
         released="2026-10-07",
         thinking=_OPTIONAL,
         quiet_up_to_high=True,
-        preserves_thinking=True,
+        binds_thinking=True,
     ),
     "claude-sonnet-5-5": ModelFacts(
         line="sonnet",
         released="2026-09-28",
         thinking=_IN_STEPS,
-        preserves_thinking=True,
+        binds_thinking=True,
         takes_forced_tools=False,
     ),
     "claude-opus-5-5": ModelFacts(
         line="opus",
         released="2026-09-22",
         thinking=_ALWAYS,
-        preserves_thinking=True,
+        binds_thinking=True,
         takes_forced_tools=False,
     ),
     "claude-fable-5-1": _fable("fable", "2026-09-01", is_bound=True),

@@ -1,0 +1,113 @@
+"""Follows the requests of one turn with the ledger: admits each, listens to its attempts, and books what it took."""
+
+from __future__ import annotations
+
+from ..client import (
+    APIError,
+    AttemptFinished,
+    AttemptStarted,
+    ClaudeClient,
+    ClaudeError,
+    ClientEvent,
+    ConfigurationError,
+    Message,
+    MessageRequest,
+    NetworkError,
+    ResponseStarted,
+)
+from ._ledger import Ledger, Reservation
+from ._progress import SIMULATOR_HEADER
+from ._server_limits import RateLimits
+
+_NOT_EXECUTED = frozenset({429, 529})
+
+
+class TurnAccountant:
+    """Books the requests of one turn, one after the other. All methods belong to the bridge.
+
+    Args:
+        ledger: Where they are booked.
+        limits: Learns what the server says about its rate limits.
+        attempts: Most attempts that the retry policy allows for one request.
+        is_simulated: The embedded simulator answers. Others are recognised by their responses.
+        thread: The thread that the turn stands in, or None.
+    """
+
+    def __init__(
+        self, ledger: Ledger, limits: RateLimits, *, attempts: int, is_simulated: bool, thread: str | None
+    ) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._attempts = attempts
+        self._is_simulated = is_simulated
+        self._thread = thread
+        self._client: ClaudeClient | None = None
+        self._reservation: Reservation | None = None
+        self._is_under_way = False
+        self._is_whole = False
+        self._unconfirmed = 0
+
+    async def admit(self, client: ClaudeClient, request: MessageRequest) -> None:
+        """Return if the request may be sent; the most that it can cost is reserved until `settle`.
+
+        Raises:
+            BudgetExceededError: It may not.
+        """
+        self._client = client
+        self._is_under_way = self._is_whole = False
+        self._unconfirmed = 0
+        self._reservation = await self._ledger.admit(
+            client, request, attempts=self._attempts, is_simulated=self._is_simulated
+        )
+
+    def note(self, event: ClientEvent) -> None:
+        """Take note of what the client tells about its attempts."""
+        match event:
+            case AttemptStarted():
+                self._is_under_way = True
+            case ResponseStarted():
+                self._note_response(event)
+            case AttemptFinished():
+                self._is_under_way = False
+                self._is_whole = event.error is None
+                self._unconfirmed += event.error is not None and may_be_billed(event.error)
+
+    def settle(self, message: Message | None) -> None:
+        """Book what the admitted request took.
+
+        Args:
+            message: The reply, or what had arrived of it; None where nothing had.
+        """
+        reservation, self._reservation = self._reservation, None
+        if reservation is None:
+            return
+        is_said = message is not None and "usage" in message.model_fields_set
+        self._ledger.settle(
+            reservation,
+            model=(message.model if message is not None else "") or reservation.request.model,
+            usage=message.usage if message is not None and is_said else None,
+            thread=self._thread,
+            # One that was cancelled under way goes on at the server, for all we know.
+            unconfirmed_attempts=self._unconfirmed + self._is_under_way,
+            is_partial=not self._is_whole,
+        )
+
+    def _note_response(self, response: ResponseStarted) -> None:
+        if SIMULATOR_HEADER in response.headers and self._client is not None:
+            self._ledger.note_simulator(self._client)
+            if self._reservation is not None:
+                self._reservation.is_simulated = True
+        if self._reservation is not None:
+            self._limits.note(response, model=self._reservation.request.model)
+
+
+def may_be_billed(error: ClaudeError) -> bool:
+    """Tell whether an attempt that failed this way may have been executed all the same."""
+    match error:
+        case ConfigurationError():
+            return False
+        case NetworkError():
+            return error.was_sent
+        case APIError(status=int(status)):
+            return status >= 500 and status not in _NOT_EXECUTED
+    return True  # it broke off in mid-stream

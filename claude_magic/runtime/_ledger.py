@@ -1,0 +1,239 @@
+"""What the kernel's requests have cost, and the budget that no request may pass.
+
+Three amounts count against a budget: what was spent, by the server's own counts; what may have been billed for attempts
+that broke off, at their worst case; and what is reserved for requests in flight, at theirs. A request is admitted only if
+its own worst case fits beside them. Checking and reserving is one step under the lock, so requests that start together
+cannot pass the budget together.
+
+The simulator has an account of its own. Its answers cost nothing, but they are priced as if, so that a budget can be
+rehearsed; nothing of it touches the account of real money.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..client import ClaudeClient, MessageRequest, Usage
+from ._budget import Account, check_amount, check_budget, check_price, count_input
+from ._prices import cost_of
+from ._worst_case import WorstCase, worst_case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """What the requests of one model in one thread took.
+
+    Attributes:
+        model: The model that answered.
+        thread: The thread; None for requests that stand in none.
+        is_simulated: The simulator answered: `cost` is what it would have been.
+        requests: Their number.
+        partial: How many of them broke off.
+        input_tokens: All input, cached or not.
+        cached_tokens: The part of it that was read from the prompt cache.
+        output_tokens: Output.
+        cost: USD, or None where the price is not known.
+    """
+
+    model: str
+    thread: str | None
+    is_simulated: bool
+    requests: int = 0
+    partial: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = 0.0
+
+    def plus(self, usage: Usage, cost: float | None, *, is_partial: bool) -> LedgerRow:
+        """Return the row with one more request in it."""
+        return replace(
+            self,
+            requests=self.requests + 1,
+            partial=self.partial + is_partial,
+            input_tokens=self.input_tokens + usage.total_input_tokens,
+            cached_tokens=self.cached_tokens + (usage.cache_read_input_tokens or 0),
+            output_tokens=self.output_tokens + usage.output_tokens,
+            cost=None if cost is None or self.cost is None else self.cost + cost,
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class Reservation:
+    """A request in flight, until it is settled.
+
+    Attributes:
+        request: What is sent.
+        attempts: Most attempts that the retry policy allows.
+        is_simulated: Whose account it is on.
+        worst: The most it can cost; None while nobody has asked, and where its model has no price.
+    """
+
+    request: MessageRequest
+    attempts: int
+    is_simulated: bool
+    worst: WorstCase | None = None
+
+    def worst_case(self) -> WorstCase | None:
+        """Return the most it can cost; where no budget has asked for a count, by our own upper bound."""
+        if self.worst is None:
+            self.worst = worst_case(self.request, None, attempts=self.attempts)
+        return self.worst
+
+
+@dataclass
+class _Books:
+    """What a ledger remembers, as plain data."""
+
+    budget: float | None = None
+    rows: dict[tuple[str, str | None, bool], LedgerRow] = field(default_factory=dict)
+    unconfirmed: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
+
+
+class Ledger:
+    """The account book of a kernel. Any thread may read it, and set the budget.
+
+    Args:
+        dumped: What a former ledger of this kernel remembered (`dump`), or None.
+    """
+
+    def __init__(self, dumped: Mapping[str, Any] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._books = _restored(dumped) if dumped else _Books()
+        self._in_flight: dict[Reservation, None] = {}
+        self._simulators: weakref.WeakSet[ClaudeClient] = weakref.WeakSet()
+
+    # The budget...
+
+    @property
+    def budget(self) -> float | None:
+        """The most that the kernel may spend from its start to its end, in USD; None is no bound."""
+        return self._books.budget
+
+    def set_budget(self, amount: float | None) -> None:
+        """Set the budget, or lift it with None.
+
+        Raises:
+            ConfigurationError: It is no amount of money.
+        """
+        self._books.budget = None if amount is None else check_amount(amount)
+
+    def account(self, *, is_simulated: bool = False) -> Account:
+        """Return what counts against the budget; the simulator's account is a rehearsal."""
+        with self._lock:
+            return self._account(is_simulated)
+
+    # Requests, on the bridge...
+
+    async def admit(
+        self, client: ClaudeClient, request: MessageRequest, *, attempts: int, is_simulated: bool
+    ) -> Reservation:
+        """Let a request pass, and reserve the most that it can cost until it is settled.
+
+        Without a budget nothing is asked of the server, and nothing is computed.
+
+        Args:
+            client: Counts the input, which is never billed.
+            request: What is about to be sent.
+            attempts: Most attempts that the retry policy allows.
+            is_simulated: The simulator is known to answer.
+
+        Raises:
+            BudgetExceededError: It could pass the budget, or nobody knows because its model has no price.
+        """
+        reservation = Reservation(
+            request=request, attempts=attempts, is_simulated=is_simulated or client in self._simulators
+        )
+        if self.budget is not None:
+            check_price(request.model)
+            counted = await count_input(client, request)
+            reservation.worst = worst_case(request, counted, attempts=attempts)
+        with self._lock:
+            if self._books.budget is not None and reservation.worst is not None:
+                check_budget(reservation.worst, self._account(reservation.is_simulated), self._books.budget)
+            self._in_flight[reservation] = None
+        return reservation
+
+    def note_simulator(self, client: ClaudeClient) -> None:
+        """Remember that a simulator answers this client, as its responses have told."""
+        self._simulators.add(client)
+
+    def settle(
+        self,
+        reservation: Reservation,
+        *,
+        model: str,
+        usage: Usage | None,
+        thread: str | None,
+        unconfirmed_attempts: int = 0,
+        is_partial: bool = False,
+    ) -> None:
+        """Book what an admitted request took.
+
+        Args:
+            reservation: The request.
+            model: The model that answered.
+            usage: What the server has counted so far; None if it never said.
+            thread: The thread it stands in, or None.
+            unconfirmed_attempts: Attempts that may have been billed without telling; each costs its worst case at most.
+            is_partial: `usage` is of the last such attempt, and not all of it.
+        """
+        cost = None if usage is None else cost_of(model, usage)
+        if usage is not None and cost is None and not is_partial:
+            unconfirmed_attempts += 1  # a gateway may let a model answer that nobody asked for
+        worst = reservation.worst_case() if unconfirmed_attempts else None
+        unconfirmed = 0.0 if worst is None else worst.per_attempt * unconfirmed_attempts
+        if is_partial:
+            unconfirmed = max(0.0, unconfirmed - (cost or 0.0))
+        with self._lock:
+            self._in_flight.pop(reservation, None)
+            self._books.unconfirmed[reservation.is_simulated] += unconfirmed
+            if usage is not None:
+                key = (model, thread, reservation.is_simulated)
+                row = self._books.rows.get(key) or LedgerRow(
+                    model=model, thread=thread, is_simulated=reservation.is_simulated
+                )
+                self._books.rows[key] = row.plus(usage, cost, is_partial=is_partial)
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what is reserved for a request that was not sent."""
+        with self._lock:
+            self._in_flight.pop(reservation, None)
+
+    # Reading...
+
+    def rows(self) -> tuple[LedgerRow, ...]:
+        """What was spent, by model and thread, in the order in which they were first used."""
+        with self._lock:
+            return tuple(self._books.rows.values())
+
+    def dump(self) -> dict[str, Any]:
+        """Return what it remembers as plain data, for the ledger of another runtime."""
+        with self._lock:
+            rows = [
+                {name: getattr(row, name) for name in LedgerRow.__slots__}
+                for row in self._books.rows.values()
+            ]
+            return {"budget": self._books.budget, "rows": rows, "unconfirmed": dict(self._books.unconfirmed)}
+
+    def _account(self, is_simulated: bool) -> Account:
+        reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]
+        rows = [row for row in self._books.rows.values() if row.is_simulated == is_simulated]
+        return Account(
+            spent=sum(row.cost or 0.0 for row in rows),
+            unconfirmed=self._books.unconfirmed[is_simulated],
+            reserved=sum(worst.total for worst in reserved if worst is not None),
+        )
+
+
+def _restored(dumped: Mapping[str, Any]) -> _Books:
+    rows = [LedgerRow(**row) for row in dumped["rows"]]
+    return _Books(
+        budget=dumped["budget"],
+        rows={(row.model, row.thread, row.is_simulated): row for row in rows},
+        unconfirmed=dict(dumped["unconfirmed"]),
+    )

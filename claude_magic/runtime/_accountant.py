@@ -81,16 +81,19 @@ class TurnAccountant:
         reservation, self._reservation = self._reservation, None
         if reservation is None:
             return
-        is_said = message is not None and "usage" in message.model_fields_set
+        is_counted = message is not None and bool(message.usage.model_fields_set)
         self._ledger.settle(
             reservation,
             model=(message.model if message is not None else "") or reservation.request.model,
-            usage=message.usage if message is not None and is_said else None,
+            usage=message.usage if message is not None and is_counted else None,
             thread=self._thread,
-            # One that was cancelled under way goes on at the server, for all we know.
-            unconfirmed_attempts=self._unconfirmed + self._is_under_way,
+            unconfirmed_attempts=self._unconfirmed + self._is_open_ended(is_counted),
             is_partial=not self._is_whole,
         )
+
+    def _is_open_ended(self, is_counted: bool) -> bool:
+        """Whether the last attempt has not told what it cost: it goes on at the server, or the server does not count."""
+        return self._is_under_way or (self._is_whole and not is_counted)
 
     def _note_response(self, response: ResponseStarted) -> None:
         if SIMULATOR_HEADER in response.headers and self._client is not None:

@@ -1,0 +1,178 @@
+"""Which attempts count: what the client tells about each, and what is booked for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from claude_magic.client import (
+    AttemptFinished,
+    AttemptStarted,
+    ClaudeClient,
+    ClaudeError,
+    ConfigurationError,
+    InvalidRequestError,
+    Message,
+    MessageRequest,
+    NetworkError,
+    OverloadedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseStarted,
+    ServerError,
+    StreamInterruptedError,
+    Usage,
+)
+from claude_magic.runtime._accountant import TurnAccountant, may_be_billed
+from claude_magic.runtime._ledger import Ledger
+from claude_magic.runtime._server_limits import RateLimits
+
+REQUEST = MessageRequest(
+    model="claude-sonnet-5-5", max_tokens=1000, messages=[{"role": "user", "content": "Hello"}]
+)
+ANSWER = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=10, output_tokens=100))
+KNOWN = 10 * 2e-6 + 100 * 10e-6
+STARTED = AttemptStarted(attempt=1, max_attempts=4)
+
+
+def finished(error: ClaudeError | None = None) -> AttemptFinished:
+    return AttemptFinished(
+        attempt=1,
+        max_attempts=4,
+        method="POST",
+        path="/v1/messages",
+        status=None,
+        error=error,
+        will_retry=False,
+        delay=None,
+        duration=1.0,
+        elapsed=1.0,
+        request_id=None,
+        give_up_reason=None,
+    )
+
+
+class Client:
+    """Nobody asks it anything: there is no budget."""
+
+
+def accountant(ledger: Ledger, limits: RateLimits | None = None) -> TurnAccountant:
+    made = TurnAccountant(ledger, limits or RateLimits(), attempts=4, is_simulated=False, thread="main")
+    asyncio.run(made.admit(cast(ClaudeClient, Client()), REQUEST))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (ServerError("bad gateway", status=502), True),
+        (ServerError("timeout", status=504), True),
+        (OverloadedError("overloaded", status=529), False),
+        (OverloadedError("overloaded in mid-stream"), True),
+        (RateLimitError("slow down", status=429), False),
+        (InvalidRequestError("no", status=400), False),
+        (RequestTimeoutError("silence"), True),
+        (StreamInterruptedError("cut"), True),
+        (NetworkError("refused", was_sent=False), False),
+        (ConfigurationError("no key"), False),
+    ],
+)
+def test_an_attempt_counts_if_it_may_have_been_executed(error: ClaudeError, counts: bool) -> None:
+    """A refusal by status was not executed, nor was what never reached the server; of the rest nobody knows."""
+    assert may_be_billed(error) is counts
+
+
+def test_a_whole_answer_is_booked_at_its_price() -> None:
+    """And nothing else is open."""
+    ledger = Ledger()
+    turn = accountant(ledger)
+
+    turn.note(STARTED)
+    turn.note(finished())
+    turn.settle(ANSWER)
+
+    assert ledger.account().spent == pytest.approx(KNOWN)
+    assert ledger.account().unconfirmed == 0
+    assert ledger.rows()[0].partial == 0
+
+
+def test_failed_attempts_before_it_stay_open() -> None:
+    """Each may have been billed."""
+    ledger = Ledger()
+    turn = accountant(ledger)
+
+    for outcome in (finished(ServerError("bad", status=500)), finished()):
+        turn.note(STARTED)
+        turn.note(outcome)
+    turn.settle(ANSWER)
+
+    assert ledger.account().spent == pytest.approx(KNOWN)
+    assert ledger.account().unconfirmed > 0.01
+
+
+def test_a_cancelled_answer_may_go_on_at_the_server() -> None:
+    """What came of it is spent, the rest up to its worst case is open."""
+    ledger = Ledger()
+    turn = accountant(ledger)
+
+    turn.note(STARTED)
+    turn.settle(ANSWER)
+
+    account = ledger.account()
+    assert account.spent == pytest.approx(KNOWN)
+    assert account.unconfirmed + account.spent > 0.01
+    assert ledger.rows()[0].partial == 1
+
+
+def test_a_request_that_never_left_costs_nothing() -> None:
+    """It was cancelled while it waited for the limiter."""
+    ledger = Ledger()
+
+    accountant(ledger).settle(None)
+
+    assert ledger.rows() == ()
+    assert ledger.account().committed == 0
+
+
+def test_an_answer_without_a_usage_is_not_taken_for_free() -> None:
+    """Some servers do not count: then nothing is booked as spent, and its worst case stays open."""
+    ledger = Ledger()
+    turn = accountant(ledger)
+
+    turn.note(STARTED)
+    turn.note(finished())
+    turn.settle(Message(model="claude-sonnet-5-5", content=[]))
+
+    assert ledger.account().spent == 0
+    assert ledger.account().unconfirmed > 0.01
+
+
+def test_a_simulator_is_known_by_its_responses() -> None:
+    """Whatever its address: its answers are on the other account."""
+    ledger, limits = Ledger(), RateLimits()
+    turn = accountant(ledger, limits)
+    headers = {"claude-magic-simulator": "1", "anthropic-ratelimit-requests-limit": "50"}
+
+    turn.note(STARTED)
+    turn.note(ResponseStarted(attempt=1, status=200, request_id=None, headers=headers))
+    turn.note(finished())
+    turn.settle(ANSWER)
+
+    assert ledger.account().committed == 0
+    assert ledger.rows()[0].is_simulated
+    assert limits.by_model()[0].limits[0].limit == 50
+
+
+def test_settling_twice_books_once() -> None:
+    """Whatever path an exchange takes to its end."""
+    ledger = Ledger()
+    turn = accountant(ledger)
+    turn.note(STARTED)
+    turn.note(finished())
+
+    turn.settle(ANSWER)
+    turn.settle(ANSWER)
+
+    assert ledger.rows()[0].requests == 1

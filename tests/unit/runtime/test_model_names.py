@@ -1,0 +1,132 @@
+"""Short names for models: what the server has counts, then the dated table; other names are their own meaning."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from claude_magic.client import ClaudeClient, ModelInfo, NotFoundError
+from claude_magic.runtime._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
+from claude_magic.runtime._models import facts_of
+
+
+class ListingClient:
+    """Lists models, fails to, or never answers."""
+
+    def __init__(
+        self, *models: dict[str, Any], failure: Exception | None = None, hangs: bool = False
+    ) -> None:
+        self.models = [ModelInfo.model_validate(model) for model in models]
+        self.failure = failure
+        self.hangs = hangs
+        self.listed = 0
+
+    async def list_models(self) -> list[ModelInfo]:
+        self.listed += 1
+        await asyncio.sleep(3600 if self.hangs else 0)
+        if self.failure is not None:
+            raise self.failure
+        return self.models
+
+
+def model(
+    id: str, line: str | None = "opus", created_at: Any = "2027-01-01T00:00:00Z", **more: Any
+) -> dict[str, Any]:
+    return {"id": id, "line": line, "created_at": created_at, **more}
+
+
+def resolve(names: ModelNames, client: ListingClient, name: str) -> str:
+    return asyncio.run(names.resolve(cast(ClaudeClient, client), name))
+
+
+def test_the_table_knows_the_newest_of_each_line() -> None:
+    """Without a server, for planning."""
+    assert {name: table_id(name) for name in SHORT_NAMES} == {
+        "fable": "claude-fable-5-2",
+        "opus": "claude-opus-5-5",
+        "sonnet": "claude-sonnet-5-5",
+        "haiku": "claude-haiku-5-5",
+    }
+    for name in SHORT_NAMES:
+        facts = facts_of(table_id(name) or "")
+        assert facts is not None
+        assert facts.line == name
+
+
+@pytest.mark.parametrize("name", ["claude-opus-5", "llama4", "Opus", "opus ", "mythos", ""])
+def test_other_names_are_their_own_meaning(name: str) -> None:
+    """Full ids and the names of other servers are passed on, and nothing is asked for them."""
+    client = ListingClient()
+
+    assert table_id(name) is None
+    assert resolve(ModelNames(), client, name) == name
+    assert client.listed == 0
+
+
+def test_the_newest_active_model_of_the_line_is_meant() -> None:
+    """Not one of another line, not one that is going, not one whose date is unknown."""
+    client = ListingClient(
+        model("claude-opus-7", created_at="2027-05-01T00:00:00Z", lifecycle="deprecated"),
+        model("claude-opus-6", created_at="2027-03-01T00:00:00Z", lifecycle="active"),
+        model("claude-opus-5-5", created_at="2026-09-22T00:00:00Z"),
+        model("claude-sonnet-9", line="sonnet", created_at="2028-01-01T00:00:00Z"),
+        model("claude-opus-undated", created_at=1_900_000_000),
+    )
+
+    assert resolve(ModelNames(), client, "opus") == "claude-opus-6"
+
+
+def test_times_of_different_zones_are_compared_as_times() -> None:
+    """Not as text."""
+    models = [
+        ModelInfo.model_validate(model("later", created_at="2027-01-01T00:00:00-10:00")),
+        ModelInfo.model_validate(model("earlier", created_at="2027-01-01T05:00:00Z")),
+    ]
+
+    assert newest_of("opus", models) == "later"
+
+
+def test_a_server_without_lines_leaves_it_to_the_table() -> None:
+    """Lists in the shape of OpenAI's tell neither line nor date."""
+    client = ListingClient(model("claude-opus-6", line=None), {"id": "gpt", "created": 5})
+
+    assert resolve(ModelNames(), client, "opus") == "claude-opus-5-5"
+
+
+def test_a_server_is_asked_once() -> None:
+    """Each further question costs nothing."""
+    names, client = ModelNames(), ListingClient(model("claude-opus-6"))
+
+    assert [resolve(names, client, "opus") for _ in range(3)] == ["claude-opus-6"] * 3
+    assert resolve(names, client, "haiku") == "claude-haiku-5-5"
+    assert client.listed == 1
+
+
+def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
+    """A failure costs nobody an answer, and is not waited for again and again."""
+    now = [0.0]
+    names = ModelNames(clock=lambda: now[0])
+    client = ListingClient(model("claude-opus-6"), failure=NotFoundError("no such path"))
+
+    assert [resolve(names, client, "opus") for _ in range(3)] == ["claude-opus-5-5"] * 3
+    assert client.listed == 1
+    now[0] += 3600
+    client.failure = None
+    assert resolve(names, client, "opus") == "claude-opus-6"
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait is bounded, and the table is used."""
+    monkeypatch.setattr("claude_magic.runtime._model_names._LISTING_TIMEOUT", 0.01)
+
+    assert resolve(ModelNames(), ListingClient(hangs=True), "opus") == "claude-opus-5-5"
+
+
+def test_another_client_is_another_server() -> None:
+    """A client is exchanged when its address changes."""
+    names = ModelNames()
+
+    assert resolve(names, ListingClient(model("claude-opus-6")), "opus") == "claude-opus-6"
+    assert resolve(names, ListingClient(model("claude-opus-7")), "opus") == "claude-opus-7"

@@ -1,0 +1,139 @@
+"""What requests cost: by the dated list where a model stands on it, and otherwise nothing is said."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+import pytest
+
+from claude_magic.client import Usage
+from claude_magic.runtime._models import MODELS, MODELS_AS_OF, facts_of
+from claude_magic.runtime._prices import PRICES_AS_OF, cost_of, format_usd, price_of
+from claude_magic.simulator._models import ALL_MODELS
+
+MILLION = 1_000_000
+
+
+def cost(model: str = "claude-sonnet-5-5", **usage: object) -> float | None:
+    return cost_of(model, Usage.model_validate(usage))
+
+
+def test_input_and_output_have_their_prices() -> None:
+    """A million tokens each cost what the list says."""
+    assert cost(input_tokens=MILLION) == pytest.approx(2)
+    assert cost(output_tokens=MILLION) == pytest.approx(10)
+    assert cost(input_tokens=1000, output_tokens=100) == pytest.approx(0.003)
+
+
+def test_a_model_that_is_not_listed_has_no_price() -> None:
+    """Neither a gateway's name nor a later model is guessed at."""
+    for name in ("llama4", "claude-opus-6", "anthropic.claude-sonnet-5-5", "claude-sonnet-5-5-turbo", ""):
+        assert cost(name, input_tokens=10) is None
+
+
+def test_a_date_at_the_end_of_a_name_does_not_matter() -> None:
+    """The API answers under the dated name where there is one."""
+    assert cost("claude-haiku-4-5-20251001", input_tokens=MILLION) == pytest.approx(1)
+
+
+def test_the_prompt_cache_has_prices_of_its_own() -> None:
+    """Reading is cheap, writing is dear, and dearer for an hour; input_tokens is what is left."""
+    assert cost(cache_read_input_tokens=MILLION) == pytest.approx(0.10)
+    assert cost(cache_creation_input_tokens=MILLION) == pytest.approx(2.5)
+    split = {"ephemeral_5m_input_tokens": 600_000, "ephemeral_1h_input_tokens": 400_000}
+    assert cost(cache_creation_input_tokens=MILLION, cache_creation=split) == pytest.approx(1.5 + 1.6)
+
+
+def test_a_split_of_the_cache_that_is_no_numbers_is_left_aside() -> None:
+    """Servers send many things."""
+    odd = {"ephemeral_1h_input_tokens": "many"}
+
+    assert cost(cache_creation_input_tokens=MILLION, cache_creation=odd) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"input_tokens": 100_000}, 0.01),
+        ({"input_tokens": 100_001}, 0.0500005),
+        ({"input_tokens": 1, "cache_read_input_tokens": 100_000}, (0.5 + 5000) / MILLION),
+    ],
+)
+def test_a_long_prompt_makes_all_of_a_request_dearer(parts: dict[str, int], expected: float) -> None:
+    """What counts is the whole prompt, cached parts included."""
+    assert cost("claude-haiku-5-5", **parts) == pytest.approx(expected)
+
+
+def test_surcharges_are_read_from_the_usage() -> None:
+    """The server says how it served the request."""
+    assert cost(output_tokens=MILLION, speed="fast") == pytest.approx(20)
+    assert cost(output_tokens=MILLION, speed="standard", inference_geo="global") == pytest.approx(10)
+    assert cost(output_tokens=MILLION, inference_geo="us") == pytest.approx(11)
+    assert cost(output_tokens=MILLION, service_tier="batch") == pytest.approx(5)
+
+
+def test_searches_cost_a_cent_each() -> None:
+    """Besides what they find, which is input."""
+    searches = {"web_search_requests": 3, "web_fetch_requests": 5}
+
+    assert cost(server_tool_use=searches) == pytest.approx(0.03)
+    assert cost(server_tool_use=searches, speed="fast") == pytest.approx(0.03)
+
+
+def test_a_tier_that_is_billed_by_contract_has_no_price() -> None:
+    """Priority capacity was bought beforehand."""
+    assert cost(input_tokens=10, service_tier="priority") is None
+
+
+def test_the_tables_know_the_same_models() -> None:
+    """A model with facts has a price, and its facts are those by which the simulator refuses."""
+    assert date.fromisoformat(PRICES_AS_OF)
+    assert date.fromisoformat(MODELS_AS_OF)
+    current = [model for model in ALL_MODELS if model.lifecycle != "retired"]
+    assert {facts_of(model.id) for model in current} == set(MODELS.values())
+    for model in current:
+        facts = facts_of(model.id)
+        assert facts is not None
+        assert price_of(model.id) is not None
+        assert (facts.line, facts.context_window) == (model.line, model.context_tokens)
+        assert facts.max_output_tokens == model.output_tokens
+        assert model.created.startswith(facts.released[:7])
+        assert facts.cache_minimum_tokens == model.cache_minimum_tokens
+        assert facts.binds_thinking == model.checks_thinking
+        assert facts.takes_forced_tools == model.has_forced_tools
+        assert facts.retires == model.retires
+        assert facts.thinking == set(model.thinking)
+        assert facts.quiet_up_to_high == model.disabled_up_to_high
+
+
+def test_no_cache_price_is_out_of_proportion() -> None:
+    """Writing costs 1.25 and 2 times the input, reading a tenth or less: a slip in the list would show."""
+    for model in MODELS:
+        for tokens in (0, 200_000):
+            price = price_of(model, tokens)
+            assert price is not None
+            assert price.write_5m == pytest.approx(1.25 * price.input)
+            assert price.write_1h == pytest.approx(2 * price.input)
+            assert 0 < price.read <= 0.1 * price.input
+            assert price.output == pytest.approx(5 * price.input)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0.00"),
+        (1234.5, "$1,234.50"),
+        (12.345, "$12.35"),
+        (0.66, "$0.66"),
+        (0.2, "$0.20"),
+        (0.0123, "$0.0123"),
+        (0.00123456, "$0.00123"),
+        (0.0000451, "$0.0000451"),
+        (1e-10, "under $0.000000001"),
+    ],
+)
+def test_amounts_can_be_read_whatever_their_size(amount: float, text: str) -> None:
+    """Three digits that count, and never an exponent."""
+    assert format_usd(amount) == text
+    assert not re.search("e", format_usd(amount).removeprefix("under"))

@@ -1,0 +1,119 @@
+"""The most that a request can cost, told before it is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claude_magic.client import MessageRequest
+from claude_magic.runtime._worst_case import WorstCase, worst_case
+
+
+def worst(
+    counted: int | None = 1000,
+    *,
+    model: str = "claude-sonnet-5-5",
+    attempts: int = 1,
+    max_tokens: int = 1000,
+    content: Any = "Hello",
+    **fields: Any,
+) -> WorstCase:
+    messages = [{"role": "user", "content": content}]
+    request = MessageRequest(model=model, max_tokens=max_tokens, messages=messages, **fields)
+    found = worst_case(request, counted, attempts=attempts)
+    assert found is not None
+    return found
+
+
+def test_input_and_max_tokens_at_their_prices_for_every_attempt() -> None:
+    """The plain case."""
+    found = worst(attempts=4)
+
+    assert found.per_attempt == pytest.approx(0.002 + 0.010)
+    assert found.total == pytest.approx(0.048)
+    assert (found.input_tokens, found.output_tokens, found.is_counted) == (1000, 1000, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "input_price"),
+    [
+        ({"cache_control": {"type": "ephemeral"}}, 2.5),
+        ({"cache_control": {"type": "ephemeral", "ttl": "1h"}}, 4),
+        ({"system": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]}, 2.5),
+        ({"tools": [{"name": "f", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}, 4),
+        ({"content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]}, 2.5),
+    ],
+)
+def test_what_may_be_written_to_the_cache_costs_more(fields: dict[str, Any], input_price: float) -> None:
+    """Wherever in the request that is asked for."""
+    assert worst(1_000_000, max_tokens=0, **fields).total == pytest.approx(input_price)
+
+
+def test_near_a_dearer_tier_the_dearer_tier_counts() -> None:
+    """The server's count is an estimate, and the tier is about the whole request."""
+    assert worst(90_000, model="claude-haiku-5-5", max_tokens=0).total == pytest.approx(0.009)
+    assert worst(99_000, model="claude-haiku-5-5", max_tokens=0).total == pytest.approx(0.0495)
+
+
+def test_fast_mode_and_a_place_cost_more() -> None:
+    """They are fields of the request."""
+    plain = worst().total
+
+    assert worst(speed="fast").total == pytest.approx(2 * plain)
+    assert worst(inference_geo="us").total == pytest.approx(1.1 * plain)
+
+
+def test_searches_are_paid_and_what_they_find_is_input() -> None:
+    """After each of them, all that there is by then is read once more."""
+    search = {"type": "web_search_20260209", "name": "web_search", "max_uses": 2}
+
+    found = worst(tools=[search])
+
+    assert found.input_tokens == 3 * 1000 + (1 + 2) * 10_000
+    assert found.per_attempt == pytest.approx(found.input_tokens * 2e-6 + 0.010 + 2 * 0.01)
+    unbounded = {"type": "web_search_20260209", "name": "web_search"}
+    assert worst(tools=[unbounded]).total > worst(tools=[search]).total
+
+
+def test_tools_of_this_side_add_no_searches() -> None:
+    """They take rounds of their own, each admitted for itself."""
+    tools = [{"name": "web_search_of_mine", "input_schema": {"type": "object"}}]
+
+    assert worst(tools=tools).input_tokens == 1000
+
+
+def test_no_text_has_more_tokens_than_bytes() -> None:
+    """So without a count, bytes are the bound, with room for what the server adds."""
+    text = "Zażółć gęślą jaźń. " * 100
+
+    found = worst(None, content=text)
+
+    assert len(text.encode()) < found.input_tokens < len(text.encode()) + 3000
+    assert not found.is_counted
+
+
+def test_a_picture_is_bounded_by_its_size_and_a_pdf_by_the_context() -> None:
+    """Their bytes say little about their tokens."""
+    picture = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "A" * 500_000},
+    }
+    pdf = {"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}}
+    note = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "short"}}
+
+    assert worst(None, content=[picture]).input_tokens < 8000
+    assert worst(None, content=[pdf]).input_tokens == 1_000_000
+    assert worst(None, content=[note]).input_tokens < 3000
+
+
+def test_half_an_emoji_can_be_bounded() -> None:
+    """Notebooks hold such text."""
+    assert worst(None, content="\ud83d").input_tokens > 0
+
+
+def test_a_model_without_a_price_has_no_worst_case() -> None:
+    """Nobody guesses."""
+    request = MessageRequest(model="llama4", max_tokens=5, messages=[{"role": "user", "content": "Hello"}])
+
+    assert worst_case(request, 10, attempts=1) is None

@@ -1,4 +1,4 @@
-"""The quiet line under an answer: model, tokens, seconds; and in plain words why it ended, where that matters."""
+"""The quiet line under an answer: model, tokens, price, seconds; and in plain words why it ended, where that matters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from ..runtime import Phase, ReplySnapshot
+from ..runtime import Phase, ReplySnapshot, format_usd
 from ._sanitise import sanitise
 from ._styles import FAILURE, FOOTER, NOTICE
 
@@ -30,11 +30,18 @@ def render_footer_text(snapshot: ReplySnapshot) -> str:
 
 
 def describe_facts(snapshot: ReplySnapshot) -> str:
-    """Return "model · tokens · seconds", as far as they are known."""
-    facts = [snapshot.model, *_describe_usage(snapshot), f"{snapshot.elapsed:.1f} s"]
+    """Return "model · tokens · price · seconds", as far as they are known."""
+    facts = [snapshot.model, *_describe_usage(snapshot), describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
     if snapshot.is_simulated:
         facts.append("simulator")
     return " · ".join(fact for fact in facts if fact)
+
+
+def describe_cost(snapshot: ReplySnapshot) -> str:
+    """Return the price, or "" where it is not known; the simulator's is what Claude would have cost."""
+    if snapshot.cost is None:
+        return ""
+    return f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}"
 
 
 def describe_stop(snapshot: ReplySnapshot) -> str:

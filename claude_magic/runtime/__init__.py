@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from ._budget import Account, BudgetExceededError, count_input
 from ._connection import Connection
 from ._credentials import FoundCredential
 from ._heartbeat import loop_kept_awake
 from ._kernel import close_runtime, get_runtime
+from ._ledger import Ledger, LedgerRow
+from ._model_names import SHORT_NAMES, line_of, newest_of, table_id
+from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of
+from ._prices import PRICES_AS_OF, Price, cost_of, format_usd, price_of
 from ._reply import Presenter, Reply
 from ._runtime import Runtime
+from ._server_limits import ModelLimits, RateLimits, Refusal, ServerLimit
 from ._settings import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
@@ -19,32 +25,57 @@ from ._settings import (
 from ._snapshot import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot, Round, Wait
 from ._status import RuntimeStatus, SettingRow
 from ._waiting import Waiting, interrupts_kept_for, wait_interruptibly
+from ._worst_case import WorstCase, worst_case
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
     "DEFAULT_MODEL",
     "EFFORTS",
+    "MODELS",
+    "MODELS_AS_OF",
     "NOTEBOOK_FIELDS",
+    "PRICES_AS_OF",
+    "SHORT_NAMES",
+    "Account",
     "BlockSnapshot",
+    "BudgetExceededError",
     "CallSnapshot",
     "CallState",
     "Connection",
     "FoundCredential",
+    "Ledger",
+    "LedgerRow",
+    "ModelFacts",
+    "ModelLimits",
     "Phase",
     "Presenter",
+    "Price",
+    "RateLimits",
+    "Refusal",
     "Reply",
     "ReplySnapshot",
     "ResolvedSettings",
     "Round",
     "Runtime",
     "RuntimeStatus",
+    "ServerLimit",
     "SettingRow",
     "Settings",
     "Wait",
     "Waiting",
+    "WorstCase",
     "close_runtime",
+    "cost_of",
+    "count_input",
+    "facts_of",
+    "format_usd",
     "get_runtime",
-    "loop_kept_awake",
     "interrupts_kept_for",
+    "line_of",
+    "loop_kept_awake",
+    "newest_of",
+    "price_of",
+    "table_id",
     "wait_interruptibly",
+    "worst_case",
 ]

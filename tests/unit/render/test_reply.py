@@ -134,6 +134,24 @@ def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
         ("eaten_by_bears", "a reason that this version does not know: eaten_by_bears"),
     ],
 )
+@pytest.mark.parametrize(
+    ("is_simulated", "cost", "shown"),
+    [
+        (False, 0.0123, " · $0.0123 · "),
+        (False, 0.00000451, " · $0.00000451 · "),
+        (True, 0.0012, " · $0.0012 (simulated) · "),
+    ],
+)
+def test_the_footer_tells_the_price(is_simulated: bool, cost: float, shown: str) -> None:
+    """Between tokens and seconds; of the simulator's answers, what Claude would have cost."""
+    assert shown in render_footer_text(snapshot(cost=cost, is_simulated=is_simulated))
+
+
+def test_the_footer_tells_no_price_that_is_not_known() -> None:
+    """No guess, and no zero either."""
+    assert "$" not in render_footer_text(snapshot(cost=None))
+
+
 def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: str, words: str) -> None:
     """The reader learns that the answer is not whole, why, and what to do."""
     reply = snapshot(("text", "half an"), stop_reason=stop_reason)

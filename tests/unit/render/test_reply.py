@@ -123,18 +123,6 @@ def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop_reason", "words"),
-    [
-        ("max_tokens", "Cut at max_tokens after 567 tokens. Raise --max-tokens"),
-        ("pause_turn", "Paused by the server"),
-        ("model_context_window_exceeded", "the context window of the model is full"),
-        ("refusal", "Claude declined to answer"),
-        ("tool_use", "Waits for the result of a tool"),
-        ("compaction", "compact the conversation"),
-        ("eaten_by_bears", "a reason that this version does not know: eaten_by_bears"),
-    ],
-)
-@pytest.mark.parametrize(
     ("is_simulated", "cost", "shown"),
     [
         (False, 0.0123, " · $0.0123 · "),
@@ -152,6 +140,18 @@ def test_the_footer_tells_no_price_that_is_not_known() -> None:
     assert "$" not in render_footer_text(snapshot(cost=None))
 
 
+@pytest.mark.parametrize(
+    ("stop_reason", "words"),
+    [
+        ("max_tokens", "Cut at max_tokens after 567 tokens. Raise --max-tokens"),
+        ("pause_turn", "Paused by the server"),
+        ("model_context_window_exceeded", "the context window of the model is full"),
+        ("refusal", "Claude declined to answer"),
+        ("tool_use", "Waits for the result of a tool"),
+        ("compaction", "compact the conversation"),
+        ("eaten_by_bears", "a reason that this version does not know: eaten_by_bears"),
+    ],
+)
 def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: str, words: str) -> None:
     """The reader learns that the answer is not whole, why, and what to do."""
     reply = snapshot(("text", "half an"), stop_reason=stop_reason)

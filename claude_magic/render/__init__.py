@@ -1,12 +1,15 @@
 """Pictures of replies: safe HTML, Markdown and plain text from frozen snapshots. Pure: nothing is displayed here."""
 
+from ._calls import render_calls
 from ._footer import render_footer, render_footer_text
+from ._formats import render_growing
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
-from ._reply import Bundle, render_reply, render_thinking
+from ._reply import Bundle, render_reply
 from ._rows import render_rows
 from ._status_line import describe_status, render_status_line
+from ._thinking import render_thinking
 from ._traceback import short_traceback
 
 __all__ = [
@@ -17,8 +20,10 @@ __all__ = [
     "GrowingMarkdown",
     "describe_status",
     "neutralise_markdown",
+    "render_calls",
     "render_footer",
     "render_footer_text",
+    "render_growing",
     "render_markdown",
     "render_reply",
     "render_rows",

@@ -97,6 +97,18 @@ def find_formula(text: str, start: int, memory: MutableMapping[str, Any]) -> For
     return None
 
 
+def find_environment(text: str, start: int) -> Formula | None:
+    r"""Return the environment, `\begin{align}` and so on, that begins at `start`; None if none does or it has no end."""
+    opening = _ENVIRONMENT.match(text, start)
+    if opening is None:
+        return None
+    closing = f"\\end{{{opening[1]}}}"
+    end = text.find(closing, opening.end(), opening.end() + _MAX_FORMULA_CHARS)
+    return (
+        Formula(text[start : end + len(closing)], end + len(closing), is_display=True) if end >= 0 else None
+    )
+
+
 def _math_inline(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] not in "$\\":
         return False

@@ -21,29 +21,40 @@ NO_MATH_CLASSES: Final = "mathjax_ignore tex2jax_ignore"
 MATH_CLASSES: Final = "mathjax_process tex2jax_process"
 
 _TAG_NAMES: Final = """
-    a blockquote br code details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary table
-    tbody td th thead tr ul
+    a blockquote br code details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary sup
+    table tbody td th thead tr ul
 """
 _TAGS: Final = frozenset(_TAG_NAMES.split())
 _CELL_STYLES = frozenset(
-    {*_styles.CELL_ALIGNMENTS.values(), _styles.ROW_LABEL, _styles.ROW_VALUE, _styles.ROWS_HEADING}
+    {
+        *_styles.CELL_ALIGNMENTS.values(),
+        _styles.ROW_LABEL,
+        _styles.ROW_NUMBER,
+        _styles.ROW_VALUE,
+        _styles.ROWS_HEADING,
+    }
 )
 _STYLES_BY_TAG: Final = {
-    "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK},
+    "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK, _styles.CALL_DATA},
     "code": {_styles.CODE_INSIDE},
     "table": {_styles.TABLE},
     "tr": {_styles.ROW},
     "td": set(_CELL_STYLES),
     "th": set(_CELL_STYLES),
-    "span": set(_styles.CODE_TOKENS.values()),
-    "details": {_styles.FOLD},
+    "span": {*_styles.CODE_TOKENS.values(), _styles.CALL_SIGNATURE, _styles.QUIET},
+    "sup": {_styles.CITATION},
+    "details": {_styles.FOLD, _styles.CALL},
     "summary": {_styles.FOLD_SUMMARY},
     "div": {
         _styles.FAILURE,
         _styles.FOLD_BODY,
         _styles.FOOTER,
         _styles.NOTICE,
+        _styles.PLAIN_TEXT,
+        _styles.PROSE,
+        _styles.QUIET,
         _styles.SCROLLING_TABLE,
+        _styles.SOURCES,
         _styles.STATUS_LINE,
     },
 }
@@ -58,6 +69,7 @@ def _cleaner() -> nh3.Cleaner:
             "a": {"href", "title"},
             "img": {"src", "alt", "title"},
             "ol": {"start"},
+            "span": {"title"},
             "th": {"colspan"},
         },
         tag_attribute_values={tag: {"style": styles} for tag, styles in _STYLES_BY_TAG.items()},

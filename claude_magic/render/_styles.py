@@ -21,6 +21,12 @@ CODE_BLOCK: Final = (
 )
 CODE_INSIDE: Final = "background:none"  # the notebook's own style would paint each line of the block
 SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
+PLAIN_TEXT: Final = (
+    f"margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.45;font-family:{_CODE_FONT}"
+)
+PROSE: Final = "margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.55"
+QUIET: Final = f"color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # nothing in it is painted outside of it
 SCROLLING_TABLE: Final = "overflow-x:auto"
 TABLE: Final = "margin:0.4em 0;text-align:left"
 CELL_ALIGNMENTS: Final = {
@@ -47,9 +53,24 @@ STATUS_LINE: Final = (
 FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
 FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
+CALL: Final = f"margin:0.3em 0;color:{_MUTED}"
+CALL_SIGNATURE: Final = f"font-family:{_CODE_FONT};overflow-wrap:anywhere"
+CALL_DATA: Final = (
+    "margin:0.3em 0;padding:0.5em 0.7em;border-radius:4px;max-height:24em;overflow:auto;white-space:pre-wrap;"
+    "overflow-wrap:anywhere;line-height:1.45;background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));"
+    f"font-family:{_CODE_FONT}"
+)
+CITATION: Final = "line-height:0;white-space:nowrap"
+SOURCES: Final = (
+    f"margin-top:0.8em;padding-top:0.4em;border-top:1px solid {_FAINT};"
+    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+)
 ROW: Final = "background:none"  # no stripes: headings stand among the rows
 ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
 ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
+ROW_NUMBER: Final = (
+    "padding:0.15em 1.2em 0.15em 0;text-align:right;vertical-align:top;font-variant-numeric:tabular-nums"
+)
 ROWS_HEADING: Final = "padding:0.9em 0 0.2em 0;text-align:left;font-weight:600"
 
 

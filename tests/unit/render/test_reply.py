@@ -55,7 +55,7 @@ def test_blocks_stand_in_the_order_of_the_message() -> None:
         )
     ).data["text/html"]
 
-    positions = [html.index(part) for part in ("first", "hmm", "second", "tool_use", '{"city": "Paris"}')]
+    positions = [html.index(part) for part in ("first", "hmm", "second", "tool use", '{"city": "Paris"}')]
     assert positions == sorted(positions)
     assert html.count("<details") == 2
 

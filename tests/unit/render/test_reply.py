@@ -301,6 +301,17 @@ def test_rows_are_aligned_in_both_forms() -> None:
     assert "&lt;0&gt;" in bundle.data["text/html"]
 
 
+def test_numbers_stand_at_the_right_under_their_names() -> None:
+    """Amounts can be compared at a glance; what needs saying stands below."""
+    groups = [("Claude", [("opus", "9"), ("sonnet", "1,234")])]
+
+    bundle = render_rows(groups, columns=("model", "tokens"), numbers=(1,), notes=["In USD."])
+
+    assert bundle.data["text/plain"] == ("Claude\nmodel   tokens\nopus         9\nsonnet   1,234\n\nIn USD.")
+    assert bundle.data["text/html"].count("text-align:right") == 3
+    assert "<th" in bundle.data["text/html"]
+
+
 def test_pygments_is_imported_only_for_an_answer_with_code_in_it() -> None:
     """The first answer pays for nothing that it does not need."""
     script = (

@@ -47,7 +47,7 @@ def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool
         elif kind == "thinking":
             yield _thinking(blocks)
         else:
-            yield render_calls(blocks, among=snapshot.blocks)
+            yield render_calls(blocks, among=snapshot.blocks, is_final=True)
 
 
 def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
         if kind == "thinking" and snapshot.format not in _JUST_DATA:
             yield _thinking(blocks)
         elif kind == "other":
-            yield render_calls(blocks, among=snapshot.blocks)
+            yield render_calls(blocks, among=snapshot.blocks, is_final=True)
 
 
 def _runs(snapshot: ReplySnapshot) -> Iterator[tuple[str, tuple[BlockSnapshot, ...]]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..runtime import BlockSnapshot, CallSnapshot, CallState
 from ._sanitise import sanitise
-from ._server_tools import describe_server_call, is_result, render_result
+from ._server_tools import describe_outcome, describe_server_call, is_result, render_result
 from ._styles import CALL, CALL_SIGNATURE, FOLD_BODY, FOLD_SUMMARY, QUIET
 from ._tool_data import render_data, short
 
@@ -28,31 +28,37 @@ _STATES: Final[Mapping[CallState, str]] = {
 }
 
 
-def render_calls(blocks: Sequence[BlockSnapshot], *, among: Sequence[BlockSnapshot] | None = None) -> str:
+def render_calls(
+    blocks: Sequence[BlockSnapshot],
+    *,
+    among: Sequence[BlockSnapshot] | None = None,
+    is_final: bool = False,
+) -> str:
     """Return the HTML of the blocks that are neither text nor thinking, with each server call's result inside its fold.
 
     Args:
         blocks: The blocks to show; text and thinking among them are left out.
         among: All blocks of the reply, where results may stand apart from their calls; `blocks` if not given.
+        is_final: No more is coming, so that a call without a result stays without.
     """
     everything = blocks if among is None else among
     results = {_field(block, "tool_use_id"): block for block in everything if is_result(block.kind)}
     calls = {_field(block, "id") for block in everything if block.kind.endswith("tool_use")}
     shown = (block for block in blocks if block.kind not in ("text", "thinking"))
     return "".join(
-        _render_block(block, results.get(_field(block, "id")))
+        _render_block(block, results.get(_field(block, "id")), is_final=is_final)
         for block in shown
         if not (is_result(block.kind) and _field(block, "tool_use_id") in calls - {""})
     )
 
 
-def _render_block(block: BlockSnapshot, result: BlockSnapshot | None) -> str:
+def _render_block(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
     if block.call is not None:
         return _render_call(block.call, is_complete=block.is_complete)
     if is_result(block.kind):
         return _fold(_quiet(block.kind.replace("_", " ")), render_result(block))
     if block.kind.endswith("tool_use") and block.data is not None:
-        return _render_server_call(block, result)
+        return _render_server_call(block, result, is_final=is_final)
     if not block.text:
         return ""
     return _fold(_quiet(block.kind.replace("_", " ")), render_data(block.text))
@@ -62,28 +68,27 @@ def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
     state = _STATES[call.state]
     if call.state in (CallState.DONE, CallState.FAILED):
         state += _first_line(call.result) or "nothing"
-    signature = _signature(call.name, call.arguments) if is_complete else f"{call.name}(…"
+    signature = _signature(call.name, call.arguments) if is_complete else f"{call.name}(…)"
     summary = _code(signature) + escape(state, quote=False)
     return _fold(summary, "".join(_details(call.arguments, call.result)))
 
 
-def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None) -> str:
+def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
     arguments = _arguments(block)
-    description = describe_server_call(_field(block, "name"), arguments, result)
-    if description is not None:
-        return _fold(
-            _quiet(description), render_result(result) if result else render_data(_pretty(arguments))
+    name = _field(block, "name")
+    description = describe_server_call(name, arguments, result, is_final=is_final)
+    if description is None:
+        summary = _code(_signature(name, arguments)) + _code(
+            f" · {describe_outcome(result, is_final=is_final)}"
         )
-    state = " · done" if result else " · running…" if block.kind == "server_tool_use" else ""
-    summary = _code(_signature(_field(block, "name"), arguments)) + state
-    return _fold(summary, "".join(_details(arguments, "")) + (render_result(result) if result else ""))
+    else:
+        summary = _quiet(description)
+    return _fold(summary, render_data(_pretty(arguments)) + (render_result(result) if result else ""))
 
 
 def _details(arguments: Mapping[str, Any], result: str) -> Iterator[str]:
-    if arguments:
-        yield render_data(_pretty(arguments))
-    if result.strip():
-        yield render_data(result)
+    yield render_data(_pretty(arguments))
+    yield render_data(result)
 
 
 def _fold(summary: str, inside: str) -> str:
@@ -124,7 +129,7 @@ def _first_line(text: str) -> str:
 
 
 def _pretty(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(dict(arguments), indent=2, ensure_ascii=False, default=str)
+    return json.dumps(dict(arguments), indent=2, ensure_ascii=False, default=str) if arguments else ""
 
 
 def _arguments(block: BlockSnapshot) -> Mapping[str, Any]:

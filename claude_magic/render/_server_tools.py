@@ -19,7 +19,9 @@ def is_result(kind: str) -> bool:
     return kind.endswith("tool_result")
 
 
-def describe_server_call(name: str, arguments: Mapping[str, Any], result: BlockSnapshot | None) -> str | None:
+def describe_server_call(
+    name: str, arguments: Mapping[str, Any], result: BlockSnapshot | None, *, is_final: bool
+) -> str | None:
     """Return a line such as “searched the web for “…” · 5 results”; None for a tool that has no words of its own."""
     match name:
         case "web_search":
@@ -36,9 +38,9 @@ def describe_server_call(name: str, arguments: Mapping[str, Any], result: BlockS
             doing, done, what = "editing", "edited", f"{_text(arguments, 'path')} at the server"
         case _:
             return None
-    if result is None:
+    if result is None and not is_final:
         return f"{doing} {what}…"
-    return f"{done} {what} · {_describe_outcome(_content(result))}"
+    return f"{done} {what} · {describe_outcome(result, is_final=is_final)}"
 
 
 def render_result(result: BlockSnapshot) -> str:
@@ -63,7 +65,11 @@ def error_of(content: Any) -> str:
     return str(code).replace("_", " ") if code else ""
 
 
-def _describe_outcome(content: Any) -> str:
+def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
+    """Return what came of a call, in a word or two."""
+    if result is None:
+        return "no result" if is_final else "running…"
+    content = _content(result)
     if error := error_of(content):
         return f"failed: {error}"
     if isinstance(content, list):

@@ -16,7 +16,7 @@ def render_status(status: RuntimeStatus) -> Bundle:
     return render_rows(
         [
             ("Client", list(_client_rows(status))),
-            ("Limiter", list(_limiter_rows(status.limiter))),
+            ("Limiter", list(limiter_rows(status.limiter))),
             ("Settings", [(row.name, row.value, row.source) for row in status.settings]),
         ]
     )
@@ -33,7 +33,8 @@ def _client_rows(status: RuntimeStatus) -> Iterator[Row]:
         yield "note", note
 
 
-def _limiter_rows(state: BucketState) -> Iterator[Row]:
+def limiter_rows(state: BucketState) -> Iterator[Row]:
+    """Describe the limiter: what is free, how fast it refills, who waits."""
     yield "free now", f"{max(0.0, state.level):.1f} of {state.capacity:g} requests"
     yield "rate", f"{state.refill_rate:g} requests/s"
     queue = f"{state.waiters} waiting"

@@ -8,8 +8,8 @@ from ._credentials import FoundCredential
 from ._heartbeat import loop_kept_awake
 from ._kernel import close_runtime, get_runtime
 from ._ledger import Ledger, LedgerRow
-from ._model_names import SHORT_NAMES, line_of, newest_of, table_id
-from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of
+from ._model_names import SHORT_NAMES, ModelNames, newest_of, released_at, table_id
+from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of, undated
 from ._prices import PRICES_AS_OF, Price, cost_of, format_usd, price_of
 from ._reply import Presenter, Reply
 from ._runtime import Runtime
@@ -47,6 +47,7 @@ __all__ = [
     "LedgerRow",
     "ModelFacts",
     "ModelLimits",
+    "ModelNames",
     "Phase",
     "Presenter",
     "Price",
@@ -71,11 +72,12 @@ __all__ = [
     "format_usd",
     "get_runtime",
     "interrupts_kept_for",
-    "line_of",
     "loop_kept_awake",
     "newest_of",
     "price_of",
+    "released_at",
     "table_id",
+    "undated",
     "wait_interruptibly",
     "worst_case",
 ]

@@ -35,18 +35,12 @@ def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
     dated = [
         (created, model.id)
         for model in models
-        if line_of(model) == line
+        if _line_of(model) == line
         and model.lifecycle in (None, "active")
         and (created := released_at(model)) is not None
     ]
     # Of two names for one model, the shorter has no date in it.
     return max(dated, key=lambda entry: (entry[0], -len(entry[1])))[1] if dated else None
-
-
-def line_of(model: ModelInfo) -> str | None:
-    """Return the line that the server says a model belongs to."""
-    line = (model.model_extra or {}).get("line")
-    return line if isinstance(line, str) else None
 
 
 def released_at(model: ModelInfo) -> datetime | None:
@@ -97,3 +91,9 @@ class ModelNames:
             return []
         self._lists[client] = models
         return models
+
+
+def _line_of(model: ModelInfo) -> str | None:
+    """Return the line that the server says a model belongs to."""
+    line = (model.model_extra or {}).get("line")
+    return line if isinstance(line, str) else None

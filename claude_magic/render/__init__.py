@@ -1,6 +1,7 @@
 """Pictures of replies: safe HTML, Markdown and plain text from frozen snapshots. Pure: nothing is displayed here."""
 
 from ._calls import render_calls
+from ._folded_code import render_folded_code
 from ._footer import render_footer, render_footer_text
 from ._formats import render_growing
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
@@ -21,6 +22,7 @@ __all__ = [
     "describe_status",
     "neutralise_markdown",
     "render_calls",
+    "render_folded_code",
     "render_footer",
     "render_footer_text",
     "render_growing",

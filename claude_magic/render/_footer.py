@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from ..runtime import Phase, ReplySnapshot, format_usd
-from ._sanitise import sanitise
+from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import FAILURE, FOOTER, NOTICE
 
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
@@ -20,7 +20,8 @@ def render_footer(snapshot: ReplySnapshot) -> str:
     if failure := _describe_failure(snapshot):
         parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
     parts.append(f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>')
-    return sanitise("".join(parts))
+    # Two amounts in dollars are not a formula.
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{"".join(parts)}</div>')
 
 
 def render_footer_text(snapshot: ReplySnapshot) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 from ._reply import Bundle
-from ._sanitise import sanitise
+from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import FOOTER, ROW, ROW_LABEL, ROW_NUMBER, ROW_VALUE, ROWS_HEADING, SCROLLING_TABLE, TABLE
 
 Row = tuple[str, ...]
@@ -35,6 +35,7 @@ def render_rows(
     text = "\n\n".join(
         part for part in (_text(groups, columns, numbers, count), "\n".join(sentences)) if part
     )
+    html = f'<div class="{NO_MATH_CLASSES}">{html}</div>'  # two amounts in dollars are not a formula
     return Bundle({"text/html": sanitise(html), "text/plain": text}, {})
 
 

@@ -14,6 +14,7 @@ from snapshots import snapshot
 from claude_magic.client import ClaudeError, OverloadedError, Usage
 from claude_magic.render import (
     describe_status,
+    render_folded_code,
     render_footer,
     render_footer_text,
     render_reply,
@@ -133,6 +134,17 @@ def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
 def test_the_footer_tells_the_price(is_simulated: bool, cost: float, shown: str) -> None:
     """Between tokens and seconds; of the simulator's answers, what Claude would have cost."""
     assert shown in render_footer_text(snapshot(cost=cost, is_simulated=is_simulated))
+
+
+def test_amounts_in_dollars_are_no_formula() -> None:
+    """A notebook typesets what stands between two dollar signs, unless it is told not to."""
+    for html in (
+        render_footer(snapshot(cost=1.5, notes=("It costs $2.",))),
+        render_rows([("Budget", [("left", "$1 of $2")])]).data["text/html"],
+        render_folded_code("Payload", '{"a": "$1 and $2"}', "json"),
+    ):
+        assert html.startswith('<div class="mathjax_ignore tex2jax_ignore">')
+        assert html.endswith("</div>")
 
 
 def test_the_footer_tells_no_price_that_is_not_known() -> None:

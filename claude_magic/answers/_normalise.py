@@ -164,7 +164,7 @@ class _Normaliser:
     def _with_the_rest(self, result: Schema, rest: Mapping[str, Any]) -> Schema:
         """Keep what the API knows of the remaining keywords, and say the others in words."""
         words = []
-        for word, value in rest.items():
+        for word, value in sorted(rest.items(), key=_order):
             if _is_known(word, value):
                 result[word] = value
             elif not (word == "default" and value is None):
@@ -212,6 +212,11 @@ def _is_known(word: str, value: Any) -> bool:
         case "pattern":
             return not _HARD_PATTERN.search(str(value))
     return False
+
+
+def _order(item: tuple[str, Any]) -> int:
+    order = tuple(_WORDS)
+    return order.index(item[0]) if item[0] in order else len(order)
 
 
 def _in_words(word: str, value: Any) -> str:

@@ -34,6 +34,8 @@ _BRACE: Final = re.compile(r"[{}]")
 _DELIMITER: Final = re.compile(r"\$\$|\\[()\[\]]")
 
 _PUNCTUATION: Final = ("", ".", ",", ";")
+# What a formula does not begin with, but what follows a dollar of which somebody talks: ($) or ($).
+_NO_BEGINNING: Final = ("", "$", ")", "'", '"', "’", "”", ",", ";", ":", "?")
 _MONEY: Final = re.compile(r"\d[\d.,]*(?:\s*[A-Za-z%]|\s|$)")
 _TEX_SIGN: Final = re.compile(r"[\\^_={}<>+*/|]")
 _ENVIRONMENT: Final = re.compile(
@@ -133,13 +135,8 @@ def _display_dollars(src: str, start: int) -> Formula | None:
 
 
 def _inline_dollars(src: str, start: int) -> Formula | None:
-    before = src[start - 1 : start]
-    if (
-        before == "$"
-        or before.isalnum()
-        or src[start + 1 : start + 2] in ("", "$")
-        or src[start + 1].isspace()
-    ):
+    before, after = src[start - 1 : start], src[start + 1 : start + 2]
+    if before == "$" or before.isalnum() or after in _NO_BEGINNING or after.isspace():
         return None
     end = _next_bare_dollar(src, start + 1)
     if end < 0 or src[end - 1].isspace() or (src[end + 1 : end + 2] or " ").isalnum():

@@ -1,0 +1,70 @@
+"""The JSON of an answer, with whatever a model writes around it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from claude_magic.answers import AnswerError, NoJSONError, extract_json
+from claude_magic.client import ClaudeError
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        (' \n[1, "ü"]\n', [1, "ü"]),
+        ('"text"', "text"),
+        ("42", 42),
+        ("null", None),
+        ('Sure!\n\n```json\n{"a": [1]}\n```\nDone.', {"a": [1]}),
+        ('```\n{"a": 1}\n```', {"a": 1}),
+        ('```python\n{1: 2}\n```\n```json\n{"b": 2}\n```', {"b": 2}),
+        ('The value is {"a": 1}, I think.', {"a": 1}),
+        ('As in [1] and {x},\n{"b": {"c": 2}}\nsee [2].', {"b": {"c": 2}}),
+        ('{"a": 1}{"b": 2}', {"a": 1}),
+        ("\ufeff[1]", [1]),
+    ],
+)
+def test_json_is_found(answer: str, value: object) -> None:
+    """Bare, in a fence, or in prose: the first complete value, one that begins a line before one in a sentence."""
+    assert extract_json(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("", "is empty"),
+        ("There is none.", "holds no JSON"),
+        ('{"a": [1, 2', "breaks off at its end (line 1, column 12)"),
+        ('{\n  "a": 1,\n}', "line 3, column 1"),
+        ("{'a': 1}", "line 1, column 2"),
+        ("[" * 100_000, "cannot be read"),
+    ],
+)
+def test_an_answer_without_json_says_what_is_wrong(answer: str, words: str) -> None:
+    """Empty, prose, cut, or not quite JSON: each is told apart, with the place, and the text is kept."""
+    with pytest.raises(NoJSONError) as caught:
+        extract_json(answer)
+
+    assert words in caught.value.message
+    assert caught.value.text == answer
+
+
+def test_the_error_is_what_callers_look_for() -> None:
+    """One of ours for those who catch ours, and a ValueError for those who read JSON."""
+    assert issubclass(NoJSONError, AnswerError)
+    assert issubclass(AnswerError, ClaudeError)
+    assert issubclass(AnswerError, ValueError)
+
+
+@pytest.mark.parametrize("unit", ["{", "[1,", '{"a":', "[ "])
+def test_brackets_without_end_do_not_hold_up(unit: str) -> None:
+    """Each opening bracket could be the beginning; not each is read to the end of the text."""
+    started = time.process_time()
+
+    with pytest.raises(NoJSONError):
+        extract_json("words " + unit * 100_000)
+
+    assert time.process_time() - started < 5

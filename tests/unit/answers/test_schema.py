@@ -1,0 +1,233 @@
+"""Output schemas: types of the user's, said to the API as far as it understands, and checked in the answer."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kinds import NAMES, Harbour, Keeper, Lamp, Lighthouse, Tide
+
+from claude_magic.answers import OutputSchema, SchemaMismatchError, make_output_schema
+from claude_magic.client import ConfigurationError
+from claude_magic.simulator._instances import make_instance
+from claude_magic.simulator._schema_checks import check_output_format
+
+USER_NAMES = {
+    **NAMES,
+    "keepers": list[Keeper],
+    "somebody": Keeper(name="Ada", since=1800),
+    "answer": 42,
+    "models": SimpleNamespace(Keeper=Keeper),
+}
+
+LIGHTHOUSE = {
+    "name": "Ouessant",
+    "height": 54.85,
+    "keepers": [{"name": "Ada", "since": 1863}],
+    "head": {"name": "Bob", "since": 1900},
+    "lamp": "Oil",
+    "position": [48.4, -5.1],
+    "lit": "1863-03-01",
+    "price": "2.10",
+    "tags": ["old"],
+}
+
+
+def schema(spec: str) -> OutputSchema:
+    return make_output_schema(spec, USER_NAMES)
+
+
+def accept(json_schema: dict[str, Any]) -> None:
+    """Check a schema by the rules of the API."""
+    check_output_format({"type": "json_schema", "schema": json_schema}, {})
+
+
+ACCEPTED = ["Keeper", "Lighthouse", "Tide", "Ship", "Harbour", "Home", "Lamp", "keepers", "models.Keeper"]
+
+
+@pytest.mark.parametrize("spec", ACCEPTED)
+def test_the_api_takes_the_schema(spec: str) -> None:
+    """Models, dataclasses, TypedDicts, enums and lists of them keep to the subset that the API compiles."""
+    accept(schema(spec).json_schema)
+
+
+@pytest.mark.parametrize("spec", ACCEPTED)
+def test_the_top_of_a_schema_is_an_object(spec: str) -> None:
+    """What is none by itself is wrapped in one."""
+    assert schema(spec).json_schema["type"] == "object"
+
+
+@pytest.mark.parametrize("spec", ["Tide", "Ship", "Harbour", "Home", "Lamp", "name, age int, mood happy|sad"])
+def test_what_satisfies_the_schema_can_be_read(spec: str) -> None:
+    """There and back: an instance of the schema becomes an object."""
+    made = schema(spec)
+    instance = make_instance(made.json_schema, "Ada since 1863, Bob since 1900 and 1902 and 1904")
+
+    assert made.parse(json.dumps(instance)) is not None
+
+
+def test_a_model_becomes_an_object_of_its_class() -> None:
+    """With the conversions that pydantic makes from JSON: enums, dates, decimals, tuples and sets."""
+    lighthouse = schema("Lighthouse").parse(json.dumps(LIGHTHOUSE))
+
+    assert isinstance(lighthouse, Lighthouse)
+    assert lighthouse.lamp is Lamp.OIL
+    assert lighthouse.position == (48.4, -5.1)
+    assert lighthouse.lit.year == 1863
+    assert lighthouse.tags == {"old"}
+
+
+def test_a_dataclass_becomes_an_instance() -> None:
+    """Its nested models too."""
+    tide = schema("Tide").parse('{"port": "Brest", "metres": 3, "keepers": [{"name": "Ada", "since": 1863}]}')
+
+    assert tide == Tide("Brest", 3.0, [Keeper(name="Ada", since=1863)])
+
+
+def test_a_typed_dict_becomes_a_dict() -> None:
+    """Also one of `typing` on Python 3.11, where pydantic would refuse it, and one inside another."""
+    harbour: Harbour = schema("Harbour").parse('{"ships": [{"name": "Erika"}], "flag": null}')
+
+    assert harbour == {"ships": [{"name": "Erika"}], "flag": None}
+
+
+def test_a_list_is_wrapped_for_the_api_and_unwrapped_for_the_user() -> None:
+    """An unwrapped one, from a server without structured outputs, is taken too."""
+    made = schema("keepers")
+
+    assert made.parse('{"value": [{"name": "Ada", "since": 1863}]}') == [Keeper(name="Ada", since=1863)]
+    assert made.parse('[{"name": "Ada", "since": 1863}]') == [Keeper(name="Ada", since=1863)]
+
+
+def test_the_answer_may_stand_in_a_fence() -> None:
+    """Servers that know no structured outputs answer as models like to."""
+    assert schema("Keeper").parse('Here:\n```json\n{"name": "Ada", "since": 1863}\n```').since == 1863
+
+
+@pytest.mark.parametrize("spelled", ["oil", "OIL", "Oil"])
+def test_upper_and_lower_case_of_enums_are_mended(spelled: str) -> None:
+    """The API promises the words, not their case."""
+    lighthouse = schema("Lighthouse").parse(json.dumps({**LIGHTHOUSE, "lamp": spelled}))
+
+    assert lighthouse.lamp is Lamp.OIL
+
+
+# What the API does not know
+
+
+def test_bounds_are_told_in_words_and_still_checked() -> None:
+    """Numeric bounds, lengths and hard patterns move into the description."""
+    made = schema("Lighthouse")
+    properties = made.json_schema["properties"]
+
+    assert properties["name"]["description"] == "at least 2 characters; matches the regular expression ^\\w+?"
+    assert properties["keepers"]["description"] == "at most 9 items"
+    assert properties["keepers"]["minItems"] == 1
+    assert properties["head"]["description"] == "the head keeper"
+    assert (
+        properties["head"]["properties"]["since"]["description"] == "first year (at least 1700; at most 2100)"
+    )
+    with pytest.raises(SchemaMismatchError, match=r"keepers\[0\]\.since: .*greater than or equal to 1700"):
+        made.parse(json.dumps({**LIGHTHOUSE, "keepers": [{"name": "Ada", "since": 12}]}))
+
+
+def test_a_tuple_is_a_list_of_known_length() -> None:
+    """The API knows lists whose items are alike."""
+    position = schema("Lighthouse").json_schema["properties"]["position"]
+
+    assert position == {
+        "type": "array",
+        "items": {"type": "number"},
+        "description": "at least 2 items; at most 2 items",
+    }
+
+
+def test_a_field_that_may_be_missing_is_not_a_union_with_null() -> None:
+    """Both are limited, and one says what the other says."""
+    made = schema("Lighthouse").json_schema
+
+    assert made["properties"]["height"] == {"type": "number"}
+    assert "height" not in made["required"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("Tree", r"Tree is recursive \(Tree → Tree, at Tree\.children\[\]\)"),
+        ("Even", r"recursive \((Even → Odd → Even|Odd → Even → Odd)"),
+        ("Scores", r"Scores\.scores is a dict with free keys"),
+        ("Anything", r"Anything\.thing may be anything"),
+        ("Bag", r"Bag\.things is a list of anything"),
+        ("answer", "answer is of type int; it takes a pydantic model, a dataclass or a TypedDict"),
+        ("somebody", "somebody is an object of Keeper; name the class itself"),
+        ("Keper", "there is no Keper; did you mean Keeper?"),
+        ("verdict", "there is no verdict. Define it first, or say what type it is, such as `verdict str`"),
+        ("models.Ship", "models has no attribute Ship"),
+        ("", "say what the answer is to be"),
+        (", ".join(f"f{n}?" for n in range(25)), "25 optional fields, and the API takes at most 24"),
+        (
+            ", ".join(f"f{n} int|str" for n in range(17)),
+            "17 fields of several types, and the API takes at most 16",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_with_its_place(spec: str, words: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match=words):
+        schema(spec)
+
+
+def test_a_class_that_is_no_model_is_refused() -> None:
+    """Pydantic says why; the message names what the user named."""
+
+    class Plain:
+        pass
+
+    with pytest.raises(ConfigurationError, match="Plain cannot be read from JSON"):
+        make_output_schema("Plain", {"Plain": Plain})
+
+
+def test_only_names_of_the_user_count() -> None:
+    """A name that they have not defined is not looked up anywhere else."""
+    with pytest.raises(ConfigurationError, match="there is no Keeper"):
+        make_output_schema("Keeper", {})
+
+
+# What does not fit
+
+
+def test_a_mismatch_says_where_and_why_and_keeps_the_text() -> None:
+    """Each problem with its field and, where it is short, what was there."""
+    text = '{"name": 3, "keepers": []}'
+
+    with pytest.raises(SchemaMismatchError) as caught:
+        schema("Lighthouse").parse(text)
+
+    assert caught.value.text == text
+    assert caught.value.problems[0] == "name: Input should be a valid string (it is 3)"
+    assert "head: Field required" in caught.value.problems
+    assert str(caught.value).startswith(
+        "The answer does not fit Lighthouse: name: Input should be a valid string"
+    )
+    assert str(caught.value).endswith("What came is in reply.text.")
+
+
+def test_many_problems_are_counted_not_listed() -> None:
+    """The message stays readable; all of them are in `problems`."""
+    text = json.dumps({**LIGHTHOUSE, "keepers": [{"name": "Ada", "since": 1}] * 9})
+
+    with pytest.raises(SchemaMismatchError, match="and 4 more") as caught:
+        schema("Lighthouse").parse(text)
+
+    assert len(caught.value.problems) == 9
+
+
+@pytest.mark.parametrize("text", ["", "I would rather not.", '{"name": "Ou'])
+def test_no_json_is_a_mismatch_too(text: str) -> None:
+    """A refusal, or an answer that was cut."""
+    with pytest.raises(SchemaMismatchError, match="does not fit Keeper") as caught:
+        schema("Keeper").parse(text)
+
+    assert caught.value.text == text

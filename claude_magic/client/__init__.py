@@ -45,6 +45,7 @@ from ._events import (
 from ._messages import Completion, Message, ModelInfo, Usage
 from ._observe import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
 from ._port import ClaudeClient, Health
+from ._preview import RequestPreview, preview_request
 from ._rate_limit import BucketState, TokenBucket
 from ._requests import MessageRequest
 from ._retry import GiveUp, Retry, RetryPolicy
@@ -93,6 +94,7 @@ __all__ = [
     "Ping",
     "RateLimitError",
     "RedactedThinkingBlock",
+    "RequestPreview",
     "RequestTimeoutError",
     "ResponseInfo",
     "ResponseStarted",
@@ -116,6 +118,7 @@ __all__ = [
     "is_loopback",
     "normalise_base_url",
     "parse_retry_after",
+    "preview_request",
 ]
 
 logging.getLogger("claude_magic").addHandler(logging.NullHandler())

@@ -80,7 +80,7 @@ class HTTPTransport:
         self._config = config
         self._credential = credential
         self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
-        self._headers = _request_headers(config)
+        self._headers = request_headers(config)
         self._urls: dict[str, httpx2.URL] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._client = _build_client(config, credential)
@@ -112,7 +112,7 @@ class HTTPTransport:
             request = httpx2.Request(
                 method,
                 self._url_for(path),
-                headers=_request_headers(self._config, betas) if betas else self._headers,
+                headers=request_headers(self._config, betas) if betas else self._headers,
                 content=body,
                 extensions=self._timeouts,
             )
@@ -315,7 +315,7 @@ def _refuse_environment(kind: str) -> NoReturn:
     )
 
 
-def _request_headers(config: ClientConfig, betas: Sequence[str] = ()) -> list[tuple[bytes, bytes]]:
+def request_headers(config: ClientConfig, betas: Sequence[str] = ()) -> list[tuple[bytes, bytes]]:
     """Build the headers of every request: once, but for the few that ask for beta features of their own."""
     headers = {
         "accept": "application/json",

@@ -74,6 +74,11 @@ def check_price(model: str) -> None:
         )
 
 
+def fits(worst: WorstCase, account: Account, budget: float) -> bool:
+    """Tell whether a request's worst case fits beside what is committed."""
+    return account.committed + worst.total <= budget + _ROUNDING
+
+
 def check_budget(worst: WorstCase, account: Account, budget: float) -> None:
     """Refuse a request whose worst case does not fit beside what is committed.
 
@@ -81,7 +86,7 @@ def check_budget(worst: WorstCase, account: Account, budget: float) -> None:
         BudgetExceededError: It does not.
     """
     needed = account.committed + worst.total
-    if needed <= budget + _ROUNDING:
+    if fits(worst, account, budget):
         return
     amounts = [f"{format_usd(account.spent)} of {format_usd(budget)} are spent"]
     if account.unconfirmed:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..client import ClaudeClient, MessageRequest, Usage
-from ._budget import Account, check_amount, check_budget, check_price, count_input
+from ._budget import Account, check_amount, check_budget, check_price, count_input, fits
 from ._prices import cost_of
 from ._worst_case import WorstCase, worst_case
 
@@ -126,6 +126,10 @@ class Ledger:
         """Return what counts against the budget; the simulator's account is a rehearsal."""
         with self._lock:
             return self._account(is_simulated)
+
+    def has_room_for(self, worst: WorstCase, *, is_simulated: bool = False) -> bool:
+        """Tell whether a request would be admitted at this moment."""
+        return self.budget is None or fits(worst, self.account(is_simulated=is_simulated), self.budget)
 
     # Requests, on the bridge...
 

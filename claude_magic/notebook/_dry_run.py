@@ -1,0 +1,185 @@
+"""`--dry-run`: what would be sent, what that would cost, and nothing sent but a free request to count its input."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..client import ClaudeError, RequestPreview, Usage
+from ..render import Bundle, render_folded_code, render_rows
+from ..runtime import (
+    MODELS_AS_OF,
+    PRICES_AS_OF,
+    WorstCase,
+    cost_of,
+    count_input,
+    format_usd,
+    table_id,
+    worst_case,
+)
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime, TurnPlan
+    from ._draft import Draft
+    from ._magics import ClaudeMagics
+
+Row = tuple[str, ...]
+
+_COUNTING_TIMEOUT = 15.0
+"""Seconds for the count, after which the dry run does without."""
+_SHOWN_BASE64 = 32
+"""Characters of a picture's data that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What there is to say about a request that is not sent.
+
+    Attributes:
+        preview: The request as it would go out.
+        is_simulated: The embedded simulator would answer.
+        counted_tokens: Its input as the server counts it; None if it does not.
+        worst: The most that it could cost; None if its model has no price.
+        budget: What it would mean for the budget, as a sentence; "" without one.
+        redacted: What became `[REDACTED]` in what was collected for it.
+        notes: What was done differently from what was asked, as sentences.
+    """
+
+    preview: RequestPreview
+    is_simulated: bool
+    counted_tokens: int | None
+    worst: WorstCase | None
+    budget: str = ""
+    redacted: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def show_dry_run(magics: ClaudeMagics, draft: Draft, plan: TurnPlan) -> None:
+    """Show what a plan would send, in the place of an answer.
+
+    Args:
+        magics: Where to show it.
+        draft: What was asked for.
+        plan: What it would become.
+    """
+    runtime = magics.runtime()
+    counted = _count(runtime, plan)
+    attempts = runtime.settings().values.max_retries + 1
+    worst = worst_case(plan.request, counted, attempts=attempts)
+    bundle = render_dry_run(
+        DryRun(
+            preview=runtime.preview(plan.request),
+            is_simulated=runtime.is_demo,
+            counted_tokens=counted,
+            worst=worst,
+            budget=_describe_budget(runtime, worst),
+            redacted=draft.redacted,
+            notes=(*plan.notes, *_name_notes(draft.options.model or runtime.settings().values.model)),
+        ),
+        redact=runtime.redact,
+    )
+    magics.show(bundle.data, bundle.metadata)
+
+
+def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bundle:
+    """Describe a dry run: a table, and below it, folded, the headers and the payload.
+
+    Args:
+        dry_run: What there is to say.
+        redact: Removes the key from text, should somebody have typed it.
+    """
+    preview = dry_run.preview
+    payload = redact(json.dumps(_shortened(preview.body), indent=2, ensure_ascii=False))
+    headers = "\n".join(f"{name}: {value}" for name, value in preview.headers)
+    table = render_rows([("Dry run: this was not sent", list(_rows(dry_run)))], notes=_remarks(dry_run))
+    folds = [("Headers", headers, "text"), (f"Payload, {preview.body_bytes:,} bytes", payload, "json")]
+    html = table.data["text/html"] + "".join(render_folded_code(*fold) for fold in folds)
+    text = "\n\n".join([table.data["text/plain"], *(f"{title}\n{content}" for title, content, _ in folds)])
+    return Bundle({"text/html": html, "text/plain": text}, {})
+
+
+def _rows(dry_run: DryRun) -> Iterator[Row]:
+    preview, worst = dry_run.preview, dry_run.worst
+    model = str(preview.body.get("model"))
+    where = " (the embedded simulator)" if dry_run.is_simulated else ""
+    yield "request", f"{preview.method} {preview.url}{where}"
+    yield "model", model
+    yield "input", _describe_input(dry_run)
+    if worst is None:
+        yield "price", f"not known: {model} is not on the list of {PRICES_AS_OF}"
+    else:
+        tokens = worst.input_tokens if dry_run.counted_tokens is None else dry_run.counted_tokens
+        yield "price of the input", format_usd(cost_of(model, Usage(input_tokens=tokens)) or 0.0)
+        yield "price at most", f"{format_usd(worst.total)}, {_describe_worst(worst)}"
+    if dry_run.budget:
+        yield "budget", dry_run.budget
+    yield "redacted", ", ".join(dry_run.redacted) or "nothing"
+
+
+def _describe_input(dry_run: DryRun) -> str:
+    if dry_run.counted_tokens is not None:
+        return f"{dry_run.counted_tokens:,} tokens, as the server counts them"
+    bound = "" if dry_run.worst is None else f"; at most {dry_run.worst.input_tokens:,} tokens"
+    return f"the server did not count it{bound}"
+
+
+def _describe_worst(worst: WorstCase) -> str:
+    attempts = "1 attempt" if worst.attempts == 1 else f"{worst.attempts} attempts"
+    return f"for {worst.output_tokens:,} tokens out and {attempts}, each billed"
+
+
+def _describe_budget(runtime: Runtime, worst: WorstCase | None) -> str:
+    ledger = runtime.ledger
+    if ledger.budget is None:
+        return ""
+    left = max(0.0, ledger.budget - ledger.account(is_simulated=runtime.is_demo).committed)
+    amounts = f"{format_usd(left)} of {format_usd(ledger.budget)} are left"
+    if worst is None:
+        return f"{amounts}; it would be refused, because its price is not known"
+    has_room = ledger.has_room_for(worst, is_simulated=runtime.is_demo)
+    return f"{amounts}; it would be {'sent' if has_room else 'refused'}"
+
+
+def _remarks(dry_run: DryRun) -> Iterator[str]:
+    yield from dry_run.notes
+    if _shortened(dry_run.preview.body) != dry_run.preview.body:
+        yield "Base64 data are cut here, and sent whole."
+
+
+def _name_notes(name: str) -> Iterator[str]:
+    if table_id(name) is not None:
+        yield f"{name} is looked up in the server's list when it is sent; here, it is by the list of {MODELS_AS_OF}."
+
+
+def _count(runtime: Runtime, plan: TurnPlan) -> int | None:
+    """Let the server count the input; None where that is not possible, for want of a key for instance."""
+    try:
+        future = runtime.submit(lambda client: count_input(client, plan.request))
+    except ClaudeError:
+        return None
+    try:
+        return future.result(timeout=_COUNTING_TIMEOUT)
+    except (TimeoutError, concurrent.futures.CancelledError):
+        return None
+    finally:
+        future.cancel()
+
+
+def _shortened(value: Any) -> Any:
+    """Copy a JSON value with its base64 data cut."""
+    if isinstance(value, Mapping):
+        is_source = value.get("type") == "base64"
+        return {
+            name: _cut(item) if is_source and name == "data" else _shortened(item)
+            for name, item in value.items()
+        }
+    return [_shortened(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _cut(data: Any) -> Any:
+    if not isinstance(data, str) or len(data) <= 2 * _SHOWN_BASE64:
+        return data
+    return f"{data[:_SHOWN_BASE64]}… ({len(data):,} characters of base64, {len(data) * 3 // 4:,} bytes)"

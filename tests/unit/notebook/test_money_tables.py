@@ -1,0 +1,276 @@
+"""The tables of `%claude usage`, `budget`, `limits` and `models`, and the picture of a dry run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+import pytest
+from IPython.core.error import UsageError
+
+from claude_magic.client import (
+    BucketState,
+    ClaudeClient,
+    ClientConfig,
+    Credential,
+    MessageRequest,
+    ModelInfo,
+    ResponseStarted,
+    Usage,
+    preview_request,
+)
+from claude_magic.notebook._dry_run import DryRun, render_dry_run
+from claude_magic.notebook._limits_table import render_limits
+from claude_magic.notebook._models_table import render_models
+from claude_magic.notebook._usage_commands import describe_budget, read_amount, render_usage
+from claude_magic.render import Bundle
+from claude_magic.runtime import Ledger, RateLimits, worst_case
+from claude_magic.simulator._models import ALL_MODELS
+
+KEY = "sk-ant-test-0123456789abcdef"
+LIMITER = BucketState(level=9.5, capacity=10, refill_rate=10, waiters=0, next_grant=None, paused_for=0)
+OFFERED = [ModelInfo.model_validate(model.describe()) for model in ALL_MODELS if model.lifecycle != "retired"]
+
+
+class Client:
+    """Nobody asks it anything: no budget is set while requests are booked."""
+
+
+def book(ledger: Ledger, model: str, usage: Usage, **fields: Any) -> None:
+    """Book one request."""
+    request = MessageRequest(model=model, max_tokens=1000, messages=[{"role": "user", "content": "Hello"}])
+    is_simulated = fields.pop("is_simulated", False)
+    reservation = asyncio.run(
+        ledger.admit(cast(ClaudeClient, Client()), request, attempts=1, is_simulated=is_simulated)
+    )
+    ledger.settle(reservation, model=model, usage=usage, **{"thread": "main", **fields})
+
+
+def lines(bundle: Bundle) -> list[list[str]]:
+    """The words of each line of the plain text."""
+    return [line.split() for line in bundle.data["text/plain"].splitlines()]
+
+
+def test_usage_lists_models_and_threads_with_their_sum() -> None:
+    """Tokens in, cached and out, and the price by a list with a date."""
+    ledger = Ledger()
+    book(
+        ledger, "claude-sonnet-5-5", Usage(input_tokens=1000, cache_read_input_tokens=500, output_tokens=100)
+    )
+    book(ledger, "claude-opus-5-5", Usage(input_tokens=2000, output_tokens=200), thread=None)
+
+    table = lines(render_usage(ledger))
+
+    assert ["claude-sonnet-5-5", "main", "1", "1,500", "500", "100", "$0.00305"] in table
+    assert ["claude-opus-5-5", "none", "1", "2,000", "0", "200", "$0.012"] in table
+    assert ["all", "2", "3,500", "500", "300", "$0.0151"] in table
+    assert "Prices in USD by the list of 2026-11-22." in render_usage(ledger).data["text/plain"]
+
+
+def test_a_model_without_a_price_shows_its_tokens_only() -> None:
+    """And the sum says that it is not in it."""
+    ledger = Ledger()
+    book(ledger, "llama4", Usage(input_tokens=1000, output_tokens=100))
+
+    text = render_usage(ledger).data["text/plain"]
+
+    assert "not known" in text
+    assert "$" not in text.split("Prices")[0]
+    assert "it is not in the sum" in text
+
+
+def test_the_simulator_stands_apart() -> None:
+    """Its answers cost nothing, and their price says so."""
+    ledger = Ledger()
+    book(ledger, "claude-sonnet-5-5", Usage(output_tokens=100))
+    book(ledger, "claude-sonnet-5-5", Usage(output_tokens=100), is_simulated=True)
+
+    text = render_usage(ledger).data["text/plain"]
+
+    assert text.index("Claude\n") < text.index("Simulator\n")
+    assert "The simulator's answers cost nothing" in text
+
+
+def test_what_may_be_billed_besides_is_said() -> None:
+    """An answer that broke off may cost more than is known."""
+    ledger = Ledger()
+    book(ledger, "claude-sonnet-5-5", Usage(output_tokens=100), unconfirmed_attempts=1, is_partial=True)
+
+    text = render_usage(ledger).data["text/plain"]
+
+    assert "1 (1 partial)" in text
+    assert "more may be billed for attempts that broke off." in text
+
+
+def test_an_empty_ledger_says_so() -> None:
+    """No empty table."""
+    assert "No request of this kernel has been answered yet." in render_usage(Ledger()).data["text/plain"]
+
+
+def test_the_budget_tells_what_is_left() -> None:
+    """Of real money first, then of the rehearsal."""
+    ledger = Ledger()
+    assert "There is no budget." in "\n".join(describe_budget(ledger))
+    book(ledger, "claude-sonnet-5-5", Usage(output_tokens=50_000))
+    book(ledger, "claude-sonnet-5-5", Usage(output_tokens=250_000), is_simulated=True)
+    ledger.set_budget(2.0)
+
+    real, simulated, rule = describe_budget(ledger)
+
+    assert real == "Budget: $2.00; $1.50 left, $0.50 spent."
+    assert simulated.endswith("$0.00 left (it is passed), $2.50 spent.")
+    assert "refused before it is sent" in rule
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"), [("2", 2), ("2.00", 2), ("$2", 2), ("$0.5", 0.5), (".5", 0.5), ("0", 0)]
+)
+def test_amounts_are_read_as_people_write_them(text: str, amount: float) -> None:
+    """With or without the dollar."""
+    assert read_amount(text) == amount
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "2,50", "1e3", "2 USD", "inf", "nan", "$", "٢"])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    """In one line, which says how to write it."""
+    with pytest.raises(UsageError, match=r"%claude budget 2\.00"):
+        read_amount(text)
+
+
+def test_limits_show_ours_and_the_servers() -> None:
+    """What is left, when it is full again, and what was refused lately."""
+    limits = RateLimits(clock=lambda: 1_000_000_000.0)
+    headers = {
+        "retry-after": "12",
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": "2001-09-09T01:47:10Z",
+    }
+    limits.note(ResponseStarted(attempt=1, status=429, request_id=None, headers=headers), model="claude-x")
+
+    text = render_limits(LIMITER, limits, [], now=1_000_000_005.0).data["text/plain"]
+
+    assert "9.5 of 10 requests" in text
+    assert "Server, for claude-x, as it said 5 s ago" in text
+    assert "requests  0 left of 50 a minute  full again in 25 s" in text
+    assert "5 s ago, for 12 s" in text
+
+
+def test_a_server_that_tells_no_limits_is_no_riddle() -> None:
+    """Local servers send none."""
+    assert "has not told its limits" in render_limits(LIMITER, RateLimits(), []).data["text/plain"]
+
+
+def test_models_are_those_of_the_server() -> None:
+    """With their sizes, prices, kinds of thinking, short names, and which one is asked by default."""
+    table = {line[0]: line for line in lines(render_models(OFFERED, default="claude-sonnet-5-5")) if line}
+
+    assert table["claude-sonnet-5-5"][1:] == (
+        ["sonnet", "2026-09-28", "1M", "128k", "2", "/", "10", "adaptive,", "between_tools", "default"]
+    )
+    assert table["claude-opus-5-5"][1] == "opus"
+    assert "default" not in table["claude-opus-5-5"]
+    assert table["claude-sonnet-4-5-20250929"][-2:] == ["retires", "2026-11-30"]
+
+
+def test_a_default_may_be_a_short_name_or_lack_its_date() -> None:
+    """Marked is the model that is meant."""
+    for default, model in (("haiku", "claude-haiku-5-5"), ("claude-haiku-4-5", "claude-haiku-4-5-20251001")):
+        marked = [line[0] for line in lines(render_models(OFFERED, default=default)) if "default" in line]
+        assert marked == [model]
+
+
+def test_models_of_other_servers_are_listed_as_far_as_they_tell() -> None:
+    """Names alone are enough, and a default that the server lacks is said."""
+    offered = [ModelInfo(id="llama4"), ModelInfo(id="qwen")]
+
+    text = render_models(offered, default="claude-sonnet-5-5").data["text/plain"]
+
+    assert "llama4" in text
+    assert "The default, claude-sonnet-5-5, is not among them." in text
+
+
+def test_without_a_server_the_dated_table_is_shown() -> None:
+    """And why."""
+    text = render_models(None, default="claude-sonnet-5-5", problem="It is down.").data["text/plain"]
+
+    assert "It is down. These are the ones known on 2026-11-22." in text
+    assert "claude-fable-5-2" in text
+
+
+def dry_run(content: Any = "Costs $5 or $6", **changes: Any) -> Bundle:
+    """The picture of a dry run of a message."""
+    messages = [{"role": "user", "content": content}]
+    request = MessageRequest(
+        model=changes.pop("model", "claude-sonnet-5-5"), max_tokens=1000, messages=messages
+    )
+    counted = changes.pop("counted", 1000)
+    return render_dry_run(
+        DryRun(
+            preview=preview_request(ClientConfig(), Credential(api_key=KEY), request),
+            is_simulated=False,
+            counted_tokens=counted,
+            worst=worst_case(request, counted, attempts=4),
+            **changes,
+        )
+    )
+
+
+def test_a_dry_run_shows_everything_that_would_be_sent() -> None:
+    """Where to, the headers, the payload as JSON, what it costs; the credential is nowhere."""
+    bundle = dry_run(redacted=("an API key",), notes=("A note.",), budget="$2.00 of $2.00 are left")
+    text = bundle.data["text/plain"]
+
+    assert "POST https://api.anthropic.com/v1/messages" in text
+    assert "1,000 tokens, as the server counts them" in text
+    assert "$0.048, for 1,000 tokens out and 4 attempts" in text
+    assert "price of the input  $0.002" in text
+    assert "redacted            an API key" in text
+    assert "A note." in text
+    assert "x-api-key: [REDACTED]" in text
+    payload = json.loads(text[text.index("\n{") :])
+    assert payload["messages"][0]["content"] == "Costs $5 or $6"
+    assert bundle.data["text/html"].count("<details") == 2
+    assert KEY not in str(bundle.data)
+
+
+def test_pictures_are_cut_in_what_is_shown() -> None:
+    """A megabyte of base64 tells nobody anything."""
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 1000}
+
+    text = dry_run([{"type": "image", "source": source}]).data["text/plain"]
+
+    assert "11,000 characters of base64, 8,250 bytes" in text
+    assert "Base64 data are cut here, and sent whole." in text
+    assert len(text) < 3000
+
+
+def test_a_dry_run_without_a_count_gives_a_bound() -> None:
+    """Some servers do not count."""
+    assert "the server did not count it; at most 2,0" in dry_run(counted=None).data["text/plain"]
+
+
+def test_a_dry_run_of_an_unlisted_model_names_no_price() -> None:
+    """Tokens only."""
+    text = dry_run(model="llama4").data["text/plain"]
+
+    assert "not known: llama4 is not on the list of 2026-11-22" in text
+    assert "price at most" not in text
+
+
+def test_a_key_in_the_prompt_is_not_shown_either() -> None:
+    """Whoever pastes it shall not find it saved in the notebook."""
+    request = MessageRequest(model="m", max_tokens=1, messages=[{"role": "user", "content": KEY}])
+    shown = render_dry_run(
+        DryRun(
+            preview=preview_request(ClientConfig(), None, request),
+            is_simulated=True,
+            counted_tokens=1,
+            worst=None,
+        ),
+        redact=Credential(api_key=KEY).redact,
+    )
+
+    assert KEY not in str(shown.data)
+    assert "[REDACTED]" in shown.data["text/html"]

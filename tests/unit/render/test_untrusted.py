@@ -39,6 +39,7 @@ TAGS = {
     *(
         "strong",
         "summary",
+        "sup",
         "table",
         "tbody",
         "td",

@@ -1,0 +1,258 @@
+"""Tool calls in an answer: a quiet line each, arguments and result folded inside."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+import pytest
+from hostile import HOSTILE
+from snapshots import snapshot
+from test_untrusted import Inspector
+
+from claude_magic.render import render_calls, render_reply
+from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState
+
+
+def call(
+    state: CallState = CallState.DONE, result: str = "", *, is_complete: bool = True, **arguments: Any
+) -> BlockSnapshot:
+    """Return the block of a call of `tide_table`."""
+    snapshot_of_call = CallSnapshot(name="tide_table", arguments=arguments, state=state, result=result)
+    return BlockSnapshot(kind="tool_use", text="", is_complete=is_complete, call=snapshot_of_call)
+
+
+def block(kind: str, text: str = "", **data: Any) -> BlockSnapshot:
+    """Return a complete block with its fields."""
+    return BlockSnapshot(kind=kind, text=text, is_complete=True, data=data or None)
+
+
+def search(content: Any, name: str = "web_search", **arguments: Any) -> list[BlockSnapshot]:
+    """Return a call of a tool of the server, and its result."""
+    return [
+        block("server_tool_use", id="s1", name=name, input=arguments),
+        block(f"{name}_tool_result", tool_use_id="s1", content=content),
+    ]
+
+
+def summary(html: str) -> str:
+    """Return what can be read while all is folded."""
+    html = re.sub(r"(</summary>).*?</details>", r"\1", html, flags=re.DOTALL)
+    return unescape(re.sub(r"<[^>]*>", "", html))
+
+
+def inside(html: str) -> str:
+    """Return what can be read once it is unfolded."""
+    return unescape(re.sub(r"<[^>]*>", "", html.partition("</summary>")[2]))
+
+
+# Functions of the notebook
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "line"),
+    [
+        (CallState.WRITTEN, "", "tide_table(port='Brest', day=3)"),
+        (CallState.APPROVAL, "", "tide_table(port='Brest', day=3) · waiting for approval"),
+        (CallState.RUNNING, "", "tide_table(port='Brest', day=3) · running…"),
+        (CallState.DONE, "12.3 m", "tide_table(port='Brest', day=3) → 12.3 m"),
+        (CallState.DONE, "", "tide_table(port='Brest', day=3) → nothing"),
+        (CallState.DONE, "12.3 m\n11.0 m", "tide_table(port='Brest', day=3) → 12.3 m …"),
+        (
+            CallState.FAILED,
+            "KeyError: 'Brest'",
+            "tide_table(port='Brest', day=3) · failed: KeyError: 'Brest'",
+        ),
+        (CallState.REFUSED, "The user refused.", "tide_table(port='Brest', day=3) · refused"),
+        (CallState.INTERRUPTED, "", "tide_table(port='Brest', day=3) · interrupted"),
+    ],
+)
+def test_a_call_is_one_line_that_tells_how_far_it_is(state: CallState, result: str, line: str) -> None:
+    """Written as Python would write it, with what came of it."""
+    html = render_calls([call(state, result, port="Brest", day=3)])
+
+    assert summary(html) == line
+    assert html.startswith("<details")
+    assert " open" not in html.partition(">")[0]
+
+
+def test_arguments_and_result_are_inside() -> None:
+    """Whole, where the line has them shortened."""
+    port = "Saint-" * 20
+    html = render_calls([call(CallState.DONE, "high\nlow", port=port, nested={"a": [1, "ü"]})])
+
+    assert len(summary(html)) < 120
+    assert port in inside(html)
+    assert '"ü"' in inside(html)
+    assert inside(html).endswith("high\nlow")
+
+
+def test_a_call_that_is_still_being_written_shows_its_name() -> None:
+    """Its arguments have not all come."""
+    assert summary(render_calls([call(CallState.WRITTEN, is_complete=False)])) == "tide_table(…)"
+
+
+def test_a_call_with_nothing_inside_is_no_fold() -> None:
+    """Nothing to open."""
+    html = render_calls([call(CallState.RUNNING)])
+
+    assert summary(html) == "tide_table() · running…"
+    assert "<details" not in html
+
+
+def test_long_data_are_cut_and_say_so() -> None:
+    """A result of a megabyte would be a megabyte of the notebook, twice."""
+    html = render_calls([call(CallState.DONE, "x" * 1_000_000, numbers=list(range(50_000)))])
+
+    assert len(html) < 30_000
+    assert "… 992,000 more characters" in inside(html)
+
+
+def test_many_arguments_are_shortened_in_the_line() -> None:
+    """The line stays a line."""
+    html = render_calls([call(**{f"argument_{n}": n for n in range(100)})])
+
+    assert len(summary(html)) < 200
+    assert "…" in summary(html)
+
+
+# Tools of the server
+
+
+PAGES = [
+    {
+        "type": "web_search_result",
+        "url": "https://example.org/a",
+        "title": "Keepers & lamps",
+        "page_age": "May 2020",
+        "encrypted_content": "Zm9v",
+    },
+    {"type": "web_search_result", "url": "javascript:alert(1)", "title": "Trap", "encrypted_content": "Zm9v"},
+]
+
+
+def test_a_search_tells_what_was_searched_and_links_what_was_found() -> None:
+    """Results as links to the web; anything else is no link."""
+    html = render_calls(search(PAGES, query="lighthouse keepers"))
+
+    assert summary(html) == "searched the web for “lighthouse keepers” · 2 results"
+    assert '<a href="https://example.org/a"' in html
+    assert "Keepers & lamps · example.org · May 2020" in inside(html)
+    assert "javascript" not in html
+    assert "Zm9v" not in html
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "content", "line"),
+    [
+        ("web_search", {"query": "x"}, [], "searched the web for “x” · 0 results"),
+        ("web_search", {"query": "x"}, PAGES[:1], "searched the web for “x” · 1 result"),
+        (
+            "web_search",
+            {"query": "x"},
+            {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"},
+            "searched the web for “x” · failed: max uses exceeded",
+        ),
+        (
+            "web_fetch",
+            {"url": "https://example.org/"},
+            {
+                "type": "web_fetch_result",
+                "url": "https://example.org/",
+                "content": {"type": "document", "title": "Home"},
+            },
+            "read https://example.org/ · done",
+        ),
+        (
+            "code_execution",
+            {"code": "print(1)"},
+            {"type": "code_execution_result", "stdout": "1\n", "stderr": "", "return_code": 0, "content": []},
+            "ran code at the server · exit code 0",
+        ),
+        (
+            "tool_search_tool_regex",
+            {"query": "tide"},
+            {"tool_references": []},
+            "tool_search_tool_regex(query='tide') · done",
+        ),
+        ("never_heard_of", {}, "some text", "never_heard_of() · done"),
+        ("never_heard_of", {}, None, "never_heard_of() · done"),
+    ],
+)
+def test_what_the_server_did_is_said_in_words(
+    name: str, arguments: dict[str, Any], content: Any, line: str
+) -> None:
+    """Also how it failed: a failure comes as an object where results would be a list."""
+    assert summary(render_calls(search(content, name, **arguments))) == line
+
+
+def test_the_output_of_code_is_inside() -> None:
+    """With the code that made it."""
+    content = {
+        "type": "code_execution_result",
+        "stdout": "one\n",
+        "stderr": "two\n",
+        "return_code": 1,
+        "content": [],
+    }
+    html = render_calls(search(content, "code_execution", code="print('one')"))
+
+    assert "print('one')" in inside(html)
+    assert "one\ntwo\n" in inside(html)
+
+
+def test_a_search_that_is_under_way_says_so() -> None:
+    """And one that never came to an end says that, once the reply has."""
+    asked = search([], query="x")[:1]
+
+    assert summary(render_calls(asked)) == "searching the web for “x”…"
+    assert summary(render_calls(asked, is_final=True)) == "searched the web for “x” · no result"
+
+
+def test_a_result_is_shown_with_its_call_and_only_there() -> None:
+    """They may stand apart: where tools of both sides are called, the result comes with the next round."""
+    asked, found = search(PAGES, query="x")
+    reply = replace(snapshot(), blocks=(asked, block("text", "a"), found, block("text", "b")))
+    html = render_reply(reply).data["text/html"]
+
+    assert html.count("<details") == 1
+    assert html.index("2 results") < html.index("<p>a</p>")
+
+
+def test_a_result_whose_call_is_elsewhere_stands_alone() -> None:
+    """Its call may have been in an earlier reply."""
+    html = render_calls(search(PAGES)[1:])
+
+    assert summary(html) == "web search tool result"
+    assert "Keepers & lamps" in inside(html)
+
+
+def test_a_block_of_the_future_shows_its_text_folded() -> None:
+    """Nothing is known of it but its kind."""
+    assert summary(render_calls([block("hologram", "beam")])) == "hologram"
+    assert render_calls([block("hologram")]) == ""
+
+
+@pytest.mark.parametrize("payload", HOSTILE)
+def test_calls_and_results_are_untrusted(payload: str) -> None:
+    """Names, arguments, results, titles and addresses come from a model, a server, or a function of the user's."""
+    page = {"type": "web_search_result", "url": payload, "title": payload, "page_age": payload}
+    linked = {**page, "url": f"https://example.org/{payload}"}
+    blocks = [
+        BlockSnapshot(
+            kind="tool_use",
+            text=payload,
+            is_complete=True,
+            call=CallSnapshot(
+                name=payload, arguments={payload: payload}, state=CallState.DONE, result=payload
+            ),
+        ),
+        *search([page, linked], query=payload),
+        *search({"error_code": payload}, payload, query=payload),
+        *search(payload, payload),
+        block(payload, payload),
+    ]
+
+    assert Inspector(render_calls(blocks)).findings == []

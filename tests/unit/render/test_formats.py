@@ -1,0 +1,361 @@
+"""The formats of an answer: Markdown aside, what stands in the cell in place of its text."""
+
+from __future__ import annotations
+
+import re
+import time
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+from hostile import BEACONS, HOSTILE
+from markdown_it import MarkdownIt
+from snapshots import snapshot
+
+from claude_magic.render import render_footer, render_growing, render_reply
+
+FORMATS = ["text", "code", "json", "html", "math"]
+
+
+def shown(text: str, answer_format: str, *, remote_images: bool = False) -> str:
+    """Return the HTML of an answer in a format, without its footer."""
+    reply = snapshot(("text", text), format=answer_format)
+    html = render_reply(reply, remote_images=remote_images).data["text/html"]
+    return html.removesuffix(render_footer(reply))
+
+
+def visible(html: str) -> str:
+    """Return what can be read of HTML."""
+    return unescape(re.sub(r"<[^>]*>", "", html)).strip()
+
+
+def plain(text: str, answer_format: str) -> str:
+    """Return the plain text of an answer in a format."""
+    return render_reply(snapshot(("text", text), format=answer_format)).data["text/plain"]
+
+
+# Each of them
+
+
+def test_text_is_shown_as_it_is_written() -> None:
+    """No Markdown, no formulas, no HTML; line ends and spaces stay."""
+    html = shown("# *a*\n  <b> $x$ \\(y\\)", "text")
+
+    assert visible(html) == "# *a*\n  <b> $x$ \\(y\\)"
+    assert "white-space:pre-wrap" in html
+    assert "mathjax_ignore" in html
+    assert "mathjax_process" not in html
+
+
+def test_code_is_only_the_code_in_colour() -> None:
+    """The words around it are gone, the footer is not."""
+    reply = snapshot(("thinking", "hm"), ("text", "Sure:\n```python\nx = '<b>'\n```\nBye"), format="code")
+    data = render_reply(reply).data
+
+    assert visible(shown("Sure:\n```python\nx = '<b>'\n```\nBye", "code")) == "x = '<b>'"
+    assert "jp-mirror-editor-string" in data["text/html"]
+    assert "<details" not in data["text/html"]
+    assert "1,234 tokens in" in data["text/html"]
+    assert data["text/plain"] == "x = '<b>'"
+    assert data["text/markdown"] == "```python\nx = '<b>'\n```"
+
+
+def test_an_answer_without_code_is_shown_with_a_quiet_note() -> None:
+    """Nothing is lost only because it was not what was hoped for."""
+    assert visible(shown("I cannot.", "code")) == "I cannot.The answer holds no code."
+
+
+def test_json_is_laid_out() -> None:
+    """Whatever stood around it, and with its characters as they are."""
+    html = shown('Sure: {"a": [1, "ü"]}', "json")
+
+    assert visible(html) == '{\n  "a": [\n    1,\n    "ü"\n  ]\n}'
+    assert "<span" in html
+    assert plain('Sure: {"a": 1}', "json") == '{\n  "a": 1\n}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "note"),
+    [("No.", "holds no JSON"), ('{"a": 1', "breaks off at its end"), ("[" * 5_000, "JSON")],
+)
+def test_what_is_not_json_is_shown_as_text_and_says_why(answer: str, note: str) -> None:
+    """A refusal, or an answer that was cut."""
+    assert visible(shown(answer, "json")).startswith(answer)
+    assert note in visible(shown(answer, "json"))
+
+
+def test_half_an_emoji_in_json_stays_an_escape() -> None:
+    """There is no such character, so nothing could show it."""
+    assert visible(shown(r'{"a": "\ud83d"}', "json")) == '{\n  "a": "\\ud83d"\n}'
+
+
+def test_json_goes_out_as_html_and_text_only() -> None:
+    """JupyterLab prefers `application/json` to HTML, and would show a bare tree in place of the answer and its footer."""
+    bundle = render_reply(snapshot(("text", "{}"), format="json"))
+
+    assert list(bundle.data) == ["text/html", "text/markdown", "text/plain"]
+
+
+def test_html_is_shown_as_what_it_is() -> None:
+    """Elements of content, and styles that change how they look."""
+    html = shown(
+        '<h2 style="color: red; padding:3px">Tides</h2><table><tr><td colspan="2">x</td></tr></table>', "html"
+    )
+
+    assert '<h2 style="color:red;padding:3px">Tides</h2>' in html
+    assert '<td colspan="2">x</td>' in html
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Here you are:\n\n```html\n<p>x</p>\n```\n\nDone.",
+        "```\n<p>x</p>\n```",
+        "<p>x</p>",
+        "<!DOCTYPE html><html><head><title>T</title><style>p{}</style></head><body><p>x</p></body></html>",
+    ],
+)
+def test_html_is_found_in_a_fence_or_bare(answer: str) -> None:
+    """A page shows its body; title and style sheet are not text."""
+    html = shown(answer, "html")
+
+    assert "<p>x</p>" in html
+    assert visible(html) == "x"
+
+
+def test_an_answer_without_html_is_shown_with_a_quiet_note() -> None:
+    """As for code."""
+    assert visible(shown("1 < 2", "html")) == "1 < 2The answer holds no HTML."
+
+
+def test_html_cannot_leave_its_place() -> None:
+    """It stands in a box of ours: what is too wide or too high scrolls, what sticks out is not painted."""
+    html = shown('</div></div></details><p style="margin-top:-999px">x</p>', "html")
+
+    assert html.startswith('<div class="mathjax_ignore tex2jax_ignore" style="overflow:auto;')
+    assert "contain:content" in html
+    assert html.count("<div") == html.count("</div")
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        "position:fixed",
+        "position : absolute",
+        "z-index:9",
+        "background:url(https://evil.example/b.png)",
+        "background:URL(//evil.example/b.png)",
+        "background:u\\72l(https://evil.example/b.png)",
+        "background:image-set('https://evil.example/b.png' 1x)",
+        "background-image:linear-gradient(red,blue)",
+        "color:expression(alert(1))",
+        "color:var(--x)",
+        "width:calc(1px + url(x))",
+        "color:red/**/;}",
+        "--x:1",
+        "behavior:url(x)",
+        "-moz-binding:url(x)",
+        "animation:x 1s",
+        "transform:scale(99)",
+        "filter:blur(1px)",
+        "content:'x'",
+        "box-shadow:0 0 0 9999px red",
+        "outline:9999px solid",
+    ],
+)
+def test_styles_that_reach_out_are_taken_away(style: str) -> None:
+    """And the others of the same element stay, where they can be told apart."""
+    html = shown(f'<p style="{style};font-weight:bold">x</p>', "html")
+
+    assert re.search(r"<p(?: style=\"(?:font-weight:bold)?\")?>x</p>", html)
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        "color:rgb(1, 2, 3)",
+        "background:#ffe",
+        "width:calc(100% - 2em)",
+        "border:1px solid rgba(0,0,0,.2)",
+        "font-family:'Fira Sans', serif",
+        "display:grid",
+        "grid-template-columns:repeat(3, 1fr)",
+        "padding:1px 2px",
+        "text-align:right",
+    ],
+)
+def test_styles_of_looks_stay(style: str) -> None:
+    """Colours, type, borders, spaces and layout within the box."""
+    assert f'<p style="{style}">' in shown(f'<p style="{style}">x</p>', "html")
+
+
+def test_images_in_html_are_links_unless_the_reader_allowed_them() -> None:
+    """So that looking at an answer tells nobody."""
+    answer = '<p><img src="https://images.example/cat.png" alt="a cat"> <img src="/x.png"> <img src="data:image/png;base64,AA"></p>'
+
+    assert "<img" not in shown(answer, "html")
+    assert '<a href="https://images.example/cat.png"' in shown(answer, "html")
+    assert "image: a cat" in shown(answer, "html")
+    assert shown(answer, "html", remote_images=True).count('src="') == 1
+
+
+def test_math_typesets_formulas_in_plain_prose() -> None:
+    """No Markdown; amounts of money stay what they are."""
+    html = shown("It costs *$5* and $6.\n\nBut $x^2$ is\n\\[ y \\]\nand \\(z\\) \\$7", "math")
+
+    assert re.findall(r'_process">(.*?)</span>', html) == [r"\(x^2\)", r"\[y\]", r"\(z\)"]
+    assert visible(html).startswith("It costs *$5* and $6.\n\nBut")
+    assert visible(html).endswith("$7")
+
+
+def test_a_formula_that_reaches_out_of_itself_is_prose() -> None:
+    """As in Markdown."""
+    assert "_process" not in shown(r"$\href{javascript:x}{y}$ and \(\def\x{}\)", "math")
+
+
+def test_environments_are_formulas_too() -> None:
+    """With all their lines, as one."""
+    answer = "So\n\\begin{align}\na &= b \\\\\n&= c\n\\end{align}\nholds."
+
+    assert shown(answer, "math").count("mathjax_process") == 1
+
+
+# All of them
+
+
+@pytest.mark.parametrize("answer_format", ["text", "math", "html"])
+def test_thinking_and_calls_stand_above_prose(answer_format: str) -> None:
+    """Folded, as in Markdown."""
+    reply = snapshot(("thinking", "hm"), ("tool_use", "{}"), ("text", "<p>x</p>"), format=answer_format)
+    html = render_reply(reply).data["text/html"]
+
+    assert html.count("<details") == 2
+
+
+@pytest.mark.parametrize("answer_format", ["code", "json"])
+def test_data_have_calls_above_them_but_no_thinking(answer_format: str) -> None:
+    """What a tool did to the user's things is never left out; what the model thought is not what was asked for."""
+    reply = snapshot(("thinking", "hm"), ("tool_use", '{"a": 1}'), ("text", "{}"), format=answer_format)
+
+    assert render_reply(reply).data["text/html"].count("<details") == 1
+
+
+@pytest.mark.parametrize("answer_format", [*FORMATS, "never heard of"])
+@pytest.mark.parametrize(
+    "answer", ["", " \n", "x", "```", "```json\n", "{", "<", "$", "\\", "a\r\nb", "\ufdd0"]
+)
+def test_scraps_do_not_break_a_format(answer_format: str, answer: str) -> None:
+    """Answers may be empty, cut, or nothing like what was asked for."""
+    reply = snapshot(("text", answer), format=answer_format)
+
+    assert render_reply(reply).data["text/html"]
+    assert isinstance(render_growing(reply), str)
+
+
+class Inspector(HTMLParser):
+    """Collects what in a piece of HTML could act, load, or leave its place."""
+
+    ACTIVE = re.compile(
+        r"script|style|iframe|object|embed|form|input|button|svg|math|link|meta|base|video|audio|source|img|template"
+    )
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.findings: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.ACTIVE.fullmatch(tag):
+            self.findings.append(f"<{tag}>")
+        for name, value in attrs:
+            is_bad_link = name in ("href", "src") and not (value or "").startswith(
+                ("http://", "https://", "mailto:")
+            )
+            is_bad_style = name == "style" and re.search(r"url|position|@|expression|\\", value or "")
+            if (
+                is_bad_link
+                or is_bad_style
+                or name.startswith("on")
+                or name in ("id", "name", "srcset", "srcdoc")
+            ):
+                self.findings.append(f"<{tag} {name}={value!r}>")
+
+
+@pytest.mark.parametrize("answer_format", FORMATS)
+def test_a_hostile_answer_is_harmless_in_every_format(answer_format: str) -> None:
+    """Final and growing, bare and in fences."""
+    for payload in HOSTILE:
+        for text in (payload, f"```html\n{payload}\n```", f"<div>{payload}</div>", f'{{"a": "{payload}"}}'):
+            reply = snapshot(("text", text), format=answer_format)
+
+            assert Inspector(render_reply(reply).data["text/html"]).findings == []
+            assert Inspector(render_growing(reply)).findings == []
+
+
+@pytest.mark.parametrize("answer_format", FORMATS)
+def test_text_markdown_of_every_format_holds_no_html(answer_format: str) -> None:
+    """For front ends that prefer it, and render raw HTML."""
+    for payload in HOSTILE:
+        markdown = render_reply(snapshot(("text", f"<p>{payload}"), format=answer_format)).data[
+            "text/markdown"
+        ]
+        html = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
+
+        assert Inspector(html).findings == []
+
+
+def test_looking_at_html_loads_nothing() -> None:
+    """No element and no style that fetches by itself is left."""
+    for payload in BEACONS:
+        assert not re.search(r"<(img|video|audio|source|link|iframe|object|embed)\b", shown(payload, "html"))
+        assert not re.search(r"style=\"[^\"]*evil", shown(payload, "html"))
+
+
+# While it grows
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "answer", "words"),
+    [
+        ("text", "so far", "so far"),
+        ("code", "Sure:\n```python\nx = 1\ny", "x = 1\ny"),
+        ("code", "x = 1", "x = 1"),
+        ("json", '{"a": [1,', '{"a": [1,'),
+        ("json", '```json\n{"a": [1,', '{"a": [1,'),
+        ("html", "```html\n<p>x", "<p>x"),
+        ("html", "<p>x</p>", "<p>x</p>"),
+        ("math", "so $x", "so $x"),
+    ],
+)
+def test_a_growing_answer_is_shown_as_far_as_it_has_come(answer_format: str, answer: str, words: str) -> None:
+    """JSON and HTML as source, because half of it is none."""
+    assert visible(render_growing(snapshot(("text", answer), format=answer_format))) == words
+
+
+@pytest.mark.parametrize("answer_format", FORMATS)
+def test_a_frame_of_a_long_answer_is_cheap(answer_format: str) -> None:
+    """So that it can be drawn again a few times a second."""
+    paragraph = 'Some words, $x$ and `code`, <b>bold</b> {"a": 1} \\(y\\).\n\n```python\nprint(1)\n```\n\n'
+    reply = snapshot(("text", paragraph * 1_000), format=answer_format)
+    render_growing(snapshot(("text", paragraph), format=answer_format))
+
+    started = time.process_time()
+    render_growing(reply)
+
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "unit", ["$", "\\(", "$a ", "\\begin{align}", "\n\n", "$$x", "\\[ x\n", "<p ", "```\n", "<b>", '{"']
+)
+@pytest.mark.parametrize("answer_format", FORMATS)
+def test_no_answer_holds_up_the_picture(unit: str, answer_format: str) -> None:
+    """Marks that open something and never close it do not make the work grow with the square of the length."""
+    reply = snapshot(("text", unit * (40_000 // len(unit))), format=answer_format)
+    started = time.process_time()
+
+    render_reply(reply)
+    render_growing(reply)
+
+    assert time.process_time() - started < 10

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
 from ..runtime import BlockSnapshot, CallSnapshot, CallState
 from ._sanitise import sanitise
-from ._server_tools import describe_outcome, describe_server_call, is_result, render_result
+from ._server_tools import (
+    describe_outcome,
+    describe_server_call,
+    is_result,
+    pretty,
+    render_input,
+    render_result,
+)
 from ._styles import CALL, CALL_SIGNATURE, FOLD_BODY, FOLD_SUMMARY, QUIET
 from ._tool_data import render_data, short
 
@@ -83,11 +89,11 @@ def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, i
         )
     else:
         summary = _quiet(description)
-    return _fold(summary, render_data(_pretty(arguments)) + (render_result(result) if result else ""))
+    return _fold(summary, render_input(name, arguments) + (render_result(result) if result else ""))
 
 
 def _details(arguments: Mapping[str, Any], result: str) -> Iterator[str]:
-    yield render_data(_pretty(arguments))
+    yield render_data(pretty(arguments))
     yield render_data(result)
 
 
@@ -126,10 +132,6 @@ def _first_line(text: str) -> str:
         return ""
     line = short(lines[0], _MAX_SUMMARY_RESULT_CHARS)
     return line if len(lines) == 1 or line.endswith("…") else f"{line} …"
-
-
-def _pretty(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(dict(arguments), indent=2, ensure_ascii=False, default=str) if arguments else ""
 
 
 def _arguments(block: BlockSnapshot) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import nh3
 
-from ._sanitise import NO_MATH_CLASSES, SAFE_SCHEMES
+from ._sanitise import NO_MATH_CLASSES, SAFE_SCHEMES, clean
 from ._styles import FOREIGN_HTML
 
 _TAG_NAMES: Final = """
@@ -58,10 +58,10 @@ def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
         source: HTML, a fragment or a page; untrusted.
         remote_images: Load images from http and https addresses instead of linking to them.
     """
-    html = _cleaner(has_images=True).clean(source)
+    html = clean(_cleaner(has_images=True), source)
     if not remote_images:
         # Once more after that, so that what leaves here comes from the sanitiser and nowhere else.
-        html = _cleaner(has_images=False).clean(_IMAGE.sub(_link_to_image, html))
+        html = clean(_cleaner(has_images=False), _IMAGE.sub(_link_to_image, html))
     return f'<div class="{NO_MATH_CLASSES}" style="{FOREIGN_HTML}">{html}</div>'
 
 

@@ -87,4 +87,12 @@ def _cleaner() -> nh3.Cleaner:
 
 def sanitise(html: str) -> str:
     """Return `html` with everything removed that our own renderer never emits."""
-    return _cleaner().clean(html)
+    return clean(_cleaner(), html)
+
+
+def clean(cleaner: nh3.Cleaner, html: str) -> str:
+    """Sanitise, whatever characters there are: a result of a function may hold halves of one, such as of a file's name."""
+    try:
+        return cleaner.clean(html)
+    except UnicodeEncodeError:
+        return cleaner.clean(html.encode(errors="replace").decode())

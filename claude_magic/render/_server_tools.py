@@ -43,6 +43,21 @@ def describe_server_call(
     return f"{done} {what} · {describe_outcome(result, is_final=is_final)}"
 
 
+def render_input(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the HTML, not sanitised yet, of what the line of a call does not say of its arguments; "" if it says all."""
+    match name:
+        case "web_search" | "web_fetch":
+            return ""
+        case "code_execution" | "bash_code_execution":
+            return render_data(str(arguments.get("code") or arguments.get("command") or ""))
+    return render_data(pretty(arguments))
+
+
+def pretty(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as JSON in lines; "" for none."""
+    return json.dumps(dict(arguments), indent=2, ensure_ascii=False, default=str) if arguments else ""
+
+
 def render_result(result: BlockSnapshot) -> str:
     """Return the HTML of a result block, not sanitised yet."""
     content = _content(result)

@@ -53,7 +53,7 @@ STATUS_LINE: Final = (
 FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
 FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
-CALL: Final = f"margin:0.3em 0;color:{_MUTED}"
+CALL: Final = f"margin:0.2em 0 0.5em 0;color:{_MUTED}"
 CALL_SIGNATURE: Final = f"font-family:{_CODE_FONT};overflow-wrap:anywhere"
 CALL_DATA: Final = (
     "margin:0.3em 0;padding:0.5em 0.7em;border-radius:4px;max-height:24em;overflow:auto;white-space:pre-wrap;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from html import unescape
@@ -108,6 +109,11 @@ def test_long_data_are_cut_and_say_so() -> None:
 
     assert len(html) < 30_000
     assert "… 992,000 more characters" in inside(html)
+
+
+def test_a_result_may_hold_what_is_no_character() -> None:
+    """Names of files that are not in UTF-8 come with halves of characters."""
+    assert "?" in inside(render_calls([call(CallState.DONE, os.fsdecode(b"caf\xe9"), name="\ud83d")]))
 
 
 def test_many_arguments_are_shortened_in_the_line() -> None:

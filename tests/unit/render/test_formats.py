@@ -242,7 +242,7 @@ def test_data_have_calls_above_them_but_no_thinking(answer_format: str) -> None:
 
 @pytest.mark.parametrize("answer_format", [*FORMATS, "never heard of"])
 @pytest.mark.parametrize(
-    "answer", ["", " \n", "x", "```", "```json\n", "{", "<", "$", "\\", "a\r\nb", "\ufdd0"]
+    "answer", ["", " \n", "x", "```", "```json\n", "{", "<", "$", "\\", "a\r\nb", "\ufdd0", "\ud83d"]
 )
 def test_scraps_do_not_break_a_format(answer_format: str, answer: str) -> None:
     """Answers may be empty, cut, or nothing like what was asked for."""

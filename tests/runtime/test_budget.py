@@ -1,0 +1,226 @@
+"""The budget over real sockets: what reaches the server under it, and what every way to fail costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from claude_magic.client import ClaudeError, ClientConfig, ContentBlockDelta, HTTPClaudeClient, MessageRequest
+from claude_magic.runtime import BudgetExceededError, Ledger, RateLimits, cost_of
+from claude_magic.runtime._accountant import TurnAccountant
+from claude_magic.runtime._model_names import ModelNames
+from claude_magic.simulator import (
+    Behaviour,
+    Gate,
+    Simulator,
+    close_mid_stream,
+    drop_before_headers,
+    error_event,
+    hold,
+    reply,
+    reset_mid_stream,
+    status,
+)
+
+ATTEMPTS = 4
+MAX_TOKENS = 1000
+SONNET = "claude-sonnet-5-5"
+OUTPUT = MAX_TOKENS * 10e-6
+"""What the output of one attempt costs at most, in USD."""
+
+
+def request(model: str = SONNET, prompt: str = "Hello") -> MessageRequest:
+    return MessageRequest(model=model, max_tokens=MAX_TOKENS, messages=[{"role": "user", "content": prompt}])
+
+
+async def ask(
+    url: str,
+    ledger: Ledger,
+    asked: MessageRequest,
+    *,
+    is_cancelled: bool = False,
+    is_known_to_be_simulated: bool = True,
+) -> None:
+    """Send a request as the runtime does: admit, stream, settle. Or cancel it when its first words have come."""
+    config = ClientConfig(base_url=url, max_retries=ATTEMPTS - 1, initial_backoff=0, rate_limit_rps=1000)
+    accountant = TurnAccountant(
+        ledger,
+        RateLimits(),
+        attempts=ATTEMPTS,
+        is_simulated=is_known_to_be_simulated,
+        thread="main",
+    )
+    async with HTTPClaudeClient(config) as client:
+        await accountant.admit(client, asked)
+        stream = client.stream_message(asked, observer=accountant.note)
+        try:
+            async with stream:
+                async for event in stream:
+                    if is_cancelled and isinstance(event, ContentBlockDelta):
+                        raise asyncio.CancelledError
+        finally:
+            accountant.settle(stream.message)
+
+
+def paths(sim: Simulator) -> list[str]:
+    return [seen.path for seen in sim.requests]
+
+
+def test_without_a_budget_nothing_but_the_request_is_sent(sim: Simulator) -> None:
+    """Promise: who sets no budget pays nothing for it, not even a round trip."""
+    asyncio.run(ask(sim.url, Ledger(), request()))
+
+    assert paths(sim) == ["/v1/messages"]
+
+
+def test_a_request_that_could_pass_the_budget_is_not_sent(sim: Simulator) -> None:
+    """Promise: the refusal comes after a free count, and before anything that could be billed."""
+    ledger = Ledger()
+    ledger.set_budget(ATTEMPTS * OUTPUT)  # the input does not fit any more
+
+    with pytest.raises(BudgetExceededError, match="could cost up to"):
+        asyncio.run(ask(sim.url, ledger, request()))
+
+    assert paths(sim) == ["/v1/messages/count_tokens"]
+
+
+def test_a_request_that_fits_is_counted_and_sent(sim: Simulator) -> None:
+    """Promise: what it took is booked by the server's own usage, and the rest is free again."""
+    ledger = Ledger()
+    ledger.set_budget(ATTEMPTS * OUTPUT + 0.01)
+
+    asyncio.run(ask(sim.url, ledger, request()))
+
+    assert paths(sim) == ["/v1/messages/count_tokens", "/v1/messages"]
+    (row,) = ledger.rows()
+    account = ledger.account(is_simulated=True)
+    assert (row.model, row.thread, row.requests, row.is_simulated) == (SONNET, "main", 1, True)
+    assert row.cost == pytest.approx(row.input_tokens * 2e-6 + row.output_tokens * 10e-6)
+    assert (account.spent, account.unconfirmed, account.reserved) == (row.cost, 0, 0)
+
+
+def test_a_model_without_a_price_is_refused_before_anything_is_sent(sim: Simulator) -> None:
+    """Promise: a budget that cannot be kept is not pretended to be."""
+    ledger = Ledger()
+    ledger.set_budget(1000)
+
+    with pytest.raises(BudgetExceededError, match="price of llama4 is not known"):
+        asyncio.run(ask(sim.url, ledger, request("llama4")))
+
+    assert paths(sim) == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "billed"),
+    [
+        ([status(429), status(529)], 0),
+        ([status(500), status(502), status(504)], 3),
+        ([drop_before_headers()], 1),
+        ([error_event()], 1),
+    ],
+    ids=["429 and 529", "500, 502 and 504", "dropped connection", "error in a stream"],
+)
+def test_failed_attempts_count_if_they_may_have_been_billed(
+    failures: Sequence[Behaviour], billed: int, sim: Simulator
+) -> None:
+    """Promise: each at its worst case, until the end of the kernel; those that were not executed cost nothing."""
+    sim.script(*failures, reply("There."))
+    ledger = Ledger()
+    ledger.set_budget(1.0)
+
+    asyncio.run(ask(sim.url, ledger, request()))
+
+    account = ledger.account(is_simulated=True)
+    assert account.unconfirmed == pytest.approx(billed * OUTPUT, rel=0.05)
+    assert ledger.rows()[0].partial == 0
+
+
+@pytest.mark.parametrize("cut", [close_mid_stream(after_events=8), reset_mid_stream(after_events=8)])
+def test_an_answer_that_breaks_off_counts_whole(cut: Behaviour, sim: Simulator) -> None:
+    """Promise: what came is spent, and what the server may have gone on to write is open."""
+    sim.script(cut)
+    ledger = Ledger()
+    ledger.set_budget(1.0)
+
+    with pytest.raises(ClaudeError):
+        asyncio.run(ask(sim.url, ledger, request()))
+
+    account = ledger.account(is_simulated=True)
+    assert account.spent + account.unconfirmed == pytest.approx(OUTPUT, rel=0.05)
+    assert ledger.rows()[0].partial == 1
+
+
+def test_a_cancelled_answer_counts_whole(sim: Simulator) -> None:
+    """Promise: stopping saves time; whether it saves money nobody knows."""
+    sim.script(hold(Gate()))
+    ledger = Ledger()
+    ledger.set_budget(1.0)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(ask(sim.url, ledger, request(), is_cancelled=True))
+
+    account = ledger.account(is_simulated=True)
+    assert account.reserved == 0
+    assert account.spent + account.unconfirmed == pytest.approx(OUTPUT, rel=0.05)
+
+
+def test_requests_at_the_same_time_cannot_pass_the_budget_together(sim: Simulator) -> None:
+    """Promise: of ten that would fit one by one, only the three are sent that fit together."""
+    gate = Gate()
+    sim.script(*[hold(gate)] * 10)
+    ledger = Ledger()
+    ledger.set_budget(3.5 * ATTEMPTS * OUTPUT)
+
+    async def run() -> list[BaseException | None]:
+        asking = [asyncio.ensure_future(ask(sim.url, ledger, request())) for _ in range(10)]
+        async with asyncio.timeout(20):
+            while sum(each.done() for each in asking) < 7:
+                await asyncio.wait(asking, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            gate.open()
+            await asyncio.wait(asking)
+        return [each.exception() for each in asking]
+
+    refusals = [outcome for outcome in asyncio.run(run()) if outcome is not None]
+
+    assert len(refusals) == 7
+    assert all(isinstance(refusal, BudgetExceededError) for refusal in refusals)
+    assert paths(sim).count("/v1/messages") == 3
+
+
+def test_a_simulator_is_recognised_by_its_first_response(sim: Simulator) -> None:
+    """Promise: whatever its address, its answers cost nothing of the real budget."""
+    ledger = Ledger()
+    ledger.set_budget(1.0)
+
+    asyncio.run(ask(sim.url, ledger, request(), is_known_to_be_simulated=False))
+
+    assert ledger.account().committed == 0
+    assert ledger.rows()[0].is_simulated
+
+
+def test_the_usage_of_a_server_is_priced_whole(sim: Simulator) -> None:
+    """Promise: the row's price is the price of the usage that the server sent."""
+    ledger = Ledger()
+
+    asyncio.run(ask(sim.url, ledger, request(prompt="Count to three.")))
+
+    async def send() -> Any:
+        async with HTTPClaudeClient(ClientConfig(base_url=sim.url)) as client:
+            return await client.send_message(request(prompt="Count to three."))
+
+    assert ledger.rows()[0].cost == pytest.approx(cost_of(SONNET, asyncio.run(send()).usage))
+
+
+def test_a_short_name_is_looked_up_once(sim: Simulator) -> None:
+    """Promise: at the server's list; full names ask nothing."""
+
+    async def run() -> list[str]:
+        names = ModelNames()
+        async with HTTPClaudeClient(ClientConfig(base_url=sim.url, rate_limit_rps=1000)) as client:
+            return [await names.resolve(client, name) for name in ("claude-x", "opus", "opus", "haiku")]
+
+    assert asyncio.run(run()) == ["claude-x", "claude-opus-5-5", "claude-opus-5-5", "claude-haiku-5-5"]
+    assert paths(sim) == ["/v1/models"]

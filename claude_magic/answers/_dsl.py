@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from types import NoneType
 from typing import Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -35,7 +36,7 @@ TYPES: Final[Mapping[str, Any]] = {
     "date": datetime.date,
     "datetime": datetime.datetime,
     "time": datetime.time,
-    "None": None,
+    "None": NoneType,
 }
 _FOREIGN: Final[Mapping[str, str]] = {
     "string": "str",
@@ -240,11 +241,11 @@ class SpecParser:
         values = [option for option in options if isinstance(option, _Value)]
         if not values:
             return reduce(or_, options)
-        types = [option for option in options if not isinstance(option, _Value) and option is not None]
+        types = [option for option in options if not isinstance(option, _Value) and option is not NoneType]
         if types or len(values) == 1:
             self._fail_at_unknown(values[0])
         literal: Any = Literal.__getitem__(tuple(_alike([value.value for value in values])))
-        return literal | None if None in options else literal
+        return literal | None if NoneType in options else literal
 
     def _fail_at_unknown(self, value: _Value) -> NoReturn:
         word = str(value.value)

@@ -86,7 +86,9 @@ class OutputSchema:
                 return self._adapter.validate_json(json.dumps(respelled))
             except ValidationError as second:
                 error = second
-        raise self._mismatch(tuple(_describe(each) for each in error.errors()), text) from None
+        raise self._mismatch(
+            tuple(_describe(each) for each in error.errors(include_url=False)), text
+        ) from None
 
     def _mismatch(self, problems: tuple[str, ...], text: str) -> SchemaMismatchError:
         shown = "; ".join(problems[:_MAX_PROBLEMS])
@@ -172,7 +174,7 @@ def _describe_unknown(word: str, names: Mapping[str, object]) -> str:
 def _make_adapter(kind: Any, name: str) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(portable(kind))
-    except (PydanticUserError, NameError, TypeError) as error:
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise ConfigurationError(f"--schema: {name} cannot be read from JSON: {_reason(error)}.") from error
 
 

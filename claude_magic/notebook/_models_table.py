@@ -15,24 +15,14 @@ from ..runtime import (
     SHORT_NAMES,
     newest_of,
     price_of,
-    released_at,
     table_id,
     undated,
 )
 
 Row = tuple[str, ...]
 
-_COLUMNS = (
-    "model",
-    "short name",
-    "released",
-    "context",
-    "max out",
-    "USD per million in / out",
-    "thinking",
-    "",
-)
-_NUMBERS = (3, 4)
+_COLUMNS = ("model", "short name", "context", "max out", "USD per million in / out", "thinking")
+_NUMBERS = (2, 3)
 _THINKING_TYPES = ("adaptive", "between_tools", "enabled", "disabled")
 
 
@@ -41,7 +31,6 @@ class ListedModel:
     """One row, before it is put into words."""
 
     id: str
-    released: str = ""
     context_window: int | None = None
     max_output_tokens: int | None = None
     thinking: tuple[str, ...] = ()
@@ -71,10 +60,8 @@ def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem:
 
 
 def _of_server(model: ModelInfo) -> ListedModel:
-    released = released_at(model)
     return ListedModel(
         id=model.id,
-        released="" if released is None else released.date().isoformat(),
         context_window=model.max_input_tokens,
         max_output_tokens=model.max_tokens,
         thinking=_thinking_types(model.capabilities),
@@ -86,7 +73,6 @@ def _of_table() -> Iterable[ListedModel]:
     for name, facts in MODELS.items():
         yield ListedModel(
             id=name,
-            released=facts.released,
             context_window=facts.context_window,
             max_output_tokens=facts.max_output_tokens,
             thinking=tuple(kind for kind in _THINKING_TYPES if kind in facts.thinking),
@@ -114,13 +100,11 @@ def _row(model: ListedModel, short_name: str, default: str) -> Row:
     is_default = _is_default(model.id, default, short_name)
     return (
         model.id,
-        short_name,
-        model.released,
+        " · ".join(mark for mark in (short_name, "default" if is_default else "", model.end) if mark),
         _size(model.context_window),
         _size(model.max_output_tokens),
         _price(model.id),
         ", ".join(model.thinking),
-        ", ".join(mark for mark in ("default" if is_default else "", model.end) if mark),
     )
 
 
@@ -144,5 +128,5 @@ def _price(model: str) -> str:
     long = price_of(model, 10**9)
     text = f"{price.input:g} / {price.output:g}"
     return (
-        text if long is None or long == price else f"{text} (long prompts {long.input:g} / {long.output:g})"
+        text if long is None or long == price else f"{text} (long prompts: {long.input:g} / {long.output:g})"
     )

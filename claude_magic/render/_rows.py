@@ -2,77 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from ._reply import Bundle
 from ._sanitise import NO_MATH_CLASSES, sanitise
-from ._styles import FOOTER, ROW, ROW_LABEL, ROW_NUMBER, ROW_VALUE, ROWS_HEADING, SCROLLING_TABLE, TABLE
+from ._styles import (
+    COLUMN_NUMBERS,
+    COLUMN_WORDS,
+    FOOTER,
+    NAME_OF_NUMBERS,
+    NAME_OF_WORDS,
+    ROW,
+    ROW_LABEL,
+    ROW_VALUE,
+    ROWS_HEADING,
+    SCROLLING_TABLE,
+    TABLE,
+)
 
 Row = tuple[str, ...]
+Group = tuple[str, Sequence[Row]]
 
 
 def render_rows(
-    groups: Sequence[tuple[str, Sequence[Row]]],
+    groups: Sequence[Group],
     *,
     columns: Row = (),
     numbers: Collection[int] = (),
     notes: Iterable[str] = (),
 ) -> Bundle:
-    """Return groups of rows, each under its heading ("" for none). The first cell of a row is its label.
+    """Return groups of rows, each under its heading ("" for none).
 
     Args:
         groups: Headings and rows.
-        columns: What each column is; "" for none.
+        columns: What each column is; "" for none. Without it, the first cell of a row is the label of the others.
         numbers: Which columns, counted from 0, hold numbers, and stand at the right.
         notes: Sentences below the table.
     """
-    count = max((len(row) for _, rows in groups for row in (columns, *rows)), default=1)
-    body = "".join(_group_html(*group, columns, numbers, count) for group in groups)
-    html = f'<div style="{SCROLLING_TABLE}"><table style="{TABLE}"><tbody>{body}</tbody></table></div>'
-    sentences = [*notes]
-    html += "".join(f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in sentences)
-    text = "\n\n".join(
-        part for part in (_text(groups, columns, numbers, count), "\n".join(sentences)) if part
-    )
-    html = f'<div class="{NO_MATH_CLASSES}">{html}</div>'  # two amounts in dollars are not a formula
+    table = _Table(groups=groups, columns=columns, numbers=frozenset(numbers))
+    sentences = tuple(notes)
+    # Two amounts in dollars are not a formula.
+    html = f'<div class="{NO_MATH_CLASSES}">{table.html()}{"".join(map(_note_html, sentences))}</div>'
+    text = "\n\n".join(part for part in (table.text(), "\n".join(sentences)) if part)
     return Bundle({"text/html": sanitise(html), "text/plain": text}, {})
 
 
-def _group_html(heading: str, rows: Sequence[Row], columns: Row, numbers: Collection[int], count: int) -> str:
-    lines = (
-        [f'<th colspan="{count}" style="{ROWS_HEADING}">{escape(heading, quote=False)}</th>']
-        if heading
-        else []
-    )
-    for tag, row in (*([("th", columns)] if columns else []), *(("td", row) for row in rows)):
-        lines.append("".join(_cell(tag, *cell, numbers) for cell in enumerate(row)))
-    return "".join(f'<tr style="{ROW}">{line}</tr>' for line in lines)
+def _note_html(sentence: str) -> str:
+    return f'<div style="{FOOTER}">{escape(sentence, quote=False)}</div>'
 
 
-def _cell(tag: str, column: int, text: str, numbers: Collection[int]) -> str:
-    style = ROW_NUMBER if column in numbers else ROW_VALUE if column == 1 and tag == "td" else ROW_LABEL
-    return f'<{tag} style="{style}">{escape(text, quote=False)}</{tag}>'
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """All groups, which share their columns."""
 
+    groups: Sequence[Group]
+    columns: Row
+    numbers: frozenset[int]
 
-def _text(
-    groups: Sequence[tuple[str, Sequence[Row]]], columns: Row, numbers: Collection[int], count: int
-) -> str:
-    rows = [row for _, rows in groups for row in (columns, *rows)]
-    widths = [
-        max((len(row[column]) for row in rows if column < len(row)), default=0) for column in range(count)
-    ]
+    def html(self) -> str:
+        count = max((len(row) for row in self._all_rows()), default=1)
+        lines = (line for group in self.groups for line in self._html_lines(*group, count))
+        body = "".join(f'<tr style="{ROW}">{line}</tr>' for line in lines)
+        return f'<div style="{SCROLLING_TABLE}"><table style="{TABLE}"><tbody>{body}</tbody></table></div>'
 
-    def line(row: Row) -> str:
-        cells = (
-            text.rjust(width) if column in numbers else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=False))
-        )
-        return "  ".join(cells).rstrip()
+    def text(self) -> str:
+        return "\n\n".join("\n".join(self._text_lines(*group)) for group in self.groups)
 
-    def block(heading: str, rows: Sequence[Row]) -> str:
-        return "\n".join(
-            [*([heading] if heading else []), *([line(columns)] if columns else []), *map(line, rows)]
-        )
+    def _all_rows(self) -> Iterator[Row]:
+        yield self.columns
+        for _, rows in self.groups:
+            yield from rows
 
-    return "\n\n".join(block(*group) for group in groups)
+    def _html_lines(self, heading: str, rows: Sequence[Row], count: int) -> Iterator[str]:
+        if heading:
+            yield f'<th colspan="{count}" style="{ROWS_HEADING}">{escape(heading, quote=False)}</th>'
+        if self.columns:
+            yield "".join(self._cell("th", *cell) for cell in enumerate(self.columns))
+        for row in rows:
+            yield "".join(self._cell("td", *cell) for cell in enumerate(row))
+
+    def _cell(self, tag: str, column: int, text: str) -> str:
+        return f'<{tag} style="{self._style(tag, column)}">{escape(text, quote=False)}</{tag}>'
+
+    def _style(self, tag: str, column: int) -> str:
+        if not self.columns:
+            return ROW_VALUE if column == 1 else ROW_LABEL
+        if tag == "th":
+            return NAME_OF_NUMBERS if column in self.numbers else NAME_OF_WORDS
+        return COLUMN_NUMBERS if column in self.numbers else COLUMN_WORDS
+
+    def _text_lines(self, heading: str, rows: Sequence[Row]) -> Iterator[str]:
+        if heading:
+            yield heading
+        widths = self._widths()
+        for row in (self.columns, *rows) if self.columns else rows:
+            cells = (
+                text.rjust(width) if column in self.numbers else text.ljust(width)
+                for column, (text, width) in enumerate(zip(row, widths, strict=False))
+            )
+            yield "  ".join(cells).rstrip()
+
+    def _widths(self) -> list[int]:
+        widths: list[int] = []
+        for row in self._all_rows():
+            widths += [0] * (len(row) - len(widths))
+            for column, text in enumerate(row):
+                widths[column] = max(widths[column], len(text))
+        return widths

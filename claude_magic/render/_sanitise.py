@@ -28,8 +28,11 @@ _TAGS: Final = frozenset(_TAG_NAMES.split())
 _CELL_STYLES = frozenset(
     {
         *_styles.CELL_ALIGNMENTS.values(),
+        _styles.COLUMN_NUMBERS,
+        _styles.COLUMN_WORDS,
+        _styles.NAME_OF_NUMBERS,
+        _styles.NAME_OF_WORDS,
         _styles.ROW_LABEL,
-        _styles.ROW_NUMBER,
         _styles.ROW_VALUE,
         _styles.ROWS_HEADING,
     }

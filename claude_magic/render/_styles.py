@@ -68,9 +68,13 @@ SOURCES: Final = (
 ROW: Final = "background:none"  # no stripes: headings stand among the rows
 ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
 ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
-ROW_NUMBER: Final = (
-    "padding:0.15em 1.2em 0.15em 0;text-align:right;vertical-align:top;font-variant-numeric:tabular-nums"
+_COLUMN = (
+    "padding:0.15em 1.2em 0.15em 0;vertical-align:top;white-space:nowrap;font-variant-numeric:tabular-nums"
 )
+COLUMN_WORDS: Final = f"{_COLUMN};text-align:left"
+COLUMN_NUMBERS: Final = f"{_COLUMN};text-align:right"
+NAME_OF_WORDS: Final = f"{COLUMN_WORDS};font-weight:normal;color:{_MUTED}"
+NAME_OF_NUMBERS: Final = f"{COLUMN_NUMBERS};font-weight:normal;color:{_MUTED}"
 ROWS_HEADING: Final = "padding:0.9em 0 0.2em 0;text-align:left;font-weight:600"
 
 

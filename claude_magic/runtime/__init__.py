@@ -8,7 +8,7 @@ from ._credentials import FoundCredential
 from ._heartbeat import loop_kept_awake
 from ._kernel import close_runtime, get_runtime
 from ._ledger import Ledger, LedgerRow
-from ._model_names import SHORT_NAMES, ModelNames, newest_of, released_at, table_id
+from ._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
 from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of, undated
 from ._prices import PRICES_AS_OF, Price, cost_of, format_usd, price_of
 from ._reply import Presenter, Reply
@@ -75,7 +75,6 @@ __all__ = [
     "loop_kept_awake",
     "newest_of",
     "price_of",
-    "released_at",
     "table_id",
     "undated",
     "wait_interruptibly",

@@ -37,13 +37,13 @@ def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
         for model in models
         if _line_of(model) == line
         and model.lifecycle in (None, "active")
-        and (created := released_at(model)) is not None
+        and (created := _released_at(model)) is not None
     ]
     # Of two names for one model, the shorter has no date in it.
     return max(dated, key=lambda entry: (entry[0], -len(entry[1])))[1] if dated else None
 
 
-def released_at(model: ModelInfo) -> datetime | None:
+def _released_at(model: ModelInfo) -> datetime | None:
     """Return when a model was released, if the server says so in the API's way."""
     if not isinstance(model.created_at, str):
         return None

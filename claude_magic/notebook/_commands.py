@@ -1,76 +1,149 @@
-"""The subcommands of `%claude`. A line is one only if the whole of it is; any other line is a prompt."""
+"""The subcommands of `%claude`: one table from which they are recognised, explained and completed.
+
+Each names the function that runs it as "module:function", in a module of this room that is imported when it is called.
+"""
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from IPython.core.error import UsageError
-
-from ._help import FULL_HELP, SHORT_HELP
-
-if TYPE_CHECKING:
-    from ._magics import ClaudeMagics
+from . import _command_arguments as arguments
 
 
-def find_command(line: str) -> Callable[[ClaudeMagics], None] | None:
-    """Return the subcommand that a `%claude` line is, or `None` if it is a prompt."""
-    return _COMMANDS.get(" ".join(line.split()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+        name: Its first word.
+        help: One line for the help.
+        handler: The function that runs it.
+        argument: What may follow; `None` if nothing may.
+        kind: `do` does something at once and shows something. `ask` makes a question of itself, which takes the way
+            of every prompt and may have options before it.
+    """
+
+    name: str
+    help: str
+    handler: str
+    argument: arguments.Argument | None = None
+    kind: Literal["do", "ask"] = "do"
+
+    @property
+    def usage(self) -> str:
+        """What is typed, as the help has it."""
+        return self.name if self.argument is None else f"{self.name} {self.argument.usage}"
+
+    def load(self) -> Callable[..., Any]:
+        """Import the function that runs it."""
+        module, _, function = self.handler.partition(":")
+        return getattr(importlib.import_module(f".{module}", __package__), function)  # type: ignore[no-any-return]
 
 
-def _show_short_help(_magics: ClaudeMagics) -> None:
-    print(SHORT_HELP, end="")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A subcommand as it was typed.
+
+    Attributes:
+        command: Which one.
+        arguments: What was typed behind it, under its argument's key; empty where that was left out.
+    """
+
+    command: Command
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-def _show_full_help(_magics: ClaudeMagics) -> None:
-    print(FULL_HELP, end="")
+COMMANDS = (
+    Command(
+        name="fix",
+        help="explain the last error, and correct its cell in a new one below",
+        handler="_error_help:fix",
+        kind="ask",
+    ),
+    Command(
+        name="explain",
+        help="explain something of yours: a variable, function, class, module",
+        handler="_error_help:explain",
+        argument=arguments.EXISTING_NAME,
+        kind="ask",
+    ),
+    Command(
+        name="continue",
+        help="go on with an answer that was cut off",
+        handler="_continue:continue_answer",
+        kind="ask",
+    ),
+    Command(
+        name="history",
+        help="the turns of all conversations as a tree, or of one",
+        handler="_thread_commands:history",
+        argument=arguments.EXISTING_THREAD,
+    ),
+    Command(name="threads", help="the conversations of this kernel", handler="_thread_commands:threads"),
+    Command(
+        name="fork",
+        help="let a new conversation begin where the current one is",
+        handler="_thread_commands:fork",
+        argument=arguments.NEW_THREAD,
+    ),
+    Command(
+        name="undo",
+        help="take back the last turn, or the last N; they stay in the tree",
+        handler="_thread_commands:undo",
+        argument=arguments.COUNT,
+    ),
+    Command(
+        name="clear",
+        help="forget a conversation for good",
+        handler="_thread_commands:clear",
+        argument=arguments.EXISTING_THREAD,
+    ),
+    Command(
+        name="save",
+        help="write the conversations to a file that people can read",
+        handler="_thread_commands:save",
+        argument=arguments.JSON_FILE,
+    ),
+    Command(
+        name="load",
+        help="read conversations that were saved",
+        handler="_thread_commands:load",
+        argument=arguments.JSON_FILE,
+    ),
+    Command(name="usage", help="tokens and prices, by model and thread", handler="_usage_commands:usage"),
+    Command(
+        name="budget",
+        help="what may be spent, in USD; a request that could pass it is refused",
+        handler="_usage_commands:budget",
+        argument=arguments.AMOUNT,
+    ),
+    Command(
+        name="limits", help="the server's rate limits, and what is left", handler="_usage_commands:limits"
+    ),
+    Command(name="models", help="the models, their short names and prices", handler="_usage_commands:models"),
+    Command(
+        name="status",
+        help="client, limiter and every setting with its source; never a key",
+        handler="_access_commands:status",
+    ),
+    Command(
+        name="login",
+        help="type in an API key; it stays in memory and ends with the kernel",
+        handler="_access_commands:login",
+    ),
+    Command(name="logout", help="forget that key", handler="_access_commands:logout"),
+    Command(
+        name="demo",
+        help="let the simulator inside this package answer, or stop that",
+        handler="_access_commands:demo",
+        argument=arguments.SWITCH,
+    ),
+    Command(name="help", help="this text", handler="_help:show_help"),
+)
 
-
-def _show_status(magics: ClaudeMagics) -> None:
-    from ._status import render_status
-
-    bundle = render_status(magics.runtime().status())
-    magics.show(bundle.data, bundle.metadata)
-
-
-def _log_in(magics: ClaudeMagics) -> None:
-    runtime = magics.runtime()
-    try:
-        key = getpass.getpass("Anthropic API key (stays in this kernel's memory): ")
-    except NotImplementedError:  # what a kernel raises where nobody can be asked
-        raise UsageError(
-            "This front end cannot ask for input, so it cannot ask for a key. Set ANTHROPIC_API_KEY where Jupyter "
-            "starts, then restart the kernel."
-        ) from None
-    if not key.strip():
-        print("Nothing was entered; nothing has changed.")
-        return
-    runtime.login(key)
-    print("Logged in, until this kernel ends or %claude logout.")
-
-
-def _log_out(magics: ClaudeMagics) -> None:
-    magics.runtime().logout()
-    print("The key that was typed in is forgotten. %claude status tells whether another one is configured.")
-
-
-def _switch_demo_on(magics: ClaudeMagics) -> None:
-    magics.runtime().demo_on()
-    print("The simulator answers from now on, not Claude. %claude demo off ends that.")
-
-
-def _switch_demo_off(magics: ClaudeMagics) -> None:
-    magics.runtime().demo_off()
-    print("The simulator no longer answers.")
-
-
-_COMMANDS: dict[str, Callable[[ClaudeMagics], None]] = {
-    "": _show_short_help,
-    "help": _show_full_help,
-    "status": _show_status,
-    "login": _log_in,
-    "logout": _log_out,
-    "demo on": _switch_demo_on,
-    "demo off": _switch_demo_off,
-}
+COMMAND_BY_NAME = {command.name: command for command in COMMANDS}
+ESCAPE = "ask"
+"""The word behind which everything is a prompt."""

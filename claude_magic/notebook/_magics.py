@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from ._commands import find_command
-from ._help import FULL_HELP, SHORT_HELP
-from ._options import Request, parse_request
+from ._grammar import find_deed, read_cell, read_line
+from ._help import FULL_HELP, show_short_help
+from ._options import Options, Request
+from ._surroundings import ShellSurroundings
 from ._traits import ClaudeTraits
 
 if TYPE_CHECKING:
     from ..runtime import Reply, ReplySnapshot, Runtime
+    from ._commands import Call
 
 
 @magics_class
@@ -50,7 +53,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     async def answer_cell(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, on the running event loop."""
-        request = parse_request(line, body)
+        request = self._read(line, body)
         if self._is_help(request):
             return
         from ._answer import answer
@@ -59,7 +62,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     def answer_cell_blocking(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, where nobody can await."""
-        request = parse_request(line, body)
+        request = self._read(line, body)
         if self._is_help(request):
             return
         from ._answer import answer_blocking
@@ -69,11 +72,11 @@ class ClaudeMagics(ClaudeTraits, Magics):
     @no_var_expand
     @line_cell_magic
     def claude(self, line: str, cell: str | None = None) -> Reply | None:
-        command = find_command(line) if cell is None else None
-        if command is not None:
-            self._run_command(command)
+        deed = find_deed(line, ShellSurroundings(self.shell)) if cell is None else None
+        if deed is not None:
+            self._do(deed)
             return None
-        request = parse_request(line, cell)
+        request = self._read(line, cell)
         if self._is_help(request):
             return None
         from ._answer import answer_blocking
@@ -84,17 +87,35 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     claude.__doc__ = FULL_HELP
 
-    def _run_command(self, command: Callable[[ClaudeMagics], None]) -> None:
+    def refuse_cell(self, line_number: int) -> None:
+        """Say what is wrong with a cell in which `%%claude` is not the first word.
+
+        Raises:
+            UsageError: Always.
+        """
+        where = "has spaces before it" if line_number == 1 else f"stands on line {line_number}"
+        raise UsageError(
+            f"%%claude begins a cell, and here it {where}. Put it first, and what is above it into a cell of its own. "
+            "Nothing was run or sent."
+        )
+
+    def _read(self, line: str, body: str | None) -> Request:
+        return read_line(line, ShellSurroundings(self.shell)) if body is None else read_cell(line, body)
+
+    def _do(self, deed: Call) -> None:
         try:
-            command(self)
+            deed.command.load()(self, deed.arguments)
         except Exception as error:
             from ._failure import shorten
 
             raise shorten(error, self.shell) from None
 
     def _is_help(self, request: Request) -> bool:
+        """Show the short help instead of sending nothing."""
         if request.is_empty:
-            print(f"There is no prompt, so nothing was sent.\n\n{SHORT_HELP}", end="")
+            if request.options != Options():
+                print("There is no prompt, so nothing was sent.\n")
+            show_short_help()
         return request.is_empty
 
     def _settle(self, reply: Reply) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
-from ._options import EFFORT_LEVELS, THINKING_MODES
+from ._option_values import EFFORT_LEVELS, THINKING_MODES
 
 _UNSET: Any = {"default_value": None, "allow_none": True}
 

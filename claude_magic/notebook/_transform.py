@@ -1,11 +1,15 @@
-"""`%%claude` as an awaited cell.
+"""Claude's cells and lines, rewritten into calls before IPython reads anything into them.
 
 A magic is a plain function call, and a blocking one stops everything else on the kernel's event loop: the user's
-own tasks, widget callbacks, the Stop button of a panel. So where the cell's caller can await, the whole cell is
-rewritten into an `await`. The transformer sees cells whose first line is `%%claude`, and cells that are one line of
-`%claude` and a prompt; it touches no other. It stands first in line, before IPython strips `>>>` and `In [1]:` or
-takes a question mark for its own: in a prompt those are the user's words.
+own tasks, widget callbacks, the Stop button of a panel. So where the cell's caller can await, a whole cell is
+rewritten into an `await`: cells whose first line is `%%claude`, and cells that are one line of `%claude` and a prompt.
+
+`%claude` lines among other code are rewritten into what IPython would make of them, but for what it takes away: a
+question mark at their end, and a backslash. A cell that has neither is not touched. The transformer stands first in
+line, before IPython strips `>>>` and `In [1]:` or takes a question mark for its own: in a prompt those are the user's words.
 """
+
+from __future__ import annotations
 
 import asyncio
 import itertools
@@ -16,10 +20,20 @@ from typing import Any
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from ._commands import find_command
+from ._grammar import find_deed
+from ._statements import StatementReader
+from ._surroundings import ShellSurroundings
 
 _CELL = re.compile(r"%%claude(?!\S)")
-_LINE = re.compile(r"%claude(?!\S)")
+# A line that asks for IPython's help is IPython's: `%claude ?` as well as `%claude?`.
+_WHOLE_LINE = re.compile(r"\s*%claude(?!\S)(?!\s*\?\??\s*$)(?P<words>.*)", re.DOTALL)
+_TARGET = r"[^\W\d]\w*(?:\s*\.\s*[^\W\d]\w*|\[[^\[\]\n]*\])*"
+_LINE = re.compile(
+    rf"(?P<before>\s*(?:{_TARGET}\s*=\s*)*)%claude(?!\S)(?!\s*\?\??\s*$)(?P<words>.*)", re.DOTALL
+)
+_MISPLACED = re.compile(r"\s*%%claude(?!\S)")
+# Lines that are no Python: other magics, shell commands, help; also where their value is assigned.
+_FOREIGN = re.compile(rf"\s*(?:{_TARGET}\s*=\s*)*(?:%|!|\?)")
 _MAGICS = "get_ipython().magics_manager.registry['ClaudeMagics']"
 # Whoever has one of these on its stack runs a cell already, or is about to run one and block on it.
 _CELL_RUNNERS = frozenset(
@@ -36,18 +50,29 @@ class CellTransformer:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
+        self._surroundings = ShellSurroundings(shell)
 
     def __call__(self, lines: list[str]) -> list[str]:
         """Return the cell's lines, rewritten if they are ours and unchanged if not."""
+        if not any("%claude" in line for line in lines):
+            return lines
         # IPython splits at every line boundary Unicode knows; for us a line ends where it ends on the screen.
         text = "".join(itertools.dropwhile(str.isspace, lines))
         line, _, body = text.partition("\n")
         line = line.removesuffix("\r")
         if _CELL.match(line):
             return [self._call(line.removeprefix("%%claude"), body)]
-        if _LINE.match(line) and not body.strip() and find_command(line.removeprefix("%claude")) is None:
-            return [self._call(line.removeprefix("%claude"), None)]
-        return lines
+        whole_line = _WHOLE_LINE.match(line)
+        if whole_line and not body.strip():
+            return self._rewrite_only_line(lines, whole_line["words"])
+        if line.startswith("%%"):
+            return lines  # another magic's cell, whose body is for it to read
+        return _rewrite_among_code(text) or lines
+
+    def _rewrite_only_line(self, lines: list[str], words: str) -> list[str]:
+        if find_deed(words, self._surroundings) is not None:
+            return lines
+        return [self._call(words, None)]
 
     def _call(self, line: str, body: str | None) -> str:
         door = "await {}.answer_cell" if self._is_awaited() else "{}.answer_cell_blocking"
@@ -66,6 +91,28 @@ class CellTransformer:
         except RuntimeError:
             return False
         return not _is_inside_a_cell()
+
+
+def _rewrite_among_code(text: str) -> list[str] | None:
+    """Return the lines of a cell whose `%claude` lines are made calls; `None` if there are none, or none for sure."""
+    reader = StatementReader()
+    rewritten: list[str] = []
+    has_ours = False
+    for number, line in enumerate(text.split("\n"), start=1):
+        code = line.removesuffix("\r")
+        if not reader.is_at_statement():
+            reader.read(code)
+        elif ours := _LINE.fullmatch(code):
+            has_ours = True
+            line = f"{ours['before']}get_ipython().run_line_magic('claude', {ours['words'].lstrip()!r})"
+        elif _MISPLACED.match(code):
+            return [f"{_MAGICS}.refuse_cell({number})\n"]
+        elif not _FOREIGN.match(code):
+            reader.read(code)
+        rewritten.append(line)
+    if not has_ours or not reader.is_at_statement():
+        return None
+    return "\n".join(rewritten).splitlines(keepends=True)
 
 
 def _is_inside_a_cell() -> bool:

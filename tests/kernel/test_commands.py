@@ -32,7 +32,7 @@ def test_the_full_help_explains_every_option(kernel, sim, cell):
 
 
 @pytest.mark.parametrize(
-    "line", ["status quo?", "help me", "demo", "login, please", "logout now", "-- status"]
+    "line", ["status quo?", "help me", "demo time", "login, please", "logout now", "-- status"]
 )
 def test_a_line_that_only_begins_like_a_subcommand_is_a_prompt(kernel, sim, line):
     """A subcommand is the whole line or none."""

@@ -3,25 +3,27 @@
 import pytest
 
 from claude_magic.notebook import ClaudeMagics
-from claude_magic.notebook._commands import _COMMANDS
-from claude_magic.notebook._help import FULL_HELP
-from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, Options
+from claude_magic.notebook._commands import COMMANDS
+from claude_magic.notebook._help import FULL_HELP, spelling
+from claude_magic.notebook._option_specs import OPTION_SPECS
+from claude_magic.notebook._option_values import EFFORT_LEVELS
+from claude_magic.notebook._options import Options
 from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 
 
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.field)
 def test_the_help_explains_every_option(spec):
-    """Both spellings, the value's name, on one line."""
-    (line,) = [line for line in FULL_HELP.splitlines() if f"{', '.join(spec.names)} {spec.value}" in line]
+    """Both spellings and the value's name, on one line with what it does."""
+    (line,) = [line for line in FULL_HELP.splitlines() if line.strip().startswith(spelling(spec))]
 
-    assert line.startswith("  ")
+    assert line.endswith(f"  {spec.help}")
     assert spec.field in Options.__slots__
 
 
 def test_the_help_lists_every_subcommand():
-    """Also `demo on|off`."""
-    for name in _COMMANDS:
-        assert f"%claude {name.split()[0] if name else ''}" in FULL_HELP
+    """With its argument, as in `demo on|off`."""
+    for command in COMMANDS:
+        assert f"\n  %claude {command.usage}  " in FULL_HELP
 
 
 def test_the_magics_docstring_is_the_help():

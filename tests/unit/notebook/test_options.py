@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from claude_magic.notebook._options import Options, Request, parse_request
+from claude_magic.notebook._option_line import parse_cell, parse_option_line
+from claude_magic.notebook._options import Options, Request
 
 PROMPTS = [
     "why?",
@@ -24,6 +25,14 @@ PROMPTS = [
     "%magic !shell ?help",
     "trailing space  ",
 ]
+
+
+def parse_request(line: str, body: str | None = None) -> Request:
+    """As a cell, or, without a body, as a line."""
+    if body is not None:
+        return parse_cell(line, body)
+    parsed = parse_option_line(line)
+    return Request(options=parsed.options, prompt=parsed.rest)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

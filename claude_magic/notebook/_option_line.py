@@ -1,0 +1,192 @@
+"""The option line of `%claude` and `%%claude`: options first, then the prompt, character by character.
+
+Grammar:
+
+    [NAME <<] [OPTION ...] [--] PROMPT
+
+Options end at the first word that is none. From there on nothing is split, unquoted, expanded or stripped,
+so apostrophes, backslashes, `#`, `{}` and `$x` reach Claude as typed. Two rules keep a prompt from being
+swallowed and a slip of the finger from being sent: an option is spelled out in full, and an unknown word
+that starts with a dash where an option could stand is an error (`- item`, a dash and a space, is a prompt).
+"""
+
+from dataclasses import dataclass
+
+from IPython.core.error import UsageError
+
+from ._option_specs import EXCLUSIVE_FIELDS, SPEC_BY_FIELD, SPEC_BY_NAME, OptionSpec
+from ._options import Options, Request
+from ._scanner import Scanner
+from ._suggestion import closest
+
+SEPARATOR = "--"
+_ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionLine:
+    """An option line, parsed.
+
+    Attributes:
+        options: What the options ask for.
+        rest: What stands behind them, as typed.
+        is_closed: Whether `--` ended them.
+    """
+
+    options: Options
+    rest: str
+    is_closed: bool
+
+
+def parse_option_line(line: str) -> OptionLine:
+    """Split what stands behind the magic's name into options and the rest.
+
+    Raises:
+        UsageError: An option is unknown, given twice, without its value, with one that cannot be, or together with
+            another that excludes it.
+    """
+    scanner = Scanner(line)
+    given = _parse_name(scanner)
+    while (spec := _next_option(scanner)) is not None:
+        _note(given, spec, True if spec.is_flag else _parse_value(spec, scanner))
+    options = Options(**{field: _combine(field, found) for field, found in given.items()})  # type: ignore[arg-type]
+    _check_together(options)
+    is_closed = scanner.peek_word() == SEPARATOR
+    if is_closed:
+        scanner.skip(SEPARATOR)
+        scanner.skip_one_space()
+    return OptionLine(options=options, rest=scanner.rest(), is_closed=is_closed)
+
+
+def parse_cell(line: str, body: str) -> Request:
+    """Split a `%%claude` line and the cell below it into options and prompt. Raises as `parse_option_line` does.
+
+    Words of the line that are not options are the prompt's first line. The one line break with which IPython ends every
+    cell is not prompt.
+    """
+    parsed = parse_option_line(line)
+    return Request(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body))
+
+
+def _next_option(scanner: Scanner) -> OptionSpec | None:
+    """Consume the option that comes next; `None`, and nothing but spaces consumed, where the prompt begins.
+
+    Raises:
+        UsageError: It is no option.
+    """
+    scanner.skip_spaces()
+    word = scanner.peek_word()
+    if not word.startswith("-") or word in ("-", SEPARATOR):
+        return None
+    name, equals, _ = word.partition("=")
+    spec = SPEC_BY_NAME.get(name)
+    if spec is None or (equals and not name.startswith("--")):
+        raise UsageError(_explain_unknown(word))
+    if spec.is_flag and equals:
+        raise UsageError(f"{name} takes no value: it is written alone. Nothing was sent.")
+    scanner.skip(name)
+    return spec
+
+
+def _parse_name(scanner: Scanner) -> dict[str, list[object]]:
+    """Read a leading `NAME <<`, if there is one."""
+    name, arrow, _ = scanner.text.partition("<<")
+    name = name.strip()
+    if not arrow or not name.isidentifier():
+        return {}
+    scanner.position = scanner.text.index("<<") + len("<<")
+    return {"out": [_convert(SPEC_BY_NAME["--out"], "NAME <<", name)]}
+
+
+def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
+    if has_equals := scanner.peek_char() == "=":
+        scanner.skip("=")
+    else:
+        scanner.skip_spaces()
+    if scanner.is_at_quote():
+        return _convert(spec, spec.name, scanner.take_quoted(spec.name))
+    word = scanner.peek_word()
+    if not word or (word.startswith("-") and not has_equals and not spec.takes_dash(word)):
+        raise UsageError(_explain_missing(spec, word))
+    return _convert(
+        spec, spec.name, _take_setting(spec, scanner) if spec.field == "extra" else scanner.take_word()
+    )
+
+
+def _take_setting(spec: OptionSpec, scanner: Scanner) -> str:
+    """Read `KEY=VALUE`, where quotes may stand around the value alone."""
+    key, equals, value = scanner.peek_word().partition("=")
+    if value[:1] not in ("'", '"'):
+        return scanner.take_word()
+    scanner.skip(key + equals)
+    return key + equals + scanner.take_quoted(f"{spec.name} {key}=")
+
+
+def _note(given: dict[str, list[object]], spec: OptionSpec, value: object) -> None:
+    found = given.setdefault(spec.field, [])
+    if found and not spec.is_repeatable:
+        raise UsageError(f"{spec.name} is given twice. Nothing was sent.")
+    found.append(value)
+
+
+def _combine(field: str, found: list[object]) -> object:
+    spec = SPEC_BY_FIELD[field]
+    if spec.combine is None:
+        return found[0]
+    try:
+        return spec.combine(found)
+    except ValueError as error:
+        raise UsageError(f"{spec.name} {error}. Nothing was sent.") from None
+
+
+def _convert(spec: OptionSpec, name: str, text: str) -> object:
+    try:
+        return spec.convert(text)
+    except ValueError as error:
+        # What stands behind an equals sign may be a secret, and errors are saved with the notebook.
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise UsageError(
+            f"{name} {shown.partition('=')[0]}: {spec.value} {error}. Nothing was sent."
+        ) from None
+
+
+def _check_together(options: Options) -> None:
+    for one, other, why in EXCLUSIVE_FIELDS:
+        if getattr(options, one) and getattr(options, other):
+            names = f"{SPEC_BY_FIELD[one].name} and {SPEC_BY_FIELD[other].name}"
+            raise UsageError(f"{names} exclude each other: {why}. Nothing was sent.")
+    if options.schema is not None and options.format not in (None, "json"):
+        raise UsageError(
+            f"--schema and --format {options.format} exclude each other: an object is shown as json. Nothing was sent."
+        )
+
+
+def _explain_missing(spec: OptionSpec, word: str) -> str:
+    found = f", but {word} follows" if word else ""
+    hint = (
+        f". A value that begins with a dash stands behind =, as in {spec.name}={word}"
+        if word[1:] and word not in SPEC_BY_NAME
+        else ""
+    )
+    return f"{spec.name} needs a value: {spec.name} {spec.value}{found}{hint}. Nothing was sent."
+
+
+def _explain_unknown(word: str) -> str:
+    name = word.partition("=")[0]
+    short = SPEC_BY_NAME.get(word[:2])
+    if "key" in name:
+        return f"There is no option {name}: a key in a cell is saved with it. Type it in with %claude login. Nothing was sent."
+    if short is not None:
+        name = word
+        guess: str | None = f"{word[:2]} {word[2:].lstrip('=')}" if not short.is_flag else word[:2]
+    else:
+        guess = closest(name, SPEC_BY_NAME)
+    hint = f" Did you mean {guess}?" if guess else " %claude? lists the options."
+    return f"There is no option {name}.{hint} {_ESCAPE_HINT}"
+
+
+def _assemble_prompt(first_line: str, body: str) -> str:
+    text = body.removesuffix("\n").removesuffix("\r")
+    if not first_line.strip():
+        return text
+    return f"{first_line}\n{text}" if text else first_line

@@ -53,6 +53,9 @@ class TurnAccountant:
         Raises:
             BudgetExceededError: It may not.
         """
+        if self._reservation is not None:
+            self._ledger.release(self._reservation)  # it was not sent after all
+            self._reservation = None
         self._client = client
         self._is_under_way = self._is_whole = False
         self._unconfirmed = 0

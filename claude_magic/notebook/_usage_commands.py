@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
-
-from IPython.core.error import UsageError
 
 from ..client import ClaudeError, ConfigurationError, ModelInfo
 from ..render import Bundle, render_rows
@@ -21,7 +18,6 @@ Row = tuple[str, ...]
 _LISTING_TIMEOUT = 10.0
 """Seconds for the server to list its models; a person waits for them."""
 
-_AMOUNT = re.compile(r"\$?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _COLUMNS = ("model", "thread", "requests", "tokens in", "cached", "tokens out", "price")
 _NUMBERS = (2, 3, 4, 5, 6)
 
@@ -33,17 +29,13 @@ def usage(magics: ClaudeMagics, _arguments: Mapping[str, str]) -> None:
 
 
 def budget(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
-    """Show the budget, set it (`2.00`, `$2`), or lift it (`off`).
-
-    Raises:
-        UsageError: It is neither an amount nor `off`.
-    """
+    """Show the budget, set it (`2.00`, `$2`), or lift it (`off`)."""
     ledger = magics.runtime().ledger
-    amount = next(iter(arguments.values()), "").strip()
+    amount = arguments.get("amount", "")
     if amount == "off":
         ledger.set_budget(None)
     elif amount:
-        ledger.set_budget(read_amount(amount))
+        ledger.set_budget(float(amount.removeprefix("$")))
     print("\n".join(describe_budget(ledger)))
 
 
@@ -83,17 +75,6 @@ def _list_models(runtime: Runtime) -> tuple[list[ModelInfo] | None, str]:
         )
     finally:
         future.cancel()
-
-
-def read_amount(text: str) -> float:
-    """Return an amount of USD, as it was typed.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if not _AMOUNT.fullmatch(text):
-        raise UsageError(f"A budget is an amount in USD (%claude budget 2.00) or off, not {text}.")
-    return float(text.removeprefix("$"))
 
 
 def render_usage(ledger: Ledger) -> Bundle:

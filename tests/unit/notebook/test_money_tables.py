@@ -6,9 +6,6 @@ import asyncio
 import json
 from typing import Any, cast
 
-import pytest
-from IPython.core.error import UsageError
-
 from claude_magic.client import (
     BucketState,
     ClaudeClient,
@@ -23,7 +20,7 @@ from claude_magic.client import (
 from claude_magic.notebook._dry_run import DryRun, render_dry_run
 from claude_magic.notebook._limits_table import render_limits
 from claude_magic.notebook._models_table import render_models
-from claude_magic.notebook._usage_commands import describe_budget, read_amount, render_usage
+from claude_magic.notebook._usage_commands import describe_budget, render_usage
 from claude_magic.render import Bundle
 from claude_magic.runtime import Ledger, RateLimits, worst_case
 from claude_magic.simulator._models import ALL_MODELS
@@ -121,21 +118,6 @@ def test_the_budget_tells_what_is_left() -> None:
     assert real == "Budget: $2.00; $1.50 left, $0.50 spent."
     assert simulated.endswith("$0.00 left (it is passed), $2.50 spent.")
     assert "refused before it is sent" in rule
-
-
-@pytest.mark.parametrize(
-    ("text", "amount"), [("2", 2), ("2.00", 2), ("$2", 2), ("$0.5", 0.5), (".5", 0.5), ("0", 0)]
-)
-def test_amounts_are_read_as_people_write_them(text: str, amount: float) -> None:
-    """With or without the dollar."""
-    assert read_amount(text) == amount
-
-
-@pytest.mark.parametrize("text", ["two", "-1", "2,50", "1e3", "2 USD", "inf", "nan", "$", "٢"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
-    """In one line, which says how to write it."""
-    with pytest.raises(UsageError, match=r"%claude budget 2\.00"):
-        read_amount(text)
 
 
 def test_limits_show_ours_and_the_servers() -> None:

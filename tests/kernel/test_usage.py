@@ -1,0 +1,184 @@
+"""Prices, usage, budget, limits, models and dry runs, in a real kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from claude_magic.simulator import Simulator, reply, status
+
+pytestmark = pytest.mark.kernel
+
+API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
+
+
+@pytest.fixture(autouse=True)
+def _no_budget_after_a_test(kernel: Any) -> Iterator[None]:
+    """The budget belongs to the kernel, and the kernel to all tests of this file."""
+    yield
+    kernel.run("%claude budget off")
+
+
+def plain(run: Any) -> str:
+    """What a cell shows, as plain text."""
+    return "\n".join(output["data"]["text/plain"] for output in run.outputs if "data" in output)
+
+
+def visible(run: Any) -> str:
+    """What a cell shows, as the text of its HTML."""
+    return "\n".join(re.sub(r"<[^>]*>", "", html) for html in run.frames)
+
+
+def paths(sim: Simulator) -> list[str]:
+    return [seen.path.partition("?")[0] for seen in sim.requests]
+
+
+def test_a_footer_tells_tokens_and_price(kernel: Any, sim: Simulator) -> None:
+    """Of the simulator's answers, what Claude would have cost."""
+    sim.script(reply("There."))
+
+    run = kernel.run("%%claude --no-history\nHello")
+
+    assert re.search(r"tokens in · [\d,]+ out · \$0\.\d+ \(simulated\) · ", visible(run))
+
+
+def test_usage_lists_models_and_threads(kernel: Any) -> None:
+    """One row for each, and their sum."""
+    kernel.run("%%claude --thread lighthouse\nHello")
+    kernel.run("%%claude --thread lighthouse -m claude-haiku-5-5\nHello again")
+
+    run = kernel.run("%claude usage")
+
+    assert run.status == "ok"
+    text = plain(run)
+    assert re.search(r"claude-sonnet-5-5 +lighthouse +1 +[\d,]+ +[\d,]+ +[\d,]+ +\$0\.\d+", text)
+    assert re.search(r"claude-haiku-5-5 +lighthouse +1 ", text)
+    assert "Prices in USD by the list of" in text
+
+
+def test_a_request_that_could_pass_the_budget_is_not_sent(kernel: Any, sim: Simulator) -> None:
+    """It is counted, which is free, and refused in a few lines that say the figures and what to do."""
+    assert "Budget: $0.001" in kernel.run("%claude budget 0.001").stdout
+    sim.clear()
+
+    run = kernel.run("%%claude --no-history\nHello")
+
+    assert run.status == "error"
+    assert run.error["ename"] == "BudgetExceededError"
+    assert re.search(
+        r"could cost up to \$0\.\d+ \([\d,]+ tokens in, 16,000 out, 4 attempts\)", run.error["evalue"]
+    )
+    assert "%claude budget" in run.error["evalue"]
+    assert len(run.error["traceback"]) <= 4
+    assert paths(sim) == ["/v1/messages/count_tokens"]
+
+
+def test_a_budget_lets_pass_what_fits(kernel: Any, sim: Simulator) -> None:
+    """And what was spent is told with it."""
+    kernel.run("%claude budget $20")
+    sim.clear()
+
+    assert kernel.run("%%claude --no-history\nHello").status == "ok"
+
+    assert paths(sim) == ["/v1/messages/count_tokens", "/v1/messages"]
+    assert "Budget: $20.00" in kernel.run("%claude budget").stdout
+    assert "There is no budget." in kernel.run("%claude budget off").stdout
+
+
+def test_a_model_without_a_price_is_refused_under_a_budget(kernel: Any, sim: Simulator) -> None:
+    """Nothing is sent for it."""
+    kernel.run("%claude budget 20")
+    sim.clear()
+
+    run = kernel.run("%%claude --no-history -m llama4\nHello")
+
+    assert "price of llama4 is not known" in run.error["evalue"]
+    assert paths(sim) == []
+
+
+def test_failed_attempts_that_may_be_billed_show_in_usage(
+    start_kernel: Callable[..., Any], sim: Simulator
+) -> None:
+    """A 500 may have been executed."""
+    kernel = start_kernel(CLAUDE_MAGIC_INITIAL_BACKOFF="0")
+    sim.script(status(500), reply("There."))
+
+    kernel.run("%%claude\nHello")
+
+    assert "more may be billed for attempts that broke off" in plain(kernel.run("%claude usage"))
+
+
+def test_a_reload_forgets_neither_budget_nor_usage(start_kernel: Callable[..., Any]) -> None:
+    """They belong to the kernel."""
+    kernel = start_kernel()
+    kernel.run("%claude budget 3")
+    kernel.run("%%claude\nHello")
+
+    kernel.run("%reload_ext claude_magic")
+
+    assert "Budget: $3.00" in kernel.run("%claude budget").stdout
+    assert "claude-sonnet-5-5" in plain(kernel.run("%claude usage"))
+
+
+def test_limits_tell_what_the_server_said(kernel: Any) -> None:
+    """Beside our own limiter."""
+    kernel.run("%%claude --no-history\nHello")
+
+    text = plain(kernel.run("%claude limits"))
+
+    assert "Limiter of this kernel" in text
+    assert "Server, for claude-sonnet-5-5" in text
+    assert re.search(r"requests +[\d,]+ left of [\d,]+ a minute", text)
+
+
+def test_models_are_listed(kernel: Any, sim: Simulator) -> None:
+    """From the server, the default and the short names marked."""
+    sim.clear()
+
+    text = plain(kernel.run("%claude models"))
+
+    assert re.search(r"claude-sonnet-5-5 +sonnet · default +1M +128k +2 / 10", text)
+    assert re.search(r"claude-fable-5-2 +fable ", text)
+    assert paths(sim) == ["/v1/models"]
+
+
+def test_models_without_a_server_come_from_the_dated_table(start_kernel: Callable[..., Any]) -> None:
+    """And the reader learns why."""
+    kernel = start_kernel(ANTHROPIC_BASE_URL="http://127.0.0.1:9", CLAUDE_MAGIC_MAX_RETRIES="0")
+
+    text = plain(kernel.run("%claude models"))
+
+    assert "The server did not list its models" in text
+    assert "These are the ones known on" in text
+    assert "claude-opus-5-5" in text
+
+
+def test_a_short_name_is_resolved_and_shown(kernel: Any, sim: Simulator) -> None:
+    """The footer names the model that answered."""
+    sim.clear()
+
+    run = kernel.run("%%claude --no-history -m opus\nHello")
+
+    assert sim.requests[-1].body["model"] == "claude-opus-5-5"
+    assert "claude-opus-5-5 · " in visible(run)
+
+
+def test_a_dry_run_sends_nothing_but_the_count(kernel: Any, sim: Simulator) -> None:
+    """It shows everything but the key, and leaves no trace in the conversation."""
+    sim.clear()
+
+    run = kernel.run('%%claude --thread rehearsal --dry-run -s "Be brief."\nIt costs $5 {not a formula}')
+
+    assert run.status == "ok"
+    assert paths(sim) == ["/v1/messages/count_tokens"]
+    text = plain(run)
+    assert '"content": "It costs $5 {not a formula}"' in text
+    assert '"system": "Be brief."' in text
+    assert "price at most" in text
+    assert "x-api-key: [REDACTED]" in text
+    assert API_KEY not in str(run.messages)
+    kernel.run("%%claude --thread rehearsal\nAnd now in earnest")
+    assert len(sim.requests[-1].body["messages"]) == 1

@@ -139,6 +139,7 @@ class ModelInfo(Received):
         id: The name to ask for.
         display_name: Its name for people.
         created_at: RFC 3339 time of release; local servers send other things.
+        line: The family it belongs to: `haiku`, `sonnet`, `opus` ...; None if the server does not say.
         lifecycle: `active`, `deprecated` or `retired`.
         deprecated_at: RFC 3339 time from which it is deprecated, or None.
         retires_at: RFC 3339 time from which it is gone, or None.
@@ -150,6 +151,7 @@ class ModelInfo(Received):
     id: str
     display_name: str = ""
     created_at: Any = None
+    line: str | None = None
     lifecycle: str | None = None
     deprecated_at: str | None = None
     retires_at: str | None = None

@@ -96,10 +96,7 @@ def describe_budget(ledger: Ledger) -> Iterator[str]:
     if amount is None:
         yield "There is no budget. %claude budget 2.00 sets one: 2 USD, from the start of this kernel to its end."
         return
-    yield f"Budget: {format_usd(amount)}; {_left(amount, ledger.account())}."
-    rehearsal = ledger.account(is_simulated=True)
-    if rehearsal.committed:
-        yield f"Of the simulator's answers, which cost nothing: {_left(amount, rehearsal)}."
+    yield from _describe_budget(amount, ledger)
     yield (
         "A request that could pass it is refused before it is sent: its input, max_tokens and every retry count, at the "
         f"prices of {PRICES_AS_OF}."
@@ -129,7 +126,14 @@ def _notes(ledger: Ledger) -> Iterator[str]:
     if any(row.is_simulated for row in rows):
         yield "The simulator's answers cost nothing; their price is what Claude would have cost."
     if ledger.budget is not None:
-        yield f"Budget: {format_usd(ledger.budget)}; {_left(ledger.budget, ledger.account())}."
+        yield from _describe_budget(ledger.budget, ledger)
+
+
+def _describe_budget(amount: float, ledger: Ledger) -> Iterator[str]:
+    yield f"Budget: {format_usd(amount)}; {_left(amount, ledger.account())}."
+    rehearsal = ledger.account(is_simulated=True)
+    if rehearsal.committed:
+        yield f"Of the simulator's answers, which cost nothing: {_left(amount, rehearsal)}."
 
 
 def _row(row: LedgerRow) -> Row:

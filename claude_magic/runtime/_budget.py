@@ -70,7 +70,7 @@ def check_price(model: str) -> None:
     if price_of(model) is None:
         raise BudgetExceededError(
             f"A budget is set, but the price of {model} is not known (prices as of {PRICES_AS_OF}), so nothing was sent. "
-            "Ask a model with a price (%claude models), or lift the budget with %claude budget off."
+            "Ask a model with a price (`%claude models`), or lift the budget with `%claude budget off`."
         )
 
 
@@ -94,8 +94,8 @@ def check_budget(worst: WorstCase, account: Account, budget: float) -> None:
     if account.reserved:
         amounts.append(f"up to {format_usd(account.reserved)} are reserved for requests in flight")
     raise BudgetExceededError(
-        f"This request could cost up to {format_usd(worst.total)} ({_describe(worst)}); {', '.join(amounts)}. Nothing "
-        f"was sent. Raise it with %claude budget {_suggested(needed)}, or lower --max-tokens."
+        f"This request could cost up to {format_usd(worst.total)} ({_describe(worst)}); {', '.join(amounts)}. It was "
+        f"not sent. Raise the budget with `%claude budget {_suggested(needed)}`, or lower --max-tokens."
     )
 
 

@@ -224,6 +224,12 @@ class Ledger:
             ]
             return {"budget": self._books.budget, "rows": rows, "unconfirmed": dict(self._books.unconfirmed)}
 
+    def for_forked_child(self) -> Ledger:
+        """Return the ledger of a forked child: the same books, nothing in flight, and a lock that nobody holds."""
+        child = Ledger()
+        child._books = self._books
+        return child
+
     def _account(self, is_simulated: bool) -> Account:
         reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]
         rows = [row for row in self._books.rows.values() if row.is_simulated == is_simulated]

@@ -35,7 +35,7 @@ def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
     dated = [
         (created, model.id)
         for model in models
-        if _line_of(model) == line
+        if model.line == line
         and model.lifecycle in (None, "active")
         and (created := _released_at(model)) is not None
     ]
@@ -91,9 +91,3 @@ class ModelNames:
             return []
         self._lists[client] = models
         return models
-
-
-def _line_of(model: ModelInfo) -> str | None:
-    """Return the line that the server says a model belongs to."""
-    line = (model.model_extra or {}).get("line")
-    return line if isinstance(line, str) else None

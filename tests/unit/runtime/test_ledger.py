@@ -125,7 +125,7 @@ def test_the_refusal_says_all_one_needs() -> None:
 
     assert refused.value.message == (
         "This request could cost up to $0.667 (3,412 tokens in, 16,000 out, 4 attempts); $1.52 of $2.00 are spent. "
-        "Nothing was sent. Raise it with %claude budget 3, or lower --max-tokens."
+        "It was not sent. Raise the budget with `%claude budget 3`, or lower --max-tokens."
     )
     assert isinstance(refused.value, ConfigurationError)
 
@@ -218,7 +218,7 @@ def test_a_model_without_a_price_is_refused_while_a_budget_is_set() -> None:
     """And nothing is asked of the server for it."""
     client = CountingClient()
 
-    with pytest.raises(BudgetExceededError, match=r"price of llama4 is not known.*%claude budget off"):
+    with pytest.raises(BudgetExceededError, match=r"price of llama4 is not known.*`%claude budget off`"):
         asyncio.run(admit(ledger_with(100.0), client, asked=request("llama4")))
 
     assert client.counted == 0
@@ -275,6 +275,21 @@ def test_the_next_ledger_of_the_kernel_goes_on() -> None:
     again = Ledger(ledger.dump())
 
     assert (again.budget, again.rows(), again.account()) == (5.0, ledger.rows(), ledger.account())
+
+
+def test_a_forked_child_has_nothing_in_flight() -> None:
+    """What its parent has sent is the parent's to settle; what was spent by then counts for both."""
+
+    async def run() -> Ledger:
+        ledger = ledger_with(5.0)
+        settle(ledger, await admit(ledger), Usage(output_tokens=100))
+        await admit(ledger)
+        return ledger.for_forked_child()
+
+    child = asyncio.run(run())
+
+    assert (child.budget, child.account().reserved) == (5.0, 0)
+    assert child.account().spent == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("amount", [-1.0, math.nan, math.inf])

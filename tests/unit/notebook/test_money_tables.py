@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any, cast
 
 from claude_magic.client import (
@@ -22,7 +23,7 @@ from claude_magic.notebook._limits_table import render_limits
 from claude_magic.notebook._models_table import render_models
 from claude_magic.notebook._usage_commands import describe_budget, render_usage
 from claude_magic.render import Bundle
-from claude_magic.runtime import Ledger, RateLimits, worst_case
+from claude_magic.runtime import Ledger, Phase, RateLimits, Reply, ReplySnapshot, Wait, worst_case
 from claude_magic.simulator._models import ALL_MODELS
 
 KEY = "sk-ant-test-0123456789abcdef"
@@ -137,6 +138,40 @@ def test_limits_show_ours_and_the_servers() -> None:
     assert "Server, for claude-x, as it said 5 s ago" in text
     assert "requests  0 left of 50 a minute  full again in 25 s" in text
     assert "5 s ago, for 12 s" in text
+
+
+def test_who_waits_is_listed() -> None:
+    """With what for; replies that are under way are not."""
+
+    class Waiting:
+        def __init__(self, wait: Wait | None) -> None:
+            self.wait = wait
+
+        def snapshot(self) -> ReplySnapshot:
+            return ReplySnapshot(
+                phase=Phase.RETRYING if self.wait else Phase.STREAMING,
+                blocks=(),
+                model="claude-x",
+                usage=None,
+                stop_reason=None,
+                stop_details=None,
+                stop_sequence=None,
+                request_id=None,
+                is_simulated=False,
+                elapsed=1.0,
+                wait=self.wait,
+                error=None,
+                attempts=(),
+                version=1,
+            )
+
+    backoff = Wait(kind="backoff", reason="overloaded", until=math.inf, attempt=2, max_attempts=4)
+    in_flight = [cast(Reply, Waiting(wait)) for wait in (backoff, None)]
+
+    text = render_limits(LIMITER, RateLimits(), in_flight).data["text/plain"]
+
+    assert text.count("claude-x") == 1
+    assert "Overloaded; retrying soon · attempt 2 of 4" in text
 
 
 def test_a_server_that_tells_no_limits_is_no_riddle() -> None:

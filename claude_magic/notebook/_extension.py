@@ -8,6 +8,7 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from ._completer import Completer
 from ._magics import ClaudeMagics
 from ._shell_watch import ShellWatch
 from ._transform import CellTransformer
@@ -22,6 +23,7 @@ class _Loaded:
     magics: ClaudeMagics
     transformer: CellTransformer
     watch: ShellWatch
+    completer: Completer
     former_magics: dict[str, Any]
 
 
@@ -41,7 +43,12 @@ def load(shell: Any) -> None:
     shell.input_transformers_cleanup.insert(0, transformer)
     watch = ShellWatch(shell)
     watch.start()
-    setattr(shell, _KEY, _Loaded(magics=magics, transformer=transformer, watch=watch, former_magics=former))
+    completer = Completer(shell)
+    completer.start()
+    loaded = _Loaded(
+        magics=magics, transformer=transformer, watch=watch, completer=completer, former_magics=former
+    )
+    setattr(shell, _KEY, loaded)
     if _RUNTIME in sys.modules:
         magics.runtime()
     if former:
@@ -58,6 +65,7 @@ def unload(shell: Any) -> None:
         return
     delattr(shell, _KEY)
     loaded.watch.stop()
+    loaded.completer.stop()
     _remove(shell.input_transformers_cleanup, loaded.transformer)
     _remove(shell.configurables, loaded.magics)
     _take_magics_away(shell.magics_manager, loaded)

@@ -35,9 +35,10 @@ class ShellSurroundings:
     def threads(self) -> tuple[str, ...]:
         """Return the names of the conversations; before the first question there is the default one."""
         module = sys.modules.get(_RUNTIME)
-        if module is None:
+        conversations = None if module is None else getattr(module.get_runtime(), "conversations", None)
+        if conversations is None:
             return (DEFAULT_THREAD,)
-        return tuple(summary.name for summary in module.get_runtime().conversations.threads())
+        return tuple(summary.name for summary in conversations.threads())
 
     def _own_names(self) -> Iterator[tuple[str, object]]:
         hidden, missing = self._shell.user_ns_hidden, object()

@@ -29,6 +29,7 @@ def state(ip=get_ipython()):
         "registry": sorted(ip.magics_manager.registry),
         "transformers": [type(each).__name__ for each in ip.input_transformers_cleanup],
         "post": len(ip.input_transformers_post),
+        "matchers": len(ip.Completer.custom_matchers),
         "hooks": {event: len(callbacks) for event, callbacks in ip.events.callbacks.items()},
         "configurables": sorted(type(each).__name__ for each in ip.configurables),
         "formatters": [sorted(map(str, [*each.type_printers, *each.deferred_printers])) for each in formatters],
@@ -62,7 +63,7 @@ def test_loading_imports_nothing_that_a_cell_may_never_need():
 
 
 def test_unloading_leaves_nothing_behind(start_kernel, sim):
-    """Magics, transformer, hooks, `%config` class, formatters and threads are gone."""
+    """Magics, transformer, completer, hooks, `%config` class, formatters and threads are gone."""
     kernel = start_kernel(load=False)
     kernel.run(STATE)
     kernel.run("%unload_ext nothing")  # makes IPython load the magics with which it loads extensions

@@ -10,20 +10,20 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from ..client import ClaudeError
+from ..render import render_notice
 from ..runtime import Phase, Reply
+from ._asking import Asking
 from ._bystanders import Bystanders
-from ._failure import shorten
 from ._live import follow, follow_blocking
-from ._options import Request
-from ._screens import AreaScreen, FinalScreen, HandleScreen, Screen
+from ._screens import AreaScreen, FinalScreen, HandleScreen, QuietScreen, Screen
 from ._terminal import TerminalScreen
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from ._draft import Draft
+    from ._magics import ClaudeMagics
 
 
-async def answer(request: Request, runtime: Runtime, shell: Any) -> Reply:
+async def answer(draft: Draft, magics: ClaudeMagics) -> Reply:
     """Ask and draw on the running loop, in a cell that holds nothing else.
 
     Raises:
@@ -31,72 +31,71 @@ async def answer(request: Request, runtime: Runtime, shell: Any) -> Reply:
         ClaudeError: The request failed; likewise.
     """
     with Bystanders() as bystanders:
-        reply = _start(request, runtime, shell)
-        screen = _choose_screen(shell, runtime, owns_area=True)
+        asking = Asking(draft, magics, is_awaited=True, cell=_cell(magics))
+        reply = asking.start()
+        screen = _choose_screen(draft, magics, owns_area=True)
         is_interrupted = await _is_interrupted(follow(reply, screen))
         screen.finish(reply.snapshot())
         # One that came while the last picture was drawn counts too: it shall keep the next cell from running.
         is_interrupted |= await _is_interrupted(_let_interrupts_arrive())
     if screen.has_cleared:
         bystanders.repeat()
-    return _whole(reply, shell, is_interrupted=is_interrupted)
+    _check_whole(reply, is_interrupted=is_interrupted)
+    asking.finish(reply)
+    return reply
 
 
-def answer_blocking(request: Request, runtime: Runtime, shell: Any) -> Reply:
+def answer_blocking(draft: Draft, magics: ClaudeMagics) -> Reply:
     """Ask and draw on this thread, in a cell that may hold other outputs too. Raises as `answer` does."""
-    reply = _start(request, runtime, shell)
-    screen = _choose_screen(shell, runtime, owns_area=False)
+    asking = Asking(draft, magics, is_awaited=False, cell=_cell(magics))
+    reply = asking.start()
+    screen = _choose_screen(draft, magics, owns_area=False)
     is_interrupted = False
     try:
         follow_blocking(reply, screen)
     except KeyboardInterrupt:
         is_interrupted = True
     screen.finish(reply.snapshot())
-    return _whole(reply, shell, is_interrupted=is_interrupted)
-
-
-def _start(request: Request, runtime: Runtime, shell: Any) -> Reply:
-    options = request.options
-    try:
-        reply = runtime.start(
-            request.prompt,
-            model=options.model,
-            system=options.system,
-            max_tokens=options.max_tokens,
-            effort=options.effort,
-            thinking=options.thinking,
-        )
-    except ClaudeError as error:
-        raise shorten(error, shell) from None
-    if options.out is not None:
-        # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
-        shell.push({options.out: reply})
+    _check_whole(reply, is_interrupted=is_interrupted)
+    asking.finish(reply)
     return reply
 
 
-def _whole(reply: Reply, shell: Any, *, is_interrupted: bool) -> Reply:
-    """Return the reply, or raise why it is not whole."""
+def _check_whole(reply: Reply, *, is_interrupted: bool) -> None:
+    """Raise why a reply is not whole, if it is not."""
     if is_interrupted:
-        message = (
+        raise KeyboardInterrupt(
             "the answer was stopped."
             if reply.phase is Phase.CANCELLED
             else "the answer had just come to its end."
         )
-        raise shorten(KeyboardInterrupt(message), shell) from None
     if reply.error is not None:
-        raise shorten(reply.error, shell) from None
-    return reply
+        raise reply.error
 
 
-def _choose_screen(shell: Any, runtime: Runtime, *, owns_area: bool) -> Screen:
+def _choose_screen(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> Screen:
+    shell, runtime = magics.shell, magics.runtime()
     values = runtime.settings().values
     publisher = shell.display_pub
+    if draft.options.quiet:
+        return QuietScreen()
+    if draft.prompt.rstrip().endswith(";"):
+        return QuietScreen(lambda line: _say(magics, line))
     if not hasattr(shell, "kernel") and not _is_captured(publisher):
         return TerminalScreen(sys.stdout)
     choice: Callable[..., Screen] = AreaScreen if owns_area else HandleScreen
     if not values.live or _is_captured(publisher):
         choice = FinalScreen
     return choice(publisher, remote_images=values.remote_images)
+
+
+def _cell(magics: ClaudeMagics) -> str | None:
+    return magics.cell_keys.next_key(magics.shell)
+
+
+def _say(magics: ClaudeMagics, line: str) -> None:
+    bundle = render_notice(line)
+    magics.show(bundle.data, bundle.metadata)
 
 
 def _is_captured(publisher: Any) -> bool:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ._options import Options
+from ..client import ConfigurationError
+from ._options import Options, Request
+
+if TYPE_CHECKING:
+    from ..context import Collected
+
+Block = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +30,80 @@ class Draft:
     """
 
     prompt: str
-    content: str | list[dict[str, Any]]
+    content: str | list[Block]
     options: Options
     notes: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
+
+
+def make_draft(request: Request, shell: Any) -> Draft:
+    """Return what a cell sends: attachments, cells, and its prompt with the user's values in the place of their names.
+
+    Raises:
+        ConfigurationError: Something it names does not exist, or cannot be sent.
+    """
+    options = dataclasses.replace(request.options, system=_system_text(request.options.system))
+    has_names = "{{" in request.prompt and not options.raw
+    if not (has_names or options.attach or options.cells):
+        return Draft(prompt=request.prompt, content=request.prompt, options=options)
+    collected = list(_collect(request, shell, has_names=has_names))
+    return Draft(
+        prompt=request.prompt,
+        content=content_of([each.parts for each in collected]),
+        options=options,
+        notes=tuple(note for each in collected for note in each.notes),
+        redacted=tuple(dict.fromkeys(label for each in collected for label in each.redacted)),
+    )
+
+
+def content_of(sections: Sequence[Sequence[str | Mapping[str, Any]]]) -> str | list[Block]:
+    """Return a user's turn: plain text where that is all there is, else content blocks.
+
+    Args:
+        sections: Text and content blocks, in order. Text of two sections is not joined.
+    """
+    if len(sections) == 1 and all(isinstance(part, str) for part in sections[0]):
+        return "".join(str(part) for part in sections[0])
+    return [block for parts in sections for block in _blocks(parts)]
+
+
+def _collect(request: Request, shell: Any, *, has_names: bool) -> Iterator[Collected]:
+    from ..context import Collected, attach, collect_cells, interpolate, parse_cell_range
+    from ._cell_history import cells_of
+    from ._names import names_of
+
+    options, names = request.options, names_of(shell)
+    for spec in options.attach:
+        yield attach(spec, names, directory=Path.cwd())
+    if options.cells:
+        yield collect_cells(cells_of(shell), parse_cell_range(options.cells))
+    yield interpolate(request.prompt, names) if has_names else Collected(parts=(request.prompt,))
+
+
+def _blocks(parts: Sequence[str | Mapping[str, Any]]) -> Iterator[Block]:
+    """Join neighbouring text. The API takes no blank text, which between two pictures means nothing anyway."""
+    text = ""
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+            continue
+        if text.strip():
+            yield {"type": "text", "text": text}
+        text = ""
+        yield dict(part)
+    if text.strip():
+        yield {"type": "text", "text": text}
+
+
+def _system_text(system: str | None) -> str | None:
+    """Read the system prompt from a file, where one is named as `@FILE`."""
+    if system is None or not system.startswith("@"):
+        return system
+    path = Path(system[1:]).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigurationError(
+            f"The system prompt {path} cannot be read: {reason}. Nothing was sent."
+        ) from None

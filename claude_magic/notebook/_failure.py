@@ -7,6 +7,8 @@ a user's own function keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from ..client import ClaudeError
@@ -21,3 +23,12 @@ def shorten(error: _Error, shell: Any) -> _Error:
         colors = str(getattr(shell, "colors", "")).lower() != "nocolor"
         error._render_traceback_ = lambda: short_traceback(error, colors=colors)  # type: ignore[union-attr]
     return error
+
+
+@contextlib.contextmanager
+def shortened(shell: Any) -> Iterator[None]:
+    """Give what leaves the context its short picture, and no frames of ours."""
+    try:
+        yield
+    except (ClaudeError, KeyboardInterrupt) as error:
+        raise shorten(error, shell) from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from ._cell_key import CellKeys
 from ._grammar import find_deed, read_cell, read_line
 from ._help import FULL_HELP, show_short_help
 from ._options import Options, Request
@@ -30,6 +31,11 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     shell: Any
 
+    def __init__(self, shell: Any = None, **settings: Any) -> None:
+        super().__init__(shell=shell, **settings)
+        self.cell_keys = CellKeys()
+        self._inserted: dict[str, str] = {}
+
     def runtime(self) -> Runtime:
         """Return the kernel's runtime, with the settings of `%config` as one of its sources.
 
@@ -49,6 +55,21 @@ class ClaudeMagics(ClaudeTraits, Magics):
         else:
             print(data["text/plain"])
 
+    def insert_cell(self, code: str, *, below: str | None) -> None:
+        """Put code into a new cell below the one that runs; in a terminal, into the next prompt.
+
+        A cell that is run again and comes to the same code does not insert it again.
+
+        Args:
+            code: The code. It is not run.
+            below: What tells the running cell from others, or None.
+        """
+        if below is not None and self._inserted.get(below) == code:
+            return
+        self.shell.set_next_input(code, replace=False)
+        if below is not None:
+            self._inserted[below] = code
+
     # The doors...
 
     async def answer_cell(self, line: str, body: str | None) -> None:
@@ -56,18 +77,18 @@ class ClaudeMagics(ClaudeTraits, Magics):
         request = self._read(line, body)
         if self._is_help(request):
             return
-        from ._answer import answer
+        from ._doors import ask
 
-        self._settle(await answer(request, self.runtime(), self.shell))
+        self._settle(await ask(self, request))
 
     def answer_cell_blocking(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, where nobody can await."""
         request = self._read(line, body)
         if self._is_help(request):
             return
-        from ._answer import answer_blocking
+        from ._doors import ask_blocking
 
-        self._settle(answer_blocking(request, self.runtime(), self.shell))
+        self._settle(ask_blocking(self, request))
 
     @no_var_expand
     @line_cell_magic
@@ -79,10 +100,11 @@ class ClaudeMagics(ClaudeTraits, Magics):
         request = self._read(line, cell)
         if self._is_help(request):
             return None
-        from ._answer import answer_blocking
+        from ._doors import ask_blocking
 
-        reply = answer_blocking(request, self.runtime(), self.shell)
-        reply.is_on_screen = True
+        reply = ask_blocking(self, request)
+        if reply is not None:
+            reply.is_on_screen = True
         return reply
 
     claude.__doc__ = FULL_HELP
@@ -118,8 +140,10 @@ class ClaudeMagics(ClaudeTraits, Magics):
             show_short_help()
         return request.is_empty
 
-    def _settle(self, reply: Reply) -> None:
+    def _settle(self, reply: Reply | None) -> None:
         """Do what IPython's display hook does with the value of a cell, but for showing it: `_`, `Out`, the result."""
+        if reply is None:
+            return
         hook = self.shell.displayhook
         hook.check_for_underscore()
         hook.update_user_ns(reply)

@@ -6,18 +6,35 @@ again, so that what goes over the wire grows with the answer and not with its sq
 
 from __future__ import annotations
 
-from ..render import GrowingMarkdown, render_status_line, render_thinking
-from ..runtime import ReplySnapshot
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from ..render import (
+    MAX_BLOCKS,
+    GrowingMarkdown,
+    render_calls,
+    render_growing,
+    render_status_line,
+    render_thinking,
+)
+from ..runtime import BlockSnapshot, ReplySnapshot
+
+MAX_SLOTS = MAX_BLOCKS + 5
+"""A front end shows only so many displays in a cell (JupyterLab near 50); what comes after shares the last one."""
 
 
 class LivePicture:
-    """The slots of one answer while it grows."""
+    """The slots of one answer while it grows.
+
+    Args:
+        remote_images: Load images from other hosts.
+    """
 
     def __init__(self, *, remote_images: bool = False) -> None:
-        self._markdown = GrowingMarkdown(remote_images=remote_images)
-        self._has_text = False
-        self._thinking_source = ""
-        self._thinking_html = ""
+        self._remote_images = remote_images
+        self._texts: dict[int, _GrowingText] = {}
+        self._folds: dict[int, tuple[object, str]] = {}
+        self._count = 0
 
     def slots(self, snapshot: ReplySnapshot, now: float) -> list[str]:
         """Return the HTML of each slot, top to bottom; slots only ever become more.
@@ -26,14 +43,65 @@ class LivePicture:
             snapshot: The reply; later ones must continue the former.
             now: The present, by `time.monotonic()`.
         """
-        if not snapshot.text:
-            status = render_status_line(snapshot, now)
-            return [status] if status else []
-        if not self._has_text:
-            # The status line's slot becomes the thinking's. Thinking that begins later has no slot above the text,
-            # because that would move all others down; the final picture has it in its place.
-            self._has_text = True
-            self._thinking_source = snapshot.thinking
-            self._thinking_html = render_thinking(snapshot.thinking)
-        answer = [block.html for block in self._markdown.update(snapshot.text).blocks]
-        return [self._thinking_html, *answer] if self._thinking_html else answer
+        slots = [*self._answer(snapshot)]
+        if status := render_status_line(snapshot, now):
+            slots.append(status)
+        if len(slots) > MAX_SLOTS:
+            slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]
+        # A status line that has gone leaves its slot to whatever comes next.
+        self._count = max(self._count, len(slots))
+        return slots + [""] * (self._count - len(slots))
+
+    def _answer(self, snapshot: ReplySnapshot) -> Iterator[str]:
+        if snapshot.format != "md":
+            if snapshot.text:
+                yield render_growing(snapshot, remote_images=self._remote_images)
+            return
+        runs = [(kind, list(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
+        for index, (kind, blocks) in enumerate(runs):
+            is_last = index == len(runs) - 1
+            if kind == "text":
+                text = "".join(block.text for block in blocks)
+                yield from self._text(index).slots(text, is_final=not is_last)
+            elif kind != "thinking" or not is_last:  # of thinking under way the status line tells
+                yield from self._fold(index, kind, blocks, snapshot.blocks)
+
+    def _text(self, index: int) -> _GrowingText:
+        if index not in self._texts:
+            self._texts[index] = _GrowingText(remote_images=self._remote_images)
+        return self._texts[index]
+
+    def _fold(
+        self, index: int, kind: str, blocks: Sequence[BlockSnapshot], among: Sequence[BlockSnapshot]
+    ) -> Iterator[str]:
+        source, html = self._folds.get(index, (None, ""))
+        if source != blocks:
+            html = _render_fold(kind, blocks, among)
+            self._folds[index] = (blocks, html)
+        if html:
+            yield html
+
+
+class _GrowingText:
+    """One stretch of text, between whatever else stands in an answer."""
+
+    def __init__(self, *, remote_images: bool) -> None:
+        self._markdown = GrowingMarkdown(remote_images=remote_images)
+        self._finished: tuple[str, list[str]] | None = None
+
+    def slots(self, text: str, *, is_final: bool) -> list[str]:
+        if self._finished is not None and self._finished[0] == text:
+            return self._finished[1]
+        slots = [block.html for block in self._markdown.update(text, is_final=is_final).blocks]
+        self._finished = (text, slots) if is_final else None
+        return slots
+
+
+def _kind(block: BlockSnapshot) -> str:
+    return block.kind if block.kind in ("text", "thinking") else "call"
+
+
+def _render_fold(kind: str, blocks: Sequence[BlockSnapshot], among: Sequence[BlockSnapshot]) -> str:
+    if kind == "thinking":
+        return render_thinking("\n\n".join(block.text for block in blocks))
+    return render_calls(blocks, among=among)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from ..render import render_reply
+from ..render import describe_facts, render_reply
 from ..runtime import Phase, ReplySnapshot
 from ._picture import LivePicture
 
@@ -123,6 +123,25 @@ class FinalScreen:
 
     def finish(self, snapshot: ReplySnapshot) -> None:
         _publish_final(self._publisher, snapshot, remote_images=self._remote_images)
+
+
+class QuietScreen:
+    """Nothing at all, for `--quiet`, or one line, for a prompt that ends with a semicolon.
+
+    Args:
+        say: Shows that line; None shows nothing.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self.has_cleared = False
+        self._say = say
+
+    def draw(self, snapshot: ReplySnapshot) -> float:
+        return IDLE_INTERVAL
+
+    def finish(self, snapshot: ReplySnapshot) -> None:
+        if self._say is not None and snapshot.text:
+            self._say(f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _")
 
 
 def _publish_final(publisher: Any, snapshot: ReplySnapshot, *, remote_images: bool) -> None:

@@ -2,11 +2,12 @@
 
 from ._calls import render_calls
 from ._folded_code import render_folded_code
-from ._footer import render_footer, render_footer_text
+from ._footer import describe_facts, render_footer, render_footer_text
 from ._formats import render_growing
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
+from ._notice import render_notice
 from ._reply import Bundle, render_reply
 from ._rows import render_rows
 from ._status_line import describe_status, render_status_line
@@ -19,6 +20,7 @@ __all__ = [
     "BlockPlan",
     "Bundle",
     "GrowingMarkdown",
+    "describe_facts",
     "describe_status",
     "neutralise_markdown",
     "render_calls",
@@ -27,6 +29,7 @@ __all__ = [
     "render_footer_text",
     "render_growing",
     "render_markdown",
+    "render_notice",
     "render_reply",
     "render_rows",
     "render_status_line",

@@ -37,11 +37,14 @@ def _metadata(snapshot: ReplySnapshot) -> dict[str, Any]:
     facts = {
         "model": snapshot.model,
         "request_id": snapshot.request_id,
+        "prompt_sha256": snapshot.prompt_hash,
+        "asked_at": snapshot.asked_at,
         "stop_reason": snapshot.stop_reason,
         "usage": snapshot.usage.model_dump(mode="json", exclude_none=True) if snapshot.usage else None,
+        "cost_usd": None if snapshot.cost is None else round(snapshot.cost, 6),
         "seconds": round(snapshot.elapsed, 3),
         "simulated": snapshot.is_simulated or None,
         "status": None if snapshot.phase is Phase.COMPLETE else snapshot.phase.value,
         "error": type(snapshot.error).__name__ if snapshot.error else None,
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value for name, value in facts.items() if value not in (None, "")}

@@ -1,13 +1,18 @@
-"""One quiet line while nothing can be read yet: what is being waited for, and how long."""
+"""One quiet line while nothing new can be read: what is being waited for, and how long."""
 
 from __future__ import annotations
 
 import math
 from html import escape
 
-from ..runtime import Phase, ReplySnapshot, Wait
+from ..runtime import CallState, Phase, ReplySnapshot, Wait
 from ._sanitise import sanitise
 from ._styles import STATUS_LINE
+
+_PENDING = {
+    CallState.APPROVAL: "waiting for your word on {name}…",
+    CallState.RUNNING: "running {name}…",
+}
 
 
 def render_status_line(snapshot: ReplySnapshot, now: float) -> str:
@@ -28,8 +33,30 @@ def describe_status(snapshot: ReplySnapshot, now: float) -> str:
     if snapshot.wait is not None:
         return _describe_wait(snapshot.wait, now)
     if snapshot.phase is Phase.STREAMING:
-        return "" if snapshot.text else "thinking…"
-    return "waiting for the first words…"
+        return _describe_streaming(snapshot)
+    if snapshot.phase is Phase.CALLING:
+        return _describe_call(snapshot)
+    return "waiting for the first words…" if not snapshot.rounds else "waiting for more…"
+
+
+def _describe_streaming(snapshot: ReplySnapshot) -> str:
+    last = snapshot.blocks[-1] if snapshot.blocks else None
+    if last is None:
+        return "thinking…"
+    if last.kind == "text" and last.text:
+        return ""
+    if last.kind.endswith("tool_use"):
+        name = (last.data or {}).get("name") or "a tool"
+        return f"writing a call of {name}…"
+    return "thinking…" if last.kind != "text" or not snapshot.text else ""
+
+
+def _describe_call(snapshot: ReplySnapshot) -> str:
+    calls = [block.call for block in snapshot.blocks if block.call is not None]
+    pending = next((call for call in calls if call.state in _PENDING), None)
+    if pending is None:
+        return "waiting for more…"
+    return _PENDING[pending.state].format(name=pending.name)
 
 
 def _describe_wait(wait: Wait, now: float) -> str:

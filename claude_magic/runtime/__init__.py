@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..tools import CallState
 from ._budget import Account, BudgetExceededError, count_input
 from ._connection import Connection
 from ._credentials import FoundCredential
@@ -11,6 +12,7 @@ from ._ledger import Ledger, LedgerRow
 from ._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
 from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of, undated
 from ._prices import PRICES_AS_OF, Price, cost_of, format_usd, price_of
+from ._question import Question, Where
 from ._reply import Presenter, Reply
 from ._runtime import Runtime
 from ._server_limits import ModelLimits, RateLimits, Refusal, ServerLimit
@@ -22,8 +24,9 @@ from ._settings import (
     ResolvedSettings,
     Settings,
 )
-from ._snapshot import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot, Round, Wait
+from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
 from ._status import RuntimeStatus, SettingRow
+from ._turn_plan import ContextFullError, TurnPlan
 from ._waiting import Waiting, interrupts_kept_for, wait_interruptibly
 from ._worst_case import WorstCase, worst_case
 
@@ -42,6 +45,7 @@ __all__ = [
     "CallSnapshot",
     "CallState",
     "Connection",
+    "ContextFullError",
     "FoundCredential",
     "Ledger",
     "LedgerRow",
@@ -51,6 +55,7 @@ __all__ = [
     "Phase",
     "Presenter",
     "Price",
+    "Question",
     "RateLimits",
     "Refusal",
     "Reply",
@@ -62,8 +67,10 @@ __all__ = [
     "ServerLimit",
     "SettingRow",
     "Settings",
+    "TurnPlan",
     "Wait",
     "Waiting",
+    "Where",
     "WorstCase",
     "close_runtime",
     "cost_of",

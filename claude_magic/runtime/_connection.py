@@ -21,6 +21,7 @@ class Connection:
 
     config: ClientConfig
     credential: Credential | None
+    is_simulated: bool = False
 
     def needs_other_client_than(self, other: Connection) -> bool:
         """Whether a client built for the other one cannot serve this one. The rate does not count: buckets adapt."""
@@ -55,7 +56,7 @@ def demo_connection(settings: ResolvedSettings, simulator: EmbeddedSimulator) ->
     config = settings.values.client_config(
         base_url=simulator.url(), messages_path="/v1/messages", headers={}, auth_header="x-api-key"
     )
-    return Connection(config=config, credential=None)
+    return Connection(config=config, credential=None, is_simulated=True)
 
 
 def real_connection(settings: ResolvedSettings, found: FoundCredential | None) -> Connection:

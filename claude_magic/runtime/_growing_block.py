@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from ..client import ContentBlock, ContentBlockDelta, TextBlock, ThinkingBlock, ToolUseBlock
 from ._snapshot import BlockSnapshot
@@ -18,18 +20,26 @@ class GrowingBlock:
         is_complete: Nothing more is coming.
     """
 
-    __slots__ = ("_pieces", "_text", "is_complete", "kind")
+    __slots__ = ("_data", "_pieces", "_text", "is_complete", "kind")
 
-    def __init__(self, kind: str, text: str = "", *, is_complete: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        text: str = "",
+        *,
+        is_complete: bool = False,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
         self.kind = kind
         self.is_complete = is_complete
         self._text = text
+        self._data = data
         self._pieces: list[str] = []
 
     @classmethod
     def of(cls, block: ContentBlock, *, is_complete: bool) -> GrowingBlock:
         """Begin with what a block holds already."""
-        return cls(block.type, _shown_text(block), is_complete=is_complete)
+        return cls(block.type, _shown_text(block), is_complete=is_complete, data=_data(block))
 
     def append(self, delta: ContentBlockDelta) -> None:
         """Take in what a delta adds to the text that is shown."""
@@ -41,7 +51,7 @@ class GrowingBlock:
         if self._pieces:
             self._text += "".join(self._pieces)
             self._pieces.clear()
-        return BlockSnapshot(kind=self.kind, text=self._text, is_complete=self.is_complete)
+        return BlockSnapshot(kind=self.kind, text=self._text, is_complete=self.is_complete, data=self._data)
 
 
 def kind_of_delta(delta: ContentBlockDelta) -> str:
@@ -58,3 +68,10 @@ def _shown_text(block: ContentBlock) -> str:
         case ToolUseBlock():
             return block.raw_input or (json.dumps(block.input, ensure_ascii=False) if block.input else "")
     return ""
+
+
+def _data(block: ContentBlock) -> Mapping[str, Any] | None:
+    """Return the fields of a block that its text does not tell."""
+    if isinstance(block, ThinkingBlock) or (isinstance(block, TextBlock) and not block.citations):
+        return None
+    return block.to_param()

@@ -6,11 +6,15 @@ when somebody looks: a reply that nobody watches is joined once, one that is dra
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import math
+import operator
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from ..client import (
     APIError,
@@ -19,8 +23,6 @@ from ..client import (
     ClaudeError,
     ClientEvent,
     ContentBlockDelta,
-    ContentBlockStart,
-    ContentBlockStop,
     LimiterWaiting,
     Message,
     MessageDelta,
@@ -32,8 +34,10 @@ from ..client import (
     StreamEvent,
     Usage,
 )
-from ._growing_block import GrowingBlock, kind_of_delta
-from ._snapshot import Phase, ReplySnapshot, Wait
+from ..tools import CallState
+from ._content import GrowingContent
+from ._prices import cost_of
+from ._snapshot import Phase, ReplySnapshot, Round, Wait
 
 SIMULATOR_HEADER = "claude-magic-simulator"
 """Header by which the simulator marks its responses, whatever their URL."""
@@ -50,6 +54,8 @@ class Progress:
         model: The model that was asked for.
         max_attempts: Most attempts that the retry policy allows.
         notes: What was done differently from what was asked, as sentences.
+        format: How the answer is to be shown.
+        prompt: What was asked; only its hash is kept.
         clock: Monotonic clock in seconds.
     """
 
@@ -59,13 +65,19 @@ class Progress:
         model: str,
         max_attempts: int,
         notes: tuple[str, ...] = (),
+        format: str = "md",
+        prompt: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._observers: tuple[Callback, ...] = ()
         self._final_callbacks: list[Callback] = []
-        self._blocks: dict[int, GrowingBlock] = {}
+        self._content = GrowingContent()
+        self._rounds: tuple[Round, ...] = ()
+        self._format = format
+        self._prompt_hash = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        self._asked_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._started_at = clock()
         self._ended_at: float | None = None
         self._max_attempts = max_attempts
@@ -90,8 +102,8 @@ class Progress:
 
     @property
     def message(self) -> Message | None:
-        """The message: complete, or as far as it had come when the reply ended; None before its end."""
-        return self._message
+        """The last message: complete, or as far as it had come when the reply ended; None before its end."""
+        return self._message if self._phase.is_final else None
 
     @property
     def error(self) -> ClaudeError | None:
@@ -101,12 +113,17 @@ class Progress:
     def snapshot(self) -> ReplySnapshot:
         """The present state, frozen."""
         with self._lock:
-            message = self._message
+            message = self.message
             return ReplySnapshot(
                 phase=self._phase,
-                blocks=tuple(block.snapshot() for _, block in sorted(self._blocks.items())),
+                blocks=self._content.snapshot(),
                 model=self._model,
-                usage=self._usage,
+                usage=self._total_usage(),
+                rounds=self._rounds,
+                cost=self._cost(),
+                format=self._format,
+                prompt_hash=self._prompt_hash,
+                asked_at=self._asked_at,
                 stop_reason=None if message is None else message.stop_reason,
                 stop_details=None if message is None else message.stop_details,
                 stop_sequence=None if message is None else message.stop_sequence,
@@ -172,17 +189,42 @@ class Progress:
             self._version += 1
         self._tell()
 
-    def complete(self, message: Message) -> None:
-        """End well."""
-        self._end(Phase.COMPLETE, message=message)
+    def end_round(self, message: Message) -> None:
+        """Take in that a request has been answered; another may follow."""
+        with self._lock:
+            if self._phase.is_final:
+                return
+            self._take_round(message)
+            self._version += 1
+        self._tell()
 
-    def fail(self, error: ClaudeError, message: Message | None) -> None:
-        """End with an error; `message` is what had arrived."""
-        self._end(Phase.FAILED, message=message, error=error)
+    def note_call(self, call_id: str, state: CallState, result: str = "") -> None:
+        """Take in how far the call of a tool has come."""
+        with self._lock:
+            if self._phase.is_final:
+                return
+            self._content.note_call(call_id, state, result)
+            self._enter(Phase.CALLING, None)
+            self._version += 1
+        self._tell()
 
-    def cancel(self, message: Message | None) -> None:
-        """End because the caller does not want the rest; `message` is what had arrived."""
-        self._end(Phase.CANCELLED, message=message)
+    def add_note(self, note: str) -> None:
+        """Add a sentence for the reader."""
+        with self._lock:
+            self._notes = (*self._notes, note)
+            self._version += 1
+
+    def complete(self) -> None:
+        """End well; the last round has been told to `end_round`."""
+        self._end(Phase.COMPLETE, partial=None)
+
+    def fail(self, error: ClaudeError, partial: Message | None) -> None:
+        """End with an error; `partial` is what had arrived of the present round."""
+        self._end(Phase.FAILED, partial=partial, error=error)
+
+    def cancel(self, partial: Message | None) -> None:
+        """End because the caller does not want the rest; `partial` is what had arrived of the present round."""
+        self._end(Phase.CANCELLED, partial=partial)
 
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: the bridge thread, which may have held it, does not exist there."""
@@ -191,19 +233,9 @@ class Progress:
 
     def _take_event(self, event: StreamEvent) -> bool:
         """Take in an event, under the lock; return whether it changed anything that can be seen."""
+        if isinstance(event, ContentBlockDelta) and self._phase is not Phase.STREAMING:
+            self._enter(Phase.STREAMING, None)
         match event:
-            case ContentBlockDelta():
-                block = self._blocks.get(event.index)
-                if block is None:
-                    block = self._blocks[event.index] = GrowingBlock(kind_of_delta(event))
-                block.append(event)
-                if self._phase is not Phase.STREAMING:
-                    self._enter(Phase.STREAMING, None)
-            case ContentBlockStart():
-                self._blocks[event.index] = GrowingBlock.of(event.block, is_complete=False)
-            case ContentBlockStop():
-                if event.index in self._blocks:
-                    self._blocks[event.index].is_complete = True
             case MessageStart():
                 self._model = event.message.model or self._model
                 self._usage = event.message.usage
@@ -211,7 +243,7 @@ class Progress:
                 if event.usage is not None:
                     self._usage = event.usage if self._usage is None else self._usage.merged(event.usage)
             case _:
-                return False
+                return self._content.take(event)
         return True
 
     def _take_attempt(self, finished: AttemptFinished) -> None:
@@ -227,7 +259,7 @@ class Progress:
             max_attempts=finished.max_attempts,
         )
         self._enter(Phase.RETRYING, wait)
-        self._blocks.clear()
+        self._content.start_over()
 
     def _limiter_wait(self, event: LimiterWaiting) -> Wait:
         return Wait(
@@ -242,18 +274,17 @@ class Progress:
         self._phase = phase
         self._wait = wait
 
-    def _end(self, phase: Phase, *, message: Message | None, error: ClaudeError | None = None) -> None:
+    def _end(self, phase: Phase, *, partial: Message | None, error: ClaudeError | None = None) -> None:
         """Become final; a second ending is ignored."""
         with self._lock:
             if self._phase.is_final:
                 return
             self._enter(phase, None)
-            self._message = message
             self._error = error
             if error is not None:
                 self._request_id = error.request_id or self._request_id
-            if message is not None:
-                self._adopt(message)
+            if partial is not None:
+                self._take_round(partial)
             self._ended_at = self._clock()
             self._version += 1
             callbacks, self._final_callbacks = self._final_callbacks, []
@@ -261,13 +292,21 @@ class Progress:
         for callback in callbacks:
             _call(callback)
 
-    def _adopt(self, message: Message) -> None:
-        """Show what the message holds. It may be some events ahead of those that were fed."""
+    def _take_round(self, message: Message) -> None:
+        self._message = message
         self._model = message.model or self._model
-        self._usage = message.usage
-        self._blocks = {
-            index: GrowingBlock.of(block, is_complete=True) for index, block in enumerate(message.content)
-        }
+        self._content.adopt(message)
+        self._rounds += (Round(model=self._model, usage=message.usage, request_id=self._request_id),)
+        self._usage = None
+
+    def _total_usage(self) -> Usage | None:
+        usages = [each.usage for each in self._rounds] + ([self._usage] if self._usage is not None else [])
+        return functools.reduce(operator.add, usages) if usages else None
+
+    def _cost(self) -> float | None:
+        costs = [cost_of(each.model, each.usage) for each in self._rounds]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
 
     def _tell(self) -> None:
         for callback in self._observers:

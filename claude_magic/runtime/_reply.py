@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Self, TypeAlias
 
+from ..answers import extract_code, extract_json
 from ..client import ClaudeError, Message, NetworkError, Usage
 from ._heartbeat import loop_kept_awake
 from ._progress import Progress
@@ -34,12 +35,23 @@ class Reply:
 
     Attributes:
         prompt: What was asked.
+        thread: The thread of the conversation it stands in; None where it stands alone.
+        parsed: The object that the answer was asked to be, once it has been read; else None.
         is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
             cell, it shows nothing and clears this.
     """
 
-    def __init__(self, prompt: str, progress: Progress, *, presenter: Callable[[], Presenter | None]) -> None:
+    def __init__(
+        self,
+        prompt: str,
+        progress: Progress,
+        *,
+        presenter: Callable[[], Presenter | None],
+        thread: str | None = None,
+    ) -> None:
         self.prompt = prompt
+        self.thread = thread
+        self.parsed: Any = None
         self.is_on_screen = False
         self._progress = progress
         self._presenter = presenter
@@ -67,6 +79,24 @@ class Reply:
     def usage(self) -> Usage | None:
         """Tokens, cumulative; None until the server has told."""
         return self.snapshot().usage
+
+    @property
+    def cost(self) -> float | None:
+        """What it cost by the published prices, in USD; None where its model has none, or nothing is known yet."""
+        return self.snapshot().cost
+
+    @property
+    def code(self) -> str:
+        """The code in the answer: its fenced blocks, joined; empty where there is none."""
+        return extract_code(self.text)
+
+    def json(self) -> Any:
+        """Return the answer read as JSON, also out of a fenced block or from between prose.
+
+        Raises:
+            NoJSONError: There is none in it.
+        """
+        return extract_json(self.text)
 
     @property
     def model(self) -> str:

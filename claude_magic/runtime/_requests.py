@@ -1,17 +1,36 @@
-"""From a prompt and settings to a request."""
+"""From a question, settings and what was said before to a request."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..client import ConfigurationError, MessageRequest
 from ._models import ModelFacts, facts_of
+from ._question import Question
 from ._settings import ResolvedSettings
 
 _MIN_THINKING_BUDGET = 1024
 """Smallest `budget_tokens` that the API takes."""
 _USUAL_THINKING_BUDGET = 8000
+
+_BINDING_BETA = "thinking-binding-controls-2026-08-01"
+"""Lets a thread go on after a change of its system prompt or tools: thinking that is bound to the former ones is left
+out by the server, instead of refusing the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What was said before.
+
+    Attributes:
+        messages: The turns so far, oldest first, as they were sent and received.
+        is_rebound: Some thinking in it was made under another system prompt or other tools.
+    """
+
+    messages: Sequence[dict[str, Any]] = ()
+    is_rebound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,18 +41,19 @@ class PlannedRequest:
     notes: tuple[str, ...]
 
 
-def check_prompt(prompt: object) -> str:
-    """Return the prompt.
+def check_prompt(question: Question) -> None:
+    """Check that there is something to send.
 
     Raises:
-        TypeError: It is no string.
-        ConfigurationError: It is empty.
+        TypeError: The prompt is no string.
+        ConfigurationError: There is nothing in it.
     """
-    if not isinstance(prompt, str):
-        raise TypeError(f"The prompt must be a string, not {type(prompt).__name__}.")
-    if not prompt.strip():
+    if not isinstance(question.prompt, str):
+        raise TypeError(f"The prompt must be a string, not {type(question.prompt).__name__}.")
+    content = question.user_turn()["content"]
+    is_empty = not content.strip() if isinstance(content, str) else not content
+    if is_empty:
         raise ConfigurationError("The prompt is empty, so nothing was sent. Write what Claude should do.")
-    return prompt
 
 
 def check_stop_sequences(stop_sequences: object) -> list[str] | None:
@@ -52,25 +72,86 @@ def check_stop_sequences(stop_sequences: object) -> list[str] | None:
     return list(sequences) or None
 
 
-def plan_request(prompt: str, settings: ResolvedSettings, stop_sequences: list[str] | None) -> PlannedRequest:
-    """Build the request for a prompt."""
+def plan_request(
+    question: Question,
+    settings: ResolvedSettings,
+    history: History | None = None,
+    *,
+    model: str | None = None,
+) -> PlannedRequest:
+    """Build the request for a question.
+
+    Args:
+        question: What is asked.
+        settings: The settings in force.
+        history: What was said before; None if nothing was.
+        model: The model, by its full name; None for the one of the settings.
+    """
+    history = history or History()
+    settings = settings if model is None else settings.with_model(model)
     values = settings.values
     facts = facts_of(values.model)
     notes: list[str] = []
+    tools = question.tool_definitions()
+    max_tokens = _bounded_max_tokens(settings, facts, notes)
     fields: dict[str, Any] = {
         "model": values.model,
-        "max_tokens": _bounded_max_tokens(settings, facts, notes),
-        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "messages": [*history.messages, question.user_turn()],
         "system": values.system or None,
-        "stop_sequences": stop_sequences,
+        "stop_sequences": check_stop_sequences(question.stop_sequences),
+        "tools": tools or None,
+        "output_config": _output_config(question, settings) or None,
+        "thinking": _thinking(settings, facts, max_tokens, notes),
     }
-    if values.effort is not None:
-        fields["output_config"] = {"effort": values.effort}
-    fields["thinking"] = _thinking(settings, facts, fields["max_tokens"], notes)
+    if facts is not None and (history.messages or tools):
+        fields["cache_control"] = {"type": "ephemeral"}  # what is said now is sent again with what follows
+    if history.is_rebound and facts is not None and facts.binds_thinking:
+        _allow_rebinding(fields)
+    fields = _merged(fields, _checked_extra(question.extra))
     return PlannedRequest(
         request=MessageRequest(**{name: value for name, value in fields.items() if value is not None}),
         notes=tuple(notes),
     )
+
+
+def _output_config(question: Question, settings: ResolvedSettings) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    if settings.values.effort is not None:
+        config["effort"] = settings.values.effort
+    if question.output_schema is not None:
+        config["format"] = {"type": "json_schema", "schema": dict(question.output_schema)}
+    return config
+
+
+def _allow_rebinding(fields: dict[str, Any]) -> None:
+    thinking = fields["thinking"]
+    if thinking is not None and thinking["type"] != "disabled":
+        binding = {"prefix_mismatch_behavior": "drop_block"}
+        fields["thinking"] = {**thinking, "block_binding": binding}
+        fields["betas"] = (_BINDING_BETA,)
+
+
+def _checked_extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in _NEVER_EXTRA.intersection(extra):
+        raise ConfigurationError(
+            f"{name} cannot be set as a further field of the request, because claude_magic writes it. Nothing was sent."
+        )
+    return extra
+
+
+_NEVER_EXTRA = frozenset({"messages", "stream", "model"})
+
+
+def _merged(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(fields)
+    for name, value in extra.items():
+        former = merged.get(name)
+        if isinstance(former, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merged(former, value)
+        else:
+            merged[name] = value
+    return merged
 
 
 def _bounded_max_tokens(settings: ResolvedSettings, facts: ModelFacts | None, notes: list[str]) -> int:

@@ -8,17 +8,33 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from ..client import BucketState, ClaudeClient, ConfigurationError, Health, ModelInfo
+from ..client import (
+    BucketState,
+    ClaudeClient,
+    ConfigurationError,
+    Health,
+    MessageRequest,
+    ModelInfo,
+    RequestPreview,
+    preview_request,
+)
+from ..conversation import Conversations
+from ._accountant import TurnAccountant
 from ._configuration import ConfigReader, Configuration
+from ._connection import Connection
 from ._credentials import FoundCredential, redact
 from ._engine import Engine
-from ._exchange import end_in_any_case, exchange
+from ._exchange import TurnExchange, end_in_any_case
+from ._ledger import Ledger
+from ._model_names import ModelNames
 from ._progress import Progress
+from ._question import Question
 from ._reply import Presenter, Reply
-from ._requests import check_prompt, check_stop_sequences, plan_request
+from ._server_limits import RateLimits
 from ._settings import ResolvedSettings
 from ._shared_client import SharedClient
 from ._status import RuntimeStatus, connection_notes, setting_rows
+from ._turn_plan import TurnPlan, TurnPlanner
 
 _Result = TypeVar("_Result")
 
@@ -44,13 +60,22 @@ class Runtime:
         self._configuration.read_config = kept.get("read_config")
         self._presenter: Presenter | None = kept.get("presenter")
         self._engine = Engine(kept.get("bucket_state"))
+        self.conversations: Conversations = kept.get("conversations") or Conversations()
+        """The threads of this kernel, and all turns in them."""
+        self.ledger = Ledger(kept.get("ledger"))
+        """What was used, what it cost, and the budget."""
+        self.server_limits = RateLimits()
+        """What the server has said about its own limits."""
+        self.model_names = ModelNames()
+        """Which models short names mean."""
+        self._planner = TurnPlanner(self.conversations, self.model_names)
         self._in_flight: dict[Reply, None] = {}  # a set that keeps its order
 
     # Asking...
 
     def start(
         self,
-        prompt: str,
+        question: str | Question,
         *,
         model: str | None = None,
         system: str | None = None,
@@ -62,7 +87,7 @@ class Runtime:
         """Ask, and return the reply at once; it streams from now on. Options left out are taken from the settings.
 
         Args:
-            prompt: The user's words, sent as they are.
+            question: The user's words, sent as they are; or all that can be said about a question.
             model: Model to ask.
             system: System prompt.
             max_tokens: Bound of the answer in model tokens, thinking included.
@@ -74,8 +99,6 @@ class Runtime:
             ConfigurationError: A setting or option cannot be used, there is no key, or the prompt is empty. Nothing was
                 sent. (What happens after the sending is the reply's to tell.)
         """
-        check_prompt(prompt)
-        sequences = check_stop_sequences(stop_sequences)
         options = {
             "model": model,
             "system": system,
@@ -83,14 +106,28 @@ class Runtime:
             "effort": effort,
             "thinking": thinking,
         }
+        if not isinstance(question, Question):
+            question = Question(prompt=question, stop_sequences=stop_sequences)
         settings = self.settings(options)
-        plan = plan_request(prompt, settings, sequences)
+        plan = self._planner.plan(question, settings)
         found = self.find_credential()
         connection = self._configuration.connect(settings, found)
         progress = Progress(
-            model=plan.request.model, max_attempts=connection.config.max_retries + 1, notes=plan.notes
+            model=plan.request.model,
+            max_attempts=connection.config.max_retries + 1,
+            notes=plan.notes,
+            format=question.format,
+            prompt=question.prompt,
         )
-        reply = Reply(prompt, progress, presenter=lambda: self._presenter)
+        thread = None if plan.place is None else plan.place.thread
+        reply = Reply(question.prompt, progress, presenter=lambda: self._presenter, thread=thread)
+        exchange = TurnExchange(
+            plan,
+            progress,
+            planner=self._planner,
+            settings=settings,
+            accountant=self._accountant_for(plan, connection),
+        )
 
         def on_end(task: asyncio.Task[None]) -> None:
             end_in_any_case(progress, task, lambda text: redact(text, found))
@@ -99,12 +136,42 @@ class Runtime:
         self.last = reply
         self._in_flight[reply] = None
         cancel = self._engine.spawn(
-            lambda shared: exchange(shared.lend(connection), plan.request, progress),
+            lambda shared: exchange.run(shared.lend(connection)),
             rate=connection.config.rate_limit_rps,
             on_end=on_end,
         )
         reply.bind(cancel)
         return reply
+
+    def plan(self, question: Question, options: Mapping[str, object] | None = None) -> TurnPlan:
+        """Return what asking a question would send first, without sending anything.
+
+        Args:
+            question: What would be asked.
+            options: As for `settings`.
+
+        Raises:
+            ConfigurationError: It could not be sent.
+        """
+        return self._planner.plan(question, self.settings(options))
+
+    def preview(self, request: MessageRequest) -> RequestPreview:
+        """Return what a request would look like on the wire; no secret is in it.
+
+        Raises:
+            ConfigurationError: It could not be sent.
+        """
+        connection = self._configuration.connect(self.settings(), self.find_credential())
+        return preview_request(connection.config, connection.credential, request)
+
+    def _accountant_for(self, plan: TurnPlan, connection: Connection) -> TurnAccountant:
+        return TurnAccountant(
+            self.ledger,
+            self.server_limits,
+            attempts=connection.config.max_retries + 1,
+            is_simulated=connection.is_simulated,
+            thread=None if plan.place is None else plan.place.thread,
+        )
 
     def submit(
         self, work: Callable[[ClaudeClient], Awaitable[_Result]]
@@ -260,6 +327,8 @@ class Runtime:
             "read_config": self._configuration.read_config,
             "presenter": self._presenter,
             "bucket_state": self._engine.dump_bucket(),
+            "conversations": self.conversations,
+            "ledger": self.ledger.dump(),
         }
 
     def start_over_after_fork(self) -> object:

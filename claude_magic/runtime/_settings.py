@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -131,6 +131,10 @@ class ResolvedSettings:
     values: Settings
     sources: Mapping[str, str]
     notes: tuple[str, ...] = field(default=())
+
+    def with_model(self, model: str) -> ResolvedSettings:
+        """Return these settings with another model, under whose full name it is asked for."""
+        return replace(self, values=self.values.model_copy(update={"model": model}))
 
     def is_default(self, name: str) -> bool:
         """Whether nobody has set this one."""

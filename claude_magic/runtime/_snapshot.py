@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from ..client import AttemptFinished, ClaudeError, Usage
+from ..tools import CallState
 
 
 class Phase(enum.Enum):
@@ -75,20 +76,6 @@ class BlockSnapshot:
     is_complete: bool
     data: Mapping[str, Any] | None = None
     call: CallSnapshot | None = None
-
-
-class CallState(enum.Enum):
-    """How far the call of a tool has come."""
-
-    WRITTEN = "written"
-    """The model is writing it, or has; nothing is done about it yet."""
-    APPROVAL = "approval"
-    """A person is asked whether it may run."""
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    REFUSED = "refused"
-    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

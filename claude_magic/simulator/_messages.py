@@ -12,6 +12,7 @@ from ._ids import new_id
 from ._specimens import HOSTILE_MARKDOWN, long_answer
 from ._stream import message_events
 from ._tokens import count_tokens, split_tokens
+from ._web_search import search_result
 
 LONG_ANSWER_DELTAS = 2000
 REFUSAL = {
@@ -102,10 +103,13 @@ def ramble(exchange: Exchange) -> Steps:
 
 
 def pause_turn(exchange: Exchange) -> Steps:
-    """Pause in a server-side turn; go on when the client sends the turn back."""
+    """Pause in a server-side turn; go on, first with the result of the search, when the client sends the turn back."""
     history = exchange.request.fields.get("messages") or [{}]
     if history[-1].get("role") == "assistant":
-        return deliver(exchange, exchange.answer())
+        answer = exchange.answer()
+        results = [search_result(call, "a search that takes long") for call in _pending_searches(history[-1])]
+        message = {**answer.message, "content": [*results, *answer.message["content"]]}
+        return deliver(exchange, dataclasses.replace(answer, message=message))
     call = {
         "type": "server_tool_use",
         "id": new_id("srvtoolu"),
@@ -114,6 +118,16 @@ def pause_turn(exchange: Exchange) -> Steps:
     }
     text = {"type": "text", "text": "I am still searching."}
     return deliver(exchange, Answer(message=build_message(exchange, [text, call], "pause_turn")))
+
+
+def _pending_searches(message: JSON) -> list[str]:
+    blocks = message["content"] if isinstance(message["content"], list) else []
+    answered = {block.get("tool_use_id") for block in blocks}
+    return [
+        block["id"]
+        for block in blocks
+        if block.get("type") == "server_tool_use" and block["id"] not in answered
+    ]
 
 
 def tool_call(change: Callable[[Iterable[JSON]], Iterable[JSON]]) -> Behaviour:

@@ -27,8 +27,8 @@ def search_blocks(prompt: str) -> list[JSON]:
     """The search, its results and a text that cites them."""
     query = _query(prompt)
     call_id = new_id("srvtoolu")
-    results = [_result(query, number) for number in range(3)]
-    first = results[0]
+    found = search_result(call_id, query)
+    first = found["content"][0]
     cited = f"This page was invented for the search “{query}”."
     citation = {
         "type": "web_search_result_location",
@@ -39,7 +39,7 @@ def search_blocks(prompt: str) -> list[JSON]:
     }
     return [
         {"type": "server_tool_use", "id": call_id, "name": "web_search", "input": {"query": query}},
-        {"type": "web_search_tool_result", "tool_use_id": call_id, "content": results},
+        found,
         {"type": "text", "text": f"I searched for “{query}”. "},
         {"type": "text", "text": "The first page says that it was invented.", "citations": [citation]},
         {
@@ -48,6 +48,12 @@ def search_blocks(prompt: str) -> list[JSON]:
             " with its query, its sources and its citations.",
         },
     ]
+
+
+def search_result(call_id: str, query: str) -> JSON:
+    """The result of a search, for the call with this id."""
+    results = [_result(query, number) for number in range(3)]
+    return {"type": "web_search_tool_result", "tool_use_id": call_id, "content": results}
 
 
 def _query(prompt: str) -> str:

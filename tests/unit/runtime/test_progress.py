@@ -90,7 +90,8 @@ def test_the_phases_follow_what_the_client_tells(progress: Progress, clock: Cloc
     phases.append(progress.phase)
     progress.feed(delta("Hi"))
     phases.append(progress.phase)
-    progress.complete(Message(content=[]))
+    progress.end_round(Message(content=[]))
+    progress.complete()
     phases.append(progress.phase)
 
     assert phases == [
@@ -187,7 +188,8 @@ def test_the_end_shows_what_the_message_holds(progress: Progress) -> None:
 
 def test_a_final_reply_does_not_change_any_more(progress: Progress, clock: Clock) -> None:
     """Late events, a second ending and the clock leave it as it is."""
-    progress.complete(Message(content=[TextBlock(type="text", text="done")]))
+    progress.end_round(Message(content=[TextBlock(type="text", text="done")]))
+    progress.complete()
     final = progress.snapshot()
 
     clock.now += 50

@@ -8,7 +8,8 @@ import pytest
 
 from claude_magic.client import ConfigurationError
 from claude_magic.runtime._models import facts_of
-from claude_magic.runtime._requests import PlannedRequest, check_stop_sequences, plan_request
+from claude_magic.runtime._question import Question
+from claude_magic.runtime._requests import History, PlannedRequest, check_stop_sequences, plan_request
 from claude_magic.runtime._sources import option_layer, resolve
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
@@ -16,7 +17,7 @@ HIDDEN = {"type": "adaptive", "display": "omitted"}
 
 
 def plan(**options: Any) -> PlannedRequest:
-    return plan_request("Hello", resolve([option_layer(options)]), None)
+    return plan_request(Question(prompt="Hello"), resolve([option_layer(options)]))
 
 
 def thinking(**options: Any) -> object:
@@ -42,7 +43,8 @@ def test_options_reach_the_request() -> None:
         [option_layer({"model": "claude-opus-5", "system": "Be brief.", "effort": "low", "max_tokens": 5})]
     )
 
-    body = plan_request("Hello", settings, ["END"]).request.to_body(stream=False)
+    question = Question(prompt="Hello", stop_sequences=["END"])
+    body = plan_request(question, settings).request.to_body(stream=False)
 
     assert body["system"] == "Be brief."
     assert body["output_config"] == {"effort": "low"}
@@ -139,3 +141,53 @@ def test_stop_sequences_that_the_api_would_refuse_are_refused_here(bad: object) 
     """With a message, before anything is sent."""
     with pytest.raises(ConfigurationError, match="stop_sequences"):
         check_stop_sequences(bad)
+
+
+def test_what_was_said_before_comes_first_and_is_cached() -> None:
+    """The turns as they are, then the question; the server marks the prefix for the next request by itself."""
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}]
+
+    body = plan_request(
+        Question(prompt="And?"), resolve([option_layer({})]), History(messages=said)
+    ).request.to_body(stream=True)
+
+    assert body["messages"] == [*said, {"role": "user", "content": "And?"}]
+    assert body["cache_control"] == {"type": "ephemeral"}
+
+
+def test_a_first_question_pays_for_no_cache() -> None:
+    """Writing it costs a quarter more, and nobody knows yet whether there will be a second question."""
+    assert "cache_control" not in plan().request.to_body(stream=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "is_asked"), [("claude-sonnet-5-5", True), ("claude-fable-5-2", True), ("claude-opus-4-8", False)]
+)
+def test_thinking_of_another_system_prompt_is_dropped_by_the_server(model: str, is_asked: bool) -> None:
+    """Models that bind their thinking would refuse it; the others know no such field."""
+    settings = resolve([option_layer({"model": model, "thinking": "show"})])
+
+    request = plan_request(Question(prompt="And?"), settings, History(is_rebound=True)).request
+
+    binding = {"prefix_mismatch_behavior": "drop_block"}
+    assert (request.thinking or {}).get("block_binding") == (binding if is_asked else None)
+    assert request.betas == (("thinking-binding-controls-2026-08-01",) if is_asked else ())
+
+
+def test_further_fields_are_merged_into_the_request() -> None:
+    """Objects field by field, everything else replaces."""
+    extra = {"output_config": {"task_budget": 5}, "service_tier": "standard_only", "max_tokens": 9}
+    settings = resolve([option_layer({"effort": "low"})])
+
+    body = plan_request(Question(prompt="Hi", extra=extra), settings).request.to_body(stream=True)
+
+    assert body["output_config"] == {"effort": "low", "task_budget": 5}
+    assert body["service_tier"] == "standard_only"
+    assert body["max_tokens"] == 9
+
+
+@pytest.mark.parametrize("name", ["messages", "stream", "model"])
+def test_fields_that_are_ours_to_write_cannot_be_set(name: str) -> None:
+    """They would take the conversation apart."""
+    with pytest.raises(ConfigurationError, match=f"{name} cannot be set"):
+        plan_request(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))

@@ -1,0 +1,112 @@
+"""From a draft to a reply, and from the reply to what the cell leaves behind: variables, and a cell with its code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..answers import OutputSchema, extract_code, make_output_schema
+from ..runtime import Question, Reply, Where
+from ._surroundings import ShellSurroundings
+
+if TYPE_CHECKING:
+    from ..tools import ToolExecutor
+    from ._draft import Draft
+    from ._magics import ClaudeMagics
+    from ._options import Options
+
+_WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+"""The version that every server knows which knows any."""
+
+
+class Asking:
+    """One question of a cell, on its way to an answer.
+
+    Args:
+        draft: What is asked.
+        magics: The magics of the shell that asks.
+        is_awaited: The cell awaits its answer, so that tools can run on its loop.
+        cell: What tells the cell from others.
+
+    Raises:
+        ConfigurationError: A schema or tool cannot be used. Nothing was sent.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        magics: ClaudeMagics,
+        *,
+        is_awaited: bool,
+        cell: str | None,
+    ) -> None:
+        options, names = draft.options, ShellSurroundings(magics.shell).names()
+        self._draft = draft
+        self._magics = magics
+        self._cell = cell
+        self._schema = make_output_schema(options.schema, names) if options.schema else None
+        tools = _tools(options, magics.shell, is_awaited=is_awaited) if options.tools else None
+        self.question = _question(draft, cell=cell, tools=tools, schema=self._schema)
+
+    def start(self) -> Reply:
+        """Send the question, and bind the reply to the variable that is named for it.
+
+        Raises:
+            ClaudeError: It could not be sent.
+        """
+        reply = self._magics.runtime().start(self.question, **settings_of(self._draft.options))
+        if (name := self._draft.options.out) is not None:
+            # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
+            self._magics.shell.push({name: reply})
+        return reply
+
+    def finish(self, reply: Reply) -> None:
+        """Do with a whole reply what the options ask for.
+
+        Raises:
+            SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
+        """
+        if self._schema is not None:
+            reply.parsed = self._schema.parse(reply.text)
+            if (name := self._draft.options.out) is not None:
+                self._magics.shell.push({name: reply.parsed})
+        if self._draft.options.insert_code and (code := extract_code(reply.text)):
+            self._magics.insert_cell(code, below=self._cell)
+
+
+def _question(
+    draft: Draft, *, cell: str | None, tools: ToolExecutor | None, schema: OutputSchema | None
+) -> Question:
+    options = draft.options
+    where = None if options.no_history else Where(thread=options.thread, cell=cell, is_new=options.is_new)
+    return Question(
+        prompt=draft.prompt,
+        content=draft.content,
+        where=where,
+        tools=tools,
+        server_tools=(_WEB_SEARCH,) if options.web_search else (),
+        output_schema=None if schema is None else schema.json_schema,
+        stop_sequences=options.stop or None,
+        extra=options.extra,
+        format=options.format or ("md" if schema is None else "json"),
+        notes=draft.notes,
+    )
+
+
+def _tools(options: Options, shell: Any, *, is_awaited: bool) -> ToolExecutor:
+    from ._approval import execute_on_loop, execute_while_waiting  # late: most questions have no tools
+
+    make = execute_on_loop if is_awaited else execute_while_waiting
+    executor: ToolExecutor = make(options, shell)
+    return executor
+
+
+def settings_of(options: Options) -> Mapping[str, Any]:
+    """Return the settings that were given as options."""
+    return {
+        "model": options.model,
+        "system": options.system,
+        "max_tokens": options.max_tokens,
+        "effort": options.effort,
+        "thinking": options.thinking,
+    }

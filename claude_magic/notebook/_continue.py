@@ -1,0 +1,60 @@
+"""`%claude continue`: go on with an answer that was cut, by `max_tokens`, an interrupt or a dropped connection.
+
+Current models do not take a half answer to complete; the documented way is to keep it in the conversation and to ask for
+the rest in a message of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..client import ConfigurationError
+from ..runtime import Phase, Reply
+from ._draft import Draft
+
+if TYPE_CHECKING:
+    from ._magics import ClaudeMagics
+    from ._options import Options
+
+_TAIL_CHARS = 200
+
+_GO_ON = (
+    "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
+    "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
+)
+_GO_ON_ALONE = (
+    "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
+    "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
+    "add no preamble."
+)
+
+
+def continue_answer(magics: ClaudeMagics, _arguments: Mapping[str, str], options: Options) -> Draft:
+    """Return the question that asks for the rest of a cut answer.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    runtime = magics.runtime()
+    last = runtime.last
+    if options.thread is None and last is not None and last.thread is not None:
+        options = dataclasses.replace(options, thread=last.thread)
+    place = runtime.conversations.place(thread=options.thread, cell=magics.cell_keys.peek(magics.shell))
+    parent = runtime.conversations.parent_turn(place)
+    if parent is not None and parent.is_partial:
+        content = _GO_ON.format(tail=parent.answer_text[-_TAIL_CHARS:])
+    elif last is not None and last.thread is None and _is_cut(last):
+        content = _GO_ON_ALONE.format(question=last.prompt, text=last.text)
+        options = dataclasses.replace(options, no_history=True)
+    else:
+        raise ConfigurationError(
+            "There is no answer to continue: the last one came to its end. Ask for more in words of your own."
+        )
+    return Draft(prompt="continue", content=content, options=options)
+
+
+def _is_cut(reply: Reply) -> bool:
+    is_cut = reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
+    return is_cut and bool(reply.text.strip())

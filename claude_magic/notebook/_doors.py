@@ -1,0 +1,50 @@
+"""From a parsed cell to its answer: the awaited door and the blocking one. Imported when the first cell asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..runtime import Reply
+from ._answer import answer, answer_blocking
+from ._asking import Asking, settings_of
+from ._draft import Draft, make_draft
+from ._dry_run import show_dry_run
+from ._failure import shortened
+
+if TYPE_CHECKING:
+    from ._magics import ClaudeMagics
+    from ._options import Request
+
+
+async def ask(magics: ClaudeMagics, request: Request) -> Reply | None:
+    """Ask and show on the running event loop; None where nothing was to be sent."""
+    with shortened(magics.shell):
+        draft = _draft(request, magics)
+        if draft.options.dry_run:
+            _show(draft, magics)
+            return None
+        return await answer(draft, magics)
+
+
+def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | None:
+    """Ask and show on this thread; None where nothing was to be sent."""
+    with shortened(magics.shell):
+        draft = _draft(request, magics)
+        if draft.options.dry_run:
+            _show(draft, magics)
+            return None
+        return answer_blocking(draft, magics)
+
+
+def _draft(request: Request, magics: ClaudeMagics) -> Draft:
+    if request.call is None:
+        return make_draft(request, magics.shell)
+    draft: Draft = request.call.command.load()(magics, request.call.arguments, request.options)
+    return draft
+
+
+def _show(draft: Draft, magics: ClaudeMagics) -> None:
+    """Show what a draft would send."""
+    cell = magics.cell_keys.peek(magics.shell)
+    asking = Asking(draft, magics, is_awaited=False, cell=cell)
+    show_dry_run(magics, draft, magics.runtime().plan(asking.question, settings_of(draft.options)))

@@ -1,0 +1,73 @@
+"""A question: what is asked, and where in which conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..tools import ToolExecutor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where in the conversations a question is asked.
+
+    Attributes:
+        thread: The thread; None is the main one.
+        cell: What tells the cell that asks from others, so that running it again replaces its answer; None where
+            that is unknown.
+        is_new: The conversation begins anew.
+    """
+
+    thread: str | None = None
+    cell: str | None = None
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        prompt: The user's words, for the screen and the history.
+        content: What is sent as the user's turn: text or content blocks; None sends the prompt.
+        where: Where it is asked; None stands alone: nothing of any conversation is sent, and nothing kept.
+        tools: Runs the tools of this side that may be called, or None.
+        server_tools: Definitions of tools that the server runs itself.
+        output_schema: JSON schema that the answer must fit, or None.
+        stop_sequences: Strings at which the answer ends.
+        extra: Further fields of the request, as the API names them; objects are merged with what is there.
+        format: How the answer is to be shown.
+        notes: What the reader should know about what is sent, as sentences.
+    """
+
+    prompt: str
+    content: str | Sequence[Mapping[str, Any]] | None = None
+    where: Where | None = None
+    tools: ToolExecutor | None = None
+    server_tools: Sequence[Mapping[str, Any]] = ()
+    output_schema: Mapping[str, Any] | None = None
+    stop_sequences: Sequence[str] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    format: str = "md"
+    notes: tuple[str, ...] = ()
+
+    def user_turn(self) -> dict[str, Any]:
+        """The message that asks."""
+        if self.content is None or isinstance(self.content, str):
+            return {"role": "user", "content": self.prompt if self.content is None else self.content}
+        return {"role": "user", "content": [dict(block) for block in self.content]}
+
+    @property
+    def text_length(self) -> int:
+        """Characters of text that are sent; pictures and documents do not count."""
+        content = self.user_turn()["content"]
+        if isinstance(content, str):
+            return len(content)
+        return sum(len(block["text"]) for block in content if block.get("type") == "text")
+
+    def tool_definitions(self) -> list[dict[str, Any]]:
+        """The tools that may be called, here and at the server."""
+        own = [] if self.tools is None else self.tools.definitions
+        return [*own, *(dict(tool) for tool in self.server_tools)]

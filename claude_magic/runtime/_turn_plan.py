@@ -1,0 +1,169 @@
+"""From a question to a turn: its place in the conversations, what was said before, and the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..client import ClaudeClient, ConfigurationError, Message, MessageRequest
+from ..conversation import Conversations, Place, Turn, fingerprint
+from ._model_names import ModelNames, table_id
+from ._models import facts_of
+from ._question import Question
+from ._requests import History, PlannedRequest, check_prompt, plan_request
+from ._settings import ResolvedSettings
+
+_CHARS_PER_TOKEN = 3.5
+"""Of ordinary text. Used only to tell whether a conversation comes near the size of the model's context."""
+_NEARLY_FULL = 0.8
+
+
+class ContextFullError(ConfigurationError):
+    """The conversation does not fit into the model's context any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnPlan:
+    """A turn that is about to be asked.
+
+    Attributes:
+        question: What is asked.
+        place: Where in the conversations; None stands alone.
+        request: What is sent first.
+        notes: What the reader should know, as sentences.
+        fingerprint: Of what the model's thinking is bound to: system prompt and tools.
+    """
+
+    question: Question
+    place: Place | None
+    request: MessageRequest
+    notes: tuple[str, ...]
+    fingerprint: str
+
+
+class TurnPlanner:
+    """Plans turns, and takes them into the conversations when they are over.
+
+    Args:
+        conversations: The turns so far.
+        names: Knows which model a short name means.
+    """
+
+    def __init__(self, conversations: Conversations, names: ModelNames) -> None:
+        self._conversations = conversations
+        self._names = names
+
+    def plan(self, question: Question, settings: ResolvedSettings) -> TurnPlan:
+        """Plan a turn with what is known without asking the server.
+
+        Raises:
+            ConfigurationError: The question cannot be sent.
+        """
+        check_prompt(question)
+        where = question.where
+        place = (
+            None
+            if where is None
+            else self._conversations.place(thread=where.thread, cell=where.cell, start_new=where.is_new)
+        )
+        model = settings.values.model
+        return self._plan(question, settings, place, table_id(model) or model)
+
+    async def resolve(self, client: ClaudeClient, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+        """Return the plan with the model that a short name means at this server."""
+        name = settings.values.model
+        if table_id(name) is None:
+            return plan
+        model = await self._names.resolve(client, name)
+        return plan if model == plan.request.model else self._plan(plan.question, settings, plan.place, model)
+
+    def keep(
+        self,
+        plan: TurnPlan,
+        messages: Sequence[dict[str, Any]],
+        *,
+        is_partial: bool,
+        last: Message | None,
+        usage: dict[str, Any] | None,
+    ) -> Turn | None:
+        """Take a turn into the conversation; None if it stands alone.
+
+        Args:
+            plan: The turn as it was planned.
+            messages: Its messages, fit to be sent again.
+            is_partial: It broke off.
+            last: The last reply, which tells how full the context is.
+            usage: What all of it took.
+        """
+        if plan.place is None:
+            return None
+        tokens = 0 if last is None else last.usage.total_input_tokens + last.usage.output_tokens
+        return self._conversations.add(
+            plan.place,
+            prompt=plan.question.prompt,
+            messages=messages,
+            model=plan.request.model,
+            fingerprint=plan.fingerprint,
+            is_partial=is_partial,
+            usage=usage,
+            context_tokens=tokens,
+        )
+
+    def _plan(
+        self, question: Question, settings: ResolvedSettings, place: Place | None, model: str
+    ) -> TurnPlan:
+        binding = fingerprint(settings.values.system, question.tool_definitions())
+        notes = list(question.notes)
+        history = History()
+        if place is not None:
+            history = History(
+                messages=self._conversations.messages(place),
+                is_rebound=self._conversations.binding(place, model=model, fingerprint=binding),
+            )
+            notes += self._notes_on(place, question, model)
+        planned: PlannedRequest = plan_request(question, settings, history, model=model)
+        return TurnPlan(
+            question=question,
+            place=place,
+            request=planned.request,
+            notes=(*notes, *planned.notes),
+            fingerprint=binding,
+        )
+
+    def _notes_on(self, place: Place, question: Question, model: str) -> list[str]:
+        notes = []
+        if place.left_behind:
+            turns = (
+                "1 later turn belongs"
+                if place.left_behind == 1
+                else f"{place.left_behind} later turns belong"
+            )
+            notes.append(
+                f"{turns} to the former answer of this cell, on a branch of its own: %claude history"
+            )
+        parent = self._conversations.parent_turn(place)
+        if parent is not None:
+            notes += _notes_on_context(parent, question, model)
+        return notes
+
+
+def _notes_on_context(parent: Turn, question: Question, model: str) -> list[str]:
+    """Say when the conversation comes near the size of the context.
+
+    Raises:
+        ContextFullError: It does not fit any more.
+    """
+    facts = facts_of(model)
+    if facts is None or not parent.context_tokens:
+        return []
+    tokens = parent.context_tokens + round(question.text_length / _CHARS_PER_TOKEN)
+    ways_out = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
+    if parent.context_tokens >= facts.context_window:
+        raise ContextFullError(
+            f"This thread holds {parent.context_tokens:,} tokens, and {model} takes {facts.context_window:,}, so nothing "
+            f"was sent. {ways_out}; --no-history asks without it."
+        )
+    if tokens < _NEARLY_FULL * facts.context_window:
+        return []
+    return [f"This thread fills about {tokens / facts.context_window:.0%} of {model}'s context. {ways_out}."]

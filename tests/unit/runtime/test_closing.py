@@ -1,0 +1,92 @@
+"""What of a turn goes into the history: always something that the API takes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claude_magic.client import Message
+from claude_magic.client._blocks import parse_block
+from claude_magic.runtime._closing import closed_reply, closed_turn, returned
+
+ASK = {"role": "user", "content": "How high is the tide?"}
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {"port": "Brest"}}
+THINKING = {"type": "thinking", "thinking": "", "signature": "c2ln"}
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "tide"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def said(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def test_a_whole_turn_is_kept_as_it_is() -> None:
+    """Thinking with its signature included."""
+    turn = [ASK, said(THINKING, text("Twelve metres."))]
+
+    assert closed_turn(turn, "cut") == turn
+
+
+def test_a_question_without_an_answer_is_not_kept() -> None:
+    """Nor is one whose answer says nothing: the API takes neither back."""
+    assert closed_turn([ASK], "cut") is None
+    assert closed_turn([ASK, said()], "cut") is None
+    assert closed_turn([ASK, said(THINKING)], "cut") is None
+
+
+def test_calls_that_nobody_answered_are_answered_with_an_error() -> None:
+    """Each of them, because one missing result makes the whole history invalid."""
+    second = {**CALL, "id": "toolu_2"}
+
+    kept = closed_turn([ASK, said(text("Let me see."), CALL, second)], "never run")
+
+    assert kept is not None
+    assert kept[-1] == {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": each, "content": "never run", "is_error": True}
+            for each in ("toolu_1", "toolu_2")
+        ],
+    }
+
+
+def test_results_stay_though_the_answer_to_them_never_came() -> None:
+    """The next question follows them; two turns of the user in a row are one to the API."""
+    results = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12 m"}]}
+    turn = [ASK, said(CALL), results]
+
+    assert closed_turn(turn, "cut") == turn
+    assert closed_turn([*turn, said(THINKING)], "cut") == turn
+
+
+def test_a_search_that_the_server_never_ended_is_left_out() -> None:
+    """Its result would have come with the next part of a paused answer."""
+    kept = closed_turn([ASK, said(text("Searching."), SEARCH)], "cut")
+
+    assert kept == [ASK, said(text("Searching."))]
+
+
+def test_a_search_whose_result_came_after_a_pause_is_kept() -> None:
+    """It goes back unchanged, as everything does that was followed by something."""
+    turn = [ASK, said(SEARCH), said(FOUND, text("Twelve."))]
+
+    assert closed_turn(turn, "cut") == turn
+
+
+def test_blank_text_does_not_go_back() -> None:
+    """The server may send it, and does not take it."""
+    message = Message(content=[text(""), CALL, text(" \n")])
+
+    assert returned(message) == said(CALL)
+
+
+def test_of_a_reply_that_broke_off_goes_back_what_came_whole() -> None:
+    """Text also in part; a half call and thinking at the end do not."""
+    half = parse_block(CALL, is_complete=False)
+    message = Message(content=[THINKING, text("It is"), THINKING, half])
+
+    assert closed_reply(message) == said(THINKING, text("It is"))
+    assert closed_reply(Message(content=[half])) is None

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypedDict, TypeVar, Unpack
 
+from .answers import OutputSchema
 from .client import BucketState, ClaudeClient
-from .runtime import Reply, ReplySnapshot, Runtime, get_runtime
+from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime
 
 _Result = TypeVar("_Result")
 
@@ -23,6 +24,9 @@ class AskOptions(TypedDict, total=False):
         effort: "low", "medium", "high", "xhigh" or "max".
         thinking: "show", "hide" or "off".
         stop_sequences: Strings at which the answer ends.
+        thread: The thread of the conversation to go on with; without one the question stands alone.
+        schema: A pydantic model, dataclass or TypedDict that the answer shall fit; the object is `reply.parsed`.
+        extra: Further fields of the request, as the API names them.
     """
 
     model: str | None
@@ -31,6 +35,9 @@ class AskOptions(TypedDict, total=False):
     effort: str | None
     thinking: str | None
     stop_sequences: list[str] | None
+    thread: str | None
+    schema: Any
+    extra: Mapping[str, Any] | None
 
 
 class Claude:
@@ -64,7 +71,7 @@ class Claude:
             ClaudeError: It failed; what had come is in `claude.last.text`.
             KeyboardInterrupt: It was interrupted.
         """
-        return self.runtime.start(prompt, **options).result()
+        return self._start(prompt, options).result()
 
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and await the whole answer. For any event loop.
@@ -78,7 +85,7 @@ class Claude:
         Raises:
             ClaudeError: It failed; what had come is in `claude.last.text`.
         """
-        reply = self.runtime.start(prompt, **options)
+        reply = self._start(prompt, options)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -95,7 +102,7 @@ class Claude:
         Raises:
             ConfigurationError: The question could not be sent.
         """
-        return self.runtime.start(prompt, **options)
+        return self._start(prompt, options)
 
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
@@ -123,6 +130,25 @@ class Claude:
         if not runtime.has_presenter:  # the magics are not loaded, but a reply shall look the same
             runtime.set_presenter(_present)
         return runtime
+
+    def _start(self, prompt: str, options: AskOptions) -> Reply:
+        thread, kind = options.get("thread"), options.get("schema")
+        schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
+        question = Question(
+            prompt=prompt,
+            where=None if thread is None else Where(thread=thread),
+            output_schema=schema,
+            stop_sequences=options.get("stop_sequences"),
+            extra=options.get("extra") or {},
+        )
+        return self.runtime.start(
+            question,
+            model=options.get("model"),
+            system=options.get("system"),
+            max_tokens=options.get("max_tokens"),
+            effort=options.get("effort"),
+            thinking=options.get("thinking"),
+        )
 
     def __repr__(self) -> str:
         return "<claude: ask, ask_async, submit, last>"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ._magics import ClaudeMagics
     from ._options import Options
 
-_WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
-"""The version that every server knows which knows any."""
+_WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}
+"""The version that every server knows which knows any. Each search costs a cent, so there is a bound."""
 
 
 class Asking:
@@ -67,9 +67,9 @@ class Asking:
             SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
         """
         if self._schema is not None:
-            reply.parsed = self._schema.parse(reply.text)
+            value = reply.parsed
             if (name := self._draft.options.out) is not None:
-                self._magics.shell.push({name: reply.parsed})
+                self._magics.shell.push({name: value})
         if self._draft.options.insert_code and (code := extract_code(reply.text)):
             self._magics.insert_cell(code, below=self._cell)
 
@@ -85,7 +85,7 @@ def _question(
         where=where,
         tools=tools,
         server_tools=(_WEB_SEARCH,) if options.web_search else (),
-        output_schema=None if schema is None else schema.json_schema,
+        output_schema=schema,
         stop_sequences=options.stop or None,
         extra=options.extra,
         format=options.format or ("md" if schema is None else "json"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..answers import OutputSchema
 from ..tools import ToolExecutor
 
 
@@ -35,7 +36,7 @@ class Question:
         where: Where it is asked; None stands alone: nothing of any conversation is sent, and nothing kept.
         tools: Runs the tools of this side that may be called, or None.
         server_tools: Definitions of tools that the server runs itself.
-        output_schema: JSON schema that the answer must fit, or None.
+        output_schema: What the answer must fit, or None.
         stop_sequences: Strings at which the answer ends.
         extra: Further fields of the request, as the API names them; objects are merged with what is there.
         format: How the answer is to be shown.
@@ -47,7 +48,7 @@ class Question:
     where: Where | None = None
     tools: ToolExecutor | None = None
     server_tools: Sequence[Mapping[str, Any]] = ()
-    output_schema: Mapping[str, Any] | None = None
+    output_schema: OutputSchema | None = None
     stop_sequences: Sequence[str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     format: str = "md"

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Self, TypeAlias
 
-from ..answers import extract_code, extract_json
+from ..answers import OutputSchema, extract_code, extract_json
 from ..client import ClaudeError, Message, NetworkError, Usage
 from ._heartbeat import loop_kept_awake
 from ._progress import Progress
@@ -36,7 +36,6 @@ class Reply:
     Attributes:
         prompt: What was asked.
         thread: The thread of the conversation it stands in; None where it stands alone.
-        parsed: The object that the answer was asked to be, once it has been read; else None.
         is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
             cell, it shows nothing and clears this.
     """
@@ -48,10 +47,11 @@ class Reply:
         *,
         presenter: Callable[[], Presenter | None],
         thread: str | None = None,
+        schema: OutputSchema | None = None,
     ) -> None:
         self.prompt = prompt
         self.thread = thread
-        self.parsed: Any = None
+        self._schema = schema
         self.is_on_screen = False
         self._progress = progress
         self._presenter = presenter
@@ -89,6 +89,15 @@ class Reply:
     def code(self) -> str:
         """The code in the answer: its fenced blocks, joined; empty where there is none."""
         return extract_code(self.text)
+
+    @property
+    def parsed(self) -> Any:
+        """The object that the answer was asked to be, made afresh with each look; None where a schema was not given.
+
+        Raises:
+            SchemaMismatchError: The answer does not fit the schema.
+        """
+        return None if self._schema is None else self._schema.parse(self.text)
 
     def json(self) -> Any:
         """Return the answer read as JSON, also out of a fenced block or from between prose.

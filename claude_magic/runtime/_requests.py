@@ -120,7 +120,7 @@ def _output_config(question: Question, settings: ResolvedSettings) -> dict[str, 
     if settings.values.effort is not None:
         config["effort"] = settings.values.effort
     if question.output_schema is not None:
-        config["format"] = {"type": "json_schema", "schema": dict(question.output_schema)}
+        config["format"] = {"type": "json_schema", "schema": question.output_schema.json_schema}
     return config
 
 

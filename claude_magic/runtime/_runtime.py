@@ -120,7 +120,13 @@ class Runtime:
             prompt=question.prompt,
         )
         thread = None if plan.place is None else plan.place.thread
-        reply = Reply(question.prompt, progress, presenter=lambda: self._presenter, thread=thread)
+        reply = Reply(
+            question.prompt,
+            progress,
+            presenter=lambda: self._presenter,
+            thread=thread,
+            schema=question.output_schema,
+        )
         exchange = TurnExchange(
             plan,
             progress,
@@ -340,6 +346,9 @@ class Runtime:
         """
         parents = (self._engine, self._configuration.start_over_after_fork())
         self._engine = Engine(self._engine.dump_bucket())
+        self.ledger = self.ledger.for_forked_child()
+        self.server_limits, self.model_names = RateLimits(), ModelNames()
+        self._planner = TurnPlanner(self.conversations, self.model_names)
         for reply in self.in_flight():
             reply.abandon()
         self._in_flight.clear()

@@ -1,0 +1,132 @@
+"""Answers in a form that was asked for: `-f`, `--schema`, `--web-search`, in a real kernel."""
+
+import html
+import re
+
+import pytest
+
+from claude_magic.simulator import reply
+
+
+def shown(run):
+    """The one output that is left in the cell."""
+    (output,) = run.outputs
+    return output
+
+
+def visible(run):
+    """What can be read of it."""
+    return html.unescape(re.sub(r"<[^>]*>", "", shown(run)["data"]["text/html"]))
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "text", "is_shown", "plain"),
+    [
+        ("md", "**bold** $5", "<strong>bold</strong> $5", "**bold** $5"),
+        ("text", "**bold** <b> $x$", "**bold** &lt;b&gt; $x$", "**bold** <b> $x$"),
+        ("code", "Sure:\n```python\nx\n```\nDone.", ">x</code></pre>", "x"),
+        ("json", '```json\n{"a":[1]}\n```', "</span>: [\n", '{\n  "a": [\n    1\n  ]\n}'),
+        ("html", '<h2 onclick="x()">Tides</h2><script>x()</script>', "<h2>Tides</h2>", None),
+        ("math", "*$5* and $x^2$", r"*$5* and <span", "*$5* and $x^2$"),
+    ],
+)
+def test_an_answer_is_shown_in_its_format(kernel, sim, answer_format, text, is_shown, plain):
+    """One output in the end, with its footer, in each of the formats."""
+    sim.script(reply(text))
+
+    run = kernel.run(f"%%claude -f {answer_format}\nTell me.")
+
+    assert run.status == "ok"
+    assert is_shown in shown(run)["data"]["text/html"]
+    assert "tokens in" in visible(run)
+    assert "script" not in shown(run)["data"]["text/html"]
+    assert set(shown(run)["data"]) == {"text/html", "text/markdown", "text/plain"}
+    assert plain in (None, shown(run)["data"]["text/plain"])
+
+
+def test_every_frame_of_a_format_is_clean(kernel, sim):
+    """While it streams as well: nothing that the model wrote reaches the page as an element of its own."""
+    sim.script(reply("<p>a</p>" + "<script>window.pwned=1</script><img src=x onerror=y>" * 50))
+
+    run = kernel.run("%%claude -f html\nTell me.")
+
+    assert run.frames
+    assert not any(re.search(r"<(script|img)", frame) for frame in run.frames)
+
+
+# Schemas
+
+
+def test_an_answer_to_a_description_is_an_object(kernel, sim):
+    """Asked for by the API's structured outputs, bound to the name, shown as data."""
+    run = kernel.run("%%claude --schema 'name, age int, tags list[str]' -o keeper\nAda Lovelace is 36")
+    sent = sim.requests[-1].body["output_config"]["format"]
+
+    assert run.status == "ok"
+    assert sent["type"] == "json_schema"
+    assert sent["schema"]["properties"]["age"] == {"type": "integer"}
+    assert kernel.value("keeper.age") == "36"
+    assert kernel.value("keeper").startswith("Answer(name=")
+    assert '"age": 36' in visible(run)
+
+
+def test_an_answer_to_a_class_is_an_instance(kernel, sim):
+    """A model of the user's own, defined in the notebook."""
+    kernel.run("import dataclasses\n@dataclasses.dataclass\nclass Tide:\n    port: str\n    metres: float\n")
+
+    kernel.run("%%claude --schema Tide -o tide\nBrest 7.2")
+
+    assert kernel.value("isinstance(tide, Tide)") == "True"
+
+
+def test_an_answer_to_a_list_is_a_list(kernel, sim):
+    """The object that the API wants around it is not the user's concern."""
+    kernel.run("%%claude --schema 'list[happy|sad]' -o moods\nI am happy")
+
+    assert kernel.value("set(moods) <= {'happy', 'sad'}") == "True"
+
+
+def test_an_answer_that_does_not_fit_fails_and_is_kept(kernel, sim):
+    """The raw text stays on the screen and in `claude.last`; the error says which field, and why."""
+    sim.script(reply('{"name": "Ada", "age": "old"}'))
+
+    run = kernel.run("%%claude --schema 'name, age int' -o keeper\nAda")
+
+    assert run.status == "error"
+    assert run.error["ename"] == "SchemaMismatchError"
+    assert "age: Input should be a valid integer" in run.error["evalue"]
+    assert kernel.value("__import__('claude_magic').claude.last.text") == repr(
+        '{"name": "Ada", "age": "old"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("Keper", "there is no Keper"),
+        ("'age strng'", "did you mean str?"),
+        ("'a dict'", "keys that nobody knows"),
+    ],
+)
+def test_a_schema_that_cannot_be_is_an_error_before_anything_is_sent(kernel, sim, spec, words):
+    """One line that says what is wrong."""
+    run = kernel.run(f"%%claude --schema {spec}\nAda")
+
+    assert run.status == "error"
+    assert words in run.error["evalue"]
+    assert sim.requests == []
+
+
+# The web
+
+
+def test_a_search_is_folded_and_its_pages_are_cited(kernel, sim):
+    """The search with its results as links; numbers in the text, and the sources under it."""
+    run = kernel.run("%%claude --web-search\nSearch the web for lighthouse keepers")
+    picture = shown(run)["data"]["text/html"]
+
+    assert run.status == "ok"
+    assert "searched the web for “" in visible(run)
+    assert re.search(r'<sup[^>]*><a href="https://example\.org/', picture)
+    assert ">Sources<" in picture
+    assert "[\\[1\\]](https://example.org/" in shown(run)["data"]["text/markdown"]

@@ -12,7 +12,6 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
-from typing_extensions import TypeAliasType
 
 from ..client import ConfigurationError
 from ._dsl import TYPES, SpecParser
@@ -155,8 +154,10 @@ def _as_type(value: object, name: str) -> Any:
 
 
 def _is_typelike(value: object) -> bool:
-    """Whether a value is a class, or a type made of others such as list[Tower] or Literal[1, 2]."""
-    return isinstance(value, type) or get_origin(value) is not None or isinstance(value, TypeAliasType)
+    """Whether a value is a class, a type made of others such as list[Tower], or `type Towers = list[Tower]`."""
+    # By name, because `typing` and `typing_extensions` each have a class for aliases, and Python 3.11 none.
+    is_alias = type(value).__name__ == "TypeAliasType"
+    return is_alias or isinstance(value, type) or get_origin(value) is not None
 
 
 def _is_model(kind: object) -> bool:

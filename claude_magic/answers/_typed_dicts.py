@@ -16,7 +16,7 @@ from typing import (
     is_typeddict,
 )
 
-import typing_extensions
+import typing_extensions  # comes with pydantic
 
 
 def portable(kind: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kinds import NAMES, Harbour, Keeper, Lamp, Lighthouse, Tide
+from typing_extensions import TypeAliasType
 
 from claude_magic.answers import OutputSchema, SchemaMismatchError, make_output_schema
 from claude_magic.client import ConfigurationError
@@ -17,6 +18,7 @@ from claude_magic.simulator._schema_checks import check_output_format
 USER_NAMES = {
     **NAMES,
     "keepers": list[Keeper],
+    "alias": TypeAliasType("alias", list[Keeper]),
     "somebody": Keeper(name="Ada", since=1800),
     "answer": 42,
     "models": SimpleNamespace(Keeper=Keeper),
@@ -44,7 +46,18 @@ def accept(json_schema: dict[str, Any]) -> None:
     check_output_format({"type": "json_schema", "schema": json_schema}, {})
 
 
-ACCEPTED = ["Keeper", "Lighthouse", "Tide", "Ship", "Harbour", "Home", "Lamp", "keepers", "models.Keeper"]
+ACCEPTED = [
+    "Keeper",
+    "Lighthouse",
+    "Tide",
+    "Ship",
+    "Harbour",
+    "Home",
+    "Lamp",
+    "keepers",
+    "alias",
+    "models.Keeper",
+]
 
 
 @pytest.mark.parametrize("spec", ACCEPTED)

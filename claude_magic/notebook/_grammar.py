@@ -85,10 +85,17 @@ def _refuse_slip(parsed: OptionLine, line: str, *, percents: str) -> None:
     name = word if word in COMMAND_BY_NAME else closest(word, COMMAND_BY_NAME, cutoff=_LIKENESS)
     if name is None:
         return
-    before = line[: line.rindex(word)].strip()
-    options = f"{before} " if before else ""
+    options = line[: line.rindex(word)].strip()
+    if "=" in options:  # behind which there may be a secret, and errors are saved with the notebook
+        options = "[options]"
     command = COMMAND_BY_NAME[name]
-    meant = f"%claude {options if command.kind == 'ask' else ''}{command.usage}"
-    escaped = f"%claude {options}{ESCAPE} {word}"
-    why = f"{percents}claude {options}{word} is no subcommand"
-    raise UsageError(f"{why}. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent.")
+    meant = _written("%claude", options if command.kind == "ask" else "", command.usage)
+    escaped = _written("%claude", options, ESCAPE, word)
+    typed = _written(f"{percents}claude", options, word)
+    raise UsageError(
+        f"{typed} is no subcommand. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent."
+    )
+
+
+def _written(*words: str) -> str:
+    return " ".join(word for word in words if word)

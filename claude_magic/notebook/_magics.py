@@ -109,16 +109,15 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     claude.__doc__ = FULL_HELP
 
-    def refuse_cell(self, line_number: int) -> None:
-        """Say what is wrong with a cell in which `%%claude` is not the first word.
+    def refuse_cell(self) -> None:
+        """Say what is wrong with a cell in which something stands before `%%claude`.
 
         Raises:
             UsageError: Always.
         """
-        where = "has spaces before it" if line_number == 1 else f"stands on line {line_number}"
         raise UsageError(
-            f"%%claude begins a cell, and here it {where}. Put it first, and what is above it into a cell of its own. "
-            "Nothing was run or sent."
+            "%%claude must be the first thing in its cell: no comment, no code and no space may stand before it. Put "
+            "what does into a cell of its own. Nothing was run, and nothing was sent."
         )
 
     def _read(self, line: str, body: str | None) -> Request:

@@ -42,11 +42,10 @@ class StatementReader:
 
     def _end_of_string(self, line: str, position: int) -> int:
         """Return where the open string ends in a line; where it does not, the line's end, and it stays open if it may."""
-        ending = re.compile(rf"(?:\\.|(?!{self._quote}).)*", re.DOTALL).match(line, position)
-        end = ending.end() if ending else position
-        if line.startswith(self._quote, end):
-            end += len(self._quote)
-            self._quote = ""
-        elif len(self._quote) == 1 and not line.endswith("\\"):
+        for token in re.compile(rf"\\.|({self._quote})", re.DOTALL).finditer(line, position):
+            if token[1]:
+                self._quote = ""
+                return token.end()
+        if len(self._quote) == 1 and not line.endswith("\\"):
             self._quote = ""  # not closed: an error of Python's, and no business of ours
-        return end
+        return len(line)

@@ -98,7 +98,7 @@ def _rewrite_among_code(text: str) -> list[str] | None:
     reader = StatementReader()
     rewritten: list[str] = []
     has_ours = False
-    for number, line in enumerate(text.split("\n"), start=1):
+    for line in text.split("\n"):
         code = line.removesuffix("\r")
         if not reader.is_at_statement():
             reader.read(code)
@@ -106,7 +106,7 @@ def _rewrite_among_code(text: str) -> list[str] | None:
             has_ours = True
             line = f"{ours['before']}get_ipython().run_line_magic('claude', {ours['words'].lstrip()!r})"
         elif _MISPLACED.match(code):
-            return [f"{_MAGICS}.refuse_cell({number})\n"]
+            return [f"{_MAGICS}.refuse_cell()\n"]
         elif not _FOREIGN.match(code):
             reader.read(code)
         rewritten.append(line)

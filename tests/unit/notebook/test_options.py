@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from claude_magic.notebook._option_line import parse_cell, parse_option_line
+from claude_magic.notebook._option_specs import OPTION_SPECS
 from claude_magic.notebook._options import Options, Request
 
 PROMPTS = [
@@ -70,15 +71,78 @@ def test_any_option_line_is_parsed_or_refused_in_one_line(line: str) -> None:
     assert complaint is None or ("\n" not in complaint and "Nothing was sent." in complaint)
 
 
-def test_every_option_sets_its_field() -> None:
-    """Short and long names, values behind a space or an equals sign, quoted or not."""
-    line = """-m opus --system="be brief" --max-tokens 16000 --effort=high --thinking hide -o reply why?"""
+EVERY_OPTION = {
+    "-m opus": {"model": "opus"},
+    '--system="be brief"': {"system": "be brief"},
+    "-s @style.md": {"system": "@style.md"},
+    "--max-tokens 16000": {"max_tokens": 16000},
+    "--effort=high": {"effort": "high"},
+    "--thinking hide": {"thinking": "hide"},
+    "--thread side-1": {"thread": "side-1"},
+    "--new": {"is_new": True},
+    "--no-history": {"no_history": True},
+    "--cells 2:5": {"cells": "2:5"},
+    "--cells -3:": {"cells": "-3:"},
+    "--cells=-3:-1": {"cells": "-3:-1"},
+    "--cells -1": {"cells": "-1"},
+    "--cells all": {"cells": "all"},
+    "-a a.png -a https://x.org/?a=b --attach 'c d.csv'": {
+        "attach": ("a.png", "https://x.org/?a=b", "c d.csv")
+    },
+    "-f json": {"format": "json"},
+    "--format math": {"format": "math"},
+    "--schema 'name, age int'": {"schema": "name, age int"},
+    "--schema Person --format json": {"schema": "Person", "format": "json"},
+    "-o reply": {"out": "reply"},
+    "-x": {"insert_code": True},
+    "--code": {"insert_code": True},
+    "--tools f,pkg.g": {"tools": ("f", "pkg.g")},
+    "--approve never": {"approve": "never"},
+    "--web-search": {"web_search": True},
+    "--stop END --stop=-- --stop '- '": {"stop": ("END", "--", "- ")},
+    "--set top_k=5": {"extra": {"top_k": 5}},
+    "--set metadata.user_id=me --set metadata.x.y=[1,null]": {
+        "extra": {"metadata": {"user_id": "me", "x": {"y": [1, None]}}}
+    },
+    """--set 'a={"b": 1}' --set c='two words' --set d='"5"' --set e=NaN --set f= """: {
+        "extra": {"a": {"b": 1}, "c": "two words", "d": "5", "e": "NaN", "f": ""}
+    },
+    "--dry-run": {"dry_run": True},
+    "--raw": {"raw": True},
+    "--quiet": {"quiet": True},
+}
+
+
+@pytest.mark.parametrize("line", EVERY_OPTION)
+def test_an_option_sets_its_field_and_leaves_the_prompt_alone(line: str) -> None:
+    """Short and long names, values behind a space or an equals sign, quoted or not, flags and repeated ones."""
+    assert parse_request(f"{line} why?") == Request(options=Options(**EVERY_OPTION[line]), prompt="why?")
+
+
+def test_every_option_is_among_those_tried_here() -> None:
+    """None can be added without a line above."""
+    tried = {field for fields in EVERY_OPTION.values() for field in fields}
+
+    assert tried == {spec.field for spec in OPTION_SPECS} == set(Options.__slots__)
+
+
+def test_options_go_together() -> None:
+    """In any order, as many as one likes."""
+    line = "r << --quiet -x --effort low -a x -m opus --raw -a y --web-search --tools f why?"
 
     request = parse_request(line)
 
     assert request.prompt == "why?"
     assert request.options == Options(
-        model="opus", system="be brief", max_tokens=16000, effort="high", thinking="hide", out="reply"
+        out="r",
+        quiet=True,
+        insert_code=True,
+        effort="low",
+        attach=("x", "y"),
+        model="opus",
+        raw=True,
+        web_search=True,
+        tools=("f",),
     )
 
 
@@ -98,6 +162,28 @@ def test_every_option_sets_its_field() -> None:
 def test_a_value_may_be_quoted(line: str, system: str) -> None:
     """In quotes a value may have spaces, a dash in front, and quotes behind a backslash."""
     assert parse_request(line) == Request(options=Options(system=system), prompt="hi")
+
+
+@pytest.mark.parametrize(
+    "model", ["llama3:8b", "anthropic/claude-opus-5-5", "anthropic.claude-v1:0", "x:anthropic:y"]
+)
+def test_names_of_other_servers_models_are_taken_as_they_are(model: str) -> None:
+    """Ollama's have a colon, those of gateways a slash."""
+    assert parse_request(f"-m {model} hi").options.model == model
+
+
+def test_a_secret_behind_an_equals_sign_is_not_repeated_in_an_error() -> None:
+    """Errors are saved with the notebook."""
+    for line in (
+        "--api-key=sk-ant-abc hi",
+        "--set system=sk-ant-abc hi",
+        "--sett x=sk-ant-abc",
+        "--modl=sk-ant-abc",
+    ):
+        with pytest.raises(UsageError) as caught:
+            parse_request(line)
+
+        assert "sk-ant" not in str(caught.value)
 
 
 def test_words_behind_the_options_are_the_first_line_of_the_prompt() -> None:
@@ -145,6 +231,39 @@ def test_an_empty_cell_is_empty() -> None:
         ("class << hi", "a word of Python's own"),
         ("a << -o b hi", "--out is given twice"),
         ("-m a -m b hi", "--model is given twice"),
+        ("--raw --raw hi", "--raw is given twice"),
+        ("--raw=yes hi", "--raw takes no value"),
+        ("--rwa hi", "Did you mean --raw?"),
+        ("-xq hi", "There is no option -xq. Did you mean -x?"),
+        ("--new --thread t hi", "--thread and --new exclude each other"),
+        ("--thread t --no-history hi", "--thread and --no-history exclude each other"),
+        ("--no-history --new hi", "--new and --no-history exclude each other"),
+        ("--schema P -x hi", "--schema and --code exclude each other"),
+        ("--schema P -f html hi", "--schema and --format html exclude each other"),
+        ("-f markdown hi", "did you mean md?"),
+        ("-f jsn hi", "did you mean json?"),
+        ("--cells -x hi", "--cells needs a value: --cells RANGE, but -x follows. Nothing"),
+        ("--cells -3:x hi", "as in --cells=-3:x"),
+        ("--cells last hi", "RANGE is all, none, or a range"),
+        ("--stop - hi", "--stop needs a value"),
+        ("--thread 'a b' hi", "T is one word"),
+        ("--tools f, g", "with commas and no spaces between them"),
+        ("--tools f,f hi", "the same function twice"),
+        ("--tools f() hi", "are names of functions"),
+        ("--approve always hi", "is one of ask, never"),
+        ("--attach '' hi", "THING is empty"),
+        ("-s @ hi", "names a file behind the @"),
+        ("-m '{\"temperature\": 1}' hi", "fields of the request go into --set"),
+        ('-m {"max_tokens": 5} hi', "fields of the request go into --set"),
+        ("-m anthropic:claude-opus-5-5 hi", "did you mean --model claude-opus-5-5?"),
+        ("-m anthropic-chat:claude-opus-5-5 hi", "did you mean --model claude-opus-5-5?"),
+        ("--set top_k hi", "a field of the request and its value"),
+        ("--set model=x hi", "cannot set model, which is set with --model"),
+        ("--set messages.x=x hi", "which is the prompt"),
+        ('--set a={"b": 1} hi', "is not valid JSON"),
+        ("--set a=1 --set a=2 hi", "--set sets a twice"),
+        ("--set a=1 --set a.b=2 hi", "--set sets a and also a.b"),
+        ("--api-key=sk-ant-abc hi", "There is no option --api-key: a key in a cell is saved with it."),
         ('-s "be brief', "is not closed"),
         ('-s "be"brief hi', "Put a space behind"),
     ],

@@ -107,3 +107,105 @@ def test_without_autoawait_on_asyncio_a_cell_blocks(change):
 def test_asking_whether_input_is_complete_does_not_see_the_rewriting():
     """IPython's rule for cell magics, done at a blank line, needs their `%%`."""
     assert CellTransformer.has_side_effects is True
+
+
+def call(prompt):
+    return f"get_ipython().run_line_magic('claude', {prompt!r})"
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("print(1)\n%claude why?\n", f"print(1)\n{call('why?')}\n"),
+        ("%claude why?\nprint(1)", f"{call('why?')}\nprint(1)"),
+        ("%claude why\\\nprint(1)", call("why\\") + "\nprint(1)"),
+        ("x = %claude why?", f"x = {call('why?')}"),
+        ("x=%claude why?", f"x={call('why?')}"),
+        ("x = y.z = d['k'] = %claude why?", f"x = y.z = d['k'] = {call('why?')}"),
+        ("for x in y:\n    %claude -m {x} why?\n", f"for x in y:\n    {call('-m {x} why?')}\n"),
+        ("def f():\n\tr = %claude why?\n\treturn r", f"def f():\n\tr = {call('why?')}\n\treturn r"),
+        ("%claude it's (\n%claude 'why?", call("it's (") + "\n" + call("'why?")),
+        ('1\n%claude """\n%claude b?  ', "1\n" + call('"""') + "\n" + call("b?  ")),
+        ("s = '''\n%claude a?\n'''\n%claude b?", f"s = '''\n%claude a?\n'''\n{call('b?')}"),
+        ("f(\n%claude (a)\n)\n%claude b?", f"f(\n%claude (a)\n)\n{call('b?')}"),
+        ("x = 7 \\\n%claude\n%claude b?", f"x = 7 \\\n%claude\n{call('b?')}"),
+        ("s = 'it\\'s (' # it's {\n%claude b?", f"s = 'it\\'s (' # it's {{\n{call('b?')}"),
+        ("s = 'unclosed (\n%claude b?", f"s = 'unclosed (\n{call('b?')}"),
+        ("s = 'a\\\nb' + ']'\n%claude b?", f"s = 'a\\\nb' + ']'\n{call('b?')}"),
+        ("!echo ( '\n%claude b?", f"!echo ( '\n{call('b?')}"),
+        ("%timeit f(\n%claude b?", f"%timeit f(\n{call('b?')}"),
+        ("x = !ls (\n%claude b?", f"x = !ls (\n{call('b?')}"),
+        ("help?\n%claude b?", f"help?\n{call('b?')}"),
+        ("print(1)\r\n%claude b?\r\n2", f"print(1)\r\n{call('b?')}\n2"),
+        ("1\n%claude a\u2028b\x0cc", "1\n" + call("a\u2028b\x0cc")),
+        ("1\n%claude", f"1\n{call('')}"),
+        ("1\n%claude status", f"1\n{call('status')}"),
+    ],
+)
+def test_lines_among_code_become_calls_with_the_exact_text(transform, cell, expected):
+    """Question marks and backslashes at their end included; the code around them stays as it is."""
+    assert transform(cell) == expected
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "print(1)\n%claude?",
+        "print(1)\n%claude ?",
+        "print(1)\n%claude ??",
+        "?%claude\nprint(1)",
+        "print('%claude why?')\nhelp?",
+        "x = '''\n%claude why?\n'''",
+        "x = (10\n%claude (3))",
+        "x = 10 \\\n%claude",
+        "%%time\n%claude why?",
+        "%%html\n%%claude\n",
+        "return %claude why?",
+        ">>> %claude why?\n>>> 1",
+        "open(\n%claude why?",
+        "s = '''\n%%claude\n'''",
+    ],
+)
+def test_what_only_looks_like_our_lines_is_left_alone(transform, cell):
+    """Strings, brackets, continued lines, other magics' cells, and IPython's own help."""
+    assert transform(cell) == cell
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "# comment\n%%claude\nit's",
+        "  %%claude\nhi",
+        "import x\n%%claude -m opus\nhi",
+        "\n\n# a\n\n%%claude\n",
+    ],
+)
+def test_a_cell_in_which_something_stands_before_the_magic_is_refused_as_a_whole(transform, cell):
+    """Its prompt is no Python, and its code is not run either."""
+    assert transform(cell).endswith(".refuse_cell()\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_ours"),
+    [
+        ("explain frame", True),
+        ("-m opus fix", True),
+        ("status", False),
+        ("demo on", False),
+        ("ask status", True),
+    ],
+)
+def test_a_subcommand_that_asks_claude_is_awaited_like_a_prompt(line, is_ours):
+    """One that does something by itself is called by IPython, as any line magic."""
+    cell = f"%claude {line}"
+
+    code = CellTransformer(Shell(frame=1))([cell])
+
+    assert (code != [cell]) is is_ours
+
+
+def test_a_cell_without_our_name_is_not_looked_at(transform):
+    """It is handed back as it came."""
+    lines = ["x = '''\n", "%clau\n"]
+
+    assert CellTransformer(Shell())(lines) is lines

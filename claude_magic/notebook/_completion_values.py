@@ -25,7 +25,7 @@ def value_texts(spec: OptionSpec, fragment: str, surroundings: Surroundings) -> 
 def argument_texts(argument: Argument, fragment: str, surroundings: Surroundings) -> Iterable[str]:
     """Return what a subcommand's argument may be, given its beginning."""
     if argument is EXISTING_NAME:
-        return sorted(surroundings.names())
+        return (name for name, _ in _named(fragment, surroundings))
     if argument is EXISTING_THREAD:
         return surroundings.threads()
     if argument is JSON_FILE:
@@ -44,8 +44,16 @@ def _threads(_fragment: str, surroundings: Surroundings) -> Iterable[str]:
     return surroundings.threads()
 
 
-def _variables(_fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    for name, value in sorted(surroundings.names().items()):
+def _named(fragment: str, surroundings: Surroundings) -> Iterator[tuple[str, object]]:
+    """Yield names with their values; those that begin with _ only where that is typed."""
+    names = surroundings.names()
+    for name in sorted(names):
+        if fragment.startswith("_") or not name.startswith("_"):
+            yield name, names[name]
+
+
+def _variables(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    for name, value in _named(fragment, surroundings):
         if not (isinstance(value, ModuleType) or callable(value)):
             yield name
 
@@ -55,15 +63,15 @@ def _attachments(fragment: str, surroundings: Surroundings) -> Iterator[str]:
     yield from _files(fragment)
 
 
-def _classes(_fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    for name, value in sorted(surroundings.names().items()):
+def _classes(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    for name, value in _named(fragment, surroundings):
         if _is_class(value):
             yield name
 
 
 def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    chosen, comma, _ = fragment.rpartition(",")
-    for name, value in sorted(surroundings.names().items()):
+    chosen, comma, typed = fragment.rpartition(",")
+    for name, value in _named(typed, surroundings):
         if callable(value) and not _is_class(value) and name not in chosen.split(","):
             yield f"{chosen}{comma}{name}"
 

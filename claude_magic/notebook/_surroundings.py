@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 _RUNTIME = "claude_magic.runtime"
 DEFAULT_THREAD = "main"
+# Earlier inputs and outputs; the last output, _, is as good a name as any.
+_KEPT_BY_IPYTHON = re.compile(r"_{2,3}|_\d+|_i{1,3}|_i\d+", re.ASCII)
 
 
 class Surroundings(Protocol):
@@ -35,13 +38,12 @@ class ShellSurroundings:
     def threads(self) -> tuple[str, ...]:
         """Return the names of the conversations; before the first question there is the default one."""
         module = sys.modules.get(_RUNTIME)
-        conversations = None if module is None else getattr(module.get_runtime(), "conversations", None)
-        if conversations is None:
+        if module is None:
             return (DEFAULT_THREAD,)
-        return tuple(summary.name for summary in conversations.threads())
+        return tuple(summary.name for summary in module.get_runtime().conversations.threads())
 
     def _own_names(self) -> Iterator[tuple[str, object]]:
         hidden, missing = self._shell.user_ns_hidden, object()
         for name, value in list(self._shell.user_ns.items()):
-            if not name.startswith("_") and value is not hidden.get(name, missing):
+            if value is not hidden.get(name, missing) and not _KEPT_BY_IPYTHON.fullmatch(name):
                 yield name, value

@@ -4,12 +4,12 @@ What the user typed is sent as typed. What is collected for them is bounded, and
 becomes `[REDACTED]`.
 """
 
-from ._collected import Collected, Part, joined
+from ._collected import Collected, Part, join
 from ._names import UserNames
 
 __all__ = [
     "Collected",
     "Part",
     "UserNames",
-    "joined",
+    "join",
 ]

@@ -35,10 +35,10 @@ class Collected:
         return any(not isinstance(part, str) for part in self.parts)
 
     def __add__(self, other: Collected) -> Collected:
-        return joined((self, other))
+        return join((self, other))
 
 
-def joined(pieces: Iterable[Collected]) -> Collected:
+def join(pieces: Iterable[Collected]) -> Collected:
     """Return all pieces as one, in order; text that meets text becomes one part, a note or label stands once."""
     parts: list[Part] = []
     texts: list[str] = []

@@ -4,12 +4,34 @@ What the user typed is sent as typed. What is collected for them is bounded, and
 becomes `[REDACTED]`.
 """
 
+from ._attachments import attach
+from ._cells import CellRange, CellRecord, collect_cells, parse_cell_range
 from ._collected import Collected, Part, join
+from ._describe import describe, register
+from ._error_records import ErrorRecord, describe_error
+from ._explain import describe_name
+from ._interpolate import interpolate
 from ._names import UserNames
+from ._pictures import image_block
+from ._redaction import REDACTED, redact
 
 __all__ = [
+    "REDACTED",
+    "CellRange",
+    "CellRecord",
     "Collected",
+    "ErrorRecord",
     "Part",
     "UserNames",
+    "attach",
+    "collect_cells",
+    "describe",
+    "describe_error",
+    "describe_name",
+    "image_block",
+    "interpolate",
     "join",
+    "parse_cell_range",
+    "redact",
+    "register",
 ]

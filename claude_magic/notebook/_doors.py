@@ -38,7 +38,7 @@ def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | None:
 
 def _draft(request: Request, magics: ClaudeMagics) -> Draft:
     if request.call is None:
-        return make_draft(request, magics.shell)
+        return make_draft(request, magics)
     draft: Draft = request.call.command.load()(magics, request.call.arguments, request.options)
     return draft
 

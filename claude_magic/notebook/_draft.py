@@ -13,6 +13,7 @@ from ._options import Options, Request
 
 if TYPE_CHECKING:
     from ..context import Collected
+    from ._magics import ClaudeMagics
 
 Block = dict[str, Any]
 
@@ -36,7 +37,7 @@ class Draft:
     redacted: tuple[str, ...] = ()
 
 
-def make_draft(request: Request, shell: Any) -> Draft:
+def make_draft(request: Request, magics: ClaudeMagics) -> Draft:
     """Return what a cell sends: attachments, cells, and its prompt with the user's values in the place of their names.
 
     Raises:
@@ -46,13 +47,30 @@ def make_draft(request: Request, shell: Any) -> Draft:
     has_names = "{{" in request.prompt and not options.raw
     if not (has_names or options.attach or options.cells):
         return Draft(prompt=request.prompt, content=request.prompt, options=options)
-    collected = list(_collect(request, shell, has_names=has_names))
+    collected = list(_collect(request, magics, has_names=has_names))
+    return draft_of(request.prompt, [each.parts for each in collected], collected, options)
+
+
+def draft_of(
+    prompt: str,
+    sections: Sequence[Sequence[str | Mapping[str, Any]]],
+    collected: Sequence[Collected],
+    options: Options,
+) -> Draft:
+    """Return a draft with the notes on what was collected for it.
+
+    Args:
+        prompt: The user's words.
+        sections: What is sent; see `content_of`.
+        collected: What was collected for it.
+        options: The options it was asked with.
+    """
+    redacted = tuple(dict.fromkeys(label for each in collected for label in each.redacted))
+    notes = dict.fromkeys(note for each in collected for note in each.notes)
+    if redacted:
+        notes[f"Redacted before sending: {', '.join(redacted)}."] = None
     return Draft(
-        prompt=request.prompt,
-        content=content_of([each.parts for each in collected]),
-        options=options,
-        notes=tuple(note for each in collected for note in each.notes),
-        redacted=tuple(dict.fromkeys(label for each in collected for label in each.redacted)),
+        prompt=prompt, content=content_of(sections), options=options, notes=tuple(notes), redacted=redacted
     )
 
 
@@ -67,16 +85,16 @@ def content_of(sections: Sequence[Sequence[str | Mapping[str, Any]]]) -> str | l
     return [block for parts in sections for block in _blocks(parts)]
 
 
-def _collect(request: Request, shell: Any, *, has_names: bool) -> Iterator[Collected]:
+def _collect(request: Request, magics: ClaudeMagics, *, has_names: bool) -> Iterator[Collected]:
     from ..context import Collected, attach, collect_cells, interpolate, parse_cell_range
     from ._cell_history import cells_of
     from ._names import names_of
 
-    options, names = request.options, names_of(shell)
+    options, names = request.options, names_of(magics)
     for spec in options.attach:
         yield attach(spec, names, directory=Path.cwd())
     if options.cells:
-        yield collect_cells(cells_of(shell), parse_cell_range(options.cells))
+        yield collect_cells(cells_of(magics.shell), parse_cell_range(options.cells))
     yield interpolate(request.prompt, names) if has_names else Collected(parts=(request.prompt,))
 
 

@@ -41,7 +41,7 @@ def load(shell: Any) -> None:
     shell.register_magics(magics)
     transformer = CellTransformer(shell)
     shell.input_transformers_cleanup.insert(0, transformer)
-    watch = ShellWatch(shell)
+    watch = ShellWatch(shell, magics.errors)
     watch.start()
     completer = Completer(shell)
     completer.start()

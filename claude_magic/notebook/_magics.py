@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
 from ._cell_key import CellKeys
+from ._errors import Errors
 from ._grammar import find_deed, read_cell, read_line
 from ._help import FULL_HELP, show_short_help
 from ._options import Options, Request
@@ -34,6 +35,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
     def __init__(self, shell: Any = None, **settings: Any) -> None:
         super().__init__(shell=shell, **settings)
         self.cell_keys = CellKeys()
+        self.errors = Errors(shell)
         self._inserted: dict[str, str] = {}
 
     def runtime(self) -> Runtime:

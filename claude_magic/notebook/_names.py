@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..context import UserNames
-from ._error_help import errors_of
+
+if TYPE_CHECKING:
+    from ._magics import ClaudeMagics
 
 
-def names_of(shell: Any) -> Mapping[str, object]:
+def names_of(magics: ClaudeMagics) -> Mapping[str, object]:
     """Return a live view of the names in a shell that a user would call their own."""
-    return UserNames(shell.user_ns, shell.user_ns_hidden, extra={"Err": errors_of(shell)})
+    shell = magics.shell
+    return UserNames(shell.user_ns, shell.user_ns_hidden, extra={"Err": magics.errors})

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..runtime import Reply
+    from ._errors import Errors
 
 # By name, so that a terminal need not import asyncio for this.
 _INTERRUPTS = ("KeyboardInterrupt", "CancelledError")
+_NOT_ERRORS = (*_INTERRUPTS, "UsageError", "SystemExit")
 
 
 class ShellWatch:
-    """Cancels the replies that an interrupted cell has started and nobody waits for any more.
+    """Keeps the errors of cells, and cancels replies that an interrupted cell has started and nobody waits for any more.
 
     In terminal IPython, Ctrl-C during `await reply` tears the loop down and leaves the reply streaming on the bridge,
     unseen and paid for.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, errors: Errors) -> None:
         self._shell = shell
+        self._errors = errors
         self._in_flight_before: frozenset[Reply] = frozenset()
 
     def start(self) -> None:
@@ -40,10 +43,28 @@ class ShellWatch:
         if last := _last():
             # It stands on the screen for this cell's own value only; as the value of a later cell it shows again.
             last.is_on_screen = False
+        if (error := _own_error(result)) is not None:
+            self._errors.note(error, _source(result))
         if _was_interrupted(result):
             for reply in _in_flight():
                 if reply not in self._in_flight_before:
                     reply.cancel()
+
+
+def _own_error(result: Any) -> BaseException | None:
+    """Return the error of the user's own code, if that is how a cell ended."""
+    error = getattr(result, "error_in_exec", None) or getattr(result, "error_before_exec", None)
+    if (
+        error is None
+        or type(error).__name__ in _NOT_ERRORS
+        or type(error).__module__.startswith("claude_magic.")
+    ):
+        return None
+    return error  # type: ignore[no-any-return]
+
+
+def _source(result: Any) -> str:
+    return str(getattr(getattr(result, "info", None), "raw_cell", "") or "")
 
 
 def _was_interrupted(result: Any) -> bool:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from claude_magic.notebook import _shell_watch
+from claude_magic.notebook._errors import Errors
 
 
 class FakeReply:
@@ -31,7 +32,7 @@ def cell():
     """The callbacks that a shell would call around a cell."""
     callbacks = {}
     events = SimpleNamespace(register=callbacks.__setitem__)
-    _shell_watch.ShellWatch(SimpleNamespace(events=events)).start()
+    _shell_watch.ShellWatch(SimpleNamespace(events=events), Errors()).start()
     return SimpleNamespace(
         start=lambda: callbacks["pre_run_cell"](None),
         end=lambda **errors: callbacks["post_run_cell"](SimpleNamespace(**errors)),

@@ -1,0 +1,45 @@
+"""`%claude fix` and `%claude explain NAME`: questions that write themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..client import ConfigurationError
+from ..context import describe_error, describe_name
+from ._draft import Draft, draft_of
+from ._names import names_of
+
+if TYPE_CHECKING:
+    from ._magics import ClaudeMagics
+    from ._options import Options
+
+_FIX = (
+    "A cell of my notebook failed. First explain in a few sentences why. Then give the corrected cell, whole, as one "
+    "Python code block and no other code.\n\n"
+)
+_EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
+
+
+def fix(magics: ClaudeMagics, _arguments: Mapping[str, str], options: Options) -> Draft:
+    """Return the question about the last error; the corrected cell goes below.
+
+    Raises:
+        ConfigurationError: No cell has failed.
+    """
+    errors = magics.errors
+    if not errors:
+        raise ConfigurationError(
+            "No cell of this session has failed, so there is nothing to fix. Nothing was sent."
+        )
+    collected = describe_error(errors[-1])
+    options = dataclasses.replace(options, insert_code=True)
+    return draft_of("fix", [(_FIX, *collected.parts)], [collected], options)
+
+
+def explain(magics: ClaudeMagics, arguments: Mapping[str, str], options: Options) -> Draft:
+    """Return the question about something of the user's."""
+    name = arguments["name"]
+    collected = describe_name(name, names_of(magics))
+    return draft_of(f"explain {name}", [(_EXPLAIN.format(name=name), *collected.parts)], [collected], options)

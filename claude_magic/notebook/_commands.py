@@ -141,7 +141,7 @@ COMMANDS = (
         handler="_access_commands:demo",
         argument=arguments.SWITCH,
     ),
-    Command(name="help", help="this text", handler="_help:show_help"),
+    Command(name="help", help="all options and subcommands", handler="_help:show_help"),
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}

@@ -144,7 +144,7 @@ OPTION_SPECS = (
         choices=("all", "none"),
         takes_dash=values.looks_like_range,
     ),
-    _flag("--raw", field="raw", group=_WITH, help="send {{ name }} as typed"),
+    _flag("--raw", field="raw", group=_WITH, help="send double braces as typed"),
     _choice(
         "-f",
         "--format",

@@ -1,0 +1,432 @@
+"""The examples of the README's table, each run in a real kernel as it stands there.
+
+`tests/unit/notebook/test_readme_table.py` checks that the table is complete and names these tests.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from claude_magic.simulator import reply
+
+README = Path(__file__).parents[2] / "README.md"
+PRELUDE = """
+import pathlib
+df = {"port": ["Brest", "Oslo"], "visits": [3, 4]}
+pathlib.Path("sales.csv").write_text("port,visits\\nBrest,3\\nOslo,4\\n")
+pathlib.Path("style.md").write_text("Answer like a lighthouse keeper.")
+def weather(city: str) -> str:
+    "Tell the weather in a city."
+    return f"fog over {city}"
+"""
+
+
+@pytest.fixture
+def example():
+    """The README's example for an option or subcommand, by what stands in its first column."""
+    rows = re.findall(
+        r"^\| `([^`]+)` \| [^`]*? \| `(.+?)` \|", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    examples = {key.replace("\\|", "|"): code for key, code in rows}
+    return lambda key: examples[key]
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel):
+    """The module's kernel, with what the examples speak of."""
+    kernel = start_kernel()
+    kernel.run(PRELUDE)
+    return kernel
+
+
+def succeed(kernel, code, **kwargs):
+    run = kernel.run(code, **kwargs)
+    assert run.status == "ok", (code, run.stderr, run.summary())
+    return run
+
+
+def body_of(sim):
+    return [seen for seen in sim.requests if seen.path.startswith("/v1/messages")][-1].body
+
+
+def text_of(content):
+    return content if isinstance(content, str) else "\n".join(block.get("text", "") for block in content)
+
+
+def prompts(sim):
+    """What the user said in the last request, oldest first."""
+    return [text_of(each["content"]) for each in body_of(sim)["messages"] if each["role"] == "user"]
+
+
+def plain(run):
+    shown = [output["data"]["text/plain"] for output in run.outputs if "data" in output]
+    return "\n".join([run.stdout, *shown])
+
+
+# Options, in the order of the table
+
+
+def test_model_chooses_who_answers(kernel, sim, example):
+    """A short name stands for the newest of its line."""
+    succeed(kernel, example("-m, --model MODEL"))
+
+    assert body_of(sim)["model"] == "claude-opus-5-5"
+
+
+def test_system_is_sent_as_text_or_from_a_file(kernel, sim, example):
+    """Beside the prompt, not in it."""
+    succeed(kernel, example("-s, --system TEXT"))
+    assert "Answer in one word." in json.dumps(body_of(sim)["system"])
+
+    succeed(kernel, "%claude -s @style.md Is water wet?")
+    assert "Answer like a lighthouse keeper." in json.dumps(body_of(sim)["system"])
+    assert prompts(sim)[-1] == "Is water wet?"
+
+
+def test_max_tokens_bounds_the_answer(kernel, sim, example):
+    """The field of the request."""
+    succeed(kernel, example("--max-tokens N"))
+
+    assert body_of(sim)["max_tokens"] == 200
+
+
+def test_effort_is_sent(kernel, sim, example):
+    """As the API's output configuration has it."""
+    succeed(kernel, example("--effort LEVEL"))
+
+    assert body_of(sim)["output_config"]["effort"] == "high"
+
+
+def test_thinking_can_be_hidden(kernel, sim, example):
+    """No summary is asked for."""
+    succeed(kernel, example("--thinking MODE"))
+
+    assert "summarized" not in json.dumps(body_of(sim).get("thinking"))
+
+
+def test_thread_goes_on_with_its_own_conversation(kernel, sim, example):
+    """What was said elsewhere is not sent."""
+    succeed(kernel, "%claude Hello, main.")
+    succeed(kernel, example("--thread T"))
+    succeed(kernel, "%claude --thread ada And then?")
+
+    assert prompts(sim) == ["Who was Ada Lovelace?", "And then?"]
+
+
+def test_new_begins_anew(kernel, sim, example):
+    """Nothing earlier is sent."""
+    succeed(kernel, "%claude Hello.")
+    succeed(kernel, example("--new"))
+
+    assert prompts(sim) == ["Something else now."]
+
+
+def test_no_history_stands_alone(kernel, sim, example):
+    """It neither sees the conversation nor becomes part of it."""
+    succeed(kernel, "%claude --new Hello.")
+    succeed(kernel, example("--no-history"))
+    assert prompts(sim) == ["What is 2 + 2?"]
+
+    succeed(kernel, "%claude And now?")
+    assert prompts(sim) == ["Hello.", "And now?"]
+
+
+def test_attach_sends_a_file(kernel, sim, example):
+    """With its name, before the prompt."""
+    succeed(kernel, example("-a, --attach THING"))
+
+    said = prompts(sim)[-1]
+    assert "sales.csv" in said
+    assert "Brest,3" in said
+    assert said.endswith("What stands out?")
+
+
+def test_cells_sends_cells_with_their_outputs(kernel, sim, example):
+    """The last three; also where the range begins with a dash."""
+    for code in ("6 * 7", "print('second')", "third = 3"):
+        succeed(kernel, code)
+    succeed(kernel, example("--cells RANGE"))
+
+    said = prompts(sim)[-1]
+    for part in ("6 * 7", "42", "second", "third = 3"):
+        assert part in said
+    assert "lighthouse keeper" not in said
+
+
+def test_raw_sends_braces_as_typed(kernel, sim, example):
+    """Also around a name that exists."""
+    succeed(kernel, example("--raw"))
+
+    assert prompts(sim)[-1] == "What does {{ df }} mean in Jinja?"
+
+
+def test_format_decides_how_the_answer_is_shown(kernel, sim, example):
+    """As data, here."""
+    sim.script(reply('{"colours":["red"]}'))
+
+    run = succeed(kernel, example("-f, --format FORMAT"))
+
+    assert '"colours": [' in plain(run)
+
+
+def test_out_binds_the_reply(kernel, sim, example):
+    """A name, and `NAME <<` does the same."""
+    for key in ("-o, --out NAME", "NAME <<"):
+        sim.script(reply("Seven."))
+        succeed(kernel, example(key))
+
+        assert kernel.value("str(answer)") == "'Seven.'"
+        kernel.run("del answer")
+
+
+def test_schema_binds_an_object(kernel, sim, example):
+    """Of the described type."""
+    succeed(kernel, example("--schema SCHEMA"))
+
+    assert kernel.value("type(person.name).__name__, type(person.age).__name__") == "('str', 'int')"
+
+
+def test_code_goes_into_a_new_cell(kernel, sim, example):
+    """Once, and it is not run."""
+    sim.script(reply("Sure:\n```python\nsquare = 4\n```\n"))
+
+    run = succeed(kernel, example("-x, --code"))
+
+    (payload,) = run.reply["content"]["payload"]
+    assert payload["source"] == "set_next_input"
+    assert payload["text"].strip() == "square = 4"
+    assert payload["replace"] is False
+    assert kernel.value("'square' in globals()") == "False"
+
+
+def test_quiet_shows_nothing(kernel, sim, example):
+    """And binds the reply."""
+    sim.script(reply("Seven."))
+
+    run = succeed(kernel, example("--quiet"))
+
+    assert run.outputs == []
+    assert kernel.value("str(answer)") == "'Seven.'"
+
+
+@pytest.mark.parametrize(("typed", "result"), [("y", "fog over Oslo"), ("n", "refused")])
+def test_tools_are_called_when_approved(kernel, sim, example, typed, result):
+    """Each call is asked about, and its result goes back."""
+    run = kernel.start(example("--tools F,G"), allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=30)
+    kernel.client.input(typed)
+    run.finish()
+
+    assert run.status == "ok"
+    assert [tool["name"] for tool in body_of(sim)["tools"]] == ["weather"]
+    assert result in json.dumps(body_of(sim)["messages"][-1]["content"])
+
+
+def test_approve_never_calls_tools_unasked(kernel, sim, example):
+    """Where one trusts them."""
+    succeed(kernel, example("--approve WHEN"))
+
+    assert "fog over Oslo" in json.dumps(body_of(sim)["messages"][-1]["content"])
+
+
+def test_web_search_lets_claude_search(kernel, sim, example):
+    """As a tool of the server's."""
+    succeed(kernel, example("--web-search"))
+
+    assert [tool["name"] for tool in body_of(sim)["tools"]] == ["web_search"]
+
+
+def test_stop_ends_the_answer(kernel, sim, example):
+    """As often as it is given."""
+    succeed(kernel, example("--stop TEXT"))
+
+    assert body_of(sim)["stop_sequences"] == ["11", "eleven"]
+
+
+def test_set_sets_any_field(kernel, sim, example):
+    """Dots lead into fields of fields."""
+    succeed(kernel, example("--set KEY=VALUE"))
+
+    assert body_of(sim)["metadata"] == {"user_id": "me"}
+
+
+def test_dry_run_sends_nothing(kernel, sim, example):
+    """But shows what would be sent."""
+    run = succeed(kernel, example("--dry-run"))
+
+    assert "What would this cost?" in plain(run)
+    assert [seen.path for seen in sim.requests if seen.path == "/v1/messages"] == []
+
+
+def test_two_dashes_end_the_options(kernel, sim, example):
+    """For a prompt that begins with one."""
+    succeed(kernel, example("--"))
+
+    assert prompts(sim)[-1] == "-1 is what in binary?"
+
+
+# Subcommands, in the order of the table
+
+
+def test_ask_sends_what_looks_like_a_subcommand(kernel, sim, example):
+    """The word behind it included."""
+    succeed(kernel, example("ask PROMPT"))
+
+    assert prompts(sim)[-1] == "status"
+
+
+def test_fix_sends_the_last_error(kernel, sim, example):
+    """With its cell; the answer's code goes into a new one."""
+    kernel.run("ratio = 1 / 0")
+    sim.script(reply("Divide by one:\n```python\nratio = 1 / 1\n```"))
+
+    run = succeed(kernel, example("fix"))
+
+    assert "ZeroDivisionError" in prompts(sim)[-1]
+    assert "ratio = 1 / 0" in prompts(sim)[-1]
+    assert [each["text"].strip() for each in run.reply["content"]["payload"]] == ["ratio = 1 / 1"]
+
+
+def test_explain_sends_what_a_name_is(kernel, sim, example):
+    """Where it is one; otherwise the line is a prompt."""
+    succeed(kernel, example("explain NAME"))
+    assert "Brest" in prompts(sim)[-1]
+
+    succeed(kernel, "%claude explain why the sky is blue")
+    assert prompts(sim)[-1] == "explain why the sky is blue"
+
+
+def test_continue_asks_for_the_rest(kernel, sim, example):
+    """Of an answer that was cut."""
+    sim.script(reply("Once upon a", stop_reason="max_tokens"))
+    succeed(kernel, "%claude --new A story, please.")
+
+    succeed(kernel, example("continue"))
+
+    assert "cut off" in prompts(sim)[-1]
+    assert "Once upon a" in prompts(sim)[-1]
+
+
+def test_history_shows_the_turns(kernel, sim, example):
+    """Of all conversations."""
+    succeed(kernel, "%claude Remember the lighthouse.")
+
+    assert "Remember the lighthouse." in plain(succeed(kernel, example("history [THREAD]")))
+
+
+def test_threads_lists_the_conversations(kernel, sim, example):
+    """By name."""
+    succeed(kernel, "%claude --thread ada Hello.")
+
+    shown = plain(succeed(kernel, example("threads")))
+
+    assert "main" in shown
+    assert "ada" in shown
+
+
+def test_fork_begins_where_the_current_one_is(kernel, sim, example):
+    """And leaves that alone."""
+    succeed(kernel, "%claude --new Common ground.")
+    succeed(kernel, example("fork NAME"))
+    succeed(kernel, "%claude --thread idea Further.")
+
+    assert prompts(sim) == ["Common ground.", "Further."]
+
+
+def test_undo_takes_back_the_last_turn(kernel, sim, example):
+    """It is not sent any more."""
+    succeed(kernel, "%claude --new First.")
+    succeed(kernel, "%claude Second.")
+    succeed(kernel, example("undo [N]"))
+    succeed(kernel, "%claude Third.")
+
+    assert prompts(sim) == ["First.", "Third."]
+
+
+def test_clear_forgets_a_conversation(kernel, sim, example):
+    """The others stay."""
+    succeed(kernel, "%claude --thread ada Hello.")
+    succeed(kernel, example("clear [THREAD]"))
+    succeed(kernel, "%claude --thread ada Anew.")
+
+    assert prompts(sim) == ["Anew."]
+
+
+def test_save_and_load_keep_conversations(start_kernel, sim, example, tmp_path):
+    """In a file that people can read, and exactly."""
+    for key in ("save FILE.json", "load FILE.json"):
+        kernel = start_kernel()
+        kernel.run(f"%cd -q {tmp_path}")
+        if key.startswith("save"):
+            succeed(kernel, "%claude Remember the lighthouse.")
+        succeed(kernel, example(key))
+    succeed(kernel, "%claude Do you?")
+
+    assert "Remember the lighthouse." in (tmp_path / "talk.json").read_text(encoding="utf-8")
+    assert prompts(sim) == ["Remember the lighthouse.", "Do you?"]
+
+
+def test_usage_tells_tokens_and_prices(kernel, sim, example):
+    """By model and thread."""
+    succeed(kernel, "%claude Hello.")
+
+    assert "claude-sonnet-5-5" in plain(succeed(kernel, example("usage")))
+
+
+def test_budget_refuses_what_could_pass_it(start_kernel, sim, example):
+    """Before it is sent."""
+    kernel = start_kernel()
+    succeed(kernel, example("budget [AMOUNT|off]"))
+    assert "$2.00" in succeed(kernel, "%claude budget").stdout
+
+    refused = kernel.run("%claude -m opus --max-tokens 100000 A novel, please.")
+
+    assert refused.error["ename"] == "BudgetExceededError"
+    assert [seen.path for seen in sim.requests if seen.path == "/v1/messages"] == []
+
+
+def test_limits_tells_the_servers(kernel, sim, example):
+    """And the kernel's own."""
+    assert "Limiter of this kernel" in plain(succeed(kernel, example("limits")))
+
+
+def test_models_lists_models(kernel, sim, example):
+    """With their short names."""
+    assert "claude-opus-5-5" in plain(succeed(kernel, example("models")))
+
+
+def test_status_tells_every_setting(kernel, sim, example):
+    """And where it comes from."""
+    assert "max_retries" in plain(succeed(kernel, example("status")))
+
+
+def test_login_and_logout_take_a_key_and_forget_it(start_kernel, sim, example):
+    """Typed as a password."""
+    kernel = start_kernel(ANTHROPIC_API_KEY="")
+    run = kernel.start(example("login"), allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=30)
+    kernel.client.input("sk-ant-typed")
+    run.finish()
+    succeed(kernel, "%claude Hello.")
+    assert sim.requests[-1].headers["x-api-key"] == "sk-ant-typed"
+
+    succeed(kernel, example("logout"))
+
+    kernel.run("%claude Hello.")
+    assert sim.requests[-1].headers.get("x-api-key") != "sk-ant-typed"
+
+
+def test_demo_lets_the_simulator_answer(start_kernel, example):
+    """Where no key is configured."""
+    kernel = start_kernel(ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
+
+    succeed(kernel, example("demo on|off"))
+
+    assert "simulator" in str(succeed(kernel, "%claude Hello.").outputs)
+
+
+def test_help_tells_all_of_this(kernel, sim, example):
+    """As `%claude?` does."""
+    assert "--web-search" in plain(succeed(kernel, example("help")))

@@ -1,0 +1,72 @@
+"""The README's tables name every option and subcommand, an example, and a test that runs it in a real kernel."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from claude_magic.notebook._commands import COMMANDS
+from claude_magic.notebook._grammar import find_call, read_line
+from claude_magic.notebook._help import spelling
+from claude_magic.notebook._option_specs import OPTION_SPECS
+
+ROOT = Path(__file__).parents[3]
+ROW = re.compile(r"^\| `(.+?)` \| (.*?) \| `%claude (.+?)` \| `(test_\w+)` \|$", re.MULTILINE)
+TESTS = (ROOT / "tests" / "kernel" / "test_readme.py").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROWS = {key.replace("\\|", "|"): rest for key, *rest in ROW.findall(README)}
+
+
+class Surroundings:
+    """What the examples speak of."""
+
+    def names(self):
+        return {"df": object()}
+
+    def threads(self):
+        return ("main", "ada")
+
+
+def test_the_tables_are_complete_and_in_the_order_of_the_help():
+    """Every option, every subcommand, and the words of the grammar itself."""
+    options = [spelling(spec) for spec in OPTION_SPECS]
+    commands = [command.usage for command in COMMANDS]
+
+    assert [key for key in ROWS if key not in ("NAME <<", "--", "ask PROMPT")] == options + commands
+    assert {"NAME <<", "--", "ask PROMPT"} <= set(ROWS)
+
+
+@pytest.mark.parametrize("entry", [*OPTION_SPECS, *COMMANDS], ids=lambda entry: entry.name)
+def test_a_row_says_what_the_help_says(entry):
+    """Word for word."""
+    key = entry.usage if hasattr(entry, "usage") else spelling(entry)
+
+    assert ROWS[key][0].replace("\\|", "|") == entry.help
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_a_row_names_a_test_that_runs_its_example(key):
+    """It asks for the example by the row's first column."""
+    name = ROWS[key][2]
+    source = re.search(rf"^def {name}\(.*?(?=^def |^@|\Z)", TESTS, re.MULTILINE | re.DOTALL)
+
+    assert source is not None, f"{name} is not in tests/kernel/test_readme.py"
+    assert f'"{key}"' in source[0]
+    assert "example(" in source[0]
+
+
+@pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.name)
+def test_the_example_of_an_option_uses_it(spec):
+    """It parses, and sets the option's field."""
+    options = read_line(ROWS[spelling(spec)][1], Surroundings()).options
+
+    assert getattr(options, spec.field)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_example_of_a_subcommand_is_one(command):
+    """It fits the grammar."""
+    call = find_call(ROWS[command.usage][1], Surroundings())
+
+    assert call is not None
+    assert call.command is command

@@ -89,6 +89,7 @@ def _question(
         stop_sequences=options.stop or None,
         extra=options.extra,
         format=options.format or ("md" if schema is None else "json"),
+        beginning=draft.beginning,
         notes=draft.notes,
     )
 

@@ -44,15 +44,22 @@ def continue_answer(magics: ClaudeMagics, _arguments: Mapping[str, str], options
     place = runtime.conversations.place(thread=options.thread, cell=magics.cell_keys.peek(magics.shell))
     parent = runtime.conversations.parent_turn(place)
     if parent is not None and parent.is_partial:
-        content = _GO_ON.format(tail=parent.answer_text[-_TAIL_CHARS:])
+        beginning = _whole_so_far(parent.answer_text, last)
+        content = _GO_ON.format(tail=beginning[-_TAIL_CHARS:])
     elif last is not None and last.thread is None and _is_cut(last):
-        content = _GO_ON_ALONE.format(question=last.prompt, text=last.text)
+        beginning = last.text
+        content = _GO_ON_ALONE.format(question=last.prompt, text=beginning)
         options = dataclasses.replace(options, no_history=True)
     else:
         raise ConfigurationError(
             "There is no answer to continue: the last one came to its end. Ask for more in words of your own."
         )
-    return Draft(prompt="continue", content=content, options=options)
+    return Draft(prompt="continue", content=content, options=options, beginning=beginning)
+
+
+def _whole_so_far(cut: str, last: Reply | None) -> str:
+    """Return the answer from its beginning: one that was continued before is more than its last part."""
+    return last.text if last is not None and last.text.endswith(cut) else cut
 
 
 def _is_cut(reply: Reply) -> bool:

@@ -28,6 +28,7 @@ class Draft:
         options: The options it was asked with.
         notes: What the reader should know, as sentences: what was cut, what stays as typed.
         redacted: What became `[REDACTED]`, by label, never by value.
+        beginning: The answer so far, where the rest of one that was cut is asked for.
     """
 
     prompt: str
@@ -35,6 +36,7 @@ class Draft:
     options: Options
     notes: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
+    beginning: str = ""
 
 
 def make_draft(request: Request, magics: ClaudeMagics) -> Draft:

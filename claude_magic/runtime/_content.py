@@ -19,9 +19,14 @@ from ._snapshot import BlockSnapshot, CallSnapshot
 
 
 class GrowingContent:
-    """Blocks of the rounds that are over, then those of the present one, by the numbers the server gives them."""
+    """Blocks of the rounds that are over, then those of the present one, by the numbers the server gives them.
 
-    def __init__(self) -> None:
+    Args:
+        beginning: Text that the first text goes on from, as if it were its beginning.
+    """
+
+    def __init__(self, beginning: str = "") -> None:
+        self._beginning = beginning
         self._settled: list[BlockSnapshot] = []
         self._current: dict[int, GrowingBlock] = {}
         self._calls: dict[str, CallSnapshot] = {}
@@ -29,7 +34,8 @@ class GrowingContent:
     def snapshot(self) -> tuple[BlockSnapshot, ...]:
         """All blocks at this moment, frozen."""
         current = [block.snapshot() for _, block in sorted(self._current.items())]
-        return tuple(self._with_call(block) for block in (*self._settled, *current))
+        blocks = [self._with_call(block) for block in (*self._settled, *current)]
+        return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
 
     def take(self, event: StreamEvent) -> bool:
         """Take in an event of a block; return whether it was one."""
@@ -69,6 +75,14 @@ class GrowingContent:
     def _with_call(self, block: BlockSnapshot) -> BlockSnapshot:
         call_id = _id_of(block.data)
         return replace(block, call=self._calls[call_id]) if call_id in self._calls else block
+
+
+def _begun(blocks: list[BlockSnapshot], beginning: str) -> list[BlockSnapshot]:
+    """Return blocks whose first text begins with another; before there is any, that is the text."""
+    for index, block in enumerate(blocks):
+        if block.kind == "text":
+            return [*blocks[:index], replace(block, text=beginning + block.text), *blocks[index + 1 :]]
+    return [BlockSnapshot(kind="text", text=beginning, is_complete=False), *blocks]
 
 
 def _id_of(data: Mapping[str, object] | None) -> str:

@@ -56,6 +56,7 @@ class Progress:
         notes: What was done differently from what was asked, as sentences.
         format: How the answer is to be shown.
         prompt: What was asked; only its hash is kept.
+        beginning: Text that the answer goes on from.
         clock: Monotonic clock in seconds.
     """
 
@@ -67,13 +68,14 @@ class Progress:
         notes: tuple[str, ...] = (),
         format: str = "md",
         prompt: str = "",
+        beginning: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._observers: tuple[Callback, ...] = ()
         self._final_callbacks: list[Callback] = []
-        self._content = GrowingContent()
+        self._content = GrowingContent(beginning)
         self._rounds: tuple[Round, ...] = ()
         self._format = format
         self._prompt_hash = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()

@@ -40,6 +40,7 @@ class Question:
         stop_sequences: Strings at which the answer ends.
         extra: Further fields of the request, as the API names them; objects are merged with what is there.
         format: How the answer is to be shown.
+        beginning: The answer so far, where the rest of one that was cut is asked for: the reply is the whole.
         notes: What the reader should know about what is sent, as sentences.
     """
 
@@ -52,6 +53,7 @@ class Question:
     stop_sequences: Sequence[str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     format: str = "md"
+    beginning: str = ""
     notes: tuple[str, ...] = ()
 
     def user_turn(self) -> dict[str, Any]:

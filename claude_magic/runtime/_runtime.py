@@ -118,6 +118,7 @@ class Runtime:
             notes=plan.notes,
             format=question.format,
             prompt=question.prompt,
+            beginning=question.beginning,
         )
         thread = None if plan.place is None else plan.place.thread
         reply = Reply(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from ._arithmetic import answer_arithmetic
 from ._code_reading import explain_code, explain_traceback
+from ._continuing import find_tail, rest_after
 from ._conversation import Conversation
 from ._phrasing import (
     count_things,
@@ -17,6 +19,7 @@ from ._phrasing import (
     transform,
     write_verse,
 )
+from ._table_reading import read_table
 from ._topics import Topic, all_topics, find_topic
 from ._wishes import Wish, shape, wish_of
 
@@ -44,9 +47,11 @@ def answer_text(conversation: Conversation) -> str:
     prompt = conversation.prompt
     return (
         say_exactly(prompt)
+        or _go_on(conversation)
         or _remember(conversation)
         or explain_traceback(prompt)
         or explain_code(prompt)
+        or read_table(prompt)
         or summarise(conversation)
         or _describe_attachments(conversation)
         or count_things(conversation)
@@ -59,6 +64,21 @@ def answer_text(conversation: Conversation) -> str:
         or _explain(conversation)
         or _own_up(conversation)
     )
+
+
+def _go_on(conversation: Conversation) -> str | None:
+    """The rest of an answer that was cut off."""
+    tail = find_tail(conversation.prompt)
+    if tail is None or not conversation.earlier_prompts:
+        return None
+    *before, cut = conversation.earlier_prompts
+    former = dataclasses.replace(
+        conversation,
+        prompt=cut,
+        earlier_prompts=tuple(before),
+        earlier_answers=conversation.earlier_answers[: len(before)],
+    )
+    return rest_after(answer_text(former), tail)
 
 
 def _remember(conversation: Conversation) -> str | None:

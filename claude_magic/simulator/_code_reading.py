@@ -36,7 +36,22 @@ def explain_traceback(prompt: str) -> str | None:
     if places:
         parts.append(f"**Where**: {_place(places[-1])}. The lines above it tell how the program got there.")
     parts.append(f"**What to do**: {advice}")
+    if "corrected cell" in prompt and (corrected := _handle(prompt, name)):
+        parts.append(f"This cell handles the error; what to do instead is yours to say:\n\n{corrected}")
     return "\n\n".join(parts)
+
+
+def _handle(prompt: str, error: str) -> str | None:
+    """The code of the prompt, with the error handled; None where there is no code that can be read."""
+    fenced = _FENCE.search(prompt)
+    if fenced is None:
+        return None
+    try:
+        body = ast.parse(fenced[1]).body
+    except (SyntaxError, ValueError):
+        return None
+    source = "\n".join(f"    {line}" for line in ast.unparse(ast.Module(body, [])).splitlines())
+    return f'```python\ntry:\n{source}\nexcept {error} as error:\n    print(f"{error}: {{error}}")\n```'
 
 
 def _place(place: tuple[str, str, str, str]) -> str:

@@ -19,13 +19,14 @@ from ._scanner import Scanner
 from ._suggestion import closest
 from ._surroundings import Surroundings
 
+_HELP = ("?", "??")
 _LIKENESS = 0.75  # lets "hlep" and "statsu" be caught, and "hello" and "start" be prompts
 
 
 def find_call(text: str, surroundings: Surroundings) -> Call | None:
     """Return the subcommand that a text is as a whole, or `None`."""
     name, *rest = text.split(maxsplit=1) or [""]
-    command = COMMAND_BY_NAME.get(name)
+    command = COMMAND_BY_NAME.get("help" if name in _HELP else name)
     if command is None:
         return None
     argument = command.argument

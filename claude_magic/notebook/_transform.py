@@ -25,12 +25,9 @@ from ._statements import StatementReader
 from ._surroundings import ShellSurroundings
 
 _CELL = re.compile(r"%%claude(?!\S)")
-# A line that asks for IPython's help is IPython's: `%claude ?` as well as `%claude?`.
-_WHOLE_LINE = re.compile(r"\s*%claude(?!\S)(?!\s*\?\??\s*$)(?P<words>.*)", re.DOTALL)
+_WHOLE_LINE = re.compile(r"\s*%claude(?!\S)(?P<words>.*)", re.DOTALL)
 _TARGET = r"[^\W\d]\w*(?:\s*\.\s*[^\W\d]\w*|\[[^\[\]\n]*\])*"
-_LINE = re.compile(
-    rf"(?P<before>\s*(?:{_TARGET}\s*=\s*)*)%claude(?!\S)(?!\s*\?\??\s*$)(?P<words>.*)", re.DOTALL
-)
+_LINE = re.compile(rf"(?P<before>\s*(?:{_TARGET}\s*=\s*)*)%claude(?!\S)(?P<words>.*)", re.DOTALL)
 _MISPLACED = re.compile(r"\s*%%claude(?!\S)")
 # Lines that are no Python: other magics, shell commands, help; also where their value is assigned.
 _FOREIGN = re.compile(rf"\s*(?:{_TARGET}\s*=\s*)*(?:%|!|\?)")

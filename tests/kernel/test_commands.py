@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from claude_magic.notebook._commands import COMMANDS
+from claude_magic.notebook._option_specs import OPTION_SPECS
 from claude_magic.simulator import reply
 
 NEW_KEY = "sk-ant-typed-at-a-prompt"
@@ -19,30 +21,64 @@ def test_a_bare_line_prints_a_short_help(kernel, sim):
     assert sim.requests == []
 
 
-@pytest.mark.parametrize("cell", ["%claude?", "%%claude?", "%claude help"])
-def test_the_full_help_explains_every_option(kernel, sim, cell):
+@pytest.mark.parametrize(
+    "cell", ["%claude?", "%%claude?", "?%claude", "%claude ?", "%claude help"]
+)
+def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
     """`?` works as everywhere in IPython."""
     run = kernel.run(cell)
 
     payload = run.reply["content"]["payload"]
     text = run.stdout + "".join(page["data"]["text/plain"] for page in payload)
-    for option in ("--model", "--system", "--max-tokens", "--effort", "--thinking", "--out", "NAME <<"):
-        assert option in text
+    for name in ("NAME <<", *(spec.name for spec in OPTION_SPECS)):
+        assert name in text
+    for command in COMMANDS:
+        assert f"%claude {command.usage}" in text
     assert sim.requests == []
 
 
 @pytest.mark.parametrize(
-    "line", ["status quo?", "help me", "demo time", "login, please", "logout now", "-- status"]
+    ("line", "prompt"),
+    [
+        ("status quo?", "status quo?"),
+        ("help me", "help me"),
+        ("demo time", "demo time"),
+        ("login, please", "login, please"),
+        ("logout now", "logout now"),
+        ("status?", "status?"),
+        ("explain why the sky is blue", "explain why the sky is blue"),
+        ("explain nobody", "explain nobody"),
+        ("-- status", "status"),
+        ("ask status", "status"),
+        ("-m opus ask explain _", "explain _"),
+    ],
 )
-def test_a_line_that_only_begins_like_a_subcommand_is_a_prompt(kernel, sim, line):
-    """A subcommand is the whole line or none."""
+def test_a_line_that_only_begins_like_a_subcommand_is_a_prompt(kernel, sim, line, prompt):
+    """A subcommand is the whole line or none, and `ask` escapes it."""
     kernel.run(f"%claude {line}")
 
-    assert sim.requests[-1].body["messages"][0]["content"] in (
-        line,
-        [{"type": "text", "text": line}],
-        "status",
-    )
+    assert sim.requests[-1].body["messages"][-1]["content"] == prompt
+
+
+def test_the_same_words_are_a_subcommand_once_the_name_exists(kernel, sim):
+    """The namespace is asked when the line runs, also for a name that its own cell has made."""
+    kernel.run("%claude explain harbour")
+    assert sim.requests[-1].body["messages"][-1]["content"] == "explain harbour"
+
+    kernel.run("harbour = [1, 2, 3]\n%claude explain harbour")
+    assert "[1, 2, 3]" in str(sim.requests[-1].body["messages"][-1]["content"])
+
+
+@pytest.mark.parametrize("cell", ["%claude statsu", "%claude demo", "x = %claude hlep", "%%claude\tfix\n"])
+def test_a_slip_is_told_and_not_sent(kernel, sim, cell):
+    """A prompt of one word that is, or nearly is, a subcommand."""
+    run = kernel.run(cell)
+
+    assert run.status == "error"
+    assert "Did you mean %claude" in run.stderr
+    assert "To send it as a prompt: %claude ask" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert sim.requests == []
 
 
 def test_f1_status_tells_every_setting_and_its_source(start_kernel, sim):

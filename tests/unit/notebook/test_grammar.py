@@ -42,6 +42,8 @@ HERE = Surroundings()
         ("budget $.5", "budget", {"amount": "$.5"}),
         ("budget off", "budget", {"amount": "off"}),
         ("demo  on", "demo", {"state": "on"}),
+        ("?", "help", {}),
+        (" ??", "help", {}),
         *((name, name, {}) for name in ("threads", "limits", "models", "login", "logout", "help")),
     ],
 )

@@ -74,6 +74,7 @@ def test_our_cells_become_one_call_with_the_exact_text(transform, cell, expected
         "%%time\n%%claude\nhi",
         "%claude?",
         "%claude status",
+        "%claude ?",
         "%claude  demo   on ",
         "%claudine why",
     ],
@@ -151,8 +152,7 @@ def test_lines_among_code_become_calls_with_the_exact_text(transform, cell, expe
     "cell",
     [
         "print(1)\n%claude?",
-        "print(1)\n%claude ?",
-        "print(1)\n%claude ??",
+        "print(1)\n%claude??",
         "?%claude\nprint(1)",
         "print('%claude why?')\nhelp?",
         "x = '''\n%claude why?\n'''",

@@ -7,35 +7,48 @@ again, and single braces mean nothing.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from ..client import ConfigurationError
 from ._collected import Collected, join
-from ._describe import describe
+from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
+from ._expression import Expression, parse_expression
+from ._redaction import redact
+from ._scalars import plain_text
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
-_BEFORE_A_NAME = ("(", "-", "+", "~")
 _LONGEST_EXPRESSION = 1_000
-_MOST_ENDS = 5
+_MOST_ENDS = 8
 """Candidates for the `}}` that ends an expression: it may hold dicts and strings with braces in them."""
+_MOST_REMEMBERED = 1_000
 _MOST_NAMED = 3
 """Expressions that a note names; of the rest it gives the number."""
+_LONGEST_NAMED = 60
+_LONGEST_REASON = 300
+_LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
+"""Characters of a text beyond which a note says that all of it is sent."""
+
+_Parse = Callable[[str], Expression | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Braced:
+    """What stands between double braces, where it ends, and the expression that it is, if it is one."""
+
     source: str
-    code: ast.Expression
     end: int
+    expression: Expression | None
 
 
 def interpolate(text: str, names: Mapping[str, object]) -> Collected:
     """Return a prompt with values in the place of `{{ expression }}`.
+
+    A text is put in as it is, a number as Python writes it, anything else as `describe` tells it.
 
     Args:
         text: What was typed.
@@ -46,36 +59,32 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
     """
     pieces: list[Collected] = []
     untouched: list[str] = []
-    position = 0
+    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
+    copied = position = 0
     while opening := _OPENING.search(text, position):
-        found = _find_expression(text, opening.end())
-        if found is None:
-            pieces.append(_typed(text[position : opening.end()]))
-            position = opening.end()
+        braced = _find_braced(text, opening.end(), parse)
+        position = opening.end() if braced is None or braced.expression is None else braced.end
+        if braced is None:
             continue
-        pieces.append(_typed(text[position : opening.start()]))
-        if reason := _why_not(found.code, names):
-            pieces.append(_typed(text[opening.start() : found.end]))
-            untouched.append(f"{{{{ {found.source} }}}} {reason}")
-        else:
-            pieces.append(_inline(found, names))
-        position = found.end
-    pieces.append(_typed(text[position:]))
-    return join([*pieces, Collected(parts=(), notes=tuple(_note_on(untouched)))])
+        if reason := _why_not(braced, names):
+            untouched.append(f"{_in_braces(braced.source)} {reason}")
+        elif braced.expression is not None:
+            pieces += [_typed(text[copied : opening.start()]), _inline(braced.expression, names)]
+            copied = braced.end
+    pieces.append(_typed(text[copied:]))
+    return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
 
 
-def _find_expression(text: str, start: int) -> _Found | None:
-    """Return the shortest Python expression from here to a `}}`; None if there is none."""
-    line_end = start + _LONGEST_EXPRESSION
-    for end in islice(_ends(text, start, line_end), _MOST_ENDS):
+def _find_braced(text: str, start: int, parse: _Parse) -> _Braced | None:
+    """Return the shortest Python expression from here to a `}}`; else what stands before the first one, if any does."""
+    first: _Braced | None = None
+    for end in islice(_ends(text, start, start + _LONGEST_EXPRESSION), _MOST_ENDS):
         source = text[start:end].strip()
-        if not (source[:1].isidentifier() or source[:1] in _BEFORE_A_NAME):
-            return None  # no name of anybody's can stand first
-        try:
-            return _Found(source, ast.parse(source, mode="eval"), end + 2)
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue
-    return None
+        expression = parse(source)
+        if expression is not None:
+            return _Braced(source, end + 2, expression)
+        first = first or _Braced(source, end + 2, None)
+    return first
 
 
 def _ends(text: str, start: int, stop: int) -> Iterator[int]:
@@ -85,55 +94,57 @@ def _ends(text: str, start: int, stop: int) -> Iterator[int]:
         end = text.find("}}", end + 1, stop)
 
 
-def _why_not(code: ast.Expression, names: Mapping[str, object]) -> str:
-    """Say why an expression stays as typed; "" if it does not."""
-    root = _root_name(code.body)
+def _why_not(braced: _Braced, names: Mapping[str, object]) -> str:
+    """Say why something stays as typed; "" if there is nothing to say: it does not, or was not meant to be a value."""
+    if braced.expression is None:
+        word = re.match(r"\w+", braced.source)
+        return "is no Python expression" if word and word[0] in names else ""
+    root = braced.expression.root
     if root is None:
         return "is about no name of yours"
-    if root not in names:
-        is_builtin = hasattr(builtins, root)
-        return f"begins with Python's own `{root}`" if is_builtin else f"has no `{root}` in the notebook"
-    missing = _free_names(code) - names.keys() - set(dir(builtins))
-    return f"has no `{min(missing)}` in the notebook" if missing else ""
+    if root not in names and hasattr(builtins, root):
+        return f"begins with Python's own `{root}`"
+    missing = [name for name in braced.expression.needed if name not in names and not hasattr(builtins, name)]
+    return f"has no `{missing[0]}` in the notebook" if missing else ""
 
 
-def _root_name(node: ast.expr) -> str | None:
-    """Return the name that stands first in an expression."""
-    while not isinstance(node, ast.Name):
-        match node:
-            case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Await(value=inner):
-                node = inner
-            case ast.Call(func=inner) | ast.BinOp(left=inner) | ast.Compare(left=inner):
-                node = inner
-            case ast.BoolOp(values=[inner, *_]) | ast.UnaryOp(operand=inner) | ast.IfExp(body=inner):
-                node = inner
-            case _:
-                return None
-    return node.id
+def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:
+    value = _evaluate(expression, names)
+    text = plain_text(value)
+    if text is None:
+        return describe(value, name=expression.source)
+    if len(text) <= _LONG_TEXT:
+        return _typed(text)
+    return Collected(
+        parts=(text,), notes=(f"{_in_braces(expression.source)} is sent whole: {len(text):,} characters.",)
+    )
 
 
-def _free_names(code: ast.Expression) -> set[str]:
-    """Return the names an expression needs, without those that it binds itself, as a comprehension does."""
-    loaded: set[str] = set()
-    bound: set[str] = set()
-    for node in ast.walk(code):
-        if isinstance(node, ast.Name):
-            (loaded if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-    return loaded - bound
-
-
-def _inline(found: _Found, names: Mapping[str, object]) -> Collected:
-    code = compile(found.code, "<prompt>", "eval")
-    needed = {name: names[name] for name in _free_names(found.code) if name in names}
+def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:
+    needed = {name: names[name] for name in expression.needed if name in names}
     try:
-        value = eval(code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own expression, as in a cell
+        return eval(expression.code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own, as in a cell
     except Exception as error:
         raise ConfigurationError(
-            f"{{{{ {found.source} }}}} raised {type(error).__name__}: {error}. Nothing was sent; --raw sends it as typed."
+            f"{_in_braces(expression.source)} raised {_reason(error)}. Nothing was sent; --raw sends it as typed."
         ) from None
-    return _typed(value) if isinstance(value, str) else describe(value, name=found.source)
+
+
+def _reason(error: Exception) -> str:
+    """Return the type and the message of an error: of a foreign one, so in bounds, and without secrets."""
+    kind = type(error).__name__
+    try:
+        message, _ = redact(str(error)[: 2 * _LONGEST_REASON])
+    except Exception:  # an error that cannot even be told
+        return kind
+    return f"{kind}: {message[:_LONGEST_REASON].rstrip('.')}" if message else kind
+
+
+def _in_braces(source: str) -> str:
+    """Return an expression as it is named in messages: on one line, and not too long."""
+    line = " ".join(source.split())
+    shown = line if len(line) <= _LONGEST_NAMED else f"{line[:_LONGEST_NAMED]}…"
+    return f"{{{{ {shown} }}}}"
 
 
 def _typed(text: str) -> Collected:

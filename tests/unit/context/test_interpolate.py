@@ -1,0 +1,245 @@
+"""`{{ expression }}`: what becomes a value, what stays as it was typed, and what the reader is told."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import warnings
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from claude_magic.client import ConfigurationError
+from claude_magic.context import interpolate
+
+
+class Mood(enum.StrEnum):
+    CALM = "calm"
+
+
+NAMES: dict[str, Any] = {
+    "x": 3,
+    "y": 4,
+    "city": "Oslo",
+    "nested": {"k": {"z": 1}},
+    "double": lambda value: value * 2,
+    "template": "{{ x }} and {city}",
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("{{ x }}", "3"),
+        ("{{x}}", "3"),
+        ("a {{ x }}{{ y }} b", "a 34 b"),
+        ("{{ x + y }}", "7"),
+        ("{{ -x }}", "-3"),
+        ("{{ 2 * x }}", "6"),
+        ("{{ not x }}", "False"),
+        ("{{ double(x) }}", "6"),
+        ("{{ city.upper() }}", "OSLO"),
+        ("{{ city[0] }}", "O"),
+        ("{{ nested['k'] }}", "{'z': 1}"),
+        ("{{ x if y else city }}", "3"),
+        ("{{ double(len(city)) }}", "8"),
+        ("{{ [n for n in city] }}", "['O', 's', 'l', 'o']"),
+        ("{{ x + max(x for x in [1, 2]) }}", "5"),
+        ("{{ double(\n    x\n) }}", "6"),
+        ("{{ x  # how many }}", "3"),
+    ],
+)
+def test_an_expression_about_the_users_names_becomes_its_value(typed: str, sent: str) -> None:
+    """The root is the user's own, and every other name exists."""
+    assert interpolate(typed, NAMES).text == sent
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("{{ {'a': {'b': x}} }}", "{'a': {'b': 3}}"),
+        ("{{ {'a': {'b': x}}}}", "{'a': {'b': 3}}"),
+        ("{{ double({'a': {'b': x}}['a']['b']) }}", "6"),
+        ("{{ f'{x}}}' }}", "3}"),
+        ("{{ f'{x:.2f}' }}!", "3.00!"),
+        ("{{ template.replace('}}', '>') }}", "{{ x > and {city}"),
+        ("{{ x }}}", "3}"),
+        ("{ {{ x }}}", "{ 3}"),
+    ],
+)
+def test_braces_inside_an_expression_do_not_end_it(typed: str, sent: str) -> None:
+    """It ends at the first `}}` that makes it an expression."""
+    assert interpolate(typed, NAMES).text == sent
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "{x} and {city}",
+        '{"a": {"b": {"c": 1}}}',
+        "{{'a', 'b'}, {'c'}}",
+        "int grid[2][2] = {{1, 2}, {3, 4}};",
+        r"\frac{\mathbf{{a}}}{{b}^{{2}}}",
+        'f"{{literal}} {value!r:>{width}}"',
+        "@media { .a { color: red } }",
+        "body {{ color: red; }}",
+        "{{ user.name | upper }}",
+        "{% raw %}{{ user }}{% endraw %}",
+        "{{% raw %}}",
+        "{{# section }}{{/ section }}",
+        "{{{ x }}} and {{{{ x }}}}",
+        "{{ _('Hello') }}",
+        "{{ 'text' }} {{ 1 + 1 }} {{ None }}",
+        "{{ lambda: 1 }}",
+        "{{}} {{ }} }} {{ {{",
+        "{{ x",
+        "{{ x := 5 }} {{ x; y }} {{ yield x }} {{ await x }} {{ *x }}",
+        "{{ x\x00 }}",
+        "${{ secrets.TOKEN }}",
+        "{{ print }} {{ len(city) }} {{ __import__('os') }}",
+        "{{ x + nowhere }}",
+        "{{ it's }} {{ x",
+        "{{ " + "(" * 400 + "x" + ")" * 400 + " }}",
+    ],
+)
+def test_what_is_not_about_the_users_names_stays_as_typed(typed: str) -> None:
+    """Code, JSON, LaTeX, templates of others: character by character."""
+    collected = interpolate(typed, NAMES)
+
+    assert collected.parts == (typed,)
+
+
+def test_values_are_never_looked_into_again() -> None:
+    """A value with double braces in it is put in as it is."""
+    assert interpolate("{{ template }} {{ x }}", NAMES).text == "{{ x }} and {city} 3"
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("it's\n{{ }}", "it's\n{{ }}"),
+        (Mood.CALM, "calm"),
+        (1.5, "1.5"),
+        (True, "True"),
+        (None, "None"),
+        (np.float64(1.5), "1.5"),
+        (np.int8(3), "3"),
+        (np.datetime64("2026-01-02"), "2026-01-02"),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (pd.Timestamp("2026-01-02 03:04"), "2026-01-02 03:04:00"),
+        (Decimal("1.50"), "1.50"),
+        (PurePosixPath("a/b"), "a/b"),
+    ],
+)
+def test_single_values_read_well_in_a_sentence(value: object, sent: str) -> None:
+    """As one would write them: no quotes, no constructors."""
+    assert interpolate("<{{ value }}>", {"value": value}).text == f"<{sent}>"
+
+
+def test_a_named_text_is_sent_whole_and_as_it_is() -> None:
+    """Who names a text means all of it, even if it looks like a key; how long it is, a note says."""
+    text = "sk-ant-api03-" + "a" * 90 + "\n" + "long " * 20_000
+
+    collected = interpolate("{{ text }}", {"text": text})
+
+    assert collected.parts == (text,)
+    assert collected.redacted == ()
+    assert collected.notes == (f"{{{{ text }}}} is sent whole: {len(text):,} characters.",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("{{ foo }}", "{{ foo }} has no `foo` in the notebook"),
+        ("{{ x + foo }}", "{{ x + foo }} has no `foo` in the notebook"),
+        ("{{ len(x) }}", "{{ len(x) }} begins with Python's own `len`"),
+        ("{{ x:.2f }}", "{{ x:.2f }} is no Python expression"),
+        ("{{ x +\n }}", "{{ x + }} is no Python expression"),
+        ("{{ 1 }}", "{{ 1 }} is about no name of yours"),
+    ],
+)
+def test_a_note_says_why_something_stays(typed: str, reason: str) -> None:
+    """The reader learns it quietly, and that is all."""
+    assert interpolate(typed, NAMES).notes == (f"Sent as typed: {reason}.",)
+
+
+def test_there_is_one_note_for_all_that_stays() -> None:
+    """However many there are: the first three by name, each once."""
+    typed = "".join(f"{{{{ name{number} }}}}" for number in range(50)) * 2
+
+    (note,) = interpolate(typed, NAMES).notes
+
+    assert note.startswith("Sent as typed: {{ name0 }} has no `name0` in the notebook; ")
+    assert note.endswith("; and 47 more.")
+
+
+def test_code_in_double_braces_leaves_no_note() -> None:
+    """What nobody can have meant as a value needs no word."""
+    assert interpolate("{{1, 2}, {3}} {{'a': 1}, {}} {{% raw %}}", NAMES).notes == ()
+
+
+def test_an_expression_that_raises_stops_the_question() -> None:
+    """Half a prompt is none: the error names the expression and what it raised."""
+    with pytest.raises(ConfigurationError) as caught:
+        interpolate("a {{ city.nope }}", NAMES)
+
+    assert str(caught.value) == (
+        "{{ city.nope }} raised AttributeError: 'str' object has no attribute 'nope'. "
+        "Nothing was sent; --raw sends it as typed."
+    )
+
+
+def test_an_error_is_told_in_bounds_and_without_secrets() -> None:
+    """Foreign messages can be long, hold what they were given, or not be told at all."""
+
+    def fail(message: object) -> None:
+        raise ValueError(message)
+
+    class Untold:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    key = "sk-ant-api03-" + "a" * 90
+
+    with pytest.raises(ConfigurationError) as long:
+        interpolate("{{ fail(key + ' ' + 'word ' * 10_000) }}", {"fail": fail, "key": key})
+    with pytest.raises(ConfigurationError) as untold:
+        interpolate("{{ fail(thing) }}", {"fail": fail, "thing": Untold()})
+
+    assert key not in str(long.value)
+    assert len(str(long.value)) < 600
+    assert "raised ValueError. Nothing was sent" in str(untold.value)
+
+
+def test_prose_in_double_braces_raises_no_warning() -> None:
+    """Python warns of strange escapes in what it parses; that would be about words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collected = interpolate(r"{{ city.split('\d') }} {{ '\d' is x }}", NAMES)
+
+    assert collected.text == "['Oslo'] False"
+
+
+def test_an_expression_leaves_nothing_behind() -> None:
+    """It is evaluated beside the user's names, not in them."""
+    names = dict(NAMES)
+
+    interpolate("{{ (fresh := x) }} {{ [x for _ in city] }}", names)
+
+    assert names == NAMES
+
+
+@pytest.mark.parametrize(
+    "unit", ["{{ x }} ", "{{ nope }} ", "{{ ", "{{x ", "{{ x( }} ", "{{ x ' }} ", "}}", "{{ ((x ", "{{ {x: "]
+)
+def test_a_megabyte_of_braces_is_no_matter(unit: str) -> None:
+    """The work grows with the text, not with its square: the timeout of the suite is the bound."""
+    text = unit * (1_000_000 // len(unit))
+
+    collected = interpolate(text, NAMES)
+
+    assert collected.text == (text if "{{ x }}" not in text else text.replace("{{ x }}", "3"))

@@ -18,7 +18,7 @@ APPROVALS = ("ask", "never")
 
 # How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
 _PROVIDER = re.compile(r"anthropic(-chat)?:(?P<model>.*)", re.DOTALL)
-_CELL_RANGE = re.compile(r"all|none|-?\d+(:(-?\d+)?)?|:(-?\d+)?", re.ASCII)
+_CELL_RANGE = re.compile(r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+", re.ASCII)
 _THREAD = re.compile(r"\w[\w.-]*")
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 
@@ -101,7 +101,7 @@ def is_thread_name(text: str) -> bool:
 def cell_range(text: str) -> str:
     """Check the spelling of a range of cells; which cells it means is not decided here."""
     if not _CELL_RANGE.fullmatch(text):
-        raise ValueError("is all, none, or a range as in In[...]: -3: is the last three, 2:5 is 2, 3 and 4")
+        raise ValueError("is all, none, or a range of cell numbers: -3: is the last three, 2:5 is 2 to 5")
     return text
 
 

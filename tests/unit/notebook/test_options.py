@@ -245,6 +245,7 @@ def test_an_empty_cell_is_empty() -> None:
         ("--cells -x hi", "--cells needs a value: --cells RANGE, but -x follows. Nothing"),
         ("--cells -3:x hi", "as in --cells=-3:x"),
         ("--cells last hi", "RANGE is all, none, or a range"),
+        ("--cells : hi", "RANGE is all, none, or a range"),
         ("--stop - hi", "--stop needs a value"),
         ("--thread 'a b' hi", "T is one word"),
         ("--tools f, g", "with commas and no spaces between them"),

@@ -10,7 +10,7 @@ from ..client import ConfigurationError
 from ._collected import Collected
 from ._redaction import redact
 
-_RANGE = re.compile(r"(-?\d+)?(:)?(-?\d+)?")
+_RANGE = re.compile(r"(-?\d+)?(?:(:)(-?\d+)?)?")
 _MAX_OUTPUT_CHARS = 8_000
 
 

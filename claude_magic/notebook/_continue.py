@@ -51,9 +51,7 @@ def continue_answer(magics: ClaudeMagics, _arguments: Mapping[str, str], options
         content = _GO_ON_ALONE.format(question=last.prompt, text=beginning)
         options = dataclasses.replace(options, no_history=True)
     else:
-        raise ConfigurationError(
-            "There is no answer to continue: the last one came to its end. Ask for more in words of your own."
-        )
+        raise ConfigurationError(_describe_nothing(last))
     return Draft(prompt="continue", content=content, options=options, beginning=beginning)
 
 
@@ -63,5 +61,16 @@ def _whole_so_far(cut: str, last: Reply | None) -> str:
 
 
 def _is_cut(reply: Reply) -> bool:
-    is_cut = reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
-    return is_cut and bool(reply.text.strip())
+    return _broke_off(reply) and bool(reply.text.strip())
+
+
+def _broke_off(reply: Reply) -> bool:
+    return reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
+
+
+def _describe_nothing(last: Reply | None) -> str:
+    if last is None:
+        return "There is no answer to continue, because nothing has been asked yet."
+    if _broke_off(last):
+        return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
+    return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."

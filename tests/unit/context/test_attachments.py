@@ -1,0 +1,135 @@
+"""What `-a` may be, what becomes of it, and what it says where it cannot be sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from claude_magic.client import ConfigurationError
+from claude_magic.context import Collected, attach
+
+PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"
+
+
+def attached(spec: str, directory: Path, **names: object) -> Collected:
+    return attach(spec, names, directory=directory)
+
+
+def test_text_is_fenced_under_its_name(tmp_path: Path) -> None:
+    """In a fence that its own content cannot close, with the language of its suffix."""
+    (tmp_path / "tide.py").write_text("print('``` and ````')", encoding="utf-8")
+
+    assert attached("tide.py", tmp_path).text == "tide.py:\n`````python\nprint('``` and ````')\n`````\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_text_is_read_in_the_usual_encodings(tmp_path: Path, encoding: str) -> None:
+    """A mark at its beginning is no part of it."""
+    (tmp_path / "a.txt").write_bytes("größer".encode(encoding))
+
+    assert "\ngrößer\n" in attached("a.txt", tmp_path).text
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp"])
+def test_pictures_are_known_by_their_content(tmp_path: Path, kind: str) -> None:
+    """Whatever their name says."""
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "picture.dat", format=kind)
+
+    collected = attached("picture.dat", tmp_path)
+
+    (block,) = (part for part in collected.parts if isinstance(part, dict))
+    assert block["type"] == "image"
+    assert block["source"]["media_type"] == f"image/{kind}"
+    assert base64.b64decode(block["source"]["data"]) == (tmp_path / "picture.dat").read_bytes()
+
+
+def test_a_picture_larger_than_useful_is_made_smaller(tmp_path: Path) -> None:
+    """The API would shrink it anyway, after the upload."""
+    Image.new("RGB", (4000, 1000)).save(tmp_path / "wide.png")
+
+    collected = attached("wide.png", tmp_path)
+
+    assert "from 4000×1000 to 1568×392" in collected.notes[0]
+
+
+def test_a_pdf_is_a_document_with_its_name(tmp_path: Path) -> None:
+    """In base64, as the API takes it."""
+    (tmp_path / "paper.pdf").write_bytes(PDF)
+
+    (block,) = attached("paper.pdf", tmp_path).parts
+
+    assert isinstance(block, dict)
+    assert (block["type"], block["title"]) == ("document", "paper.pdf")
+    assert base64.b64decode(block["source"]["data"]) == PDF
+
+
+def test_a_notebook_is_sent_as_cells_that_can_be_read(tmp_path: Path) -> None:
+    """Sources and text outputs; of a picture only that there is one."""
+    output = {"output_type": "execute_result", "data": {"text/plain": ["4", "2"]}}
+    picture = {"output_type": "display_data", "data": {"image/png": "aGk="}}
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title"]},
+        {"cell_type": "code", "source": "6 * 7", "outputs": [output, picture]},
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+
+    text = attached("a.ipynb", tmp_path).text
+
+    for part in ("# Title", "6 * 7", "Output of cell 2\n42", "[image/png]"):
+        assert part in text
+    assert "aGk=" not in text
+
+
+def test_a_variable_is_described(tmp_path: Path) -> None:
+    """Also an attribute of one."""
+    assert "[1, 2]" in attached("rows", tmp_path, rows=[1, 2]).text
+    assert "wide" in attached("path.name", tmp_path, path=Path("wide.png")).text
+
+
+def test_a_file_wins_over_a_variable_and_says_so(tmp_path: Path) -> None:
+    """Its name was typed as a path would be."""
+    (tmp_path / "rows").write_text("from the file", encoding="utf-8")
+
+    collected = attached("rows", tmp_path, rows=[1])
+
+    assert "from the file" in collected.text
+    assert "the file was attached" in collected.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [("https://example.org/a.PNG?x=1", "image"), ("http://example.org/paper.pdf", "document")],
+)
+def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> None:
+    """The API fetches it; nothing is fetched here."""
+    (block,) = attached(address, tmp_path).parts
+
+    assert block == {"type": kind, "source": {"type": "url", "url": address}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("tyde.py", "Did you mean tide.py"),
+        ("https://example.org/page", "Download it"),
+        (".", "a folder"),
+        ("data.bin", "neither text nor a picture"),
+        ("long.txt", "400,001 characters"),
+        ("broken.ipynb", "not a notebook"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, says: str) -> None:
+    """With the way out."""
+    (tmp_path / "tide.py").write_text("x", encoding="utf-8")
+    (tmp_path / "data.bin").write_bytes(b"\x00\x01\x02")
+    (tmp_path / "long.txt").write_text("x" * 400_001, encoding="utf-8")
+    (tmp_path / "broken.ipynb").write_text("{}", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        attached(spec, tmp_path)
+
+    assert "Nothing was sent" in str(caught.value)

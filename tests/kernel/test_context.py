@@ -1,0 +1,208 @@
+"""What a cell sends besides its words: values, files, cells and errors, from a real kernel to the wire."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def sent(sim):
+    """The last user's turn, as text; pictures and documents by their type."""
+    content = sim.requests[-1].body["messages"][-1]["content"]
+    if isinstance(content, str):
+        return content
+    return "\n".join(block.get("text") or f"<{block['type']}>" for block in content)
+
+
+@pytest.fixture(autouse=True)
+def _new_conversation(kernel):
+    """Each test begins one."""
+    kernel.run("%config ClaudeMagics.thinking = 'hide'")
+
+
+def test_values_stand_in_the_place_of_their_names(kernel, sim):
+    """Those of the user's; everything else in braces stays as typed, and one quiet line says so."""
+    kernel.run("name = 'Ada'; rows = [1, 2]")
+
+    run = kernel.run("%%claude\n{{ name }} has {{ rows }}, {{ nobody }} has {x} and {{ len(rows) }}.")
+
+    assert sent(sim) == "Ada has [1, 2], {{ nobody }} has {x} and {{ len(rows) }}."
+    (note,) = [line for line in run.frames[-1].split("<div") if "as typed" in line]
+    assert "nobody" in note
+
+
+def test_raw_leaves_double_braces_alone(kernel, sim):
+    """Also around names of the user's own."""
+    kernel.run("name = 'Ada'")
+
+    kernel.run("%%claude --raw\n{{ name }}")
+
+    assert sent(sim) == "{{ name }}"
+
+
+def test_values_are_not_looked_into_again(kernel, sim):
+    """One pass: a value with braces in it goes out as it is."""
+    kernel.run("template = '{{ name }}'; name = 'Ada'")
+
+    kernel.run("%%claude\nWhat is {{ template }}?")
+
+    assert sent(sim) == "What is {{ name }}?"
+
+
+def test_an_expression_that_fails_sends_nothing(kernel, sim):
+    """The cell says which and why; the prompt is still in it."""
+    kernel.run("rows = [1, 2]")
+
+    run = kernel.run("%%claude\n{{ rows[5] }}")
+
+    assert run.status == "error"
+    assert "IndexError" in run.error["evalue"]
+    assert sim.requests == []
+
+
+def test_a_table_and_a_figure_become_what_claude_can_read(kernel, sim):
+    """A description, and a picture."""
+    kernel.run(
+        "import pandas as pd, matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\n"
+        "df = pd.DataFrame({'month': ['Jan', 'Feb'], 'sales': [3, 4]})\n"
+        "figure, axes = plt.subplots(); axes.plot(df.sales); plt.close(figure)"
+    )
+
+    kernel.run("%%claude\nCompare {{ df }} with {{ figure }}, please.")
+
+    blocks = sim.requests[-1].body["messages"][-1]["content"]
+    assert [block["type"] for block in blocks] == ["text", "image", "text"]
+    assert "2 rows" in blocks[0]["text"]
+    assert "sales" in blocks[0]["text"]
+    assert blocks[1]["source"]["media_type"] == "image/png"
+    assert sim.requests[-1].status == 200
+
+
+def test_classes_of_ones_own_say_what_they_become(kernel, sim):
+    """With a method, and no import of ours."""
+    kernel.run(
+        "class Reactor:\n    def _repr_claude_(self):\n        return 'a reactor at 300 K'\nreactor = Reactor()"
+    )
+
+    kernel.run("%%claude\nIs {{ reactor }} safe?")
+
+    assert sent(sim) == "Is a reactor at 300 K safe?"
+
+
+def test_secrets_in_what_is_collected_stay_here(start_kernel, sim):
+    """In a dict, in a cell, in a traceback; the footer says what was taken out. What was typed is the user's to send."""
+    kernel = start_kernel(MY_SECRET_TOKEN="hunter2hunter2")
+    kernel.run("settings = {'token': 'hunter2hunter2', 'other': 'sk-ant-abcdefghijklmnop'}")
+
+    run = kernel.run("%%claude\nI typed hunter2hunter2. What is in {{ settings }}?")
+
+    assert sent(sim).count("hunter2hunter2") == 1
+    assert "sk-ant-" not in sent(sim)
+    assert "environment variable MY_SECRET_TOKEN" in run.frames[-1]
+
+
+def test_files_and_variables_are_attached_in_order(kernel, sim):
+    """Before the prompt, each under its name."""
+    kernel.run("open('notes.txt', 'w').write('high water'); rows = [1, 2]")
+
+    run = kernel.run("%%claude -a notes.txt -a rows\nSummarise.")
+
+    assert run.status == "ok"
+    assert sent(sim).index("high water") < sent(sim).index("[1, 2]") < sent(sim).index("Summarise.")
+
+
+def test_an_attachment_that_does_not_exist_sends_nothing(kernel, sim):
+    """With what was probably meant."""
+    kernel.run("open('notes.txt', 'w').write('high water')")
+
+    run = kernel.run("%%claude -a nots.txt\nSummarise.")
+
+    assert run.status == "error"
+    assert "notes.txt" in run.error["evalue"]
+    assert sim.requests == []
+
+
+def test_cells_go_along_with_what_they_showed(start_kernel, sim):
+    """Only those that were asked for, and no questions to Claude."""
+    kernel = start_kernel()
+    kernel.run("first = 1")
+    kernel.run("6 * 7")
+    kernel.run("%%claude\nHello")
+    kernel.run("1 / 0")
+
+    kernel.run("%%claude --cells -2:\nWhat did I do?")
+
+    text = sent(sim)
+    assert "6 * 7" in text
+    assert "42" in text
+    assert "1 / 0" in text
+    assert "first" not in text
+    assert "Hello" not in text
+    kernel.run("%%claude --cells none\nAnd now?")
+    assert sent(sim) == "And now?"
+
+
+def test_fix_sends_the_failure_and_puts_the_corrected_cell_below(start_kernel, sim):
+    """With the values of the failing line; the new cell is not run."""
+    kernel = start_kernel()
+    kernel.run("def ratio(kept, rows):\n    return kept / rows")
+    kernel.run("ratio(3, 0)")
+
+    run = kernel.run("%claude fix")
+
+    text = sent(sim)
+    for part in (
+        "ratio(3, 0)",
+        "return kept / rows",
+        "ZeroDivisionError",
+        "kept = 3",
+        "rows = 0",
+        "Cell In[",
+    ):
+        assert part in text
+    (payload,) = run.reply["content"]["payload"]
+    assert (payload["source"], payload["replace"]) == ("set_next_input", False)
+    assert "ratio(3, 0)" in payload["text"]
+
+
+def test_fix_without_a_failure_says_so(start_kernel, sim):
+    """Nothing is sent."""
+    run = start_kernel().run("%claude fix")
+
+    assert run.status == "error"
+    assert "nothing to fix" in run.error["evalue"]
+    assert sim.requests == []
+
+
+def test_errors_of_ours_and_interrupts_are_no_errors_of_the_users(start_kernel, sim):
+    """`Err` holds what went wrong in the user's cells."""
+    kernel = start_kernel()
+    kernel.run("{}['harbour']")
+    kernel.run("%%claude\n!simulate bad_request\nhi")
+    kernel.run("%claude --nonsense")
+    kernel.run("raise KeyboardInterrupt")
+    sim.clear()
+
+    kernel.run("%%claude\nWhat was {{ Err[-1] }}? And how many: {{ Err.__len__() }}")
+
+    assert "KeyError: 'harbour'" in sent(sim)
+    assert sent(sim).endswith("And how many: 1")
+
+
+def test_explain_sends_the_source_of_a_name(kernel, sim):
+    """Where the name exists; else the line is a prompt."""
+    kernel.run("def tide(port):\n    return len(port)")
+
+    kernel.run("%claude explain tide")
+    assert "def tide(port):" in sent(sim)
+
+    kernel.run("%claude explain why the sky is blue")
+    assert sent(sim) == "explain why the sky is blue"
+
+
+def test_code_goes_into_a_cell_below(kernel, sim):
+    """It is not run, and stands in the answer too, for front ends that can insert none."""
+    run = kernel.run("%%claude -x --new\nWrite a python function that tests for primes")
+
+    (payload,) = run.reply["content"]["payload"]
+    assert (payload["source"], payload["replace"]) == ("set_next_input", False)
+    assert payload["text"].splitlines()[0] in run.outputs[-1]["data"]["text/plain"]

@@ -21,9 +21,7 @@ def test_a_bare_line_prints_a_short_help(kernel, sim):
     assert sim.requests == []
 
 
-@pytest.mark.parametrize(
-    "cell", ["%claude?", "%%claude?", "?%claude", "%claude ?", "%claude help"]
-)
+@pytest.mark.parametrize("cell", ["%claude?", "%%claude?", "?%claude", "%claude ?", "%claude help"])
 def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
     """`?` works as everywhere in IPython."""
     run = kernel.run(cell)

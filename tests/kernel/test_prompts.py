@@ -63,7 +63,7 @@ LINES = [
     # Code and markup of all sorts...
     "def f(x): return {x: f'{x}' for x in range(3)}  # {{}}",
     "SELECT * FROM t WHERE a LIKE '%x%' AND b = :b -- comment",
-    "grep -rn \"it's\" . | sed 's/\\(a\\)/\\1/g' && echo \"$?\"",
+    'grep -rn "it\'s" . | sed \'s/\\(a\\)/\\1/g\' && echo "$?"',
     "<script>alert('x')</script> &lt; &amp; <!-- c -->",
     "| a | b |\\n|---|---|",
     "regex: ^(?P<x>\\d+)(?:a|b)*?$",

@@ -1,6 +1,18 @@
-"""Conversations: a tree of turns, keyed by the cells that asked. Plain data."""
+"""Conversations: a tree of turns, keyed by the cells that asked. Plain data, and a file to keep it in."""
 
-from ._tree import MAIN_THREAD, Conversations, fingerprint
+from ._saving import load_forest, save_forest
+from ._tree import MAIN_THREAD, Conversations, Forest, Thread, ThreadSummary, fingerprint
 from ._turn import Place, Turn
 
-__all__ = ["MAIN_THREAD", "Conversations", "Place", "Turn", "fingerprint"]
+__all__ = [
+    "MAIN_THREAD",
+    "Conversations",
+    "Forest",
+    "Place",
+    "Thread",
+    "ThreadSummary",
+    "Turn",
+    "fingerprint",
+    "load_forest",
+    "save_forest",
+]

@@ -5,6 +5,7 @@ from ._folded_code import render_folded_code
 from ._footer import describe_facts, render_footer, render_footer_text
 from ._formats import render_growing
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
+from ._history import render_history
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
 from ._notice import render_notice
@@ -28,6 +29,7 @@ __all__ = [
     "render_footer",
     "render_footer_text",
     "render_growing",
+    "render_history",
     "render_markdown",
     "render_notice",
     "render_reply",

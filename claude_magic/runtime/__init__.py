@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..conversation import Forest, Thread, ThreadSummary, Turn, load_forest, save_forest
 from ..tools import CallState
 from ._budget import Account, BudgetExceededError, count_input
 from ._connection import Connection
@@ -46,6 +47,7 @@ __all__ = [
     "CallState",
     "Connection",
     "ContextFullError",
+    "Forest",
     "FoundCredential",
     "Ledger",
     "LedgerRow",
@@ -67,6 +69,9 @@ __all__ = [
     "ServerLimit",
     "SettingRow",
     "Settings",
+    "Thread",
+    "ThreadSummary",
+    "Turn",
     "TurnPlan",
     "Wait",
     "Waiting",
@@ -79,9 +84,11 @@ __all__ = [
     "format_usd",
     "get_runtime",
     "interrupts_kept_for",
+    "load_forest",
     "loop_kept_awake",
     "newest_of",
     "price_of",
+    "save_forest",
     "table_id",
     "undated",
     "wait_interruptibly",

@@ -347,6 +347,7 @@ class Runtime:
         """
         parents = (self._engine, self._configuration.start_over_after_fork())
         self._engine = Engine(self._engine.dump_bucket())
+        self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()
         self._planner = TurnPlanner(self.conversations, self.model_names)

@@ -119,7 +119,7 @@ class TurnPlanner:
         if place is not None:
             history = History(
                 messages=self._conversations.messages(place),
-                is_rebound=self._conversations.binding(place, model=model, fingerprint=binding),
+                is_rebound=self._conversations.binding(place, fingerprint=binding),
             )
             notes += self._notes_on(place, question, model)
         planned: PlannedRequest = plan_request(question, settings, history, model=model)

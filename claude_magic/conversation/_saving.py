@@ -1,0 +1,179 @@
+"""Conversations as a JSON file that a person can read, and back, exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..client import ConfigurationError
+from ._tree import Forest, Thread
+from ._turn import Turn
+
+FORMAT = "claude_magic conversations"
+VERSION = 1
+
+_TEXT_FIELDS = ("id", "thread", "prompt", "model", "fingerprint", "asked_at")
+_FLAGS = ("is_rebound", "is_partial")
+
+
+def save_forest(forest: Forest, path: Path) -> int:
+    """Write all turns and threads to a file; return the number of bytes.
+
+    The file is written beside its place and then moved there, so that it is whole or not there. A file that holds something
+    else is not overwritten.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    if path.exists():
+        _read_fields(path)
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": {
+            name: {"head": thread.head, "cells": thread.cells} for name, thread in forest.threads.items()
+        },
+        "turns": [_turn_fields(turn) for turn in forest.turns.values()],
+    }
+    # Halves of UTF-16 pairs, which UTF-8 cannot express, stay the escapes that JSON has for them.
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    data = _escaped(text).encode("utf-8") + b"\n"
+    try:
+        _write_whole(path, data)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}. Nothing was saved.") from None
+    return len(data)
+
+
+def load_forest(path: Path) -> Forest:
+    """Read turns and threads from a file that `save_forest` wrote.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is something else; the message says where.
+    """
+    document = _read_fields(path)
+    version = document.get("version")
+    if version != VERSION:
+        raise ConfigurationError(
+            f"{path} was saved in version {version} of the format, and this claude_magic reads version {VERSION}. Nothing was "
+            "loaded."
+        )
+    try:
+        turns = {turn.id: turn for turn in map(_read_turn, document["turns"])}
+        threads = {str(name): _read_thread(fields) for name, fields in document["threads"].items()}
+        forest = Forest(turns=turns, threads=threads)
+        _check_links(forest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path} is damaged: {type(error).__name__}, {error}. Nothing was loaded."
+        ) from None
+    return forest
+
+
+def _turn_fields(turn: Turn) -> dict[str, Any]:
+    return {field.name: getattr(turn, field.name) for field in fields(turn)}
+
+
+def _escaped(text: str) -> str:
+    return (
+        "".join(f"\\u{ord(char):04x}" if 0xD800 <= ord(char) <= 0xDFFF else char for char in text)
+        if any(0xD800 <= ord(char) <= 0xDFFF for char in text)
+        else text
+    )
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _read_fields(path: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ConfigurationError(f"{path} holds no conversations of claude_magic, so it was left alone.")
+    return document
+
+
+def _read_turn(fields: Mapping[str, Any]) -> Turn:
+    for name in _TEXT_FIELDS:
+        _require(isinstance(fields[name], str), f"{name} of a turn is no text")
+    for name in ("parent", "cell"):
+        _require(
+            fields[name] is None or isinstance(fields[name], str), f"{name} of turn {fields['id']} is no text"
+        )
+    for name in _FLAGS:
+        _require(isinstance(fields[name], bool), f"{name} of turn {fields['id']} is neither true nor false")
+    messages = tuple(_read_message(message, fields["id"]) for message in fields["messages"])
+    _require(
+        bool(messages) and messages[0]["role"] == "user", f"turn {fields['id']} does not begin with the user"
+    )
+    tokens = fields["context_tokens"]
+    _require(isinstance(tokens, int), f"context_tokens of turn {fields['id']} is no number")
+    usage = fields["usage"]
+    _require(usage is None or isinstance(usage, dict), f"usage of turn {fields['id']} is no object")
+    known = {name: fields[name] for name in (*_TEXT_FIELDS, *_FLAGS, "parent", "cell")}
+    return Turn(**known, messages=messages, usage=usage, context_tokens=tokens)
+
+
+def _read_message(message: Any, turn_id: str) -> dict[str, Any]:
+    is_right = (
+        isinstance(message, dict)
+        and message.get("role") in ("user", "assistant")
+        and isinstance(message.get("content"), str | list)
+    )
+    _require(is_right, f"turn {turn_id} holds something that is no message")
+    return dict(message)
+
+
+def _read_thread(fields: Mapping[str, Any]) -> Thread:
+    cells = fields["cells"]
+    _require(all(isinstance(value, str) for value in cells.values()), "cells of a thread are no turns")
+    return Thread(head=fields["head"], cells=dict(cells))
+
+
+def _check_links(forest: Forest) -> None:
+    """Check that every turn has its parent, that none is its own ancestor, and that threads end in turns."""
+    ids = forest.turns.keys()
+    for turn in forest.turns.values():
+        _require(turn.parent is None or turn.parent in ids, f"the parent of turn {turn.id} is missing")
+    for name, thread in forest.threads.items():
+        _require(thread.head is None or thread.head in ids, f"the last turn of thread {name} is missing")
+        _require(set(thread.cells.values()) <= ids, f"a turn of thread {name} is missing")
+    seen: set[str] = set()
+    for turn_id in ids:
+        path = set()
+        for each in _ancestry(forest, turn_id, seen):
+            _require(each not in path, f"turn {each} is its own ancestor")
+            path.add(each)
+        seen |= path
+
+
+def _ancestry(forest: Forest, turn_id: str | None, seen: set[str]) -> Iterator[str]:
+    while turn_id is not None and turn_id not in seen:
+        yield turn_id
+        turn_id = forest.turns[turn_id].parent
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)

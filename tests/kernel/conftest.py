@@ -22,12 +22,20 @@ Message = dict[str, Any]
 class Run:
     """One execution request, and all that the kernel published for it."""
 
-    def __init__(self, kernel: "Kernel", code: str, *, allow_stdin: bool = False) -> None:
+    def __init__(
+        self, kernel: "Kernel", code: str, *, allow_stdin: bool = False, cell_id: str | None = None
+    ) -> None:
         self.started = time.monotonic()
         self.messages: list[Message] = []
         self.reply: Message | None = None
         self._kernel = kernel
-        self.msg_id = kernel.client.execute(code, allow_stdin=allow_stdin, stop_on_error=False)
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
+        content |= {"allow_stdin": allow_stdin, "stop_on_error": False}
+        message = kernel.client.session.msg("execute_request", content)
+        if cell_id is not None:  # as JupyterLab, Notebook 7 and VS Code send it
+            message["metadata"]["cellId"] = cell_id
+        kernel.client.shell_channel.send(message)
+        self.msg_id = message["header"]["msg_id"]
 
     def until(self, condition: Callable[["Run"], bool], timeout: float = TIMEOUT) -> "Run":
         """Read what the kernel publishes until the condition holds."""

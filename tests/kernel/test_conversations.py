@@ -1,0 +1,211 @@
+"""Conversations in a real kernel, keyed by the cells that ask, as the server sees them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from claude_magic.simulator import Gate, hold
+
+
+def asked(sim):
+    """The user's words of the last request, oldest first."""
+    return [turn["content"] for turn in sim.requests[-1].body["messages"] if turn["role"] == "user"]
+
+
+def accepted(sim):
+    """Whether the server has taken every request."""
+    return all(request.status == 200 for request in sim.requests)
+
+
+@pytest.fixture
+def notebook(start_kernel):
+    """Return what runs the cells of a notebook, given as texts by their ids, and gives back the last run."""
+    kernel = start_kernel()
+
+    def run(**cells):
+        for cell_id, prompt in cells.items():
+            source = prompt if prompt.startswith("%") else f"%%claude\n{prompt}"
+            last = kernel.run(source, cell_id=cell_id)
+        return last
+
+    run.kernel = kernel
+    return run
+
+
+def test_each_cell_goes_on_with_those_before(notebook, sim):
+    """History is on from the first cell; the server takes back all that it gave."""
+    notebook(a="One", b="Two", c="Three")
+
+    assert asked(sim) == ["One", "Two", "Three"]
+    assert accepted(sim)
+
+
+def test_a_second_run_all_gives_the_same_conversation(notebook, sim):
+    """Not a longer one, and every request is the one of the first time."""
+    cells = {"a": "My name is Ada", "b": "What is my name?", "c": "Why is the sky blue?"}
+    notebook(**cells)
+    first = [len(request.body["messages"]) for request in sim.requests]
+    notebook(**cells)
+
+    assert [len(request.body["messages"]) for request in sim.requests] == first * 2
+    assert asked(sim) == list(cells.values())
+    assert accepted(sim)
+
+
+def test_running_a_cell_in_the_middle_again_branches_there(notebook, sim):
+    """What came after stays on the former branch, and the footer says how much."""
+    notebook(a="One", b="Two", c="Three", d="Four")
+
+    run = notebook(b="Two, differently")
+
+    assert asked(sim) == ["One", "Two, differently"]
+    assert "2 later turns belong to the former answer" in run.frames[-1]
+
+    notebook(c="Three")
+    assert asked(sim) == ["One", "Two, differently", "Three"]
+    assert accepted(sim)
+
+
+def test_an_edit_further_up_counts_for_what_is_run_after_it(notebook, sim):
+    """The parent of a cell's new turn is what its predecessor says now."""
+    notebook(a="One", b="Two")
+    notebook(a="One, edited")
+    notebook(b="Two")
+
+    assert asked(sim) == ["One, edited", "Two"]
+
+
+def test_several_questions_of_one_cell_keep_their_order(notebook, sim):
+    """Each has its own place, and running the cell again replaces all of them."""
+    loop = "for topic in ('tides', 'winds'):\n    get_ipython().run_line_magic('claude', f'ask {topic}')"
+    kernel = notebook.kernel
+    notebook(a="One")
+    kernel.run(loop, cell_id="loop")
+    kernel.run(loop, cell_id="loop")
+
+    assert asked(sim) == ["One", "tides", "winds"]
+
+
+def test_threads_are_apart_and_a_fork_goes_on(notebook, sim):
+    """`--thread` begins empty, `fork` where the main thread is."""
+    notebook(a="One", b="%%claude --thread physics\nTwo")
+    assert asked(sim) == ["Two"]
+
+    notebook(c="%claude fork idea", d="%%claude --thread idea\nThree", e="Four")
+    assert asked(sim) == ["One", "Four"]
+    assert asked_by(sim, "Three") == ["One", "Three"]
+
+
+def asked_by(sim, prompt):
+    """The user's words of the request that ends with a prompt."""
+    for request in sim.requests:
+        words = [turn["content"] for turn in request.body["messages"] if turn["role"] == "user"]
+        if words[-1] == prompt:
+            return words
+    raise AssertionError(prompt)
+
+
+def test_new_and_no_history_leave_the_rest_out(notebook, sim):
+    """The one for all cells that follow, the other for itself alone."""
+    notebook(a="One", b="%%claude --no-history\nAlone", c="Two")
+    assert asked(sim) == ["One", "Two"]
+    assert asked_by(sim, "Alone") == ["Alone"]
+
+    notebook(d="%%claude --new\nThree", e="Four")
+    assert asked(sim) == ["Three", "Four"]
+
+
+def test_undo_takes_a_turn_off_the_path_and_keeps_it(notebook, sim):
+    """It is still in the tree."""
+    notebook(a="One", b="Two", c="%claude undo", d="Three")
+
+    assert asked(sim) == ["One", "Three"]
+    shown = notebook.kernel.run("%claude history").outputs[0]["data"]["text/plain"]
+    assert "○ Two" in shown
+    assert "● Three" in shown
+
+
+def test_clear_forgets(notebook, sim):
+    """And the next question begins anew."""
+    notebook(a="One", b="%claude clear", c="Two")
+
+    assert asked(sim) == ["Two"]
+
+
+def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, sim, tmp_path):
+    """Exactly: thinking and signatures are accepted, and cells that are run again find their places."""
+    path = tmp_path / "conversation.json"
+    notebook(a="My name is Ada", b="Two")
+    notebook.kernel.run(f"%claude save {path}")
+
+    other = start_kernel()
+    other.run(f"%claude load {path}")
+    other.run("%%claude\nWhat is my name?", cell_id="c")
+
+    assert asked(sim) == ["My name is Ada", "Two", "What is my name?"]
+    assert accepted(sim)
+    other.run("%%claude\nTwo, again", cell_id="b")
+    assert asked(sim) == ["My name is Ada", "Two, again"]
+    saved = json.loads(path.read_text())
+    assert [turn["prompt"] for turn in saved["turns"]] == ["My name is Ada", "Two"]
+
+
+def test_an_answer_cut_by_max_tokens_is_continued_to_a_whole(notebook, sim):
+    """The partial answer is in the history, the question asks for the rest, and the reply is all of it."""
+    notebook(a="!simulate max_tokens\nExplain the central limit theorem")
+    half = notebook.kernel.value("_.text")
+
+    notebook(b="%claude -o whole continue")
+
+    assert "It stopped with" in asked(sim)[-1]
+    assert notebook.kernel.value(f"whole.text.startswith({half}) and len(whole.text) > len({half})") == "True"
+    assert accepted(sim)
+
+
+def test_a_dropped_answer_is_continued(notebook, sim):
+    """What came before the drop is kept, and the next question may be `continue`."""
+    notebook(a="%%claude --thinking off\n!simulate eof_without_stop\nExplain the central limit theorem")
+
+    run = notebook(b="%claude --thinking off continue")
+
+    assert run.status == "ok"
+    assert accepted(sim)
+
+
+def test_an_interrupted_answer_leaves_a_history_that_is_accepted(notebook, sim):
+    """While it streams, and before its first word."""
+    kernel = notebook.kernel
+    notebook(a="One")
+    for after_deltas in (0, 30):
+        gate = Gate()
+        sim.script(hold(gate, after_deltas=after_deltas))
+        run = kernel.start("%%claude\nExplain the central limit theorem", cell_id="b")
+        count = len(sim.requests)
+        run.until(lambda _run, count=count: len(sim.requests) > count or len(_run.frames) > 0)
+        if after_deltas:
+            run.until(lambda each: any("normal" in frame for frame in each.frames))
+        kernel.interrupt()
+        run.finish()
+        gate.open()
+        assert run.status == "error"
+
+        notebook(c="Three")
+        assert sim.requests[-1].status == 200
+
+
+def test_without_cell_ids_each_run_is_a_turn_at_the_head(notebook, sim):
+    """As in a terminal and in nbclient."""
+    for prompt in ("One", "Two", "Two"):
+        notebook.kernel.run(f"%%claude\n{prompt}")
+
+    assert asked(sim) == ["One", "Two", "Two"]
+
+
+def test_a_change_of_the_system_prompt_in_a_thread_is_no_error(notebook, sim):
+    """Nor of the model, nor back again."""
+    notebook(a="One", b='%%claude -s "Be terse."\nTwo', c="%%claude -m claude-haiku-5-5\nThree", d="Four")
+
+    assert asked(sim) == ["One", "Two", "Three", "Four"]
+    assert accepted(sim)

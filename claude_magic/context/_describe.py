@@ -6,17 +6,26 @@ Others teach it theirs: with a method `_repr_claude_`, or with `register`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 from ._arrays import describe_array
 from ._collected import Collected, Part
-from ._frames import describe_frame, describe_series
-from ._pictures import describe_figure, describe_picture, describe_plot
+from ._frames import describe_frame, describe_index, describe_series
+from ._pictures import (
+    describe_artist,
+    describe_figure,
+    describe_picture,
+    image_block,
+    media_type_of,
+)
+from ._plots import describe_plot
 from ._redaction import redact
-from ._safely import bounded, safe_repr
+from ._safely import bounded, error_text, fenced, noting_redactions, safe_repr
+from ._scalars import plain_text
 from ._sources import describe_source
 from ._structures import describe_structure
 
@@ -44,7 +53,7 @@ def register(kind: type | str, describer: Describer) -> None:
 def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAULT_TOKENS) -> Collected:
     """Return what an object becomes in a prompt. Never fails: what cannot be described becomes its bounded `repr`.
 
-    What is collected from inside an object is redacted; a plain string or number that the user names is theirs to send.
+    What is collected from inside an object is redacted; a plain text or number that fits is the user's to send as it is.
 
     Args:
         value: The object.
@@ -52,32 +61,54 @@ def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAUL
         max_tokens: About how much it may take, in model tokens.
     """
     chars = max(200, round(max_tokens * CHARS_PER_TOKEN))
+    with noting_redactions() as labels, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of foreign code that is asked for a summary: nobody can do anything about them
+        collected = _describe_safely(value, chars, name or type(value).__name__)
+        if plain_text(value) is None:
+            collected = _redacted(collected)
+    return dataclasses.replace(collected, redacted=tuple(dict.fromkeys([*collected.redacted, *labels])))
+
+
+def _describe_safely(value: object, chars: int, name: str) -> Collected:
     try:
-        collected = _collected(_describe(value, chars))
+        return _collected(_describe(value, chars), chars)
     except Exception as error:  # whatever foreign code does, the prompt shall go out
-        what = f"{{{{ {name} }}}}" if name else type(value).__name__
-        note = f"{what} could not be described ({type(error).__name__}), so its repr is sent."
-        collected = Collected(parts=(safe_repr(value, chars),), notes=(note,))
-    return collected if isinstance(value, str | int | float) else _redacted(collected)
+        note = f"{{{{ {name} }}}} could not be described ({error_text(error)}), so its repr is sent."
+        return Collected(parts=(safe_repr(value, chars),), notes=(note,))
 
 
 def _describe(value: object, chars: int) -> str | Part | Collected:
+    describer = _registered_for(value)
+    if describer is not None:
+        return describer(value, chars)
     own = getattr(type(value), "_repr_claude_", None)
     if own is not None:
         return own(value)  # type: ignore[no-any-return]
-    describer = _describer_of(value)
-    return safe_repr(value, chars) if describer is None else describer(value, chars)
+    text = plain_text(value)
+    return _describer_of(type(value))(value, chars) if text is None else text
 
 
-def _describer_of(value: object) -> Describer | None:
+def _registered_for(value: object) -> Describer | None:
     for kind in type(value).__mro__:
-        qualified = f"{kind.__module__}.{kind.__qualname__}"
-        found = _registered.get(kind) or _registered.get(qualified) or _FOREIGN.get(_short(qualified))
+        found = _registered.get(kind) or _registered.get(_qualified(kind))
         if found is not None:
             return found
-    return next((describer for kinds, describer in _OWN if isinstance(value, kinds)), None) or (
-        describe_structure if dataclasses.is_dataclass(value) and not isinstance(value, type) else None
-    )
+    return None
+
+
+def _describer_of(kind: type) -> Describer:
+    """Return what describes a type. It asks the type, not the object, which may pretend to be another."""
+    for base in kind.__mro__:
+        found = _FOREIGN.get(_short(_qualified(base)))
+        if found is not None:
+            return found
+    return next((describer for kinds, describer in _OWN if issubclass(kind, kinds)), describe_structure)
+
+
+def _qualified(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _short(qualified: str) -> str:
@@ -86,46 +117,54 @@ def _short(qualified: str) -> str:
     return f"{first}.{last}"
 
 
-def _describe_text(value: Any, chars: int) -> Collected:
-    text = value if isinstance(value, str) else repr(bytes(value[:chars]))
-    return bounded(text, chars)
+def _describe_bytes(value: Any, chars: int) -> Collected | str:
+    """Describe bytes: as a picture if they are one."""
+    data = bytes(value)
+    if media_type_of(data) is not None:
+        return image_block(data)
+    return safe_repr(data, chars // 5)  # most bytes take four characters
+
+
+def _describe_exception(error: Any, chars: int) -> Collected | str:
+    text = "".join(traceback.format_exception(error)).rstrip()
+    if "\n" not in text:
+        return text
+    collected = bounded(text, chars, "traceback")
+    return Collected(parts=(fenced(collected.text),), notes=collected.notes)
 
 
 _FOREIGN: Mapping[str, Describer] = {
     "pandas.DataFrame": describe_frame,
     "pandas.Series": describe_series,
-    "pandas.Index": describe_series,
+    "pandas.Index": describe_index,
     "numpy.ndarray": describe_array,
     "torch.Tensor": describe_array,
     "matplotlib.Figure": describe_figure,
-    "matplotlib.Axes": lambda axes, chars: describe_figure(axes.get_figure(), chars),
+    "matplotlib.Artist": describe_artist,
+    "seaborn.Grid": lambda grid, chars: describe_figure(grid.figure, chars),
+    "IPython.Image": lambda image, chars: _describe_bytes(image.data, chars),
     "PIL.Image": describe_picture,
     "plotly.BaseFigure": describe_plot,
-    "pydantic.BaseModel": describe_structure,
 }
 
-_CODE: tuple[type, ...] = (
-    type,
-    ModuleType,
-    FunctionType,
-    BuiltinFunctionType,
-    MethodType,
-)
-
 _OWN: Sequence[tuple[tuple[type, ...], Describer]] = (
-    ((str, bytes, bytearray), _describe_text),
-    (_CODE, describe_source),
-    ((PurePath,), lambda path, _chars: str(path)),
-    ((Mapping, list, tuple, Set), describe_structure),
+    ((bytes, bytearray, memoryview), _describe_bytes),
+    (
+        (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType),
+        describe_source,
+    ),
+    ((BaseException,), _describe_exception),
 )
 
 
-def _collected(described: str | Part | Collected) -> Collected:
+def _collected(described: str | Part | Collected, chars: int) -> Collected:
     if isinstance(described, Collected):
         return described
-    if isinstance(described, str | dict):
+    if isinstance(described, str):
+        return bounded(described, chars)
+    if isinstance(described, dict):
         return Collected(parts=(described,))
-    raise TypeError(f"_repr_claude_ returned {type(described).__name__}")
+    raise TypeError(f"its description is of type {type(described).__name__}, not text or a content block")
 
 
 def _redacted(collected: Collected) -> Collected:

@@ -1,19 +1,26 @@
 """DataFrames and Series: shape, types, what is missing, statistics, the first and last rows. Nothing is copied whole.
 
-A statistic over all rows costs what pandas needs for it; over a million rows that is too long for a prompt. So beyond
-`_SAMPLE_ROWS` it comes from rows at equal distances, and the text says so.
+What is cheap over all rows is told of all rows: extremes, means and missing values of numbers and dates, read in pieces.
+What is not (quartiles, what is most common, anything about objects) comes, beyond `_SAMPLE_ROWS`, from rows at equal
+distances, and the text says so.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ._collected import Collected
+from ._safely import one_line
+from ._tallies import Tally, is_countable, is_numeric, tally
 
 _SAMPLE_ROWS = 20_000
 _EDGE_ROWS = 5
 _MAX_COLUMNS = 40
+_MIN_COLUMNS = 4
+_MAX_COUNTED_COLUMNS = 10_000
 _MAX_CELL_CHARS = 60
+_MOST_COMMON = 3
 
 
 def describe_frame(frame: Any, chars: int) -> Collected:
@@ -22,115 +29,167 @@ def describe_frame(frame: Any, chars: int) -> Collected:
     shown = frame.iloc[:, :_MAX_COLUMNS]
     sample = _sample(shown)
     notes: list[str] = []
-    is_sampled = len(sample) < rows
-    parts = [
-        f"DataFrame: {rows:,} rows × {columns:,} columns",
-        _columns(shown, sample, is_sampled=is_sampled),
-    ]
+    parts = [f"DataFrame: {rows:,} rows × {columns:,} columns"]
     if columns > _MAX_COLUMNS:
-        parts[0] += f" (the first {_MAX_COLUMNS} are described)"
+        parts[0] += f" (the first {_MAX_COLUMNS} are described; {_rest(frame)})"
         notes.append(f"Of {columns:,} columns, the first {_MAX_COLUMNS} are described.")
+    if len(sample) < rows:
+        notes.append(_note_on(sample, rows))
+    if columns:
+        tallies = [tally(shown.iloc[:, index], sample.iloc[:, index]) for index in range(shown.shape[1])]
+        parts.append(_columns(shown, tallies, is_sampled=len(sample) < rows))
+        if rows:
+            parts.append(_statistics(sample, tallies, rows))
     if rows and columns:
-        parts.append(f"Statistics{_of_sample(sample, rows)}:\n{_statistics(sample)}")
-        parts.append(_edges(shown, rows))
-    if is_sampled:
-        notes.append(f"Statistics of the table are from {len(sample):,} of its {rows:,} rows.")
+        parts.append(_edges(shown, rows, room=chars - sum(map(len, parts))))
     return _fitted(parts, chars, notes)
 
 
 def describe_series(series: Any, chars: int) -> Collected:
-    """Describe a pandas Series or Index in about `chars` characters."""
-    if not hasattr(series, "iloc"):
-        series = series.to_series()
+    """Describe a pandas Series in about `chars` characters."""
     rows = len(series)
-    sample = _sample(series)
-    parts = [
-        f"Series {series.name!r}: {rows:,} values of type {series.dtype}, {int(sample.isna().sum()):,} missing"
-        f"{_of_sample(sample, rows)}"
-    ]
+    is_named = series.name is not None
+    frame = series.to_frame() if is_named else series.to_frame("values")
+    sample = _sample(frame)
+    counted = tally(series, sample.iloc[:, 0])
+    where = " in the sample" if len(sample) < rows and not counted.is_exact else ""
+    missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
+    heading = f"Series {_label(series.name)}" if is_named else "Series"
+    parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, _MAX_CELL_CHARS)}{missing}"]
     if rows:
-        parts += [
-            f"Statistics{_of_sample(sample, rows)}:\n{_short(sample.describe().to_string())}",
-            _edges(series, rows),
-        ]
-    notes = [f"Statistics are from {len(sample):,} of {rows:,} values."] if len(sample) < rows else []
-    return _fitted(parts, chars, notes)
+        parts += [_statistics(sample, [counted], rows), _edges(frame, rows, room=chars)]
+    return _fitted(parts, chars, [_note_on(sample, rows)] if len(sample) < rows else [])
+
+
+def describe_index(index: Any, chars: int) -> Collected:
+    """Describe a pandas Index in about `chars` characters."""
+    length = len(index)
+    labels = [_label(label) for label in index[: 2 * _EDGE_ROWS].tolist()]
+    if length > 2 * _EDGE_ROWS:
+        labels[_EDGE_ROWS:] = ["…", *(_label(label) for label in index[-_EDGE_ROWS:].tolist())]
+    heading = f"{type(index).__name__}: {length:,} labels of type {index.dtype}"
+    return _fitted([heading, ", ".join(labels)], chars, [])
 
 
 def _sample(data: Any) -> Any:
     """Return rows at equal distances: a view where the data allow one, never a copy of all."""
-    return data if len(data) <= _SAMPLE_ROWS else data.iloc[:: -(-len(data) // _SAMPLE_ROWS)]
+    return data if len(data) <= _SAMPLE_ROWS else data.iloc[:: _step(len(data))]
 
 
-def _of_sample(sample: Any, rows: int) -> str:
-    return "" if len(sample) == rows else f" (of every {-(-rows // _SAMPLE_ROWS)}th row)"
+def _step(rows: int) -> int:
+    return -(-rows // _SAMPLE_ROWS)
 
 
-def _columns(frame: Any, sample: Any, *, is_sampled: bool) -> str:
-    missing = sample.isna().sum().tolist()
-    share = " in the sample" if is_sampled else ""
-    lines = [
-        f"- {name}: {dtype}" + (f", {count:,} missing{share}" if count else "")
-        for name, dtype, count in zip(frame.columns.tolist(), frame.dtypes.tolist(), missing, strict=True)
-    ]
+def _note_on(sample: Any, rows: int) -> str:
+    return f"Quartiles and common values of the table are from {len(sample):,} of its {rows:,} rows."
+
+
+def _rest(frame: Any) -> str:
+    """Count the types of the columns that are not described."""
+    types = frame.dtypes.iloc[_MAX_COLUMNS : _MAX_COLUMNS + _MAX_COUNTED_COLUMNS]
+    counted = Counter(map(str, types.tolist())).most_common(_MOST_COMMON)
+    return "of the others " + ", ".join(f"{count:,} are {name}" for name, count in counted)
+
+
+def _columns(frame: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
+    lines = []
+    for name, dtype, counted in zip(frame.columns.tolist(), frame.dtypes.tolist(), tallies, strict=True):
+        where = " in the sample" if is_sampled and not counted.is_exact else ""
+        missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
+        lines.append(f"- {_label(name)}: {one_line(dtype, _MAX_CELL_CHARS)}{missing}")
     return "Columns:\n" + "\n".join(lines)
 
 
-def _statistics(sample: Any) -> str:
-    numeric = sample.select_dtypes(include="number")
-    tables = []
-    if numeric.shape[1]:
-        tables.append(numeric.describe().T.to_string(float_format=lambda number: f"{number:.4g}"))
-    others = sample.loc[:, [not is_number for is_number in _is_numeric(sample)]]
-    tables += [_most_common(others.iloc[:, index]) for index in range(others.shape[1])]
-    return "\n".join(table for table in tables if table)
+def _statistics(sample: Any, tallies: list[Tally], rows: int) -> str:
+    is_sampled = len(sample) < rows
+    numbers = [index for index in range(sample.shape[1]) if is_numeric(sample.iloc[:, index])]
+    others = [index for index in range(sample.shape[1]) if index not in numbers]
+    tables = [_quartiles(sample.iloc[:, numbers], [tallies[index] for index in numbers])] if numbers else []
+    tables += [_values(sample.iloc[:, index], tallies[index]) for index in others]
+    if not is_sampled:
+        return "Statistics:\n" + "\n".join(tables)
+    is_exact = any(tallies[index].is_exact for index in numbers)
+    of_all = "; of numbers, count, mean, min and max are of all rows" if is_exact else ""
+    return f"Statistics (from one row in {_step(rows)}{of_all}):\n" + "\n".join(tables)
 
 
-def _is_numeric(sample: Any) -> list[bool]:
-    return [getattr(dtype, "kind", "O") in "iufc" for dtype in sample.dtypes.tolist()]
+def _quartiles(numbers: Any, tallies: list[Tally]) -> str:
+    """Return pandas' own table of statistics, with what was read from all rows in its place."""
+    table = numbers.describe().T.astype(object).map(lambda value: _number(value, digits=4))
+    for column in ("count", "mean", "min", "max"):
+        table[column] = [_number(getattr(counted, column), digits=6) for counted in tallies]
+    table.index = [_label(name) for name in numbers.columns.tolist()]
+    return str(table.to_string())
 
 
-def _most_common(column: Any) -> str:
-    if getattr(column.dtype, "kind", "") in "mM":
-        return f"{column.name}: from {column.min()} to {column.max()}"
+def _values(column: Any, counted: Tally) -> str:
+    """Say what is in a column that holds no numbers: the span of dates, else what is most common."""
+    name = _label(column.name)
+    if is_countable(column):
+        return f"{name}: from {counted.min} to {counted.max}"
     try:
-        counts = column.value_counts().head(3)
-        distinct = column.nunique()
-    except TypeError:  # lists and dicts in the cells, which cannot be counted
-        return f"{column.name}: cells that cannot be compared"
-    values = ", ".join(f"{_cell(value)} ({count:,}×)" for value, count in counts.items())
-    return f"{column.name}: {distinct:,} distinct; most common: {values}"
+        counts = column.value_counts()
+    except Exception:  # lists and dicts in the cells, and objects that cannot be compared
+        kinds = Counter(type(value).__name__ for value in column.tolist()).most_common(_MOST_COMMON)
+        return f"{name}: of type " + ", ".join(f"{kind} ({count:,}×)" for kind, count in kinds)
+    counts = counts[counts > 0]
+    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts.head(_MOST_COMMON).items())
+    return (
+        f"{name}: {len(counts):,} distinct; most common: {common}"
+        if common
+        else f"{name}: nothing but missing"
+    )
 
 
-def _edges(data: Any, rows: int) -> str:
+def _edges(frame: Any, rows: int, *, room: int) -> str:
+    """Return the first and the last rows, of as many columns as there is room for."""
+    columns = frame.shape[1]
+    while True:
+        text = _rows(frame.iloc[:, :columns], rows)
+        if len(text) <= room or columns <= _MIN_COLUMNS:
+            break
+        columns = max(_MIN_COLUMNS, columns // 2)
+    return text if columns == frame.shape[1] else f"{text}\n(of the first {columns} columns)"
+
+
+def _rows(frame: Any, rows: int) -> str:
     if rows <= 2 * _EDGE_ROWS:
-        return f"All rows:\n{_table(data)}"
-    return f"First rows:\n{_table(data.head(_EDGE_ROWS))}\nLast rows:\n{_table(data.tail(_EDGE_ROWS))}"
+        return f"All rows:\n{_table(frame)}"
+    return f"First rows:\n{_table(frame.head(_EDGE_ROWS))}\nLast rows:\n{_table(frame.tail(_EDGE_ROWS))}"
 
 
-def _table(data: Any) -> str:
-    if hasattr(data, "columns"):
-        return str(data.map(_cell).to_string())
-    return str(data.map(_cell).to_string())
+def _table(frame: Any) -> str:
+    """Write few rows out. Labels are shortened where they are plain; those of several levels are left to pandas."""
+    shown = frame.astype(object).map(_cell)
+    for axis in ("index", "columns"):
+        labels = getattr(shown, axis)
+        if labels.nlevels == 1:
+            setattr(shown, axis, [_label(label) for label in labels.tolist()])
+    return str(shown.to_string())
 
 
 def _cell(value: Any) -> Any:
     """Shorten what would make a table unreadable, and big: long texts, nested lists."""
-    if isinstance(value, bool | int | float | complex) or value is None:
+    if type(value) in (bool, int, float, complex):
         return value
-    text = str(value)
-    return text if len(text) <= _MAX_CELL_CHARS else f"{text[:_MAX_CELL_CHARS]}…"
+    return one_line(value, _MAX_CELL_CHARS)
 
 
-def _short(text: str) -> str:
-    return "\n".join(line[:200] for line in text.splitlines())
+def _label(value: Any) -> str:
+    return one_line(value, _MAX_CELL_CHARS)
+
+
+def _number(value: Any, *, digits: int) -> str:
+    """Write a statistic: whole numbers in full."""
+    is_fraction = hasattr(value, "__float__") and not hasattr(value, "__index__")
+    return f"{float(value):.{digits}g}" if is_fraction else one_line(value, _MAX_CELL_CHARS)
 
 
 def _fitted(parts: list[str], chars: int, notes: list[str]) -> Collected:
-    """Join as many parts as fit; the last that does is cut, which is said."""
+    """Join the parts; what is too long is cut at the end of a line, which is said."""
     text = "\n\n".join(parts)
     if len(text) > chars:
-        cut = text[:chars].rpartition("\n")[0]
-        text = f"{cut}\n[… the rest of the description was left out]"
-        notes.append(f"The description of a table was cut to {len(cut):,} characters.")
+        text = text[:chars].rpartition("\n")[0] or text[:chars]
+        notes.append(f"The description of a table was cut to {len(text):,} characters.")
+        text += "\n[… the rest of the description was left out]"
     return Collected(parts=(f"\n{text}\n",), notes=tuple(notes))

@@ -18,7 +18,7 @@ from ..client import ConfigurationError
 from ._collected import Collected, join
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._expression import Expression, parse_expression
-from ._redaction import redact
+from ._safely import error_text
 from ._scalars import plain_text
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
@@ -29,7 +29,6 @@ _MOST_REMEMBERED = 1_000
 _MOST_NAMED = 3
 """Expressions that a note names; of the rest it gives the number."""
 _LONGEST_NAMED = 60
-_LONGEST_REASON = 300
 _LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
 """Characters of a text beyond which a note says that all of it is sent."""
 
@@ -126,18 +125,8 @@ def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:
         return eval(expression.code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own, as in a cell
     except Exception as error:
         raise ConfigurationError(
-            f"{_in_braces(expression.source)} raised {_reason(error)}. Nothing was sent; --raw sends it as typed."
+            f"{_in_braces(expression.source)} raised {error_text(error)}. Nothing was sent; --raw sends it as typed."
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """Return the type and the message of an error: of a foreign one, so in bounds, and without secrets."""
-    kind = type(error).__name__
-    try:
-        message, _ = redact(str(error)[: 2 * _LONGEST_REASON])
-    except Exception:  # an error that cannot even be told
-        return kind
-    return f"{kind}: {message[:_LONGEST_REASON].rstrip('.')}" if message else kind
 
 
 def _in_braces(source: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import Any
 
 from ..client import ConfigurationError
@@ -13,6 +14,10 @@ LONGEST_SIDE = 1568
 """Pixels; the API shrinks what is larger, after it was sent and paid for in time."""
 MAX_BYTES = 5 * 1024 * 1024
 """Of one picture, in base64."""
+
+_JPEG_QUALITY = 88
+_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
+"""What a PNG can hold."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -54,7 +59,12 @@ def image_block(data: bytes, *, name: str = "the picture") -> Collected:
 
 def describe_picture(image: Any, _chars: int) -> Collected:
     """Return a PIL image as a content block."""
-    return image_block(_encoded(_fitted(image)), name="the picture")
+    fitted = _fitted(image)
+    block = image_block(_encoded(fitted))
+    if fitted.size == image.size:
+        return block
+    note = f"A picture was made smaller, from {image.width}×{image.height} to {fitted.width}×{fitted.height} pixels."
+    return Collected(parts=block.parts, notes=(note,))
 
 
 def describe_figure(figure: Any, _chars: int) -> Collected:
@@ -65,73 +75,55 @@ def describe_figure(figure: Any, _chars: int) -> Collected:
     return image_block(buffer.getvalue(), name="the figure")
 
 
-def describe_plot(figure: Any, chars: int) -> Collected:
-    """Return a plotly figure as a content block; as text where nothing can draw it without a browser."""
-    try:
-        return image_block(figure.to_image(format="png"), name="the figure")
-    except Exception:  # no kaleido, or no browser for it: both are usual
-        text = _traces(figure)[:chars]
-    note = "A plotly figure is sent as a summary of its data; with kaleido installed it would be a picture."
-    return Collected(parts=(text,), notes=(note,))
-
-
-def _traces(figure: Any) -> str:
-    title = figure.layout.title.text
-    lines = [f"plotly figure{f' “{title}”' if title else ''} with {len(figure.data)} traces"]
-    for trace in figure.data[:20]:
-        lines.append(f"- {trace.type}{f' “{trace.name}”' if trace.name else ''}: {_points(trace)}")
-    return "\n" + "\n".join(lines) + "\n"
-
-
-def _points(trace: Any) -> str:
-    axes = {axis: getattr(trace, axis, None) for axis in ("x", "y", "z", "values", "labels")}
-    shown = [
-        f"{axis} of {len(values):,} values, {', '.join(map(str, list(values[:5])))}, …"
-        for axis, values in axes.items()
-        if values is not None
-    ]
-    return "; ".join(shown) or "no data"
+def describe_artist(artist: Any, chars: int) -> Collected:
+    """Return the matplotlib figure that an axes, a line or another part of one belongs to."""
+    figure = artist
+    while figure is not None and not hasattr(figure, "savefig"):
+        figure = figure.figure  # of a subfigure it is the one above
+    return describe_figure(figure, chars)
 
 
 def _shrunk(data: bytes, media_type: str, name: str) -> tuple[bytes, str, str]:
     """Return the picture in a size the API can use, its type, and a note on what was done."""
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError:
         return data, media_type, ""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            is_small = max(width, height) <= LONGEST_SIDE and len(data) * 4 / 3 <= MAX_BYTES
-            if is_small:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
+            warnings.simplefilter("ignore")  # of pictures that take much memory, and of odd metadata
+            if max(image.size) <= LONGEST_SIDE and _base64_bytes(data) <= MAX_BYTES:
                 return data, media_type, ""
-            fitted = _fitted(image)
-            data = _encoded(fitted)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+            before = image.size
+            # A camera notes how it was held, which is lost when the picture is written anew.
+            fitted = _fitted(ImageOps.exif_transpose(image))
+            data = _encoded(fitted, is_photo=media_type == "image/jpeg")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigurationError(f"{name} cannot be read as a picture: {error}. Nothing was sent.") from None
-    note = f"{name} was made smaller, from {width}×{height} to {fitted.width}×{fitted.height} pixels."
+    note = f"{name} was made smaller, from {before[0]}×{before[1]} to {fitted.width}×{fitted.height} pixels."
     return data, str(media_type_of(data)), f"{note[0].upper()}{note[1:]}"
 
 
 def _fitted(image: Any) -> Any:
     """Return a PIL image in a mode and size that can be sent."""
-    image = (
-        image
-        if image.mode in ("RGB", "RGBA", "L", "P")
-        else image.convert("RGBA" if "A" in image.mode else "RGB")
-    )
-    if max(image.size) <= LONGEST_SIDE:
-        return image
-    image = image.convert("RGBA" if image.mode in ("P", "RGBA") else "RGB")
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    if image.mode not in _MODES or max(image.size) > LONGEST_SIDE:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if max(image.size) > LONGEST_SIDE:
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # converted above, so a copy
     return image
 
 
-def _encoded(image: Any) -> bytes:
-    """Return a PIL image as PNG, or as JPEG where that would be too large."""
+def _encoded(image: Any, *, is_photo: bool = False) -> bytes:
+    """Return a PIL image as PNG; a photo, and what would be too large, as JPEG."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    if len(buffer.getvalue()) * 4 / 3 > MAX_BYTES:
+    if not is_photo:
+        image.save(buffer, format="PNG")
+        if _base64_bytes(buffer.getvalue()) <= MAX_BYTES:
+            return buffer.getvalue()
         buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="JPEG", quality=85)
+    image.convert("RGB").save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def _base64_bytes(data: bytes) -> int:
+    return -(-len(data) // 3) * 4

@@ -1,0 +1,203 @@
+"""What tables become in a prompt: bounded, quick, and whatever is in them."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from claude_magic.context import describe
+
+MILLION = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def big() -> pd.DataFrame:
+    """A million rows of ten kinds."""
+    numbers = np.arange(MILLION)
+    frame = pd.DataFrame(
+        {
+            "count": numbers,
+            "share": numbers / MILLION,
+            "flag": numbers % 2 == 0,
+            "when": pd.date_range("2026-01-01", periods=MILLION, freq="s"),
+            "where": pd.date_range("2026-01-01", periods=MILLION, freq="s", tz="Europe/Oslo"),
+            "kind": pd.Categorical.from_codes(numbers % 3, ["red", "green", "blue"]),
+            "text": pd.Series(["a", "b", "c", "d"] * (MILLION // 4)),
+            "thing": pd.Series([None, 1, "x", 2.5] * (MILLION // 4), dtype=object),
+            "whole": pd.array(numbers % 7, dtype="Int64"),
+            "span": pd.to_timedelta(numbers, unit="s"),
+        }
+    )
+    frame.loc[12_345, "share"] = 99.0  # no row that a sample would hit
+    frame.loc[[1, 2, 3], "share"] = np.nan
+    return frame
+
+
+def test_a_frame_is_told_by_shape_types_statistics_and_rows() -> None:
+    """All that one looks at first."""
+    frame = pd.DataFrame({"price": [1.5, 2.5, None], "city": ["Oslo", "Oslo", "Rome"]})
+
+    text = describe(frame).text
+
+    assert "DataFrame: 3 rows × 2 columns" in text
+    assert "- price: float64, 1 missing" in text
+    assert "price     2    2  0.7071  1.5  1.75   2  2.25  2.5" in text
+    assert "city: 2 distinct; most common: Oslo (2×), Rome (1×)" in text
+    assert "1    2.5  Oslo" in text
+
+
+def test_a_million_rows_are_described_without_a_copy(big: pd.DataFrame) -> None:
+    """The memory it takes is that of a sample and one piece of a column, whatever the size of the frame."""
+    describe(big)  # what pandas imports at first use is not counted
+    tracemalloc.start()
+
+    describe(big)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16e6 < big.memory_usage(deep=False).sum()
+
+
+def test_what_is_sampled_is_said_in_the_text_and_in_a_note(big: pd.DataFrame) -> None:
+    """A reader of the prompt, and the one who sent it, know what the numbers are of."""
+    collected = describe(big)
+
+    assert (
+        "Statistics (from one row in 50; of numbers, count, mean, min and max are of all rows):"
+        in collected.text
+    )
+    assert "- thing: object, 0 missing" not in collected.text
+    assert "missing in the sample" in collected.text
+    assert collected.notes == (
+        "Quartiles and common values of the table are from 20,000 of its 1,000,000 rows.",
+    )
+
+
+def test_extremes_and_missing_numbers_are_of_all_rows(big: pd.DataFrame) -> None:
+    """The one value that is wrong is the one a sample misses."""
+    text = describe(big).text
+
+    share = next(line.split() for line in text.splitlines() if line.startswith("share "))
+    assert share[-1] == "99"
+    assert "- share: float64, 3 missing\n" in text
+    assert "when: from 2026-01-01 00:00:00 to 2026-01-12 13:46:39" in text
+    assert "999999" in next(line for line in text.splitlines() if line.startswith("count "))
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (pd.DataFrame(), "0 rows × 0 columns"),
+        (pd.DataFrame(index=range(3)), "3 rows × 0 columns"),
+        (pd.DataFrame({"a": []}), "0 rows × 1 columns"),
+        (pd.DataFrame([[1, "x"], [2, "y"]], columns=["a", "a"]), "a: 2 distinct"),
+        (pd.DataFrame({"a": [pd.NaT, pd.NaT]}), "- a: datetime64[s], 2 missing"),
+        (pd.DataFrame({"a": [None, None]}), "a: nothing but missing"),
+        (pd.DataFrame({"a": [np.nan, np.nan]}), "- a: float64, 2 missing"),
+        (pd.DataFrame({"a": [1, "x", None, [2]]}), "- a: object, 1 missing"),
+        (pd.DataFrame({"a": [{"k": 1}, {2}]}), "{'k': 1}"),
+        (pd.DataFrame({"a": [np.inf, -np.inf, 1]}), "inf"),
+        (pd.DataFrame({"a": [1j, 2]}), "complex128"),
+        (pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}), "- a: Int64, 1 missing"),
+        (pd.DataFrame({"a": pd.array([True, None], dtype="boolean")}), "- a: boolean, 1 missing"),
+        (pd.DataFrame({"a": pd.period_range("2026", periods=2, freq="M")}), "period[M]"),
+        (pd.DataFrame({"a": pd.interval_range(0, 2)}), "interval"),
+        (pd.DataFrame({"a": pd.arrays.SparseArray([0, 0, 1])}), "Sparse"),
+        (pd.DataFrame({"a": pd.Categorical(["x", None])}), "a: 1 distinct"),
+        (pd.DataFrame({"a": np.array([1, 2], dtype="float32")}), "float32"),
+        (pd.DataFrame({"a": pd.to_timedelta([1, 2], unit="s")}), "from 0 days 00:00:01 to 0 days 00:00:02"),
+        (pd.DataFrame({("a", 1): [1], ("b", 2): [2]}), "('a', 1): int64"),
+        (pd.DataFrame({"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])), "x 1"),
+        (pd.DataFrame({None: [1], 5: [2], pd.Timestamp("2026"): [3]}), "2026-01-01"),
+        (pd.DataFrame({"a": [1, 2]}, index=[0, 0]), "2 rows"),
+        (pd.Series([1, 2, 2], name="n"), "Series n: 3 values of type int64"),
+        (pd.Series([], dtype=object), "Series: 0 values of type object"),
+        (pd.Series(["a", None]), "1 missing"),
+        (pd.Index(range(100)), "0, 1, 2, 3, 4, …, 95, 96, 97, 98, 99"),
+        (pd.MultiIndex.from_product([["a", "b"], [1]]), "('a', 1), ('b', 1)"),
+    ],
+)
+def test_every_kind_of_table_is_described(frame: Any, expected: str) -> None:
+    """Empty, of many levels, with names that stand twice, of every type: never by its mere repr."""
+    collected = describe(frame)
+
+    assert expected in collected.text
+    assert collected.notes == ()
+
+
+def test_a_wide_frame_is_told_by_its_first_columns() -> None:
+    """Ten thousand columns are counted, forty are described."""
+    frame = pd.DataFrame(np.zeros((5, 10_000))).assign(last="x")
+
+    collected = describe(frame)
+
+    assert "(the first 40 are described; of the others 9,960 are float64, 1 are str)" in collected.text
+    assert collected.notes == ("Of 10,001 columns, the first 40 are described.",)
+
+
+@pytest.mark.parametrize("max_tokens", [100, 400, 4_000])
+def test_the_description_keeps_its_bound(big: pd.DataFrame, max_tokens: int) -> None:
+    """What does not fit is left out, and that is said."""
+    wide = pd.DataFrame({f"column number {number}": ["long text " * 9] * 20 for number in range(40)})
+
+    for frame in (big, wide):
+        collected = describe(frame, max_tokens=max_tokens)
+
+        assert len(collected.text) <= 3.5 * max_tokens + 100
+    assert any("cut" in note for note in describe(big, max_tokens=100).notes)
+
+
+def test_rows_of_many_columns_show_the_first_ones() -> None:
+    """The rows shrink before the description is cut."""
+    wide = pd.DataFrame({f"column {number}": ["long text " * 9] * 20 for number in range(40)})
+
+    assert "\n(of the first 10 columns)" in describe(wide, max_tokens=4_000).text
+
+
+def test_huge_cells_labels_and_names_are_shortened() -> None:
+    """A book in a cell is not read to tell what it is."""
+    book = "word " * 2_000_000
+    frame = pd.DataFrame({book: pd.Series([book] * 30, dtype=object, index=[book] * 30)})
+
+    assert len(describe(frame).text) < 3_000
+
+
+def test_objects_that_misbehave_in_cells_harm_nobody() -> None:
+    """Neither those that cannot be told nor those that cannot be compared."""
+
+    class Rude:
+        __hash__ = None
+
+        def __str__(self) -> str:
+            raise ValueError
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError
+
+    collected = describe(pd.DataFrame({"a": pd.Series([Rude(), Rude()], dtype=object)}))
+
+    assert "<Rude, whose str raises ValueError>" in collected.text
+
+
+def test_secrets_in_cells_are_redacted_before_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a password would be no less one."""
+    secret = "correct-horse-" * 10
+    monkeypatch.setenv("VAULT_PASSWORD", secret)
+
+    collected = describe(pd.DataFrame({"a": [f"it is {secret}"]}))
+
+    assert "correct-horse" not in collected.text
+    assert collected.redacted == ("environment variable VAULT_PASSWORD",)
+
+
+def test_a_frame_of_a_derived_class_is_a_frame() -> None:
+    """As those of geopandas are; and what only looks like one is not."""
+
+    class Derived(pd.DataFrame):
+        pass
+
+    assert "DataFrame: 1 rows" in describe(Derived({"a": [1]})).text

@@ -41,6 +41,7 @@ BENCHES = (
     Bench("small_request", needs_peers=True),
     Bench("bucket", needs_peers=True),
     Bench("load_ext"),
+    Bench("describe_frame"),
     Bench("first_cell"),
     Bench("lab_stream"),
     Bench("interrupt"),

@@ -134,6 +134,7 @@ def _describe_exception(error: Any, chars: int) -> Collected | str:
 
 
 _FOREIGN: Mapping[str, Describer] = {
+    "claude_magic.Reply": lambda reply, chars: Collected(parts=(reply.text,)),  # all of it, as of a string
     "pandas.DataFrame": describe_frame,
     "pandas.Series": describe_series,
     "pandas.Index": describe_index,

@@ -22,6 +22,8 @@ from ._safely import error_text
 from ._scalars import plain_text
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
+_GETTEXT = re.compile(r"_\s*\(")
+"""How templates mark what is to be translated; in a notebook `_` is the last output."""
 _LONGEST_EXPRESSION = 1_000
 _MOST_ENDS = 8
 """Candidates for the `}}` that ends an expression: it may hold dicts and strings with braces in them."""
@@ -103,6 +105,8 @@ def _why_not(braced: _Braced, names: Mapping[str, object]) -> str:
         return "is about no name of yours"
     if root not in names and hasattr(builtins, root):
         return f"begins with Python's own `{root}`"
+    if _GETTEXT.match(braced.source) and not callable(names.get("_")):
+        return "calls `_`, which is no function here"
     missing = [name for name in braced.expression.needed if name not in names and not hasattr(builtins, name)]
     return f"has no `{missing[0]}` in the notebook" if missing else ""
 

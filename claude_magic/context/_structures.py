@@ -54,7 +54,7 @@ class _Rendering:
             return "<itself again>"
         items = _items_of(value)
         if items is None:
-            leaf = _leaf(value)
+            leaf = _leaf(value) if depth else safe_repr(value, self._room)
             self._room -= len(leaf)
             return leaf
         if depth == _MAX_DEPTH:

@@ -16,6 +16,7 @@ from claude_magic.client import (
     OverloadedError,
     StreamInterruptedError,
 )
+from claude_magic.context import interpolate
 from claude_magic.runtime import Phase, Reply, Runtime
 from claude_magic.simulator import (
     Gate,
@@ -72,6 +73,15 @@ def test_a_reply_acts_on_its_text_where_a_string_would(runtime: Runtime, sim: Si
     assert answer != other
     assert not isinstance(answer, str)
     assert {answer, other, answer} == {other, answer}
+
+
+def test_a_reply_in_a_prompt_is_all_of_its_text(runtime: Runtime, sim: Simulator) -> None:
+    """As a string would be, however long it is."""
+    sim.script(reply("A long answer. " * 5_000))
+
+    answer = runtime.start("Go on.").result(TIMEOUT)
+
+    assert interpolate("Shorten {{ answer }}!", {"answer": answer}).text == f"Shorten {answer.text}!"
 
 
 def test_a_reply_streams_while_nobody_waits_for_it(runtime: Runtime, sim: Simulator, when: When) -> None:

@@ -140,6 +140,14 @@ def test_every_description_is_bounded(value: object, max_tokens: int) -> None:
     assert len(describe(value, max_tokens=max_tokens).text) <= 3.5 * max_tokens + 200
 
 
+def test_a_repr_that_says_much_is_sent_whole() -> None:
+    """As those of models and of tables of other libraries; inside a container it is short."""
+    thing = type("Summary", (), {"__repr__": lambda self: "coefficient " * 500})()
+
+    assert describe(thing).text == repr(thing)
+    assert len(describe([thing]).text) < 600
+
+
 def test_a_cut_is_said_in_the_text_and_in_a_note() -> None:
     """With its size; the end of a text stays."""
     collected = describe("word " * 10_000 + "END")

@@ -113,6 +113,14 @@ def test_what_is_not_about_the_users_names_stays_as_typed(typed: str) -> None:
     assert collected.parts == (typed,)
 
 
+def test_a_template_that_marks_words_for_translation_passes() -> None:
+    """`_` is the last output of a notebook, and no function, unless the user makes it one."""
+    typed = "{{ _('Hello') }} {{ _ }}"
+
+    assert interpolate(typed, {"_": 5}).text == "{{ _('Hello') }} 5"
+    assert interpolate(typed, {"_": str}).text.startswith("Hello ")
+
+
 def test_values_are_never_looked_into_again() -> None:
     """A value with double braces in it is put in as it is."""
     assert interpolate("{{ template }} {{ x }}", NAMES).text == "{{ x }} and {city} 3"

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 
 from ..answers import OutputSchema, extract_code, extract_json
 from ..client import ClaudeError, Message, NetworkError, Usage
+from ..tools import ToolExecutor, WaitingExecutor
 from ._heartbeat import loop_kept_awake
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
@@ -48,10 +49,12 @@ class Reply:
         presenter: Callable[[], Presenter | None],
         thread: str | None = None,
         schema: OutputSchema | None = None,
+        tools: ToolExecutor | None = None,
     ) -> None:
         self.prompt = prompt
         self.thread = thread
         self._schema = schema
+        self._tools = tools
         self.is_on_screen = False
         self._progress = progress
         self._presenter = presenter
@@ -147,6 +150,11 @@ class Reply:
         return self._progress.snapshot()
 
     # Waiting and stopping...
+
+    @property
+    def errands(self) -> WaitingExecutor | None:
+        """Calls of tools that whoever waits for the reply is to run."""
+        return self._tools if isinstance(self._tools, WaitingExecutor) else None
 
     def done(self) -> bool:
         """Whether it has ended: complete, failed or cancelled."""

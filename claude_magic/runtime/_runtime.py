@@ -127,6 +127,7 @@ class Runtime:
             presenter=lambda: self._presenter,
             thread=thread,
             schema=question.output_schema,
+            tools=question.tools,
         )
         exchange = TurnExchange(
             plan,

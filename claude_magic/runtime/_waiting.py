@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Literal, Protocol
 
+from ..tools import WaitingExecutor
+
 _SETTLING_TIME = 2.0
 """Seconds given to an interrupted reply to close its stream and settle its text, which takes milliseconds."""
 
 _POLL_INTERVAL = 0.1 if sys.platform == "win32" else None
 """On Windows a signal does not wake a thread that waits for a lock, so there the wait is cut into pieces."""
 
-_Wake = Literal["done", "interrupted"]
+_Wake = Literal["done", "interrupted", "errand"]
 
 
 class Waitable(Protocol):
@@ -34,6 +36,10 @@ class Waitable(Protocol):
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back on any thread once it is done, at once if it is already; return what takes that back."""
+
+    @property
+    def errands(self) -> WaitingExecutor | None:
+        """What the waiting thread is to run meanwhile: calls of tools."""
 
 
 def wait_interruptibly(reply: Waitable, timeout: float | None = None) -> bool:
@@ -64,11 +70,14 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
     """
     waiting = Waiting(reply)
     forget = reply.when_done(waiting.note_done)
+    leave = reply.errands.attend(waiting.note_errand) if reply.errands is not None else None
     try:
         with _sigint_handled(waiting.interrupt):
             yield waiting
     finally:
         forget()
+        if leave is not None:
+            leave()
     waiting.raise_interrupt()
 
 
@@ -97,6 +106,10 @@ class Waiting:
         """Take note that the reply is done; on any thread."""
         self._wakes.put("done")
 
+    def note_errand(self) -> None:
+        """Take note that there is something to run; on any thread."""
+        self._wakes.put("errand")
+
     def interrupt(self, _signal_number: int, _frame: FrameType | None) -> None:
         """Handle SIGINT: cancel the reply and wake the waiter; raise only for the second one."""
         if self._is_interrupted:
@@ -121,12 +134,20 @@ class Waiting:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             bounds = [bound for bound in (left, _POLL_INTERVAL) if bound is not None]
             try:
-                if self._wakes.get(timeout=min(bounds, default=None)) == "done":
-                    self._is_done = True
+                self._wake_for(self._wakes.get(timeout=min(bounds, default=None)))
                 return
             except queue.Empty:
                 if deadline is not None and time.monotonic() >= deadline:
                     return
+
+    def _wake_for(self, wake: _Wake) -> None:
+        if wake == "done":
+            self._is_done = True
+        elif wake == "errand" and not self._is_interrupted and self._reply.errands is not None:
+            try:
+                self._reply.errands.serve()
+            except KeyboardInterrupt:
+                self.interrupt(signal.SIGINT, None)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,20 @@
 """Functions of the notebook as tools: their schemas, their calls, their results."""
 
 from ._executor import CallState, ToolExecutor, ToolResult
+from ._loop_executor import LoopExecutor
+from ._running import NOBODY, REFUSED, ToolCall, interrupts_raised
+from ._toolbox import Toolbox
+from ._waiting_executor import WaitingExecutor
 
-__all__ = ["CallState", "ToolExecutor", "ToolResult"]
+__all__ = [
+    "NOBODY",
+    "REFUSED",
+    "CallState",
+    "LoopExecutor",
+    "ToolCall",
+    "ToolExecutor",
+    "ToolResult",
+    "Toolbox",
+    "WaitingExecutor",
+    "interrupts_raised",
+]

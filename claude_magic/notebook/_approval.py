@@ -1,0 +1,156 @@
+"""Who runs the tools of a cell, and who is asked before they run.
+
+In an awaited cell of a front end that draws widgets, on a kernel that hears clicks while a cell runs, a person presses a button.
+Elsewhere they type an answer. Where nobody can be asked, a call is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+from ..render import render_notice
+from ..tools import (
+    NOBODY,
+    REFUSED,
+    LoopExecutor,
+    Toolbox,
+    ToolCall,
+    WaitingExecutor,
+    interrupts_raised,
+)
+from ._options import Options
+from ._surroundings import ShellSurroundings
+
+_YES, _NO, _ALL = "allow", "deny", "all"
+_SPELLINGS = {"y": _YES, "yes": _YES, "n": _NO, "no": _NO, "a": _ALL, "all": _ALL}
+_OLDEST_WITH_CLICKS = 7
+"""ipykernel 6 hears a click when the cell has ended."""
+
+
+def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
+    """Return what runs the tools of an awaited cell, called in that cell.
+
+    Raises:
+        ConfigurationError: A tool does not exist, or cannot be one.
+    """
+    cell = asyncio.current_task()
+    approval = _Approval(shell)
+    ask = approval.press if _hears_clicks(shell) else approval.type_on_loop
+    return LoopExecutor(
+        _toolbox(options, shell),
+        asyncio.get_running_loop(),
+        contextvars.copy_context(),
+        approve=None if options.approve == "never" else ask,
+        interrupt=_nothing if cell is None else cell.cancel,
+    )
+
+
+def execute_while_waiting(options: Options, shell: Any) -> WaitingExecutor:
+    """Return what runs the tools of a call that blocks. Raises as `execute_on_loop` does."""
+    approval = _Approval(shell)
+    return WaitingExecutor(
+        _toolbox(options, shell), approve=None if options.approve == "never" else approval.type
+    )
+
+
+def _toolbox(options: Options, shell: Any) -> Toolbox:
+    return Toolbox.named(options.tools, ShellSurroundings(shell).names())
+
+
+class _Approval:
+    """Asks about the calls of one answer. "All" holds to its end."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._is_all_allowed = False
+
+    def type(self, call: ToolCall) -> str:
+        """Ask for a typed answer; return why the call may not run, or "" if it may."""
+        while not self._is_all_allowed:
+            try:
+                answer = input(f"Run {call}? [y]es, [n]o, [a]ll of this answer: ")
+            except (
+                NotImplementedError,
+                EOFError,
+            ):  # what a kernel, and a closed terminal, raise where nobody can type
+                return NOBODY
+            spelled = _SPELLINGS.get(answer.strip().lower())
+            if spelled is not None:
+                return self._judge(spelled)
+        return ""
+
+    async def type_on_loop(self, call: ToolCall) -> str:
+        """Ask for a typed answer in an awaited cell. The loop stands still meanwhile."""
+        with interrupts_raised():
+            return self.type(call)
+
+    async def press(self, call: ToolCall) -> str:
+        """Show buttons, and wait for one to be pressed."""
+        if self._is_all_allowed:
+            return ""
+        return self._judge(await _pressed_button(call))
+
+    def _judge(self, verdict: str) -> str:
+        self._is_all_allowed |= verdict == _ALL
+        return REFUSED if verdict == _NO else ""
+
+
+async def _pressed_button(call: ToolCall) -> str:
+    """Show three buttons below what they decide on, until one of them is pressed."""
+    import ipywidgets  # late: most notebooks never need it
+    from IPython.display import display
+
+    loop = asyncio.get_running_loop()
+    verdict: asyncio.Future[str] = loop.create_future()
+    buttons = [
+        ipywidgets.Button(description="Allow", tooltip=f"Let {call.name} run", button_style="primary"),
+        ipywidgets.Button(description="Deny", tooltip=f"Do not let {call.name} run"),
+        ipywidgets.Button(description="Allow all", tooltip="Let all calls of this answer run"),
+    ]
+    for button, meaning in zip(buttons, (_YES, _NO, _ALL), strict=True):
+        button.on_click(_resolver(loop, verdict, meaning))
+    question = ipywidgets.HTML(render_notice(f"Claude wants to run {call}").data["text/html"])
+    box = ipywidgets.VBox([question, ipywidgets.HBox(buttons)])
+    display(box)
+    try:
+        return await verdict
+    finally:
+        for widget in (*buttons, question, box.children[1], box):
+            widget.close()
+
+
+def _resolver(
+    loop: asyncio.AbstractEventLoop, verdict: asyncio.Future[str], meaning: str
+) -> Callable[[object], None]:
+    """Return what a click calls; clicks may come on any thread."""
+
+    def resolve() -> None:
+        if not verdict.done():
+            verdict.set_result(meaning)
+
+    def on_click(_button: object) -> None:
+        loop.call_soon_threadsafe(resolve)
+
+    return on_click
+
+
+def _hears_clicks(shell: Any) -> bool:
+    """Whether a person sits at a front end with widgets, and the kernel hears clicks while an awaited cell runs.
+
+    Front ends that have widgets name their cells; those that name none (a console, nbclient) have none.
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None or not getattr(kernel, "_allow_stdin", False):
+        return False
+    from ipykernel._version import version_info  # a kernel runs, so it is there
+
+    parent = getattr(shell, "parent_header", None) or {}
+    has_widgets = bool((parent.get("metadata") or {}).get("cellId"))
+    return has_widgets and int(str(version_info[0])) >= _OLDEST_WITH_CLICKS
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,105 @@
+"""Tools of an awaited cell: they run on the kernel's own loop, in the cell's context, so that what they print goes there."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from ..client import ToolUseBlock
+from ._executor import CallState, ToolResult
+from ._running import RunningCall, ToolCall, interrupts_raised
+from ._toolbox import Toolbox
+
+Approve: TypeAlias = Callable[[ToolCall], Awaitable[str]]
+"""Asks whether a call may run: "" for yes, else why not."""
+
+
+class LoopExecutor:
+    """Runs calls on an event loop, one after the other.
+
+    Functions that are `async def` run beside the user's other tasks; all others block the loop, as they would in a cell.
+
+    Args:
+        toolbox: The tools.
+        loop: The loop.
+        context: The context in which they run.
+        approve: Asks whether a call may run; None allows all.
+        interrupt: Called when Ctrl-C has ended a tool: the whole answer is to end with it.
+    """
+
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context,
+        *,
+        approve: Approve | None,
+        interrupt: Callable[[], object],
+    ) -> None:
+        self.definitions = toolbox.definitions
+        self._toolbox = toolbox
+        self._loop = loop
+        self._context = context
+        self._approve = approve
+        self._interrupt = interrupt
+
+    def submit(
+        self, call: ToolUseBlock, report: Callable[[CallState, str], None]
+    ) -> concurrent.futures.Future[ToolResult]:
+        """Run a call; see `ToolExecutor.submit`."""
+        future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
+        running = RunningCall(self._toolbox, call, report)
+        with contextlib.suppress(RuntimeError):  # the kernel shuts down: nobody waits for the result either
+            self._loop.call_soon_threadsafe(self._start, running, future, context=self._context)
+        return future
+
+    def _start(self, running: RunningCall, future: concurrent.futures.Future[ToolResult]) -> None:
+        if future.cancelled():
+            return
+        task = self._loop.create_task(self._serve(running, future))
+
+        def cancel(ended: concurrent.futures.Future[ToolResult]) -> None:
+            if ended.cancelled():
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(task.cancel)
+
+        future.add_done_callback(cancel)
+
+    async def _serve(self, running: RunningCall, future: concurrent.futures.Future[ToolResult]) -> None:
+        try:
+            result = await self._result(running)
+        except KeyboardInterrupt:
+            future.cancel()
+            self._interrupt()
+            return
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled meanwhile
+            future.set_result(result)
+
+    async def _result(self, running: RunningCall) -> ToolResult:
+        tool = running.tool
+        if tool is None:
+            return running.impossible()
+        if self._approve is not None:
+            running.report(CallState.APPROVAL, "")
+            if reason := await self._approve(running.call):
+                return running.refused(reason)
+        running.report(CallState.RUNNING, "")
+        await asyncio.sleep(0)  # lets the frame that says so go out before a function blocks the loop
+        try:
+            with interrupts_raised():
+                value: Any = tool.call(running.call.arguments)
+            if inspect.isawaitable(value):
+                value = await value
+            return running.done(value)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the kernel
+            return running.failed(error)

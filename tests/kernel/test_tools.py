@@ -1,0 +1,226 @@
+"""Tools in real kernels: what runs where, who is asked, and what an interrupt leaves."""
+
+from __future__ import annotations
+
+import time
+
+import ipykernel
+import pytest
+
+TOOLS = '''
+import asyncio, threading, time
+
+def tide_table(port: str, day: int = 3) -> dict:
+    """Give the times of high water.
+
+    Args:
+        port: Name of the port.
+    """
+    print("tide_table runs on", threading.current_thread().name)
+    return {"port": port, "high_water": ["04:12"]}
+
+async def wind_at(port: str) -> str:
+    """Ask for the wind at a port."""
+    await asyncio.sleep(0.01)
+    print("wind_at runs in", asyncio.current_task().get_loop() is loop)
+    return f"{port}: 5 Beaufort"
+
+def broken_gauge(x: int):
+    """Fail."""
+    return 1 / 0
+
+def slow_gauge():
+    """Take an hour, and block."""
+    print("slow_gauge runs", flush=True)
+    time.sleep(3600)
+
+async def slow_vane():
+    """Take an hour, and wait."""
+    print("slow_vane runs", flush=True)
+    await asyncio.sleep(3600)
+
+loop = asyncio.get_event_loop()
+'''
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel):
+    """A kernel with tools."""
+    kernel = start_kernel()
+    assert kernel.run(TOOLS).status == "ok"
+    assert kernel.run("await asyncio.sleep(0); loop = asyncio.get_running_loop()").status == "ok"
+    return kernel
+
+
+@pytest.fixture(autouse=True)
+def _new_conversation(kernel):
+    kernel.run("%claude clear")
+
+
+def result(sim):
+    """The last result that a request carried."""
+    for request in reversed(sim.requests):
+        for turn in reversed(request.body["messages"]):
+            for block in turn["content"]:
+                if isinstance(block, dict) and block.get("type") == "tool_result":
+                    return block
+    raise AssertionError("no result was sent")
+
+
+def test_a_function_is_called_and_its_result_goes_back(kernel, sim):
+    """Schema from signature and docstring, call on the main thread, what it prints in the cell, one answer of two rounds."""
+    run = kernel.run('%%claude --tools tide_table --approve never\nUse tide_table for port "Brest"')
+
+    (tool,) = sim.requests[0].body["tools"]
+    assert tool["description"] == "Give the times of high water."
+    assert tool["input_schema"]["properties"]["port"] == {
+        "type": "string",
+        "description": "Name of the port.",
+    }
+    assert tool["input_schema"]["required"] == ["port"]
+    assert "tide_table runs on MainThread" in run.stdout
+    assert '"high_water":["04:12"]' in result(sim)["content"]
+    assert kernel.value("(_.stop_reason, len(_.snapshot().rounds))") == "('end_turn', 2)"
+    assert "tide_table" in run.outputs[-2 if run.stdout else -1]["data"]["text/html"]
+
+
+def test_an_async_function_runs_on_the_loop_of_the_kernel(kernel, sim):
+    """Where the user's own tasks and clients live."""
+    run = kernel.run('%%claude --tools wind_at --approve never\nUse wind_at for port "Brest"')
+
+    assert "wind_at runs in True" in run.stdout
+    assert result(sim)["content"] == "Brest: 5 Beaufort"
+
+
+def test_an_async_function_also_runs_in_a_line_that_blocks(kernel, sim):
+    """The loop is let run once more inside itself, in a plain cell only."""
+    run = kernel.run('x = 1\n%claude --tools wind_at --approve never Use wind_at for port "Brest"')
+
+    assert run.status == "ok"
+    assert "wind_at runs in True" in run.stdout
+    assert kernel.run("6 * 7").status == "ok"
+
+
+def test_in_a_coroutine_a_line_that_blocks_says_what_to_do_instead(kernel, sim):
+    """There the loop cannot be nested without breaking the kernel; the history stays valid."""
+    code = 'await asyncio.sleep(0)\n%claude --tools wind_at --approve never Use wind_at for port "Brest"'
+
+    run = kernel.run(code)
+
+    assert run.status == "error"
+    assert "ask_async" in run.error["evalue"]
+    assert kernel.run("%%claude\nGo on").status == "ok"
+
+
+def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):
+    """As an error with the user's own frames."""
+    run = kernel.run("%%claude --tools broken_gauge --approve never\nUse broken_gauge with x 3")
+
+    assert run.status == "ok"
+    assert result(sim)["is_error"] is True
+    assert "ZeroDivisionError" in result(sim)["content"]
+    assert "claude_magic" not in result(sim)["content"]
+
+
+def test_a_tool_that_does_not_exist_sends_nothing(kernel, sim):
+    """With what was probably meant."""
+    run = kernel.run("%%claude --tools tide_tabel\nWhen?")
+
+    assert run.status == "error"
+    assert "tide_table" in run.error["evalue"]
+    assert sim.requests == []
+
+
+def test_where_nobody_can_be_asked_a_call_is_refused(kernel, sim):
+    """As under nbclient: the result says so, and how to allow it."""
+    run = kernel.run('%%claude --tools tide_table\nUse tide_table for port "Brest"')
+
+    assert run.status == "ok"
+    assert result(sim)["is_error"] is True
+    assert "--approve never" in result(sim)["content"]
+    assert "runs on" not in run.stdout
+
+
+@pytest.mark.parametrize(("answer", "is_run"), [("y", True), ("n", False)])
+def test_a_typed_answer_decides(kernel, sim, answer, is_run):
+    """With the arguments in the question, where there are no buttons."""
+    run = kernel.start('%%claude --tools tide_table\nUse tide_table for port "Brest"', allow_stdin=True)
+
+    request = kernel.client.get_stdin_msg(timeout=30)
+    kernel.client.input(answer)
+    run.finish()
+
+    assert "tide_table(port='Brest'" in request["content"]["prompt"]
+    assert ("runs on" in run.stdout) is is_run
+    assert result(sim).get("is_error", False) is not is_run
+
+
+def buttons(run):
+    """The ids of the buttons that a cell shows, by what stands on them."""
+    found = {}
+    for message in run.messages:
+        if message["msg_type"] == "comm_open":
+            state = message["content"]["data"].get("state", {})
+            if state.get("_model_name") == "ButtonModel":
+                found[state["description"]] = message["content"]["comm_id"]
+    return found
+
+
+@pytest.mark.skipif(
+    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
+)
+@pytest.mark.parametrize(("press", "is_run"), [("Allow", True), ("Deny", False)])
+def test_a_button_decides_while_the_cell_runs(kernel, sim, press, is_run):
+    """In a front end that names its cells, and so draws widgets."""
+    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+
+    content = {"comm_id": buttons(run)[press], "data": {"method": "custom", "content": {"event": "click"}}}
+    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
+    run.finish()
+
+    assert run.status == "ok"
+    assert ("runs on" in run.stdout) is is_run
+    assert not any("widget-view" in str(output["data"]) for output in run.outputs if "data" in output)
+
+
+@pytest.mark.parametrize(
+    ("code", "stage"),
+    [
+        ("%%claude --tools slow_gauge --approve never\nUse slow_gauge", "slow_gauge runs"),
+        ("%%claude --tools slow_vane --approve never\nUse slow_vane", "slow_vane runs"),
+        ("x = 1\n%claude --tools slow_gauge --approve never Use slow_gauge", "slow_gauge runs"),
+        ("x = 1\n%claude --tools slow_vane --approve never Use slow_vane", "slow_vane runs"),
+    ],
+)
+def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel, sim, code, stage):
+    """The call is answered with an error, and the next question is accepted."""
+    run = kernel.start(code).until(lambda each: stage in each.stdout)
+
+    time.sleep(0.1)  # into the tool's own wait
+    kernel.interrupt()
+    run.finish()
+
+    assert run.status == "error"
+    assert run.error["ename"] == "KeyboardInterrupt"
+    assert kernel.run("%%claude\nGo on").status == "ok"
+    assert sim.requests[-1].status == 200
+    assert result(sim)["is_error"] is True
+
+
+@pytest.mark.parametrize("cell_id", [None, "ask"])
+def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, cell_id):
+    """Whether a person was to type or to press."""
+    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+    run = kernel.start(code, allow_stdin=True, cell_id=cell_id)
+    if cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
+        kernel.client.get_stdin_msg(timeout=30)
+    else:
+        run.until(lambda each: len(buttons(each)) == 3)
+
+    kernel.interrupt()
+    run.finish()
+
+    assert run.status == "error"
+    assert kernel.run("%%claude\nGo on").status == "ok"
+    assert sim.requests[-1].status == 200

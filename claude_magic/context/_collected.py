@@ -29,14 +29,6 @@ class Collected:
         """The text parts, joined."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
-    @property
-    def has_blocks(self) -> bool:
-        """Whether there is more than text."""
-        return any(not isinstance(part, str) for part in self.parts)
-
-    def __add__(self, other: Collected) -> Collected:
-        return join((self, other))
-
 
 def join(pieces: Iterable[Collected]) -> Collected:
     """Return all pieces as one, in order; text that meets text becomes one part, a note or label stands once."""

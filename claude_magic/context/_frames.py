@@ -26,22 +26,21 @@ _MOST_COMMON = 3
 def describe_frame(frame: Any, chars: int) -> Collected:
     """Describe a pandas DataFrame in about `chars` characters."""
     rows, columns = frame.shape
-    shown = frame.iloc[:, :_MAX_COLUMNS]
-    sample = _sample(shown)
+    described = min(columns, _MAX_COLUMNS)
+    sample = _sample(frame).iloc[:, :described]  # rows first: before pandas 3, a slice of columns is a copy
     notes: list[str] = []
     parts = [f"DataFrame: {rows:,} rows × {columns:,} columns"]
-    if columns > _MAX_COLUMNS:
-        parts[0] += f" (the first {_MAX_COLUMNS} are described; {_rest(frame)})"
-        notes.append(f"Of {columns:,} columns, the first {_MAX_COLUMNS} are described.")
+    if described < columns:
+        parts[0] += f" (the first {described} are described; {_rest(frame)})"
+        notes.append(f"Of {columns:,} columns, the first {described} are described.")
     if len(sample) < rows:
         notes.append(_note_on(sample, rows))
     if columns:
-        tallies = [tally(shown.iloc[:, index], sample.iloc[:, index]) for index in range(shown.shape[1])]
-        parts.append(_columns(shown, tallies, is_sampled=len(sample) < rows))
+        tallies = [tally(frame.iloc[:, index], sample.iloc[:, index]) for index in range(described)]
+        parts.append(_columns(sample, tallies, is_sampled=len(sample) < rows))
         if rows:
             parts.append(_statistics(sample, tallies, rows))
-    if rows and columns:
-        parts.append(_edges(shown, rows, room=chars - sum(map(len, parts))))
+            parts.append(_edges(frame, described, room=chars - sum(map(len, parts))))
     return _fitted(parts, chars, notes)
 
 
@@ -57,7 +56,7 @@ def describe_series(series: Any, chars: int) -> Collected:
     heading = f"Series {_label(series.name)}" if is_named else "Series"
     parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, _MAX_CELL_CHARS)}{missing}"]
     if rows:
-        parts += [_statistics(sample, [counted], rows), _edges(frame, rows, room=chars)]
+        parts += [_statistics(sample, [counted], rows), _edges(frame, 1, room=chars)]
     return _fitted(parts, chars, [_note_on(sample, rows)] if len(sample) < rows else [])
 
 
@@ -91,9 +90,9 @@ def _rest(frame: Any) -> str:
     return "of the others " + ", ".join(f"{count:,} are {name}" for name, count in counted)
 
 
-def _columns(frame: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
+def _columns(sample: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
     lines = []
-    for name, dtype, counted in zip(frame.columns.tolist(), frame.dtypes.tolist(), tallies, strict=True):
+    for name, dtype, counted in zip(sample.columns.tolist(), sample.dtypes.tolist(), tallies, strict=True):
         where = " in the sample" if is_sampled and not counted.is_exact else ""
         missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
         lines.append(f"- {_label(name)}: {one_line(dtype, _MAX_CELL_CHARS)}{missing}")
@@ -125,6 +124,8 @@ def _quartiles(numbers: Any, tallies: list[Tally]) -> str:
 def _values(column: Any, counted: Tally) -> str:
     """Say what is in a column that holds no numbers: the span of dates, else what is most common."""
     name = _label(column.name)
+    if not counted.count:
+        return f"{name}: nothing but missing"
     if is_countable(column):
         return f"{name}: from {counted.min} to {counted.max}"
     try:
@@ -141,21 +142,20 @@ def _values(column: Any, counted: Tally) -> str:
     )
 
 
-def _edges(frame: Any, rows: int, *, room: int) -> str:
-    """Return the first and the last rows, of as many columns as there is room for."""
-    columns = frame.shape[1]
-    while True:
-        text = _rows(frame.iloc[:, :columns], rows)
-        if len(text) <= room or columns <= _MIN_COLUMNS:
-            break
+def _edges(frame: Any, columns: int, *, room: int) -> str:
+    """Return the first and the last rows, of as many of the first columns as there is room for."""
+    text = _rows(frame, columns)
+    while len(text) > room and columns > _MIN_COLUMNS:
         columns = max(_MIN_COLUMNS, columns // 2)
-    return text if columns == frame.shape[1] else f"{text}\n(of the first {columns} columns)"
+        text = f"{_rows(frame, columns)}\n(of the first {columns} columns)"
+    return text
 
 
-def _rows(frame: Any, rows: int) -> str:
-    if rows <= 2 * _EDGE_ROWS:
-        return f"All rows:\n{_table(frame)}"
-    return f"First rows:\n{_table(frame.head(_EDGE_ROWS))}\nLast rows:\n{_table(frame.tail(_EDGE_ROWS))}"
+def _rows(frame: Any, columns: int) -> str:
+    if len(frame) <= 2 * _EDGE_ROWS:
+        return f"All rows:\n{_table(frame.iloc[:, :columns])}"
+    first, last = frame.head(_EDGE_ROWS).iloc[:, :columns], frame.tail(_EDGE_ROWS).iloc[:, :columns]
+    return f"First rows:\n{_table(first)}\nLast rows:\n{_table(last)}"
 
 
 def _table(frame: Any) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 from IPython.display import Image as ShownImage
-from matplotlib import pyplot as plt
 from PIL import Image
 
 from claude_magic.client import ConfigurationError
@@ -36,13 +36,23 @@ def file_of(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="module")
+def plt() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # an old matplotlib calls a new pyparsing by old names
+        pyplot = importlib.import_module("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    return pyplot
+
+
 @pytest.fixture
-def figure() -> Iterator[Any]:
-    mpl.use("Agg")
+def figure(plt: Any) -> Iterator[Any]:
     figure, axes = plt.subplots()
     axes.plot([1, 3, 2])
     yield figure
-    plt.close(figure)
+    plt.close("all")
 
 
 def test_a_figure_in_a_prompt_is_a_picture_between_its_words(figure: Any) -> None:
@@ -55,17 +65,16 @@ def test_a_figure_in_a_prompt_is_a_picture_between_its_words(figure: Any) -> Non
     assert block["type"] == "image"
 
 
-def test_a_part_of_a_figure_stands_for_the_figure(figure: Any) -> None:
+def test_a_part_of_a_figure_stands_for_the_figure(plt: Any, figure: Any) -> None:
     """Axes, lines, subfigures: what plotting functions return."""
     (axes,) = figure.axes
     subfigure = plt.figure().subfigures(1, 2)[0]
 
     for part in (figure, axes, axes.lines[0], subfigure, subfigure.subplots()):
         assert picture_of(describe(part)).format == "PNG"
-    plt.close("all")
 
 
-def test_a_large_figure_is_drawn_smaller() -> None:
+def test_a_large_figure_is_drawn_smaller(plt: Any) -> None:
     """Rather than drawn large and shrunk."""
     figure = plt.figure(figsize=(60, 20))
 

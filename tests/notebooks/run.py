@@ -29,6 +29,7 @@ def main() -> int:
         "-o",
         "filterwarnings=default",
         "--import-mode=prepend",
+        *("-n", "auto", "--dist", "loadfile"),  # the cells of a notebook stay together, in their order
         *map(str, sorted(FOLDER.glob("*.ipynb"))),
     ]
     for _ in range(2):

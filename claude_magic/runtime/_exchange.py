@@ -21,7 +21,7 @@ from ._settings import ResolvedSettings
 from ._turn_plan import TurnPlan, TurnPlanner
 
 MAX_TOOL_ROUNDS = 25
-"""Rounds of tool calls in one turn. A model that goes round in circles is stopped; `%claude continue` lets it go on."""
+"""Rounds of tool calls in one turn. A model that goes round in circles is stopped."""
 MAX_PAUSES = 10
 """Times that a paused turn is resumed."""
 
@@ -89,7 +89,7 @@ class TurnExchange:
             elif message.stop_reason == "tool_use" and message.tool_uses and self._tools is not None:
                 if rounds == MAX_TOOL_ROUNDS:
                     self._progress.add_note(
-                        f"Stopped after {MAX_TOOL_ROUNDS} rounds of tool calls. %claude continue lets it go on."
+                        f"Stopped after {MAX_TOOL_ROUNDS} rounds of tool calls. Ask it to go on, if it should."
                     )
                     return message
                 rounds += 1

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -200,12 +200,15 @@ class Conversations:
         with self._lock:
             self._threads.pop(name, None)
             self._threads.setdefault(MAIN_THREAD, Thread())
-            others = [turn.id for turn in self._turns.values() if turn.thread != name]
-            ends = [*others, *(each.head for each in self._threads.values())]
-            needed = {turn.id for end in ends for turn in self._path(end)}
-            forgotten = [turn_id for turn_id in self._turns if turn_id not in needed]
+            heirs = self._heirs(name)
+            forgotten = [
+                turn.id for turn in self._turns.values() if turn.thread == name and turn.id not in heirs
+            ]
             for turn_id in forgotten:
                 del self._turns[turn_id]
+            for turn in list(self._turns.values()):
+                if turn.thread == name:  # from now on it belongs to whoever goes on from it
+                    self._turns[turn.id] = replace(turn, thread=heirs[turn.id])
             return len(forgotten)
 
     # Looking...
@@ -240,6 +243,12 @@ class Conversations:
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()
+
+    def _heirs(self, name: str) -> dict[str, str]:
+        """Return for each turn that something other than a thread goes on from, which thread that is."""
+        ends = [(turn.id, turn.thread) for turn in self._turns.values() if turn.thread != name]
+        ends += [(each.head, other) for other, each in self._threads.items() if each.head is not None]
+        return {turn.id: thread for end, thread in ends for turn in self._path(end)}
 
     def _summary(self, name: str) -> ThreadSummary:
         head = self._threads[name].head

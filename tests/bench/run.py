@@ -42,6 +42,7 @@ BENCHES = (
     Bench("bucket", needs_peers=True),
     Bench("load_ext"),
     Bench("describe_frame"),
+    Bench("long_thread"),
     Bench("first_cell"),
     Bench("lab_stream"),
     Bench("interrupt"),

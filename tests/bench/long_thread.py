@@ -1,0 +1,90 @@
+"""What a thread of 200 turns adds to a request of ours: finding the place, the way to it, and its bindings; and the JSON of it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from measure import Figure, at_most, note, print_figures
+
+from claude_magic.client import MessageRequest
+from claude_magic.conversation import Conversations, fingerprint
+from claude_magic.runtime._question import Question
+from claude_magic.runtime._requests import History, plan_request
+from claude_magic.runtime._sources import option_layer, resolve
+
+TURNS = 200
+ROUNDS = 50
+MAX_SECONDS = 0.005
+BINDING = fingerprint("Be brief.", [])
+
+
+def main() -> None:
+    """Measure and print."""
+    note(
+        f"a thread of {TURNS} turns, each with thinking, a question of 400 characters and an answer of 2,000"
+    )
+    conversations, empty = thread_of(TURNS), Conversations()
+    whole = median(lambda: ask(conversations)) - median(lambda: ask(empty))
+    way = median(lambda: walk(conversations))
+    request = plan(conversations)
+    encoding = median(lambda: request.to_json(stream=True))
+    print_figures(
+        [
+            at_most("thread of 200 turns, ours per request (ms)", whole * 1000, MAX_SECONDS * 1000),
+            Figure(name="- place, messages, bindings (ms)", ours=way * 1000),
+            Figure(name="- writing the JSON (ms)", ours=encoding * 1000),
+        ]
+    )
+
+
+def thread_of(turns: int) -> Conversations:
+    """A thread, with the cells that asked."""
+    conversations = Conversations()
+    for number in range(turns):
+        place = conversations.place(cell=f"cell-{number}")
+        thinking = {"type": "thinking", "thinking": "", "signature": "c2lnbmF0dXJl" * 20}
+        answer = {"type": "text", "text": "word " * 400}
+        messages = [
+            {"role": "user", "content": "question " * 44},
+            {"role": "assistant", "content": [thinking, answer]},
+        ]
+        conversations.add(
+            place, prompt="question", messages=messages, model="claude-sonnet-5-5", fingerprint=BINDING
+        )
+    return conversations
+
+
+def walk(conversations: Conversations) -> list[dict[str, object]]:
+    """Find the place of the next turn, and all that is said on the way."""
+    place = conversations.place(cell="the next one")
+    conversations.binding(place, fingerprint=BINDING)
+    conversations.parent_turn(place)
+    return conversations.messages(place)
+
+
+def plan(conversations: Conversations) -> MessageRequest:
+    """The request, as it is planned for a question."""
+    settings = resolve([option_layer({"system": "Be brief."})])
+    history = History(messages=walk(conversations))
+    return plan_request(Question(prompt="And?"), settings, history).request
+
+
+def ask(conversations: Conversations) -> bytes:
+    """All that happens between a question and the bytes that go out."""
+    return plan(conversations).to_json(stream=True)
+
+
+def median(work: Callable[[], object]) -> float:
+    """Median seconds of a piece of work."""
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -63,7 +63,7 @@ class LivePicture:
             if kind == "text":
                 text = "".join(block.text for block in blocks)
                 yield from self._text(index).slots(text, is_final=not is_last)
-            elif kind != "thinking" or not is_last:  # of thinking under way the status line tells
+            elif not (is_last and _is_under_way(kind, blocks)):  # of those the status line tells
                 yield from self._fold(index, kind, blocks, snapshot.blocks)
 
     def _text(self, index: int) -> _GrowingText:
@@ -95,6 +95,11 @@ class _GrowingText:
         slots = [block.html for block in self._markdown.update(text, is_final=is_final).blocks]
         self._finished = (text, slots) if is_final else None
         return slots
+
+
+def _is_under_way(kind: str, blocks: Sequence[BlockSnapshot]) -> bool:
+    """Whether there is nothing to fold away yet: thinking goes on, or a call is being written."""
+    return kind == "thinking" or (blocks[-1].kind == "tool_use" and blocks[-1].call is None)
 
 
 def _kind(block: BlockSnapshot) -> str:

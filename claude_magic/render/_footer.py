@@ -15,8 +15,9 @@ _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 def render_footer(snapshot: ReplySnapshot) -> str:
     """Return the footer's HTML: what went differently than wanted, then the facts."""
-    notices = [*snapshot.notes, *([stop] if (stop := describe_stop(snapshot)) else [])]
-    parts = [f'<div style="{NOTICE}">{escape(notice, quote=False)}</div>' for notice in notices]
+    parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in snapshot.notes]
+    if stop := describe_stop(snapshot):
+        parts.append(f'<div style="{NOTICE}">{escape(stop, quote=False)}</div>')
     if failure := _describe_failure(snapshot):
         parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
     parts.append(f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>')

@@ -138,7 +138,9 @@ def test_a_change_of_the_system_prompt_never_refuses_the_thread(runtime: Runtime
     assert roles(sim) == "uauau"
 
 
-@pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-opus-4-8", "claude-haiku-4-5", "claude-fable-5-2"])
+@pytest.mark.parametrize(
+    "model", ["claude-haiku-5-5", "claude-opus-4-8", "claude-haiku-4-5", "claude-fable-5-2"]
+)
 def test_a_change_of_the_model_never_refuses_the_thread(runtime: Runtime, sim: Simulator, model: str) -> None:
     """And back again."""
     ask(runtime, "One.").result(TIMEOUT)

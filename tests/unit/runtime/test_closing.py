@@ -55,7 +55,10 @@ def test_calls_that_nobody_answered_are_answered_with_an_error() -> None:
 
 def test_results_stay_though_the_answer_to_them_never_came() -> None:
     """The next question follows them; two turns of the user in a row are one to the API."""
-    results = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12 m"}]}
+    results = {
+        "role": "user",
+        "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12 m"}],
+    }
     turn = [ASK, said(CALL), results]
 
     assert closed_turn(turn, "cut") == turn

@@ -145,7 +145,10 @@ def test_stop_sequences_that_the_api_would_refuse_are_refused_here(bad: object) 
 
 def test_what_was_said_before_comes_first_and_is_cached() -> None:
     """The turns as they are, then the question; the server marks the prefix for the next request by itself."""
-    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}]
+    said = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]},
+    ]
 
     body = plan_request(
         Question(prompt="And?"), resolve([option_layer({})]), History(messages=said)
@@ -161,7 +164,8 @@ def test_a_first_question_pays_for_no_cache() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "is_asked"), [("claude-sonnet-5-5", True), ("claude-fable-5-2", True), ("claude-opus-4-8", False)]
+    ("model", "is_asked"),
+    [("claude-sonnet-5-5", True), ("claude-fable-5-2", True), ("claude-opus-4-8", False)],
 )
 def test_thinking_of_another_system_prompt_is_dropped_by_the_server(model: str, is_asked: bool) -> None:
     """Models that bind their thinking would refuse it; the others know no such field."""

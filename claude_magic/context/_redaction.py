@@ -1,7 +1,7 @@
 """Values that look like credentials, in what was collected for the user, become `[REDACTED]`.
 
-What the user typed is theirs and passes. Two kinds are recognised: forms that well-known services give their keys, and the values
-of environment variables whose names say that they are secret.
+What the user typed is theirs and passes. Two kinds are recognised: the values of environment variables whose names say that they
+are secret, and the forms in which credentials are written (`_secret_forms`).
 """
 
 from __future__ import annotations
@@ -10,47 +10,17 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from ._secret_forms import SECRET_FORMS
+
 REDACTED = "[REDACTED]"
 
 _SHORTEST_SECRET = 8
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?|PASSPHRASE|APIKEY)(?:_|$)", re.IGNORECASE
+    r"""(?ix) (?: (?:^|_) (?:KEY|PWD|PASS) | API_?KEY | TOKEN | SECRET | PASSWORD | PASSWD | PASSPHRASE | CREDENTIAL )
+    S? \d* (?:_|$)"""
 )
-_TRIVIAL = re.compile(r"(?i)true|false|none|null|\d+|[./~].*|[a-z]:\\.*|https?://[^@]*")
-
-_FORMS = (
-    (
-        "a private key",
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-        ),
-    ),
-    ("an Anthropic API key", re.compile(r"\bsk-ant-[\w-]{8,}")),
-    ("an API key", re.compile(r"\bsk-(?!ant-)(?:proj-|or-|live-|test-)?[A-Za-z0-9_-]{20,}")),
-    ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})")),
-    ("a GitLab token", re.compile(r"\bglpat-[\w-]{16,}")),
-    ("an AWS key", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
-    ("a Google API key", re.compile(r"\bAIza[\w-]{30,}")),
-    ("a Slack token", re.compile(r"\bxox[abeoprs]-[\w-]{10,}")),
-    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
-    ("a Stripe key", re.compile(r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}")),
-    ("a JSON web token", re.compile(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*")),
-)
-# Forms of which only a part is secret: the group.
-_PARTS = (
-    ("a bearer token", re.compile(r"(?i)\bbearer\s+([\w.~+/-]{16,}=*)")),
-    (
-        "a password in an address",
-        re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,100}:([^\s:/@]{1,200})@"),
-    ),
-    (
-        "a password",
-        re.compile(
-            r"""(?ix) \b (?:[a-z]\w{0,40}_)? (?:password|passwd|secret|api_?key|access_?key|auth_?token|access_?token) ["']? \s{0,3} [=:] \s{0,3}
-            (?: "([^"\s]{6,200})" | '([^'\s]{6,200})' | ((?=[^\s"',;(){}\[\]]{0,200}?\d)[^\s"',;(){}\[\]]{8,200}) )"""
-        ),
-    ),
-)
+_WORKING_DIRECTORIES = ("PWD", "OLDPWD")
+_TRIVIAL = re.compile(r"(?i)true|false|none|null|\d+|[a-z]:\\.*|https?://[^@]*")
 
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, tuple[str, ...]]:
@@ -62,33 +32,43 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
     """
     labels: list[str] = []
     for name, value in _secrets(environment):
-        if value in text:
-            text = text.replace(value, REDACTED)
-            labels.append(f"environment variable {name}")
-    for label, form in _FORMS:
-        text = form.sub(_noting(labels, label), text)
-    for label, form in _PARTS:
+        for written in dict.fromkeys((value, repr(value)[1:-1])):  # as it is, and as in the repr of a text
+            if written in text:
+                text = text.replace(written, REDACTED)
+                labels.append(f"environment variable {name}")
+    for label, form in SECRET_FORMS:
         text = form.sub(_noting(labels, label), text)
     return text, tuple(dict.fromkeys(labels))
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables that are named like secrets, the longest value first, since one may hold another."""
+    """Yield the variables that hold secrets, the longest value first, since one may hold another."""
     found = [
-        (name, value)
+        (name, value.strip())
         for name, value in environment.items()
-        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name) and not _TRIVIAL.fullmatch(value)
+        if _SECRET_NAME.search(name) and name not in _WORKING_DIRECTORIES
     ]
-    yield from sorted(found, key=lambda pair: -len(pair[1]))
+    for name, value in sorted(found, key=lambda pair: -len(pair[1])):
+        if len(value) >= _SHORTEST_SECRET and not _is_trivial(name, value):
+            yield name, value
+
+
+def _is_trivial(name: str, value: str) -> bool:
+    """Say whether a value is none that anybody hides: a switch, a number, the path of a file, or a word of its own name.
+
+    A slash alone makes no path, since keys in base64 may begin with one.
+    """
+    if _TRIVIAL.fullmatch(value) or value.lower() in name.lower():  # POSTGRES_PASSWORD=postgres
+        return True
+    return value.startswith(("/", "./", "../", "~/")) and os.path.exists(os.path.expanduser(value))
 
 
 def _noting(labels: list[str], label: str) -> Callable[[re.Match[str]], str]:
+    """Return what replaces a match: all of it, or the group that is secret."""
+
     def replace(match: re.Match[str]) -> str:
-        group = match.lastindex
-        if group is None:
-            labels.append(label)
-            return REDACTED
-        if match[group] == REDACTED or REDACTED in match[group]:
+        group = match.lastindex or 0
+        if REDACTED in match[group]:
             return match[0]
         labels.append(label)
         start, end = match.start(group) - match.start(), match.end(group) - match.start()

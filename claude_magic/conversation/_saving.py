@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ..client import ConfigurationError
-from ._tree import Forest, Thread
+from ._forest import Forest, Thread
 from ._turn import Turn
 
 FORMAT = "claude_magic conversations"
 VERSION = 1
 
 _TEXT_FIELDS = ("id", "thread", "prompt", "model", "fingerprint", "asked_at")
+_OPTIONAL_TEXT_FIELDS = ("parent", "follows", "cell")
 _FLAGS = ("is_rebound", "is_partial")
 
 
@@ -68,12 +69,17 @@ def load_forest(path: Path) -> Forest:
         )
     try:
         turns = {turn.id: turn for turn in map(_read_turn, document["turns"])}
+        _require(len(turns) == len(document["turns"]), "two turns have the same id")
         threads = {str(name): _read_thread(fields) for name, fields in document["threads"].items()}
         forest = Forest(turns=turns, threads=threads)
         _check_links(forest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise ConfigurationError(f"{path} is damaged: {error} is missing. Nothing was loaded.") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is damaged: {error}. Nothing was loaded.") from None
+    except (TypeError, AttributeError) as error:
         raise ConfigurationError(
-            f"{path} is damaged: {type(error).__name__}, {error}. Nothing was loaded."
+            f"{path} is damaged: something in it has the wrong type ({error}). Nothing was loaded."
         ) from None
     return forest
 
@@ -117,7 +123,7 @@ def _read_fields(path: Path) -> Mapping[str, Any]:
 def _read_turn(fields: Mapping[str, Any]) -> Turn:
     for name in _TEXT_FIELDS:
         _require(isinstance(fields[name], str), f"{name} of a turn is no text")
-    for name in ("parent", "cell"):
+    for name in _OPTIONAL_TEXT_FIELDS:
         _require(
             fields[name] is None or isinstance(fields[name], str), f"{name} of turn {fields['id']} is no text"
         )
@@ -131,7 +137,7 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
     _require(isinstance(tokens, int), f"context_tokens of turn {fields['id']} is no number")
     usage = fields["usage"]
     _require(usage is None or isinstance(usage, dict), f"usage of turn {fields['id']} is no object")
-    known = {name: fields[name] for name in (*_TEXT_FIELDS, *_FLAGS, "parent", "cell")}
+    known = {name: fields[name] for name in (*_TEXT_FIELDS, *_OPTIONAL_TEXT_FIELDS, *_FLAGS)}
     return Turn(**known, messages=messages, usage=usage, context_tokens=tokens)
 
 
@@ -139,10 +145,16 @@ def _read_message(message: Any, turn_id: str) -> dict[str, Any]:
     is_right = (
         isinstance(message, dict)
         and message.get("role") in ("user", "assistant")
-        and isinstance(message.get("content"), str | list)
+        and _is_content(message.get("content"))
     )
     _require(is_right, f"turn {turn_id} holds something that is no message")
     return dict(message)
+
+
+def _is_content(content: Any) -> bool:
+    if isinstance(content, list):
+        return all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in content)
+    return isinstance(content, str)
 
 
 def _read_thread(fields: Mapping[str, Any]) -> Thread:

@@ -1,24 +1,23 @@
 """The tree of turns. Every branch is append-only, as the models of today demand of a conversation.
 
-Running a cell again begins a new branch: its parent is the present turn of the cell that its former turn followed, so that a
-second Run All builds a fresh branch throughout, and an edit further up counts. Where the former turn followed one without a cell,
-that is the parent. A cell that never asked in a thread goes on at its head, wherever `undo`, `fork` or `load` have put that.
-Nothing is deleted, but by `clear`.
+Running a cell again begins a new branch; `_placing.py` says where. Nothing is deleted, but by `clear`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
 
 from ..client import ConfigurationError
+from ._forest import Forest, Thread, path_to_root
+from ._merging import fit_beside, new_turn_id
+from ._placing import find_place, take_cell
 from ._turn import Place, Turn
 
 MAIN_THREAD = "main"
@@ -39,37 +38,17 @@ class ThreadSummary:
     head: Turn | None
 
 
-@dataclass(kw_only=True)
-class Thread:
-    """A path through the tree, by its last turn.
-
-    Attributes:
-        head: The last turn, by id; None before the first.
-        cells: The present turn of each cell that has asked here.
-    """
-
-    head: str | None = None
-    cells: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forest:
-    """All turns at one moment, for whoever draws or writes them.
+class Cleared:
+    """What became of the turns of a thread that was forgotten.
 
     Attributes:
-        turns: By id, oldest first.
-        threads: By name.
+        forgotten: Turns that are gone.
+        kept: Turns that other threads go on from.
     """
 
-    turns: Mapping[str, Turn]
-    threads: Mapping[str, Thread]
-
-    def path(self, turn_id: str | None) -> Iterator[Turn]:
-        """Yield the turns from one up to the root."""
-        while turn_id is not None:
-            turn = self.turns[turn_id]
-            yield turn
-            turn_id = turn.parent
+    forgotten: int
+    kept: int
 
 
 class Conversations:
@@ -93,13 +72,7 @@ class Conversations:
         name = thread or MAIN_THREAD
         with self._lock:
             known = self._threads.get(name) or Thread()
-            former = None if cell is None else self._turns.get(known.cells.get(cell, ""))
-            if former is None:
-                return Place(thread=name, parent=None if start_new else known.head, cell=cell)
-            parent = None if start_new else self._present(known, former.parent)
-            return Place(
-                thread=name, parent=parent, cell=cell, left_behind=self._count_after(former, known.head)
-            )
+            return find_place(self._turns, known, name=name, cell=cell, start_new=start_new)
 
     def messages(self, place: Place) -> list[dict[str, Any]]:
         """Return what was said on the way from the root to a place, oldest first: the very objects that were added."""
@@ -134,17 +107,21 @@ class Conversations:
     ) -> Turn:
         """Add a turn at a place; the head of its thread moves there."""
         with self._lock:
-            parent = place.parent if place.parent in self._turns else None  # else it was cleared meanwhile
+            parent = place.parent if place.parent in self._turns else None
+            was_cleared = (
+                parent != place.parent
+            )  # while it was asked: thinking in it is bound to what was before it
             turn = Turn(
-                id=uuid.uuid4().hex[:12],
+                id=new_turn_id(),
                 parent=parent,
+                follows=place.follows,
                 thread=place.thread,
                 cell=place.cell,
                 prompt=prompt,
                 messages=tuple(messages),
                 model=model,
                 fingerprint=fingerprint,
-                is_rebound=self.binding(place, fingerprint=fingerprint),
+                is_rebound=was_cleared or self.binding(place, fingerprint=fingerprint),
                 is_partial=is_partial,
                 usage=usage,
                 asked_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,13 +131,15 @@ class Conversations:
             thread = self._threads.setdefault(place.thread, Thread())
             thread.head = turn.id
             if turn.cell is not None:
-                thread.cells[turn.cell] = turn.id
+                take_cell(thread, turn.cell, turn.id)
             return turn
 
     # Moving about...
 
     def undo(self, count: int = 1, *, thread: str | None = None) -> list[Turn]:
         """Move the head of a thread back, to the parent of its last turn; the turns stay, off the path.
+
+        Their cells count as cells that never asked: run again, they go on at the head.
 
         Returns:
             The turns that were taken back, the last one first; fewer than `count` where there are fewer.
@@ -172,6 +151,8 @@ class Conversations:
                 turn = self._turns[known.head]
                 taken.append(turn)
                 known.head = turn.parent
+                if turn.cell is not None and known.cells.get(turn.cell) == turn.id:
+                    del known.cells[turn.cell]
             return taken
 
     def fork(self, name: str, *, thread: str | None = None) -> ThreadSummary:
@@ -181,8 +162,7 @@ class Conversations:
             ConfigurationError: There are turns in a thread of that name.
         """
         with self._lock:
-            known = self._threads.get(name)
-            if known is not None and known.head is not None:
+            if any(turn.thread == name for turn in self._turns.values()) or self._has_head(name):
                 raise ConfigurationError(
                     f"There is a thread {name} already. Take another name, or forget it with %claude clear {name}."
                 )
@@ -190,26 +170,21 @@ class Conversations:
             self._threads[name] = Thread(head=source.head)
             return self._summary(name)
 
-    def clear(self, thread: str | None = None) -> int:
-        """Forget a thread for good: its turns, but for those that turns of other threads go on from.
-
-        Returns:
-            The number of turns that were forgotten.
-        """
+    def clear(self, thread: str | None = None) -> Cleared:
+        """Forget a thread for good: its turns, but for those that other threads go on from. These belong to them afterwards."""
         name = thread or MAIN_THREAD
         with self._lock:
             self._threads.pop(name, None)
             self._threads.setdefault(MAIN_THREAD, Thread())
             heirs = self._heirs(name)
-            forgotten = [
-                turn.id for turn in self._turns.values() if turn.thread == name and turn.id not in heirs
-            ]
-            for turn_id in forgotten:
-                del self._turns[turn_id]
-            for turn in list(self._turns.values()):
-                if turn.thread == name:  # from now on it belongs to whoever goes on from it
+            own = [turn for turn in self._turns.values() if turn.thread == name]
+            for turn in own:
+                if turn.id in heirs:
                     self._turns[turn.id] = replace(turn, thread=heirs[turn.id])
-            return len(forgotten)
+                else:
+                    del self._turns[turn.id]
+            kept = sum(turn.id in heirs for turn in own)
+            return Cleared(forgotten=len(own) - kept, kept=kept)
 
     # Looking...
 
@@ -234,6 +209,7 @@ class Conversations:
         Turns of one's own stay on their branches.
         """
         with self._lock:
+            forest = fit_beside(forest, self._turns)
             self._turns.update(forest.turns)
             for name, thread in forest.threads.items():
                 known = self._threads.setdefault(name, Thread())
@@ -244,8 +220,12 @@ class Conversations:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()
 
+    def _has_head(self, name: str) -> bool:
+        known = self._threads.get(name)
+        return known is not None and known.head is not None
+
     def _heirs(self, name: str) -> dict[str, str]:
-        """Return for each turn that something other than a thread goes on from, which thread that is."""
+        """Return, for each turn that another thread than this one goes on from, the name of that thread."""
         ends = [(turn.id, turn.thread) for turn in self._turns.values() if turn.thread != name]
         ends += [(each.head, other) for other, each in self._threads.items() if each.head is not None]
         return {turn.id: thread for end, thread in ends for turn in self._path(end)}
@@ -255,25 +235,8 @@ class Conversations:
         path = list(self._path(head))
         return ThreadSummary(name=name, turns=len(path), head=path[0] if path else None)
 
-    def _present(self, thread: Thread, turn_id: str | None) -> str | None:
-        """Return the present turn of the cell that a turn belongs to; the turn itself where it belongs to none."""
-        turn = self._turns.get(turn_id or "")
-        if turn is None or turn.cell is None:
-            return None if turn is None else turn.id
-        present = thread.cells.get(turn.cell, turn.id)
-        return present if present in self._turns else turn.id
-
     def _path(self, turn_id: str | None) -> Iterator[Turn]:
-        """Yield the turns from one up to the root."""
-        while (turn := self._turns.get(turn_id or "")) is not None:
-            yield turn
-            turn_id = turn.parent
-
-    def _count_after(self, former: Turn, head: str | None) -> int:
-        for count, turn in enumerate(self._path(head)):
-            if turn.id == former.id:
-                return count
-        return 0
+        return path_to_root(self._turns, turn_id)
 
 
 def fingerprint(system: object, tools: object) -> str:

@@ -16,13 +16,14 @@ class Turn:
     Attributes:
         id: Tells it from all others.
         parent: The turn before it, by id; None at the root.
+        follows: Its parent, or what would have been it but for a wish to begin anew; it need not be there any more.
         thread: The thread in which it was asked.
         cell: The key of the cell that asked, or None.
         prompt: The user's words, for display.
         messages: The API's messages, the user's first, exactly as they were sent and received.
         model: The model that was asked.
         fingerprint: Of the system prompt and tools; thinking is bound to them.
-        is_rebound: It was asked on a path with thinking of another fingerprint.
+        is_rebound: It was asked on a path with thinking of another fingerprint, or on one that is gone.
         is_partial: It broke off.
         usage: Tokens it took, as the API names them, or None.
         asked_at: When, as RFC 3339 text.
@@ -31,6 +32,7 @@ class Turn:
 
     id: str
     parent: str | None
+    follows: str | None
     thread: str
     cell: str | None
     prompt: str
@@ -69,14 +71,18 @@ class Place:
     Attributes:
         thread: The thread.
         parent: The turn before it, by id; None at the root.
+        follows: What the parent is but for a wish to begin anew.
         cell: The key of the cell that asks, or None.
         left_behind: Later turns that will belong to the former answer's branch.
+        left_aside: Turns on the way to the head that are not on the way to this place, because it is on a branch from before.
     """
 
     thread: str
     parent: str | None
+    follows: str | None
     cell: str | None
     left_behind: int = 0
+    left_aside: int = 0
 
 
 def _blocks(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -57,8 +57,14 @@ def undo(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
 
 def clear(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
     """Forget a thread for good."""
-    count = magics.runtime().conversations.clear(arguments.get("thread"))
-    _say(magics, f"Forgotten: {_turns(count)}." if count else "There was nothing to forget.")
+    cleared = magics.runtime().conversations.clear(arguments.get("thread"))
+    if not (cleared.forgotten or cleared.kept):
+        _say(magics, "There were no turns to forget.")
+        return
+    sentences = [f"Forgotten: {_turns(cleared.forgotten)}."]
+    if cleared.kept:
+        sentences.append(f"Other threads go on from {_turns(cleared.kept)} of it, which belong to them now.")
+    _say(magics, " ".join(sentences))
 
 
 def save(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:

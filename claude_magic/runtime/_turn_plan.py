@@ -132,20 +132,27 @@ class TurnPlanner:
         )
 
     def _notes_on(self, place: Place, question: Question, model: str) -> list[str]:
-        notes = []
-        if place.left_behind:
-            turns = (
-                "1 later turn belongs"
-                if place.left_behind == 1
-                else f"{place.left_behind} later turns belong"
-            )
-            notes.append(
-                f"{turns} to the former answer of this cell, on a branch of its own: %claude history"
-            )
+        notes = _notes_on_branches(place)
         parent = self._conversations.parent_turn(place)
         if parent is not None:
             notes += _notes_on_context(parent, question, model)
         return notes
+
+
+def _notes_on_branches(place: Place) -> list[str]:
+    """Say which turns are not part of the conversation any more, now that the cell has been run again."""
+    behind, aside = place.left_behind, place.left_aside
+    notes = []
+    if behind:
+        turns = "1 later turn belongs" if behind == 1 else f"{behind} later turns belong"
+        notes.append(f"{turns} to the former answer of this cell, on a branch of its own: %claude history")
+    if aside:
+        turns = "1 turn is" if aside == 1 else f"{aside} turns are"
+        notes.append(
+            f"{turns} not part of this conversation: the cell goes on after the one that it followed before, on that one's "
+            "branch: %claude history"
+        )
+    return notes
 
 
 def _notes_on_context(parent: Turn, question: Question, model: str) -> list[str]:

@@ -70,6 +70,39 @@ def test_loaded_threads_go_on_and_former_turns_stay(tmp_path: Path) -> None:
     assert len(conversations.forest().turns) == 3
 
 
+def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
+    """What was edited, and what comes after it, is loaded beside the turns that it was made from."""
+    path = tmp_path / "talk.json"
+    conversations = conversations_of("one", "two", "three")
+    former = conversations.forest()
+    save_forest(former, path)
+    document = json.loads(path.read_text())
+    document["turns"][1]["messages"][0]["content"] = "two, edited"
+    document["turns"].reverse()
+    path.write_text(json.dumps(document))
+
+    conversations.adopt(load_forest(path))
+
+    forest = conversations.forest()
+    assert [forest.turns[turn_id] for turn_id in former.turns] == [*former.turns.values()]
+    assert len(forest.turns) == 5
+    said = conversations.messages(conversations.place())[::2]
+    assert [message["content"] for message in said] == ["one", "two, edited", "three"]
+    again = conversations.place(cell="cell-2")
+    assert [message["content"] for message in conversations.messages(again)[::2]] == ["one", "two, edited"]
+
+
+def test_saving_again_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
+    """Nothing of the former one, and nothing else in the folder."""
+    path = tmp_path / "talk.json"
+    save_forest(conversations_of("a long " * 1000).forest(), path)
+
+    save_forest(conversations_of("short").forest(), path)
+
+    assert [turn.prompt for turn in load_forest(path).turns.values()] == ["short"]
+    assert [each.name for each in tmp_path.iterdir()] == ["talk.json"]
+
+
 def test_a_file_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
     """It was named by mistake."""
     path = tmp_path / "results.json"
@@ -109,32 +142,45 @@ def damaged(document: dict[str, Any], change: str) -> Any:
             turns[0]["messages"][0] = {"role": "system", "content": "x"}
         case "wrong type":
             turns[0]["prompt"] = 5
+        case "the same id twice":
+            turns[1]["id"] = turns[0]["id"]
+            document["threads"]["main"] = {"head": turns[0]["id"], "cells": {}}
+        case "no model":
+            del turns[0]["model"]
+        case "a block that is none":
+            turns[0]["messages"][1]["content"].append("words")
+        case "its own parent":
+            turns[1]["parent"] = turns[1]["id"]
         case "turns are no list":
             document["turns"] = 7
     return document
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "complaint"),
     [
-        "no JSON",
-        "another format",
-        "newer",
-        "no turns",
-        "cycle",
-        "no parent",
-        "no head",
-        "a message that is none",
-        "wrong type",
-        "turns are no list",
+        ("no JSON", "holds no conversations"),
+        ("another format", "holds no conversations"),
+        ("newer", "version 2"),
+        ("no turns", "'turns' is missing"),
+        ("cycle", "its own ancestor"),
+        ("its own parent", "its own ancestor"),
+        ("no parent", "the parent of turn .* is missing"),
+        ("no head", "the last turn of thread main is missing"),
+        ("no model", "'model' is missing"),
+        ("the same id twice", "two turns have the same id"),
+        ("a message that is none", "holds something that is no message"),
+        ("a block that is none", "holds something that is no message"),
+        ("wrong type", "prompt of a turn is no text"),
+        ("turns are no list", "has the wrong type"),
     ],
 )
-def test_a_damaged_file_is_refused_as_a_whole(tmp_path: Path, change: str) -> None:
+def test_a_damaged_file_is_refused_as_a_whole(tmp_path: Path, change: str, complaint: str) -> None:
     """With what is wrong with it."""
     path = tmp_path / "talk.json"
     save_forest(conversations_of("one", "two").forest(), path)
     document = damaged(json.loads(path.read_text()), change)
     path.write_text(document if isinstance(document, str) else json.dumps(document))
 
-    with pytest.raises(ConfigurationError, match=r"damaged|left alone|version 2"):
+    with pytest.raises(ConfigurationError, match=complaint):
         load_forest(path)

@@ -25,6 +25,7 @@ from ._options import Options
 from ._surroundings import ShellSurroundings
 
 _YES, _NO, _ALL = "allow", "deny", "all"
+_OUTCOMES = {_YES: "Allowed", _NO: "Refused", _ALL: "Allowed, as all of this answer"}
 _SPELLINGS = {"y": _YES, "yes": _YES, "n": _NO, "no": _NO, "a": _ALL, "all": _ALL}
 _OLDEST_WITH_CLICKS = 7
 """ipykernel 6 hears a click when the cell has ended."""
@@ -52,8 +53,18 @@ def execute_while_waiting(options: Options, shell: Any) -> WaitingExecutor:
     """Return what runs the tools of a call that blocks. Raises as `execute_on_loop` does."""
     approval = _Approval(shell)
     return WaitingExecutor(
-        _toolbox(options, shell), approve=None if options.approve == "never" else approval.type
+        _toolbox(options, shell),
+        approve=None if options.approve == "never" else approval.type,
+        idle_loop=_loop_between_cells,
     )
+
+
+def _loop_between_cells() -> asyncio.AbstractEventLoop:
+    """Return the loop on which a terminal runs cells that await, and on which what they have made lives."""
+    from IPython.core.async_helpers import get_asyncio_loop
+
+    loop: asyncio.AbstractEventLoop = get_asyncio_loop()
+    return loop
 
 
 def _toolbox(options: Options, shell: Any) -> Toolbox:
@@ -73,9 +84,10 @@ class _Approval:
             try:
                 answer = input(f"Run {call}? [y]es, [n]o, [a]ll of this answer: ")
             except (
-                NotImplementedError,
+                RuntimeError,
                 EOFError,
-            ):  # what a kernel, and a closed terminal, raise where nobody can type
+                OSError,
+            ):  # what kernels and closed terminals raise where nobody can type
                 return NOBODY
             spelled = _SPELLINGS.get(answer.strip().lower())
             if spelled is not None:
@@ -114,10 +126,15 @@ async def _pressed_button(call: ToolCall) -> str:
         button.on_click(_resolver(loop, verdict, meaning))
     question = ipywidgets.HTML(render_notice(f"Claude wants to run {call}").data["text/html"])
     box = ipywidgets.VBox([question, ipywidgets.HBox(buttons)])
-    display(box)
+    shown = display(box, display_id=True)
+    outcome = "Not decided"
     try:
-        return await verdict
+        pressed = await verdict
+        outcome = _OUTCOMES[pressed]
+        return pressed
     finally:
+        # First the display: a front end that has lost the widget would put an error in its place.
+        shown.update(render_notice(f"{outcome}: {call}").data, raw=True)
         for widget in (*buttons, question, box.children[1], box):
             widget.close()
 

@@ -143,6 +143,8 @@ class TurnExchange:
             report(CallState.INTERRUPTED)
             raise
         report(result.state, result.text)
+        if result.note:
+            self._progress.add_note(result.note)
         return result
 
     def _break_off(self, partial: Message | None, reason: str) -> Message | None:

@@ -51,8 +51,14 @@ def wait_interruptibly(reply: Waitable, timeout: float | None = None) -> bool:
     Raises:
         KeyboardInterrupt: The wait was interrupted. The reply is cancelled.
     """
+    deadline = None if timeout is None else time.monotonic() + timeout
     with interrupts_kept_for(reply) as waiting:
-        return waiting.wait(timeout)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if waiting.wait(left):
+                return True
+            if left == 0.0:
+                return False
 
 
 @contextlib.contextmanager
@@ -90,13 +96,17 @@ class Waiting:
         self._wakes: queue.SimpleQueue[_Wake] = queue.SimpleQueue()
         self._is_done = False
         self._is_interrupted = False
+        self._has_errand = False
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the reply is done, `timeout` seconds at most; return whether it is.
 
+        It also returns when there is an errand: that is run by the next call, so that the screen can tell of it before.
+
         Raises:
             KeyboardInterrupt: Ctrl-C came, now or since the last step.
         """
+        self._run_errand()
         if not self._is_done and not self._is_interrupted:
             self._take(timeout)
         self.raise_interrupt()
@@ -143,11 +153,17 @@ class Waiting:
     def _wake_for(self, wake: _Wake) -> None:
         if wake == "done":
             self._is_done = True
-        elif wake == "errand" and not self._is_interrupted and self._reply.errands is not None:
-            try:
-                self._reply.errands.serve()
-            except KeyboardInterrupt:
-                self.interrupt(signal.SIGINT, None)
+        elif wake == "errand":
+            self._has_errand = True
+
+    def _run_errand(self) -> None:
+        has_errand, self._has_errand = self._has_errand, False
+        if not has_errand or self._is_interrupted or self._reply.errands is None:
+            return
+        try:
+            self._reply.errands.serve()
+        except KeyboardInterrupt:
+            self.interrupt(signal.SIGINT, None)
 
 
 @contextlib.contextmanager

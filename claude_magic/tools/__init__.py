@@ -1,8 +1,9 @@
 """Functions of the notebook as tools: their schemas, their calls, their results."""
 
 from ._executor import CallState, ToolExecutor, ToolResult
+from ._interrupts import interrupts_raised
 from ._loop_executor import LoopExecutor
-from ._running import NOBODY, REFUSED, ToolCall, interrupts_raised
+from ._running import NOBODY, REFUSED, ToolCall
 from ._toolbox import Toolbox
 from ._waiting_executor import WaitingExecutor
 

@@ -24,6 +24,11 @@ class CallState(enum.Enum):
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the call has come to its end."""
+        return self not in (CallState.WRITTEN, CallState.APPROVAL, CallState.RUNNING)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
@@ -34,12 +39,14 @@ class ToolResult:
         content: Text or content blocks, for the model.
         is_error: It gave nothing, and the content says why.
         state: How it ended.
+        note: What the reader should know about it, as a sentence; empty if nothing.
     """
 
     tool_use_id: str
     content: str | Sequence[dict[str, Any]]
     is_error: bool = False
     state: CallState = CallState.DONE
+    note: str = ""
 
     @property
     def text(self) -> str:

@@ -8,15 +8,19 @@ import contextlib
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..client import ToolUseBlock
 from ._executor import CallState, ToolResult
-from ._running import RunningCall, ToolCall, interrupts_raised
+from ._interrupts import Interruptible, interrupts_raised
+from ._running import RunningCall, ToolCall
 from ._toolbox import Toolbox
 
 Approve: TypeAlias = Callable[[ToolCall], Awaitable[str]]
 """Asks whether a call may run: "" for yes, else why not."""
+
+_TIME_TO_DRAW = 0.1
+"""Seconds before a function blocks the loop, so that the screen can say that it runs: a frame is due 13 times a second."""
 
 
 class LoopExecutor:
@@ -80,26 +84,46 @@ class LoopExecutor:
         except asyncio.CancelledError:
             future.cancel()
             raise
+        except Exception as error:  # of ours: whoever waits shall not wait for ever
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                future.set_exception(error)
+            return
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled meanwhile
             future.set_result(result)
 
     async def _result(self, running: RunningCall) -> ToolResult:
-        tool = running.tool
-        if tool is None:
-            return running.impossible()
+        with interrupts_raised():
+            unfit = running.unfit()
+        if unfit is not None:
+            return unfit
         if self._approve is not None:
             running.report(CallState.APPROVAL, "")
             if reason := await self._approve(running.call):
                 return running.refused(reason)
         running.report(CallState.RUNNING, "")
-        await asyncio.sleep(0)  # lets the frame that says so go out before a function blocks the loop
-        try:
-            with interrupts_raised():
-                value: Any = tool.call(running.call.arguments)
-            if inspect.isawaitable(value):
-                value = await value
+        if not running.is_async:
+            await asyncio.sleep(_TIME_TO_DRAW)
+        return await _run(running)
+
+
+async def _run(running: RunningCall) -> ToolResult:
+    try:
+        with interrupts_raised():
+            value = running.run()
+        if inspect.isawaitable(value):
+            value = await Interruptible(value)
+        with interrupts_raised():  # a large table takes a while to describe
             return running.done(value)
-        except (asyncio.CancelledError, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        raise
+    except asyncio.CancelledError as error:
+        if _is_being_cancelled():
             raise
-        except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the kernel
-            return running.failed(error)
+        return running.failed(error)  # of something that the tool has cancelled itself
+    except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the kernel
+        return running.failed(error)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

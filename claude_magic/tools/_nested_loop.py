@@ -1,9 +1,10 @@
 """Awaiting something in a call that blocks.
 
-Where no event loop runs, that is a loop of its own. In a kernel the loop runs already, and what is awaited may live on it:
-then the loop is let run once more, inside itself, by nest-asyncio2, which is imported and applied only for this. It has
-conditions, all of them found by breaking kernels: before 1.7.3, and after the older nest_asyncio, shell messages were lost; inside
-an async cell or `asyncio.timeout` a cell never replies, or the kernel dies.
+Where no event loop runs, that is a loop of its own, or one that the surroundings keep for this. In a kernel the loop runs
+already, and what is awaited may live on it: then the loop is let run once more, inside itself, by nest-asyncio2, which is
+imported and applied only for this. It has conditions, all of them found by breaking kernels: before 1.7.3, and after the
+older nest_asyncio, shell messages were lost; inside an async cell or `asyncio.timeout` a cell never replies, or the
+kernel dies.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import inspect
-from collections.abc import Awaitable
-from typing import Any
+import re
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from ..client import ConfigurationError
+from ._interrupts import Interruptible, interrupts_cancelling
+
+GetLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
 _OLDEST = (1, 7, 3)
 _SAFE_COROUTINES = frozenset({"Kernel.shell_main", "Kernel.dispatch_queue"})
@@ -22,35 +28,68 @@ _SAFE_COROUTINES = frozenset({"Kernel.shell_main", "Kernel.dispatch_queue"})
 _INSTEAD = "Use `await claude.ask_async(...)`, or a %%claude cell of its own."
 
 
-def run_to_end(awaitable: Awaitable[Any]) -> Any:
-    """Wait for an awaitable on this thread, and return what it gives.
-
-    Raises:
-        NestedLoopError: The event loop that runs here cannot be nested; the message says what to do instead.
-    """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_awaited(awaitable))
-    try:
-        _check(loop)
-    except NestedLoopError:
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise
-    return loop.run_until_complete(_awaited(awaitable))
-
-
 class NestedLoopError(ConfigurationError):
     """The event loop that runs here cannot be let run once more inside itself."""
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+def run_to_end(awaitable: Awaitable[Any], *, idle_loop: GetLoop | None = None) -> Any:
+    """Wait for an awaitable on this thread, and return what it gives, or raise what it raises.
+
+    Args:
+        awaitable: What to wait for.
+        idle_loop: Gives the loop to run where none runs; None makes one.
+
+    Raises:
+        NestedLoopError: The event loop that runs here cannot be nested; the message says what to do instead.
+        KeyboardInterrupt: Ctrl-C. The awaitable has been cancelled, so that it does not go on behind the user's back.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        if idle_loop is None:
+            return _opened(asyncio.run(_closed(awaitable)))
+        return _run_on(idle_loop(), awaitable)
+    try:
+        _let_nest(loop)
+    except NestedLoopError:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise
+    return _run_on(loop, awaitable)
 
 
-def _check(loop: asyncio.AbstractEventLoop) -> None:
-    """Make the loop nest, or refuse."""
+_Outcome = tuple[Any, BaseException | None]
+
+
+async def _closed(awaitable: Awaitable[Any]) -> _Outcome:
+    """Keep what an awaitable raises from the loop, which SystemExit or KeyboardInterrupt would break off."""
+    try:
+        return await Interruptible(awaitable), None
+    except BaseException as error:
+        return None, error
+
+
+def _opened(outcome: _Outcome) -> Any:
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> Any:
+    task = loop.create_task(_closed(awaitable))
+    with interrupts_cancelling(task, loop) as came:
+        try:
+            outcome = loop.run_until_complete(task)
+        except asyncio.CancelledError:  # before its first step
+            outcome = None, asyncio.CancelledError()
+    if came:
+        raise KeyboardInterrupt
+    return _opened(outcome)
+
+
+def _let_nest(loop: asyncio.AbstractEventLoop) -> None:
+    """Make the running loop nest, or refuse."""
     task = asyncio.current_task()
     running = None if task is None else getattr(task.get_coro(), "__qualname__", "")
     if running is not None and running not in _SAFE_COROUTINES:
@@ -58,12 +97,21 @@ def _check(loop: asyncio.AbstractEventLoop) -> None:
             f"An async function cannot be waited for inside a coroutine ({running}). {_INSTEAD}"
         )
     version = importlib.metadata.version("nest-asyncio2")
-    if tuple(int(part) for part in version.split(".")[:3]) < _OLDEST:
+    if _numbers(version) < _OLDEST:
         raise NestedLoopError(
             f"nest-asyncio2 {version} loses messages of the kernel; 1.7.3 is needed. {_INSTEAD}"
         )
     import nest_asyncio2
 
-    nest_asyncio2.apply(loop)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the older one was applied before: said below, with what to do
+        try:
+            nest_asyncio2.apply(loop)
+        except ValueError as error:  # uvloop's
+            raise NestedLoopError(f"This event loop cannot be nested ({error}). {_INSTEAD}") from None
     if getattr(type(loop), "_run_once").__module__ != "nest_asyncio2":  # noqa: B009  private, and named so
         raise NestedLoopError(f"Another package has patched the event loop before. {_INSTEAD}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

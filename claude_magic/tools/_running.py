@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..client import ToolUseBlock
 from ._executor import CallState, ToolResult
 from ._results import content_of, describe_failure
-from ._signature import BadArgumentsError, Tool
+from ._signature import BadArgumentsError
 from ._toolbox import Toolbox
 
 REFUSED = "The user refused this call."
 NOBODY = "Nobody could be asked whether this call may run, so it did not. (The user can allow calls with --approve never.)"
+
+_MAX_VALUE_CHARS = 2_000
+_MAX_CALL_CHARS = 8_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,19 @@ class ToolCall:
     arguments: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+        """The call as Python would write it, on one line: a model cannot make it look like another one."""
+        shown = ", ".join(f"{_as_name(name)}={_cut(repr(value))}" for name, value in self.arguments.items())
+        if len(shown) > _MAX_CALL_CHARS:
+            shown = f"{shown[:_MAX_CALL_CHARS]}… [{len(shown):,} characters in all]"
+        return f"{self.name}({shown})"
+
+
+def _as_name(name: str) -> str:
+    return name if name.isidentifier() else repr(name)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}… [{len(text):,} characters]"
 
 
 class RunningCall:
@@ -52,21 +64,38 @@ class RunningCall:
         self.report = report
         self._toolbox = toolbox
         self._block = call
+        self._tool = toolbox.find(call.name)
+        self._bound: Callable[[], Any] | None = None
 
     @property
-    def tool(self) -> Tool | None:
-        """The tool that is called; None if there is none of that name, or the arguments did not arrive whole."""
-        return None if self._block.raw_input is not None else self._toolbox.find(self._block.name)
+    def is_async(self) -> bool:
+        """Whether it runs beside other tasks, as far as its function tells."""
+        return self._tool is not None and self._tool.is_async
 
-    def impossible(self) -> ToolResult:
-        """Return what to answer a call that names no tool, or whose arguments are no JSON."""
+    def unfit(self) -> ToolResult | None:
+        """Return what to answer a call that cannot be made, or None if it can. Nobody need be asked about the former."""
         if self._block.raw_input is not None:
             return self._failed(json.dumps({"INVALID_JSON": self._block.raw_input}))
-        return self._failed(f"There is no tool {self._block.name}.")
+        if self._tool is None:
+            return self._failed(f"There is no tool {self.call.name}, only {', '.join(self._toolbox.names)}.")
+        try:
+            self._bound = self._tool.bind(self.call.arguments)
+        except BadArgumentsError as error:
+            return self._failed(f"The arguments do not fit: {error}.")
+        except Exception as error:  # types of the user's own have their own ways to refuse a value
+            return self.failed(error)
+        return None
+
+    def run(self) -> Any:
+        """Call the function; only what is not `unfit` can be. What an async function gives is to be awaited."""
+        if self._bound is None:
+            raise RuntimeError("This call was not checked.")
+        return self._bound()
 
     def refused(self, reason: str) -> ToolResult:
         """Return what to answer a call that was not allowed."""
-        return self._result(reason, CallState.REFUSED, is_error=True)
+        note = f"{self.call.name} was not called: nobody could be asked. --approve never allows it."
+        return self._result(reason, CallState.REFUSED, is_error=True, note=note if reason == NOBODY else "")
 
     def done(self, value: object) -> ToolResult:
         """Return what a call gave back."""
@@ -74,30 +103,19 @@ class RunningCall:
 
     def failed(self, error: BaseException) -> ToolResult:
         """Return how a call failed."""
-        if isinstance(error, BadArgumentsError):
-            return self._failed(f"The arguments do not fit: {error}.")
         return self._failed(describe_failure(error))
 
     def _failed(self, text: str) -> ToolResult:
         return self._result(text, CallState.FAILED, is_error=True)
 
     def _result(
-        self, content: str | list[dict[str, Any]], state: CallState, *, is_error: bool = False
+        self,
+        content: str | list[dict[str, Any]],
+        state: CallState,
+        *,
+        is_error: bool = False,
+        note: str = "",
     ) -> ToolResult:
-        return ToolResult(tool_use_id=self._block.id, content=content, is_error=is_error, state=state)
-
-
-@contextlib.contextmanager
-def interrupts_raised() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in what runs here, whatever it does around it.
-
-    While an awaited cell runs, a kernel answers Ctrl-C by cancelling a task, which a function that blocks the loop never sees.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
+        return ToolResult(
+            tool_use_id=self._block.id, content=content, is_error=is_error, state=state, note=note
+        )

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import re
-import typing
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import docstring_parser
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.errors import PydanticUserError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from ..client import ConfigurationError
+from ..context import redact
+from ._documentation import documentation_of
+from ._parameters import Parameters, implementation_of, parameters_of
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_MAX_DESCRIPTION_CHARS = 4_000
+_MAX_DEFAULT_CHARS = 500
 
 
 class Tool:
@@ -34,36 +35,33 @@ class Tool:
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         self.function = function
-        self.name = name or _name_of(function)
+        self.name = _name_of(function) if name is None else name
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"{self.name} cannot be the name of a tool: it takes letters, digits, _ and -, 64 at most. Nothing was sent."
             )
-        self._parameters = _parameters(function, self.name)
-        documentation = docstring_parser.parse(inspect.getdoc(_documented(function)) or "")
-        self.description = _description(documentation)
-        self._model = _arguments_model(self.name, function, self._parameters, documentation)
+        self._parameters = parameters_of(function, self.name)
+        implementation = implementation_of(function)
+        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(implementation))
+        documentation = documentation_of(_unbound(function), implementation)
+        self.description = documentation.description
+        self._model = _arguments_model(self.name, self._parameters, documentation.arguments)
 
     def definition(self) -> dict[str, Any]:
         """The tool as the API describes it."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", PydanticJsonSchemaWarning
-                )  # of defaults that are no JSON: left out
-                schema = self._model.model_json_schema(by_alias=True)
-        except PydanticUserError as error:
-            raise ConfigurationError(
-                f"The arguments of {self.name} cannot be described as JSON: {error.message.splitlines()[0]} Nothing was sent."
-            ) from None
-        definition = {"name": self.name, "input_schema": _without_titles(schema)}
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", PydanticJsonSchemaWarning
+            )  # of defaults that are no JSON: left out
+            schema = self._model.model_json_schema(by_alias=True)
+        definition = {"name": self.name, "input_schema": _tidied(schema)}
         return {**definition, "description": self.description} if self.description else definition
 
-    def call(self, arguments: Mapping[str, Any]) -> Any:
-        """Call the function; what a coroutine function gives back is to be awaited.
+    def bind(self, arguments: Mapping[str, Any]) -> Callable[[], Any]:
+        """Check arguments, and return what calls the function with them. A coroutine that gives is to be awaited.
 
         Raises:
-            BadArgumentsError: The arguments do not fit its signature.
+            BadArgumentsError: They do not fit its signature.
         """
         try:
             checked = self._model.model_validate(dict(arguments))
@@ -71,14 +69,13 @@ class Tool:
             raise BadArgumentsError("; ".join(map(_describe, invalid.errors(include_url=False)))) from None
         positional: list[Any] = []
         named: dict[str, Any] = dict(checked.model_extra or {})
-        for field, parameter in self._parameters.items():
-            if field not in checked.model_fields_set:
-                continue  # the function's own default does
-            if parameter.kind is parameter.POSITIONAL_ONLY:
+        for index, parameter in enumerate(self._parameters.each):
+            field = _field_name(index)
+            if parameter.is_positional:  # given in any case, so that those behind it keep their places
                 positional.append(getattr(checked, field))
-            else:
+            elif field in checked.model_fields_set:  # else the function's own default does
                 named[parameter.name] = getattr(checked, field)
-        return self.function(*positional, **named)
+        return functools.partial(self.function, *positional, **named)
 
 
 class BadArgumentsError(ValueError):
@@ -86,87 +83,50 @@ class BadArgumentsError(ValueError):
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    inner = function.func if isinstance(function, functools.partial) else function
+    inner = _unbound(function)
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-def _documented(function: Callable[..., Any]) -> Any:
-    return function.func if isinstance(function, functools.partial) else function
+def _unbound(function: Any) -> Any:
+    return _unbound(function.func) if isinstance(function, functools.partial) else function
 
 
-def _parameters(function: Callable[..., Any], name: str) -> dict[str, inspect.Parameter]:
-    """Return the parameters under names that a pydantic field can have."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"{name} cannot be a tool: Python does not know its arguments. Wrap it in a function of yours. Nothing was sent."
-        ) from None
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
-        raise ConfigurationError(
-            f"{name} cannot be a tool: *arguments have no names to give them by. Wrap it in a function of yours. Nothing was sent."
-        )
-    return {f"argument_{index}": each for index, each in enumerate(signature.parameters.values())}
+def _field_name(index: int) -> str:
+    """Return a name that a pydantic field can have, whatever the argument is called."""
+    return f"argument_{index}"
 
 
-def _arguments_model(
-    name: str,
-    function: Callable[..., Any],
-    parameters: Mapping[str, inspect.Parameter],
-    documentation: docstring_parser.Docstring,
-) -> type[BaseModel]:
-    hints = _hints(function)
-    told = {each.arg_name: each.description for each in documentation.params}
-    fields: dict[str, Any] = {}
-    extra: typing.Literal["allow", "forbid"] = "forbid"
-    for field, parameter in parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            extra = "allow"
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        about = told.get(parameter.name)
-        fields[field] = (
-            hints.get(parameter.name, Any),
-            Field(default, alias=parameter.name, description=about),
-        )
-    try:
-        return create_model(
-            f"{name}_arguments", __config__=ConfigDict(extra=extra, arbitrary_types_allowed=True), **fields
-        )
-    except (PydanticUserError, TypeError, NameError) as error:
-        raise ConfigurationError(f"{name} cannot be a tool: {error}. Nothing was sent.") from None
+def _arguments_model(name: str, parameters: Parameters, told: Mapping[str, str]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        _field_name(index): parameter.field(told.get(parameter.name))
+        for index, parameter in enumerate(parameters.each)
+    }
+    config = ConfigDict(extra="allow" if parameters.takes_more else "forbid", arbitrary_types_allowed=True)
+    return create_model(f"{name}_arguments", __config__=config, **fields)
 
 
-def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Return the types of the arguments; annotations written as text are looked up where the function was made."""
-    inner = _documented(function)
-    target = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner).__call__
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except Exception:  # a name that is imported for type checkers alone: then nothing is known of the types
-        return {}
-
-
-def _description(documentation: docstring_parser.Docstring) -> str:
-    parts = [documentation.short_description, documentation.long_description]
-    if documentation.returns is not None and documentation.returns.description:
-        parts.append(f"Returns: {documentation.returns.description}")
-    return "\n\n".join(part for part in parts if part)[:_MAX_DESCRIPTION_CHARS]
-
-
-def _without_titles(schema: Any) -> Any:
-    """Leave out the titles that pydantic makes of names: they say nothing, and are paid for with each request."""
+def _tidied(schema: Any) -> Any:
+    """Leave out the titles that pydantic makes of names, paid for with each request, and defaults that cannot be sent."""
     if isinstance(schema, list):
-        return [_without_titles(each) for each in schema]
+        return [_tidied(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: {name: _without_titles(each) for name, each in value.items()}
+        key: {name: _tidied(each) for name, each in value.items()}
         if key in ("properties", "$defs")
-        else _without_titles(value)
+        else _tidied(value)
         for key, value in schema.items()
-        if not (key == "title" and isinstance(value, str))
+        if not (key == "title" and isinstance(value, str)) and (key != "default" or _is_sendable(value))
     }
+
+
+def _is_sendable(default: Any) -> bool:
+    """Whether a default is JSON, of a bearable length, and no secret: `password: str = PASSWORD` is written often."""
+    try:
+        text = json.dumps(default, allow_nan=False)
+    except ValueError:
+        return False
+    return len(text) <= _MAX_DEFAULT_CHARS and not redact(text)[1]
 
 
 def _describe(problem: Mapping[str, Any]) -> str:

@@ -120,6 +120,8 @@ def test_a_second_ctrl_c_raises_at_once() -> None:
     """Where a reply does not settle, nobody has to wait for it."""
 
     class Stuck:
+        errands = None
+
         def cancel(self) -> None:
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -17,6 +19,11 @@ class Port(BaseModel):
     name: str
 
 
+@dataclasses.dataclass
+class Boat:
+    name: str
+
+
 @pytest.mark.parametrize(
     ("value", "content"),
     [
@@ -26,6 +33,8 @@ class Port(BaseModel):
         (7, "7"),
         (True, "true"),
         ([Port(name="Brest")], '[{"name":"Brest"}]'),
+        (Boat("Ada"), '{"name":"Ada"}'),
+        ({"x": np.float64(1.5), "y": np.arange(3)}, '{"x":1.5,"y":[0,1,2]}'),
     ],
 )
 def test_data_is_json_and_text_is_text(value: Any, content: str) -> None:
@@ -74,3 +83,44 @@ def test_a_failure_is_bounded_and_ends_with_what_happened() -> None:
 
     assert len(text) < 4_000
     assert text.rstrip().endswith("ValueError: no water")
+
+
+def test_a_result_that_json_cannot_hold_is_described_instead() -> None:
+    """The function has done its work; that its result is odd is no failure of it."""
+    endless: list[Any] = []
+    endless.append(endless)
+
+    assert "itself" in content_of(endless)
+    assert "a" in content_of({"a": "\ud800"})
+
+
+def test_secrets_stay_here() -> None:
+    """In what a function read, and in how it failed: the model chose what to call, nobody typed it."""
+    key = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz"
+
+    def fail() -> None:
+        raise ValueError(f"refused: {key}")
+
+    try:
+        fail()
+    except ValueError as error:
+        failure = describe_failure(error)
+
+    for text in (content_of(key), content_of({"key": key}), content_of("x" * 59_990 + key), failure):
+        assert "abcdefgh" not in text
+    assert "ValueError: refused: [REDACTED]" in failure
+
+
+def test_a_failure_with_a_long_message_still_says_what_it_is() -> None:
+    """Type and beginning first, then the end of the traceback."""
+
+    def fail() -> None:
+        raise ValueError("no water " * 10_000)
+
+    try:
+        fail()
+    except ValueError as error:
+        text = describe_failure(error)
+
+    assert text.startswith("ValueError: no water")
+    assert len(text) < 4_000

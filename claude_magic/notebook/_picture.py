@@ -17,7 +17,7 @@ from ..render import (
     render_status_line,
     render_thinking,
 )
-from ..runtime import BlockSnapshot, ReplySnapshot
+from ..runtime import BlockSnapshot, Phase, ReplySnapshot
 
 MAX_SLOTS = MAX_BLOCKS + 5
 """A front end shows only so many displays in a cell (JupyterLab near 50); what comes after shares the last one."""
@@ -44,7 +44,8 @@ class LivePicture:
             now: The present, by `time.monotonic()`.
         """
         slots = [*self._answer(snapshot)]
-        if status := render_status_line(snapshot, now):
+        # Of a call that waits or runs its own line tells.
+        if snapshot.phase is not Phase.CALLING and (status := render_status_line(snapshot, now)):
             slots.append(status)
         if len(slots) > MAX_SLOTS:
             slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from itertools import groupby
 from typing import TextIO
 
 from ..render import describe_status, render_footer_text
-from ..runtime import Phase, ReplySnapshot
+from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ._screens import FRAME_INTERVAL
 
+_MAX_CALL_CHARS = 160
+"""Two lines of a usual terminal; the whole result is in the reply."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _CLEAR_LINE = "\r\x1b[K"
 
@@ -31,15 +34,15 @@ class TerminalScreen:
         self.has_cleared = False
         self._stream = stream
         self._is_terminal = stream.isatty()
-        self._written = 0
-        self._last_text = ""
+        self._written = ""
         self._status = ""
         self._waits_told: set[tuple[str, int]] = set()
 
     def draw(self, snapshot: ReplySnapshot) -> float:
         """Write what has come since the last call."""
-        if snapshot.text:
-            self._write_text(snapshot.text)
+        transcript = self._transcript(snapshot)
+        if transcript:
+            self._write(transcript)
         else:
             self._write_status(snapshot)
         self._stream.flush()
@@ -47,19 +50,33 @@ class TerminalScreen:
 
     def finish(self, snapshot: ReplySnapshot) -> None:
         """Write the rest and the footer."""
-        self._write_text(snapshot.text)
+        self._write(self._transcript(snapshot))
         self._clear_status()
         if self._written:
-            self._stream.write("\n" if self._last_text.endswith("\n") else "\n\n")
+            self._stream.write("\n" if self._written.endswith("\n") else "\n\n")
         if self._written or snapshot.phase is Phase.COMPLETE:
             self._stream.write(self._dim(_visible(render_footer_text(snapshot))) + "\n")
         self._stream.flush()
 
-    def _write_text(self, text: str) -> None:
-        if len(text) > self._written:
+    def _write(self, transcript: str) -> None:
+        """Write what a transcript has more than the one before."""
+        if len(transcript) > len(self._written):
             self._clear_status()
-            self._stream.write(_visible(text[self._written :]))
-            self._written, self._last_text = len(text), text
+            self._stream.write(transcript[len(self._written) :])
+            self._written = transcript
+
+    def _transcript(self, snapshot: ReplySnapshot) -> str:
+        """Return the text so far, with a line for each call of a tool that has come to its end. It only ever grows."""
+        parts: list[str] = []
+        for kind, run in groupby(snapshot.blocks, key=lambda block: block.kind):
+            blocks = list(run)
+            if kind == "text" and (text := "".join(block.text for block in blocks)):
+                parts.append(_visible(text))
+            for call in (block.call for block in blocks if block.call is not None):
+                if not call.state.is_final:
+                    return "\n\n".join(parts)
+                parts.append(self._dim(_visible(_describe_call(call))))
+        return "\n\n".join(parts)
 
     def _write_status(self, snapshot: ReplySnapshot) -> None:
         status = _visible(describe_status(snapshot, time.monotonic()))
@@ -81,6 +98,13 @@ class TerminalScreen:
 
     def _dim(self, text: str) -> str:
         return f"{_DIM}{text}{_PLAIN}" if self._is_terminal and text else text
+
+
+def _describe_call(call: CallSnapshot) -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+    result = " ".join(call.result.split())
+    line = f"· {call.name}({arguments}) {call.state.value}{': ' if result else ''}{result}"
+    return line if len(line) <= _MAX_CALL_CHARS else f"{line[: _MAX_CALL_CHARS - 1]}…"
 
 
 def _visible(text: str) -> str:

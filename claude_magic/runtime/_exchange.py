@@ -137,6 +137,7 @@ class TurnExchange:
         def report(state: CallState, text: str = "") -> None:
             self._progress.note_call(call.id, state, text)
 
+        report(CallState.WRITTEN)  # who runs it may have nothing to say for a while
         try:
             result = await asyncio.wrap_future(tools.submit(call, report))
         except asyncio.CancelledError:

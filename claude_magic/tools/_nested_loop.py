@@ -46,9 +46,10 @@ def run_to_end(awaitable: Awaitable[Any], *, idle_loop: GetLoop | None = None) -
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        if idle_loop is None:
-            return _opened(asyncio.run(_closed(awaitable)))
-        return _run_on(idle_loop(), awaitable)
+        if idle_loop is not None:
+            return _run_on(idle_loop(), awaitable)
+        with asyncio.Runner() as runner:  # asyncio.run's own handler of Ctrl-C would mistake it for the tool's failure
+            return _run_on(runner.get_loop(), awaitable)
     try:
         _let_nest(loop)
     except NestedLoopError:

@@ -12,21 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..render import render_notice
-from ..tools import (
-    NOBODY,
-    REFUSED,
-    LoopExecutor,
-    Toolbox,
-    ToolCall,
-    WaitingExecutor,
-    interrupts_raised,
-)
+from ..tools import REFUSED, LoopExecutor, Toolbox, ToolCall, TypedApproval, WaitingExecutor
 from ._options import Options
 from ._surroundings import ShellSurroundings
 
 _YES, _NO, _ALL = "allow", "deny", "all"
 _OUTCOMES = {_YES: "Allowed", _NO: "Refused", _ALL: "Allowed, as all of this answer"}
-_SPELLINGS = {"y": _YES, "yes": _YES, "n": _NO, "no": _NO, "a": _ALL, "all": _ALL}
 _OLDEST_WITH_CLICKS = 7
 """ipykernel 6 hears a click when the cell has ended."""
 
@@ -38,8 +29,7 @@ def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
         ConfigurationError: A tool does not exist, or cannot be one.
     """
     cell = asyncio.current_task()
-    approval = _Approval(shell)
-    ask = approval.press if _hears_clicks(shell) else approval.type_on_loop
+    ask = _PressedApproval().ask if _hears_clicks(shell) else TypedApproval().ask_on_loop
     return LoopExecutor(
         _toolbox(options, shell),
         asyncio.get_running_loop(),
@@ -51,10 +41,9 @@ def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
 
 def execute_while_waiting(options: Options, shell: Any) -> WaitingExecutor:
     """Return what runs the tools of a call that blocks. Raises as `execute_on_loop` does."""
-    approval = _Approval(shell)
     return WaitingExecutor(
         _toolbox(options, shell),
-        approve=None if options.approve == "never" else approval.type,
+        approve=None if options.approve == "never" else TypedApproval().ask,
         idle_loop=_loop_between_cells,
     )
 
@@ -71,43 +60,19 @@ def _toolbox(options: Options, shell: Any) -> Toolbox:
     return Toolbox.named(options.tools, ShellSurroundings(shell).names())
 
 
-class _Approval:
-    """Asks about the calls of one answer. "All" holds to its end."""
+class _PressedApproval:
+    """Asks about the calls of one answer with buttons. "Allow all" holds to its end."""
 
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
+    def __init__(self) -> None:
         self._is_all_allowed = False
 
-    def type(self, call: ToolCall) -> str:
-        """Ask for a typed answer; return why the call may not run, or "" if it may."""
-        while not self._is_all_allowed:
-            try:
-                answer = input(f"Run {call}? [y]es, [n]o, [a]ll of this answer: ")
-            except (
-                RuntimeError,
-                EOFError,
-                OSError,
-            ):  # what kernels and closed terminals raise where nobody can type
-                return NOBODY
-            spelled = _SPELLINGS.get(answer.strip().lower())
-            if spelled is not None:
-                return self._judge(spelled)
-        return ""
-
-    async def type_on_loop(self, call: ToolCall) -> str:
-        """Ask for a typed answer in an awaited cell. The loop stands still meanwhile."""
-        with interrupts_raised():
-            return self.type(call)
-
-    async def press(self, call: ToolCall) -> str:
-        """Show buttons, and wait for one to be pressed."""
+    async def ask(self, call: ToolCall) -> str:
+        """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
         if self._is_all_allowed:
             return ""
-        return self._judge(await _pressed_button(call))
-
-    def _judge(self, verdict: str) -> str:
-        self._is_all_allowed |= verdict == _ALL
-        return REFUSED if verdict == _NO else ""
+        pressed = await _pressed_button(call)
+        self._is_all_allowed = pressed == _ALL
+        return REFUSED if pressed == _NO else ""
 
 
 async def _pressed_button(call: ToolCall) -> str:

@@ -5,6 +5,7 @@ from ._interrupts import interrupts_raised
 from ._loop_executor import LoopExecutor
 from ._running import NOBODY, REFUSED, ToolCall
 from ._toolbox import Toolbox
+from ._typed_approval import TypedApproval
 from ._waiting_executor import WaitingExecutor
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ToolExecutor",
     "ToolResult",
     "Toolbox",
+    "TypedApproval",
     "WaitingExecutor",
     "interrupts_raised",
 ]

@@ -43,20 +43,22 @@ def run_to_end(awaitable: Awaitable[Any], *, idle_loop: GetLoop | None = None) -
         NestedLoopError: The event loop that runs here cannot be nested; the message says what to do instead.
         KeyboardInterrupt: Ctrl-C. The awaitable has been cancelled, so that it does not go on behind the user's back.
     """
+    loop = _running_loop()
+    if loop is not None:
+        _let_nest(loop, awaitable)
+        return _run_on(loop, awaitable)
+    if idle_loop is not None:
+        return _run_on(idle_loop(), awaitable)
+    # Not asyncio.run, whose own handler of Ctrl-C would make a failure of the tool out of it.
+    with asyncio.Runner() as runner:
+        return _run_on(runner.get_loop(), awaitable)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        loop = asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        if idle_loop is not None:
-            return _run_on(idle_loop(), awaitable)
-        with asyncio.Runner() as runner:  # asyncio.run's own handler of Ctrl-C would mistake it for the tool's failure
-            return _run_on(runner.get_loop(), awaitable)
-    try:
-        _let_nest(loop)
-    except NestedLoopError:
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise
-    return _run_on(loop, awaitable)
+        return None
 
 
 _Outcome = tuple[Any, BaseException | None]
@@ -89,8 +91,17 @@ def _run_on(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> Any:
     return _opened(outcome)
 
 
-def _let_nest(loop: asyncio.AbstractEventLoop) -> None:
-    """Make the running loop nest, or refuse."""
+def _let_nest(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
+    """Make the running loop nest, or refuse, and then leave no coroutine behind that nobody awaits."""
+    try:
+        _nest(loop)
+    except NestedLoopError:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise
+
+
+def _nest(loop: asyncio.AbstractEventLoop) -> None:
     task = asyncio.current_task()
     running = None if task is None else getattr(task.get_coro(), "__qualname__", "")
     if running is not None and running not in _SAFE_COROUTINES:

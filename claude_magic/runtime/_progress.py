@@ -211,10 +211,11 @@ class Progress:
         self._tell()
 
     def add_note(self, note: str) -> None:
-        """Add a sentence for the reader."""
+        """Add a sentence for the reader; one that stands there already is not said twice."""
         with self._lock:
-            self._notes = (*self._notes, note)
-            self._version += 1
+            if note not in self._notes:
+                self._notes = (*self._notes, note)
+                self._version += 1
 
     def complete(self) -> None:
         """End well; the last round has been told to `end_round`."""

@@ -1,0 +1,239 @@
+"""Tools on a running loop, as in an awaited cell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from claude_magic.tools import CallState, LoopExecutor, Toolbox, ToolCall, ToolResult
+
+TIMEOUT = 20.0
+
+
+class Setting:
+    """A loop with an executor on it, asked from another thread, as the bridge asks."""
+
+    def __init__(self, *functions: Callable[..., Any], approve: Any = None) -> None:
+        self.states: list[CallState] = []
+        self.interrupts = 0
+        self._functions = functions
+        self._approve = approve
+
+    async def run(self, call: Any, *, then: Callable[[Any], None] | None = None) -> ToolResult:
+        executor = LoopExecutor(
+            Toolbox(self._functions),
+            asyncio.get_running_loop(),
+            contextvars.copy_context(),
+            approve=self._approve,
+            interrupt=self._interrupt,
+        )
+        future = await asyncio.to_thread(
+            executor.submit, call, lambda state, _text: self.states.append(state)
+        )
+        if then is not None:
+            then(future)
+        return await asyncio.wait_for(asyncio.wrap_future(future), TIMEOUT)
+
+    def _interrupt(self) -> None:
+        self.interrupts += 1
+
+
+def test_a_function_runs_on_the_thread_of_the_loop_in_the_context_of_the_cell(call: Any) -> None:
+    """Where the user's things live; and what it prints goes to its cell."""
+    where = contextvars.ContextVar("where", default="nowhere")
+
+    def tide() -> list[object]:
+        return [threading.current_thread() is threading.main_thread(), where.get()]
+
+    async def cell() -> ToolResult:
+        where.set("the cell")
+        return await setting.run(call("tide"))
+
+    setting = Setting(tide)
+
+    assert asyncio.run(cell()).content == '[true,"the cell"]'
+    assert setting.states == [CallState.RUNNING]
+
+
+def test_an_async_function_runs_beside_other_tasks(call: Any) -> None:
+    """They are what it may wait for."""
+    heard = asyncio.Event()
+
+    async def listen() -> str:
+        await heard.wait()
+        return "heard"
+
+    async def cell() -> ToolResult:
+        asyncio.get_running_loop().call_later(0.01, heard.set)
+        return await Setting(listen).run(call("listen"))
+
+    assert asyncio.run(cell()).content == "heard"
+
+
+def test_an_async_function_may_use_timeouts_and_groups(call: Any) -> None:
+    """Being stepped by us changes nothing of what asyncio promises it."""
+
+    async def careful() -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(TIMEOUT)
+        except TimeoutError:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(asyncio.sleep(0, result=number)) for number in range(3)]
+            return f"{[task.result() for task in tasks]} {asyncio.current_task() is not None}"
+        return "no timeout"
+
+    assert asyncio.run(Setting(careful).run(call("careful"))).content == "[0, 1, 2] True"
+
+
+def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
+    """Even what would end the program, or the loop."""
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async def leave_later() -> None:
+        await asyncio.sleep(0)
+        raise SystemExit(3)
+
+    for result in (
+        asyncio.run(Setting(leave).run(call("leave"))),
+        asyncio.run(Setting(leave_later).run(call("leave_later"))),
+    ):
+        assert result.is_error
+        assert result.state is CallState.FAILED
+        assert "SystemExit: 3" in result.text
+        assert "claude_magic" not in result.text
+
+
+def test_a_tool_that_waits_for_something_cancelled_has_failed(call: Any) -> None:
+    """Only what cancels the call itself is an interrupt."""
+
+    async def wait_in_vain() -> None:
+        other = asyncio.ensure_future(asyncio.sleep(TIMEOUT))
+        other.cancel()
+        await other
+
+    result = asyncio.run(Setting(wait_in_vain).run(call("wait_in_vain")))
+
+    assert result.is_error
+    assert "CancelledError" in result.text
+
+
+def test_a_call_that_cannot_be_made_asks_nobody(call: Any) -> None:
+    """A person's word is not for what fails anyway."""
+    asked: list[ToolCall] = []
+
+    async def approve(each: ToolCall) -> str:
+        asked.append(each)
+        return ""
+
+    result = asyncio.run(Setting(len_of, approve=approve).run(call("len_of")))
+
+    assert result.is_error
+    assert asked == []
+
+
+def len_of(text: str) -> int:
+    return len(text)
+
+
+@pytest.mark.parametrize(("answer", "state"), [("", CallState.DONE), ("No.", CallState.REFUSED)])
+def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> None:
+    """And what it says against the call is the result."""
+
+    async def approve(each: ToolCall) -> str:
+        assert str(each) == "len_of(text='four')"
+        return answer
+
+    setting = Setting(len_of, approve=approve)
+    result = asyncio.run(setting.run(call("len_of", text="four")))
+
+    assert result.state is state
+    assert result.content == (answer or "4")
+    assert setting.states[0] is CallState.APPROVAL
+
+
+def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
+    """Whoever waits for the result shall not wait for ever."""
+
+    async def approve(_each: ToolCall) -> str:
+        raise RuntimeError("no widgets")
+
+    with pytest.raises(RuntimeError, match="no widgets"):
+        asyncio.run(Setting(len_of, approve=approve).run(call("len_of", text="four")))
+
+
+def test_cancelling_the_future_cancels_an_async_tool(call: Any) -> None:
+    """As the end of the answer does."""
+    ends: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(TIMEOUT)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+
+    async def cell() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(asyncio.CancelledError):
+            await Setting(wait).run(call("wait"), then=lambda future: loop.call_later(0.05, future.cancel))
+        await asyncio.sleep(0.01)
+
+    asyncio.run(cell())
+
+    assert ends == ["cancelled"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends itself POSIX signals")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_ctrl_c_reaches_a_tool_that_blocks_whatever_the_cell_does_with_it(
+    call: Any, interrupt_when: Any, is_async: bool
+) -> None:
+    """In an awaited cell a kernel only cancels a task, of which a blocked loop never hears."""
+    has_begun = threading.Event()
+
+    def gauge() -> None:
+        has_begun.set()
+        time.sleep(TIMEOUT)
+
+    async def vane() -> None:
+        await asyncio.sleep(0)
+        gauge()
+
+    unheard: list[int] = []
+    former = signal.signal(signal.SIGINT, lambda number, _frame: unheard.append(number))
+    setting = Setting(vane if is_async else gauge)
+    interrupt_when(has_begun)
+    started_at = time.monotonic()
+    try:
+        with asyncio.Runner() as runner, pytest.raises(asyncio.CancelledError):
+            runner.run(setting.run(call("vane" if is_async else "gauge")))
+        kernels_own = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+    assert time.monotonic() - started_at < TIMEOUT
+    assert setting.interrupts == 1
+    assert unheard == []
+    assert kernels_own is not signal.default_int_handler
+
+
+def test_after_the_end_of_the_loop_a_call_is_taken_in_silence(call: Any) -> None:
+    """A kernel that shuts down closes it under an answer in flight."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    executor = LoopExecutor(
+        Toolbox([len_of]), loop, contextvars.copy_context(), approve=None, interrupt=lambda: None
+    )
+
+    assert not executor.submit(call("len_of", text="x"), lambda _state, _text: None).done()

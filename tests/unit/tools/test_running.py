@@ -1,0 +1,104 @@
+"""A call before it runs: what is shown to the person who decides, and what cannot run at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from claude_magic.tools import NOBODY, REFUSED, CallState, Toolbox, ToolCall
+from claude_magic.tools._running import RunningCall
+
+
+def tide(port: str) -> str:
+    return f"{port}: high"
+
+
+@pytest.fixture
+def running(call: Any) -> Callable[..., RunningCall]:
+    def make(name: str, raw_input: str | None = None, **arguments: Any) -> RunningCall:
+        return RunningCall(Toolbox([tide]), call(name, raw_input, **arguments), lambda _state, _text: None)
+
+    return make
+
+
+def test_a_call_is_shown_as_python_would_write_it() -> None:
+    """With all of its arguments."""
+    assert str(ToolCall(name="tide", arguments={"port": "Brest", "day": 3})) == "tide(port='Brest', day=3)"
+
+
+def test_a_model_cannot_make_a_call_look_like_another_one() -> None:
+    """Line breaks, escapes of terminals and reversed writing stand there as what they are, in names too."""
+    hostile = {"x": "a\n\x1b[2J\u202e", "y=1)\n\x1b[2JRun tide(port": 1}
+
+    shown = str(ToolCall(name="tide", arguments=hostile))
+
+    assert shown.isprintable()
+
+
+def test_a_very_long_call_is_cut_and_says_so() -> None:
+    """Else nobody could read the question."""
+    one = str(ToolCall(name="tide", arguments={"port": "x" * 100_000}))
+    many = str(ToolCall(name="tide", arguments={f"x{number}": "y" * 1_000 for number in range(100)}))
+
+    assert len(one) < 2_100
+    assert "100,002 characters" in one
+    assert len(many) < 8_100
+    assert "characters in all" in many
+
+
+def test_arguments_that_are_no_json_are_handed_back(running: Callable[..., RunningCall]) -> None:
+    """Under the key that the documentation names."""
+    result = running("tide", '{"port": "Br').unfit()
+
+    assert result is not None
+    assert result.is_error
+    assert json.loads(result.content) == {"INVALID_JSON": '{"port": "Br'}
+
+
+def test_a_tool_that_there_is_not_is_answered_with_those_there_are(
+    running: Callable[..., RunningCall],
+) -> None:
+    """Models invent names."""
+    result = running("tides", port="Brest").unfit()
+
+    assert result is not None
+    assert result.is_error
+    assert "no tool tides, only tide" in result.content
+
+
+def test_arguments_that_do_not_fit_are_answered_with_why(running: Callable[..., RunningCall]) -> None:
+    """Before anybody is asked."""
+    result = running("tide", prot="Brest").unfit()
+
+    assert result is not None
+    assert result.is_error
+    assert "port: Field required" in result.content
+    assert "prot: Extra" in result.content
+
+
+def test_a_call_that_fits_runs(running: Callable[..., RunningCall]) -> None:
+    """With its arguments."""
+    each = running("tide", port="Brest")
+
+    assert each.unfit() is None
+    assert each.done(each.run()).to_param() == {
+        "type": "tool_result",
+        "tool_use_id": "toolu_1",
+        "content": "Brest: high",
+    }
+
+
+def test_a_refusal_is_an_error_and_tells_the_reader_where_nobody_was_asked(
+    running: Callable[..., RunningCall],
+) -> None:
+    """Who refused knows; who was not asked does not."""
+    by_person = running("tide", port="Brest").refused(REFUSED)
+    by_nobody = running("tide", port="Brest").refused(NOBODY)
+
+    assert by_person.is_error
+    assert by_person.state is CallState.REFUSED
+    assert by_person.note == ""
+    assert "--approve never" in by_nobody.note

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..client import ConfigurationError
 from ._collected import Collected
 from ._describe import describe
+from ._lookup import MISSING, look_up
 
 
 def describe_name(name: str, names: Mapping[str, object]) -> Collected:
@@ -18,15 +18,11 @@ def describe_name(name: str, names: Mapping[str, object]) -> Collected:
         names: The user's names.
 
     Raises:
-        ConfigurationError: It does not exist.
+        ConfigurationError: It does not exist, or cannot be read.
     """
-    root, *rest = name.split(".")
-    try:
-        value: Any = names[root]
-        for attribute in rest:
-            value = getattr(value, attribute)
-    except (KeyError, AttributeError):
-        raise ConfigurationError(f"There is no {name} in the notebook. Nothing was sent.") from None
+    value = look_up(name, names)
+    if value is MISSING:
+        raise ConfigurationError(f"There is no {name} in the notebook. Nothing was sent.")
     collected = describe(value, name=name)
     kind = f"`{name}`, of type {type(value).__name__}:\n"
     return Collected(parts=(kind, *collected.parts), notes=collected.notes, redacted=collected.redacted)

@@ -86,7 +86,7 @@ def describe_artist(artist: Any, chars: int) -> Collected:
 def _shrunk(data: bytes, media_type: str, name: str) -> tuple[bytes, str, str]:
     """Return the picture in a size the API can use, its type, and a note on what was done."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         return data, media_type, ""
     try:
@@ -99,7 +99,8 @@ def _shrunk(data: bytes, media_type: str, name: str) -> tuple[bytes, str, str]:
             fitted = _fitted(ImageOps.exif_transpose(image))
             data = _encoded(fitted, is_photo=media_type == "image/jpeg")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigurationError(f"{name} cannot be read as a picture: {error}. Nothing was sent.") from None
+        reason = "it is damaged" if isinstance(error, UnidentifiedImageError) else error
+        raise ConfigurationError(f"{name} cannot be read as a picture: {reason}. Nothing was sent.") from None
     note = f"{name} was made smaller, from {before[0]}×{before[1]} to {fitted.width}×{fitted.height} pixels."
     return data, str(media_type_of(data)), f"{note[0].upper()}{note[1:]}"
 

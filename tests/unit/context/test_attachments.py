@@ -19,6 +19,14 @@ def attached(spec: str, directory: Path, **names: object) -> Collected:
     return attach(spec, names, directory=directory)
 
 
+class Sensor:
+    """Something that may fail when it is looked at."""
+
+    @property
+    def value(self) -> float:
+        raise RuntimeError("no contact")
+
+
 def test_text_is_fenced_under_its_name(tmp_path: Path) -> None:
     """In a fence that its own content cannot close, with the language of its suffix."""
     (tmp_path / "tide.py").write_text("print('``` and ````')", encoding="utf-8")
@@ -67,21 +75,59 @@ def test_a_pdf_is_a_document_with_its_name(tmp_path: Path) -> None:
     assert base64.b64decode(block["source"]["data"]) == PDF
 
 
+def test_a_pdf_of_many_pages_is_sent_with_a_warning(tmp_path: Path) -> None:
+    """Whether it is too long depends on the model, and the pages can be counted in some files only."""
+    (tmp_path / "paper.pdf").write_bytes(PDF + b"<</Type /Pages>> " + b"<</Type/Page>>\n" * 101)
+
+    (note,) = attached("paper.pdf", tmp_path).notes
+
+    assert "101 pages" in note
+
+
+def test_of_a_long_table_the_beginning_is_attached(tmp_path: Path) -> None:
+    """In whole lines, and a note says how to get a summary of all of it."""
+    (tmp_path / "sales.csv").write_text("port,sold\n" + "Ems,1200\n" * 200_000, encoding="utf-8")
+
+    collected = attached("sales.csv", tmp_path)
+
+    assert collected.text.startswith("The beginning of sales.csv, which has 1.7 MB:\n```csv\nport,sold\n")
+    assert collected.text.endswith("\nEms,1200\n```\n")
+    assert len(collected.text) < 50_000
+    assert "DataFrame" in collected.notes[0]
+
+
+def test_a_character_that_the_bound_cuts_is_no_reason_to_guess_another_encoding(tmp_path: Path) -> None:
+    """Of a long file only as much is read as can be sent."""
+    (tmp_path / "wide.csv").write_text("ä,ö\n" * 800_000, encoding="utf-8")
+
+    assert "ä,ö\n" * 1000 in attached("wide.csv", tmp_path).text
+
+
 def test_a_notebook_is_sent_as_cells_that_can_be_read(tmp_path: Path) -> None:
     """Sources and text outputs; of a picture only that there is one."""
     output = {"output_type": "execute_result", "data": {"text/plain": ["4", "2"]}}
     picture = {"output_type": "display_data", "data": {"image/png": "aGk="}}
+    progress = {"output_type": "stream", "text": ["\x1b[32m 10%\r", "100%\x1b[0m\n", "x" * 5000]}
     cells = [
         {"cell_type": "markdown", "source": ["# Title"]},
-        {"cell_type": "code", "source": "6 * 7", "outputs": [output, picture]},
+        {"cell_type": "code", "source": "6 * 7", "outputs": [output, picture, progress]},
     ]
     (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
 
-    text = attached("a.ipynb", tmp_path).text
+    collected = attached("a.ipynb", tmp_path)
 
-    for part in ("# Title", "6 * 7", "Output of cell 2\n42", "[image/png]"):
-        assert part in text
-    assert "aGk=" not in text
+    for part in (
+        "# Title",
+        "6 * 7",
+        "Output of cell 2\n42",
+        "[image/png]",
+        "Output of cell 2\n100%\nx",
+        "[… cut]",
+    ):
+        assert part in collected.text
+    assert "aGk=" not in collected.text
+    assert "pictures" in collected.notes[0]
+    assert "longer than 4,000 characters" in collected.notes[1]
 
 
 def test_a_variable_is_described(tmp_path: Path) -> None:
@@ -120,6 +166,20 @@ def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> Non
         ("data.bin", "neither text nor a picture"),
         ("long.txt", "400,001 characters"),
         ("broken.ipynb", "not a notebook"),
+        ("deep.ipynb", "not a notebook"),
+        ("damaged.png", "it is damaged"),
+        ("pickled.dat", "neither text nor a picture"),
+        ("huge.txt", "1.9 MB; at most 400,000 characters"),
+        ("huge.pdf", "4,096.0 MB; a PDF may have 24.0 MB"),
+        ("http://[oops", "no address"),
+        ("s3://bucket/picture.png", "Download it"),
+        ("~nobody-of-this-name/x", "no such file"),
+        ("x" * 5000, "no such file"),
+        ("a\0b", "no such file"),
+        ("/dev/null", "no such file"),
+        ("rows[0]", r"\{\{ rows\[0\] \}\}"),
+        ("rows.size", "rows exists, but has no size"),
+        ("sensor.value", "RuntimeError: no contact"),
     ],
 )
 def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, says: str) -> None:
@@ -128,8 +188,15 @@ def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, s
     (tmp_path / "data.bin").write_bytes(b"\x00\x01\x02")
     (tmp_path / "long.txt").write_text("x" * 400_001, encoding="utf-8")
     (tmp_path / "broken.ipynb").write_text("{}", encoding="utf-8")
+    (tmp_path / "deep.ipynb").write_text("[" * 100_000, encoding="utf-8")
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "pickled.dat").write_bytes(b"\x80\x04\x95\x01\x01K\x01.")
+    (tmp_path / "huge.txt").write_text("x" * 2_000_000, encoding="utf-8")
+    with (tmp_path / "huge.pdf").open("wb") as file:
+        file.write(PDF)
+        file.truncate(4 * 2**30)  # which takes no room on the disk
 
     with pytest.raises(ConfigurationError, match=says) as caught:
-        attached(spec, tmp_path)
+        attached(spec, tmp_path, rows=[1], sensor=Sensor())
 
     assert "Nothing was sent" in str(caught.value)

@@ -1,0 +1,158 @@
+"""A file as the API takes it: a picture, a PDF, the cells of a notebook, or text. Its content says what it is, not its name."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from ..client import ConfigurationError
+from ._collected import Collected
+from ._notebook_file import read_notebook
+from ._pictures import image_block, media_type_of
+from ._safely import fenced
+
+MAX_TEXT_CHARS = 400_000
+"""About 100,000 tokens, which is what a whole cheap context can be."""
+MAX_TABLE_CHARS = 40_000
+"""Of the beginning of a table that is longer than that: enough to see what its columns are."""
+MAX_PAGES = 100
+"""Of a PDF, with a model whose context is 200,000 tokens; with others, 600."""
+
+_MEBIBYTE = 2**20
+_MAX_BYTES: Final = {
+    "PDF": 24 * _MEBIBYTE,  # so that in base64 it stays below the 32 MB that one request may have
+    "picture": 64 * _MEBIBYTE,  # it will be made smaller
+    "notebook": 64 * _MEBIBYTE,  # its pictures stay here
+    "text": 4 * MAX_TEXT_CHARS,  # no character has more bytes
+}
+_SNIFFED_BYTES = 4096
+_PDF_PAGE = re.compile(rb"/Type\s{0,8}/Page(?![A-Za-z])")
+_BINARY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,20}")
+_LANGUAGES: Final = {
+    "cc": "cpp", "h": "c", "hpp": "cpp", "ipynb": "", "js": "javascript", "md": "markdown", "py": "python", "rb": "ruby",
+    "rs": "rust", "sh": "bash", "ts": "typescript", "txt": "", "yml": "yaml",
+}  # fmt: skip
+
+
+def read_file(path: Path, spec: str) -> Collected:
+    """Return what a file becomes, under the name it was given.
+
+    Args:
+        path: Where it is.
+        spec: What the user called it.
+
+    Raises:
+        ConfigurationError: It cannot be read, is too large, or is of a kind that the API cannot take.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SNIFFED_BYTES)
+            kind = _kind_of(data, path)
+            data += file.read(_MAX_BYTES[kind] - len(data) + 1)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise ConfigurationError(f"-a {spec} cannot be read: {error.strerror}. Nothing was sent.") from None
+    if kind == "text":
+        return _text(data, path, spec, size)
+    if len(data) > _MAX_BYTES[kind]:
+        raise ConfigurationError(
+            f"-a {spec} has {_megabytes(size)}; a {kind} may have {_megabytes(_MAX_BYTES[kind])}. Nothing was sent."
+        )
+    if kind == "PDF":
+        return _pdf(data, path)
+    if kind == "picture":
+        picture = image_block(data, name=path.name)
+        return Collected(parts=(f"{spec}:", *picture.parts), notes=picture.notes)
+    cells = read_notebook(_decoded(data, spec), spec)
+    return Collected(parts=(_headed(_within_bound(cells.text, spec), path, spec),), notes=cells.notes)
+
+
+def _kind_of(beginning: bytes, path: Path) -> str:
+    if beginning.startswith(b"%PDF-"):
+        return "PDF"
+    if media_type_of(beginning) is not None:
+        return "picture"
+    return "notebook" if path.suffix.lower() == ".ipynb" else "text"
+
+
+def _pdf(data: bytes, path: Path) -> Collected:
+    encoded = base64.b64encode(data).decode("ascii")
+    source = {"type": "base64", "media_type": "application/pdf", "data": encoded}
+    pages = len(
+        _PDF_PAGE.findall(data)
+    )  # none where they are compressed, some twice where it was edited: a guess
+    note = (
+        f"{path.name} seems to have {pages:,} pages; the API takes {MAX_PAGES}, or 600 with a model whose context is larger than "
+        "200,000 tokens."
+    )
+    return Collected(
+        parts=({"type": "document", "source": source, "title": path.name},),
+        notes=(note,) if pages > MAX_PAGES else (),
+    )
+
+
+def _text(data: bytes, path: Path, spec: str, size: int) -> Collected:
+    is_whole = len(data) <= _MAX_BYTES["text"]
+    text = _decoded(data, spec, is_whole=is_whole)
+    if path.suffix.lower() in (".csv", ".tsv") and (not is_whole or len(text) > MAX_TEXT_CHARS):
+        return _beginning_of_table(text, path, spec, size)
+    if not is_whole:
+        raise _too_long(spec, _megabytes(size))
+    return Collected(parts=(_headed(_within_bound(text, spec), path, spec),))
+
+
+def _beginning_of_table(text: str, path: Path, spec: str, size: int) -> Collected:
+    start = text[:MAX_TABLE_CHARS]
+    lines = start[: start.rfind("\n") + 1] or start
+    note = (
+        f"{spec} has {_megabytes(size)}: its first {lines.count(chr(10)):,} lines were attached. For a summary of all of it, read "
+        "it into a DataFrame and attach that."
+    )
+    return Collected(
+        parts=(_headed(lines, path, f"The beginning of {spec}, which has {_megabytes(size)}"),), notes=(note,)
+    )
+
+
+def _decoded(data: bytes, spec: str, *, is_whole: bool = True) -> str:
+    """Return bytes as text; where they are cut, a character may be cut, too."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
+        is_text = "\0" not in text
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+        is_text = _BINARY.search(text) is None  # in which any bytes at all are letters
+    if not is_text:
+        raise ConfigurationError(
+            f"-a {spec} is neither text nor a picture (png, jpeg, gif, webp) nor a PDF, so the API cannot read it. Read it into a "
+            "variable and attach that. Nothing was sent."
+        )
+    return text
+
+
+def _within_bound(text: str, spec: str) -> str:
+    if len(text) > MAX_TEXT_CHARS:
+        raise _too_long(spec, f"{len(text):,} characters")
+    return text
+
+
+def _too_long(spec: str, size: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"-a {spec} has {size}; at most {MAX_TEXT_CHARS:,} characters are sent. Attach a part of it, or read it into a variable "
+        "(a DataFrame, say) and attach that. Nothing was sent."
+    )
+
+
+def _headed(text: str, path: Path, heading: str) -> str:
+    suffix = path.suffix.lower().removeprefix(".")
+    language = _LANGUAGES.get(suffix, suffix if _LANGUAGE.fullmatch(suffix) else "")
+    return f"{heading}:{fenced(text, language)}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / _MEBIBYTE:,.1f} MB"

@@ -1,0 +1,133 @@
+"""What a cell leaves in the notebook besides its answer, in JupyterLab: new cells, buttons that are pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import nbformat
+import pytest
+from lab_server import LabServer
+from notebook_page import NotebookPage
+from playwright.sync_api import expect
+
+from claude_magic.simulator import Simulator
+
+LOAD = "%load_ext claude_magic"
+TOOL = '''def tide_table(port: str) -> dict:
+    """Give the times of high water."""
+    return {"port": port, "high_water": ["04:12", "16:38"]}'''
+
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to a simulator."""
+    with (
+        Simulator() as sim,
+        LabServer(
+            tmp_path_factory.mktemp("cells") / "server",
+            {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-cells-test"},
+        ) as lab,
+    ):
+        yield lab
+
+
+@pytest.fixture
+def notebook(
+    open_notebook: OpenNotebook, server: LabServer, request: pytest.FixtureRequest
+) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
+
+    def open_with(*sources: str, theme: str = "Light") -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
+        path = server.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
+        page = open_notebook(path, server=server, theme=theme)
+        page.run_cell(0)
+        return page
+
+    return open_with
+
+
+def sources(page: NotebookPage) -> list[str]:
+    """The cells of the saved notebook."""
+    return [cell.source for cell in page.saved().cells]
+
+
+def test_code_goes_into_one_new_cell_right_below_and_is_not_run(
+    notebook: Callable[..., NotebookPage],
+) -> None:
+    """Once, also when the cell that asked is run again and comes to the same code."""
+    page = notebook(
+        "%%claude -x --new\nWrite a Python function that computes primes", "print('the next cell')"
+    )
+
+    page.run_cell(1)
+    expect(page.cell(2)).to_contain_text("def")
+    page.run_cell(1)
+
+    _, asked, inserted, following = sources(page)
+    assert asked.startswith("%%claude -x")
+    assert "def " in inserted
+    assert following == "print('the next cell')"
+    assert page.saved().cells[2].execution_count is None
+
+
+def test_fix_puts_the_corrected_cell_below(notebook: Callable[..., NotebookPage]) -> None:
+    """Below the cell that asked, not below the one that failed."""
+    page = notebook("days = 0\n285 / days", "%claude fix")
+
+    page.run_cell(1)
+    page.run_cell(2)
+    expect(page.cell(3)).to_contain_text("ZeroDivisionError")
+
+    assert [source.splitlines()[0] for source in sources(page)] == [LOAD, "days = 0", "%claude fix", "try:"]
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_a_button_lets_a_tool_run_while_its_cell_runs(
+    notebook: Callable[..., NotebookPage], theme: str
+) -> None:
+    """The arguments are shown first; afterwards nothing of the buttons is left, neither seen nor saved."""
+    page = notebook(TOOL, '%%claude --tools tide_table\nUse tide_table for port "Brest"', theme=theme)
+    page.run_cell(1)
+
+    page.start_cell(2)
+    allow = page.page.get_by_role("button", name="Allow", exact=True)
+    allow.wait_for()
+    expect(page.output(2)).to_contain_text("tide_table(port='Brest')")
+    page.screenshot(f"approval-{theme.lower()}")
+    allow.click()
+    page.wait_for_cell(2)
+
+    expect(page.output(2)).to_contain_text("According to")
+    expect(allow).to_have_count(0)
+    page.screenshot(f"tools-{theme.lower()}")
+    (output,) = page.saved().cells[2].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_tables_of_conversations_and_money_can_be_read(
+    notebook: Callable[..., NotebookPage], theme: str
+) -> None:
+    """In both themes; the pictures are kept for people to look at."""
+    page = notebook(
+        "rows = [1, 2, 3]",
+        "%%claude\nSummarise {{ rows }} and leave {{ nobody }} alone.",
+        "%%claude\nWhy is the sky blue? In one sentence.",
+        "%claude history",
+        "%claude usage",
+        "%claude models",
+        "%%claude --dry-run\nAnd {{ rows }}?",
+        theme=theme,
+    )
+
+    page.run_all()
+
+    expect(page.output(2)).to_contain_text("Sent as typed")
+    expect(page.output(4)).to_contain_text("Why is the sky blue?")
+    expect(page.output(5)).to_contain_text("claude-sonnet-5-5")
+    expect(page.output(6)).to_contain_text("opus")
+    expect(page.output(7)).to_contain_text("this was not sent")
+    page.screenshot(f"tables-{theme.lower()}", page.page.locator(".jp-Notebook").first)

@@ -15,10 +15,12 @@ class Thread:
     Attributes:
         head: The last turn, by id; None before the first.
         cells: The present turn of each cell that has asked here.
+        forked_by: The key of the cell that made it go on from another thread, or None.
     """
 
     head: str | None = None
     cells: dict[str, str] = field(default_factory=dict)
+    forked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,9 @@ def fit_beside(forest: Forest, present: Mapping[str, Turn]) -> Forest:
         turns[kept.id] = kept
     threads = {
         name: Thread(
-            head=_renamed(ids, thread.head), cells={cell: ids[turn] for cell, turn in thread.cells.items()}
+            head=_renamed(ids, thread.head),
+            cells={cell: ids[turn] for cell, turn in thread.cells.items()},
+            forked_by=thread.forked_by,
         )
         for name, thread in forest.threads.items()
     }

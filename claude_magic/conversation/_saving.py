@@ -40,7 +40,8 @@ def save_forest(forest: Forest, path: Path) -> int:
         "version": VERSION,
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": {
-            name: {"head": thread.head, "cells": thread.cells} for name, thread in forest.threads.items()
+            name: {"head": thread.head, "forked_by": thread.forked_by, "cells": thread.cells}
+            for name, thread in forest.threads.items()
         },
         "turns": [_turn_fields(turn) for turn in forest.turns.values()],
     }
@@ -160,7 +161,9 @@ def _is_content(content: Any) -> bool:
 def _read_thread(fields: Mapping[str, Any]) -> Thread:
     cells = fields["cells"]
     _require(all(isinstance(value, str) for value in cells.values()), "cells of a thread are no turns")
-    return Thread(head=fields["head"], cells=dict(cells))
+    forked_by = fields["forked_by"]
+    _require(forked_by is None or isinstance(forked_by, str), "forked_by of a thread is no text")
+    return Thread(head=fields["head"], cells=dict(cells), forked_by=forked_by)
 
 
 def _check_links(forest: Forest) -> None:

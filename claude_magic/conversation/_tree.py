@@ -155,19 +155,27 @@ class Conversations:
                     del known.cells[turn.cell]
             return taken
 
-    def fork(self, name: str, *, thread: str | None = None) -> ThreadSummary:
+    def fork(self, name: str, *, thread: str | None = None, cell: str | None = None) -> ThreadSummary:
         """Let a new thread begin where another one is.
 
+        The cell that made a thread may make it again, as in a second Run All. Then it begins anew; its former turns stay in the
+        tree.
+
+        Args:
+            name: The new thread.
+            thread: Where it begins; None is the main thread.
+            cell: The key of the cell that makes it, or None.
+
         Raises:
-            ConfigurationError: There are turns in a thread of that name.
+            ConfigurationError: There are turns in a thread of that name, which another cell made.
         """
         with self._lock:
-            if any(turn.thread == name for turn in self._turns.values()) or self._has_head(name):
+            if self._is_in_use(name) and (cell is None or self._forked_by(name) != cell):
                 raise ConfigurationError(
                     f"There is a thread {name} already. Take another name, or forget it with %claude clear {name}."
                 )
             source = self._threads.get(thread or MAIN_THREAD) or Thread()
-            self._threads[name] = Thread(head=source.head)
+            self._threads[name] = Thread(head=source.head, forked_by=cell)
             return self._summary(name)
 
     def clear(self, thread: str | None = None) -> Cleared:
@@ -198,8 +206,7 @@ class Conversations:
         """Return all turns and threads as they are now."""
         with self._lock:
             threads = {
-                name: Thread(head=thread.head, cells=dict(thread.cells))
-                for name, thread in self._threads.items()
+                name: replace(thread, cells=dict(thread.cells)) for name, thread in self._threads.items()
             }
             return Forest(turns=dict(self._turns), threads=threads)
 
@@ -215,14 +222,19 @@ class Conversations:
                 known = self._threads.setdefault(name, Thread())
                 known.head = thread.head
                 known.cells.update(thread.cells)
+                known.forked_by = thread.forked_by
 
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()
 
-    def _has_head(self, name: str) -> bool:
+    def _is_in_use(self, name: str) -> bool:
+        known = self._threads.get(name) or Thread()
+        return known.head is not None or any(turn.thread == name for turn in self._turns.values())
+
+    def _forked_by(self, name: str) -> str | None:
         known = self._threads.get(name)
-        return known is not None and known.head is not None
+        return None if known is None else known.forked_by
 
     def _heirs(self, name: str) -> dict[str, str]:
         """Return, for each turn that another thread than this one goes on from, the name of that thread."""

@@ -71,6 +71,11 @@ def _broke_off(reply: Reply) -> bool:
 def _describe_nothing(last: Reply | None) -> str:
     if last is None:
         return "There is no answer to continue, because nothing has been asked yet."
+    if last.thread is not None and _is_cut(last):
+        return (
+            "The answer that was cut is not what this cell goes on from: run again, a cell asks in place of its former question. "
+            "Continue in a new cell."
+        )
     if _broke_off(last):
         return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
     return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."

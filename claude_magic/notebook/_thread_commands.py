@@ -33,9 +33,10 @@ def fork(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
     """Let a new thread begin where the main one is.
 
     Raises:
-        ConfigurationError: There are turns in a thread of that name.
+        ConfigurationError: There are turns in a thread of that name, which another cell made.
     """
-    summary = magics.runtime().conversations.fork(arguments["name"])
+    cell = magics.cell_keys.peek(magics.shell)
+    summary = magics.runtime().conversations.fork(arguments["name"], cell=cell)
     _say(
         magics,
         f"{summary.name} begins after {_turns(summary.turns)}. Go on there with --thread {summary.name}.",
@@ -63,7 +64,7 @@ def clear(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
         return
     sentences = [f"Forgotten: {_turns(cleared.forgotten)}."]
     if cleared.kept:
-        sentences.append(f"Other threads go on from {_turns(cleared.kept)} of it, which belong to them now.")
+        sentences.append(f"Kept, because other threads go on from there: {_turns(cleared.kept)}.")
     _say(magics, " ".join(sentences))
 
 

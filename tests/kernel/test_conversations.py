@@ -88,6 +88,54 @@ def test_several_questions_of_one_cell_keep_their_order(notebook, sim):
     assert asked(sim) == ["One", "tides", "winds"]
 
 
+def test_a_loop_over_fewer_topics_leaves_none_of_the_former_ones(notebook, sim):
+    """What follows the cell goes on after the last question of its latest run."""
+    loop = "for topic in {topics}:\n    get_ipython().run_line_magic('claude', f'ask {{topic}}')"
+    notebook(a="One")
+    for topics in (("tides", "winds", "waves"), ("tides", "winds")):
+        notebook.kernel.run(loop.format(topics=topics), cell_id="loop")
+        notebook(z="Last")
+
+    assert asked(sim) == ["One", "tides", "winds", "Last"]
+    assert accepted(sim)
+
+
+def test_the_footer_names_the_turns_that_a_cell_leaves_aside(notebook, sim):
+    """A cell whose predecessor was not run again goes on where that is, and the reader learns of it."""
+    notebook(a="One", b="Two", c="Three")
+    notebook(a="One, edited", d="Four")
+
+    run = notebook(c="Three")
+
+    assert asked(sim) == ["One", "Two", "Three"]
+    assert "2 turns are not part of this conversation" in run.frames[-1]
+
+
+def test_a_second_run_all_passes_each_subcommand(notebook, sim):
+    """Forks are made again, what is taken back is taken back again, and all requests are those of the first time."""
+    cells = {
+        "a": "One",
+        "b": "Two",
+        "c": "%claude undo",
+        "d": "%claude fork idea",
+        "e": "%%claude --thread idea\nThree",
+        "f": "Four",
+        "g": "%%claude --new\nFive",
+        "h": "Six",
+    }
+    told = []
+    for _ in range(2):
+        sim.clear()
+        for cell_id, prompt in cells.items():
+            assert notebook(**{cell_id: prompt}).status == "ok"
+        told.append([[turn["role"] for turn in request.body["messages"]] for request in sim.requests])
+        assert asked_by(sim, "Three") == ["One", "Three"]
+        assert asked_by(sim, "Four") == ["One", "Four"]
+        assert asked(sim) == ["Five", "Six"]
+        assert accepted(sim)
+    assert told[0] == told[1]
+
+
 def test_threads_are_apart_and_a_fork_goes_on(notebook, sim):
     """`--thread` begins empty, `fork` where the main thread is."""
     notebook(a="One", b="%%claude --thread physics\nTwo")
@@ -129,9 +177,22 @@ def test_undo_takes_a_turn_off_the_path_and_keeps_it(notebook, sim):
 
 def test_clear_forgets(notebook, sim):
     """And the next question begins anew."""
-    notebook(a="One", b="%claude clear", c="Two")
+    run = notebook(a="One", b="%claude clear")
+    assert run.outputs[0]["data"]["text/plain"] == "Forgotten: 1 turn."
 
+    notebook(c="Two")
     assert asked(sim) == ["Two"]
+
+
+def test_clear_tells_what_other_threads_keep(notebook, sim):
+    """A fork goes on with what it began with."""
+    run = notebook(a="One", b="%claude fork idea", c="Two", d="%claude clear")
+
+    told = run.outputs[0]["data"]["text/plain"]
+    assert told == "Forgotten: 1 turn. Kept, because other threads go on from there: 1 turn."
+
+    notebook(e="%%claude --thread idea\nThree")
+    assert asked(sim) == ["One", "Three"]
 
 
 def test_a_saved_conversation_goes_on_in_another_kernel(notebook, start_kernel, sim, tmp_path):
@@ -162,6 +223,18 @@ def test_an_answer_cut_by_max_tokens_is_continued_to_a_whole(notebook, sim):
     assert "It stopped with" in asked(sim)[-1]
     assert notebook.kernel.value(f"whole.text.startswith({half}) and len(whole.text) > len({half})") == "True"
     assert accepted(sim)
+
+
+def test_continue_in_the_cell_of_the_cut_answer_says_what_to_do(notebook, sim):
+    """There it would ask in place of what it is to go on from."""
+    notebook(a="!simulate max_tokens\nExplain the central limit theorem")
+    count = len(sim.requests)
+
+    run = notebook(a="%claude continue")
+
+    assert run.status == "error"
+    assert "Continue in a new cell" in run.error["evalue"] + "".join(run.error["traceback"])
+    assert len(sim.requests) == count
 
 
 def test_a_dropped_answer_is_continued(notebook, sim):

@@ -268,6 +268,20 @@ def test_a_fork_goes_on_from_where_it_began() -> None:
         conversations.fork("idea")
 
 
+def test_the_cell_that_made_a_fork_makes_it_again() -> None:
+    """So that a second Run All passes it; what the fork held before stays in the tree."""
+    conversations = Conversations()
+    for run in ("", "'"):
+        run_all(conversations, "ab", run)
+        conversations.fork("idea", cell="f")
+        ask(conversations, f"c{run}", "c", thread="idea")
+
+    assert said(conversations, thread="idea") == ["a'", "b'", "c'"]
+    assert len(conversations.forest().turns) == 6
+    with pytest.raises(ConfigurationError, match="thread idea already"):
+        conversations.fork("idea", cell="another")
+
+
 def test_clear_forgets_what_no_other_thread_goes_on_from() -> None:
     """For good: nothing of it is in the tree, and its cells begin anew."""
     conversations = Conversations()

@@ -1,0 +1,144 @@
+"""The tree of turns as people see it: which are sent, which are on branches, and never more than one looks at."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from claude_magic.conversation import Conversations
+from claude_magic.render import render_history
+
+LEGEND = "● is sent with the next question of its thread, ○ is on a former branch."
+
+
+def ask(conversations: Conversations, prompt: str, cell: str | None = None, **changes: object) -> None:
+    """Ask and answer; `changes` are fields of the turn, or `thread` and `start_new` of its place."""
+    where = {name: changes.pop(name) for name in ("thread", "start_new") if name in changes}
+    place = conversations.place(cell=cell, **where)  # type: ignore[arg-type]
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": "Yes."}]
+    fields = {"model": "claude-sonnet-5-5", "fingerprint": "f", **changes}
+    conversations.add(place, prompt=prompt, messages=messages, **fields)  # type: ignore[arg-type]
+
+
+def tree(conversations: Conversations, thread: str | None = None) -> list[str]:
+    """The first column of the plain text, and the names of threads behind an arrow."""
+    text = render_history(conversations.forest(), thread).data["text/plain"]
+    lines = text.replace("\N{NO-BREAK SPACE}", " ").splitlines()[1:-2]
+    return [re.sub(r"\s{2,}(claude\S*)?\s*", " > ", line).removesuffix(" > ") for line in lines]
+
+
+def test_no_turns_is_said_in_words() -> None:
+    """Not shown as an empty table."""
+    bundle = render_history(Conversations().forest())
+
+    assert bundle.data["text/plain"] == "No turns yet: the next question begins the conversation."
+
+
+def test_branches_stand_beside_the_way_to_the_head() -> None:
+    """A former answer and what came after it, at the turn where they part."""
+    conversations = Conversations()
+    for prompt, cell in (("one", "a"), ("two", "b"), ("three", "c"), ("two again", "b"), ("three", "c")):
+        ask(conversations, prompt, cell)
+
+    assert tree(conversations) == [
+        "● one",
+        "├ ○ two",
+        "│ ○ three",
+        "● two again",
+        "● three > main",
+    ]
+
+
+def test_conversations_that_began_anew_are_apart() -> None:
+    """With a line between them."""
+    conversations = Conversations()
+    ask(conversations, "one")
+    ask(conversations, "two")
+    ask(conversations, "new", start_new=True)
+
+    assert tree(conversations) == ["○ one", "○ two", "", "● new > main"]
+
+
+def test_one_thread_is_shown_with_what_it_goes_on_from() -> None:
+    """And nothing of the others."""
+    conversations = Conversations()
+    ask(conversations, "one")
+    conversations.fork("idea")
+    ask(conversations, "two")
+    ask(conversations, "another way", thread="idea")
+
+    assert tree(conversations, "idea") == ["● one", "● another way > idea"]
+    assert tree(conversations) == ["● one", "├ ● two > main", "● another way > idea"]
+
+
+def test_model_tokens_and_broken_answers_are_told() -> None:
+    """And what the marks mean."""
+    conversations = Conversations()
+    ask(conversations, "one", context_tokens=12_345, is_partial=True)
+
+    text = render_history(conversations.forest()).data["text/plain"]
+
+    assert text.splitlines()[0].split() == ["turn", "model", "context", "thread"]
+    assert text.splitlines()[1].split() == [
+        "●",
+        "one",
+        "(broke",
+        "off)",
+        "claude-sonnet-5-5",
+        "12,345",
+        "main",
+    ]
+    assert text.endswith(LEGEND)
+
+
+@pytest.mark.parametrize("prompt", ["word " * 1000, "first line\n\n\nsecond line " * 100])
+def test_long_prompts_are_cut_to_one_line(prompt: str) -> None:
+    """Of some 70 characters."""
+    conversations = Conversations()
+    ask(conversations, prompt)
+
+    (line,) = tree(conversations)
+
+    assert "…" in line
+    assert len(line) < 90
+
+
+def test_a_long_history_shows_its_beginning_and_its_end() -> None:
+    """And says how much is left out."""
+    conversations = Conversations()
+    for number in range(500):
+        ask(conversations, f"question {number}", f"cell-{number}")
+
+    lines = tree(conversations)
+
+    assert len(lines) < 100
+    assert lines[0] == "● question 0"
+    assert lines[-1] == "● question 499 > main"
+    (gap,) = [line for line in lines if "turns" in line]
+    assert gap == "… 420 turns …"
+
+
+def test_deep_branches_stay_on_the_screen() -> None:
+    """A branch of a branch of a branch is no wider than a few."""
+    conversations = Conversations()
+    ask(conversations, "root", "r")
+    for number in range(40):
+        conversations.fork(f"t{number}", thread=f"t{number - 1}" if number else None)
+        ask(conversations, f"left {number}", thread=f"t{number - 1}" if number else None)
+        ask(conversations, f"right {number}", thread=f"t{number}")
+
+    assert max(len(line) for line in tree(conversations)) < 60
+
+
+def test_prompts_are_text_and_nothing_else() -> None:
+    """No markup, no links, no formulas."""
+    conversations = Conversations()
+    ask(conversations, '<img src=x onerror="alert(1)"> <script>x</script> $5 to $6 [x](javascript:1)')
+
+    html = render_history(conversations.forest()).data["text/html"]
+
+    assert "<img" not in html
+    assert "<script" not in html
+    assert "href" not in html
+    assert "mathjax_ignore" in html

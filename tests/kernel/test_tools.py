@@ -39,8 +39,43 @@ async def slow_vane():
     print("slow_vane runs", flush=True)
     await asyncio.sleep(3600)
 
+async def stuck_vane():
+    """Take an hour, and block the loop."""
+    print("stuck_vane runs", flush=True)
+    time.sleep(3600)
+
+beats = []
+
+async def beating_vane():
+    """Beat for ever."""
+    print("beating_vane runs", flush=True)
+    while True:
+        beats.append(1)
+        await asyncio.sleep(0.01)
+
+async def vain_vane():
+    """Wait for something that was cancelled."""
+    other = asyncio.ensure_future(asyncio.sleep(5))
+    other.cancel()
+    await other
+
+def short_gauge():
+    """Block for a moment."""
+    time.sleep(0.2)
+    print("short_gauge ends", flush=True)
+
 loop = asyncio.get_event_loop()
 '''
+
+
+DOORS = pytest.mark.parametrize(
+    "door",
+    [
+        "%%claude --tools {tool} --approve never\nUse {tool}",
+        "x = 1\n%claude --tools {tool} --approve never Use {tool}",
+    ],
+)
+"""The cell that awaits its answer, and the line that blocks."""
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +157,44 @@ def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):
     assert "claude_magic" not in result(sim)["content"]
 
 
+@DOORS
+def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, door):
+    """What it cancels of its own is no interrupt of the answer."""
+    run = kernel.run(door.format(tool="vain_vane"))
+
+    assert run.status == "ok"
+    assert result(sim)["is_error"] is True
+    assert "CancelledError" in result(sim)["content"]
+    assert kernel.value("__import__('claude_magic').claude.last.stop_reason") == "'end_turn'"
+
+
+@DOORS
+def test_the_screen_says_that_a_function_runs_before_it_blocks(kernel, door):
+    """Nothing can be drawn while it does."""
+    run = kernel.run(door.format(tool="short_gauge"))
+
+    before = []
+    for message in run.messages:
+        if message["msg_type"] == "stream":
+            break
+        before.append(message["content"].get("data", {}).get("text/html", ""))
+    assert "short_gauge ends" in run.stdout
+    assert any("short_gauge()" in frame and "running" in frame for frame in before)
+
+
+def test_a_cell_that_is_waiting_runs_after_an_async_function_in_a_line_that_blocks(kernel):
+    """Letting the kernel's loop run inside itself loses no message, and starts no cell inside another."""
+    first = kernel.start(
+        'order = []\n%claude --tools wind_at --approve never Use wind_at for port "Brest"\norder.append(1)'
+    )
+    second = kernel.start("order.append(2)")
+
+    first.finish()
+    second.until(lambda run: run.is_idle)
+
+    assert kernel.value("order") == "[1, 2]"
+
+
 def test_a_tool_that_does_not_exist_sends_nothing(kernel, sim):
     """With what was probably meant."""
     run = kernel.run("%%claude --tools tide_tabel\nWhen?")
@@ -138,6 +211,7 @@ def test_where_nobody_can_be_asked_a_call_is_refused(kernel, sim):
     assert run.status == "ok"
     assert result(sim)["is_error"] is True
     assert "--approve never" in result(sim)["content"]
+    assert "nobody could be asked" in run.outputs[-1]["data"]["text/html"]
     assert "runs on" not in run.stdout
 
 
@@ -166,17 +240,25 @@ def buttons(run):
     return found
 
 
-@pytest.mark.skipif(
+def press(kernel, run, label):
+    """Click a button, as a front end tells of it."""
+    content = {"comm_id": buttons(run)[label], "data": {"method": "custom", "content": {"event": "click"}}}
+    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
+
+
+hears_clicks = pytest.mark.skipif(
     int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
 )
-@pytest.mark.parametrize(("press", "is_run"), [("Allow", True), ("Deny", False)])
-def test_a_button_decides_while_the_cell_runs(kernel, sim, press, is_run):
+
+
+@hears_clicks
+@pytest.mark.parametrize(("label", "is_run"), [("Allow", True), ("Deny", False)])
+def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
     """In a front end that names its cells, and so draws widgets."""
     code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
     run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
 
-    content = {"comm_id": buttons(run)[press], "data": {"method": "custom", "content": {"event": "click"}}}
-    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
+    press(kernel, run, label)
     run.finish()
 
     assert run.status == "ok"
@@ -184,13 +266,45 @@ def test_a_button_decides_while_the_cell_runs(kernel, sim, press, is_run):
     assert not any("widget-view" in str(output["data"]) for output in run.outputs if "data" in output)
 
 
+@hears_clicks
+def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
+    """The second one does not ask."""
+    code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+
+    press(kernel, run, "Allow all")
+    run.finish()
+
+    assert "tide_table runs" in run.stdout
+    assert "wind_at runs" in run.stdout
+    assert sum("ButtonModel" in str(content) for content in run.contents("comm_open")) == 3
+
+
+@hears_clicks
+def test_after_a_press_a_quiet_line_stands_where_the_buttons_were(kernel, sim):
+    """A saved notebook must not hold a widget that is gone, not even where no answer is drawn over it."""
+    code = '%%claude --quiet --tools tide_table\nUse tide_table for port "<b>Brest</b>"'
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+
+    press(kernel, run, "Allow")
+    run.finish()
+
+    (line,) = [output["data"] for output in run.outputs if "data" in output]
+    assert "widget" not in str(line)
+    assert line["text/plain"].startswith("Allowed: tide_table(port='<b>Brest</b>'")
+    assert "<b>" not in line["text/html"]
+    assert run.contents("comm_close")
+
+
 @pytest.mark.parametrize(
     ("code", "stage"),
     [
         ("%%claude --tools slow_gauge --approve never\nUse slow_gauge", "slow_gauge runs"),
         ("%%claude --tools slow_vane --approve never\nUse slow_vane", "slow_vane runs"),
+        ("%%claude --tools stuck_vane --approve never\nUse stuck_vane", "stuck_vane runs"),
         ("x = 1\n%claude --tools slow_gauge --approve never Use slow_gauge", "slow_gauge runs"),
         ("x = 1\n%claude --tools slow_vane --approve never Use slow_vane", "slow_vane runs"),
+        ("x = 1\n%claude --tools stuck_vane --approve never Use stuck_vane", "stuck_vane runs"),
     ],
 )
 def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel, sim, code, stage):
@@ -206,6 +320,21 @@ def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel,
     assert kernel.run("%%claude\nGo on").status == "ok"
     assert sim.requests[-1].status == 200
     assert result(sim)["is_error"] is True
+
+
+@DOORS
+def test_nothing_of_an_interrupted_tool_goes_on(kernel, door):
+    """An async function ends with its cell, instead of living on in the kernel's loop."""
+    run = kernel.start(door.format(tool="beating_vane")).until(
+        lambda each: "beating_vane runs" in each.stdout
+    )
+
+    kernel.interrupt()
+    run.finish()
+
+    before = kernel.value("len(beats)")
+    kernel.run("await asyncio.sleep(0.1)")
+    assert kernel.value("len(beats)") == before
 
 
 @pytest.mark.parametrize("cell_id", [None, "ask"])

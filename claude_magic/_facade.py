@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
+from ._facade_tools import execute_on_loop, execute_while_waiting
 from .answers import OutputSchema
-from .client import BucketState, ClaudeClient
+from .client import BucketState, ClaudeClient, ConfigurationError
 from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime
+
+if TYPE_CHECKING:
+    from .tools import ToolExecutor
 
 _Result = TypeVar("_Result")
 
@@ -26,6 +30,9 @@ class AskOptions(TypedDict, total=False):
         stop_sequences: Strings at which the answer ends.
         thread: The thread of the conversation to go on with; without one the question stands alone.
         schema: A pydantic model, dataclass or TypedDict that the answer shall fit; the object is `reply.parsed`.
+        tools: Functions of yours that Claude may call. They run where the answer is waited for: on the thread that called
+            `ask`, or on the loop that awaits `ask_async`.
+        approve: "ask" has you type yes or no before each call; "never" lets all of them run. The former is the default.
         extra: Further fields of the request, as the API names them.
     """
 
@@ -37,6 +44,8 @@ class AskOptions(TypedDict, total=False):
     stop_sequences: list[str] | None
     thread: str | None
     schema: Any
+    tools: Iterable[Callable[..., Any]] | None
+    approve: Literal["ask", "never"] | None
     extra: Mapping[str, Any] | None
 
 
@@ -71,12 +80,13 @@ class Claude:
             ClaudeError: It failed; what had come is in `claude.last.text`.
             KeyboardInterrupt: It was interrupted.
         """
-        return self._start(prompt, options).result()
+        tools = execute_while_waiting(options.get("tools"), options.get("approve"))
+        return self._start(prompt, options, tools).result()
 
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and await the whole answer. For any event loop.
 
-        Cancelling the task that awaits cancels the answer too.
+        Cancelling the task that awaits cancels the answer too; Ctrl-C in one of its tools cancels that task.
 
         Args:
             prompt: The user's words.
@@ -85,7 +95,8 @@ class Claude:
         Raises:
             ClaudeError: It failed; what had come is in `claude.last.text`.
         """
-        reply = self._start(prompt, options)
+        tools = execute_on_loop(options.get("tools"), options.get("approve"))
+        reply = self._start(prompt, options, tools)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -100,9 +111,14 @@ class Claude:
             **options: See `AskOptions`.
 
         Raises:
-            ConfigurationError: The question could not be sent.
+            ConfigurationError: The question could not be sent; with tools it cannot be, because nobody might come to run them.
         """
-        return self._start(prompt, options)
+        if options.get("tools"):
+            raise ConfigurationError(
+                "Tools run where an answer is waited for, and claude.submit does not wait. Use claude.ask(...) or "
+                "`await claude.ask_async(...)`. Nothing was sent."
+            )
+        return self._start(prompt, options, None)
 
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
@@ -131,12 +147,18 @@ class Claude:
             runtime.set_presenter(_present)
         return runtime
 
-    def _start(self, prompt: str, options: AskOptions) -> Reply:
+    def _start(self, prompt: str, options: AskOptions, tools: ToolExecutor | None) -> Reply:
+        known = AskOptions.__annotations__
+        if unknown := sorted(options.keys() - known.keys()):
+            raise TypeError(
+                f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent."
+            )
         thread, kind = options.get("thread"), options.get("schema")
         schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
         question = Question(
             prompt=prompt,
             where=None if thread is None else Where(thread=thread),
+            tools=tools,
             output_schema=schema,
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra") or {},

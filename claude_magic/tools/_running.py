@@ -14,7 +14,10 @@ from ._signature import BadArgumentsError
 from ._toolbox import Toolbox
 
 REFUSED = "The user refused this call."
-NOBODY = "Nobody could be asked whether this call may run, so it did not. (The user can allow calls with --approve never.)"
+NOBODY = (
+    "Nobody could be asked whether this call may run, so it did not. "
+    '(The user can allow calls with --approve never; in Python, approve="never".)'
+)
 
 _MAX_VALUE_CHARS = 2_000
 _MAX_CALL_CHARS = 8_000

@@ -11,6 +11,7 @@ from IPython.core.formatters import DisplayFormatter
 
 import claude_magic
 from claude_magic import Claude, ClaudeError, Reply, claude
+from claude_magic.client import ConfigurationError
 from claude_magic.runtime import Phase, close_runtime
 from claude_magic.simulator import Gate, Simulator, hold, reply, status
 
@@ -156,3 +157,85 @@ def test_the_package_gives_its_names_lazily_and_refuses_others() -> None:
         assert getattr(claude_magic, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'clod'"):
         claude_magic.clod  # noqa: B018
+
+
+def tide_table(port: str) -> str:
+    """Give the time of high water."""
+    return f"{port}: 04:12"
+
+
+def result_sent(sim: Simulator) -> dict[str, Any]:
+    """The result of a tool that the last request carries."""
+    (result,) = sim.requests[-1].body["messages"][-1]["content"]
+    return dict(result)
+
+
+def test_claude_calls_functions_while_a_thread_waits(sim: Simulator) -> None:
+    """With nothing but the functions themselves."""
+    answer = claude.ask('Use tide_table for port "Brest"', tools=[tide_table], approve="never")
+
+    assert result_sent(sim)["content"] == "Brest: 04:12"
+    assert "04:12" in answer
+
+
+def test_claude_calls_functions_on_the_loop_that_awaits(sim: Simulator) -> None:
+    """Where the clients live that an async function uses."""
+    ran: list[asyncio.AbstractEventLoop] = []
+
+    async def wind_at(port: str) -> str:
+        await asyncio.sleep(0)
+        ran.append(asyncio.get_running_loop())
+        return "5 Beaufort"
+
+    async def main() -> bool:
+        await claude.ask_async('Use wind_at for port "Brest"', tools=[wind_at], approve="never")
+        return ran == [asyncio.get_running_loop()]
+
+    assert asyncio.run(main())
+    assert result_sent(sim)["content"] == "5 Beaufort"
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+@pytest.mark.parametrize(("typed", "is_run"), [("y", True), ("n", False)])
+def test_a_person_is_asked_before_each_call(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, *, is_awaited: bool, typed: str, is_run: bool
+) -> None:
+    """Unless they have said that they need not be; the arguments stand in the question."""
+    questions: list[str] = []
+
+    def answer(question: str) -> str:
+        questions.append(question)
+        return typed
+
+    monkeypatch.setattr("builtins.input", answer)
+    prompt = 'Use tide_table for port "Brest"'
+    if is_awaited:
+        asyncio.run(_ask_async(prompt, tools=[tide_table]))
+    else:
+        claude.ask(prompt, tools=[tide_table])
+
+    assert len(questions) == 1
+    assert "tide_table(port='Brest')" in questions[0]
+    assert result_sent(sim).get("is_error", False) is not is_run
+
+
+async def _ask_async(prompt: str, **options: Any) -> Reply:
+    return await claude.ask_async(prompt, **options)
+
+
+def test_tools_need_somebody_who_waits(sim: Simulator) -> None:
+    """A call that nobody comes to run would hold the answer up for ever; a slip in `approve` must not let calls run."""
+    with pytest.raises(ConfigurationError, match="ask_async"):
+        claude.submit("Hello", tools=[tide_table])
+    with pytest.raises(ConfigurationError, match="approve"):
+        claude.ask("Hello", tools=[tide_table], approve="nevr")  # type: ignore[arg-type]
+
+    assert sim.requests == []
+
+
+def test_a_slip_in_an_option_is_an_error(sim: Simulator) -> None:
+    """Left out silently it would change the question."""
+    with pytest.raises(TypeError, match="'tool'"):
+        claude.ask("Hello", tool=[tide_table])  # type: ignore[call-arg]
+
+    assert sim.requests == []

@@ -1,0 +1,113 @@
+"""The slots of a growing answer: settled ones stay, new ones come below, and their number is bounded."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from claude_magic.notebook._picture import MAX_SLOTS, LivePicture
+from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot
+
+EMPTY = ReplySnapshot(
+    phase=Phase.STREAMING,
+    blocks=(),
+    model="m",
+    usage=None,
+    stop_reason=None,
+    stop_details=None,
+    stop_sequence=None,
+    request_id=None,
+    is_simulated=False,
+    elapsed=0.0,
+    wait=None,
+    error=None,
+    attempts=(),
+    version=1,
+)
+
+
+def snapshot(*blocks: BlockSnapshot, phase: Phase = Phase.STREAMING, **changes: Any) -> ReplySnapshot:
+    return dataclasses.replace(EMPTY, blocks=blocks, phase=phase, **changes)
+
+
+def text(words: str, *, is_complete: bool = True) -> BlockSnapshot:
+    return BlockSnapshot(kind="text", text=words, is_complete=is_complete)
+
+
+def thinking(words: str) -> BlockSnapshot:
+    return BlockSnapshot(kind="thinking", text=words, is_complete=True)
+
+
+def call(state: CallState | None, result: str = "") -> BlockSnapshot:
+    told = (
+        None
+        if state is None
+        else CallSnapshot(name="tide", arguments={"port": "Brest"}, state=state, result=result)
+    )
+    data = {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {}}
+    return BlockSnapshot(kind="tool_use", text="", is_complete=True, data=data, call=told)
+
+
+def test_a_status_line_gives_its_slot_to_the_words() -> None:
+    """Nothing jumps when the first word comes."""
+    picture = LivePicture()
+
+    (waiting,) = picture.slots(snapshot(phase=Phase.SENT), 0.0)
+    (words,) = picture.slots(snapshot(text("Hello")), 0.0)
+
+    assert "waiting" in waiting
+    assert "Hello" in words
+
+
+def test_what_stands_between_texts_has_a_slot_of_its_own() -> None:
+    """Thinking, text, a call, text: in their order, and what has settled does not change."""
+    picture = LivePicture()
+    before = [thinking("Hm."), text("Let me see.")]
+
+    first = picture.slots(snapshot(*before), 0.0)
+    calling = picture.slots(snapshot(*before, call(CallState.RUNNING), phase=Phase.CALLING), 0.0)
+    done = picture.slots(snapshot(*before, call(CallState.DONE, "6 m"), text("It is 6 m.")), 0.0)
+
+    assert len(first) == 2
+    assert calling[:2] == first
+    assert "running" in calling[2]
+    assert done[:2] == first
+    assert "6 m" in done[2]
+    assert "It is 6 m." in done[3]
+
+
+def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
+    """Its arguments are not there yet."""
+    slots = LivePicture().slots(snapshot(text("Let me see."), call(None)), 0.0)
+
+    assert "writing a call of tide" in slots[-1]
+    assert "tide()" not in "".join(slots)
+
+
+def test_slots_never_become_fewer() -> None:
+    """A display that is there cannot be taken away; it is emptied."""
+    picture = LivePicture()
+    many = picture.slots(snapshot(text("One."), call(CallState.RUNNING), text("Two.")), 0.0)
+
+    few = picture.slots(snapshot(text("One.")), 0.0)
+
+    assert len(few) == len(many)
+    assert few[-1] == ""
+
+
+def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() -> None:
+    """What comes after shares the last one, and nothing is left out."""
+    blocks = [each for n in range(40) for each in (text(f"Step {n}."), call(CallState.DONE, f"result {n}"))]
+
+    slots = LivePicture().slots(snapshot(*blocks), 0.0)
+
+    assert len(slots) == MAX_SLOTS
+    assert "Step 39." in slots[-1]
+
+
+def test_formats_other_than_markdown_have_one_slot() -> None:
+    """Drawn anew as a whole."""
+    (slot,) = LivePicture().slots(snapshot(text("# not a heading"), format="text"), 0.0)
+
+    assert "<h1" not in slot
+    assert "# not a heading" in slot

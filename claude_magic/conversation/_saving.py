@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -33,6 +34,11 @@ def save_forest(forest: Forest, path: Path) -> int:
     Raises:
         ConfigurationError: It cannot be written.
     """
+    path = path.resolve()  # a link stays one
+    if not path.parent.is_dir():
+        raise ConfigurationError(
+            f"{path} cannot be written, because there is no folder {path.parent}. Make it first; nothing was saved."
+        )
     if path.exists():
         _read_fields(path)
     document = {
@@ -102,6 +108,8 @@ def _write_whole(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+        if path.exists():
+            shutil.copymode(path, name)
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

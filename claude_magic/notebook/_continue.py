@@ -51,7 +51,10 @@ def continue_answer(magics: ClaudeMagics, _arguments: Mapping[str, str], options
         content = _GO_ON_ALONE.format(question=last.prompt, text=beginning)
         options = dataclasses.replace(options, no_history=True)
     else:
-        raise ConfigurationError(_describe_nothing(last))
+        head = runtime.conversations.parent_turn(runtime.conversations.place(thread=options.thread))
+        raise ConfigurationError(
+            _describe_nothing(last, is_last_turn_cut=head is not None and head.is_partial)
+        )
     return Draft(prompt="continue", content=content, options=options, beginning=beginning)
 
 
@@ -68,14 +71,16 @@ def _broke_off(reply: Reply) -> bool:
     return reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
 
 
-def _describe_nothing(last: Reply | None) -> str:
-    if last is None:
-        return "There is no answer to continue, because nothing has been asked yet."
-    if last.thread is not None and _is_cut(last):
+def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:
+    if is_last_turn_cut:
         return (
             "The answer that was cut is not what this cell goes on from: run again, a cell asks in place of its former question. "
             "Continue in a new cell."
         )
+    if last is None:
+        return "There is no answer to continue, because nothing has been asked yet."
+    if last.thread is not None and _is_cut(last):
+        return "The answer that was cut is not part of the conversation any more: it was taken back, or the thread was cleared."
     if _broke_off(last):
         return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
     return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."

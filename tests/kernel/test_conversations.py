@@ -231,10 +231,28 @@ def test_continue_in_the_cell_of_the_cut_answer_says_what_to_do(notebook, sim):
     count = len(sim.requests)
 
     run = notebook(a="%claude continue")
+    assert "Continue in a new cell" in run.error["evalue"]
 
-    assert run.status == "error"
-    assert "Continue in a new cell" in run.error["evalue"] + "".join(run.error["traceback"])
+    run = notebook(b="%claude undo", c="%claude continue")
+    assert "was taken back" in run.error["evalue"]
     assert len(sim.requests) == count
+
+
+def test_a_file_that_cannot_be_loaded_changes_nothing(notebook, sim, tmp_path):
+    """The error names the file and what is wrong with it, without a traceback of ours."""
+    other = tmp_path / "results.json"
+    other.write_text("[]")
+    notebook(a="One")
+
+    for command in (f"%claude load {other}", f"%claude save {other}"):
+        run = notebook.kernel.run(command)
+        assert str(other) in run.error["evalue"]
+        assert "_saving.py" not in "".join(run.error["traceback"])
+    assert "No such file" in notebook.kernel.run(f"%claude load {tmp_path}/none.json").error["evalue"]
+
+    notebook(b="Two")
+    assert asked(sim) == ["One", "Two"]
+    assert other.read_text() == "[]"
 
 
 def test_a_dropped_answer_is_continued(notebook, sim):

@@ -103,6 +103,32 @@ def test_saving_again_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["talk.json"]
 
 
+def test_links_and_permissions_of_the_file_stay(tmp_path: Path) -> None:
+    """A new file is for its owner alone, since it holds what was said; one that is shared stays shared."""
+    path, link = tmp_path / "talk.json", tmp_path / "link.json"
+    save_forest(conversations_of("one").forest(), path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o664)
+    link.symlink_to(path)
+
+    save_forest(conversations_of("two").forest(), link)
+
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o664
+    assert [turn.prompt for turn in load_forest(path).turns.values()] == ["two"]
+
+
+def test_what_cannot_be_written_leaves_the_former_file(tmp_path: Path) -> None:
+    """Here it is a folder."""
+    path = tmp_path / "talk.json"
+    path.mkdir()
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        save_forest(conversations_of("one").forest(), path)
+
+    assert [each.name for each in tmp_path.iterdir()] == ["talk.json"]
+
+
 def test_a_file_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
     """It was named by mistake."""
     path = tmp_path / "results.json"
@@ -117,7 +143,7 @@ def test_a_file_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     """And nothing is left behind."""
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match=r"there is no folder .*nowhere"):
         save_forest(Conversations().forest(), tmp_path / "nowhere" / "talk.json")
 
 

@@ -14,6 +14,7 @@ from ._interpolate import interpolate
 from ._names import UserNames
 from ._pictures import image_block
 from ._redaction import REDACTED, redact
+from ._safely import safe_repr
 
 __all__ = [
     "REDACTED",
@@ -34,4 +35,5 @@ __all__ = [
     "parse_cell_range",
     "redact",
     "register",
+    "safe_repr",
 ]

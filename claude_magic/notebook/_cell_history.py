@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..context import CellRecord
+from ..context import CellRecord, safe_repr
 
-_OURS = ("%%claude", "%claude", "%load_ext claude_magic")
+_OURS = re.compile(r"\s*(?:%%?claude|%(?:re)?load_ext\s+claude_magic)\b")
+_MAX_REPR_CHARS = 20_000
 
 
 def cells_of(shell: Any) -> list[CellRecord]:
     """Return the cells before the one that runs, oldest first; questions to Claude are not among them.
 
-    IPython 9 remembers all that a cell showed, IPython 8 only the value of its last line.
+    IPython 9 remembers what a cell printed, IPython 8 only the value of its last line. Neither remembers pictures.
     """
-    sources = shell.history_manager.input_hist_raw
-    current = shell.execution_count
     return [
-        CellRecord(number=number, source=source, outputs=tuple(_outputs(shell, number)))
-        for number, source in enumerate(sources)
-        if 0 < number < current and source.strip() and not source.lstrip().startswith(_OURS)
+        _record(shell, number, source)
+        for number, source in enumerate(shell.history_manager.input_hist_raw)
+        if 0 < number < shell.execution_count and source.strip() and not _OURS.match(source)
     ]
 
 
-def _outputs(shell: Any, number: int) -> Iterator[str]:
+def _record(shell: Any, number: int, source: str) -> CellRecord:
     remembered = getattr(shell.history_manager, "outputs", None)
-    shown = [] if remembered is None else list(remembered.get(number, ()))
-    if not shown:
-        value = shell.user_ns.get("Out", {}).get(number)
-        if value is not None:
-            yield repr(value)
-        yield from _error(shell, number)
-        return
-    for output in shown:
-        yield from _text(output.bundle)
-    yield from _error(shell, number)
+    outputs = _value(shell, number) if remembered is None else _texts(remembered.get(number, ()))
+    return CellRecord(
+        number=number,
+        source=source,
+        outputs=(*outputs, *_error(shell, number)),
+        is_complete=remembered is not None,
+    )
 
 
-def _text(bundle: dict[str, Any]) -> Iterator[str]:
-    for kind in ("stream", "text/plain"):
-        if kind in bundle:
-            text = bundle[kind]
-            yield text if isinstance(text, str) else "".join(text)
+def _value(shell: Any, number: int) -> Iterator[str]:
+    values = shell.user_ns.get("Out")
+    if isinstance(values, Mapping) and number in values:
+        yield safe_repr(values[number], _MAX_REPR_CHARS)
+
+
+def _texts(outputs: Sequence[Any]) -> Iterator[str]:
+    for output in list(outputs):  # a thread of the user's may be printing
+        for kind in ("stream", "text/plain"):
+            text = output.bundle.get(kind, "")
+            if text:
+                yield text if isinstance(text, str) else "".join(text)
 
 
 def _error(shell: Any, number: int) -> Iterator[str]:

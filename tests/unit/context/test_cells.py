@@ -26,6 +26,14 @@ CELLS = [
         ("-1", [7]),
         ("all", [1, 2, 4, 7]),
         ("none", []),
+        ("-3:-2", [2, 4]),
+        (":-2", [1, 2, 4]),
+        ("2:-2", [2, 4]),
+        ("-9", []),
+        (":-9", []),
+        ("3", []),
+        ("4:2", []),
+        ("0", []),
     ],
 )
 def test_a_range_counts_cells_as_people_do(spec: str, numbers: list[int]) -> None:
@@ -49,6 +57,43 @@ def test_cells_read_as_in_the_notebook() -> None:
     assert "In [3]:\n```python\nlogin('[REDACTED]')\n```" in collected.text
     assert "Output of [3]:\n```\nwelcome\n```" in collected.text
     assert collected.redacted == ("an Anthropic API key",)
+
+
+def test_outputs_read_as_on_the_screen_and_end_no_fence() -> None:
+    """Without colors, and with a longer fence than any in them."""
+    cell = CellRecord(number=3, source="print(readme)", outputs=("\x1b[31m```\x1b[0m",))
+
+    assert "Output of [3]:\n````\n```\n````\n" in collect_cells([cell], parse_cell_range("all")).text
+
+
+def test_long_outputs_are_cut_but_never_a_secret_in_two() -> None:
+    """A note says which; half a key could not be recognised any more."""
+    key = "sk-ant-" + "k" * 60
+    outputs = ("x" * 5_970 + " " + key + " " + "y" * 20_000 + " the end",)
+
+    collected = collect_cells([CellRecord(number=3, source="", outputs=outputs)], parse_cell_range("all"))
+
+    assert "sk-ant" not in collected.text
+    assert "kkkk" not in collected.text
+    assert collected.text.rstrip().endswith("the end\n```")
+    assert len(collected.text) < 9_000
+    assert collected.notes == ("--cells: long outputs were cut, in 3.",)
+    assert collected.redacted == ("an Anthropic API key",)
+
+
+def test_more_cells_than_can_be_sent_are_an_error() -> None:
+    """Which says how many characters they have."""
+    with pytest.raises(ConfigurationError, match=r"500,\d\d\d characters.*Nothing was sent"):
+        collect_cells([CellRecord(number=1, source="x" * 500_000)], parse_cell_range("all"))
+
+
+def test_where_ipython_forgets_what_was_printed_a_note_says_so() -> None:
+    """As IPython 8 does."""
+    (note,) = collect_cells(
+        [CellRecord(number=1, source="1", is_complete=False)], parse_cell_range("all")
+    ).notes
+
+    assert "from its version 9 on" in note
 
 
 def test_a_range_without_cells_says_so() -> None:

@@ -74,7 +74,8 @@ class TerminalScreen:
                 parts.append(_visible(text))
             for call in (block.call for block in blocks if block.call is not None):
                 if not call.state.is_final:
-                    return "\n\n".join(parts)
+                    # What the tool prints, and the question whether it may run, begin a line of their own.
+                    return "\n\n".join([*parts, ""])
                 parts.append(self._dim(_visible(_describe_call(call))))
         return "\n\n".join(parts)
 

@@ -86,7 +86,8 @@ def parameters_of(function: Callable[..., Any], name: str) -> Parameters:
         if _is_expressible(read.hint):
             found.append(read)
         elif read.default is ...:
-            shown = inspect.formatannotation(hints[parameter.name])
+            hint = hints[parameter.name]
+            shown = hint.__name__ if isinstance(hint, type) else inspect.formatannotation(hint)
             raise _refusal(
                 name, f"JSON cannot express its argument {parameter.name}, which is of type {shown}."
             )

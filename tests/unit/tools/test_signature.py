@@ -221,7 +221,7 @@ def test_an_argument_that_is_no_json_keeps_its_default_or_is_refused_by_name() -
 
     assert "table" not in schema(draw)["properties"]
     assert got == [("Brest", None)]
-    with pytest.raises(ConfigurationError, match=r"argument table, which is of type pandas\.DataFrame"):
+    with pytest.raises(ConfigurationError, match="argument table, which is of type DataFrame"):
         Tool(weigh)
 
 

@@ -215,6 +215,30 @@ def test_an_async_tool_runs_on_the_loop_of_the_users_own_awaits(terminal, sim):
     until_prompt(terminal)
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "def gauge(): print('gau' + 'ging', flush=True); import time; time.sleep(3600)",
+        "async def gauge(): print('gau' + 'ging', flush=True); import asyncio; await asyncio.sleep(3600)",
+    ],
+)
+def test_ctrl_c_in_a_tool_ends_the_answer(terminal, sim, tool):
+    """Whether it blocks or waits; the next question is accepted."""
+    ask(terminal, tool + "\n")
+    until_prompt(terminal)
+
+    ask(terminal, "%claude --tools gauge --approve never Use gauge")
+    terminal.expect("gauging")
+    terminal.sendintr()
+    shown = until_prompt(terminal)
+    ask(terminal, "%claude go on")
+    until_prompt(terminal)
+
+    assert "KeyboardInterrupt" in shown
+    assert "Traceback" not in shown
+    assert sim.requests[-1].status == 200
+
+
 def test_escape_sequences_of_a_model_do_not_reach_the_terminal(terminal, sim):
     """What a model wrote is untrusted: a terminal would obey it."""
     sim.script(reply("safe \x1b]0;title\x07 \x1b[2J end"))
@@ -265,85 +289,3 @@ def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
     assert "\x1b" not in done.stdout
     assert done.stdout.count("verloaded") == 1
     assert done.stderr == ""
-
-
-TOOLS = {
-    "tide_table": "def tide_table(port: str): print('it runs'); return '04:12'",
-    "slow_gauge": "def slow_gauge(): print('it ' + 'runs', flush=True); import time; time.sleep(3600)",
-    "slow_vane": "async def slow_vane(): print('it ' + 'runs', flush=True); await asyncio.sleep(3600)",
-    "wind_at": "async def wind_at(port: str): return f'the same loop: {asyncio.get_running_loop() is loop}'",
-}
-
-
-def define(terminal, *names):
-    """Define tools, and remember the loop on which cells that await run."""
-    for line in ["import asyncio", *(TOOLS[name] for name in names)]:
-        terminal.sendline(line)
-        if "def " in line:
-            terminal.sendline("")
-        until_prompt(terminal)
-
-
-def result(sim):
-    """The result of a tool that the last request carries."""
-    blocks = [block for turn in sim.requests[-1].body["messages"] for block in turn["content"]]
-    return next(
-        block for block in reversed(blocks) if isinstance(block, dict) and block["type"] == "tool_result"
-    )
-
-
-@pytest.mark.parametrize(("typed", "is_run"), [("y", True), ("n", False)])
-def test_a_person_types_whether_a_tool_may_run(terminal, sim, typed, is_run):
-    """The arguments stand in the question; the call stands in the answer."""
-    define(terminal, "tide_table")
-
-    ask(terminal, '%%claude --tools tide_table\nUse tide_table for port "Brest"')
-    terminal.expect(r"Run tide_table\(port='Brest'\)\? \[y\]es, \[n\]o, \[a\]ll")
-    terminal.sendline(typed)
-    shown = until_prompt(terminal)
-
-    assert ("it runs" in shown) is is_run
-    assert result(sim).get("is_error", False) is not is_run
-
-
-def test_an_async_tool_runs_on_the_loop_of_the_cells_that_await(terminal, sim):
-    """Where the clients live that the user has made there."""
-    define(terminal, "wind_at")
-    terminal.sendline("await asyncio.sleep(0); loop = asyncio.get_running_loop()")
-    until_prompt(terminal)
-
-    ask(terminal, '%%claude --tools wind_at --approve never\nUse wind_at for port "Brest"')
-    until_prompt(terminal)
-
-    assert result(sim)["content"] == "the same loop: True"
-
-
-@pytest.mark.parametrize("tool", ["slow_gauge", "slow_vane"])
-def test_ctrl_c_in_a_tool_leaves_a_valid_history(terminal, sim, tool):
-    """The prompt is back at once, and the next question is accepted."""
-    define(terminal, tool)
-
-    ask(terminal, f"%%claude --tools {tool} --approve never\nUse {tool}")
-    terminal.expect("it runs")
-    terminal.sendintr()
-    until_prompt(terminal)
-    ask(terminal, "%%claude\nGo on")
-    until_prompt(terminal)
-
-    assert sim.requests[-1].status == 200
-    assert result(sim)["is_error"] is True
-
-
-def test_ctrl_c_at_an_approval_leaves_a_valid_history(terminal, sim):
-    """No answer is one, too."""
-    define(terminal, "tide_table")
-
-    ask(terminal, '%%claude --tools tide_table\nUse tide_table for port "Brest"')
-    terminal.expect(r"\[a\]ll")
-    terminal.sendintr()
-    assert "it runs" not in until_prompt(terminal)
-    ask(terminal, "%%claude\nGo on")
-    until_prompt(terminal)
-
-    assert sim.requests[-1].status == 200
-    assert result(sim)["is_error"] is True

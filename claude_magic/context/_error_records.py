@@ -6,21 +6,32 @@ hangs on one, is kept alive for long.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import linecache
 import re
-import traceback
+import textwrap
 from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from types import FrameType, ModuleType, TracebackType
 
 from ._collected import Collected, join
 from ._describe import describe
 from ._redaction import redact
+from ._safely import bounded, fenced, noting_redactions, one_line, safe_repr
+from ._traceback_text import format_traceback, is_library, is_typed
 
+_MAX_KEPT_CHARS = 100_000
 _MAX_TRACEBACK_CHARS = 12_000
+_MAX_SOURCE_CHARS = 40_000
+_MAX_MESSAGE_CHARS = 200
+_MAX_FUNCTIONS = 6
 _MAX_VALUES = 12
+_MAX_VALUE_CHARS = 500
 _TOKENS_PER_VALUE = 150
 _NAME = re.compile(r"[^\W\d]\w*")
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ErrorRecord:
@@ -40,95 +51,108 @@ class ErrorRecord:
         name_of_file: Callable[[str], str | None] = lambda _path: None,
     ) -> None:
         self.name = type(error).__name__
-        self.message = str(error)
-        self.source = source
-        self.traceback = _format(error, name_of_file)
-        self._frame: FrameType | None = _users_frame(error.__traceback__)
-        self._line = _failing_line(error, self._frame)
+        self.message = one_line(error, _MAX_MESSAGE_CHARS)
+        self.source = source.strip("\n")  # IPython counts lines without the empty ones at the beginning
+        self.traceback = bounded(format_traceback(error, name_of_file), _MAX_KEPT_CHARS).text
+        self.functions = _sources_of_functions(error.__traceback__, name_of_file)
+        self.line = None if source.lstrip().startswith("%%") else _line_of_cell(error)
+        self._frame, self._text_of_line = _failing(error.__traceback__)
 
     def __str__(self) -> str:
         return self.traceback
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {self.message[:80]}>"
+        return f"<{self.name}: {self.message}>"
 
     def _repr_claude_(self) -> str:
-        return f"\n```\n{self.traceback.rstrip()}\n```\n"
+        return fenced(self.traceback)
 
     def forget_frame(self) -> None:
         """Let go of the frame; the text stays."""
         self._frame = None
 
-    def values(self) -> Iterator[Collected]:
+    def values(self) -> Iterator[tuple[str, object]]:
         """Yield what the failing frame shows: what its line names first, then its other variables."""
-        frame = self._frame
-        if frame is None:
+        if self._frame is None:
             return
-        shown = frame.f_locals
-        on_line = [name for name in dict.fromkeys(_NAME.findall(self._line)) if name in shown]
-        others = [] if frame.f_code.co_name == "<module>" else [name for name in shown if name not in on_line]
-        for name in (*on_line, *others)[:_MAX_VALUES]:
-            if name.startswith("__"):
-                continue
-            value = describe(shown[name], name=name, max_tokens=_TOKENS_PER_VALUE)
-            yield Collected(parts=(f"{name} = {value.text.strip()}\n",), redacted=value.redacted)
+        shown = self._frame.f_locals
+        names = [name for name in _NAME.findall(self._text_of_line) if name in shown]
+        if self._frame.f_code.co_name != "<module>":  # whose variables are all of the notebook's
+            names += shown
+        values = ((name, shown[name]) for name in dict.fromkeys(names) if not name.startswith("__"))
+        yield from islice((pair for pair in values if not isinstance(pair[1], ModuleType)), _MAX_VALUES)
 
 
 def describe_error(record: ErrorRecord) -> Collected:
     """Return all that helps to understand an error, redacted: the cell, the traceback, the values."""
-    text, labels = redact(
-        f"The cell:\n```python\n{record.source.rstrip()}\n```\n\nThe error:\n```\n{record.traceback.rstrip()}\n```\n"
-    )
-    values = [*record.values()]
-    heading = Collected(parts=("\nValues where it happened:\n```\n",) if values else ())
-    ending = Collected(parts=("```\n",) if values else ())
-    return join([Collected(parts=(text,), redacted=labels), heading, *map(_redacted, values), ending])
+    where = "" if record.line is None else f", which failed in its line {record.line}"
+    cell = _clean(record.source, _MAX_SOURCE_CHARS, "cell")
+    trace = _clean(record.traceback, _MAX_TRACEBACK_CHARS, "traceback")
+    values = join(_described(name, value) for name, value in record.values())
+    functions = _clean(record.functions, _MAX_SOURCE_CHARS, "source")
+    texts = [f"The cell{where}:{fenced(cell.text, 'python')}", f"\nThe error:{fenced(trace.text)}"]
+    if functions.text:
+        texts.append(f"\nFunctions from elsewhere that it called:{fenced(functions.text, 'python')}")
+    if values.text:
+        texts.append(f"\nValues where it happened:{fenced(values.text)}")
+    everything = join([cell, trace, functions, values])
+    return dataclasses.replace(everything, parts=("".join(texts),))
 
 
-def _redacted(value: Collected) -> Collected:
-    """Redact plain strings too: here they were collected, nobody named them."""
-    text, labels = redact(value.text)
-    return Collected(parts=(text,), redacted=(*value.redacted, *labels))
+def _clean(text: str, chars: int, what: str) -> Collected:
+    with noting_redactions() as labels:
+        cut = bounded(text, chars, what)
+        clean, found = redact(cut.text)
+    return Collected(parts=(clean,), notes=cut.notes, redacted=(*labels, *found))
 
 
-def _format(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
-    trace = traceback.TracebackException.from_exception(error, compact=True)
-    trace.stack = traceback.StackSummary.from_list(
-        [frame for frame in trace.stack if not _is_shells(frame.filename)]
-    )
-    for frame in trace.stack:
-        frame.filename = name_of_file(frame.filename) or frame.filename
-    text = _ANSI.sub("", "".join(trace.format()))
-    if len(text) <= _MAX_TRACEBACK_CHARS:
-        return text
-    half = _MAX_TRACEBACK_CHARS // 2
-    return f"{text[:half]}\n[… cut …]\n{text[-half:]}"
+def _described(name: str, value: object) -> Collected:
+    """Describe a value in a line or a few. Strings are redacted, too: here they were collected, nobody named them."""
+    found: tuple[str, ...] = ()
+    with noting_redactions() as labels:
+        if isinstance(value, (str, bytes)):
+            text = safe_repr(value, _MAX_VALUE_CHARS)
+        else:
+            described = describe(value, name=name, max_tokens=_TOKENS_PER_VALUE)
+            text, found = described.text.strip() or f"a {type(value).__name__}", described.redacted
+        clean, also_found = redact(f"{name} = {text}")  # the name may be what says that it is secret
+    return Collected(parts=(f"{clean}\n",), redacted=(*labels, *found, *also_found))
 
 
-def _is_shells(filename: str) -> bool:
-    return "/IPython/core/" in filename.replace("\\", "/") or "/ipykernel/" in filename.replace("\\", "/")
+def _line_of_cell(error: BaseException) -> int | None:
+    """Return the number of the line of the cell that failed; None if that cannot be told."""
+    for frame, number in _frames(error.__traceback__):
+        if is_typed(frame.f_code.co_filename):
+            return number
+    if isinstance(error, SyntaxError) and is_typed(str(error.filename)):
+        return error.lineno
+    return None
 
 
-def _users_frame(trace: TracebackType | None) -> FrameType | None:
-    """Return the innermost frame of code that was typed in a notebook; else the innermost at all."""
-    last = users = None
+def _sources_of_functions(trace: TracebackType | None, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the user's functions in which the error passed, the innermost ones, but those of the cell itself."""
+    codes = [frame.f_code for frame, _ in _frames(trace) if not is_library(frame.f_code.co_filename)]
+    cell = next((code.co_filename for code in codes if is_typed(code.co_filename)), None)
+    others = [code for code in codes if code.co_filename != cell and code.co_name != "<module>"]
+    sources = []
+    for code in list(dict.fromkeys(others))[-_MAX_FUNCTIONS:]:
+        with suppress(OSError, SyntaxError):  # its file is gone, or was edited since
+            path = code.co_filename
+            source = textwrap.dedent(inspect.getsource(code)).rstrip()
+            sources.append(f"# {name_of_file(path) or Path(path).name}\n{source}")
+    return "\n\n".join(sources)
+
+
+def _failing(trace: TracebackType | None) -> tuple[FrameType | None, str]:
+    """Return the innermost frame of the user's code, or else of any, and the text of the line that failed in it."""
+    frames = list(_frames(trace))
+    own = [each for each in frames if not is_library(each[0].f_code.co_filename)]
+    for frame, number in (own or frames)[-1:]:
+        return frame, linecache.getline(frame.f_code.co_filename, number, frame.f_globals)
+    return None, ""
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
     while trace is not None:
-        last = trace.tb_frame
-        if _is_typed(last.f_code.co_filename):
-            users = last
+        yield trace.tb_frame, trace.tb_lineno
         trace = trace.tb_next
-    return users or last
-
-
-def _is_typed(filename: str) -> bool:
-    return "ipykernel_" in filename or filename.startswith("<ipython-input")
-
-
-def _failing_line(error: BaseException, frame: FrameType | None) -> str:
-    trace = error.__traceback__
-    number = 0
-    while trace is not None:
-        if trace.tb_frame is frame:
-            number = trace.tb_lineno
-        trace = trace.tb_next
-    return "" if frame is None else linecache.getline(frame.f_code.co_filename, number, frame.f_globals)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from claude_magic.context import ErrorRecord, describe_error, interpolate
 
@@ -13,7 +19,7 @@ class Big:
 
 
 def fail(frame_holds: object) -> BaseException:
-    password = "correct-horse-9"  # a value that must not go out
+    password = "correct-horse-9"  # which must not go out
     totals = {"rows": 0, "kept": frame_holds is not None}
     try:
         1 / totals["rows"]
@@ -30,6 +36,8 @@ def test_cell_traceback_and_values_are_described() -> None:
     assert "ZeroDivisionError: division by zero" in text
     assert "totals = " in text
     assert "'rows': 0" in text
+    assert "password = '[REDACTED]'" in text
+    assert "correct-horse-9" not in text.partition("Values where it happened")[2]
 
 
 def test_a_record_is_its_traceback_in_a_prompt() -> None:
@@ -61,3 +69,111 @@ def test_files_that_stand_for_cells_get_the_names_of_the_cells() -> None:
     record = ErrorRecord(fail(None), "cell", name_of_file=lambda _path: "Cell In[3]")
 
     assert 'File "Cell In[3]"' in record.traceback
+
+
+def raised(function: Callable[[], object]) -> BaseException:
+    try:
+        function()
+    except BaseException as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
+def run_as_cell(source: str, path: str = "/tmp/ipykernel_7/1.py") -> BaseException:
+    """What a cell raises, in the file that stands for it."""
+    return raised(lambda: exec(compile(source, path, "exec"), {}))
+
+
+def test_every_file_of_a_chain_or_a_group_gets_the_name_of_its_cell() -> None:
+    """Not only those of the error that came last; a syntax error names its file, too."""
+    chain = "try:\n    1 / 0\nexcept Exception as error:\n    raise ExceptionGroup('two', [error, KeyError(1)]) from error"
+
+    for source in (chain, "def f(:"):
+        record = ErrorRecord(
+            run_as_cell(source),
+            source,
+            name_of_file=lambda path: "Cell In[3]" if "ipykernel_" in path else None,
+        )
+        assert 'File "Cell In[3]"' in record.traceback
+        assert "ipykernel_" not in record.traceback
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("x = 1\n1 / 0", 2),
+        ("def f():\n    return 1 / 0\n\nf()", 4),
+        ("x = 1\ndef f(:\n    pass", 2),
+        ("\n\n1 / 0", 1),  # IPython leaves out the empty lines at the beginning, in the traceback too
+        ("%%time\n1 / 0", None),  # what runs is a call of the magic
+    ],
+)
+def test_the_failing_line_of_the_cell_is_told(source: str, line: int | None) -> None:
+    """By its number in the cell as it is sent."""
+    record = ErrorRecord(run_as_cell(source.replace("%%time", "").lstrip("\n")), source)
+
+    text = describe_error(record).text
+
+    assert record.line == line
+    assert ("which failed in its line" in text) == (line is not None)
+
+
+def test_values_come_from_the_users_code_not_from_a_library(tmp_path: Path) -> None:
+    """A frame of the library that raised holds nothing the user knows; a module of the user's own does."""
+    module = tmp_path / "tides.py"
+    module.write_text("import json\ndef read(text):\n    return json.loads(text)\n", encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(compile(module.read_text(encoding="utf-8"), str(module), "exec"), names)
+
+    values = dict(ErrorRecord(raised(lambda: names["read"]("[1,")), "read(text)").values())
+
+    assert values == {"text": "[1,"}  # and not the module that its line names
+
+
+def test_functions_of_other_cells_are_sent_whole() -> None:
+    """The traceback shows one line of them, and the fault may be in another. What the cell defines itself stands in it."""
+    names: dict[str, Any] = {}
+    function = "def ratio(a, b):\n    b = 0\n    return a / b\n"
+    linecache.cache["/tmp/ipykernel_7/1.py"] = (len(function), None, function.splitlines(True), "")
+    exec(compile(function, "/tmp/ipykernel_7/1.py", "exec"), names)
+    cell = "def twice():\n    return 2 * ratio(3, 4)\ntwice()"
+    error = raised(lambda: exec(compile(cell, "/tmp/ipykernel_7/2.py", "exec"), names))
+
+    text = describe_error(ErrorRecord(error, cell, name_of_file=lambda path: f"Cell {path[-4]}")).text
+
+    assert f"# Cell 1\n{function}```" in text
+    assert text.count("def twice") == 1
+
+
+def test_fences_in_a_cell_or_a_value_end_nothing() -> None:
+    """What surrounds them is longer."""
+    source = "readme = '```'\nraise ValueError(readme)"
+
+    text = describe_error(ErrorRecord(run_as_cell(source), source)).text
+
+    assert f"\n````python\n{source}\n````\n" in text
+
+
+def test_an_error_without_a_message_of_its_own_is_kept_all_the_same() -> None:
+    """Its class may fail to make one."""
+
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    record = ErrorRecord(UnspeakableError(), "cell")
+
+    assert "UnspeakableError" in repr(record)
+    assert "UnspeakableError" in describe_error(record).text
+
+
+def test_a_huge_message_is_cut_and_no_secret_in_two() -> None:
+    """Here it would lie across the cut."""
+    for before in (7_900, 7_960, 66_600):
+        message = "x" * before + " sk-ant-" + "k" * 60 + " " + "y" * 100_000
+
+        collected = describe_error(ErrorRecord(ValueError(message), "cell"))
+
+        assert "kkkk" not in collected.text
+        assert len(collected.text) < 13_000
+        assert "left out" in collected.notes[0]

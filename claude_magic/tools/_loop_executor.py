@@ -20,7 +20,8 @@ Approve: TypeAlias = Callable[[ToolCall], Awaitable[str]]
 """Asks whether a call may run: "" for yes, else why not."""
 
 _TIME_TO_DRAW = 0.1
-"""Seconds before a function blocks the loop, so that the screen can say that it runs: a frame is due 13 times a second."""
+"""Seconds before a person is asked or a function blocks the loop, so that the screen can show what about: a frame is due 13
+times a second. A question comes below what it asks about."""
 
 
 class LoopExecutor:
@@ -98,6 +99,7 @@ class LoopExecutor:
             return unfit
         if self._approve is not None:
             running.report(CallState.APPROVAL, "")
+            await asyncio.sleep(_TIME_TO_DRAW)
             if reason := await self._approve(running.call):
                 return running.refused(reason)
         running.report(CallState.RUNNING, "")

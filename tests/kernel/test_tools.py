@@ -267,6 +267,21 @@ def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
 
 
 @hears_clicks
+def test_the_buttons_stand_below_what_they_decide_on(kernel, sim):
+    """The call, as the answer shows it, is drawn before they are."""
+    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+    run.until(lambda each: "widget-view" in str(each.contents("display_data")))
+
+    shown = run.contents("display_data")
+    press(kernel, run, "Deny")
+    run.finish()
+
+    assert "tide_table(port=" in shown[-2]["data"]["text/html"]
+    assert "widget-view" in str(shown[-1])
+
+
+@hears_clicks
 def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
     """The second one does not ask."""
     code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'

@@ -12,14 +12,12 @@ from types import FrameType
 from typing import Any
 
 
-@contextlib.contextmanager
-def interrupts_raised() -> Iterator[None]:
+def interrupts_raised() -> contextlib.AbstractContextManager[None]:
     """Let Ctrl-C raise KeyboardInterrupt in what runs here, whatever it does around it.
 
     While an awaited cell runs, a kernel answers Ctrl-C by cancelling a task, which a function that blocks the loop never sees.
     """
-    with _sigint_handled(signal.default_int_handler):
-        yield
+    return _sigint_handled(signal.default_int_handler)
 
 
 @contextlib.contextmanager

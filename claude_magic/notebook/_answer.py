@@ -30,7 +30,7 @@ async def answer(draft: Draft, magics: ClaudeMagics) -> Reply:
         KeyboardInterrupt: The cell was interrupted; the partial answer stays.
         ClaudeError: The request failed; likewise.
     """
-    with Bystanders() as bystanders:
+    with Bystanders(magics.shell.display_pub) as bystanders:
         asking = Asking(draft, magics, is_awaited=True, cell=_cell(magics))
         reply = asking.start()
         screen = _choose_screen(draft, magics, owns_area=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..render import render_notice
 from ..tools import REFUSED, LoopExecutor, Toolbox, ToolCall, TypedApproval, WaitingExecutor
+from ._bystanders import keeps_displays
 from ._options import Options
 from ._surroundings import ShellSurroundings
 
@@ -29,11 +30,13 @@ def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
         ConfigurationError: A tool does not exist, or cannot be one.
     """
     cell = asyncio.current_task()
+    context = contextvars.copy_context()
+    context.run(keeps_displays.set, True)
     ask = _PressedApproval().ask if _hears_clicks(shell) else TypedApproval().ask_on_loop
     return LoopExecutor(
         _toolbox(options, shell),
         asyncio.get_running_loop(),
-        contextvars.copy_context(),
+        context,
         approve=None if options.approve == "never" else ask,
         interrupt=_nothing if cell is None else cell.cancel,
     )
@@ -70,7 +73,11 @@ class _PressedApproval:
         """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
         if self._is_all_allowed:
             return ""
-        pressed = await _pressed_button(call)
+        asking = keeps_displays.set(False)
+        try:
+            pressed = await _pressed_button(call)
+        finally:
+            keeps_displays.reset(asking)
         self._is_all_allowed = pressed == _ALL
         return REFUSED if pressed == _NO else ""
 

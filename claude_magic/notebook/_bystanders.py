@@ -1,26 +1,44 @@
-"""What others print into a cell while an answer streams in it: log lines, the prints of a thread.
+"""What others put into a cell while an answer streams in it: log lines, the prints of a thread, the figures of a tool.
 
 The last picture of an answer replaces all outputs of its cell, and theirs would go with it. A kernel's `sys.stdout` and
-`sys.stderr` can echo what is written to them (ipykernel's `OutStream.echo`); meanwhile we listen there, and say it
-again below the picture. Displays of others (a progress bar that a thread draws) are not kept.
+`sys.stderr` can echo what is written to them (ipykernel's `OutStream.echo`), and its display publisher passes on what is
+displayed (`register_hook`); meanwhile we listen there, and say it again below the picture. Of displays only those of
+tools are kept, which ran for this answer: not a progress bar that a thread draws.
 """
 
 from __future__ import annotations
 
+import contextvars
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+keeps_displays: contextvars.ContextVar[bool] = contextvars.ContextVar("keeps_displays", default=False)
+"""Set where a tool runs: what is displayed in this context stays in the cell."""
+
+_Overheard = list["_Text | _Display"]
+
 
 class Bystanders:
-    """Listens while it is entered; `repeat` says again what was overheard."""
+    """Listens while it is entered; `repeat` says again what was overheard, in its order.
 
-    def __init__(self) -> None:
-        self._echoes = [_Echo(stream) for stream in (sys.stdout, sys.stderr) if hasattr(stream, "echo")]
+    Args:
+        publisher: What displays are published with.
+    """
+
+    def __init__(self, publisher: Any) -> None:
+        self._overheard: _Overheard = []
+        self._publisher = publisher
+        self._displays = _DisplayEcho(publisher, self._overheard)
+        streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "echo")]
+        self._echoes = [_Echo(stream, self._overheard) for stream in streams]
 
     def __enter__(self) -> Self:
         for echo in self._echoes:
             echo.stream.echo = echo
+        if hasattr(self._publisher, "register_hook"):
+            self._publisher.register_hook(self._displays)
         return self
 
     def __exit__(
@@ -33,34 +51,85 @@ class Bystanders:
             echo.is_listening = False
             if echo.stream.echo is echo:  # else a cell in a subshell listens too, and forwards to this one
                 echo.stream.echo = echo.former
+        if hasattr(self._publisher, "unregister_hook"):
+            self._publisher.unregister_hook(self._displays)
 
     def repeat(self) -> None:
-        """Write the overheard again, now that the outputs are cleared."""
-        for echo in self._echoes:
-            pieces, echo.pieces = echo.pieces, []
-            echo.stream.write("".join(pieces))
+        """Write and display the overheard again, now that the outputs are cleared."""
+        overheard = self._overheard[:]
+        self._overheard.clear()
+        for each in overheard:
+            each.repeat()
+
+
+class _Text:
+    """Something written to a stream."""
+
+    def __init__(self, stream: Any, text: str) -> None:
+        self.repeat: Callable[[], object] = lambda: stream.write(text)
+
+
+class _Display:
+    """Something displayed, as it looks by now."""
+
+    def __init__(self, publisher: Any, content: dict[str, Any]) -> None:
+        self.content = content
+        self._publisher = publisher
+
+    @property
+    def display_id(self) -> str | None:
+        """The name under which it can be updated, if it has one."""
+        found: str | None = self.content["transient"].get("display_id")
+        return found
+
+    def repeat(self) -> None:
+        """Display it again; under its name, so that it can still be updated."""
+        self._publisher.publish(**self.content)
 
 
 class _Echo:
     """Keeps what is written to a stream for the cell that is being answered; called on the writer's thread."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, overheard: _Overheard) -> None:
         self.stream = stream
         self.former = stream.echo
-        self.pieces: list[str] = []
         self.is_listening = True
+        self._overheard = overheard
         self._cell = _cell_of(stream)
 
     def write(self, text: str) -> None:
         # Output of a task or thread that an earlier cell started goes to that cell, where it is not cleared.
         if self.is_listening and _cell_of(self.stream) == self._cell:
-            self.pieces.append(text)
+            self._overheard.append(_Text(self.stream, text))
         if self.former is not None:
             self.former.write(text)
 
     def flush(self) -> None:
         if self.former is not None:
             self.former.flush()
+
+
+class _DisplayEcho:
+    """Keeps what tools display; a hook of ipykernel's publisher, which passes its messages through."""
+
+    def __init__(self, publisher: Any, overheard: _Overheard) -> None:
+        self._publisher = publisher
+        self._overheard = overheard
+
+    def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
+        if keeps_displays.get():
+            self._keep(message["msg_type"], message["content"])
+        return message
+
+    def _keep(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == "display_data":
+            self._overheard.append(_Display(self._publisher, content))
+        elif kind == "update_display_data":
+            for each in self._overheard:
+                if isinstance(each, _Display) and each.display_id == content["transient"].get("display_id"):
+                    each.content = content
+        elif kind == "clear_output":
+            self._overheard.clear()
 
 
 def _cell_of(stream: Any) -> object:

@@ -1,0 +1,68 @@
+"""What a tool puts into the cell of an answer stays there, below the answer."""
+
+from __future__ import annotations
+
+import pytest
+
+TOOLS = '''
+from IPython.display import HTML, clear_output, display
+
+def draw_tide(port: str) -> str:
+    """Draw the tide."""
+    print("before")
+    display(HTML("<b>a curve</b>"))
+    print("after")
+    return "drawn"
+
+async def watch_tide(port: str) -> str:
+    """Watch the tide rise."""
+    height = display(HTML("<b>1 m</b>"), display_id=True)
+    height.update(HTML("<b>2 m</b>"))
+    return "watched"
+
+def count_tides(port: str) -> str:
+    """Count, and keep only the last number."""
+    for number in range(3):
+        clear_output(wait=True)
+        print("tide", number)
+    return "counted"
+'''
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel):
+    """A kernel with tools that show something."""
+    kernel = start_kernel()
+    assert kernel.run(TOOLS).status == "ok"
+    return kernel
+
+
+def ask(kernel, tool):
+    """Have a tool called, and return what the cell holds in the end, the answer first."""
+    run = kernel.run(f'%%claude --tools {tool} --approve never\nUse {tool} for port "Brest"')
+    assert run.status == "ok"
+    return run.outputs
+
+
+def test_prints_and_displays_of_a_tool_stay_in_their_order(kernel):
+    """The answer's last picture replaces all outputs of the cell; theirs are shown again below it."""
+    answer, before, curve, after = ask(kernel, "draw_tide")
+
+    assert "draw_tide" in answer["data"]["text/plain"]
+    assert (before["text"], after["text"]) == ("before\n", "after\n")
+    assert curve["data"]["text/html"] == "<b>a curve</b>"
+
+
+def test_a_display_that_was_updated_stays_as_it_was_last(kernel):
+    """And can be updated still, by the name it has."""
+    _answer, height = ask(kernel, "watch_tide")
+
+    assert height["data"]["text/html"] == "<b>2 m</b>"
+    assert height["transient"]["display_id"]
+
+
+def test_what_a_tool_has_cleared_does_not_come_back(kernel):
+    """As in a cell of its own."""
+    _answer, number = ask(kernel, "count_tides")
+
+    assert number["text"] == "tide 2\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ._turn import Turn
 
@@ -15,12 +15,18 @@ class Thread:
     Attributes:
         head: The last turn, by id; None before the first.
         cells: The present turn of each cell that has asked here.
+        taken_back: Turns that nothing goes on from any more, since `undo`.
         forked_by: The key of the cell that made it go on from another thread, or None.
     """
 
     head: str | None = None
     cells: dict[str, str] = field(default_factory=dict)
+    taken_back: set[str] = field(default_factory=set)
     forked_by: str | None = None
+
+    def copy(self) -> Thread:
+        """Return one that does not change with this one."""
+        return replace(self, cells=dict(self.cells), taken_back=set(self.taken_back))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

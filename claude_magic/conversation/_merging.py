@@ -37,6 +37,7 @@ def fit_beside(forest: Forest, present: Mapping[str, Turn]) -> Forest:
         name: Thread(
             head=_renamed(ids, thread.head),
             cells={cell: ids[turn] for cell, turn in thread.cells.items()},
+            taken_back={ids[turn] for turn in thread.taken_back},
             forked_by=thread.forked_by,
         )
         for name, thread in forest.threads.items()

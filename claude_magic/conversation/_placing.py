@@ -1,8 +1,8 @@
 """Where a cell's next turn goes.
 
-A cell that has not asked in a thread, or whose turn was taken back, goes on at the head, wherever `undo`, `fork` or `load` have put
-that. A cell that asks again begins a new branch: its turn follows the *present* turn of the cell that its former turn followed, so
-that a second Run All builds a fresh branch throughout, and an edit further up counts.
+A cell that has not asked in a thread goes on at the head, wherever `undo`, `fork` or `load` have put that. A cell that asks again
+begins a new branch: its turn follows the *present* turn of the cell that its former turn followed, so that a second Run All builds a
+fresh branch throughout, and an edit further up counts. Nothing goes on from a turn that was taken back, but from what it stood on.
 
 One execution may ask several questions. They have keys of their own, `id`, `id#1`, `id#2`, and follow one another; what came after
 them follows the last one of the latest execution, however many that asked.
@@ -29,41 +29,56 @@ def find_place(
     else:
         follows = _present(turns, thread, former.follows, cell)
         left_behind, left_aside = _count_leaving(turns, thread.head, former, follows)
+    parent = None if start_new else follows
     return Place(
         thread=name,
-        parent=None if start_new else follows,
+        parent=parent,
         follows=follows,
         cell=cell,
         left_behind=left_behind,
-        left_aside=0 if start_new else left_aside,
+        left_aside=left_aside
+        if parent is not None
+        else 0,  # that a beginning has nothing before it is no news
     )
 
 
 def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
     """Make a turn the present one of its cell. Later questions of an execution before this one are former ones from now on."""
     asking, number = _split(cell)
-    for key in list(thread.cells):
-        if key.startswith(asking):
-            owner, later = _split(key)
-            if owner == asking and later > number:
-                del thread.cells[key]
+    for key in _questions(thread, asking):
+        if _split(key)[1] > number:
+            del thread.cells[key]
     thread.cells[cell] = turn_id
 
 
 def _present(turns: Mapping[str, Turn], thread: Thread, turn_id: str | None, asking: str) -> str | None:
-    """Return the present turn of the cell that a turn belongs to; the turn itself where that cell has none, or it has no cell."""
+    """Return the turn that stands now where a cell followed this one when it asked before; None for the root."""
     turn = turns.get(turn_id or "")
-    if turn is None or turn.cell is None:
-        return None if turn is None else turn.id
+    if turn is None:
+        return None
+    present = _present_of_cell(turns, thread, turn, asking)
+    if present.id not in thread.taken_back:
+        return present.id
+    way = path_to_root(turns, present.id)
+    base = next((each for each in way if each.id not in thread.taken_back), None)
+    return None if base is None else _present_of_cell(turns, thread, base, asking).id
+
+
+def _present_of_cell(turns: Mapping[str, Turn], thread: Thread, turn: Turn, asking: str) -> Turn:
+    """Return the present turn of the cell that a turn belongs to; the turn itself where that cell has none, or it has no cell."""
+    if turn.cell is None:
+        return turn
     cell, _ = _split(turn.cell)
-    key = turn.cell if cell == _split(asking)[0] else _last_question(thread, cell)
-    present = thread.cells.get(key or "", turn.id)
-    return present if present in turns else turn.id
+    keys = [turn.cell] if cell == _split(asking)[0] else _questions(thread, cell)
+    known = [thread.cells[key] for key in keys if thread.cells.get(key) in turns]
+    standing = [each for each in known if each not in thread.taken_back]
+    return turns[(standing or known or [turn.id])[-1]]
 
 
-def _last_question(thread: Thread, cell: str) -> str | None:
+def _questions(thread: Thread, cell: str) -> list[str]:
+    """Return the keys of the questions of a cell, in their order."""
     keys = [key for key in thread.cells if key.startswith(cell) and _split(key)[0] == cell]
-    return max(keys, key=lambda key: _split(key)[1], default=None)
+    return sorted(keys, key=lambda key: _split(key)[1])
 
 
 def _split(key: str) -> tuple[str, int]:

@@ -46,7 +46,12 @@ def save_forest(forest: Forest, path: Path) -> int:
         "version": VERSION,
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": {
-            name: {"head": thread.head, "forked_by": thread.forked_by, "cells": thread.cells}
+            name: {
+                "head": thread.head,
+                "forked_by": thread.forked_by,
+                "cells": thread.cells,
+                "taken_back": sorted(thread.taken_back),
+            }
             for name, thread in forest.threads.items()
         },
         "turns": [_turn_fields(turn) for turn in forest.turns.values()],
@@ -167,11 +172,12 @@ def _is_content(content: Any) -> bool:
 
 
 def _read_thread(fields: Mapping[str, Any]) -> Thread:
-    cells = fields["cells"]
-    _require(all(isinstance(value, str) for value in cells.values()), "cells of a thread are no turns")
+    cells, taken_back = fields["cells"], fields["taken_back"]
+    turns = (*cells.values(), *taken_back)
+    _require(all(isinstance(turn, str) for turn in turns), "cells of a thread are no turns")
     forked_by = fields["forked_by"]
     _require(forked_by is None or isinstance(forked_by, str), "forked_by of a thread is no text")
-    return Thread(head=fields["head"], cells=dict(cells), forked_by=forked_by)
+    return Thread(head=fields["head"], cells=dict(cells), taken_back=set(taken_back), forked_by=forked_by)
 
 
 def _check_links(forest: Forest) -> None:
@@ -181,7 +187,8 @@ def _check_links(forest: Forest) -> None:
         _require(turn.parent is None or turn.parent in ids, f"the parent of turn {turn.id} is missing")
     for name, thread in forest.threads.items():
         _require(thread.head is None or thread.head in ids, f"the last turn of thread {name} is missing")
-        _require(set(thread.cells.values()) <= ids, f"a turn of thread {name} is missing")
+        known = {*thread.cells.values(), *thread.taken_back}
+        _require(known <= ids, f"a turn of thread {name} is missing")
     seen: set[str] = set()
     for turn_id in ids:
         path = set()

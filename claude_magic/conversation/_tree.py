@@ -129,7 +129,7 @@ class Conversations:
             )
             self._turns[turn.id] = turn
             thread = self._threads.setdefault(place.thread, Thread())
-            thread.head = turn.id
+            self._move(thread, turn.id)
             if turn.cell is not None:
                 take_cell(thread, turn.cell, turn.id)
             return turn
@@ -139,7 +139,7 @@ class Conversations:
     def undo(self, count: int = 1, *, thread: str | None = None) -> list[Turn]:
         """Move the head of a thread back, to the parent of its last turn; the turns stay, off the path.
 
-        Their cells count as cells that never asked: run again, they go on at the head.
+        Run again, their cells ask in the same place; other cells do not go on from them any more.
 
         Returns:
             The turns that were taken back, the last one first; fewer than `count` where there are fewer.
@@ -151,8 +151,7 @@ class Conversations:
                 turn = self._turns[known.head]
                 taken.append(turn)
                 known.head = turn.parent
-                if turn.cell is not None and known.cells.get(turn.cell) == turn.id:
-                    del known.cells[turn.cell]
+                known.taken_back.add(turn.id)
             return taken
 
     def fork(self, name: str, *, thread: str | None = None, cell: str | None = None) -> ThreadSummary:
@@ -191,6 +190,8 @@ class Conversations:
                     self._turns[turn.id] = replace(turn, thread=heirs[turn.id])
                 else:
                     del self._turns[turn.id]
+            for other in self._threads.values():
+                other.taken_back &= self._turns.keys()
             kept = sum(turn.id in heirs for turn in own)
             return Cleared(forgotten=len(own) - kept, kept=kept)
 
@@ -205,9 +206,7 @@ class Conversations:
     def forest(self) -> Forest:
         """Return all turns and threads as they are now."""
         with self._lock:
-            threads = {
-                name: replace(thread, cells=dict(thread.cells)) for name, thread in self._threads.items()
-            }
+            threads = {name: thread.copy() for name, thread in self._threads.items()}
             return Forest(turns=dict(self._turns), threads=threads)
 
     def adopt(self, forest: Forest) -> None:
@@ -220,13 +219,20 @@ class Conversations:
             self._turns.update(forest.turns)
             for name, thread in forest.threads.items():
                 known = self._threads.setdefault(name, Thread())
-                known.head = thread.head
-                known.cells.update(thread.cells)
                 known.forked_by = thread.forked_by
+                known.cells.update(thread.cells)
+                known.taken_back |= thread.taken_back
+                self._move(known, thread.head)
 
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()
+
+    def _move(self, thread: Thread, head: str | None) -> None:
+        """Let a thread end in a turn. All on the way there stands, also what was taken back while the turn was asked."""
+        thread.head = head
+        if thread.taken_back:
+            thread.taken_back -= {turn.id for turn in self._path(head)}
 
     def _is_in_use(self, name: str) -> bool:
         known = self._threads.get(name) or Thread()

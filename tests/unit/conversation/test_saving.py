@@ -70,6 +70,32 @@ def test_loaded_threads_go_on_and_former_turns_stay(tmp_path: Path) -> None:
     assert len(conversations.forest().turns) == 3
 
 
+def test_a_load_after_undo_brings_back_what_was_taken_back(tmp_path: Path) -> None:
+    """The thread is where it was saved, and its cells go on from there."""
+    path = tmp_path / "talk.json"
+    conversations = conversations_of("one", "two", "three")
+    save_forest(conversations.forest(), path)
+    conversations.undo(3)
+
+    conversations.adopt(load_forest(path))
+
+    again = conversations.place(cell="cell-2")
+    assert [message["content"] for message in conversations.messages(again)[::2]] == ["one", "two"]
+
+
+def test_what_was_taken_back_and_forgotten_elsewhere_is_not_in_the_file(tmp_path: Path) -> None:
+    """A fork may go back beyond where it began, and its beginning be cleared."""
+    path = tmp_path / "talk.json"
+    conversations = conversations_of("one", "two")
+    conversations.fork("idea")
+    conversations.undo(2, thread="idea")
+    conversations.clear()
+
+    save_forest(conversations.forest(), path)
+
+    assert load_forest(path) == conversations.forest()
+
+
 def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
     """What was edited, and what comes after it, is loaded beside the turns that it was made from."""
     path = tmp_path / "talk.json"

@@ -1,0 +1,140 @@
+"""The tree of turns after whatever is done to it: nothing is lost, and each Run All is like the first."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from talks import ask, run_all, said
+
+from claude_magic.client import ConfigurationError
+from claude_magic.conversation import Conversations, Turn, load_forest, save_forest
+
+CELLS = st.sampled_from(["a", "b", "c", "c#1", "c#2", None])
+THREADS = st.sampled_from([None, "t", "fork"])
+STEPS = st.one_of(
+    st.tuples(st.just("ask"), CELLS, THREADS),
+    st.tuples(st.just("new"), CELLS, THREADS),
+    st.tuples(st.just("undo"), st.integers(1, 3), THREADS),
+    st.tuples(st.just("fork"), st.none(), THREADS),
+    st.tuples(st.just("clear"), st.none(), THREADS),
+)
+
+
+def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> list[Turn]:
+    """Do one thing, and return the turns that it adds."""
+    what, detail, thread = step
+    if what == "undo":
+        conversations.undo(detail, thread=thread)
+    elif what == "clear":
+        conversations.clear(thread)
+    elif what == "fork":
+        with contextlib.suppress(ConfigurationError):
+            conversations.fork("fork", thread=thread)
+    else:
+        return [ask(conversations, prompt, detail, thread=thread, start_new=what == "new")]
+    return []
+
+
+@given(st.lists(STEPS.filter(lambda step: step[0] != "clear"), max_size=40))
+def test_whatever_is_done_nothing_is_lost_and_every_path_is_whole(steps: list[tuple[Any, ...]]) -> None:
+    """Turns stay, paths end at roots without going in circles, and hold the very objects that were added."""
+    conversations = Conversations()
+    added = [turn for number, step in enumerate(steps) for turn in take(conversations, step, str(number))]
+
+    forest = conversations.forest()
+    assert [*forest.turns.values()] == added
+    for turn in added:
+        path = list(forest.path(turn.id))
+        assert len({each.id for each in path}) == len(path) <= len(added)
+        assert path[-1].parent is None
+        assert all(each is forest.turns[each.id] for each in path)
+
+
+@given(st.lists(STEPS, max_size=30), CELLS, THREADS)
+def test_a_place_is_what_becomes_of_it(
+    steps: list[tuple[Any, ...]], cell: str | None, thread: str | None
+) -> None:
+    """What is said before a question is what its turn stands on, message by message the same objects."""
+    conversations = Conversations()
+    for number, step in enumerate(steps):
+        take(conversations, step, str(number))
+    place = conversations.place(thread=thread, cell=cell)
+    before = conversations.messages(place)
+
+    turn = ask(conversations, "last", cell, thread=thread)
+
+    after = conversations.messages(conversations.place(thread=thread))
+    assert all(one is other for one, other in zip(before, after, strict=False))
+    assert after[len(before) :] == [*turn.messages]
+
+
+@given(st.lists(st.sampled_from("abcdef"), unique=True, max_size=6), st.integers(1, 4))
+def test_every_run_all_has_the_shape_of_the_first(cells: list[str], runs: int) -> None:
+    """However often."""
+    conversations = Conversations()
+    for run in range(runs):
+        run_all(conversations, "".join(cells), str(run))
+
+    assert said(conversations) == [f"{cell}{runs - 1}" for cell in cells]
+
+
+@given(st.lists(STEPS, max_size=30), CELLS, THREADS)
+def test_a_saved_conversation_goes_on_as_the_one_that_was_saved(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[Any, ...]],
+    cell: str | None,
+    thread: str | None,
+) -> None:
+    """Each cell has its place there, whatever was done before."""
+    conversations, loaded = Conversations(), Conversations()
+    for number, step in enumerate(steps):
+        take(conversations, step, str(number))
+    path = tmp_path_factory.mktemp("saved") / "talk.json"
+
+    save_forest(conversations.forest(), path)
+    loaded.adopt(load_forest(path))
+
+    assert loaded.forest() == conversations.forest()
+    assert loaded.place(cell=cell, thread=thread) == conversations.place(cell=cell, thread=thread)
+
+
+SUBCOMMANDS = st.one_of(
+    st.tuples(st.just("ask"), st.integers(1, 3), THREADS),
+    st.tuples(st.just("new"), st.just(1), THREADS),
+    st.tuples(st.just("undo"), st.integers(1, 3), st.just(None)),
+    st.tuples(st.just("fork"), st.none(), st.just(None)),
+)
+
+
+def run_notebook(conversations: Conversations, steps: list[tuple[Any, ...]]) -> list[list[str]]:
+    """Run each step in a cell of its own; return what was said before each question."""
+    heard = []
+    for number, (what, detail, thread) in enumerate(steps):
+        cell = f"cell-{number}"
+        if what == "undo":
+            conversations.undo(detail, thread=thread)
+        elif what == "fork":
+            with contextlib.suppress(ConfigurationError):
+                conversations.fork("fork", thread=thread, cell=cell)
+        else:
+            for question in range(detail):
+                key = f"{cell}#{question}" if question else cell
+                heard.append(said(conversations, key, thread=thread, start_new=what == "new"))
+                ask(conversations, key, key, thread=thread, start_new=what == "new")
+    return heard
+
+
+@given(st.lists(SUBCOMMANDS, max_size=12), st.integers(1, 3))
+def test_every_run_all_hears_what_the_first_one_heard(steps: list[tuple[Any, ...]], count: int) -> None:
+    """With cells of several questions, threads, forks, and turns that are taken back."""
+    conversations = Conversations()
+    notebook = [("ask", count, None), *steps]
+
+    first = run_notebook(conversations, notebook)
+
+    assert run_notebook(conversations, notebook) == first
+    assert run_notebook(conversations, notebook) == first

@@ -54,7 +54,7 @@ class ErrorRecord:
         self.message = one_line(error, _MAX_MESSAGE_CHARS)
         self.source = source.strip("\n")  # IPython counts lines without the empty ones at the beginning
         self.traceback = bounded(format_traceback(error, name_of_file), _MAX_KEPT_CHARS).text
-        self.functions = _sources_of_functions(error.__traceback__, name_of_file)
+        self.functions = _sources_of_functions(error, name_of_file)
         self.line = None if source.lstrip().startswith("%%") else _line_of_cell(error)
         self._frame, self._text_of_line = _failing(error.__traceback__)
 
@@ -129,9 +129,10 @@ def _line_of_cell(error: BaseException) -> int | None:
     return None
 
 
-def _sources_of_functions(trace: TracebackType | None, name_of_file: Callable[[str], str | None]) -> str:
-    """Return the user's functions in which the error passed, the innermost ones, but those of the cell itself."""
-    codes = [frame.f_code for frame, _ in _frames(trace) if not is_library(frame.f_code.co_filename)]
+def _sources_of_functions(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the user's functions which the error, and those that led to it, passed; but not those of the cell itself."""
+    frames = [frame for each in _chain(error) for frame, _ in _frames(each.__traceback__)]
+    codes = [frame.f_code for frame in frames if not is_library(frame.f_code.co_filename)]
     cell = next((code.co_filename for code in codes if is_typed(code.co_filename)), None)
     others = [code for code in codes if code.co_filename != cell and code.co_name != "<module>"]
     sources = []
@@ -150,6 +151,16 @@ def _failing(trace: TracebackType | None) -> tuple[FrameType | None, str]:
     for frame, number in (own or frames)[-1:]:
         return frame, linecache.getline(frame.f_code.co_filename, number, frame.f_globals)
     return None, ""
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and those that led to it, as far as its traceback shows them."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and all(cause is not each for each in chain):
+        chain.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return chain
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

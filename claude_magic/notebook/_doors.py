@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..runtime import Reply
 from ._answer import answer, answer_blocking
 from ._asking import Asking, settings_of
-from ._draft import Draft, make_draft
+from ._draft import Draft, accompany, make_draft, with_system_text
 from ._dry_run import show_dry_run
 from ._failure import shortened
 
@@ -39,8 +39,8 @@ def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | None:
 def _draft(request: Request, magics: ClaudeMagics) -> Draft:
     if request.call is None:
         return make_draft(request, magics)
-    draft: Draft = request.call.command.load()(magics, request.call.arguments, request.options)
-    return draft
+    draft = request.call.command.load()(magics, request.call.arguments, with_system_text(request.options))
+    return accompany(draft, magics)
 
 
 def _show(draft: Draft, magics: ClaudeMagics) -> None:

@@ -45,12 +45,39 @@ def make_draft(request: Request, magics: ClaudeMagics) -> Draft:
     Raises:
         ConfigurationError: Something it names does not exist, or cannot be sent.
     """
-    options = dataclasses.replace(request.options, system=_system_text(request.options.system))
+    options = with_system_text(request.options)
     has_names = "{{" in request.prompt and not options.raw
     if not (has_names or options.attach or options.cells):
         return Draft(prompt=request.prompt, content=request.prompt, options=options)
     collected = list(_collect(request, magics, has_names=has_names))
     return draft_of(request.prompt, [each.parts for each in collected], collected, options)
+
+
+def accompany(draft: Draft, magics: ClaudeMagics) -> Draft:
+    """Return a subcommand's question with the attachments and cells that its options name, in front of it.
+
+    Raises:
+        ConfigurationError: Something they name does not exist, or cannot be sent.
+    """
+    collected = list(_collect_along(draft.options, magics))
+    if not collected:
+        return draft
+    along = draft_of(draft.prompt, [each.parts for each in collected], collected, draft.options)
+    return dataclasses.replace(
+        draft,
+        content=[*_as_blocks(along.content), *_as_blocks(draft.content)],
+        notes=tuple(dict.fromkeys((*along.notes, *draft.notes))),
+        redacted=tuple(dict.fromkeys((*along.redacted, *draft.redacted))),
+    )
+
+
+def with_system_text(options: Options) -> Options:
+    """Return options whose system prompt is text, where a file was named.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    return dataclasses.replace(options, system=_system_text(options.system))
 
 
 def draft_of(
@@ -88,16 +115,29 @@ def content_of(sections: Sequence[Sequence[str | Mapping[str, Any]]]) -> str | l
 
 
 def _collect(request: Request, magics: ClaudeMagics, *, has_names: bool) -> Iterator[Collected]:
-    from ..context import Collected, attach, collect_cells, interpolate, parse_cell_range
+    from ..context import Collected, interpolate
+    from ._names import names_of
+
+    yield from _collect_along(request.options, magics)
+    yield interpolate(request.prompt, names_of(magics)) if has_names else Collected(parts=(request.prompt,))
+
+
+def _collect_along(options: Options, magics: ClaudeMagics) -> Iterator[Collected]:
+    """Yield what goes along with a question: attachments, then cells."""
+    if not (options.attach or options.cells):
+        return
+    from ..context import attach, collect_cells, parse_cell_range
     from ._cell_history import cells_of
     from ._names import names_of
 
-    options, names = request.options, names_of(magics)
     for spec in options.attach:
-        yield attach(spec, names, directory=Path.cwd())
+        yield attach(spec, names_of(magics), directory=Path.cwd())
     if options.cells:
         yield collect_cells(cells_of(magics.shell), parse_cell_range(options.cells))
-    yield interpolate(request.prompt, names) if has_names else Collected(parts=(request.prompt,))
+
+
+def _as_blocks(content: str | list[Block]) -> list[Block]:
+    return list(_blocks([content])) if isinstance(content, str) else content
 
 
 def _blocks(parts: Sequence[str | Mapping[str, Any]]) -> Iterator[Block]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # By name, so that a terminal need not import asyncio for this.
 _INTERRUPTS = ("KeyboardInterrupt", "CancelledError")
 _NOT_ERRORS = (*_INTERRUPTS, "UsageError", "SystemExit")
+_DISPLAY_FAILED = "_last_traceback_during_displayhook"
 
 
 class ShellWatch:
@@ -37,6 +38,9 @@ class ShellWatch:
         self._shell.events.unregister("post_run_cell", self._on_end)
 
     def _on_start(self, _info: Any) -> None:
+        if getattr(self._shell, _DISPLAY_FAILED, False):
+            # Of a former cell. ipykernel 7.4 forgets it before blocking cells only, and would call awaited ones failed.
+            setattr(self._shell, _DISPLAY_FAILED, False)
         self._in_flight_before = frozenset(_in_flight())
 
     def _on_end(self, result: Any) -> None:

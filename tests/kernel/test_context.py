@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import pytest
 
 
@@ -162,6 +164,72 @@ def test_fix_sends_the_failure_and_puts_the_corrected_cell_below(start_kernel, s
     (payload,) = run.reply["content"]["payload"]
     assert (payload["source"], payload["replace"]) == ("set_next_input", False)
     assert "ratio(3, 0)" in payload["text"]
+
+
+def test_what_cells_printed_goes_along_as_far_as_ipython_remembers(start_kernel, sim):
+    """IPython 8 keeps the values of last lines only, and a note says so. A value that cannot be shown is no reason to fail."""
+    kernel = start_kernel()
+    kernel.run("print('\\x1b[31mhigh water\\x1b[0m')\n6 * 7")
+    kernel.run(
+        "class Mute:\n    def __repr__(self):\n        raise ValueError('no words')\nmute = Mute()\nmute"
+    )
+
+    run = kernel.run("%%claude --cells all\nWhat did I do?")
+
+    assert run.status == "ok"
+    assert "```\n42\n```" in sent(sim)
+    if int(importlib.metadata.version("ipython").split(".")[0]) >= 9:
+        assert "```\nhigh water\n```" in sent(sim)
+    else:
+        assert "from its version 9 on" in run.frames[-1]
+
+
+def test_fix_sends_whole_what_is_spread_over_cells(start_kernel, sim):
+    """The function that failed stands in another cell; what led to the error names its cell as well; secrets stay here."""
+    kernel = start_kernel()
+    kernel.run(
+        "def ratio(kept, rows):\n    password = 'correct-horse-9'\n    rows = 0\n    return kept / rows"
+    )
+    kernel.run(
+        "try:\n    ratio(3, 4)\nexcept ZeroDivisionError as error:\n    raise ValueError('no rows') from error"
+    )
+
+    kernel.run("%claude fix")
+
+    text = sent(sim)
+    assert "which failed in its line 4" in text
+    assert "\n    rows = 0\n" in text
+    assert "ipykernel_" not in text
+    assert "correct-horse-9" not in text
+
+
+def test_fix_knows_what_is_no_python_at_all(start_kernel, sim):
+    """A cell that could not even be read has no frame, but a line."""
+    kernel = start_kernel()
+    kernel.run("rows = [1,\ndef f(:\n    pass")
+
+    kernel.run("%claude fix")
+
+    assert "SyntaxError" in sent(sim)
+    assert "which failed in its line" in sent(sim)
+    assert "def f(:" in sent(sim)
+
+
+def test_options_before_a_subcommand_do_what_they_do_before_a_prompt(start_kernel, sim):
+    """Files, cells and the system prompt of a file go along with `fix` and `explain`, too."""
+    kernel = start_kernel()
+    kernel.run("open('notes.txt', 'w').write('high water'); open('tone.txt', 'w').write('Be brief.')")
+    kernel.run("1 / 0")
+
+    for command in ("fix", "explain tide"):
+        kernel.run("tide = [1, 2]")
+        kernel.run(f"%claude -s @tone.txt -a notes.txt --cells -1: {command}")
+
+        assert sim.requests[-1].body["system"] == "Be brief."
+        assert "high water" in sent(sim)
+        assert "In [" in sent(sim)
+
+    assert sent(sim).index("high water") < sent(sim).index("Explain `tide`")
 
 
 def test_fix_without_a_failure_says_so(start_kernel, sim):

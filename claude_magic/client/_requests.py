@@ -36,6 +36,9 @@ _COUNTED_FIELDS = frozenset(
 
 _NOT_IN_BODY = frozenset({"stream", "betas"})
 
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""What the API takes in one request; more would be refused with a 413 after all of it was sent."""
+
 
 def _turns(value: object) -> object:
     """Accept `Message` objects among the turns, and content blocks in them."""
@@ -106,9 +109,15 @@ class MessageRequest(ShortReprModel):
         """Return the request as JSON in UTF-8.
 
         Raises:
-            ConfigurationError: It holds something that JSON cannot express.
+            ConfigurationError: It holds something that JSON cannot express, or is larger than the API takes.
         """
-        return encode_json(self.to_body(stream=stream))
+        body = encode_json(self.to_body(stream=stream))
+        if len(body) > MAX_BODY_BYTES:
+            raise ConfigurationError(
+                f"The request has {len(body) / 2**20:.1f} MB; the API takes 32. Files and pictures of earlier turns count, since "
+                "they are sent with every request of a conversation. Nothing was sent; send less, or begin a new one."
+            )
+        return body
 
     def count_tokens_body(self) -> dict[str, Any]:
         """Return what the counting endpoint takes."""

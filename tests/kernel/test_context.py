@@ -123,6 +123,21 @@ def test_an_attachment_that_does_not_exist_sends_nothing(kernel, sim):
     assert sim.requests == []
 
 
+def test_attachments_too_large_together_send_nothing(kernel, sim):
+    """Each of them could be sent; the next question is as good as ever."""
+    kernel.run(
+        "for name in ('one.pdf', 'two.pdf'):\n    open(name, 'wb').write(b'%PDF-1.7' + bytes(13 * 2**20))"
+    )
+
+    run = kernel.run("%%claude --new -a one.pdf -a two.pdf\nCompare.")
+
+    assert run.status == "error"
+    assert "the API takes 32" in run.error["evalue"]
+    assert sim.requests == []
+    assert kernel.run("%%claude\nHello").status == "ok"
+    assert "Compare." not in str(sim.requests[-1].body["messages"])
+
+
 def test_cells_go_along_with_what_they_showed(start_kernel, sim):
     """Only those that were asked for, and no questions to Claude."""
     kernel = start_kernel()

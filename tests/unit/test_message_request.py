@@ -154,3 +154,11 @@ def test_c5_a_request_is_not_changed_by_its_caller_afterwards() -> None:
     turns[0]["content"] = "changed"
 
     assert sent(a_request)["messages"] == [TURN]
+
+
+def test_c5_a_request_larger_than_the_api_takes_is_refused_before_it_is_sent() -> None:
+    """Promise: nobody waits for an upload that ends in a 413."""
+    a_request = request(messages=[{"role": "user", "content": "x" * 33 * 2**20}])
+
+    with pytest.raises(ConfigurationError, match=r"33\.0 MB; the API takes 32.*Nothing was sent"):
+        a_request.to_json(stream=True)

@@ -45,6 +45,7 @@ def save_forest(forest: Forest, path: Path) -> int:
         "format": FORMAT,
         "version": VERSION,
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "turns": [_turn_fields(turn) for turn in forest.turns.values()],
         "threads": {
             name: {
                 "head": thread.head,
@@ -54,7 +55,6 @@ def save_forest(forest: Forest, path: Path) -> int:
             }
             for name, thread in forest.threads.items()
         },
-        "turns": [_turn_fields(turn) for turn in forest.turns.values()],
     }
     # Halves of UTF-16 pairs, which UTF-8 cannot express, stay the escapes that JSON has for them.
     text = json.dumps(document, ensure_ascii=False, indent=2)

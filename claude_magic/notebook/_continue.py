@@ -24,6 +24,7 @@ _GO_ON = (
     "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
     "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
 )
+_BEGIN = "You were interrupted before the first word of your answer. Go on."
 _GO_ON_ALONE = (
     "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
     "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
@@ -45,7 +46,7 @@ def continue_answer(magics: ClaudeMagics, _arguments: Mapping[str, str], options
     parent = runtime.conversations.parent_turn(place)
     if parent is not None and parent.is_partial:
         beginning = _whole_so_far(parent.answer_text, last)
-        content = _GO_ON.format(tail=beginning[-_TAIL_CHARS:])
+        content = _GO_ON.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _BEGIN
     elif last is not None and last.thread is None and _is_cut(last):
         beginning = last.text
         content = _GO_ON_ALONE.format(question=last.prompt, text=beginning)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from claude_magic.simulator import Gate, hold
+from claude_magic.simulator import Gate, hold, reply
 
 
 def asked(sim):
@@ -284,6 +284,26 @@ def test_an_interrupted_answer_leaves_a_history_that_is_accepted(notebook, sim):
 
         notebook(c="Three")
         assert sim.requests[-1].status == 200
+
+
+def test_an_answer_that_was_interrupted_in_a_tool_is_continued(notebook, sim):
+    """It has no word yet from which to go on."""
+    kernel = notebook.kernel
+    kernel.run(
+        "import time\ndef slow_gauge():\n    'Take an hour.'\n    print('runs', flush=True)\n    time.sleep(3600)"
+    )
+    call = {"type": "tool_use", "id": "toolu_1", "name": "slow_gauge", "input": {}}
+    sim.script(reply(content=[call], stop_reason="tool_use"))
+    run = kernel.start("%%claude --tools slow_gauge --approve never\nAsk it.", cell_id="a")
+    run.until(lambda each: "runs" in each.stdout)
+    kernel.interrupt()
+    assert run.finish().status == "error"
+
+    run = notebook(b="%claude continue")
+
+    assert run.status == "ok"
+    assert asked(sim)[-1] == "You were interrupted before the first word of your answer. Go on."
+    assert accepted(sim)
 
 
 def test_without_cell_ids_each_run_is_a_turn_at_the_head(notebook, sim):

@@ -352,12 +352,15 @@ def test_nothing_of_an_interrupted_tool_goes_on(kernel, door):
     assert kernel.value("len(beats)") == before
 
 
-@pytest.mark.parametrize("cell_id", [None, "ask"])
-def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, cell_id):
+AWAITED = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+BLOCKING = 'x = 1\n%claude --tools tide_table Use tide_table for port "Brest"'
+
+
+@pytest.mark.parametrize(("code", "cell_id"), [(AWAITED, None), (AWAITED, "ask"), (BLOCKING, "ask")])
+def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, code, cell_id):
     """Whether a person was to type or to press."""
-    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
     run = kernel.start(code, allow_stdin=True, cell_id=cell_id)
-    if cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
+    if code == BLOCKING or cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
         kernel.client.get_stdin_msg(timeout=30)
     else:
         run.until(lambda each: len(buttons(each)) == 3)
@@ -366,5 +369,8 @@ def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, cell_i
     run.finish()
 
     assert run.status == "error"
+    assert run.error["ename"] == "KeyboardInterrupt"
+    assert "runs on" not in run.stdout
     assert kernel.run("%%claude\nGo on").status == "ok"
     assert sim.requests[-1].status == 200
+    assert result(sim)["is_error"] is True

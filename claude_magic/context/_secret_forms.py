@@ -26,10 +26,10 @@ def _verbose(pattern: str) -> re.Pattern[str]:
 
 SECRET_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
-        "a private key",
+        "a private key",  # also one of which a cut has left the beginning or the end
         re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)",
-            re.DOTALL,
+            r"""(?sx) -----BEGIN[ ][A-Z ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?----- .*? (?:-----END[ ][A-Z ]{0,40}KEY(?:[ ]BLOCK)?-----|\Z)
+            | \A [A-Za-z0-9+/=\s\\]{8,}+ -----END[ ][A-Z ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----"""
         ),
     ),
     ("an Anthropic API key", re.compile(_START + r"sk-ant-[\w-]{8,}")),

@@ -141,6 +141,18 @@ def test_a_secret_of_several_lines_is_found_in_a_repr_too() -> None:
     assert labels == ("environment variable SIGNING_KEY",)
 
 
+def test_what_a_cut_left_of_a_private_key_is_replaced() -> None:
+    """Its beginning or its end is as secret as all of it."""
+    body = "MIIEowIBAAKCAQEA\n" * 40
+
+    for text in (
+        f"a -----BEGIN PRIVATE KEY-----\n{body}",
+        f"{body}-----END PRIVATE KEY----- a",
+        f"{body!r}"[1:-1] + "-----END PRIVATE KEY----- a",
+    ):
+        assert "MIIE" not in redact(text, {})[0]
+
+
 def test_a_long_text_is_read_in_a_moment() -> None:
     """No pattern may go over the text again and again."""
     pieces = (

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StreamInterruptedError,
         UnknownStatusError,
     )
+    from .panels import PromptPanel
     from .runtime import Phase, Reply, ReplySnapshot
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "Phase",
+    "PromptPanel",
     "RateLimitError",
     "Reply",
     "ReplySnapshot",
@@ -61,6 +63,7 @@ __all__ = [
 
 _ROOMS = {
     "._facade": ("Claude", "claude"),
+    ".panels": ("PromptPanel",),
     ".runtime": ("Phase", "Reply", "ReplySnapshot"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

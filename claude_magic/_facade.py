@@ -13,6 +13,7 @@ from .client import BucketState, ClaudeClient, ConfigurationError
 from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime
 
 if TYPE_CHECKING:
+    from .panels import PromptPanel
     from .tools import ToolExecutor
 
 _Result = TypeVar("_Result")
@@ -47,6 +48,24 @@ class AskOptions(TypedDict, total=False):
     tools: Iterable[Callable[..., Any]] | None
     approve: Literal["ask", "never"] | None
     extra: Mapping[str, Any] | None
+
+
+class PanelOptions(TypedDict, total=False):
+    """What a panel may begin with; what is left out is taken from the settings.
+
+    Attributes:
+        thread: The conversation that its questions belong to; one of its own where left out.
+        model: Model to ask.
+        system: System prompt.
+        effort: "low", "medium", "high", "xhigh" or "max".
+        max_tokens: Bound of an answer in model tokens, thinking included.
+    """
+
+    thread: str | None
+    model: str | None
+    system: str | None
+    effort: str | None
+    max_tokens: int | None
 
 
 class Claude:
@@ -124,6 +143,19 @@ class Claude:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)
 
+    def panel(self, **options: Unpack[PanelOptions]) -> PromptPanel:
+        """Return a panel, which shows itself as the value of a cell. This imports ipywidgets.
+
+        Args:
+            **options: See `PanelOptions`.
+
+        Raises:
+            ConfigurationError: A setting or option cannot be used.
+        """
+        from .panels import PromptPanel  # late: most programs that ask Claude show no widgets
+
+        return PromptPanel(**options)
+
     @property
     def last(self) -> Reply | None:
         """The reply that was started last, by whatever means; also a failed or interrupted one. None before the first."""
@@ -186,4 +218,4 @@ def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, A
 claude = Claude()
 """The one everybody imports."""
 
-__all__ = ["AskOptions", "Claude", "claude"]
+__all__ = ["AskOptions", "Claude", "PanelOptions", "claude"]

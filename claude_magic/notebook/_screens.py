@@ -14,9 +14,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from ..render import describe_facts, render_reply
+from ..render import LivePicture, describe_facts, render_reply
 from ..runtime import Phase, ReplySnapshot
-from ._picture import LivePicture
 
 FRAME_INTERVAL = 1 / 13
 """Now and then a frame sends two displays; in all they stay below 15 a second."""

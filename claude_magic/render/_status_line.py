@@ -6,7 +6,7 @@ import math
 from html import escape
 
 from ..runtime import CallState, Phase, ReplySnapshot, Wait
-from ._sanitise import sanitise
+from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import STATUS_LINE
 
 _PENDING = {
@@ -23,7 +23,13 @@ def render_status_line(snapshot: ReplySnapshot, now: float) -> str:
         now: The present, by `time.monotonic()`.
     """
     line = describe_status(snapshot, now)
-    return sanitise(f'<div style="{STATUS_LINE}">{escape(line, quote=False)}</div>') if line else ""
+    return render_line(line) if line else ""
+
+
+def render_line(text: str) -> str:
+    """Return the HTML of one quiet line of plain text."""
+    line = f'<div style="{STATUS_LINE}">{escape(text, quote=False)}</div>'
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{line}</div>')
 
 
 def describe_status(snapshot: ReplySnapshot, now: float) -> str:

@@ -27,6 +27,11 @@ PLAIN_TEXT: Final = (
 PROSE: Final = "margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.55"
 QUIET: Final = f"color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # nothing in it is painted outside of it
+QUESTION: Final = (
+    "margin:0.2em 0 0.6em 0;padding:0.5em 0.8em;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;"
+    f"line-height:1.5;background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_UI_FONT}"
+)
+ATTACHED: Final = f"margin-top:0.2em;color:{_MUTED};font-size:{_SMALL}"
 SCROLLING_TABLE: Final = "overflow-x:auto"
 TABLE: Final = "margin:0.4em 0;text-align:left"
 CELL_ALIGNMENTS: Final = {

@@ -49,9 +49,11 @@ def open_notebook(browser: Browser, lab: LabServer) -> Iterator[Callable[..., No
     """Return a function that opens a notebook of the shared server in a fresh page, in the light or the dark theme."""
     pages: list[NotebookPage] = []
 
-    def open_in_page(path: Path, *, theme: str = "Light", server: LabServer = lab) -> NotebookPage:
+    def open_in_page(
+        path: Path, *, theme: str = "Light", width: int = 1200, server: LabServer = lab
+    ) -> NotebookPage:
         server.write_settings("@jupyterlab/apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
-        context = browser.new_context(viewport={"width": 1200, "height": 1000})
+        context = browser.new_context(viewport={"width": width, "height": 1000})
         notebook = NotebookPage(server, context, path)
         pages.append(notebook)
         notebook.open()

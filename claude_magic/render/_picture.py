@@ -1,7 +1,7 @@
 """What a streaming answer looks like at one moment: a row of slots, of which all but the last have settled.
 
-A slot is one display of its own in the cell. Drawing is comparing two rows: a slot that has not changed is not sent
-again, so that what goes over the wire grows with the answer and not with its square.
+A slot is one display of its own in a cell, or one widget of a panel. Drawing is comparing two rows: a slot that has not
+changed is not sent again, so that what goes over the wire grows with the answer and not with its square.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..render import (
-    MAX_BLOCKS,
-    GrowingMarkdown,
-    render_calls,
-    render_growing,
-    render_status_line,
-    render_thinking,
-)
 from ..runtime import BlockSnapshot, Phase, ReplySnapshot
+from ._answer import render_answer
+from ._calls import render_calls
+from ._formats import render_growing
+from ._growing import MAX_BLOCKS, GrowingMarkdown
+from ._status_line import render_status_line
+from ._thinking import render_thinking
 
 MAX_SLOTS = MAX_BLOCKS + 5
 """A front end shows only so many displays in a cell (JupyterLab near 50); what comes after shares the last one."""
@@ -43,7 +41,7 @@ class LivePicture:
             snapshot: The reply; later ones must continue the former.
             now: The present, by `time.monotonic()`.
         """
-        slots = [*self._answer(snapshot)]
+        slots = [*self._answer(snapshot, is_final=False)]
         # Of a call that waits or runs its own line tells.
         if snapshot.phase is not Phase.CALLING and (status := render_status_line(snapshot, now)):
             slots.append(status)
@@ -53,19 +51,26 @@ class LivePicture:
         self._count = max(self._count, len(slots))
         return slots + [""] * (self._count - len(slots))
 
-    def _answer(self, snapshot: ReplySnapshot) -> Iterator[str]:
+    def last_slots(self, snapshot: ReplySnapshot) -> list[str]:
+        """Return the slots of the answer as it stays, without its footer; most of them as they are already."""
+        has_citations = any(block.data for block in snapshot.blocks if block.kind == "text")
+        if snapshot.format != "md" or has_citations:
+            return [render_answer(snapshot, remote_images=self._remote_images).html]
+        return [*self._answer(snapshot, is_final=True)]
+
+    def _answer(self, snapshot: ReplySnapshot, *, is_final: bool) -> Iterator[str]:
         if snapshot.format != "md":
             if snapshot.text:
                 yield render_growing(snapshot, remote_images=self._remote_images)
             return
         runs = [(kind, list(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
         for index, (kind, blocks) in enumerate(runs):
-            is_last = index == len(runs) - 1
+            is_last = index == len(runs) - 1 and not is_final
             if kind == "text":
                 text = "".join(block.text for block in blocks)
                 yield from self._text(index).slots(text, is_final=not is_last)
             elif not (is_last and _is_under_way(kind, blocks)):  # of those the status line tells
-                yield from self._fold(index, kind, blocks, snapshot.blocks)
+                yield from self._fold(index, kind, blocks, snapshot.blocks, is_final=is_final)
 
     def _text(self, index: int) -> _GrowingText:
         if index not in self._texts:
@@ -73,12 +78,18 @@ class LivePicture:
         return self._texts[index]
 
     def _fold(
-        self, index: int, kind: str, blocks: Sequence[BlockSnapshot], among: Sequence[BlockSnapshot]
+        self,
+        index: int,
+        kind: str,
+        blocks: Sequence[BlockSnapshot],
+        among: Sequence[BlockSnapshot],
+        *,
+        is_final: bool,
     ) -> Iterator[str]:
         source, html = self._folds.get(index, (None, ""))
-        if source != blocks:
-            html = _render_fold(kind, blocks, among)
-            self._folds[index] = (blocks, html)
+        if source != (blocks, is_final):
+            html = _render_fold(kind, blocks, among, is_final=is_final)
+            self._folds[index] = ((blocks, is_final), html)
         if html:
             yield html
 
@@ -107,7 +118,9 @@ def _kind(block: BlockSnapshot) -> str:
     return block.kind if block.kind in ("text", "thinking") else "call"
 
 
-def _render_fold(kind: str, blocks: Sequence[BlockSnapshot], among: Sequence[BlockSnapshot]) -> str:
+def _render_fold(
+    kind: str, blocks: Sequence[BlockSnapshot], among: Sequence[BlockSnapshot], *, is_final: bool
+) -> str:
     if kind == "thinking":
         return render_thinking("\n\n".join(block.text for block in blocks))
-    return render_calls(blocks, among=among)
+    return render_calls(blocks, among=among, is_final=is_final)

@@ -1,0 +1,37 @@
+"""What a panel has been asked: enough to ask it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..runtime import Question, Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question of a panel.
+
+    Attributes:
+        prompt: The user's words.
+        thread: The conversation it belongs to.
+        key: Tells it from the other questions of the kernel, as cells are told apart: asked again, it takes its own place.
+        is_new: The conversation began anew with it.
+        content: What is sent as the user's turn, where that is more than the words.
+        attached: The names of what goes with the words.
+        notes: What the reader should know about what is sent, as sentences.
+    """
+
+    prompt: str
+    thread: str
+    key: str
+    is_new: bool = False
+    content: Sequence[Mapping[str, Any]] | None = None
+    attached: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_question(self) -> Question:
+        """Return what the runtime is asked."""
+        where = Where(thread=self.thread, cell=self.key, is_new=self.is_new)
+        return Question(prompt=self.prompt, content=self.content, where=where, notes=self.notes)

@@ -1,0 +1,86 @@
+"""The conversation as normal outputs beside the panel, for when there is no kernel: on the web, or the day after."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Mapping
+from typing import Any
+
+from IPython import get_ipython
+from IPython.display import DisplayHandle
+
+from ..render import Bundle, Exchange, render_transcript
+from ..runtime import Reply
+
+_NOTHING = {"text/html": "", "text/markdown": ""}
+
+
+class Transcript:
+    """Outputs of a cell, which the browser hides while the panel lives: one for each answer, several for a long one.
+
+    Each is sent once, when its answer has ended. Displaying from another thread reaches the cell that showed the panel
+    where the kernel keeps what the present cell is in a context variable, because that comes along. Elsewhere it would reach
+    whichever cell runs; there, one output is opened beforehand and holds everything.
+
+    Args:
+        remote_images: Load images from other hosts.
+    """
+
+    def __init__(self, *, remote_images: bool) -> None:
+        self._remote_images = remote_images
+        self._context: contextvars.Context | None = None
+        self._only: DisplayHandle | None = None
+        self._outputs: dict[Reply, list[DisplayHandle]] = {}
+
+    def show(self, exchanges: Mapping[Reply, Exchange]) -> None:
+        """Show it in the cell that runs now; from here on, that is where it is kept up to date."""
+        self._outputs = {}
+        self._context = self._only = None
+        if _parent_is_in_context():
+            self._context = contextvars.copy_context()
+        else:
+            self._only = DisplayHandle()
+            self._only.display(_NOTHING, raw=True)
+        self.update(exchanges)
+
+    def update(self, exchanges: Mapping[Reply, Exchange]) -> None:
+        """Bring it up to date. Any thread may call this, one at a time.
+
+        Args:
+            exchanges: All that have ended, oldest first.
+        """
+        if self._only is not None:
+            bundles = [bundle for exchange in exchanges.values() for bundle in self._render(exchange)]
+            self._only.update(_joined(bundles), raw=True)
+        if self._context is None:
+            return
+        for reply in [reply for reply in self._outputs if reply not in exchanges]:
+            for handle in self._outputs.pop(reply):
+                handle.update(_NOTHING, raw=True)
+        for reply, exchange in exchanges.items():
+            if reply not in self._outputs:
+                self._outputs[reply] = [
+                    self._display(self._context, bundle) for bundle in self._render(exchange)
+                ]
+
+    def _render(self, exchange: Exchange) -> list[Bundle]:
+        return render_transcript(exchange, remote_images=self._remote_images)
+
+    @staticmethod
+    def _display(context: contextvars.Context, bundle: Bundle) -> DisplayHandle:
+        handle = DisplayHandle()
+        context.run(handle.display, bundle.data, raw=True)
+        return handle
+
+
+def _parent_is_in_context() -> bool:
+    shell: Any = get_ipython()
+    publisher = getattr(shell, "display_pub", None)
+    return isinstance(getattr(publisher, "_parent_header", None), contextvars.ContextVar)
+
+
+def _joined(bundles: list[Bundle]) -> dict[str, str]:
+    return {
+        "text/html": "".join(bundle.data["text/html"] for bundle in bundles),
+        "text/markdown": "\n\n---\n\n".join(bundle.data["text/markdown"] for bundle in bundles),
+    }

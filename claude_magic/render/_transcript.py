@@ -1,0 +1,95 @@
+"""A conversation for people who see it later: on a web page, or in a notebook whose kernel is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from ..runtime import ReplySnapshot
+from ._footer import render_footer
+from ._markdown import parse_blocks, render_markdown
+from ._neutralise import neutralise_markdown
+from ._reply import Bundle, render_reply
+from ._sanitise import NO_MATH_CLASSES, sanitise
+from ._styles import ATTACHED, QUESTION
+from ._thinking import render_thinking
+
+TRANSCRIPT_CLASS: Final = "claude-magic-transcript"
+"""By it a panel that lives finds the transcript beside it, and hides it."""
+
+SECTION_CHARS: Final = 15_000
+"""A browser sets the formulas of an output in one go, during which nobody can type; so a long answer becomes several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A question and its answer.
+
+    Attributes:
+        question: The user's words.
+        attached: The names of what was attached.
+        answer: The answer, as far as it has come.
+    """
+
+    question: str
+    attached: tuple[str, ...] = ()
+    answer: ReplySnapshot
+
+
+def render_question(question: str, attached: Sequence[str] = ()) -> str:
+    """Return the HTML of what the user asked: the words as they were typed, and the names of what went with them."""
+    names = " · ".join(attached)
+    below = f'<div style="{ATTACHED}">Attached: {escape(names, quote=False)}</div>' if names else ""
+    words = f'<div style="{QUESTION}">{escape(question.strip(), quote=False)}{below}</div>'
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{words}</div>')
+
+
+def render_transcript(exchange: Exchange, *, remote_images: bool = False) -> list[Bundle]:
+    """Return an exchange as outputs of moderate size, from top to bottom, each as HTML and as Markdown."""
+    question = render_question(exchange.question, exchange.attached)
+    sections = list(_sections(exchange.answer, remote_images=remote_images))
+    sections[0] = (question + sections[0][0], f"{_quote(exchange.question)}\n\n{sections[0][1]}")
+    return [
+        Bundle({"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown}, {})
+        for html, markdown in sections
+    ]
+
+
+def _sections(answer: ReplySnapshot, *, remote_images: bool) -> Iterator[tuple[str, str]]:
+    """Yield the answer as HTML and Markdown: in one piece, but for long ones that are nothing but text."""
+    kinds = {block.kind for block in answer.blocks}
+    is_plain = answer.format == "md" and kinds <= {"text", "thinking"}
+    if not is_plain or len(answer.text) <= SECTION_CHARS or any(block.data for block in answer.blocks):
+        bundle = render_reply(answer, remote_images=remote_images)
+        yield bundle.data["text/html"], bundle.data["text/markdown"]
+        return
+    pieces = _cut(answer.text)
+    for index, piece in enumerate(pieces):
+        html = render_markdown(piece, remote_images=remote_images)
+        if index == 0:
+            html = render_thinking(answer.thinking) + html
+        if index == len(pieces) - 1:
+            html += render_footer(answer)
+        yield html, neutralise_markdown(piece)
+
+
+def _cut(text: str) -> list[str]:
+    """Cut Markdown where a top-level block begins, into pieces that are no longer than need be."""
+    lines = text.splitlines(keepends=True)
+    starts = [
+        token.map[0] for token in parse_blocks(text) if token.level == 0 and token.nesting >= 0 and token.map
+    ]
+    pieces: list[str] = []
+    begin = 0
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        if sum(map(len, lines[begin:end])) > SECTION_CHARS and start > begin:
+            pieces.append("".join(lines[begin:start]))
+            begin = start
+    return [*pieces, "".join(lines[begin:])]
+
+
+def _quote(text: str) -> str:
+    """Return the user's own words as a Markdown quotation of literal text."""
+    return "\n".join(f"> {line}" for line in neutralise_markdown(text).splitlines()) or ">"

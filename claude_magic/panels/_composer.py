@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ipywidgets import Box, Button, HBox, Textarea, ToggleButton, VBox
 
+from ._attachments import Attachments
 from ._hearing import hear_at_once
 from ._settings_row import SettingsRow
 
@@ -16,7 +17,8 @@ class Composer(VBox):
     """The lower part of a panel.
 
     Args:
-        settings: The row that folds.
+        attachments: A row that folds.
+        settings: Another one.
         status: Stands among the buttons.
         on_send: Called when the user wants the prompt to be sent.
         on_stop: Called when the user wants the answer to end.
@@ -25,6 +27,7 @@ class Composer(VBox):
 
     def __init__(
         self,
+        attachments: Attachments,
         settings: SettingsRow,
         status: Box,
         *,
@@ -48,29 +51,35 @@ class Composer(VBox):
             description="Stop", tooltip=STOP_HINT, disabled=True, _dom_classes=["claude-magic-stop"]
         )
         self._clear = Button(description="Clear", tooltip="Empty the panel and start a new conversation")
-        self._fold = ToggleButton(
+        self._attach = ToggleButton(
+            description="Attach",
+            tooltip="Send files or variables along",
+            _dom_classes=["claude-magic-unfold-attachments"],
+        )
+        unfold = ToggleButton(
             description="Settings",
-            tooltip="Model, effort, length, system prompt",
-            _dom_classes=["claude-magic-unfold"],
+            tooltip="Model, effort, length, thread, system prompt",
+            _dom_classes=["claude-magic-unfold-settings"],
         )
         self._send.on_click(lambda _button: on_send())
         self._stop.on_click(lambda _button: on_stop())
         self._clear.on_click(lambda _button: on_clear())
-        hear_at_once(self._prompt, self._send, self._stop, self._clear, self._fold)
+        hear_at_once(self._prompt, self._send, self._stop, self._clear, self._attach, unfold)
         tools = HBox(
-            [self._send, self._stop, status, self._fold, self._clear],
+            [self._send, self._stop, self._attach, status, unfold, self._clear],
             _dom_classes=["claude-magic-tools"],
         )
-        super().__init__([self._prompt, tools, settings], _dom_classes=["claude-magic-composer"])
+        super().__init__([self._prompt, tools, attachments, settings], _dom_classes=["claude-magic-composer"])
 
     @property
     def text(self) -> str:
         """What has been written."""
         return str(self._prompt.value)
 
-    @text.setter
-    def text(self, text: str) -> None:
-        self._prompt.value = text
+    def start_over(self) -> None:
+        """Empty the prompt and fold the attachments away, once they have been sent."""
+        self._prompt.value = ""
+        self._attach.value = False
 
     def set_busy(self, is_busy: bool) -> None:
         """Offer Stop instead of Send, or the other way round."""

@@ -15,6 +15,7 @@ from ..render import Exchange, render_line
 from ..runtime import Reply, get_runtime
 from ._answer_actions import AnswerActions, Surroundings
 from ._asked import Asked
+from ._attachments import Attachments
 from ._browser_side import BrowserSide
 from ._composer import Composer
 from ._exchange_view import ExchangeView
@@ -73,7 +74,7 @@ class PromptPanel(VBox):
         self._settings = SettingsRow(
             values,
             thread=thread or f"panel {next(_panel_numbers)}",
-            threads=(),
+            threads=self._threads(),
             model=model,
             system=system,
             effort=effort,
@@ -81,7 +82,9 @@ class PromptPanel(VBox):
         )
         self._note = HTML(_dom_classes=["claude-magic-block", "claude-magic-note"])
         self._limiter = HTML(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
+        self._attachments = Attachments()
         self._composer = Composer(
+            self._attachments,
             self._settings,
             HBox([self._note, self._limiter], _dom_classes=["claude-magic-status"]),
             on_send=self._on_send,
@@ -118,15 +121,19 @@ class PromptPanel(VBox):
         Raises:
             ConfigurationError: The question could not be sent, or an answer of this panel is on its way.
         """
-        thread = self._settings.thread
+        sendable = self._attachments.go_with(prompt)
         asked = Asked(
             prompt=prompt,
-            thread=thread,
+            content=sendable.content,
+            attached=sendable.attached,
+            notes=sendable.notes,
+            thread=self._settings.thread,
             key=f"panel {self.model_id}#{next(self._numbers)}",
             is_new=self._begins_anew,
         )
         reply = self._ask(asked, after=self._views)
         self._begins_anew = False
+        self._attachments.clear()
         return reply
 
     def stop(self) -> None:
@@ -168,7 +175,7 @@ class PromptPanel(VBox):
         except ClaudeError as error:
             self._tell(error.message)
         else:
-            self._composer.text = ""
+            self._composer.start_over()
             self._tell(ONLY_BETWEEN_CELLS if waits_for_cells() else "")
 
     def _on_retry(self, reply: Reply) -> None:
@@ -189,6 +196,9 @@ class PromptPanel(VBox):
     def _views(self) -> tuple[ExchangeView, ...]:
         return tuple(self._exchanges.children)
 
+    def _threads(self) -> tuple[str, ...]:
+        return tuple(thread.name for thread in self._runtime.conversations.threads())
+
     def _ended(self) -> dict[Reply, Exchange]:
         return {view.reply: view.snapshot() for view in self._views if view.reply.done()}
 
@@ -197,6 +207,7 @@ class PromptPanel(VBox):
         self._show_limiter()
         if view.reply.done():
             self._set_busy(not all(reply.done() for reply in self.replies))
+            self._settings.offer_threads(self._threads())
             self._transcript.update(self._ended())
         return interval
 

@@ -186,6 +186,34 @@ def test_an_answer_can_be_copied_moved_named_and_asked_for_again(open_with: Open
     assert [len(request.body["messages"]) for request in sim.requests[-2:]] == [1, 1]
 
 
+def test_files_and_variables_go_with_a_question(open_with: OpenWith, sim: Simulator, tmp_path: Path) -> None:
+    """What was attached is sent before the words, is named above the answer, and goes along once."""
+    poem = tmp_path / "poem.txt"
+    poem.write_text("Shall I compare thee to a summer's day?")
+    notebook = open_with(MAKE, "rows = {'mean': 4.25}")
+    panel = panel_in(notebook)
+    notebook.run_cell(1)
+
+    panel.button("Attach").click()
+    panel.root.locator("input[type=file]").set_input_files(poem)
+    expect(panel.root.locator(".jupyter-button", has_text="Files (1)")).to_be_visible()
+    panel.root.get_by_placeholder("variables to send along: df, figure").fill("rows")
+    notebook.screenshot("panel-attaching")
+    panel.ask("The mean is {{ rows['mean'] }}. What is this?")
+    panel.expect_answers(1)
+    notebook.screenshot("panel-attached")
+    panel.ask("And this?")
+    panel.expect_answers(2)
+
+    first, second = sim.requests[-2:]
+    sent = "".join(block["text"] for block in first.body["messages"][0]["content"])
+    assert "summer's day" in sent
+    assert "'mean': 4.25" in sent
+    assert sent.endswith("The mean is 4.25. What is this?")
+    expect(panel.root.get_by_text("Attached: poem.txt · rows")).to_be_visible()
+    assert second.body["messages"][-1]["content"] in ("And this?", [{"type": "text", "text": "And this?"}])
+
+
 def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWith) -> None:
     """The kernel has kept everything: the finished answer, the one that streams, and the settings."""
     notebook = open_with(MAKE)
@@ -275,7 +303,7 @@ def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWi
 
     panel.prompt.focus()
     names = []
-    for _ in range(9):
+    for _ in range(10):
         notebook.page.keyboard.press("Tab")
         names.append(notebook.page.evaluate(NAME_OF_FOCUSED))
 

@@ -71,7 +71,7 @@ def panel_in(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
 def shown_panel(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
     """Return the panel that a cell shows."""
     panel = PanelOnPage(notebook.output(cell).get_by_role("region", name="Claude panel"))
-    expect(panel.prompt).to_be_visible()
+    expect(panel.prompt).to_be_visible(timeout=30_000)
     return panel
 
 
@@ -195,8 +195,10 @@ def test_files_and_variables_go_with_a_question(open_with: OpenWith, sim: Simula
     notebook.run_cell(1)
 
     panel.button("Attach").click()
-    panel.root.locator("input[type=file]").set_input_files(poem)
-    expect(panel.root.locator(".jupyter-button", has_text="Files (1)")).to_be_visible()
+    with notebook.page.expect_file_chooser() as chooser:
+        panel.root.get_by_text("Files (0)").click()
+    chooser.value.set_files(poem)
+    expect(panel.root.get_by_text("Files (1)")).to_be_visible()
     panel.root.get_by_placeholder("variables to send along: df, figure").fill("rows")
     notebook.screenshot("panel-attaching")
     panel.ask("The mean is {{ rows['mean'] }}. What is this?")
@@ -309,6 +311,7 @@ def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWi
 
     assert names == [
         "Send",
+        "Attach",
         "Settings",
         "Clear",
         "Model",

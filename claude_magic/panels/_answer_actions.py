@@ -47,10 +47,11 @@ class AnswerActions(HBox):
         self._name = Text(
             placeholder="name, then Enter",
             tooltip="Name of the variable",
+            continuous_update=False,
             _dom_classes=["claude-magic-name"],
         )
         self._name.layout.display = "none"
-        self._name.on_submit(self._on_name)
+        self._name.observe(self._on_name, "value")
         hear_at_once(self._copy, self._insert, self._keep, self._retry, self._name)
         super().__init__(_dom_classes=["claude-magic-actions"])
 
@@ -71,13 +72,16 @@ class AnswerActions(HBox):
         is_hidden = self._name.layout.display == "none"
         self._name.layout.display = None if is_hidden else "none"
 
-    def _on_name(self, _text: Text) -> None:
+    def _on_name(self, _change: object) -> None:
         name = self._name.value.strip()
+        if not name:
+            return
         if not name.isidentifier() or keyword.iskeyword(name):
             self._surroundings.tell(f"{name!r} cannot be the name of a variable.")
             return
         self._surroundings.assign(name, self._reply)
         self._name.layout.display = "none"
+        self._name.value = ""
         self._surroundings.tell(f"{name} is this answer now.")
 
     def _on_retry(self, _button: Button) -> None:

@@ -39,14 +39,14 @@ class Painter:
     def follow(self, reply: Reply, draw: Draw) -> None:
         """Draw now, after each change of the reply, and last when it has ended."""
         subject = _Subject(reply, draw)
+        subject.forget = reply.observe(lambda _reply: self._note_change(subject))
         with self._condition:
             self._leave_parent_process()
             self._subjects.append(subject)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="claude-magic-painter", daemon=True)
                 self._thread.start()
-        subject.forget = reply.observe(lambda _reply: self._note_change(subject))
-        self._note_change(subject)
+            self._condition.notify()
 
     def _note_change(self, subject: _Subject) -> None:
         """Take note of a change; called on the bridge thread, so it wakes the painter once per frame at most."""
@@ -63,7 +63,7 @@ class Painter:
             except Exception:
                 # A picture that cannot be drawn must not keep the others from being drawn.
                 logger.exception("A panel could not be drawn.")
-                subject.is_over = True
+                subject.give_up()
                 continue
             with self._condition:
                 subject.wait(max(interval, len(self._subjects) / FRAMES_PER_SECOND))
@@ -114,9 +114,13 @@ class _Subject:
         self.has_changed = False
         interval = self._draw()
         if is_last:
-            self.is_over = True
-            self.forget()
+            self.give_up()
         return interval
+
+    def give_up(self) -> None:
+        """Draw no more."""
+        self.is_over = True
+        self.forget()
 
     def wait(self, interval: float) -> None:
         """Draw no sooner than after `interval` seconds."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Final
 
 from ..runtime import ReplySnapshot
@@ -21,6 +23,10 @@ TRANSCRIPT_CLASS: Final = "claude-magic-transcript"
 
 SECTION_CHARS: Final = 15_000
 """A browser sets the formulas of an output in one go, during which nobody can type; so a long answer becomes several."""
+
+
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")
+"""As the parser counts them; Python's own `splitlines` knows more ends of lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +83,14 @@ def _sections(answer: ReplySnapshot, *, remote_images: bool) -> Iterator[tuple[s
 
 def _cut(text: str) -> list[str]:
     """Cut Markdown where a top-level block begins, into pieces that are no longer than need be."""
-    lines = text.splitlines(keepends=True)
+    lines = _LINE.findall(text)
     starts = [
         token.map[0] for token in parse_blocks(text) if token.level == 0 and token.nesting >= 0 and token.map
     ]
     pieces: list[str] = []
     begin = 0
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        if sum(map(len, lines[begin:end])) > SECTION_CHARS and start > begin:
+    for start, end in pairwise([*starts, len(lines)]):
+        if start > begin and sum(map(len, lines[begin:end])) > SECTION_CHARS:
             pieces.append("".join(lines[begin:start]))
             begin = start
     return [*pieces, "".join(lines[begin:])]

@@ -1,0 +1,125 @@
+"""Panels without a kernel: what importing costs, what is asked, what cannot be asked."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from claude_magic.client import BucketState, ConfigurationError
+from claude_magic.panels import PromptPanel
+from claude_magic.panels._limiter_line import describe_limiter
+from claude_magic.runtime import close_runtime
+from claude_magic.simulator import Simulator
+
+IDLE = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_grant=None, paused_for=0.0)
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator that the runtime of this process talks to."""
+    with Simulator() as simulator:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-panel")
+        yield simulator
+        close_runtime()
+
+
+def test_only_a_panel_imports_widgets() -> None:
+    """`import claude_magic` and its client stay light; `PromptPanel` brings ipywidgets and anywidget."""
+    script = """
+import sys
+import claude_magic
+from claude_magic import claude, Reply
+assert not {"ipywidgets", "anywidget"} & set(sys.modules), "too early"
+from claude_magic import PromptPanel
+assert {"ipywidgets", "anywidget"} <= set(sys.modules)
+"""
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_questions_of_a_panel_are_one_conversation_of_its_own(sim: Simulator) -> None:
+    """The second question is sent after the first one and its answer; another panel knows nothing of them."""
+    panel, other = PromptPanel(), PromptPanel()
+
+    panel.ask("Say exactly: one").result(timeout=20)
+    panel.ask("And now?").result(timeout=20)
+    other.ask("Hello").result(timeout=20)
+
+    roles = [[message["role"] for message in request.body["messages"]] for request in sim.requests]
+    assert roles == [["user"], ["user", "assistant", "user"], ["user"]]
+
+
+def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
+    """What was asked in one is known in the other."""
+    PromptPanel(thread="ours").ask("Say exactly: one").result(timeout=20)
+    PromptPanel(thread="ours").ask("And now?").result(timeout=20)
+
+    assert len(sim.requests[-1].body["messages"]) == 3
+
+
+def test_a_cleared_panel_begins_a_new_conversation(sim: Simulator) -> None:
+    """Nothing of the former one is sent, or shown."""
+    panel = PromptPanel()
+    panel.ask("Say exactly: one").result(timeout=20)
+
+    panel.clear()
+    panel.ask("Who are you?").result(timeout=20)
+
+    assert len(sim.requests[-1].body["messages"]) == 1
+    assert len(panel.replies) == 1
+
+
+def test_a_second_question_has_to_wait_for_the_first_answer(sim: Simulator) -> None:
+    """The error says what to do, and nothing is sent."""
+    panel = PromptPanel()
+    reply = panel.ask("!simulate long_answer\nGo on.")
+
+    with pytest.raises(ConfigurationError, match="Stop it, or wait"):
+        panel.ask("And this?")
+
+    panel.stop()
+    with pytest.raises(concurrent.futures.CancelledError):
+        reply.result(timeout=20)
+    assert len(sim.requests) <= 1
+
+
+def test_options_of_a_panel_are_asked_with(sim: Simulator) -> None:
+    """Model, effort, length and system prompt."""
+    panel = PromptPanel(model="claude-opus-5", effort="low", max_tokens=321, system="Be brief.")
+
+    panel.ask("Hello").result(timeout=20)
+
+    body = sim.requests[-1].body
+    assert body["model"] == "claude-opus-5"
+    assert body["max_tokens"] == 321
+    assert body["output_config"] == {"effort": "low"}
+    assert "Be brief." in str(body["system"])
+
+
+def test_an_effort_that_does_not_exist_is_an_error() -> None:
+    """At once, with those that do."""
+    with pytest.raises(ConfigurationError, match="low, medium, high"):
+        PromptPanel(effort="enormous")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "10 requests a second"),
+        ({"refill_rate": 1.0}, "1 request a second"),
+        ({"waiters": 3}, "10 requests a second · 3 waiting for the limiter"),
+        ({"paused_for": 4.2, "waiters": 3}, "10 requests a second · paused for 5 s, as the server asked"),
+    ],
+)
+def test_the_limiter_is_described_in_a_few_words(changes: dict[str, float], line: str) -> None:
+    """The rate always; why nothing is sent, where that is so."""
+    state = BucketState(**{name: getattr(IDLE, name) for name in IDLE.__slots__} | changes)
+
+    assert describe_limiter(state) == line

@@ -1,0 +1,87 @@
+"""A conversation as it is kept for later: all of it, safe, in outputs of moderate size."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hostile import HOSTILE
+from snapshots import snapshot
+
+from claude_magic.render import TRANSCRIPT_CLASS, Exchange, LivePicture, render_question, render_transcript
+from claude_magic.render._transcript import SECTION_CHARS, _cut
+from claude_magic.runtime import Phase
+
+SECTION = "## Part @\n\nSome words with $x_@$ in them.\n\n- one\n- two\n\n```python\nprint(@)\n```\n\n"
+LONG = "".join(SECTION.replace("@", str(number)) for number in range(900))
+
+
+def test_question_and_answer_stand_in_one_output() -> None:
+    """With the words of both, the names of what was attached, and the footer; as HTML and as Markdown."""
+    exchange = Exchange(
+        question="What is *this*?", attached=("data.csv",), answer=snapshot(("text", "A **table**."))
+    )
+
+    (bundle,) = render_transcript(exchange)
+
+    assert set(bundle.data) == {"text/html", "text/markdown"}
+    html = bundle.data["text/html"]
+    assert html.startswith(f'<div class="{TRANSCRIPT_CLASS}">')
+    for words in ("What is *this*?", "Attached: data.csv", "<strong>table</strong>", "claude-sonnet-5-5"):
+        assert words in html
+    assert "**table**" in bundle.data["text/markdown"]
+
+
+def test_a_long_answer_becomes_several_outputs_that_hold_all_of_it() -> None:
+    """Cut between blocks, each of moderate size; the footer stands at the end only."""
+    bundles = render_transcript(Exchange(question="All?", answer=snapshot(("text", LONG))))
+
+    assert len(bundles) > 3
+    for number in (0, 450, 899):
+        assert sum(f"Part {number}</h2>" in bundle.data["text/html"] for bundle in bundles) == 1
+    assert [("tokens in" in bundle.data["text/html"]) for bundle in bundles] == [False] * (
+        len(bundles) - 1
+    ) + [True]
+    assert all(len(bundle.data["text/markdown"]) < 2 * SECTION_CHARS for bundle in bundles)
+
+
+@pytest.mark.parametrize("text", ["", "one line", "\n\n" + LONG, LONG.replace("\n", "\r\n"), "x" * 40_000])
+def test_pieces_joined_are_the_text(text: str) -> None:
+    """Cutting loses nothing, wherever the blocks begin."""
+    pieces = _cut(text)
+
+    assert "".join(pieces) == text
+    assert pieces
+
+
+@pytest.mark.parametrize("payload", HOSTILE)
+def test_a_hostile_question_is_shown_as_text(payload: str) -> None:
+    """What a user pasted may come from anywhere."""
+    html = render_question(payload, [payload])
+
+    assert set(re.findall(r"<(\w+)", html)) == {"div"}
+    assert "mathjax_process" not in html
+
+
+def test_an_answer_that_failed_tells_why() -> None:
+    """A transcript is complete: what broke off is in it, with its reason."""
+    answer = snapshot(("text", "Half of"), phase=Phase.CANCELLED, stop_reason=None)
+
+    (bundle,) = render_transcript(Exchange(question="Go on.", answer=answer))
+
+    assert "Half of" in bundle.data["text/html"]
+    assert "Interrupted" in bundle.data["text/html"]
+
+
+def test_the_last_picture_keeps_the_blocks_that_were_shown() -> None:
+    """At the end of an answer only its tail is sent once more."""
+    picture = LivePicture()
+    shown: list[str] = []
+    for length in range(0, len(LONG), 2_000):
+        shown = picture.slots(snapshot(("text", LONG[:length]), phase=Phase.STREAMING, stop_reason=None), 0.0)
+
+    last = picture.last_slots(snapshot(("text", LONG)))
+
+    assert len(last) > 10
+    assert last[: len(shown) - 2] == shown[:-2]
+    assert "print(899)" not in "".join(shown)

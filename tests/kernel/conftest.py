@@ -201,7 +201,9 @@ def _fresh_simulator(request: pytest.FixtureRequest) -> None:
 def running_kernel(home: Path, *, load: bool = True, **env: str) -> Iterator[Kernel]:
     """A kernel with a home, an IPython folder and an environment of its own."""
     inherited = {
-        name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT") if name in os.environ
+        name: os.environ[name]
+        for name in ("PATH", "PYTHONPATH", "LANG", "VIRTUAL_ENV", "SYSTEMROOT")
+        if name in os.environ
     }
     settings = {
         "HOME": str(home),

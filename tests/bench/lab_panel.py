@@ -1,8 +1,9 @@
-"""100 kB of Markdown with mathematics, streamed into a panel in a real JupyterLab, while a cell computes; and ten panels at once."""
+"""Panels in a real JupyterLab: 100 kB with mathematics in one, typing while ten of them stream, and how fast Stop is."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,11 +31,29 @@ MAX_FRAMES_PER_SECOND = 15
 MAX_TASK = 0.2
 MAX_TYPING = 0.2
 
+MAX_STOPPING = 0.3
+STOPS = 20
+
 MAKE = "from claude_magic import PromptPanel\npanel = PromptPanel()\npanel"
 MAKE_MANY = f"panels = [PromptPanel() for _ in range({PANELS})]\nfor panel in panels: display(panel)"
 ASK = "panel.ask('!simulate long_answer\\nAll about sums of powers, please.')"
 ASK_MANY = f"for panel in panels: {ASK};"
 
+ASK_TIMED = (
+    f"import time\nends = globals().get('ends', [])\n{ASK}.when_done(lambda: ends.append(time.time()));"
+)
+TELL_ENDS = "import json\nprint(json.dumps(ends))"
+BUSY = "import time\nend = time.time() + 2.5\nwhile time.time() < end: sum(range(10_000))"
+
+IS_STREAMING = """() => document.querySelector('.claude-magic-exchange:last-child .claude-magic-answer')?.textContent.length > 200
+    && !document.querySelector('.claude-magic-stop').disabled"""
+STOP = """async panel => {
+    const at = Date.now();
+    panel.querySelector('.claude-magic-stop').click();
+    const footer = () => panel.querySelector('.claude-magic-exchange:last-child .claude-magic-footer');
+    while (!footer()?.textContent.includes('Interrupted')) await new Promise(requestAnimationFrame);
+    return at;
+}"""
 HAS_ENDED = """words => [...document.querySelectorAll('.claude-magic-panel')].every(panel =>
     panel.querySelector('.claude-magic-answer')?.textContent.includes(words) && panel.querySelector('.claude-magic-footer')?.textContent.includes('tokens in'))"""
 START_OVER = "window.bench.messages.length = window.bench.longTasks.length = 0"
@@ -55,7 +74,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paper = Path(folder) / "paper.md"
         paper.write_text(write_paper(), encoding="utf-8")
-        figures = [*_one_panel(Path(folder) / "one", paper), *_many_panels(Path(folder) / "many")]
+        figures = [
+            *_one_panel(Path(folder) / "one", paper),
+            *_many_panels(Path(folder) / "many"),
+            *_stops(Path(folder) / "stops"),
+        ]
     print_figures(figures)
 
 
@@ -124,6 +147,31 @@ def _many_panels(folder: Path) -> list[Figure]:
     return [
         at_most(f"Ten panels: slowest of {len(typing)} typed characters (s)", typing[-1] / 1e3, MAX_TYPING),
         Figure(name="Ten panels: a typed character, median (s)", ours=typing[len(typing) // 2] / 1e3),
+    ]
+
+
+def _stops(folder: Path) -> list[Figure]:
+    with _notebook(folder, [MAKE, ASK_TIMED, BUSY, TELL_ENDS], answer=None) as notebook:
+        notebook.run_cell(0)
+        panel = notebook.page.locator(".claude-magic-panel")
+        clicks: list[float] = []
+        for kind in ("idle", "busy"):
+            note(f"stopping {STOPS} answers, the kernel being {kind}")
+            for _ in range(STOPS):
+                notebook.run_cell(1)
+                if kind == "busy":
+                    notebook.start_cell(2)
+                notebook.page.wait_for_function(IS_STREAMING)
+                clicks.append(panel.evaluate(STOP) / 1e3)
+                notebook.wait_until_idle()
+        notebook.run_cell(3)
+        ends: list[float] = json.loads(notebook.output(3).inner_text())
+    took = [end - click for click, end in zip(clicks, ends, strict=True)]
+    return [
+        at_most(
+            f"Panel: click on Stop to stream closed, kernel {kind}, p95 (s)", sorted(each)[-2], MAX_STOPPING
+        )
+        for kind, each in (("idle", took[:STOPS]), ("busy", took[STOPS:]))
     ]
 
 

@@ -45,6 +45,7 @@ BENCHES = (
     Bench("long_thread"),
     Bench("first_cell"),
     Bench("lab_stream"),
+    Bench("lab_panel"),
     Bench("interrupt"),
 )
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from IPython import get_ipython
 from IPython.display import display
-from ipywidgets import HTML, HBox, VBox
+from ipywidgets import VBox
 
 from ..client import ClaudeError, ConfigurationError
-from ..render import Exchange, render_line
+from ..render import Exchange
 from ..runtime import Reply, get_runtime
 from ._answer_actions import AnswerActions, Surroundings
 from ._asked import Asked
@@ -20,9 +20,9 @@ from ._browser_side import BrowserSide
 from ._composer import Composer
 from ._exchange_view import ExchangeView
 from ._hearing import waits_for_cells
-from ._limiter_line import describe_limiter
 from ._painter import painter
 from ._settings_row import SettingsRow
+from ._status_line import StatusLine
 from ._transcript import Transcript
 
 ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."
@@ -80,21 +80,20 @@ class PromptPanel(VBox):
             effort=effort,
             max_tokens=max_tokens,
         )
-        self._note = HTML(_dom_classes=["claude-magic-block", "claude-magic-note"])
-        self._limiter = HTML(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
+        self._status = StatusLine()
         self._attachments = Attachments()
         self._composer = Composer(
             self._attachments,
             self._settings,
-            HBox([self._note, self._limiter], _dom_classes=["claude-magic-status"]),
+            self._status,
             on_send=self._on_send,
             on_stop=self.stop,
             on_clear=self.clear,
         )
         self._browser = BrowserSide(_dom_classes=["claude-magic-browser-side"])
-        self._browser.on_outcome(self._tell)
+        self._browser.on_outcome(self._status.tell)
         self._surroundings = Surroundings(
-            browser=self._browser, assign=_assign, retry=self._on_retry, tell=self._tell
+            browser=self._browser, assign=_assign, retry=self._on_retry, tell=self._status.tell
         )
         self._exchanges = VBox(_dom_classes=["claude-magic-exchanges"])
         super().__init__(
@@ -106,7 +105,7 @@ class PromptPanel(VBox):
             _dom_classes=["claude-magic-panel"],
         )
         self._browser.panel_id = self.model_id
-        self._show_limiter()
+        self._status.show_limiter(self._runtime.limiter_state())
 
     # For programs...
 
@@ -146,7 +145,7 @@ class PromptPanel(VBox):
         self.stop()
         self._begins_anew = True
         self._exchanges.children = ()
-        self._tell("")
+        self._status.tell("")
         self._transcript.update({})
 
     def _ask(self, asked: Asked, *, after: tuple[ExchangeView, ...]) -> Reply:
@@ -173,10 +172,10 @@ class PromptPanel(VBox):
         try:
             self.ask(prompt)
         except ClaudeError as error:
-            self._tell(error.message)
+            self._status.tell(error.message)
         else:
             self._composer.start_over()
-            self._tell(ONLY_BETWEEN_CELLS if waits_for_cells() else "")
+            self._status.tell(ONLY_BETWEEN_CELLS if waits_for_cells() else "")
 
     def _on_retry(self, reply: Reply) -> None:
         views = self._views
@@ -186,9 +185,9 @@ class PromptPanel(VBox):
         try:
             self._ask(views[index].asked, after=views[:index])
         except ClaudeError as error:
-            self._tell(error.message)
+            self._status.tell(error.message)
         else:
-            self._tell("")
+            self._status.tell("")
 
     # What is shown...
 
@@ -204,7 +203,7 @@ class PromptPanel(VBox):
 
     def _draw(self, view: ExchangeView) -> float:
         interval = view.draw()
-        self._show_limiter()
+        self._status.show_limiter(self._runtime.limiter_state())
         if view.reply.done():
             self._set_busy(not all(reply.done() for reply in self.replies))
             self._settings.offer_threads(self._threads())
@@ -214,12 +213,6 @@ class PromptPanel(VBox):
     def _set_busy(self, is_busy: bool) -> None:
         self._composer.set_busy(is_busy)
         self._browser.is_busy = is_busy
-
-    def _tell(self, sentence: str) -> None:
-        self._note.value = render_line(sentence) if sentence else ""
-
-    def _show_limiter(self) -> None:
-        self._limiter.value = render_line(describe_limiter(self._runtime.limiter_state()))
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ class Transcript:
     """
 
     def __init__(self, *, remote_images: bool) -> None:
+        self._lock = threading.RLock()
         self._remote_images = remote_images
         self._context: contextvars.Context | None = None
         self._only: DisplayHandle | None = None
@@ -34,43 +36,45 @@ class Transcript:
 
     def show(self, exchanges: Mapping[Reply, Exchange]) -> None:
         """Show it in the cell that runs now; from here on, that is where it is kept up to date."""
-        self._outputs = {}
-        self._context = self._only = None
-        if _parent_is_in_context():
-            self._context = contextvars.copy_context()
-        else:
-            self._only = DisplayHandle()
-            self._only.display(_NOTHING, raw=True)
-        self.update(exchanges)
+        with self._lock:
+            self._outputs = {}
+            self._context = self._only = None
+            if _parent_is_in_context():
+                self._context = contextvars.copy_context()
+            else:
+                self._only = DisplayHandle()
+                self._only.display(_NOTHING, raw=True)
+            self.update(exchanges)
 
     def update(self, exchanges: Mapping[Reply, Exchange]) -> None:
-        """Bring it up to date. Any thread may call this, one at a time.
+        """Bring it up to date. Any thread may call this.
 
         Args:
             exchanges: All that have ended, oldest first.
         """
-        if self._only is not None:
-            bundles = [bundle for exchange in exchanges.values() for bundle in self._render(exchange)]
-            self._only.update(_joined(bundles), raw=True)
-        if self._context is None:
-            return
+        with self._lock:
+            if self._only is not None:
+                bundles = [bundle for exchange in exchanges.values() for bundle in self._render(exchange)]
+                self._only.update(_joined(bundles), raw=True)
+            if self._context is not None:
+                self._update_outputs(self._context, exchanges)
+
+    def _update_outputs(self, context: contextvars.Context, exchanges: Mapping[Reply, Exchange]) -> None:
         for reply in [reply for reply in self._outputs if reply not in exchanges]:
             for handle in self._outputs.pop(reply):
                 handle.update(_NOTHING, raw=True)
         for reply, exchange in exchanges.items():
             if reply not in self._outputs:
-                self._outputs[reply] = [
-                    self._display(self._context, bundle) for bundle in self._render(exchange)
-                ]
+                self._outputs[reply] = [_display(context, bundle) for bundle in self._render(exchange)]
 
     def _render(self, exchange: Exchange) -> list[Bundle]:
         return render_transcript(exchange, remote_images=self._remote_images)
 
-    @staticmethod
-    def _display(context: contextvars.Context, bundle: Bundle) -> DisplayHandle:
-        handle = DisplayHandle()
-        context.run(handle.display, bundle.data, raw=True)
-        return handle
+
+def _display(context: contextvars.Context, bundle: Bundle) -> DisplayHandle:
+    handle = DisplayHandle()
+    context.run(handle.display, bundle.data, raw=True)
+    return handle
 
 
 def _parent_is_in_context() -> bool:

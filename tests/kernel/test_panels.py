@@ -88,7 +88,7 @@ def test_where_clicks_wait_for_cells_the_panel_says_so(kernel: Kernel, sim: Simu
     send(kernel, comm_of(kernel, "panel._composer._send"), CLICK)
     kernel.run("panel.replies[0].result()")
 
-    assert "interrupt the kernel (■)" in kernel.value("panel._note.value")
+    assert "interrupt the kernel (■)" in kernel.value("panel._status._note.value")
     assert kernel.value("panel._composer.text") == "''"
 
 

@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from claude_magic import Reply, claude
+from claude_magic import PromptPanel, Reply, claude
 from claude_magic.client import Message, Usage
 
 
@@ -20,3 +20,11 @@ def replies() -> None:
 async def awaited() -> None:
     """So does an awaited one."""
     assert_type(await claude.ask_async("Name three primes."), Reply)
+
+
+def panels() -> None:
+    """A panel asks too."""
+    panel = claude.panel(thread="ours", model="opus")
+    assert_type(panel, PromptPanel)
+    assert_type(panel.ask("Name three primes."), Reply)
+    assert_type(panel.replies, tuple[Reply, ...])

@@ -11,7 +11,7 @@ import pytest
 
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.panels import PromptPanel
-from claude_magic.panels._limiter_line import describe_limiter
+from claude_magic.panels._status_line import describe_limiter
 from claude_magic.runtime import close_runtime
 from claude_magic.simulator import Simulator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from claude_magic.notebook._picture import MAX_SLOTS, LivePicture
+from claude_magic.render._picture import MAX_SLOTS, LivePicture
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot
 
 EMPTY = ReplySnapshot(

@@ -128,7 +128,9 @@ def _collect_along(options: Options, magics: ClaudeMagics) -> Iterator[Collected
 
 
 def _as_blocks(content: str | list[Block]) -> list[Block]:
-    return list(_blocks([content])) if isinstance(content, str) else content
+    if not isinstance(content, str):
+        return content
+    return [{"type": "text", "text": content}] if content.strip() else []
 
 
 def _system_text(system: str | None) -> str | None:

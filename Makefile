@@ -58,7 +58,7 @@ chromium: ## Chromium from the packages of the system, where it is missing and a
 	@sh tests/browser/install_chromium.sh
 
 browser: $(INSTALLED) chromium ## JupyterLab in headless Chromium
-	$(PYTEST) tests/browser -n 2 --dist loadfile
+	$(PYTEST) tests/browser -n 3 --dist loadfile
 
 binder: $(INSTALLED) ## a fresh environment from binder/ alone runs the first notebook
 	$(BIN)/python tests/binder_check.py

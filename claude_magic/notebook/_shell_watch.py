@@ -51,7 +51,7 @@ class ShellWatch:
             self._errors.note(error, _source(result))
         if _was_interrupted(result):
             for reply in _in_flight():
-                if reply not in self._in_flight_before:
+                if reply not in self._in_flight_before and not reply.outlives_cell:
                     reply.cancel()
 
 

@@ -34,4 +34,6 @@ class Asked:
     def to_question(self) -> Question:
         """Return what the runtime is asked."""
         where = Where(thread=self.thread, cell=self.key, is_new=self.is_new)
-        return Question(prompt=self.prompt, content=self.content, where=where, notes=self.notes)
+        return Question(
+            prompt=self.prompt, content=self.content, where=where, outlives_cell=True, notes=self.notes
+        )

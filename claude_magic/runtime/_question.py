@@ -41,6 +41,8 @@ class Question:
         extra: Further fields of the request, as the API names them; objects are merged with what is there.
         format: How the answer is to be shown.
         beginning: The answer so far, where the rest of one that was cut is asked for: the reply is the whole.
+        outlives_cell: It belongs to no cell, though one may be running when it is asked: an interrupt of that one leaves
+            it alone.
         notes: What the reader should know about what is sent, as sentences.
     """
 
@@ -54,6 +56,7 @@ class Question:
     extra: Mapping[str, Any] = field(default_factory=dict)
     format: str = "md"
     beginning: str = ""
+    outlives_cell: bool = False
     notes: tuple[str, ...] = ()
 
     def user_turn(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Reply:
 
     Attributes:
         prompt: What was asked.
+        outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
         thread: The thread of the conversation it stands in; None where it stands alone.
         is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
             cell, it shows nothing and clears this.
@@ -50,9 +51,11 @@ class Reply:
         thread: str | None = None,
         schema: OutputSchema | None = None,
         tools: ToolExecutor | None = None,
+        outlives_cell: bool = False,
     ) -> None:
         self.prompt = prompt
         self.thread = thread
+        self.outlives_cell = outlives_cell
         self._schema = schema
         self._tools = tools
         self.is_on_screen = False

@@ -128,6 +128,7 @@ class Runtime:
             thread=thread,
             schema=question.output_schema,
             tools=question.tools,
+            outlives_cell=question.outlives_cell,
         )
         exchange = TurnExchange(
             plan,

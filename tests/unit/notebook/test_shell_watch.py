@@ -15,6 +15,9 @@ class FakeReply:
     cancelled = 0
     is_on_screen = True
 
+    def __init__(self, *, outlives_cell=False):
+        self.outlives_cell = outlives_cell
+
     def cancel(self):
         self.cancelled += 1
 
@@ -51,6 +54,17 @@ def test_what_the_interrupted_cell_had_started_is_cancelled(runtime, cell, field
     cell.end(**{field: error})
 
     assert (former.cancelled, started.cancelled) == (0, 1)
+
+
+def test_what_was_asked_in_a_panel_meanwhile_goes_on(runtime, cell):
+    """It belongs to no cell."""
+    asked = FakeReply(outlives_cell=True)
+    cell.start()
+    runtime.replies.append(asked)
+
+    cell.end(error_in_exec=KeyboardInterrupt())
+
+    assert asked.cancelled == 0
 
 
 @pytest.mark.parametrize("error", [None, ValueError()])

@@ -120,16 +120,7 @@ class Runtime:
             prompt=question.prompt,
             beginning=question.beginning,
         )
-        thread = None if plan.place is None else plan.place.thread
-        reply = Reply(
-            question.prompt,
-            progress,
-            presenter=lambda: self._presenter,
-            thread=thread,
-            schema=question.output_schema,
-            tools=question.tools,
-            outlives_cell=question.outlives_cell,
-        )
+        reply = self._reply_to(plan, progress)
         exchange = TurnExchange(
             plan,
             progress,
@@ -142,6 +133,29 @@ class Runtime:
             end_in_any_case(progress, task, lambda text: redact(text, found))
             self._in_flight.pop(reply, None)
 
+        self._launch(reply, exchange, connection, on_end)
+        return reply
+
+    def _reply_to(self, plan: TurnPlan, progress: Progress) -> Reply:
+        question = plan.question
+        return Reply(
+            question.prompt,
+            progress,
+            presenter=lambda: self._presenter,
+            thread=None if plan.place is None else plan.place.thread,
+            schema=question.output_schema,
+            tools=question.tools,
+            outlives_cell=question.outlives_cell,
+        )
+
+    def _launch(
+        self,
+        reply: Reply,
+        exchange: TurnExchange,
+        connection: Connection,
+        on_end: Callable[[asyncio.Task[None]], None],
+    ) -> None:
+        """Let the reply run on the bridge; from now on it is the last one, and in flight."""
         self.last = reply
         self._in_flight[reply] = None
         cancel = self._engine.spawn(
@@ -150,7 +164,6 @@ class Runtime:
             on_end=on_end,
         )
         reply.bind(cancel)
-        return reply
 
     def plan(self, question: Question, options: Mapping[str, object] | None = None) -> TurnPlan:
         """Return what asking a question would send first, without sending anything.

@@ -1,6 +1,7 @@
 """The subcommands of `%claude`: one table from which they are recognised, explained and completed.
 
-Each names the function that runs it as "module:function", in a module of this room that is imported when it is called.
+Each names the function that runs it as "module:function", in a module that is imported when it is called. A module of this
+room begins with a dot; those that show widgets are above this room, which imports none of `panels`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Command:
     def load(self) -> Callable[..., Any]:
         """Import the function that runs it."""
         module, _, function = self.handler.partition(":")
-        return getattr(importlib.import_module(f".{module}", __package__), function)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(module, __package__), function)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,88 +61,88 @@ COMMANDS = (
     Command(
         name="fix",
         help="explain the last error, and correct its cell in a new one below",
-        handler="_error_help:fix",
+        handler="._error_help:fix",
         kind="ask",
     ),
     Command(
         name="explain",
         help="explain something of yours: a variable, function, class, module",
-        handler="_error_help:explain",
+        handler="._error_help:explain",
         argument=arguments.EXISTING_NAME,
         kind="ask",
     ),
     Command(
         name="continue",
         help="go on with an answer that was cut off",
-        handler="_continue:continue_answer",
+        handler="._continue:continue_answer",
         kind="ask",
     ),
     Command(
         name="history",
         help="the turns of all conversations as a tree, or of one",
-        handler="_thread_commands:history",
+        handler="._thread_commands:history",
         argument=arguments.EXISTING_THREAD,
     ),
-    Command(name="threads", help="the conversations of this kernel", handler="_thread_commands:threads"),
+    Command(name="threads", help="the conversations of this kernel", handler="._thread_commands:threads"),
     Command(
         name="fork",
         help="let a new conversation begin where the current one is",
-        handler="_thread_commands:fork",
+        handler="._thread_commands:fork",
         argument=arguments.NEW_THREAD,
     ),
     Command(
         name="undo",
         help="take back the last turn, or the last N; they stay in the tree",
-        handler="_thread_commands:undo",
+        handler="._thread_commands:undo",
         argument=arguments.COUNT,
     ),
     Command(
         name="clear",
         help="forget a conversation for good",
-        handler="_thread_commands:clear",
+        handler="._thread_commands:clear",
         argument=arguments.EXISTING_THREAD,
     ),
     Command(
         name="save",
         help="write the conversations to a file that people can read",
-        handler="_thread_commands:save",
+        handler="._thread_commands:save",
         argument=arguments.JSON_FILE,
     ),
     Command(
         name="load",
         help="read conversations that were saved",
-        handler="_thread_commands:load",
+        handler="._thread_commands:load",
         argument=arguments.JSON_FILE,
     ),
-    Command(name="usage", help="tokens and prices, by model and thread", handler="_usage_commands:usage"),
+    Command(name="usage", help="tokens and prices, by model and thread", handler="._usage_commands:usage"),
     Command(
         name="budget",
         help="what may be spent, in USD; a request that could pass it is refused",
-        handler="_usage_commands:budget",
+        handler="._usage_commands:budget",
         argument=arguments.AMOUNT,
     ),
     Command(
-        name="limits", help="the server's rate limits, and what is left", handler="_usage_commands:limits"
+        name="limits", help="the server's rate limits, and what is left", handler="._usage_commands:limits"
     ),
-    Command(name="models", help="the models, their short names and prices", handler="_usage_commands:models"),
+    Command(name="models", help="the models, their short names and prices", handler="._usage_commands:models"),
     Command(
         name="status",
         help="client, limiter and every setting with its source; never a key",
-        handler="_access_commands:status",
+        handler="._access_commands:status",
     ),
     Command(
         name="login",
         help="type in an API key; it stays in memory and ends with the kernel",
-        handler="_access_commands:login",
+        handler="._access_commands:login",
     ),
-    Command(name="logout", help="forget that key", handler="_access_commands:logout"),
+    Command(name="logout", help="forget that key", handler="._access_commands:logout"),
     Command(
         name="demo",
         help="let the simulator inside this package answer, or stop that",
-        handler="_access_commands:demo",
+        handler="._access_commands:demo",
         argument=arguments.SWITCH,
     ),
-    Command(name="help", help="all options and subcommands", handler="_help:show_help"),
+    Command(name="help", help="all options and subcommands", handler="._help:show_help"),
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}

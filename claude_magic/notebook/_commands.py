@@ -124,7 +124,9 @@ COMMANDS = (
     Command(
         name="limits", help="the server's rate limits, and what is left", handler="._usage_commands:limits"
     ),
-    Command(name="models", help="the models, their short names and prices", handler="._usage_commands:models"),
+    Command(
+        name="models", help="the models, their short names and prices", handler="._usage_commands:models"
+    ),
     Command(
         name="status",
         help="client, limiter and every setting with its source; never a key",

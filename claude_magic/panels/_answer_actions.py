@@ -10,9 +10,9 @@ from typing import Any
 from ipywidgets import Button, HBox, Text
 
 from ..answers import find_code, join_code
+from ..live import hear_at_once
 from ..runtime import Reply
 from ._browser_side import BrowserSide
-from ._hearing import hear_at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

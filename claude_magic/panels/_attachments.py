@@ -13,7 +13,7 @@ from IPython import get_ipython
 from ipywidgets import FileUpload, HBox, Text
 
 from ..context import Collected, UserNames, attach, content_of, interpolate, notes_on
-from ._hearing import hear_at_once
+from ..live import hear_at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ipywidgets import Box, Button, HBox, Textarea, ToggleButton, VBox
 
+from ..live import hear_at_once
 from ._attachments import Attachments
-from ._hearing import hear_at_once
 from ._settings_row import SettingsRow
 
 STOP_HINT = "Stop the answer; what has come of it stays"

@@ -11,6 +11,7 @@ from IPython.display import display
 from ipywidgets import VBox
 
 from ..client import ClaudeError, ConfigurationError
+from ..live import painter, waits_for_cells
 from ..render import Exchange
 from ..runtime import Reply, get_runtime
 from ._answer_actions import AnswerActions, Surroundings
@@ -19,8 +20,6 @@ from ._attachments import Attachments
 from ._browser_side import BrowserSide
 from ._composer import Composer
 from ._exchange_view import ExchangeView
-from ._hearing import waits_for_cells
-from ._painter import painter
 from ._settings_row import SettingsRow
 from ._status_line import StatusLine
 from ._transcript import Transcript

@@ -8,8 +8,8 @@ from typing import Any
 from ipywidgets import BoundedIntText, Combobox, Dropdown, HBox, Textarea, VBox
 
 from ..client import ConfigurationError
+from ..live import hear_at_once
 from ..runtime import EFFORTS, SHORT_NAMES, Settings
-from ._hearing import hear_at_once
 
 _MOST_TOKENS = 1_000_000
 

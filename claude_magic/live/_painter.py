@@ -1,8 +1,8 @@
-"""The one thread on which panels are drawn, at a pace that a browser can follow.
+"""The one thread on which panels and background cells are drawn, at a pace that a browser can follow.
 
 Deltas come on the bridge thread, often hundreds a second, and nothing may hold that thread up; the kernel's main thread
-may be busy with a cell for minutes. So panels are drawn on a thread of their own, which lives while something streams.
-Setting a trait of a widget sends a comm message from whichever thread does it, and needs no particular cell.
+may be busy with a cell for minutes. So what is drawn beside it is drawn on a thread of its own, which lives while something
+streams. Setting a trait of a widget sends a comm message from whichever thread does it, and needs no particular cell.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ TICK = 1.0
 """Seconds after which a picture is drawn anew though nothing has come: a countdown runs by itself."""
 
 FRAMES_PER_SECOND = 30
-"""What all panels together may send, so that a person can still type while ten of them stream."""
+"""What all pictures together may send, so that a person can still type while ten of them stream."""
 
 Draw = Callable[[], float]
 """Draws a picture and returns the seconds after which the next one may follow."""
 
-logger = logging.getLogger("claude_magic.panels")
+logger = logging.getLogger("claude_magic.live")
 
 
 class Painter:
@@ -62,7 +62,7 @@ class Painter:
                 interval = subject.draw_now()
             except Exception:
                 # A picture that cannot be drawn must not keep the others from being drawn.
-                logger.exception("A panel could not be drawn.")
+                logger.exception("An answer could not be drawn.")
                 subject.give_up()
                 continue
             with self._condition:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from claude_magic.panels._painter import Painter
+from claude_magic.live import Painter
 
 TIMEOUT = 10.0
 
@@ -137,7 +137,7 @@ def test_a_picture_that_fails_does_not_keep_others_from_being_drawn(
 
 def test_a_countdown_runs_without_changes(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply that waits is drawn anew once per tick."""
-    monkeypatch.setattr("claude_magic.panels._painter.TICK", 0.02)
+    monkeypatch.setattr("claude_magic.live._painter.TICK", 0.02)
     reply, drawing = HandmadeReply(), Drawing()
 
     painter.follow(reply, drawing)  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ would wait for the cell.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
-from ipywidgets import Widget
+if TYPE_CHECKING:
+    from ipywidgets import Widget
 
 
 def hear_at_once(*widgets: Widget) -> None:

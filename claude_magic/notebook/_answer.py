@@ -6,6 +6,7 @@ The awaited and the blocking door differ in how they wait and in nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ._asking import Asking
 from ._bystanders import Bystanders
 from ._live import follow, follow_blocking
 from ._screens import AreaScreen, FinalScreen, HandleScreen, QuietScreen, Screen
+from ._stop_control import remark_on_stopping, stop_control
 from ._terminal import TerminalScreen
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ async def answer(draft: Draft, magics: ClaudeMagics) -> Reply:
         asking = Asking(draft, magics, is_awaited=True, cell=_cell(magics))
         reply = asking.start()
         screen = _choose_screen(draft, magics, owns_area=True)
-        is_interrupted = await _is_interrupted(follow(reply, screen))
-        screen.finish(reply.snapshot())
+        async with _control_of(reply, screen, magics):
+            is_interrupted = await _is_interrupted(follow(reply, screen))
+            screen.finish(reply.snapshot())
         # One that came while the last picture was drawn counts too: it shall keep the next cell from running.
         is_interrupted |= await _is_interrupted(_let_interrupts_arrive())
     if screen.has_cleared:
@@ -63,12 +66,12 @@ def answer_blocking(draft: Draft, magics: ClaudeMagics) -> Reply:
 
 def _check_whole(reply: Reply, *, is_interrupted: bool) -> None:
     """Raise why a reply is not whole, if it is not."""
+    if (
+        reply.phase is Phase.CANCELLED
+    ):  # also by its Stop button, or by another thread: the next cell counts on the whole
+        raise KeyboardInterrupt("the answer was stopped.")
     if is_interrupted:
-        raise KeyboardInterrupt(
-            "the answer was stopped."
-            if reply.phase is Phase.CANCELLED
-            else "the answer had just come to its end."
-        )
+        raise KeyboardInterrupt("the answer had just come to its end.")
     if reply.error is not None:
         raise reply.error
 
@@ -83,10 +86,22 @@ def _choose_screen(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> Sc
         return QuietScreen(lambda line: _say(magics, line))
     if not hasattr(shell, "kernel") and not _is_captured(publisher):
         return TerminalScreen(sys.stdout)
-    choice: Callable[..., Screen] = AreaScreen if owns_area else HandleScreen
     if not values.live or _is_captured(publisher):
-        choice = FinalScreen
-    return choice(publisher, remote_images=values.remote_images)
+        return FinalScreen(publisher, remote_images=values.remote_images)
+    screen: Callable[..., Screen] = AreaScreen if owns_area else HandleScreen
+    remark = remark_on_stopping(shell, is_awaited=owns_area)
+    return screen(publisher, remote_images=values.remote_images, remark=remark)
+
+
+def _control_of(
+    reply: Reply, screen: Screen, magics: ClaudeMagics
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Return the Stop button of an answer, where it is seen while it grows."""
+    return (
+        stop_control(magics.shell, reply.cancel)
+        if isinstance(screen, AreaScreen)
+        else contextlib.nullcontext()
+    )
 
 
 def _cell(magics: ClaudeMagics) -> str | None:

@@ -14,13 +14,12 @@ from typing import Any
 from ..render import render_notice
 from ..tools import REFUSED, LoopExecutor, Toolbox, ToolCall, TypedApproval, WaitingExecutor
 from ._bystanders import keeps_displays
+from ._clicks import hears_clicks
 from ._options import Options
 from ._surroundings import ShellSurroundings
 
 _YES, _NO, _ALL = "allow", "deny", "all"
 _OUTCOMES = {_YES: "Allowed", _NO: "Refused", _ALL: "Allowed, as all of this answer"}
-_OLDEST_WITH_CLICKS = 7
-"""ipykernel 6 hears a click when the cell has ended."""
 
 
 def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
@@ -32,7 +31,7 @@ def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
     cell = asyncio.current_task()
     context = contextvars.copy_context()
     context.run(keeps_displays.set, True)
-    ask = _PressedApproval().ask if _hears_clicks(shell) else TypedApproval().ask_on_loop
+    ask = _PressedApproval().ask if hears_clicks(shell) else TypedApproval().ask_on_loop
     return LoopExecutor(
         _toolbox(options, shell),
         asyncio.get_running_loop(),
@@ -124,21 +123,6 @@ def _resolver(
         loop.call_soon_threadsafe(resolve)
 
     return on_click
-
-
-def _hears_clicks(shell: Any) -> bool:
-    """Whether a person sits at a front end with widgets, and the kernel hears clicks while an awaited cell runs.
-
-    Front ends that have widgets name their cells; those that name none (a console, nbclient) have none.
-    """
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None or not getattr(kernel, "_allow_stdin", False):
-        return False
-    from ipykernel._version import version_info  # a kernel runs, so it is there
-
-    parent = getattr(shell, "parent_header", None) or {}
-    has_widgets = bool((parent.get("metadata") or {}).get("cellId"))
-    return has_widgets and int(str(version_info[0])) >= _OLDEST_WITH_CLICKS
 
 
 def _nothing() -> None:

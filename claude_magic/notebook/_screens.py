@@ -49,10 +49,10 @@ class Screen(Protocol):
 class AreaScreen:
     """The output area of a cell that holds nothing but the answer."""
 
-    def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+    def __init__(self, publisher: Any, *, remote_images: bool = False, remark: str = "") -> None:
         self.has_cleared = False
         self._publisher = publisher
-        self._picture = LivePicture(remote_images=remote_images)
+        self._picture = LivePicture(remote_images=remote_images, remark=remark)
         self._remote_images = remote_images
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
@@ -88,10 +88,10 @@ class AreaScreen:
 class HandleScreen:
     """One display among the other outputs of a cell."""
 
-    def __init__(self, publisher: Any, *, remote_images: bool = False) -> None:
+    def __init__(self, publisher: Any, *, remote_images: bool = False, remark: str = "") -> None:
         self.has_cleared = False
         self._publisher = publisher
-        self._picture = LivePicture(remote_images=remote_images)
+        self._picture = LivePicture(remote_images=remote_images, remark=remark)
         self._remote_images = remote_images
         self._id = uuid.uuid4().hex
         self._shown: str | None = None

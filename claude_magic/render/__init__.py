@@ -9,7 +9,7 @@ from ._history import render_history
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
 from ._notice import render_notice
-from ._picture import LivePicture
+from ._picture import A_WHILE, LivePicture
 from ._reply import Bundle, render_reply
 from ._rows import render_rows
 from ._status_line import describe_status, render_line, render_status_line
@@ -18,6 +18,7 @@ from ._traceback import short_traceback
 from ._transcript import TRANSCRIPT_CLASS, Exchange, render_question, render_transcript
 
 __all__ = [
+    "A_WHILE",
     "MAX_BLOCKS",
     "TRANSCRIPT_CLASS",
     "Block",

@@ -21,15 +21,21 @@ MAX_SLOTS = MAX_BLOCKS + 5
 """A front end shows only so many displays in a cell (JupyterLab near 50); what comes after shares the last one."""
 
 
+A_WHILE = 1.0
+"""Seconds after which an answer is worth a word, or a button, on how to stop it."""
+
+
 class LivePicture:
     """The slots of one answer while it grows.
 
     Args:
         remote_images: Load images from other hosts.
+        remark: What is to be said below an answer that takes a while, as long as it has not ended: how to stop it.
     """
 
-    def __init__(self, *, remote_images: bool = False) -> None:
+    def __init__(self, *, remote_images: bool = False, remark: str = "") -> None:
         self._remote_images = remote_images
+        self._remark = remark
         self._texts: dict[int, _GrowingText] = {}
         self._folds: dict[int, tuple[object, str]] = {}
         self._count = 0
@@ -43,8 +49,10 @@ class LivePicture:
         """
         slots = [*self._answer(snapshot, is_final=False)]
         # Of a call that waits or runs its own line tells.
-        if snapshot.phase is not Phase.CALLING and (status := render_status_line(snapshot, now)):
-            slots.append(status)
+        if snapshot.phase is not Phase.CALLING:
+            remark = self._remark if snapshot.elapsed >= A_WHILE else ""
+            if status := render_status_line(snapshot, now, remark=remark):
+                slots.append(status)
         if len(slots) > MAX_SLOTS:
             slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]
         # A status line that has gone leaves its slot to whatever comes next.

@@ -15,14 +15,15 @@ _PENDING = {
 }
 
 
-def render_status_line(snapshot: ReplySnapshot, now: float) -> str:
-    """Return the line's HTML; "" where the answer speaks for itself.
+def render_status_line(snapshot: ReplySnapshot, now: float, *, remark: str = "") -> str:
+    """Return the line's HTML; "" where the answer speaks for itself and nothing is to be remarked.
 
     Args:
         snapshot: The reply.
         now: The present, by `time.monotonic()`.
+        remark: What else is to be said as long as it has not ended.
     """
-    line = describe_status(snapshot, now)
+    line = " · ".join(part for part in (describe_status(snapshot, now), remark) if part)
     return render_line(line) if line else ""
 
 

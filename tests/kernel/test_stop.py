@@ -1,0 +1,115 @@
+"""The Stop button under an answer that streams into a cell, pressed as a front end tells of it."""
+
+import ipykernel
+import pytest
+
+from claude_magic.simulator import Gate, hold, reply
+
+TEXT = "First words, then many more of them."
+IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
+hears_clicks = pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears clicks after the cell")
+
+
+def stop_button(run):
+    """The comm of the Stop button, or None while there is none on the screen."""
+    opened = {
+        message["content"]["comm_id"]
+        for message in run.messages
+        if message["msg_type"] == "comm_open"
+        and message["content"]["data"].get("state", {}).get("description") == "Stop"
+    }
+    is_shown = any("widget-view" in str(content) for content in run.contents("display_data"))
+    return next(iter(opened), None) if is_shown else None
+
+
+def press(kernel, comm_id):
+    content = {"comm_id": comm_id, "data": {"method": "custom", "content": {"event": "click"}}}
+    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
+
+
+@hears_clicks
+def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
+    """What has come stays; the cell fails in one line, so that Run All stops; nothing of the button is left."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text=TEXT))
+
+    run = kernel.start("%%claude -o answer\nhi", allow_stdin=True, cell_id="stopped").until(stop_button)
+    press(kernel, stop_button(run))
+    run.finish()
+    gate.open()
+
+    assert run.error["evalue"] == "the answer was stopped."
+    assert len(run.error["traceback"]) == 1
+    (output,) = [output for output in run.outputs if output["output_type"] == "display_data"]
+    assert output["data"]["text/plain"] == kernel.value("str(answer)").strip("'")
+    assert TEXT.startswith(output["data"]["text/plain"])
+    assert output["data"]["text/plain"]
+    assert "widget" not in str(output["data"])
+    closed = {content["comm_id"] for content in run.contents("comm_close")}
+    assert stop_button(run) in closed
+    assert kernel.value("answer.phase.value") == "'cancelled'"
+
+
+@hears_clicks
+def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
+    """One output is left, as where there was no button."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text=TEXT))
+
+    run = kernel.start("%%claude\nhi", allow_stdin=True, cell_id="whole").until(stop_button)
+    gate.open()
+    run.finish()
+
+    (output,) = run.outputs
+    assert output["data"]["text/plain"] == TEXT
+    opened = {content["comm_id"] for content in run.contents("comm_open")}
+    assert opened == {content["comm_id"] for content in run.contents("comm_close")}
+
+
+def test_a_short_answer_has_no_button(start_kernel, sim):
+    """And does not import widgets."""
+    kernel = start_kernel()
+
+    run = kernel.run("%%claude\nhi", allow_stdin=True, cell_id="short")
+
+    assert run.status == "ok"
+    assert run.contents("comm_open") == []
+    assert kernel.value("'ipywidgets' in __import__('sys').modules") == "False"
+
+
+@pytest.mark.parametrize(
+    ("code", "kwargs"),
+    [
+        ("x = 1\n%claude hi", {"allow_stdin": True, "cell_id": "blocking"}),
+        pytest.param(
+            "%%claude\nhi",
+            {"allow_stdin": True, "cell_id": "old"},
+            marks=pytest.mark.skipif(not IS_OLD, reason="ipykernel 7 hears clicks while a cell awaits"),
+        ),
+    ],
+)
+def test_where_no_click_would_be_heard_a_line_says_how_to_stop(kernel, sim, code, kwargs):
+    """A blocking call, and ipykernel 6: no button that only pretends. The line is gone in the end."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text=TEXT))
+
+    run = kernel.start(code, **kwargs).until(lambda each: any("(■)" in frame for frame in each.frames))
+    assert "to stop, interrupt the kernel (■)" in run.frames[-1]
+    assert stop_button(run) is None
+    gate.open()
+    run.finish()
+
+    assert run.status == "ok"
+    assert "■" not in str(run.outputs)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"cell_id": "unattended"}, {"allow_stdin": True}])
+def test_nobody_is_told_where_nobody_sits(kernel, sim, kwargs):
+    """nbclient takes no input, and a console names no cells: neither button nor line."""
+    sim.script(reply(chunks=[*"streams for a while, letter by letter, and ends"], chunk_delay=0.04))
+
+    run = kernel.run("%%claude\nhi", **kwargs)
+
+    assert run.status == "ok"
+    assert run.contents("comm_open") == []
+    assert not any("■" in frame for frame in run.frames)

@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..render import render_notice
 from ..runtime import Phase, Reply
 from ._asking import Asking
 from ._bystanders import Bystanders
 from ._live import follow, follow_blocking
-from ._screens import AreaScreen, FinalScreen, HandleScreen, QuietScreen, Screen
+from ._screens import AreaScreen, FinalScreen, HandleScreen, QuietScreen, Screen, is_captured
 from ._stop_control import remark_on_stopping, stop_control
 from ._terminal import TerminalScreen
 
@@ -84,9 +84,9 @@ def _choose_screen(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> Sc
         return QuietScreen()
     if draft.prompt.rstrip().endswith(";"):
         return QuietScreen(lambda line: _say(magics, line))
-    if not hasattr(shell, "kernel") and not _is_captured(publisher):
+    if not hasattr(shell, "kernel") and not is_captured(publisher):
         return TerminalScreen(sys.stdout)
-    if not values.live or _is_captured(publisher):
+    if not values.live or is_captured(publisher):
         return FinalScreen(publisher, remote_images=values.remote_images)
     screen: Callable[..., Screen] = AreaScreen if owns_area else HandleScreen
     remark = remark_on_stopping(shell, is_awaited=owns_area)
@@ -111,13 +111,6 @@ def _cell(magics: ClaudeMagics) -> str | None:
 def _say(magics: ClaudeMagics, line: str) -> None:
     bundle = render_notice(line)
     magics.show(bundle.data, bundle.metadata)
-
-
-def _is_captured(publisher: Any) -> bool:
-    """Whether outputs are being collected (`%%capture`) instead of shown."""
-    from IPython.core.displaypub import CapturingDisplayPublisher
-
-    return isinstance(publisher, CapturingDisplayPublisher)
 
 
 async def _is_interrupted(step: Awaitable[None]) -> bool:

@@ -46,7 +46,8 @@ class Asking:
         self._cell = cell
         self._schema = make_output_schema(options.schema, names) if options.schema else None
         tools = _tools(options, magics.shell, is_awaited=is_awaited) if options.tools else None
-        self.question = _question(draft, cell=cell, tools=tools, schema=self._schema)
+        origin = _name_of_cell(magics.shell)
+        self.question = _question(draft, cell=cell, tools=tools, schema=self._schema, origin=origin)
 
     def start(self) -> Reply:
         """Send the question, and bind the reply to the variable that is named for it.
@@ -75,7 +76,7 @@ class Asking:
 
 
 def _question(
-    draft: Draft, *, cell: str | None, tools: ToolExecutor | None, schema: OutputSchema | None
+    draft: Draft, *, cell: str | None, tools: ToolExecutor | None, schema: OutputSchema | None, origin: str
 ) -> Question:
     options = draft.options
     where = None if options.no_history else Where(thread=options.thread, cell=cell, is_new=options.is_new)
@@ -90,8 +91,15 @@ def _question(
         extra=options.extra,
         format=options.format or ("md" if schema is None else "json"),
         beginning=draft.beginning,
+        outlives_cell=options.background,
+        origin=origin,
         notes=draft.notes,
     )
+
+
+def _name_of_cell(shell: Any) -> str:
+    """Return the running cell's name as the user sees it. The shell's own counter is the next one's already."""
+    return f"In[{len(shell.history_manager.input_hist_parsed) - 1}]"
 
 
 def _tools(options: Options, shell: Any, *, is_awaited: bool) -> ToolExecutor:

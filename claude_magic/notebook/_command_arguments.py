@@ -67,4 +67,7 @@ NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread)
 COUNT = Argument(key="n", usage="[N]", read=_spelled_as(_COUNT))
 JSON_FILE = Argument(key="file", usage="FILE.json", read=_file)
 AMOUNT = Argument(key="amount", usage="[AMOUNT|off]", read=_spelled_as(_AMOUNT), choices=("off",))
+JOB = Argument(
+    key="job", usage="[N|all]", read=_spelled_as(re.compile(r"[1-9]\d{0,5}|all", re.ASCII)), choices=("all",)
+)
 SWITCH = Argument(key="state", usage="on|off", read=_spelled_as(re.compile("on|off")), choices=("on", "off"))

@@ -114,6 +114,17 @@ COMMANDS = (
         handler="._thread_commands:load",
         argument=arguments.JSON_FILE,
     ),
+    Command(
+        name="jobs",
+        help="the answers on their way, and those of background cells",
+        handler="._jobs_commands:jobs",
+    ),
+    Command(
+        name="stop",
+        help="stop the answer on its way, or one by its number; what has come stays",
+        handler="._jobs_commands:stop",
+        argument=arguments.JOB,
+    ),
     Command(name="usage", help="tokens and prices, by model and thread", handler="._usage_commands:usage"),
     Command(
         name="budget",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..runtime import Reply
 from ._answer import answer, answer_blocking
 from ._asking import Asking, settings_of
+from ._background import answer_in_background, can_answer_in_background, in_foreground
 from ._draft import Draft, accompany, make_draft, with_system_text
 from ._dry_run import show_dry_run
 from ._failure import shortened
@@ -23,7 +24,9 @@ async def ask(magics: ClaudeMagics, request: Request) -> Reply | None:
         if draft.options.dry_run:
             _show(draft, magics)
             return None
-        return await answer(draft, magics)
+        if can_answer_in_background(draft, magics):
+            return answer_in_background(draft, magics, owns_area=True)
+        return await answer(in_foreground(draft), magics)
 
 
 def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | None:
@@ -33,7 +36,9 @@ def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | None:
         if draft.options.dry_run:
             _show(draft, magics)
             return None
-        return answer_blocking(draft, magics)
+        if can_answer_in_background(draft, magics):
+            return answer_in_background(draft, magics, owns_area=False)
+        return answer_blocking(in_foreground(draft), magics)
 
 
 def _draft(request: Request, magics: ClaudeMagics) -> Draft:

@@ -174,6 +174,12 @@ OPTION_SPECS = (
         "-x", "--code", field="insert_code", group=_ANSWER, help="put its code into a new cell; never run it"
     ),
     _flag("--quiet", field="quiet", group=_ANSWER, help="show nothing; -o or _ has the reply"),
+    _flag(
+        "--bg",
+        field="background",
+        group=_ANSWER,
+        help="go on at once; the answer comes into the cell while others run",
+    ),
     OptionSpec(
         names=("--tools",),
         field="tools",
@@ -222,5 +228,7 @@ EXCLUSIVE_FIELDS = (
     ("thread", "no_history", "one belongs to a conversation and the other to none"),
     ("is_new", "no_history", "one begins a conversation and the other belongs to none"),
     ("schema", "insert_code", "one asks for data and the other for code"),
+    ("background", "insert_code", "a cell that has ended can insert none below it; reply.code has the code"),
+    ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
 )
 """Two fields that cannot both be set, and why."""

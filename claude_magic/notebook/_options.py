@@ -37,6 +37,7 @@ class Options:
         dry_run: Show what would be sent, and send nothing.
         raw: Leave double braces in the prompt alone.
         quiet: Show no answer.
+        background: Let the cell end at once, and the answer come when it comes.
     """
 
     model: str | None = None
@@ -61,6 +62,7 @@ class Options:
     dry_run: bool = False
     raw: bool = False
     quiet: bool = False
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,13 +47,23 @@ class Screen(Protocol):
 
 
 class AreaScreen:
-    """The output area of a cell that holds nothing but the answer."""
+    """The output area of a cell that holds nothing but the answer.
 
-    def __init__(self, publisher: Any, *, remote_images: bool = False, remark: str = "") -> None:
+    Args:
+        publisher: What displays are published with.
+        remote_images: Load images from other hosts.
+        remark: How to stop the answer; "" where that need not be said.
+        tells_error: No error of the cell's will tell how the answer failed.
+    """
+
+    def __init__(
+        self, publisher: Any, *, remote_images: bool = False, remark: str = "", tells_error: bool = False
+    ) -> None:
         self.has_cleared = False
         self._publisher = publisher
         self._picture = LivePicture(remote_images=remote_images, remark=remark)
         self._remote_images = remote_images
+        self._tells_error = tells_error
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
 
@@ -73,7 +83,9 @@ class AreaScreen:
         if self._shown:
             self._publisher.clear_output(wait=True)
             self.has_cleared = True
-        _publish_final(self._publisher, snapshot, remote_images=self._remote_images)
+        publish_final(
+            self._publisher, snapshot, remote_images=self._remote_images, tells_error=self._tells_error
+        )
 
     def _show(self, index: int, html: str) -> None:
         is_new = index == len(self._shown)
@@ -86,13 +98,16 @@ class AreaScreen:
 
 
 class HandleScreen:
-    """One display among the other outputs of a cell."""
+    """One display among the other outputs of a cell. Arguments as for `AreaScreen`."""
 
-    def __init__(self, publisher: Any, *, remote_images: bool = False, remark: str = "") -> None:
+    def __init__(
+        self, publisher: Any, *, remote_images: bool = False, remark: str = "", tells_error: bool = False
+    ) -> None:
         self.has_cleared = False
         self._publisher = publisher
         self._picture = LivePicture(remote_images=remote_images, remark=remark)
         self._remote_images = remote_images
+        self._tells_error = tells_error
         self._id = uuid.uuid4().hex
         self._shown: str | None = None
 
@@ -104,7 +119,8 @@ class HandleScreen:
         return max(FRAME_INTERVAL, len(html) / WHOLE_CHARS_PER_SECOND)
 
     def finish(self, snapshot: ReplySnapshot) -> None:
-        bundle = render_reply(_without_error(snapshot), remote_images=self._remote_images)
+        told = snapshot if self._tells_error else _without_error(snapshot)
+        bundle = render_reply(told, remote_images=self._remote_images)
         is_new = self._shown is None
         _publish(self._publisher, bundle.data, bundle.metadata, display_id=self._id, update=not is_new)
 
@@ -121,7 +137,7 @@ class FinalScreen:
         return IDLE_INTERVAL
 
     def finish(self, snapshot: ReplySnapshot) -> None:
-        _publish_final(self._publisher, snapshot, remote_images=self._remote_images)
+        publish_final(self._publisher, snapshot, remote_images=self._remote_images)
 
 
 class QuietScreen:
@@ -143,12 +159,31 @@ class QuietScreen:
             self._say(f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _")
 
 
-def _publish_final(publisher: Any, snapshot: ReplySnapshot, *, remote_images: bool) -> None:
-    """Show the one output that is saved; an answer that failed without a word leaves only its error."""
-    if snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking):
-        return
-    bundle = render_reply(_without_error(snapshot), remote_images=remote_images)
+def publish_final(
+    publisher: Any, snapshot: ReplySnapshot, *, remote_images: bool, tells_error: bool = False
+) -> None:
+    """Show the one output that is saved.
+
+    Args:
+        publisher: What it is published with.
+        snapshot: The reply at its end.
+        remote_images: Load images from other hosts.
+        tells_error: No error of the cell's is about to stand below it. Where one is, an answer that failed without a word
+            leaves only that.
+    """
+    if not tells_error:
+        if snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking):
+            return
+        snapshot = _without_error(snapshot)
+    bundle = render_reply(snapshot, remote_images=remote_images)
     _publish(publisher, bundle.data, bundle.metadata)
+
+
+def is_captured(publisher: Any) -> bool:
+    """Whether outputs are being collected (`%%capture`) instead of shown."""
+    from IPython.core.displaypub import CapturingDisplayPublisher
+
+    return isinstance(publisher, CapturingDisplayPublisher)
 
 
 def _without_error(snapshot: ReplySnapshot) -> ReplySnapshot:

@@ -8,6 +8,7 @@ import importlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from ..live import hear_at_once
 from ..render import A_WHILE
 from ._clicks import hears_clicks, shows_widgets
 
@@ -63,6 +64,11 @@ class StopControl:
         self._stop = stop
         self._widgets: tuple[Any, ...] = ()
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether it has been shown and not taken away."""
+        return bool(self._widgets)
+
     def show(self) -> None:
         """Show it in the cell that this context belongs to."""
         import ipywidgets  # late: short answers need none
@@ -77,6 +83,7 @@ class StopControl:
         button.on_click(self._on_click)
         style = ipywidgets.HTML(_STYLE)
         box = ipywidgets.HBox([button, style], _dom_classes=[_MARK])
+        hear_at_once(button)  # below a background cell also while another one computes
         self._widgets = (button, style, box)
         display(box)
 

@@ -35,5 +35,10 @@ class Asked:
         """Return what the runtime is asked."""
         where = Where(thread=self.thread, cell=self.key, is_new=self.is_new)
         return Question(
-            prompt=self.prompt, content=self.content, where=where, outlives_cell=True, notes=self.notes
+            prompt=self.prompt,
+            content=self.content,
+            where=where,
+            outlives_cell=True,
+            origin="panel",
+            notes=self.notes,
         )

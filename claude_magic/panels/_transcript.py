@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 from IPython import get_ipython
 from IPython.display import DisplayHandle
 
+from ..live import displays_follow_context
 from ..render import Bundle, Exchange, render_transcript
 from ..runtime import Reply
 
@@ -39,7 +39,7 @@ class Transcript:
         with self._lock:
             self._outputs = {}
             self._context = self._only = None
-            if _parent_is_in_context():
+            if displays_follow_context(get_ipython()):
                 self._context = contextvars.copy_context()
             else:
                 self._only = DisplayHandle()
@@ -75,12 +75,6 @@ def _display(context: contextvars.Context, bundle: Bundle) -> DisplayHandle:
     handle = DisplayHandle()
     context.run(handle.display, bundle.data, raw=True)
     return handle
-
-
-def _parent_is_in_context() -> bool:
-    shell: Any = get_ipython()
-    publisher = getattr(shell, "display_pub", None)
-    return isinstance(getattr(publisher, "_parent_header", None), contextvars.ContextVar)
 
 
 def _joined(bundles: list[Bundle]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from ._calls import render_calls
 from ._folded_code import render_folded_code
-from ._footer import describe_facts, render_footer, render_footer_text
+from ._footer import describe_cost, describe_facts, render_footer, render_footer_text
 from ._formats import render_growing
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
 from ._history import render_history
@@ -27,6 +27,7 @@ __all__ = [
     "Exchange",
     "GrowingMarkdown",
     "LivePicture",
+    "describe_cost",
     "describe_facts",
     "describe_status",
     "neutralise_markdown",

@@ -67,6 +67,8 @@ def _describe_call(snapshot: ReplySnapshot) -> str:
 
 
 def _describe_wait(wait: Wait, now: float) -> str:
+    if wait.kind == "turn":
+        return "waiting for the answer before it in this conversation…"
     left = wait.remaining(now)
     seconds = "" if math.isinf(left) else f" {math.ceil(left)} s"
     if wait.kind == "rate":

@@ -8,6 +8,7 @@ from ._budget import Account, BudgetExceededError, count_input
 from ._connection import Connection
 from ._credentials import FoundCredential
 from ._heartbeat import loop_kept_awake
+from ._jobs import Job, Jobs
 from ._kernel import close_runtime, get_runtime
 from ._ledger import Ledger, LedgerRow
 from ._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
@@ -49,6 +50,8 @@ __all__ = [
     "ContextFullError",
     "Forest",
     "FoundCredential",
+    "Job",
+    "Jobs",
     "Ledger",
     "LedgerRow",
     "ModelFacts",

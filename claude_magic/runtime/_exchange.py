@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
 from ..client import ClaudeClient, ClaudeError, ClientEvent, Message, MessageStream, ToolUseBlock
@@ -17,6 +17,7 @@ from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
 from ._closing import Turns, closed_reply, closed_turn, returned
 from ._progress import Progress
+from ._reply import Reply, ended
 from ._settings import ResolvedSettings
 from ._turn_plan import TurnPlan, TurnPlanner
 
@@ -62,10 +63,18 @@ class TurnExchange:
         self._turn: Turns = [plan.request.messages[-1]]
         self._stream: MessageStream | None = None
 
-    async def run(self, lending: AbstractAsyncContextManager[ClaudeClient]) -> None:
-        """Stream the reply into its progress, and end that as complete, failed or cancelled."""
+    async def run(
+        self, lending: AbstractAsyncContextManager[ClaudeClient], before: Iterable[Reply] = ()
+    ) -> None:
+        """Stream the reply into its progress, and end that as complete, failed or cancelled.
+
+        Args:
+            lending: Lends the client.
+            before: Answers of the same conversation, on their way; their turns come first.
+        """
         progress = self._progress
         try:
+            await self._wait_for_turn(before)
             async with lending as client:
                 self._plan = await self._planner.resolve(client, self._plan, self._settings)
                 message = await self._answer(client)
@@ -78,6 +87,23 @@ class TurnExchange:
             partial = self._break_off(error.partial or _arrived(self._stream), _CUT)
             # Frames hold the request and its prompt, and whoever keeps the error would keep them.
             progress.fail(error.with_traceback(None), partial)
+
+    async def _wait_for_turn(self, before: Iterable[Reply]) -> None:
+        """Wait for the answers that this turn goes on from, and plan it anew where it now has another place.
+
+        Raises:
+            ConfigurationError: It cannot be sent there.
+        """
+        for reply in before:
+            if not reply.done():
+                self._progress.wait_for_turn()
+                await ended(reply)
+        plan = self._planner.renew(self._plan, self._settings)
+        if plan is not self._plan:
+            self._plan = plan
+            self._turn = [plan.request.messages[-1]]
+            for note in plan.notes:
+                self._progress.add_note(note)
 
     async def _answer(self, client: ClaudeClient) -> Message:
         """Send as many requests as it takes, and return the last reply."""

@@ -183,6 +183,16 @@ class Progress:
             self._version += 1
         self._tell()
 
+    def wait_for_turn(self) -> None:
+        """Take in that an answer comes first which this one goes on from."""
+        wait = Wait(kind="turn", reason="", until=math.inf, attempt=1, max_attempts=self._max_attempts)
+        with self._lock:
+            if self._phase.is_final:
+                return
+            self._enter(Phase.QUEUED, wait)
+            self._version += 1
+        self._tell()
+
     def feed(self, event: StreamEvent) -> None:
         """Take in one event of the stream."""
         with self._lock:

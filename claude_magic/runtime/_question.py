@@ -43,6 +43,7 @@ class Question:
         beginning: The answer so far, where the rest of one that was cut is asked for: the reply is the whole.
         outlives_cell: It belongs to no cell, though one may be running when it is asked: an interrupt of that one leaves
             it alone.
+        origin: Who asks, in a word or two for lists of what is on its way: "In[4]".
         notes: What the reader should know about what is sent, as sentences.
     """
 
@@ -57,6 +58,7 @@ class Question:
     format: str = "md"
     beginning: str = ""
     outlives_cell: bool = False
+    origin: str = "Python"
     notes: tuple[str, ...] = ()
 
     def user_turn(self) -> dict[str, Any]:

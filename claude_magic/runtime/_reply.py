@@ -36,6 +36,7 @@ class Reply:
 
     Attributes:
         prompt: What was asked.
+        origin: Who asked, in a word or two: "In[4]", "panel", "Python".
         outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
         thread: The thread of the conversation it stands in; None where it stands alone.
         is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
@@ -52,8 +53,10 @@ class Reply:
         schema: OutputSchema | None = None,
         tools: ToolExecutor | None = None,
         outlives_cell: bool = False,
+        origin: str = "Python",
     ) -> None:
         self.prompt = prompt
+        self.origin = origin
         self.thread = thread
         self.outlives_cell = outlives_cell
         self._schema = schema
@@ -289,6 +292,17 @@ class Reply:
         if not self.is_on_screen:
             raise NotImplementedError  # IPython's word for "show it in the usual way"
         self.is_on_screen = False
+
+
+async def ended(reply: Reply) -> None:
+    """Return when a reply has ended, in whatever way. For the running loop, as `await reply` is, but raises nothing of the reply's."""
+    loop = asyncio.get_running_loop()
+    is_done = loop.create_future()
+    forget = reply.when_done(lambda: _wake(loop, is_done))
+    try:
+        await is_done
+    finally:
+        forget()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:

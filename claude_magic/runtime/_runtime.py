@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from ._connection import Connection
 from ._credentials import FoundCredential, redact
 from ._engine import Engine
 from ._exchange import TurnExchange, end_in_any_case
+from ._jobs import Jobs
 from ._ledger import Ledger
 from ._model_names import ModelNames
 from ._progress import Progress
@@ -33,6 +35,7 @@ from ._reply import Presenter, Reply
 from ._server_limits import RateLimits
 from ._settings import ResolvedSettings
 from ._shared_client import SharedClient
+from ._snapshot import Phase
 from ._status import RuntimeStatus, connection_notes, setting_rows
 from ._turn_plan import TurnPlan, TurnPlanner
 
@@ -69,7 +72,10 @@ class Runtime:
         self.model_names = ModelNames()
         """Which models short names mean."""
         self._planner = TurnPlanner(self.conversations, self.model_names)
-        self._in_flight: dict[Reply, None] = {}  # a set that keeps its order
+        self._starting = threading.Lock()
+        self._in_flight: dict[Reply, TurnPlan] = {}  # oldest first
+        self.jobs = Jobs(self.in_flight)
+        """The answers that can be stopped by their numbers."""
 
     # Asking...
 
@@ -133,7 +139,7 @@ class Runtime:
             end_in_any_case(progress, task, lambda text: redact(text, found))
             self._in_flight.pop(reply, None)
 
-        self._launch(reply, exchange, connection, on_end)
+        self._launch(reply, plan, exchange, connection, on_end)
         return reply
 
     def _reply_to(self, plan: TurnPlan, progress: Progress) -> Reply:
@@ -146,24 +152,43 @@ class Runtime:
             schema=question.output_schema,
             tools=question.tools,
             outlives_cell=question.outlives_cell,
+            origin=question.origin,
         )
 
     def _launch(
         self,
         reply: Reply,
+        plan: TurnPlan,
         exchange: TurnExchange,
         connection: Connection,
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
         """Let the reply run on the bridge; from now on it is the last one, and in flight."""
-        self.last = reply
-        self._in_flight[reply] = None
+        with self._starting:
+            before = self._turns_before(plan)
+            self._in_flight[reply] = plan
+            self.last = reply
         cancel = self._engine.spawn(
-            lambda shared: exchange.run(shared.lend(connection)),
+            lambda shared: exchange.run(shared.lend(connection), before),
             rate=connection.config.rate_limit_rps,
             on_end=on_end,
         )
         reply.bind(cancel)
+
+    def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
+        """Return the answers that a turn has to wait for, because it goes on from them: those on their way in its thread.
+
+        While a function of the user's runs as a tool there are none: the question may come out of that function.
+        """
+        if plan.place is None:
+            return ()
+        thread = plan.place.thread
+        before = [
+            reply
+            for reply, other in tuple(self._in_flight.items())
+            if other.place is not None and other.place.thread == thread and not reply.done()
+        ]
+        return () if any(reply.phase is Phase.CALLING for reply in before) else tuple(before)
 
     def plan(self, question: Question, options: Mapping[str, object] | None = None) -> TurnPlan:
         """Return what asking a question would send first, without sending anything.
@@ -360,6 +385,7 @@ class Runtime:
             The parent's things. They must be kept: closing them, also by the garbage collector, would disturb the
             parent, whose sockets and selectors they share.
         """
+        self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
         self._engine = Engine(self._engine.dump_bucket())
         self.conversations.reset_lock()
@@ -369,4 +395,5 @@ class Runtime:
         for reply in self.in_flight():
             reply.abandon()
         self._in_flight.clear()
+        self.jobs = Jobs(self.in_flight)
         return parents

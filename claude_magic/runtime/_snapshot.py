@@ -17,7 +17,7 @@ class Phase(enum.Enum):
     """Where a reply is on its way."""
 
     QUEUED = "queued"
-    """Waits for the rate limiter, or for a pause that the server asked for."""
+    """Waits for an earlier answer of its conversation, the rate limiter, or a pause that the server asked for."""
     SENT = "sent"
     """Is sent; no content has come yet."""
     RETRYING = "retrying"
@@ -40,14 +40,14 @@ class Wait:
     """Why nothing happens at present, and until when.
 
     Attributes:
-        kind: "rate" for the configured rate, "paused" for a pause that a server asked for, "backoff" before a retry.
+        kind: "turn" for an earlier answer of the same conversation, "rate" for the configured rate, "paused" for a pause that a server asked for, "backoff" before a retry.
         reason: What led to it, in a word or two ("overloaded"); empty for the rate.
         until: When it ends, by `time.monotonic()`; infinite if unknown.
         attempt: The attempt that follows, from 1.
         max_attempts: Most attempts there can be.
     """
 
-    kind: Literal["rate", "paused", "backoff"]
+    kind: Literal["turn", "rate", "paused", "backoff"]
     reason: str
     until: float
     attempt: int

@@ -61,14 +61,18 @@ class TurnPlanner:
             ConfigurationError: The question cannot be sent.
         """
         check_prompt(question)
-        where = question.where
-        place = (
-            None
-            if where is None
-            else self._conversations.place(thread=where.thread, cell=where.cell, start_new=where.is_new)
-        )
         model = settings.values.model
-        return self._plan(question, settings, place, table_id(model) or model)
+        return self._plan(question, settings, self._place(question), table_id(model) or model)
+
+    def renew(self, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+        """Return the plan as it is where its place is still the same; else a new one.
+
+        Raises:
+            ConfigurationError: The question cannot be sent there.
+        """
+        if plan.place is None or self._place(plan.question) == plan.place:
+            return plan
+        return self.plan(plan.question, settings)
 
     async def resolve(self, client: ClaudeClient, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
         """Return the plan with the model that a short name means at this server."""
@@ -109,6 +113,12 @@ class TurnPlanner:
             usage=usage,
             context_tokens=tokens,
         )
+
+    def _place(self, question: Question) -> Place | None:
+        where = question.where
+        if where is None:
+            return None
+        return self._conversations.place(thread=where.thread, cell=where.cell, start_new=where.is_new)
 
     def _plan(
         self, question: Question, settings: ResolvedSettings, place: Place | None, model: str

@@ -79,3 +79,37 @@ def test_stop_under_a_cell_stops_it_while_it_runs(
     answer_output, error = page.saved().cells[1].outputs
     assert set(answer_output.data) == {"text/html", "text/markdown", "text/plain"}
     assert error.output_type == "error"
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_a_background_answer_streams_while_another_cell_computes(
+    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str
+) -> None:
+    """It can be stopped meanwhile, and what has come is saved with its cell."""
+    sim.script(reply(chunks=["# A title\n\n", *WORDS], chunk_delay=0.03))
+    page = notebook(
+        "%%claude --bg -o answer\nCount, please.",
+        "import time\nend = time.monotonic() + 6\nwhile time.monotonic() < end:\n    pass\nanswer.phase.value",
+        "%claude jobs",
+        theme=theme,
+    )
+
+    page.run_cell(1)
+    page.start_cell(2)
+    expect(page.output(1)).to_contain_text("word 60")
+    stop = page.output(1).get_by_role("button", name="Stop")
+    expect(page.cell(2).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    page.screenshot(f"background-{theme.lower()}")
+    stop.click()
+    expect(page.output(1)).to_contain_text("Interrupted")
+    expect(page.cell(2).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    page.wait_for_cell(2)
+    page.run_cell(3)
+
+    expect(stop).to_have_count(0)
+    expect(page.output(2)).to_contain_text("cancelled")
+    expect(page.output(3)).to_contain_text("stopped")
+    page.screenshot(f"jobs-{theme.lower()}")
+    (output,) = page.saved().cells[1].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+    assert "word 60" in output.data["text/plain"]

@@ -130,6 +130,7 @@ class Kernel:
         self.client = client
         self.log = log
         self._waiting: dict[str, list[Message]] = {}
+        self._run_of_display: dict[str, str] = {}
 
     def start(self, code: str, **kwargs: Any) -> Run:
         """Send a cell and return at once."""
@@ -156,8 +157,14 @@ class Kernel:
         self.manager.interrupt_kernel()
 
     def route(self, message: Message) -> None:
-        """Keep a published message for the run it belongs to."""
-        self._waiting.setdefault(message["parent_header"].get("msg_id", ""), []).append(message)
+        """Keep a published message for the run it belongs to: an update for the one with that display, as front ends do."""
+        run = message["parent_header"].get("msg_id", "")
+        display_id = message["content"].get("transient", {}).get("display_id")
+        if display_id is not None and message["msg_type"] == "update_display_data":
+            run = self._run_of_display.get(display_id, run)
+        elif display_id is not None:
+            self._run_of_display[display_id] = run
+        self._waiting.setdefault(run, []).append(message)
 
     def take(self, msg_id: str) -> list[Message]:
         """Hand over what was kept for a run."""

@@ -39,7 +39,7 @@ def complete(start_kernel):
 @pytest.mark.parametrize(
     ("text", "kept", "matches"),
     [
-        ("%claude st", "%claude ", ["status"]),
+        ("%claude stat", "%claude ", ["status"]),
         ("%claude hist", "%claude ", ["history"]),
         ("%claude as", "%claude ", ["ask"]),
         ("%claude -m opus f", "%claude -m opus ", ["fix"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.simulator import reply
+from claude_magic.simulator import Gate, hold, reply
 
 README = Path(__file__).parents[2] / "README.md"
 PRELUDE = """
@@ -211,6 +211,20 @@ def test_quiet_shows_nothing(kernel, sim, example):
     assert kernel.value("str(answer)") == "'Seven.'"
 
 
+def test_bg_goes_on_at_once(kernel, sim, example):
+    """The cell ends before its answer, which comes into the cell later."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1, text="Once upon a time."))
+
+    run = kernel.run(example("--bg"), allow_stdin=True)
+    assert run.status == "ok"
+    assert kernel.value("answer.done()") == "False"
+    gate.open()
+    run.until(lambda each: any("upon a time" in frame for frame in each.frames))
+
+    assert kernel.value("str(answer)") == "'Once upon a time.'"
+
+
 @pytest.mark.parametrize(("typed", "result"), [("y", "fog over Oslo"), ("n", "refused")])
 def test_tools_are_called_when_approved(kernel, sim, example, typed, result):
     """Each call is asked about, and its result goes back."""
@@ -366,6 +380,20 @@ def test_save_and_load_keep_conversations(start_kernel, sim, example, tmp_path):
 
     assert "Remember the lighthouse." in (tmp_path / "talk.json").read_text(encoding="utf-8")
     assert prompts(sim) == ["Remember the lighthouse.", "Do you?"]
+
+
+def test_jobs_and_stop_know_what_is_on_its_way(kernel, sim, example):
+    """By number, with the cell that asked."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1, text="Once upon a time."))
+    kernel.run("%claude --bg -o answer A story about a lighthouse.", allow_stdin=True)
+
+    assert "about a lighthouse" in plain(succeed(kernel, example("jobs")))
+    assert "Stopped: job" in plain(succeed(kernel, example("stop [N|all]")))
+    gate.open()
+
+    assert kernel.value("answer.cancel(), answer.error")
+    assert "stopped" in plain(succeed(kernel, "%claude jobs"))
 
 
 def test_usage_tells_tokens_and_prices(kernel, sim, example):

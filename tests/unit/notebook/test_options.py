@@ -110,6 +110,7 @@ EVERY_OPTION = {
     "--dry-run": {"dry_run": True},
     "--raw": {"raw": True},
     "--quiet": {"quiet": True},
+    "--bg": {"background": True},
 }
 
 

@@ -43,13 +43,25 @@ from ._events import (
     decode_event,
 )
 from ._messages import Completion, Message, ModelInfo, Usage
-from ._observe import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
+from ._model_class import model_class
+from ._observe import (
+    AttemptFinished,
+    AttemptStarted,
+    ClientEvent,
+    LimiterWaiting,
+    Observer,
+    ResponseStarted,
+    WaitReason,
+)
+from ._pace import ServerPace
+from ._pace_state import ClassRecord, PacedLimit, PaceState
 from ._port import ClaudeClient, Health
 from ._preview import RequestPreview, preview_request
 from ._rate_limit import BucketState, TokenBucket
 from ._requests import MessageRequest
 from ._retry import GiveUp, Retry, RetryPolicy
 from ._retry_after import parse_retry_after
+from ._server_limits import ServerLimit, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ResponseInfo
 
@@ -60,6 +72,7 @@ __all__ = [
     "AttemptFinished",
     "AttemptStarted",
     "BucketState",
+    "ClassRecord",
     "ClaudeClient",
     "ClaudeError",
     "ClientConfig",
@@ -91,6 +104,8 @@ __all__ = [
     "NotFoundError",
     "Observer",
     "OverloadedError",
+    "PaceState",
+    "PacedLimit",
     "Ping",
     "RateLimitError",
     "RedactedThinkingBlock",
@@ -102,6 +117,8 @@ __all__ = [
     "RetryPolicy",
     "SSEDecoder",
     "ServerError",
+    "ServerLimit",
+    "ServerPace",
     "ServerSentEvent",
     "StreamEvent",
     "StreamInterruptedError",
@@ -112,13 +129,16 @@ __all__ = [
     "UnknownEvent",
     "UnknownStatusError",
     "Usage",
+    "WaitReason",
     "decode_event",
     "error_from_event",
     "error_from_response",
     "is_loopback",
+    "model_class",
     "normalise_base_url",
     "parse_retry_after",
     "preview_request",
+    "read_limits",
 ]
 
 logging.getLogger("claude_magic").addHandler(logging.NullHandler())

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from ._errors import APIError, ClaudeError, RateLimitError
+from ._errors import APIError, ClaudeError, NetworkError, RateLimitError
 from ._observe import (
     AttemptFinished,
     AttemptStarted,
@@ -17,23 +17,29 @@ from ._observe import (
     LimiterWaiting,
     Observer,
     ResponseStarted,
+    WaitReason,
     log_attempt,
     logger,
 )
+from ._pace import ServerPace
 from ._rate_limit import TokenBucket
 from ._retry import GiveUp, RetryPolicy
 
 if TYPE_CHECKING:
+    from ._class_pace import Passage
+    from ._expectation import Need
     from ._messages import Usage
+    from ._pace_state import Obstacle
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRules:
-    """What all calls of a client share: limiter, policy, and the sources of time and chance."""
+    """What all calls of a client share: limiters, policy, and the sources of time and chance."""
 
     bucket: TokenBucket
+    pace: ServerPace
     policy: RetryPolicy
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
@@ -45,13 +51,29 @@ class Attempts:
 
     `run` covers an attempt until its operation returns. For a plain call that is the whole of it, for a
     stream the part before the first content; either way the caller then ends it with `succeed` or `fail`.
+
+    Args:
+        rules: What all calls share.
+        method: HTTP method.
+        path: Path of the URL, without query.
+        observer: Told of each step, or None.
+        need: What the call takes of the server's limits; None for calls that these are not about.
     """
 
-    def __init__(self, rules: AttemptRules, method: str, path: str, observer: Observer | None) -> None:
+    def __init__(
+        self,
+        rules: AttemptRules,
+        method: str,
+        path: str,
+        observer: Observer | None,
+        need: Need | None = None,
+    ) -> None:
         self._rules = rules
         self._method = method
         self._path = path
         self._observer = observer
+        self._need = need
+        self._passage: Passage | None = None
         self._attempt = 0
         self._status: int | None = None
         self._request_id: str | None = None
@@ -82,6 +104,9 @@ class Attempts:
         """Note that status and headers have arrived."""
         self._status = status
         self._request_id = request_id
+        if self._passage is not None:
+            self._passage.hear(headers, is_refusal=status == 429)
+            self._rules.bucket.look_again()
         if self._observer is not None:
             self._notify(
                 ResponseStarted(attempt=self._attempt, status=status, request_id=request_id, headers=headers)
@@ -89,6 +114,7 @@ class Attempts:
 
     def succeed(self, usage: Usage | None = None) -> None:
         """Note that the reply is complete."""
+        self._settle(usage)
         finished = self._finished(
             None,
             input_tokens=None if usage is None else usage.total_input_tokens,
@@ -99,10 +125,12 @@ class Attempts:
 
     def cancel(self) -> None:
         """Note that the caller cancelled the attempt. Only the log is told: the observer knows."""
+        self._settle(None)
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
 
     def fail(self, error: ClaudeError, reason: str) -> NoReturn:
         """Note a failure that must not be retried, for a reason outside the policy, and raise it."""
+        self._settle(None)
         error.attempts = self._attempt
         if error.is_transient:
             error.give_up_reason = reason
@@ -115,19 +143,35 @@ class Attempts:
         """Wait for the limiter; every attempt pays it anew."""
         self._attempt += 1
         self._status = self._request_id = None
-        bucket = self._rules.bucket
-        if not bucket.try_acquire():
-            self._notify(
-                LimiterWaiting(
-                    attempt=self._attempt,
-                    expected_wait=bucket.expected_wait(),
-                    reason="paused" if bucket.state.paused_for else "rate",
-                )
-            )
-            await bucket.acquire()
+        if self._need is not None:
+            self._passage = self._rules.pace.passage(self._need, self._tell_obstacle)
+        bucket, passage = self._rules.bucket, self._passage
+        try:
+            if not bucket.try_acquire(gate=passage):
+                self._tell_expectation(passage)
+                await bucket.acquire(gate=passage)
+        except BaseException:
+            self._withdraw()
+            raise
         self._sent_at = self._rules.clock()
         if self._observer is not None:
             self._notify(AttemptStarted(attempt=self._attempt, max_attempts=self._rules.policy.max_attempts))
+
+    def _tell_expectation(self, passage: Passage | None) -> None:
+        """Tell what is waited for: the bucket, or a limit of the server's where that takes longer."""
+        bucket = self._rules.bucket
+        seconds = bucket.expected_wait()
+        obstacle = None if passage is None else passage.expect()
+        if passage is not None and obstacle is not None and obstacle.seconds > seconds:
+            passage.tell(obstacle)
+        else:
+            self._tell_wait(seconds, "paused" if bucket.state.paused_for else "rate")
+
+    def _tell_obstacle(self, obstacle: Obstacle) -> None:
+        self._tell_wait(obstacle.seconds, obstacle.reason)
+
+    def _tell_wait(self, seconds: float, reason: WaitReason) -> None:
+        self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=seconds, reason=reason))
 
     def _decide(self, error: ClaudeError) -> float:
         """Return the seconds to wait before the next attempt, or raise the error."""
@@ -136,11 +180,14 @@ class Attempts:
         if self._first_failure_at is None:
             self._first_failure_at = now
         self._pause_others(error)
+        if isinstance(error, NetworkError) and not error.was_sent:
+            self._withdraw()
         decision = rules.policy.decide(
             error, attempt=self._attempt, elapsed=now - self._first_failure_at, random=rules.random
         )
         if isinstance(decision, GiveUp):
             self.fail(error, decision.reason)
+        self._settle(None)
         error.attempts = self._attempt
         finished = self._finished(error, delay=decision.delay)
         log_attempt(finished)
@@ -148,9 +195,29 @@ class Attempts:
         return decision.delay
 
     def _pause_others(self, error: ClaudeError) -> None:
-        """Hold all callers back after a 429, which is about the account and not about one request."""
-        if isinstance(error, RateLimitError) and error.retry_after is not None and not error.is_spend_cap:
-            self._rules.bucket.pause_for(min(error.retry_after, self._rules.policy.max_backoff))
+        """Hold other callers back after a 429, which is about the account and not about one request.
+
+        A server that tells its limits has them for each class of models, and only that class is held.
+        """
+        if not isinstance(error, RateLimitError) or error.retry_after is None or error.is_spend_cap:
+            return
+        seconds = min(error.retry_after, self._rules.policy.max_backoff)
+        if self._passage is None or not self._passage.hold_others(seconds):
+            self._rules.bucket.pause_for(seconds)
+
+    def _settle(self, usage: Usage | None) -> None:
+        """Tell the pace how the attempt ended."""
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.settle(usage)
+            self._rules.bucket.look_again()
+
+    def _withdraw(self) -> None:
+        """Tell the pace that the server never saw the attempt."""
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.withdraw()
+            self._rules.bucket.look_again()
 
     def _finished(
         self,

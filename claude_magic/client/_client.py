@@ -19,10 +19,12 @@ from ._config import ClientConfig
 from ._credential import Credential
 from ._deadline import Deadline
 from ._errors import ConfigurationError
+from ._expectation import Need
 from ._health import COUNT_TOKENS_PATH, MODELS_PATH, check_health
 from ._json import encode_json
 from ._messages import Completion, Message, ModelInfo
 from ._observe import Observer
+from ._pace import ServerPace
 from ._port import Health
 from ._rate_limit import TokenBucket
 from ._requests import MessageRequest
@@ -58,6 +60,7 @@ class HTTPClaudeClient:
         config: Settings.
         credential: API key or token; None for servers that need none.
         bucket: Limiter to share or to continue with; None makes one from `config`.
+        pace: What is known of the server's own limits, to share or to continue with; None begins to learn.
         random: Source of chance for the back-off, uniform in [0, 1).
         clock: Monotonic clock in seconds, for durations.
         sleep: Waits between attempts.
@@ -69,6 +72,7 @@ class HTTPClaudeClient:
         credential: Credential | None = None,
         *,
         bucket: TokenBucket | None = None,
+        pace: ServerPace | None = None,
         random: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -77,8 +81,14 @@ class HTTPClaudeClient:
         self._is_lacking_key = credential is None and config.is_official_host
         self._transport = HTTPTransport(config, credential or Credential.placeholder())
         self.bucket = bucket or TokenBucket(config.rate_limit_rps, config.rate_limit_capacity)
+        self.pace = pace or ServerPace(clock=clock)
         self._rules = AttemptRules(
-            bucket=self.bucket, policy=config.retry_policy, clock=clock, random=random, sleep=sleep
+            bucket=self.bucket,
+            pace=self.pace,
+            policy=config.retry_policy,
+            clock=clock,
+            random=random,
+            sleep=sleep,
         )
 
     def __repr__(self) -> str:
@@ -109,7 +119,13 @@ class HTTPClaudeClient:
             return stream.message
         body = request.to_json(stream=False)
         return await self._call(
-            "POST", self._config.messages_path, Message.model_validate, body, observer, betas=request.betas
+            "POST",
+            self._config.messages_path,
+            Message.model_validate,
+            body,
+            observer,
+            betas=request.betas,
+            need=Need(request),
         )
 
     def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> MessageStream:
@@ -120,7 +136,7 @@ class HTTPClaudeClient:
             observer: Called with a record of each step, on the client's loop.
         """
         self._require_key()
-        attempts = Attempts(self._rules, "POST", self._config.messages_path, observer)
+        attempts = Attempts(self._rules, "POST", self._config.messages_path, observer, Need(request))
         body = request.to_json(stream=True)
         return MessageStream(self._transport, self._config, attempts, body, request.betas)
 
@@ -204,11 +220,12 @@ class HTTPClaudeClient:
         observer: Observer | None = None,
         *,
         betas: Sequence[str] = (),
+        need: Need | None = None,
         rules: AttemptRules | None = None,
     ) -> _Result:
         """Send a request, under limiter and policy, and parse the JSON object that answers it."""
         self._require_key()
-        attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer)
+        attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer, need)
 
         async def exchange() -> _Result:
             with Deadline(self._call_timeout, setting="timeout", is_transient=True) as deadline:

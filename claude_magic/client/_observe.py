@@ -9,22 +9,26 @@ from typing import Literal, TypeAlias
 
 from ._errors import ClaudeError
 
+WaitReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
+"""Why a request is not sent yet: the configured rate, a pause that a server asked for, or a limit of the server's."""
+
 logger = logging.getLogger("claude_magic.client")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimiterWaiting:
-    """The attempt waits for the rate limiter.
+    """The attempt waits to be sent. Told again when the reason changes, or the expectation by much.
 
     Attributes:
         attempt: Attempt that waits, from 1.
         expected_wait: Seconds it will take if nobody before it gives up.
-        reason: "rate" for the configured rate, "paused" for a pause that a server asked for.
+        reason: "rate" for the configured rate, "paused" for a pause that a server asked for; otherwise the server's
+            limit that is used up: "requests", "input tokens" ...
     """
 
     attempt: int
     expected_wait: float | None
-    reason: Literal["rate", "paused"]
+    reason: WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

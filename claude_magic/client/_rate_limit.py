@@ -15,6 +15,10 @@ has not run yet: nobody overtakes.
 
 Between the grants of any window [t, t + w] lies at most capacity + refill_rate * w, because the level never
 exceeds capacity and every grant is paid for from it at the time it is made.
+
+A waiter may have a *gate* besides, which is closed while a limit of the server's is used up. Waiters whose gate is closed are
+passed over, in their places; those of the same group stay in order among themselves. A gate has no timer of its own: it says
+for how long it is closed, and `look_again` tells that this may have changed.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class BucketState:
         capacity: Most that the bucket holds: the largest burst.
         refill_rate: Capacity that flows in per second.
         waiters: Acquirers in the queue.
-        next_grant: Seconds until the head of the queue is served; None if nobody waits.
+        next_grant: Seconds until the queue is served next, as far as is known; None if nobody waits.
         paused_for: Seconds for which everybody is held, 0.0 if the bucket is not paused.
     """
 
@@ -53,14 +58,29 @@ _CLOCK_GRAIN = 1e-9
 """Seconds below which two moments are the same, so that nobody waits for a rounding error."""
 
 
+class Gate(Protocol):
+    """What a waiter has to pass besides the bucket."""
+
+    @property
+    def group(self) -> object:
+        """What is common to all gates that are opened in the order of their waiters."""
+
+    def closed_for(self) -> float:
+        """Return the seconds until it opens for the first waiter of its group; 0.0 if it is open."""
+
+    def enter(self) -> None:
+        """Take note that its waiter passes now."""
+
+
 class _Waiter:
     """One place in the queue."""
 
-    __slots__ = ("amount", "future")
+    __slots__ = ("amount", "future", "gate")
 
-    def __init__(self, amount: float, future: asyncio.Future[None]) -> None:
+    def __init__(self, amount: float, future: asyncio.Future[None], gate: Gate | None) -> None:
         self.amount = amount
         self.future = future
+        self.gate = gate
 
 
 class TokenBucket:
@@ -87,18 +107,20 @@ class TokenBucket:
         self._rate, self._capacity = _checked(refill_rate, capacity)
         self._full_at = -math.inf
         self._paused_until = -math.inf
+        self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
         self._queue: deque[_Waiter] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, amount: float = 1.0) -> float:
+    async def acquire(self, amount: float = 1.0, gate: Gate | None = None) -> float:
         """Wait until `amount` of capacity is free, then take it.
 
         Waiters are served first come, first served. Cancelling a waiter costs the bucket nothing.
 
         Args:
             amount: Capacity to take; 0 < amount <= capacity.
+            gate: What has to be open besides. Those behind a closed gate are overtaken by those behind an open one.
 
         Returns:
             Seconds spent waiting; 0.0 if capacity was free.
@@ -107,11 +129,11 @@ class TokenBucket:
             ValueError: `amount` is not in that range and could never be granted.
             RuntimeError: Waiters of another running event loop are in the queue.
         """
-        if self.try_acquire(amount):
+        if self.try_acquire(amount, gate):
             return 0.0
-        return await self._wait_in_line(amount)
+        return await self._wait_in_line(amount, gate)
 
-    def try_acquire(self, amount: float = 1.0) -> bool:
+    def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
         """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
         if not 0.0 < amount <= self._capacity:
             raise ValueError(
@@ -123,12 +145,21 @@ class TokenBucket:
         start = self._full_at if self._full_at > now else now
         if start - now > (self._capacity - amount) / self._rate + _CLOCK_GRAIN or now < self._paused_until:
             return False
+        if gate is not None:
+            if gate.closed_for() > 0.0:
+                return False
+            gate.enter()
         self._full_at = start + amount / self._rate
         return True
 
     def expected_wait(self, amount: float = 1.0) -> float:
-        """Return the seconds that whoever joined the queue now would wait, if nobody before it gives up."""
-        ahead = sum(waiter.amount for waiter in self._queue if not waiter.future.done())
+        """Return the seconds that whoever joined the queue now would wait, if nobody before it gives up.
+
+        Gates are left out, and so is who waits behind a closed one.
+        """
+        closed: set[object] = set()
+        waiting = (waiter for waiter in self._queue if not waiter.future.done())
+        ahead = sum(waiter.amount for waiter in waiting if not _closed_for(waiter, closed))
         return max(0.0, self._ready_at(ahead + amount) - self._clock())
 
     def pause_until(self, moment: float) -> None:
@@ -140,6 +171,11 @@ class TokenBucket:
     def pause_for(self, seconds: float) -> None:
         """Hold everybody for `seconds` from now. Of several pauses the longest wins."""
         self.pause_until(self._clock() + seconds)
+
+    def look_again(self) -> None:
+        """Serve the queue, because a gate may have opened."""
+        if self._queue:
+            self._serve_queue()
 
     def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
         """Change rate and capacity; the level is kept, up to the new capacity, and so is the queue.
@@ -157,13 +193,13 @@ class TokenBucket:
     def state(self) -> BucketState:
         """The present level, queue and pause. Any thread may ask."""
         now = self._clock()
-        head = next((waiter for waiter in self._queue.copy() if not waiter.future.done()), None)
+        is_waiting = any(not waiter.future.done() for waiter in self._queue.copy())
         return BucketState(
             level=self._level(now),
             capacity=self._capacity,
             refill_rate=self._rate,
             waiters=len(self._queue),
-            next_grant=None if head is None else max(0.0, self._ready_at(head.amount) - now),
+            next_grant=max(0.0, self._due_at - now) if is_waiting else None,
             paused_for=max(0.0, self._paused_until - now),
         )
 
@@ -207,9 +243,9 @@ class TokenBucket:
 
     # The queue...
 
-    async def _wait_in_line(self, amount: float) -> float:
+    async def _wait_in_line(self, amount: float, gate: Gate | None = None) -> float:
         loop = self._bind_to_running_loop()
-        waiter = _Waiter(amount, loop.create_future())
+        waiter = _Waiter(amount, loop.create_future(), gate)
         joined_at = self._clock()
         self._queue.append(waiter)
         self._in_line += 1
@@ -239,21 +275,39 @@ class TokenBucket:
         self._serve_queue()
 
     def _serve_queue(self) -> None:
-        """Grant whoever can be granted, in order, and set the timer for the one who then is the head."""
+        """Grant whoever can be granted, in order, and set the timer for the one who then is the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = self._clock()
-        while self._queue:
-            waiter = self._queue[0]
-            if not waiter.future.done():
-                delay = self._ready_at(min(waiter.amount, self._capacity)) - now
-                if delay > _CLOCK_GRAIN:
-                    self._set_timer(delay)
-                    return
-                self._book(waiter.amount, now)
-                waiter.future.set_result(None)
-            self._queue.popleft()
+        passed_over: list[_Waiter] = []
+        closed: set[object] = set()
+        wait = math.inf
+        try:
+            while self._queue:
+                waiter = self._queue[0]
+                if not waiter.future.done():
+                    if seconds := _closed_for(waiter, closed):
+                        wait = min(wait, seconds)
+                        passed_over.append(waiter)
+                    else:
+                        delay = self._ready_at(min(waiter.amount, self._capacity)) - now
+                        if delay > _CLOCK_GRAIN:
+                            wait = min(wait, delay)
+                            break
+                        self._grant(waiter, now)
+                self._queue.popleft()
+        finally:
+            self._queue.extendleft(reversed(passed_over))
+        if wait < math.inf:
+            self._due_at = now + wait
+            self._set_timer(wait)
+
+    def _grant(self, waiter: _Waiter, now: float) -> None:
+        if waiter.gate is not None:
+            waiter.gate.enter()
+        self._book(waiter.amount, now)
+        waiter.future.set_result(None)
 
     def _set_timer(self, delay: float) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -271,6 +325,24 @@ class TokenBucket:
             self._timer = None
             self._loop = loop
         return loop
+
+
+def _closed_for(waiter: _Waiter, closed: set[object]) -> float:
+    """Return the seconds for which a waiter's gate is closed; infinite behind another waiter of its group.
+
+    Args:
+        waiter: The waiter.
+        closed: The groups of those before it whose gate is closed; its own is added if that is so.
+    """
+    gate = waiter.gate
+    if gate is None:
+        return 0.0
+    if gate.group in closed:
+        return math.inf
+    seconds = gate.closed_for()
+    if seconds > 0.0:
+        closed.add(gate.group)
+    return seconds
 
 
 def _checked(refill_rate: float, capacity: float | None) -> tuple[float, float]:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from ..client import BucketState
+from ..client import BucketState, PaceState, ServerLimit
 from ..render import Bundle, describe_status, render_rows
-from ..runtime import ModelLimits, RateLimits, Refusal, Reply, ServerLimit
+from ..runtime import ModelLimits, RateLimits, Refusal, Reply
+from ._pace_rows import pace_rows
 from ._status import limiter_rows
 
 Row = tuple[str, ...]
@@ -18,18 +19,26 @@ _SHOWN_REFUSALS = 5
 
 
 def render_limits(
-    limiter: BucketState, limits: RateLimits, in_flight: Sequence[Reply], *, now: float | None = None
+    limiter: BucketState,
+    pace: tuple[PaceState, ...],
+    limits: RateLimits,
+    in_flight: Sequence[Reply],
+    *,
+    now: float | None = None,
 ) -> Bundle:
     """Describe everything that can hold a request up, in HTML and in plain text.
 
     Args:
         limiter: The shared limiter of this kernel.
+        pace: What was learnt of the server's limits.
         limits: What the server has told.
         in_flight: The replies that have not ended.
         now: The present in seconds since 1970, for tests.
     """
     now = time.time() if now is None else now
     groups = [("Limiter of this kernel", list(limiter_rows(limiter)))]
+    if learnt := list(pace_rows(limiter, pace)):
+        groups.append(("Pace by model, as learnt from the server", learnt))
     if waiting := [row for reply in in_flight if (row := _waiting_row(reply))]:
         groups.append(("Waiting", waiting))
     told = limits.by_model()[:_SHOWN_MODELS]

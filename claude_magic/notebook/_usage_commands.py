@@ -44,7 +44,9 @@ def limits(magics: ClaudeMagics, _arguments: Mapping[str, str]) -> None:
     from ._limits_table import render_limits
 
     runtime = magics.runtime()
-    bundle = render_limits(runtime.limiter_state(), runtime.server_limits, runtime.in_flight())
+    bundle = render_limits(
+        runtime.limiter_state(), runtime.pace_state(), runtime.server_limits, runtime.in_flight()
+    )
     magics.show(bundle.data, bundle.metadata)
 
 

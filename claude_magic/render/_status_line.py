@@ -75,5 +75,7 @@ def _describe_wait(wait: Wait, now: float) -> str:
         return f"waiting for the rate limiter{',' + seconds if seconds else ''}…"
     if wait.kind == "paused":
         return f"paused, as the server asked; sending{' in' + seconds if seconds else ' soon'}…"
+    if wait.kind == "limit":
+        return f"waiting for the server's limit of {wait.reason}{',' + seconds if seconds else ''}…"
     reason = f"{wait.reason[0].upper()}{wait.reason[1:]}" if wait.reason else "That attempt failed"
     return f"{reason}; retrying{' in' + seconds if seconds else ' soon'} · attempt {wait.attempt} of {wait.max_attempts}"

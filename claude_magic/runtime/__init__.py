@@ -17,7 +17,7 @@ from ._prices import PRICES_AS_OF, Price, cost_of, format_usd, price_of
 from ._question import Question, Where
 from ._reply import Presenter, Reply
 from ._runtime import Runtime
-from ._server_limits import ModelLimits, RateLimits, Refusal, ServerLimit
+from ._server_limits import ModelLimits, RateLimits, Refusal
 from ._settings import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
@@ -69,7 +69,6 @@ __all__ = [
     "Round",
     "Runtime",
     "RuntimeStatus",
-    "ServerLimit",
     "SettingRow",
     "Settings",
     "Thread",

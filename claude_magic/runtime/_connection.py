@@ -27,6 +27,10 @@ class Connection:
         """Whether a client built for the other one cannot serve this one. The rate does not count: buckets adapt."""
         return _without_rate(self.config) != _without_rate(other.config) or _key(self) != _key(other)
 
+    def is_same_account(self, other: Connection) -> bool:
+        """Whether the limits that a server told for the other one hold for this one."""
+        return self.config.base_url == other.config.base_url and _key(self) == _key(other)
+
 
 def _without_rate(config: ClientConfig) -> ClientConfig:
     return config.model_copy(update={"rate_limit_rps": 1.0, "rate_limit_capacity": None})

@@ -1,4 +1,4 @@
-"""What runs: the bridge and the client on it, started when there is work, and the bucket, which outlives both."""
+"""What runs: the bridge and the client on it, started when there is work, and the limiters, which outlive both."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from ..client import BucketState, TokenBucket
+from ..client import BucketState, PaceState, TokenBucket
 from ._bridge import Bridge
+from ._known_pace import KnownPace, PaceRecord
 from ._shared_client import SharedClient
 
 _Result = TypeVar("_Result")
@@ -20,9 +21,13 @@ class Engine:
 
     Args:
         bucket_state: Where a former bucket of this kernel stood (`TokenBucket.dump`), or None.
+        pace_record: What a former engine of this kernel had learnt of the server's limits (`dump_pace`), or None.
     """
 
-    def __init__(self, bucket_state: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, bucket_state: Mapping[str, float] | None = None, pace_record: PaceRecord | None = None
+    ) -> None:
+        self._known_pace = KnownPace(pace_record)
         self._bucket_state = bucket_state
         self._bucket: TokenBucket | None = None
         self._bridge: Bridge | None = None
@@ -65,8 +70,12 @@ class Engine:
         with self._lock:
             return self._bucket_for(rate).state
 
+    def pace_state(self) -> tuple[PaceState, ...]:
+        """What the server allows, for each class of models that was asked."""
+        return self._known_pace.state
+
     def close(self) -> None:
-        """Cancel what runs, and end client and thread. The bucket stays; the next work starts the rest again."""
+        """Cancel what runs, and end client and thread. The limiters stay; the next work starts the rest again."""
         with self._lock:
             bridge, self._bridge, self._shared = self._bridge, None, None
             if bridge is not None:
@@ -76,9 +85,13 @@ class Engine:
         """Return where the bucket stands, for the engine of another runtime."""
         return self._bucket_state if self._bucket is None else self._bucket.dump()
 
+    def dump_pace(self) -> PaceRecord | None:
+        """Return what was learnt of the server's limits, for the engine of another runtime."""
+        return self._known_pace.dump()
+
     def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:
-            self._shared = SharedClient(self._bucket_for(rate))
+            self._shared = SharedClient(self._bucket_for(rate), self._known_pace)
             self._bridge = Bridge(on_close=self._shared.aclose)
         return self._bridge, self._shared
 

@@ -33,11 +33,12 @@ from ..client import (
     ResponseStarted,
     StreamEvent,
     Usage,
+    WaitReason,
 )
 from ..tools import CallState
 from ._content import GrowingContent
 from ._prices import cost_of
-from ._snapshot import Phase, ReplySnapshot, Round, Wait
+from ._snapshot import Phase, ReplySnapshot, Round, Wait, WaitKind
 
 SIMULATOR_HEADER = "claude-magic-simulator"
 """Header by which the simulator marks its responses, whatever their URL."""
@@ -275,9 +276,10 @@ class Progress:
         self._content.start_over()
 
     def _limiter_wait(self, event: LimiterWaiting) -> Wait:
+        kind, reason = _kind_of_wait(event.reason)
         return Wait(
-            kind=event.reason,
-            reason="rate limited" if event.reason == "paused" else "",
+            kind=kind,
+            reason=reason,
             until=math.inf if event.expected_wait is None else self._clock() + event.expected_wait,
             attempt=event.attempt,
             max_attempts=self._max_attempts,
@@ -338,6 +340,15 @@ def describe_reason(error: ClaudeError | None) -> str:
         case RequestTimeoutError():
             return "timeout"
     return "connection failed"
+
+
+def _kind_of_wait(reason: WaitReason) -> tuple[WaitKind, str]:
+    match reason:
+        case "rate":
+            return "rate", ""
+        case "paused":
+            return "paused", "rate limited"
+    return "limit", reason
 
 
 def _call(callback: Callback) -> None:

@@ -16,6 +16,7 @@ from ..client import (
     Health,
     MessageRequest,
     ModelInfo,
+    PaceState,
     RequestPreview,
     preview_request,
 )
@@ -62,7 +63,7 @@ class Runtime:
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
         self._presenter: Presenter | None = kept.get("presenter")
-        self._engine = Engine(kept.get("bucket_state"))
+        self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"))
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, and all turns in them."""
         self.ledger = Ledger(kept.get("ledger"))
@@ -324,6 +325,10 @@ class Runtime:
         """Level, queue and pause of the shared limiter."""
         return self._engine.limiter_state(self.settings().values.rate_limit_rps)
 
+    def pace_state(self) -> tuple[PaceState, ...]:
+        """What the server's own limits allow, as far as they were learnt, for each class of models."""
+        return self._engine.pace_state()
+
     def status(self) -> RuntimeStatus:
         """Describe the runtime; no secret is in it.
 
@@ -374,6 +379,7 @@ class Runtime:
             "read_config": self._configuration.read_config,
             "presenter": self._presenter,
             "bucket_state": self._engine.dump_bucket(),
+            "pace_record": self._engine.dump_pace(),
             "conversations": self.conversations,
             "ledger": self.ledger.dump(),
         }
@@ -387,7 +393,7 @@ class Runtime:
         """
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump_bucket())
+        self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace())
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()

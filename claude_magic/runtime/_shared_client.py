@@ -8,20 +8,23 @@ from collections.abc import AsyncIterator
 
 from ..client import ClaudeClient, HTTPClaudeClient, TokenBucket
 from ._connection import Connection
+from ._known_pace import KnownPace
 
 
 class SharedClient:
     """Lends the client to whoever sends a request. Belongs to the bridge's loop.
 
     When the settings have changed, the next request gets a new client. Those in flight finish on the old one, which is
-    closed after the last of them. The bucket outlives them all.
+    closed after the last of them. The bucket outlives them all, and so does what is known of the server's limits.
 
     Args:
         bucket: The limiter that all clients share.
+        known_pace: What is known of the server's limits.
     """
 
-    def __init__(self, bucket: TokenBucket) -> None:
+    def __init__(self, bucket: TokenBucket, known_pace: KnownPace) -> None:
         self._bucket = bucket
+        self._known_pace = known_pace
         self._current: _Lent | None = None
         self._retired: set[_Lent] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -53,9 +56,13 @@ class SharedClient:
         current = self._current
         if current is not None and not connection.needs_other_client_than(current.connection):
             return current
-        self._current = _Lent(
-            connection, HTTPClaudeClient(connection.config, connection.credential, bucket=self._bucket)
+        client = HTTPClaudeClient(
+            connection.config,
+            connection.credential,
+            bucket=self._bucket,
+            pace=self._known_pace.for_connection(connection),
         )
+        self._current = _Lent(connection, client)
         if current is not None:
             self._retire(current)
         return self._current

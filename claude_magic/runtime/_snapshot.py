@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ..client import AttemptFinished, ClaudeError, Usage
 from ..tools import CallState
@@ -35,19 +35,23 @@ class Phase(enum.Enum):
         return self in (Phase.COMPLETE, Phase.FAILED, Phase.CANCELLED)
 
 
+WaitKind: TypeAlias = Literal["turn", "rate", "paused", "limit", "backoff"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Why nothing happens at present, and until when.
 
     Attributes:
-        kind: "turn" for an earlier answer of the same conversation, "rate" for the configured rate, "paused" for a pause that a server asked for, "backoff" before a retry.
-        reason: What led to it, in a word or two ("overloaded"); empty for the rate.
+        kind: "turn" for an earlier answer of the same conversation, "rate" for the configured rate, "paused" for a pause
+            that a server asked for, "limit" for a limit that a server told of, "backoff" before a retry.
+        reason: What led to it, in a word or two ("overloaded"); which limit it is ("input tokens"); empty for the rate.
         until: When it ends, by `time.monotonic()`; infinite if unknown.
         attempt: The attempt that follows, from 1.
         max_attempts: Most attempts there can be.
     """
 
-    kind: Literal["turn", "rate", "paused", "backoff"]
+    kind: WaitKind
     reason: str
     until: float
     attempt: int

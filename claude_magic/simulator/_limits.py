@@ -19,23 +19,32 @@ class Bucket:
     """Holds one minute's worth, refilled continuously.
 
     Args:
-        per_minute: Its capacity, and what flows in during a minute.
+        per_minute: What flows in during a minute.
         is_enforced: An empty bucket refuses; otherwise it only counts.
         clock: The time in seconds.
+        capacity: What it holds, where that is not a minute's worth.
     """
 
-    def __init__(self, per_minute: int, *, is_enforced: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        *,
+        is_enforced: bool,
+        clock: Callable[[], float],
+        capacity: int | None = None,
+    ) -> None:
         self.per_minute = per_minute
+        self._capacity = per_minute if capacity is None else capacity
         self.is_enforced = is_enforced
         self._clock = clock
-        self._level = float(per_minute)
+        self._level = float(self._capacity)
         self._filled_at = clock()
 
     @property
     def level(self) -> float:
         """What is in it now."""
         now = self._clock()
-        self._level = min(self.per_minute, self._level + (now - self._filled_at) * self.per_minute / 60)
+        self._level = min(self._capacity, self._level + (now - self._filled_at) * self.per_minute / 60)
         self._filled_at = now
         return self._level
 
@@ -47,7 +56,7 @@ class Bucket:
 
     def seconds_until(self, amount: float) -> float:
         """How long until this much is in it; 0 if it is."""
-        return max(0.0, (min(amount, self.per_minute) - self.level) * 60 / self.per_minute)
+        return max(0.0, (min(amount, self._capacity) - self.level) * 60 / self.per_minute)
 
     def headers(self, name: str, *, unit: int = 1) -> dict[str, str]:
         """Limit, remaining and reset, the latter being the time when it is full again."""
@@ -62,18 +71,28 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits that were set for each model class; None means that nothing is refused."""
+    """The limits that were set for each model class; None means that nothing is refused.
+
+    `burst` is how many requests may come at once; the API keeps the right to enforce a minute's limit on shorter spans.
+    """
 
     requests_per_minute: int | None = None
     input_tokens_per_minute: int | None = None
     output_tokens_per_minute: int | None = None
+    burst: int | None = None
 
 
 class RateLimiter:
-    """The three buckets of one class of models."""
+    """The buckets of one class of models."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._requests = _bucket(limits.requests_per_minute, REQUESTS_PER_MINUTE, clock)
+        self._spurt = Bucket(
+            limits.requests_per_minute or REQUESTS_PER_MINUTE,
+            is_enforced=limits.burst is not None,
+            clock=clock,
+            capacity=limits.burst,
+        )
         self._input = _bucket(limits.input_tokens_per_minute, INPUT_TOKENS_PER_MINUTE, clock)
         self._output = _bucket(limits.output_tokens_per_minute, OUTPUT_TOKENS_PER_MINUTE, clock)
 
@@ -83,12 +102,13 @@ class RateLimiter:
         Raises:
             APIError: 429, one of the buckets is empty; it says how long to wait.
         """
-        needs = {
-            "requests": (self._requests, 1),
-            "input tokens": (self._input, input_tokens),
-            "output tokens": (self._output, 1),
-        }
-        for name, (bucket, amount) in needs.items():
+        needs = (
+            (self._requests, "requests", 1),
+            (self._spurt, "requests", 1),
+            (self._input, "input tokens", input_tokens),
+            (self._output, "output tokens", 1),
+        )
+        for bucket, name, amount in needs:
             wait = bucket.seconds_until(amount) if bucket.is_enforced else 0.0
             if wait > 0:
                 raise APIError(
@@ -98,6 +118,7 @@ class RateLimiter:
                     headers={**self.headers(), "retry-after": str(math.ceil(wait))},
                 )
         self._requests.take(1)
+        self._spurt.take(1)
 
     def charge(self, input_tokens: int, output_tokens: int) -> None:
         """Take what a request used; cache reads do not count."""

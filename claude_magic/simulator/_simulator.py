@@ -7,7 +7,9 @@ import errno
 import os
 import socket
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -45,6 +47,8 @@ class Simulator:
             headers count.
         input_tokens_per_minute: As above, for uncached input tokens.
         output_tokens_per_minute: As above, for output tokens.
+        burst: The most requests at once, where that is less than a minute's worth. The headers do not tell of it.
+        clock: The time in seconds by which limits refill and cached prompts expire, for tests.
         max_recorded: How many of the latest requests are kept in `requests`.
 
     Raises:
@@ -62,6 +66,8 @@ class Simulator:
         requests_per_minute: int | None = None,
         input_tokens_per_minute: int | None = None,
         output_tokens_per_minute: int | None = None,
+        burst: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
         max_recorded: int = 10_000,
     ) -> None:
         self._wanted_port = port
@@ -69,8 +75,9 @@ class Simulator:
             requests_per_minute=requests_per_minute,
             input_tokens_per_minute=input_tokens_per_minute,
             output_tokens_per_minute=output_tokens_per_minute,
+            burst=burst,
         )
-        service = MessageService(api_key=api_key, limits=limits)
+        service = MessageService(api_key=api_key, limits=limits, clock=clock)
         self._api = API(service, chunk_delay=chunk_delay, scenario_name=scenario)
         self._state = ServerState(self._api.respond, max_recorded=max_recorded)
         self._thread: _ServerThread | None = None

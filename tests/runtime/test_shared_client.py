@@ -24,6 +24,13 @@ def other_sim() -> Iterator[Simulator]:
 
 
 @pytest.fixture
+def sim_of_one() -> Iterator[Simulator]:
+    """A server that allows one request a minute."""
+    with Simulator(requests_per_minute=1) as simulator:
+        yield simulator
+
+
+@pytest.fixture
 def config(runtime: Runtime) -> dict[str, object]:
     """What `%config` sets for `runtime`; tests change it at will."""
     values: dict[str, object] = {}
@@ -106,6 +113,33 @@ def test_l1_a_new_rate_reaches_the_bucket_in_place(runtime: Runtime, config: dic
 
     assert after == [before]
     assert (runtime.limiter_state().refill_rate, runtime.limiter_state().capacity) == (0.2, 1.0)
+
+
+def test_l1_what_the_server_says_of_its_limits_is_kept_to_and_survives_a_reload(
+    sim_of_one: Simulator,
+    make_runtime: Callable[..., Runtime],
+    when: Callable[[Reply, Callable[[Reply], object]], None],
+) -> None:
+    """One request a minute: the second waits for it, says so, and goes on waiting in the runtime that follows."""
+    runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim_of_one.url)
+    runtime.start("Hello").result(TIMEOUT)
+
+    second = runtime.start("Hello")
+    when(second, lambda it: it.snapshot().wait is not None)
+    wait = second.snapshot().wait
+    after = Runtime(
+        environment={"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": sim_of_one.url},
+        inherited=runtime.hand_over(),
+    )
+    third = after.start("Hello")
+    when(third, lambda it: it.snapshot().wait is not None)
+
+    assert wait is not None
+    assert (wait.kind, wait.reason) == ("limit", "requests")
+    assert second.phase is Phase.CANCELLED
+    assert third.snapshot().phase is Phase.QUEUED
+    assert len(sim_of_one.requests) == 1
+    after.close()
 
 
 def test_a_reply_in_flight_finishes_on_the_old_client_which_then_closes(

@@ -7,6 +7,8 @@ import json
 import math
 from typing import Any, cast
 
+import pytest
+
 from claude_magic.client import (
     BucketState,
     ClaudeClient,
@@ -14,6 +16,8 @@ from claude_magic.client import (
     Credential,
     MessageRequest,
     ModelInfo,
+    PacedLimit,
+    PaceState,
     ResponseStarted,
     Usage,
     preview_request,
@@ -132,7 +136,7 @@ def test_limits_show_ours_and_the_servers() -> None:
     }
     limits.note(ResponseStarted(attempt=1, status=429, request_id=None, headers=headers), model="claude-x")
 
-    text = render_limits(LIMITER, limits, [], now=1_000_000_005.0).data["text/plain"]
+    text = render_limits(LIMITER, (), limits, [], now=1_000_000_005.0).data["text/plain"]
 
     assert "9.5 of 10 requests" in text
     assert "Server, for claude-x, as it said 5 s ago" in text
@@ -168,15 +172,51 @@ def test_who_waits_is_listed() -> None:
     backoff = Wait(kind="backoff", reason="overloaded", until=math.inf, attempt=2, max_attempts=4)
     in_flight = [cast(Reply, Waiting(wait)) for wait in (backoff, None)]
 
-    text = render_limits(LIMITER, RateLimits(), in_flight).data["text/plain"]
+    text = render_limits(LIMITER, (), RateLimits(), in_flight).data["text/plain"]
 
     assert text.count("claude-x") == 1
     assert "Overloaded; retrying soon · attempt 2 of 4" in text
 
 
+@pytest.mark.parametrize(
+    ("pace", "words"),
+    [
+        (
+            {"limits": (PacedLimit(kind="requests", per_minute=300, level=100),)},
+            "5 requests/s in the long run, not 10, because the server allows 300 a minute",
+        ),
+        (
+            {"limits": (PacedLimit(kind="requests", per_minute=6000, level=100),)},
+            "10 requests/s as configured",
+        ),
+        (
+            {"limits": (PacedLimit(kind="input tokens", per_minute=6000, level=-20),), "waiting": 2},
+            "10 requests/s as configured; waits for input tokens to flow in again; 2 waiting",
+        ),
+        ({"held_for": 11.2}, "10 requests/s as configured; held back for 12 s after a 429"),
+    ],
+)
+def test_limits_tell_the_rate_that_was_learnt_and_why(pace: dict[str, Any], words: str) -> None:
+    """Slower than configured only with a reason."""
+    state = PaceState(
+        **{"model_class": "claude-x", "limits": (), "waiting": 0, "under_way": 0, "held_for": 0.0, **pace}
+    )
+
+    text = render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
+
+    assert f"claude-x  {words}\n" in text
+
+
+def test_a_class_of_which_nothing_is_known_has_no_pace() -> None:
+    """No empty rows."""
+    state = PaceState(model_class="claude-x", limits=(), waiting=0, under_way=3, held_for=0.0)
+
+    assert "claude-x" not in render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
+
+
 def test_a_server_that_tells_no_limits_is_no_riddle() -> None:
     """Local servers send none."""
-    assert "has not told its limits" in render_limits(LIMITER, RateLimits(), []).data["text/plain"]
+    assert "has not told its limits" in render_limits(LIMITER, (), RateLimits(), []).data["text/plain"]
 
 
 def test_models_are_those_of_the_server() -> None:

@@ -247,6 +247,13 @@ def test_what_was_done_differently_is_noted() -> None:
         ),
         (
             {
+                "phase": Phase.QUEUED,
+                "wait": Wait(kind="limit", reason="input tokens", until=111.5, attempt=1, max_attempts=4),
+            },
+            "waiting for the server's limit of input tokens, 12 s…",
+        ),
+        (
+            {
                 "phase": Phase.RETRYING,
                 "wait": Wait(
                     kind="backoff",

@@ -114,6 +114,16 @@ def test_the_phases_follow_what_the_client_tells(progress: Progress, clock: Cloc
     assert progress.snapshot().wait is None
 
 
+def test_a_limit_of_the_servers_is_named(progress: Progress, clock: Clock) -> None:
+    """Which one holds the reply up, and for how long."""
+    progress.note(LimiterWaiting(attempt=1, expected_wait=12.0, reason="input tokens"))
+
+    wait = progress.snapshot().wait
+
+    assert wait is not None
+    assert (wait.kind, wait.reason, wait.remaining(clock.now)) == ("limit", "input tokens", 12.0)
+
+
 def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress: Progress) -> None:
     """Servers that interleave blocks, or leave out their start, do no harm."""
     progress.feed(ContentBlockStart(0, ThinkingBlock(type="thinking", thinking="hm", signature=""), {}))

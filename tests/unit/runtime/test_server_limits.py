@@ -1,42 +1,14 @@
-"""What the server's own rate limits are, as the headers of its responses tell."""
+"""What is remembered of the server's own rate limits."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from claude_magic.client import ResponseStarted
-from claude_magic.runtime._server_limits import RateLimits, ServerLimit, read_limits
+from claude_magic.runtime._server_limits import RateLimits
 
 
 def response(status: int = 200, **headers: str) -> ResponseStarted:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ResponseStarted(attempt=1, status=status, request_id=None, headers=named)
-
-
-def test_limit_remaining_and_reset_are_read() -> None:
-    """A reset is a time, not seconds."""
-    headers = {
-        "anthropic-ratelimit-requests-limit": "1000",
-        "anthropic-ratelimit-requests-remaining": "999",
-        "anthropic-ratelimit-requests-reset": "2026-11-22T10:00:00Z",
-        "anthropic-ratelimit-input-tokens-remaining": "0",
-        "anthropic-fast-output-tokens-limit": "5",
-    }
-
-    requests, tokens, fast = read_limits(headers)
-
-    reset = datetime(2026, 11, 22, 10, tzinfo=UTC)
-    assert requests == ServerLimit(kind="requests", limit=1000, remaining=999, resets_at=reset)
-    assert tokens == ServerLimit(kind="input tokens", limit=None, remaining=0, resets_at=None)
-    assert fast.kind == "fast output tokens"
-
-
-def test_headers_that_make_no_sense_are_left_out() -> None:
-    """Local servers send none of these, gateways send anything."""
-    assert read_limits({}) == ()
-    assert read_limits({"anthropic-ratelimit-requests-limit": "many"}) == ()
-    odd = {"anthropic-ratelimit-tokens-limit": "5", "anthropic-ratelimit-tokens-reset": "soon"}
-    assert read_limits(odd)[0].resets_at is None
 
 
 def test_the_last_word_on_each_model_counts() -> None:

@@ -1,0 +1,185 @@
+"""The gate before the server's limits for one class of models. The queue before it is the bucket's (`_rate_limit`).
+
+Nobody waits here for ever. After `PATIENCE`, in which every bucket of a minute's worth fills up whatever it held, the gate
+lets the first in line through: what is wrong about our picture of the server is then the server's to say, with a 429.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ._expectation import Need
+from ._learnt_limits import MINUTE, LearntLimits
+from ._pace_state import ClassRecord, Obstacle, PaceState
+
+if TYPE_CHECKING:
+    from ._learnt_limits import Admission
+    from ._messages import Usage
+
+PATIENCE: Final = MINUTE
+"""Seconds that the first in line waits at most, besides a pause that a server asked for."""
+
+OnWait = Callable[[Obstacle], None]
+
+
+class ClassPace:
+    """The pace of one class of models. All methods belong to the loop's thread, but for `state` and `dump`.
+
+    Args:
+        model_class: The class.
+        clock: Monotonic clock in seconds.
+    """
+
+    def __init__(self, model_class: str, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.limits = LearntLimits()
+        self._model_class = model_class
+        self._held_until = -math.inf
+        self._in_line: dict[Passage, None] = {}  # a set that keeps its order
+        self._first: Passage | None = None
+        self._first_since = -math.inf
+
+    def join(self, passage: Passage) -> None:
+        """Note that a request wants to be sent."""
+        self._in_line[passage] = None
+
+    def leave(self, passage: Passage) -> None:
+        """Note that it has been sent, or does not want to any more."""
+        self._in_line.pop(passage, None)
+        if self._first is passage:
+            self._first = None
+
+    def closed_for(self, passage: Passage) -> Obstacle | None:
+        """Return what stands in the way of the first in line; None if it may be sent now."""
+        now = self.clock()
+        obstacle = self._obstacle([passage.need], now)
+        if obstacle is None:
+            return None
+        if self._first is not passage:
+            self._first, self._first_since = passage, now
+        patience = max(self._first_since, self._held_until) + PATIENCE - now
+        return Obstacle(obstacle.reason, min(obstacle.seconds, patience)) if patience > 0 else None
+
+    def expect(self, passage: Passage) -> Obstacle | None:
+        """Return what stands in the way of one that may have others before it."""
+        needs = []
+        for each in self._in_line:
+            needs.append(each.need)
+            if each is passage:
+                break
+        return self._obstacle(needs, self.clock())
+
+    def hold(self, seconds: float) -> bool:
+        """Hold the class back for `seconds` from now, unless nothing is known of its limits. The longest hold wins.
+
+        Returns:
+            Whether it is held.
+        """
+        now = self.clock()
+        if not self.limits.is_known(now):
+            return False
+        self._held_until = max(self._held_until, now + seconds)
+        return True
+
+    def state(self) -> PaceState:
+        """What holds at present. Any thread may ask."""
+        now = self.clock()
+        return PaceState(
+            model_class=self._model_class,
+            limits=self.limits.state(now),
+            waiting=len(self._in_line),
+            under_way=self.limits.under_way,
+            held_for=max(0.0, self._held_until - now),
+        )
+
+    def dump(self) -> ClassRecord:
+        """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
+        return self.limits.dump(self.clock(), held_until=self._held_until)
+
+    def restore(self, record: ClassRecord) -> None:
+        """Go on with what was learnt formerly."""
+        self._held_until = record["held_until"]
+        self.limits.restore(record)
+
+    def _obstacle(self, needs: Sequence[Need], now: float) -> Obstacle | None:
+        obstacle = self.limits.obstacle(needs, now)
+        held_for = self._held_until - now
+        if held_for <= 0 or (obstacle is not None and obstacle.seconds > held_for):
+            return obstacle
+        return Obstacle("paused", held_for)
+
+
+class Passage:
+    """One attempt's way through the gate: it stands in line, `enter`s, and ends with `settle` or `withdraw`.
+
+    Args:
+        pace: The gate.
+        need: What the attempt needs.
+        on_wait: Told why it is not let through when it is the first in line, and again when that changes.
+    """
+
+    __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "need")
+
+    def __init__(self, pace: ClassPace, need: Need, on_wait: OnWait) -> None:
+        self.need = need
+        self._pace = pace
+        self._on_wait = on_wait
+        self._admission: Admission | None = None
+        self._reason: str | None = None
+        self._until = 0.0
+        pace.join(self)
+
+    # For the bucket's queue...
+
+    @property
+    def group(self) -> object:
+        """What is common to all that keep their order among themselves."""
+        return self._pace
+
+    def closed_for(self) -> float:
+        """Return the seconds until it may enter, provided that it is the first of its group; 0.0 if it may now."""
+        obstacle = self._pace.closed_for(self)
+        if obstacle is None:
+            return 0.0
+        self.tell(obstacle)
+        return obstacle.seconds
+
+    def enter(self) -> None:
+        """Be sent now."""
+        self._pace.leave(self)
+        self._admission = self._pace.limits.let_through(self.need, self._pace.clock())
+
+    # For the attempt...
+
+    def expect(self) -> Obstacle | None:
+        """Return what it will have to wait for, those before it counted."""
+        return self._pace.expect(self)
+
+    def tell(self, obstacle: Obstacle) -> None:
+        """Say why it waits, if that is news."""
+        until = self._pace.clock() + obstacle.seconds
+        if obstacle.reason != self._reason or abs(until - self._until) > 1.0:
+            self._reason, self._until = obstacle.reason, until
+            self._on_wait(obstacle)
+
+    def hear(self, headers: Mapping[str, str], *, is_refusal: bool) -> None:
+        """Take the word of the response; names of headers are in lower case."""
+        if self._admission is not None:
+            self._pace.limits.hear(self._admission, headers, self._pace.clock(), is_refusal=is_refusal)
+
+    def hold_others(self, seconds: float) -> bool:
+        """Hold the class of models back; return False if the server tells no limits, and so knows no classes."""
+        return self._pace.hold(seconds)
+
+    def settle(self, usage: Usage | None) -> None:
+        """The attempt has ended; `usage` is what a complete answer took."""
+        if self._admission is not None:
+            self._pace.limits.settle(self._admission, usage, self._pace.clock())
+
+    def withdraw(self) -> None:
+        """The attempt never reached the server."""
+        self._pace.leave(self)
+        if self._admission is not None:
+            self._pace.limits.withdraw(self._admission)

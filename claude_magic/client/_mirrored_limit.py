@@ -1,0 +1,141 @@
+"""One limit of a server as it looks from here: a bucket that holds a minute's worth and refills all the time.
+
+What the server says is old when it arrives, and rounded. The mirror errs on the safe side: what flowed in on the way is not
+counted, tokens are taken to be rounded up, and whoever asks names what is under way and not counted by the server yet.
+
+A refusal says that the mirror was too full. Either nothing was left, because somebody else draws on the same limit; then less
+of what flows in is taken to be ours. Or there was enough: the server looks at shorter spans than a minute, and then the bucket
+is taken to be smaller, and filled by our own count only, for what the server says of the minute is no help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, TypedDict
+
+_MINUTE: Final = 60.0
+_ROUNDING: Final = 500
+"""By how much a number of tokens that was rounded to thousands may be too high."""
+
+
+_SLOWER: Final = 0.9
+_LEAST_SHARE: Final = 0.5
+_RECOVERY: Final = 60.0
+"""Seconds without a refusal after which more is tried again."""
+
+
+class LimitRecord(TypedDict):
+    """A mirrored limit as plain numbers."""
+
+    per_minute: float
+    share: float
+    slowed_at: float
+    capacity: float
+    level: float
+    at: float
+
+
+class MirroredLimit:
+    """A bucket at the server, mirrored.
+
+    Args:
+        per_minute: What flows in during a minute; above 0.
+        now: The present, by the clock that all other moments here go by.
+        is_rounded: The server rounds what it says is left to thousands.
+    """
+
+    def __init__(self, per_minute: float, now: float, *, is_rounded: bool) -> None:
+        self.per_minute = self.capacity = float(per_minute)
+        self._is_rounded = is_rounded
+        self._share = 1.0
+        self._slowed_at = -math.inf
+        self._level = self.capacity
+        self._at = now
+
+    @property
+    def rate(self) -> float:
+        """What flows in per second, as far as it is ours."""
+        return self.per_minute / _MINUTE * self._share
+
+    def level(self, now: float) -> float:
+        """What is in the bucket; below 0 after more was taken than there was."""
+        return min(self.capacity, self._level + max(0.0, now - self._at) * self.rate)
+
+    def hear(self, per_minute: float, remaining: float | None, now: float, *, amount: float) -> None:
+        """Take the server's word.
+
+        Args:
+            per_minute: The limit.
+            remaining: What is left; None if the server did not say.
+            now: The present.
+            amount: What the request took whose response this is.
+        """
+        counted = self.level(now) - amount
+        if per_minute != self.per_minute:
+            self.capacity = max(1.0, self.capacity * per_minute / self.per_minute)
+            self.per_minute = float(per_minute)
+        if self._share < 1.0 and not self._is_small and now - self._slowed_at > _RECOVERY:
+            self._share, self._slowed_at = min(1.0, self._share / _SLOWER), now
+        if remaining is None:
+            level = counted
+        else:
+            rounding = _ROUNDING if self._is_rounded and per_minute >= 1000 else 0
+            level = remaining - rounding if remaining < per_minute else remaining
+        self._level, self._at = min(level, counted if self._is_small else level, self.capacity), now
+
+    def take(self, amount: float, now: float) -> None:
+        """Note that the server has counted this much."""
+        self._level, self._at = self.level(now) - amount, now
+
+    def be_refused(self, sent_at: float, now: float, *, is_used_up: bool) -> None:
+        """Learn from a refusal. Of several requests that were sent before the first was refused, one counts.
+
+        Args:
+            sent_at: When the refused request was sent.
+            now: The present.
+            is_used_up: By the server's word too little is left. Otherwise it must look at shorter spans than a minute.
+        """
+        if sent_at <= self._slowed_at:
+            return
+        self._slowed_at = now
+        self._share = max(_LEAST_SHARE, self._share * _SLOWER)
+        if not is_used_up:
+            self.capacity = max(1.0, min(self.capacity / 2, self.per_minute / _MINUTE))
+            self._level, self._at = 0.0, now
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether the bucket is known to hold less than a minute's worth."""
+        return self.capacity < self.per_minute
+
+    def seconds_until(self, amounts: Sequence[float], now: float, *, under_way: float = 0.0) -> float:
+        """Return the seconds until these amounts, one after the other, have been there; 0.0 if they are.
+
+        Args:
+            amounts: What is wanted. More than the bucket holds counts as a full bucket: that is the most to wait for.
+            now: The present.
+            under_way: What has been sent and may not be counted at the server yet.
+        """
+        wanted = sum(min(amount, self.capacity) for amount in amounts)
+        return max(0.0, (wanted + under_way - self.level(now)) / self.rate)
+
+    def dump(self, now: float) -> LimitRecord:
+        """Return it as plain numbers for `restore`, in this process, with the same clock."""
+        return {
+            "per_minute": self.per_minute,
+            "share": self._share,
+            "slowed_at": self._slowed_at,
+            "capacity": self.capacity,
+            "level": self.level(now),
+            "at": now,
+        }
+
+    @classmethod
+    def restore(cls, record: LimitRecord, *, is_rounded: bool) -> MirroredLimit:
+        """Continue where a former mirror stood."""
+        limit = cls(record["per_minute"], record["at"], is_rounded=is_rounded)
+        limit._share, limit._slowed_at = record["share"], record["slowed_at"]
+        limit.capacity = record["capacity"]
+        limit._level = record["level"]
+        return limit

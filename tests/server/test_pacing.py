@@ -1,0 +1,166 @@
+"""The client against a simulator that enforces limits, over real sockets, on a loop whose minutes are seconds.
+
+Every minute's worth is there at the start, so that a rate of twice the limit takes a minute to use it up; only then does it
+matter what was learnt. The requests are all asked for at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from claude_magic.client import (
+    ClientConfig,
+    ClientEvent,
+    Credential,
+    HTTPClaudeClient,
+    LimiterWaiting,
+    Message,
+    MessageRequest,
+    RateLimitError,
+    ResponseStarted,
+    ServerPace,
+    TokenBucket,
+)
+from claude_magic.simulator import Simulator
+
+from .scaled_time import FastLoop, play_fast
+
+KEY = "sk-ant-test-0123456789abcdef"
+SPEED = 40.0
+MODEL = "claude-haiku-5-5"
+
+
+@dataclass
+class Run:
+    """What became of many requests."""
+
+    seconds: float
+    replies: list[Message]
+    failed: int
+    statuses: Counter[int]
+    reasons: Counter[str]
+
+
+def ask_all(
+    requests: list[MessageRequest],
+    *,
+    rate: float,
+    in_turn: bool = False,
+    learns: bool = True,
+    **limits: Any,
+) -> Run:
+    """Ask a simulator with limits all these, at once or in turn, and wait for the answers."""
+    loop = FastLoop(SPEED)
+    statuses: Counter[int] = Counter()
+    reasons: Counter[str] = Counter()
+
+    def note(event: ClientEvent) -> None:
+        if isinstance(event, ResponseStarted):
+            statuses[event.status] += 1
+        elif isinstance(event, LimiterWaiting):
+            reasons[event.reason] += 1
+
+    async def main() -> Run:
+        config = ClientConfig(base_url=simulator.url, timeout=300 * SPEED, stream_timeout=3600 * SPEED)
+        client = HTTPClaudeClient(
+            config,
+            Credential(api_key=KEY),
+            bucket=TokenBucket(rate, clock=loop.time),
+            pace=ServerPace(clock=loop.time) if learns else DeafPace(),
+            clock=loop.time,
+        )
+        began = loop.time()
+        async with client, asyncio.TaskGroup() as group:
+            lock = asyncio.Semaphore(1 if in_turn else len(requests))
+            tasks = [group.create_task(send(client, request, lock)) for request in requests]
+        outcomes = [task.result() for task in tasks]
+        replies = [reply for reply in outcomes if reply is not None]
+        return Run(loop.time() - began, replies, len(outcomes) - len(replies), statuses, reasons)
+
+    async def send(
+        client: HTTPClaudeClient, request: MessageRequest, turn: asyncio.Semaphore
+    ) -> Message | None:
+        async with turn:
+            try:
+                return await client.send_message(request, observer=note)
+            except RateLimitError:
+                return None
+
+    with Simulator(clock=loop.time, **limits) as simulator:
+        return play_fast(main, loop, seconds=1500)
+
+
+class DeafPace(ServerPace):
+    """Learns nothing, for comparison."""
+
+    def passage(self, *_: Any) -> Any:
+        return None
+
+
+def questions(count: int, words: int = 1) -> list[MessageRequest]:
+    return [
+        MessageRequest(
+            model=MODEL,
+            max_tokens=1000,
+            messages=[{"role": "user", "content": f"{number} " + "word " * words}],
+        )
+        for number in range(count)
+    ]
+
+
+def test_l3_at_half_of_the_configured_rate_500_requests_meet_next_to_no_429() -> None:
+    """Must reach: no more than 10 of 500. The minute's worth is used up after half of them."""
+    run = ask_all(questions(500), rate=4, requests_per_minute=120)
+
+    assert len(run.replies) == 500
+    assert run.statuses[429] <= 10
+    assert run.reasons["requests"] > 100
+    assert run.seconds >= (500 - 120) / 2 - 1  # else the limit was not needed
+
+
+def test_without_learning_the_same_would_fail_again_and_again() -> None:
+    """That the test above can fail."""
+    run = ask_all(questions(200), rate=4, learns=False, requests_per_minute=60)
+
+    assert run.statuses[429] > 50
+
+
+def test_the_limit_of_input_tokens_is_kept_to_by_estimates() -> None:
+    """Twice as many tokens are asked for as the limit lets through."""
+    words = 400
+    run = ask_all(questions(160, words), rate=2, input_tokens_per_minute=25_000)
+
+    assert sum(reply.usage.input_tokens for reply in run.replies) > 2 * 25_000
+    assert run.statuses[429] <= 10
+    assert run.reasons["input tokens"] > 20
+
+
+def test_the_limit_of_output_tokens_is_kept_to_by_what_answers_have_taken() -> None:
+    """Nobody knows beforehand how long an answer gets; those before it tell."""
+    run = ask_all(questions(120), rate=2, output_tokens_per_minute=6_000)
+
+    assert sum(reply.usage.output_tokens for reply in run.replies) > 2 * 6_000
+    assert run.statuses[429] <= 10
+    assert run.reasons["output tokens"] > 20
+
+
+def test_a_server_that_forbids_bursts_is_understood_after_some_429s() -> None:
+    """60 a minute enforced as one a second: its headers do not tell, its refusals do."""
+    run = ask_all(questions(60), rate=2, requests_per_minute=60, burst=1)
+
+    assert len(run.replies) == 60
+    assert 0 < run.statuses[429] <= 30
+
+
+def test_a_request_beyond_a_minutes_worth_is_sent_after_a_minute_at_most() -> None:
+    """It can never fit. The simulator lets it in with a full bucket, as the API might not."""
+    small, large = questions(1)[0], questions(1, 900)[0]
+
+    run = ask_all([small, large, small], rate=10, in_turn=True, input_tokens_per_minute=300)
+
+    assert len(run.replies) == 3
+    assert run.reasons["input tokens"] > 0
+    assert run.seconds < 300

@@ -1,0 +1,52 @@
+"""An event loop whose clock is moved instead of waited for, after aiolimiter's MockLoopTime."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Instead of waiting for a timer, moves the loop's clock to it, plus a lateness as real timers have."""
+
+    def __init__(self, late_by: Callable[[], float]) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self._late_by = late_by
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "nothing is scheduled any more: a waiter was forgotten"
+        if timeout > 0:
+            self.now += timeout + self._late_by()
+        return super().select(0)
+
+
+class MovedLoop(asyncio.SelectorEventLoop):
+    """An event loop on which any wait is over at once."""
+
+    def __init__(self, late_by: Callable[[], float] = lambda: 0.0) -> None:
+        self._jumping = _JumpingSelector(late_by)
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def run(
+    main: Callable[[MovedLoop], Coroutine[Any, Any, None]], late_by: Callable[[], float] = lambda: 0.0
+) -> None:
+    """Run a test's coroutine on a moved clock, and check that it leaves nothing behind."""
+    loop = MovedLoop(late_by)
+    try:
+        loop.run_until_complete(main(loop))
+        assert not asyncio.all_tasks(loop)
+    finally:
+        loop.close()
+
+
+async def settle(turns: int = 5) -> None:
+    """Let the tasks that are ready run, without moving the clock."""
+    for _ in range(turns):
+        await asyncio.sleep(0)

@@ -1,0 +1,344 @@
+"""What is learnt from a server's headers, rule by rule, with a clock that is moved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_magic.client import Usage
+from claude_magic.client._learnt_limits import MEMORY, MINUTE, Admission, LearntLimits
+
+from .told import need, told
+
+START = 1000.0
+
+
+def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
+    """Limits after one response that said all this."""
+    limits = LearntLimits()
+    admission = limits.let_through(need(), at)
+    limits.hear(
+        admission, {name: value for word in words for name, value in word.items()}, at, is_refusal=False
+    )
+    limits.settle(admission, Usage(), at)
+    return limits
+
+
+def wait(limits: LearntLimits, now: float = START, count: int = 1) -> tuple[str, float] | None:
+    obstacle = limits.obstacle([need()] * count, now)
+    return None if obstacle is None else (obstacle.reason, pytest.approx(obstacle.seconds))
+
+
+def test_without_a_word_nothing_stands_in_the_way() -> None:
+    """A server that tells no limits changes nothing."""
+    limits = learnt({})
+
+    assert wait(limits, count=10_000) is None
+    assert limits.state(START) == ()
+
+
+def test_what_is_left_may_be_sent_at_once() -> None:
+    """Three left: three, and the fourth when the next has flowed in."""
+    limits = learnt(told(limit=60, remaining=3))
+
+    assert wait(limits, count=3) is None
+    assert wait(limits, count=4) == ("requests", 1.0)
+    assert wait(limits, count=13) == ("requests", 10.0)
+
+
+def test_nothing_left_means_to_wait_for_what_flows_in_at_the_servers_rate() -> None:
+    """300 a minute are one in 0.2 s."""
+    limits = learnt(told(limit=300, remaining=0))
+
+    assert wait(limits) == ("requests", 0.2)
+    assert wait(limits, START + 0.2) is None
+
+
+def test_requests_without_an_answer_are_held_against_what_is_left() -> None:
+    """The server said 3 before it saw the two that are under way."""
+    limits = learnt(told(limit=60, remaining=3))
+    limits.let_through(need(), START)
+    limits.let_through(need(), START)
+
+    assert wait(limits) is None
+    assert wait(limits, count=2) == ("requests", 1.0)
+
+
+def test_the_word_of_a_request_that_was_overtaken_is_not_listened_to() -> None:
+    """The first answer comes last, and would say that more is left than is."""
+    limits = LearntLimits()
+    first = limits.let_through(need(), START)
+    second = limits.let_through(need(), START)
+    limits.hear(second, told(limit=60, remaining=1), START, is_refusal=False)
+
+    limits.hear(first, told(limit=60, remaining=50), START, is_refusal=False)
+
+    assert wait(limits) == ("requests", 1.0)  # 1, less the first
+
+
+def test_a_request_that_failed_without_an_answer_is_taken_to_be_counted() -> None:
+    """Nobody knows whether the server saw it."""
+    limits = learnt(told(limit=60, remaining=1))
+    admission = limits.let_through(need(), START)
+
+    limits.settle(admission, None, START)
+
+    assert wait(limits) == ("requests", 1.0)
+
+
+def test_a_request_that_never_left_costs_nothing() -> None:
+    """It was cancelled while it waited, or there was no connection."""
+    limits = learnt(told(limit=60, remaining=1))
+    admission = limits.let_through(need(), START)
+    assert wait(limits) is not None
+
+    limits.withdraw(admission)
+
+    assert wait(limits) is None
+
+
+def test_a_stream_that_nobody_ends_is_forgotten_after_a_minute() -> None:
+    """What it took has flowed in again; it must not block for ever."""
+    limits = learnt(told(limit=60, remaining=60), told("output-tokens", 1000, 1000))
+    for _ in range(3):
+        limits.let_through(need(), START)
+    assert wait(limits) == ("output tokens", 60.0)
+
+    assert wait(limits, START + 61) is None
+    limits.let_through(need(), START + 61)
+    assert limits.under_way == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("input-tokens", "input tokens"), ("output-tokens", "output tokens"), ("tokens", "tokens")],
+)
+def test_token_limits_count_too_and_the_longest_wait_is_the_one(kind: str, reason: str) -> None:
+    """Each limit has its own bucket."""
+    limits = learnt(told(limit=60, remaining=0), told(kind, 120, 0))
+    text = "x" * 10_000
+
+    obstacle = limits.obstacle([need(text=text)], START)
+
+    assert obstacle is not None
+    assert (obstacle.reason, obstacle.seconds) == (reason, pytest.approx(60.0))
+
+
+def test_tokens_repeat_the_tightest_limit_unless_they_are_another_one() -> None:
+    """The header without a kind is a workspace's limit only if it is none of the two others."""
+    repeated = learnt(told("input-tokens", 50_000, 9000), told("tokens", 50_000, 9000))
+    workspace = learnt(told("input-tokens", 50_000, 9000), told("tokens", 20_000, 2000))
+
+    assert [limit.kind for limit in repeated.state(START)] == ["input tokens"]
+    assert [limit.kind for limit in workspace.state(START)] == ["input tokens", "tokens"]
+
+
+def test_tokens_left_are_rounded_and_taken_to_be_rounded_up() -> None:
+    """1,000 left may be 500; a limit below a thousand is not rounded, and neither is a full one."""
+    limits = learnt(
+        told("input-tokens", 60_000, 1000), told("output-tokens", 900, 100), told("tokens", 5000, 5000)
+    )
+
+    assert [limit.level for limit in limits.state(START)] == pytest.approx([500, 100, 5000])
+
+
+def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
+    """It can never fit; what becomes of it is the server's to say."""
+    limits = learnt(told("input-tokens", 1200, 600))
+    huge = need(text="x" * 10**6)
+
+    obstacle = limits.obstacle([huge], START)
+
+    assert obstacle is not None
+    assert obstacle.seconds <= MINUTE
+    assert limits.obstacle([huge], START + obstacle.seconds) is None
+
+
+def test_real_usage_replaces_what_was_expected() -> None:
+    """500 were expected to come out, 100 came; and the next answer is expected to be shorter."""
+    limits = learnt(told("output-tokens", 900, 900))
+    admission = limits.let_through(need(), START)
+    limits.hear(admission, told("output-tokens", 900, 900), START, is_refusal=False)
+    assert limits.state(START)[0].level == pytest.approx(400)
+
+    limits.settle(admission, Usage(input_tokens=5, output_tokens=100), START)
+
+    assert limits.state(START)[0].level == pytest.approx(800)
+    assert wait(limits, count=2) is None
+
+
+def test_a_word_is_old_after_two_minutes() -> None:
+    """By then the server's bucket is full whatever it held; back to the configured rate."""
+    limits = learnt(told(limit=1, remaining=0))
+
+    assert wait(limits, START + 1) == ("requests", 59.0)
+    assert wait(limits, START + MEMORY, count=2) is not None
+    assert wait(limits, START + MEMORY + 1, count=100) is None
+    assert limits.state(START + MEMORY + 1) == ()
+
+
+def test_the_latest_word_on_the_limit_itself_counts() -> None:
+    """A workspace's limit was raised, or taken away."""
+    limits = learnt(told(limit=60, remaining=0))
+    limits.hear(limits.let_through(need(), START), told(limit=6000, remaining=0), START, is_refusal=False)
+    assert wait(limits) == ("requests", 0.01)
+
+    limits.hear(limits.let_through(need(), START), told("input-tokens", 60), START, is_refusal=False)
+
+    assert [limit.kind for limit in limits.state(START)] == ["input tokens"]
+
+
+def test_a_refusal_with_nothing_left_slows_down_because_somebody_else_draws_too() -> None:
+    """What was thought to be there was not: less of what flows in is ours, until a minute has passed in peace."""
+    limits = learnt(told(limit=60, remaining=1))
+    refused = limits.let_through(need(), START + 1)
+
+    limits.hear(refused, told(limit=60, remaining=0), START + 1, is_refusal=True)
+    assert wait(limits, START + 1) == ("requests", 1 / 0.9)
+
+    later = START + 1 + MINUTE + 1
+    limits.hear(limits.let_through(need(), later), told(limit=60, remaining=0), later, is_refusal=False)
+    assert wait(limits, later) == ("requests", 1.0)
+
+
+def test_many_refusals_of_one_volley_slow_down_once() -> None:
+    """They were all sent before the first of them could teach anything."""
+    limits = learnt(told(limit=60, remaining=30))
+    volley = [limits.let_through(need(), START + 1) for _ in range(10)]
+
+    for refused in volley:
+        limits.hear(refused, told(limit=60, remaining=0), START + 2, is_refusal=True)
+
+    assert wait(limits, START + 2) == ("requests", 1 / 0.9)
+
+
+def test_a_server_that_refuses_again_and_again_is_asked_at_half_its_rate_at_the_slowest() -> None:
+    """Slower than that would only be of use to others."""
+    limits = learnt(told(limit=60, remaining=0))
+    now = START
+    for _ in range(50):
+        now += 5
+        limits.hear(limits.let_through(need(), now), told(limit=60, remaining=0), now + 1, is_refusal=True)
+
+    assert wait(limits, now + 1) == ("requests", 2.0)
+
+
+def test_a_refusal_with_much_left_teaches_that_bursts_are_forbidden() -> None:
+    """60 a minute may be enforced as 1 a second; what the headers say of the minute is no help then."""
+    limits = learnt(told(limit=60, remaining=50))
+
+    limits.hear(
+        limits.let_through(need(), START + 1), told(limit=60, remaining=50), START + 1, is_refusal=True
+    )
+    assert wait(limits, START + 1) == ("requests", 1 / 0.9)
+
+    now = START + 31
+    assert wait(limits, now) is None
+    assert wait(limits, now, count=2) is not None
+    limits.hear(limits.let_through(need(), now), told(limit=60, remaining=59), now, is_refusal=False)
+    assert wait(limits, now) is not None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        told(limit=0, remaining=0),
+        told(limit=-1, remaining=-1),
+        told(limit="nan", remaining="inf"),
+        told(limit="9" * 50, remaining="9" * 50),
+        told(limit="", remaining=""),
+        {"anthropic-ratelimit-requests-remaining": "0"},
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_none(headers: dict[str, str]) -> None:
+    """Zero would allow nothing for ever, and without a limit nobody knows when more flows in."""
+    assert wait(learnt(headers), count=1000) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    limit=st.integers(0, 10**15),
+    remaining=st.integers(0, 10**15),
+    kind=st.sampled_from(["requests", "tokens", "input-tokens", "output-tokens"]),
+    size=st.integers(0, 10**5),
+    later=st.floats(0, 200),
+)
+def test_no_word_of_a_server_makes_a_single_request_wait_longer_than_a_minute(
+    limit: int, remaining: int, kind: str, size: int, later: float
+) -> None:
+    """Whatever the numbers: the wait is finite, and none of them is an error."""
+    limits = learnt(told(kind, limit, remaining))
+
+    obstacle = limits.obstacle([need(text="x" * size)], START + later)
+
+    # What was lent against rounding (500 tokens) may come on top of a bucket's minute.
+    bound = MINUTE + (500 / limit * 60 if limit >= 1000 else 0)
+    assert obstacle is None or 0 < obstacle.seconds <= bound + 1e-6
+
+
+@dataclass
+class Server:
+    """A server's bucket of requests, exactly."""
+
+    per_minute: int
+    level: float
+    at: float = START
+
+    def take(self, now: float) -> int:
+        """Let a request in, and return what is left as the headers tell it."""
+        self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / 60) - 1
+        self.at = now
+        return math.floor(max(0.0, self.level))
+
+    def level_at(self, now: float) -> float:
+        return min(self.per_minute, self.level + (now - self.at) * self.per_minute / 60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    per_minute=st.integers(1, 600),
+    fill=st.floats(0.1, 1.0),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["send", "answer", "rest"]), st.floats(0.0, 3.0), st.integers(0, 5)),
+        max_size=60,
+    ),
+)
+def test_the_mirror_is_never_fuller_than_the_servers_bucket(
+    per_minute: int, fill: float, steps: list[tuple[str, float, int]]
+) -> None:
+    """Whenever requests are let through by the mirror, in any interleaving with answers that come late and in any order,
+    the server has room for them when they arrive."""
+    server = Server(per_minute, max(1.0, per_minute * fill))
+    limits = LearntLimits()
+    now = START
+    first = limits.let_through(need(), now)
+    limits.hear(first, told(limit=per_minute, remaining=server.take(now)), now, is_refusal=False)
+    limits.settle(first, Usage(), now)
+    on_the_way: list[tuple[Admission, int]] = []
+
+    for action, seconds, which in steps:
+        now += seconds
+        if action == "send" and limits.obstacle([need()], now) is None:
+            assert server.level_at(now) >= 1 - 1e-6
+            on_the_way.append((limits.let_through(need(), now), server.take(now)))
+        elif action == "answer" and on_the_way:
+            admission, remaining = on_the_way.pop(which % len(on_the_way))
+            limits.hear(admission, told(limit=per_minute, remaining=remaining), now, is_refusal=False)
+            limits.settle(admission, Usage(), now)
+
+
+def test_what_was_learnt_goes_on_after_a_reload() -> None:
+    """As plain data, because the classes themselves are new then."""
+    limits = learnt(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
+    limits.hear(limits.let_through(need(), START), told(limit=60, remaining=0), START, is_refusal=True)
+
+    record = limits.dump(START + 0.5, held_until=0.0)
+    again = LearntLimits()
+    again.restore(record)
+
+    assert again.state(START + 0.7) == limits.state(START + 0.7)
+    assert wait(again, START + 0.5) == wait(limits, START + 0.5)

@@ -1,0 +1,22 @@
+"""What a server tells of its limits, for the tests of whoever listens."""
+
+from __future__ import annotations
+
+from claude_magic.client import MessageRequest
+from claude_magic.client._expectation import Need
+
+
+def told(kind: str = "requests", limit: object = 60, remaining: object = None) -> dict[str, str]:
+    """Headers that tell of one limit."""
+    name = f"anthropic-ratelimit-{kind}"
+    headers = {f"{name}-limit": str(limit)}
+    return headers if remaining is None else {**headers, f"{name}-remaining": str(remaining)}
+
+
+def need(model: str = "claude-haiku-5-5", *, text: str = "", max_tokens: int = 1000) -> Need:
+    """What a request of about so much text needs."""
+    return Need(
+        MessageRequest(
+            model=model, max_tokens=max_tokens, messages=[{"role": "user", "content": text or "Hello"}]
+        )
+    )

@@ -14,7 +14,7 @@ from ._clicks import hears_clicks, shows_widgets
 
 INTERRUPT = "to stop, interrupt the kernel (■)"
 
-_MARK = "claude-magic-stop"
+_MARK = "claude-magic-cell-stop"
 # An output area shows its outputs in the order of their coming, and more of the answer comes below the button.
 _STYLE = f"""<style>
 .jp-OutputArea:has(> .jp-OutputArea-child .{_MARK}) {{ display: flex; flex-direction: column; }}

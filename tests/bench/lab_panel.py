@@ -1,4 +1,5 @@
-"""Panels in a real JupyterLab: 100 kB with mathematics in one, typing while ten of them stream, and how fast Stop is."""
+"""Panels in a real JupyterLab: 100 kB with mathematics in one, typing while ten of them stream, and how fast Stop is, there and
+under a cell."""
 
 from __future__ import annotations
 
@@ -42,6 +43,20 @@ ASK_MANY = f"for panel in panels: {ASK};"
 ASK_TIMED = (
     f"import time\nends = globals().get('ends', [])\n{ASK}.when_done(lambda: ends.append(time.time()));"
 )
+WATCH_ENDS = """import asyncio, time
+from claude_magic import claude
+ends = []
+async def watch():
+    seen = None
+    while True:
+        if claude.last is not seen:
+            seen = claude.last
+            seen.when_done(lambda: ends.append(time.time()))
+        await asyncio.sleep(0.02)
+watching = asyncio.create_task(watch())
+%load_ext claude_magic"""
+ASK_IN_CELL = "%%claude --no-history\n!simulate long_answer\nAll about sums of powers, please."
+CELL_STOP = ".claude-magic-cell-stop button"
 TELL_ENDS = "import json\nprint(json.dumps(ends))"
 BUSY = "import time\nend = time.time() + 2.5\nwhile time.time() < end: sum(range(10_000))"
 
@@ -78,6 +93,7 @@ def main() -> None:
             *_one_panel(Path(folder) / "one", paper),
             *_many_panels(Path(folder) / "many"),
             *_stops(Path(folder) / "stops"),
+            *_cell_stops(Path(folder) / "cell"),
         ]
     print_figures(figures)
 
@@ -173,6 +189,26 @@ def _stops(folder: Path) -> list[Figure]:
         )
         for kind, each in (("idle", took[:STOPS]), ("busy", took[STOPS:]))
     ]
+
+
+def _cell_stops(folder: Path) -> list[Figure]:
+    with _notebook(folder, [WATCH_ENDS, ASK_IN_CELL, TELL_ENDS], answer=None) as notebook:
+        notebook.run_cell(0)
+        clicks: list[float] = []
+        note(f"stopping {STOPS} answers that stream into a cell")
+        for _ in range(STOPS):
+            notebook.start_cell(1)
+            button = notebook.output(1).locator(CELL_STOP)
+            button.wait_for()
+            clicks.append(
+                button.evaluate("button => { const at = Date.now(); button.click(); return at; }") / 1e3
+            )
+            button.wait_for(state="detached")
+            notebook.wait_until_idle()
+        notebook.run_cell(2)
+        ends: list[float] = json.loads(notebook.output(2).inner_text())
+    took = sorted(end - click for click, end in zip(clicks, ends, strict=True))
+    return [at_most("Cell: click on Stop to stream closed, p95 (s)", took[-2], MAX_STOPPING)]
 
 
 if __name__ == "__main__":

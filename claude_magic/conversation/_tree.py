@@ -61,18 +61,27 @@ class Conversations:
 
     # Asking...
 
-    def place(self, *, thread: str | None = None, cell: str | None = None, start_new: bool = False) -> Place:
+    def place(
+        self,
+        *,
+        thread: str | None = None,
+        cell: str | None = None,
+        start_new: bool = False,
+        is_beside: bool = False,
+    ) -> Place:
         """Return where the next turn goes. Changes nothing.
 
         Args:
             thread: The thread; None is the main one.
             cell: The key of the cell that asks, or None.
             start_new: Begin at the root.
+            is_beside: Nothing shall go on from the turn: the cell asks another one in the same place.
         """
         name = thread or MAIN_THREAD
         with self._lock:
             known = self._threads.get(name) or Thread()
-            return find_place(self._turns, known, name=name, cell=cell, start_new=start_new)
+            place = find_place(self._turns, known, name=name, cell=cell, start_new=start_new)
+        return replace(place, is_beside=True, left_behind=0, left_aside=0) if is_beside else place
 
     def messages(self, place: Place) -> list[dict[str, Any]]:
         """Return what was said on the way from the root to a place, oldest first: the very objects that were added."""
@@ -105,7 +114,7 @@ class Conversations:
         usage: Mapping[str, Any] | None = None,
         context_tokens: int = 0,
     ) -> Turn:
-        """Add a turn at a place; the head of its thread moves there."""
+        """Add a turn at a place; the head of its thread moves there, unless the turn stands beside it."""
         with self._lock:
             parent = place.parent if place.parent in self._turns else None
             was_cleared = (
@@ -129,9 +138,10 @@ class Conversations:
             )
             self._turns[turn.id] = turn
             thread = self._threads.setdefault(place.thread, Thread())
-            self._move(thread, turn.id)
-            if turn.cell is not None:
-                take_cell(thread, turn.cell, turn.id)
+            if not place.is_beside:
+                self._move(thread, turn.id)
+                if turn.cell is not None:
+                    take_cell(thread, turn.cell, turn.id)
             return turn
 
     # Moving about...

@@ -75,6 +75,7 @@ class Place:
         cell: The key of the cell that asks, or None.
         left_behind: Later turns that will belong to the former answer's branch.
         left_aside: Turns on the way to the head that are not on the way to this place, because it is on a branch from before.
+        is_beside: The turn is kept on a branch of its own, and its thread does not go on from it.
     """
 
     thread: str
@@ -83,6 +84,7 @@ class Place:
     cell: str | None
     left_behind: int = 0
     left_aside: int = 0
+    is_beside: bool = False
 
 
 def _blocks(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -5,16 +5,16 @@ The awaited and the blocking door differ in how they wait and in nothing else.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..render import render_notice
 from ..runtime import Phase, Reply
 from ._asking import Asking
 from ._bystanders import Bystanders
+from ._interrupted import let_interrupts_arrive, was_interrupted
 from ._live import follow, follow_blocking
 from ._screens import AreaScreen, FinalScreen, HandleScreen, QuietScreen, Screen, is_captured
 from ._stop_control import remark_on_stopping, stop_control
@@ -37,10 +37,10 @@ async def answer(draft: Draft, magics: ClaudeMagics) -> Reply:
         reply = asking.start()
         screen = _choose_screen(draft, magics, owns_area=True)
         async with _control_of(reply, screen, magics):
-            is_interrupted = await _is_interrupted(follow(reply, screen))
+            is_interrupted = await was_interrupted(follow(reply, screen))
             screen.finish(reply.snapshot())
         # One that came while the last picture was drawn counts too: it shall keep the next cell from running.
-        is_interrupted |= await _is_interrupted(_let_interrupts_arrive())
+        is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if screen.has_cleared:
         bystanders.repeat()
     _check_whole(reply, is_interrupted=is_interrupted)
@@ -111,25 +111,3 @@ def _cell(magics: ClaudeMagics) -> str | None:
 def _say(magics: ClaudeMagics, line: str) -> None:
     bundle = render_notice(line)
     magics.show(bundle.data, bundle.metadata)
-
-
-async def _is_interrupted(step: Awaitable[None]) -> bool:
-    """Take a step, and tell whether an interrupt cut it short.
-
-    A kernel interrupts an awaited cell by cancelling its task. For the user that is a KeyboardInterrupt, as in any other
-    cell; asyncio is told that the cancellation has arrived, so that it does not spoil what the task does next.
-    """
-    try:
-        await step
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
-        return True
-    return False
-
-
-async def _let_interrupts_arrive() -> None:
-    """Give the loop the few rounds that a kernel needs from SIGINT's handler to the cancelling."""
-    for _ in range(5):
-        await asyncio.sleep(0)

@@ -40,6 +40,13 @@ def _models(_fragment: str, _surroundings: Surroundings) -> Iterator[str]:
     yield from MODELS
 
 
+def _model_lists(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    chosen, comma, _ = fragment.rpartition(",")
+    for name in _models(fragment, surroundings):
+        if name not in chosen.split(","):
+            yield f"{chosen}{comma}{name}"
+
+
 def _threads(_fragment: str, surroundings: Surroundings) -> Iterable[str]:
     return surroundings.threads()
 
@@ -105,6 +112,7 @@ def _files(fragment: str) -> Iterator[str]:
 
 _FINDERS: dict[str, Callable[[str, Surroundings], Iterable[str]]] = {
     "model": _models,
+    "compare": _model_lists,
     "system": _prompt_files,
     "thread": _threads,
     "attach": _attachments,

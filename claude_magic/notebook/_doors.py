@@ -13,29 +13,38 @@ from ._dry_run import show_dry_run
 from ._failure import shortened
 
 if TYPE_CHECKING:
+    from ._comparison import Comparison
     from ._magics import ClaudeMagics
     from ._options import Request
 
 
-async def ask(magics: ClaudeMagics, request: Request) -> Reply | None:
+async def ask(magics: ClaudeMagics, request: Request) -> Reply | Comparison | None:
     """Ask and show on the running event loop; None where nothing was to be sent."""
     with shortened(magics.shell):
         draft = _draft(request, magics)
         if draft.options.dry_run:
             _show(draft, magics)
             return None
+        if draft.options.compare:
+            from ._compare import compare  # late: most cells ask one model
+
+            return await compare(draft, magics)
         if can_answer_in_background(draft, magics):
             return answer_in_background(draft, magics, owns_area=True)
         return await answer(in_foreground(draft), magics)
 
 
-def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | None:
+def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | Comparison | None:
     """Ask and show on this thread; None where nothing was to be sent."""
     with shortened(magics.shell):
         draft = _draft(request, magics)
         if draft.options.dry_run:
             _show(draft, magics)
             return None
+        if draft.options.compare:
+            from ._compare import compare_blocking
+
+            return compare_blocking(draft, magics)
         if can_answer_in_background(draft, magics):
             return answer_in_background(draft, magics, owns_area=False)
         return answer_blocking(in_foreground(draft), magics)
@@ -50,6 +59,9 @@ def _draft(request: Request, magics: ClaudeMagics) -> Draft:
 
 def _show(draft: Draft, magics: ClaudeMagics) -> None:
     """Show what a draft would send."""
+    from ._compare import drafts_for_each
+
     cell = magics.cell_keys.peek(magics.shell)
-    asking = Asking(draft, magics, is_awaited=False, cell=cell)
-    show_dry_run(magics, draft, magics.runtime().plan(asking.question, settings_of(draft.options)))
+    for each in drafts_for_each(draft, magics):
+        asking = Asking(each, magics, is_awaited=False, cell=cell)
+        show_dry_run(magics, each, magics.runtime().plan(asking.question, settings_of(each.options)))

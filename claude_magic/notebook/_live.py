@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
-from ..runtime import Reply, ReplySnapshot, interrupts_kept_for, loop_kept_awake
-from ._screens import Screen
+from ..runtime import Phase, Waitable, interrupts_kept_for, loop_kept_awake
 
 TICK = 1.0
 """Seconds after which a frame is drawn though nothing has come: a countdown runs by itself."""
@@ -20,7 +21,45 @@ SETTLING_TIME = 1.0
 """Seconds an interrupted reply is given to settle its text. It takes milliseconds; the bound is for a stuck one."""
 
 
-async def follow(reply: Reply, screen: Screen) -> None:
+class Picture(Protocol):
+    """What a reply, or several, looked like at one moment."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where it was on its way."""
+
+    @property
+    def version(self) -> int:
+        """Grows with each change."""
+
+
+_Picture = TypeVar("_Picture", bound=Picture)
+_Picture_co = TypeVar("_Picture_co", bound=Picture, covariant=True)
+_Picture_contra = TypeVar("_Picture_contra", bound=Picture, contravariant=True)
+
+
+class Followed(Waitable, Protocol[_Picture_co]):
+    """What can be drawn while it grows: a reply, or several that are compared."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where it is on its way."""
+
+    def snapshot(self) -> _Picture_co:
+        """Return it as it is at this moment."""
+
+    def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call back with it after each change, on the bridge thread; return what ends that."""
+
+
+class Drawing(Protocol[_Picture_contra]):
+    """What draws it."""
+
+    def draw(self, snapshot: _Picture_contra, /) -> float:
+        """Show how far it has come; return the seconds after which the next frame may follow."""
+
+
+async def follow(reply: Followed[_Picture], screen: Drawing[_Picture]) -> None:
     """Draw a reply on the running event loop until it has ended. Does not raise its error.
 
     Raises:
@@ -43,7 +82,7 @@ async def follow(reply: Reply, screen: Screen) -> None:
         forget()
 
 
-def follow_blocking(reply: Reply, screen: Screen) -> None:
+def follow_blocking(reply: Followed[_Picture], screen: Drawing[_Picture]) -> None:
     """Draw a reply on this thread until it has ended. Does not raise its error.
 
     Raises:
@@ -58,23 +97,23 @@ def follow_blocking(reply: Reply, screen: Screen) -> None:
                 version, drawn_at = snapshot.version, now
 
 
-class _Changes:
+class _Changes(Generic[_Picture]):
     """Tells a coroutine on one loop about a reply that changes on another thread."""
 
-    def __init__(self, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, reply: Followed[_Picture], loop: asyncio.AbstractEventLoop) -> None:
         self.is_final = asyncio.Event()
         self._reply = reply
         self._loop = loop
         self._has_changed = asyncio.Event()
         self._is_told = False
 
-    def look(self) -> ReplySnapshot:
+    def look(self) -> _Picture:
         """Return the reply as it is; whatever changes from here on is told."""
         self._is_told = False
         self._has_changed.clear()
         return self._reply.snapshot()
 
-    def notify(self, reply: Reply) -> None:
+    def notify(self, reply: Followed[_Picture]) -> None:
         """Take note of a change; called on the bridge thread, so it only leaves a message, once per frame."""
         if reply.phase.is_final:
             self._post(self.is_final)

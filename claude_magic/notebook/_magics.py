@@ -19,6 +19,7 @@ from ._traits import ClaudeTraits
 if TYPE_CHECKING:
     from ..runtime import Reply, ReplySnapshot, Runtime
     from ._commands import Call
+    from ._comparison import Comparison
 
 
 @magics_class
@@ -94,7 +95,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     @no_var_expand
     @line_cell_magic
-    def claude(self, line: str, cell: str | None = None) -> Reply | None:
+    def claude(self, line: str, cell: str | None = None) -> Reply | Comparison | None:
         deed = find_deed(line, ShellSurroundings(self.shell)) if cell is None else None
         if deed is not None:
             self._do(deed)
@@ -141,14 +142,16 @@ class ClaudeMagics(ClaudeTraits, Magics):
             show_short_help()
         return request.is_empty
 
-    def _settle(self, reply: Reply | None) -> None:
-        """Do what IPython's display hook does with the value of a cell, but for showing it: `_`, `Out`, the result."""
-        if reply is None:
-            return
+    def keep_value(self, value: Any) -> None:
+        """Do with a value what IPython's display hook does with that of a cell, but for showing it: `_`, `Out`, the result."""
         hook = self.shell.displayhook
         hook.check_for_underscore()
-        hook.update_user_ns(reply)
-        hook.fill_exec_result(reply)
+        hook.update_user_ns(value)
+        hook.fill_exec_result(value)
+
+    def _settle(self, reply: Reply | Comparison | None) -> None:
+        if reply is not None:
+            self.keep_value(reply)
 
 
 def _present(snapshot: ReplySnapshot, runtime: Runtime) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

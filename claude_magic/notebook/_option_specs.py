@@ -84,6 +84,14 @@ OPTION_SPECS = (
         convert=values.model_name,
     ),
     OptionSpec(
+        names=("--compare",),
+        field="compare",
+        value="M,N",
+        help="several models, their answers side by side",
+        group=_WHO,
+        convert=values.model_names,
+    ),
+    OptionSpec(
         names=("-s", "--system"),
         field="system",
         value="TEXT",
@@ -224,6 +232,10 @@ SPEC_BY_NAME = {name: spec for spec in OPTION_SPECS for name in spec.names}
 SPEC_BY_FIELD = {spec.field: spec for spec in OPTION_SPECS}
 
 EXCLUSIVE_FIELDS = (
+    ("model", "compare", "one names the model that answers and the other several"),
+    ("compare", "tools", "each model would call your functions again"),
+    ("compare", "background", "several answers grow side by side as long as their cell runs"),
+    ("compare", "insert_code", 'there are several answers: answers["sonnet"].code has the code of one'),
     ("thread", "is_new", "one goes on with a conversation and the other begins one"),
     ("thread", "no_history", "one belongs to a conversation and the other to none"),
     ("is_new", "no_history", "one begins a conversation and the other belongs to none"),

@@ -15,6 +15,7 @@ EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
 THINKING_MODES = ("show", "hide", "off")
 FORMATS = ("md", "text", "code", "json", "html", "math")
 APPROVALS = ("ask", "never")
+MOST_COMPARED = 6
 
 # How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
 _PROVIDER = re.compile(r"anthropic(-chat)?:(?P<model>.*)", re.DOTALL)
@@ -70,6 +71,20 @@ def model_name(text: str) -> str:
         model = match["model"] or "opus"
         raise ValueError(f"stands without a provider in front; did you mean --model {model}?")
     return given(text)
+
+
+def model_names(text: str) -> tuple[str, ...]:
+    """Read names of models with commas between them."""
+    names = tuple(model_name(name.strip()) for name in text.split(","))
+    if len(names) < 2:
+        raise ValueError(
+            "are two models or more, with commas and no spaces between them: --compare sonnet,opus"
+        )
+    if len(names) > MOST_COMPARED:
+        raise ValueError(f"are {MOST_COMPARED} models at most, so that the columns can be read")
+    if len(set(names)) < len(names):
+        raise ValueError("hold the same model twice; each is asked once, and found under its name")
+    return names
 
 
 def given(text: str) -> str:

@@ -16,6 +16,7 @@ class Options:
 
     Attributes:
         model: A model's id, or a short name such as `opus`.
+        compare: Models that answer side by side, in place of one.
         system: The system prompt, or `@` and the path of a file that holds it.
         max_tokens: The longest answer.
         effort: One of `EFFORT_LEVELS`.
@@ -41,6 +42,7 @@ class Options:
     """
 
     model: str | None = None
+    compare: tuple[str, ...] = ()
     system: str | None = None
     max_tokens: int | None = None
     effort: str | None = None

@@ -48,14 +48,19 @@ class TerminalScreen:
         self._stream.flush()
         return FRAME_INTERVAL
 
-    def finish(self, snapshot: ReplySnapshot) -> None:
-        """Write the rest and the footer."""
+    def finish(self, snapshot: ReplySnapshot, *, kept_in: str = "claude.last") -> None:
+        """Write the rest and the footer.
+
+        Args:
+            snapshot: The reply, at its end.
+            kept_in: The expression that has a partial answer.
+        """
         self._write(self._transcript(snapshot))
         self._clear_status()
         if self._written:
             self._stream.write("\n" if self._written.endswith("\n") else "\n\n")
         if self._written or snapshot.phase is Phase.COMPLETE:
-            self._stream.write(self._dim(_visible(render_footer_text(snapshot))) + "\n")
+            self._stream.write(self._dim(_visible(render_footer_text(snapshot, kept_in=kept_in))) + "\n")
         self._stream.flush()
 
     def _write(self, transcript: str) -> None:

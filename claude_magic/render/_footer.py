@@ -10,25 +10,51 @@ from ..runtime import Phase, ReplySnapshot, format_usd
 from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import FAILURE, FOOTER, NOTICE
 
+LAST = "claude.last"
+"""The expression that has the last reply, whatever became of it."""
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 
 def render_footer(snapshot: ReplySnapshot) -> str:
     """Return the footer's HTML: what went differently than wanted, then the facts."""
+    facts = f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>'
+    return _without_math([*_remarks(snapshot), facts])
+
+
+def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the HTML of what went differently than wanted; "" where nothing did.
+
+    Args:
+        snapshot: The reply.
+        kept_in: The expression that has a partial answer.
+    """
+    remarks = _remarks(snapshot, kept_in)
+    return _without_math(remarks) if remarks else ""
+
+
+def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the footer as one line of plain text, or more where the answer did not end normally."""
+    return "\n".join(filter(None, [render_remarks_text(snapshot, kept_in=kept_in), describe_facts(snapshot)]))
+
+
+def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the remarks as plain text; "" where there are none."""
+    lines = [*snapshot.notes, describe_stop(snapshot, kept_in), _describe_failure(snapshot, kept_in)]
+    return "\n".join(line for line in lines if line)
+
+
+def _remarks(snapshot: ReplySnapshot, kept_in: str = LAST) -> list[str]:
     parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in snapshot.notes]
-    if stop := describe_stop(snapshot):
+    if stop := describe_stop(snapshot, kept_in):
         parts.append(f'<div style="{NOTICE}">{escape(stop, quote=False)}</div>')
-    if failure := _describe_failure(snapshot):
+    if failure := _describe_failure(snapshot, kept_in):
         parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
-    parts.append(f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>')
+    return parts
+
+
+def _without_math(parts: list[str]) -> str:
     # Two amounts in dollars are not a formula.
     return sanitise(f'<div class="{NO_MATH_CLASSES}">{"".join(parts)}</div>')
-
-
-def render_footer_text(snapshot: ReplySnapshot) -> str:
-    """Return the footer as one line of plain text, or more where the answer did not end normally."""
-    lines = [*snapshot.notes, describe_stop(snapshot), _describe_failure(snapshot), describe_facts(snapshot)]
-    return "\n".join(line for line in lines if line)
 
 
 def describe_facts(snapshot: ReplySnapshot) -> str:
@@ -46,10 +72,10 @@ def describe_cost(snapshot: ReplySnapshot) -> str:
     return f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}"
 
 
-def describe_stop(snapshot: ReplySnapshot) -> str:
+def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
     """Return one sentence on why the answer ended, or "" where it ended as it should."""
     if snapshot.phase is Phase.CANCELLED:
-        return "Interrupted: the partial answer is kept in claude.last." if snapshot.text else "Interrupted."
+        return f"Interrupted: the partial answer is kept in {kept_in}." if snapshot.text else "Interrupted."
     if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in _NORMAL_STOPS:
         return ""
     match snapshot.stop_reason:
@@ -81,10 +107,10 @@ def _describe_refusal(details: Mapping[str, Any]) -> str:
     return f"Claude declined to answer{kind}. {explanation or 'Asking the same again will not help; rephrase it.'}"
 
 
-def _describe_failure(snapshot: ReplySnapshot) -> str:
+def _describe_failure(snapshot: ReplySnapshot, kept_in: str) -> str:
     if snapshot.phase is not Phase.FAILED or snapshot.error is None:
         return ""
-    kept = " The partial answer is kept in claude.last." if snapshot.text else ""
+    kept = f" The partial answer is kept in {kept_in}." if snapshot.text else ""
     return f"{type(snapshot.error).__name__}: {snapshot.error.message}{kept}"
 
 

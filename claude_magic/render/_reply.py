@@ -30,10 +30,11 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False) -> Bun
         "text/markdown": answer.markdown,
         "text/plain": answer.plain,
     }
-    return Bundle(data, {"claude_magic": _metadata(snapshot)})
+    return Bundle(data, {"claude_magic": facts_on(snapshot)})
 
 
-def _metadata(snapshot: ReplySnapshot) -> dict[str, Any]:
+def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
+    """Return what is saved about a reply beside its picture; neither prompt nor key."""
     facts = {
         "model": snapshot.model,
         "request_id": snapshot.request_id,

@@ -50,6 +50,9 @@ _STYLES_BY_TAG: Final = {
     "summary": {_styles.FOLD_SUMMARY},
     "div": {
         _styles.ATTACHED,
+        _styles.COLUMN_FACTS,
+        _styles.COLUMN_HEADING,
+        _styles.COLUMN_NAME,
         _styles.FAILURE,
         _styles.FOLD_BODY,
         _styles.FOOTER,

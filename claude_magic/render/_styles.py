@@ -19,7 +19,8 @@ CODE_BLOCK: Final = (
     "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;white-space:pre;line-height:1.45;"
     f"background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
 )
-CODE_INSIDE: Final = "background:none"  # the notebook's own style would paint each line of the block
+# The notebook's own style would paint each line of the block, and break long ones within words.
+CODE_INSIDE: Final = "background:none;white-space:inherit;overflow-wrap:normal;word-break:normal"
 SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
 PLAIN_TEXT: Final = (
     f"margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.45;font-family:{_CODE_FONT}"
@@ -55,6 +56,17 @@ STATUS_LINE: Final = (
     f"min-height:1.5em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
     "font-variant-numeric:tabular-nums"
 )
+# As many columns side by side as have room to be read; on a narrow page one below the other.
+COLUMN_WIDTHS: Final = "repeat(auto-fit,minmax(min(100%,22em),1fr))"
+COLUMN_GAP: Final = "1em 2em"
+COLUMNS: Final = f"display:grid;grid-template-columns:{COLUMN_WIDTHS};gap:{COLUMN_GAP}"
+COLUMN: Final = "min-width:0;overflow-wrap:anywhere"
+COLUMN_HEADING: Final = (
+    f"padding-bottom:0.35em;border-bottom:1px solid {_FAINT};font-family:{_UI_FONT};line-height:1.5"
+)
+COLUMN_NAME: Final = "font-weight:600"
+COLUMN_FACTS: Final = f"color:{_MUTED};font-size:{_SMALL};font-variant-numeric:tabular-nums"
+IN_WIDGET: Final = "line-height:var(--jp-content-line-height, 1.6);font-size:var(--jp-content-font-size1, 14px);white-space:normal"
 FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
 FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"

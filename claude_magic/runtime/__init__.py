@@ -29,7 +29,7 @@ from ._settings import (
 from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
 from ._status import RuntimeStatus, SettingRow
 from ._turn_plan import ContextFullError, TurnPlan
-from ._waiting import Waiting, interrupts_kept_for, wait_interruptibly
+from ._waiting import Waitable, Waiting, interrupts_kept_for, wait_interruptibly
 from ._worst_case import WorstCase, worst_case
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Turn",
     "TurnPlan",
     "Wait",
+    "Waitable",
     "Waiting",
     "Where",
     "WorstCase",

@@ -19,11 +19,14 @@ class Where:
         cell: What tells the cell that asks from others, so that running it again replaces its answer; None where
             that is unknown.
         is_new: The conversation begins anew.
+        is_beside: The answer is kept on a branch of its own, and the conversation does not go on from it: the cell asks
+            another question in the same place.
     """
 
     thread: str | None = None
     cell: str | None = None
     is_new: bool = False
+    is_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,8 @@ class Runtime:
     def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
         """Return the answers that a turn has to wait for, because it goes on from them: those on their way in its thread.
 
-        While a function of the user's runs as a tool there are none: the question may come out of that function.
+        Nothing goes on from a turn beside the conversation. While a function of the user's runs as a tool there are none
+        at all: the question may come out of that function.
         """
         if plan.place is None:
             return ()
@@ -187,7 +188,9 @@ class Runtime:
         before = [
             reply
             for reply, other in tuple(self._in_flight.items())
-            if other.place is not None and other.place.thread == thread and not reply.done()
+            if other.place is not None
+            and other.place.thread == thread
+            and not (other.place.is_beside or reply.done())
         ]
         return () if any(reply.phase is Phase.CALLING for reply in before) else tuple(before)
 

@@ -118,7 +118,9 @@ class TurnPlanner:
         where = question.where
         if where is None:
             return None
-        return self._conversations.place(thread=where.thread, cell=where.cell, start_new=where.is_new)
+        return self._conversations.place(
+            thread=where.thread, cell=where.cell, start_new=where.is_new, is_beside=where.is_beside
+        )
 
     def _plan(
         self, question: Question, settings: ResolvedSettings, place: Place | None, model: str

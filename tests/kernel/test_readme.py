@@ -75,6 +75,15 @@ def test_model_chooses_who_answers(kernel, sim, example):
     assert body_of(sim)["model"] == "claude-opus-5-5"
 
 
+def test_compare_asks_several_models(kernel, sim, example):
+    """At once, and each answer is found under the name of its model."""
+    succeed(kernel, example("--compare M,N"))
+
+    models = {seen.body["model"] for seen in sim.requests if seen.path == "/v1/messages"}
+    assert models == {"claude-sonnet-5-5", "claude-opus-5-5"}
+    assert kernel.value("both['opus'].model") == "'claude-opus-5-5'"
+
+
 def test_system_is_sent_as_text_or_from_a_file(kernel, sim, example):
     """Beside the prompt, not in it."""
     succeed(kernel, example("-s, --system TEXT"))

@@ -16,11 +16,12 @@ def ask(
     *,
     thread: str | None = None,
     start_new: bool = False,
+    is_beside: bool = False,
     thinks: bool = False,
     binding: str = PLAIN,
 ) -> Turn:
     """Ask and answer in a cell."""
-    place = conversations.place(thread=thread, cell=cell, start_new=start_new)
+    place = conversations.place(thread=thread, cell=cell, start_new=start_new, is_beside=is_beside)
     content: list[dict[str, Any]] = [{"type": "text", "text": f"answer to {prompt}"}]
     if thinks:
         content.insert(0, {"type": "thinking", "thinking": "", "signature": "x"})

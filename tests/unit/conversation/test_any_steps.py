@@ -18,6 +18,7 @@ THREADS = st.sampled_from([None, "t", "fork"])
 STEPS = st.one_of(
     st.tuples(st.just("ask"), CELLS, THREADS),
     st.tuples(st.just("new"), CELLS, THREADS),
+    st.tuples(st.just("beside"), CELLS, THREADS),
     st.tuples(st.just("undo"), st.integers(1, 3), THREADS),
     st.tuples(st.just("fork"), st.none(), THREADS),
     st.tuples(st.just("clear"), st.none(), THREADS),
@@ -35,7 +36,8 @@ def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> li
         with contextlib.suppress(ConfigurationError):
             conversations.fork("fork", thread=thread)
     else:
-        return [ask(conversations, prompt, detail, thread=thread, start_new=what == "new")]
+        flags = {"start_new": what == "new", "is_beside": what == "beside"}
+        return [ask(conversations, prompt, detail, thread=thread, **flags)]
     return []
 
 

@@ -143,3 +143,24 @@ def test_thinking_of_another_system_prompt_is_told() -> None:
     assert (is_rebound(PLAIN), is_rebound(other)) == (False, True)
     ask(conversations, "two", binding=other)
     assert (is_rebound(PLAIN), is_rebound(other)) == (True, True)
+
+
+def test_a_turn_beside_the_conversation_is_kept_and_nothing_goes_on_from_it() -> None:
+    """Several answers to one question have the same place; the thread moves to the one that is not beside."""
+    conversations = Conversations()
+    ask(conversations, "a", "a")
+    for run in ("1", "2"):
+        places = [
+            conversations.place(cell="b", is_beside=True),
+            conversations.place(cell="b"),
+        ]
+        assert {place.parent for place in places} == {conversations.forest().threads["main"].cells["a"]}
+        beside = ask(conversations, f"beside {run}", "b", is_beside=True)
+        ask(conversations, f"b {run}", "b")
+        ask(conversations, f"c {run}", "c")
+
+    assert said(conversations) == ["a", "b 2", "c 2"]
+    assert beside.id in conversations.forest().turns
+    assert len(conversations.forest().turns) == 7
+    assert conversations.place(cell="b", is_beside=True).left_behind == 0
+    assert conversations.place(cell="b").left_behind == 1

@@ -1,0 +1,152 @@
+"""Answers side by side, as a person sees them, on wide pages and narrow ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import nbformat
+import pytest
+from lab_server import LabServer
+from notebook_page import NotebookPage
+from playwright.sync_api import expect
+
+from claude_magic.simulator import Gate, Simulator, hold, reply, status
+
+SHORT = """## In short
+
+The sum of many small, independent things is nearly **normal**, whatever each of them looks like: $S_n \\approx N(n\\mu, n\\sigma^2)$.
+
+| draws | spread of the mean |
+|---:|---:|
+| 100 | 10 % |
+| 10,000 | 1 % |
+"""
+LONG = """# The mean of a sample
+
+The mean $\\bar{x}$ of a sample is itself a random quantity: another sample would have given another one.
+
+$$\\operatorname{Var}(\\bar{x}) = \\frac{\\sigma^2}{n}$$
+
+```python
+def standard_error(values: list[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))  # a line that is longer than a narrow column is wide
+```
+
+- The values have to be independent.
+- They need not be normal.
+
+That was the last line.
+"""
+CELL = "%%claude --compare sonnet,opus -o both\nExplain the central limit theorem."
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    """A server whose models answer differently."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to it."""
+    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-browser-test-1"}
+    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
+        yield lab
+
+
+@pytest.fixture
+def notebook(open_notebook: OpenNotebook, server: LabServer) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook with the extension loaded and a comparison in its second cell."""
+
+    def open_with(name: str, **looks: Any) -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", CELL)]
+        page = open_notebook(server.write_notebook(f"{name}.ipynb", cells), server=server, **looks)
+        page.run_cell(0)
+        return page
+
+    return open_with
+
+
+def answer_with(sim: Simulator, *, sonnet: Any, opus: Any) -> None:
+    def behave(exchange: Any) -> Any:
+        return (sonnet if "sonnet" in exchange.request.body["model"] else opus)(exchange)
+
+    sim.script(behave, behave)
+
+
+def places(page: NotebookPage) -> list[dict[str, float]]:
+    """Where the headings of the columns stand."""
+    return [
+        page.output(1).get_by_text(f"claude-{name}-5-5").first.bounding_box() or {}
+        for name in ("sonnet", "opus")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "is_beside"), [(1600, "Light", True), (1600, "Dark", True), (600, "Light", False)]
+)
+def test_answers_grow_side_by_side_where_there_is_room(
+    notebook: Callable[..., NotebookPage], sim: Simulator, width: int, theme: str, is_beside: bool
+) -> None:
+    """And stand so in the end, in one output that holds no widget; nothing is wider than the page."""
+    gate = Gate()
+    answer_with(sim, sonnet=hold(gate, after_deltas=60, text=LONG), opus=reply(SHORT))
+    page = notebook(f"compare-{theme}-{width}", width=width, theme=theme)
+
+    page.start_cell(1)
+    expect(page.output(1)).to_contain_text("10,000")
+    expect(page.output(1)).to_contain_text("random quantity")
+    growing = places(page)
+    page.screenshot(f"compare-{theme.lower()}-{width}-growing", page.cell(1))
+    assert "That was the last line" not in page.output(1).inner_text()
+    gate.open()
+    page.wait_for_cell(1)
+    expect(page.output(1)).to_contain_text("That was the last line")
+    expect(page.output(1).locator(".jupyter-widgets")).to_have_count(0)
+    page.screenshot(f"compare-{theme.lower()}-{width}", page.cell(1))
+
+    for one, other in (growing, places(page)):
+        assert (abs(one["y"] - other["y"]) < 2) is is_beside
+        assert (other["x"] - one["x"] > 100) is is_beside
+    overflow = page.output(1).evaluate("node => node.scrollWidth - node.clientWidth")
+    assert overflow <= 1
+    (output,) = page.saved().cells[1].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+
+
+def test_one_that_fails_leaves_the_other_standing(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """Its column says why, and below them stands one short error."""
+    answer_with(sim, sonnet=reply(LONG), opus=status(400, message="No theorems today."))
+    page = notebook("compare-failed")
+
+    page.run_cell(1)
+
+    expect(page.output(1)).to_contain_text("ComparisonError")
+    expect(page.output(1)).to_contain_text("That was the last line")
+    expect(page.output(1).get_by_text("No theorems today.").first).to_be_visible()
+    page.screenshot("compare-failed", page.cell(1))
+    assert [output.output_type for output in page.saved().cells[1].outputs] == ["display_data", "error"]
+
+
+def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
+    """One button; both partial answers stay."""
+    answer_with(
+        sim,
+        sonnet=hold(Gate(), after_deltas=40, text=LONG),
+        opus=hold(Gate(), after_deltas=20, text=SHORT),
+    )
+    page = notebook("compare-stopped")
+
+    page.start_cell(1)
+    page.output(1).get_by_role("button", name="Stop").click()
+    page.wait_for_cell(1)
+
+    expect(page.output(1).get_by_text("Interrupted")).to_have_count(2)
+    expect(page.output(1)).to_contain_text("KeyboardInterrupt")
+    page.screenshot("compare-stopped", page.cell(1))
+    assert all(seen.client_gone for seen in sim.requests[-2:])

@@ -51,6 +51,14 @@ HANDLERS: Final = [
     f'<p onmouseover="{RUN}" onclick="{RUN}">hover</p>',
     f"<br\nonclick={RUN}>",
     f'<br/onclick="{RUN}">',
+    '<button data-commandlinker-command="docmanager:delete-file" data-commandlinker-args="{}">x</button>',
+    '<a data-commandlinker-command="kernelmenu:shutdown" href="https://ok.example">x</a>',
+    '<div class="jp-Button" data-jp-command="terminal:create-new">x</div>',
+    f'<script type="application/vnd.jupyter.widget-view+json">{{"model_id": "{RUN}"}}</script>',
+    f'<xss contenteditable autofocus tabindex=1 onfocus="{RUN}" accesskey=x>x</xss>',
+    f'<marquee onstart="{RUN}">x</marquee>',
+    f'<p style="content-visibility:auto" oncontentvisibilityautostatechange="{RUN}">x</p>',
+    "<div popover id=x>x</div><button popovertarget=x>x</button>",
 ]
 
 LINKS: Final = [
@@ -85,6 +93,17 @@ LINKS: Final = [
     "[x](file:///etc/passwd)",
     "[x](blob:https://evil.example/1)",
     "[x](/api/shutdown)",
+    "[x](//evil.example/path)",
+    "[x](\\\\evil.example\\path)",
+    "[x](vscode://file/etc/passwd)",
+    "[x](ms-msdt:/id PCWDiagnostic)",
+    "[x](attachment:evil.png)",
+    '<a href="https://ok.example" ping="https://evil.example/ping">x</a>',
+    '<a href="https://ok.example" download="x.exe" target="_parent">x</a>',
+    '<a id="jupyter-config-data" name="jupyterapp">x</a>',
+    f"[x](javascript://ok.example/%0A{RUN})",
+    f"[\u202ex](\u200bjavascript:{RUN})",
+    f'<https://ok.example/"onmouseover="{RUN}">',
 ]
 
 BEACONS: Final = [
@@ -111,6 +130,9 @@ BEACONS: Final = [
 
 STYLES: Final = [
     "<style>body{display:none}</style>",
+    "<style>@font-face{font-family:x;src:url(https://evil.example/f.woff)}</style>",
+    "<link rel=icon href=https://evil.example/favicon.ico>",
+    "<div dir=rtl hidden inert>x</div>",
     "<style>@import 'https://evil.example/x.css';</style>",
     '<div style="position:fixed;inset:0;background:red">over everything</div>',
     '<div style="background:url(https://evil.example/b.png)">x</div>',

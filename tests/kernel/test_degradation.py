@@ -1,0 +1,106 @@
+"""Where there is no person, no widget, no subshell or no update of displays: all of it works, less lively, and says so.
+
+ipykernel 6 is tested by running this whole folder on it (`make floors`). That clicks are heard without subshells while a cell awaits,
+and where they are not what stands in the place of a button, is in `test_stop.py`; for panels, in `test_panels.py`.
+"""
+
+import os
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from claude_magic.simulator import Gate, hold, reply
+
+LETTERS = [*"streams for a while, letter by letter, and comes to an end"]
+TEXT = "".join(LETTERS)
+
+
+@pytest.fixture
+def executed(sim, tmp_path, monkeypatch):
+    """Return a function that executes cells as `jupyter nbconvert --execute` and Papermill do, and returns their outputs."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def execute(*sources, **variables):
+        sim.script(*[reply(chunks=LETTERS, chunk_delay=0.03)] * 9)
+        cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", *sources)]
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        ours = ("ANTHROPIC_", "CLAUDE_MAGIC_")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        env |= {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-executed"} | variables
+        client = NotebookClient(notebook, timeout=60, kernel_name="python3")
+        client.execute(env=env, cwd=str(tmp_path))
+        return [cell.outputs for cell in notebook.cells[1:]]
+
+    return execute
+
+
+def texts(outputs):
+    """What an output area says as plain text; its streams as they are."""
+    return [output.get("text") or output["data"].get("text/plain", "") for output in outputs]
+
+
+@pytest.mark.parametrize("live", ["true", "false"])
+def test_executed_unattended_every_kind_of_cell_ends_in_its_answer(executed, live):
+    """One output for each answer, none of them an error, a widget that nobody draws, or half of something."""
+    plain, background, line, compared = executed(
+        "%%claude\nhi",
+        "%%claude --bg --no-history\nhi",
+        "answer = %claude --no-history hi\nprint(answer.text)",
+        "%%claude --no-history --compare sonnet,opus\nhi",
+        CLAUDE_MAGIC_LIVE=live,
+    )
+
+    assert texts(plain) == [TEXT]
+    assert texts(background) == [TEXT]
+    assert "has waited" in background[0]["data"]["text/html"]
+    assert sorted(texts(line)) == sorted([TEXT, TEXT + "\n"])
+    assert len(compared) == 1
+    assert texts(compared)[0].count(TEXT) == 2
+    for outputs in (plain, background, line, compared):
+        assert not any("widget" in str(output.get("data", "")) for output in outputs)
+
+
+def test_executed_unattended_a_panel_keeps_what_was_said(executed):
+    """The widget is there for who can draw it, and its conversation as outputs for who cannot."""
+    (shown,) = executed(
+        "import time\nfrom claude_magic import PromptPanel\npanel = PromptPanel()\ndisplay(panel)\n"
+        "panel.ask('**Hello?**').result()\ntime.sleep(0.5)",
+    )
+
+    view, *transcript = shown
+    assert "application/vnd.jupyter.widget-view+json" in view["data"]
+    assert view["data"]["text/plain"]
+    assert "".join(output["data"]["text/markdown"] for output in transcript).count(TEXT) == 1
+    assert all("widget" not in output["data"]["text/html"] for output in transcript)
+
+
+def test_a_front_end_without_subshells_stops_a_background_answer_between_cells(kernel, sim):
+    """As VS Code: its cells have ids, and its clicks come on the main shell. They wait for what computes, and work then."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text="First words, then many more of them."))
+    run = kernel.run("%%claude --bg --no-history -o answer\nhi", allow_stdin=True, cell_id="vscode")
+    run.until(lambda each: any("First" in frame for frame in each.frames))
+    kernel.run("import time; time.sleep(1.2)", allow_stdin=True)
+    run.messages.extend(kernel.take(run.msg_id))
+    buttons = [
+        content["comm_id"]
+        for content in run.contents("comm_open")
+        if content["data"].get("state", {}).get("description") == "Stop"
+    ]
+
+    if buttons:
+        data = {"method": "custom", "content": {"event": "click"}}
+        busy = kernel.start("time.sleep(0.5); print(answer.phase.value)")
+        message = kernel.client.session.msg("comm_msg", {"comm_id": buttons[0], "data": data})
+        kernel.client.shell_channel.send(message)
+        busy.finish()
+        assert busy.stdout == "streaming\n"
+    else:  # ipykernel 6 hears no click while an awaited cell runs, so there is no button there
+        assert any("%claude stop" in frame for frame in run.frames)
+        kernel.run("%claude stop")
+    gate.open()
+
+    run.until(lambda each: any("Interrupted" in frame for frame in each.frames))
+    assert kernel.value("answer.phase.value") == "'cancelled'"

@@ -44,7 +44,7 @@ class ShellWatch:
         self._in_flight_before = frozenset(_in_flight())
 
     def _on_end(self, result: Any) -> None:
-        if last := _last():
+        if (last := _last()) is not None:  # an empty reply is false
             # It stands on the screen for this cell's own value only; as the value of a later cell it shows again.
             last.is_on_screen = False
         if (error := _own_error(result)) is not None:

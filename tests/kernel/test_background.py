@@ -198,3 +198,17 @@ def test_a_mismatch_with_the_schema_is_told(kernel, sim, background):
     run.until(lambda each: any("does not fit" in frame for frame in each.frames))
 
     assert "Ada" in kernel.value("str(person)")
+
+
+def test_the_answer_is_shown_where_it_is_awaited(kernel, sim, background):
+    """It stands on the screen for its own cell only, also where nothing of it had come when that ended."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=0, text=TEXT))
+    background("answer = %claude --bg --no-history hi")
+
+    waiting = kernel.start("await answer")
+    gate.open()
+    waiting.finish()
+
+    assert waiting.outputs[-1]["output_type"] == "execute_result"
+    assert TEXT in waiting.outputs[-1]["data"]["text/plain"]

@@ -23,7 +23,8 @@ def executed(sim, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def execute(*sources, **variables):
-        sim.script(*[reply(chunks=LETTERS, chunk_delay=0.03)] * 9)
+        quick = [reply(chunks=LETTERS, chunk_delay=0.001)] * 9
+        sim.script(reply(chunks=LETTERS, chunk_delay=0.03), *quick)
         cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", *sources)]
         notebook = nbformat.v4.new_notebook(cells=cells)
         ours = ("ANTHROPIC_", "CLAUDE_MAGIC_")

@@ -55,7 +55,9 @@ class Asking:
         Raises:
             ClaudeError: It could not be sent.
         """
-        reply = self._magics.runtime().start(self.question, **settings_of(self._draft.options))
+        runtime = self._magics.runtime()
+        runtime.jobs.stop_of_cell(self._cell)  # what it draws on has gone with the cell's former outputs
+        reply = runtime.start(self.question, **settings_of(self._draft.options))
         if (name := self._draft.options.out) is not None:
             # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
             self._magics.shell.push({name: reply})

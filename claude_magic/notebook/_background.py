@@ -69,11 +69,10 @@ def answer_in_background(draft: Draft, magics: ClaudeMagics, *, owns_area: bool)
     Raises:
         ClaudeError: The question could not be sent. What goes wrong later is told in the cell, and by `%claude jobs`.
     """
-    shell, jobs = magics.shell, magics.runtime().jobs
+    shell = magics.shell
     cell = magics.cell_keys.next_key(shell)
-    jobs.stop_of_cell(cell)
     reply = Asking(draft, magics, is_awaited=False, cell=cell).start()
-    job = jobs.add(reply, cell=cell)
+    job = magics.runtime().jobs.add(reply, cell=cell)
     if hasattr(shell, "kernel"):
         drawing = _Drawing(job, _choose_screen(draft, magics, job, owns_area=owns_area), magics)
         painter.follow(reply, drawing.draw)

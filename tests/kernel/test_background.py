@@ -141,14 +141,15 @@ def test_a_later_question_of_the_conversation_waits_for_the_answer(kernel, sim, 
     assert TEXT in str(sent[1])
 
 
-def test_a_cell_that_is_run_again_stops_what_it_had_on_its_way(kernel, sim, background):
+@pytest.mark.parametrize("options", ["--bg", ""])
+def test_a_cell_that_is_run_again_stops_what_it_had_on_its_way(kernel, sim, background, options):
     """Nobody would see the former answer any more."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text="Never to be seen."), reply("Second answer."))
     background("%%claude --bg --no-history -o one\nhi", cell_id="again")
     former = kernel.value("[globals().__setitem__('former', one), one.phase.value][1]")
 
-    run = background("%%claude --bg --no-history -o two\nhi", cell_id="again")
+    run = background(f"%%claude {options} --no-history -o two\nhi", cell_id="again")
     settled(run, "Second answer.")
     gate.open()
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         StreamInterruptedError,
         UnknownStatusError,
     )
-    from .panels import PromptPanel
+    from .panels import LimitsGauge, PromptPanel
     from .runtime import Phase, Reply, ReplySnapshot
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "ForbiddenError",
     "InvalidApiKeyError",
     "InvalidRequestError",
+    "LimitsGauge",
     "NetworkError",
     "NotFoundError",
     "OverloadedError",
@@ -63,7 +64,7 @@ __all__ = [
 
 _ROOMS = {
     "._facade": ("Claude", "claude"),
-    ".panels": ("PromptPanel",),
+    ".panels": ("LimitsGauge", "PromptPanel"),
     ".runtime": ("Phase", "Reply", "ReplySnapshot"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -7,7 +7,7 @@ lets the first in line through: what is wrong about our picture of the server is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ._expectation import Need
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = MINUTE
 """Seconds that the first in line waits at most, besides a pause that a server asked for."""
+
+_TELLING_INTERVAL: Final = 0.5
+"""Seconds between two looks at what has changed for those behind the first."""
 
 OnWait = Callable[[Obstacle], None]
 
@@ -40,6 +43,7 @@ class ClassPace:
         self._in_line: dict[Passage, None] = {}  # a set that keeps its order
         self._first: Passage | None = None
         self._first_since = -math.inf
+        self._others_told_at = -math.inf
 
     def join(self, passage: Passage) -> None:
         """Note that a request wants to be sent."""
@@ -51,25 +55,25 @@ class ClassPace:
         if self._first is passage:
             self._first = None
 
-    def closed_for(self, passage: Passage) -> Obstacle | None:
-        """Return what stands in the way of the first in line; None if it may be sent now."""
+    def closed_for(self, passage: Passage) -> float:
+        """Return the seconds until the first in line may be sent, 0.0 if it may now; tell all in line why they wait."""
         now = self.clock()
-        obstacle = self._obstacle([passage.need], now)
+        obstacle = self._held(self.limits.obstacle(passage.need, now), now)
         if obstacle is None:
-            return None
+            return 0.0
         if self._first is not passage:
             self._first, self._first_since = passage, now
         patience = max(self._first_since, self._held_until) + PATIENCE - now
-        return Obstacle(obstacle.reason, min(obstacle.seconds, patience)) if patience > 0 else None
+        if patience <= 0:
+            return 0.0
+        seconds = min(obstacle.seconds, patience)
+        passage.tell(Obstacle(obstacle.reason, seconds))
+        self._tell_others(now)
+        return seconds
 
     def expect(self, passage: Passage) -> Obstacle | None:
-        """Return what stands in the way of one that may have others before it."""
-        needs = []
-        for each in self._in_line:
-            needs.append(each.need)
-            if each is passage:
-                break
-        return self._obstacle(needs, self.clock())
+        """Return what stands in the way of one in line, with those before it."""
+        return next(obstacle for each, obstacle in self._obstacles(self.clock()) if each is passage)
 
     def hold(self, seconds: float) -> bool:
         """Hold the class back for `seconds` from now, unless nothing is known of its limits. The longest hold wins.
@@ -103,8 +107,22 @@ class ClassPace:
         self._held_until = record["held_until"]
         self.limits.restore(record)
 
-    def _obstacle(self, needs: Sequence[Need], now: float) -> Obstacle | None:
-        obstacle = self.limits.obstacle(needs, now)
+    def _tell_others(self, now: float) -> None:
+        """Tell those behind the first in line what has changed for them; not at every look, for there may be many."""
+        if now - self._others_told_at < _TELLING_INTERVAL:
+            return
+        self._others_told_at = now
+        for passage, obstacle in self._obstacles(now):
+            if obstacle is not None and passage is not self._first:
+                passage.tell(obstacle)
+
+    def _obstacles(self, now: float) -> Iterator[tuple[Passage, Obstacle | None]]:
+        line = tuple(self._in_line)
+        obstacles = self.limits.obstacles((passage.need for passage in line), now)
+        for passage, obstacle in zip(line, obstacles, strict=True):
+            yield passage, self._held(obstacle, now)
+
+    def _held(self, obstacle: Obstacle | None, now: float) -> Obstacle | None:
         held_for = self._held_until - now
         if held_for <= 0 or (obstacle is not None and obstacle.seconds > held_for):
             return obstacle
@@ -117,7 +135,7 @@ class Passage:
     Args:
         pace: The gate.
         need: What the attempt needs.
-        on_wait: Told why it is not let through when it is the first in line, and again when that changes.
+        on_wait: Told why it is not let through, and again when that changes.
     """
 
     __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "need")
@@ -140,11 +158,7 @@ class Passage:
 
     def closed_for(self) -> float:
         """Return the seconds until it may enter, provided that it is the first of its group; 0.0 if it may now."""
-        obstacle = self._pace.closed_for(self)
-        if obstacle is None:
-            return 0.0
-        self.tell(obstacle)
-        return obstacle.seconds
+        return self._pace.closed_for(self)
 
     def enter(self) -> None:
         """Be sent now."""

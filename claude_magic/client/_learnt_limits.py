@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ._expectation import Expectation, Need
@@ -71,13 +71,22 @@ class LearntLimits:
         """Whether the server has told its limits lately."""
         return bool(self._mirrors) and now - self._told_at <= MEMORY
 
-    def obstacle(self, needs: Sequence[Need], now: float) -> Obstacle | None:
-        """Return what stands in the way of the last of these, which are served in this order; None if nothing does."""
-        if not self.is_known(now):
-            return None
-        waits = [Obstacle(kind, self._seconds_until(kind, needs, now)) for kind in self._mirrors]
-        longest = max(waits, key=lambda wait: wait.seconds)
-        return longest if longest.seconds > _GRAIN else None
+    def obstacle(self, need: Need, now: float) -> Obstacle | None:
+        """Return what stands in the way of a request that nobody is before; None if nothing does."""
+        return next(self.obstacles([need], now))
+
+    def obstacles(self, needs: Iterable[Need], now: float) -> Iterator[Obstacle | None]:
+        """Return what stands in the way of each of these, which are served in this order."""
+        mirrors = self._mirrors if self.is_known(now) else {}
+        wanted = {kind: self._unpaid(kind, now) for kind in mirrors}
+        for need in needs:
+            longest: Obstacle | None = None
+            for kind, mirror in mirrors.items():
+                wanted[kind] += mirror.fitting(self._amount(kind, need))
+                seconds = mirror.seconds_until(wanted[kind], now)
+                if seconds > (_GRAIN if longest is None else longest.seconds):
+                    longest = Obstacle(kind, seconds)
+            yield longest
 
     def let_through(self, need: Need, now: float) -> Admission:
         """Note that a request is being sent."""
@@ -173,10 +182,6 @@ class LearntLimits:
         self._expectation.tokens_per_byte = record["tokens_per_byte"]
         self._expectation.tokens_of_answer = record["tokens_of_answer"]
 
-    def _seconds_until(self, kind: WaitReason, needs: Sequence[Need], now: float) -> float:
-        amounts = [self._amount(kind, need) for need in needs]
-        return self._mirrors[kind].seconds_until(amounts, now, under_way=self._unpaid(kind, now))
-
     def _unpaid(self, kind: WaitReason, now: float) -> float:
         """What is under way and not taken from the mirror yet."""
         return sum(
@@ -211,7 +216,10 @@ class LearntLimits:
 
     def _learn_from_refusal(self, admission: Admission, now: float) -> None:
         used_up = [
-            kind for kind in self._mirrors if self._seconds_until(kind, [admission.need], now) > _GRAIN
+            kind
+            for kind, mirror in self._mirrors.items()
+            if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need))
+            > mirror.level(now)
         ]
         for kind in used_up:
             self._mirrors[kind].be_refused(admission.admitted_at, now, is_used_up=True)

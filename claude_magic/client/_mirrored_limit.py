@@ -11,7 +11,6 @@ is taken to be smaller, and filled by our own count only, for what the server sa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final, TypedDict
 
 _MINUTE: Final = 60.0
@@ -109,16 +108,13 @@ class MirroredLimit:
         """Whether the bucket is known to hold less than a minute's worth."""
         return self.capacity < self.per_minute
 
-    def seconds_until(self, amounts: Sequence[float], now: float, *, under_way: float = 0.0) -> float:
-        """Return the seconds until these amounts, one after the other, have been there; 0.0 if they are.
+    def fitting(self, amount: float) -> float:
+        """Return as much of an amount as there can ever be: whoever wants more waits for a full bucket, and no longer."""
+        return min(amount, self.capacity)
 
-        Args:
-            amounts: What is wanted. More than the bucket holds counts as a full bucket: that is the most to wait for.
-            now: The present.
-            under_way: What has been sent and may not be counted at the server yet.
-        """
-        wanted = sum(min(amount, self.capacity) for amount in amounts)
-        return max(0.0, (wanted + under_way - self.level(now)) / self.rate)
+    def seconds_until(self, amount: float, now: float) -> float:
+        """Return the seconds until this much has been there, all before it being taken; 0.0 if it is."""
+        return max(0.0, (amount - self.level(now)) / self.rate)
 
     def dump(self, now: float) -> LimitRecord:
         """Return it as plain numbers for `restore`, in this process, with the same clock."""

@@ -3,5 +3,6 @@
 from ._context import displays_follow_context
 from ._hearing import hear_at_once, waits_for_cells
 from ._painter import Painter, painter
+from ._ticker import Ticker
 
-__all__ = ["Painter", "displays_follow_context", "hear_at_once", "painter", "waits_for_cells"]
+__all__ = ["Painter", "Ticker", "displays_follow_context", "hear_at_once", "painter", "waits_for_cells"]

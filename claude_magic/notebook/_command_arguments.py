@@ -70,4 +70,5 @@ AMOUNT = Argument(key="amount", usage="[AMOUNT|off]", read=_spelled_as(_AMOUNT),
 JOB = Argument(
     key="job", usage="[N|all]", read=_spelled_as(re.compile(r"[1-9]\d{0,5}|all", re.ASCII)), choices=("all",)
 )
+LIVE = Argument(key="live", usage="[--live]", read=_spelled_as(re.compile("--live")), choices=("--live",))
 SWITCH = Argument(key="state", usage="on|off", read=_spelled_as(re.compile("on|off")), choices=("on", "off"))

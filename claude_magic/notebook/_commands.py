@@ -133,7 +133,10 @@ COMMANDS = (
         argument=arguments.AMOUNT,
     ),
     Command(
-        name="limits", help="the server's rate limits, and what is left", handler="._usage_commands:limits"
+        name="limits",
+        help="the server's rate limits, and what is left; with --live a gauge that moves",
+        handler="claude_magic._gauge_commands:show_limits",
+        argument=arguments.LIVE,
     ),
     Command(
         name="models", help="the models, their short names and prices", handler="._usage_commands:models"

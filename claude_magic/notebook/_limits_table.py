@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from ..client import BucketState, PaceState, ServerLimit
-from ..render import Bundle, describe_status, render_rows
+from ..render import Bundle, describe_pace, describe_status, render_rows
 from ..runtime import ModelLimits, RateLimits, Refusal, Reply
-from ._pace_rows import pace_rows
 from ._status import limiter_rows
 
 Row = tuple[str, ...]
@@ -37,7 +36,10 @@ def render_limits(
     """
     now = time.time() if now is None else now
     groups = [("Limiter of this kernel", list(limiter_rows(limiter)))]
-    if learnt := list(pace_rows(limiter, pace)):
+    learnt: list[Row] = [
+        (state.model_class, describe_pace(limiter, state)) for state in pace if state.limits or state.held_for
+    ]
+    if learnt:
         groups.append(("Pace by model, as learnt from the server", learnt))
     if waiting := [row for reply in in_flight if (row := _waiting_row(reply))]:
         groups.append(("Waiting", waiting))

@@ -18,6 +18,7 @@ from ._in_widget import WIDGET_CLASSES, in_widget
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
 from ._notice import render_notice
+from ._pace import describe_pace
 from ._picture import A_WHILE, LivePicture
 from ._reply import Bundle, render_reply
 from ._rows import render_rows
@@ -43,6 +44,7 @@ __all__ = [
     "LivePicture",
     "describe_cost",
     "describe_facts",
+    "describe_pace",
     "describe_status",
     "in_widget",
     "neutralise_markdown",

@@ -75,6 +75,7 @@ class Runtime:
         self._planner = TurnPlanner(self.conversations, self.model_names)
         self._starting = threading.Lock()
         self._in_flight: dict[Reply, TurnPlan] = {}  # oldest first
+        self._watchers: dict[object, Callable[[], None]] = kept.get("watchers") or {}
         self.jobs = Jobs(self.in_flight)
         """The answers that can be stopped by their numbers."""
 
@@ -175,6 +176,18 @@ class Runtime:
             on_end=on_end,
         )
         reply.bind(cancel)
+        for callback in tuple(self._watchers.values()):
+            callback()
+
+    def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever a reply has been started, on the thread that starts it; return what ends that."""
+        watcher = object()
+        self._watchers[watcher] = callback
+
+        def forget() -> None:
+            self._watchers.pop(watcher, None)
+
+        return forget
 
     def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
         """Return the answers that a turn has to wait for, because it goes on from them: those on their way in its thread.
@@ -383,6 +396,7 @@ class Runtime:
             "presenter": self._presenter,
             "bucket_state": self._engine.dump_bucket(),
             "pace_record": self._engine.dump_pace(),
+            "watchers": self._watchers,
             "conversations": self.conversations,
             "ledger": self.ledger.dump(),
         }
@@ -397,6 +411,7 @@ class Runtime:
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
         self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace())
+        self._watchers = {}
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()

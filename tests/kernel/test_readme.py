@@ -425,8 +425,12 @@ def test_budget_refuses_what_could_pass_it(start_kernel, sim, example):
 
 
 def test_limits_tells_the_servers(kernel, sim, example):
-    """And the kernel's own."""
-    assert "Limiter of this kernel" in plain(succeed(kernel, example("limits")))
+    """And the kernel's own. A gauge needs somebody who looks at it; nobody looks at this kernel."""
+    run = succeed(kernel, example("limits [--live]"))
+
+    assert "Limiter of this kernel" in plain(run)
+    assert "It does not move" in run.stdout
+    assert "Limiter of this kernel" in plain(succeed(kernel, "%claude limits"))
 
 
 def test_models_lists_models(kernel, sim, example):

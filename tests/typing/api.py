@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from claude_magic import PromptPanel, Reply, claude
+from claude_magic import LimitsGauge, PromptPanel, Reply, claude
 from claude_magic.client import Message, Usage
 
 
@@ -28,3 +28,4 @@ def panels() -> None:
     assert_type(panel, PromptPanel)
     assert_type(panel.ask("Name three primes."), Reply)
     assert_type(panel.replies, tuple[Reply, ...])
+    assert_type(LimitsGauge().is_closed, bool)

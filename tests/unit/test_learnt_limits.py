@@ -29,7 +29,7 @@ def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
 
 
 def wait(limits: LearntLimits, now: float = START, count: int = 1) -> tuple[str, float] | None:
-    obstacle = limits.obstacle([need()] * count, now)
+    *_, obstacle = limits.obstacles([need()] * count, now)
     return None if obstacle is None else (obstacle.reason, pytest.approx(obstacle.seconds))
 
 
@@ -122,7 +122,7 @@ def test_token_limits_count_too_and_the_longest_wait_is_the_one(kind: str, reaso
     limits = learnt(told(limit=60, remaining=0), told(kind, 120, 0))
     text = "x" * 10_000
 
-    obstacle = limits.obstacle([need(text=text)], START)
+    obstacle = limits.obstacle(need(text=text), START)
 
     assert obstacle is not None
     assert (obstacle.reason, obstacle.seconds) == (reason, pytest.approx(60.0))
@@ -151,11 +151,11 @@ def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
     limits = learnt(told("input-tokens", 1200, 600))
     huge = need(text="x" * 10**6)
 
-    obstacle = limits.obstacle([huge], START)
+    obstacle = limits.obstacle(huge, START)
 
     assert obstacle is not None
     assert obstacle.seconds <= MINUTE
-    assert limits.obstacle([huge], START + obstacle.seconds) is None
+    assert limits.obstacle(huge, START + obstacle.seconds) is None
 
 
 def test_real_usage_replaces_what_was_expected() -> None:
@@ -273,7 +273,7 @@ def test_no_word_of_a_server_makes_a_single_request_wait_longer_than_a_minute(
     """Whatever the numbers: the wait is finite, and none of them is an error."""
     limits = learnt(told(kind, limit, remaining))
 
-    obstacle = limits.obstacle([need(text="x" * size)], START + later)
+    obstacle = limits.obstacle(need(text="x" * size), START + later)
 
     # What was lent against rounding (500 tokens) may come on top of a bucket's minute.
     bound = MINUTE + (500 / limit * 60 if limit >= 1000 else 0)
@@ -322,7 +322,7 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
 
     for action, seconds, which in steps:
         now += seconds
-        if action == "send" and limits.obstacle([need()], now) is None:
+        if action == "send" and limits.obstacle(need(), now) is None:
             assert server.level_at(now) >= 1 - 1e-6
             on_the_way.append((limits.let_through(need(), now), server.take(now)))
         elif action == "answer" and on_the_way:

@@ -235,6 +235,27 @@ def test_who_waits_is_told_why_and_for_how_long_and_again_when_that_changes() ->
     run(main)
 
 
+def test_those_who_queued_for_the_bucket_are_told_when_a_limit_of_the_servers_turns_up() -> None:
+    """They joined before the first answer had said anything."""
+
+    async def main(loop: MovedLoop) -> None:
+        office = Office(loop, rate=1)
+        first = await office.send("first")
+        jobs = [asyncio.create_task(office.send(str(number))) for number in range(5)]
+        await settle()
+
+        office.answer(first, told(limit=6, remaining=0))
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+        assert [office.notices[str(number)] for number in range(5)] == [
+            [Obstacle("requests", pytest.approx(10.0 * (number + 1)))] for number in range(5)
+        ]
+
+    run(main)
+
+
 def test_the_expectation_counts_those_before() -> None:
     """The third in line waits three times as long."""
 

@@ -42,6 +42,7 @@ HERE = Surroundings()
         ("budget $.5", "budget", {"amount": "$.5"}),
         ("budget off", "budget", {"amount": "off"}),
         ("demo  on", "demo", {"state": "on"}),
+        ("limits --live", "limits", {"live": "--live"}),
         ("?", "help", {}),
         (" ??", "help", {}),
         *((name, name, {}) for name in ("threads", "limits", "models", "login", "logout", "help")),

@@ -7,22 +7,18 @@ from collections.abc import Iterator
 
 from ..client import BucketState, PaceState
 
-Row = tuple[str, ...]
 
-
-def pace_rows(limiter: BucketState, pace: tuple[PaceState, ...]) -> Iterator[Row]:
-    """Describe each class of models of which the server has told limits lately.
+def describe_pace(limiter: BucketState, state: PaceState) -> str:
+    """Describe what holds for one class of models.
 
     Args:
         limiter: The shared limiter, with the configured rate.
-        pace: What was learnt.
+        state: What was learnt of the class.
     """
-    for state in pace:
-        if state.limits or state.held_for:
-            yield state.model_class, "; ".join(_sentences(limiter, state))
+    return "; ".join(_clauses(limiter, state))
 
 
-def _sentences(limiter: BucketState, state: PaceState) -> Iterator[str]:
+def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
     allowed = state.requests_per_second
     if allowed is not None and allowed < limiter.refill_rate:
         yield (

@@ -1,0 +1,84 @@
+"""The gauge of the limits, in JupyterLab, beside a server whose limits are soon used up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import nbformat
+import pytest
+from lab_server import LabServer
+from notebook_page import NotebookPage
+from playwright.sync_api import Locator, expect
+from test_rendering import CONTRAST
+
+from claude_magic.simulator import Simulator
+
+LOAD = "%load_ext claude_magic"
+ASK_MANY = """
+import time
+from claude_magic import claude
+replies = [claude.submit(f"Question {number}: what is the central limit theorem about, and who needs it?") for number in range(30)]
+"""
+COMPUTE = "end = time.time() + 8\nwhile time.time() < end:\n    sum(range(10_000))"
+EXCESS = """gauge => {
+    const edge = gauge.closest(".jp-OutputArea-output").getBoundingClientRect().right;
+    return Math.max(...[gauge, ...gauge.querySelectorAll("*")].map(each => each.getBoundingClientRect().right - edge));
+}"""
+STOP = "for reply in replies:\n    reply.cancel()"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to a simulator that allows 20 requests a minute."""
+    with Simulator(requests_per_minute=20, input_tokens_per_minute=50_000) as sim:
+        environment = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-gauge-test"}
+        with LabServer(tmp_path_factory.mktemp("gauge") / "server", environment) as lab:
+            lab.simulator = sim
+            yield lab
+
+
+@pytest.fixture
+def gauge_page(
+    open_notebook: Callable[..., NotebookPage], server: LabServer
+) -> Callable[..., tuple[NotebookPage, Locator]]:
+    """Return a function that shows a gauge above cells that ask more than the server allows, and compute."""
+
+    def show(theme: str, width: int) -> tuple[NotebookPage, Locator]:
+        server.simulator.clear()
+        sources = (LOAD, "%claude limits --live", ASK_MANY + COMPUTE, STOP)
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        path = server.write_notebook(f"gauge-{theme}-{width}.ipynb", cells)
+        page = open_notebook(path, server=server, theme=theme, width=width)
+        page.run_cell(0)
+        page.run_cell(1)
+        return page, page.output(1).get_by_role("region", name="Limits of requests to Claude")
+
+    return show
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1200), ("Dark", 1200), ("Light", 600)])
+def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
+    gauge_page: Callable[..., tuple[NotebookPage, Locator]], theme: str, width: int
+) -> None:
+    """Who waits and why, what the server has left, the next slot; in both themes, on narrow pages, for screen readers."""
+    page, gauge = gauge_page(theme, width)
+    slots = gauge.get_by_role("meter", name="free slots left, this kernel")
+    expect(slots).to_have_attribute("aria-valuenow", "10")
+    expect(gauge).to_contain_text("has not told any limits yet")
+
+    page.start_cell(2)
+    requests = gauge.get_by_role("meter", name="requests left, claude-sonnet-5-5")
+    expect(requests).to_have_attribute("aria-valuemax", "20")
+    expect(gauge).to_contain_text("the server's limit of requests")
+    before = requests.get_attribute("aria-valuetext")
+    expect(requests).not_to_have_attribute("aria-valuetext", before or "")
+    page.screenshot(f"gauge-{theme}-{width}", page.output(1))
+
+    expect(page.cell(2).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    expect(gauge).to_contain_text("Question 2")
+    assert gauge.evaluate(EXCESS) <= 1
+    contrasts = gauge.evaluate(f"gauge => [...gauge.querySelectorAll('strong, span')].map({CONTRAST})")
+    assert min(contrasts) >= 4.0
+    page.wait_for_cell(2)
+    page.run_cell(3)
+    expect(gauge).not_to_contain_text("Waiting")

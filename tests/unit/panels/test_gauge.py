@@ -1,0 +1,272 @@
+"""The gauge without a kernel: what it reads, how it is drawn, and when it rests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from claude_magic.client import BucketState, PacedLimit, PaceState
+from claude_magic.panels import LimitsGauge, shown_gauge
+from claude_magic.panels._gauge_picture import draw_gauge, draw_problem
+from claude_magic.panels._gauge_reading import (
+    ClassReading,
+    GaugeReading,
+    LimitReading,
+    WaitingReading,
+    read_gauge,
+)
+from claude_magic.runtime import Refusal, close_runtime, get_runtime
+from claude_magic.simulator import Gate, Simulator, hold
+
+TIMEOUT = 20.0
+FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_grant=None, paused_for=0.0)
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator that the runtime of this process talks to."""
+    with Simulator(requests_per_minute=6000, input_tokens_per_minute=6_000_000) as simulator:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-gauge")
+        yield simulator
+        close_runtime()
+
+
+def waited(condition: Callable[[], bool]) -> bool:
+    pause, left = threading.Event(), TIMEOUT
+    while not condition() and left > 0:
+        pause.wait(0.01)
+        left -= 0.01
+    return condition()
+
+
+def reading(**fields: Any) -> GaugeReading:
+    nothing = {"classes": (), "in_flight": 0, "waiting": (), "more_waiting": 0, "refusals": ()}
+    return GaugeReading(**{"limiter": FULL, **nothing, **fields})
+
+
+def told(*limits: LimitReading, pace: PaceState | None = None) -> ClassReading:
+    return ClassReading(name="claude-x", told_at=0.0, limits=limits, pace=pace)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_the_public_name_comes_late() -> None:
+    """As that of the panel: whoever does not use it does not import widgets."""
+    script = """
+import sys
+import claude_magic
+assert "LimitsGauge" in dir(claude_magic)
+assert "ipywidgets" not in sys.modules
+from claude_magic import LimitsGauge
+assert "ipywidgets" in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_server_said_flows_in_again_with_time(sim: Simulator) -> None:
+    """60 a second: what was left rises until it is full; "tokens", which repeat another limit, are left out."""
+    get_runtime().start("Hello", model="claude-haiku-5-5").result(TIMEOUT)
+    (word,) = get_runtime().server_limits.by_model()
+    said = {limit.kind: limit.remaining for limit in word.limits}
+
+    (now,) = read_gauge(get_runtime(), now=word.told_at).classes
+    (later,) = read_gauge(get_runtime(), now=word.told_at + 60).classes
+
+    assert now.name == "claude-haiku-5-5"
+    assert {limit.kind: limit.left for limit in now.limits} == {
+        kind: left for kind, left in said.items() if kind != "tokens"
+    }
+    assert all(limit.full_in > 0 for limit in now.limits if limit.kind == "requests")
+    assert all(limit.full_in == 0 for limit in later.limits)
+
+
+def test_models_of_one_class_stand_together(sim: Simulator) -> None:
+    """Their limits are the same."""
+    for model in ("claude-opus-4-8", "claude-opus-4-6", "claude-haiku-5-5"):
+        get_runtime().start("Hello", model=model).result(TIMEOUT)
+
+    assert [each.name for each in read_gauge(get_runtime()).classes] == ["claude-haiku-5-5", "claude-opus-4"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_settled"),
+    [
+        ({}, True),
+        ({"in_flight": 1}, False),
+        (
+            {
+                "limiter": BucketState(
+                    level=9.9, capacity=10, refill_rate=10, waiters=0, next_grant=None, paused_for=0
+                )
+            },
+            False,
+        ),
+        (
+            {
+                "limiter": BucketState(
+                    level=10, capacity=10, refill_rate=10, waiters=0, next_grant=None, paused_for=3
+                )
+            },
+            False,
+        ),
+        ({"classes": (told(LimitReading(kind="requests", limit=60, left=60.0)),)}, True),
+        ({"classes": (told(LimitReading(kind="requests", limit=60, left=59.0)),)}, False),
+        (
+            {
+                "classes": (
+                    told(
+                        pace=PaceState(
+                            model_class="claude-x", limits=(), waiting=0, under_way=0, held_for=9.0
+                        )
+                    ),
+                )
+            },
+            False,
+        ),
+    ],
+)
+def test_it_is_settled_when_nothing_flows_waits_or_refills(fields: dict[str, Any], is_settled: bool) -> None:
+    """Then nothing has to be drawn."""
+    assert reading(**fields).is_settled is is_settled
+
+
+def test_the_picture_says_everything_in_words() -> None:
+    """Levels, the next slot, the learnt rate, who waits and why, and what was refused."""
+    limiter = BucketState(level=0.2, capacity=10, refill_rate=10, waiters=3, next_grant=0.08, paused_for=0)
+    pace = PaceState(
+        model_class="claude-x",
+        limits=(PacedLimit(kind="requests", per_minute=300, level=0),),
+        waiting=3,
+        under_way=1,
+        held_for=0.0,
+    )
+    html = draw_gauge(
+        reading(
+            limiter=limiter,
+            classes=(told(LimitReading(kind="input tokens", limit=60_000, left=1500.4), pace=pace),),
+            in_flight=4,
+            waiting=(
+                WaitingReading(
+                    origin="In[4]", prompt="Why?\n\nSay", reason="waiting for the rate limiter, 1 s…"
+                ),
+            ),
+            more_waiting=2,
+            refusals=(
+                Refusal(model="claude-x", at=0.0, retry_after=7.2),
+                Refusal(model="y", at=0.0, retry_after=None),
+            ),
+        )
+    )
+    text = text_of(html)
+
+    for words in (
+        "4 in flight · 3 waiting · next slot in 0.1 s",
+        "0.2 of 10 · 10 more a second",
+        "1,500 of 60,000 · full in 59 s",
+        "5 requests/s in the long run, not 10, because the server allows 300 a minute",
+        "In[4] · Why? Say waiting for the rate limiter, 1 s…",
+        "and 2 more",
+        "asked to wait 8 s",
+        "did not say for how long",
+    ):
+        assert words in text
+    assert 'role="meter" aria-label="input tokens left, claude-x"' in html
+    assert 'aria-valuetext="1,500 of 60,000 · full in 59 s"' in html
+    assert "width:2.5%" in html
+
+
+def test_nothing_that_anybody_wrote_becomes_html() -> None:
+    """Prompts, names of models and messages of errors are text."""
+    evil = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
+    limit = LimitReading(kind=evil, limit=10, left=5.0)
+
+    html = draw_gauge(
+        reading(
+            classes=(ClassReading(name=evil, told_at=0.0, limits=(limit,), pace=None),),
+            waiting=(WaitingReading(origin=evil, prompt=evil, reason=evil),),
+            refusals=(Refusal(model=evil, at=0.0, retry_after=None),),
+        )
+    ) + draw_problem(evil)
+
+    assert not re.search(r"<(?!/?(div|span|strong)\b)", html)
+    assert not re.search(r"<[^>]*onerror[^>]*>", re.sub(r'"[^"]*"', "", html))
+
+
+@pytest.mark.parametrize("level", [-50.0, 0.0, 1e300])
+def test_a_bar_is_never_shorter_than_nothing_or_longer_than_all(level: float) -> None:
+    """A bucket in debt, and a server that says nonsense."""
+    html = draw_gauge(reading(classes=(told(LimitReading(kind="requests", limit=10, left=level)),)))
+
+    widths = [float(width) for width in re.findall(r"width:([\d.]+)%", html)]
+    assert all(0 <= width <= 100 for width in widths)
+
+
+def test_a_gauge_follows_what_is_asked_and_rests_when_it_is_over(sim: Simulator) -> None:
+    """No thread before, one while an answer is on its way, none when all is full again."""
+    gate = Gate()
+    sim.script(hold(gate, text="Done."))
+    gauge = LimitsGauge()
+    assert waited(lambda: not gauge.is_drawn)
+
+    reply = get_runtime().start("Hello")
+    assert waited(lambda: "1 in flight" in picture(gauge))
+    assert gauge.is_drawn
+    gate.open()
+    reply.result(TIMEOUT)
+
+    assert waited(lambda: not gauge.is_drawn)
+    assert "in flight" not in picture(gauge)
+    assert "all 6,000 of a minute" in text_of(picture(gauge))
+    gauge.close()
+
+
+def test_a_closed_gauge_is_never_drawn_again(sim: Simulator) -> None:
+    """Nothing keeps it, and nothing runs for it."""
+    gauge = LimitsGauge()
+    gauge.close()
+
+    get_runtime().start("Hello").result(TIMEOUT)
+
+    assert gauge.is_closed
+    assert not gauge.is_drawn
+    gauge.close()  # twice does no harm
+
+
+def test_the_subcommand_shows_one_gauge_however_often(sim: Simulator) -> None:
+    """Running its cell again leaves no widget behind; after `close` there is a new one."""
+    first = shown_gauge()
+
+    assert shown_gauge() is first
+    first.close()
+    second = shown_gauge()
+    assert second is not first
+    second.close()
+
+
+def test_a_gauge_survives_a_setting_that_cannot_be_used(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is wrong instead of raising."""
+    monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "fast")
+
+    gauge = LimitsGauge()
+
+    assert "rate_limit_rps" in picture(gauge)
+    gauge.close()
+
+
+def picture(gauge: LimitsGauge) -> str:
+    return str(gauge.children[0].value)

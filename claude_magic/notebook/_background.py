@@ -16,7 +16,7 @@ from IPython.core.error import UsageError
 
 from ..answers import SchemaMismatchError
 from ..live import displays_follow_context, painter
-from ..render import A_WHILE
+from ..render import A_WHILE, LAST
 from ..runtime import Job, Phase, Reply, ReplySnapshot
 from ._asking import Asking
 from ._clicks import hears_clicks, is_attended
@@ -112,9 +112,10 @@ class _Drawing:
 class _FailureScreen:
     """Nothing, but where it went wrong. Without a context to display in only `%claude jobs` can tell of that."""
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, *, kept_in: str) -> None:
         self.has_cleared = False
         self._publisher = shell.display_pub
+        self._kept_in = kept_in
         self._can_show = displays_follow_context(shell)
 
     def draw(self, snapshot: ReplySnapshot) -> float:
@@ -122,13 +123,14 @@ class _FailureScreen:
 
     def finish(self, snapshot: ReplySnapshot) -> None:
         if self._can_show and snapshot.phase is Phase.FAILED:
-            publish_final(self._publisher, snapshot, remote_images=False, tells_error=True)
+            publish_final(self._publisher, snapshot, remote_images=False, kept_in=self._kept_in)
 
 
 def _choose_screen(draft: Draft, magics: ClaudeMagics, job: Job, *, owns_area: bool) -> Screen:
     shell = magics.shell
+    kept_in = draft.options.out or (job.reply.origin.replace("In", "Out") if owns_area else LAST)
     if draft.options.quiet or draft.prompt.rstrip().endswith(";"):
-        return _FailureScreen(shell)
+        return _FailureScreen(shell, kept_in=kept_in)
     screen: Callable[..., Screen] = HandleScreen
     if owns_area and displays_follow_context(shell):
         screen = AreaScreen
@@ -136,7 +138,7 @@ def _choose_screen(draft: Draft, magics: ClaudeMagics, job: Job, *, owns_area: b
         shell.display_pub,
         remote_images=magics.runtime().settings().values.remote_images,
         remark=f"in the background · %claude stop {job.number} ends it",
-        tells_error=True,
+        kept_in=kept_in,
     )
 
 

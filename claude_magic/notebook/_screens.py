@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from ..render import LivePicture, describe_facts, render_reply
+from ..render import Bundle, LivePicture, describe_facts, render_reply
 from ..runtime import Phase, ReplySnapshot
 
 FRAME_INTERVAL = 1 / 13
@@ -53,17 +53,18 @@ class AreaScreen:
         publisher: What displays are published with.
         remote_images: Load images from other hosts.
         remark: How to stop the answer; "" where that need not be said.
-        tells_error: No error of the cell's will tell how the answer failed.
+        kept_in: The expression that has the answer when others have been asked meanwhile; "" where this is the cell's one, whose
+            error tells how it failed.
     """
 
     def __init__(
-        self, publisher: Any, *, remote_images: bool = False, remark: str = "", tells_error: bool = False
+        self, publisher: Any, *, remote_images: bool = False, remark: str = "", kept_in: str = ""
     ) -> None:
         self.has_cleared = False
         self._publisher = publisher
         self._picture = LivePicture(remote_images=remote_images, remark=remark)
         self._remote_images = remote_images
-        self._tells_error = tells_error
+        self._kept_in = kept_in
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
 
@@ -83,9 +84,7 @@ class AreaScreen:
         if self._shown:
             self._publisher.clear_output(wait=True)
             self.has_cleared = True
-        publish_final(
-            self._publisher, snapshot, remote_images=self._remote_images, tells_error=self._tells_error
-        )
+        publish_final(self._publisher, snapshot, remote_images=self._remote_images, kept_in=self._kept_in)
 
     def _show(self, index: int, html: str) -> None:
         is_new = index == len(self._shown)
@@ -101,13 +100,13 @@ class HandleScreen:
     """One display among the other outputs of a cell. Arguments as for `AreaScreen`."""
 
     def __init__(
-        self, publisher: Any, *, remote_images: bool = False, remark: str = "", tells_error: bool = False
+        self, publisher: Any, *, remote_images: bool = False, remark: str = "", kept_in: str = ""
     ) -> None:
         self.has_cleared = False
         self._publisher = publisher
         self._picture = LivePicture(remote_images=remote_images, remark=remark)
         self._remote_images = remote_images
-        self._tells_error = tells_error
+        self._kept_in = kept_in
         self._id = uuid.uuid4().hex
         self._shown: str | None = None
 
@@ -119,8 +118,7 @@ class HandleScreen:
         return max(FRAME_INTERVAL, len(html) / WHOLE_CHARS_PER_SECOND)
 
     def finish(self, snapshot: ReplySnapshot) -> None:
-        told = snapshot if self._tells_error else _without_error(snapshot)
-        bundle = render_reply(told, remote_images=self._remote_images)
+        bundle = _render(snapshot, remote_images=self._remote_images, kept_in=self._kept_in)
         is_new = self._shown is None
         _publish(self._publisher, bundle.data, bundle.metadata, display_id=self._id, update=not is_new)
 
@@ -159,23 +157,19 @@ class QuietScreen:
             self._say(f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _")
 
 
-def publish_final(
-    publisher: Any, snapshot: ReplySnapshot, *, remote_images: bool, tells_error: bool = False
-) -> None:
+def publish_final(publisher: Any, snapshot: ReplySnapshot, *, remote_images: bool, kept_in: str = "") -> None:
     """Show the one output that is saved.
 
     Args:
         publisher: What it is published with.
         snapshot: The reply at its end.
         remote_images: Load images from other hosts.
-        tells_error: No error of the cell's is about to stand below it. Where one is, an answer that failed without a word
-            leaves only that.
+        kept_in: See `AreaScreen`. Where the cell's error tells how it failed, an answer that failed without a word leaves only that.
     """
-    if not tells_error:
-        if snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking):
-            return
-        snapshot = _without_error(snapshot)
-    bundle = render_reply(snapshot, remote_images=remote_images)
+    is_empty = snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking)
+    if is_empty and not kept_in:
+        return
+    bundle = _render(snapshot, remote_images=remote_images, kept_in=kept_in)
     _publish(publisher, bundle.data, bundle.metadata)
 
 
@@ -186,9 +180,11 @@ def is_captured(publisher: Any) -> bool:
     return isinstance(publisher, CapturingDisplayPublisher)
 
 
-def _without_error(snapshot: ReplySnapshot) -> ReplySnapshot:
-    """Leave out of the footer what the cell's own error is about to say, right below it."""
-    return dataclasses.replace(snapshot, error=None)
+def _render(snapshot: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Bundle:
+    """Return the last picture, without what the cell's own error is about to say, right below it."""
+    if kept_in:
+        return render_reply(snapshot, remote_images=remote_images, kept_in=kept_in)
+    return render_reply(dataclasses.replace(snapshot, error=None), remote_images=remote_images)
 
 
 def _publish(

@@ -15,10 +15,15 @@ LAST = "claude.last"
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 
-def render_footer(snapshot: ReplySnapshot) -> str:
-    """Return the footer's HTML: what went differently than wanted, then the facts."""
+def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the footer's HTML: what went differently than wanted, then the facts.
+
+    Args:
+        snapshot: The reply.
+        kept_in: The expression that has a partial answer.
+    """
     facts = f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>'
-    return _without_math([*_remarks(snapshot), facts])
+    return _without_math([*_remarks(snapshot, kept_in), facts])
 
 
 def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -43,7 +48,7 @@ def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _remarks(snapshot: ReplySnapshot, kept_in: str = LAST) -> list[str]:
+def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[str]:
     parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in snapshot.notes]
     if stop := describe_stop(snapshot, kept_in):
         parts.append(f'<div style="{NOTICE}">{escape(stop, quote=False)}</div>')

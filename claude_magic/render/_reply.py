@@ -7,7 +7,7 @@ from typing import Any
 
 from ..runtime import Phase, ReplySnapshot
 from ._answer import render_answer
-from ._footer import render_footer
+from ._footer import LAST, render_footer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +18,20 @@ class Bundle:
     metadata: dict[str, Any]
 
 
-def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False) -> Bundle:
+def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_in: str = LAST) -> Bundle:
     """Return the one final picture of a reply.
 
     `text/html` has the folded thinking, the calls, the answer and the footer; `text/markdown` and `text/plain` are the answer
     alone, the latter exactly as the model wrote it (where a format asks for its code or its JSON, just that). The metadata hold neither prompt nor key.
+
+    Args:
+        snapshot: The reply.
+        remote_images: Load images from other hosts.
+        kept_in: The expression that has a partial answer.
     """
     answer = render_answer(snapshot, remote_images=remote_images)
     data = {
-        "text/html": answer.html + render_footer(snapshot),
+        "text/html": answer.html + render_footer(snapshot, kept_in=kept_in),
         "text/markdown": answer.markdown,
         "text/plain": answer.plain,
     }

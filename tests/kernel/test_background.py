@@ -119,6 +119,7 @@ def test_stop_ends_one_by_its_number_and_keeps_what_came(kernel, sim, background
     assert "Stopped: job" in stopped.outputs[-1]["data"]["text/plain"]
     assert kernel.value("one.phase.value, two.done()") == "('cancelled', False)"
     assert first.outputs[-1]["data"]["text/plain"].startswith("First")
+    assert "the partial answer is kept in one." in first.outputs[-1]["data"]["text/html"]
     assert "Stopped" in background("%claude stop").outputs[-1]["data"]["text/plain"]
     assert "nothing was stopped" in background("%claude stop").outputs[-1]["data"]["text/plain"]
     assert "There is no job 999" in background("%claude stop 999").stderr

@@ -11,7 +11,7 @@ from ._content import content_of, notes_on
 from ._describe import describe, register
 from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
-from ._interpolate import interpolate
+from ._interpolate import interpolate, names_in
 from ._names import UserNames
 from ._pictures import image_block
 from ._redaction import REDACTED, redact
@@ -34,6 +34,7 @@ __all__ = [
     "image_block",
     "interpolate",
     "join",
+    "names_in",
     "notes_on",
     "parse_cell_range",
     "redact",

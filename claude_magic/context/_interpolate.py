@@ -76,6 +76,19 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
     return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
 
 
+def names_in(text: str) -> frozenset[str]:
+    """Return the names that the expressions between double braces in a prompt are about, whether there are such names or not."""
+    found: set[str] = set()
+    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
+    position = 0
+    while opening := _OPENING.search(text, position):
+        braced = _find_braced(text, opening.end(), parse)
+        expression = None if braced is None else braced.expression
+        position = opening.end() if braced is None or expression is None else braced.end
+        found.update(() if expression is None else expression.needed)
+    return frozenset(found)
+
+
 def _find_braced(text: str, start: int, parse: _Parse) -> _Braced | None:
     """Return the shortest Python expression from here to a `}}`; else what stands before the first one, if any does."""
     first: _Braced | None = None

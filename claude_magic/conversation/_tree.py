@@ -164,6 +164,31 @@ class Conversations:
                 known.taken_back.add(turn.id)
             return taken
 
+    def ends_in(self, cell: str | None, *, thread: str | None = None) -> bool:
+        """Whether a thread ends in the present turn of a cell, so that nothing goes on from that yet."""
+        with self._lock:
+            return self._last_of(cell, thread) is not None
+
+    def return_to(self, question: Mapping[str, Any], *, cell: str | None, thread: str | None = None) -> None:
+        """Let a thread end in an earlier turn of the cell that it ends in: in the one in which that asked this, in the same place.
+
+        Where the thread does not end in that cell any more, or no such turn is whole, nothing happens.
+
+        Args:
+            question: The message that asked.
+            cell: The key of the cell.
+            thread: The thread; None is the main one.
+        """
+        with self._lock:
+            last = self._last_of(cell, thread)
+            if last is None:
+                return
+            asked = [turn for turn in self._turns.values() if _asks_the_same(turn, last, question)]
+            if asked:
+                known = self._threads[last.thread]
+                self._move(known, asked[-1].id)
+                known.cells[asked[-1].cell or ""] = asked[-1].id
+
     def fork(self, name: str, *, thread: str | None = None, cell: str | None = None) -> ThreadSummary:
         """Let a new thread begin where another one is.
 
@@ -238,6 +263,13 @@ class Conversations:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()
 
+    def _last_of(self, cell: str | None, thread: str | None) -> Turn | None:
+        """Return the present turn of a cell if its thread ends in it."""
+        known = self._threads.get(thread or MAIN_THREAD)
+        if known is None or cell is None or known.head is None or known.cells.get(cell) != known.head:
+            return None
+        return self._turns[known.head]
+
     def _move(self, thread: Thread, head: str | None) -> None:
         """Let a thread end in a turn. All on the way there stands, also what was taken back while the turn was asked."""
         thread.head = head
@@ -265,6 +297,11 @@ class Conversations:
 
     def _path(self, turn_id: str | None) -> Iterator[Turn]:
         return path_to_root(self._turns, turn_id)
+
+
+def _asks_the_same(turn: Turn, other: Turn, question: Mapping[str, Any]) -> bool:
+    is_there = (turn.cell, turn.thread, turn.parent) == (other.cell, other.thread, other.parent)
+    return is_there and not turn.is_partial and turn.messages[0] == question
 
 
 def fingerprint(system: object, tools: object) -> str:

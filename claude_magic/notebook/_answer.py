@@ -43,7 +43,7 @@ async def answer(draft: Draft, magics: ClaudeMagics) -> Reply:
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if screen.has_cleared:
         bystanders.repeat()
-    _check_whole(reply, is_interrupted=is_interrupted)
+    check_whole(reply, is_interrupted=is_interrupted)
     asking.finish(reply)
     return reply
 
@@ -59,12 +59,12 @@ def answer_blocking(draft: Draft, magics: ClaudeMagics) -> Reply:
     except KeyboardInterrupt:
         is_interrupted = True
     screen.finish(reply.snapshot())
-    _check_whole(reply, is_interrupted=is_interrupted)
+    check_whole(reply, is_interrupted=is_interrupted)
     asking.finish(reply)
     return reply
 
 
-def _check_whole(reply: Reply, *, is_interrupted: bool) -> None:
+def check_whole(reply: Reply, *, is_interrupted: bool) -> None:
     """Raise why a reply is not whole, if it is not."""
     if (
         reply.phase is Phase.CANCELLED

@@ -58,10 +58,14 @@ class Asking:
         runtime = self._magics.runtime()
         runtime.jobs.stop_of_cell(self._cell)  # what it draws on has gone with the cell's former outputs
         reply = runtime.start(self.question, **settings_of(self._draft.options))
-        if (name := self._draft.options.out) is not None:
-            # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
-            self._magics.shell.push({name: reply})
+        # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
+        self.bind(reply)
         return reply
+
+    def bind(self, value: object) -> None:
+        """Bind a value to the variable that is named for the reply, if one is."""
+        if (name := self._draft.options.out) is not None:
+            self._magics.shell.push({name: value})
 
     def finish(self, reply: Reply) -> None:
         """Do with a whole reply what the options ask for.
@@ -70,9 +74,7 @@ class Asking:
             SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
         """
         if self._schema is not None:
-            value = reply.parsed
-            if (name := self._draft.options.out) is not None:
-                self._magics.shell.push({name: value})
+            self.bind(reply.parsed)
         if self._draft.options.insert_code and (code := extract_code(reply.text)):
             self._magics.insert_cell(code, below=self._cell)
 

@@ -104,6 +104,7 @@ class Comparing:
         self._drafts = {str(each.options.model): each for each in drafts_for_each(draft, magics)}
         self._draft = draft
         self._magics = magics
+        self._cell = cell
         self._question = Asking(draft, magics, is_awaited=False, cell=cell).question
 
     def start(self) -> Comparison:
@@ -116,6 +117,7 @@ class Comparing:
         settings = {name: settings_of(draft.options) for name, draft in self._drafts.items()}
         for each in settings.values():
             runtime.plan(self._question, each)
+        runtime.jobs.stop_of_cell(self._cell)  # what it draws on has gone with the cell's former outputs
         first, *others = settings
         # The first one last: until then the conversation stands still, so that all are asked in the same place.
         replies = {name: runtime.start(self._beside(), **settings[name]) for name in others}

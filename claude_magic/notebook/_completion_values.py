@@ -65,6 +65,13 @@ def _variables(fragment: str, surroundings: Surroundings) -> Iterator[str]:
             yield name
 
 
+def _variable_lists(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    chosen, comma, typed = fragment.rpartition(",")
+    for name in _variables(typed, surroundings):
+        if name not in chosen.split(","):
+            yield f"{chosen}{comma}{name}"
+
+
 def _attachments(fragment: str, surroundings: Surroundings) -> Iterator[str]:
     yield from _variables(fragment, surroundings)
     yield from _files(fragment)
@@ -116,6 +123,7 @@ _FINDERS: dict[str, Callable[[str, Surroundings], Iterable[str]]] = {
     "system": _prompt_files,
     "thread": _threads,
     "attach": _attachments,
+    "interact": _variable_lists,
     "out": _variables,
     "schema": _classes,
     "tools": _functions,

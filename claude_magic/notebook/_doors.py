@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 async def ask(magics: ClaudeMagics, request: Request) -> Reply | Comparison | None:
     """Ask and show on the running event loop; None where nothing was to be sent."""
+    magics.leave_former_view()
     with shortened(magics.shell):
+        if request.options.interact and not request.options.dry_run:
+            from ._interact import interact
+
+            return await interact(magics, request)
         draft = _draft(request, magics)
         if draft.options.dry_run:
             _show(draft, magics)
@@ -36,7 +41,12 @@ async def ask(magics: ClaudeMagics, request: Request) -> Reply | Comparison | No
 
 def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | Comparison | None:
     """Ask and show on this thread; None where nothing was to be sent."""
+    magics.leave_former_view()
     with shortened(magics.shell):
+        if request.options.interact and not request.options.dry_run:
+            from ._interact import interact_blocking
+
+            return interact_blocking(magics, request)
         draft = _draft(request, magics)
         if draft.options.dry_run:
             _show(draft, magics)

@@ -45,12 +45,30 @@ def make_draft(request: Request, magics: ClaudeMagics) -> Draft:
     Raises:
         ConfigurationError: Something it names does not exist, or cannot be sent.
     """
-    options = with_system_text(request.options)
+    request = dataclasses.replace(request, options=with_system_text(request.options))
+    options = request.options
     has_names = "{{" in request.prompt and not options.raw
     if not (has_names or options.attach or options.cells):
         return Draft(prompt=request.prompt, content=request.prompt, options=options)
-    collected = list(_collect(request, magics, has_names=has_names))
-    return draft_of(request.prompt, [each.parts for each in collected], collected, options)
+    return fill_in(request, collect_along(options, magics), _names(magics) if has_names else None)
+
+
+def fill_in(request: Request, along: Sequence[Collected], names: Mapping[str, object] | None) -> Draft:
+    """Return what a cell sends with what was collected for it.
+
+    Args:
+        request: What was typed.
+        along: Attachments and cells, which go in front of the prompt.
+        names: What the prompt may speak of; None leaves double braces alone.
+
+    Raises:
+        ConfigurationError: The prompt names something that cannot be sent.
+    """
+    from ..context import Collected, interpolate
+
+    asked = Collected(parts=(request.prompt,)) if names is None else interpolate(request.prompt, names)
+    collected = [*along, asked]
+    return draft_of(request.prompt, [each.parts for each in collected], collected, request.options)
 
 
 def accompany(draft: Draft, magics: ClaudeMagics) -> Draft:
@@ -59,7 +77,7 @@ def accompany(draft: Draft, magics: ClaudeMagics) -> Draft:
     Raises:
         ConfigurationError: Something they name does not exist, or cannot be sent.
     """
-    collected = list(_collect_along(draft.options, magics))
+    collected = collect_along(draft.options, magics)
     if not collected:
         return draft
     along = draft_of(draft.prompt, [each.parts for each in collected], collected, draft.options)
@@ -105,16 +123,22 @@ def draft_of(
     )
 
 
-def _collect(request: Request, magics: ClaudeMagics, *, has_names: bool) -> Iterator[Collected]:
-    from ..context import Collected, interpolate
+def collect_along(options: Options, magics: ClaudeMagics) -> list[Collected]:
+    """Return what goes along with a question: attachments, then cells.
+
+    Raises:
+        ConfigurationError: Something they name does not exist, or cannot be sent.
+    """
+    return list(_collect_along(options, magics))
+
+
+def _names(magics: ClaudeMagics) -> Mapping[str, object]:
     from ._names import names_of
 
-    yield from _collect_along(request.options, magics)
-    yield interpolate(request.prompt, names_of(magics)) if has_names else Collected(parts=(request.prompt,))
+    return names_of(magics)
 
 
 def _collect_along(options: Options, magics: ClaudeMagics) -> Iterator[Collected]:
-    """Yield what goes along with a question: attachments, then cells."""
     if not (options.attach or options.cells):
         return
     from ..context import attach, collect_cells, parse_cell_range

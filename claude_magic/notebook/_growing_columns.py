@@ -5,32 +5,26 @@ The widgets live as long as the answers grow. What stays in the cell is one disp
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 import ipywidgets
 from IPython.display import DisplayHandle
-from ipywidgets.widgets.widget_string import HTMLMathStyle
 
 from ..render import (
     COLUMN_GAP,
     COLUMN_WIDTHS,
-    WIDGET_CLASSES,
     Column,
-    LivePicture,
     in_widget,
     render_column_heading,
     render_comparison,
 )
 from ._comparison import ComparisonSnapshot
 from ._comparison_screens import publish_final
+from ._growing_blocks import GrowingBlocks, interval_after
 
 FRAMES_PER_SECOND: Final = 26
 """What all columns together send at most; now and then one sends two or three blocks."""
-LONGEST_FRAME_INTERVAL: Final = 1 / 2
-TAIL_CHARS_PER_SECOND: Final = 25_000
-"""What is sent again with each frame is sent the less often the longer it is, in characters of HTML."""
 
 
 class GrowingColumns:
@@ -63,8 +57,7 @@ class GrowingColumns:
         tail_chars = sum(
             growing.draw(column) for growing, column in zip(self._columns, snapshot.columns, strict=True)
         )
-        shortest = len(self._columns) / FRAMES_PER_SECOND
-        return max(shortest, min(LONGEST_FRAME_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
+        return interval_after(tail_chars, shortest=len(self._columns) / FRAMES_PER_SECOND)
 
     def finish(self, snapshot: ComparisonSnapshot, /) -> None:
         """Put one display in the place of the widgets."""
@@ -105,36 +98,19 @@ class _GrowingColumn:
     """One answer: its heading, and its blocks."""
 
     def __init__(self, *, remote_images: bool, remark: str) -> None:
-        self._picture = LivePicture(remote_images=remote_images, remark=remark)
-        # The blocks share their looks, because each widget of its own is two more messages.
-        self._looks = {
-            "layout": ipywidgets.Layout(display="block", margin="0", padding="0", height="auto"),
-            "style": HTMLMathStyle(),
-        }
-        self._heading = ipywidgets.HTMLMath(**self._looks_of_block())
+        self._blocks = GrowingBlocks(remote_images=remote_images, remark=remark)
+        self._heading = self._blocks.block()
         self.box = ipywidgets.VBox(
-            [self._heading], layout=ipywidgets.Layout(min_width="0", overflow="visible")
+            [self._heading, self._blocks.box], layout=ipywidgets.Layout(min_width="0", overflow="visible")
         )
 
     def draw(self, column: Column) -> int:
         """Bring it up to date; return how long what changes with each frame is, in characters."""
         self._heading.value = in_widget(render_column_heading(column))
-        slots = self._picture.slots(column.answer, time.monotonic())
-        blocks = self.box.children[1:]
-        for block, html in zip(blocks, slots, strict=False):
-            block.value = in_widget(html)  # sends nothing where nothing has changed
-        if len(slots) > len(blocks):
-            new = [
-                ipywidgets.HTMLMath(in_widget(html), **self._looks_of_block())
-                for html in slots[len(blocks) :]
-            ]
-            self.box.children = (*self.box.children, *new)
-        return len(slots[-1]) if slots else 0
+        return self._blocks.draw(column.answer)
 
     def close(self) -> None:
         """Forget its widgets."""
-        for widget in (*self.box.children, self.box.layout, self.box, *self._looks.values()):
+        self._blocks.close()
+        for widget in (self._heading, self.box.layout, self.box):
             widget.close()
-
-    def _looks_of_block(self) -> dict[str, Any]:
-        return {**self._looks, "_dom_classes": WIDGET_CLASSES}

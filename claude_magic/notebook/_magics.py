@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..runtime import Reply, ReplySnapshot, Runtime
     from ._commands import Call
     from ._comparison import Comparison
+    from ._interaction import View
 
 
 @magics_class
@@ -38,6 +39,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
         self.cell_keys = CellKeys()
         self.errors = Errors(shell)
         self._inserted: dict[str, str] = {}
+        self._views: dict[str, View] = {}
 
     def runtime(self) -> Runtime:
         """Return the kernel's runtime, with the settings of `%config` as one of its sources.
@@ -72,6 +74,21 @@ class ClaudeMagics(ClaudeTraits, Magics):
         self.shell.set_next_input(code, replace=False)
         if below is not None:
             self._inserted[below] = code
+
+    def keep_view(self, cell: str | None, view: View) -> None:
+        """Keep the controls of a cell as long as it is not run again.
+
+        Args:
+            cell: What tells the cell from others, or None.
+            view: Its controls.
+        """
+        self._views[cell or ""] = view
+
+    def leave_former_view(self) -> None:
+        """Let the controls that the running cell had before hear and ask no more."""
+        former = self._views.pop(self.cell_keys.peek(self.shell) or "", None)
+        if former is not None:
+            former.close()
 
     # The doors...
 

@@ -125,6 +125,26 @@ def looks_like_range(text: str) -> bool:
     return bool(_CELL_RANGE.fullmatch(text))
 
 
+def control_names(text: str) -> tuple[str, ...]:
+    """Read names of variables with commas between them."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(name.isidentifier() and not keyword.iskeyword(name) for name in names):
+        raise ValueError("are names of variables, with commas and no spaces between them: --interact n,city")
+    return names
+
+
+def join_names(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Put lists of names into one.
+
+    Raises:
+        ValueError: A name stands there twice.
+    """
+    names = tuple(name for each in lists for name in each)
+    if len(set(names)) < len(names):
+        raise ValueError("names the same variable twice")
+    return names
+
+
 def function_names(text: str) -> tuple[str, ...]:
     """Read names with commas and no spaces between them; each may be dotted."""
     names = tuple(name.strip() for name in text.split(","))

@@ -26,6 +26,7 @@ class Options:
         no_history: Neither send earlier turns nor become one.
         cells: Which cells to send along: a range, `all` or `none`.
         attach: Paths, URLs and names of variables to send along, in order.
+        interact: Variables of the prompt that become controls.
         format: One of `FORMATS`.
         schema: The name of a class, or fields in the short form `name, age int`.
         out: The variable that the reply is bound to.
@@ -62,6 +63,7 @@ class Options:
     stop: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
+    interact: tuple[str, ...] = ()
     raw: bool = False
     quiet: bool = False
     background: bool = False

@@ -16,6 +16,7 @@ from ._formats import render_growing
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
 from ._history import render_history
 from ._in_widget import WIDGET_CLASSES, in_widget
+from ._interaction import render_state
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
 from ._notice import render_notice
@@ -67,6 +68,7 @@ __all__ = [
     "render_question",
     "render_reply",
     "render_rows",
+    "render_state",
     "render_status_line",
     "render_thinking",
     "render_transcript",

@@ -164,6 +164,16 @@ def test_cells_sends_cells_with_their_outputs(kernel, sim, example):
     assert "lighthouse keeper" not in said
 
 
+def test_interact_makes_controls_of_variables(kernel, sim, example):
+    """A front end with widgets gets a slider; elsewhere it is asked once."""
+    kernel.run("n = 3")
+    run = succeed(kernel, example("--interact N,M"), allow_stdin=True, cell_id="controls")
+    assert "IntSliderModel" in str(run.contents("comm_open"))
+    assert prompts(sim)[-1] == "Name 3 primes."
+
+    assert "asked once, with n = 3" in str(succeed(kernel, example("--interact N,M")).outputs)
+
+
 def test_raw_sends_braces_as_typed(kernel, sim, example):
     """Also around a name that exists."""
     succeed(kernel, example("--raw"))

@@ -164,3 +164,35 @@ def test_a_turn_beside_the_conversation_is_kept_and_nothing_goes_on_from_it() ->
     assert len(conversations.forest().turns) == 7
     assert conversations.place(cell="b", is_beside=True).left_behind == 0
     assert conversations.place(cell="b").left_behind == 1
+
+
+def test_a_thread_returns_to_what_its_last_cell_asked_before() -> None:
+    """In the same place, and only as long as nothing has gone on from the cell."""
+    conversations = Conversations()
+    ask(conversations, "a", "a")
+    for prompt in ("three", "seven"):
+        ask(conversations, prompt, "b")
+    three = {"role": "user", "content": "three"}
+    assert conversations.ends_in("b")
+    assert not conversations.ends_in("a")
+
+    conversations.return_to(three, cell="b")
+    assert said(conversations) == ["a", "three"]
+    conversations.return_to({"role": "user", "content": "never asked"}, cell="b")
+    assert said(conversations) == ["a", "three"]
+
+    ask(conversations, "c", "c")
+    conversations.return_to({"role": "user", "content": "seven"}, cell="b")
+    assert said(conversations) == ["a", "three", "c"]
+    assert not conversations.ends_in("b")
+    assert len(conversations.forest().turns) == 4
+
+
+def test_a_cell_that_has_not_asked_ends_no_thread() -> None:
+    """Nor does one without a key, or in a thread that is not there."""
+    conversations = Conversations()
+    ask(conversations, "a", None)
+
+    assert not conversations.ends_in(None)
+    assert not conversations.ends_in("a")
+    assert not conversations.ends_in("a", thread="elsewhere")

@@ -73,6 +73,7 @@ def test_any_option_line_is_parsed_or_refused_in_one_line(line: str) -> None:
 
 EVERY_OPTION = {
     "-m opus": {"model": "opus"},
+    "--interact n --interact=city,m": {"interact": ("n", "city", "m")},
     "--compare sonnet,opus": {"compare": ("sonnet", "opus")},
     '--system="be brief"': {"system": "be brief"},
     "-s @style.md": {"system": "@style.md"},

@@ -1,0 +1,146 @@
+"""Sliders for a prompt, as a person moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import nbformat
+import pytest
+from lab_server import LabServer
+from notebook_page import NotebookPage
+from playwright.sync_api import Locator, expect
+
+from claude_magic.simulator import Simulator, reply
+
+SETUP = "%load_ext claude_magic\nn = 3\ncity = ['Oslo', 'Brest', 'Porto']\nis_terse = True"
+CELL = (
+    "%%claude --interact n,city --interact is_terse -o answer\n"
+    "Name {{ n }} lighthouses near {{ city }}. Terse: {{ is_terse }}"
+)
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    """A server that answers at once."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to it."""
+    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-browser-test-1"}
+    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
+        yield lab
+
+
+@pytest.fixture
+def notebook(open_notebook: OpenNotebook, server: LabServer, sim: Simulator) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook whose second cell has asked with its controls."""
+
+    def open_with(name: str, **looks: Any) -> NotebookPage:
+        sim.clear()
+        sim.script(reply("**Three** lighthouses, where $n = 3$."))
+        cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, CELL, "print(answer)")]
+        page = open_notebook(server.write_notebook(f"{name}.ipynb", cells), server=server, **looks)
+        page.run_cell(0)
+        page.run_cell(1)
+        expect(page.output(1)).to_contain_text("1 request sent")
+        return page
+
+    return open_with
+
+
+def asked(sim: Simulator) -> list[str]:
+    return [seen.body["messages"][-1]["content"] for seen in sim.requests if seen.path == "/v1/messages"]
+
+
+def handle(page: NotebookPage) -> Locator:
+    """The handle of the slider."""
+    return page.output(1).locator(".noUi-handle")
+
+
+def drag(page: NotebookPage, pixels: int) -> None:
+    """Drag the slider to the right, in steps, and let it go."""
+    place = handle(page).bounding_box() or {}
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    page.page.mouse.move(x, y)
+    page.page.mouse.down()
+    for step in range(1, 11):
+        page.page.mouse.move(x + pixels * step / 10, y)
+        page.page.wait_for_timeout(100)
+    page.page.mouse.up()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 600)])
+def test_a_dragged_slider_is_one_request_and_going_back_is_none(
+    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
+) -> None:
+    """Nothing is sent while it is dragged; the remembered answer is there at once, and says that it was free."""
+    page = notebook(f"interact-{theme}", theme=theme, width=width)
+    page.screenshot(f"interact-{theme.lower()}-{width}", page.cell(1))
+    former = handle(page).get_attribute("aria-valuenow")
+    sim.script(reply("**More** lighthouses.\n\n" + "Words about them. " * 30))
+
+    drag(page, 60 if width > 1000 else 20)
+    expect(page.output(1)).to_contain_text("2 requests sent")
+    expect(page.output(1)).to_contain_text("More lighthouses")
+    page.screenshot(f"interact-{theme.lower()}-{width}-moved", page.cell(1))
+    assert len(asked(sim)) == 2
+    assert asked(sim)[1] != asked(sim)[0]
+
+    handle(page).focus()
+    while handle(page).get_attribute("aria-valuenow") != former:
+        handle(page).press("ArrowLeft")
+    expect(page.output(1)).to_contain_text("remembered, nothing was sent")
+    expect(page.output(1)).to_contain_text("Three lighthouses")
+    page.screenshot(f"interact-{theme.lower()}-{width}-back", page.cell(1))
+    assert len(asked(sim)) == 2
+    page.run_cell(2)
+    expect(page.output(2)).to_contain_text("Three")
+    assert page.output(1).evaluate("node => node.scrollWidth - node.clientWidth") <= 1
+
+
+def test_other_controls_ask_too_and_an_answer_can_be_asked_again(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """A choice, a tick, and the button."""
+    page = notebook("interact-controls")
+    sim.script(reply("In Brest."), reply("At length, in Brest."), reply("Once more."))
+
+    page.output(1).get_by_role("combobox").select_option("Brest")
+    expect(page.output(1)).to_contain_text("In Brest.")
+    page.output(1).get_by_role("checkbox").uncheck()
+    expect(page.output(1)).to_contain_text("At length, in Brest.")
+    page.output(1).get_by_role("button", name="Ask again").click()
+    expect(page.output(1)).to_contain_text("Once more.")
+
+    assert [each.partition("near ")[2] for each in asked(sim)] == [
+        "Oslo. Terse: True",
+        "Brest. Terse: True",
+        "Brest. Terse: False",
+        "Brest. Terse: False",
+    ]
+
+
+def test_a_reopened_notebook_shows_the_last_answer_without_a_kernel(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """While the controls live, the output beside them is hidden; in the file it stands."""
+    page = notebook("interact-reopened")
+    sim.script(reply("In Porto."))
+    page.output(1).get_by_role("combobox").select_option("Porto")
+    expect(page.output(1).get_by_text("In Porto.").first).to_be_visible()
+    expect(page.output(1).locator(".claude-magic-transcript")).to_contain_text("In Porto.")
+    expect(page.output(1).locator(".claude-magic-transcript")).to_be_hidden()
+
+    saved = page.saved().cells[1].outputs
+    assert "city = 'Porto'" in saved[-1].data["text/plain"]
+    assert "In Porto." in saved[-1].data["text/html"]
+    page.execute("kernelmenu:shutdown")
+    page.page.reload()
+    page.page.locator(".jp-Notebook").wait_for()
+    expect(page.output(1).get_by_text("In Porto.").first).to_be_visible()
+    page.screenshot("interact-reopened", page.cell(1))

@@ -1,0 +1,152 @@
+"""Controls for values, and what happens when they have been left alone."""
+
+import threading
+
+import ipywidgets
+import pytest
+from IPython.core.error import UsageError
+
+from claude_magic.client import ConfigurationError
+from claude_magic.context import names_in
+from claude_magic.notebook._controls import make_control, make_controls
+from claude_magic.notebook._option_line import parse_option_line
+from claude_magic.notebook._pause import Pause
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "start"),
+    [
+        (3, ipywidgets.IntSlider, 3),
+        (-2.5, ipywidgets.FloatSlider, -2.5),
+        (True, ipywidgets.Checkbox, True),
+        ("Oslo", ipywidgets.Text, "Oslo"),
+        (["Oslo", "Brest"], ipywidgets.Dropdown, "Oslo"),
+        (("Oslo", "Brest", "Porto"), ipywidgets.Dropdown, "Oslo"),
+        ({"the north": "Oslo"}, ipywidgets.Dropdown, "Oslo"),
+        (range(2, 5), ipywidgets.Dropdown, 2),
+        ((0, 10), ipywidgets.IntSlider, 5),
+        ((0.0, 1.0, 0.25), ipywidgets.FloatSlider, 0.5),
+    ],
+)
+def test_a_value_decides_what_controls_it(value, kind, start):
+    """As `ipywidgets.interact` abbreviates; and the control begins with it."""
+    control = make_control("name", value)
+
+    assert type(control) is kind
+    assert (control.value, control.description) == (start, "name")
+
+
+def test_bounds_come_from_the_value():
+    """Those of a number around it, those of a pair as they stand there."""
+    around, between = make_control("n", 3), make_control("n", (10, 20, 5))
+
+    assert (around.min, around.max) == (-3, 9)
+    assert (between.min, between.max, between.step) == (10, 20, 5)
+
+
+def test_a_slider_counts_where_it_is_let_go():
+    """What is in between is not told."""
+    assert make_control("n", 3).continuous_update is False
+    assert make_control("name", "text").continuous_update is False
+
+
+def test_a_widget_stands_for_itself_and_is_left_as_it_is():
+    """It is the user's, and may stand elsewhere too."""
+    mine = ipywidgets.IntSlider(3, description="mine")
+
+    assert make_controls({"n": mine}) == {"n": mine}
+    assert (mine.description, mine.continuous_update) == ("mine", True)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (object(), "of type object"),
+        (None, "of type NoneType"),
+        ([], "it is empty"),
+        ((10, 0), "There is no control for name = \\(10, 0\\)"),
+        ((0, 10, -1), "step"),
+    ],
+)
+def test_a_value_without_a_control_is_refused(value, problem):
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match=f"{problem}.*Nothing was sent"):
+        make_control("name", value)
+
+
+# Pauses
+
+
+class Timers:
+    """Makes timers that go off when they are told to."""
+
+    def __init__(self):
+        self.made = []
+
+    def __call__(self, seconds, action):
+        timer = threading.Timer(seconds, action)
+        timer.start = lambda: self.made.append(timer)
+        timer.cancel = lambda: self.made.remove(timer) if timer in self.made else None
+        return timer
+
+    def go_off(self):
+        for timer in list(self.made):
+            self.made.remove(timer)
+            timer.function()
+
+
+def test_only_the_end_of_a_movement_counts():
+    """Each note begins the while anew, so that one call is left."""
+    calls, timers = [], Timers()
+    pause = Pause(0.5, lambda: calls.append("settled"), make_timer=timers)
+
+    for _ in range(9):
+        pause.note()
+    assert (calls, [timer.interval for timer in timers.made]) == ([], [0.5])
+    timers.go_off()
+
+    assert (calls, timers.made) == (["settled"], [])
+
+
+def test_a_pause_can_be_ended_and_closed():
+    """Now, and no more."""
+    calls, timers = [], Timers()
+    pause = Pause(0.5, lambda: calls.append("settled"), make_timer=timers)
+
+    pause.note()
+    pause.end()
+    assert [timer.interval for timer in timers.made] == [0.0]
+    pause.close()
+    pause.note()
+    timers.go_off()
+
+    assert calls == []
+
+
+# The option, and the names in a prompt
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("--interact n,n", "the same variable twice"),
+        ("--interact n --interact n", "the same variable twice"),
+        ("--interact 3", "names of variables"),
+        ("--interact n.real", "names of variables"),
+        ("--interact n --raw", "exclude each other"),
+        ("--interact n --quiet", "exclude each other"),
+        ("--interact n -x", "exclude each other"),
+    ],
+)
+def test_names_that_cannot_be_controlled_are_refused(line, problem):
+    """Before anything is sent."""
+    with pytest.raises(UsageError, match=f"{problem}.*Nothing was sent"):
+        parse_option_line(f"{line} hi")
+
+
+def test_the_names_in_a_prompt_are_those_of_its_expressions():
+    """All of them, not only the first one; what is no expression has none."""
+    text = "{{ n }} of {{ cities[k].upper() }} and {{ [x for x in rows] }}, {{ no python }}, { m }, {% p %}"
+
+    assert names_in(text) == {"n", "cities", "k", "rows"}
+    assert names_in("nothing") == frozenset()

@@ -7,7 +7,7 @@ lets the first in line through: what is wrong about our picture of the server is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ._expectation import Need
@@ -15,14 +15,14 @@ from ._learnt_limits import MINUTE, LearntLimits
 from ._pace_state import ClassRecord, Obstacle, PaceState
 
 if TYPE_CHECKING:
-    from ._learnt_limits import Admission
+    from ._learnt_limits import Admission, Forecast
     from ._messages import Usage
 
 PATIENCE: Final = MINUTE
 """Seconds that the first in line waits at most, besides a pause that a server asked for."""
 
-_TELLING_INTERVAL: Final = 0.5
-"""Seconds between two looks at what has changed for those behind the first."""
+_FORECAST_INTERVAL: Final = 0.5
+"""Seconds between two looks along the line, in which hundreds may stand."""
 
 OnWait = Callable[[Obstacle], None]
 
@@ -43,7 +43,7 @@ class ClassPace:
         self._in_line: dict[Passage, None] = {}  # a set that keeps its order
         self._first: Passage | None = None
         self._first_since = -math.inf
-        self._others_told_at = -math.inf
+        self._forecast = self.limits.forecast(-math.inf)
 
     def join(self, passage: Passage) -> None:
         """Note that a request wants to be sent."""
@@ -68,12 +68,14 @@ class ClassPace:
             return 0.0
         seconds = min(obstacle.seconds, patience)
         passage.tell(Obstacle(obstacle.reason, seconds))
-        self._tell_others(now)
+        self._look_along_line(now)
         return seconds
 
     def expect(self, passage: Passage) -> Obstacle | None:
-        """Return what stands in the way of one in line, with those before it."""
-        return next(obstacle for each, obstacle in self._obstacles(self.clock()) if each is passage)
+        """Return what stands in the way of the one that has just joined the line, those before it counted."""
+        now = self.clock()
+        self._look_along_line(now)
+        return self._foresee(passage, now)
 
     def hold(self, seconds: float) -> bool:
         """Hold the class back for `seconds` from now, unless nothing is known of its limits. The longest hold wins.
@@ -107,20 +109,26 @@ class ClassPace:
         self._held_until = record["held_until"]
         self.limits.restore(record)
 
-    def _tell_others(self, now: float) -> None:
-        """Tell those behind the first in line what has changed for them; not at every look, for there may be many."""
-        if now - self._others_told_at < _TELLING_INTERVAL:
+    def _look_along_line(self, now: float) -> None:
+        """Tell those behind the first in line what has changed for them, if the forecast is old or knew no limits."""
+        is_blind = not self._forecast.knows_limits and self.limits.is_known(now)
+        if now - self._forecast.made_at < _FORECAST_INTERVAL and not is_blind:
             return
-        self._others_told_at = now
-        for passage, obstacle in self._obstacles(now):
+        self._forecast = self.limits.forecast(now)
+        for passage in tuple(self._in_line):
+            obstacle = self._foresee(passage, now)
             if obstacle is not None and passage is not self._first:
                 passage.tell(obstacle)
 
-    def _obstacles(self, now: float) -> Iterator[tuple[Passage, Obstacle | None]]:
-        line = tuple(self._in_line)
-        obstacles = self.limits.obstacles((passage.need for passage in line), now)
-        for passage, obstacle in zip(line, obstacles, strict=True):
-            yield passage, self._held(obstacle, now)
+    def _foresee(self, passage: Passage, now: float) -> Obstacle | None:
+        """Return what the forecast says of a passage, which is added to it if it is not in it yet."""
+        forecast = self._forecast
+        if passage.foreseen is None or passage.foreseen[0] is not forecast:
+            passage.foreseen = (forecast, forecast.add(passage.need))
+        obstacle = passage.foreseen[1]
+        if obstacle is not None:
+            obstacle = Obstacle(obstacle.reason, obstacle.seconds - (now - forecast.made_at))
+        return self._held(obstacle, now)
 
     def _held(self, obstacle: Obstacle | None, now: float) -> Obstacle | None:
         held_for = self._held_until - now
@@ -138,10 +146,11 @@ class Passage:
         on_wait: Told why it is not let through, and again when that changes.
     """
 
-    __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "need")
+    __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "foreseen", "need")
 
     def __init__(self, pace: ClassPace, need: Need, on_wait: OnWait) -> None:
         self.need = need
+        self.foreseen: tuple[Forecast, Obstacle | None] | None = None
         self._pace = pace
         self._on_wait = on_wait
         self._admission: Admission | None = None

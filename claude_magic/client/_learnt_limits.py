@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ._expectation import Expectation, Need
@@ -73,20 +73,13 @@ class LearntLimits:
 
     def obstacle(self, need: Need, now: float) -> Obstacle | None:
         """Return what stands in the way of a request that nobody is before; None if nothing does."""
-        return next(self.obstacles([need], now))
+        return self.forecast(now).add(need)
 
-    def obstacles(self, needs: Iterable[Need], now: float) -> Iterator[Obstacle | None]:
-        """Return what stands in the way of each of these, which are served in this order."""
+    def forecast(self, now: float) -> Forecast:
+        """Return what tells, one after the other, how long requests in line would wait."""
         mirrors = self._mirrors if self.is_known(now) else {}
         wanted = {kind: self._unpaid(kind, now) for kind in mirrors}
-        for need in needs:
-            longest: Obstacle | None = None
-            for kind, mirror in mirrors.items():
-                wanted[kind] += mirror.fitting(self._amount(kind, need))
-                seconds = mirror.seconds_until(wanted[kind], now)
-                if seconds > (_GRAIN if longest is None else longest.seconds):
-                    longest = Obstacle(kind, seconds)
-            yield longest
+        return Forecast(mirrors, wanted, self._amount, now)
 
     def let_through(self, need: Need, now: float) -> Admission:
         """Note that a request is being sent."""
@@ -225,6 +218,40 @@ class LearntLimits:
             self._mirrors[kind].be_refused(admission.admitted_at, now, is_used_up=True)
         if not used_up and _REQUESTS in self._mirrors:
             self._mirrors[_REQUESTS].be_refused(admission.admitted_at, now, is_used_up=False)
+
+
+class Forecast:
+    """How long requests would wait that are served in the order in which they are added.
+
+    Args:
+        mirrors: The limits.
+        wanted: What is wanted of each already.
+        amount: How much of a limit a request is expected to take.
+        now: The present.
+    """
+
+    def __init__(
+        self,
+        mirrors: Mapping[WaitReason, MirroredLimit],
+        wanted: dict[WaitReason, float],
+        amount: Callable[[WaitReason, Need], float],
+        now: float,
+    ) -> None:
+        self.made_at = now
+        self.knows_limits = bool(mirrors)
+        self._mirrors = mirrors
+        self._wanted = wanted
+        self._amount = amount
+
+    def add(self, need: Need) -> Obstacle | None:
+        """Return what stands in the way of the next request, in seconds from the time of the forecast."""
+        longest: Obstacle | None = None
+        for kind, mirror in self._mirrors.items():
+            self._wanted[kind] += mirror.fitting(self._amount(kind, need))
+            seconds = mirror.seconds_until(self._wanted[kind], self.made_at)
+            if seconds > (_GRAIN if longest is None else longest.seconds):
+                longest = Obstacle(kind, seconds)
+        return longest
 
 
 def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[WaitReason, ServerLimit]:

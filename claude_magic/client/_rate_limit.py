@@ -56,6 +56,8 @@ class BucketState:
 
 _CLOCK_GRAIN = 1e-9
 """Seconds below which two moments are the same, so that nobody waits for a rounding error."""
+_ROUNDING = 1e-9
+"""Capacity that is as good as none."""
 
 
 class Gate(Protocol):
@@ -75,12 +77,13 @@ class Gate(Protocol):
 class _Waiter:
     """One place in the queue."""
 
-    __slots__ = ("amount", "future", "gate")
+    __slots__ = ("amount", "future", "gate", "group")
 
     def __init__(self, amount: float, future: asyncio.Future[None], gate: Gate | None) -> None:
         self.amount = amount
         self.future = future
         self.gate = gate
+        self.group = None if gate is None else gate.group
 
 
 class TokenBucket:
@@ -110,6 +113,8 @@ class TokenBucket:
         self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
         self._queue: deque[_Waiter] = deque()
+        self._waiting: dict[object, float] = {}  # what the waiters of each group want, together
+        self._closed: set[object] = set()  # the groups that were passed over last
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -157,9 +162,7 @@ class TokenBucket:
 
         Gates are left out, and so is who waits behind a closed one.
         """
-        closed: set[object] = set()
-        waiting = (waiter for waiter in self._queue if not waiter.future.done())
-        ahead = sum(waiter.amount for waiter in waiting if not _closed_for(waiter, closed))
+        ahead = sum(wanted for group, wanted in self._waiting.items() if group not in self._closed)
         return max(0.0, self._ready_at(ahead + amount) - self._clock())
 
     def pause_until(self, moment: float) -> None:
@@ -247,10 +250,12 @@ class TokenBucket:
         loop = self._bind_to_running_loop()
         waiter = _Waiter(amount, loop.create_future(), gate)
         joined_at = self._clock()
-        self._queue.append(waiter)
+        is_behind_its_like = gate is not None and gate.group in self._waiting
+        self._join(waiter)
         self._in_line += 1
         try:
-            self._serve_queue()
+            if not is_behind_its_like:  # else it is nobody's turn now whose turn it was not before
+                self._serve_queue()
             if waiter.future.done():
                 # Granted at once, behind others that were granted but have not run yet: let them go first.
                 await asyncio.sleep(0)
@@ -272,7 +277,20 @@ class TokenBucket:
         else:
             with contextlib.suppress(ValueError):  # the timer may have skipped it already
                 self._queue.remove(waiter)
+                self._leave(waiter)
         self._serve_queue()
+
+    def _join(self, waiter: _Waiter) -> None:
+        self._queue.append(waiter)
+        self._waiting[waiter.group] = self._waiting.get(waiter.group, 0.0) + waiter.amount
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Take note that a waiter is not in the queue any more."""
+        left = self._waiting[waiter.group] - waiter.amount
+        if left > _ROUNDING:
+            self._waiting[waiter.group] = left
+        else:
+            del self._waiting[waiter.group]
 
     def _serve_queue(self) -> None:
         """Grant whoever can be granted, in order, and set the timer for the one who then is the next."""
@@ -281,22 +299,22 @@ class TokenBucket:
             self._timer = None
         now = self._clock()
         passed_over: list[_Waiter] = []
-        closed: set[object] = set()
+        self._closed = set()
         wait = math.inf
         try:
             while self._queue:
                 waiter = self._queue[0]
                 if not waiter.future.done():
-                    if seconds := _closed_for(waiter, closed):
+                    if seconds := _closed_for(waiter, self._closed):
                         wait = min(wait, seconds)
-                        passed_over.append(waiter)
-                    else:
-                        delay = self._ready_at(min(waiter.amount, self._capacity)) - now
-                        if delay > _CLOCK_GRAIN:
-                            wait = min(wait, delay)
-                            break
-                        self._grant(waiter, now)
-                self._queue.popleft()
+                        passed_over.append(self._queue.popleft())
+                        continue
+                    delay = self._ready_at(min(waiter.amount, self._capacity)) - now
+                    if delay > _CLOCK_GRAIN:
+                        wait = min(wait, delay)
+                        break
+                    self._grant(waiter, now)
+                self._leave(self._queue.popleft())
         finally:
             self._queue.extendleft(reversed(passed_over))
         if wait < math.inf:
@@ -321,6 +339,7 @@ class TokenBucket:
                     "this bucket has waiters on another event loop; share one loop, or use one bucket each"
                 )
             self._queue.clear()
+            self._waiting.clear()
             self._in_line = 0
             self._timer = None
             self._loop = loop
@@ -334,14 +353,13 @@ def _closed_for(waiter: _Waiter, closed: set[object]) -> float:
         waiter: The waiter.
         closed: The groups of those before it whose gate is closed; its own is added if that is so.
     """
-    gate = waiter.gate
-    if gate is None:
+    if waiter.gate is None:
         return 0.0
-    if gate.group in closed:
+    if waiter.group in closed:
         return math.inf
-    seconds = gate.closed_for()
+    seconds = waiter.gate.closed_for()
     if seconds > 0.0:
-        closed.add(gate.group)
+        closed.add(waiter.group)
     return seconds
 
 

@@ -29,7 +29,8 @@ def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
 
 
 def wait(limits: LearntLimits, now: float = START, count: int = 1) -> tuple[str, float] | None:
-    *_, obstacle = limits.obstacles([need()] * count, now)
+    forecast = limits.forecast(now)
+    *_, obstacle = (forecast.add(need()) for _ in range(count))
     return None if obstacle is None else (obstacle.reason, pytest.approx(obstacle.seconds))
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from claude_magic.client import ServerPace, TokenBucket, Usage
+from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
 from claude_magic.client._class_pace import Passage
+from claude_magic.client._expectation import Need
 from claude_magic.client._pace_state import Obstacle
 
 from .moved_loop import MovedLoop, run, settle
@@ -35,7 +36,10 @@ class Office:
     async def send(self, name: str, model: str = HAIKU) -> Passage:
         passage = self.passage(name, model)
         try:
-            await self.bucket.acquire(gate=passage)
+            if not self.bucket.try_acquire(gate=passage):
+                if (obstacle := passage.expect()) is not None:
+                    passage.tell(obstacle)
+                await self.bucket.acquire(gate=passage)
         except BaseException:
             passage.withdraw()
             self.bucket.look_again()
@@ -334,3 +338,40 @@ def test_the_state_tells_limits_waiting_and_rate() -> None:
         assert office.bucket.state.next_grant is None
 
     run(main)
+
+
+def test_a_crowd_in_line_is_looked_along_seldom() -> None:
+    """A thousand who join at once are not each compared with all before them."""
+
+    async def main(loop: MovedLoop) -> None:
+        office = Office(loop)
+        await office.learn(told(limit=60, remaining=0) | told("output-tokens", 6000))
+        counted = _Counted(office.pace.state[0].model_class)
+        passages = [
+            office.pace.passage(counted, office.notices.setdefault(str(number), []).append)
+            for number in range(1000)
+        ]
+
+        for passage in passages:
+            assert not office.bucket.try_acquire(gate=passage)
+            passage.expect()
+
+        assert counted.looks < 10_000
+        for passage in passages:
+            passage.withdraw()
+
+    run(main)
+
+
+class _Counted(Need):
+    """A need that counts how often it is asked about."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(MessageRequest(model=name, max_tokens=1, messages=[]))
+        self.looks = 0
+
+    def __getattribute__(self, name: str) -> object:
+        value = super().__getattribute__(name)
+        if name == "max_tokens":
+            self.looks += 1
+        return value

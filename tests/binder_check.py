@@ -1,8 +1,8 @@
 """Build a fresh environment from binder/ alone, as Binder would, and run notebooks in it.
 
 What Binder does, without its container: install binder/requirements.txt from the repository's folder, then start everything
-through binder/start. The notebooks must run on the simulator, with no key, and every cell must succeed. Two of them do for all:
-the first, and the one that needs the most packages.
+through binder/start. The notebooks must run on the simulator, with no key, and every cell must succeed. Three of them do for all:
+the first, the one that needs the most packages, and the one with widgets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / ".binder-check"
-NOTEBOOKS = ("01-first-steps.ipynb", "02-context-and-attachments.ipynb")
+NOTEBOOKS = ("01-first-steps.ipynb", "02-context-and-attachments.ipynb", "05-panels.ipynb")
 
 
 def main() -> int:

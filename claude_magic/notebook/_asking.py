@@ -58,6 +58,8 @@ class Asking:
         runtime = self._magics.runtime()
         runtime.jobs.stop_of_cell(self._cell)  # what it draws on has gone with the cell's former outputs
         reply = runtime.start(self.question, **settings_of(self._draft.options))
+        if self._draft.options.background:
+            runtime.jobs.add(reply, cell=self._cell)
         # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
         self.bind(reply)
         return reply
@@ -74,7 +76,11 @@ class Asking:
             SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
         """
         if self._schema is not None:
-            self.bind(reply.parsed)
+            found = reply.parsed
+            if (
+                not self._draft.options.background
+            ):  # whose variable is the reply, also where it was waited for
+                self.bind(found)
         if self._draft.options.insert_code and (code := extract_code(reply.text)):
             self._magics.insert_cell(code, below=self._cell)
 

@@ -52,10 +52,7 @@ def can_answer_in_background(draft: Draft, magics: ClaudeMagics) -> bool:
 
 def in_foreground(draft: Draft) -> Draft:
     """Return the same draft to be waited for; where it was not to be, a note says so."""
-    if not draft.options.background:
-        return draft
-    options = dataclasses.replace(draft.options, background=False)
-    return dataclasses.replace(draft, options=options, notes=(*draft.notes, WAITED))
+    return dataclasses.replace(draft, notes=(*draft.notes, WAITED)) if draft.options.background else draft
 
 
 def answer_in_background(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> Reply:
@@ -72,7 +69,7 @@ def answer_in_background(draft: Draft, magics: ClaudeMagics, *, owns_area: bool)
     shell = magics.shell
     cell = magics.cell_keys.next_key(shell)
     reply = Asking(draft, magics, is_awaited=False, cell=cell).start()
-    job = magics.runtime().jobs.add(reply, cell=cell)
+    job = magics.runtime().jobs.find(reply)
     if hasattr(shell, "kernel"):
         drawing = _Drawing(job, _choose_screen(draft, magics, job, owns_area=owns_area), magics)
         painter.follow(reply, drawing.draw)

@@ -40,7 +40,7 @@ class Jobs:
         self._numbers: dict[Reply, int] = {}
         self._of_cells: dict[Reply, str | None] = {}
 
-    def add(self, reply: Reply, *, cell: str | None) -> Job:
+    def add(self, reply: Reply, *, cell: str | None) -> None:
         """Give a background cell's reply its number. It is listed also when it has ended.
 
         Args:
@@ -49,11 +49,15 @@ class Jobs:
         """
         with self._lock:
             self._of_cells[reply] = cell
-            job = self._job(reply)
+            self._job(reply)
             ended = [each for each in self._of_cells if each.done()]
             for each in ended[: max(0, len(self._of_cells) - KEPT_JOBS)]:
                 del self._of_cells[each]
-            return job
+
+    def find(self, reply: Reply) -> Job:
+        """Return a reply under its number, which it gets now if it has none."""
+        with self._lock:
+            return self._job(reply)
 
     def stop_of_cell(self, cell: str | None) -> None:
         """Stop what a cell has on its way. It is run again, and what it draws on has gone."""

@@ -162,9 +162,10 @@ def test_where_nobody_sits_it_waits_and_says_so(kernel, sim):
     """nbclient collects outputs, and would miss one that comes later."""
     sim.script(reply(TEXT))
 
-    run = kernel.run("%%claude --bg -o answer\nhi")
+    run = kernel.run("%%claude --bg --new -o answer\nhi from nobody")
 
     (output,) = run.outputs
+    assert "hi from nobody" in kernel.run("%claude jobs").outputs[0]["data"]["text/plain"]
     assert output["data"]["text/plain"] == TEXT
     assert "has waited" in output["data"]["text/html"]
     assert kernel.value("answer.done()") == "True"

@@ -20,7 +20,9 @@ def main(paths: list[str]) -> None:
     os.environ["CLAUDE_MAGIC_DEMO"] = "on"
     for path in map(Path, paths):
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": path.parent}}).execute()
+        resources = {"metadata": {"path": path.parent}}
+        # A dead panel, drawn from its saved state, would hide the transcript that is there to be read.
+        NotebookClient(notebook, timeout=120, store_widget_state=False, resources=resources).execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # when it ran; it would make every save a change
         nbformat.write(notebook, path)

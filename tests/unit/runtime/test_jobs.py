@@ -1,0 +1,69 @@
+"""Jobs: numbers that stay, and which ended ones are listed."""
+
+from claude_magic.runtime import Jobs, Phase, Reply
+from claude_magic.runtime._jobs import KEPT_JOBS
+from claude_magic.runtime._progress import Progress
+
+
+class Started:
+    """Replies that are on their way until they are told to end."""
+
+    def __init__(self):
+        self.replies = []
+
+    def start(self):
+        progress = Progress(model="claude-test", max_attempts=1)
+        reply = Reply("hi", progress, presenter=lambda: None)
+        reply.bind(lambda: progress.cancel(None))
+        self.replies.append(reply)
+        return reply
+
+    def in_flight(self):
+        return [reply for reply in self.replies if not reply.done()]
+
+
+def test_a_number_is_given_once_and_never_to_another():
+    """Also where the first one has ended meanwhile and is listed no more."""
+    started = Started()
+    jobs = Jobs(started.in_flight)
+    first, second = started.start(), started.start()
+
+    assert [(job.number, job.reply) for job in jobs.all()] == [(1, first), (2, second)]
+    first.cancel()
+    third = started.start()
+
+    assert [(job.number, job.reply) for job in jobs.all()] == [(2, second), (3, third)]
+
+
+def test_answers_of_background_cells_are_listed_after_their_end():
+    """Up to a number; those that are on their way always."""
+    started = Started()
+    jobs = Jobs(started.in_flight)
+    for number in range(KEPT_JOBS + 5):
+        reply = started.start()
+        jobs.add(reply, cell=f"cell {number}")
+        if number:
+            reply.cancel()
+
+    listed = [job.number for job in jobs.all()]
+
+    assert len(listed) == KEPT_JOBS
+    assert listed[0] == 1
+    assert listed[-1] == KEPT_JOBS + 5
+
+
+def test_a_cell_stops_its_own_answers_only():
+    """A cell that is not known stops none."""
+    started = Started()
+    jobs = Jobs(started.in_flight)
+    mine, other = started.start(), started.start()
+    jobs.add(mine, cell="mine")
+    jobs.add(other, cell=None)
+
+    jobs.stop_of_cell(None)
+    assert not mine.done()
+    assert not other.done()
+    jobs.stop_of_cell("mine")
+
+    assert mine.phase is Phase.CANCELLED
+    assert not other.done()

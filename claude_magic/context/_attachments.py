@@ -46,9 +46,9 @@ def attach(spec: str, names: Mapping[str, object], *, directory: Path) -> Collec
         described = describe(value, name=spec)
         return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts))
     if os.path.isdir(path):
-        raise ConfigurationError(f"-a {spec}: that is a folder. Name the files. Nothing was sent.")
+        raise ConfigurationError(f"{spec}: that is a folder. Name the files. Nothing was sent.")
     raise ConfigurationError(
-        f"-a {spec}: there is no such file in {path.parent}, and no such variable.{_advice(spec, names, path)} "
+        f"{spec}: there is no such file in {path.parent}, and no such variable.{_advice(spec, names, path)} "
         "Nothing was sent."
     )
 
@@ -58,7 +58,7 @@ def _from_address(address: str) -> Collected:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise ConfigurationError(f"-a {address} is no address: {error}. Nothing was sent.") from None
+        raise ConfigurationError(f"{address} is no address: {error}. Nothing was sent.") from None
     if parts.scheme in ("http", "https"):
         source = {"type": "url", "url": address}
         if _PICTURE_PATH.search(parts.path):
@@ -66,7 +66,7 @@ def _from_address(address: str) -> Collected:
         if parts.path.lower().endswith(".pdf"):
             return Collected(parts=({"type": "document", "source": source},))
     raise ConfigurationError(
-        f"-a {address}: the API reads pictures (png, jpeg, gif, webp) and PDFs from an address of the web, and this looks like "
+        f"{address}: the API reads pictures (png, jpeg, gif, webp) and PDFs from an address of the web, and this looks like "
         "neither. Download it and attach the file. Nothing was sent."
     )
 

@@ -56,12 +56,12 @@ def read_file(path: Path, spec: str) -> Collected:
             data += file.read(_MAX_BYTES[kind] - len(data) + 1)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise ConfigurationError(f"-a {spec} cannot be read: {error.strerror}. Nothing was sent.") from None
+        raise ConfigurationError(f"{spec} cannot be read: {error.strerror}. Nothing was sent.") from None
     if kind == "text":
         return _text(data, path, spec, size)
     if len(data) > _MAX_BYTES[kind]:
         raise ConfigurationError(
-            f"-a {spec} has {_megabytes(size)}; a {kind} may have {_megabytes(_MAX_BYTES[kind])}. Nothing was sent."
+            f"{spec} has {_megabytes(size)}; a {kind} may have {_megabytes(_MAX_BYTES[kind])}. Nothing was sent."
         )
     if kind == "PDF":
         return _pdf(data, path)
@@ -129,7 +129,7 @@ def _decoded(data: bytes, spec: str, *, is_whole: bool = True) -> str:
         is_text = _BINARY.search(text) is None  # in which any bytes at all are letters
     if not is_text:
         raise ConfigurationError(
-            f"-a {spec} is neither text nor a picture (png, jpeg, gif, webp) nor a PDF, so the API cannot read it. Read it into a "
+            f"{spec} is neither text nor a picture (png, jpeg, gif, webp) nor a PDF, so the API cannot read it. Read it into a "
             "variable and attach that. Nothing was sent."
         )
     return text
@@ -143,7 +143,7 @@ def _within_bound(text: str, spec: str) -> str:
 
 def _too_long(spec: str, size: str) -> ConfigurationError:
     return ConfigurationError(
-        f"-a {spec} has {size}; at most {MAX_TEXT_CHARS:,} characters are sent. Attach a part of it, or read it into a variable "
+        f"{spec} has {size}; at most {MAX_TEXT_CHARS:,} characters are sent. Attach a part of it, or read it into a variable "
         "(a DataFrame, say) and attach that. Nothing was sent."
     )
 

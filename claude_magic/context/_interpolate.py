@@ -142,7 +142,7 @@ def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:
         return eval(expression.code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own, as in a cell
     except Exception as error:
         raise ConfigurationError(
-            f"{_in_braces(expression.source)} raised {error_text(error)}. Nothing was sent; --raw sends it as typed."
+            f"{_in_braces(expression.source)} raised {error_text(error)}. Nothing was sent."
         ) from None
 
 

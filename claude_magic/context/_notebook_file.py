@@ -28,9 +28,7 @@ def read_notebook(text: str, spec: str) -> Collected:
         shown = "\n\n".join(part for number, cell in enumerate(cells, 1) for part in _cell(number, cell))
         return Collected(parts=(shown,), notes=tuple(_notes(cells, spec)))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ConfigurationError(
-            f"-a {spec} is not a notebook of today's format. Nothing was sent."
-        ) from None
+        raise ConfigurationError(f"{spec} is not a notebook of today's format. Nothing was sent.") from None
 
 
 def _cell(number: int, cell: Mapping[str, Any]) -> Iterator[str]:

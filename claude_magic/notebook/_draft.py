@@ -66,7 +66,11 @@ def fill_in(request: Request, along: Sequence[Collected], names: Mapping[str, ob
     """
     from ..context import Collected, interpolate
 
-    asked = Collected(parts=(request.prompt,)) if names is None else interpolate(request.prompt, names)
+    try:
+        asked = Collected(parts=(request.prompt,)) if names is None else interpolate(request.prompt, names)
+    except ConfigurationError as error:
+        error.say(f"{error.message} --raw sends it as typed.")
+        raise
     collected = [*along, asked]
     return draft_of(request.prompt, [each.parts for each in collected], collected, request.options)
 
@@ -146,7 +150,11 @@ def _collect_along(options: Options, magics: ClaudeMagics) -> Iterator[Collected
     from ._names import names_of
 
     for spec in options.attach:
-        yield attach(spec, names_of(magics), directory=Path.cwd())
+        try:
+            yield attach(spec, names_of(magics), directory=Path.cwd())
+        except ConfigurationError as error:
+            error.say(f"-a {error.message}")
+            raise
     if options.cells:
         yield collect_cells(cells_of(magics.shell), parse_cell_range(options.cells))
 

@@ -196,8 +196,7 @@ def test_an_expression_that_raises_stops_the_question() -> None:
         interpolate("a {{ city.nope }}", NAMES)
 
     assert str(caught.value) == (
-        "{{ city.nope }} raised AttributeError: 'str' object has no attribute 'nope'. "
-        "Nothing was sent; --raw sends it as typed."
+        "{{ city.nope }} raised AttributeError: 'str' object has no attribute 'nope'. Nothing was sent."
     )
 
 

@@ -25,6 +25,7 @@ _MAX_SUMMARY_RESULT_CHARS: Final = 80
 
 _STATES: Final[Mapping[CallState, str]] = {
     CallState.WRITTEN: "",
+    CallState.WAITING: " · waiting for the kernel, a cell is running",
     CallState.APPROVAL: " · waiting for approval",
     CallState.RUNNING: " · running…",
     CallState.DONE: " → ",

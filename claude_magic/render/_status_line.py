@@ -10,6 +10,7 @@ from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import STATUS_LINE
 
 _PENDING = {
+    CallState.WAITING: "waiting for the kernel, a cell is running…",
     CallState.APPROVAL: "waiting for your word on {name}…",
     CallState.RUNNING: "running {name}…",
 }

@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, Self, TypeAlias
 
 from ..answers import OutputSchema, extract_code, extract_json
-from ..client import ClaudeError, Message, NetworkError, Usage
-from ..tools import ToolExecutor, WaitingExecutor
+from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
+from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor
 from ._heartbeat import loop_kept_awake
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
@@ -20,6 +20,10 @@ from ._waiting import wait_interruptibly
 Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mapping[str, Any]]]
 """Turns a snapshot into a mimebundle: data and metadata by MIME type. Given by the layers that know how to draw."""
 
+_HELD_UP = (
+    "The tools of this reply run on the event loop of this thread, and waiting for it here would block that. The reply goes on; "
+    "`await` it instead."
+)
 _CANCELLED = "The reply was cancelled. What had come of it is in its text."
 
 
@@ -185,10 +189,13 @@ class Reply:
 
         Raises:
             ClaudeError: It failed. Its partial text is in `text`.
+            ConfigurationError: Its tools are to run on this thread's event loop, which waiting here would block. It goes on.
             concurrent.futures.CancelledError: It was cancelled. (Likewise.)
             TimeoutError: It has not ended within `timeout`.
             KeyboardInterrupt: The wait was interrupted.
         """
+        if not self.done() and isinstance(self._tools, LoopExecutor) and self._tools.is_held_up_here():
+            raise ConfigurationError(_HELD_UP)
         if not self.done() and not wait_interruptibly(self, timeout):
             raise TimeoutError(
                 f"The reply has not ended within {timeout:g} s. It goes on; `cancel()` stops it."

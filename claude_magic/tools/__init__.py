@@ -1,7 +1,7 @@
 """Functions of the notebook as tools: their schemas, their calls, their results."""
 
 from ._executor import CallState, ToolExecutor, ToolResult
-from ._interrupts import interrupts_raised
+from ._interrupts import interrupts_raised, interrupts_raised_between_cells
 from ._loop_executor import LoopExecutor
 from ._running import NOBODY, REFUSED, ToolCall
 from ._toolbox import Toolbox
@@ -20,4 +20,5 @@ __all__ = [
     "TypedApproval",
     "WaitingExecutor",
     "interrupts_raised",
+    "interrupts_raised_between_cells",
 ]

@@ -16,6 +16,8 @@ class CallState(enum.Enum):
 
     WRITTEN = "written"
     """The model is writing it, or has; nothing is done about it yet."""
+    WAITING = "waiting"
+    """The thread on which it is to run is busy with a cell."""
     APPROVAL = "approval"
     """A person is asked whether it may run."""
     RUNNING = "running"
@@ -27,7 +29,12 @@ class CallState(enum.Enum):
     @property
     def is_final(self) -> bool:
         """Whether the call has come to its end."""
-        return self not in (CallState.WRITTEN, CallState.APPROVAL, CallState.RUNNING)
+        return self not in (
+            CallState.WRITTEN,
+            CallState.WAITING,
+            CallState.APPROVAL,
+            CallState.RUNNING,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,9 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
+
+Interrupts: TypeAlias = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def interrupts_raised() -> contextlib.AbstractContextManager[None]:
@@ -18,6 +20,11 @@ def interrupts_raised() -> contextlib.AbstractContextManager[None]:
     While an awaited cell runs, a kernel answers Ctrl-C by cancelling a task, which a function that blocks the loop never sees.
     """
     return _sigint_handled(signal.default_int_handler)
+
+
+def interrupts_raised_between_cells() -> contextlib.AbstractContextManager[None]:
+    """Do the same where a kernel has switched Ctrl-C off, because no cell runs that it could be meant for."""
+    return _sigint_handled(signal.default_int_handler, also_where_off=True)
 
 
 @contextlib.contextmanager
@@ -47,16 +54,18 @@ class Interruptible:
 
     Args:
         awaitable: What is awaited.
+        interrupts: What lets Ctrl-C raise.
     """
 
-    def __init__(self, awaitable: Awaitable[Any]) -> None:
+    def __init__(self, awaitable: Awaitable[Any], interrupts: Interrupts = interrupts_raised) -> None:
         self._awaitable = awaitable
+        self._interrupts = interrupts
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = _awaited(self._awaitable)
         step: Callable[[], Any] = functools.partial(steps.send, None)
         while True:
-            with interrupts_raised():
+            with self._interrupts():
                 try:
                     awaited = step()
                 except StopIteration as end:
@@ -74,10 +83,13 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _sigint_handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+def _sigint_handled(
+    handler: Callable[[int, FrameType | None], Any], *, also_where_off: bool = False
+) -> Iterator[None]:
     """Install a SIGINT handler where that is possible and Ctrl-C is not switched off."""
     former = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or former in (signal.SIG_IGN, None):
+    is_off = former is None or (former is signal.SIG_IGN and not also_where_off)
+    if threading.current_thread() is not threading.main_thread() or is_off:
         yield
         return
     try:

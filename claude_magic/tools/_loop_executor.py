@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ..client import ToolUseBlock
 from ._executor import CallState, ToolResult
-from ._interrupts import Interruptible, interrupts_raised
+from ._interrupts import Interruptible, Interrupts, interrupts_raised
 from ._running import RunningCall, ToolCall
 from ._toolbox import Toolbox
 
@@ -35,6 +35,7 @@ class LoopExecutor:
         context: The context in which they run.
         approve: Asks whether a call may run; None allows all.
         interrupt: Called when Ctrl-C has ended a tool: the whole answer is to end with it.
+        interrupts: What lets Ctrl-C raise in a tool.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class LoopExecutor:
         *,
         approve: Approve | None,
         interrupt: Callable[[], object],
+        interrupts: Interrupts = interrupts_raised,
     ) -> None:
         self.definitions = toolbox.definitions
         self._toolbox = toolbox
@@ -52,6 +54,14 @@ class LoopExecutor:
         self._context = context
         self._approve = approve
         self._interrupt = interrupt
+        self._interrupts = interrupts
+
+    def is_held_up_here(self) -> bool:
+        """Whether blocking this thread would keep the calls from running."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
@@ -93,7 +103,7 @@ class LoopExecutor:
             future.set_result(result)
 
     async def _result(self, running: RunningCall) -> ToolResult:
-        with interrupts_raised():
+        with self._interrupts():
             unfit = running.unfit()
         if unfit is not None:
             return unfit
@@ -105,25 +115,24 @@ class LoopExecutor:
         running.report(CallState.RUNNING, "")
         if not running.is_async:
             await asyncio.sleep(_TIME_TO_DRAW)
-        return await _run(running)
+        return await self._run(running)
 
-
-async def _run(running: RunningCall) -> ToolResult:
-    try:
-        with interrupts_raised():
-            value = running.run()
-        if inspect.isawaitable(value):
-            value = await Interruptible(value)
-        with interrupts_raised():  # a large table takes a while to describe
-            return running.done(value)
-    except KeyboardInterrupt:
-        raise
-    except asyncio.CancelledError as error:
-        if _is_being_cancelled():
+    async def _run(self, running: RunningCall) -> ToolResult:
+        try:
+            with self._interrupts():
+                value = running.run()
+            if inspect.isawaitable(value):
+                value = await Interruptible(value, self._interrupts)
+            with self._interrupts():  # a large table takes a while to describe
+                return running.done(value)
+        except KeyboardInterrupt:
             raise
-        return running.failed(error)  # of something that the tool has cancelled itself
-    except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the kernel
-        return running.failed(error)
+        except asyncio.CancelledError as error:
+            if _is_being_cancelled():
+                raise
+            return running.failed(error)  # of something that the tool has cancelled itself
+        except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the kernel
+            return running.failed(error)
 
 
 def _is_being_cancelled() -> bool:

@@ -59,6 +59,8 @@ class PanelOptions(TypedDict, total=False):
         system: System prompt.
         effort: "low", "medium", "high", "xhigh" or "max".
         max_tokens: Bound of an answer in model tokens, thinking included.
+        tools: Functions of yours that Claude may call. They run between cells.
+        approve: "ask" asks with buttons before each call; "never" lets all of them run. The former is the default.
     """
 
     thread: str | None
@@ -66,6 +68,8 @@ class PanelOptions(TypedDict, total=False):
     system: str | None
     effort: str | None
     max_tokens: int | None
+    tools: Iterable[Callable[..., Any]] | None
+    approve: Literal["ask", "never"] | None
 
 
 class Claude:

@@ -13,6 +13,8 @@ from ..answers import find_code, join_code
 from ..live import hear_at_once
 from ..runtime import Reply
 from ._browser_side import BrowserSide
+from ._faults import FaultsTold
+from ._widget_tree import close_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +26,14 @@ class Surroundings:
         assign: Gives an object a name among the user's.
         retry: Asks the question of a reply again, and puts the new answer in the place of this one.
         tell: Shows the user a sentence.
+        faults: Shows the user what goes wrong.
     """
 
     browser: BrowserSide
     assign: Callable[[str, Any], None]
     retry: Callable[[Reply], None]
     tell: Callable[[str], None]
+    faults: FaultsTold
 
 
 class AnswerActions(HBox):
@@ -38,12 +42,13 @@ class AnswerActions(HBox):
     def __init__(self, reply: Reply, surroundings: Surroundings) -> None:
         self._reply = reply
         self._surroundings = surroundings
-        self._copy = _button("Copy", "Copy the answer as Markdown", self._on_copy)
+        told = surroundings.faults.told
+        self._copy = _button("Copy", "Copy the answer as Markdown", told(self._on_copy))
         self._insert = _button(
-            "New cell", "Put the answer's code, or its text, into a new cell", self._on_insert
+            "New cell", "Put the answer's code, or its text, into a new cell", told(self._on_insert)
         )
-        self._keep = _button("Variable", "Give the answer a name in the notebook", self._on_keep)
-        self._retry = _button("Retry", "Ask the same question again", self._on_retry)
+        self._keep = _button("Variable", "Give the answer a name in the notebook", told(self._on_keep))
+        self._retry = _button("Retry", "Ask the same question again", told(self._on_retry))
         self._name = Text(
             placeholder="name, then Enter",
             tooltip="Name of the variable",
@@ -51,7 +56,7 @@ class AnswerActions(HBox):
             _dom_classes=["claude-magic-name"],
         )
         self._name.layout.display = "none"
-        self._name.observe(self._on_name, "value")
+        self._name.observe(told(self._on_name), "value")
         hear_at_once(self._copy, self._insert, self._keep, self._retry, self._name)
         super().__init__(_dom_classes=["claude-magic-actions"])
 
@@ -59,6 +64,11 @@ class AnswerActions(HBox):
         """Show what can be done; without a text that is only to ask again."""
         with_text = (self._copy, self._insert, self._name, self._keep) if has_text else ()
         self.children = (*with_text, self._retry)
+
+    def close(self) -> None:
+        """Take it away for good, with what it has not offered."""
+        close_all([self._copy, self._insert, self._keep, self._retry, self._name])
+        super().close()
 
     def _on_copy(self, _button: Button) -> None:
         self._surroundings.browser.copy(self._reply.text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtime import Question, Where
+from ..tools import ToolExecutor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +32,14 @@ class Asked:
     attached: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def to_question(self) -> Question:
-        """Return what the runtime is asked."""
+    def to_question(self, tools: ToolExecutor | None) -> Question:
+        """Return what the runtime is asked, with what runs the calls of its answer."""
         where = Where(thread=self.thread, cell=self.key, is_new=self.is_new)
         return Question(
             prompt=self.prompt,
             content=self.content,
             where=where,
+            tools=tools,
             outlives_cell=True,
             origin="panel",
             notes=self.notes,

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from IPython import get_ipython
 from ipywidgets import FileUpload, HBox, Text
 
-from ..context import Collected, UserNames, attach, content_of, interpolate, notes_on
+from ..context import Collected, attach, content_of, interpolate, notes_on
 from ..live import hear_at_once
+from ._prompt_names import prompt_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Attachments(HBox):
         Raises:
             ConfigurationError: Something that it names does not exist, or cannot be sent.
         """
-        names = _user_names()
+        names = prompt_names()
         attached = dict(self._collect(names))
         words = interpolate(prompt, names) if "{{" in prompt else Collected(parts=(prompt,))
         collected = [*attached.values(), words]
@@ -76,8 +76,3 @@ class Attachments(HBox):
                 yield name, attach(name, {}, directory=Path(folder))
         for name in filter(None, re.split(r"[\s,]+", self._variables.value)):
             yield name, attach(name, names, directory=Path.cwd())
-
-
-def _user_names() -> Mapping[str, object]:
-    shell: Any = get_ipython()
-    return {} if shell is None else UserNames(shell.user_ns, shell.user_ns_hidden)

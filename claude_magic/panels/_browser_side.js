@@ -1,18 +1,27 @@
 // The part of a panel that runs in the browser. No build step: anywidget loads this file as it is.
 
 const VIEW_MIME = "application/vnd.jupyter.widget-view+json";
+const KEY = "claude_magic_transcript"; // in the metadata of an output
+const NOTHING = { output_type: "display_data", data: { "text/html": "", "text/markdown": "" }, metadata: {} };
+const UNTIL_OUTPUTS_HAVE_COME = 1000; // ms; they are on their way when the kernel tells of them
 
 export default {
-  // Once per panel, however often it is shown.
+  // Once per panel and page, however often it is shown.
   initialize({ model }) {
     const report = (outcome) => model.send({ outcome });
-    const act = async ({ do: what, text, kind }) => {
-      if (what === "insert" && insertCell(model, text, kind)) return report("Inserted below.");
-      const copied = await copy(text);
-      if (!copied) return report("The browser does not allow copying here.");
-      report(what === "insert" ? "Copied: this front end lets nobody insert cells. Paste it into one." : "Copied.");
+    const deeds = {
+      copy: async ({ text }) => report((await copy(text)) ? "Copied." : "The browser does not allow copying here."),
+      insert: async ({ text, kind }) => {
+        if (insertCell(model, text, kind)) return report("Inserted below.");
+        const outcome = "Copied: this front end lets nobody insert cells. Paste it into one.";
+        report((await copy(text)) ? outcome : "This front end lets nobody insert cells, or copy.");
+      },
+      compare: (told) => setTimeout(() => compareOutputs(model, told), UNTIL_OUTPUTS_HAVE_COME),
+      add: ({ outputs }) => addOutputs(model, outputs),
     };
+    const act = (message) => deeds[message.do]?.(message);
     model.on("msg:custom", act);
+    model.send({ page: true });
     return () => model.off("msg:custom", act);
   },
 
@@ -20,19 +29,21 @@ export default {
   render({ model, el }) {
     const panel = () => el.closest(".claude-magic-panel");
     const onKey = (event) => {
-      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
-      const area = event.target.closest?.(".claude-magic-prompt")?.querySelector("textarea");
-      if (!area || area.closest(".claude-magic-panel") !== panel()) return;
-      event.preventDefault();
-      event.stopImmediatePropagation(); // the notebook would run the cell
-      area.dispatchEvent(new Event("change", { bubbles: true })); // hands the text over, as leaving the field does
-      panel().querySelector("button.claude-magic-send:not(:disabled)")?.click();
+      if (event.isComposing || !panel()?.contains(event.target)) return;
+      if (event.key === "Escape") stopAnswer(panel(), event);
+      if (event.key === "Enter" && event.target.closest(".claude-magic-prompt")) enter(panel(), event);
     };
-    const tellBusy = () =>
-      panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", model.get("is_busy"));
+    const tellBusy = () => {
+      const isBusy = model.get("is_busy");
+      panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", isBusy);
+      keepFocus(panel(), isBusy);
+    };
+    const announce = () => (el.textContent = model.get("announcement"));
     // On the window, because notebooks take keys on the document before these reach anything in it.
     window.addEventListener("keydown", onKey, { capture: true });
     model.on("change:is_busy", tellBusy);
+    model.on("change:announcement", announce);
+    el.setAttribute("aria-live", "assertive");
     let isShown = true;
     whenAttached(el, () => isShown).then((isAttached) => {
       if (!isAttached) return;
@@ -43,9 +54,40 @@ export default {
       isShown = false;
       window.removeEventListener("keydown", onKey, { capture: true });
       model.off("change:is_busy", tellBusy);
+      model.off("change:announcement", announce);
     };
   },
 };
+
+// Keys. The notebook hears none that means something here, or it would run the cell or leave the panel.
+
+function enter(panel, event) {
+  if (!event.ctrlKey && !event.metaKey) return event.stopPropagation(); // a new line, also with Shift
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  event.target.dispatchEvent(new Event("change", { bubbles: true })); // hands the text over, as leaving the field does
+  panel.querySelector("button.claude-magic-send:not(:disabled)")?.click();
+}
+
+function stopAnswer(panel, event) {
+  const stop = panel.querySelector("button.claude-magic-stop:not(:disabled)");
+  if (!stop) return; // the notebook's: it leaves the panel
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  stop.click();
+}
+
+// Send and Stop are about to take each other's place; whoever has pressed one by the keyboard stays there.
+async function keepFocus(panel, isBusy) {
+  const [pressed, next] = isBusy ? ["send", "stop"] : ["stop", "send"];
+  const focused = document.activeElement;
+  if (!panel?.contains(focused) || !focused.matches(`.claude-magic-${pressed}`)) return;
+  const button = panel.querySelector(`button.claude-magic-${next}`);
+  while (button?.isConnected && button.disabled) await new Promise(requestAnimationFrame);
+  if ([focused, document.body].includes(document.activeElement)) button?.focus({ preventScroll: true });
+}
+
+// Screen readers...
 
 async function whenAttached(el, isWanted) {
   while (isWanted() && !el.closest(".claude-magic-panel")) await new Promise(requestAnimationFrame);
@@ -61,7 +103,10 @@ function label(panel) {
   conversation?.setAttribute("tabindex", "0"); // so that the arrow keys scroll it
   panel.querySelector(".claude-magic-note")?.setAttribute("role", "status");
   panel.querySelector(".claude-magic-prompt textarea")?.setAttribute("aria-label", "Prompt for Claude");
+  panel.querySelector(".claude-magic-attachments input[type=text]")?.setAttribute("aria-label", "Variables to send along");
 }
+
+// The clipboard...
 
 async function copy(text) {
   try {
@@ -86,13 +131,44 @@ function copyBySelection(text) {
   return isCopied;
 }
 
-// JupyterLab and Notebook 7 keep the notebook's model where a widget's manager can reach it.
+// The notebook. JupyterLab and Notebook 7 keep its model where a widget's manager can reach it.
+
+const notebookOf = (model) => model.widget_manager?.context?.model;
+
 function insertCell(model, source, kind) {
-  const cells = model.widget_manager?.context?.model?.sharedModel;
+  const cells = notebookOf(model)?.sharedModel;
   if (!cells?.insertCell) return false;
   const own = cells.cells.findIndex((cell) =>
     (cell.outputs ?? []).some((output) => output.data?.[VIEW_MIME]?.model_id === model.get("panel_id")),
   );
   cells.insertCell(own < 0 ? cells.cells.length : own + 1, { cell_type: kind, source, metadata: {} });
   return true;
+}
+
+// The outputs of the cells that show the panel.
+function ownOutputs(model) {
+  const ofCells = [...(notebookOf(model)?.cells ?? [])].map((cell) => cell.outputs).filter(Boolean);
+  const isPanel = (output) => output.data?.[VIEW_MIME]?.model_id === model.get("panel_id");
+  return ofCells.filter((outputs) => listed(outputs).some(isPanel));
+}
+
+const listed = (outputs) => Array.from({ length: outputs.length }, (_, index) => outputs.get(index));
+
+function compareOutputs(model, { keys, gone }) {
+  const held = new Set();
+  const all = ownOutputs(model);
+  for (const outputs of all)
+    listed(outputs).forEach((output, index) => {
+      const key = output.metadata?.[KEY];
+      held.add(key);
+      if (gone.includes(key)) outputs.set(index, NOTHING);
+    });
+  const missing = keys.filter((key) => !held.has(key));
+  if (all.length && missing.length) model.send({ missing });
+}
+
+function addOutputs(model, outputs) {
+  const all = ownOutputs(model);
+  const held = new Set(all.flatMap(listed).map((output) => output.metadata?.[KEY]));
+  for (const output of outputs) if (!held.has(output.metadata[KEY])) all.at(-1)?.add(output);
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ipywidgets import Box, Button, HBox, Textarea, ToggleButton, VBox
+from ipywidgets import Button, HBox, Textarea, ToggleButton, VBox
 
 from ..live import hear_at_once
 from ._attachments import Attachments
 from ._settings_row import SettingsRow
+from ._status_line import LimiterLine, Note
 
 STOP_HINT = "Stop the answer; what has come of it stays"
 
@@ -19,7 +20,8 @@ class Composer(VBox):
     Args:
         attachments: A row that folds.
         settings: Another one.
-        status: Stands among the buttons.
+        limiter: Stands among the buttons.
+        note: Stands below them.
         on_send: Called when the user wants the prompt to be sent.
         on_stop: Called when the user wants the answer to end.
         on_clear: Called when the user wants an empty panel.
@@ -29,7 +31,8 @@ class Composer(VBox):
         self,
         attachments: Attachments,
         settings: SettingsRow,
-        status: Box,
+        limiter: LimiterLine,
+        note: Note,
         *,
         on_send: Callable[[], None],
         on_stop: Callable[[], None],
@@ -66,10 +69,12 @@ class Composer(VBox):
         self._clear.on_click(lambda _button: on_clear())
         hear_at_once(self._prompt, self._send, self._stop, self._clear, self._attach, unfold)
         tools = HBox(
-            [self._send, self._stop, self._attach, status, unfold, self._clear],
+            [self._send, self._stop, self._attach, limiter, unfold, self._clear],
             _dom_classes=["claude-magic-tools"],
         )
-        super().__init__([self._prompt, tools, attachments, settings], _dom_classes=["claude-magic-composer"])
+        super().__init__(
+            [self._prompt, tools, note, attachments, settings], _dom_classes=["claude-magic-composer"]
+        )
 
     @property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +13,9 @@ from ipywidgets.widgets.widget_string import HTMLMathStyle
 from ..render import Exchange, LivePicture, render_footer, render_question
 from ..runtime import Phase, Reply, ReplySnapshot
 from ._answer_actions import AnswerActions
+from ._approval_bar import ApprovalBar
 from ._asked import Asked
+from ._widget_tree import close_all
 
 FRAME_INTERVAL: Final = 1 / 10
 """Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
@@ -31,7 +34,8 @@ class ExchangeView(VBox):
     Args:
         asked: The question.
         reply: The answer.
-        actions: What can be done with it, once it is there.
+        approval: Where a person is asked whether a call may run.
+        actions: What can be done with the answer, once it is there.
         remote_images: Load images from other hosts.
     """
 
@@ -39,6 +43,7 @@ class ExchangeView(VBox):
         self,
         asked: Asked,
         reply: Reply,
+        approval: ApprovalBar,
         actions: AnswerActions,
         *,
         remote_images: bool = False,
@@ -48,12 +53,21 @@ class ExchangeView(VBox):
         self.actions = actions
         self._picture = LivePicture(remote_images=remote_images)
         # The blocks share their looks, because each widget of its own is two more messages.
-        self._block_looks = {"layout": Layout(), "style": HTMLMathStyle(), "_dom_classes": BLOCK_CLASSES}
-        question = HTML(render_question(asked.prompt, asked.attached), _dom_classes=["claude-magic-block"])
+        self._shared_looks = (Layout(), HTMLMathStyle())
+        layout, style = self._shared_looks
+        self._block_looks = {"layout": layout, "style": style, "_dom_classes": BLOCK_CLASSES}
+        self._lock = threading.Lock()
+        self._is_taken_away = False
+        question = HTML(
+            render_question(asked.prompt, asked.attached),
+            _dom_classes=["claude-magic-block", "claude-magic-question"],
+        )
         self._answer = VBox(_dom_classes=["claude-magic-answer"])
         self._footer = HTML(_dom_classes=["claude-magic-block", "claude-magic-footer"])
         self._foot = HBox(_dom_classes=["claude-magic-foot"])
-        super().__init__([question, self._answer, self._foot], _dom_classes=["claude-magic-exchange"])
+        super().__init__(
+            [question, self._answer, approval, self._foot], _dom_classes=["claude-magic-exchange"]
+        )
 
     def snapshot(self) -> Exchange:
         """Return it as it is now, for a transcript."""
@@ -63,14 +77,23 @@ class ExchangeView(VBox):
 
     def draw(self) -> float:
         """Show how far the answer has come; return the seconds after which the next frame may follow."""
-        snapshot = self.reply.snapshot()
-        if snapshot.phase.is_final:
-            self._finish(snapshot)
-            return 0.0
-        slots = self._picture.slots(snapshot, time.monotonic())
-        self._show(slots)
+        with self._lock:
+            snapshot = self.reply.snapshot()
+            if self._is_taken_away:
+                return 0.0
+            if snapshot.phase.is_final:
+                self._finish(snapshot)
+                return 0.0
+            slots = self._picture.slots(snapshot, time.monotonic())
+            self._show(slots)
         tail_chars = len(slots[-1]) if slots else 0
         return min(LONGEST_FRAME_INTERVAL, max(FRAME_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
+
+    def take_away(self) -> None:
+        """Close it for good; nothing of it is drawn any more."""
+        with self._lock:
+            self._is_taken_away = True
+            close_all([self, self._footer, self.actions, *self._shared_looks])
 
     def _finish(self, snapshot: ReplySnapshot) -> None:
         is_empty = snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..live import hear_at_once
 from ..runtime import EFFORTS, SHORT_NAMES, Settings
 
 _MOST_TOKENS = 1_000_000
+_THREAD = re.compile(r"\w[\w.-]*")
+"""As for `--thread`, so that cells can go on with the thread."""
 
 
 class SettingsRow(VBox):
@@ -74,7 +77,7 @@ class SettingsRow(VBox):
             _dom_classes=["claude-magic-system"],
         )
         self._thread = Combobox(
-            value=thread,
+            value=_checked_thread(thread),
             options=tuple(threads),
             description="Thread",
             tooltip="The conversation that questions belong to; panels and cells of one thread share it",
@@ -90,8 +93,12 @@ class SettingsRow(VBox):
 
     @property
     def thread(self) -> str:
-        """The conversation that was chosen."""
-        return self._thread.value.strip() or str(self._thread.placeholder)
+        """The conversation that was chosen.
+
+        Raises:
+            ConfigurationError: It is not the name of one.
+        """
+        return _checked_thread(self._thread.value.strip() or str(self._thread.placeholder))
 
     def offer_threads(self, threads: Sequence[str]) -> None:
         """Offer these conversations to choose from."""
@@ -109,6 +116,14 @@ class SettingsRow(VBox):
             "system": self._system.value.strip() or None,
         }
         return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _checked_thread(name: str) -> str:
+    if not _THREAD.fullmatch(name):
+        raise ConfigurationError(
+            f"A thread cannot be called {name[:60]!r}: its name is one word, of letters, digits, _ . and -. Nothing was sent."
+        )
+    return name
 
 
 def _checked_effort(effort: str | None) -> str:

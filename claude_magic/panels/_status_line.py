@@ -1,30 +1,39 @@
-"""One quiet line among the buttons: what has just happened, and the state of the limiter that all requests share."""
+"""What has just happened, as one sentence, and the state of the limiter that all requests share."""
 
 from __future__ import annotations
 
 import math
 
-from ipywidgets import HTML, HBox
+from ipywidgets import HTML
 
 from ..client import BucketState
-from ..render import render_line
+from ..render import render_complaint, render_line
 
 
-class StatusLine(HBox):
-    """Shows a sentence on the left, the limiter on the right."""
+class Note(HTML):
+    """A sentence below the buttons; screen readers are told of it."""
 
     def __init__(self) -> None:
-        self._note = HTML(_dom_classes=["claude-magic-block", "claude-magic-note"])
-        self._limiter = HTML(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
-        super().__init__([self._note, self._limiter], _dom_classes=["claude-magic-status"])
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-note"])
 
     def tell(self, sentence: str) -> None:
         """Show a sentence until the next one; "" takes it away."""
-        self._note.value = render_line(sentence) if sentence else ""
+        self.value = render_line(sentence) if sentence else ""
 
-    def show_limiter(self, state: BucketState) -> None:
-        """Show the limiter as it is now."""
-        self._limiter.value = render_line(describe_limiter(state))
+    def complain(self, sentence: str) -> None:
+        """Show what went wrong until the next sentence."""
+        self.value = render_complaint(sentence)
+
+
+class LimiterLine(HTML):
+    """The limiter, in a few words."""
+
+    def __init__(self) -> None:
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
+
+    def show(self, state: BucketState) -> None:
+        """Show it as it is now."""
+        self.value = render_line(describe_limiter(state))
 
 
 def describe_limiter(state: BucketState) -> str:

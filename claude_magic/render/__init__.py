@@ -19,7 +19,7 @@ from ._in_widget import WIDGET_CLASSES, in_widget
 from ._interaction import render_state
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
-from ._notice import render_notice
+from ._notice import render_complaint, render_notice
 from ._pace import describe_pace
 from ._picture import A_WHILE, LivePicture
 from ._reply import Bundle, render_reply
@@ -55,6 +55,7 @@ __all__ = [
     "render_column_heading",
     "render_columns",
     "render_comparison",
+    "render_complaint",
     "render_folded_code",
     "render_footer",
     "render_footer_text",

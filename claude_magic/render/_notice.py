@@ -1,15 +1,21 @@
-"""One quiet line that stands by itself."""
+"""A line that stands by itself."""
 
 from __future__ import annotations
 
 from html import escape
 
 from ._reply import Bundle
-from ._sanitise import sanitise
-from ._styles import FOOTER
+from ._sanitise import NO_MATH_CLASSES, sanitise
+from ._styles import FAILURE, FOOTER
 
 
 def render_notice(text: str) -> Bundle:
     """Return the line, in HTML and in plain text."""
     html = sanitise(f'<div style="{FOOTER}">{escape(text, quote=False)}</div>')
     return Bundle({"text/html": html, "text/plain": text}, {})
+
+
+def render_complaint(text: str) -> str:
+    """Return the HTML of a line that says what went wrong."""
+    line = f'<div style="{FAILURE}">{escape(text, quote=False)}</div>'
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{line}</div>')

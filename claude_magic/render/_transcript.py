@@ -25,6 +25,9 @@ SECTION_CHARS: Final = 15_000
 """A browser sets the formulas of an output in one go, during which nobody can type; so a long answer becomes several."""
 
 
+QUESTION_CHARS: Final = 20_000
+"""Of what was asked; a file that somebody has pasted is sent whole, and not shown whole."""
+
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")
 """As the parser counts them; Python's own `splitlines` knows more ends of lines."""
 
@@ -48,7 +51,8 @@ def render_question(question: str, attached: Sequence[str] = ()) -> str:
     """Return the HTML of what the user asked: the words as they were typed, and the names of what went with them."""
     names = " · ".join(attached)
     below = f'<div style="{ATTACHED}">Attached: {escape(names, quote=False)}</div>' if names else ""
-    words = f'<div style="{QUESTION}">{escape(question.strip(), quote=False)}{below}</div>'
+    shown = _shortened(question.strip())
+    words = f'<div style="{QUESTION}">{escape(shown, quote=False)}{below}</div>'
     return sanitise(f'<div class="{NO_MATH_CLASSES}">{words}</div>')
 
 
@@ -98,4 +102,10 @@ def _cut(text: str) -> list[str]:
 
 def _quote(text: str) -> str:
     """Return the user's own words as a Markdown quotation of literal text."""
-    return "\n".join(f"> {line}" for line in neutralise_markdown(text).splitlines()) or ">"
+    return "\n".join(f"> {line}" for line in neutralise_markdown(_shortened(text)).splitlines()) or ">"
+
+
+def _shortened(question: str) -> str:
+    """Cut a question that nobody can read; all of it was sent."""
+    cut = len(question) - QUESTION_CHARS
+    return f"{question[:QUESTION_CHARS]} … {cut:,} more characters" if cut > 0 else question

@@ -35,8 +35,8 @@ class PanelOnPage:
         self.prompt.fill(prompt)
         self.prompt.press("Control+Enter")
 
-    def expect_answers(self, count: int) -> None:
-        """Wait until this many answers are there, the last one to its end."""
+    def expect_answers(self, count: int, *, last: str = "tokens in") -> None:
+        """Wait until this many answers are there, the last one to its end, with these words in its footer."""
         expect(self.footers).to_have_count(count, timeout=STREAM_TIMEOUT_MS)
-        expect(self.footers.last).to_contain_text("tokens in", timeout=STREAM_TIMEOUT_MS)
-        expect(self.button("Stop")).to_be_disabled()
+        expect(self.footers.last).to_contain_text(last, timeout=STREAM_TIMEOUT_MS)
+        expect(self.button("Send")).to_be_visible()  # in the place of Stop

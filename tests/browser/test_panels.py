@@ -19,6 +19,18 @@ from test_rendering import CONTRAST
 from claude_magic.simulator import Simulator, reply
 
 MAKE = "from claude_magic import PromptPanel\npanel = PromptPanel()\npanel"
+MAKE_WITH_TOOL = """
+def tide_table(port: str) -> str:
+    "Give the times of high water."
+    return f"06:12 and 18:40 at {port}"
+from claude_magic import PromptPanel
+panel = PromptPanel(tools=[tide_table])
+panel"""
+WITHOUT_KEY = """
+import os
+os.environ.pop("ANTHROPIC_API_KEY"), os.environ.pop("ANTHROPIC_BASE_URL")
+os.environ["CLAUDE_MAGIC_DEMO"] = "off"
+"""
 COMPUTE = "import time\nend = time.time() + 15\nwhile time.time() < end:\n    sum(range(10_000))"
 LONG = "!simulate long_answer\nAll about sums of powers, please."
 EXPLAIN = "Explain the central limit theorem to someone who knows what a mean is."
@@ -238,6 +250,164 @@ def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWi
     notebook.screenshot("panel-reloaded")
 
     expect(panel.root.get_by_label("Effort")).to_have_value("low")
+
+
+def test_answers_that_come_after_a_reload_are_saved_too(open_with: OpenWith) -> None:
+    """Once each, in their order, also what came while no page was open; and what was cleared is not."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    panel.ask("Say exactly: the first")
+    panel.expect_answers(1)
+    notebook.saved()
+    panel.ask(f"{LONG} Then stop.")
+    notebook.open()
+    panel = shown_panel(notebook)
+    panel.button("Stop").click()
+    panel.expect_answers(2, last="Interrupted")
+    panel.ask("Say exactly: the third")
+    panel.expect_answers(3)
+    transcript = notebook.output(0).locator(".claude-magic-transcript")
+    expect(transcript).to_have_count(3)
+    expect(transcript.first).to_be_hidden()
+
+    kept = [output.data["text/markdown"] for output in notebook.saved().cells[0].outputs[1:]]
+    panel.button("Clear").click()
+    expect(transcript).to_have_count(0)
+
+    assert len(kept) == 3
+    assert "the first" in kept[0]
+    assert "Then stop" in kept[1]
+    assert "the third" in kept[2]
+    assert "the third" not in str(notebook.saved().cells[0].outputs)
+
+
+def test_a_tool_runs_once_a_button_allows_it(open_with: OpenWith, sim: Simulator) -> None:
+    """It is asked about below its call, waits for a cell that computes, and gives its result back to Claude."""
+    notebook = open_with(MAKE_WITH_TOOL, COMPUTE)
+    panel = panel_in(notebook)
+
+    panel.ask('Use tide_table for port "Brest"')
+    expect(panel.button("Allow")).to_be_visible()
+    expect(panel.root).to_contain_text("Claude wants to run tide_table(port='Brest')")
+    notebook.screenshot("panel-asking")
+    notebook.start_cell(1)
+    panel.button("Allow").click()
+    expect(panel.answers).to_contain_text("waiting for the kernel, a cell is running")
+    expect(panel.button("Allow")).to_have_count(0)
+    notebook.screenshot("panel-tool-waiting")
+    notebook.interrupt()
+    panel.expect_answers(1)
+    notebook.screenshot("panel-tool-done")
+    panel.ask('Use tide_table for port "Oslo"')
+    panel.button("Deny").click()
+    panel.expect_answers(2)
+
+    expect(panel.answers.first).to_contain_text("18:40 at Brest")
+    expect(panel.answers.nth(1)).to_contain_text("refused")
+    assert "18:40 at Brest" in str(sim.requests[-3].body["messages"][-1]["content"])
+
+
+def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith) -> None:
+    """Enter writes a line, also with Shift, and no cell is run; Escape stops the answer, and only then leaves."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+
+    panel.prompt.press_sequentially("one")
+    panel.prompt.press("Shift+Enter")
+    panel.prompt.press_sequentially("two")
+    panel.prompt.press("Enter")
+    expect(panel.prompt).to_have_value("one\ntwo\n")
+    panel.ask(LONG)
+    expect(panel.answers.locator("h1").first).to_be_visible()
+    expect(panel.conversation).to_have_attribute("aria-busy", "true")
+    panel.prompt.press("Escape")
+    expect(panel.footers).to_contain_text("Interrupted")
+    expect(panel.conversation).to_have_attribute("aria-busy", "false")
+
+    expect(panel.prompt).to_be_focused()
+    expect(notebook.cell(0).locator(".jp-InputPrompt").first).to_have_text("[1]:")
+    expect(notebook.page.locator(".jp-Notebook .jp-Cell")).to_have_count(1)
+
+
+def test_send_and_stop_keep_the_keyboard_where_it_is(open_with: OpenWith) -> None:
+    """They take each other's place, and the focus does not fall out of the panel."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    panel.prompt.fill(LONG)
+
+    panel.button("Send").press("Enter")
+    expect(panel.button("Stop")).to_be_focused()
+    expect(panel.button("Send")).to_have_count(0)
+    panel.button("Stop").press("Enter")
+
+    expect(panel.button("Send")).to_be_focused()
+    expect(panel.button("Stop")).to_have_count(0)
+
+
+def test_without_a_key_a_panel_says_what_to_do(open_with: OpenWith) -> None:
+    """The prompt stays, to be sent again."""
+    notebook = open_with(WITHOUT_KEY + MAKE)
+    panel = panel_in(notebook)
+
+    panel.ask("Hello")
+    expect(panel.note).to_contain_text("ANTHROPIC_API_KEY")
+    notebook.screenshot("panel-without-key")
+
+    expect(panel.prompt).to_have_value("Hello")
+    expect(panel.button("Send")).to_be_visible()
+
+
+def test_a_megabyte_in_the_prompt_is_sent_and_shown_in_part(open_with: OpenWith, sim: Simulator) -> None:
+    """The panel stays as tall as a panel, and the kernel gets all of it."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+
+    panel.ask("word " * 200_000)
+    panel.expect_answers(1)
+    notebook.screenshot("panel-megabyte")
+
+    assert len(str(sim.requests[-1].body["messages"][0]["content"])) >= 999_000
+    expect(panel.root).to_contain_text("more characters")
+    assert panel.root.bounding_box()["height"] < 1_000
+
+
+def test_a_cell_that_is_deleted_or_run_again_while_its_panel_streams_leaves_a_sound_page(
+    open_with: OpenWith,
+) -> None:
+    """The kernel goes on, nothing is printed anywhere, and the next panel works."""
+    notebook = open_with(MAKE, MAKE)
+    panel_in(notebook, 0).ask(LONG)
+    first = panel_in(notebook, 1)
+    first.ask(LONG)
+    expect(first.answers.locator("h1").first).to_be_visible()
+
+    panel = panel_in(notebook, 1)
+    notebook.cell(0).locator(".jp-InputPrompt").first.click()
+    notebook.execute("notebook:delete-cell")
+    panel = shown_panel(notebook, 0)
+    panel.ask("Say exactly: still here")
+    panel.expect_answers(1)
+
+    expect(panel.answers).to_contain_text("still here")
+    assert notebook.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+
+
+def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith) -> None:
+    """Both show the same; closing it takes both away, and leaves what was said to be read."""
+    notebook = open_with(MAKE, "panel", "panel.close()")
+    panels = [panel_in(notebook, 0), panel_in(notebook, 1)]
+
+    panels[0].ask("Say exactly: in both")
+    for panel in panels:
+        panel.expect_answers(1)
+        expect(panel.answers).to_contain_text("in both")
+    panels[1].ask(LONG)
+    expect(panels[0].answers.nth(1).locator("h1").first).to_be_visible()
+    notebook.run_cell(2)
+
+    expect(notebook.page.locator(".claude-magic-panel")).to_have_count(0)
+    expect(notebook.output(1).locator(".claude-magic-transcript").first).to_be_visible()
+    notebook.screenshot("panel-closed")
 
 
 def test_a_notebook_without_its_kernel_still_tells_what_was_said(open_with: OpenWith) -> None:

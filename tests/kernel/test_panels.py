@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def test_where_clicks_wait_for_cells_the_panel_says_so(kernel: Kernel, sim: Simu
     send(kernel, comm_of(kernel, "panel._composer._send"), CLICK)
     kernel.run("panel.replies[0].result()")
 
-    assert "interrupt the kernel (■)" in kernel.value("panel._status._note.value")
+    assert "interrupt the kernel (■)" in kernel.value("panel._note.value")
     assert kernel.value("panel._composer.text") == "''"
 
 
@@ -121,9 +122,203 @@ def test_closing_the_runtime_ends_what_a_panel_shows(start_kernel: Callable[...,
     assert kernel.value("[t.name for t in __import__('threading').enumerate() if 'claude' in t.name]") == "[]"
 
 
+TOOLS = """
+import asyncio, time
+def tide_table(port: str) -> str:
+    "Give the times of high water."
+    print("looking up", port)
+    return f"06:12 and 18:40 at {port}"
+async def wind_at(port: str) -> str:
+    "Tell the wind."
+    await asyncio.sleep(0.1)
+    return f"north-west 5 at {port}"
+def slow_gauge() -> str:
+    "Measure slowly."
+    print("measuring", flush=True)
+    time.sleep(60)
+    return "1.2 m"
+async def slow_vane() -> str:
+    "Wait for the wind."
+    print("measuring", flush=True)
+    await asyncio.sleep(60)
+    return "north"
+from claude_magic import PromptPanel
+panel = PromptPanel(tools=[tide_table, wind_at, slow_gauge, slow_vane]%s)
+"""
+LAST_CALL = "[block.call for block in panel.replies[-1].snapshot().blocks if block.call][-1]"
+VERDICTS = "panel._exchanges.children[-1].children[2].children[1].children"
+
+
+@pytest.fixture
+def unasked(kernel: Kernel) -> Run:
+    """The run of a cell that shows a panel whose tools run unasked."""
+    kernel.run(TOOLS % ', approve="never"')
+    return kernel.run("panel")
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("tool", ["tide_table", "wind_at"])
+def test_tools_run_between_cells_on_the_thread_of_the_cells(
+    kernel: Kernel, sim: Simulator, tool: str
+) -> None:
+    """Plain functions and async ones; what they give goes back to Claude."""
+    kernel.run(f"panel.ask('Use {tool} for port \"Brest\"');")
+    wait_until(kernel, "panel.replies[-1].done()")
+
+    assert kernel.value("panel.replies[-1].phase.name") == "'COMPLETE'"
+    assert "at Brest" in str(sim.requests[-1].body["messages"][-1]["content"])
+
+
+def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(kernel: Kernel, unasked: Run) -> None:
+    """Not to the cell that was run last."""
+    asking = kernel.run("panel.ask('Use tide_table for port \"Brest\"');")
+    wait_until(kernel, "panel.replies[-1].done()")
+    unasked.until(lambda run: "looking up Brest" in run.stdout)
+
+    asking.messages.extend(kernel.take(asking.msg_id))
+    assert asking.stdout == ""
+
+
+@pytest.mark.usefixtures("unasked")
+def test_while_a_cell_computes_a_call_says_that_it_waits(kernel: Kernel) -> None:
+    """It runs when the cell has ended."""
+    kernel.run(
+        "panel.ask('Use tide_table for port \"Brest\"');"
+        + BUSY.format(seconds=2)
+        + f"seen = {LAST_CALL}.state.name, [block.value for block in panel._exchanges.children[-1]._answer.children]"
+    )
+
+    assert kernel.value("seen[0]") == "'WAITING'"
+    assert "a cell is running" in kernel.value("seen[1]")
+    wait_until(kernel, "panel.replies[-1].done()")
+    assert kernel.value(f"{LAST_CALL}.state.name") == "'DONE'"
+
+
+@pytest.mark.usefixtures("unasked")
+def test_waiting_in_a_cell_for_tools_that_run_between_cells_is_an_error(kernel: Kernel) -> None:
+    """Instead of a cell that never ends; awaiting works."""
+    waiting = kernel.run("panel.ask('Use tide_table for port \"Brest\"').result()")
+    wait_until(kernel, "panel.replies[-1].done()")
+    awaited = kernel.run("text = (await panel.ask('Use tide_table for port \"Oslo\"')).text")
+
+    assert "`await` it instead" in waiting.error["evalue"]
+    assert awaited.status == "ok"
+    assert "at Oslo" in kernel.value("text")
+
+
+@pytest.mark.parametrize("how", ["interrupt", "stop"])
+def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(
+    kernel: Kernel, unasked: Run, how: str
+) -> None:
+    """By the interrupt button, though no cell runs; by Stop where it awaits something."""
+    kernel.run(f"panel.ask('Use {'slow_gauge' if how == 'interrupt' else 'slow_vane'}');")
+    unasked.until(lambda run: "measuring" in run.stdout)
+    if how == "interrupt":
+        kernel.interrupt()
+    else:
+        kernel.run("panel.stop()")
+    wait_until(kernel, "panel.replies[-1].done()")
+    kernel.run("panel.ask('Go on without it.')")
+    wait_until(kernel, "panel.replies[-1].done()")
+
+    assert kernel.value("[reply.phase.name for reply in panel.replies]") == "['CANCELLED', 'COMPLETE']"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "states"),
+    [(0, ["DONE"]), (1, ["REFUSED"]), (2, ["DONE"])],
+    ids=["allow", "deny", "allow all"],
+)
+def test_a_person_is_asked_before_a_tool_runs(
+    kernel: Kernel, sim: Simulator, verdict: int, states: list[str]
+) -> None:
+    """The panel shows what is to run, and three buttons; they go when one is pressed."""
+    kernel.run(TOOLS % "")
+    kernel.run("panel")
+    kernel.run("panel.ask('Use tide_table for port \"<b>Brest</b>\"');")
+    wait_until(kernel, "len(panel._exchanges.children[-1].children[2].children) == 2")
+    question = kernel.value("panel._exchanges.children[-1].children[2].children[0].value")
+    send(kernel, comm_of(kernel, f"{VERDICTS}[{verdict}]"), CLICK)
+    wait_until(kernel, "panel.replies[-1].done()")
+
+    assert "&lt;b&gt;Brest&lt;/b&gt;" in question
+    assert kernel.value("panel._exchanges.children[-1].children[2].children") == "()"
+    assert kernel.value(f"[{LAST_CALL}.state.name]") == str(states)
+    assert len(sim.requests) == 2
+
+
+def test_stop_while_a_person_is_asked_ends_the_answer_and_takes_the_buttons_away(kernel: Kernel) -> None:
+    """The next turn is accepted."""
+    kernel.run(TOOLS % "")
+    kernel.run("panel")
+    kernel.run("panel.ask('Use tide_table for port \"Brest\"');")
+    wait_until(kernel, "len(panel._exchanges.children[-1].children[2].children) == 2")
+    kernel.run("panel.stop()")
+    wait_until(
+        kernel, "panel.replies[-1].done() and panel._exchanges.children[-1].children[2].children == ()"
+    )
+
+    kernel.run("panel.ask('Go on without it.')")
+    wait_until(kernel, "panel.replies[-1].done()")
+
+    assert kernel.value("[reply.phase.name for reply in panel.replies]") == "['CANCELLED', 'COMPLETE']"
+
+
+@pytest.mark.usefixtures("panel")
+def test_a_prompt_may_speak_of_what_prompts_of_cells_may_speak_of(kernel: Kernel, sim: Simulator) -> None:
+    """The user's names, `Out`, and the errors of the session."""
+    kernel.run("depth = 4.2")
+    kernel.run("1 / 0")
+    kernel.run("panel.ask('Depth {{ depth }}, {{ Err[-1] }}').result();")
+
+    content = str(sim.requests[-1].body["messages"][-1]["content"])
+    assert "Depth 4.2" in content
+    assert "ZeroDivisionError" in content
+
+
+@pytest.mark.usefixtures("panel")
+@pytest.mark.parametrize(
+    ("prepare", "prompt", "complaint"),
+    [
+        ("panel._attachments._variables.value = 'tides'", "What is it?", "tides: there is no such file in"),
+        ("", "{{ 1 / zero }}", "raised ZeroDivisionError: division by zero. Nothing was sent."),
+        ("panel._settings._thread.value = 'one two'", "Hello", "A thread cannot be called"),
+        ("panel._attachments.go_with = None", "Hello", "a fault in claude_magic (TypeError"),
+    ],
+    ids=[
+        "a variable that is not there",
+        "an expression that fails",
+        "a name that is none",
+        "a fault of ours",
+    ],
+)
+def test_what_goes_wrong_is_told_in_the_panel_and_nowhere_else(
+    kernel: Kernel, sim: Simulator, prepare: str, prompt: str, complaint: str
+) -> None:
+    """In its own words, not in those of an option; the prompt stays, and no cell is printed into."""
+    kernel.run(f"zero = 0\n{prepare}\npanel._composer._prompt.value = {prompt!r}")
+    pressing = kernel.run("panel._composer._send.click()")
+
+    note = kernel.value("panel._note.value")
+    assert complaint in note
+    assert "-a " not in note
+    assert "--raw" not in note
+    assert kernel.value("panel._composer.text") == repr(prompt)
+    assert pressing.stdout + pressing.stderr == ""
+    assert sim.requests == []
+
+
 def comm_of(kernel: Kernel, widget: str) -> str:
     """Return the comm by which a front end reaches a widget."""
     return kernel.value(f"{widget}.model_id").strip("'")
+
+
+def wait_until(kernel: Kernel, condition: str) -> None:
+    """Wait until an expression is true, with nothing running in the kernel meanwhile."""
+    deadline = time.monotonic() + 20
+    while kernel.value(f"bool({condition})") != "True":
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)
 
 
 def send(kernel: Kernel, comm: str, data: dict[str, Any], *, subshell: str | None = None) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.panels import PromptPanel
@@ -107,6 +109,80 @@ def test_an_effort_that_does_not_exist_is_an_error() -> None:
     """At once, with those that do."""
     with pytest.raises(ConfigurationError, match="low, medium, high"):
         PromptPanel(effort="enormous")
+
+
+@pytest.mark.parametrize("name", ["", " ", "one two", "-x", "a/b", "x" * 10 + "!"])
+def test_a_thread_has_a_name_that_cells_can_use(name: str) -> None:
+    """What `--thread` would not take, a panel does not take either."""
+    with pytest.raises(ConfigurationError, match="one word"):
+        PromptPanel(thread=name)
+
+
+def test_panels_of_one_thread_that_ask_at_once_both_get_their_answers(sim: Simulator) -> None:
+    """Neither waits for the other, and the server takes both."""
+    panels = [PromptPanel(thread="at-once") for _ in range(2)]
+
+    replies = [panel.ask(f"Say exactly: {number}") for number, panel in enumerate(panels)]
+
+    assert [reply.result(timeout=20).text for reply in replies] == ["0", "1"]
+    assert len(sim.requests) == 2
+
+
+@pytest.mark.usefixtures("sim")
+def test_a_closed_panel_stops_and_leaves_no_widget_behind() -> None:
+    """ipywidgets keeps every widget that is not closed, here and in the browser."""
+    PromptPanel().close()  # the first one makes what all share
+    before = len(_instances)
+    panel = PromptPanel()
+    reply = panel.ask("!simulate long_answer\nGo on.")
+
+    panel.close()
+
+    with pytest.raises(concurrent.futures.CancelledError):
+        reply.result(timeout=20)
+    assert wait_until(lambda: len(_instances) <= before)
+
+
+@pytest.mark.usefixtures("sim")
+def test_a_cleared_panel_keeps_no_widgets_of_what_it_showed() -> None:
+    """However often that is done."""
+    panel = PromptPanel()
+    before = len(_instances)
+
+    for _ in range(3):
+        panel.ask("Hello").result(timeout=20)
+        panel.clear()
+
+    assert wait_until(lambda: len(_instances) <= before)
+
+
+def test_tools_need_a_kernel(sim: Simulator) -> None:
+    """The error says what to use instead, and nothing is sent."""
+    panel = PromptPanel(tools=[len_of])
+
+    with pytest.raises(ConfigurationError, match="there is no kernel here"):
+        panel.ask("Hello")
+
+    assert sim.requests == []
+
+
+def test_a_panel_asks_or_does_not() -> None:
+    """There is no third way, and none that was mistyped."""
+    with pytest.raises(ConfigurationError, match="always"):
+        PromptPanel(tools=[len_of], approve="always")  # type: ignore[arg-type]
+
+
+def len_of(text: str) -> int:
+    """Count."""
+    return len(text)
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition; return whether it came true."""
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Asking in a panel whether a call may run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from ipywidgets import HTML, Button, HBox, VBox, Widget
+
+from ..live import hear_at_once
+from ..render import render_line
+from ..tools import REFUSED, ToolCall
+from ._widget_tree import close_all
+
+_YES, _NO, _ALL = "Allow", "Deny", "Allow all"
+_TOOLTIPS: Final = {
+    _YES: "Let {name} run",
+    _NO: "Do not let {name} run",
+    _ALL: "Let all calls of this answer run",
+}
+
+
+class ApprovalBar(VBox):
+    """Three buttons below the call that they decide on, as long as it is undecided. "Allow all" holds for one answer.
+
+    Args:
+        announce: Tells screen readers that somebody is asked.
+    """
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        super().__init__(_dom_classes=["claude-magic-approval"])
+        self._announce = announce
+        self._is_all_allowed = False
+
+    async def ask(self, call: ToolCall, *, on_press: Callable[[], None]) -> str:
+        """Wait for a button to be pressed; return why the call may not run, or "" if it may.
+
+        Args:
+            call: What is to run.
+            on_press: Called when one is pressed, on any thread.
+        """
+        if self._is_all_allowed:
+            return ""
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[str] = loop.create_future()
+
+        def press(button: Button) -> None:
+            label = button.description
+            self._hide()  # at once: the loop may have to wait for a cell
+            on_press()
+            with contextlib.suppress(RuntimeError):  # the kernel shuts down
+                loop.call_soon_threadsafe(_resolve, verdict, label)
+
+        self._show(call, press)
+        try:
+            pressed = await verdict
+        finally:
+            self._hide()
+        self._is_all_allowed = pressed == _ALL
+        return REFUSED if pressed == _NO else ""
+
+    def _show(self, call: ToolCall, press: Callable[[Button], None]) -> None:
+        buttons = [
+            Button(description=label, tooltip=tooltip.format(name=call.name))
+            for label, tooltip in _TOOLTIPS.items()
+        ]
+        buttons[0].add_class("mod-primary")
+        for button in buttons:
+            button.on_click(press)
+        hear_at_once(*buttons)
+        question = f"Claude wants to run {call}"
+        words = HTML(render_line(question), _dom_classes=["claude-magic-block"])
+        self._fill(words, HBox(buttons, _dom_classes=["claude-magic-verdicts"]))
+        self._announce(f"{question}. Allow, deny, or allow all?")
+
+    def _hide(self) -> None:
+        shown: tuple[Widget, ...] = self.children
+        self._fill()
+        close_all(shown)
+
+    def _fill(self, *widgets: Widget) -> None:
+        self.children = widgets
+
+
+def _resolve(verdict: asyncio.Future[str], label: str) -> None:
+    if not verdict.done():
+        verdict.set_result(label)

@@ -63,6 +63,7 @@ def _spelled_as(pattern: re.Pattern[str]) -> Callable[[str, Surroundings], str |
 
 EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name)
 EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread)
+ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread)
 NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread)
 COUNT = Argument(key="n", usage="[N]", read=_spelled_as(_COUNT))
 JSON_FILE = Argument(key="file", usage="FILE.json", read=_file)

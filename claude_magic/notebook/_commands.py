@@ -125,6 +125,12 @@ COMMANDS = (
         handler="._jobs_commands:stop",
         argument=arguments.JOB,
     ),
+    Command(
+        name="panel",
+        help="a conversation beside the cells, with buttons",
+        handler="claude_magic._panel_commands:show_panel",
+        argument=arguments.ANY_THREAD,
+    ),
     Command(name="usage", help="tokens and prices, by model and thread", handler="._usage_commands:usage"),
     Command(
         name="budget",

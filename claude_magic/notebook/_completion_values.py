@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from ._command_arguments import EXISTING_NAME, EXISTING_THREAD, JSON_FILE, Argument
+from ._command_arguments import ANY_THREAD, EXISTING_NAME, EXISTING_THREAD, JSON_FILE, Argument
 from ._option_specs import OptionSpec
 from ._surroundings import Surroundings
 
@@ -26,7 +26,7 @@ def argument_texts(argument: Argument, fragment: str, surroundings: Surroundings
     """Return what a subcommand's argument may be, given its beginning."""
     if argument is EXISTING_NAME:
         return (name for name, _ in _named(fragment, surroundings))
-    if argument is EXISTING_THREAD:
+    if argument in (EXISTING_THREAD, ANY_THREAD):
         return surroundings.threads()
     if argument is JSON_FILE:
         return (path for path in _files(fragment) if path.endswith((".json", "/")))

@@ -415,6 +415,18 @@ def test_jobs_and_stop_know_what_is_on_its_way(kernel, sim, example):
     assert "stopped" in plain(succeed(kernel, "%claude jobs"))
 
 
+def test_panel_shows_a_panel(kernel, sim, example):
+    """Whose questions belong to that thread, whether or not there is one yet."""
+    shown = succeed(kernel, example("panel [THREAD]")).contents("display_data")[0]["data"]
+
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    kernel.run("from ipywidgets import Widget\nfrom claude_magic import PromptPanel")
+    panels = "[each for each in Widget.widgets.values() if isinstance(each, PromptPanel)]"
+    succeed(kernel, f"{panels}[-1].ask('Hello.').result();")
+    succeed(kernel, "%claude --thread ideas And you?")
+    assert prompts(sim) == ["Hello.", "And you?"]
+
+
 def test_usage_tells_tokens_and_prices(kernel, sim, example):
     """By model and thread."""
     succeed(kernel, "%claude Hello.")

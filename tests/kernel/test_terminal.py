@@ -27,7 +27,7 @@ def environment(sim, tmp_path):
     """An environment of its own, whose Claude is the simulator."""
     sim.clear()
     return {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "HOME": str(tmp_path),
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "TERM": "xterm",
@@ -260,6 +260,8 @@ def test_errors_and_help_are_readable(terminal, sim):
     assert "InvalidApiKeyError" in shown
     assert "Traceback" not in shown
 
+    ask(terminal, "%claude panel")
+    assert "a terminal shows none" in until_prompt(terminal)
     ask(terminal, "%claude")
     assert "%claude [options] prompt" in until_prompt(terminal)
     ask(terminal, "%claude status")

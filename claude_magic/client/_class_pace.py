@@ -23,6 +23,8 @@ PATIENCE: Final = MINUTE
 
 _FORECAST_INTERVAL: Final = 0.5
 """Seconds between two looks along the line, in which hundreds may stand."""
+_TOLERANCE: Final = 0.1
+"""Share of a wait by which it may turn out longer or shorter without being told anew."""
 
 OnWait = Callable[[Obstacle], None]
 
@@ -183,7 +185,8 @@ class Passage:
     def tell(self, obstacle: Obstacle) -> None:
         """Say why it waits, if that is news."""
         until = self._pace.clock() + obstacle.seconds
-        if obstacle.reason != self._reason or abs(until - self._until) > 1.0:
+        tolerance = max(1.0, _TOLERANCE * obstacle.seconds)
+        if obstacle.reason != self._reason or abs(until - self._until) > tolerance:
             self._reason, self._until = obstacle.reason, until
             self._on_wait(obstacle)
 

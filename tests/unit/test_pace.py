@@ -340,6 +340,21 @@ def test_the_state_tells_limits_waiting_and_rate() -> None:
     run(main)
 
 
+def test_a_wait_that_turns_out_a_little_longer_is_no_news() -> None:
+    """A tenth of it, or a second."""
+
+    async def main(loop: MovedLoop) -> None:
+        office = Office(loop)
+        passage = office.passage("waiting")
+
+        for seconds in (100.0, 109.0, 130.0, 0.5, 1.4):
+            passage.tell(Obstacle("requests", seconds))
+
+        assert [obstacle.seconds for obstacle in office.notices["waiting"]] == [100.0, 130.0, 0.5]
+
+    run(main)
+
+
 def test_a_crowd_in_line_is_looked_along_seldom() -> None:
     """A thousand who join at once are not each compared with all before them."""
 

@@ -64,6 +64,7 @@ def unload(shell: Any) -> None:
     if loaded is None:
         return
     delattr(shell, _KEY)
+    loaded.magics.close()
     loaded.watch.stop()
     loaded.completer.stop()
     _remove(shell.input_transformers_cleanup, loaded.transformer)

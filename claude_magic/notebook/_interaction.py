@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..answers import SchemaMismatchError
 from ..client import ClaudeError, MessageRequest
-from ..runtime import Phase, Question, Reply
+from ..runtime import Phase, Question, Reply, Where
 from ._asking import Asking, settings_of
+from ._surroundings import DEFAULT_THREAD
 
 if TYPE_CHECKING:
     from ._draft import Draft
@@ -197,10 +198,15 @@ class Interaction:
         """Return the question of a state that is asked when the cell has ended, or other cells have asked since."""
         where = question.where
         if where is not None:
-            conversations = self._magics.runtime().conversations
-            is_last = conversations.ends_in(where.cell, thread=where.thread)
-            where = dataclasses.replace(where, is_beside=not is_last)
+            where = dataclasses.replace(where, is_beside=self._is_left_behind(where))
         return dataclasses.replace(question, where=where, outlives_cell=True, origin=self._origin)
+
+    def _is_left_behind(self, where: Where) -> bool:
+        """Whether the conversation has gone on from the cell, or is about to: another question of it is on its way."""
+        runtime, thread = self._magics.runtime(), where.thread or DEFAULT_THREAD
+        others = [reply for reply in runtime.in_flight() if reply not in self._asked]
+        is_last = runtime.conversations.ends_in(where.cell, thread=where.thread)
+        return not is_last or any(reply.thread == thread for reply in others)
 
     def _send(self, prepared: Prepared) -> State:
         state = State(prepared, prepared.key, prepared.asking.start())

@@ -90,6 +90,12 @@ class ClaudeMagics(ClaudeTraits, Magics):
         if former is not None:
             former.close()
 
+    def close(self) -> None:
+        """Let no controls hear and ask any more."""
+        for view in self._views.values():
+            view.close()
+        self._views.clear()
+
     # The doors...
 
     async def answer_cell(self, line: str, body: str | None) -> None:

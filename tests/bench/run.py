@@ -46,6 +46,7 @@ BENCHES = (
     Bench("first_cell"),
     Bench("lab_stream"),
     Bench("lab_panel"),
+    Bench("lab_compare"),
     Bench("interrupt"),
 )
 

@@ -13,7 +13,7 @@ from claude_magic.simulator import Simulator, reply
 
 @contextlib.contextmanager
 def simulator_process(
-    *, chunk_delay: float = 0.0, answer: Path | None = None, deltas: int = 1
+    *, chunk_delay: float = 0.0, answer: Path | None = None, deltas: int = 1, times: int = 1
 ) -> Iterator[str]:
     """Run a simulator while the block lasts; yields its URL.
 
@@ -21,9 +21,15 @@ def simulator_process(
         chunk_delay: Seconds between two deltas.
         answer: A file whose text is the first answer; None leaves the answer to the simulator.
         deltas: Pieces which that text comes in.
+        times: Requests that it answers.
     """
     process = subprocess.Popen(
-        [sys.executable, Path(__file__), str(chunk_delay), *([answer, str(deltas)] if answer else [])],
+        [
+            sys.executable,
+            Path(__file__),
+            str(chunk_delay),
+            *([answer, str(deltas), str(times)] if answer else []),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -44,7 +50,8 @@ def main() -> None:
         if len(sys.argv) > 2:
             text, deltas = Path(sys.argv[2]).read_text(encoding="utf-8"), int(sys.argv[3])
             size = -(-len(text) // deltas)
-            simulator.script(reply(chunks=[text[at : at + size] for at in range(0, len(text), size)]))
+            behaviour = reply(chunks=[text[at : at + size] for at in range(0, len(text), size)])
+            simulator.script(*[behaviour] * int(sys.argv[4]))
         print(simulator.url, flush=True)
         sys.stdin.read()
 

@@ -119,6 +119,38 @@ def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers
     assert "Eckmühl" not in text_of(said(asked(sim)[-1]))
 
 
+def test_all_wait_for_an_answer_that_they_go_on_from(kernel, sim):
+    """One of the background, which is on its way in the same conversation; they do not wait for one another."""
+    kernel.run("%claude --new Hello.")
+    gate, both = Gate(), Gate()
+    answer = by_model(
+        sonnet=hold(both, after_deltas=1, text=ARMEN), opus=hold(both, after_deltas=1, text=ECKMUHL)
+    )
+    sim.script(hold(gate, after_deltas=1, text="In the background."), answer, answer)
+    kernel.run("%%claude --bg\nTake your time.", allow_stdin=True, cell_id="background")
+    run = kernel.start(COMPARE).until(lambda run: any("waiting" in frame for frame in run.frames))
+    gate.open()
+    run.until(lambda run: any("Ar-" in frame and "Eck" in frame for frame in run.frames))
+    both.open()
+    run.finish()
+
+    assert run.status == "ok"
+    assert all("In the background." in text_of(said(each)) for each in asked(sim)[-2:])
+
+
+def test_values_and_attachments_go_to_all(kernel, sim, answers):
+    """Collected once: every model reads the same."""
+    kernel.run("import pathlib; pathlib.Path('notes.txt').write_text('The lamp is new.'); port = 'Brest'")
+    answers()
+
+    kernel.run("%%claude --compare sonnet,opus -a notes.txt --no-history\nLighthouses of {{ port }}?")
+
+    one, other = asked(sim)
+    assert one.body["messages"] == other.body["messages"]
+    assert "The lamp is new." in text_of(said(one))
+    assert "Lighthouses of Brest?" in text_of(said(one))
+
+
 def test_one_that_fails_does_not_take_the_other_with_it(kernel, answers):
     """Its column says why, the cell fails with one short error, and everything is in `_`."""
     answers(opus=status(400, message="No lighthouses."))

@@ -249,6 +249,37 @@ def test_a_conversation_that_has_gone_on_is_left_alone(kernel, sim, show):
     )
 
 
+def test_a_question_on_its_way_is_not_taken_out_of_the_conversation(kernel, sim, show):
+    """A control that is moved while the next cell streams asks beside the conversation, too."""
+    sim.script(reply("Three."))
+    _, comms = show()
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1, text="And then this."), reply("Seven."))
+    run = kernel.start("%%claude --bg\nAnd then?", allow_stdin=True, cell_id="next").finish()
+    until(lambda: len(asked(sim)) == 2)
+    move(kernel, comms["n"], 7)
+    kernel.run("import time; time.sleep(1)")
+    gate.open()
+    answer_is(kernel, "Seven.")
+
+    kernel.run("%claude And in the end?", cell_id="last")
+
+    assert run.status == "ok"
+    said = [message["content"] for message in sim.requests[-1].body["messages"] if message["role"] == "user"]
+    assert said == ["Hello.", "Name 3 lighthouses.", "And then?", "And in the end?"]
+
+
+def test_unloading_the_extension_leaves_controls_without_a_voice(start_kernel, sim):
+    """Nobody asks for an extension that was taken away."""
+    kernel = start_kernel()
+    kernel.run("import ipywidgets, time\nn = ipywidgets.IntSlider(3)")
+    kernel.run(CELL, allow_stdin=True, cell_id="unloaded")
+
+    kernel.run("%unload_ext claude_magic\nn.value = 5\ntime.sleep(1)")
+
+    assert asked(sim) == ["Name 3 lighthouses."]
+
+
 def test_an_expression_that_fails_is_told_where_the_controls_are(kernel, sim, show, request):
     """The former answer stays, and nothing is sent."""
     _, comms = show("%%claude --interact n -o answer\nOne of {{ 12 // n }}.")

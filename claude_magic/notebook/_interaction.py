@@ -177,12 +177,13 @@ class Interaction:
         key = prepared.key
         if self.current is not None and self.current.key == key and not _is_cut(self.current):
             return
-        self.stop()
-        known = self._states.get(key)
+        left, known = self.current, self._states.get(key)
         if known is None or _is_cut(known):
             self._send(prepared)
         else:
             self._return_to(known)
+        if left is not None:  # only now: a cell that waits for it must find what it is to wait for instead
+            left.reply.cancel()
 
     def _prepare(self, values: Values, *, is_first: bool) -> Prepared:
         draft = self._make_draft(values)

@@ -291,3 +291,36 @@ def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
     assert "\x1b" not in done.stdout
     assert done.stdout.count("verloaded") == 1
     assert done.stderr == ""
+
+
+def test_answers_that_are_compared_are_written_one_after_the_other(terminal, sim):
+    """Each under its model, the first as it comes."""
+
+    def behave(exchange):
+        name = "First" if "sonnet" in exchange.request.body["model"] else "Second"
+        return reply(f"{name} answer.")(exchange)
+
+    sim.script(behave, behave)
+    ask(terminal, "%claude --compare sonnet,opus -o both Which?")
+
+    shown = until_prompt(terminal)
+    parts = ["First answer.", "claude-sonnet-5-5", "Second answer.", "claude-opus-5-5"]
+    assert [shown.count(part) for part in parts] == [1, 1, 1, 1]
+    assert sorted(parts, key=shown.index) == parts
+    assert "Out[" not in shown
+    ask(terminal, "print(both['opus'].text)")
+    assert "Second answer." in until_prompt(terminal)
+
+
+def test_where_there_are_no_controls_a_prompt_is_asked_once(terminal, sim):
+    """With the values as they are, and a note that says so."""
+    sim.script(reply("Three."))
+    ask(terminal, "n = 3")
+    until_prompt(terminal)
+
+    ask(terminal, "%claude --interact n Name {{ n }}.")
+
+    shown = until_prompt(terminal)
+    assert "Three." in shown
+    assert "--interact has asked once, with n = 3" in shown
+    assert "IntSlider" not in shown

@@ -1,0 +1,209 @@
+"""What is asked, remembered and cancelled when controls are moved, without a kernel and without a server."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from claude_magic.client import ConfigurationError, MessageRequest
+from claude_magic.notebook import _interaction
+from claude_magic.notebook._interaction import Interaction
+from claude_magic.notebook._options import Options
+from claude_magic.runtime import Phase, Question, Where
+
+
+class StubReply:
+    """As much of a reply as an interaction looks at."""
+
+    def __init__(self, on_cancel):
+        self.phase = Phase.STREAMING
+        self.thread = "main"
+        self._on_cancel = on_cancel
+        self._callbacks = []
+
+    def cancel(self):
+        if not self.phase.is_final:
+            self._on_cancel()
+            self.end(Phase.CANCELLED)
+
+    def end(self, phase=Phase.COMPLETE):
+        self.phase = phase
+        for callback in self._callbacks:
+            callback()
+
+    def when_done(self, callback):
+        if self.phase.is_final:
+            callback()
+        else:
+            self._callbacks.append(callback)
+        return lambda: None
+
+
+class StubView:
+    """Keeps what it is told to show."""
+
+    def __init__(self):
+        self.shown, self.told = [], []
+
+    def show(self, state, *, is_remembered):
+        self.shown.append((state.label, is_remembered))
+
+    def tell(self, line):
+        self.told.append(line)
+
+
+class World:
+    """A cell with one control, `n`, and everything around it."""
+
+    def __init__(self, monkeypatch):
+        self.n = 3
+        self.sent, self.returned_to, self.in_flight = [], [], []
+        self.is_last = True
+        self.current_at_cancel = []
+        conversations = SimpleNamespace(
+            ends_in=lambda cell, *, thread: self.is_last,
+            return_to=lambda message, *, cell, thread: self.returned_to.append(message["content"]),
+        )
+        runtime = SimpleNamespace(
+            plan=lambda question, settings: SimpleNamespace(
+                request=MessageRequest(model="m", max_tokens=1, messages=[question.user_turn()])
+            ),
+            conversations=conversations,
+            in_flight=lambda: tuple(self.in_flight),
+        )
+        monkeypatch.setattr(_interaction, "Asking", self._make_asking)
+        self.view = StubView()
+        self.interaction = Interaction(
+            SimpleNamespace(runtime=lambda: runtime),
+            cell="cell",
+            read=lambda: {"n": self.n},
+            make_draft=self._make_draft,
+        )
+
+    def _make_draft(self, values):
+        if values["n"] == 0:
+            raise ConfigurationError("Division by zero. Nothing was sent.")
+        return SimpleNamespace(prompt=f"n is {values['n']}", options=Options())
+
+    def _make_asking(self, draft, magics, *, is_awaited, cell):
+        asking = SimpleNamespace(
+            question=Question(prompt=draft.prompt, where=Where(cell=cell)),
+            bind=lambda value: None,
+            finish=lambda reply: None,
+        )
+
+        def start():
+            self.sent.append(asking.question)
+            return StubReply(lambda: self.current_at_cancel.append(self.interaction.current.label))
+
+        asking.start = start
+        return asking
+
+    def begin(self):
+        state = self.interaction.begin(self.interaction.prepare(), self.view)
+        state.reply.end()
+        return state
+
+    def move_to(self, n):
+        self.n = n
+        self.interaction.settle()
+        return self.interaction.current
+
+    @property
+    def prompts(self):
+        return [question.prompt for question in self.sent]
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+def test_a_state_is_sent_once_and_remembered(world):
+    """Going back sends nothing."""
+    world.begin()
+    world.move_to(7).reply.end()
+    world.move_to(3)
+
+    assert world.prompts == ["n is 3", "n is 7"]
+    assert world.view.shown == [("n = 3", False), ("n = 7", False), ("n = 3", True)]
+    assert world.returned_to == ["n is 3"]
+
+
+def test_a_movement_that_comes_back_before_it_rests_changes_nothing(world):
+    """Not even a cancelling."""
+    state = world.interaction.begin(world.interaction.prepare(), world.view)
+
+    world.move_to(3)
+
+    assert world.prompts == ["n is 3"]
+    assert state.reply.phase is Phase.STREAMING
+
+
+def test_what_is_left_is_cancelled_when_the_next_one_is_there(world):
+    """A cell that waits for the first one finds the second when it is woken."""
+    first = world.interaction.begin(world.interaction.prepare(), world.view)
+
+    world.move_to(7)
+
+    assert first.reply.phase is Phase.CANCELLED
+    assert world.current_at_cancel == ["n = 7"]
+
+
+def test_a_cut_answer_is_asked_again(world):
+    """Cancelled or failed, it is not what was asked for."""
+    world.begin()
+    world.move_to(7)
+    world.move_to(9).reply.end(Phase.FAILED)
+    world.move_to(7).reply.end()
+    world.move_to(9)
+
+    assert world.prompts == ["n is 3", "n is 7", "n is 9", "n is 7", "n is 9"]
+
+
+def test_the_conversation_returns_when_what_was_left_has_settled(world):
+    """A cancelled answer becomes a turn at its end, and would be the last one."""
+    world.begin()
+    left = world.move_to(7)
+    left.reply._on_cancel = lambda: world.returned_to.append("cancelled")
+
+    world.move_to(3)
+
+    assert world.returned_to == ["cancelled", "n is 3"]
+
+
+def test_asking_again_replaces_what_is_remembered(world):
+    """For the state that is shown."""
+    world.begin()
+    world.interaction.forget_current()
+    world.interaction.settle()
+
+    assert world.prompts == ["n is 3", "n is 3"]
+
+
+def test_later_states_outlive_the_cell_and_stand_where_it_stands(world):
+    """Beside the conversation once that has gone on, or is about to."""
+    world.begin()
+    world.move_to(7).reply.end()
+    world.is_last = False
+    world.move_to(8).reply.end()
+    world.is_last = True
+    world.in_flight = [StubReply(lambda: None)]
+    world.move_to(9)
+
+    assert [question.outlives_cell for question in world.sent] == [False, True, True, True]
+    assert [question.where.is_beside for question in world.sent] == [False, False, True, True]
+    assert {dataclasses.replace(question.where, is_beside=False) for question in world.sent} == {
+        Where(cell="cell")
+    }
+
+
+def test_what_cannot_be_sent_is_told_and_changes_nothing(world):
+    """The former answer stays, and what is on its way goes on."""
+    state = world.interaction.begin(world.interaction.prepare(), world.view)
+
+    world.move_to(0)
+
+    assert world.view.told == ["Division by zero. Nothing was sent."]
+    assert world.interaction.current is state
+    assert state.reply.phase is Phase.STREAMING

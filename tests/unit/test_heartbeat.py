@@ -37,5 +37,5 @@ def test_all_who_wait_share_one_timer_and_none_is_left():
 
     most, left = asyncio.run(wait())
 
-    assert most == 1
+    assert most <= 1  # 0 on a machine so slow that it rang meanwhile, and was to be set again
     assert left == []

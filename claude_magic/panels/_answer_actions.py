@@ -11,6 +11,7 @@ from ipywidgets import Button, HBox, Text
 
 from ..answers import find_code, join_code
 from ..live import hear_at_once
+from ..render import neutralise_markdown
 from ..runtime import Reply
 from ._browser_side import BrowserSide
 from ._faults import FaultsTold
@@ -76,7 +77,10 @@ class AnswerActions(HBox):
     def _on_insert(self, _button: Button) -> None:
         text = self._reply.text
         code = join_code(find_code(text))
-        self._surroundings.browser.insert_cell(code or text, "code" if code else "markdown")
+        if code:
+            self._surroundings.browser.insert_cell(code, "code")
+        else:  # what a front end makes of a Markdown cell may load images and hold buttons that run commands
+            self._surroundings.browser.insert_cell(neutralise_markdown(text), "markdown")
 
     def _on_keep(self, _button: Button) -> None:
         is_hidden = self._name.layout.display == "none"

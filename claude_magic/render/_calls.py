@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from ..runtime import BlockSnapshot, CallSnapshot, CallState
-from ._sanitise import sanitise
+from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._server_tools import (
     describe_outcome,
     describe_server_call,
@@ -101,10 +101,10 @@ def _details(arguments: Mapping[str, Any], result: str) -> Iterator[str]:
 def _fold(summary: str, inside: str) -> str:
     """Return a folded line; `summary` and `inside` are HTML that holds nothing unescaped."""
     if not inside:
-        return sanitise(f'<div style="{QUIET}">{summary}</div>')
+        return sanitise(f'<div class="{NO_MATH_CLASSES}" style="{QUIET}">{summary}</div>')
     return sanitise(
-        f'<details style="{CALL}"><summary style="{FOLD_SUMMARY}">{summary}</summary>'
-        f'<div style="{FOLD_BODY}">{inside}</div></details>'
+        f'<div class="{NO_MATH_CLASSES}"><details style="{CALL}"><summary style="{FOLD_SUMMARY}">{summary}</summary>'
+        f'<div style="{FOLD_BODY}">{inside}</div></details></div>'
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from ..runtime import BlockSnapshot
 from ._links import escape_markdown, host_of, is_web_address, link_in_markdown, render_link
 from ._markdown import parse_blocks
+from ._sanitise import NO_MATH_CLASSES
 from ._styles import CITATION, SOURCES
 
 _MARK: Final = "\ufdd0{}\ufdd1"
@@ -100,7 +101,7 @@ class Citations:
         if not self.sources:
             return ""
         items = "".join(f"<li>{_describe(source)}</li>" for source in self.sources)
-        return f'<div style="{SOURCES}">Sources<ol>{items}</ol></div>'
+        return f'<div class="{NO_MATH_CLASSES}" style="{SOURCES}">Sources<ol>{items}</ol></div>'
 
     def _numbers(self, block: BlockSnapshot) -> tuple[int, ...]:
         numbers = [self._take(citation).number for citation in _citations_of(block)]

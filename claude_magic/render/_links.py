@@ -7,6 +7,8 @@ from html import escape
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from ._safe_tex import disarmed
+
 _WEB: Final = re.compile(r"https?://[^\s/?#]", re.IGNORECASE)
 _SAFE_IN_MARKDOWN: Final = "-._~:/?#@!$&'*+,;=%"
 _MARKDOWN_MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+.!|<>~$&-])")
@@ -34,7 +36,11 @@ def link_in_markdown(url: str, label: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Return `text`, in one line, as Markdown that shows it as it is."""
-    return _MARKDOWN_MARKS.sub(r"\\\1", " ".join(text.split())).replace(r"\<", "&lt;").replace(r"\&", "&amp;")
+    return (
+        _MARKDOWN_MARKS.sub(r"\\\1", disarmed(" ".join(text.split())))
+        .replace(r"\<", "&lt;")
+        .replace(r"\&", "&amp;")
+    )
 
 
 def host_of(url: str) -> str:

@@ -23,6 +23,7 @@ from markdown_it.utils import OptionsDict
 
 from . import _math
 from ._code import render_code
+from ._safe_tex import is_safe_formula
 from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, sanitise
 from ._styles import CELL_ALIGNMENTS, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
 
@@ -180,14 +181,14 @@ class _Renderer(RendererHTML):
 
     def math_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         token = tokens[idx]
-        if not _math.is_safe_formula(token.content):
+        if not is_safe_formula(token.content):
             return f"<code>{escape(token.content, quote=False)}</code>"
         opening, closing = (r"\[", r"\]") if token.meta["is_display"] else (r"\(", r"\)")
         return _formula("span", opening, token.content, closing)
 
     def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         content = tokens[idx].content
-        if not _math.is_safe_formula(content):
+        if not is_safe_formula(content):
             return self.math_open(tokens, idx, options, env)
         return _formula("div", r"\[", content, r"\]") + "\n"
 

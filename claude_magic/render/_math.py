@@ -1,4 +1,4 @@
-r"""Formulas in Markdown: where they start and end, and which are safe to hand to MathJax.
+r"""Formulas in Markdown: where they start and end.
 
 Rules for markdown-it. Inline: `$x$`, `\(x\)`, and `$$x$$` or `\[x\]` in a paragraph. Blocks: lines from `$$`,
 `\[` or `\begin{env}` to the closing mark, with no blank line between (LaTeX allows none either); without the mark
@@ -12,27 +12,14 @@ import re
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ._safe_tex import MAX_FORMULA_CHARS
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
 
-# Longer or deeper than this is no formula a reader can use, and MathJax would take seconds over it.
-_MAX_FORMULA_CHARS: Final = 5_000
-_MAX_BRACE_DEPTH: Final = 60
-
-# Commands that link, load, style, set ids, or change macros and counters for every other formula on the page.
-_UNSAFE_COMMAND: Final = re.compile(
-    r"\\(?:href|url|require|html\w*|class|cssId|style|data|includegraphics|unicode|mmlToken|bbox"
-    r"|[egx]?def|let|futurelet|(?:re|provide)?newcommand|renewcommand|providecommand|newenvironment"
-    r"|renewenvironment|newtagform|renewtagform|usetagform|DeclareMathOperator|DeclarePairedDelimiters?X?(?:PP)?"
-    r"|definecolor|catcode|input|include|write|loop|csname|Newextarrow|texttip|mathtip|toggle)(?![A-Za-z])"
-)
 _LABEL: Final = re.compile(r"\\label\s*\{[^{}]*\}")
-_ESCAPED: Final = re.compile(r"\\[\\{}$]")
-_BRACE: Final = re.compile(r"[{}]")
-_DELIMITER: Final = re.compile(r"\$\$|\\[()\[\]]")
-
 _PUNCTUATION: Final = ("", ".", ",", ";")
 # What a formula does not begin with, but what follows a dollar of which somebody talks: ($) or ($).
 _NO_BEGINNING: Final = ("", "$", ")", "'", '"', "’", "”", ",", ";", ":", "?")
@@ -41,23 +28,6 @@ _TEX_SIGN: Final = re.compile(r"[\\^_={}<>+*/|]")
 _ENVIRONMENT: Final = re.compile(
     r"\\begin\{((?:align|alignat|equation|eqnarray|gather|multline|flalign|[bpvBV]?matrix|cases|split|aligned)\*?)\}"
 )
-
-
-def is_safe_formula(formula: str) -> bool:
-    """Tell whether `formula` can be typeset: it stays within itself, and is of a sane size."""
-    if len(formula) > _MAX_FORMULA_CHARS or _UNSAFE_COMMAND.search(formula):
-        return False
-    bare = _ESCAPED.sub("", formula)
-    return not _DELIMITER.search(bare) and _has_sound_braces(bare)
-
-
-def _has_sound_braces(formula: str) -> bool:
-    depth = 0
-    for brace in _BRACE.finditer(formula):
-        depth += 1 if brace[0] == "{" else -1
-        if not 0 <= depth <= _MAX_BRACE_DEPTH:
-            return False
-    return depth == 0
 
 
 def without_labels(formula: str) -> str:
@@ -105,7 +75,7 @@ def find_environment(text: str, start: int) -> Formula | None:
     if opening is None:
         return None
     closing = f"\\end{{{opening[1]}}}"
-    end = text.find(closing, opening.end(), opening.end() + _MAX_FORMULA_CHARS)
+    end = text.find(closing, opening.end(), opening.end() + MAX_FORMULA_CHARS)
     return (
         Formula(text[start : end + len(closing)], end + len(closing), is_display=True) if end >= 0 else None
     )

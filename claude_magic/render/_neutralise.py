@@ -2,8 +2,9 @@ r"""Markdown made harmless for front ends that render `text/markdown` themselves
 
 JupyterLab runs raw HTML in the Markdown of a fresh output, so this text must hold none. The change is small: outside of
 code and formulas a `<` that could open a tag becomes `&lt;`, a link to anything but http, https and mailto is escaped, and `![` becomes
-`\![`, which makes a link of an image. Blocks of code are fenced anew, so that every parser sees the same block; in other
-code, where parsers may differ on what is code, tags that could do something are escaped too.
+`\![`, which makes a link of an image. After the backslash of a command that no formula may have
+stands a sign that nobody sees, because what is a formula differs as well. Blocks of code are fenced anew, so that every
+parser sees the same block; in other code, where parsers may differ on what is code, tags that could do something are escaped too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from markdown_it.token import Token
 
 from . import _math
 from ._markdown import parse_blocks
+from ._safe_tex import UNSEEN, is_safe_formula, is_unsafe_command
 from ._sanitise import SAFE_SCHEMES
 
 _LINE_END: Final = re.compile(r"\r\n?")
@@ -69,7 +71,7 @@ def _verbatim_blocks(tokens: list[Token]) -> Iterator[tuple[int, int, Token]]:
 
 def _verbatim(token: Token, lines: list[str], *, follows_text: bool) -> list[str]:
     if token.type == "math_block":
-        if _math.is_safe_formula(token.content):
+        if is_safe_formula(token.content):
             return [_spaced(line) for line in lines]
         return _prose([_FORMULA_MARK.sub("", line) for line in lines])
     if token.level:
@@ -131,8 +133,10 @@ class _Prose:
         match mark:
             case "\\" if self._text.startswith("<", after):
                 return "&lt;", after + 1
-            case "$" | "\\":
-                return self._formula(start) or self._plain(start, after + (mark == "\\"))
+            case "\\":
+                return self._formula(start) or self._backslash(start)
+            case "$":
+                return self._formula(start) or self._plain(start, after)
             case "<":
                 kept = _HARMLESS_TAG.match(self._text, start)
                 if kept or not _TAG_START.match(self._text, start):
@@ -148,11 +152,18 @@ class _Prose:
     def _plain(self, start: int, end: int) -> tuple[str, int]:
         return self._text[start:end], min(end, len(self._text))
 
+    def _backslash(self, start: int) -> tuple[str, int]:
+        # Markdown makes one backslash of two, and what typesets its result sees a command.
+        after = start + (2 if self._text.startswith("\\\\", start) else 1)
+        if is_unsafe_command(self._text, after - 1):
+            return self._text[start:after] + UNSEEN, after
+        return self._plain(start, start + 2)
+
     def _formula(self, start: int) -> tuple[str, int] | None:
         found = _math.find_formula(self._text, start, self._memory)
         if found is None or _BLANK_LINE.search(self._text, start, found.end):
             return None
-        if not _math.is_safe_formula(found.source):
+        if not is_safe_formula(found.source):
             return f"`` {_without_active_tags(found.source.replace('`', chr(39)))} ``", found.end
         return _spaced(self._text[start : found.end]), found.end
 

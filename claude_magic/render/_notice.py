@@ -11,7 +11,7 @@ from ._styles import FAILURE, FOOTER
 
 def render_notice(text: str) -> Bundle:
     """Return the line, in HTML and in plain text."""
-    html = sanitise(f'<div style="{FOOTER}">{escape(text, quote=False)}</div>')
+    html = sanitise(f'<div class="{NO_MATH_CLASSES}" style="{FOOTER}">{escape(text, quote=False)}</div>')
     return Bundle({"text/html": html, "text/plain": text}, {})
 
 

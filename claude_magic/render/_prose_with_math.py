@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, Final
 
 from . import _math
+from ._safe_tex import is_safe_formula
 from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, sanitise
 from ._styles import PROSE
 
@@ -53,7 +54,7 @@ def _render_paragraph(text: str) -> Iterator[str]:
 
 
 def _formula(formula: _math.Formula, source: str) -> str:
-    if not _math.is_safe_formula(formula.source):
+    if not is_safe_formula(formula.source):
         return _plain(source)
     opening, closing = (r"\[", r"\]") if formula.is_display else (r"\(", r"\)")
     tex = _plain(_math.without_labels(formula.source))

@@ -192,8 +192,27 @@ FORMULAS: Final = [
     "$x\\)$ <b>\\(\\href{javascript:window.pwned=1}{y}$",
     r"\$\href{javascript:window.pwned=1}{x}$",
     r"\\(\href{javascript:window.pwned=1}{x}\\)",
+    r"\\(\\href{javascript:window.pwned=1}{x}\\)",
     r"$\text{$\href{javascript:window.pwned=1}{x}$}$",
     "$" + "{" * 400 + "}" * 400 + "$",
+    "$"
+    + r"\left(" * 100
+    + "x"
+    + r"\right)" * 100
+    + "$",  # Chromium's page is gone, and again when it is reloaded
+    "$" + r"\left(\begin{matrix}\sqrt{" * 60 + "x" + r"}\end{matrix}\right)" * 60 + "$",
+    "$" + r"\tiny " * 200 + "x$",
+    "$" + r"\color{red}" * 100 + "x$",
+    r"$\rule{99999em}{99999em}$",
+    r"$\hspace{ 1000.5 em}x\kern-9999pt$",
+    r"$\setOptions{maxBuffer=1}\newcolumntype{c}{r}x$",
+    "$x} \\left( {y$",
 ]
+
+TEX: Final = [
+    rf"$\href{{javascript:{RUN}}}{{click}}$ \(x\) \[x\] $$x$$",
+    rf"\begin{{align}}\href{{javascript:{RUN}}}{{x}}\end{{align}}",
+]
+"""For places where nothing is ever typeset: names, titles, errors, data."""
 
 HOSTILE: Final = [*SCRIPTS, *HANDLERS, *LINKS, *BEACONS, *STYLES, *MUTATIONS, *FORMULAS]

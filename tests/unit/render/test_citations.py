@@ -11,7 +11,7 @@ import pytest
 from hostile import HOSTILE
 from markdown_it import MarkdownIt
 from snapshots import snapshot
-from test_untrusted import Inspector
+from test_untrusted import TEX_COMMAND, Inspector, is_markdowns_own
 
 from claude_magic.render import render_footer, render_reply
 from claude_magic.runtime import BlockSnapshot, ReplySnapshot
@@ -273,7 +273,8 @@ def test_citations_are_untrusted(payload: str) -> None:
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table").render(bundle.data["text/markdown"])
 
     assert Inspector(bundle.data["text/html"]).findings == []
-    assert [found for found in Inspector(markdown).findings if "class='language" not in found] == []
+    assert [found for found in Inspector(markdown).findings if not is_markdowns_own(found)] == []
+    assert not TEX_COMMAND.search(Inspector(markdown).prose)
 
 
 def test_many_citations_take_time_in_proportion() -> None:

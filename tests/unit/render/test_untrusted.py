@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from hostile import BEACONS, FORMULAS, HOSTILE
+from hostile import BEACONS, FORMULAS, HOSTILE, TEX
 from markdown_it import MarkdownIt
 from snapshots import snapshot
 
+from claude_magic.client import ClaudeError
 from claude_magic.render import (
+    Column,
+    Exchange,
     GrowingMarkdown,
+    LivePicture,
     neutralise_markdown,
+    render_comparison,
+    render_folded_code,
+    render_line,
     render_markdown,
+    render_notice,
     render_reply,
+    render_rows,
     render_thinking,
+    render_transcript,
 )
 from claude_magic.render._sanitise import sanitise
+from claude_magic.render._styles import COLUMN, COLUMNS
+from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase
 
 TAGS = {
     "a",
@@ -55,20 +68,59 @@ TAGS = {
         "h6",
     )
 }
-ATTRIBUTES = {"href", "title", "target", "rel", "class", "style", "start"}
+ATTRIBUTES = {"colspan", "href", "title", "target", "rel", "class", "style", "start"}
 CLASSES = {"mathjax_ignore", "tex2jax_ignore", "mathjax_process", "tex2jax_process"}
+VOID = {"br", "hr", "img"}
+TEX_MARK = re.compile(r"\$|\\[(\[]|\\begin")
+TEX_COMMAND = re.compile(
+    r"\\(href|html\w*|style|class|cssId|require|include|gdef|def|let|renew|newcol|setOpt)"
+)
+TEX_THAT_REACHES_OUT = re.compile(
+    TEX_COMMAND.pattern
+    + r"|\{{100}|\\left\((.*\\left\(){60}|(\\(?:tiny|color)\b.*){60}|\d{4}(\.\d+)? ?(em|pt)"
+)
 
 
 class Inspector(HTMLParser):
-    """Collects whatever in a piece of HTML is not on the short list of harmless things."""
+    """Collects whatever in a piece of HTML is not on the short list of harmless things.
+
+    A front end typesets formulas wherever it finds one, so each has to stand where that is meant, or where it is not done.
+
+    Attributes:
+        findings: What is not harmless.
+        prose: What can be read, but for code.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.findings: list[str] = []
+        self.prose = ""
+        self._open: list[tuple[str, bool | None]] = []
         self.feed(html)
         self.close()
 
+    @property
+    def _is_typeset(self) -> bool | None:
+        return self._open[-1][1] if self._open else None
+
+    def handle_data(self, data: str) -> None:
+        if any(tag in ("pre", "code") for tag, _ in self._open):
+            return
+        self.prose += data
+        if self._is_typeset is None and TEX_MARK.search(data):
+            self.findings.append(f"formula {data!r}")
+        if self._is_typeset and TEX_THAT_REACHES_OUT.search(data):
+            self.findings.append(f"formula {data!r}")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        classes = (dict(attrs).get("class") or "").split()
+        is_typeset = ("mathjax_process" in classes) if {*classes} & CLASSES else self._is_typeset
+        if tag not in VOID:
+            self._open.append((tag, is_typeset))
         if tag not in TAGS or tag == "img":
             self.findings.append(f"<{tag}>")
         for name, value in attrs:
@@ -100,7 +152,7 @@ def test_a_hostile_answer_is_harmless_at_every_length_while_it_grows(payload: st
     """Half a payload is no way around: each frame of the growing picture is clean, and so is the end."""
     growing = GrowingMarkdown()
 
-    for length in range(len(payload) + 1):
+    for length in [*range(0, len(payload), max(1, len(payload) // 200)), len(payload)]:
         plan = growing.update(payload[:length] + ("" if length < len(payload) else "\n\nend\n\nof it\n"))
         for block in plan.blocks:
             assert Inspector(block.html).findings == []
@@ -113,6 +165,66 @@ def test_every_kind_of_block_is_untrusted(kind: str) -> None:
 
     assert Inspector(render_reply(snapshot(*blocks)).data["text/html"]).findings == []
     assert Inspector(render_thinking("\n\n".join(HOSTILE))).findings == []
+
+
+@pytest.mark.parametrize("payload", [*HOSTILE, *TEX])
+def test_what_stands_around_an_answer_is_untrusted(payload: str) -> None:
+    """Calls and their results, sources, errors, notes, names: no markup, and no formula either."""
+    call = CallSnapshot(name=payload, arguments={payload: payload}, state=CallState.FAILED, result=payload)
+    source = {"url": payload, "title": payload, "cited_text": payload, "document_title": payload}
+    linked = {"url": f"https://ok.example/{payload}", "title": payload}
+    search = {"type": "server_tool_use", "id": "1", "name": "web_search", "input": {"query": payload}}
+    pages = [
+        {"url": f"https://ok.example/{payload}", "title": payload, "page_age": payload},
+        {"url": payload},
+    ]
+    found = {"type": "web_search_tool_result", "tool_use_id": "1", "content": pages}
+    unknown = {"type": payload, "id": payload, "name": payload, "input": {payload: payload}}
+    blocks = (
+        BlockSnapshot(kind="text", text="Cited.", is_complete=True, data={"citations": [source, linked]}),
+        BlockSnapshot(kind="tool_use", text="", is_complete=True, call=call),
+        BlockSnapshot(kind="server_tool_use", text="", is_complete=True, data=search),
+        BlockSnapshot(kind="web_search_tool_result", text="", is_complete=True, data=found),
+        BlockSnapshot(kind="server_tool_use", text="", is_complete=True, data=unknown),
+        BlockSnapshot(
+            kind=f"{payload}_tool_result", text=payload, is_complete=True, data={"content": payload}
+        ),
+        BlockSnapshot(kind=payload, text=payload, is_complete=True),
+    )
+    facts = {
+        "model": payload,
+        "notes": (payload,),
+        "stop_reason": payload,
+        "stop_details": {payload: payload},
+    }
+    answered = replace(snapshot(**facts), blocks=blocks)
+    failed = replace(answered, phase=Phase.FAILED, error=ClaudeError(payload))
+    column = Column(name=payload, kept_in=payload, answer=failed)
+    exchange = Exchange(question=payload, attached=(payload,), answer=answered)
+
+    shown = {
+        "reply": render_reply(answered).data["text/html"],
+        "failure": render_reply(failed).data["text/html"],
+        "while it grows": "".join(LivePicture().slots(replace(answered, phase=Phase.STREAMING), 0.0)),
+        "comparison": render_comparison([column]).data["text/html"],
+        "transcript": "".join(bundle.data["text/html"] for bundle in render_transcript(exchange)),
+        "notice": render_notice(payload).data["text/html"],
+        "line": render_line(payload),
+        "rows": render_rows([(payload, [(payload, payload)])], columns=(payload,), notes=(payload,)).data[
+            "text/html"
+        ],
+        "code": render_folded_code(payload, payload, payload),
+    }
+
+    ours = {
+        "<div class='claude-magic-transcript'>",
+        *(f"<div style={style!r}>" for style in (COLUMN, COLUMNS)),
+    }
+    findings = {
+        place: [each for each in Inspector(html).findings if each not in ours]
+        for place, html in shown.items()
+    }
+    assert {place: found for place, found in findings.items() if found} == {}
 
 
 def test_what_the_server_says_in_a_footer_is_untrusted() -> None:
@@ -133,7 +245,9 @@ def test_the_sanitiser_alone_would_do(payload: str) -> None:
     """Even if our renderer let raw HTML through, the last step takes out what is not ours."""
     raw = MarkdownIt("commonmark").render(payload)
 
-    findings = [found for found in Inspector(sanitise(raw)).findings if not found.startswith("<img")]
+    findings = [
+        found for found in Inspector(sanitise(raw)).findings if not found.startswith(("<img", "formula"))
+    ]
     assert [found for found in findings if "evil.example" not in found] == []
 
 
@@ -142,11 +256,20 @@ def test_text_markdown_holds_no_html_and_no_live_link(payload: str) -> None:
     """A front end that renders raw HTML in Markdown finds none in ours."""
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(neutralise_markdown(payload))
 
-    assert [found for found in Inspector(html).findings if not _is_code_language(found)] == []
+    assert [found for found in Inspector(html).findings if not is_markdowns_own(found)] == []
 
 
-def _is_code_language(finding: str) -> bool:
-    return re.fullmatch(r"<code class='language-[\w+#.\-]+'>", finding) is not None
+def is_markdowns_own(finding: str) -> bool:
+    """The language of a block of code, and the marks of formulas."""
+    return re.fullmatch(r"<code class='language-[\w+#.\-]+'>|formula .*", finding, re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("payload", [*FORMULAS, *TEX])
+def test_text_markdown_holds_no_formula_that_reaches_out_of_itself(payload: str) -> None:
+    """Whatever a front end takes for a formula: the commands are broken wherever they do not stand in code."""
+    html = MarkdownIt("commonmark").render(neutralise_markdown(payload))
+
+    assert not TEX_COMMAND.search(Inspector(html).prose)
 
 
 @pytest.mark.parametrize("payload", BEACONS)
@@ -168,11 +291,9 @@ def test_images_are_loaded_only_where_the_reader_allowed_it() -> None:
 
 @pytest.mark.parametrize("payload", FORMULAS)
 def test_a_formula_that_reaches_out_of_itself_is_shown_as_its_source(payload: str) -> None:
-    """Links, styles, ids, macros and monstrous nesting never reach the typesetter."""
+    """Links, styles, ids, macros, monstrous nesting and lengths never reach the typesetter."""
     for formula in re.findall(r'_process">(.*?)</(?:span|div)>', render_markdown(payload), re.DOTALL):
-        assert not re.search(
-            r"\\(href|html|style|class|cssId|require|include|gdef|def|let|renew)|\{{100}", formula
-        )
+        assert not TEX_THAT_REACHES_OUT.search(formula)
 
 
 def test_links_name_no_referrer_and_open_elsewhere() -> None:

@@ -12,9 +12,11 @@ pytest.importorskip("playwright.sync_api", reason="No browser test ran: Playwrig
 sys.path.insert(0, str(Path(__file__).parent))
 
 from chromium import ARGUMENTS, find_chromium
-from lab_server import LabServer
+from lab_server import API_KEY, LabServer
 from notebook_page import TIMEOUT_MS, NotebookPage
 from playwright.sync_api import Browser, sync_playwright
+
+from claude_magic.simulator import Simulator
 
 HERE = Path(__file__).parent
 
@@ -42,6 +44,25 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
     """A JupyterLab server, shared by all tests: each uses notebooks of its own."""
     with LabServer(tmp_path_factory.mktemp("lab") / "server") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    """A simulator that streams at a pace that leaves time to look."""
+    with Simulator(chunk_delay=0.03) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """A JupyterLab whose kernels talk to the simulator as to any server."""
+    variables = {
+        "ANTHROPIC_BASE_URL": sim.url,
+        "ANTHROPIC_API_KEY": API_KEY,
+        "CLAUDE_MAGIC_INITIAL_BACKOFF": "4",
+    }
+    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
+        yield lab
 
 
 @pytest.fixture

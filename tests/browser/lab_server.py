@@ -17,6 +17,8 @@ import nbformat
 from nbformat.sign import NotebookNotary
 
 START_TIMEOUT = 90.0
+API_KEY = "sk-ant-browser-test-5d1e9b7c"
+"""One that must never be seen on a page, or in a file."""
 _SETTINGS: dict[str, dict[str, Any]] = {
     "@jupyterlab/apputils-extension/notification": {
         "fetchNews": "false",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import API_KEY, LabServer
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
 
@@ -16,24 +16,8 @@ from claude_magic.simulator import Simulator
 
 LOAD = "%load_ext claude_magic"
 LONG_PROMPT = "%%claude -o answer --thinking hide\n!simulate long_answer\nGo on."
-KEY = "sk-ant-browser-test-5d1e9b7c"
 
 OpenNotebook = Callable[..., NotebookPage]
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
-    """Streams at a pace that leaves time to look."""
-    with Simulator(chunk_delay=0.03) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to the simulator as to any server, with a key that must never be seen."""
-    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": KEY, "CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
-    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
-        yield lab
 
 
 @pytest.fixture
@@ -70,7 +54,7 @@ def test_a_cell_streams_and_its_saved_file_holds_one_output(notebook: Callable[.
     outputs = page.saved().cells[1].outputs
     assert [output.output_type for output in outputs] == ["display_data"]
     assert set(outputs[0].data) == {"text/html", "text/markdown", "text/plain"}
-    assert KEY not in Path(page.path).read_text(encoding="utf-8")
+    assert API_KEY not in Path(page.path).read_text(encoding="utf-8")
 
 
 def test_the_interrupt_button_ends_the_cell_and_keeps_what_had_come(

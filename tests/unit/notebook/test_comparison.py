@@ -4,6 +4,7 @@ import dataclasses
 import io
 
 import pytest
+from beginnings import BEGINNING
 from IPython.core.error import UsageError
 
 from claude_magic.notebook._comparison import Comparison, ComparisonSnapshot
@@ -15,24 +16,7 @@ from claude_magic.notebook._comparison_screens import (
 )
 from claude_magic.notebook._option_line import parse_option_line
 from claude_magic.render import Column
-from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
-
-BEGINNING = ReplySnapshot(
-    phase=Phase.SENT,
-    blocks=(),
-    model="claude-sonnet-5-5",
-    usage=None,
-    stop_reason=None,
-    stop_details=None,
-    stop_sequence=None,
-    request_id=None,
-    is_simulated=False,
-    elapsed=1.0,
-    wait=None,
-    error=None,
-    attempts=(),
-    version=1,
-)
+from claude_magic.runtime import BlockSnapshot, Phase
 
 
 def answer(text, phase=Phase.STREAMING):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import math
 from typing import Any, cast
 
 import pytest
+from beginnings import BEGINNING
 
 from claude_magic.client import (
     BucketState,
@@ -152,29 +154,15 @@ def test_who_waits_is_listed() -> None:
             self.wait = wait
 
         def snapshot(self) -> ReplySnapshot:
-            return ReplySnapshot(
-                phase=Phase.RETRYING if self.wait else Phase.STREAMING,
-                blocks=(),
-                model="claude-x",
-                usage=None,
-                stop_reason=None,
-                stop_details=None,
-                stop_sequence=None,
-                request_id=None,
-                is_simulated=False,
-                elapsed=1.0,
-                wait=self.wait,
-                error=None,
-                attempts=(),
-                version=1,
-            )
+            phase = Phase.RETRYING if self.wait else Phase.STREAMING
+            return dataclasses.replace(BEGINNING, phase=phase, wait=self.wait)
 
     backoff = Wait(kind="backoff", reason="overloaded", until=math.inf, attempt=2, max_attempts=4)
     in_flight = [cast(Reply, Waiting(wait)) for wait in (backoff, None)]
 
     text = render_limits(LIMITER, (), RateLimits(), in_flight).data["text/plain"]
 
-    assert text.count("claude-x") == 1
+    assert text.count(BEGINNING.model) == 1
     assert "Overloaded; retrying soon · attempt 2 of 4" in text
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import io
 
 import pytest
+from beginnings import BEGINNING
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,24 +16,7 @@ from claude_magic.notebook._screens import (
     HandleScreen,
 )
 from claude_magic.notebook._terminal import TerminalScreen
-from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
-
-BEGINNING = ReplySnapshot(
-    phase=Phase.SENT,
-    blocks=(),
-    model="claude-sonnet-5-5",
-    usage=None,
-    stop_reason=None,
-    stop_details=None,
-    stop_sequence=None,
-    request_id=None,
-    is_simulated=False,
-    elapsed=1.0,
-    wait=None,
-    error=None,
-    attempts=(),
-    version=1,
-)
+from claude_magic.runtime import BlockSnapshot, Phase
 
 
 def streaming(text, *, thinking="", phase=Phase.STREAMING):

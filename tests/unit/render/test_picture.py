@@ -5,25 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from snapshots import snapshot as completed
+
 from claude_magic.render._picture import MAX_SLOTS, LivePicture
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot
 
-EMPTY = ReplySnapshot(
-    phase=Phase.STREAMING,
-    blocks=(),
-    model="m",
-    usage=None,
-    stop_reason=None,
-    stop_details=None,
-    stop_sequence=None,
-    request_id=None,
-    is_simulated=False,
-    elapsed=0.0,
-    wait=None,
-    error=None,
-    attempts=(),
-    version=1,
-)
+EMPTY = completed(phase=Phase.STREAMING, usage=None, stop_reason=None)
 
 
 def snapshot(*blocks: BlockSnapshot, phase: Phase = Phase.STREAMING, **changes: Any) -> ReplySnapshot:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import API_KEY, LabServer
 from notebook_page import NotebookPage
 from panel_on_page import PanelOnPage
 from playwright.sync_api import expect
@@ -34,28 +34,12 @@ os.environ["CLAUDE_MAGIC_DEMO"] = "off"
 COMPUTE = "import time\nend = time.time() + 15\nwhile time.time() < end:\n    sum(range(10_000))"
 LONG = "!simulate long_answer\nAll about sums of powers, please."
 EXPLAIN = "Explain the central limit theorem to someone who knows what a mean is."
-KEY = "sk-ant-browser-test-2b7d0c41"
 
 
 class OpenWith(Protocol):
     """Opens a notebook with these cells in a fresh page."""
 
     def __call__(self, *sources: str, theme: str = "Light", width: int = 1200) -> NotebookPage: ...
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
-    """Streams at a pace that leaves time to look."""
-    with Simulator(chunk_delay=0.03) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to the simulator as to any server."""
-    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": KEY, "CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
-    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
-        yield lab
 
 
 @pytest.fixture
@@ -109,7 +93,7 @@ def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith) -> N
     assert "application/vnd.jupyter.widget-view+json" in outputs[0].data
     assert "68.3" in outputs[1].data["text/markdown"]
     assert set(outputs[1].data) == {"text/html", "text/markdown"}
-    assert KEY not in Path(notebook.path).read_text(encoding="utf-8")
+    assert API_KEY not in Path(notebook.path).read_text(encoding="utf-8")
 
 
 def test_a_panel_streams_and_stops_while_a_cell_computes(open_with: OpenWith, sim: Simulator) -> None:
@@ -458,6 +442,8 @@ def test_a_panel_fits_its_place_and_its_theme(open_with: OpenWith, theme: str, w
         "answer": panel.answers.first.locator("p:visible").last,
         "footer": panel.footers.first.locator("div", has_text="tokens in").last,
         "action": panel.button("Copy").first,
+        "unfold": panel.button("Attach"),
+        "limiter": panel.root.locator(".claude-magic-limiter div", has_text="requests a second").last,
         "send": panel.button("Send"),
         "label": panel.root.get_by_text("Max tokens", exact=True),
     }
@@ -470,12 +456,15 @@ def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWi
     """Tab goes from the prompt to the buttons and the settings; each has a name."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
+    expect(panel.button("Settings")).to_have_attribute("aria-expanded", "false")
+    panel.button("Attach").press("Enter")
     panel.button("Settings").press("Enter")
     expect(panel.root.get_by_label("Model")).to_be_visible()
+    expect(panel.button("Settings")).to_have_attribute("aria-expanded", "true")
 
     panel.prompt.focus()
     names = []
-    for _ in range(10):
+    for _ in range(12):
         notebook.page.keyboard.press("Tab")
         names.append(notebook.page.evaluate(NAME_OF_FOCUSED))
 
@@ -484,6 +473,8 @@ def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWi
         "Attach",
         "Settings",
         "Clear",
+        "Files (0)",
+        "Variables to send along",
         "Model",
         "Effort",
         "Thinking",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -12,6 +14,10 @@ from notebook_page import NotebookPage
 from playwright.sync_api import expect
 
 from claude_magic.simulator import Gate, Simulator, hold, reply, status
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
+
+from hostile import HOSTILE
 
 SHORT = """## In short
 
@@ -39,6 +45,7 @@ def standard_error(values: list[float]) -> float:
 That was the last line.
 """
 CELL = "%%claude --compare sonnet,opus -o both\nExplain the central limit theorem."
+FOREIGN = ":is(script, iframe, object, embed, form, link, base, meta, video, audio, img)"
 OpenNotebook = Callable[..., NotebookPage]
 
 
@@ -150,3 +157,32 @@ def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulat
     expect(page.output(1)).to_contain_text("KeyboardInterrupt")
     page.screenshot("compare-stopped", page.cell(1))
     assert all(seen.client_gone for seen in sim.requests[-2:])
+
+
+def test_a_hostile_answer_stays_in_its_column_and_runs_nothing(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """In the widgets that it grows in, in the output that stays, and in the notebook opened again."""
+    gate = Gate()
+    attack = "\n\n".join(["</div></div></div>", *HOSTILE])
+    answer_with(sim, sonnet=reply(attack), opus=hold(gate, after_deltas=20, text=SHORT))
+    page = notebook("compare-hostile")
+
+    page.start_cell(1)
+    expect(page.output(1)).to_contain_text("tokens in")
+    while_growing = page.output(1).locator(f".jupyter-widgets {FOREIGN}").count()
+    gate.open()
+    page.wait_for_cell(1)
+    expect(page.output(1)).to_contain_text("10,000")
+    one, other = places(page)
+    page.saved()
+    has_run = page.page.evaluate("Boolean(window.pwned)")
+    page.open()
+    page.page.locator(".jp-OutputArea-output").first.wait_for()
+
+    assert while_growing == 0
+    assert abs(one["y"] - other["y"]) < 2
+    assert not has_run
+    assert not page.page.evaluate("Boolean(window.pwned)")
+    assert page.page.locator(f".jp-OutputArea-output {FOREIGN}").count() == 0
+    assert page.outside_requests == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -13,11 +15,16 @@ from playwright.sync_api import Locator, expect
 
 from claude_magic.simulator import Simulator, reply
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
+
+from hostile import HOSTILE
+
 SETUP = "%load_ext claude_magic\nn = 3\ncity = ['Oslo', 'Brest', 'Porto']\nis_terse = True"
 CELL = (
     "%%claude --interact n,city --interact is_terse -o answer\n"
     "Name {{ n }} lighthouses near {{ city }}. Terse: {{ is_terse }}"
 )
+FOREIGN = ":is(script, iframe, object, embed, form, link, base, meta, video, audio, img)"
 OpenNotebook = Callable[..., NotebookPage]
 
 
@@ -144,3 +151,22 @@ def test_a_reopened_notebook_shows_the_last_answer_without_a_kernel(
     page.page.locator(".jp-Notebook").wait_for()
     expect(page.output(1).get_by_text("In Porto.").first).to_be_visible()
     page.screenshot("interact-reopened", page.cell(1))
+
+
+def test_a_hostile_answer_runs_nothing(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
+    """Below the controls, and in the output beside them."""
+    page = notebook("interact-hostile")
+    sim.script(reply("\n\n".join(["</div></div>", *HOSTILE])))
+
+    page.output(1).get_by_role("combobox").select_option("Porto")
+    expect(page.output(1)).to_contain_text("2 requests sent")
+    page.saved()
+    has_run = page.page.evaluate("Boolean(window.pwned)")
+    brought = page.output(1).locator(FOREIGN).count()
+    page.open()
+    page.page.locator(".jp-OutputArea-output").first.wait_for()
+
+    assert not has_run
+    assert brought == 0
+    assert not page.page.evaluate("Boolean(window.pwned)")
+    assert page.outside_requests == []

@@ -1,4 +1,4 @@
-"""Make the pictures of the README: a real cell, in a real JupyterLab, in headless Chromium, answered by the simulator."""
+"""Make the pictures of the README: a cell and a panel, in a real JupyterLab, in headless Chromium, answered by the simulator."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ from notebook_page import NotebookPage  # noqa: E402
 from playwright.sync_api import Playwright, sync_playwright  # noqa: E402
 
 PROMPT = "%%claude -o summary\nExplain the central limit theorem to someone who knows what a mean is."
+PANEL = """from claude_magic import PromptPanel
+
+panel = PromptPanel()
+panel.ask("Show me pandas groupby as code").result()
+panel"""
 
 
 def main() -> None:
-    """Run two cells and photograph the second one."""
+    """Run three cells and photograph two of them."""
     code = nbformat.v4.new_code_cell
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(LabServer(folder / "server", {"CLAUDE_MAGIC_DEMO": "on"}))
-        path = server.write_notebook("picture.ipynb", [code("%load_ext claude_magic"), code(PROMPT)])
+        cells = [code("%load_ext claude_magic"), code(PROMPT), code(PANEL)]
+        path = server.write_notebook("picture.ipynb", cells)
         _photograph(stack.enter_context(sync_playwright()), server, path)
 
 
@@ -40,6 +46,10 @@ def _photograph(playwright: Playwright, server: LabServer, path: Path) -> None:
     notebook.run_cell(1)
     notebook.cell(1).scroll_into_view_if_needed()
     notebook.cell(1).screenshot(path=HERE / "first-cell.png")
+    notebook.run_cell(2)
+    notebook.page.set_viewport_size({"width": 1100, "height": 1400})
+    notebook.cell(2).locator(".claude-magic-footer").first.wait_for()
+    notebook.cell(2).screenshot(path=HERE / "panel.png")
     notebook.close()
     browser.close()
 

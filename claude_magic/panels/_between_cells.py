@@ -16,6 +16,7 @@ from typing import Any, Final
 from IPython import get_ipython
 
 from ..client import ConfigurationError, ToolUseBlock
+from ..runtime import Reply
 from ..tools import (
     CallState,
     LoopExecutor,
@@ -113,6 +114,14 @@ class _KernelTurn:
         with self._lock:
             if self._is_waiting:
                 self._report(CallState.WAITING, "")
+
+
+def blocking_calls(reply: Reply, toolbox: Toolbox | None) -> list[str]:
+    """Return the tools that run at present and cannot be cancelled, because they await nothing."""
+    calls = [block.call for block in reply.snapshot().blocks if block.call is not None]
+    running = [call.name for call in calls if call.state is CallState.RUNNING]
+    found = [None if toolbox is None else toolbox.find(name) for name in running]
+    return [name for name, tool in zip(running, found, strict=True) if tool is not None and not tool.is_async]
 
 
 def _kernel_loop() -> asyncio.AbstractEventLoop:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
 from IPython import get_ipython
@@ -12,18 +11,17 @@ from IPython.display import display
 from ipywidgets import VBox
 
 from ..client import ConfigurationError
-from ..live import painter, waits_for_cells
-from ..render import Exchange
+from ..live import waits_for_cells
 from ..runtime import Reply, get_runtime
 from ..tools import Toolbox
-from ._answer_actions import AnswerActions, Surroundings
+from ._answer_actions import Surroundings
 from ._approval_bar import ApprovalBar
 from ._asked import Asked
 from ._attachments import Attachments
-from ._between_cells import BetweenCells
+from ._between_cells import BetweenCells, blocking_calls
 from ._browser_side import BrowserSide
 from ._composer import Composer
-from ._exchange_view import ExchangeView
+from ._exchanges import Exchanges
 from ._faults import FaultsTold
 from ._settings_row import SettingsRow
 from ._status_line import LimiterLine, Note
@@ -78,11 +76,9 @@ class PromptPanel(VBox):
             raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}.')
         self._runtime = get_runtime()
         values = self._runtime.settings().values
-        self._remote_images = values.remote_images
         functions = tuple(tools or ())
         self._toolbox = Toolbox(functions) if functions else None
         self._is_asked = approve != "never"
-        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._begins_anew = False
         self._settings = SettingsRow(
@@ -104,7 +100,7 @@ class PromptPanel(VBox):
             self._limiter,
             self._note,
             on_send=self._faults.told(self._on_send),
-            on_stop=self._faults.told(self.stop),
+            on_stop=self._faults.told(self._on_stop),
             on_clear=self._faults.told(self.clear),
         )
         self._browser = BrowserSide(_dom_classes=["claude-magic-browser-side"])
@@ -112,27 +108,31 @@ class PromptPanel(VBox):
         self._browser.listen(
             on_outcome=self._note.tell,
             on_page=self._faults.told(self._transcript.tell_page),
-            on_missing=self._faults.told(lambda keys: self._transcript.hand_over(keys, self._ended())),
+            on_missing=self._faults.told(self._hand_over),
         )
-        self._surroundings = Surroundings(
-            browser=self._browser,
-            assign=_assign,
-            retry=self._on_retry,
-            tell=self._note.tell,
-            faults=self._faults,
+        self._exchanges = Exchanges(
+            Surroundings(
+                browser=self._browser,
+                assign=_assign,
+                retry=self._on_retry,
+                tell=self._note.tell,
+                faults=self._faults,
+            ),
+            on_change=self._show_state,
+            on_end=self._keep,
+            remote_images=values.remote_images,
         )
-        self._exchanges = VBox(_dom_classes=["claude-magic-exchanges"])
         conversation = VBox([self._exchanges], _dom_classes=["claude-magic-conversation"])
         super().__init__([conversation, self._composer, self._browser], _dom_classes=["claude-magic-panel"])
         self._browser.panel_id = self.model_id
-        self._limiter.show(self._runtime.limiter_state())
+        self._show_state()
 
     # For programs...
 
     @property
     def replies(self) -> tuple[Reply, ...]:
         """The answers that the panel shows, oldest first."""
-        return tuple(view.reply for view in self._views)
+        return self._exchanges.replies
 
     def ask(self, prompt: str) -> Reply:
         """Ask as if the user had written `prompt`, and return at once. For any thread.
@@ -159,51 +159,31 @@ class PromptPanel(VBox):
 
     def stop(self) -> None:
         """Stop the answer that is on its way; what has come of it stays."""
-        for reply in self.replies:
-            reply.cancel()
+        self._exchanges.stop()
 
     def clear(self) -> None:
         """Stop, empty the panel, and begin a new conversation with the next question."""
-        self.stop()
         self._begins_anew = True
-        with self._lock:
-            views, self._exchanges.children = self._views, ()
+        self._exchanges.take_away()
         self._note.tell("")
-        self._set_busy(False)
+        self._show_state()
         self._transcript.update({})
-        for view in views:
-            view.take_away()
 
     def close(self) -> None:
         """Stop, and take the panel away for good. Its transcript stays, and its conversation too."""
         if self.comm is None:  # closed before, or never made
             return
-        self.stop()
         super().close()
-        for view in self._views:
-            view.take_away()
+        self._exchanges.close()
         close_all((*self.children, self.layout))
 
     def _ask(self, asked: Asked, *, instead_of: Reply | None = None) -> Reply:
-        """Start a reply, and show it at the end, or in the place of another one and of all that followed it."""
-        with self._lock:
-            if any(not reply.done() for reply in self.replies):
-                raise ConfigurationError(
-                    "An answer is on its way in this panel. Stop it, or wait for its end."
-                )
-            former = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
-            kept, dropped = self._views[:former], self._views[former:]
-            approval = ApprovalBar(self._browser.announce)
-            question = asked.to_question(self._executor(approval))
-            reply = self._runtime.start(question, **self._settings.options())
-            actions = AnswerActions(reply, self._surroundings)
-            view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
-            self._exchanges.children = (*kept, view)
-        self._set_busy(True)
-        painter.follow(reply, lambda: self._draw(view))
-        for former_view in dropped:
-            former_view.take_away()
-        return reply
+        options = self._settings.options()
+
+        def start(approval: ApprovalBar) -> Reply:
+            return self._runtime.start(asked.to_question(self._executor(approval)), **options)
+
+        return self._exchanges.add(asked, start, instead_of=instead_of)
 
     def _executor(self, approval: ApprovalBar) -> BetweenCells | None:
         if self._toolbox is None:
@@ -225,45 +205,45 @@ class PromptPanel(VBox):
         self._composer.start_over()
         self._note.tell(ONLY_BETWEEN_CELLS if waits_for_cells() else "")
 
+    def _on_stop(self) -> None:
+        stuck = [name for reply in self.replies for name in blocking_calls(reply, self._toolbox)]
+        self.stop()
+        if stuck:
+            self._note.tell(f"{stuck[0]} still runs: interrupt the kernel (■) to end it.")
+
     def _on_retry(self, reply: Reply) -> None:
-        for view in self._views:
+        for view in self._exchanges.views:
             if view.reply is reply:
                 self._ask(view.asked, instead_of=reply)
                 self._note.tell("")
 
     # What is shown...
 
-    @property
-    def _views(self) -> tuple[ExchangeView, ...]:
-        return tuple(self._exchanges.children)
-
     def _threads(self) -> tuple[str, ...]:
         return tuple(thread.name for thread in self._runtime.conversations.threads())
 
-    def _ended(self) -> dict[Reply, Exchange]:
-        return {view.reply: view.snapshot() for view in self._views if view.reply.done()}
-
-    def _draw(self, view: ExchangeView) -> float:
-        try:
-            interval = view.draw()
-            self._limiter.show(self._runtime.limiter_state())
-        except Exception as error:
-            self._faults.tell(error)
-            view.reply.when_done(lambda: self._set_busy(False))
-            raise  # to the painter, which gives up on the picture
-        if view.reply.done():
-            self._set_busy(not all(reply.done() for reply in self.replies))
-            self._settings.offer_threads(self._threads())
-            self._transcript.update(self._ended())
-        return interval
-
-    def _set_busy(self, is_busy: bool) -> None:
+    def _show_state(self) -> None:
+        """Show whether an answer is on its way, and how the limiter is."""
+        is_busy = self._exchanges.is_busy
         self._browser.is_busy = is_busy  # first: it sees where the keyboard is
         self._composer.set_busy(is_busy)
+        self._faults.told(self._show_limiter)()
+
+    def _show_limiter(self) -> None:
+        self._limiter.show(self._runtime.limiter_state())
+
+    def _keep(self) -> None:
+        """Take an answer that has ended into the transcript."""
+        self._settings.offer_threads(self._threads())
+        self._transcript.update(self._exchanges.ended())
+
+    def _hand_over(self, keys: Sequence[str]) -> None:
+        """Give a page the outputs that it lacks."""
+        self._transcript.hand_over(keys, self._exchanges.ended())
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)
-        self._transcript.show(self._ended())
+        self._transcript.show(self._exchanges.ended())
 
 
 def _assign(name: str, value: Any) -> None:

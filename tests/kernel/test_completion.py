@@ -57,6 +57,7 @@ def complete(start_kernel):
         ("%claude -m claude-sonnet-5-5", "%claude -m ", ["claude-sonnet-5-5"]),
         ("%claude --thread ", "%claude --thread ", ["main"]),
         ("%claude history ", "%claude history ", ["main"]),
+        ("%claude panel ma", "%claude panel ", ["main"]),
         ("%claude -o fr", "%claude -o ", ["frame", "frequency"]),
         ("%claude -a fra", "%claude -a ", ["frame"]),
         ("%claude -a no", "%claude -a ", ["notes.md"]),

@@ -224,6 +224,25 @@ def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(
     assert kernel.value("[reply.phase.name for reply in panel.replies]") == "['CANCELLED', 'COMPLETE']"
 
 
+def test_stop_says_when_a_tool_cannot_be_stopped_by_it(kernel: Kernel, unasked: Run) -> None:
+    """The answer ends at once; the function, which holds the kernel, ends with an interrupt."""
+    subshell = create_subshell(kernel)
+    if subshell is None:
+        pytest.skip("This kernel has no subshells: clicks wait for the tool.")
+    stop = comm_of(kernel, "panel._composer._stop")
+    kernel.run("panel.ask('Use slow_gauge');")
+    unasked.until(lambda run: "measuring" in run.stdout)
+
+    send(kernel, stop, CLICK, subshell=subshell)
+    while "still runs" not in str((message := kernel.client.get_iopub_msg(timeout=20))["content"]):
+        kernel.route(message)
+    kernel.interrupt()
+    wait_until(kernel, "panel.replies[-1].done()")
+
+    assert kernel.value("panel.replies[-1].phase.name") == "'CANCELLED'"
+    assert "slow_gauge still runs: interrupt the kernel" in kernel.value("panel._note.value")
+
+
 @pytest.mark.parametrize(
     ("verdict", "states"),
     [(0, ["DONE"]), (1, ["REFUSED"]), (2, ["DONE"])],

@@ -141,6 +141,7 @@ def test_a_closed_panel_stops_and_leaves_no_widget_behind() -> None:
     with pytest.raises(concurrent.futures.CancelledError):
         reply.result(timeout=20)
     assert wait_until(lambda: len(_instances) <= before)
+    assert panel.replies == (reply,)
 
 
 @pytest.mark.usefixtures("sim")

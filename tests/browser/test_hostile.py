@@ -1,6 +1,7 @@
 """The whole hostile corpus, answered by a server and shown by cells and panels: fresh, reopened without a kernel, exported.
 
-`test_rendering.py` shows the same payloads by the renderer alone, and has the control that such a page would be noticed.
+`test_rendering.py` shows the same payloads by the renderer alone. Where the kernel lives to the end, a control follows: what the user's
+own code shows does run and does ask another host, so that a harmful answer would have been noticed.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from nbconvert import HTMLExporter
 from notebook_page import NotebookPage
 from playwright.sync_api import Browser, Page, expect
 
-from claude_magic.simulator import Simulator, reply
+from claude_magic.simulator import Simulator, reply, status
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
 
-from hostile import HOSTILE
+from hostile import HOSTILE, TEX
 
 AT_ONCE = 40  # JupyterLab shows fewer than 50 outputs of a cell
 CHUNKS = [HOSTILE[start : start + AT_ONCE] for start in range(0, len(HOSTILE), AT_ONCE)]
@@ -36,6 +37,13 @@ CLICK_ALL = """area => [...document.querySelectorAll(`${area} :is(a, summary, de
     each.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true }));
     each.dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
 })"""
+ACTING_HTML = '<img src="https://evil.example/control.png" onerror="window.pwned=1">'
+CONTROL = f"from IPython.display import HTML\ndisplay(HTML({ACTING_HTML!r}))"
+IN_FORMAT = (
+    "for _ in payloads[{chunk}]:\n    get_ipython().run_cell_magic('claude', '--no-history -f {format}', 'x')"
+)
+NOT_LIVE = "%load_ext claude_magic\n%config ClaudeMagics.live = False"
+ALL = "\n\n".join(HOSTILE)
 FOREIGN = ":is(script, iframe, object, embed, form, svg script, link, base, meta, video, audio, img)"
 
 
@@ -57,16 +65,27 @@ def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def show_corpus(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, name: str, code: str
+    open_notebook: Callable[..., NotebookPage],
+    server: LabServer,
+    sim: Simulator,
+    name: str,
+    code: str,
+    before: str = "",
 ) -> NotebookPage:
-    """Run a notebook in which a cell for each chunk of the corpus shows it as answers; some stream in pieces."""
+    """Run a notebook in which a cell for each chunk of the corpus shows it as answers, which come in pieces; then the control."""
     sim.clear()
     sim.script(*[reply(chunks=[payload[:9], payload[9:] + "\n"]) for payload in HOSTILE])
-    sources = [LOAD, *(code.format(chunk=chunk) for chunk in range(len(CHUNKS)))]
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    page = open_notebook(server.write_notebook(f"{name}.ipynb", cells), server=server)
-    page.run_all()
+    sources = [*filter(None, [LOAD, before]), *(code.format(chunk=chunk) for chunk in range(len(CHUNKS)))]
+    cells = [new_cell(source) for source in sources]
+    page = open_notebook(server.write_notebook(f"{name}.ipynb", [*cells, new_cell(CONTROL)]), server=server)
+    for cell in range(len(cells)):
+        page.run_cell(cell)
     return page
+
+
+def new_cell(source: str) -> nbformat.NotebookNode:
+    """Return a code cell."""
+    return nbformat.v4.new_code_cell(source)
 
 
 def assert_harmless(page: Page, area: str) -> None:
@@ -76,9 +95,40 @@ def assert_harmless(page: Page, area: str) -> None:
 
     assert page.evaluate("window.pwned") is None
     assert page.locator(f"{area} {FOREIGN}").evaluate_all("nodes => nodes.map(node => node.outerHTML)") == []
-    assert page.locator(f"{area} a").evaluate_all(
+    assert page.locator(f"{area} a[href]").evaluate_all(
         "links => links.map(a => a.protocol).filter(p => !['http:', 'https:', 'mailto:'].includes(p))"
     ) == []  # fmt: skip
+
+
+def assert_noticed(page: NotebookPage, cell: int) -> None:
+    """Run the control, which stands in this cell."""
+    assert page.outside_requests == []
+    page.start_cell(cell)
+
+    page.page.wait_for_function("window.pwned === 1")
+    assert page.outside_requests == ["https://evil.example/control.png"]
+
+
+def around_an_answer() -> list[dict[str, object]]:
+    """Blocks of an answer that are hostile wherever they are not its text."""
+    pages = [
+        {"type": "web_search_result", "url": f"https://ok.example/{n}?{payload}", "title": payload, "encrypted_content": "x", "page_age": payload}
+        for n, payload in enumerate([*HOSTILE, *TEX])
+    ]  # fmt: skip
+    cited = [
+        {"type": "web_search_result_location", "url": page["url"], "title": page["title"], "cited_text": page["title"], "encrypted_index": "x"}
+        for page in pages
+    ]  # fmt: skip
+    other = [*pages, {"url": TEX[0], "title": TEX[0]}]
+    return [
+        {"type": "thinking", "thinking": ALL, "signature": "x"},
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": TEX[0]}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": pages},
+        {"type": "server_tool_use", "id": "srvtoolu_2", "name": TEX[0], "input": {payload: payload for payload in HOSTILE}},
+        {"type": "code_execution_tool_result", "tool_use_id": "srvtoolu_2", "content": other},
+        {"type": TEX[0], "text": ALL},
+        {"type": "text", "text": "All of that is cited.", "citations": cited},
+    ]  # fmt: skip
 
 
 def assert_harmless_when_exported(browser: Browser, path: Path, *, answers: int) -> None:
@@ -115,8 +165,8 @@ def test_the_corpus_in_cells(
     expect(outputs).to_have_count(len(HOSTILE))
     assert_harmless(page.page, ".jp-OutputArea-output")
 
-    assert page.outside_requests == []
     assert_harmless_when_exported(browser, page.path, answers=len(HOSTILE))
+    assert_noticed(page, len(CHUNKS) + 1)
 
 
 def test_the_corpus_in_panels(
@@ -139,3 +189,82 @@ def test_the_corpus_in_panels(
 
     assert page.outside_requests == []
     assert_harmless_when_exported(browser, page.path, answers=len(HOSTILE))
+
+
+@pytest.mark.parametrize("answer_format", ["html", "math"])
+def test_the_corpus_in_other_formats(
+    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, answer_format: str
+) -> None:
+    """HTML above all, of which looks may remain."""
+    code = IN_FORMAT.replace("{format}", answer_format)
+    page = show_corpus(open_notebook, server, sim, answer_format, code, before=NOT_LIVE)
+
+    expect(page.page.locator(".jp-OutputArea-output", has_text="tokens in")).to_have_count(len(HOSTILE))
+    page.screenshot(f"hostile-{answer_format}")
+    assert_harmless(page.page, ".jp-OutputArea-output")
+    assert_noticed(page, len(CHUNKS) + 2)
+
+
+def test_what_stands_around_answers(
+    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, browser: Browser
+) -> None:
+    """Thinking, calls, results, sources, refusals and errors; in cells, columns and panels, as they grow and at their end."""
+    sim.clear()
+    around = reply(content=around_an_answer())
+    refused = reply("No.", stop_reason="refusal", stop_details={"category": TEX[0], "explanation": ALL})
+    growing = reply(chunks=[ALL[at : at + 300] for at in range(0, len(ALL), 300)], chunk_delay=0.02)
+    failed = status(400, message=TEX[0] + ALL[:2_000])
+    sim.script(around, growing, refused, failed, around, around, around, failed)
+    cells = [
+        "%load_ext claude_magic\nfrom claude_magic import PromptPanel",
+        *["%%claude --no-history\nHello."] * 4,
+        "%%claude --no-history --compare sonnet,opus\nHello.",
+        "panel = PromptPanel()\ndisplay(panel)\npanel.ask('Hello.').result()",
+        "panel.ask('Hello.').result()",
+        CONTROL,
+    ]
+    page = open_notebook(
+        server.write_notebook("around.ipynb", [new_cell(source) for source in cells]), server=server
+    )
+    for cell in range(len(cells) - 1):
+        page.run_cell(cell)
+
+    panel = page.page.locator(".claude-magic-exchanges")
+    expect(panel.locator(".claude-magic-footer")).to_have_count(2)
+    page.output(1).locator("summary").last.scroll_into_view_if_needed()
+    page.screenshot("hostile-around")
+    page.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    for area in (".jp-OutputArea-output .jp-RenderedHTMLCommon", ".claude-magic-exchanges"):
+        assert_harmless(page.page, area)
+        # Formulas are typeset where the renderer found one, and nowhere else.
+        assert page.page.locator(f"{area} mjx-container").count() > 0
+        assert page.page.locator(f"{area} :not(.mathjax_process) > mjx-container").count() == 0
+    page.saved()
+    assert_harmless_when_exported(browser, page.path, answers=7)
+    assert_noticed(page, len(cells) - 1)
+
+
+def test_an_answer_put_into_a_markdown_cell(
+    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator
+) -> None:
+    """A front end makes pictures and buttons of a Markdown cell that nobody has put there."""
+    sim.clear()
+    prose = [payload for payload in HOSTILE if "```" not in payload and "~~~" not in payload]
+    sim.script(reply("\n\n".join(["Hello.", *prose])))
+    cells = ["from claude_magic import PromptPanel\npanel = PromptPanel()\npanel", CONTROL]
+    page = open_notebook(
+        server.write_notebook("moved.ipynb", [new_cell(source) for source in cells]), server=server
+    )
+    page.run_cell(0)
+    page.page.get_by_role("textbox", name="Prompt for Claude").fill("Hello.")
+    page.page.get_by_role("textbox", name="Prompt for Claude").press("Control+Enter")
+    page.page.get_by_role("button", name="New cell", exact=True).click()
+    expect(page.page.locator(".jp-MarkdownCell")).to_have_count(1)
+
+    page.execute("notebook:render-all-markdown")
+
+    expect(page.page.locator(".jp-MarkdownOutput")).to_contain_text("Hello.")
+    page.screenshot("hostile-markdown-cell")
+    assert_harmless(page.page, ".jp-MarkdownOutput")
+    assert page.page.locator(".jp-MarkdownOutput [data-commandlinker-command]").count() == 0
+    assert_noticed(page, 2)

@@ -29,7 +29,9 @@ lab: $(INSTALLED) ## JupyterLab with the first notebook; without a key on the si
 	@test -n "$$ANTHROPIC_API_KEY$$ANTHROPIC_AUTH_TOKEN$$ANTHROPIC_BASE_URL" || echo "No API key is set in this shell: unless one is configured elsewhere, cells are answered by the simulator, and say so."
 	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01-first-steps.ipynb
 
-test: lint types imports unit server kernel notebooks browser binder floors ## everything that CI runs
+# The last three mostly wait, for a browser or for packages, so they do it together; where make can, each prints when it is done.
+test: lint types imports unit server kernel notebooks ## everything that CI runs
+	@$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) browser binder floors
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(BIN)/ruff check .

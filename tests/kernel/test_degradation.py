@@ -22,10 +22,12 @@ def executed(sim, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    def execute(*sources, **variables):
+    def execute(*sources, before="", **variables):
         quick = [reply(chunks=LETTERS, chunk_delay=0.001)] * 9
         sim.script(reply(chunks=LETTERS, chunk_delay=0.03), *quick)
-        cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", *sources)]
+        cells = [
+            nbformat.v4.new_code_cell(source) for source in (f"{before}\n%load_ext claude_magic", *sources)
+        ]
         notebook = nbformat.v4.new_notebook(cells=cells)
         ours = ("ANTHROPIC_", "CLAUDE_MAGIC_")
         env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -63,6 +65,19 @@ def test_executed_unattended_every_kind_of_cell_ends_in_its_answer(executed, liv
         assert not any("widget" in str(output.get("data", "")) for output in outputs)
 
 
+def test_executed_unattended_what_would_move_stands_still(executed):
+    """Controls ask once, as things stand; the gauge is the table that it moves over. Both say so."""
+    moved, gauge = executed(
+        "%%claude --no-history --interact n\nName {{ n }}.", "%claude limits --live", before="n = 3"
+    )
+
+    assert texts(moved) == [TEXT]
+    assert "There are no controls here" in moved[0]["data"]["text/html"]
+    table, remark = texts(gauge)
+    assert "requests" in table
+    assert remark.startswith("It does not move: ")
+
+
 def test_executed_unattended_a_panel_keeps_what_was_said(executed):
     """The widget is there for who can draw it, and its conversation as outputs for who cannot."""
     (shown,) = executed(
@@ -75,6 +90,23 @@ def test_executed_unattended_a_panel_keeps_what_was_said(executed):
     assert view["data"]["text/plain"]
     assert "".join(output["data"]["text/markdown"] for output in transcript).count(TEXT) == 1
     assert all("widget" not in output["data"]["text/html"] for output in transcript)
+
+
+@pytest.mark.parametrize("code", ["%%claude\nhi", "%%claude --compare sonnet,opus\nhi"])
+def test_a_front_end_that_updates_and_clears_nothing_has_the_whole_answer_as_its_last_output(
+    kernel, sim, code
+):
+    """Such as nbval, or a simple viewer of what a kernel has said: pieces stand above, and at the end there is all of it."""
+    sim.clear()
+    sim.script(*[reply(chunks=LETTERS, chunk_delay=0.01)] * 2)
+
+    run = kernel.run(code, allow_stdin=True, cell_id="simple")
+
+    *_, last = run.contents("display_data")
+    assert run.status == "ok"
+    assert TEXT in last["data"]["text/plain"]
+    assert TEXT in last["data"]["text/markdown"]
+    assert "widget" not in str(last["data"])
 
 
 def test_a_front_end_without_subshells_stops_a_background_answer_between_cells(kernel, sim):

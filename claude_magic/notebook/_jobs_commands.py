@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("job", "asked in", "question", "model", "state", "seconds", "price")
 _NUMBERS = (0, 5, 6)
-_EXCERPT_CHARS = 40
+_QUESTION_CHARS = 40
+_STATE_CHARS = 70
+"""The whole error stands in the cell that asked."""
+_MOST_LISTED = 5
 
 
 def jobs(magics: ClaudeMagics, _arguments: Mapping[str, str]) -> None:
@@ -56,18 +59,17 @@ def stop(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
         )
     for job in running:
         job.reply.cancel()
-    _say(magics, f"Stopped: {_list(running)}. What had come stays.")
+    _say(magics, f"Stopped {_list(running)}. What had come stays.")
 
 
 def _row(job: Job, now: float) -> tuple[str, ...]:
-    snapshot, prompt = job.reply.snapshot(), " ".join(job.reply.prompt.split())
-    excerpt = prompt if len(prompt) <= _EXCERPT_CHARS else f"{prompt[: _EXCERPT_CHARS - 1]}…"
+    snapshot = job.reply.snapshot()
     return (
         str(job.number),
         job.reply.origin,
-        excerpt,
+        _excerpt(job.reply.prompt, _QUESTION_CHARS),
         snapshot.model,
-        _describe(snapshot, now),
+        _excerpt(_describe(snapshot, now), _STATE_CHARS),
         f"{snapshot.elapsed:.1f}",
         describe_cost(snapshot),
     )
@@ -86,7 +88,13 @@ def _describe(snapshot: ReplySnapshot, now: float) -> str:
 
 
 def _list(jobs: Sequence[Job]) -> str:
-    return ", ".join(f"job {job.number} ({job.reply.origin})" for job in jobs)
+    named = ", ".join(f"job {job.number} ({job.reply.origin})" for job in jobs[:_MOST_LISTED])
+    return named if len(jobs) <= _MOST_LISTED else f"{named} and {len(jobs) - _MOST_LISTED} more"
+
+
+def _excerpt(text: str, most: int) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def _say(magics: ClaudeMagics, line: str) -> None:

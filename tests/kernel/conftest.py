@@ -16,6 +16,7 @@ from claude_magic.simulator import Simulator
 
 API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
 TIMEOUT = 30.0
+ATTEMPTS = 3
 Message = dict[str, Any]
 
 
@@ -220,19 +221,38 @@ def running_kernel(home: Path, *, load: bool = True, **env: str) -> Iterator[Ker
         "PYTHONWARNINGS": "default",
     }
     log = home / "kernel.log"
-    manager = KernelManager(kernel_name="python3", connection_file=str(home / "kernel.json"))
     with log.open("wb") as output:
-        manager.start_kernel(env=inherited | settings | env, cwd=str(home), stdout=output, stderr=output)
-        client = manager.blocking_client()
-        client.start_channels()
+        manager, client = _start(home, env=inherited | settings | env, stdout=output, stderr=output)
         try:
-            client.wait_for_ready(timeout=60)
             kernel = Kernel(manager, client, log)
             if load:
                 assert kernel.run("%load_ext claude_magic").status == "ok"
             yield kernel
         finally:
-            client.stop_channels()
-            if manager.is_alive():
-                manager.shutdown_kernel(now=True)
-            manager.cleanup_resources()
+            _end(manager, client)
+
+
+def _start(home: Path, **kwargs: Any) -> tuple[KernelManager, BlockingKernelClient]:
+    """Start a kernel; once more where another process has taken one of its ports between the choice and the start."""
+    for attempt in range(ATTEMPTS):
+        connection = home / f"kernel-{attempt}.json"
+        manager = KernelManager(kernel_name="python3", connection_file=str(connection))
+        manager.start_kernel(cwd=str(home), **kwargs)
+        client = manager.blocking_client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+        except RuntimeError:  # it died
+            _end(manager, client)
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return manager, client
+
+
+def _end(manager: KernelManager, client: BlockingKernelClient) -> None:
+    client.stop_channels()
+    if manager.is_alive():
+        manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()

@@ -116,7 +116,7 @@ def test_stop_ends_one_by_its_number_and_keeps_what_came(kernel, sim, background
     stopped = background(f"%claude stop {first_number}")
     first.until(lambda each: any("Interrupted" in frame for frame in each.frames))
 
-    assert "Stopped: job" in stopped.outputs[-1]["data"]["text/plain"]
+    assert "Stopped job" in stopped.outputs[-1]["data"]["text/plain"]
     assert kernel.value("one.phase.value, two.done()") == "('cancelled', False)"
     assert first.outputs[-1]["data"]["text/plain"].startswith("First")
     assert "the partial answer is kept in one." in first.outputs[-1]["data"]["text/html"]
@@ -124,6 +124,21 @@ def test_stop_ends_one_by_its_number_and_keeps_what_came(kernel, sim, background
     assert "nothing was stopped" in background("%claude stop").outputs[-1]["data"]["text/plain"]
     assert "There is no job 999" in background("%claude stop 999").stderr
     gate.open()
+
+
+def test_a_crowd_is_listed_and_stopped_in_a_few_words(kernel, sim, background):
+    """Nor does a long error blow the table up."""
+    gate = Gate()
+    sim.script(*[hold(gate, after_deltas=1, text=TEXT)] * 9)
+    background("for number in range(9):\n    %claude --bg --no-history --quiet hello")
+
+    stopped = background("%claude stop all").outputs[-1]["data"]["text/plain"]
+    gate.open()
+    lines = background("%claude jobs").outputs[-1]["data"]["text/plain"].splitlines()
+
+    assert "and 4 more" in stopped
+    assert len([line for line in lines if "stopped" in line]) >= 9
+    assert max(map(len, lines)) < 240
 
 
 def test_a_later_question_of_the_conversation_waits_for_the_answer(kernel, sim, background):

@@ -408,7 +408,7 @@ def test_jobs_and_stop_know_what_is_on_its_way(kernel, sim, example):
     kernel.run("%claude --bg -o answer A story about a lighthouse.", allow_stdin=True)
 
     assert "about a lighthouse" in plain(succeed(kernel, example("jobs")))
-    assert "Stopped: job" in plain(succeed(kernel, example("stop [N|all]")))
+    assert "Stopped job" in plain(succeed(kernel, example("stop [N|all]")))
     gate.open()
 
     assert kernel.value("answer.cancel(), answer.error")

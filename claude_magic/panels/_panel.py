@@ -46,7 +46,7 @@ class PromptPanel(VBox):
         effort: "low", "medium", "high", "xhigh" or "max".
         max_tokens: Bound of an answer in model tokens, thinking included.
         tools: Functions of yours that Claude may call. They run between cells, on the kernel's main thread; what they print
-            appears below the panel.
+            appears below the panel (with ipykernel 6, in the cell that was run last).
         approve: "ask" asks with buttons before each call; "never" lets all of them run.
 
     Raises:

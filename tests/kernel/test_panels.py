@@ -170,7 +170,10 @@ def test_tools_run_between_cells_on_the_thread_of_the_cells(
 
 
 def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(kernel: Kernel, unasked: Run) -> None:
-    """Not to the cell that was run last."""
+    """Not to the cell that was run last, where the kernel can tell them apart."""
+    follows = "__import__('claude_magic.live').live.displays_follow_context(get_ipython())"
+    if kernel.value(follows) != "True":
+        pytest.skip("This kernel prints into whichever cell was run last.")
     asking = kernel.run("panel.ask('Use tide_table for port \"Brest\"');")
     wait_until(kernel, "panel.replies[-1].done()")
     unasked.until(lambda run: "looking up Brest" in run.stdout)
@@ -206,13 +209,12 @@ def test_waiting_in_a_cell_for_tools_that_run_between_cells_is_an_error(kernel: 
     assert "at Oslo" in kernel.value("text")
 
 
+@pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("how", ["interrupt", "stop"])
-def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(
-    kernel: Kernel, unasked: Run, how: str
-) -> None:
+def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(kernel: Kernel, how: str) -> None:
     """By the interrupt button, though no cell runs; by Stop where it awaits something."""
     kernel.run(f"panel.ask('Use {'slow_gauge' if how == 'interrupt' else 'slow_vane'}');")
-    unasked.until(lambda run: "measuring" in run.stdout)
+    until_published(kernel, "measuring")
     if how == "interrupt":
         kernel.interrupt()
     else:
@@ -224,18 +226,18 @@ def test_a_tool_that_runs_can_be_stopped_and_the_next_turn_is_accepted(
     assert kernel.value("[reply.phase.name for reply in panel.replies]") == "['CANCELLED', 'COMPLETE']"
 
 
-def test_stop_says_when_a_tool_cannot_be_stopped_by_it(kernel: Kernel, unasked: Run) -> None:
+@pytest.mark.usefixtures("unasked")
+def test_stop_says_when_a_tool_cannot_be_stopped_by_it(kernel: Kernel) -> None:
     """The answer ends at once; the function, which holds the kernel, ends with an interrupt."""
     subshell = create_subshell(kernel)
     if subshell is None:
         pytest.skip("This kernel has no subshells: clicks wait for the tool.")
     stop = comm_of(kernel, "panel._composer._stop")
     kernel.run("panel.ask('Use slow_gauge');")
-    unasked.until(lambda run: "measuring" in run.stdout)
+    until_published(kernel, "measuring")
 
     send(kernel, stop, CLICK, subshell=subshell)
-    while "still runs" not in str((message := kernel.client.get_iopub_msg(timeout=20))["content"]):
-        kernel.route(message)
+    until_published(kernel, "still runs")
     kernel.interrupt()
     wait_until(kernel, "panel.replies[-1].done()")
 
@@ -338,6 +340,13 @@ def wait_until(kernel: Kernel, condition: str) -> None:
     while kernel.value(f"bool({condition})") != "True":
         assert time.monotonic() < deadline, condition
         time.sleep(0.05)
+
+
+def until_published(kernel: Kernel, words: str) -> None:
+    """Wait until the kernel, which may be busy, publishes these words, for whatever cell."""
+    while words not in str((message := kernel.client.get_iopub_msg(timeout=20))["content"]):
+        kernel.route(message)
+    kernel.route(message)
 
 
 def send(kernel: Kernel, comm: str, data: dict[str, Any], *, subshell: str | None = None) -> None:

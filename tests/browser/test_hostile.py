@@ -44,6 +44,18 @@ IN_FORMAT = (
 )
 NOT_LIVE = "%load_ext claude_magic\n%config ClaudeMagics.live = False"
 ALL = "\n\n".join(HOSTILE)
+COVER = r"\rlap{\kern-9em\colorbox{yellow}{" + "Claude wants to run nothing. " * 9 + "}}"
+COVERS = "\n\n".join(["Hello.", rf"$\smash{{\raise3em{{{COVER}}}}}$", rf"$\smash{{\lower3em{{{COVER}}}}}$"])
+# Whether anything of an answer is in front of what does not belong to it.
+IS_COVERED = """answer => {
+    const box = document.querySelector(".jp-Notebook").getBoundingClientRect();
+    for (let y = box.top + 5; y < box.bottom; y += 5)
+        for (let x = box.left + 5; x < box.right; x += 20) {
+            const inside = [...document.querySelectorAll(answer)].map(each => each.getBoundingClientRect())
+                .some(own => own.left <= x && x <= own.right && own.top <= y && y <= own.bottom);
+            if (!inside && document.elementFromPoint(x, y)?.closest(`${answer} mjx-container`)) return [x, y];
+        }
+}"""
 FOREIGN = ":is(script, iframe, object, embed, form, svg script, link, base, meta, video, audio, img)"
 
 
@@ -268,3 +280,31 @@ def test_an_answer_put_into_a_markdown_cell(
     assert_harmless(page.page, ".jp-MarkdownOutput")
     assert page.page.locator(".jp-MarkdownOutput [data-commandlinker-command]").count() == 0
     assert_noticed(page, 2)
+
+
+def test_an_answer_covers_nothing_but_itself(
+    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator
+) -> None:
+    """Formulas can be moved: not over the question whether a tool may run, nor over another cell."""
+    sim.clear()
+    sim.script(*[reply(COVERS)] * 2)
+    cells = [
+        "from claude_magic import PromptPanel\npanel = PromptPanel()\ndisplay(panel)\npanel.ask('Hello.').result()",
+        "%load_ext claude_magic",
+        "%%claude --no-history\nHello.",
+        "1 + 1",
+    ]
+    page = open_notebook(
+        server.write_notebook("covers.ipynb", [new_cell(source) for source in cells]), server=server
+    )
+    for cell in range(len(cells)):
+        page.run_cell(cell)
+
+    expect(page.page.locator(".claude-magic-answer mjx-container")).to_have_count(2)
+    expect(page.output(2).locator("mjx-container")).to_have_count(2)
+    assert page.page.locator("mjx-merror").count() == 0
+    page.cell(0).scroll_into_view_if_needed()
+    page.page.wait_for_timeout(300)  # what comes into sight is drawn then
+    page.screenshot("hostile-covers")
+    assert page.page.evaluate(IS_COVERED, ".claude-magic-answer") is None
+    assert page.page.evaluate(IS_COVERED, ".jp-OutputArea-output") is None

@@ -29,7 +29,7 @@ from claude_magic.simulator import Simulator
 from .scaled_time import FastLoop, play_fast
 
 KEY = "sk-ant-test-0123456789abcdef"
-SPEED = 40.0
+SPEED = 20.0
 MODEL = "claude-haiku-5-5"
 
 

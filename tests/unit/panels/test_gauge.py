@@ -21,7 +21,7 @@ from claude_magic.panels._gauge_reading import (
     WaitingReading,
     read_gauge,
 )
-from claude_magic.runtime import Refusal, close_runtime, get_runtime
+from claude_magic.runtime import Refusal, Runtime, _kernel, close_runtime, get_runtime
 from claude_magic.simulator import Gate, Simulator, hold
 
 TIMEOUT = 20.0
@@ -30,7 +30,8 @@ FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A simulator that the runtime of this process talks to."""
+    """A simulator that the runtime of this process talks to, which is a new one that nobody has told anything."""
+    monkeypatch.setitem(_kernel._kept, "runtime", Runtime())
     with Simulator(requests_per_minute=6000, input_tokens_per_minute=6_000_000) as simulator:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-gauge")

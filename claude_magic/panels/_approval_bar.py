@@ -12,6 +12,7 @@ from ipywidgets import HTML, Button, HBox, VBox, Widget
 from ..live import hear_at_once
 from ..render import render_line
 from ..tools import REFUSED, ToolCall
+from ._restoring import widgets_held
 from ._widget_tree import close_all
 
 _YES, _NO, _ALL = "Allow", "Deny", "Allow all"
@@ -53,7 +54,8 @@ class ApprovalBar(VBox):
             with contextlib.suppress(RuntimeError):  # the kernel shuts down
                 loop.call_soon_threadsafe(_resolve, verdict, label)
 
-        self._show(call, press)
+        with widgets_held:
+            self._show(call, press)
         try:
             pressed = await verdict
         finally:

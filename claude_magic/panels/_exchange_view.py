@@ -15,6 +15,7 @@ from ..runtime import Phase, Reply, ReplySnapshot
 from ._answer_actions import AnswerActions
 from ._approval_bar import ApprovalBar
 from ._asked import Asked
+from ._restoring import widgets_held
 from ._widget_tree import close_all
 
 FRAME_INTERVAL: Final = 1 / 10
@@ -107,5 +108,6 @@ class ExchangeView(VBox):
         for block, html in zip(blocks, slots, strict=False):
             block.value = html  # sends nothing where nothing has changed
         if len(slots) != len(blocks):
-            new = [HTMLMath(html, **self._block_looks) for html in slots[len(blocks) :]]
+            with widgets_held:
+                new = [HTMLMath(html, **self._block_looks) for html in slots[len(blocks) :]]
             self._answer.children = (*blocks[: len(slots)], *new)

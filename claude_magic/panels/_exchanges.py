@@ -15,6 +15,7 @@ from ._answer_actions import AnswerActions, Surroundings
 from ._approval_bar import ApprovalBar
 from ._asked import Asked
 from ._exchange_view import ExchangeView
+from ._restoring import widgets_held
 
 
 class Exchanges(VBox):
@@ -81,10 +82,11 @@ class Exchanges(VBox):
                 )
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
-            approval = ApprovalBar(self._surroundings.browser.announce)
-            reply = start(approval)
-            actions = AnswerActions(reply, self._surroundings)
-            view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
+            with widgets_held:
+                approval = ApprovalBar(self._surroundings.browser.announce)
+                reply = start(approval)
+                actions = AnswerActions(reply, self._surroundings)
+                view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()
         painter.follow(reply, lambda: self._draw(view))

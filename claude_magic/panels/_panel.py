@@ -23,6 +23,7 @@ from ._browser_side import BrowserSide
 from ._composer import Composer
 from ._exchanges import Exchanges
 from ._faults import FaultsTold
+from ._restoring import answer_pages_safely
 from ._settings_row import SettingsRow
 from ._status_line import LimiterLine, Note
 from ._transcript import Transcript
@@ -74,6 +75,7 @@ class PromptPanel(VBox):
     ) -> None:
         if approve not in (None, "ask", "never"):
             raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}.')
+        answer_pages_safely()
         self._runtime = get_runtime()
         values = self._runtime.settings().values
         functions = tuple(tools or ())

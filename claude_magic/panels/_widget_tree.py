@@ -6,11 +6,14 @@ from collections.abc import Iterable
 
 from ipywidgets import Widget
 
+from ._restoring import widgets_held
+
 
 def close_all(widgets: Iterable[Widget]) -> None:
     """Close widgets with all that is inside them."""
-    for widget in widgets:
-        close_all(getattr(widget, "children", ()))
-        for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
-            if part is not None:
-                part.close()
+    with widgets_held:
+        for widget in widgets:
+            close_all(getattr(widget, "children", ()))
+            for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
+                if part is not None:
+                    part.close()

@@ -111,6 +111,23 @@ def test_stop_is_heard_while_a_cell_computes_where_the_kernel_has_subshells(kern
     assert int(kernel.value("len(panel.replies[0])")) > 0
 
 
+@pytest.mark.usefixtures("panel")
+def test_a_page_that_opens_while_an_answer_grows_is_told_of_all_widgets(kernel: Kernel) -> None:
+    """ipywidgets walks through a dict for that, which must not grow meanwhile."""
+    kernel.run("import ipywidgets\nmany = [ipywidgets.HTML() for _ in range(1500)]")
+    kernel.run(f"panel.ask('{LONG}')")
+
+    for number in range(8):
+        page = {"comm_id": f"page {number}", "target_name": "jupyter.widget.control", "data": {}}
+        kernel.client.shell_channel.send(
+            kernel.client.session.msg("comm_open", page, metadata={"version": "1.0.0"})
+        )
+        send(kernel, f"page {number}", {"method": "request_states"})
+        until_published(kernel, "'update_states'")
+
+    kernel.run("panel.stop()\nfor widget in many: widget.close()")
+
+
 def test_closing_the_runtime_ends_what_a_panel_shows(start_kernel: Callable[..., Kernel]) -> None:
     """Unloading the extension with a panel in mid-stream leaves a panel that tells what happened, and no thread."""
     kernel = start_kernel()

@@ -60,7 +60,7 @@ STATUS_LINE: Final = (
 COLUMN_WIDTHS: Final = "repeat(auto-fit,minmax(min(100%,22em),1fr))"
 COLUMN_GAP: Final = "1em 2em"
 COLUMNS: Final = f"display:grid;grid-template-columns:{COLUMN_WIDTHS};gap:{COLUMN_GAP}"
-COLUMN: Final = "min-width:0;overflow-wrap:anywhere"
+COLUMN: Final = "min-width:0;overflow-wrap:anywhere;overflow-x:auto"
 COLUMN_HEADING: Final = (
     f"padding-bottom:0.35em;border-bottom:1px solid {_FAINT};font-family:{_UI_FONT};line-height:1.5"
 )

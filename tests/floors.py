@@ -1,6 +1,6 @@
 """Run the tests, but for those in a browser, on the oldest versions that pyproject.toml promises to work with.
 
-Among them are the oldest IPython (8.37) and the oldest kernel (ipykernel 6.30), which behave differently from today's: a kernel
+Among them are the oldest IPython (8.37) and the oldest kernel (ipykernel 6.30.1), which behave differently from today's: a kernel
 without subshells, history without outputs, the older hook for completion.
 """
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ._magics import ClaudeMagics
     from ._options import Options
 
-_WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}
-"""The version that every server knows which knows any. Each search costs a cent, so there is a bound."""
+_MAX_SEARCHES = 5
+"""Each costs a cent."""
 
 
 class Asking:
@@ -95,7 +95,7 @@ def _question(
         content=draft.content,
         where=where,
         tools=tools,
-        server_tools=(_WEB_SEARCH,) if options.web_search else (),
+        max_searches=_MAX_SEARCHES if options.web_search else 0,
         output_schema=schema,
         stop_sequences=options.stop or None,
         extra=options.extra,

@@ -10,8 +10,11 @@ from typing import Final, Literal, TypeAlias
 ThinkingType: TypeAlias = Literal["adaptive", "enabled", "disabled", "between_tools"]
 Line: TypeAlias = Literal["fable", "mythos", "opus", "sonnet", "haiku"]
 
-MODELS_AS_OF: Final = "2026-11-22"
+MODELS_AS_OF: Final = "2026-11-27"
 """The day on which this table was right."""
+
+_OLDER_WEB_SEARCH: Final = "web_search_20250305"
+"""The version that every server knows which knows any."""
 
 _DATE_SUFFIX = re.compile(r"-20\d{6}$", re.ASCII)
 
@@ -31,6 +34,7 @@ class ModelFacts:
         binds_thinking: Checks that thinking comes back under the system prompt, tools and messages that it arose
             from, and takes `thinking.block_binding` to drop what does not.
         takes_forced_tools: Takes a `tool_choice` of `any` or `tool`.
+        web_search: Version of the web search that it takes.
         retires: Day from which it is gone, as ISO text, or None while none is set.
     """
 
@@ -43,6 +47,7 @@ class ModelFacts:
     cache_minimum_tokens: int = 512
     binds_thinking: bool = False
     takes_forced_tools: bool = True
+    web_search: str = "web_search_20260318"
     retires: str | None = None
 
 
@@ -63,6 +68,18 @@ def _fable(line: Line, released: str, *, is_bound: bool) -> ModelFacts:
     )
 
 
+def _generation_4(
+    line: Line, released: str, *, thinking: frozenset[ThinkingType], cache_minimum_tokens: int
+) -> ModelFacts:
+    return ModelFacts(
+        line=line,
+        released=released,
+        thinking=thinking,
+        cache_minimum_tokens=cache_minimum_tokens,
+        web_search=_OLDER_WEB_SEARCH,
+    )
+
+
 def _generation_4_5(
     line: Line, released: str, *, cache_minimum_tokens: int, retires: str | None = None
 ) -> ModelFacts:
@@ -73,6 +90,7 @@ def _generation_4_5(
         max_output_tokens=64_000,
         context_window=200_000,
         cache_minimum_tokens=cache_minimum_tokens,
+        web_search=_OLDER_WEB_SEARCH,
         retires=retires,
     )
 
@@ -111,19 +129,15 @@ MODELS: Final[Mapping[str, ModelFacts]] = {
     ),
     "claude-fable-5": _fable("fable", "2026-06-09", is_bound=False),
     "claude-mythos-5": _fable("mythos", "2026-06-09", is_bound=False),
-    "claude-opus-4-8": ModelFacts(
-        line="opus", released="2026-05", thinking=_OPTIONAL, cache_minimum_tokens=1024
+    "claude-opus-4-8": _generation_4("opus", "2026-05", thinking=_OPTIONAL, cache_minimum_tokens=1024),
+    "claude-opus-4-7": _generation_4("opus", "2026-04", thinking=_OPTIONAL, cache_minimum_tokens=2048),
+    "claude-opus-4-6": _generation_4(
+        "opus", "2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=4096
     ),
-    "claude-opus-4-7": ModelFacts(
-        line="opus", released="2026-04", thinking=_OPTIONAL, cache_minimum_tokens=2048
+    "claude-sonnet-4-6": _generation_4(
+        "sonnet", "2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=1024
     ),
-    "claude-opus-4-6": ModelFacts(
-        line="opus", released="2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=4096
-    ),
-    "claude-sonnet-4-6": ModelFacts(
-        line="sonnet", released="2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=1024
-    ),
-    "claude-opus-4-5": _generation_4_5("opus", "2025-11", cache_minimum_tokens=4096),
+    "claude-opus-4-5": _generation_4_5("opus", "2025-11", cache_minimum_tokens=4096, retires="2027-01-22"),
     "claude-haiku-4-5": _generation_4_5("haiku", "2025-10", cache_minimum_tokens=4096),
     "claude-sonnet-4-5": _generation_4_5(
         "sonnet", "2025-09", cache_minimum_tokens=1024, retires="2026-11-30"
@@ -140,3 +154,9 @@ def undated(model: str) -> str:
 def facts_of(model: str) -> ModelFacts | None:
     """What is known of a model, also under a name with a date; None if nothing."""
     return MODELS.get(undated(model))
+
+
+def web_search_of(model: str) -> str:
+    """Return the version of the web search for a model: the newest where that is known, else the one that all know."""
+    facts = facts_of(model)
+    return _OLDER_WEB_SEARCH if facts is None else facts.web_search

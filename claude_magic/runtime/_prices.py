@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ..client import Usage
 from ._models import undated
 
-PRICES_AS_OF: Final = "2026-11-22"
+PRICES_AS_OF: Final = "2026-11-27"
 """The day on which this list was right. Prices change: that of one model's cache was halved nine days after its release."""
 
 

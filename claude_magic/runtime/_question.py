@@ -8,6 +8,7 @@ from typing import Any
 
 from ..answers import OutputSchema
 from ..tools import ToolExecutor
+from ._models import web_search_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Question:
         content: What is sent as the user's turn: text or content blocks; None sends the prompt.
         where: Where it is asked; None stands alone: nothing of any conversation is sent, and nothing kept.
         tools: Runs the tools of this side that may be called, or None.
-        server_tools: Definitions of tools that the server runs itself.
+        max_searches: Web searches that the server may make for it; 0 offers none.
         output_schema: What the answer must fit, or None.
         stop_sequences: Strings at which the answer ends.
         extra: Further fields of the request, as the API names them; objects are merged with what is there.
@@ -54,7 +55,7 @@ class Question:
     content: str | Sequence[Mapping[str, Any]] | None = None
     where: Where | None = None
     tools: ToolExecutor | None = None
-    server_tools: Sequence[Mapping[str, Any]] = ()
+    max_searches: int = 0
     output_schema: OutputSchema | None = None
     stop_sequences: Sequence[str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -78,7 +79,9 @@ class Question:
             return len(content)
         return sum(len(block["text"]) for block in content if block.get("type") == "text")
 
-    def tool_definitions(self) -> list[dict[str, Any]]:
-        """The tools that may be called, here and at the server."""
-        own = [] if self.tools is None else self.tools.definitions
-        return [*own, *(dict(tool) for tool in self.server_tools)]
+    def tool_definitions(self, model: str) -> list[dict[str, Any]]:
+        """The tools that may be called, here and at the server, as this model knows them."""
+        tools = [] if self.tools is None else list(self.tools.definitions)
+        if self.max_searches:
+            tools.append({"type": web_search_of(model), "name": "web_search", "max_uses": self.max_searches})
+        return tools

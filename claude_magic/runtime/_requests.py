@@ -92,7 +92,7 @@ def plan_request(
     values = settings.values
     facts = facts_of(values.model)
     notes: list[str] = []
-    tools = question.tool_definitions()
+    tools = question.tool_definitions(values.model)
     max_tokens = _bounded_max_tokens(settings, facts, notes)
     fields: dict[str, Any] = {
         "model": values.model,

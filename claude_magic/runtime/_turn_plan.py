@@ -125,7 +125,7 @@ class TurnPlanner:
     def _plan(
         self, question: Question, settings: ResolvedSettings, place: Place | None, model: str
     ) -> TurnPlan:
-        binding = fingerprint(settings.values.system, question.tool_definitions())
+        binding = fingerprint(settings.values.system, question.tool_definitions(model))
         notes = list(question.notes)
         history = History()
         if place is not None:

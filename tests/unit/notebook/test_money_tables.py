@@ -69,7 +69,7 @@ def test_usage_lists_models_and_threads_with_their_sum() -> None:
     assert ["claude-sonnet-5-5", "main", "1", "1,500", "500", "100", "$0.00305"] in table
     assert ["claude-opus-5-5", "none", "1", "2,000", "0", "200", "$0.012"] in table
     assert ["all", "2", "3,500", "500", "300", "$0.0151"] in table
-    assert "Prices in USD by the list of 2026-11-22." in render_usage(ledger).data["text/plain"]
+    assert "Prices in USD by the list of 2026-11-27." in render_usage(ledger).data["text/plain"]
 
 
 def test_a_model_without_a_price_shows_its_tokens_only() -> None:
@@ -240,7 +240,7 @@ def test_without_a_server_the_dated_table_is_shown() -> None:
     """And why."""
     text = render_models(None, default="claude-sonnet-5-5", problem="It is down.").data["text/plain"]
 
-    assert "It is down. These are the ones known on 2026-11-22." in text
+    assert "It is down. These are the ones known on 2026-11-27." in text
     assert "claude-fable-5-2" in text
 
 
@@ -300,7 +300,7 @@ def test_a_dry_run_of_an_unlisted_model_names_no_price() -> None:
     """Tokens only."""
     text = dry_run(model="llama4").data["text/plain"]
 
-    assert "not known: llama4 is not on the list of 2026-11-22" in text
+    assert "not known: llama4 is not on the list of 2026-11-27" in text
     assert "price at most" not in text
 
 

@@ -195,3 +195,22 @@ def test_fields_that_are_ours_to_write_cannot_be_set(name: str) -> None:
     """They would take the conversation apart."""
     with pytest.raises(ConfigurationError, match=f"{name} cannot be set"):
         plan_request(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))
+
+
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [
+        ("claude-sonnet-5-5", "web_search_20260318"),
+        ("claude-fable-5", "web_search_20260318"),
+        ("claude-opus-4-8", "web_search_20250305"),
+        ("claude-haiku-4-5-20251001", "web_search_20250305"),
+        ("llama4", "web_search_20250305"),
+    ],
+)
+def test_the_web_search_is_of_the_version_that_the_model_knows(model: str, version: str) -> None:
+    """The newest for current models; the one that all know for older ones, and for those that we do not know."""
+    settings = resolve([option_layer({"model": model})])
+
+    tools = plan_request(Question(prompt="Hello", max_searches=5), settings).request.tools
+
+    assert tools == [{"type": version, "name": "web_search", "max_uses": 5}]

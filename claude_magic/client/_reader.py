@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from ._accumulator import MessageAccumulator
 from ._deadline import Deadline
 from ._error_reading import error_from_event
 from ._errors import ClaudeError, StreamInterruptedError
-from ._events import ErrorEvent, MessageStop, StreamEvent, decode_event
+from ._events import ContentBlockDelta, ErrorEvent, MessageStop, StreamEvent, decode_event
 from ._messages import Message
 from ._replay import encode_as_stream
 from ._responses import parse_reply, read_error, read_object, request_id_of
-from ._sse import SSEDecoder
+from ._sse import ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
     from ._config import ClientConfig
@@ -88,6 +89,7 @@ class EventReader:
 
     async def aclose(self) -> None:
         """Close the response; its connection is used again only if the body was read to its end."""
+        self._decoder.close()  # what it holds may quote the key, and an error leads to it
         await self._response.aclose()
 
     def close_soon(self) -> None:
@@ -118,7 +120,7 @@ class EventReader:
         add = self.accumulator.add
         try:
             for sse in self._decoder.feed(chunk):
-                event = decode_event(sse)
+                event = self._event_of(sse)
                 if isinstance(event, ErrorEvent):
                     self._failure = self._error_of(event)
                     break
@@ -128,13 +130,26 @@ class EventReader:
                     self.is_complete = True
                     break
         except ClaudeError as error:
-            self._failure = error
+            self._failure = error.with_traceback(None)  # whose frames hold what was sent
         return events
 
+    def _event_of(self, sse: ServerSentEvent) -> StreamEvent:
+        """Decode an event. All but the content itself is redacted first: it may end up in a text of ours.
+
+        Raises:
+            StreamInterruptedError: Its data is not JSON.
+        """
+        event: StreamEvent | None = None
+        with contextlib.suppress(StreamInterruptedError):
+            event = decode_event(sse)
+            if type(event) is ContentBlockDelta and event.text:
+                return event
+        response = self._response
+        clean = ServerSentEvent(response.redact_text(sse.event), response.redact(sse.data))
+        return decode_event(clean) if event is None or clean != sse else event
+
     def _error_of(self, event: ErrorEvent) -> ClaudeError:
-        error = error_from_event(event.error, request_id_of(self._response.headers))
-        error.say(self._response.redact_text(error.message))
-        return error
+        return error_from_event(event.error, request_id_of(self._response.headers))
 
     def _may_end_here(self) -> bool:
         return self._is_lenient and self.accumulator.has_stop_reason

@@ -55,11 +55,10 @@ async def read_object(response: WireResponse) -> dict[str, Any]:
 
 def parse_object(response: WireResponse, body: bytes) -> dict[str, Any]:
     """Parse the body of a successful response; see `read_object`."""
+    body = response.redact(body)  # what is raised leads to this frame, and servers quote keys
     value = _object_in(body)
     if value is not None and not _is_error(value):
         return value
-    del value  # what is raised leads to this frame, and servers quote keys in their errors
-    body = response.redact(body)
     raise _explain_refusal(response, body)
 
 
@@ -101,6 +100,5 @@ def parse_reply(
     try:
         return parse(value)
     except (ValueError, KeyError, TypeError):
-        body = response.redact(to_json(value)[:65_536])
-    del value  # as in parse_object
+        body = to_json(value)[:65_536]
     raise unexpected_body_error(response.status, response.url, response.headers.get("content-type", ""), body)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
+from itertools import product
 from typing import Any, NoReturn
 
 import httpx2
@@ -38,6 +40,7 @@ _MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest response read into memory; twice the largest request the API takes."""
 
 _LOOPBACK_PATTERNS = ("all://*localhost", "all://127.0.0.0/8", "all://[::1]")
+_LOGGERS = ("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
 _MAY_HAVE_RUN = "The request may have been executed, and billed, all the same."
 
 
@@ -73,6 +76,20 @@ class CredentialAuth(httpx2.Auth):
         return f"CredentialAuth({REDACTED})"
 
 
+class _KeyFilter(logging.Filter):
+    """Redacts what the HTTP library logs: at level DEBUG it quotes the headers of each response."""
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__()
+        self._credential = credential
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if (clean := self._credential.redact(message)) != message:
+            record.msg, record.args = clean, ()
+        return True
+
+
 class HTTPTransport:
     """One pool of connections to one base URL, for the life of a client. Belongs to one event loop."""
 
@@ -84,6 +101,9 @@ class HTTPTransport:
         self._urls: dict[str, httpx2.URL] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._client = _build_client(config, credential)
+        self._filters = [] if credential is None else [_KeyFilter(credential)]
+        for name, key_filter in product(_LOGGERS, self._filters):
+            logging.getLogger(name).addFilter(key_filter)
 
     def redact(self, text: str) -> str:
         """Replace the key in text that came from the server."""
@@ -128,6 +148,8 @@ class HTTPTransport:
         if self._closing:
             await asyncio.wait(self._closing)
         await self._client.aclose()
+        for name, key_filter in product(_LOGGERS, self._filters):
+            logging.getLogger(name).removeFilter(key_filter)
 
     def run_closing(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a closing coroutine in a task of its own, which outlives a cancelled caller."""
@@ -185,7 +207,10 @@ class WireResponse:
         self._transport = transport
         self._chunks: AsyncGenerator[bytes, None] = response.aiter_bytes()
         self.status = response.status_code
-        self.headers = _redacted(dict(response.headers.items()), transport)
+        self.headers = dict(response.headers.items())
+        if (clean := _redacted(self.headers, transport)) is not self.headers:
+            self.headers = clean
+            response.headers, response.next_request = httpx2.Headers(clean), None
         self._peeked = b""
 
     @property
@@ -275,12 +300,12 @@ class WireResponse:
         return StreamInterruptedError(f"The connection broke before the reply was complete ({reason}).")
 
 
-def _redacted(headers: dict[str, str], transport: HTTPTransport) -> Mapping[str, str]:
+def _redacted(headers: dict[str, str], transport: HTTPTransport) -> dict[str, str]:
     """Replace the key in headers that quote it; one look at all of them is enough as a rule."""
-    together = "\n".join(headers.values())
+    together = "\n".join((*headers, *headers.values()))
     if transport.redact(together) == together:
         return headers
-    return {name: transport.redact(value) for name, value in headers.items()}
+    return {transport.redact(name): transport.redact(value) for name, value in headers.items()}
 
 
 def _build_client(config: ClientConfig, credential: Credential | None) -> httpx2.AsyncClient:

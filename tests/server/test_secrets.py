@@ -4,12 +4,15 @@ searched."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import json
 import logging
 import traceback
 import types
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -40,6 +43,25 @@ FAILURES = {
     "quoted in 200": status(200, body=QUOTED),
     "quoted in page": status(200, body=b"<title>%b</title>" % KEY.encode(), content_type="text/html"),
     "quoted in event": stream_bytes(b"data: %b\n\n" % QUOTED),
+    "quoted in an event that is not JSON": stream_bytes(b"data: {oops %b\n\n" % KEY.encode()),
+    "quoted across the cut of an excerpt": stream_bytes(b"data: {%b %b\n\n" % (b"o" * 40, KEY.encode())),
+    "echoed in an event that breaks off": stream_bytes(b'data: {"type":"ping","key":"%b' % KEY.encode()),
+    "quoted in an event after that": stream_bytes(b"data: {oops [REDACTED]\n\ndata: %b\n\n" % KEY.encode()),
+    "quoted in the type of an error": stream_bytes(
+        b'data: {"type":"error","error":{"type":"%b","message":"no","code":"%b"},"request_id":"%b"}\n\n'
+        % (KEY.encode(), KEY.encode(), KEY.encode())
+    ),
+    "quoted with escapes": status(
+        401, body=b'{"error":{"message":"%b"}}' % "".join(f"\\u{ord(char):04x}" for char in KEY).encode()
+    ),
+    "quoted in base64": status(401, body=base64.b64encode(f"user:{KEY}".encode()), content_type="text/plain"),
+    "quoted in part": status(
+        502, body=b"<p>token %b was refused" % KEY[:19].encode(), content_type="text/html"
+    ),
+    "quoted in a redirect": status(302, headers={"location": f"/login?key={quote(KEY)}"}),
+    "echoed in headers": status(
+        429, headers={"retry-after": KEY, "x-request-id": KEY, "anthropic-ratelimit-requests-limit": KEY}
+    ),
     "dropped": drop_before_headers(),
     "slow": slow_headers(20),
     "reset": reset_mid_stream(),
@@ -130,6 +152,61 @@ def test_o2_no_error_traceback_or_log_holds_the_key(
     assert not any(KEY in str(vars(record)) for record in caplog.records)
     if name.startswith("quoted"):
         assert "[REDACTED]" in str(error)
+
+
+def test_o2_a_name_an_id_and_a_count_of_a_reply_are_redacted(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: all of a reply but its words may be shown by us, so none of it quotes the key; streamed or whole."""
+    events = (
+        {
+            "type": "message_start",
+            "message": {"id": KEY, "model": f"via {KEY}", "usage": {"service_tier": KEY}},
+        },
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "tool_use", "id": KEY, "name": KEY, "input": {}},
+        },
+        {"type": "content_block_delta", "index": 0, "delta": {"type": f"new_{KEY}", "data": KEY}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": f"news of {KEY}"},
+        {"type": "message_delta", "delta": {"stop_reason": KEY}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop", "trace": KEY},
+    )
+    whole = {
+        "id": KEY,
+        "type": "message",
+        "role": "assistant",
+        "model": KEY,
+        "content": [{"type": "tool_use", "id": KEY, "name": KEY, "input": {}}],
+        "stop_reason": KEY,
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    streamed = b"".join(
+        b"event: %b\ndata: %b\n\n" % (KEY.encode(), json.dumps(each).encode()) for each in events
+    )
+    sim.script(stream_bytes(streamed), status(200, body=json.dumps(whole).encode()))
+
+    async def main() -> list[Any]:
+        async with make_client(sim.url) as client:
+            stream = client.stream_message(ask())
+            seen = [event async for event in stream]
+            return [seen, stream.message, stream.response, await client.send_message(ask())]
+
+    seen, *replies = play(main)
+
+    assert [type(event).__name__ for event in seen] == [
+        "MessageStart",
+        "ContentBlockStart",
+        "ContentBlockDelta",
+        "ContentBlockStop",
+        "UnknownEvent",
+        "MessageDelta",
+        "MessageStop",
+    ]
+    assert KEY not in repr([seen, replies])
+    assert [reply.model for reply in (replies[0], replies[2])] == ["via [REDACTED]", "[REDACTED]"]
 
 
 def test_o2_response_headers_given_to_observers_are_redacted(

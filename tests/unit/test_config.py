@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -213,3 +216,77 @@ def test_o2_text_of_a_server_is_redacted() -> None:
     text = Credential(api_key="plain-key-42").redact("got plain-key-42, not sk-ant-api03-abcdefgh")
 
     assert text == "got [REDACTED], not [REDACTED]"
+
+
+SECRETS = [
+    "sk-ant-api03-q8Zr_Y-0hT5vKxWb2LmN7pQeR4sUoAiCdEfGjH9",
+    "gateway+token/with=odd~signs?>1",
+    "plain-key-42",
+]
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+QUOTATIONS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "in capitals": str.upper,
+    "percent-encoded": lambda key: quote(key, safe=""),
+    "every character percent-encoded": lambda key: "".join(f"%{ord(char):02x}" for char in key),
+    "percent-encoded twice": lambda key: "".join(f"%25{ord(char):02X}" for char in key),
+    "escaped as in JSON": lambda key: "".join(f"\\u{ord(char):04x}" for char in key),
+    "escaped twice": lambda key: "".join(f"\\\\u{ord(char):04x}" for char in key),
+    "escaped slashes": lambda key: key.replace("/", "\\/"),
+    "hyphens escaped as in JSON": lambda key: key.replace("-", "\\u002d"),
+    "escaped as in Python": lambda key: "".join(f"\\x{ord(char):02x}" for char in key),
+    "escaped as in HTML": lambda key: "".join(f"&#{ord(char)};" for char in key),
+    "hexadecimal in HTML": lambda key: "".join(f"&#x{ord(char):X};" for char in key),
+    "in base64": _base64,
+    "in base64 for addresses": lambda key: base64.urlsafe_b64encode(key.encode()).decode(),
+    "as basic auth": lambda key: _base64(f"x:{key}"),
+    "as basic auth of another user": lambda key: _base64(f"ada:{key}"),
+    "in base64 with escaped slashes": lambda key: _base64(f"user:{key}").replace("/", "\\/"),
+    "in hexadecimal": lambda key: key.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("name", QUOTATIONS)
+@pytest.mark.parametrize("key", SECRETS)
+def test_o2_a_key_is_found_in_whatever_form_it_is_quoted(key: str, name: str) -> None:
+    """Promise: no twelve characters of any form of it are left, and the text around it stays."""
+    quoted = QUOTATIONS[name](key)
+
+    text = Credential(auth_token=key).redact(f"Refused: {quoted}, at 100%.")
+
+    assert text.startswith("Refused: ")
+    assert "[REDACTED]" in text
+    assert text.endswith(", at 100%.")
+    assert not any(quoted[at : at + 12] in text for at in range(len(quoted) - 11))
+
+
+def test_o2_a_part_of_a_long_key_is_found_too() -> None:
+    """Promise: ten characters in a row are enough, whether the beginning, the middle or the end is left."""
+    key = SECRETS[0]
+    credential = Credential(api_key=key)
+
+    for part in (key[:24], key[-10:], key[20:32], key[14:-1]):
+        assert credential.redact(f"It was {part}…") == "It was [REDACTED]…"
+    assert credential.redact("Keys begin with sk-ant-api03-.") == "Keys begin with sk-ant-api03-."
+    assert credential.redact(f"It ends in {key[-4:]}.") == f"It ends in {key[-4:]}."
+
+
+def test_o2_a_line_of_a_wrapped_form_is_found() -> None:
+    """Promise: base64 in lines of 76 characters, as mail has it, gives nothing away that could be used."""
+    key = SECRETS[0]
+    wrapped = base64.encodebytes(f"user:{key}:{key}".encode()).decode()
+
+    text = Credential(api_key=key).redact(wrapped)
+
+    assert not any(wrapped[at : at + 16] in text for at in range(len(wrapped) - 15))
+
+
+def test_o2_text_that_quotes_nothing_comes_back_as_it_is() -> None:
+    """Promise: escapes in it are left as they are."""
+    for text in ("", "a", "50 %, \\u0041 and &#65; &amp; %41", "é" * 20, "\U0001f600 " * 9):
+        assert Credential(api_key=SECRETS[0]).redact(text) == text

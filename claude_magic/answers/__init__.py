@@ -4,6 +4,7 @@ from ._code import CodeBlock, extract_code, fenced_blocks, find_code, join_code
 from ._errors import AnswerError, NoJSONError, SchemaMismatchError
 from ._json import extract_json
 from ._schema import OutputSchema, make_output_schema
+from ._typed_dicts import fields_of, portable
 
 __all__ = [
     "AnswerError",
@@ -14,7 +15,9 @@ __all__ = [
     "extract_code",
     "extract_json",
     "fenced_blocks",
+    "fields_of",
     "find_code",
     "join_code",
     "make_output_schema",
+    "portable",
 ]

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final, get_origin
 
@@ -174,7 +175,9 @@ def _describe_unknown(word: str, names: Mapping[str, object]) -> str:
 
 def _make_adapter(kind: Any, name: str) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(portable(kind))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of `ReadOnly`, which nothing checks at run time
+            return TypeAdapter(portable(kind))
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise ConfigurationError(f"--schema: {name} cannot be read from JSON: {_reason(error)}.") from error
 

@@ -126,7 +126,7 @@ class TurnPlanner:
         self, question: Question, settings: ResolvedSettings, place: Place | None, model: str
     ) -> TurnPlan:
         binding = fingerprint(settings.values.system, question.tool_definitions(model))
-        notes = list(question.notes)
+        notes = [*question.notes, *(() if question.tools is None else question.tools.notes)]
         history = History()
         if place is not None:
             history = History(

@@ -80,6 +80,11 @@ class ToolExecutor(Protocol):
         """The tools, as the API describes them."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the reader should know about the tools, as sentences."""
+        ...
+
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
     ) -> concurrent.futures.Future[ToolResult]:

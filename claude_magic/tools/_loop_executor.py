@@ -49,6 +49,7 @@ class LoopExecutor:
         interrupts: Interrupts = interrupts_raised,
     ) -> None:
         self.definitions = toolbox.definitions
+        self.notes = toolbox.notes
         self._toolbox = toolbox
         self._loop = loop
         self._context = context

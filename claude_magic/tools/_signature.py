@@ -16,7 +16,7 @@ from pydantic.json_schema import PydanticJsonSchemaWarning
 from ..client import ConfigurationError
 from ..context import redact
 from ._documentation import documentation_of
-from ._parameters import Parameters, implementation_of, parameters_of
+from ._parameters import LEFT_OUT, Parameters, implementation_of, parameters_of, shown_type
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_DEFAULT_CHARS = 500
@@ -28,6 +28,9 @@ class Tool:
     Args:
         function: A function, method, or other callable.
         name: What the model calls it; None takes the function's own name.
+
+    Attributes:
+        notes: What the reader should know about it, as sentences.
 
     Raises:
         ConfigurationError: It cannot be a tool; the message says why.
@@ -45,6 +48,12 @@ class Tool:
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(implementation))
         documentation = documentation_of(_unbound(function), implementation)
         self.description = documentation.description
+        self.notes = tuple(
+            f"{self.name} keeps the default of its argument {each.name}: "
+            f"JSON cannot express {shown_type(each.hint)}."
+            for each in self._parameters.each
+            if each.is_kept
+        )
         self._model = _arguments_model(self.name, self._parameters, documentation.arguments)
 
     def definition(self) -> dict[str, Any]:
@@ -67,14 +76,17 @@ class Tool:
             checked = self._model.model_validate(dict(arguments))
         except ValidationError as invalid:
             raise BadArgumentsError("; ".join(map(_describe, invalid.errors(include_url=False)))) from None
+        values = vars(checked)  # an argument that is deprecated would warn as an attribute
         positional: list[Any] = []
         named: dict[str, Any] = dict(checked.model_extra or {})
         for index, parameter in enumerate(self._parameters.each):
             field = _field_name(index)
+            is_checked = field in checked.model_fields_set or parameter.has_declared_default
+            value = values[field] if is_checked and not parameter.is_kept else parameter.own_value()
             if parameter.is_positional:  # given in any case, so that those behind it keep their places
-                positional.append(getattr(checked, field))
-            elif field in checked.model_fields_set:  # else the function's own default does
-                named[parameter.name] = getattr(checked, field)
+                positional.append(value)
+            elif value is not LEFT_OUT:
+                named[parameter.name] = value
         return functools.partial(self.function, *positional, **named)
 
 
@@ -97,12 +109,20 @@ def _field_name(index: int) -> str:
 
 
 def _arguments_model(name: str, parameters: Parameters, told: Mapping[str, str]) -> type[BaseModel]:
+    names = {_field_name(index): each.name for index, each in enumerate(parameters.each)}
     fields: dict[str, Any] = {
-        _field_name(index): parameter.field(told.get(parameter.name))
+        _field_name(index): parameter.field(told.get(parameter.name), names)
         for index, parameter in enumerate(parameters.each)
+        if not parameter.is_kept
     }
-    config = ConfigDict(extra="allow" if parameters.takes_more else "forbid", arbitrary_types_allowed=True)
-    return create_model(f"{name}_arguments", __config__=config, **fields)
+    config = ConfigDict(
+        extra="forbid" if parameters.further is None else "allow", arbitrary_types_allowed=True
+    )
+    if parameters.further is not None:
+        fields["__pydantic_extra__"] = (dict.__class_getitem__((str, parameters.further)), ...)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of `ReadOnly`, which nothing checks at run time
+        return create_model(f"{name}_arguments", __config__=config, **fields)
 
 
 def _tidied(schema: Any) -> Any:

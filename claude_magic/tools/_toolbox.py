@@ -16,6 +16,10 @@ class Toolbox:
     Args:
         functions: The functions, each under its own name, or by the names they are to have.
 
+    Attributes:
+        definitions: The tools, as the API describes them.
+        notes: What the reader should know about them, as sentences.
+
     Raises:
         ConfigurationError: One of them cannot be a tool, or two have the same name and could not be told apart.
     """
@@ -30,6 +34,7 @@ class Toolbox:
             if self._tools.setdefault(tool.name, tool) is not tool:
                 raise _same_name(tool.name)
         self.definitions = [tool.definition() for tool in tools]
+        self.notes = tuple(note for tool in tools for note in tool.notes)
 
     @classmethod
     def named(cls, names: Iterable[str], known: Mapping[str, object]) -> Toolbox:

@@ -43,6 +43,7 @@ class WaitingExecutor:
         self, toolbox: Toolbox, *, approve: ApproveNow | None, idle_loop: GetLoop | None = None
     ) -> None:
         self.definitions = toolbox.definitions
+        self.notes = toolbox.notes
         self._toolbox = toolbox
         self._approve = approve
         self._idle_loop = idle_loop

@@ -73,6 +73,18 @@ def test_the_thread_that_waits_runs_them(runtime: Runtime, sim: Simulator) -> No
     assert "04:12" in reply.text
 
 
+def test_an_argument_that_no_model_can_give_is_told_under_the_answer(runtime: Runtime) -> None:
+    """It keeps its default, and does not vanish without a word."""
+
+    def tide_table(port: str, log: Callable[[str], None] = print) -> str:
+        return port
+
+    reply = runtime.start(question(waiting(tide_table))).result(TIMEOUT)
+
+    (note,) = reply.snapshot().notes
+    assert note.startswith("tide_table keeps the default of its argument log: JSON cannot express ")
+
+
 def test_an_async_function_gets_a_loop_where_none_runs(runtime: Runtime, sim: Simulator) -> None:
     """As in a script."""
 

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import enum
 from decimal import Decimal
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 from pydantic import BaseModel, Field
 
@@ -52,6 +52,21 @@ class Ship(TypedDict):
 class Harbour(TypedDict, total=False):
     ships: list[Ship]
     flag: Ship | None
+
+
+class Course(TypedDict, total=False):
+    name: Required[str]
+    fleet: Fleet
+
+
+@dataclasses.dataclass
+class Fleet:
+    ships: list[Ship]
+    flag: Annotated[Ship, Field(description="the flag ship")]
+
+
+class Buoy(TypedDict):
+    moored_to: list[Buoy]
 
 
 class Tree(BaseModel):

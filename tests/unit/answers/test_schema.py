@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kinds import NAMES, Harbour, Keeper, Lamp, Lighthouse, Tide
+from kinds import NAMES, Course, Fleet, Harbour, Keeper, Lamp, Lighthouse, Tide
 from typing_extensions import TypeAliasType
 
 from claude_magic.answers import OutputSchema, SchemaMismatchError, make_output_schema
@@ -18,6 +18,7 @@ from claude_magic.simulator._schema_checks import check_output_format
 USER_NAMES = {
     **NAMES,
     "keepers": list[Keeper],
+    "courses": list[Course],
     "alias": TypeAliasType("alias", list[Keeper]),
     "somebody": Keeper(name="Ada", since=1800),
     "answer": 42,
@@ -104,6 +105,22 @@ def test_a_typed_dict_becomes_a_dict() -> None:
     harbour: Harbour = schema("Harbour").parse('{"ships": [{"name": "Erika"}], "flag": null}')
 
     assert harbour == {"ships": [{"name": "Erika"}], "flag": None}
+
+
+def test_typed_dicts_are_read_wherever_they_stand() -> None:
+    """In a dataclass inside another TypedDict, in a list; one that holds itself is refused as every such type."""
+    course = schema("Course").parse(
+        '{"name": "north", "fleet": {"ships": [{"name": "Erika"}], "flag": {"name": "Ada", "tonnes": 3}}}'
+    )
+
+    assert course == {
+        "name": "north",
+        "fleet": Fleet(ships=[{"name": "Erika"}], flag={"name": "Ada", "tonnes": 3}),
+    }
+    assert schema("Course").json_schema["required"] == ["name"]
+    assert schema("courses").parse('[{"name": "north"}]') == [{"name": "north"}]
+    with pytest.raises(ConfigurationError, match="Buoy is recursive"):
+        schema("Buoy")
 
 
 def test_a_list_is_wrapped_for_the_api_and_unwrapped_for_the_user() -> None:

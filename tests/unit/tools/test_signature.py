@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
+import decimal
 import enum
 import functools
 import json
 import math
-from typing import Annotated, Any, Literal
+import pathlib
+import typing
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, Literal, NotRequired, Required, TypeVar, Unpack
 
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import BaseModel, Field
+import typing_extensions
+from pydantic import BaseModel, Field, TypeAdapter
 
+from claude_magic.answers import portable
 from claude_magic.client import ConfigurationError
 from claude_magic.tools import Toolbox
 from claude_magic.tools._signature import BadArgumentsError, Tool
@@ -341,3 +349,331 @@ def test_a_slip_in_an_attribute_gets_a_hint_too() -> None:
     """And says which part does not exist."""
     with pytest.raises(ConfigurationError, match="gull has no raed"):
         Toolbox.named(["gull.raed"], {"gull": Gull()})
+
+
+def give(function: Any, **arguments: Any) -> Any:
+    """Call a function as a model does."""
+    return Tool(function, name="given").bind(arguments)()
+
+
+class Berth(typing.TypedDict):
+    quay: str
+    metres: NotRequired[float]
+
+
+class Voyage(typing.TypedDict, total=False):
+    port: Required[str]
+    berths: list[Berth]
+    length: Annotated[int, Field(ge=1)]
+
+
+class Buoy(typing.TypedDict):
+    name: str
+    moored_to: list[Buoy]
+
+
+class Mark(typing_extensions.TypedDict):
+    name: typing_extensions.ReadOnly[str]
+
+
+class Pair(typing.NamedTuple):
+    berth: Berth
+    count: int = 1
+
+
+@dataclasses.dataclass
+class Fleet:
+    berths: list[Berth]
+    name: str = "home"
+
+
+Item = TypeVar("Item")
+
+
+class Crate(typing.TypedDict, Generic[Item]):
+    content: Item
+
+
+@dataclasses.dataclass
+class Option:
+    """As `typer.Option` is: a declaration in the place of a default."""
+
+    default: Any = ...
+    default_factory: Any = None
+    help: str | None = None
+
+
+@dataclasses.dataclass
+class Depends:
+    """As FastAPI's is: a mark for what the framework fills in."""
+
+    dependency: Callable[[], Any]
+
+
+@pytest.mark.parametrize(
+    ("declare", "value"),
+    [
+        (lambda: Field(3, description="How many."), 3),
+        (lambda: Field(default_factory=list), []),
+        (lambda: Field(Colour.RED), Colour.RED),
+        (lambda: Field(None, ge=2), None),
+        (lambda: Field(default_factory=lambda: Port(name="Brest")), Port(name="Brest")),
+        (lambda: Option(3, help="How many."), 3),
+        (lambda: Option(default_factory=list), []),
+        (lambda: dataclasses.field(default=3), 3),
+    ],
+)
+def test_a_default_that_is_declared_reaches_the_function_as_a_value(
+    declare: Callable[[], Any], value: object
+) -> None:
+    """Not as the declaration, however the function takes the argument; each call gets one of its own."""
+
+    def keyword(n: Any = declare(), *, other: Any = declare()) -> Any:  # noqa: B008
+        return n, other
+
+    def positional(n: Any = declare(), /, other: Any = declare()) -> Any:  # noqa: B008
+        return n, other
+
+    async def awaited(n: Any = declare()) -> Any:  # noqa: B008
+        return n, n
+
+    class Counter:
+        def read(self, n: Any = declare()) -> Any:  # noqa: B008
+            return n, n
+
+        __call__ = read
+
+    partial = functools.partial(keyword, other=value)
+
+    for function in (keyword, positional, Counter().read, Counter(), partial):
+        assert give(function) == (value, value)
+    assert asyncio.run(give(awaited)) == (value, value)
+    assert give(keyword, n=7) == (7, value)
+    first = give(keyword)[0]
+    assert not isinstance(first, list) or give(keyword)[0] is not first
+
+
+@pytest.mark.parametrize("is_positional", [False, True])
+def test_a_default_in_an_annotation_reaches_the_function(is_positional: bool) -> None:
+    """Python knows none there, and would complain of a missing argument."""
+
+    def keyword(
+        n: Annotated[int, Field(default=4)], tags: Annotated[list[str], Field(default_factory=list)]
+    ) -> Any:
+        return n, tags
+
+    def positional(
+        n: Annotated[int, Field(default=4)], tags: Annotated[list[str], Field(default_factory=list)], /
+    ) -> Any:
+        return n, tags
+
+    function = positional if is_positional else keyword
+
+    assert give(function) == (4, [])
+    assert schema(function)["properties"]["n"] == {"type": "integer", "default": 4}
+    assert "required" not in schema(function)
+
+
+def test_pythons_own_default_goes_before_one_in_an_annotation() -> None:
+    """As Python calls the function."""
+
+    def tide(n: Annotated[int, Field(default=4)] = 7) -> int:
+        return n
+
+    assert give(tide) == 7
+    assert schema(tide)["properties"]["n"]["default"] == 7
+
+
+def test_what_a_field_declares_besides_its_default_holds() -> None:
+    """Bounds are checked; a description goes before the docstring; an alias is for others; a factory sees the others' values."""
+
+    def tide(
+        n: int = Field(3, ge=1, alias="count", validation_alias="number", description="How many."),
+        twice: int = Field(default_factory=lambda data: 2 * data["n"]),
+    ) -> tuple[int, int]:
+        """Give it.
+
+        Args:
+            n: Something else.
+        """
+        return n, twice
+
+    assert give(tide) == (3, 6)
+    assert give(tide, n=5) == (5, 10)
+    assert schema(tide)["properties"]["n"]["description"] == "How many."
+    with pytest.raises(BadArgumentsError, match="n: Input should be greater"):
+        give(tide, n=0)
+
+
+def test_a_field_without_a_default_must_be_given() -> None:
+    """Whatever its library writes for that."""
+
+    def tide(a: int = Field(...), b: int = Field(description="x"), c: int = Option()) -> None: ...  # type: ignore[assignment]
+
+    assert schema(tide)["required"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        Colour.BLUE,
+        Port(name="Brest"),
+        Boat("Ada"),
+        datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC),
+        datetime.date(2026, 3, 1),
+        datetime.timedelta(hours=6),
+        pathlib.Path("tides.csv"),
+        decimal.Decimal("1.5"),
+        uuid.UUID(int=1),
+        {1, 2},
+        Pair({"quay": "A"}),
+    ],
+    ids=lambda default: type(default).__name__,
+)
+@pytest.mark.parametrize("is_annotated", [True, False])
+def test_a_default_of_any_type_stays_the_object_that_it_is(default: Any, is_annotated: bool) -> None:
+    """Where the model leaves it out; what the model gives is of the same type, with an annotation or without."""
+
+    def tide(it: Any = default) -> Any:
+        return it
+
+    if is_annotated:
+        tide.__annotations__["it"] = type(default)
+    as_json = json.loads(TypeAdapter(portable(type(default))).dump_json(default))
+
+    assert give(tide) is default
+    assert type(give(tide, it=as_json)) is type(default)
+    assert json.dumps(schema(tide))
+
+
+def test_what_only_a_framework_fills_in_is_refused_by_name() -> None:
+    """The model must not choose the user, nor the function get the mark instead of a session."""
+
+    def by_default(user: int = Depends(lambda: 1)) -> None: ...  # type: ignore[assignment]
+
+    def by_annotation(user: Annotated[int, Depends(lambda: 1)]) -> int:
+        return user
+
+    for function in (by_default, by_annotation):
+        with pytest.raises(ConfigurationError, match=r"argument user is left to a framework, by Depends"):
+            Tool(function)
+    assert give(functools.partial(by_annotation, user=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("hint", "given"),
+    [
+        (Berth, {"quay": "A"}),
+        (Voyage, {"port": "Brest", "berths": [{"quay": "A", "metres": 3.0}]}),
+        (Buoy, {"name": "a", "moored_to": [{"name": "b", "moored_to": []}]}),
+        (Mark, {"name": "a"}),
+        (list[Berth], [{"quay": "A"}]),
+        (dict[str, Berth], {"first": {"quay": "A"}}),
+        (typing.Sequence[Berth], [{"quay": "A"}]),
+        (Berth | None, {"quay": "A"}),
+        (int | Berth, {"quay": "A"}),
+        (Annotated[Berth, Field(description="Where.")], {"quay": "A"}),
+        (tuple[int, Berth], [1, {"quay": "A"}]),
+        (typing.NewType("Place", Berth), {"quay": "A"}),
+        (typing_extensions.TypeAliasType("Place", Berth), {"quay": "A"}),
+        (Crate[Berth], {"content": {"quay": "A"}}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("has_default", [False, True])
+def test_typed_dicts_are_arguments_wherever_they_stand(hint: Any, given: Any, has_default: bool) -> None:
+    """Those of `typing` too, on every Python; with a default they do not vanish."""
+
+    def moor(at: Any) -> Any:
+        return at
+
+    def moor_by_default(at: Any = None) -> Any:
+        return at
+
+    function = moor_by_default if has_default else moor
+    function.__annotations__["at"] = hint
+
+    got = give(function, at=given)
+
+    assert "at" in schema(function)["properties"]
+    assert json.loads(json.dumps(got)) == given
+    assert Tool(function).notes == ()
+    with pytest.raises(BadArgumentsError, match="at"):
+        give(function, at="nowhere")
+
+
+def test_classes_that_hold_typed_dicts_are_made_as_themselves() -> None:
+    """A dataclass, a named tuple."""
+
+    def count(fleet: Fleet, pair: Pair) -> tuple[Fleet, Pair]:
+        return fleet, pair
+
+    got = give(count, fleet={"berths": [{"quay": "A"}]}, pair=[{"quay": "B"}])
+
+    assert got == (Fleet([{"quay": "A"}]), Pair({"quay": "B"}))
+    assert type(got[1]) is Pair
+
+
+def test_what_must_be_in_a_typed_dict_is_told_and_checked() -> None:
+    """`Required`, `NotRequired` and `total=False`, on a class whose annotations are text."""
+
+    def sail(voyage: Voyage) -> None: ...
+
+    definition = schema(sail)["$defs"]
+
+    assert definition["Voyage"]["required"] == ["port"]
+    assert definition["Berth"]["required"] == ["quay"]
+    with pytest.raises(BadArgumentsError, match=r"voyage\.port: Field required"):
+        give(sail, voyage={})
+    with pytest.raises(BadArgumentsError, match=r"voyage\.length"):
+        give(sail, voyage={"port": "Brest", "length": 0})
+
+
+def test_named_arguments_of_a_type_are_told_and_checked() -> None:
+    """`**options: int`, and `**options: Unpack[Options]`, which names them."""
+
+    def number(**options: int) -> dict[str, int]:
+        return options
+
+    def named(**options: Unpack[Voyage]) -> Voyage:
+        return options
+
+    assert give(number, a=1) == {"a": 1}
+    assert schema(number)["additionalProperties"] == {"type": "integer"}
+    assert give(named, port="Brest") == {"port": "Brest"}
+    assert set(schema(named)["properties"]) == {"port", "berths", "length"}
+    assert schema(named)["required"] == ["port"]
+    with pytest.raises(BadArgumentsError, match="a: Input should be a valid integer"):
+        give(number, a="x")
+    with pytest.raises(BadArgumentsError, match="fog: Extra"):
+        give(named, port="Brest", fog=1)
+
+
+def test_an_argument_that_keeps_its_default_is_told_to_the_reader() -> None:
+    """It does not vanish without a word, and by position it keeps its place."""
+    table, frames = pd.DataFrame(), (lambda: table)
+
+    def draw(port: str, axes: pd.DataFrame | None = None, connection=table) -> Any:  # type: ignore[no-untyped-def]
+        return port, axes, connection
+
+    def place(table: pd.DataFrame = table, n: int = 1, /) -> Any:
+        return table, n
+
+    def made(table: pd.DataFrame = Field(default_factory=frames)) -> Any:  # noqa: B008
+        return table
+
+    axes, connection = Tool(draw).notes
+    assert axes.startswith("draw keeps the default of its argument axes: JSON cannot express pandas.")
+    assert connection == "draw keeps the default of its argument connection: JSON cannot express DataFrame."
+    assert set(schema(draw)["properties"]) == {"port"}
+    assert give(place, n=3) == (table, 3)
+    assert give(made) is table
+    assert Toolbox([draw]).notes == (axes, connection)
+
+
+def test_a_method_without_its_object_is_refused() -> None:
+    """`self` is nothing that a model could give."""
+    with pytest.raises(
+        ConfigurationError, match=r"a method of Gull, and needs an object: name it as object.read"
+    ):
+        Tool(Gull.read)

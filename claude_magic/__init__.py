@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._facade import Claude, claude
     from .client import (
         APIError,
+        BillingError,
         ClaudeError,
         ConfigurationError,
         ForbiddenError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APIError",
+    "BillingError",
     "Claude",
     "ClaudeError",
     "ConfigurationError",

@@ -15,6 +15,7 @@ from ._credential import REDACTED, Credential
 from ._error_reading import error_from_event, error_from_response
 from ._errors import (
     APIError,
+    BillingError,
     ClaudeError,
     ConfigurationError,
     ForbiddenError,
@@ -69,6 +70,7 @@ __all__ = [
     "OFFICIAL_BASE_URL",
     "REDACTED",
     "APIError",
+    "BillingError",
     "AttemptFinished",
     "AttemptStarted",
     "BucketState",

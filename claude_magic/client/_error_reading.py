@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
-
 from ._errors import (
     SPEND_CAP_CODES,
     APIError,
+    BillingError,
     ForbiddenError,
     InvalidApiKeyError,
     InvalidRequestError,
@@ -26,11 +25,13 @@ from ._errors import (
     ServerError,
     UnknownStatusError,
 )
+from ._json import decode_json
 from ._retry_after import describe_seconds, retry_after_from_headers
 
 _CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,
     401: InvalidApiKeyError,
+    402: BillingError,
     403: ForbiddenError,
     404: NotFoundError,
     429: RateLimitError,
@@ -40,6 +41,9 @@ _CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     504: ServerError,
     529: OverloadedError,
 }
+
+_ALSO_TRANSIENT = frozenset({408, 409})
+"""Statuses without a class of their own that the official SDK retries: a timeout, and a change that is under way."""
 
 _STATUS_BY_TYPE: Mapping[str, int] = {
     "invalid_request_error": 400,
@@ -56,20 +60,36 @@ _STATUS_BY_TYPE: Mapping[str, int] = {
 }
 
 _HINT_BY_STATUS: Mapping[int, str] = {
-    402: "Check the billing settings of the account behind this key.",
+    407: "The proxy wants a login: write it into the proxy variable, as http://user:password@host:port.",
     408: "Send it again.",
     409: "Send it again once the other change is through.",
     413: "Make the request smaller: shorten the conversation or the attachments.",
     422: "Change the request as described; the same one would fail again.",
+    511: "The network wants a login: open any page in a browser, and log in there.",
 }
 _REDIRECT_HINT = (
-    "Redirects are not followed, because the API key would go along; set base_url to the final address."
+    "Redirects are not followed, because the API key would go along. If that is a login page of the network, log in "
+    "with a browser; otherwise set base_url to the final address."
+)
+_FINAL_PAGE_HINT = (
+    "That is not an answer of the Messages API. Check base_url, and whether a proxy or a login page of the network "
+    "answers in its place."
+)
+_PASSING_PAGE_HINT = (
+    "That is not an answer of the Messages API: something before it, such as a proxy, sent the page. Try again later; "
+    "if it stays, check base_url."
+)
+_UNEXPLAINED_403_HINT = (
+    "The server gives no reason: check what this key may do, base_url, and any proxy or firewall on the way."
 )
 _SPEND_CAP_HINT = (
     "A spend limit is reached, so waiting minutes does not help; raise the limit or wait for the next period."
 )
 
 _MAX_TEXT = 500
+_MAX_NAME = 100
+"""Characters of what is a short name where the API sends it: a type, a code, a request id."""
+_LONG_NUMBER = re.compile(r"\d{40,}")
 _MAX_PAGE_BYTES = 65_536
 
 
@@ -81,6 +101,8 @@ class _Reading:
     error_type: str | None = None
     error_code: str | None = None
     request_id: str | None = None
+    is_page: bool = False
+    """It is a page for people, which the Messages API never sends."""
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
@@ -96,10 +118,10 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     if 300 <= status < 400 and location:
         reading = _Reading(text=f"the server redirects to {_shorten(location)}")
     return _build_error(
-        _CLASS_BY_STATUS.get(status, UnknownStatusError),
+        _class_of(status, reading),
         reading,
         status=status,
-        request_id=headers.get("request-id") or headers.get("x-request-id") or reading.request_id,
+        request_id=_string(headers.get("request-id") or headers.get("x-request-id")) or reading.request_id,
         retry_after=retry_after_from_headers(headers),
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower()),
     )
@@ -114,7 +136,7 @@ def error_from_event(error: Mapping[str, Any], request_id: str | None = None) ->
     """
     reading = _read_object(error if "error" in error else {"error": error})
     return _build_error(
-        _CLASS_BY_STATUS.get(_status_of(reading), UnknownStatusError),
+        _class_of(_status_of(reading), reading),
         reading,
         status=None,
         request_id=request_id or reading.request_id,
@@ -134,9 +156,35 @@ def unexpected_body_error(status: int, url: str, content_type: str, body: bytes)
     excerpt = _read_body(content_type, body).text
     return UnknownStatusError(
         f"{url} answered {status} with {kind} ({excerpt}) where a reply of the Messages API was expected. "
-        "Check base_url: is this the right host and port?",
+        "Check base_url: is this the right host and port? A proxy or a login page of the network may answer instead.",
         status=status,
     )
+
+
+def _class_of(status: int, reading: _Reading) -> type[APIError]:
+    """Return the class of an error. A page whose status would blame key, model or request is none of the API's."""
+    if 400 <= status < 500:
+        if reading.error_type == "billing_error":
+            return BillingError
+        if reading.is_page and not _is_passing(status):
+            return UnknownStatusError
+    return _CLASS_BY_STATUS.get(status, UnknownStatusError)
+
+
+def _is_passing(status: int) -> bool:
+    """Whether a status says that the same request may succeed later, or (413) what is wrong about it."""
+    return status in _ALSO_TRANSIENT or status in (413, 429) or status >= 500
+
+
+def _is_transient(status: int, *, is_spend_cap: bool, should_retry: bool | None) -> bool | None:
+    """Return whether another attempt may help, None where the class knows.
+
+    `x-should-retry` can forbid any retry (the class sees to that) and order one after a failure of the server, but
+    not after a 4xx: what is wrong about the request, or the account, stays wrong.
+    """
+    if is_spend_cap:
+        return False
+    return True if status in _ALSO_TRANSIENT or (should_retry and status >= 500) else None
 
 
 def _build_error(
@@ -153,14 +201,16 @@ def _build_error(
     sentences = [f"{_title_of(error_class)} ({label or 'error event'}): {_as_sentence(reading.text)}"]
     if retry_after is not None:
         sentences.append(f"The server asks to wait {describe_seconds(retry_after)}.")
-    sentences.append(_SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status))
+    sentences.append(_SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status, reading))
     return error_class(
         " ".join(sentence for sentence in sentences if sentence),
         status=status,
         error_type=reading.error_type,
         error_code=reading.error_code,
         should_retry=should_retry,
-        is_transient=False if is_spend_cap else None,
+        is_transient=_is_transient(
+            status or _status_of(reading), is_spend_cap=is_spend_cap, should_retry=should_retry
+        ),
         request_id=request_id,
         retry_after=retry_after,
     )
@@ -170,6 +220,7 @@ def _title_of(error_class: type[APIError]) -> str:
     return {
         InvalidRequestError: "Invalid request",
         InvalidApiKeyError: "API key not accepted",
+        BillingError: "Not paid for",
         ForbiddenError: "Not allowed",
         NotFoundError: "Not found",
         RateLimitError: "Rate limited",
@@ -178,10 +229,15 @@ def _title_of(error_class: type[APIError]) -> str:
     }.get(error_class, "Unexpected answer")
 
 
-def _hint_for(error_class: type[APIError], status: int | None) -> str:
+def _hint_for(error_class: type[APIError], status: int | None, reading: _Reading) -> str:
     if status is not None and 300 <= status < 400:
         return _REDIRECT_HINT
-    return error_class.hint or _HINT_BY_STATUS.get(status or 0, "")
+    by_status = _HINT_BY_STATUS.get(status or _status_of(reading), "")
+    if reading.is_page and not by_status:
+        return _PASSING_PAGE_HINT if _is_passing(status or 0) else _FINAL_PAGE_HINT
+    if error_class is ForbiddenError and reading.error_type is None:
+        return _UNEXPLAINED_403_HINT
+    return error_class.hint or by_status
 
 
 def _status_of(reading: _Reading) -> int:
@@ -198,12 +254,12 @@ def _read_body(content_type: str, body: bytes) -> _Reading:
     if not body.strip():
         return _Reading(text="the response has no body")
     try:
-        value = from_json(body)
+        value = decode_json(body)
     except ValueError:
-        return _Reading(text=_read_text(content_type, body))
+        return _read_text(content_type, body)
     if isinstance(value, Mapping):
         return _read_object(value)
-    return _Reading(text=_shorten(str(value)))
+    return _Reading(text=_shorten(_written(value)))
 
 
 def _read_object(value: Mapping[str, Any]) -> _Reading:
@@ -223,19 +279,31 @@ def _read_object(value: Mapping[str, Any]) -> _Reading:
 
 
 def _text_or(text: object, whole: Mapping[str, Any]) -> str:
-    return _shorten(text if isinstance(text, str) and text.strip() else str(text or dict(whole)))
+    return _shorten(text if isinstance(text, str) and text.strip() else _written(text or dict(whole)))
 
 
 def _string(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
+        value = _written(value)
+    return _shorten(value, _MAX_NAME) or None if isinstance(value, str) else None
+
+
+def _written(value: object) -> str:
+    """Write a JSON value for people. Python refuses to write numbers of more than 4,300 digits."""
+    try:
         return str(value)
-    return value if isinstance(value, str) and value else None
+    except (ValueError, RecursionError) as error:
+        return f"a value that cannot be shown ({error})"
 
 
-def _read_text(content_type: str, body: bytes) -> str:
+def _read_text(content_type: str, body: bytes) -> _Reading:
     text = body[:_MAX_PAGE_BYTES].decode("utf-8", "replace")
-    if "html" not in content_type.lower() and not text.lstrip().startswith("<"):
-        return _shorten(text)
+    if "html" not in content_type.lower() and not text.lstrip("\ufeff \t\r\n").startswith("<"):
+        return _Reading(text=_shorten(text))
+    return _Reading(text=_describe_page(text), is_page=True)
+
+
+def _describe_page(text: str) -> str:
     title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
     if title and title[1].strip():
         return f"a web page titled “{_shorten(html.unescape(title[1]), 100)}”"
@@ -244,8 +312,9 @@ def _read_text(content_type: str, body: bytes) -> str:
 
 
 def _shorten(text: str, limit: int = _MAX_TEXT) -> str:
-    """Put text on one line and cut it, so that a page pasted into an error stays readable."""
+    """Put text on one line and cut it, so that a page pasted into an error stays readable; long numbers, too."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: limit * 4]).split())
+    line = _LONG_NUMBER.sub(lambda number: f"{number[0][:10]}… ({len(number[0])} digits)", line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

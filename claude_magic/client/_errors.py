@@ -9,6 +9,7 @@ ClaudeError                     everything that leaves the client
 └── APIError                    the server answered with an error
     ├── InvalidRequestError     400
     ├── InvalidApiKeyError      401
+    ├── BillingError            402
     ├── ForbiddenError          403
     ├── NotFoundError           404
     ├── RateLimitError          429
@@ -162,6 +163,14 @@ class InvalidApiKeyError(APIError):
     hint = "Check the API key (ANTHROPIC_API_KEY, or `%claude login`)."
 
 
+class BillingError(APIError):
+    """402: the account behind the key cannot pay. The same request fails until its owner mends that."""
+
+    hint = (
+        "The account behind this key cannot pay: mend its plan, credit or payment method, or use another key."
+    )
+
+
 class ForbiddenError(APIError):
     """403: the key is valid but may not do this."""
 
@@ -203,4 +212,4 @@ class OverloadedError(ServerError):
 
 
 class UnknownStatusError(APIError):
-    """Any other status, or a response that is not one of the Messages API."""
+    """Any other status, or a response that is not one of the Messages API, whatever its status."""

@@ -8,6 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+LONGEST_RETRY_AFTER = 1e9
+"""Seconds, 30 years: whatever a server asks for beyond that is taken for this, so that it can be counted and told."""
+
+_LONGEST_VALUE = 1000
+"""Characters of a header's value that are looked at."""
+
 _DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 
 
@@ -19,10 +25,12 @@ def parse_retry_after(value: str, now: float) -> float | None:
         now: The present as Unix time in seconds, by the same clock as the date.
 
     Returns:
-        Seconds to wait from `now`, above zero. None where the value says nothing: zero, negative, a date that
+        Seconds to wait from `now`, above zero and at most `LONGEST_RETRY_AFTER`. None where the value says nothing: zero, negative, a date that
         has passed, or not understood.
     """
     text = value.strip()
+    if len(text) > _LONGEST_VALUE:
+        return None
     if _DECIMAL.fullmatch(text):
         seconds = float(text)
     else:
@@ -30,7 +38,7 @@ def parse_retry_after(value: str, now: float) -> float | None:
         if date is None:
             return None
         seconds = date - now
-    return seconds if 0 < seconds < float("inf") else None
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 
 def retry_after_from_headers(headers: Mapping[str, str]) -> float | None:
@@ -43,11 +51,11 @@ def retry_after_from_headers(headers: Mapping[str, str]) -> float | None:
         headers: Response headers with lower-case names.
 
     Returns:
-        Seconds to wait, above zero, or None.
+        Seconds to wait, above zero and at most `LONGEST_RETRY_AFTER`, or None.
     """
     milliseconds = headers.get("retry-after-ms", "").strip()
-    if _DECIMAL.fullmatch(milliseconds) and 0 < float(milliseconds) < float("inf"):
-        return float(milliseconds) / 1000
+    if _DECIMAL.fullmatch(milliseconds) and float(milliseconds) > 0:
+        return min(float(milliseconds) / 1000, LONGEST_RETRY_AFTER)
     value = headers.get("retry-after")
     if value is None:
         return None
@@ -65,6 +73,8 @@ def _parse_http_date(text: str) -> float | None:
 
 def describe_seconds(seconds: float) -> str:
     """Say a duration so that a person grasps it: `12 s`, `300 s (5 min)`, `86400 s (24 h)`."""
+    if seconds >= LONGEST_RETRY_AFTER:
+        return "30 years or more"
     exact = f"{seconds:.1f} s" if seconds < 10 and seconds != int(seconds) else f"{seconds:.0f} s"
     if seconds < 120:
         return exact

@@ -13,6 +13,7 @@ import pytest
 from claude_magic.client import (
     AttemptFinished,
     AttemptStarted,
+    BillingError,
     ClaudeError,
     ClientConfig,
     Credential,
@@ -36,7 +37,7 @@ KEY = "sk-ant-test-0123456789abcdef"
 
 
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("code", [429, 500, 502, 503, 504, 529])
+@pytest.mark.parametrize("code", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_r1_t1_a_transient_status_is_retried_and_then_succeeds(
     code: int, is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
@@ -62,11 +63,9 @@ def test_r1_t1_a_transient_status_is_retried_and_then_succeeds(
     [
         (400, InvalidRequestError),
         (401, InvalidApiKeyError),
-        (402, UnknownStatusError),
+        (402, BillingError),
         (403, ForbiddenError),
         (404, NotFoundError),
-        (408, UnknownStatusError),
-        (409, UnknownStatusError),
         (413, UnknownStatusError),
         (422, UnknownStatusError),
         (501, UnknownStatusError),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from claude_magic.client import (
     APIError,
+    BillingError,
     ClaudeError,
     ConfigurationError,
     ForbiddenError,
@@ -32,8 +33,11 @@ from claude_magic.client import (
 BY_STATUS: dict[int, tuple[type[APIError], bool]] = {
     400: (InvalidRequestError, False),
     401: (InvalidApiKeyError, False),
+    402: (BillingError, False),
     403: (ForbiddenError, False),
     404: (NotFoundError, False),
+    408: (UnknownStatusError, True),
+    409: (UnknownStatusError, True),
     429: (RateLimitError, True),
     500: (ServerError, True),
     502: (ServerError, True),
@@ -51,7 +55,8 @@ BY_TYPE = {
     "api_error": ServerError,
     "timeout_error": ServerError,
     "overloaded_error": OverloadedError,
-    "billing_error": UnknownStatusError,
+    "billing_error": BillingError,
+    "conflict_error": UnknownStatusError,
     "something_new": UnknownStatusError,
 }
 
@@ -139,14 +144,117 @@ def test_r1_a_plain_429_without_advice_is_transient() -> None:
         (503, " False ", False),
         (529, "true", True),
         (400, "true", False),
+        (404, "true", False),
+        (409, "false", False),
+        (408, "false", False),
+        (501, "true", True),
+        (520, "true", True),
+        (520, "", False),
         (529, "?", True),
     ],
 )
-def test_r1_x_should_retry_can_forbid_a_retry_but_not_order_one(
+def test_r1_x_should_retry_forbids_any_retry_and_orders_one_after_a_failure_of_the_server(
     status: int, value: str, is_transient: bool
 ) -> None:
-    """Promise: `false` is honoured; `true` on a 4xx would break R1."""
+    """Promise: `false` is honoured always; `true` where the server failed, for on a 4xx it would break R1."""
     assert error_from_response(status, {"x-should-retry": value}, b"").is_transient is is_transient
+
+
+@pytest.mark.parametrize("status", [400, 402, 403])
+def test_e1_a_billing_error_is_told_by_its_type_too(status: int) -> None:
+    """Promise: a gateway's own status for it does not hide that it is about money, and what to do is said."""
+    error = error_from_response(status, {}, envelope("billing_error", "No credit"))
+
+    assert type(error) is BillingError
+    assert not error.is_transient
+    assert "No credit" in str(error)
+    assert "payment method" in str(error)
+
+
+PAGES = {
+    "html": ("text/html; charset=utf-8", b"<html><head><title>Log in to FreeWiFi</title></head></html>"),
+    "xhtml": (
+        "application/xhtml+xml",
+        b'<?xml version="1.0"?><html><title>Log in to FreeWiFi</title></html>',
+    ),
+    "no type": ("", b"\n<!DOCTYPE html><title>Log in to FreeWiFi</title>"),
+    "wrong type": ("application/json", b"\xef\xbb\xbf<HTML><TITLE>Log in to FreeWiFi</TITLE>"),
+}
+
+
+@pytest.mark.parametrize(("content_type", "body"), PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 406, 410, 418, 421, 451])
+def test_e1_a_page_with_the_status_of_a_refusal_is_no_answer_of_the_messages_api(
+    status: int, content_type: str, body: bytes
+) -> None:
+    """Promise: a proxy's or a captive portal's page blames neither the key nor the model, but says what it is."""
+    error = error_from_response(status, {"content-type": content_type}, body)
+
+    assert type(error) is UnknownStatusError
+    assert not error.is_transient
+    assert error.status == status
+    for part in (str(status), "Log in to FreeWiFi", "not an answer of the Messages API", "base_url"):
+        assert part in str(error)
+    for wrong in ("no access", "API key", "model"):
+        assert wrong not in str(error)
+
+
+@pytest.mark.parametrize(("content_type", "body"), PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+def test_e1_a_page_with_a_passing_status_keeps_its_class_and_is_told_apart(
+    status: int, content_type: str, body: bytes
+) -> None:
+    """Promise: the page of a proxy that cannot reach its server is retried, and its origin is said."""
+    error = error_from_response(status, {"content-type": content_type}, body)
+
+    assert type(error) is BY_STATUS[status][0]
+    assert error.is_transient
+    assert "Log in to FreeWiFi" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"RBAC: access denied", b'{"detail": "Forbidden"}'])
+def test_e1_a_403_without_a_reason_does_not_invent_one(body: bytes) -> None:
+    """Promise: a firewall's refusal is not told as one of the model."""
+    error = error_from_response(403, {}, body)
+
+    assert type(error) is ForbiddenError
+    assert "no access to that model" not in str(error)
+    assert "base_url" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (429, {"retry-after": "9" * 300}, b""),
+        (429, {"retry-after": "9" * 400}, b""),
+        (429, {"retry-after-ms": "9" * 300}, b""),
+        (400, {}, envelope("invalid_request_error", f"max_tokens: {'9' * 300} > 8192")),
+        (400, {}, b'{"error": {"message": %s, "code": %s, "type": %s}}' % ((b"9" * 300,) * 3)),
+        (400, {}, b'{"error": {"message": "x", "type": "%s", "code": "%s"}}' % ((b"9" * 3000,) * 2)),
+        (500, {}, b'{"error": {"message": {"n": %s}}}' % (b"9" * 5000)),
+        (500, {}, b"9" * 5000),
+        (500, {"request-id": "9" * 3000}, b""),
+    ],
+)
+def test_e1_a_number_of_hundreds_of_digits_does_not_fill_an_error(
+    status: int, headers: dict[str, str], body: bytes
+) -> None:
+    """Promise: an error is read by people: a long number is cut, wherever it stands."""
+    error = error_from_response(status, headers, body)
+
+    assert "9" * 120 not in str(error)
+    assert len(str(error)) < 700
+
+
+def test_e1_an_error_with_half_an_emoji_is_read_as_json() -> None:
+    """Promise: a lone surrogate in an error body does not hide its type, and can be written as UTF-8."""
+    body = b'{"type":"error","error":{"type":"api_error","message":"cut \\ud83d"}}'
+
+    error = error_from_response(500, {}, body)
+
+    assert error.error_type == "api_error"
+    assert "cut \ufffd" in str(error)
+    str(error).encode()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +324,7 @@ def test_e2_an_error_event_is_classified_by_its_type(kind: str, error_class: typ
     error = error_from_event({"type": kind, "message": "Overloaded"}, "req_9")
 
     assert type(error) is error_class
-    assert error.is_transient is error_class.transient_by_default
+    assert error.is_transient is (error_class.transient_by_default or kind == "conflict_error")
     assert error.status is None
     assert error.error_type == kind
     assert error.request_id == "req_9"
@@ -234,6 +342,7 @@ def test_a_redirect_is_a_clear_error_which_names_the_target() -> None:
     assert type(error) is UnknownStatusError
     assert "https://elsewhere.example/v1" in str(error)
     assert "not followed" in str(error)
+    assert "login page" in str(error)
 
 
 def test_errors_survive_pickling() -> None:

@@ -21,7 +21,7 @@ from claude_magic.client import (
     ServerError,
     parse_retry_after,
 )
-from claude_magic.client._retry_after import describe_seconds, retry_after_from_headers
+from claude_magic.client._retry_after import LONGEST_RETRY_AFTER, describe_seconds, retry_after_from_headers
 
 NOW = 1_795_000_000.0
 
@@ -163,7 +163,10 @@ def test_r1_network_and_server_errors_are_retried(error: ClaudeError) -> None:
         ("nan", None),
         ("inf", None),
         ("1e400", None),
-        ("9" * 400, None),
+        ("9" * 300, LONGEST_RETRY_AFTER),
+        ("9" * 400, LONGEST_RETRY_AFTER),
+        ("9" * 5000, None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_RETRY_AFTER),
         ("٣", None),
         ("Wed, 99 Foo 2026 99:99:99 GMT", None),
         ("Mon, 01 Jan 99999 00:00:00 GMT", None),
@@ -202,5 +205,6 @@ def test_r3_retry_after_ms_is_more_exact_and_goes_first() -> None:
 
 @given(seconds)
 def test_durations_are_always_described(value: float) -> None:
-    """Promise: every wait can be told to a person."""
-    assert " s" in describe_seconds(value)
+    """Promise: every wait can be told to a person, in a few characters."""
+    assert " s" in describe_seconds(value) or value >= LONGEST_RETRY_AFTER
+    assert len(describe_seconds(value)) < 40

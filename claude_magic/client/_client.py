@@ -22,7 +22,7 @@ from ._errors import ConfigurationError
 from ._expectation import Need
 from ._health import COUNT_TOKENS_PATH, MODELS_PATH, check_health
 from ._json import encode_json
-from ._messages import Completion, Message, ModelInfo
+from ._messages import Completion, Message, ModelInfo, is_count
 from ._observe import Observer
 from ._pace import ServerPace
 from ._port import Health
@@ -163,7 +163,7 @@ class HTTPClaudeClient:
         return await self._call(
             "POST",
             COUNT_TOKENS_PATH,
-            lambda reply: int(reply["input_tokens"]),
+            _counted_tokens,
             body,
             betas=request.betas,
         )
@@ -250,3 +250,11 @@ class HTTPClaudeClient:
                 f"No API key: {self._config.base_url} needs one. Set ANTHROPIC_API_KEY where Jupyter starts, "
                 "or type `%claude login`."
             )
+
+
+def _counted_tokens(reply: dict[str, Any]) -> int:
+    """Read the answer of `count_tokens`, on which a budget relies."""
+    tokens = reply["input_tokens"]
+    if not is_count(tokens):
+        raise ValueError("the number of tokens is none")
+    return int(tokens)

@@ -14,6 +14,8 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ._errors import ConfigurationError
 
+_MOST_DIGITS = 4000
+
 
 def encode_json(value: Any) -> bytes:
     """Encode the body of a request as compact JSON in UTF-8.
@@ -45,9 +47,14 @@ def decode_json(data: bytes | str) -> Any:
     except ValueError:
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
-        return _mended(json.loads(text, strict=False))
+        return _mended(json.loads(text, strict=False, parse_int=_parse_int))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _parse_int(digits: str) -> int | float:
+    """Read a whole number; one of more digits than Python reads is infinite, as one of 400 digits and a point is."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _mended(value: Any) -> Any:

@@ -7,16 +7,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeGuard
 
 from pydantic import SerializeAsAny, field_validator, model_validator
 
 from ._blocks import ContentBlock, TextBlock, ThinkingBlock, ToolUseBlock, may_go_back, parse_block
 from ._received import Received
 
+MOST_TOKENS: Final = 10**9
+"""Largest count that is believed: a hundred times the longest context there is."""
+
+_DEEPEST_USAGE: Final = 8
+_COUNT_SUFFIXES: Final = ("_tokens", "_requests")
+
+
+def is_count(value: object) -> bool:
+    """Whether a value that a server sent can be a number of tokens, or of anything that is counted."""
+    return _is_number(value) and 0 <= value <= MOST_TOKENS and value == int(value)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sound_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    """Copy an object of a usage without the counts in it that are none."""
+    return {
+        name: _sound(item, depth)
+        for name, item in fields.items()
+        if isinstance(name, str) and (item is None or not name.endswith(_COUNT_SUFFIXES) or is_count(item))
+    }
+
+
+def _sound(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        return _sound_fields(value, depth - 1) if depth else {}
+    if isinstance(value, list):
+        return [_sound(item, depth - 1) for item in value] if depth else []
+    if is_count(value):
+        return int(value)
+    return None if _is_number(value) and not abs(value) <= MOST_TOKENS else value
+
 
 class Usage(Received):
     """Model tokens of one reply, as billed. Fields that the server sends beyond these are kept.
+
+    Counts are bounded here, where they are read: one that is negative, above `MOST_TOKENS`, or no whole number counts
+    as not sent, at any depth. So whoever computes with a usage needs no check of its own.
 
     Attributes:
         input_tokens: Input that was neither read from the prompt cache nor written to it.
@@ -41,14 +78,10 @@ class Usage(Received):
     @model_validator(mode="before")
     @classmethod
     def _drop_what_says_nothing(cls, value: Any) -> Any:
-        """Drop nulls, and counts that are no numbers, so that they never replace a count in `merged`."""
+        """Drop nulls, and counts that are none, so that they never replace a count in `merged`."""
         if not isinstance(value, Mapping):
             return value
-        return {
-            name: item
-            for name, item in value.items()
-            if item is not None and (not name.endswith("_tokens") or _is_count(item))
-        }
+        return {name: item for name, item in _sound_fields(value, _DEEPEST_USAGE).items() if item is not None}
 
     @property
     def total_input_tokens(self) -> int:
@@ -65,7 +98,8 @@ class Usage(Received):
 
     def __add__(self, other: Usage) -> Usage:
         """Return what two requests took together; for what is no count (a tier), the later one speaks."""
-        return Usage.model_validate(_added(self.model_dump(), other.model_dump()))
+        total = _added(self.model_dump(), other.model_dump())
+        return self.model_copy(update={name: value for name, value in total.items() if value is not None})
 
 
 class Message(Received):
@@ -159,6 +193,11 @@ class ModelInfo(Received):
     max_tokens: int | None = None
     capabilities: dict[str, Any] | None = None
 
+    @field_validator("max_input_tokens", "max_tokens", mode="before")
+    @classmethod
+    def _believe_counts_only(cls, value: Any) -> Any:
+        return value if is_count(value) and value > 0 else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
@@ -193,10 +232,4 @@ def _sum(first: Any, second: Any) -> Any:
         return first if second is None else second
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return _added(first, second)
-    return first + second if _is_count(first) and _is_count(second) else second
-
-
-def _is_count(value: object) -> bool:
-    if isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, int) and not isinstance(value, bool)
+    return first + second if _is_number(first) and _is_number(second) else second

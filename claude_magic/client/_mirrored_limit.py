@@ -70,7 +70,7 @@ class MirroredLimit:
             now: The present.
             amount: What the request took whose response this is.
         """
-        counted = self.level(now) - amount
+        counted = self.level(now) - self.fitting(amount)
         if per_minute != self.per_minute:
             self.capacity = max(1.0, self.capacity * per_minute / self.per_minute)
             self.per_minute = float(per_minute)

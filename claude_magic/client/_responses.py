@@ -99,6 +99,6 @@ def parse_reply(
     """
     try:
         return parse(value)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         body = to_json(value)[:65_536]
     raise unexpected_body_error(response.status, response.url, response.headers.get("content-type", ""), body)

@@ -62,6 +62,6 @@ def _moment(text: str | None) -> datetime | None:
     """Read an RFC 3339 time; one without a zone is taken for UTC."""
     try:
         moment = datetime.fromisoformat((text or "").strip())
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the latter on the first and last day of the calendar
         return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -23,6 +23,7 @@ from claude_magic.simulator import (
     reply,
     reset_mid_stream,
     status,
+    stream_events,
 )
 
 ATTEMPTS = 4
@@ -224,3 +225,48 @@ def test_a_short_name_is_looked_up_once(sim: Simulator) -> None:
 
     assert asyncio.run(run()) == ["claude-x", "claude-opus-5-5", "claude-opus-5-5", "claude-haiku-5-5"]
     assert paths(sim) == ["/v1/models"]
+
+
+def stream_with(first: Any, last: Any, iterations: Any = None) -> Behaviour:
+    """An answer whose usage says this at its start and at its end."""
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": SONNET, "content": []}
+    usage = {"input_tokens": last, "output_tokens": last, "server_tool_use": {"web_search_requests": last}}
+    return stream_events(
+        {
+            "type": "message_start",
+            "message": {**message, "usage": {"input_tokens": first, "output_tokens": first}},
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": usage if iterations is None else {**usage, "iterations": iterations},
+        },
+        {"type": "message_stop"},
+    )
+
+
+NONSENSE = [-200_000, 10**400, 1e300, 1.5, True, "many", None, [1], {"input_tokens": -5}]
+
+
+@pytest.mark.parametrize("count", NONSENSE, ids=lambda count: f"{count!s:.12}")
+def test_counts_that_cannot_be_true_cost_nothing_of_the_budget_and_give_nothing_to_it(
+    count: Any, sim: Simulator
+) -> None:
+    """Promise: whatever a gateway counts, the answer stands, what is spent never falls, and nothing stays reserved."""
+    ledger = Ledger()
+    ledger.set_budget(1.0)
+    iterations = [{"type": "message", "input_tokens": count, "output_tokens": count}, count]
+    sim.script(
+        stream_with(count, count), stream_with(count, count, iterations), stream_with(count, count, count)
+    )
+
+    for _ in range(3):
+        asyncio.run(ask(sim.url, ledger, request()))
+
+    account = ledger.account(is_simulated=True)
+    assert 0 <= account.spent < 1.0
+    assert account.reserved == 0
+    assert ledger.rows()[0].requests == 3

@@ -300,3 +300,57 @@ def test_r4_a_keepalive_connection_that_the_server_closed_meanwhile_is_not_used(
 
     assert len(served) == 5
     assert sleeps == []
+
+
+@pytest.mark.parametrize(
+    "count", [b"-5", b"1e400", b"9" * 400, b"9" * 5000, b"true", b'"12"', b"NaN", b"null", b"[]"]
+)
+def test_e1_a_token_count_that_cannot_be_one_is_an_error_of_the_server(
+    count: bytes, serve: Any, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: a budget never relies on a number that nothing can count."""
+    body = b'{"input_tokens": %s}' % count
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        writer.write(head + body)
+        await writer.drain()
+        writer.close()
+
+    async def main() -> ClaudeError:
+        async with serve(handler) as url, make_client(url, max_retries=0) as client:
+            with pytest.raises(ClaudeError) as caught:
+                await client.count_tokens(ask())
+            return caught.value
+
+    error = play(main)
+
+    assert isinstance(error, UnknownStatusError)
+    assert len(str(error)) < 700
+
+
+@both_ways
+@pytest.mark.parametrize("count", [b"-5", b"9" * 400, b"9" * 5000, b"1e400", b"true"])
+def test_e1_counts_that_cannot_be_true_do_not_cost_the_answer(
+    count: bytes, is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the text of an answer stands, whatever is said about its size."""
+    fields = b'"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}]'
+    sim.script(
+        status(200, body=b'{%s, "usage": {"input_tokens": %s, "output_tokens": %s}}' % (fields, count, count))
+    )
+
+    async def main() -> Any:
+        async with make_client(sim.url) as client:
+            if not is_streamed:
+                return await client.send_message(ask())
+            async with client.stream_message(ask()) as stream:
+                async for _ in stream:
+                    pass
+            return stream.message
+
+    message = play(main)
+
+    assert message.text == "Hi"
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (0, 0)

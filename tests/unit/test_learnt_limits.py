@@ -260,16 +260,27 @@ def test_a_limit_that_makes_no_sense_is_none(headers: dict[str, str]) -> None:
     assert wait(learnt(headers), count=1000) is None
 
 
+@pytest.mark.parametrize("remaining", [None, 10**15])
+@pytest.mark.parametrize("kind", ["tokens", "input-tokens"])
+def test_a_limit_below_one_request_without_a_word_on_what_is_left_holds_for_a_minute(
+    kind: str, remaining: int | None
+) -> None:
+    """The request that was let in took all there was, not more: the next waits for a full bucket, as everywhere."""
+    limits = learnt(told(kind, 1, remaining))
+
+    assert wait(limits) == (kind.replace("-", " "), MINUTE)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     limit=st.integers(0, 10**15),
-    remaining=st.integers(0, 10**15),
+    remaining=st.none() | st.integers(0, 10**15),
     kind=st.sampled_from(["requests", "tokens", "input-tokens", "output-tokens"]),
     size=st.integers(0, 10**5),
     later=st.floats(0, 200),
 )
 def test_no_word_of_a_server_makes_a_single_request_wait_longer_than_a_minute(
-    limit: int, remaining: int, kind: str, size: int, later: float
+    limit: int, remaining: int | None, kind: str, size: int, later: float
 ) -> None:
     """Whatever the numbers: the wait is finite, and none of them is an error."""
     limits = learnt(told(kind, limit, remaining))

@@ -7,6 +7,8 @@ import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claude_magic.client import (
     Completion,
@@ -19,6 +21,7 @@ from claude_magic.client import (
     ToolUseBlock,
     Usage,
 )
+from claude_magic.client._messages import MOST_TOKENS
 
 REPLY: dict[str, Any] = {
     "id": "msg_01X",
@@ -165,6 +168,10 @@ def test_c5_an_object_without_content_is_no_message(reply: object) -> None:
         ({"input_tokens": None, "output_tokens": 6.0}, (0, 6)),
         ({"input_tokens": True, "output_tokens": float("inf")}, (0, 0)),
         ({"input_tokens": 1.5, "output_tokens": "6"}, (0, 0)),
+        ({"input_tokens": -200_000, "output_tokens": -1.0}, (0, 0)),
+        ({"input_tokens": 10**400, "output_tokens": 1e300}, (0, 0)),
+        ({"input_tokens": float("nan"), "output_tokens": MOST_TOKENS}, (0, MOST_TOKENS)),
+        ({"input_tokens": MOST_TOKENS + 1, "output_tokens": [6]}, (0, 0)),
         ({}, (0, 0)),
     ],
 )
@@ -175,6 +182,90 @@ def test_c5_counts_that_are_no_numbers_count_as_not_said(
     usage = Usage.model_validate(value)
 
     assert (usage.input_tokens, usage.output_tokens) == expected
+
+
+COUNTS = st.integers() | st.floats() | st.booleans() | st.text(max_size=3) | st.none() | st.just(10**400)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"]
+        ),
+        COUNTS,
+    ),
+    COUNTS,
+)
+def test_c5_no_usage_holds_a_number_that_cannot_be_a_count(fields: dict[str, Any], count: Any) -> None:
+    """Promise: who computes with a usage needs no check: at any depth its counts are whole, bounded, not negative."""
+    nested = {
+        "cache_creation": {"ephemeral_1h_input_tokens": count},
+        "server_tool_use": {"web_search_requests": count},
+        "iterations": [{"type": "message", "input_tokens": count, "cache_creation": {"x_tokens": count}}],
+        "credit": count,
+    }
+
+    usage = Usage.model_validate({**fields, **nested})
+
+    assert 0 <= usage.total_input_tokens <= 3 * MOST_TOKENS
+    assert 0 <= usage.output_tokens <= MOST_TOKENS
+    for found in numbers_in(usage.model_dump()):
+        assert abs(found) <= MOST_TOKENS
+    for name, parts in (("cache_creation", usage.cache_creation), ("server_tool_use", usage.server_tool_use)):
+        for found in numbers_in(parts):
+            assert type(found) is int, name
+            assert found >= 0, name
+
+
+def numbers_in(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        return [found for item in value.values() for found in numbers_in(item)]
+    if isinstance(value, list):
+        return [found for item in value for found in numbers_in(item)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+def test_c5_what_a_usage_holds_besides_counts_is_kept() -> None:
+    """Promise: a gateway's own fields stay, and so does a count that came as 6.0."""
+    usage = Usage.model_validate(
+        {
+            "cost": 0.0012,
+            "speed": "fast",
+            "is_byok": True,
+            "iterations": [{"input_tokens": 6.0, "model": "m"}],
+        }
+    )
+
+    assert usage.model_extra == {
+        "cost": 0.0012,
+        "speed": "fast",
+        "is_byok": True,
+        "iterations": [{"input_tokens": 6, "model": "m"}],
+    }
+
+
+def test_c5_a_usage_nested_without_end_is_read() -> None:
+    """Promise: no depth of what a server sends costs the answer."""
+    deep: Any = {}
+    for _ in range(990):
+        deep = {"iterations": [deep]}
+
+    assert Usage.model_validate({"output_tokens": 7, "x": deep}).output_tokens == 7
+
+
+def test_c5_the_sum_of_many_usages_may_exceed_what_one_may_be() -> None:
+    """Promise: the bound is on what a server says, not on what a long session adds up to."""
+    total = Usage(input_tokens=MOST_TOKENS) + Usage(input_tokens=MOST_TOKENS, output_tokens=2)
+
+    assert (total.input_tokens, total.output_tokens) == (2 * MOST_TOKENS, 2)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 10**400, float("nan"), True, "8192", 1.5])
+def test_c5_a_models_limits_are_counts_or_unknown(count: Any) -> None:
+    """Promise: what is computed from the size of a model is computed from a size."""
+    model = ModelInfo.model_validate({"id": "m", "max_tokens": count, "max_input_tokens": count})
+
+    assert (model.max_tokens, model.max_input_tokens) == (None, None)
 
 
 def test_c5_total_input_is_the_sum_of_its_three_parts() -> None:
@@ -194,7 +285,7 @@ def test_s1_merged_usage_replaces_only_what_the_update_says() -> None:
     assert merged == Usage.model_validate(
         {"input_tokens": 5, "output_tokens": 9, "speed": "fast", "iterations": [1]}
     )
-    for nonsense in ("many", 1.5, float("inf"), True, None):
+    for nonsense in ("many", 1.5, float("inf"), True, None, -3, 10**400):
         assert merged.merged(Usage.model_validate({"output_tokens": nonsense, "speed": None})) == merged
 
 

@@ -14,7 +14,14 @@ from typing import Any, TypeAlias
 
 from ._arrays import describe_array
 from ._collected import Collected, Part
-from ._frames import describe_frame, describe_index, describe_series
+from ._frames import (
+    describe_frame,
+    describe_grouping,
+    describe_index,
+    describe_series,
+    describe_styler,
+    describe_window,
+)
 from ._pictures import (
     describe_artist,
     describe_figure,
@@ -138,6 +145,9 @@ _FOREIGN: Mapping[str, Describer] = {
     "pandas.DataFrame": describe_frame,
     "pandas.Series": describe_series,
     "pandas.Index": describe_index,
+    "pandas.BaseGroupBy": describe_grouping,
+    "pandas.BaseWindow": describe_window,
+    "pandas.Styler": describe_styler,
     "numpy.ndarray": describe_array,
     "torch.Tensor": describe_array,
     "matplotlib.Figure": describe_figure,

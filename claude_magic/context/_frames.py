@@ -8,6 +8,7 @@ distances, and the text says so.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from ._collected import Collected
@@ -16,11 +17,15 @@ from ._tallies import Tally, is_countable, is_numeric, tally
 
 _SAMPLE_ROWS = 20_000
 _EDGE_ROWS = 5
+_MAX_WHOLE_ROWS = 60
+"""A table of no more rows is written out where there is room, as pandas itself does: each row may have a label."""
 _MAX_COLUMNS = 40
 _MIN_COLUMNS = 4
 _MAX_COUNTED_COLUMNS = 10_000
 _MAX_CELL_CHARS = 60
 _MOST_COMMON = 3
+_MAX_NAMED = 25
+"""Columns beyond the described ones that are named; of the rest it gives the number."""
 
 
 def describe_frame(frame: Any, chars: int) -> Collected:
@@ -31,10 +36,13 @@ def describe_frame(frame: Any, chars: int) -> Collected:
     notes: list[str] = []
     parts = [f"DataFrame: {rows:,} rows × {columns:,} columns"]
     if described < columns:
-        parts[0] += f" (the first {described} are described; {_rest(frame)})"
+        parts[0] += (
+            f" (the first {described} are described; {_rest(frame)})\nOther columns: {_other_names(frame)}"
+        )
         notes.append(f"Of {columns:,} columns, the first {described} are described.")
     if len(sample) < rows:
         notes.append(_note_on(sample, rows))
+    parts[0] += _index_line(frame.index)
     if columns:
         tallies = [tally(frame.iloc[:, index], sample.iloc[:, index]) for index in range(described)]
         parts.append(_columns(sample, tallies, is_sampled=len(sample) < rows))
@@ -55,6 +63,7 @@ def describe_series(series: Any, chars: int) -> Collected:
     missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
     heading = f"Series {_label(series.name)}" if is_named else "Series"
     parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, _MAX_CELL_CHARS)}{missing}"]
+    parts[0] += _index_line(series.index)
     if rows:
         parts += [_statistics(sample, [counted], rows), _edges(frame, 1, room=chars)]
     return _fitted(parts, chars, [_note_on(sample, rows)] if len(sample) < rows else [])
@@ -66,8 +75,66 @@ def describe_index(index: Any, chars: int) -> Collected:
     labels = [_label(label) for label in index[: 2 * _EDGE_ROWS].tolist()]
     if length > 2 * _EDGE_ROWS:
         labels[_EDGE_ROWS:] = ["…", *(_label(label) for label in index[-_EDGE_ROWS:].tolist())]
-    heading = f"{type(index).__name__}: {length:,} labels of type {index.dtype}"
+    names = _names(index)
+    heading = (
+        f"{type(index).__name__}{f' {names}' if names else ''}: {length:,} labels of type {_type_of(index)}"
+    )
     return _fitted([heading, ", ".join(labels)], chars, [])
+
+
+def describe_grouping(grouped: Any, chars: int) -> Collected:
+    """Describe a pandas frame or series that is grouped or resampled: how many rows each group has, and of what."""
+    sizes = grouped.size()
+    if sizes.ndim == 2:  # of groups that are to be columns: the last one holds the sizes
+        sizes = sizes.set_index(sizes.columns[:-1].tolist()).iloc[:, 0]
+    sizes = sizes.rename("rows")
+    heading = (
+        f"{type(grouped).__name__}: {len(sizes):,} groups by {_names(sizes.index) or 'values without a name'}"
+    )
+    return _of_data(
+        heading,
+        [("Rows of each group", describe_series(sizes, chars // 3)), ("Data", _data(grouped, chars // 2))],
+    )
+
+
+def describe_window(window: Any, chars: int) -> Collected:
+    """Describe a rolling, expanding or weighted window over a pandas frame or series."""
+    return _of_data(one_line(window, 10 * _MAX_CELL_CHARS), [("Data", _data(window, chars // 2))])
+
+
+def describe_styler(styler: Any, chars: int) -> Collected:
+    """Describe a pandas frame that is shown in colours, or with formatted numbers."""
+    return describe_frame(styler.data, chars)
+
+
+def _data(view: Any, chars: int) -> Collected:
+    data = view.obj
+    return describe_series(data, chars) if data.ndim == 1 else describe_frame(data, chars)
+
+
+def _of_data(heading: str, inner: list[tuple[str, Collected]]) -> Collected:
+    text = "".join(f"\n{title}:{collected.text}" for title, collected in inner)
+    notes = [note for _, collected in inner for note in collected.notes]
+    return Collected(parts=(f"\n{heading}\n{text}",), notes=tuple(dict.fromkeys(notes)))
+
+
+def _index_line(index: Any) -> str:
+    """Name the levels of an index that has names: they are what a table was grouped or pivoted by."""
+    names = _names(index)
+    return f"\nIndex: {names} ({_type_of(index)})" if names else ""
+
+
+def _names(labels: Any) -> str:
+    """Return the names of an axis, those of all its levels; "" if it has none."""
+    names = list(labels.names)
+    if all(name is None for name in names):
+        return ""
+    return ", ".join("(no name)" if name is None else _label(name) for name in names)
+
+
+def _type_of(labels: Any) -> str:
+    types = [level.dtype for level in labels.levels] if labels.nlevels > 1 else [labels.dtype]
+    return ", ".join(one_line(each, _MAX_CELL_CHARS) for each in types)
 
 
 def _sample(data: Any) -> Any:
@@ -90,13 +157,20 @@ def _rest(frame: Any) -> str:
     return "of the others " + ", ".join(f"{count:,} are {name}" for name, count in counted)
 
 
+def _other_names(frame: Any) -> str:
+    names = [_label(name) for name in frame.columns[_MAX_COLUMNS : _MAX_COLUMNS + _MAX_NAMED].tolist()]
+    more = frame.shape[1] - _MAX_COLUMNS - _MAX_NAMED
+    return ", ".join(names) + (f", and {more:,} more" if more > 0 else "")
+
+
 def _columns(sample: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
     lines = []
     for name, dtype, counted in zip(sample.columns.tolist(), sample.dtypes.tolist(), tallies, strict=True):
         where = " in the sample" if is_sampled and not counted.is_exact else ""
         missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
         lines.append(f"- {_label(name)}: {one_line(dtype, _MAX_CELL_CHARS)}{missing}")
-    return "Columns:\n" + "\n".join(lines)
+    names = _names(sample.columns)
+    return f"Columns{f' ({names})' if names else ''}:\n" + "\n".join(lines)
 
 
 def _statistics(sample: Any, tallies: list[Tally], rows: int) -> str:
@@ -143,29 +217,50 @@ def _values(column: Any, counted: Tally) -> str:
 
 
 def _edges(frame: Any, columns: int, *, room: int) -> str:
-    """Return the first and the last rows, of as many of the first columns as there is room for."""
-    text = _rows(frame, columns)
-    while len(text) > room and columns > _MIN_COLUMNS:
-        columns = max(_MIN_COLUMNS, columns // 2)
-        text = f"{_rows(frame, columns)}\n(of the first {columns} columns)"
+    """Return all rows, or the first and the last ones, of as many of the first columns as there is room for."""
+    for text in _ever_less(frame, columns):
+        if len(text) <= room:
+            break
     return text
 
 
-def _rows(frame: Any, columns: int) -> str:
-    if len(frame) <= 2 * _EDGE_ROWS:
-        return f"All rows:\n{_table(frame.iloc[:, :columns])}"
+def _ever_less(frame: Any, columns: int) -> Iterator[str]:
+    if len(frame) <= _MAX_WHOLE_ROWS:
+        yield f"All rows:\n{_table(frame.iloc[:, :columns])}"
+    if len(frame) > 2 * _EDGE_ROWS:
+        yield _first_and_last(frame, columns)
+    while columns > _MIN_COLUMNS:
+        columns = max(_MIN_COLUMNS, columns // 2)
+        few = (
+            f"All rows:\n{_table(frame.iloc[:, :columns])}"
+            if len(frame) <= 2 * _EDGE_ROWS
+            else _first_and_last(frame, columns)
+        )
+        yield f"{few}\n(of the first {columns} columns)"
+
+
+def _first_and_last(frame: Any, columns: int) -> str:
     first, last = frame.head(_EDGE_ROWS).iloc[:, :columns], frame.tail(_EDGE_ROWS).iloc[:, :columns]
     return f"First rows:\n{_table(first)}\nLast rows:\n{_table(last)}"
 
 
 def _table(frame: Any) -> str:
-    """Write few rows out. Labels are shortened where they are plain; those of several levels are left to pandas."""
+    """Write few rows out, with the names of both axes, as pandas does; long labels and values are shortened."""
     shown = frame.astype(object).map(_cell)
-    for axis in ("index", "columns"):
-        labels = getattr(shown, axis)
-        if labels.nlevels == 1:
-            setattr(shown, axis, [_label(label) for label in labels.tolist()])
+    shown.index = _shortened(frame.index)
+    shown.columns = _shortened(frame.columns)
     return str(shown.to_string())
+
+
+def _shortened(labels: Any) -> Any:
+    """Return labels that are short, under the names that the axis or its levels have."""
+    import pandas  # already there: the labels are its own
+
+    names = [None if name is None else _label(name) for name in labels.names]
+    if labels.nlevels == 1:
+        return pandas.Index([_label(label) for label in labels.tolist()], dtype=object, name=names[0])
+    rows = [tuple(map(_label, label)) for label in labels.tolist()]
+    return pandas.MultiIndex.from_tuples(rows, names=names)
 
 
 def _cell(value: Any) -> Any:

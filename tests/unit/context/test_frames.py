@@ -139,6 +139,102 @@ def test_a_wide_frame_is_told_by_its_first_columns() -> None:
     assert collected.notes == ("Of 10,001 columns, the first 40 are described.",)
 
 
+SALES = pd.DataFrame(
+    {"region": ["north", "south", "north"], "year": [2025, 2025, 2026], "sales": [1.0, 2.0, 4.5]}
+)
+FRAMES = {
+    "a sum by groups": (SALES.groupby("region")["sales"].sum(), {"region", "north", "south", "sales"}),
+    "sums by groups": (SALES.groupby("region").sum(), {"region", "north", "year", "sales"}),
+    "by two": (
+        SALES.groupby(["region", "year"])["sales"].agg(["min", "max"]),
+        {"region", "year", "north", "2026", "max"},
+    ),
+    "counts of values": (SALES["region"].value_counts(), {"region", "north", "count"}),
+    "a pivot table": (
+        SALES.pivot_table(index="region", columns="year", values="sales"),
+        {"region", "year", "2026", "south"},
+    ),
+    "a pivot table of levels": (
+        SALES.pivot_table(index="region", columns="year", values=["sales"], aggfunc=["sum", "mean"]),
+        {"region", "year", "mean", "2025"},
+    ),
+    "a cross table": (pd.crosstab(SALES["region"], SALES["year"], margins=True), {"region", "year", "All"}),
+    "stacked": (SALES.set_index("region").stack(), {"region", "north", "sales"}),
+    "transposed": (SALES.groupby("region").sum().T, {"region", "north", "sales"}),
+    "no rows": (SALES.set_index("region").rename_axis(columns="measure").iloc[:0], {"region", "measure"}),
+    "no columns": (SALES.set_index(["region", "year"])[[]], {"region", "year"}),
+    "an index": (SALES.set_index("region").index, {"region", "south"}),
+    "an index of levels": (SALES.set_index(["region", "year"]).index, {"region", "year", "2026"}),
+    "columns with a name": (SALES.rename_axis(columns="measure").columns, {"measure", "sales"}),
+    "dates": (
+        SALES.set_index(pd.date_range("2026-01-01", periods=3, name="day"))["sales"],
+        {"day", "2026-01-02", "sales"},
+    ),
+    "categories": (
+        SALES.astype({"region": "category"}).groupby("region", observed=True)["sales"].sum(),
+        {"region", "north"},
+    ),
+    "names that are no text": (SALES["sales"].rename_axis(7), {"7", "sales"}),
+    "one level with a name": (
+        pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")], names=[None, "kind"])),
+        {"kind", "a", "b"},
+    ),
+    "groups": (SALES.groupby("region"), {"region", "north", "2 groups", "3 rows × 3 columns"}),
+    "groups without an index": (SALES.groupby("region", as_index=False), {"2 groups by region", "south"}),
+    "groups of one column": (SALES.groupby(["region", "year"])["sales"], {"3 groups by region, year"}),
+    "resampled": (
+        SALES.set_index(pd.date_range("2026-01-01", periods=3, name="day")).resample("2D"),
+        {"day", "2 groups", "2026-01-03"},
+    ),
+    "a window": (SALES["sales"].rolling(2), {"window=2", "sales", "4.5"}),
+    "in colours": (SALES.set_index("region").style.format(precision=1), {"region", "north", "sales"}),
+}
+
+
+@pytest.mark.parametrize(("table", "words"), FRAMES.values(), ids=FRAMES.keys())
+def test_every_label_of_a_table_is_told(table: Any, words: set[str]) -> None:
+    """Names of both axes and of their levels, and all labels of a small table, as pandas itself shows them."""
+    collected = describe(table)
+
+    assert {word for word in words if word not in collected.text} == set()
+    assert "object at 0x" not in collected.text
+    assert collected.notes == ()
+
+
+def test_the_name_of_an_axis_stands_over_its_labels() -> None:
+    """In the rows, not only in the heading."""
+    table = pd.crosstab(SALES["region"], SALES["year"])
+
+    assert describe(table).text.rstrip().endswith(str(table))
+
+
+def test_every_row_of_a_table_of_a_page_is_told() -> None:
+    """Each may be a group of its own; only what has no room is told by its ends."""
+    page = pd.Series(range(50), index=[f"group {number}" for number in range(50)], name="sum")
+
+    assert all(label in describe(page).text for label in page.index)
+    assert "group 20" not in describe(page, max_tokens=200).text
+    assert "Last rows" in describe(page, max_tokens=200).text
+
+
+def test_columns_that_are_not_described_are_named() -> None:
+    """As many as can be read."""
+    wide = pd.DataFrame(np.zeros((2, 100)), columns=[f"wave {number}" for number in range(100)])
+
+    text = describe(wide).text
+
+    assert "Other columns: wave 40, wave 41, " in text
+    assert "wave 64, and 35 more" in text
+
+
+def test_long_labels_of_several_levels_are_shortened() -> None:
+    """As those of one level are; the names of the levels, too."""
+    book = "word " * 2_000_000
+    levels = pd.MultiIndex.from_product([[book], ["b", "c"]], names=[book, "kind"])
+
+    assert len(describe(pd.DataFrame(np.eye(2), index=levels, columns=levels)).text) < 3_000
+
+
 @pytest.mark.parametrize("max_tokens", [100, 400, 4_000])
 def test_the_description_keeps_its_bound(big: pd.DataFrame, max_tokens: int) -> None:
     """What does not fit is left out, and that is said."""
@@ -163,7 +259,7 @@ def test_huge_cells_labels_and_names_are_shortened() -> None:
     book = "word " * 2_000_000
     frame = pd.DataFrame({book: pd.Series([book] * 30, dtype=object, index=[book] * 30)})
 
-    assert len(describe(frame).text) < 3_000
+    assert len(describe(frame).text) < 6_000
 
 
 def test_objects_that_misbehave_in_cells_harm_nobody() -> None:

@@ -12,7 +12,7 @@ from ._describe import describe, register
 from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
 from ._interpolate import interpolate, names_in
-from ._names import UserNames
+from ._names import UserNames, names_of
 from ._pictures import image_block
 from ._redaction import REDACTED, redact
 from ._safely import safe_repr
@@ -35,6 +35,7 @@ __all__ = [
     "interpolate",
     "join",
     "names_in",
+    "names_of",
     "notes_on",
     "parse_cell_range",
     "redact",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..render import render_notice
@@ -16,14 +16,18 @@ from ..tools import REFUSED, LoopExecutor, Toolbox, ToolCall, TypedApproval, Wai
 from ._bystanders import keeps_displays
 from ._clicks import hears_clicks
 from ._options import Options
-from ._surroundings import ShellSurroundings
 
 _YES, _NO, _ALL = "allow", "deny", "all"
 _OUTCOMES = {_YES: "Allowed", _NO: "Refused", _ALL: "Allowed, as all of this answer"}
 
 
-def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
+def execute_on_loop(options: Options, names: Mapping[str, object], shell: Any) -> LoopExecutor:
     """Return what runs the tools of an awaited cell, called in that cell.
+
+    Args:
+        options: What the cell asks for.
+        names: Where the tools are found.
+        shell: The shell.
 
     Raises:
         ConfigurationError: A tool does not exist, or cannot be one.
@@ -33,7 +37,7 @@ def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
     context.run(keeps_displays.set, True)
     ask = _PressedApproval().ask if hears_clicks(shell) else TypedApproval().ask_on_loop
     return LoopExecutor(
-        _toolbox(options, shell),
+        Toolbox.named(options.tools, names),
         asyncio.get_running_loop(),
         context,
         approve=None if options.approve == "never" else ask,
@@ -41,10 +45,10 @@ def execute_on_loop(options: Options, shell: Any) -> LoopExecutor:
     )
 
 
-def execute_while_waiting(options: Options, shell: Any) -> WaitingExecutor:
-    """Return what runs the tools of a call that blocks. Raises as `execute_on_loop` does."""
+def execute_while_waiting(options: Options, names: Mapping[str, object], shell: Any) -> WaitingExecutor:
+    """Return what runs the tools of a call that blocks. Takes and raises what `execute_on_loop` does."""
     return WaitingExecutor(
-        _toolbox(options, shell),
+        Toolbox.named(options.tools, names),
         approve=None if options.approve == "never" else TypedApproval().ask,
         idle_loop=_loop_between_cells,
     )
@@ -56,10 +60,6 @@ def _loop_between_cells() -> asyncio.AbstractEventLoop:
 
     loop: asyncio.AbstractEventLoop = get_asyncio_loop()
     return loop
-
-
-def _toolbox(options: Options, shell: Any) -> Toolbox:
-    return Toolbox.named(options.tools, ShellSurroundings(shell).names())
 
 
 class _PressedApproval:

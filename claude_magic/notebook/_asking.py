@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..answers import OutputSchema, extract_code, make_output_schema
 from ..runtime import Question, Reply, Where
-from ._surroundings import ShellSurroundings
+from ._names import Scope
 
 if TYPE_CHECKING:
     from ..tools import ToolExecutor
@@ -40,12 +40,14 @@ class Asking:
         is_awaited: bool,
         cell: str | None,
     ) -> None:
-        options, names = draft.options, ShellSurroundings(magics.shell).names()
+        options = draft.options
         self._draft = draft
         self._magics = magics
+        self._scope = draft.scope or Scope(magics.shell)
+        names = self._scope.names() if options.schema or options.tools else {}
         self._cell = cell
         self._schema = make_output_schema(options.schema, names) if options.schema else None
-        tools = _tools(options, magics.shell, is_awaited=is_awaited) if options.tools else None
+        tools = _tools(options, names, magics.shell, is_awaited=is_awaited) if options.tools else None
         origin = _name_of_cell(magics.shell)
         self.question = _question(draft, cell=cell, tools=tools, schema=self._schema, origin=origin)
 
@@ -67,7 +69,7 @@ class Asking:
     def bind(self, value: object) -> None:
         """Bind a value to the variable that is named for the reply, if one is."""
         if (name := self._draft.options.out) is not None:
-            self._magics.shell.push({name: value})
+            self._scope.bind(name, value)
 
     def finish(self, reply: Reply) -> None:
         """Do with a whole reply what the options ask for.
@@ -112,11 +114,11 @@ def _name_of_cell(shell: Any) -> str:
     return f"In[{len(shell.history_manager.input_hist_parsed) - 1}]"
 
 
-def _tools(options: Options, shell: Any, *, is_awaited: bool) -> ToolExecutor:
+def _tools(options: Options, names: Mapping[str, object], shell: Any, *, is_awaited: bool) -> ToolExecutor:
     from ._approval import execute_on_loop, execute_while_waiting  # late: most questions have no tools
 
     make = execute_on_loop if is_awaited else execute_while_waiting
-    executor: ToolExecutor = make(options, shell)
+    executor: ToolExecutor = make(options, names, shell)
     return executor
 
 

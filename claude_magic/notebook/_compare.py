@@ -29,6 +29,7 @@ from ._comparison_screens import (
 )
 from ._interrupted import let_interrupts_arrive, was_interrupted
 from ._live import follow, follow_blocking
+from ._names import Scope
 from ._screens import is_captured
 from ._stop_control import remark_on_stopping, stop_control
 
@@ -124,7 +125,7 @@ class Comparing:
         replies = {first: runtime.start(self._question, **settings[first]), **replies}
         comparison = Comparison(self._draft.prompt, replies, variable=out or "_", present=self._present)
         if out is not None:
-            self._magics.shell.push({out: comparison})
+            (self._draft.scope or Scope(self._magics.shell)).bind(out, comparison)
         return comparison
 
     def finish(self, comparison: Comparison, *, is_interrupted: bool) -> None:

@@ -7,7 +7,6 @@ the rest in a message of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..client import ConfigurationError
@@ -16,7 +15,7 @@ from ._draft import Draft
 
 if TYPE_CHECKING:
     from ._magics import ClaudeMagics
-    from ._options import Options
+    from ._options import Request
 
 _TAIL_CHARS = 200
 
@@ -32,13 +31,13 @@ _GO_ON_ALONE = (
 )
 
 
-def continue_answer(magics: ClaudeMagics, _arguments: Mapping[str, str], options: Options) -> Draft:
+def continue_answer(magics: ClaudeMagics, request: Request) -> Draft:
     """Return the question that asks for the rest of a cut answer.
 
     Raises:
         ConfigurationError: There is none.
     """
-    runtime = magics.runtime()
+    runtime, options = magics.runtime(), request.options
     last = runtime.last
     if options.thread is None and last is not None and last.thread is not None:
         options = dataclasses.replace(options, thread=last.thread)

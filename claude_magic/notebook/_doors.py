@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..runtime import Reply
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 async def ask(magics: ClaudeMagics, request: Request) -> Reply | Comparison | None:
     """Ask and show on the running event loop; None where nothing was to be sent."""
     magics.leave_former_view()
-    with shortened(magics.shell):
+    with shortened(magics.shell), _leaving(request):
         if request.options.interact and not request.options.dry_run:
             from ._interact import interact
 
@@ -42,7 +45,7 @@ async def ask(magics: ClaudeMagics, request: Request) -> Reply | Comparison | No
 def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | Comparison | None:
     """Ask and show on this thread; None where nothing was to be sent."""
     magics.leave_former_view()
-    with shortened(magics.shell):
+    with shortened(magics.shell), _leaving(request):
         if request.options.interact and not request.options.dry_run:
             from ._interact import interact_blocking
 
@@ -60,11 +63,23 @@ def ask_blocking(magics: ClaudeMagics, request: Request) -> Reply | Comparison |
         return answer_blocking(in_foreground(draft), magics)
 
 
+@contextlib.contextmanager
+def _leaving(request: Request) -> Iterator[None]:
+    """Let go of the user's frames at the end: what the controls of `--interact` keep would keep them, too."""
+    try:
+        yield
+    finally:
+        if request.scope is not None:
+            request.scope.leave()
+
+
 def _draft(request: Request, magics: ClaudeMagics) -> Draft:
-    if request.call is None:
+    call = request.call
+    if call is None:
         return make_draft(request, magics)
-    draft = request.call.command.load()(magics, request.call.arguments, with_system_text(request.options))
-    return accompany(draft, magics)
+    request = dataclasses.replace(request, options=with_system_text(request.options))
+    draft = call.command.load()(magics, request)
+    return accompany(dataclasses.replace(draft, scope=request.scope), magics)
 
 
 def _show(draft: Draft, magics: ClaudeMagics) -> None:

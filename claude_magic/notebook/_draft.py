@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client import ConfigurationError
+from ._names import Scope
 from ._options import Options, Request
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Draft:
         notes: What the reader should know, as sentences: what was cut, what stays as typed.
         redacted: What became `[REDACTED]`, by label, never by value.
         beginning: The answer so far, where the rest of one that was cut is asked for.
+        scope: Where it was asked in the user's code; None at the top of the notebook.
     """
 
     prompt: str
@@ -37,6 +39,7 @@ class Draft:
     notes: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
     beginning: str = ""
+    scope: Scope | None = field(default=None, compare=False, repr=False)
 
 
 def make_draft(request: Request, magics: ClaudeMagics) -> Draft:
@@ -49,8 +52,9 @@ def make_draft(request: Request, magics: ClaudeMagics) -> Draft:
     options = request.options
     has_names = "{{" in request.prompt and not options.raw
     if not (has_names or options.attach or options.cells):
-        return Draft(prompt=request.prompt, content=request.prompt, options=options)
-    return fill_in(request, collect_along(options, magics), _names(magics) if has_names else None)
+        return Draft(prompt=request.prompt, content=request.prompt, options=options, scope=request.scope)
+    along = collect_along(options, magics, request.scope)
+    return fill_in(request, along, names_seen(magics, request.scope) if has_names else None)
 
 
 def fill_in(request: Request, along: Sequence[Collected], names: Mapping[str, object] | None) -> Draft:
@@ -72,7 +76,8 @@ def fill_in(request: Request, along: Sequence[Collected], names: Mapping[str, ob
         error.say(f"{error.message} --raw sends it as typed.")
         raise
     collected = [*along, asked]
-    return draft_of(request.prompt, [each.parts for each in collected], collected, request.options)
+    draft = draft_of(request.prompt, [each.parts for each in collected], collected, request.options)
+    return dataclasses.replace(draft, scope=request.scope)
 
 
 def accompany(draft: Draft, magics: ClaudeMagics) -> Draft:
@@ -81,7 +86,7 @@ def accompany(draft: Draft, magics: ClaudeMagics) -> Draft:
     Raises:
         ConfigurationError: Something they name does not exist, or cannot be sent.
     """
-    collected = collect_along(draft.options, magics)
+    collected = collect_along(draft.options, magics, draft.scope)
     if not collected:
         return draft
     along = draft_of(draft.prompt, [each.parts for each in collected], collected, draft.options)
@@ -127,31 +132,29 @@ def draft_of(
     )
 
 
-def collect_along(options: Options, magics: ClaudeMagics) -> list[Collected]:
+def names_seen(magics: ClaudeMagics, scope: Scope | None) -> Mapping[str, object]:
+    """Return the user's own names, as they are seen in a place; None is the top of the notebook."""
+    return (scope or Scope(magics.shell)).names()
+
+
+def collect_along(options: Options, magics: ClaudeMagics, scope: Scope | None) -> list[Collected]:
     """Return what goes along with a question: attachments, then cells.
 
     Raises:
         ConfigurationError: Something they name does not exist, or cannot be sent.
     """
-    return list(_collect_along(options, magics))
+    return list(_collect_along(options, magics, scope))
 
 
-def _names(magics: ClaudeMagics) -> Mapping[str, object]:
-    from ._names import names_of
-
-    return names_of(magics)
-
-
-def _collect_along(options: Options, magics: ClaudeMagics) -> Iterator[Collected]:
+def _collect_along(options: Options, magics: ClaudeMagics, scope: Scope | None) -> Iterator[Collected]:
     if not (options.attach or options.cells):
         return
     from ..context import attach, collect_cells, parse_cell_range
     from ._cell_history import cells_of
-    from ._names import names_of
 
     for spec in options.attach:
         try:
-            yield attach(spec, names_of(magics), directory=Path.cwd())
+            yield attach(spec, names_seen(magics, scope), directory=Path.cwd())
         except ConfigurationError as error:
             error.say(f"-a {error.message}")
             raise

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..client import ConfigurationError
 from ..context import describe_error, describe_name
-from ._draft import Draft, draft_of
-from ._names import names_of
+from ._draft import Draft, draft_of, names_seen
 
 if TYPE_CHECKING:
     from ._magics import ClaudeMagics
-    from ._options import Options
+    from ._options import Request
 
 _FIX = (
     "A cell of my notebook failed. First explain in a few sentences why. Then give the corrected cell, whole, as one "
@@ -22,7 +20,7 @@ _FIX = (
 _EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
 
 
-def fix(magics: ClaudeMagics, _arguments: Mapping[str, str], options: Options) -> Draft:
+def fix(magics: ClaudeMagics, request: Request) -> Draft:
     """Return the question about the last error; the corrected cell goes below.
 
     Raises:
@@ -34,12 +32,17 @@ def fix(magics: ClaudeMagics, _arguments: Mapping[str, str], options: Options) -
             "No cell of this session has failed, so there is nothing to fix. Nothing was sent."
         )
     collected = describe_error(errors[-1])
-    options = dataclasses.replace(options, insert_code=True)
+    options = dataclasses.replace(request.options, insert_code=True)
     return draft_of("fix", [(_FIX, *collected.parts)], [collected], options)
 
 
-def explain(magics: ClaudeMagics, arguments: Mapping[str, str], options: Options) -> Draft:
-    """Return the question about something of the user's."""
-    name = arguments["name"]
-    collected = describe_name(name, names_of(magics))
-    return draft_of(f"explain {name}", [(_EXPLAIN.format(name=name), *collected.parts)], [collected], options)
+def explain(magics: ClaudeMagics, request: Request) -> Draft:
+    """Return the question about something of the user's.
+
+    Raises:
+        ConfigurationError: It does not exist, or cannot be read.
+    """
+    name = "" if request.call is None else request.call.arguments["name"]
+    collected = describe_name(name, names_seen(magics, request.scope))
+    parts = (_EXPLAIN.format(name=name), *collected.parts)
+    return draft_of(f"explain {name}", [parts], [collected], request.options)

@@ -15,11 +15,10 @@ from ..context import names_in
 from ..runtime import Reply
 from ._answer import answer, answer_blocking, check_whole
 from ._clicks import shows_widgets
-from ._draft import Draft, collect_along, fill_in, with_system_text
+from ._draft import Draft, collect_along, fill_in, names_seen, with_system_text
 from ._interaction import Interaction, State, Values
 from ._interrupted import let_interrupts_arrive, was_interrupted
 from ._live import follow, follow_blocking
-from ._names import names_of
 from ._screens import QuietScreen, is_captured
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class _Setup:
         self._controls: dict[str, ValueWidget] = make_controls(self._values)
         options = with_system_text(request.options)
         self._request = dataclasses.replace(request, options=options)
-        self._along = collect_along(options, magics)
+        self._along = collect_along(options, magics, request.scope)
 
     @property
     def can_show(self) -> bool:
@@ -132,7 +131,8 @@ class _Setup:
         return {name: control.value for name, control in self._controls.items()}
 
     def _make_draft(self, values: Values) -> Draft:
-        return fill_in(self._request, self._along, {**names_of(self._magics), **values})
+        names = names_seen(self._magics, self._request.scope)
+        return fill_in(self._request, self._along, {**names, **values})
 
 
 def _present_values(magics: ClaudeMagics, request: Request) -> Mapping[str, object]:
@@ -144,7 +144,7 @@ def _present_values(magics: ClaudeMagics, request: Request) -> Mapping[str, obje
         raise ConfigurationError(
             "--interact shows controls, and a ; at the end of the prompt lets nothing be shown. Use one of them; nothing was sent."
         )
-    mine, spoken_of = names_of(magics), names_in(request.prompt)
+    mine, spoken_of = names_seen(magics, request.scope), names_in(request.prompt)
     for name in request.options.interact:
         if name not in mine:
             raise ConfigurationError(

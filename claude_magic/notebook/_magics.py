@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ._cell_key import CellKeys
 from ._errors import Errors
 from ._grammar import find_deed, read_cell, read_line
 from ._help import FULL_HELP, show_short_help
+from ._names import Scope
 from ._options import Options, Request
 from ._surroundings import ShellSurroundings
 from ._traits import ClaudeTraits
@@ -100,7 +102,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     async def answer_cell(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, on the running event loop."""
-        request = self._read(line, body)
+        request = self._read(line, body, Scope.of_caller(self.shell))
         if self._is_help(request):
             return
         from ._doors import ask
@@ -109,7 +111,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     def answer_cell_blocking(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, where nobody can await."""
-        request = self._read(line, body)
+        request = self._read(line, body, Scope.of_caller(self.shell))
         if self._is_help(request):
             return
         from ._doors import ask_blocking
@@ -119,11 +121,12 @@ class ClaudeMagics(ClaudeTraits, Magics):
     @no_var_expand
     @line_cell_magic
     def claude(self, line: str, cell: str | None = None) -> Reply | Comparison | None:
-        deed = find_deed(line, ShellSurroundings(self.shell)) if cell is None else None
+        scope = Scope.of_caller(self.shell)
+        deed = find_deed(line, ShellSurroundings(self.shell, scope)) if cell is None else None
         if deed is not None:
             self._do(deed)
             return None
-        request = self._read(line, cell)
+        request = self._read(line, cell, scope)
         if self._is_help(request):
             return None
         from ._doors import ask_blocking
@@ -146,8 +149,10 @@ class ClaudeMagics(ClaudeTraits, Magics):
             "what does into a cell of its own. Nothing was run, and nothing was sent."
         )
 
-    def _read(self, line: str, body: str | None) -> Request:
-        return read_line(line, ShellSurroundings(self.shell)) if body is None else read_cell(line, body)
+    def _read(self, line: str, body: str | None, scope: Scope) -> Request:
+        surroundings = ShellSurroundings(self.shell, scope)
+        request = read_line(line, surroundings) if body is None else read_cell(line, body)
+        return dataclasses.replace(request, scope=scope)
 
     def _do(self, deed: Call) -> None:
         try:

@@ -1,17 +1,119 @@
-"""The names that a prompt may speak of: the user's own, and the errors of the session as `Err`."""
+"""What the user's code sees where a magic stands: the names that it may speak of, and the place where `-o` binds one.
+
+A line in a function speaks of the function's variables, as `%time` and `!echo {x}` do, and so does a magic that a function calls
+by `run_line_magic` or `run_cell_magic`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import ctypes
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any
 
-from ..context import UserNames
+from IPython.core.interactiveshell import InteractiveShell
 
-if TYPE_CHECKING:
-    from ._magics import ClaudeMagics
+_MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
+_LINE_MAGIC = InteractiveShell.run_line_magic.__code__
+_WRITES_THROUGH = sys.version_info >= (3, 13)
+"""Whether a frame's `f_locals` are its variables (PEP 667), and not a copy."""
 
 
-def names_of(magics: ClaudeMagics) -> Mapping[str, object]:
-    """Return a live view of the names in a shell that a user would call their own."""
-    shell = magics.shell
-    return UserNames(shell.user_ns, shell.user_ns_hidden, extra={"Err": magics.errors})
+class Scope:
+    """The place in the user's code where a magic was called. A scope without a frame is the top of the notebook.
+
+    Args:
+        shell: The shell.
+        frame: The frame that called the magic.
+    """
+
+    def __init__(self, shell: Any, frame: FrameType | None = None) -> None:
+        self._shell = shell
+        self._frames = [] if frame is None else [frame, *_enclosing(frame)]
+        self._local = dict(self._locals())
+
+    @classmethod
+    def of_caller(cls, shell: Any) -> Scope:
+        """Return the scope of the user's code that has called us."""
+        return cls(shell, _calling_frame())
+
+    def names(self) -> Mapping[str, object]:
+        """Return the user's own names, as they are seen there; those of the notebook are a live view."""
+        from ..context import names_of  # late: loading the extension must not cost this
+
+        return names_of(self._shell, self._local)
+
+    def bind(self, name: str, value: object) -> None:
+        """Bind a name as an assignment in that place would: a function's own variable, else a global one."""
+        for frame in self._frames:
+            if not _is_top(frame, self._shell.user_ns) and _owns(frame, name):
+                _assign(frame, name, value)
+                return
+        if self._frames and self._frames[0].f_globals is not self._shell.user_global_ns:
+            self._frames[0].f_globals[name] = value
+        else:
+            self._shell.push({name: value})
+
+    def leave(self) -> None:
+        """Let go of the frames. What is bound from now on is bound in the notebook."""
+        self._frames.clear()
+
+    def _locals(self) -> Iterator[tuple[str, object]]:
+        """Yield what is seen in front of the notebook's names; of two with one name the later counts."""
+        if not self._frames:
+            return
+        module, notebook = self._frames[0].f_globals, self._shell.user_ns
+        if module is not notebook:  # a function of an imported module, or a shell that is embedded in one
+            is_top = self._frames[0].f_locals is notebook
+            yield from ((name, module[name]) for name in list(module) if not (is_top and name in notebook))
+        for frame in reversed(self._frames):
+            if not _is_top(frame, notebook):
+                yield from frame.f_locals.items()
+
+
+def _calling_frame() -> FrameType | None:
+    """Return the frame of the user's code that has called a magic, past IPython's machinery and ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_machinery(frame):
+        # Above 1 for wrappers of a magic, which speak for their own callers.
+        depth = frame.f_locals["_stack_depth"] if frame.f_code is _LINE_MAGIC else 1
+        for _ in range(depth):
+            frame = frame and frame.f_back
+    return frame
+
+
+def _is_machinery(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _MACHINERY
+
+
+def _is_top(frame: FrameType, notebook: Mapping[str, object]) -> bool:
+    return frame.f_locals is notebook or frame.f_locals is frame.f_globals
+
+
+def _enclosing(frame: FrameType) -> Iterator[FrameType]:
+    """Yield the functions around a function that still run, from the inside out.
+
+    Python keeps for a nested function only those variables of the outer ones that its code mentions, and a prompt is no code.
+    """
+    inner, outer = frame, frame.f_back
+    while outer is not None:
+        is_function = outer.f_code.co_flags & inspect.CO_OPTIMIZED
+        if is_function and any(constant is inner.f_code for constant in outer.f_code.co_consts):
+            yield outer
+            inner = outer
+        outer = outer.f_back
+
+
+def _owns(frame: FrameType, name: str) -> bool:
+    code = frame.f_code
+    if not code.co_flags & inspect.CO_OPTIMIZED:  # the body of a class, code that `exec` runs
+        return True
+    return name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
+
+
+def _assign(frame: FrameType, name: str, value: object) -> None:
+    frame.f_locals[name] = value
+    if frame.f_code.co_flags & inspect.CO_OPTIMIZED and not _WRITES_THROUGH:
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._commands import Call
+    from ._names import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,13 @@ class Request:
         options: What its options ask for.
         prompt: The user's words, as typed.
         call: The subcommand that makes a question of itself (`fix`), where the words are one.
+        scope: Where it stands in the user's code; None at the top of the notebook.
     """
 
     options: Options = field(default_factory=Options)
     prompt: str = ""
     call: Call | None = None
+    scope: Scope | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_empty(self) -> bool:

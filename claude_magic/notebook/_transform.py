@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import keyword
 import re
 import sys
 from typing import Any
@@ -31,6 +32,8 @@ _LINE = re.compile(rf"(?P<before>\s*(?:{_TARGET}\s*=\s*)*)%claude(?!\S)(?P<words
 _MISPLACED = re.compile(r"\s*%%claude(?!\S)")
 # Lines that are no Python: other magics, shell commands, help; also where their value is assigned.
 _FOREIGN = re.compile(rf"\s*(?:{_TARGET}\s*=\s*)*(?:%|!|\?)")
+_NAME = re.compile(r"[^\W\d]\w*")
+_NESTED = re.compile(r"^[ \t]+(?:async[ \t]+)?def[ \t]", re.MULTILINE)
 _MAGICS = "get_ipython().magics_manager.registry['ClaudeMagics']"
 # Whoever has one of these on its stack runs a cell already, or is about to run one and block on it.
 _CELL_RUNNERS = frozenset(
@@ -94,6 +97,7 @@ def _rewrite_among_code(text: str) -> list[str] | None:
     """Return the lines of a cell whose `%claude` lines are made calls; `None` if there are none, or none for sure."""
     reader = StatementReader()
     rewritten: list[str] = []
+    written = _names_in_code(text) if _NESTED.search(text) else frozenset()
     has_ours = False
     for line in text.split("\n"):
         code = line.removesuffix("\r")
@@ -101,7 +105,8 @@ def _rewrite_among_code(text: str) -> list[str] | None:
             reader.read(code)
         elif ours := _LINE.fullmatch(code):
             has_ours = True
-            line = f"{ours['before']}get_ipython().run_line_magic('claude', {ours['words'].lstrip()!r})"
+            call = f"get_ipython().run_line_magic('claude', {ours['words'].lstrip()!r})"
+            line = f"{ours['before']}{_mention(ours['words'], written)}{call}"
         elif _MISPLACED.match(code):
             return [f"{_MAGICS}.refuse_cell()\n"]
         elif not _FOREIGN.match(code):
@@ -110,6 +115,27 @@ def _rewrite_among_code(text: str) -> list[str] | None:
     if not has_ours or not reader.is_at_statement():
         return None
     return "\n".join(rewritten).splitlines(keepends=True)
+
+
+def _names_in_code(text: str) -> frozenset[str]:
+    return frozenset(
+        name for line in text.split("\n") if not _LINE.match(line) for name in _NAME.findall(line)
+    )
+
+
+def _mention(words: str, written: frozenset[str]) -> str:
+    """Return code that mentions the names on a line in a nested function; "" where there is nothing to mention.
+
+    Python keeps for a nested function only those variables of the outer ones that its code mentions. This mentions them, without
+    reading them: they may not be bound.
+
+    Args:
+        words: What stands behind `%claude`.
+        written: The names in the cell; none where it has no nested function.
+    """
+    names = sorted(written.intersection(_NAME.findall(words)))
+    names = [name for name in names if not keyword.iskeyword(name)]
+    return f"(lambda: ({', '.join(names)},)) and " if names else ""
 
 
 def _is_inside_a_cell() -> bool:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from IPython import get_ipython
 from ipywidgets import FileUpload, HBox, Text
 
-from ..context import Collected, attach, content_of, interpolate, notes_on
+from ..context import Collected, attach, content_of, interpolate, names_of, notes_on
 from ..live import hear_at_once
-from ._prompt_names import prompt_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Attachments(HBox):
         Raises:
             ConfigurationError: Something that it names does not exist, or cannot be sent.
         """
-        names = prompt_names()
+        names = names_of(get_ipython())
         attached = dict(self._collect(names))
         words = interpolate(prompt, names) if "{{" in prompt else Collected(parts=(prompt,))
         collected = [*attached.values(), words]

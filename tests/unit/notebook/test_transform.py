@@ -209,3 +209,24 @@ def test_a_cell_without_our_name_is_not_looked_at(transform):
     lines = ["x = '''\n", "%clau\n"]
 
     assert CellTransformer(Shell())(lines) is lines
+
+
+def test_a_line_in_a_nested_function_mentions_the_names_it_may_speak_of(transform):
+    """Else Python would not keep the variables of the outer function for it; only names that stand in the code are mentioned."""
+    cell = "def f(path):\n    def g(sep):\n        r = %claude {{ path }} or {{ sep }} if there is one\n    return g\n"
+
+    code = transform(cell)
+
+    line = code.splitlines()[2]
+    assert line.startswith(
+        "        r = (lambda: (path, sep,)) and get_ipython().run_line_magic('claude', '{{ path }}"
+    )
+    names = {}
+    exec(code, names)
+    assert names["f"]("a").__code__.co_freevars == ("path",)
+
+
+def test_other_lines_mention_nothing(transform):
+    """Where no function stands in another, Python keeps all there is."""
+    assert "lambda" not in transform("def f(path):\n    %claude {{ path }}\n")
+    assert "lambda" not in transform("path = 1\n%claude {{ path }}\n")

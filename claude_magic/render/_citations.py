@@ -16,14 +16,15 @@ from itertools import accumulate, groupby
 from typing import Any, Final
 
 from ..runtime import BlockSnapshot
+from ._emphasis import CITATION_END, CITATION_START
 from ._links import escape_markdown, host_of, is_web_address, link_in_markdown, render_link
 from ._markdown import parse_blocks
 from ._sanitise import NO_MATH_CLASSES
 from ._styles import CITATION, SOURCES
 
-_MARK: Final = "\ufdd0{}\ufdd1"
-_MARK_CHARS: Final = re.compile("[\ufdd0\ufdd1]")
-_PLACED: Final = re.compile("\ufdd0(\\d+)\ufdd1")
+_MARK: Final = CITATION_START + "{}" + CITATION_END
+_MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
+_PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
 _PLACED_OR_TAG: Final = re.compile("<[^>]*>|" + _PLACED.pattern)
 _LINE_END: Final = re.compile(r"\r\n?")
 _MARKS_OF_STRUCTURE: Final = " \t>-=|:*_#`~$+\\[]"

@@ -23,6 +23,7 @@ from markdown_it.utils import OptionsDict
 
 from . import _math
 from ._code import render_code
+from ._emphasis import InlineParser
 from ._safe_tex import is_safe_formula
 from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, sanitise
 from ._styles import CELL_ALIGNMENTS, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
@@ -72,7 +73,9 @@ def wrap(html: str) -> str:
 @cache
 def parser() -> MarkdownIt:
     """Return the one configured parser. It holds no state between texts."""
-    md = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_DEPTH + 10}, renderer_cls=_Renderer)
+    md = MarkdownIt(renderer_cls=_Renderer)
+    md.inline = InlineParser()
+    md.configure("commonmark", {"html": False, "maxNesting": _MAX_DEPTH + 10})
     md.enable(["table", "strikethrough"])
     md.disable(["html_block", "html_inline"])
     _math.install(md)

@@ -19,6 +19,7 @@ from typing import Any, Final
 from markdown_it.token import Token
 
 from . import _math
+from ._emphasis import with_unseen_signs
 from ._markdown import parse_blocks
 from ._safe_tex import UNSEEN, is_safe_formula, is_unsafe_command
 from ._sanitise import SAFE_SCHEMES
@@ -27,7 +28,7 @@ _LINE_END: Final = re.compile(r"\r\n?")
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
 _HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*)>", re.IGNORECASE)
 _BLANK_LINE: Final = re.compile(r"\n[ \t]*\n")
-_MARK: Final = re.compile(r"[\\$<]|`+|!\[|\]\(|\]:")
+_MARK: Final = re.compile(r"[\\$<]|`+|!\[|\]\(|\]:|[*~]+")
 _DESTINATION: Final = re.compile(r"\s*<?\s*([^\s)>]{0,2000})")
 # What would be HTML, a link or an image if a parser did not see that it stands in a formula; there, spaces mean nothing.
 _MARKUP_IN_FORMULA: Final = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)")
@@ -146,6 +147,8 @@ class _Prose:
                 return "\\![", after
             case "](" | "]:":
                 return (mark if self._is_harmless(after) else f"]\\{mark[1]}"), after
+            case _ if mark[0] in "*~":
+                return with_unseen_signs(self._text, start, after), after
             case _:
                 return self._code(start, after)
 

@@ -43,6 +43,7 @@ from ._events import (
     UnknownEvent,
     decode_event,
 )
+from ._json import encode_json, mended
 from ._messages import Completion, Message, ModelInfo, Usage
 from ._model_class import model_class
 from ._observe import (
@@ -133,8 +134,10 @@ __all__ = [
     "Usage",
     "WaitReason",
     "decode_event",
+    "encode_json",
     "error_from_event",
     "error_from_response",
+    "mended",
     "is_loopback",
     "model_class",
     "normalise_base_url",

@@ -10,7 +10,14 @@ from ._accumulator import MessageAccumulator
 from ._deadline import Deadline
 from ._error_reading import error_from_event
 from ._errors import ClaudeError, StreamInterruptedError
-from ._events import ContentBlockDelta, ErrorEvent, MessageStop, StreamEvent, decode_event
+from ._events import (
+    ContentBlockDelta,
+    ErrorEvent,
+    MessageStop,
+    SplitCharacters,
+    StreamEvent,
+    decode_event,
+)
 from ._messages import Message
 from ._replay import encode_as_stream
 from ._responses import parse_reply, read_error, read_object, request_id_of
@@ -36,6 +43,7 @@ class EventReader:
         self.accumulator = MessageAccumulator()
         self.is_complete = False
         self._response = response
+        self._characters = SplitCharacters()
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
         self._deadline = deadline
@@ -90,6 +98,8 @@ class EventReader:
     async def aclose(self) -> None:
         """Close the response; its connection is used again only if the body was read to its end."""
         self._decoder.close()  # what it holds may quote the key, and an error leads to it
+        for event in self._characters.flush():
+            self.accumulator.add(event)
         await self._response.aclose()
 
     def close_soon(self) -> None:
@@ -114,18 +124,22 @@ class EventReader:
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
+        events: list[StreamEvent] = []
         if not chunk:
             self._end()
-        events: list[StreamEvent] = []
+            events.extend(self._characters.flush())
         add = self.accumulator.add
+        for event in events:
+            add(event)
         try:
             for sse in self._decoder.feed(chunk):
                 event = self._event_of(sse)
                 if isinstance(event, ErrorEvent):
                     self._failure = self._error_of(event)
                     break
-                add(event)
-                events.append(event)
+                for whole in self._characters.join(event):
+                    add(whole)
+                    events.append(whole)
                 if isinstance(event, MessageStop):
                     self.is_complete = True
                     break
@@ -141,12 +155,12 @@ class EventReader:
         """
         event: StreamEvent | None = None
         with contextlib.suppress(StreamInterruptedError):
-            event = decode_event(sse)
+            event = decode_event(sse, keeps_halves=True)
             if type(event) is ContentBlockDelta and event.text:
                 return event
         response = self._response
         clean = ServerSentEvent(response.redact_text(sse.event), response.redact(sse.data))
-        return decode_event(clean) if event is None or clean != sse else event
+        return decode_event(clean, keeps_halves=True) if event is None or clean != sse else event
 
     def _error_of(self, event: ErrorEvent) -> ClaudeError:
         return error_from_event(event.error, request_id_of(self._response.headers))

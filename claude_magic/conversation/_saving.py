@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, mended
 from ._forest import Forest, Thread
 from ._turn import Turn
 
@@ -124,7 +124,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 def _read_fields(path: Path) -> Mapping[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = mended(json.loads(path.read_bytes()))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):

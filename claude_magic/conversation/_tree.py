@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import to_json
-
-from ..client import ConfigurationError
+from ..client import ConfigurationError, encode_json
 from ._forest import Forest, Thread, path_to_root
 from ._merging import fit_beside, new_turn_id
 from ._placing import find_place, take_cell
@@ -306,4 +304,4 @@ def _asks_the_same(turn: Turn, other: Turn, question: Mapping[str, Any]) -> bool
 
 def fingerprint(system: object, tools: object) -> str:
     """Return what stands for a system prompt and tools: equal ones have equal fingerprints."""
-    return hashlib.sha256(to_json([system or None, tools or []])).hexdigest()
+    return hashlib.sha256(encode_json([system or None, tools or []])).hexdigest()

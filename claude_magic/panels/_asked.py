@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..client import mended
 from ..runtime import Question, Where
 from ..tools import ToolExecutor
 
@@ -31,6 +32,11 @@ class Asked:
     is_new: bool = False
     attached: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "prompt", mended(self.prompt)
+        )  # as the runtime does: a page takes valid Unicode only
 
     def to_question(self, tools: ToolExecutor | None) -> Question:
         """Return what the runtime is asked, with what runs the calls of its answer."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..answers import OutputSchema
+from ..client import mended
 from ..tools import ToolExecutor
 from ._models import web_search_of
 
@@ -64,6 +65,11 @@ class Question:
     outlives_cell: bool = False
     origin: str = "Python"
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Half characters, as broken files hold them, are sent as U+FFFD; what is shown and saved says so, too.
+        object.__setattr__(self, "prompt", mended(self.prompt))
+        object.__setattr__(self, "content", mended(self.content))
 
     def user_turn(self) -> dict[str, Any]:
         """The message that asks."""

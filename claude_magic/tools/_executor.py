@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..client import ToolUseBlock
+from ..client import ToolUseBlock, mended
 
 
 class CallState(enum.Enum):
@@ -54,6 +54,11 @@ class ToolResult:
     is_error: bool = False
     state: CallState = CallState.DONE
     note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "content", mended(self.content)
+        )  # half characters are shown as they are sent
 
     @property
     def text(self) -> str:

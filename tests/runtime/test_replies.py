@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,9 @@ from claude_magic.client import (
     StreamInterruptedError,
 )
 from claude_magic.context import interpolate
-from claude_magic.runtime import Phase, Reply, Runtime
+from claude_magic.conversation import save_forest
+from claude_magic.render import render_history
+from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import (
     Gate,
     Simulator,
@@ -27,7 +31,9 @@ from claude_magic.simulator import (
     reset_mid_stream,
     slow_headers,
     status,
+    stream_events,
 )
+from claude_magic.tools import Toolbox, WaitingExecutor
 
 TIMEOUT = 20.0
 When = Callable[[Reply, Callable[[Reply], object]], None]
@@ -473,3 +479,47 @@ def test_a_lone_surrogate_in_the_prompt_is_mended(runtime: Runtime, sim: Simulat
     assert runtime.start("broken \ud83d character").result(TIMEOUT).phase is Phase.COMPLETE
 
     assert sim.requests[0].body["messages"][0]["content"] == "broken \ufffd character"
+
+
+def test_half_an_emoji_anywhere_leaves_a_conversation_that_is_shown_saved_and_sent_again(
+    runtime: Runtime, sim: Simulator, tmp_path: Path
+) -> None:
+    """Promise: a lone surrogate, of the user, a system prompt, a tool or the server, is one U+FFFD from then on, everywhere."""
+
+    def look() -> dict[str, str]:
+        """Look."""
+        return {"seen": "half \ud83d"}
+
+    where = Where(thread="halves")
+    call = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    deltas = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+        for text in ("whole \ud83d", "\ude00, half \ud83d", " and \ude00")
+    ]
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": {}}
+    sim.script(
+        reply(content=[call], stop_reason="tool_use"),
+        stream_events(
+            {"type": "message_start", "message": message},
+            begun,
+            *deltas,
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+            {"type": "message_stop"},
+        ),
+    )
+    tools = WaitingExecutor(Toolbox([look]), approve=None)
+    first = runtime.start(
+        Question(prompt="mine \ud83d", where=where, tools=tools), system="be \ude00 brief"
+    ).result(TIMEOUT)
+    save_forest(runtime.conversations.forest(), tmp_path / "t.json")
+    runtime.start(Question(prompt="again", where=where), system="be \ude00 brief").result(TIMEOUT)
+
+    assert first.text == "whole 😀, half \ufffd and \ufffd"
+    assert "mine \ufffd" in (tmp_path / "t.json").read_text(encoding="utf-8")
+    render_history(runtime.conversations.forest()).data["text/plain"].encode()
+    sent = json.dumps(sim.requests[-1].body, ensure_ascii=False)
+    sent.encode()
+    for part in ("mine \ufffd", "whole 😀, half \ufffd and \ufffd", "be \ufffd brief", "half \ufffd"):
+        assert part in sent

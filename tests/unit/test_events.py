@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -26,6 +27,7 @@ from claude_magic.client import (
     UnknownEvent,
     decode_event,
 )
+from claude_magic.client._events import SplitCharacters
 
 EVENT_NAMES = (
     *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),
@@ -205,6 +207,141 @@ def test_s1_text_that_is_not_quite_unicode_is_mended(piece: bytes, text: str) ->
     assert isinstance(event, ContentBlockDelta)
     assert event.text == text
     event.text.encode()
+
+
+def sse_of(payload: dict[str, Any]) -> ServerSentEvent:
+    return ServerSentEvent(payload["type"], json.dumps(payload).encode())
+
+
+def delta_sse(kind: str, field: str, text: bytes, index: int = 0) -> ServerSentEvent:
+    """A delta whose text stands in the stream as these bytes."""
+    data = b'{"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":"%b"}}'
+    return ServerSentEvent("content_block_delta", data % (index, kind.encode(), field.encode(), text))
+
+
+def joined(*sses: ServerSentEvent) -> list[StreamEvent]:
+    """What is handed out for these events of a stream."""
+    characters = SplitCharacters()
+    events = [event for sse in sses for event in characters.join(decode_event(sse, keeps_halves=True))]
+    return [*events, *characters.flush()]
+
+
+def texts(events: list[StreamEvent], index: int = 0) -> str:
+    return "".join(
+        each.text for each in events if isinstance(each, ContentBlockDelta) and each.index == index
+    )
+
+
+STOP_0 = sse_of({"type": "content_block_stop", "index": 0})
+TEXT_KINDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+@pytest.mark.parametrize(("kind", "field"), TEXT_KINDS.items())
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ([rb"a\ud83d", rb"\ude00b"], "a😀b"),
+        ([rb"\ud83d", rb"\ude00"], "😀"),
+        ([rb"\ud83d", b"", rb"\ude00"], "😀"),
+        ([rb"\ud83d\ude00\ud83d", rb"\ude01\ud83d", rb"\ude02"], "😀😁😂"),
+        ([rb"\ud83d", rb"\udc80"], "\U0001f480"),
+        ([b"\xed\xa0\xbd", b"\xed\xb8\x80"], "😀"),
+        ([b"\xed\xa0\xbd\xed\xb8\x80"], "😀"),
+        ([b"a\xf0\x9f", b"\x98\x80b"], "a😀b"),
+        ([b"\xf0", b"\x9f", b"\x98", b"\x80"], "😀"),
+        ([b"caf\xc3", b"\xa9 \xe2\x82", b"\xac"], "café €"),
+        ([rb"\ud83d", b"x"], "\ufffdx"),
+        ([rb"x\ude00"], "x\ufffd"),
+        ([rb"\ud83d"], "\ufffd"),
+        ([rb"\ud83d", rb"\ud83d", rb"\ude00"], "\ufffd😀"),
+        ([rb"\ude00", rb"\ud83d"], "\ufffd\ufffd"),
+        ([b"\xf0\x9f", b"x"], "\ufffdx"),
+    ],
+)
+@pytest.mark.parametrize(
+    "end", [[STOP_0], [sse_of({"type": "message_stop"})], []], ids=["stop", "end", "cut"]
+)
+def test_s1_a_character_that_two_deltas_share_is_whole(
+    pieces: list[bytes], text: str, kind: str, field: str, end: list[ServerSentEvent]
+) -> None:
+    """Promise: half an emoji waits for its other half, in text, thinking and arguments; without one it is U+FFFD, once."""
+    events = joined(*(delta_sse(kind, field, piece) for piece in pieces), *end)
+
+    assert texts(events) == text
+    assert all(type(event) is ContentBlockDelta for event in events[: len(pieces)])
+    for event in events:
+        json.dumps(repr(event), ensure_ascii=False).encode()
+        if isinstance(event, ContentBlockDelta):
+            assert event.raw[field] == event.text
+    if end:
+        assert events[-1] == decode_event(end[0])
+
+
+def test_s1_halves_of_interleaved_blocks_are_not_mixed_up() -> None:
+    """Promise: each block, and in it text and citations, is joined by itself."""
+    citation = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "citations_delta", "citation": {}},
+    }
+    events = joined(
+        delta_sse("text_delta", "text", rb"\ud83d", 0),
+        delta_sse("text_delta", "text", rb"\ud83e", 1),
+        sse_of(citation),
+        delta_sse("text_delta", "text", rb"\ude00", 0),
+        delta_sse("text_delta", "text", rb"\udd14", 1),
+    )
+
+    assert (texts(events, 0), texts(events, 1)) == ("😀", "🤔")
+
+
+def test_s1_a_block_may_begin_with_half_a_character() -> None:
+    """Promise: the text of a block's start counts too."""
+    start = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a\ud83d"}}
+
+    accumulator = MessageAccumulator()
+    for event in joined(sse_of(start), delta_sse("text_delta", "text", rb"\ude00"), STOP_0):
+        accumulator.add(event)
+
+    assert accumulator.message().text == "a😀"
+
+
+def test_s1_half_a_character_elsewhere_is_one_replacement_character() -> None:
+    """Promise: what comes whole (a citation, the name of a tool) is mended as it comes."""
+    cited = {"type": "char_location", "cited_text": "cut \ud83d", "document_title": "\ude00"}
+    delta = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "citations_delta", "citation": cited},
+    }
+    tool = {"type": "tool_use", "id": "t", "name": "f\ud83d", "input": {"\ud83d": "\ude00"}}
+    start = {"type": "content_block_start", "index": 0, "content_block": tool}
+
+    (first, second) = joined(sse_of(delta), sse_of(start))
+
+    assert isinstance(first, ContentBlockDelta)
+    assert first.raw["citation"] == {**cited, "cited_text": "cut \ufffd", "document_title": "\ufffd"}
+    assert isinstance(second, ContentBlockStart)
+    assert second.raw == {**tool, "name": "f\ufffd", "input": {"\ufffd": "\ufffd"}}
+
+
+@given(st.text(st.sampled_from("a€é😀\ud83d\ude00\udcf0\udc9f"), max_size=12), st.data())
+def test_s1_text_cut_anywhere_is_the_text_in_one_piece(text: str, data: st.DataObject) -> None:
+    """Promise: where a server cuts its UTF-16 makes no difference, and nothing leaves that is not Unicode."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(units) // 2))))
+    bounds = [0, *cuts, len(units) // 2]
+    pieces = [
+        units[2 * a : 2 * b].decode("utf-16-be", "surrogatepass") for a, b in itertools.pairwise(bounds)
+    ]
+
+    def sent(piece: str) -> ServerSentEvent:
+        return delta_sse("text_delta", "text", json.dumps(piece)[1:-1].encode())
+
+    in_pieces = texts(joined(*map(sent, pieces), STOP_0))
+
+    assert in_pieces == texts(joined(sent(text), STOP_0))
+    in_pieces.encode()
 
 
 @given(name=st.sampled_from(("", *EVENT_NAMES)), payload=sloppy_payloads | json_values)

@@ -11,6 +11,7 @@ from ._content import content_of, notes_on
 from ._describe import describe, register
 from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
+from ._files import decode_file
 from ._interpolate import interpolate, names_in
 from ._names import UserNames, names_of
 from ._pictures import image_block
@@ -28,6 +29,7 @@ __all__ = [
     "attach",
     "collect_cells",
     "content_of",
+    "decode_file",
     "describe",
     "describe_error",
     "describe_name",

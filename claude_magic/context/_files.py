@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 from ..client import ConfigurationError
 from ._collected import Collected
+from ._decoding import decode
 from ._notebook_file import read_notebook
 from ._pictures import image_block, media_type_of
 from ._safely import fenced
@@ -31,7 +31,6 @@ _MAX_BYTES: Final = {
 }
 _SNIFFED_BYTES = 4096
 _PDF_PAGE = re.compile(rb"/Type\s{0,8}/Page(?![A-Za-z])")
-_BINARY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,20}")
 _LANGUAGES: Final = {
     "cc": "cpp", "h": "c", "hpp": "cpp", "ipynb": "", "js": "javascript", "md": "markdown", "py": "python", "rb": "ruby",
@@ -68,8 +67,11 @@ def read_file(path: Path, spec: str) -> Collected:
     if kind == "picture":
         picture = image_block(data, name=path.name)
         return Collected(parts=(f"{spec}:", *picture.parts), notes=picture.notes)
-    cells = read_notebook(_decoded(data, spec), spec)
-    return Collected(parts=(_headed(_within_bound(cells.text, spec), path, spec),), notes=cells.notes)
+    text, notes = decode_file(data, spec)
+    cells = read_notebook(text, spec)
+    return Collected(
+        parts=(_headed(_within_bound(cells.text, spec), path, spec),), notes=(*notes, *cells.notes)
+    )
 
 
 def _kind_of(beginning: bytes, path: Path) -> str:
@@ -98,15 +100,15 @@ def _pdf(data: bytes, path: Path) -> Collected:
 
 def _text(data: bytes, path: Path, spec: str, size: int) -> Collected:
     is_whole = len(data) <= _MAX_BYTES["text"]
-    text = _decoded(data, spec, is_whole=is_whole)
+    text, notes = decode_file(data, spec, is_whole=is_whole)
     if path.suffix.lower() in (".csv", ".tsv") and (not is_whole or len(text) > MAX_TEXT_CHARS):
-        return _beginning_of_table(text, path, spec, size)
+        return _beginning_of_table(text, path, spec, size, notes)
     if not is_whole:
         raise _too_long(spec, _megabytes(size))
-    return Collected(parts=(_headed(_within_bound(text, spec), path, spec),))
+    return Collected(parts=(_headed(_within_bound(text, spec), path, spec),), notes=notes)
 
 
-def _beginning_of_table(text: str, path: Path, spec: str, size: int) -> Collected:
+def _beginning_of_table(text: str, path: Path, spec: str, size: int, notes: tuple[str, ...]) -> Collected:
     start = text[:MAX_TABLE_CHARS]
     lines = start[: start.rfind("\n") + 1] or start
     note = (
@@ -114,25 +116,29 @@ def _beginning_of_table(text: str, path: Path, spec: str, size: int) -> Collecte
         "it into a DataFrame and attach that."
     )
     return Collected(
-        parts=(_headed(lines, path, f"The beginning of {spec}, which has {_megabytes(size)}"),), notes=(note,)
+        parts=(_headed(lines, path, f"The beginning of {spec}, which has {_megabytes(size)}"),),
+        notes=(*notes, note),
     )
 
 
-def _decoded(data: bytes, spec: str, *, is_whole: bool = True) -> str:
-    """Return bytes as text; where they are cut, a character may be cut, too."""
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
-        is_text = "\0" not in text
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-        is_text = _BINARY.search(text) is None  # in which any bytes at all are letters
-    if not is_text:
+def decode_file(data: bytes, spec: str, *, is_whole: bool = True) -> tuple[str, tuple[str, ...]]:
+    """Return a file's content as text, and as sentences what of it is a guess.
+
+    Args:
+        data: The content, or its beginning.
+        spec: What the user called the file.
+        is_whole: Nothing follows; else the last character may be cut.
+
+    Raises:
+        ConfigurationError: It is no text.
+    """
+    decoded = decode(data, is_whole=is_whole)
+    if decoded is None:
         raise ConfigurationError(
             f"{spec} is neither text nor a picture (png, jpeg, gif, webp) nor a PDF, so the API cannot read it. Read it into a "
             "variable and attach that. Nothing was sent."
         )
-    return text
+    return decoded.text, (f"{spec} {decoded.doubt}",) if decoded.doubt else ()
 
 
 def _within_bound(text: str, spec: str) -> str:

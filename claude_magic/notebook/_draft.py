@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Block = dict[str, Any]
 
+_MAX_SYSTEM_BYTES = 2**20
+"""More than any model's context holds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
@@ -52,7 +55,13 @@ def make_draft(request: Request, magics: ClaudeMagics) -> Draft:
     options = request.options
     has_names = "{{" in request.prompt and not options.raw
     if not (has_names or options.attach or options.cells):
-        return Draft(prompt=request.prompt, content=request.prompt, options=options, scope=request.scope)
+        return Draft(
+            prompt=request.prompt,
+            content=request.prompt,
+            options=options,
+            notes=options.notes,
+            scope=request.scope,
+        )
     along = collect_along(options, magics, request.scope)
     return fill_in(request, along, names_seen(magics, request.scope) if has_names else None)
 
@@ -104,7 +113,10 @@ def with_system_text(options: Options) -> Options:
     Raises:
         ConfigurationError: The file cannot be read.
     """
-    return dataclasses.replace(options, system=_system_text(options.system))
+    if options.system is None or not options.system.startswith("@"):
+        return options
+    system, notes = _read_system(options.system[1:])
+    return dataclasses.replace(options, system=system, notes=(*options.notes, *notes))
 
 
 def draft_of(
@@ -127,7 +139,7 @@ def draft_of(
         prompt=prompt,
         content=content_of(sections),
         options=options,
-        notes=notes_on(collected),
+        notes=(*options.notes, *notes_on(collected)),
         redacted=join(collected).redacted,
     )
 
@@ -168,15 +180,23 @@ def _as_blocks(content: str | list[Block]) -> list[Block]:
     return [{"type": "text", "text": content}] if content.strip() else []
 
 
-def _system_text(system: str | None) -> str | None:
-    """Read the system prompt from a file, where one is named as `@FILE`."""
-    if system is None or not system.startswith("@"):
-        return system
-    path = Path(system[1:]).expanduser()
+def _read_system(spec: str) -> tuple[str, tuple[str, ...]]:
+    """Read the system prompt from a file, and what of it is a guess."""
+    from ..context import decode_file
+
+    path = Path(spec).expanduser()
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        if path.exists() and not path.is_file():
+            raise ValueError("that is a folder" if path.is_dir() else "that is a pipe, a socket or a device")
+        with path.open("rb") as file:
+            data = file.read(_MAX_SYSTEM_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(
-            f"The system prompt {path} cannot be read: {reason}. Nothing was sent."
+            f"The system prompt {spec} cannot be read: {reason}. Nothing was sent."
         ) from None
+    if len(data) > _MAX_SYSTEM_BYTES:
+        raise ConfigurationError(
+            f"The system prompt {spec} has more than {_MAX_SYSTEM_BYTES:,} bytes. Nothing was sent; attach it with -a."
+        )
+    return decode_file(data, spec)

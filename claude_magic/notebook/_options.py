@@ -41,6 +41,7 @@ class Options:
         raw: Leave double braces in the prompt alone.
         quiet: Show no answer.
         background: Let the cell end at once, and the answer come when it comes.
+        notes: What the reader should know of them, as sentences; no option sets it.
     """
 
     model: str | None = None
@@ -68,6 +69,7 @@ class Options:
     raw: bool = False
     quiet: bool = False
     background: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

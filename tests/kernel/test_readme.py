@@ -93,6 +93,11 @@ def test_system_is_sent_as_text_or_from_a_file(kernel, sim, example):
     assert "Answer like a lighthouse keeper." in json.dumps(body_of(sim)["system"])
     assert prompts(sim)[-1] == "Is water wet?"
 
+    kernel.run("open('old.md', 'wb').write('Antworte auf größte Kürze.'.encode('cp1252'))")
+    run = succeed(kernel, "%claude -s @old.md Is water wet?")
+    assert body_of(sim)["system"] == "Antworte auf größte Kürze."
+    assert "old.md is not UTF-8" in run.frames[-1]
+
 
 def test_max_tokens_bounds_the_answer(kernel, sim, example):
     """The field of the request."""

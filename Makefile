@@ -11,27 +11,30 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
+PARTS := lint types imports unit server kernel notebooks browser
 
-.PHONY: help lab test lint types imports unit server kernel browser notebooks binder floors bench screenshots chromium clean
+.PHONY: help python lab test lint types imports unit server kernel browser notebooks binder floors bench screenshots chromium clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(INSTALLED): pyproject.toml claude_magic/_version.py
+python:
 	@test -n "$(PYTHON)" || { echo "claude_magic needs Python 3.11 or newer, with venv; none was found on PATH. Name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+
+# Modules are compiled when they are first imported: most of what is installed never is.
+$(INSTALLED): pyproject.toml claude_magic/_version.py | python
 	@echo "Setting up $(VENV) with $(PYTHON) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --group dev
 	@touch $@
 
 lab: $(INSTALLED) ## JupyterLab with the first notebook; without a key on the simulator, saying so
 	@test -n "$$ANTHROPIC_API_KEY$$ANTHROPIC_AUTH_TOKEN$$ANTHROPIC_BASE_URL" || echo "No API key is set in this shell: unless one is configured elsewhere, cells are answered by the simulator, and say so."
 	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01-first-steps.ipynb
 
-# The last three mostly wait, for a browser or for packages, so they do it together; where make can, each prints when it is done.
-test: lint types imports unit server kernel notebooks ## everything that CI runs
-	@$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) browser binder floors
+test: python ## set up, run every part below up to `browser`, and say how long each took
+	@PYTHON="$(PYTHON)" $(PYTHON) tests/run_all.py $(PARTS)
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -65,7 +68,7 @@ browser: $(INSTALLED) chromium ## JupyterLab in headless Chromium
 binder: $(INSTALLED) ## a fresh environment from binder/ alone runs the first notebook
 	$(BIN)/python tests/binder_check.py
 
-floors: $(INSTALLED) ## unit and server tests on the oldest versions that are promised
+floors: $(INSTALLED) ## the tests that meet other packages, on the oldest versions that are promised
 	$(BIN)/python tests/floors.py
 
 bench: $(INSTALLED) chromium ## figures beside the peers', in an environment of their own

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from .cores import usable
+
 for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_MAGIC_"))]:
     del os.environ[_name]
 
@@ -36,3 +38,9 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     for name in ("XDG_CONFIG_HOME", "APPDATA"):
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` follows the processors that this run may use, not those of the machine."""
+    return usable()

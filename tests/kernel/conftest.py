@@ -15,7 +15,7 @@ from jupyter_client.manager import KernelManager
 from claude_magic.simulator import Simulator
 
 API_KEY = "sk-ant-test-kernel-4f1d0c7b9e"
-TIMEOUT = 30.0
+TIMEOUT = 120.0  # a bound for what has gone wrong; a slow machine takes seconds
 ATTEMPTS = 3
 Message = dict[str, Any]
 
@@ -241,7 +241,7 @@ def _start(home: Path, **kwargs: Any) -> tuple[KernelManager, BlockingKernelClie
         client = manager.blocking_client()
         client.start_channels()
         try:
-            client.wait_for_ready(timeout=60)
+            client.wait_for_ready(timeout=TIMEOUT)
         except RuntimeError:  # it died
             _end(manager, client)
             if attempt == ATTEMPTS - 1:
@@ -256,3 +256,40 @@ def _end(manager: KernelManager, client: BlockingKernelClient) -> None:
     if manager.is_alive():
         manager.shutdown_kernel(now=True)
     manager.cleanup_resources()
+
+
+@pytest.fixture
+def execute_notebook(
+    sim: Simulator, tmp_path: Path
+) -> Callable[..., tuple[list[list[dict[str, Any]]], Exception | None]]:
+    """Execute cells as `jupyter nbconvert --execute` and Papermill do.
+
+    Returns the outputs of each cell that was given, and the error of the cell that failed, if one did.
+    """
+    # Here, because they take seconds to import, in every worker that only collects this folder.
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    def execute(
+        *sources: str, before: str = "", **variables: str
+    ) -> tuple[list[list[dict[str, Any]]], Exception | None]:
+        cells = [new_code_cell(source) for source in (f"{before}\n%load_ext claude_magic", *sources)]
+        notebook = new_notebook(cells=cells)
+        env = os.environ | {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+        env |= {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": API_KEY} | variables
+        client = NotebookClient(
+            notebook,
+            timeout=int(TIMEOUT),
+            startup_timeout=int(TIMEOUT),
+            kernel_name="python3",
+            resources={"metadata": {"path": str(tmp_path)}},
+        )
+        error = None
+        try:
+            client.execute(env=env)
+        except CellExecutionError as failed:
+            error = failed
+        return [cell.outputs for cell in notebook.cells[1:]], error
+
+    return execute

@@ -4,11 +4,7 @@ ipykernel 6 is tested by running this whole folder on it (`make floors`). That c
 and where they are not what stands in the place of a button, is in `test_stop.py`; for panels, in `test_panels.py`.
 """
 
-import os
-
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from claude_magic.simulator import Gate, hold, reply
 
@@ -17,24 +13,15 @@ TEXT = "".join(LETTERS)
 
 
 @pytest.fixture
-def executed(sim, tmp_path, monkeypatch):
-    """Return a function that executes cells as `jupyter nbconvert --execute` and Papermill do, and returns their outputs."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("HOME", str(tmp_path))
+def executed(sim, execute_notebook):
+    """Return a function that executes cells, the first answer of which is slow, and returns their outputs."""
 
-    def execute(*sources, before="", **variables):
+    def execute(*sources, **arguments):
         quick = [reply(chunks=LETTERS, chunk_delay=0.001)] * 9
         sim.script(reply(chunks=LETTERS, chunk_delay=0.03), *quick)
-        cells = [
-            nbformat.v4.new_code_cell(source) for source in (f"{before}\n%load_ext claude_magic", *sources)
-        ]
-        notebook = nbformat.v4.new_notebook(cells=cells)
-        ours = ("ANTHROPIC_", "CLAUDE_MAGIC_")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        env |= {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-executed"} | variables
-        client = NotebookClient(notebook, timeout=60, kernel_name="python3")
-        client.execute(env=env, cwd=str(tmp_path))
-        return [cell.outputs for cell in notebook.cells[1:]]
+        outputs, error = execute_notebook(*sources, **arguments)
+        assert error is None
+        return outputs
 
     return execute
 

@@ -1,9 +1,6 @@
 """Cells that fail: short, coloured, saying what to do; and nothing that had come is lost."""
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 from claude_magic.simulator import (
     Simulator,
@@ -149,45 +146,27 @@ def test_a_body_that_is_no_stream_is_an_error_not_an_empty_answer(kernel, sim):
     assert kernel.run("%%claude\nhi").status == "error"
 
 
-def run_notebook(sim, tmp_path, cells):
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source) for source in ["%load_ext claude_magic", *cells]]
-    )
-    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
-    env = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-        "IPYTHONDIR": str(tmp_path),
-        "ANTHROPIC_BASE_URL": sim.url,
-    }
-    try:
-        client.execute(env=env)
-    except CellExecutionError as error:
-        return notebook, error
-    return notebook, None
-
-
-def test_run_all_stops_at_a_failed_cell(sim, tmp_path):
+def test_run_all_stops_at_a_failed_cell(sim, execute_notebook):
     """Nothing below a failed question runs."""
     sim.script(status(400))
 
-    notebook, error = run_notebook(sim, tmp_path, ["%%claude\nhi", "print('never')"])
+    outputs, error = execute_notebook("%%claude\nhi", "print('never')")
 
     assert error is not None
     assert error.ename == "InvalidRequestError"
-    assert notebook.cells[2].outputs == []
+    assert outputs[1] == []
 
 
-def test_a_notebook_run_by_nbclient_holds_one_output_per_cell(sim, tmp_path):
+def test_a_notebook_run_by_nbclient_holds_one_output_per_cell(sim, execute_notebook):
     """What is saved is the answer once, with all its types and its metadata, and no cell ids are needed."""
     sim.script(reply(chunks=["A first paragraph.\n\n", *["More words here.\n\n"] * 200], chunk_delay=0.002))
 
-    notebook, error = run_notebook(sim, tmp_path, ["%%claude -o answer\nhi", "len(answer)", "answer"])
+    outputs, error = execute_notebook("%%claude -o answer\nhi", "len(answer)", "answer")
 
     assert error is None
-    (output,) = notebook.cells[1].outputs
+    (output,) = outputs[0]
     assert output.output_type == "display_data"
     assert output.data["text/plain"].count("More words here.") == 200
     assert output.metadata["claude_magic"]["model"] == "claude-sonnet-5-5"
-    (shown_again,) = notebook.cells[3].outputs
+    (shown_again,) = outputs[2]
     assert shown_again.data["text/html"] == output.data["text/html"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 TOOLS = '''
 import asyncio, threading, time
@@ -110,17 +108,13 @@ def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel,
     assert sim.requests[-1].status == 200
 
 
-def test_nbclient_refuses_calls_that_nobody_can_allow(sim, tmp_path, monkeypatch):
+def test_nbclient_refuses_calls_that_nobody_can_allow(sim, execute_notebook):
     """The model is told, the notebook says how to allow them, and nothing waits for ever."""
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", sim.url)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-0123456789")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    cells = ["%load_ext claude_magic", TOOLS, '%%claude --tools tide_table\nUse tide_table for port "Brest"']
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    (_, outputs), error = execute_notebook(
+        TOOLS, '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+    )
 
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-
+    assert error is None
     assert result(sim)["is_error"] is True
-    assert "--approve never" in str(notebook.cells[-1].outputs)
-    assert "runs on" not in str(notebook.cells[-1].outputs)
+    assert "--approve never" in str(outputs)
+    assert "runs on" not in str(outputs)

@@ -1,0 +1,138 @@
+"""`make test`: set up, then run every part one after the other, and say what each took.
+
+A part is a target of the Makefile, so that `make kernel` alone does what the whole run does. All parts run even where one
+has failed, because a run is long and the next finding may be another; the reasons stand on the last lines.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SETUP = {".venv/.installed": "packages into .venv", "chromium": "a browser, where it is missing"}
+KEPT_LINES = 400
+SHOWN_REASONS = 12
+
+
+@dataclass
+class Part:
+    """One target of the Makefile, and what became of it."""
+
+    target: str
+    does: str
+    seconds: float = 0.0
+    outcome: str = "not run"
+    reasons: tuple[str, ...] = ()
+
+    def run(self) -> bool:
+        """Run the target, showing what it prints; return whether it passed."""
+        print(f"\n=== {self.target}: {self.does}", flush=True)
+        last: deque[str] = deque(maxlen=KEPT_LINES)
+        started = time.monotonic()
+        self.outcome = "stopped"
+        try:
+            code = self._follow(last)
+        finally:
+            self.seconds = time.monotonic() - started
+        self.outcome = _summary(last) if code == 0 else f"FAILED (exit code {code})"
+        if code:
+            self.reasons = _reasons(last)
+        return code == 0
+
+    def _follow(self, last: deque[str]) -> int:
+        command = [os.environ.get("MAKE", "make"), "--no-print-directory", self.target]
+        # The parts of this run take turns, so the job server of an outer `make -j` is not theirs.
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")
+        }
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                last.append(line.rstrip())
+        return process.returncode
+
+
+def main(targets: Sequence[str]) -> int:
+    """Run the parts named; return 0 if all of them passed."""
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    described = _descriptions()
+    parts = [Part(name, SETUP.get(name) or described[name]) for name in (*SETUP, *targets)]
+    stopped = ""
+    try:
+        for part in parts:
+            if not part.run() and part.target in SETUP:
+                stopped = f"Stopped early: {part.target} failed, and the parts after it need it."
+                break
+    except KeyboardInterrupt:
+        stopped = "Stopped early: interrupted."
+    print(_table(parts))
+    for part in parts:
+        for reason in part.reasons:
+            print(f"{part.target}: {reason}")
+    failed = [part.target for part in parts if part.outcome.startswith("FAILED")]
+    if failed:
+        print(f"Failed: {', '.join(failed)}. One part alone: make {failed[0]}")
+    if stopped:
+        print(stopped)
+    return 1 if failed or stopped else 0
+
+
+def _descriptions() -> dict[str, str]:
+    """What the Makefile says of its targets, as `make help` shows it."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("## ") for line in lines if ": " in line and "## " in line)
+    return {head.partition(":")[0]: text for head, _, text in pairs}
+
+
+def _summary(lines: deque[str]) -> str:
+    """The closing line of pytest, where the part printed one."""
+    for line in reversed(lines):
+        words = line.strip("= ")
+        if " passed" in words and " in " in words:
+            return words.rpartition(" in ")[0]
+    return "ok"
+
+
+def _reasons(lines: deque[str]) -> tuple[str, ...]:
+    """The failures that pytest lists at its end, or the last lines of anything else."""
+    named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return tuple(named[:SHOWN_REASONS] or [line for line in lines if line.strip()][-SHOWN_REASONS:])
+
+
+def _table(parts: list[Part]) -> str:
+    rows = [(part.target, _clock(part.seconds), part.outcome) for part in parts]
+    rows.append(("all", _clock(sum(part.seconds for part in parts)), f"on {_cores()} processors"))
+    width = max(len(row[0]) for row in rows)
+    return "\n".join(["", "What each part took:", *(f"  {a:<{width}}  {b:>8}  {c}" for a, b, c in rows), ""])
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+
+
+def _cores() -> int:
+    sys.path.insert(0, str(ROOT / "tests"))
+    from cores import usable
+
+    return usable()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

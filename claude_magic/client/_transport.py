@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from itertools import product
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
 
@@ -27,6 +27,7 @@ from ._errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
+from ._proxy import EnvironmentProxy, proxy_for
 from ._retry_after import describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
@@ -39,7 +40,6 @@ _MAX_CONNECTIONS = 512
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest response read into memory; twice the largest request the API takes."""
 
-_LOOPBACK_PATTERNS = ("all://*localhost", "all://127.0.0.0/8", "all://[::1]")
 _LOGGERS = ("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
 _MAY_HAVE_RUN = "The request may have been executed, and billed, all the same."
 
@@ -100,7 +100,8 @@ class HTTPTransport:
         self._headers = request_headers(config)
         self._urls: dict[str, httpx2.URL] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._client = _build_client(config, credential)
+        self._proxy = proxy_for(config.base_url)
+        self._client = _build_client(config, credential, self._proxy)
         self._filters = [] if credential is None else [_KeyFilter(credential)]
         for name, key_filter in product(_LOGGERS, self._filters):
             logging.getLogger(name).addFilter(key_filter)
@@ -174,10 +175,11 @@ class HTTPTransport:
             ):
                 return _timeout_error(failure, host, self._config.timeout)
             case httpx2.ConnectError():
-                return _connect_error(failure, host, reason)
+                return _connect_error(failure, host, reason, self._proxy)
             case httpx2.ProxyError():
                 return NetworkError(
-                    f"The proxy refused to connect to {host} ({reason}). Check HTTPS_PROXY and NO_PROXY.",
+                    f"{_named(self._proxy)} refused to connect to {host} ({reason}). Check its address and login, or "
+                    "add the host to NO_PROXY.",
                     was_sent=False,
                 )
             case httpx2.TransportError():
@@ -308,35 +310,50 @@ def _redacted(headers: dict[str, str], transport: HTTPTransport) -> dict[str, st
     return {transport.redact(name): transport.redact(value) for name, value in headers.items()}
 
 
-def _build_client(config: ClientConfig, credential: Credential | None) -> httpx2.AsyncClient:
+def _build_client(
+    config: ClientConfig, credential: Credential | None, proxy: EnvironmentProxy | None
+) -> httpx2.AsyncClient:
+    try:
+        tls = httpx2.create_ssl_context()
+    except (OSError, ValueError) as failure:
+        reason = type(failure).__name__
+    else:
+        return _client_with(tls, config, credential, proxy)
+    raise ConfigurationError(
+        f"The certificates to trust cannot be read ({reason}). Check SSL_CERT_FILE and SSL_CERT_DIR."
+    )
+
+
+def _client_with(
+    tls: ssl.SSLContext,
+    config: ClientConfig,
+    credential: Credential | None,
+    proxy: EnvironmentProxy | None,
+) -> httpx2.AsyncClient:
     limits = httpx2.Limits(
         max_connections=_MAX_CONNECTIONS,
         max_keepalive_connections=config.max_idle_connections,
         keepalive_expiry=_KEEPALIVE_EXPIRY,
     )
+    return httpx2.AsyncClient(
+        auth=None if credential is None else CredentialAuth(credential, config.auth_header),
+        transport=httpx2.AsyncHTTPTransport(
+            verify=tls, limits=limits, socket_options=_socket_options(), proxy=_proxy_of(proxy)
+        ),
+        follow_redirects=False,
+        trust_env=False,  # of the environment only the proxy for this one server counts
+    )
+
+
+def _proxy_of(proxy: EnvironmentProxy | None) -> httpx2.Proxy | None:
+    if proxy is None:
+        return None
     try:
-        tls = httpx2.create_ssl_context()
-        direct = httpx2.AsyncHTTPTransport(verify=tls, limits=limits, socket_options=_socket_options())
-        # httpx2 mounts the proxies of the environment by scheme, ahead of `all://*`; hosts go ahead of both.
-        mounts = dict.fromkeys(("all://*", *_LOOPBACK_PATTERNS), direct)
-        return httpx2.AsyncClient(
-            auth=None if credential is None else CredentialAuth(credential, config.auth_header),
-            verify=tls,
-            limits=limits,
-            mounts=mounts,
-            follow_redirects=False,
-            trust_env=True,
-        )
-    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as failure:
-        kind = type(failure).__name__
-    _refuse_environment(kind)
-
-
-def _refuse_environment(kind: str) -> NoReturn:
-    # The cause is not quoted: a proxy address may hold a password.
+        return httpx2.Proxy(proxy.url)
+    except (ValueError, httpx2.InvalidURL):
+        pass  # its text may quote a password
     raise ConfigurationError(
-        f"The HTTP client cannot be set up ({kind}). Check the proxy variables (HTTP_PROXY, HTTPS_PROXY, "
-        "ALL_PROXY; a SOCKS proxy needs the package socksio) and SSL_CERT_FILE."
+        f"{proxy.variable} is not the address of a proxy ({proxy.address}). Write it as http://host:port."
     )
 
 
@@ -396,13 +413,25 @@ def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTime
     )
 
 
-def _connect_error(failure: Exception, host: str, reason: str) -> NetworkError:
+def _named(proxy: EnvironmentProxy | None) -> str:
+    return "The proxy" if proxy is None else f"The proxy {proxy.address} (from {proxy.variable})"
+
+
+def _connect_error(
+    failure: Exception, host: str, reason: str, proxy: EnvironmentProxy | None
+) -> NetworkError:
     if isinstance(_root_cause(failure), ssl.SSLCertVerificationError):
         return NetworkError(
             f"The certificate of {host} is not trusted ({reason}). Behind a company proxy, point "
             "SSL_CERT_FILE at its certificate; otherwise check base_url.",
             was_sent=False,
             is_transient=False,
+        )
+    if proxy is not None:
+        return NetworkError(
+            f"{_named(proxy)} cannot be reached ({reason}), or {host} not through it. Check the variable, or add the "
+            "host to NO_PROXY.",
+            was_sent=False,
         )
     return NetworkError(
         f"No connection to {host} ({reason}). Check the network, base_url, and whether the server runs.",

@@ -138,3 +138,32 @@ def test_a_file_beside_the_notebook_cannot_switch_demo_on_and_is_warned_about_on
     assert answer.result(TIMEOUT).phase is again.result(TIMEOUT).phase is Phase.COMPLETE
     assert answer.model == "claude-haiku-5-5"
     assert any("may not set demo" in note for note in runtime.status().notes)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://user:hunter2@127.0.0.1:9", "http://127.0.0.1:9", "gopher://nowhere", "http://["]
+)
+def test_no_proxy_of_the_environment_stops_the_demo(
+    proxy: str, make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: a proxy is for other hosts, usable or not: the demo is answered, and so is a server on this machine."""
+    for name in ("ALL_PROXY", "HTTP_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.setenv("NO_PROXY", "localhost")
+
+    reply = make_runtime(CLAUDE_MAGIC_DEMO="auto").start("Hello").result(TIMEOUT)
+
+    assert reply.phase is Phase.COMPLETE
+
+
+def test_a_proxy_that_cannot_be_used_is_named_by_the_reply(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: where the proxy would be used, the question fails with what to do, and nothing of its password."""
+    monkeypatch.setenv("ALL_PROXY", "socks4://user:hunter2@127.0.0.1:9")
+    runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL="https://gateway.test")
+
+    with pytest.raises(ConfigurationError, match=r"ALL_PROXY .*NO_PROXY") as caught:
+        runtime.start("Hello").result(TIMEOUT)
+
+    assert "hunter2" not in str(caught.value)

@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import brotli
@@ -18,6 +19,7 @@ from claude_magic.client import (
     Credential,
     HTTPClaudeClient,
     InvalidApiKeyError,
+    NetworkError,
     NotFoundError,
 )
 from claude_magic.simulator import Simulator, reply, status
@@ -338,13 +340,35 @@ def test_a_closed_client_says_so(
 # Proxies
 
 
+@pytest.mark.parametrize("no_proxy", ["", "localhost", "*", "[::1", "a b,,://"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://127.0.0.1:9",
+        "socks5://user:hunter2@127.0.0.1:9",
+        "socks5h://127.0.0.1:9",
+        "socks4://127.0.0.1:9",
+        "gopher://x",
+        "http://[::1",
+        "http://host:port",
+        "://",
+        "http://",
+        " ",
+    ],
+)
 def test_loopback_is_never_proxied(
-    sim: Simulator, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+    proxy: str,
+    no_proxy: str,
+    sim: Simulator,
+    make_client: Any,
+    play: Any,
+    ask: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Promise: whatever the proxy variables say, this machine is reached directly."""
+    """Promise: whatever the proxy variables say, usable or not, this machine is reached directly."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.setenv("NO_PROXY", no_proxy)
 
     async def main() -> None:
         for host in ("127.0.0.1", "localhost"):
@@ -374,6 +398,59 @@ def test_other_hosts_go_through_the_proxy_of_the_environment(
     play(main)
 
     assert heads[0].startswith(b"GET http://api.gateway.test/v1/models?limit=1000 HTTP/1.1")
+
+
+def test_a_proxy_for_other_hosts_does_not_stop_a_gateway(
+    serve: Any, make_client: Any, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: of several variables only the one for this server has to be usable."""
+
+    async def handler(reader: Any, writer: Any) -> None:
+        await _answer(reader, writer, b'{"data": []}')
+
+    async def main() -> None:
+        async with serve(handler) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy)
+            monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")
+            monkeypatch.setenv("ALL_PROXY", "gopher://nowhere")
+            async with make_client("http://api.gateway.test") as client:
+                assert await client.list_models() == []
+
+    play(main)
+
+
+def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
+    make_client: Any, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: the failure of a proxy is not told as one of the server."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        monkeypatch.setenv("all_proxy", f"http://user:hunter2@127.0.0.1:{reserved.getsockname()[1]}")
+
+        async def main() -> NetworkError:
+            async with make_client("http://api.gateway.test", max_retries=0) as client:
+                with pytest.raises(NetworkError) as caught:
+                    await client.list_models()
+                return caught.value
+
+        error = play(main)
+
+    assert not error.was_sent
+    assert "(from all_proxy)" in str(error)
+    assert "hunter2" not in str(error)
+
+
+def test_certificates_that_cannot_be_read_are_told_apart_from_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Promise: the variable that is wrong is the one that is named."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE") as caught:
+        HTTPClaudeClient(ClientConfig(), Credential(api_key=KEY))
+
+    assert "PROXY" not in str(caught.value)
 
 
 def test_a_proxy_that_makes_no_sense_is_a_configuration_error_without_its_password(

@@ -13,9 +13,10 @@ from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
 from ._files import decode_file
 from ._interpolate import interpolate, names_in
-from ._names import UserNames, names_of
+from ._lookup import root_of
+from ._names import UserNames, closest_name, is_history, names_of
 from ._pictures import image_block
-from ._redaction import REDACTED, redact
+from ._redaction import REDACTED, holds_key, redact
 from ._safely import safe_repr
 
 __all__ = [
@@ -27,14 +28,17 @@ __all__ = [
     "Part",
     "UserNames",
     "attach",
+    "closest_name",
     "collect_cells",
     "content_of",
     "decode_file",
     "describe",
     "describe_error",
     "describe_name",
+    "holds_key",
     "image_block",
     "interpolate",
+    "is_history",
     "join",
     "names_in",
     "names_of",
@@ -42,5 +46,6 @@ __all__ = [
     "parse_cell_range",
     "redact",
     "register",
+    "root_of",
     "safe_repr",
 ]

@@ -41,7 +41,7 @@ def attach(spec: str, names: Mapping[str, object], *, directory: Path) -> Collec
             return collected
         note = f"{spec} is a file and a variable: the file was attached."
         return dataclasses.replace(collected, notes=(*collected.notes, note))
-    value = look_up(spec, names)
+    value = look_up(spec, names) if "[" not in spec else MISSING  # brackets stand in names of files
     if value is not MISSING:
         described = describe(value, name=spec)
         return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts))

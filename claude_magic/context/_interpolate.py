@@ -18,6 +18,7 @@ from ..client import ConfigurationError
 from ._collected import Collected, join
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._expression import Expression, parse_expression
+from ._names import closest_name
 from ._safely import error_text
 from ._scalars import plain_text
 
@@ -56,7 +57,7 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
         names: The user's names.
 
     Raises:
-        ConfigurationError: An expression could not be evaluated. Nothing was sent.
+        ConfigurationError: An expression could not be evaluated, or a name is nearly one of the user's. Nothing was sent.
     """
     pieces: list[Collected] = []
     untouched: list[str] = []
@@ -67,6 +68,7 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
         position = opening.end() if braced is None or braced.expression is None else braced.end
         if braced is None:
             continue
+        _refuse_slip(braced, names)
         if reason := _why_not(braced, names):
             untouched.append(f"{_in_braces(braced.source)} {reason}")
         elif braced.expression is not None:
@@ -120,8 +122,26 @@ def _why_not(braced: _Braced, names: Mapping[str, object]) -> str:
         return f"begins with Python's own `{root}`"
     if _GETTEXT.match(braced.source) and not callable(names.get("_")):
         return "calls `_`, which is no function here"
-    missing = [name for name in braced.expression.needed if name not in names and not hasattr(builtins, name)]
+    missing = _missing(braced.expression, names)
     return f"has no `{missing[0]}` in the notebook" if missing else ""
+
+
+def _missing(expression: Expression, names: Mapping[str, object]) -> list[str]:
+    return [name for name in expression.needed if name not in names and not hasattr(builtins, name)]
+
+
+def _refuse_slip(braced: _Braced, names: Mapping[str, object]) -> None:
+    """Refuse an expression whose name is nearly one of the user's: it is no value, and hardly meant to be sent as typed.
+
+    Raises:
+        ConfigurationError: It is one.
+    """
+    for name in () if braced.expression is None else _missing(braced.expression, names):
+        guess = closest_name(name, names)
+        if guess is not None:
+            raise ConfigurationError(
+                f"{_in_braces(braced.source)}: there is no {name} in the notebook. Did you mean {guess}? Nothing was sent."
+            )
 
 
 def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 _HISTORY: Final = re.compile(r"In|Out|_{1,3}|_\d+|_i{1,3}|_i\d+")
 _ABSENT: Final = object()
+_LIKENESS: Final = 0.75
+"""Lets `dff` be a slip of `df`, and `gravity` be none of `gravity_of_mars`."""
 
 
 def names_of(shell: Any, local: Mapping[str, object] | None = None) -> Mapping[str, object]:
@@ -24,6 +27,18 @@ def names_of(shell: Any, local: Mapping[str, object] | None = None) -> Mapping[s
     errors = getattr(getattr(magic, "__self__", None), "errors", None)
     extra = {} if errors is None else {"Err": errors}
     return UserNames(shell.user_ns, shell.user_ns_hidden, extra=extra, local=local)
+
+
+def is_history(name: str) -> bool:
+    """Return whether a name is one of those under which IPython keeps inputs and outputs, whether it does or not."""
+    return bool(_HISTORY.fullmatch(name))
+
+
+def closest_name(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that was probably meant by one that does not exist; None if none is much like it."""
+    known = {name.casefold(): name for name in names if not name.startswith("_")}
+    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=_LIKENESS)
+    return known[matches[0]] if matches else None
 
 
 class UserNames(Mapping[str, object]):

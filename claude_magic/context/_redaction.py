@@ -23,6 +23,13 @@ _WORKING_DIRECTORIES = ("PWD", "OLDPWD")
 _TRIVIAL = re.compile(r"(?i)true|false|none|null|\d+|[a-z]:\\.*|https?://[^@]*")
 
 
+def holds_key(text: str) -> bool:
+    """Return whether a text holds what looks like a key of Anthropic's: nobody means to send that."""
+    return "sk-ant-" in text and any(
+        form.search(text) for label, form in SECRET_FORMS if label == "an Anthropic API key"
+    )
+
+
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, tuple[str, ...]]:
     """Return text without what looks like a credential, and what that was, by label.
 

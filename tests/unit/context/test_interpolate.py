@@ -250,3 +250,38 @@ def test_a_megabyte_of_braces_is_no_matter(unit: str) -> None:
     collected = interpolate(text, NAMES)
 
     assert collected.text == (text if "{{ x }}" not in text else text.replace("{{ x }}", "3"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "guess"),
+    [
+        ("{{ dff }}", "df"),
+        ("{{ Df.head() }}", "df"),
+        ("{{ df.merge(slaes) }}", "sales"),
+        ("{{ sale }}", "sales"),
+        ("{{ err[-1] }}", "Err"),
+        ("{{ [n for n in slaes] }}", "sales"),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_yours_is_not_sent(typed: str, guess: str) -> None:
+    """It would go out as typed, and be paid for; other words in braces still do."""
+    names = {"df": Frame(), "sales": [1], "Err": []}
+
+    with pytest.raises(ConfigurationError, match=f"Did you mean {guess}") as caught:
+        interpolate(f"Look at {typed}.", names)
+
+    assert caught.value.message.endswith("Nothing was sent.")
+    assert (
+        interpolate("{{ user.name }} and {{ title | upper }}", names).text
+        == "{{ user.name }} and {{ title | upper }}"
+    )
+
+
+class Frame:
+    """Has the methods that the prompts above call."""
+
+    def head(self) -> str:
+        return "head"
+
+    def merge(self, other: object) -> object:
+        return other

@@ -1,0 +1,66 @@
+"""`%claude explain NAME`: names, and paths of attributes and items behind them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from claude_magic.client import ConfigurationError
+from claude_magic.context import closest_name, describe_name, root_of
+
+NAMES = {
+    "Out": {3: "three", "a b": [10, 20]},
+    "df": SimpleNamespace(sales=[7, 8]),
+    "_": "last",
+    "rows": [[1], [2]],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("_", "last"),
+        ("Out[3]", "three"),
+        ("Out['a b'][-1]", "20"),
+        ("df.sales[0]", "7"),
+        ("rows[1:]", "[[2]]"),
+        ("df.sales", "[7, 8]"),
+    ],
+)
+def test_a_path_is_explained_as_what_it_stands_for(path: str, shown: str) -> None:
+    """Attributes and items that are written out; nothing is computed."""
+    assert shown in describe_name(path, NAMES).text
+
+
+@pytest.mark.parametrize(
+    "text", ["f(1)", "Out[n]", "a + b", "1df", "df.", "why the sky", "", "not x", "Out[print(1)]", "(df)\n"]
+)
+def test_what_is_to_be_computed_is_no_path(text: str) -> None:
+    """Nor is prose."""
+    assert root_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("Out[99]", "no Out[99]"),
+        ("df.saless", "Did you mean df.sales?"),
+        ("dff.sales", "Did you mean df.sales?"),
+        ("xyz", "no xyz"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_was_probably_meant(path: str, advice: str) -> None:
+    """The root by the names of the notebook, an attribute by those of its object."""
+    with pytest.raises(ConfigurationError) as caught:
+        describe_name(path, NAMES)
+
+    assert advice in caught.value.message
+
+
+def test_the_closest_name_is_found_whatever_its_case() -> None:
+    """And none where none is much like it."""
+    assert closest_name("DF", ["df"]) == "df"
+    assert closest_name("err", ["Err"]) == "Err"
+    assert closest_name("why", ["df", "who"]) is None
+    assert closest_name("_", ["__"]) is None

@@ -8,8 +8,10 @@ Options end at the first word that is none. From there on nothing is split, unqu
 so apostrophes, backslashes, `#`, `{}` and `$x` reach Claude as typed. Two rules keep a prompt from being
 swallowed and a slip of the finger from being sent: an option is spelled out in full, and an unknown word
 that starts with a dash where an option could stand is an error (`- item`, a dash and a space, is a prompt).
+What word processors make of an option, `—model` or `-s “Be brief.”`, is an error that says what to type.
 """
 
+import re
 from dataclasses import dataclass
 
 from IPython.core.error import UsageError
@@ -18,8 +20,12 @@ from ._option_specs import EXCLUSIVE_FIELDS, SPEC_BY_FIELD, SPEC_BY_NAME, Option
 from ._options import Options, Request
 from ._scanner import Scanner
 from ._suggestion import closest
+from ._typography import as_typed, describe_odd, is_odd_quote
 
 SEPARATOR = "--"
+_LIKENESS = 0.85
+_OPTION_NAME = re.compile(r"[a-z][a-z-]{2,}", re.ASCII)
+_MOST_SHOWN = 40
 _ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
 
 
@@ -76,6 +82,7 @@ def _next_option(scanner: Scanner) -> OptionSpec | None:
     """
     scanner.skip_spaces()
     word = scanner.peek_word()
+    _refuse_typography(word)
     if not word.startswith("-") or word in ("-", SEPARATOR):
         return None
     name, equals, _ = word.partition("=")
@@ -86,6 +93,50 @@ def _next_option(scanner: Scanner) -> OptionSpec | None:
         raise UsageError(f"{name} takes no value: it is written alone. Nothing was sent.")
     scanner.skip(name)
     return spec
+
+
+def _refuse_typography(word: str) -> None:
+    """Refuse an option that was not written on a keyboard: `—no-history`, `--model＝opus`.
+
+    Raises:
+        UsageError: It is one.
+    """
+    typed = as_typed(word)
+    body, equals, _ = typed.lstrip("-").partition("=")
+    if typed == word or not typed.startswith("-"):
+        return
+    # One long dash stands for two short ones, and a short name has one.
+    spec = SPEC_BY_NAME.get(f"--{body}") or SPEC_BY_NAME.get(f"-{body}")
+    if spec is None:
+        guess = closest(f"--{body}", SPEC_BY_NAME, cutoff=_LIKENESS) if _OPTION_NAME.fullmatch(body) else None
+        spec = None if guess is None else SPEC_BY_NAME[guess]
+    if spec is None:
+        return
+    name = next((name for name in spec.names if name.lstrip("-") == body), spec.name)
+    value = "" if spec.is_flag or not equals else "=…"
+    shown = word if not equals and len(word) <= _MOST_SHOWN else f"{word[: len(body) + 1]}…"
+    raise UsageError(
+        f"{shown} holds {describe_odd(word)}, and an option is written with the keys of a keyboard: type {name}{value}. "
+        f"{_ESCAPE_HINT}"
+    )
+
+
+def _refuse_odd_value(spec: OptionSpec, value: str) -> None:
+    """Refuse the beginning of a value that was not written on a keyboard: `“Be brief.”`.
+
+    Raises:
+        UsageError: It was not.
+    """
+    if value and (value[0] in "=＝"):
+        raise UsageError(
+            f"{spec.name} is followed by a space and an =. Type {spec.name} {spec.value}, or {spec.name}={spec.value} without "
+            "spaces. Nothing was sent."
+        )
+    if value and is_odd_quote(value[0]):
+        raise UsageError(
+            f"The value of {spec.name} begins with {describe_odd(value[0])}. Type straight quotes around it: "
+            f'{spec.name} "{spec.value}". Nothing was sent.'
+        )
 
 
 def _parse_name(scanner: Scanner) -> dict[str, list[object]]:
@@ -103,6 +154,7 @@ def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
         scanner.skip("=")
     else:
         scanner.skip_spaces()
+    _refuse_odd_value(spec, scanner.peek_word())
     if scanner.is_at_quote():
         return _convert(spec, spec.name, scanner.take_quoted(spec.name))
     word = scanner.peek_word()
@@ -116,6 +168,8 @@ def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
 def _take_setting(spec: OptionSpec, scanner: Scanner) -> str:
     """Read `KEY=VALUE`, where quotes may stand around the value alone."""
     key, equals, value = scanner.peek_word().partition("=")
+    if equals:
+        _refuse_odd_value(spec, value)
     if value[:1] not in ("'", '"'):
         return scanner.take_word()
     scanner.skip(key + equals)
@@ -145,9 +199,23 @@ def _convert(spec: OptionSpec, name: str, text: str) -> object:
     except ValueError as error:
         # What stands behind an equals sign may be a secret, and errors are saved with the notebook.
         shown = text if len(text) <= 40 else f"{text[:40]}…"
+        hint = _hint_at_typing(spec, text)
         raise UsageError(
-            f"{name} {shown.partition('=')[0]}: {spec.value} {error}. Nothing was sent."
+            f"{name} {shown.partition('=')[0]}: {spec.value} {error}.{hint} Nothing was sent."
         ) from None
+
+
+def _hint_at_typing(spec: OptionSpec, text: str) -> str:
+    """Say what to type where a value would do if it were written with the keys of a keyboard: `--cells −3:`."""
+    typed = as_typed(text)
+    if typed == text:
+        return ""
+    try:
+        spec.convert(typed)
+    except ValueError:
+        return ""
+    equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
+    return f" It holds {describe_odd(text)}; type {spec.name}{equals}{typed}."
 
 
 def _check_together(options: Options) -> None:
@@ -172,6 +240,7 @@ def _explain_missing(spec: OptionSpec, word: str) -> str:
 
 
 def _explain_unknown(word: str) -> str:
+    word = as_typed(word)
     name = word.partition("=")[0]
     short = SPEC_BY_NAME.get(word[:2])
     if "key" in name:

@@ -282,3 +282,118 @@ def test_a_slip_is_a_one_line_error_and_nothing_is_sent(line: str, complaint: st
     assert type(caught.value) is UsageError, (
         "IPython shows one line for this class only, not for its subclasses"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "typed"),
+    [
+        ("—no-history why?", "--no-history"),
+        ("–m opus why?", "-m"),
+        ("––no-history why?", "--no-history"),
+        ("−−bg why?", "--bg"),
+        ("-—no-history why?", "--no-history"),
+        ("--no‑history why?", "--no-history"),
+        ("‑‑no‑history why?", "--no-history"),
+        ("－－raw why?", "--raw"),
+        ("―raw why?", "--raw"),
+        ("﹣x why?", "-x"),
+        ("--model＝opus why?", "--model=…"),
+        ("—model=opus why?", "--model=…"),
+        ("\u200b--raw why?", "--raw"),
+        ("--ra\u00adw why?", "--raw"),
+        ("\ufeff-m opus why?", "-m"),
+        ("-m opus —raw why?", "--raw"),
+        ("—no-histroy why?", "--no-history"),
+    ],
+)
+def test_an_option_that_a_word_processor_has_changed_is_an_error_that_says_what_to_type(line, typed):
+    """Dashes, minus signs, hyphens that do not break, full width, invisible characters; nothing of it becomes a prompt."""
+    with pytest.raises(UsageError) as caught:
+        parse_request(line)
+
+    message = str(caught.value)
+    assert f"type {typed}." in message
+    assert "U+" in message
+    assert message.endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-s “Be brief.” why?",
+        "--system=“Be brief.” why?",
+        "-s „Kurz.“ warum?",
+        "-s «Soyez bref» pourquoi ?",
+        "-s ‘Be brief.’ why?",
+        "-s ＂Be brief.＂ why?",
+        "-s ″Be brief.″ why?",
+        "--stop “end” why?",
+        "--schema “name, age int” who?",
+        "-a ‘my file.txt’ what?",
+        "--set metadata=“x” why?",
+        "--set “top_k=5” why?",
+    ],
+)
+def test_a_value_that_begins_with_a_curly_quote_is_an_error_that_says_what_to_type(line):
+    """Its first word would be the value, and the rest of it the prompt."""
+    with pytest.raises(UsageError, match="Type straight quotes around it") as caught:
+        parse_request(line)
+
+    assert str(caught.value).endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize(
+    ("line", "typed"),
+    [
+        ("--cells −3: why?", "type --cells -3:."),
+        ("--cells 2：5 why?", "type --cells 2:5."),
+        ("--compare sonnet，opus why?", "type --compare sonnet,opus."),
+        ("--max-tokens １００ why?", "type --max-tokens 100."),
+        ("--effort hi\u00adgh why?", "type --effort high."),
+    ],
+)
+def test_a_value_in_characters_of_no_keyboard_is_told_how_to_type_it(line, typed):
+    """Where it would do if it were typed so."""
+    with pytest.raises(UsageError) as caught:
+        parse_request(line)
+
+    assert typed in str(caught.value)
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u2009", "\u3000", "\t"])
+def test_any_space_stands_between_an_option_and_its_value(space):
+    """Also those that do not break."""
+    assert parse_request(f"-m{space}opus{space}--raw{space}why?") == Request(
+        options=Options(model="opus", raw=True), prompt="why?"
+    )
+
+
+@pytest.mark.parametrize("line", ["-m =opus why?", "--model ＝opus why?", "--model = opus why?"])
+def test_an_equals_sign_with_spaces_around_it_is_no_value(line):
+    """It would be taken for the beginning of a model's name."""
+    with pytest.raises(UsageError, match="without spaces"):
+        parse_request(line)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "— he said, and left.",
+        "—Hola, ¿qué tal?",
+        "– first item",
+        "−5 is a negative number. Why?",
+        "—",
+        "“Be brief.” Who said that?",
+        "«Bonjour» in English",
+        "—Models are built, he said.",
+        "—stop, he said.",
+        "… and then?",
+        "― 春はあけぼの",
+        "=SUM(A1) means?",
+        "➜ next",
+    ],
+)
+def test_prose_that_begins_with_a_dash_or_a_quote_is_sent(prompt):
+    """Dialogues and lists do."""
+    assert parse_request(prompt) == Request(prompt=prompt)
+    assert parse_request(f"-m opus {prompt}") == Request(options=Options(model="opus"), prompt=prompt)

@@ -35,6 +35,7 @@ class AskOptions(TypedDict, total=False):
             `ask`, or on the loop that awaits `ask_async`.
         approve: "ask" has you type yes or no before each call; "never" lets all of them run. The former is the default.
         extra: Further fields of the request, as the API names them.
+        raw: Send the prompt even if it holds what looks like an API key.
     """
 
     model: str | None
@@ -48,6 +49,7 @@ class AskOptions(TypedDict, total=False):
     tools: Iterable[Callable[..., Any]] | None
     approve: Literal["ask", "never"] | None
     extra: Mapping[str, Any] | None
+    raw: bool
 
 
 class PanelOptions(TypedDict, total=False):
@@ -198,6 +200,7 @@ class Claude:
             output_schema=schema,
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra") or {},
+            is_raw=bool(options.get("raw")),
         )
         return self.runtime.start(
             question,

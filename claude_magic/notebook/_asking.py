@@ -106,6 +106,7 @@ def _question(
         outlives_cell=options.background,
         origin=origin,
         notes=draft.notes,
+        is_raw=options.raw,
     )
 
 

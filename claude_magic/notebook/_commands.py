@@ -25,6 +25,8 @@ class Command:
         argument: What may follow; `None` if nothing may.
         kind: `do` does something at once and shows something. `ask` makes a question of itself, which takes the way
             of every prompt and may have options before it.
+        takes_prose: Words behind it that are none of its arguments may be those of a prompt: "explain the error". Behind the
+            others, which are about money, secrets and deletion too, only a whole sentence is.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Command:
     handler: str
     argument: arguments.Argument | None = None
     kind: Literal["do", "ask"] = "do"
+    takes_prose: bool = False
 
     @property
     def usage(self) -> str:
@@ -63,6 +66,7 @@ COMMANDS = (
         help="explain the last error, and correct its cell in a new one below",
         handler="._error_help:fix",
         kind="ask",
+        takes_prose=True,
     ),
     Command(
         name="explain",
@@ -70,18 +74,21 @@ COMMANDS = (
         handler="._error_help:explain",
         argument=arguments.EXISTING_NAME,
         kind="ask",
+        takes_prose=True,
     ),
     Command(
         name="continue",
         help="go on with an answer that was cut off",
         handler="._continue:continue_answer",
         kind="ask",
+        takes_prose=True,
     ),
     Command(
         name="history",
         help="the turns of all conversations as a tree, or of one",
         handler="._thread_commands:history",
         argument=arguments.EXISTING_THREAD,
+        takes_prose=True,
     ),
     Command(name="threads", help="the conversations of this kernel", handler="._thread_commands:threads"),
     Command(
@@ -124,6 +131,7 @@ COMMANDS = (
         help="stop the answer on its way, or one by its number; what has come stays",
         handler="._jobs_commands:stop",
         argument=arguments.JOB,
+        takes_prose=True,
     ),
     Command(
         name="panel",
@@ -164,7 +172,7 @@ COMMANDS = (
         handler="._access_commands:demo",
         argument=arguments.SWITCH,
     ),
-    Command(name="help", help="all options and subcommands", handler="._help:show_help"),
+    Command(name="help", help="all options and subcommands", handler="._help:show_help", takes_prose=True),
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}

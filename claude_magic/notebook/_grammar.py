@@ -4,23 +4,40 @@
     %claude [OPTION ...] SUBCOMMAND [ARGUMENT]
 
 A line is a subcommand only if the whole of it fits that subcommand, down to the names it refers to: `explain df` is one
-while there is a `df`, `explain why the sky is blue` is a prompt. Behind `ask` or `--` everything is a prompt. A prompt of
-one word that is, or nearly is, a subcommand's name is most likely a slip; it is an error, and nothing is sent.
+while there is a `df`, `explain why the sky is blue` is a prompt. Behind `ask` or `--` everything is a prompt.
+
+What begins with a subcommand's name, or nearly so, and does not fit it is most likely a slip; it is an error, and nothing is
+sent. It is a prompt where it is plainly one: a sentence of four words or more, and behind `explain`, `help`, `history`, `fix`,
+`stop` and `continue` any words but an option, a number, or what is nearly an argument.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from IPython.core.error import UsageError
 
-from ._commands import COMMAND_BY_NAME, ESCAPE, Call
-from ._option_line import OptionLine, parse_cell, parse_option_line
+from ._command_arguments import ANY_THREAD, EXISTING_NAME, NEW_THREAD
+from ._commands import COMMAND_BY_NAME, ESCAPE, Call, Command
+from ._option_line import parse_cell, parse_option_line
+from ._option_specs import SPEC_BY_NAME
 from ._options import Request
 from ._scanner import Scanner
 from ._suggestion import closest
-from ._surroundings import Surroundings
+from ._surroundings import DEFAULT_THREAD, Surroundings
 
 _HELP = ("?", "??")
 _LIKENESS = 0.75  # lets "hlep" and "statsu" be caught, and "hello" and "start" be prompts
+_SHORTEST_SENTENCE = 4
+# A subcommand's name as it may be mistyped: `/budget 2`, `budget=2`, `status?`.
+_OPENING = re.compile(
+    r"[/\\%!]*(?P<word>[A-Za-z]{3,})(?P<end>[:=]|[.,;!?]*(?=\s|$))\s*(?P<rest>.*)", re.DOTALL
+)
+_WORD = re.compile(r"""["'(“‘«]*[^\W\d_]+(?:['’-][^\W\d_]+)*["')”’»]*[.,;:!?…]*""")
+_NUMBER = re.compile(r"[#$€£+−-]*[.,]?\d\S*")
+_DASHES = "-‐‑‒–—―−﹣－"
+_MOST_SHOWN = 60
 
 
 def find_call(text: str, surroundings: Surroundings) -> Call | None:
@@ -61,41 +78,148 @@ def read_line(line: str, surroundings: Surroundings) -> Request:
     call = find_call(parsed.rest, surroundings)
     if call is not None and call.command.kind == "ask":
         return Request(options=parsed.options, prompt=parsed.rest, call=call)
-    _refuse_slip(parsed, line, percents="%")
+    _refuse_slip(parsed.rest, line, surroundings, percents="%")
     return Request(options=parsed.options, prompt=parsed.rest)
 
 
-def read_cell(line: str, body: str) -> Request:
+class _Nowhere:
+    """A kernel in which nothing has been done yet."""
+
+    def names(self) -> Mapping[str, object]:
+        return {}
+
+    def threads(self) -> tuple[str, ...]:
+        return (DEFAULT_THREAD,)
+
+
+def read_cell(line: str, body: str, surroundings: Surroundings | None = None) -> Request:
     """Read a `%%claude` cell: the words behind its options and all below them are the prompt.
 
     Raises:
-        UsageError: The options are wrong, or there is but one word and that is a subcommand's name.
+        UsageError: The options are wrong, or it is most likely meant as a subcommand.
     """
+    surroundings = surroundings or _Nowhere()
     request = parse_cell(line, body)
+    parsed = parse_option_line(line)
+    if parsed.is_closed:
+        return request
     if not body.strip():
-        parsed = parse_option_line(line)
-        if not parsed.is_closed:
-            _refuse_slip(parsed, line, percents="%%")
+        _refuse_slip(parsed.rest, line, surroundings, percents="%%")
+    else:  # only what is a subcommand to the letter: prose may begin with any word
+        for text in (parsed.rest, "" if parsed.rest.strip() else body):
+            call = find_call(text, surroundings)
+            if call is not None and not call.command.takes_prose:
+                raise UsageError(
+                    f"%claude {_shown(text, call.command)} is a subcommand, and those have one percent sign and a cell of their "
+                    "own. To send it as a prompt, write -- behind %%claude. Nothing was sent."
+                )
     return request
 
 
-def _refuse_slip(parsed: OptionLine, line: str, *, percents: str) -> None:
-    word = parsed.rest.strip()
-    if not (word.isascii() and word.isalpha() and len(word) > 2):
+def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: str) -> None:
+    """Refuse a prompt that is most likely meant as a subcommand.
+
+    Raises:
+        UsageError: It is.
+    """
+    match = _OPENING.match(text.strip())
+    if match is None:
         return
+    word, rest = match["word"], match["rest"].strip()
     name = word if word in COMMAND_BY_NAME else closest(word, COMMAND_BY_NAME, cutoff=_LIKENESS)
     if name is None:
         return
-    options = line[: line.rindex(word)].strip()
+    command = COMMAND_BY_NAME[name]
+    if _holds_key(rest):
+        raise UsageError(
+            "There is a key in this line, and cells are saved with their notebook. Take it out of the cell, and type %claude login "
+            "alone: it asks for the key. Nothing was sent."
+        )
+    is_exact = word == name and not match["end"].strip("?!.,;")
+    if not _is_slip(command, rest, surroundings, is_exact=is_exact):
+        return
+    options = line[: line.rindex(text.strip())].strip()
     if "=" in options:  # behind which there may be a secret, and errors are saved with the notebook
         options = "[options]"
-    command = COMMAND_BY_NAME[name]
-    meant = _written("%claude", options if command.kind == "ask" else "", command.usage)
-    escaped = _written("%claude", options, ESCAPE, word)
-    typed = _written(f"{percents}claude", options, word)
+    meant = _written("%claude", options if command.kind == "ask" else "", _meant(command, rest, surroundings))
+    escaped = _written("%claude", options, ESCAPE, text.strip() if not rest else "…")
+    typed = _written(f"{percents}claude", options, _shown(text.strip(), command))
     raise UsageError(
         f"{typed} is no subcommand. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent."
     )
+
+
+def _is_slip(command: Command, rest: str, surroundings: Surroundings, *, is_exact: bool) -> bool:
+    """Whether words that begin with a subcommand's name, or nearly so, are most likely meant as that subcommand."""
+    if not rest or find_call(f"{command.name} {rest}", surroundings) is not None:
+        # A new thread may have any name, so that any word fits: "for example" is not `fork example`.
+        return is_exact or not rest or command.argument not in (NEW_THREAD, ANY_THREAD)
+    if _is_sentence(rest):
+        return False
+    if is_exact and not command.takes_prose:
+        return True
+    first, *others = rest.split()
+    if command.name == "login" and not others:  # a secret, of whatever form
+        return True
+    if first[0] in _DASHES and len(first) > 1:
+        return True
+    if _NUMBER.fullmatch(first):
+        return sum(bool(_WORD.fullmatch(word)) for word in others) < _SHORTEST_SENTENCE - 1
+    if others:
+        is_argument = find_call(f"{command.name} {first}", surroundings) is not None
+        is_named = command.argument is not None and command.argument.key == "job" and first in ("job", "jobs")
+        return (is_argument and _is_end(others[0])) or (is_named and bool(_NUMBER.fullmatch(others[0])))
+    return is_exact and _is_nearly_argument(command, first, surroundings)
+
+
+def _is_end(word: str) -> bool:
+    return word.partition("=")[0] in SPEC_BY_NAME or word.startswith("--") or bool(_NUMBER.fullmatch(word))
+
+
+def _is_nearly_argument(command: Command, word: str, surroundings: Surroundings) -> bool:
+    if command.argument is not None:
+        return command.argument.guess(word, surroundings) is not None
+    if command.name == "help":
+        return word in COMMAND_BY_NAME or f"--{word}" in SPEC_BY_NAME
+    return (
+        EXISTING_NAME.read(word, surroundings) is not None
+        or EXISTING_NAME.guess(word, surroundings) is not None
+    )
+
+
+def _meant(command: Command, rest: str, surroundings: Surroundings) -> str:
+    """Return what was probably meant, as it is typed."""
+    argument = command.argument
+    if not rest or argument is None:
+        return command.usage
+    options = [word for word in rest.split() if word.partition("=")[0] in SPEC_BY_NAME]
+    if options and command.kind == "ask":  # they stand in front
+        return f"[options] {command.usage}"
+    if argument.read(rest, surroundings) is not None:
+        return f"{command.name} {rest}"
+    guess = argument.guess(rest, surroundings)
+    return command.usage if guess is None else f"{command.name} {guess}"
+
+
+def _is_sentence(text: str) -> bool:
+    words = text.split()
+    if not _WORD.fullmatch(words[0]) or any(word.startswith("--") for word in words):
+        return False
+    return sum(bool(_WORD.fullmatch(word)) for word in words) >= _SHORTEST_SENTENCE
+
+
+def _holds_key(text: str) -> bool:
+    from ..context import holds_key  # late: loading the extension must not cost this
+
+    return holds_key(text)
+
+
+def _shown(text: str, command: Command) -> str:
+    """Return typed words for an error, which is saved with the notebook; behind `login` there may be a secret."""
+    line = " ".join(text.split())
+    if command.name == "login" and " " in line:
+        return f"{line.partition(' ')[0]} …"
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}…"
 
 
 def _written(*words: str) -> str:

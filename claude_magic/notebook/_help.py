@@ -36,8 +36,9 @@ line. Write -- before a prompt that starts with a dash. A value with spaces stan
 with a dash behind =. No option can be abbreviated."""
 
 _SUBCOMMANDS = """\
-Subcommands, where one is the whole line. Anything else is a prompt; so is, behind %claude ask, whatever looks
-like a subcommand. Those that ask Claude may have options before them: %claude -m opus fix."""
+Subcommands, where one is the whole line. What begins like one and does not fit it is an error, unless it is plainly
+prose; anything else is a prompt, and so is whatever stands behind %claude ask. Those that ask Claude may have options
+before them: %claude -m opus fix."""
 
 _CLOSING = """\
 The cell's value, _, is the reply: print(_.text), _.usage, _.message. The last one is also `claude.last`, after

@@ -151,7 +151,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     def _read(self, line: str, body: str | None, scope: Scope) -> Request:
         surroundings = ShellSurroundings(self.shell, scope)
-        request = read_line(line, surroundings) if body is None else read_cell(line, body)
+        request = read_line(line, surroundings) if body is None else read_cell(line, body, surroundings)
         return dataclasses.replace(request, scope=scope)
 
     def _do(self, deed: Call) -> None:
@@ -163,10 +163,16 @@ class ClaudeMagics(ClaudeTraits, Magics):
             raise shorten(error, self.shell) from None
 
     def _is_help(self, request: Request) -> bool:
-        """Show the short help instead of sending nothing."""
+        """Show the short help in the place of an answer to nothing.
+
+        Raises:
+            UsageError: There are options, so that a prompt was meant to be there.
+        """
         if request.is_empty:
             if request.options != Options():
-                print("There is no prompt, so nothing was sent.\n")
+                raise UsageError(
+                    "There is no prompt, only options. Write it behind them, or in the cell below %%claude. Nothing was sent."
+                )
             show_short_help()
         return request.is_empty
 

@@ -161,7 +161,12 @@ OPTION_SPECS = (
         convert=values.control_names,
         combine=values.join_names,
     ),
-    _flag("--raw", field="raw", group=_WITH, help="send double braces as typed"),
+    _flag(
+        "--raw",
+        field="raw",
+        group=_WITH,
+        help="send the prompt as typed: double braces, and what looks like a key",
+    ),
     _choice(
         "-f",
         "--format",

@@ -50,6 +50,7 @@ class Question:
             it alone.
         origin: Who asks, in a word or two for lists of what is on its way: "In[4]".
         notes: What the reader should know about what is sent, as sentences.
+        is_raw: It is sent as it is, even with what looks like a key in it.
     """
 
     prompt: str
@@ -65,6 +66,7 @@ class Question:
     outlives_cell: bool = False
     origin: str = "Python"
     notes: tuple[str, ...] = ()
+    is_raw: bool = False
 
     def __post_init__(self) -> None:
         # Half characters, as broken files hold them, are sent as U+FFFD; what is shown and saved says so, too.

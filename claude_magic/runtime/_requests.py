@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client import ConfigurationError, MessageRequest
+from ..context import holds_key
 from ._models import ModelFacts, facts_of
 from ._question import Question
 from ._settings import ResolvedSettings
@@ -54,6 +55,28 @@ def check_prompt(question: Question) -> None:
     is_empty = not content.strip() if isinstance(content, str) else not content
     if is_empty:
         raise ConfigurationError("The prompt is empty, so nothing was sent. Write what Claude should do.")
+
+
+def check_no_key(question: Question, system: str | None) -> None:
+    """Check that no key has been typed with a question: it would be sent, and stay in the conversation.
+
+    Raises:
+        ConfigurationError: There is what looks like one.
+    """
+    if question.is_raw:
+        return
+    typed = {
+        "The prompt": question.prompt,
+        "The system prompt": system or "",
+        "A stop sequence": repr(question.stop_sequences),
+        "A field of the request": repr(question.extra),
+    }
+    for what, text in typed.items():
+        if holds_key(text):
+            raise ConfigurationError(
+                f"{what} holds what looks like an Anthropic API key, so nothing was sent. Take it out, also of a cell: cells are "
+                "saved with their notebook, and %claude login asks for a key. --raw (raw=True in Python) sends it all the same."
+            )
 
 
 def check_stop_sequences(stop_sequences: object) -> list[str] | None:

@@ -11,7 +11,7 @@ from ..conversation import Conversations, Place, Turn, fingerprint
 from ._model_names import ModelNames, table_id
 from ._models import facts_of
 from ._question import Question
-from ._requests import History, PlannedRequest, check_prompt, plan_request
+from ._requests import History, PlannedRequest, check_no_key, check_prompt, plan_request
 from ._settings import ResolvedSettings
 
 _CHARS_PER_TOKEN = 3.5
@@ -61,6 +61,7 @@ class TurnPlanner:
             ConfigurationError: The question cannot be sent.
         """
         check_prompt(question)
+        check_no_key(question, settings.values.system)
         model = settings.values.model
         return self._plan(question, settings, self._place(question), table_id(model) or model)
 

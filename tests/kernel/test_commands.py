@@ -12,12 +12,34 @@ NEW_KEY = "sk-ant-typed-at-a-prompt"
 
 
 def test_a_bare_line_prints_a_short_help(kernel, sim):
-    """`%claude` alone, an empty cell, and a cell of nothing but options send nothing."""
-    for cell in ("%claude", "%%claude", "%%claude\n", "%%claude -m opus\n  \n", "%claude -m opus"):
+    """`%claude` alone and an empty cell send nothing."""
+    for cell in ("%claude", "%%claude", "%%claude\n"):
         run = kernel.run(cell)
 
         assert run.status == "ok", cell
         assert "%claude [options] prompt" in run.stdout
+    assert sim.requests == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%claude -m opus\n  \n",
+        "%claude -m opus",
+        "%%claude -a ok.png",
+        "%claude --cells all",
+        "%claude x <<",
+        "1\n%claude -s Hi",
+        "get_ipython().run_cell_magic('claude', '-a ok.png', '\\n')",
+    ],
+)
+def test_options_without_a_prompt_are_an_error_that_says_so(kernel, sim, cell):
+    """What goes along is no question; the general help would hide that."""
+    run = kernel.run(cell)
+
+    assert run.status == "error"
+    assert "There is no prompt" in run.stderr
+    assert run.stdout == ""
     assert sim.requests == []
 
 
@@ -38,12 +60,8 @@ def test_the_full_help_explains_every_option_and_subcommand(kernel, sim, cell):
 @pytest.mark.parametrize(
     ("line", "prompt"),
     [
-        ("status quo?", "status quo?"),
+        ("status of the four big projects?", "status of the four big projects?"),
         ("help me", "help me"),
-        ("demo time", "demo time"),
-        ("login, please", "login, please"),
-        ("logout now", "logout now"),
-        ("status?", "status?"),
         ("explain why the sky is blue", "explain why the sky is blue"),
         ("explain nobody", "explain nobody"),
         ("-- status", "status"),
@@ -139,6 +157,67 @@ def answer_prompt(kernel, run, text):
     request = kernel.client.get_stdin_msg(timeout=30)
     kernel.client.input(text)
     return request["content"]
+
+
+@pytest.mark.parametrize(
+    "line", ["budget 2 USD", "login hunter2", "-m opus undo 2", "explain dff", "save talk", "statsu -v"]
+)
+@pytest.mark.parametrize("form", ["%claude {}", "1\n%claude {}", "r = %claude {}", "%%claude {}"])
+def test_what_looks_like_a_subcommand_and_is_none_is_never_sent(kernel, sim, line, form):
+    """It is an error of one line, whichever way it is typed."""
+    kernel.run("df = 1")
+
+    run = kernel.run(form.format(line))
+
+    assert run.status == "error"
+    assert "Did you mean" in run.stderr
+    assert "hunter2" not in run.stderr
+    assert sim.requests == []
+
+
+TYPED_KEY = "sk-ant-api03-abcDEF0123456789"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"%claude login {TYPED_KEY}",
+        f"%claude logn {TYPED_KEY}",
+        f"%claude ask login {TYPED_KEY}",
+        f"%claude my key is {TYPED_KEY}, is it good?",
+        f"%%claude\nUse this:\nkey = {TYPED_KEY!r}",
+        f"%%claude -- {TYPED_KEY}",
+        f"%%claude -s {TYPED_KEY}\nhi",
+        f"%%claude --stop {TYPED_KEY}\nhi",
+        f"%%claude --set metadata.user_id={TYPED_KEY}\nhi",
+        f"%%claude --compare haiku,sonnet\n{TYPED_KEY}",
+        f"%%claude --bg\n{TYPED_KEY}",
+        f"n = 3\n%claude --interact n {{{{ n }}}} {TYPED_KEY}",
+        f"%%claude --dry-run\n{TYPED_KEY}",
+        f"from claude_magic import claude\nclaude.ask('my {TYPED_KEY}')",
+        f"from claude_magic import claude\nawait claude.ask_async('hi', system='{TYPED_KEY}')",
+        f"from claude_magic import claude\nclaude.submit('{TYPED_KEY}')",
+        f"from claude_magic import claude\nclaude.panel().ask('{TYPED_KEY}')",
+    ],
+    ids=lambda cell: " ".join(cell.split()[:4]),
+)
+def test_a_key_in_a_typed_prompt_is_not_sent(kernel, sim, cell):
+    """By none of the ways to ask; the error does not repeat it."""
+    run = kernel.run(cell)
+
+    assert run.status == "error"
+    assert sim.requests == []
+    told = run.stderr + str(run.contents("error")[0]["evalue"] if run.contents("error") else "")
+    assert "key" in told
+    assert TYPED_KEY not in told
+
+
+def test_raw_sends_what_looks_like_a_key(kernel, sim):
+    """There are prompts about keys."""
+    kernel.run(f"%claude --raw What is {TYPED_KEY}?")
+    kernel.run(f"from claude_magic import claude\nclaude.ask('What is {TYPED_KEY}?', raw=True)")
+
+    assert [TYPED_KEY in str(request.body["messages"]) for request in sim.requests] == [True, True]
 
 
 def test_login_reads_a_key_that_is_never_shown(start_kernel, sim):

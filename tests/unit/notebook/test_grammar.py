@@ -11,10 +11,10 @@ from claude_magic.notebook._options import Options
 
 
 class Surroundings:
-    """A kernel with a variable, a module and two conversations."""
+    """A kernel with a variable, a module, outputs, errors and two conversations."""
 
     def names(self):
-        return {"df": object(), "np": object()}
+        return dict.fromkeys(("df", "np", "_", "__", "_1", "Out", "In", "Err"), object())
 
     def threads(self):
         return ("main", "side")
@@ -63,6 +63,12 @@ def test_a_line_that_fits_a_subcommand_as_a_whole_is_one(line, name, arguments):
         ("continue", "continue", {}, Options()),
         ("explain df", "explain", {"name": "df"}, Options()),
         ("explain np.linalg.norm", "explain", {"name": "np.linalg.norm"}, Options()),
+        *(
+            (f"explain {name}", "explain", {"name": name}, Options())
+            for name in ("_", "__", "_1", "_77", "_i3", "Out", "In", "Err")
+        ),
+        ("explain Out[3]", "explain", {"name": "Out[3]"}, Options()),
+        ("explain df['a b'].T[-1]", "explain", {"name": "df['a b'].T[-1]"}, Options()),
         ("-m opus fix", "fix", {}, Options(model="opus")),
         ("note << --quiet explain df ", "explain", {"name": "df"}, Options(out="note", quiet=True)),
     ],
@@ -84,24 +90,24 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
         "explain why the sky is blue",
         "explain gravity",
         "explain df please",
-        "explain df.",
-        "explain 1df",
-        "explain df?",
+        "explain 3 laws of thermodynamics",
+        "explain the difference between --thread and --new",
         "fix my code",
         "fix: x = = 1",
         "history of Rome",
         "history nobody",
-        "fork the repository",
-        "undo that",
-        "undo 0",
-        "save talk.txt",
-        "save me.json now",
-        "load 'a.json",
-        "budget 2,00",
-        "budget -1",
-        "clear the table",
-        "demo maybe",
-        "status?",
+        "continue the story",
+        "stop it",
+        "undo the change that I made to this file",
+        "save me from these long meetings",
+        "load balancing in nginx, how does it work?",
+        "clear the table and start over",
+        "budget for a family of four",
+        "status: all good?",
+        "for example",
+        "model trains",
+        "thread safety",
+        "work hard",
         "help me",
         "why?",
         "hi",
@@ -189,3 +195,163 @@ def test_any_line_is_read_or_refused_in_one_line(line):
         complaint = str(error)
 
     assert complaint is None or ("\n" not in complaint and complaint.endswith("Nothing was sent."))
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("login hunter2", "login"),
+        ("logn hunter2", "login"),
+        ("budget 2 USD", "budget 2"),
+        ("budget 2,50", "budget 2.50"),
+        ("budget -1", "budget [AMOUNT|off]"),
+        ("budget 2 or 3", "budget [AMOUNT|off]"),
+        ("budget USD 1,000.50", "budget [AMOUNT|off]"),
+        ("budget offf", "budget off"),
+        ("budget two", "budget [AMOUNT|off]"),
+        ("budget=2", "budget 2"),
+        ("Budget 2", "budget 2"),
+        ("/budget 2", "budget 2"),
+        ("budgt 2", "budget 2"),
+        ("budgt 2 USD", "budget 2"),
+        ("-m opus budget 2", "budget 2"),
+        ("x << budget 2", "budget 2"),
+        ("save talk", "save talk.json"),
+        ("save talk.txt", "save FILE.json"),
+        ("save me.json now", "save FILE.json"),
+        ("load 'a.json", "load FILE.json"),
+        ("sav talk.json", "save talk.json"),
+        ("undo last", "undo [N]"),
+        ("undo that", "undo [N]"),
+        ("undo 0", "undo [N]"),
+        ("undo the last 3 turns", "undo 3"),
+        ("undoo 3", "undo 3"),
+        ("limits --liv", "limits --live"),
+        ("limits live", "limits --live"),
+        ("limits —live", "limits --live"),
+        ("jobs 2", "jobs"),
+        ("clear all", "clear [THREAD]"),
+        ("clear sid", "clear side"),
+        ("clear the table", "clear [THREAD]"),
+        ("fork the repository", "fork NAME"),
+        ("demo maybe", "demo on|off"),
+        ("demo onn", "demo on"),
+        ("status -v", "status"),
+        ("status?", "status"),
+        ("usage please", "usage"),
+        ("models opus", "models"),
+        ("threads 2", "threads"),
+        ("panel two words", "panel [THREAD]"),
+        ("logout now", "logout"),
+        ("help --tools", "help"),
+        ("help tools", "help"),
+        ("help budget", "help"),
+        ("history 3", "history [THREAD]"),
+        ("history -3", "history [THREAD]"),
+        ("history sid", "history side"),
+        ("histroy side", "history side"),
+        ("stop --all", "stop all"),
+        ("stop job 2", "stop 2"),
+        ("stop #2", "stop 2"),
+        ("stpo 2", "stop 2"),
+        ("stop al", "stop all"),
+        ("fix --code", "fix"),
+        ("fix 3", "fix"),
+        ("fix df", "fix"),
+        ("continue 2", "continue"),
+        ("explain dff", "explain df"),
+        ("explain DF", "explain df"),
+        ("explain err", "explain Err"),
+        ("explain df.", "explain df"),
+        ("explain df?", "explain df"),
+        ("explain 1df", "explain df"),
+        ("explain dff.T", "explain df.T"),
+        ("explian df", "explain df"),
+        ("explain -m opus df", "[options] explain NAME"),
+        ("explain df -m opus", "[options] explain NAME"),
+    ],
+)
+def test_what_begins_like_a_subcommand_and_does_not_fit_it_is_not_sent(line, meant):
+    """Whatever is about money, secrets or deletion never becomes a prompt by a slip; the error says what to type."""
+    assert find_deed(line, HERE) is None
+    with pytest.raises(UsageError) as caught:
+        read_line(line, HERE)
+
+    message = str(caught.value)
+    assert f"Did you mean %claude {meant}?" in message
+    assert "To send it as a prompt: %claude" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if not command.takes_prose], ids=lambda c: c.name
+)
+@pytest.mark.parametrize("rest", ["--nonsense", "17 18", "¿", "two words"])
+def test_no_words_behind_a_command_about_money_or_secrets_are_sent(command, rest):
+    """Each of them, but for a whole sentence."""
+    with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
+        read_line(f"{command.name} {rest}", HERE)
+    sentence = f"{command.name} is a word that people use"
+    assert read_line(sentence, HERE).prompt == sentence
+
+
+KEY = "sk-ant-api03-abcDEF0123456789"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{word}{KEY}"
+        for word in (
+            "login ",
+            "logn ",
+            "login: ",
+            "login=",
+            "LOGIN ",
+            "status ",
+            "login with my key ",
+            "/login ",
+        )
+    ],
+)
+def test_a_key_behind_a_command_is_neither_sent_nor_shown(line):
+    """The error says where a key is typed in."""
+    with pytest.raises(UsageError) as caught:
+        read_line(line, HERE)
+
+    assert "%claude login alone" in str(caught.value)
+    assert "sk-ant" not in str(caught.value)
+
+
+def test_what_stands_behind_login_is_never_shown():
+    """Also a secret of another form: errors are saved with the notebook."""
+    with pytest.raises(UsageError) as caught:
+        read_line("login hunter2", HERE)
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        ("budget 2", ""),
+        ("budget 2 USD", ""),
+        ("budget 2", "Hello"),
+        ("", "budget 2"),
+        ("", "undo 3\n"),
+        ("-m opus", "clear main"),
+    ],
+)
+def test_a_cell_that_is_a_subcommand_to_the_letter_is_not_sent(line, body):
+    """Nor one that has it on its first line."""
+    with pytest.raises(UsageError, match="To send it as a prompt"):
+        read_cell(line, body, HERE)
+    assert read_cell(f"-- {line}", body, HERE).prompt
+
+
+@pytest.mark.parametrize(
+    ("line", "body"), [("save the date", "a poem"), ("", "budget 2 is enough"), ("history", "of Rome")]
+)
+def test_a_cell_of_prose_may_begin_with_any_word(line, body):
+    """It is a prompt, and looks like one."""
+    assert read_cell(line, body, HERE).prompt

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import linecache
 import re
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,11 +22,13 @@ from ._collected import Collected, join
 from ._describe import describe
 from ._redaction import redact
 from ._safely import bounded, fenced, noting_redactions, one_line, safe_repr
+from ._screen_text import as_on_screen
 from ._traceback_text import format_traceback, is_library, is_typed
 
 _MAX_KEPT_CHARS = 100_000
 _MAX_TRACEBACK_CHARS = 12_000
 _MAX_SOURCE_CHARS = 40_000
+_MAX_PRINTED_CHARS = 8_000
 _MAX_MESSAGE_CHARS = 200
 _MAX_FUNCTIONS = 6
 _MAX_VALUES = 12
@@ -41,6 +44,7 @@ class ErrorRecord:
         error: The exception, with its traceback.
         source: The source of the cell that failed.
         name_of_file: Says what a file that stands for a cell is called; None for a real file.
+        printed: What the cell wrote to stderr; None if that is not known.
     """
 
     def __init__(
@@ -49,11 +53,14 @@ class ErrorRecord:
         source: str,
         *,
         name_of_file: Callable[[str], str | None] = lambda _path: None,
+        printed: str | None = "",
     ) -> None:
         self.name = type(error).__name__
         self.message = one_line(error, _MAX_MESSAGE_CHARS)
         self.source = source.strip("\n")  # IPython counts lines without the empty ones at the beginning
-        self.traceback = bounded(format_traceback(error, name_of_file), _MAX_KEPT_CHARS).text
+        self.traceback = bounded(_as_shown(error, name_of_file), _MAX_KEPT_CHARS).text
+        self.printed = _what_was_printed(error, printed)
+        self.is_printed_unknown = printed is None and type(error).__name__ == "CalledProcessError"
         self.functions = _sources_of_functions(error, name_of_file)
         self.line = None if source.lstrip().startswith("%%") else _line_of_cell(error)
         self._frame, self._text_of_line = _failing(error.__traceback__)
@@ -86,17 +93,51 @@ class ErrorRecord:
 def describe_error(record: ErrorRecord) -> Collected:
     """Return all that helps to understand an error, redacted: the cell, the traceback, the values."""
     where = "" if record.line is None else f", which failed in its line {record.line}"
+    printed = _clean(record.printed, _MAX_PRINTED_CHARS, "stderr")
     cell = _clean(record.source, _MAX_SOURCE_CHARS, "cell")
     trace = _clean(record.traceback, _MAX_TRACEBACK_CHARS, "traceback")
     values = join(_described(name, value) for name, value in record.values())
     functions = _clean(record.functions, _MAX_SOURCE_CHARS, "source")
-    texts = [f"The cell{where}:{fenced(cell.text, 'python')}", f"\nThe error:{fenced(trace.text)}"]
+    texts = [f"The cell{where}:{fenced(cell.text, 'python')}"] if cell.text else []
+    texts.append(f"\nThe error:{fenced(trace.text)}")
+    if printed.text:
+        texts.append(f"\nWhat it wrote to stderr:{fenced(printed.text)}")
     if functions.text:
-        texts.append(f"\nFunctions from elsewhere that it called:{fenced(functions.text, 'python')}")
+        texts.append(f"\nCode from elsewhere that it ran:{fenced(functions.text, 'python')}")
     if values.text:
         texts.append(f"\nValues where it happened:{fenced(values.text)}")
-    everything = join([cell, trace, functions, values])
-    return dataclasses.replace(everything, parts=("".join(texts),))
+    everything = join([cell, trace, printed, functions, values])
+    notes = everything.notes
+    if record.is_printed_unknown:
+        notes = (
+            *notes,
+            "What the program wrote to stderr is not sent: IPython remembers that from its version 9 on.",
+        )
+    return dataclasses.replace(everything, parts=("".join(texts).lstrip("\n"),), notes=notes)
+
+
+def _as_shown(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the traceback of an error; of one that IPython shows in a line, that line."""
+    if type(error).__name__ == "UsageError":
+        return f"UsageError: {one_line(error, _MAX_KEPT_CHARS)}"
+    return format_traceback(error, name_of_file)
+
+
+def _what_was_printed(error: BaseException, printed: str | None) -> str:
+    """Return what a program that failed has said about it: in the cell, or to the code that called it."""
+    if not any(isinstance(each, subprocess.CalledProcessError) for each in _chain(error)):
+        return ""
+    texts = [printed or ""]
+    for each in _chain(error):
+        if isinstance(each, subprocess.CalledProcessError):
+            texts += [_decoded(each.stderr) or _decoded(each.output)]
+    return as_on_screen("\n".join(text.rstrip() for text in texts if text.strip()))
+
+
+def _decoded(output: object) -> str:
+    if isinstance(output, (bytes, bytearray)):
+        return output.decode("utf-8", "replace")
+    return output if isinstance(output, str) else ""
 
 
 def _clean(text: str, chars: int, what: str) -> Collected:
@@ -134,12 +175,18 @@ def _sources_of_functions(error: BaseException, name_of_file: Callable[[str], st
     frames = [frame for each in _chain(error) for frame, _ in _frames(each.__traceback__)]
     codes = [frame.f_code for frame in frames if not is_library(frame.f_code.co_filename)]
     cell = next((code.co_filename for code in codes if is_typed(code.co_filename)), None)
-    others = [code for code in codes if code.co_filename != cell and code.co_name != "<module>"]
+    others = [code for code in codes if code.co_filename != cell]
+    whole = {
+        code.co_filename for code in others if code.co_name == "<module>"
+    }  # scripts of %run, imported modules
+    others = [code for code in others if code.co_name == "<module>" or code.co_filename not in whole]
     sources = []
     for code in list(dict.fromkeys(others))[-_MAX_FUNCTIONS:]:
         with suppress(OSError, SyntaxError):  # its file is gone, or was edited since
             path = code.co_filename
-            source = textwrap.dedent(inspect.getsource(code)).rstrip()
+            is_file = code.co_name == "<module>"
+            lines = linecache.getlines(path) if is_file else inspect.getsourcelines(code)[0]
+            source = textwrap.dedent("".join(lines)).rstrip()
             sources.append(f"# {name_of_file(path) or Path(path).name}\n{source}")
     return "\n\n".join(sources)
 

@@ -17,6 +17,14 @@ _FIX = (
     "A cell of my notebook failed. First explain in a few sentences why. Then give the corrected cell, whole, as one "
     "Python code block and no other code.\n\n"
 )
+_FIX_MAGIC = (
+    "A cell of my notebook failed, which begins with a magic. First explain in a few sentences why. Then give the corrected cell, "
+    "whole and with its magic, as one Python code block and no other code.\n\n"
+)
+_FIX_BETWEEN = (
+    "Something in my notebook failed between two cells. First explain in a few sentences why. Then give the corrected code as one "
+    "Python code block and no other code.\n\n"
+)
 _EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
 
 
@@ -31,9 +39,13 @@ def fix(magics: ClaudeMagics, request: Request) -> Draft:
         raise ConfigurationError(
             "No cell of this session has failed, so there is nothing to fix. Nothing was sent."
         )
-    collected = describe_error(errors[-1])
+    record = errors[-1]
+    collected = describe_error(record)
+    if errors.shown_since:
+        note = f"This is about the {record.name} before the {errors.shown_since} that was shown last, which is no fault of a cell's code."
+        collected = dataclasses.replace(collected, notes=(*collected.notes, note))
     options = dataclasses.replace(request.options, insert_code=True)
-    return draft_of("fix", [(_FIX, *collected.parts)], [collected], options)
+    return draft_of("fix", [(_opening(record.source), *collected.parts)], [collected], options)
 
 
 def explain(magics: ClaudeMagics, request: Request) -> Draft:
@@ -46,3 +58,9 @@ def explain(magics: ClaudeMagics, request: Request) -> Draft:
     collected = describe_name(name, names_seen(magics, request.scope))
     parts = (_EXPLAIN.format(name=name), *collected.parts)
     return draft_of(f"explain {name}", [parts], [collected], request.options)
+
+
+def _opening(source: str) -> str:
+    if not source.strip():
+        return _FIX_BETWEEN
+    return _FIX_MAGIC if source.lstrip().startswith(("%", "!")) else _FIX

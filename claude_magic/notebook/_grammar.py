@@ -126,7 +126,7 @@ def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: 
     if match is None:
         return
     word, rest = match["word"], match["rest"].strip()
-    name = word if word in COMMAND_BY_NAME else closest(word, COMMAND_BY_NAME, cutoff=_LIKENESS)
+    name = word if word in COMMAND_BY_NAME else _nearly_command(word)
     if name is None:
         return
     command = COMMAND_BY_NAME[name]
@@ -146,6 +146,15 @@ def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: 
     typed = _written(f"{percents}claude", options, _shown(text.strip(), command))
     raise UsageError(
         f"{typed} is no subcommand. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent."
+    )
+
+
+def _nearly_command(word: str) -> str | None:
+    """Return the subcommand that a word is nearly; two letters that changed places count, however short the word."""
+    swapped = {word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)}
+    return next(
+        (name for name in COMMAND_BY_NAME if name in swapped),
+        closest(word, COMMAND_BY_NAME, cutoff=_LIKENESS),
     )
 
 

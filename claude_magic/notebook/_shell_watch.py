@@ -11,12 +11,11 @@ if TYPE_CHECKING:
 
 # By name, so that a terminal need not import asyncio for this.
 _INTERRUPTS = ("KeyboardInterrupt", "CancelledError")
-_NOT_ERRORS = (*_INTERRUPTS, "UsageError", "SystemExit")
 _DISPLAY_FAILED = "_last_traceback_during_displayhook"
 
 
 class ShellWatch:
-    """Keeps the errors of cells, and cancels replies that an interrupted cell has started and nobody waits for any more.
+    """Tells the errors when cells begin and end, and cancels replies that an interrupted cell has started and nobody waits for any more.
 
     In terminal IPython, Ctrl-C during `await reply` tears the loop down and leaves the reply streaming on the bridge,
     unseen and paid for.
@@ -37,7 +36,8 @@ class ShellWatch:
         self._shell.events.unregister("pre_run_cell", self._on_start)
         self._shell.events.unregister("post_run_cell", self._on_end)
 
-    def _on_start(self, _info: Any) -> None:
+    def _on_start(self, info: Any) -> None:
+        self._errors.enter(str(getattr(info, "raw_cell", "") or ""))
         if getattr(self._shell, _DISPLAY_FAILED, False):
             # Of a former cell. ipykernel 7.4 forgets it before blocking cells only, and would call awaited ones failed.
             setattr(self._shell, _DISPLAY_FAILED, False)
@@ -47,28 +47,11 @@ class ShellWatch:
         if (last := _last()) is not None:  # an empty reply is false
             # It stands on the screen for this cell's own value only; as the value of a later cell it shows again.
             last.is_on_screen = False
-        if (error := _own_error(result)) is not None:
-            self._errors.note(error, _source(result))
+        self._errors.leave()
         if _was_interrupted(result):
             for reply in _in_flight():
                 if reply not in self._in_flight_before and not reply.outlives_cell:
                     reply.cancel()
-
-
-def _own_error(result: Any) -> BaseException | None:
-    """Return the error of the user's own code, if that is how a cell ended."""
-    error = getattr(result, "error_in_exec", None) or getattr(result, "error_before_exec", None)
-    if (
-        error is None
-        or type(error).__name__ in _NOT_ERRORS
-        or type(error).__module__.startswith("claude_magic.")
-    ):
-        return None
-    return error  # type: ignore[no-any-return]
-
-
-def _source(result: Any) -> str:
-    return str(getattr(getattr(result, "info", None), "raw_cell", "") or "")
 
 
 def _was_interrupted(result: Any) -> bool:

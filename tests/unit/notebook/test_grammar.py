@@ -154,6 +154,8 @@ def test_ask_is_a_word_of_its_own():
     ("line", "meant", "escaped"),
     [
         ("hlep", "%claude help?", "%claude ask hlep."),
+        ("fxi", "%claude fix?", "%claude ask fxi."),
+        ("sotp", "%claude stop [N|all]?", "%claude ask sotp."),
         ("statsu", "%claude status?", "%claude ask statsu."),
         ("histroy", "%claude history [THREAD]?", "%claude ask histroy."),
         ("Status", "%claude status?", "%claude ask Status."),

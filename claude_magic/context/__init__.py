@@ -8,14 +8,14 @@ from ._attachments import attach
 from ._cells import CellRange, CellRecord, collect_cells, parse_cell_range
 from ._collected import Collected, Part, join
 from ._content import content_of, notes_on
-from ._describe import describe, register
+from ._describe import describe, register, unread
 from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
 from ._files import decode_file
 from ._interpolate import interpolate, names_in
 from ._lookup import root_of
 from ._names import UserNames, closest_name, is_history, names_of
-from ._pictures import image_block
+from ._pictures import Lifted, image_block
 from ._redaction import REDACTED, holds_key, redact
 from ._safely import safe_repr
 
@@ -25,6 +25,7 @@ __all__ = [
     "CellRecord",
     "Collected",
     "ErrorRecord",
+    "Lifted",
     "Part",
     "UserNames",
     "attach",
@@ -48,4 +49,5 @@ __all__ = [
     "register",
     "root_of",
     "safe_repr",
+    "unread",
 ]

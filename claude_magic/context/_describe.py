@@ -6,12 +6,23 @@ Others teach it theirs: with a method `_repr_claude_`, or with `register`.
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType, ModuleType
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, TypeAlias
 
+from ..client import ConfigurationError
 from ._arrays import describe_array
 from ._collected import Collected, Part
 from ._frames import (
@@ -23,6 +34,8 @@ from ._frames import (
     describe_window,
 )
 from ._pictures import (
+    Lifted,
+    describe_animation,
     describe_artist,
     describe_figure,
     describe_picture,
@@ -31,10 +44,11 @@ from ._pictures import (
 )
 from ._plots import describe_plot
 from ._redaction import redact
+from ._rich import describe_rich, has_rich_form, is_address
 from ._safely import bounded, error_text, fenced, noting_redactions, safe_repr
 from ._scalars import plain_text
-from ._sources import describe_source
-from ._structures import describe_structure
+from ._sources import describe_source, is_code, name_code
+from ._structures import describe_structure, is_data
 
 DEFAULT_TOKENS = 4_000
 CHARS_PER_TOKEN = 3.5
@@ -42,6 +56,12 @@ CHARS_PER_TOKEN = 3.5
 
 Describer: TypeAlias = Callable[[Any, int], "str | Part | Collected"]
 """Takes an object and the number of characters it may take; returns text, a content block, or all that was collected."""
+
+_MAX_SMALL_TABLE = 20
+_MIN_INNER_CHARS = 700
+"""Below this, a table inside of data is told by its shape."""
+_MAX_FAILED_CHARS = 500
+_MAX_OBJECTS = 1_000
 
 _registered: dict[type | str, Describer] = {}
 
@@ -58,7 +78,7 @@ def register(kind: type | str, describer: Describer) -> None:
 
 
 def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAULT_TOKENS) -> Collected:
-    """Return what an object becomes in a prompt. Never fails: what cannot be described becomes its bounded `repr`.
+    """Return what an object becomes in a prompt. Whatever its own code does: what cannot be described becomes its bounded `repr`.
 
     What is collected from inside an object is redacted; a plain text or number that fits is the user's to send as it is.
 
@@ -66,6 +86,9 @@ def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAUL
         value: The object.
         name: What it is called in the prompt.
         max_tokens: About how much it may take, in model tokens.
+
+    Raises:
+        ConfigurationError: A model could make nothing of it: it is a picture that is damaged, or can be read only once.
     """
     chars = max(200, round(max_tokens * CHARS_PER_TOKEN))
     with noting_redactions() as labels, warnings.catch_warnings():
@@ -78,23 +101,122 @@ def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAUL
     return dataclasses.replace(collected, redacted=tuple(dict.fromkeys([*collected.redacted, *labels])))
 
 
+def unread(value: object) -> str | None:
+    """Name what gives its values only once, or not yet: a generator, a coroutine, an iterator; None for anything else."""
+    kind = type(value)
+    if not issubclass(kind, Iterator | AsyncIterator | Coroutine) or issubclass(kind, io.IOBase):
+        return None
+    if _foreign(kind) is not None or not is_address(safe_repr(value, 1_000)):
+        return None
+    if issubclass(kind, AsyncIterator):
+        return "async generator" if issubclass(kind, AsyncGenerator) else "async iterator"
+    if issubclass(kind, Generator):
+        return "generator"
+    return "coroutine" if issubclass(kind, Coroutine) else _iterator_name(kind)
+
+
+def _iterator_name(kind: type) -> str:
+    return kind.__name__ if kind.__name__.endswith("iterator") else f"{kind.__name__} iterator"
+
+
 def _describe_safely(value: object, chars: int, name: str) -> Collected:
     try:
-        return _collected(_describe(value, chars), chars)
-    except Exception as error:  # whatever foreign code does, the prompt shall go out
+        return _collected(_describe(value, chars, name), chars)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+    except Exception as error:  # foreign code may fail in any way, and the prompt is still to go out
         note = f"{{{{ {name} }}}} could not be described ({error_text(error)}), so its repr is sent."
         return Collected(parts=(safe_repr(value, chars),), notes=(note,))
 
 
-def _describe(value: object, chars: int) -> str | Part | Collected:
-    describer = _registered_for(value)
+def _describe(value: object, chars: int, name: str) -> str | Part | Collected:
+    describer = _taught(value)
     if describer is not None:
         return describer(value, chars)
-    own = getattr(type(value), "_repr_claude_", None)
-    if own is not None:
-        return own(value)  # type: ignore[no-any-return]
     text = plain_text(value)
-    return _describer_of(type(value))(value, chars) if text is None else text
+    if text is not None:
+        return text
+    kind = type(value)
+    describer = _foreign(kind) or _own(kind)
+    if describer is not None:
+        return describer(value, chars)
+    if is_code(value):
+        return describe_source(value, chars)
+    if (unread_kind := unread(value)) is not None:
+        raise ConfigurationError(f"{_why_unread(unread_kind, name)} Nothing was sent.")
+    rich = describe_rich(value, chars, is_data=is_data(kind)) if has_rich_form(value) else None
+    return rich or describe_structure(value, chars, _inside)
+
+
+def _inside(value: Any, chars: int, *, with_picture: bool) -> Collected | None:
+    """Describe what stands inside of data; None if it is data itself, or best told by its `repr`."""
+    try:
+        return _described_inside(value, chars, with_picture=with_picture)
+    except ConfigurationError as error:
+        reason = str(error).removesuffix(" Nothing was sent.")
+        return Collected(parts=(f"<{type(value).__name__}, not sent>",), notes=(f"Inside of data, {reason}",))
+    except Exception as error:
+        note = f"Inside of data, a {type(value).__name__} could not be described ({error_text(error)})."
+        return Collected(parts=(safe_repr(value, _MAX_FAILED_CHARS),), notes=(note,))
+
+
+def _described_inside(value: Any, chars: int, *, with_picture: bool) -> Collected | None:
+    taught = _taught(value)
+    if taught is not None:
+        return _collected(taught(value, chars), chars)
+    if plain_text(value) is not None:
+        return None
+    kind = type(value)
+    foreign = _foreign(kind)
+    if foreign in _DRAWN and not with_picture:
+        note = f"At most {Lifted.MOST} pictures of one object are sent."
+        return Collected(parts=(f"<{kind.__name__}, left out>",), notes=(note,))
+    if foreign in _TABLES and (short := _short_table(value, chars)) is not None:
+        return short if short.parts else None
+    if foreign is not None:
+        return _collected(foreign(value, chars), chars)
+    if issubclass(kind, io.IOBase) or (
+        issubclass(kind, bytes | bytearray | memoryview) and media_type_of(bytes(value[:16]))
+    ):
+        return _collected(_describe(value, chars, kind.__name__), chars)
+    if is_code(value):
+        return Collected(parts=(name_code(value),))
+    if (unread_kind := unread(value)) is not None:
+        return Collected(
+            parts=(f"<{unread_kind}, not read>",), notes=(f"Inside of data: {_why_unread(unread_kind)}",)
+        )
+    return describe_rich(value, chars, is_data=is_data(kind)) if has_rich_form(value) else None
+
+
+def _why_unread(kind: str, name: str = "it") -> str:
+    article = "an" if kind[0] in "aeiou" else "a"
+    if kind == "coroutine":
+        return "a coroutine has no value yet. Await it in a cell, and send what it gives."
+    values = f"[value async for value in {name}]" if kind.startswith("async") else f"list({name})"
+    return f"{article} {kind} gives its values only once, so it is not read. Send {values} instead."
+
+
+def _short_table(table: Any, chars: int) -> Collected | None:
+    """Return how a table or an array is named inside of data; empty for its `repr`, None if there is room to describe it."""
+    shape = getattr(table, "shape", None)
+    if not isinstance(shape, tuple):
+        return None
+    if math.prod(shape) <= _MAX_SMALL_TABLE:
+        return Collected() if type(table).__module__.startswith("numpy") and table.dtype.kind != "O" else None
+    if chars >= _MIN_INNER_CHARS:
+        return None
+    dtype = getattr(table, "dtype", None)
+    size = " × ".join(f"{length:,}" for length in shape)
+    return Collected(parts=(f"<{type(table).__name__} {size}{f' {dtype}' if dtype else ''}>",))
+
+
+def _taught(value: object) -> Describer | None:
+    """Return what its author or the user says that a type becomes."""
+    describer = _registered_for(value)
+    if describer is not None:
+        return describer
+    own = getattr(type(value), "_repr_claude_", None)
+    return None if own is None else lambda value, chars: own(value)
 
 
 def _registered_for(value: object) -> Describer | None:
@@ -105,13 +227,13 @@ def _registered_for(value: object) -> Describer | None:
     return None
 
 
-def _describer_of(kind: type) -> Describer:
-    """Return what describes a type. It asks the type, not the object, which may pretend to be another."""
-    for base in kind.__mro__:
-        found = _FOREIGN.get(_short(_qualified(base)))
-        if found is not None:
-            return found
-    return next((describer for kinds, describer in _OWN if issubclass(kind, kinds)), describe_structure)
+def _foreign(kind: type) -> Describer | None:
+    """Return what describes a type of another library. It asks the type, not the object, which may pretend to be another."""
+    return next((found for base in kind.__mro__ if (found := _FOREIGN.get(_short(_qualified(base))))), None)
+
+
+def _own(kind: type) -> Describer | None:
+    return next((describer for kinds, describer in _OWN if issubclass(kind, kinds)), None)
 
 
 def _qualified(kind: type) -> str:
@@ -132,6 +254,53 @@ def _describe_bytes(value: Any, chars: int) -> Collected | str:
     return safe_repr(data, chars // 5)  # most bytes take four characters
 
 
+def _describe_stream(stream: Any, chars: int) -> Collected | str:
+    """Describe what is written in memory by its content, and an open file, which is not read, by its name."""
+    if isinstance(stream, io.BytesIO):
+        return _describe_bytes(stream.getvalue(), chars)
+    if isinstance(stream, io.StringIO):
+        return bounded(stream.getvalue(), chars)
+    note = "An open file is sent by its name alone. To send what is in it, attach it: -a PATH."
+    return Collected(parts=(safe_repr(stream, chars),), notes=(note,))
+
+
+def _describe_array_or_axes(array: Any, chars: int) -> Collected:
+    """Describe an array; one of pictures, such as the axes of a figure, as a list of them."""
+    if getattr(array.dtype, "kind", "") == "O" and array.size <= _MAX_OBJECTS:
+        values = array.ravel().tolist()
+        if any(_foreign(type(value)) in _DRAWN for value in values):
+            return describe_structure(values, chars, _inside)
+    return describe_array(array, chars)
+
+
+def _describe_shown_image(image: Any, chars: int) -> Collected | str:
+    """Describe a picture that a notebook shows: its data, or where it is on the web."""
+    if image.data is not None:
+        return _describe_bytes(image.data, chars)
+    address = str(image.url)
+    if not address.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"the picture is only linked ({address}): attach the file. Nothing was sent."
+        )
+    return Collected(parts=({"type": "image", "source": {"type": "url", "url": address}},))
+
+
+def _describe_media(media: Any, _chars: int) -> Collected:
+    """Name sound or a film, which the API does not take."""
+    kind = type(media).__name__
+    source = media.filename or media.url or "data in memory"
+    return Collected(
+        parts=(f"<{kind}: {source}>",),
+        notes=(f"{kind} is sent by its name alone: the API takes neither sound nor films.",),
+    )
+
+
+def _describe_captured(captured: Any, chars: int) -> Collected:
+    """Describe what `%%capture` kept of a cell."""
+    kept = {name: getattr(captured, name) for name in ("stdout", "stderr", "outputs")}
+    return describe_structure({name: value for name, value in kept.items() if value}, chars, _inside)
+
+
 def _describe_exception(error: Any, chars: int) -> Collected | str:
     text = "".join(traceback.format_exception(error)).rstrip()
     if "\n" not in text:
@@ -148,24 +317,31 @@ _FOREIGN: Mapping[str, Describer] = {
     "pandas.BaseGroupBy": describe_grouping,
     "pandas.BaseWindow": describe_window,
     "pandas.Styler": describe_styler,
-    "numpy.ndarray": describe_array,
+    "numpy.ndarray": _describe_array_or_axes,
     "torch.Tensor": describe_array,
     "matplotlib.Figure": describe_figure,
     "matplotlib.Artist": describe_artist,
-    "seaborn.Grid": lambda grid, chars: describe_figure(grid.figure, chars),
-    "IPython.Image": lambda image, chars: _describe_bytes(image.data, chars),
+    "matplotlib.Animation": describe_animation,
+    "seaborn._BaseGrid": lambda grid, chars: describe_figure(grid.figure, chars),
+    "IPython.Image": _describe_shown_image,
+    "IPython.Code": lambda code, chars: Collected(parts=(fenced(code.data, code.language or ""),)),
+    "IPython.Audio": _describe_media,
+    "IPython.Video": _describe_media,
+    "IPython.Pretty": lambda text, chars: bounded(text.data, chars),
+    "IPython.CapturedIO": _describe_captured,
+    "ipywidgets.Image": lambda widget, chars: _describe_bytes(widget.value, chars),
     "PIL.Image": describe_picture,
     "plotly.BaseFigure": describe_plot,
 }
 
 _OWN: Sequence[tuple[tuple[type, ...], Describer]] = (
     ((bytes, bytearray, memoryview), _describe_bytes),
-    (
-        (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType),
-        describe_source,
-    ),
+    ((io.IOBase,), _describe_stream),
     ((BaseException,), _describe_exception),
 )
+
+_DRAWN = (describe_figure, describe_artist, describe_animation, describe_picture)
+_TABLES = (describe_frame, describe_series, _describe_array_or_axes, describe_array)
 
 
 def _collected(described: str | Part | Collected, chars: int) -> Collected:

@@ -30,6 +30,11 @@ _MAX_BYTES: Final = {
     "text": 4 * MAX_TEXT_CHARS,  # no character has more bytes
 }
 _SNIFFED_BYTES = 4096
+_PROMISED: Final = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp"), "picture (PNG, JPEG, GIF or WebP)"),
+    ".pdf": "PDF",
+}
+"""What a name says that must be true: as text, such a file would only be paid for."""
 _PDF_PAGE = re.compile(rb"/Type\s{0,8}/Page(?![A-Za-z])")
 _LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,20}")
 _LANGUAGES: Final = {
@@ -56,6 +61,10 @@ def read_file(path: Path, spec: str) -> Collected:
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise ConfigurationError(f"{spec} cannot be read: {error.strerror}. Nothing was sent.") from None
+    if kind == "text" and (promised := _PROMISED.get(path.suffix.lower())):
+        raise ConfigurationError(
+            f"{spec} is no {promised}, as its name says: {_looks_like(data)}. Save or download it again. Nothing was sent."
+        )
     if kind == "text":
         return _text(data, path, spec, size)
     if len(data) > _MAX_BYTES[kind]:
@@ -80,6 +89,18 @@ def _kind_of(beginning: bytes, path: Path) -> str:
     if media_type_of(beginning) is not None:
         return "picture"
     return "notebook" if path.suffix.lower() == ".ipynb" else "text"
+
+
+def _looks_like(data: bytes) -> str:
+    """Say what a file is that is not what its name says: mostly a download that failed."""
+    if not data:
+        return "it is empty"
+    beginning = data[:_SNIFFED_BYTES].lstrip().lower()
+    if beginning.startswith((b"<!doctype html", b"<html")):
+        return "it holds a web page (HTML)"
+    if beginning.startswith((b"version https://git-lfs",)):
+        return "it holds the pointer of Git LFS that stands for the file"
+    return f"it begins with {data[:16]!r}"
 
 
 def _pdf(data: bytes, path: Path) -> Collected:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final, Protocol
 
 from ._collected import Collected
-from ._safely import bounded, safe_repr
+from ._pictures import Lifted, picture_source
+from ._rich import is_address
+from ._safely import bounded, one_line, safe_repr
 from ._scalars import is_numpy_scalar, plain_text
 
 _MAX_ITEMS = (200, 100, 30)
@@ -18,19 +23,38 @@ _MAX_ITEMS = (200, 100, 30)
 _MAX_DEPTH = 8
 _MAX_LEAF_CHARS = 500
 _MAX_KEY_CHARS = 80
-_MAX_SMALL_TABLE = 20
+_MAX_INNER_CHARS = 3_500
+"""Of a table or another described object in a container."""
+_MAX_OFFERS = 20
+_INNER_ADDRESS = re.compile(r"\bobject at 0x[0-9A-Fa-f]")
+_ABSENT: Final = object()
 _LINE = 100
 _SHORT = 24
 """Characters of an item of which several stand on a line."""
 
 
-def describe_structure(value: Any, chars: int) -> Collected:
-    """Describe nested data in about `chars` characters."""
-    text = _Rendering(chars).render(value, depth=0, above=())
+class Inner(Protocol):
+    """Describes what stands inside a container."""
+
+    def __call__(self, value: Any, chars: int, *, with_picture: bool) -> Collected | None:
+        """Return what an object becomes inside of data; None if it is data itself, or best told by its `repr`."""
+        ...
+
+
+def describe_structure(value: Any, chars: int, inner: Inner) -> Collected:
+    """Describe nested data in about `chars` characters, with the pictures in it in their places.
+
+    Args:
+        value: The data, or an object that is told by its fields.
+        chars: About how many characters it may take.
+        inner: Describes what is not data itself.
+    """
+    rendering = _Rendering(chars, inner)
+    text = rendering.render(value, depth=0, above=())
     collected = bounded(text, chars, "structure")
-    if "\n" not in text:
-        return collected
-    return Collected(parts=(f"\n{collected.text}\n",), notes=collected.notes)
+    shown = collected.text if "\n" not in text else f"\n{collected.text}\n"
+    parts = rendering.lifted.parts(shown)
+    return Collected(parts=parts, notes=(*rendering.notes, *collected.notes, *rendering.lifted.notes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +70,63 @@ class _Items:
 class _Rendering:
     """One description, which stops to go into things when the room is used up."""
 
-    def __init__(self, chars: int) -> None:
+    def __init__(self, chars: int, inner: Inner) -> None:
+        self.lifted = Lifted()
+        self.notes: dict[str, None] = {}
         self._room = chars
+        self._inner = inner
+        self._drawn: dict[int, Any] = {}  # with what was drawn, so that no other object gets its id
 
     def render(self, value: Any, *, depth: int, above: tuple[int, ...]) -> str:
         if id(value) in above:
             return "<itself again>"
-        items = _items_of(value)
+        text = self._told(value) if depth else None
+        items = _items_of(value) if text is None else None
+        before = ""
+        if text is None and items is None:
+            text = self.lifted.plain(_leaf(value) if depth else safe_repr(value, self._room))
+            if is_address(text):
+                said = self.lifted.plain(_own_str(value, _MAX_LEAF_CHARS if depth else self._room))
+                items = _public_fields(value)
+                text = None if items else said or self._opaque(value)
+                before = f"{said}\n" if said and items and not depth else ""
+            elif _INNER_ADDRESS.search(text):
+                self._note(f"Inside of {type(value).__name__}, objects are named by their address alone.")
         if items is None:
-            leaf = _leaf(value) if depth else safe_repr(value, self._room)
-            self._room -= len(leaf)
-            return leaf
+            self._room -= len(text or "")
+            return text or ""
         if depth == _MAX_DEPTH:
             return "…"
         lines = [*self._lines(items, depth, (*above, id(value)))]
-        return _laid_out(items, lines, "  " * depth)
+        return before + _laid_out(items, lines, "  " * depth)
+
+    def _told(self, value: Any) -> str | None:
+        """Return what describes an object by other means than its fields, a picture by its mark; None for data."""
+        source = picture_source(value)
+        if id(source) in self._drawn:
+            return "<the same picture>"
+        described = self._inner(
+            value, min(self._room // 4, _MAX_INNER_CHARS), with_picture=not self.lifted.is_full
+        )
+        if described is None:
+            return None
+        self.notes |= dict.fromkeys(described.notes)
+        if any(not isinstance(part, str) for part in described.parts):
+            self._drawn[id(source)] = source
+        return self.lifted.marked(described.parts).strip("\n")
+
+    def _opaque(self, value: Any) -> str:
+        kind = type(value)
+        self._note(
+            f"Of an object of type {kind.__module__}.{kind.__qualname__}, only the type is sent: it shows nothing else."
+        )
+        offers = [name for name in dir(kind) if not name.startswith("_")]
+        rest = f", and {len(offers) - _MAX_OFFERS} more" if len(offers) > _MAX_OFFERS else ""
+        shown = f" with {', '.join(offers[:_MAX_OFFERS])}{rest}" if offers else ""
+        return f"<{kind.__qualname__}{shown}>"
+
+    def _note(self, note: str) -> None:
+        self.notes.setdefault(note)
 
     def _lines(self, items: _Items, depth: int, above: tuple[int, ...]) -> Iterator[str]:
         shown = 0
@@ -111,8 +177,15 @@ def _fields_of_dataclass(value: Any) -> _Items:
     return _fields(value, {name: getattr(value, name, None) for name in shown})
 
 
-def _fields_of_object(value: Any) -> _Items:
-    return _fields(value, {name: item for name, item in vars(value).items() if not name.startswith("_")})
+def _public_fields(value: Any) -> _Items | None:
+    """Return the public attributes of an object that are stored in it, or in its slots; None if it has none."""
+    names = list(getattr(value, "__dict__", None) or ())
+    for kind in reversed(type(value).__mro__):
+        slots = vars(kind).get("__slots__", ())
+        names += [slots] if isinstance(slots, str) else list(slots)
+    public = [name for name in names if isinstance(name, str) and not name.startswith("_")]
+    found = {name: item for name in public if (item := getattr(value, name, _ABSENT)) is not _ABSENT}
+    return _fields(value, found) if found else None
 
 
 def _fields(value: Any, fields: Mapping[str, Any]) -> _Items:
@@ -137,6 +210,10 @@ def _items_of_set(value: Any) -> _Items:
     return _Items(opening, closing, (("", item) for item in value), len(value))
 
 
+def _items_of_values(value: Any) -> _Items:
+    return _Items(f"{type(value).__name__}([", "])", (("", item) for item in value), len(value))
+
+
 def _brackets(value: Any, plain: type, opening: str, closing: str) -> tuple[str, str]:
     """Return the brackets of a container, with its name where it is of no plain type."""
     if type(value) is plain:
@@ -144,13 +221,18 @@ def _brackets(value: Any, plain: type, opening: str, closing: str) -> tuple[str,
     return f"{type(value).__name__}({opening}", f"{closing})"
 
 
-def _is_bare(kind: type) -> bool:
-    """Tell objects whose own repr says nothing but where they are."""
-    return getattr(kind, "__repr__", None) is object.__repr__ and kind.__dictoffset__ != 0
-
-
 _KINDS: Sequence[tuple[Callable[[type], bool], Callable[[Any], _Items]]] = (
     (dataclasses.is_dataclass, _fields_of_dataclass),
+    (
+        lambda kind: isinstance(getattr(kind, "__attrs_attrs__", None), tuple),
+        lambda value: _fields(
+            value, {each.name: getattr(value, each.name, None) for each in value.__attrs_attrs__ if each.repr}
+        ),
+    ),
+    (
+        lambda kind: hasattr(kind, "__struct_fields__"),
+        lambda value: _fields(value, {name: getattr(value, name, None) for name in value.__struct_fields__}),
+    ),
     (lambda kind: hasattr(kind, "model_fields"), lambda value: _fields(value, dict(value.__repr_args__()))),
     (lambda kind: issubclass(kind, Mapping), _items_of_mapping),
     (
@@ -159,8 +241,27 @@ _KINDS: Sequence[tuple[Callable[[type], bool], Callable[[Any], _Items]]] = (
     ),
     (lambda kind: issubclass(kind, list | tuple | deque), _items_of_sequence),
     (lambda kind: issubclass(kind, Set), _items_of_set),
-    (_is_bare, _fields_of_object),
+    (lambda kind: issubclass(kind, ValuesView), _items_of_values),
+    (
+        lambda kind: issubclass(kind, SimpleNamespace | argparse.Namespace),
+        lambda value: _fields(value, vars(value)),
+    ),
 )
+
+
+def is_data(kind: type) -> bool:
+    """Tell types that are told by what they hold: containers, records, models."""
+    return not issubclass(kind, str | bytes | bytearray | type) and any(
+        is_such(kind) for is_such, _ in _KINDS
+    )
+
+
+def _own_str(value: object, chars: int) -> str:
+    """Return an object's `str` if its class has one of its own that says more than an address; "" if not."""
+    if type(value).__str__ is object.__str__:
+        return ""
+    text = "\n".join(one_line(line, chars) for line in str(value)[: 2 * chars].splitlines())
+    return "" if is_address(text) else text
 
 
 def _key(key: object) -> str:
@@ -170,23 +271,4 @@ def _key(key: object) -> str:
 def _leaf(value: Any) -> str:
     if is_numpy_scalar(value):
         return plain_text(value) or safe_repr(value, _MAX_LEAF_CHARS)
-    return _table(value) or safe_repr(value, _MAX_LEAF_CHARS)
-
-
-def _table(value: Any) -> str:
-    """Name a table or an array inside something else by its shape; "" for anything else, and for a small one."""
-    kind = type(value)
-    if kind.__module__.partition(".")[0] not in ("pandas", "numpy", "polars", "torch"):
-        return ""
-    shape = getattr(value, "shape", None)
-    if not isinstance(shape, tuple) or _product(shape) <= _MAX_SMALL_TABLE:
-        return ""
-    dtype = getattr(value, "dtype", None)
-    return f"<{kind.__name__} {' × '.join(f'{length:,}' for length in shape)}{f' {dtype}' if dtype else ''}>"
-
-
-def _product(lengths: Iterable[int]) -> int:
-    product = 1
-    for length in lengths:
-        product *= length
-    return product
+    return safe_repr(value, _MAX_LEAF_CHARS)

@@ -79,6 +79,42 @@ def test_a_table_and_a_figure_become_what_claude_can_read(kernel, sim):
     assert sim.requests[-1].status == 200
 
 
+def test_figures_in_a_container_go_as_pictures_in_their_places(kernel, sim):
+    """Through both magics and as attachments; what can be read only once is refused, and stays unread."""
+    kernel.run(
+        "import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\n"
+        "figure, axes = plt.subplots(); plt.close(figure)\npair = ('Loss', figure); rows = (n for n in [1, 2])"
+    )
+
+    kernel.run("%%claude --new\nCompare {{ pair }} and {{ {'a': [axes]} }}.")
+    blocks = sim.requests[-1].body["messages"][-1]["content"]
+    kernel.run("%claude --new -a pair What is this?")
+    attached = sim.requests[-1].body["messages"][-1]["content"]
+    refused = kernel.run("%%claude --new\nSum up {{ rows }}.")
+
+    assert [block["type"] for block in blocks] == ["text", "image", "text", "image", "text"]
+    assert blocks[0]["text"] == "Compare ('Loss', "
+    assert "image" in [block["type"] for block in attached]
+    assert refused.status == "error"
+    assert "list(rows)" in refused.error["evalue"]
+    assert kernel.value("list(rows)") == "[1, 2]"
+    assert len(sim.requests) == 2
+
+
+def test_a_damaged_picture_sends_nothing(kernel, sim):
+    """Half a download, in a file and in a variable."""
+    kernel.run(
+        "import io\nfrom PIL import Image\nbuffer = io.BytesIO(); Image.effect_noise((64, 64), 50).save(buffer, 'PNG')\n"
+        "half = buffer.getvalue()[:2_000]; open('half.png', 'wb').write(half)"
+    )
+
+    for cell in ("%%claude -a half.png\nWhat is this?", "%%claude\nWhat is {{ half }}?"):
+        run = kernel.run(cell)
+        assert run.status == "error"
+        assert "is damaged" in run.error["evalue"]
+    assert sim.requests == []
+
+
 def test_classes_of_ones_own_say_what_they_become(kernel, sim):
     """With a method, and no import of ours."""
     kernel.run(

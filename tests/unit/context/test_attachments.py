@@ -167,7 +167,12 @@ def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> Non
         ("long.txt", "400,001 characters"),
         ("broken.ipynb", "not a notebook"),
         ("deep.ipynb", "not a notebook"),
-        ("damaged.png", "it is damaged"),
+        ("damaged.png", "is damaged"),
+        ("page.png", r"is no picture \(PNG, JPEG, GIF or WebP\), as its name says: it holds a web page"),
+        ("page.PDF", "is no PDF, as its name says: it holds a web page"),
+        ("empty.jpg", "it is empty"),
+        ("pointer.webp", "it holds the pointer of Git LFS"),
+        ("words.gif", "it begins with b'some words'"),
         ("pickled.dat", "neither text nor a picture"),
         ("huge.txt", "1.9 MB; at most 400,000 characters"),
         ("huge.pdf", "4,096.0 MB; a PDF may have 24.0 MB"),
@@ -190,6 +195,11 @@ def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, s
     (tmp_path / "broken.ipynb").write_text("{}", encoding="utf-8")
     (tmp_path / "deep.ipynb").write_text("[" * 100_000, encoding="utf-8")
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("page.png", "page.PDF"):
+        (tmp_path / name).write_text("\n<!DOCTYPE html><title>404</title>", encoding="utf-8")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "pointer.webp").write_text("version https://git-lfs.github.com/spec/v1", encoding="utf-8")
+    (tmp_path / "words.gif").write_text("some words", encoding="utf-8")
     (tmp_path / "pickled.dat").write_bytes(b"\x80\x04\x95\x01\x01K\x01.")
     (tmp_path / "huge.txt").write_text("x" * 2_000_000, encoding="utf-8")
     with (tmp_path / "huge.pdf").open("wb") as file:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+import struct
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -92,12 +94,116 @@ def test_a_removed_part_is_told_by_its_repr(figure: Any) -> None:
     assert "Line2D" in describe(line).text
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        *("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"),
+        *("I;16", "I;16L", "I;16B", "I;16N", "La", "RGBa", "LAB"),
+    ],
+)
 def test_a_picture_of_any_mode_can_be_sent(mode: str) -> None:
     """In a form that the API reads."""
-    picture = picture_of(describe(Image.new("RGB", (40, 30), "red").convert(mode)))
+    picture = picture_of(describe(Image.new(mode, (40, 30))))
 
     assert picture.size == (40, 30)
+    assert picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+
+
+def ramp(low: float, high: float, kind: str) -> Image.Image:
+    """Return an image whose values grow from left to right."""
+    values = np.linspace(low, high, 256).reshape(1, 256).repeat(4, 0)
+    return Image.fromarray(values.astype(kind))
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (ramp(0, 65_535, "uint16"), "mode I;16 to 8 bits: 0 is black, 65,535 is white"),
+        (ramp(0, 4_095, "uint16"), "4,095 is white"),
+        (ramp(-1_000, 70_000, "int32"), "mode I to 8 bits: -1,000 is black, 70,000 is white"),
+        (ramp(0, 1, "float32"), "mode F to 8 bits: 0 is black, 1 is white"),
+        (ramp(-5.5, 5.5, "float32"), "-5.5 is black"),
+        (ramp(0, 65_535, "uint16").convert("I").convert("F"), "65,535 is white"),
+    ],
+)
+def test_a_deep_picture_is_scaled_to_8_bits_and_a_note_says_how(image: Image.Image, says: str) -> None:
+    """Neither white nor black all over: the least value is black, the greatest white, and in between it grows."""
+    collected = describe(image)
+    row = [picture_of(collected).getpixel((x, 0)) for x in range(256)]
+
+    assert (row[0], row[-1]) == (0, 255)
+    assert all(abs(shade - x) <= 1 for x, shade in enumerate(row))
+    assert len(collected.notes) == 1
+    assert says in collected.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("image", "shade"),
+    [
+        (Image.new("I;16", (4, 4), 32_768), 127),
+        (Image.new("I", (4, 4), 100), 100),
+        (Image.new("F", (4, 4), 0.5), 127),
+        (Image.new("I", (4, 4), 10**6), 255),
+    ],
+)
+def test_a_deep_picture_of_one_value_keeps_its_brightness(image: Image.Image, shade: int) -> None:
+    """It has no range of its own to be scaled by."""
+    assert picture_of(describe(image)).getpixel((0, 0)) == shade
+
+
+def test_values_that_are_no_numbers_do_not_whiten_a_picture() -> None:
+    """NaN and infinity, as in measurements."""
+    values = np.array([[np.nan, 0, 5], [10, np.inf, -np.inf]], dtype="float32")
+
+    picture = picture_of(describe(Image.fromarray(values)))
+
+    assert [picture.getpixel((x, y)) for y in (0, 1) for x in range(3)] == [0, 0, 127, 255, 255, 0]
+
+
+def deep_png() -> bytes:
+    """Return a PNG with 16 bits for each of three colours, which Pillow cannot write: a header and a row of zeros."""
+    header = struct.pack(">IIBBBBB", 4, 1, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + b"\xff\x00" * 12)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "fact"),
+    [
+        (file_of(ramp(0, 4_095, "uint16"), "PNG"), "was scaled from mode I;16 to 8 bits"),
+        (deep_png(), "was reduced from 16 to 8 bits"),
+        (file_of(Image.new("CMYK", (4, 4)), "JPEG"), "converted from colours of print (CMYK) to RGB"),
+        (
+            file_of(
+                Image.new("RGB", (4, 4)),
+                "GIF",
+                save_all=True,
+                append_images=[Image.new("RGB", (4, 4), "red")],
+            ),
+            "is animated: its first picture is sent",
+        ),
+    ],
+    ids=["grey", "colours", "print", "animated"],
+)
+def test_a_file_that_the_api_may_not_read_is_written_again(data: bytes, fact: str) -> None:
+    """Of 16 bits, in colours of print, of several pictures; a note says so."""
+    collected = image_block(data, name="plan")
+
+    assert picture_of(collected).mode in ("L", "RGB", "P")
+    (note,) = collected.notes
+    assert note.startswith("Plan ")
+    assert fact in note
+
+
+def test_what_can_be_seen_through_stays_so() -> None:
+    """Also where a palette says it, and the picture is made smaller."""
+    image = Image.new("P", (2_000, 10))
+    image.info["transparency"] = 0
+
+    assert picture_of(describe(image)).convert("RGBA").getpixel((0, 0))[3] == 0
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
@@ -162,7 +268,43 @@ def test_bytes_of_a_picture_are_a_picture() -> None:
 
     assert picture_of(describe(data)).size == (40, 30)
     assert picture_of(describe(ShownImage(data=data))).size == (40, 30)
+    assert picture_of(describe(io.BytesIO(data))).size == (40, 30)
     assert describe(b"\x89PNG").text == r"b'\x89PNG'"
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.98])
+def test_a_file_that_is_cut_is_an_error_that_names_it(kind: str, part: float) -> None:
+    """Wherever it ends: it is decoded before anything is sent."""
+    data = file_of(NOISE, kind)
+
+    with pytest.raises(ConfigurationError, match=r"^plan is damaged .*Nothing was sent\.$"):
+        image_block(data[: max(16, int(len(data) * part))], name="plan")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_cut_file_is_found_out_where_pillow_is_told_to_let_it_pass(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As programs that load many pictures often do."""
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    data = file_of(NOISE, kind)
+
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        image_block(data[: len(data) // 2])
+    assert image_block(data).notes == ()
+
+
+def test_a_png_of_which_a_byte_is_wrong_is_damaged() -> None:
+    """Its checksums say so."""
+    data = bytearray(file_of(NOISE, "PNG"))
+    data[len(data) // 2] ^= 0xFF
+
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        image_block(bytes(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"\0" * 100])
@@ -172,12 +314,38 @@ def test_a_broken_file_is_an_error_that_names_it(data: bytes) -> None:
         image_block(data, name="plan.png")
 
 
-def test_broken_bytes_are_still_told() -> None:
-    """A variable that begins like a picture is sent as what it is."""
-    collected = describe(b"GIF89a broken", name="data")
+@pytest.mark.parametrize("side", [20_000, 60_000])
+def test_a_picture_that_claims_to_be_huge_is_not_decoded(side: int) -> None:
+    """It may be small as a file; the error says how large it is, or what is too much."""
+    data = bytearray(deep_png())
+    data[16:24] = struct.pack(">II", side, side)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
 
-    assert collected.text == "b'GIF89a broken'"
-    assert "could not be described" in collected.notes[0]
+    with pytest.raises(ConfigurationError, match=r"^plan has .*200 million.*Nothing was sent\.$"):
+        image_block(bytes(data), name="plan")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Image.open(io.BytesIO(file_of(NOISE, "PNG")[:5_000])), "is damaged"),
+        (lambda: Image.new("RGB", (0, 4)), "has no pixels"),
+        (lambda: file_of(NOISE, "PNG")[:5_000], "is damaged"),
+        (lambda: bytearray(b"GIF89a broken"), "is damaged"),
+        (lambda: ShownImage(data=file_of(NOISE, "JPEG")[:1_000]), "is damaged"),
+        (lambda: io.BytesIO(file_of(NOISE, "WEBP")[:1_000]), "is damaged"),
+    ],
+    ids=["pil", "empty", "bytes", "bytearray", "shown", "buffer"],
+)
+def test_a_damaged_picture_in_a_prompt_is_refused(make: Callable[[], object], says: str) -> None:
+    """Whatever holds it, by its name; inside of data, only it is left out, with a note."""
+    value = make()
+
+    with pytest.raises(ConfigurationError, match=rf"^chart: the picture {says}.*Nothing was sent\.$"):
+        interpolate("{{ chart }}", {"chart": value})
+    inside = describe(["a", make()])
+    assert inside.text.startswith("['a', <")
+    assert says in inside.notes[0]
 
 
 def test_a_plotly_figure_is_told_by_its_data_where_nothing_can_draw_it(

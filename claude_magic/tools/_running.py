@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from ..client import ToolUseBlock
 from ._executor import CallState, ToolResult
-from ._results import content_of, describe_failure
+from ._results import describe_failure, outcome_of, taken_async
 from ._signature import BadArgumentsError
 from ._toolbox import Toolbox
 
@@ -90,10 +91,11 @@ class RunningCall:
         return None
 
     def run(self) -> Any:
-        """Call the function; only what is not `unfit` can be. What an async function gives is to be awaited."""
+        """Call the function; only what is not `unfit` can be. What an async function or generator gives is to be awaited."""
         if self._bound is None:
             raise RuntimeError("This call was not checked.")
-        return self._bound()
+        value = self._bound()
+        return taken_async(value) if inspect.isasyncgen(value) else value
 
     def refused(self, reason: str) -> ToolResult:
         """Return what to answer a call that was not allowed."""
@@ -101,8 +103,9 @@ class RunningCall:
         return self._result(reason, CallState.REFUSED, is_error=True, note=note if reason == NOBODY else "")
 
     def done(self, value: object) -> ToolResult:
-        """Return what a call gave back."""
-        return self._result(content_of(value), CallState.DONE)
+        """Return what a call gave back. A generator runs now, and fails as its own code does."""
+        outcome = outcome_of(value)
+        return self._result(outcome.content, CallState.DONE, note=" ".join(outcome.notes))
 
     def failed(self, error: BaseException) -> ToolResult:
         """Return how a call failed."""

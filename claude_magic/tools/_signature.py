@@ -45,7 +45,8 @@ class Tool:
             )
         self._parameters = parameters_of(function, self.name)
         implementation = implementation_of(function)
-        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(implementation))
+        unwrapped = inspect.unwrap(implementation)
+        self.is_async = inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped)
         documentation = documentation_of(_unbound(function), implementation)
         self.description = documentation.description
         self.notes = tuple(

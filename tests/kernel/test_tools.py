@@ -64,6 +64,31 @@ def short_gauge():
     time.sleep(0.2)
     print("short_gauge ends", flush=True)
 
+def tide_readings(port: str):
+    """Give the readings, one after the other."""
+    yield 4.5
+    print("tide_readings goes on")
+    yield 5.0
+
+async def wind_readings(port: str):
+    """Give the readings as they come."""
+    yield 3
+    await asyncio.sleep(0)
+    yield 4
+
+def tide_chart():
+    """Draw the tide."""
+    from PIL import Image
+    return "Panel", Image.new("RGB", (4, 4))
+
+def half_chart():
+    """Draw half of the tide."""
+    import io
+    from PIL import Image
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, "PNG")
+    return buffer.getvalue()[:2000]
+
 loop = asyncio.get_event_loop()
 '''
 
@@ -145,6 +170,29 @@ def test_in_a_coroutine_a_line_that_blocks_says_what_to_do_instead(kernel, sim):
     assert run.status == "error"
     assert "ask_async" in run.error["evalue"]
     assert kernel.run("%%claude\nGo on").status == "ok"
+
+
+@DOORS
+@pytest.mark.parametrize(("tool", "content"), [("tide_readings", "[4.5,5.0]"), ("wind_readings", "[3,4]")])
+def test_what_a_generator_yields_goes_back(kernel, sim, door, tool, content):
+    """Read where the function runs, so that what it prints stands in the cell; an async one as well."""
+    run = kernel.run(f'{door.format(tool=tool)} for port "Brest"')
+
+    assert run.status == "ok"
+    assert result(sim)["content"] == content
+    assert ("goes on" in run.stdout) == (tool == "tide_readings")
+
+
+@DOORS
+def test_a_picture_in_a_result_goes_back_as_one(kernel, sim, door):
+    """In its place; one that is damaged is a text, and the answer goes on."""
+    kernel.run(door.format(tool="tide_chart"))
+    blocks = result(sim)["content"]
+    run = kernel.run(door.format(tool="half_chart"))
+
+    assert [block.get("text") or block["type"] for block in blocks] == ['["Panel",', "image", "]"]
+    assert "cannot be shown" in result(sim)["content"]
+    assert run.status == "ok"
 
 
 def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):

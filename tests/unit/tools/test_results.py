@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import importlib
+import io
+import itertools
 import json
+import warnings
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +18,12 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from claude_magic.tools._results import content_of, describe_failure
+from claude_magic.tools._results import Content, describe_failure, outcome_of, taken_async
+
+
+def content_of(value: object) -> Content:
+    """Return what the model gets for a value."""
+    return outcome_of(value).content
 
 
 class Port(BaseModel):
@@ -48,9 +59,147 @@ def test_nothing_is_said_in_words() -> None:
     assert "empty" in content_of("")
 
 
-def test_what_json_cannot_express_is_its_repr() -> None:
-    """Rather than an error that the model cannot repair."""
-    assert "object at" in json.loads(content_of({"x": object()}))["x"]
+def test_what_json_cannot_express_is_told_by_its_type() -> None:
+    """Rather than an error that the model cannot repair, or an address."""
+    outcome = outcome_of({"x": object()})
+
+    assert json.loads(outcome.content) == {"x": "<object>"}
+    assert outcome.notes == (
+        "Of an object of type builtins.object, only the type is sent: it shows nothing else.",
+    )
+
+
+def picture(color: str = "red") -> Image.Image:
+    return Image.new("RGB", (4, 4), color)
+
+
+def png(color: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    picture(color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclasses.dataclass
+class Panel:
+    name: str
+    drawn: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (("Panel", picture()), ['["Panel",', None, "]"]),
+        ({"a": picture(), "b": [picture("blue")]}, ['{"a":', None, ',"b":[', None, "]}"]),
+        (Panel("x", picture()), ['{"name":"x","drawn":', None, "}"]),
+        ([{"png": png()}], ['[{"png":', None, "}]"]),
+        (io.BytesIO(png()), [None]),
+        ((each for each in ["a", picture()]), ['["a",', None, "]"]),
+    ],
+    ids=["tuple", "dict", "dataclass", "bytes", "buffer", "generator"],
+)
+def test_pictures_in_data_are_pictures_in_their_places(value: Any, texts: list[str | None]) -> None:
+    """However deep they lie; what stands around them stays as it was."""
+    content = content_of(value)
+
+    assert isinstance(content, list)
+    assert [block.get("text") for block in content] == texts
+    assert [block["type"] for block in content] == ["image" if text is None else "text" for text in texts]
+
+
+def test_the_axes_of_a_figure_are_one_picture() -> None:
+    """In data, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        figure_class = importlib.import_module("matplotlib.figure").Figure
+    axes = figure_class().subplots(2, 2)
+
+    content = content_of({"axes": axes})
+
+    assert [block["type"] for block in content] == ["text", "image", "text"]
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [
+        ((number for number in (1, 2)), "[1,2]"),
+        (map(str, [1, 2]), '["1","2"]'),
+        (iter({"a": 1}), '["a"]'),
+        ((each for each in ()), "[]"),
+        ({"rows": zip("ab", [1, 2], strict=True)}, '{"rows":[["a",1],["b",2]]}'),
+    ],
+)
+def test_what_a_generator_yields_is_the_result(value: Any, content: str) -> None:
+    """It was made for this call, so reading it takes it from nobody."""
+    assert content_of(value) == content
+
+
+def test_a_generator_without_end_is_stopped_and_closed() -> None:
+    """The model learns that there is more."""
+    closed: list[bool] = []
+
+    def count() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.append(True)
+
+    content = content_of(count())
+
+    assert content.startswith("[0,1,2,")
+    assert content.endswith(",999]\n[The function yields more; it was stopped after 1,000 values.]")
+    assert closed == [True]
+    assert content_of({"inner": count()}).endswith(",999]}")
+
+
+def test_an_async_generator_is_read_and_closed() -> None:
+    """As far as its bound."""
+
+    async def count(end: int) -> AsyncIterator[int]:
+        for number in range(end):
+            yield number
+
+    assert content_of(asyncio.run(taken_async(count(3)))) == "[0,1,2]"
+    assert "stopped after 1,000" in content_of(asyncio.run(taken_async(count(10**9))))
+
+
+def test_what_a_generator_raises_is_the_failure_of_the_call() -> None:
+    """Not a result that says nothing of it."""
+
+    def fail() -> Iterator[int]:
+        yield 1
+        raise ValueError("no water")
+
+    with pytest.raises(ValueError, match="no water"):
+        outcome_of(fail())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [png()[:60], io.BytesIO(png()[:60]), type("Chart", (), {"_repr_png_": lambda self: png()[:60]})()],
+)
+def test_a_damaged_picture_is_a_text_for_the_model(value: Any) -> None:
+    """And a note for the reader; the answer goes on."""
+    outcome = outcome_of(value)
+
+    assert isinstance(outcome.content, str)
+    assert outcome.content.startswith("[It cannot be shown: the result: the picture is damaged")
+    assert "damaged" in outcome.notes[0]
+    assert "Nothing was sent" not in outcome.content
+
+
+def test_a_damaged_picture_in_data_leaves_the_rest() -> None:
+    """Only its own place is a word."""
+    outcome = outcome_of({"name": "chart", "drawn": io.BytesIO(png()[:60])})
+
+    assert json.loads(outcome.content)["name"] == "chart"
+    assert "cannot be shown" in json.loads(outcome.content)["drawn"]
+
+
+def test_the_reader_is_told_what_was_done_to_a_result() -> None:
+    """As with what is attached."""
+    assert (
+        outcome_of(Image.new("I;16", (4, 4), 7)).notes[0].startswith("A picture was reduced from mode I;16")
+    )
 
 
 def test_tables_and_pictures_are_what_they_are_in_a_prompt() -> None:

@@ -3,21 +3,10 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
 from claude_magic.simulator import Gate, hold, reply
-
-HEAVY = (
-    "httpx2",
-    "pydantic",
-    "ipywidgets",
-    "markdown_it",
-    "nh3",
-    "claude_magic.runtime",
-    "claude_magic.simulator",
-)
 
 STATE = """
 import threading
@@ -42,7 +31,7 @@ def state(ip=get_ipython()):
 
 
 def test_loading_imports_nothing_that_a_cell_may_never_need():
-    """`%load_ext` brings the magics and their options, nothing else, and says nothing."""
+    """`%load_ext` brings the magics and their options, no other package, and says nothing. `make bench` says how long it takes."""
     code = (
         "import sys, json\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
@@ -52,14 +41,16 @@ def test_loading_imports_nothing_that_a_cell_may_never_need():
         "print(json.dumps(sorted(set(sys.modules) - before)))"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
+    packages = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
 
     assert done.stderr == ""
-    assert "claude_magic.notebook" in loaded
-    assert [name for name in loaded if name.startswith(HEAVY)] == []
+    assert packages <= {"claude_magic", "IPython"}
+    assert {name.split(".")[1] for name in loaded if name.startswith("claude_magic.")} == {
+        "_version",
+        "notebook",
+    }
 
 
 def test_unloading_leaves_nothing_behind(start_kernel, sim):
@@ -193,24 +184,3 @@ def test_o2_the_key_stands_in_nothing_that_a_kernel_publishes(start_kernel, sim)
     assert key.startswith("sk-ant-test")
     assert key not in published
     assert key not in kernel.log.read_text()
-
-
-def test_loading_takes_no_noticeable_time():
-    """A generous bound on what the bench measures closely."""
-    code = (
-        "import time\n"
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "shell = InteractiveShell.instance()\n"
-        "start = time.process_time()\n"
-        "shell.run_line_magic('load_ext', 'claude_magic')\n"
-        "print(time.process_time() - start)"
-    )
-    deadline = time.monotonic() + 60
-
-    seconds = min(
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
-    )
-
-    assert seconds < 0.5
-    assert time.monotonic() < deadline

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from claude_magic.answers import AnswerError, NoJSONError, extract_json
@@ -61,10 +59,6 @@ def test_the_error_is_what_callers_look_for() -> None:
 
 @pytest.mark.parametrize("unit", ["{", "[1,", '{"a":', "[ "])
 def test_brackets_without_end_do_not_hold_up(unit: str) -> None:
-    """Each opening bracket could be the beginning; not each is read to the end of the text."""
-    started = time.process_time()
-
+    """Each opening bracket could be the beginning. Reading to the end from each would take hours, and end in the timeout."""
     with pytest.raises(NoJSONError):
         extract_json("words " + unit * 100_000)
-
-    assert time.process_time() - started < 5

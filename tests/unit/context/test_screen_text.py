@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from claude_magic.context._screen_text import as_on_screen
@@ -26,10 +24,6 @@ def test_colors_go_and_of_a_progress_bar_the_last_state_stays(written: str, seen
 
 
 def test_a_megabyte_without_an_end_is_read_in_a_moment() -> None:
-    """Also of what begins like an escape and never ends."""
-    started = time.process_time()
-
+    """Also of what begins like an escape and never ends. Reading on from each beginning would end in the timeout."""
     for piece in ("\x1b]", "\x1b[", "\x1b[1", "x\r"):
-        as_on_screen(piece * (1_000_000 // len(piece)))
-
-    assert time.process_time() - started < 10
+        assert len(as_on_screen(piece * (1_000_000 // len(piece)))) <= 1_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from html import unescape
 from html.parser import HTMLParser
 
@@ -13,6 +12,8 @@ from markdown_it import MarkdownIt
 from snapshots import snapshot
 
 from claude_magic.render import render_footer, render_growing, render_reply
+
+from ..work_done import calls_made
 
 FORMATS = ["text", "code", "json", "html", "math"]
 
@@ -334,16 +335,16 @@ def test_a_growing_answer_is_shown_as_far_as_it_has_come(answer_format: str, ans
 
 
 @pytest.mark.parametrize("answer_format", FORMATS)
-def test_a_frame_of_a_long_answer_is_cheap(answer_format: str) -> None:
+def test_a_frame_of_an_answer_twice_as_long_is_about_twice_the_work(answer_format: str) -> None:
     """So that it can be drawn again a few times a second."""
     paragraph = 'Some words, $x$ and `code`, <b>bold</b> {"a": 1} \\(y\\).\n\n```python\nprint(1)\n```\n\n'
-    reply = snapshot(("text", paragraph * 1_000), format=answer_format)
+    reply = snapshot(("text", paragraph * 400), format=answer_format)
+    half = snapshot(("text", paragraph * 200), format=answer_format)
     render_growing(snapshot(("text", paragraph), format=answer_format))
 
-    started = time.process_time()
-    render_growing(reply)
+    work = [calls_made(lambda each=each: render_growing(each)) for each in (half, reply)]  # type: ignore[misc]
 
-    assert time.process_time() - started < 2
+    assert work[1] <= 2.5 * work[0] + 1_000
 
 
 @pytest.mark.parametrize(
@@ -352,10 +353,14 @@ def test_a_frame_of_a_long_answer_is_cheap(answer_format: str) -> None:
 @pytest.mark.parametrize("answer_format", FORMATS)
 def test_no_answer_holds_up_the_picture(unit: str, answer_format: str) -> None:
     """Marks that open something and never close it do not make the work grow with the square of the length."""
-    reply = snapshot(("text", unit * (40_000 // len(unit))), format=answer_format)
-    started = time.process_time()
+    words = snapshot(
+        ("text", "words"), format=answer_format
+    )  # what is imported or made once is no work of theirs
+    pictures = [lambda: (render_reply(words), render_growing(words))]
+    for length in (2_000, 8_000):
+        reply = snapshot(("text", unit * (length // len(unit))), format=answer_format)
+        pictures.append(lambda reply=reply: (render_reply(reply), render_growing(reply)))
 
-    render_reply(reply)
-    render_growing(reply)
+    _, small, large = [calls_made(picture) for picture in pictures]
 
-    assert time.process_time() - started < 10
+    assert large <= 6 * small + 2_000

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from html import escape, unescape
-from types import FrameType
 
 import pytest
 from answers import CONSTRUCTS
@@ -15,6 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from claude_magic.render import GrowingMarkdown, neutralise_markdown, render_markdown
+
+from ..work_done import calls_made
 
 
 def body(text: str) -> str:
@@ -262,22 +262,6 @@ PATHOLOGICAL: dict[str, Callable[[int], str]] = {
     "blank lines": lambda n: "\n" * n,
     "one word": lambda n: "a" * n * 10,
 }
-
-
-def calls_made(work: Callable[[], object]) -> int:
-    """Return how many Python and C functions `work` calls: a measure of work that no busy machine distorts."""
-    count = 0
-
-    def profile(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.mark.parametrize("name", PATHOLOGICAL)

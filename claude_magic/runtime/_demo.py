@@ -48,6 +48,6 @@ class EmbeddedSimulator:
 def _start() -> _Simulator:
     # By name, because this is the only line of the package that knows the simulator, and few people come through it.
     module = importlib.import_module("claude_magic.simulator")
-    simulator = cast(_Simulator, module.Simulator(chunk_delay=_CHUNK_DELAY))
+    simulator = cast(_Simulator, module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0))
     simulator.start()
     return simulator

@@ -11,13 +11,14 @@ from claude_magic._version import __version__
 from ._conversation import take_directive
 from ._delivery import Behaviour, Exchange, deliver, refuse
 from ._errors import APIError
-from ._exchange import Request, Steps, json_steps
+from ._exchange import Request, Steps, body_steps, json_steps
 from ._ids import new_id, opaque
 from ._scenarios import Scenario, scenario
 from ._service import MessageService
 
 MARK_HEADER = "claude-magic-simulator"
 SCENARIO_HEADER = "x-simulator-scenario"
+MAX_ATTEMPTS = 10_000
 ORGANIZATION_ID = opaque("organization")
 
 
@@ -30,6 +31,7 @@ class API:
         self._standing = None if scenario_name is None else scenario(scenario_name)
         self._scripted: deque[Behaviour] = deque()
         self._attempts: dict[tuple[str, bytes], int] = {}
+        """How often each request met a scenario; the oldest are forgotten."""
 
     def script(self, behaviours: Sequence[Behaviour | Scenario]) -> None:
         """Queue behaviours; a scenario of several attempts is several behaviours."""
@@ -51,6 +53,8 @@ class API:
             MARK_HEADER: __version__,
         }
         try:
+            if request.fault is not None:
+                raise request.fault
             yield from self._route(request, request_id, headers)
         except APIError as fault:
             yield from refuse(fault, request_id, headers)
@@ -58,6 +62,8 @@ class API:
     def _route(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
         if (request.method, request.path) == ("POST", "/v1/messages"):
             return self._create_message(request, request_id, headers)
+        if request.method == "OPTIONS":
+            return body_steps(200, b"", {**headers, "allow": "GET, HEAD, OPTIONS, POST"})
         return json_steps(200, self._service.other(request), headers)
 
     def _create_message(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
@@ -90,6 +96,8 @@ class API:
         attempt = self._attempts.get(key, 0)
         if attempt < len(chosen.behaviours):
             self._attempts[key] = attempt + 1
+            if len(self._attempts) > MAX_ATTEMPTS:
+                del self._attempts[next(iter(self._attempts))]
             return chosen.behaviours[attempt]
         if chosen.recovers:
             del self._attempts[key]  # the next run of the same cell meets the trouble again

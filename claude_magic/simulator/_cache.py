@@ -10,6 +10,7 @@ from ._models import Model
 from ._prefix import Item, total_tokens
 
 SECONDS_OF_TTL = {"5m": 300.0, "1h": 3600.0}
+MAX_ENTRIES = 20_000
 LOOK_BACK = 20
 """How many items before a breakpoint are searched for an entry."""
 
@@ -60,6 +61,7 @@ class PromptCache:
             automatic: The request's own `cache_control`, which marks the last item.
         """
         now = self._clock()
+        self._forget_expired(now)
         marks = self._breakpoints(items, model, automatic)
         total = total_tokens(items)
         if not marks:
@@ -75,6 +77,11 @@ class PromptCache:
                 done = sums[position]
             self._entries[model.id, items[position].digest] = now + SECONDS_OF_TTL[ttl]
         return CacheUse(uncached=total - done, read=read, written_5m=written["5m"], written_1h=written["1h"])
+
+    def _forget_expired(self, now: float) -> None:
+        if len(self._entries) >= MAX_ENTRIES:
+            alive = sorted((until, key) for key, until in self._entries.items() if until > now)
+            self._entries = {key: until for until, key in alive[-MAX_ENTRIES // 2 :]}
 
     def _breakpoints(self, items: list[Item], model: Model, automatic: JSON | None) -> list[tuple[int, str]]:
         """Positions and lifetimes; a prefix below the model's minimum is silently not cached."""

@@ -11,8 +11,9 @@ from ._conversation import Conversation, read_conversation
 from ._exchange import JSON
 from ._instances import make_instance
 from ._models import Model
+from ._phrasing import greet, say_exactly
 from ._prefix import Item
-from ._thinking import sign, thinking_of
+from ._thinking import is_adaptive, sign, thinking_of
 from ._tokens import count_tokens, cut_to_tokens
 from ._tools import call_block, choose_tools, describe_results
 from ._web_search import search_blocks, wants_search
@@ -39,6 +40,8 @@ def compose(fields: JSON, model: Model, items: Sequence[Item]) -> Composition:
         stop_reason = "stop_sequence"
     limit = int(fields["max_tokens"])
     thinking_tokens = min(count_tokens(thought), limit) if thought is not None else 0
+    if thought is not None and is_adaptive(fields) and thinking_tokens + sum(map(_size, blocks)) > limit:
+        thought, thinking_tokens = None, 0  # it would take from the answer what it is allowed to say
     kept, spoken_tokens, is_cut = _cut(blocks, limit - thinking_tokens)
     if thought is not None and limit > 0:
         kept.insert(0, _thinking_block(cut_to_tokens(thought, limit), fields, model, items))
@@ -86,7 +89,10 @@ def _announcement(tools: Sequence[JSON]) -> str:
 
 def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | None:
     """The text of the thinking, also where it is not shown; None where there is none."""
-    if not thinking_of(fields, model).is_on:
+    is_forced = (fields.get("tool_choice") or {}).get("type") in ("any", "tool")
+    if not thinking_of(fields, model).is_on or is_forced:
+        return None
+    if is_adaptive(fields) and not conversation.tool_results and not _gives_to_think(conversation):
         return None
     asked = " ".join(conversation.prompt.split())
     subject = f"“{asked[:80]}{'…' if len(asked) > 80 else ''}”" if asked else "what was sent"
@@ -99,6 +105,12 @@ def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | No
     if effort != "low":
         steps.append("I look for what is known about it, and choose the form that suits it best.")
     return " ".join(steps)
+
+
+def _gives_to_think(conversation: Conversation) -> bool:
+    """Whether there is more to do than to greet, to thank, or to say a sentence again."""
+    prompt = conversation.prompt
+    return not (greet(prompt) or say_exactly(prompt)) or bool(conversation.attachments)
 
 
 def _thinking_block(thought: str, fields: JSON, model: Model, items: Sequence[Item]) -> JSON:

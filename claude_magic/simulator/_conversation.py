@@ -11,6 +11,7 @@ from ._exchange import JSON, Request, encode_json
 from ._media import read_document, read_image
 
 _DIRECTIVE = re.compile(r"\A[ \t]*!simulate[ \t]+(?P<name>[\w-]+)[ \t]*(?:\r?\n|\Z)")
+_REMINDER = re.compile(r"<(system-reminder)>.*?</\1>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +44,10 @@ def read_conversation(fields: JSON) -> Conversation:
     texts = {
         role: tuple(_joined(blocks) for who, blocks in turns if who == role) for role in ("user", "assistant")
     }
-    prompts = tuple(strip_directive(text) for text in texts["user"])
+    prompts = tuple(_spoken(strip_directive(text)) for text in texts["user"])
     return Conversation(
         prompt=prompts[-1] if prompts else "",
-        system=text_of(fields.get("system") or ""),
+        system="\n".join([text_of(fields.get("system") or ""), *_system_turns(fields["messages"])]),
         earlier_prompts=prompts[:-1],
         earlier_answers=tuple(_joined(blocks) for role, blocks in turns if role == "assistant"),
         attachments=tuple(_attachments(last_blocks)),
@@ -63,17 +64,27 @@ def _has_server_call(blocks: list[JSON]) -> bool:
 
 
 def _merged_turns(messages: list[JSON]) -> list[tuple[str, list[JSON]]]:
-    """Roles and blocks; neighbours of the same role are one turn, `system` messages count as the user's."""
+    """Roles and blocks; neighbours of the same role are one turn, `system` messages belong to none."""
     turns: list[tuple[str, list[JSON]]] = []
     for message in messages:
-        role = "assistant" if message["role"] == "assistant" else "user"
-        content = message["content"]
+        role, content = message["role"], message["content"]
+        if role == "system":
+            continue
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
         if turns and turns[-1][0] == role:
             turns[-1][1].extend(blocks)
         else:
             turns.append((role, blocks))
     return turns
+
+
+def _system_turns(messages: list[JSON]) -> list[str]:
+    return [text_of(message["content"]) for message in messages if message["role"] == "system"]
+
+
+def _spoken(text: str) -> str:
+    """What a person said: not what a program that speaks for them has put around it."""
+    return _REMINDER.sub("", text).strip() or text
 
 
 def _joined(blocks: list[JSON]) -> str:

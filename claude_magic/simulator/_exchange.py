@@ -7,13 +7,17 @@ only another sequence of steps.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from ._errors import APIError
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -27,26 +31,23 @@ class Request:
     headers: Mapping[str, str]
     """Names in lower case; repeated headers are joined by a comma."""
     raw_body: bytes
-    is_too_large: bool = False
-    """The body passed the server's limit and was thrown away."""
+    fault: APIError | None = None
+    """Why it is refused whatever its body says; the body was thrown away then."""
 
     @property
     def path(self) -> str:
         """The path of the target, without its query."""
-        return urlsplit(self.target).path
+        return split_target(self.target).path
 
     @property
     def query(self) -> dict[str, list[str]]:
         """The query's parameters, each with its values in order."""
-        return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+        return parse_qs(split_target(self.target).query, keep_blank_values=True)
 
     @cached_property
     def body(self) -> Any:
         """The body as JSON, or None where it is not JSON."""
-        try:
-            return json.loads(self.raw_body)
-        except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested absurdly deep
-            return None
+        return read_json(self.raw_body)
 
     @property
     def fields(self) -> JSON:
@@ -123,6 +124,23 @@ class Gate:
     def open(self) -> None:
         """Let the streams that wait here go on; opening twice is fine."""
         self._opened.set()
+
+
+def split_target(target: str) -> SplitResult:
+    """The parts of a target. Only one with a scheme has a host: `//x/y` is a path, as it stands in a request."""
+    if not target.startswith("/"):
+        with contextlib.suppress(ValueError):
+            return urlsplit(target)
+    path, _, query = target.partition("?")
+    return SplitResult("", "", path, query, "")
+
+
+def read_json(raw: bytes) -> Any:
+    """A body as JSON, or None where it is not JSON."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested absurdly deep
+        return None
 
 
 def encode_json(value: object) -> bytes:

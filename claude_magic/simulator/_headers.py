@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Mapping
+
 from ._errors import APIError, invalid
-from ._exchange import Request
+from ._exchange import Request, split_target
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
 VERSIONS = (OLD_VERSION, NEW_VERSION)
+
+_FIRST_PARTY_BETA = "claude-code-20250219"
+"""Sent by the Claude Code command-line client, which has features of its own that change with each of its versions."""
+_DATED = re.compile(r"[a-z][a-z\d-]*-(\d{8}|\d{4}-\d{2}-\d{2})")
 
 KNOWN_BETAS = frozenset(
     {
@@ -23,6 +31,7 @@ KNOWN_BETAS = frozenset(
         "context-management-2025-06-27",
         "effort-2025-11-24",
         "extended-cache-ttl-2025-04-11",
+        "fallback-credit-2026-07-01",
         "fast-mode-2026-02-01",
         "files-api-2025-04-14",
         "fine-grained-tool-streaming-2025-05-14",
@@ -30,8 +39,11 @@ KNOWN_BETAS = frozenset(
         "managed-agents-2026-04-01",
         "mcp-client-2025-04-04",
         "mcp-client-2025-11-20",
+        "mcp-client-2026-09-15",
         "message-batches-2024-09-24",
         "message-threads-2026-08-12",
+        "mid-conversation-system-2026-04-07",
+        "mid-conversation-system-clear-at-2026-08-21",
         "oauth-2025-04-20",
         "oidc-federation-2026-04-01",
         "output-300k-2026-03-24",
@@ -48,6 +60,46 @@ KNOWN_BETAS = frozenset(
         "web-fetch-2025-09-10",
     }
 )
+
+
+_LOOPBACK_HOST = re.compile(r"(?P<host>localhost\.?|[\d.]+|\[[\da-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
+
+
+def foreign_fault(target: str, headers: Mapping[str, str]) -> APIError | None:
+    """Why a request is none of this machine's own, or None if it is.
+
+    A page of the web can reach a loopback port: by its browser's address bar, or under a name of its own that it lets
+    point here. It cannot choose what the browser says of it: the host that it asked for, and where it comes from.
+    """
+    url = split_target(target)
+    host = url.netloc if url.scheme else headers.get("host", "")  # RFC 9112, section 3.2.2
+    for each in (host, headers.get("host", "")):
+        if not _is_loopback(each):
+            shown = each or "no host"
+            return APIError(403, f"Host: {shown} is not this machine. Ask for localhost, 127.0.0.1 or [::1].")
+    origin = headers.get("origin")
+    if origin is not None:
+        scheme, _, where = origin.partition("://")
+        if scheme not in ("http", "https") or not _is_loopback(where):
+            return APIError(403, f"Origin: {origin} is not this machine.")
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site") and origin is None:
+        return APIError(403, "Sec-Fetch-Site: a page of another site asks.")
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host, perhaps with a port, is this machine by its very name, whatever name servers say."""
+    match = _LOOPBACK_HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = match["host"].lower().strip("[]").removesuffix(".")
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def authenticate(request: Request, api_key: str | None) -> str:
@@ -88,7 +140,12 @@ def betas(request: Request) -> frozenset[str]:
     """The beta features that the request asks for."""
     header = request.headers.get("anthropic-beta", "")
     wanted = [value.strip() for value in header.split(",") if value.strip()]
-    unknown = [value for value in wanted if value not in KNOWN_BETAS]
+    is_first_party = _FIRST_PARTY_BETA in wanted
+    unknown = [
+        value
+        for value in wanted
+        if value not in KNOWN_BETAS and not (is_first_party and _DATED.fullmatch(value))
+    ]
     if unknown:
         values = ", ".join(f"`{value}`" for value in unknown)
         raise invalid(f"Unexpected value(s) {values} for the `anthropic-beta` header.")

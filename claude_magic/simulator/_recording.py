@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ._exchange import read_json
+
+_BYTES_PER_RECORD = 1_000
+"""What the names of headers and Python's own part come to."""
+
 
 @dataclass(slots=True, kw_only=True)
 class RecordedRequest:
@@ -14,8 +19,6 @@ class RecordedRequest:
     path: str
     headers: dict[str, str]
     """Names in lower case."""
-    body: Any
-    """The parsed JSON, or None where there was none."""
     raw_body: bytes
     received_at: float
     """`time.monotonic()` when the request had been read completely."""
@@ -29,3 +32,13 @@ class RecordedRequest:
     """The client closed the connection before the response was complete."""
     failure: str | None = None
     """What went wrong in the simulator itself; anything but None is a bug in it or in a script."""
+
+    @property
+    def body(self) -> Any:
+        """The JSON of the body, or None where there was none; read at each access, because it is larger than the bytes."""
+        return read_json(self.raw_body)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes to keep."""
+        return _BYTES_PER_RECORD + len(self.raw_body) + sum(map(len, self.headers.values()))

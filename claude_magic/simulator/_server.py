@@ -13,11 +13,26 @@ from typing import cast
 
 import h11
 
+from ._errors import APIError
 from ._exchange import Chunk, HangUp, Head, Hold, Pause, Request, Step, Steps
+from ._headers import foreign_fault
 from ._recording import RecordedRequest
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_DRAINED_BYTES = 2 * MAX_BODY_BYTES
+"""Of a body that is too large this much is read and thrown away, so that the client comes to read why; then it is cut off."""
+MAX_HELD_BYTES = 4 * MAX_BODY_BYTES
+"""Bodies of all requests that are on their way, together."""
+MAX_VALUES = 1_000_000
+"""Values in a body: each takes far more memory than the two bytes in which it can be written."""
 MAX_HEADER_BYTES = 256 * 1024
+MAX_EARLY_BYTES = 1024 * 1024
+"""What a client may send before the response to its last request is complete."""
+MAX_CONNECTIONS = 1_000
+READ_TIMEOUT = 60.0
+"""Seconds that a request may take from its first byte to its last."""
+IDLE_TIMEOUT = 600.0
+"""Seconds for which a connection is kept without a request."""
 CHUNKS_BETWEEN_YIELDS = 16
 """An unpaced stream lets others run after this many chunks."""
 
@@ -29,28 +44,48 @@ Responder = Callable[[Request], Steps]
 class ServerState:
     """What all connections of one server share; touched on the server's loop only."""
 
-    def __init__(self, respond: Responder, *, max_recorded: int) -> None:
+    def __init__(
+        self,
+        respond: Responder,
+        *,
+        max_recorded: int,
+        max_recorded_bytes: int,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
         self.respond = respond
-        self.max_recorded = max_recorded
+        self.read_timeout = read_timeout
+        self._max_recorded = max_recorded
+        self._max_recorded_bytes = max_recorded_bytes
         self.requests: list[RecordedRequest] = []
+        self._recorded_bytes = 0
+        self.received = 0
+        self.held_bytes = 0
         self.accepted = 0
         self.connections: set[Connection] = set()
 
     def record(self, request: Request, connection: int) -> RecordedRequest:
-        """Keep a request, and forget the oldest ones beyond the limit."""
+        """Keep a request, and forget the oldest ones beyond the limits."""
         recorded = RecordedRequest(
             method=request.method,
             path=request.path,
             headers=dict(request.headers),
-            body=request.body,
             raw_body=request.raw_body,
             received_at=time.monotonic(),
             connection=connection,
         )
+        self.received += 1
         self.requests.append(recorded)
-        if len(self.requests) > self.max_recorded:
-            del self.requests[: len(self.requests) - self.max_recorded]
+        self._recorded_bytes += recorded.size
+        while self.requests and (
+            len(self.requests) > self._max_recorded or self._recorded_bytes > self._max_recorded_bytes
+        ):
+            self._recorded_bytes -= self.requests.pop(0).size
         return recorded
+
+    def forget(self) -> None:
+        """Keep none of the requests so far."""
+        self.requests.clear()
+        self._recorded_bytes = self.received = 0
 
 
 class Connection(asyncio.Protocol):
@@ -66,6 +101,9 @@ class Connection(asyncio.Protocol):
         self.task: asyncio.Task[None] | None = None
         """What responds, if anything does."""
         self._is_half_closed = False
+        self._is_reading = False
+        self._early_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
 
@@ -74,13 +112,19 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve a client."""
         self._transport = cast(asyncio.Transport, transport)
+        if len(self._state.connections) >= MAX_CONNECTIONS:
+            self._transport.abort()
+            return
         self._state.accepted += 1
         self._number = self._state.accepted
         self._state.connections.add(self)
+        self._wait_at_most(IDLE_TIMEOUT, self._transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
-        if self._is_half_closed:
+        if self._response is not None:
+            self._early_bytes += len(data)
+        if self._is_half_closed or self._early_bytes > MAX_EARLY_BYTES:
             self._transport.abort()
             return
         self._h11.receive_data(data)
@@ -95,6 +139,8 @@ class Connection(asyncio.Protocol):
         """Note that the connection is gone, by whomever."""
         self._leave_to_client()
         self._can_write.set()
+        self._wait_at_most(None)
+        self._let_go()
         self._state.connections.discard(self)
 
     def pause_writing(self) -> None:
@@ -112,6 +158,26 @@ class Connection(asyncio.Protocol):
         self._response = None  # what is cut off now was not the client's doing
         self._transport.abort()
 
+    # Patience and memory.
+
+    def _wait_at_most(self, seconds: float | None, give_up: Callable[[], object] | None = None) -> None:
+        """Give up after some seconds, unless something else is waited for until then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if seconds is not None and give_up is not None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, give_up)
+
+    def _give_up_reading(self) -> None:
+        seconds = self._state.read_timeout
+        self._refuse(f"The request was not complete after {seconds:g} s.", HTTPStatus.REQUEST_TIMEOUT)
+
+    def _let_go(self) -> None:
+        """Hold the body of the last request no longer."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.let_go()
+
     # Reading requests.
 
     def _read_events(self) -> None:
@@ -124,22 +190,30 @@ class Connection(asyncio.Protocol):
             if self._h11.they_are_waiting_for_100_continue:
                 self._send(h11.InformationalResponse(status_code=100, headers=[]))
         except h11.RemoteProtocolError as error:
-            self._refuse(error)
+            self._refuse(f"Bad request: {error}", error.error_status_hint)
+            return
+        has_begun = self._incoming is not None or bool(self._h11.trailing_data[0])
+        if has_begun and self._response is None and not self._is_reading:
+            self._is_reading = True
+            self._wait_at_most(self._state.read_timeout, self._give_up_reading)
 
     def _take(self, event: object) -> None:
         if isinstance(event, h11.Request):
-            self._incoming = _Incoming(event)
+            self._incoming = _Incoming(event, self._state)
         elif self._incoming is not None and isinstance(event, h11.Data):
             self._incoming.add(event.data)
-        elif self._incoming is not None and isinstance(event, h11.EndOfMessage):
+        is_complete = isinstance(event, h11.EndOfMessage)
+        if self._incoming is not None and (is_complete or self._incoming.is_hopeless):
+            self._wait_at_most(None)
+            self._is_reading = False
             self._begin_response(self._incoming.request())
 
-    def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        body = f"Bad request: {error}\n".encode()
+    def _refuse(self, reason: str, status: int) -> None:
+        body = f"{reason}\n".encode()
         headers = [("content-type", "text/plain"), ("content-length", str(len(body)))]
         headers.append(("connection", "close"))
         with contextlib.suppress(h11.LocalProtocolError):
-            self._send(h11.Response(status_code=error.error_status_hint, headers=headers))
+            self._send(h11.Response(status_code=status, headers=headers))
             self._send(h11.Data(data=body))
             self._send(h11.EndOfMessage())
         self._transport.close()
@@ -160,6 +234,8 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # a task has nobody else to tell, and the simulator prints nothing
             response.recorded.failure = repr(error)
             self._transport.abort()
+        finally:
+            self._let_go()
         is_abandoned = self._transport.is_closing() and self._response is response and not response.is_over
         response.recorded.client_gone = is_abandoned and response.recorded.failure is None
         self._response = None
@@ -167,7 +243,9 @@ class Connection(asyncio.Protocol):
         if self._is_half_closed or self._transport.is_closing():
             return
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
+            self._wait_at_most(IDLE_TIMEOUT, self._transport.close)
             self._h11.start_next_cycle()
+            self._early_bytes = len(self._h11.trailing_data[0])
             self._read_events()
         else:
             self._transport.close()
@@ -181,34 +259,71 @@ class Connection(asyncio.Protocol):
 
 
 class _Incoming:
-    """A request while it arrives."""
+    """A request while it arrives. Of one that is refused in any case no body is kept.
 
-    def __init__(self, head: h11.Request) -> None:
-        self._head = head
+    Args:
+        head: Its head.
+        state: What counts the bytes that all connections hold.
+    """
+
+    def __init__(self, head: h11.Request, state: ServerState) -> None:
+        self._method = head.method.decode("ascii")
+        self._target = head.target.decode("latin-1")
+        self._headers = _joined_headers(head)
+        self._state = state
         self._body = bytearray()
-        self._is_too_large = False
+        self._fault = foreign_fault(self._target, self._headers)
+        self._left_to_drain = MAX_DRAINED_BYTES
+        if sum(map(len, self._headers.values())) > MAX_HEADER_BYTES:
+            # Else refused while it arrives, unless the last of it comes in one piece with its end.
+            self._drop(APIError(431, "Request header fields are too large"))
+        declared = int(self._headers.get("content-length", "0"))
+        self.is_hopeless = declared > MAX_DRAINED_BYTES
+        """It is not worth reading to its end."""
+        if declared > MAX_BODY_BYTES:
+            self._drop(APIError(413, "Request exceeds the maximum size"))
 
     def add(self, data: bytes | bytearray) -> None:
-        """Keep bytes of the body; beyond the limit none is kept, though all are read."""
-        self._is_too_large = self._is_too_large or len(self._body) + len(data) > MAX_BODY_BYTES
-        if self._is_too_large:
-            self._body.clear()
+        """Keep bytes of the body, as long as there is room."""
+        self._left_to_drain -= len(data)
+        self.is_hopeless = self.is_hopeless or self._left_to_drain < 0
+        if self._fault is not None:
+            return
+        if len(self._body) + len(data) > MAX_BODY_BYTES:
+            self._drop(APIError(413, "Request exceeds the maximum size"))
+        elif self._state.held_bytes + len(data) > MAX_HELD_BYTES:
+            self._drop(APIError(529, "Overloaded: the simulator holds too many large requests at once"))
         else:
+            self._state.held_bytes += len(data)
             self._body += data
+
+    def _drop(self, fault: APIError) -> None:
+        self._fault = self._fault or fault
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold the body no longer."""
+        self._state.held_bytes -= len(self._body)
+        self._body = bytearray()
 
     def request(self) -> Request:
         """The request, now that it is complete."""
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in self._head.headers:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if len(self._body) > MAX_VALUES and sum(map(self._body.count, (b"[", b"{", b","))) > MAX_VALUES:
+            self._drop(APIError(413, f"Request exceeds the maximum of {MAX_VALUES:,} values"))
         return Request(
-            method=self._head.method.decode("ascii"),
-            target=self._head.target.decode("latin-1"),
-            headers=headers,
+            method=self._method,
+            target=self._target,
+            headers=self._headers,
             raw_body=bytes(self._body),
-            is_too_large=self._is_too_large,
+            fault=self._fault,
         )
+
+
+def _joined_headers(head: h11.Request) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in head.headers:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ",".join(each) for name, each in values.items()}
 
 
 class _Response:

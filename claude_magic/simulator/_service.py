@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from ._cache import PromptCache
 from ._composer import Composition, compose
+from ._context_editing import edit_context
 from ._delivery import Answer
 from ._errors import APIError, invalid
 from ._exchange import JSON, Request
@@ -60,22 +61,28 @@ class MessageService:
         model = check_message_request(fields, terms)
         items = items_of(fields)
         transformations = check_returned_thinking(items, model, fields, terms.betas)
-        _check_context(items, model)
+        edited = edit_context(fields)
+        seen = items if edited is None else items_of(edited.fields)
+        _check_context(seen, model)
         with self._lock:
             limiter = self._limiters.setdefault(model.bucket, RateLimiter(self._limits, self._clock))
-            limiter.admit(total_tokens(items))
-            cached = self._cache.use(items, model, fields.get("cache_control"))
+            limiter.admit(total_tokens(seen))
+            cached = self._cache.use(seen, model, fields.get("cache_control"))
             composition = compose(fields, model, items)
             limiter.charge(cached.uncached + cached.written_5m + cached.written_1h, composition.output_tokens)
             headers = limiter.headers()
         message = _message(model, composition, {**cached.usage(), **_output_usage(composition)})
+        if edited is not None:
+            message["context_management"] = {"applied_edits": edited.applied}
         if transformations:
             message["input_transformations"] = transformations
         return Answer(message=message, headers=headers)
 
     def other(self, request: Request) -> JSON:
         """Answer every other endpoint."""
-        method, path = request.method, request.path
+        method, path = "GET" if request.method == "HEAD" else request.method, request.path
+        if (method, path) == ("GET", "/"):
+            return {"type": "simulator", "endpoints": [*_METHODS_OF_PATH]}
         if (method, path) == ("POST", "/v1/messages/count_tokens"):
             return self._count_tokens(request)
         if method == "GET" and path == "/v1/models":
@@ -93,7 +100,13 @@ class MessageService:
         model = check_count_request(request.fields, terms)
         items = items_of(request.fields)
         check_returned_thinking(items, model, request.fields, terms.betas)
-        return {"input_tokens": total_tokens(items)}
+        edited = edit_context(request.fields)
+        if edited is None:
+            return {"input_tokens": total_tokens(items)}
+        return {
+            "input_tokens": total_tokens(items_of(edited.fields)),
+            "context_management": {"original_input_tokens": edited.original_tokens},
+        }
 
     def _authorize(self, request: Request) -> None:
         authenticate(request, self._api_key)
@@ -101,8 +114,6 @@ class MessageService:
         betas(request)
 
     def _terms(self, request: Request) -> Terms:
-        if request.is_too_large:
-            raise APIError(413, "Request exceeds the maximum size")
         authenticate(request, self._api_key)
         terms = Terms(version=api_version(request), betas=betas(request))
         check_json(request)

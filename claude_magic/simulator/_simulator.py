@@ -18,7 +18,7 @@ from ._delivery import Behaviour
 from ._limits import Limits
 from ._recording import RecordedRequest
 from ._scenarios import Scenario
-from ._server import Connection, ServerState
+from ._server import READ_TIMEOUT, Connection, ServerState
 from ._service import MessageService
 
 HOST = "127.0.0.1"
@@ -49,7 +49,9 @@ class Simulator:
         output_tokens_per_minute: As above, for output tokens.
         burst: The most requests at once, where that is less than a minute's worth. The headers do not tell of it.
         clock: The time in seconds by which limits refill and cached prompts expire, for tests.
-        max_recorded: How many of the latest requests are kept in `requests`.
+        max_recorded: How many of the latest requests are kept in `requests`; 0 keeps none.
+        max_recorded_bytes: How many bytes they may take together; the oldest are forgotten first.
+        read_timeout: Seconds that a request may take from its first byte to its last.
 
     Raises:
         OSError: The port is taken.
@@ -69,6 +71,8 @@ class Simulator:
         burst: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         max_recorded: int = 10_000,
+        max_recorded_bytes: int = 64 * 1024 * 1024,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self._wanted_port = port
         limits = Limits(
@@ -79,12 +83,17 @@ class Simulator:
         )
         service = MessageService(api_key=api_key, limits=limits, clock=clock)
         self._api = API(service, chunk_delay=chunk_delay, scenario_name=scenario)
-        self._state = ServerState(self._api.respond, max_recorded=max_recorded)
+        self._state = ServerState(
+            self._api.respond,
+            max_recorded=max_recorded,
+            max_recorded_bytes=max_recorded_bytes,
+            read_timeout=read_timeout,
+        )
         self._thread: _ServerThread | None = None
 
     def __repr__(self) -> str:
         where = self.url if self._thread is not None else "not started"
-        return f"<Simulator {where}, {len(self._state.requests)} requests>"
+        return f"<Simulator {where}, {self._state.received} requests>"
 
     # Life.
 
@@ -152,7 +161,7 @@ class Simulator:
     def clear(self) -> None:
         """Forget what was scripted and not yet taken, the requests, cached prompts and used-up limits."""
         self._api.clear()
-        self._state.requests.clear()
+        self._state.forget()
 
 
 class _ServerThread:

@@ -38,6 +38,7 @@ def _opening(message: JSON) -> JSON:
     usage.pop("server_tool_use", None)
     opening = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
     opening.pop("stop_details", None)
+    opening.pop("context_management", None)
     return opening
 
 
@@ -45,7 +46,10 @@ def closing_event(message: JSON) -> JSON:
     """The `message_delta` that tells why the message ended and what it used in all."""
     delta: JSON = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
     delta.update({key: message[key] for key in ("stop_details", "container") if message.get(key) is not None})
-    return {"type": "message_delta", "delta": delta, "usage": _closing_usage(message["usage"])}
+    event = {"type": "message_delta", "delta": delta, "usage": _closing_usage(message["usage"])}
+    if "context_management" in message:
+        event["context_management"] = message["context_management"]
+    return event
 
 
 def _closing_usage(usage: JSON) -> JSON:

@@ -42,6 +42,11 @@ def thinking_of(fields: JSON, model: Model) -> Thinking:
     )
 
 
+def is_adaptive(fields: JSON) -> bool:
+    """Whether it is left to the model if it thinks."""
+    return (fields.get("thinking") or {}).get("type") in (None, "adaptive")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Signed:
     model: str

@@ -61,8 +61,21 @@ def _stems(text: str) -> set[str]:
 
 def call_block(tool: JSON, prompt: str) -> JSON:
     """A `tool_use` block with arguments that satisfy the tool's schema."""
-    arguments = make_instance({"type": "object", **tool["input_schema"]}, prompt)
+    schema = {"type": "object", **tool["input_schema"]}
+    properties = {
+        name: part
+        for name, part in (schema.get("properties") or {}).items()
+        if name in schema.get("required", ()) or _is_spoken_of(name, part, prompt)
+    }
+    arguments = make_instance({**schema, "properties": properties}, prompt)
     return {"type": "tool_use", "id": new_id("toolu"), "name": tool["name"], "input": arguments}
+
+
+def _is_spoken_of(name: str, schema: JSON, prompt: str) -> bool:
+    """Whether a prompt speaks of an argument that may be left out: of it, or of one of its values."""
+    words = [name, *map(str, schema.get("enum") or ())]
+    is_said = any(re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) for word in words)
+    return is_said or bool(_stems(name.lower().replace("_", " ")) & _stems(prompt.lower()))
 
 
 def describe_results(results: Sequence[JSON], calls: Sequence[JSON]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _checks as check
+from ._context_editing import BETA_OF_EDIT, check_context_management
 from ._errors import invalid
 from ._exchange import JSON
 from ._headers import NEW_VERSION
@@ -40,7 +41,6 @@ MESSAGE_FIELDS = COMMON_FIELDS | {
 }
 SAMPLING_DEFAULTS = {"temperature": 1, "top_p": None, "top_k": None}
 BETA_FIELDS = {
-    "context_management": "context-management-2025-06-27",
     "compaction": "compact-2026-09-04",
     "mcp_servers": "mcp-client-2025-11-20",
     "fallbacks": "server-side-fallback-2026-07-01",
@@ -48,6 +48,7 @@ BETA_FIELDS = {
     "thread": "message-threads-2026-08-12",
     "billing_policy": "user-profiles-billing-2026-10-01",
 }
+CACHE_SCOPE_BETA = "prompt-caching-scope-2026-01-05"
 MAX_BREAKPOINTS = 4
 MIN_BUDGET_TOKENS = 1024
 
@@ -93,7 +94,9 @@ def _check_fields(fields: JSON, known: frozenset[str], terms: Terms, model: Mode
     for name, value in fields.items():
         if name in known:
             continue
-        if name in SAMPLING_DEFAULTS and known is MESSAGE_FIELDS and terms.version != NEW_VERSION:
+        if name == "context_management" and not terms.betas.isdisjoint(BETA_OF_EDIT.values()):
+            check_context_management(value, terms.betas)
+        elif name in SAMPLING_DEFAULTS and known is MESSAGE_FIELDS and terms.version != NEW_VERSION:
             _check_sampling(name, value, model)
         elif BETA_FIELDS.get(name) in terms.betas:
             raise invalid(f"{name}: the simulator does not imitate this beta feature")
@@ -139,7 +142,7 @@ def _check_common(fields: JSON, terms: Terms, model: Model, *, max_tokens: int |
         check.one_of(fields["speed"], "speed", ("standard", "fast"))
         if fields["speed"] == "fast" and (model.line in ("haiku", "sonnet") or model.generation == (4, 7)):
             raise invalid(f"speed: fast mode is not supported by {model.id}")
-    _check_cache_control(fields)
+    _check_cache_control(fields, terms.betas)
 
 
 def _check_system(system: Any) -> None:
@@ -197,7 +200,7 @@ def _check_budget(thinking: JSON, max_tokens: int | None) -> None:
         raise invalid("`max_tokens` must be greater than `thinking.budget_tokens`.")
 
 
-def _check_cache_control(fields: JSON) -> None:
+def _check_cache_control(fields: JSON, betas: frozenset[str]) -> None:
     found = list(_breakpoints(fields))
     if "cache_control" in fields and fields["cache_control"] is not None:
         found.append(("cache_control", fields["cache_control"]))
@@ -209,7 +212,9 @@ def _check_cache_control(fields: JSON) -> None:
     for path, value in found:
         control = check.dictionary(value, path)
         check.one_of(check.required(control, "type", path), f"{path}.type", ["ephemeral"])
-        check.no_extras(control, path, ("type", "ttl"))
+        check.no_extras(
+            control, path, ("type", "ttl", "scope") if CACHE_SCOPE_BETA in betas else ("type", "ttl")
+        )
         ttl = check.one_of(control.get("ttl", "5m"), f"{path}.ttl", ("5m", "1h"))
         if ttl == "1h" and has_short:
             raise invalid(f"{path}.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' one")

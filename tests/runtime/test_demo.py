@@ -108,7 +108,7 @@ def test_o2_the_simulator_never_gets_the_users_key_or_headers(
     module = sys.modules["claude_magic.simulator"]
 
     def make(**options: float) -> Simulator:
-        made.append(Simulator(**options))  # type: ignore[arg-type]
+        made.append(Simulator(**{**options, "max_recorded": 10}))  # type: ignore[arg-type]
         return made[-1]
 
     monkeypatch.setattr(module, "Simulator", make)
@@ -122,6 +122,28 @@ def test_o2_the_simulator_never_gets_the_users_key_or_headers(
     [request] = made[0].requests
     assert KEY not in str(request.headers)
     assert "hunter2" not in str(request.headers)
+
+
+def test_the_simulator_of_demo_mode_keeps_no_request(
+    make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts them: a kernel that runs for days does not grow by what was asked in it, or by what others send to its port."""
+    made: list[Simulator] = []
+    module = sys.modules["claude_magic.simulator"]
+
+    def make(**options: float) -> Simulator:
+        made.append(Simulator(**options))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(module, "Simulator", make)
+    runtime = make_runtime(CLAUDE_MAGIC_DEMO="on")
+
+    runtime.start("Hello").result(TIMEOUT)
+    runtime.start("Why is the sky blue?").result(TIMEOUT)
+
+    [simulator] = made
+    assert simulator.requests == []
+    assert "2 requests" in repr(simulator)
 
 
 def test_a_file_beside_the_notebook_cannot_switch_demo_on_and_is_warned_about_once(

@@ -449,3 +449,49 @@ def test_every_kind_of_model_answers_under_both_versions(api, model):
         response = api.post(api.body(model=model), {"anthropic-version": version})
         assert response.status_code == 200
         assert response.json()["model"].startswith(model)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["Hello", "Good morning!", "Thanks a lot.", "who are you?", "Say exactly: ahoy", 'Reply with only "yes"'],
+)
+@pytest.mark.parametrize("thinking", [None, {"type": "adaptive"}])
+def test_where_there_is_nothing_to_think_about_it_does_not_think(api, prompt, thinking):
+    """Adaptive thinking is left to the model: a greeting needs none."""
+    message = api.message(prompt, thinking=thinking)
+
+    assert [block["type"] for block in message["content"]] == ["text"]
+    assert "output_tokens_details" not in message["usage"]
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "get_weather"}])
+@pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-sonnet-5", "claude-fable-5"])
+def test_a_forced_tool_is_called_without_thinking(api, choice, model):
+    """The answer begins with the call."""
+    message = api.message("Why is the sky blue?", model=model, tools=[WEATHER], tool_choice=choice)
+
+    assert [block["type"] for block in message["content"]] == ["tool_use"]
+
+
+@pytest.mark.parametrize("limit", [1, 5, 30, 60])
+def test_the_answer_is_the_same_as_far_as_it_goes_with_and_without_adaptive_thinking(api, limit):
+    """Thinking never takes a token from what is said."""
+    off = api.message("Explain p-values", max_tokens=limit, thinking={"type": "disabled"})
+    adaptive = api.message("Explain p-values", max_tokens=limit, thinking={"type": "adaptive"})
+
+    assert text_of(adaptive) == text_of(off)
+
+
+def test_arguments_that_may_be_left_out_are_left_out_unless_the_prompt_speaks_of_them(api):
+    """So that defaults are used, and nothing is run in the background because a schema would allow it."""
+    properties = {name: {"type": "string"} for name in ("port", "day", "run_in_background")}
+    tool = {
+        "name": "tide_table",
+        "input_schema": {"type": "object", "properties": properties, "required": ["port"]},
+    }
+
+    plain = api.message('Use tide_table for port "Brest"', tools=[tool])
+    spoken = api.message('Use tide_table for port "Brest" and day "Monday"', tools=[tool])
+
+    assert set(plain["content"][-1]["input"]) == {"port"}
+    assert set(spoken["content"][-1]["input"]) == {"port", "day"}

@@ -113,7 +113,7 @@ def test_c1_an_idle_connection_is_closed_after_the_complete_answer(api):
     """The client reads all of the body, and then the end of the connection, though nobody announced it."""
     body = json.dumps(api.body(stream=True)).encode()
     head = (
-        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\nanthropic-version: 2023-06-01\r\n"
+        "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-api-key: k\r\nanthropic-version: 2023-06-01\r\n"
         "content-type: application/json\r\nx-simulator-scenario: idle_half_close\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )

@@ -14,7 +14,8 @@ import threading
 import httpx2
 import pytest
 
-from claude_magic.simulator import Gate, Simulator, hold, slow_headers
+from claude_magic.simulator import Gate, Simulator, _server, hold, slow_headers
+from claude_magic.simulator._server import MAX_BODY_BYTES, MAX_HELD_BYTES
 
 CROWD = 200
 
@@ -101,7 +102,7 @@ def test_closing_ends_open_streams_at_once_and_quietly(closer, until, recwarn):
     sim = Simulator().start()
     sim.script(slow_headers(3600))
     raw = socket.create_connection(("127.0.0.1", sim.port))
-    raw.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+    raw.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
     until(lambda: bool(sim.requests))
 
     if closer == "same thread":
@@ -153,7 +154,7 @@ def test_what_is_no_http_is_refused_without_harm(api):
 
 def test_requests_in_one_packet_are_answered_in_order(sim):
     """Pipelining, though nobody should, works."""
-    request = b"GET /v1/models/%d HTTP/1.1\r\nhost: x\r\n\r\n"
+    request = b"GET /v1/models/%d HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with socket.create_connection(("127.0.0.1", sim.port)) as raw:
         raw.settimeout(10)
         raw.sendall(request % 1 + request % 2)
@@ -166,7 +167,9 @@ def test_requests_in_one_packet_are_answered_in_order(sim):
 
 def test_a_client_that_waits_for_100_continue_is_told_to_go_on(sim):
     """As curl does with large bodies."""
-    head = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+    head = (
+        b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", sim.port)) as raw:
         raw.settimeout(10)
         raw.sendall(head)
@@ -237,3 +240,226 @@ def test_a_simulator_left_open_does_not_disturb_the_interpreters_end():
     )
 
     assert result.stderr == ""
+
+
+# Neighbours: who may ask, and how much they can make it hold.
+
+
+def speak(sim, *pieces):
+    """Send bytes as they are, and return all that comes back until the connection closes."""
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=20) as raw:
+        with contextlib.suppress(ConnectionError):  # it may close before it has heard all
+            for piece in pieces:
+                raw.sendall(piece)
+        received = bytearray()
+        with contextlib.suppress(ConnectionError):
+            while piece := raw.recv(65536):
+                received += piece
+        return bytes(received)
+
+
+def head(host="localhost", target="/v1/models", method="GET", **headers):
+    """The head of a request after which the connection closes."""
+    lines = [f"{method} {target} HTTP/1.1", *([] if host is None else [f"Host: {host}"]), "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines += ["x-api-key: k", "anthropic-version: 2023-06-01"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def status_of(response):
+    return int(response.split(b" ", 2)[1])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8765",
+        "localhost.",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.3.2.1",
+        "[::1]",
+        "[::1]:8765",
+        "[::ffff:127.0.0.1]",
+    ],
+)
+def test_every_name_of_this_machine_is_served(sim, host):
+    """With any port or none; in the target, too."""
+    assert status_of(speak(sim, head(host))) == 200
+    assert status_of(speak(sim, head(host, target=f"http://{host}/v1/models"))) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:8765", "127.0.0.1.evil.example", "localhost.evil.example"),
+        *(
+            "localhost@evil.example",
+            "evil.example@127.0.0.1",
+            "192.168.0.7",
+            "0.0.0.0",
+            "[2001:db8::1]",
+            "[::]",
+        ),
+        *("128.0.0.1", "", "127.0.0.1:x"),
+    ],
+)
+@pytest.mark.parametrize("place", ["header", "target"])
+def test_a_page_that_lets_a_name_of_its_own_point_here_is_refused(sim, host, place):
+    """By DNS rebinding the browser takes it for the page's own server, but tells the name."""
+    response = speak(sim, head(host) if place == "header" else head(target=f"http://{host}/v1/models"))
+
+    assert status_of(response) in ((403,) if place == "header" else (400, 403))
+    assert b"claude-haiku" not in response
+
+
+def test_a_target_that_names_this_machine_does_not_excuse_a_foreign_host(sim):
+    """Both have to be this machine."""
+    assert status_of(speak(sim, head("evil.example", target="http://localhost/v1/models"))) == 403
+
+
+def test_a_request_without_a_host_is_refused(sim):
+    """HTTP/1.1 requires one; what speaks HTTP/1.0 and names none cannot be told from a rebound page."""
+    old = head(None).replace(b"HTTP/1.1", b"HTTP/1.0")
+
+    assert status_of(speak(sim, head(None))) == 400
+    assert status_of(speak(sim, old)) == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://localhost:8888"}, 200),
+        ({"Origin": "https://127.0.0.1"}, 200),
+        ({"Origin": "http://[::1]:8888"}, 200),
+        ({"Sec_Fetch_Site": "same-origin"}, 200),
+        ({"Sec_Fetch_Site": "none"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "file://"}, 403),
+        ({"Origin": "chrome-extension://localhost"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+def test_pages_of_other_sites_are_refused(sim, headers, status, method):
+    """The browser says where a request comes from, and a page cannot change that; a preflight fails as well."""
+    assert status_of(speak(sim, head(method=method, **headers))) == status
+
+
+def test_nothing_of_a_foreign_request_is_kept(sim):
+    """Not even until it has arrived."""
+    body = b"x" * 1_000_000
+    speak(sim, head("evil.example", method="POST", target="/v1/messages", Content_Length=len(body)), body)
+
+    assert [(request.status, request.raw_body) for request in sim.requests] == [(403, b"")]
+
+
+def test_requests_are_kept_up_to_a_number_of_bytes():
+    """The latest ones; the count goes on."""
+    with Simulator(max_recorded_bytes=50_000) as sim:
+        for number in range(5):
+            httpx2.post(f"{sim.url}/{number}", content=b"x" * 20_000, trust_env=False)
+
+        assert [request.path for request in sim.requests] == ["/3", "/4"]
+        assert "5 requests" in repr(sim)
+        sim.clear()
+        httpx2.post(f"{sim.url}/again", content=b"x" * 20_000, trust_env=False)
+        assert [request.path for request in sim.requests] == ["/again"]
+
+
+def test_bodies_that_arrive_at_once_are_bounded_together(sim, until):
+    """The one that is too much is refused, and those before it are still read; then there is room again."""
+    most = MAX_HELD_BYTES // MAX_BODY_BYTES
+    waiting = []
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(most):
+            raw = open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=20))
+            raw.sendall(head(method="POST", Content_Length=MAX_BODY_BYTES) + b"x" * (MAX_BODY_BYTES - 1))
+            waiting.append(raw)
+        until(lambda: sim._state.held_bytes == most * (MAX_BODY_BYTES - 1))
+
+        refused = speak(sim, head(method="POST", Content_Length=5_000), b"x" * 5_000)
+
+        assert status_of(refused) == 529
+        assert sim._state.held_bytes <= MAX_HELD_BYTES
+    until(lambda: sim._state.held_bytes == 0)
+    assert status_of(speak(sim, head())) == 200
+
+
+def test_a_body_without_end_is_cut_off(sim):
+    """Whether it says how long it is or not; what has no end is refused before it is over."""
+    declared = speak(sim, head(method="POST", Content_Length=10**12))
+    piece = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    chunked = speak(sim, head(method="POST", Transfer_Encoding="chunked"), *[piece] * 200)
+
+    assert status_of(declared) == 413
+    assert chunked == b"" or status_of(chunked) == 413
+    assert [request.status for request in sim.requests] == [413, 413]
+    assert sim._state.held_bytes == 0
+
+
+@pytest.mark.parametrize("length", ["9" * 40, "-1", "1e9", "0x10"])
+def test_a_length_that_is_none_is_refused(sim, length):
+    """Quietly, and the next one is served."""
+    assert status_of(speak(sim, head(method="POST", Content_Length=length))) in (400, 413)
+    assert status_of(speak(sim, head())) == 200
+
+
+def test_a_body_of_very_many_values_is_refused(sim):
+    """Each takes far more memory than the bytes in which it is written."""
+    body = b"[" + b"[]," * 1_000_000 + b"[]]"
+
+    response = speak(sim, head(method="POST", target="/v1/messages", Content_Length=len(body)), body)
+
+    assert status_of(response) == 413
+    assert b"1,000,000 values" in response
+
+
+def test_huge_headers_are_refused(sim):
+    """One that is long, or many."""
+    for headers in ({"X_Long": "x" * 300_000}, {f"X_{n}": "x" * 1_000 for n in range(300)}):
+        assert status_of(speak(sim, head(**headers))) == 431
+
+
+@pytest.mark.parametrize("part", [b"GET /v1/mod", head()[:-4], head(method="POST", Content_Length=10) + b"{"])
+def test_a_request_that_never_ends_is_given_up(part):
+    """In the middle of its first line, of its headers, of its body: it holds its connection for a bounded time."""
+    with Simulator(read_timeout=0.05) as sim:
+        response = speak(sim, part)
+
+        assert status_of(response) == 408
+        assert status_of(speak(sim, head())) == 200
+
+
+def test_what_a_client_says_before_it_has_its_answer_is_bounded(sim, until):
+    """Requests can be sent ahead, but not without end while the first is answered."""
+    gate = Gate()
+    sim.script(hold(gate))
+    body = b'{"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}'
+    first = head(
+        method="POST", target="/v1/messages", Content_Length=len(body), Content_Type="application/json"
+    )
+    request = first.replace(b"close", b"keep-alive") + body
+
+    speak(sim, request, *[b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_000] * 400)
+
+    until(lambda: sim.open_connections == 0)
+    gate.open()
+
+
+def test_connections_are_bounded(sim, monkeypatch, until):
+    """The one too many is closed; those that are open are served."""
+    monkeypatch.setattr(_server, "MAX_CONNECTIONS", 2)
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(2):
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=20))
+        until(lambda: sim.open_connections == 2)
+
+        assert speak(sim, head()) == b""
+
+    until(lambda: sim.open_connections == 0)
+    assert status_of(speak(sim, head())) == 200

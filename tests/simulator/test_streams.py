@@ -83,12 +83,13 @@ def test_max_tokens_is_obeyed_and_says_so(api):
     assert 10 < len(message["content"][0]["text"]) < 200
 
 
-def test_max_tokens_includes_thinking(api):
-    """A small limit is used up by thinking, before any text."""
+def test_thinking_takes_nothing_from_a_small_limit(api):
+    """What is allowed to be said is said; the scenario `thinking_only` shows the other case."""
     message = api.message("Explain p-values", model="claude-opus-5-5", max_tokens=5)
 
-    assert [block["type"] for block in message["content"]] == ["thinking"]
+    assert [block["type"] for block in message["content"]] == ["text"]
     assert message["stop_reason"] == "max_tokens"
+    assert message["usage"]["output_tokens"] == 5
 
 
 def test_zero_max_tokens_only_warms_the_cache(api):

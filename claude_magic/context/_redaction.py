@@ -1,7 +1,8 @@
 """Values that look like credentials, in what was collected for the user, become `[REDACTED]`.
 
-What the user typed is theirs and passes. Two kinds are recognised: the values of environment variables whose names say that they
-are secret, and the forms in which credentials are written (`_secret_forms`).
+What the user typed is theirs and passes. Three kinds are recognised: the values of environment variables whose names say that
+they are secret, the forms in which credentials are written (`_secret_forms`), and what is given to a name such as `password`
+(`_secret_assignments`).
 """
 
 from __future__ import annotations
@@ -10,17 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from ._secret_forms import SECRET_FORMS
+from ._secret_assignments import SECRET_NAME, WORKING_DIRECTORIES, find_assignments, is_trivial
+from ._secret_forms import SECRET_FORMS, kind_of
 
 REDACTED = "[REDACTED]"
 
 _SHORTEST_SECRET = 8
-_SECRET_NAME = re.compile(
-    r"""(?ix) (?: (?:^|_) (?:KEY|PWD|PASS) | API_?KEY | TOKEN | SECRET | PASSWORD | PASSWD | PASSPHRASE | CREDENTIAL )
-    S? \d* (?:_|$)"""
-)
-_WORKING_DIRECTORIES = ("PWD", "OLDPWD")
-_TRIVIAL = re.compile(r"(?i)true|false|none|null|\d+|[a-z]:\\.*|https?://[^@]*")
 
 
 def holds_key(text: str) -> bool:
@@ -45,7 +41,20 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
                 labels.append(f"environment variable {name}")
     for label, form in SECRET_FORMS:
         text = form.sub(_noting(labels, label), text)
+    text = _without_assigned(text, labels)
     return text, tuple(dict.fromkeys(labels))
+
+
+def _without_assigned(text: str, labels: list[str]) -> str:
+    parts: list[str] = []
+    done = 0
+    for found in sorted(find_assignments(text), key=lambda each: (each.start, -each.end)):
+        if found.end <= done or REDACTED in text[found.start : found.end]:
+            continue
+        parts += [text[done : max(done, found.start)], REDACTED] if found.start >= done else []
+        labels.append(found.label)
+        done = found.end
+    return "".join([*parts, text[done:]])
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -53,7 +62,7 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     found = [
         (name, value.strip())
         for name, value in environment.items()
-        if _SECRET_NAME.search(name) and name not in _WORKING_DIRECTORIES
+        if SECRET_NAME.search(name) and name not in WORKING_DIRECTORIES
     ]
     for name, value in sorted(found, key=lambda pair: -len(pair[1])):
         if len(value) >= _SHORTEST_SECRET and not _is_trivial(name, value):
@@ -61,23 +70,23 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _is_trivial(name: str, value: str) -> bool:
-    """Say whether a value is none that anybody hides: a switch, a number, the path of a file, or a word of its own name.
+    """Say whether a value is none that anybody hides, also the path of a file.
 
     A slash alone makes no path, since keys in base64 may begin with one.
     """
-    if _TRIVIAL.fullmatch(value) or value.lower() in name.lower():  # POSTGRES_PASSWORD=postgres
+    if is_trivial(name, value):
         return True
     return value.startswith(("/", "./", "../", "~/")) and os.path.exists(os.path.expanduser(value))
 
 
-def _noting(labels: list[str], label: str) -> Callable[[re.Match[str]], str]:
+def _noting(labels: list[str], label: str | None) -> Callable[[re.Match[str]], str]:
     """Return what replaces a match: all of it, or the group that is secret."""
 
     def replace(match: re.Match[str]) -> str:
         group = match.lastindex or 0
         if REDACTED in match[group]:
             return match[0]
-        labels.append(label)
+        labels.append(label or kind_of(match))
         start, end = match.start(group) - match.start(), match.end(group) - match.start()
         return f"{match[0][:start]}{REDACTED}{match[0][end:]}"
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from ..client import ConfigurationError
 from ._collected import Collected
@@ -18,6 +18,10 @@ from ._lookup import MISSING, look_up
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _PICTURE_PATH = re.compile(r"\.(?:png|jpe?g|gif|webp)$", re.IGNORECASE)
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BLANK = re.compile(r"\s")
+_ALLOWED = "%/:?#[]@!$&'()*+,;=~"
+"""What stands for itself in the parts of an address; `%`, because it may be encoded already."""
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -57,10 +61,13 @@ def _from_address(address: str) -> Collected:
     """Hand an address on: the API fetches it, not we."""
     try:
         parts = urlsplit(address)
+        encoded = _encoded(parts)
     except ValueError as error:
         raise ConfigurationError(f"{address} is no address: {error}. Nothing was sent.") from None
     if parts.scheme in ("http", "https"):
-        source = {"type": "url", "url": address}
+        if not parts.hostname or _BLANK.search(parts.netloc):
+            raise ConfigurationError(f"{address} is no address: it names no host. Nothing was sent.")
+        source = {"type": "url", "url": encoded}
         if _PICTURE_PATH.search(parts.path):
             return Collected(parts=({"type": "image", "source": source},))
         if parts.path.lower().endswith(".pdf"):
@@ -69,6 +76,16 @@ def _from_address(address: str) -> Collected:
         f"{address}: the API reads pictures (png, jpeg, gif, webp) and PDFs from an address of the web, and this looks like "
         "neither. Download it and attach the file. Nothing was sent."
     )
+
+
+def _encoded(parts: SplitResult) -> str:
+    """Return an address with all that may not stand in one percent-encoded (RFC 3986), as browsers do; the rest as it is."""
+    path, query, fragment = (
+        quote(_LONE_PERCENT.sub("%25", part), safe=_ALLOWED)
+        for part in (parts.path, parts.query, parts.fragment)
+    )
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    return urlunsplit((parts.scheme, host, path, query, fragment))
 
 
 def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:

@@ -85,12 +85,17 @@ def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collect
         cell_range: Which of them.
 
     Raises:
-        ConfigurationError: They are more than can be sent.
+        ConfigurationError: There are none in the range, or they are more than can be sent.
     """
     chosen = cell_range.chosen(cells)
     if not chosen:
-        return Collected(
-            notes=() if cell_range == NO_CELLS else ("--cells: no cell of that range has been run.",)
+        if cell_range == NO_CELLS:
+            return Collected()
+        if not cells:
+            return Collected(notes=("--cells: no cell of that range has been run.",))
+        raise ConfigurationError(
+            f"--cells: no cell of that range has been run. The numbers of those that have been, but for questions to Claude, go from "
+            f"{cells[0].number} to {cells[-1].number}. Nothing was sent."
         )
     with noting_redactions() as cut_labels:
         text, labels = redact("\n".join(part for cell in chosen for part in _shown(cell)))

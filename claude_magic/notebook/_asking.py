@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..answers import OutputSchema, extract_code, make_output_schema
 from ..runtime import Question, Reply, Where
 from ._names import Scope
+from ._suggestion import closest
 
 if TYPE_CHECKING:
     from ..tools import ToolExecutor
@@ -49,6 +51,7 @@ class Asking:
         self._schema = make_output_schema(options.schema, names) if options.schema else None
         tools = _tools(options, names, magics.shell, is_awaited=is_awaited) if options.tools else None
         origin = _name_of_cell(magics.shell)
+        draft = dataclasses.replace(draft, notes=(*draft.notes, *_note_on_thread(options.thread, magics)))
         self.question = _question(draft, cell=cell, tools=tools, schema=self._schema, origin=origin)
 
     def start(self) -> Reply:
@@ -108,6 +111,14 @@ def _question(
         notes=draft.notes,
         is_raw=options.raw,
     )
+
+
+def _note_on_thread(name: str | None, magics: ClaudeMagics) -> Iterator[str]:
+    """Say which thread was probably meant where a new one begins whose name is nearly that of another."""
+    known = [thread.name for thread in magics.runtime().conversations.threads()]
+    guess = None if name is None or name in known else closest(name, known, cutoff=0.75)
+    if guess is not None:
+        yield f"The thread {name} begins here. Did you mean {guess}? %claude threads lists them."
 
 
 def _name_of_cell(shell: Any) -> str:

@@ -116,6 +116,10 @@ def with_system_text(options: Options) -> Options:
     if options.system is None or not options.system.startswith("@"):
         return options
     system, notes = _read_system(options.system[1:])
+    if not system.strip():
+        raise ConfigurationError(
+            f"The system prompt {options.system[1:]} is a file with nothing in it. Leave -s out to ask without one. Nothing was sent."
+        )
     return dataclasses.replace(options, system=system, notes=(*options.notes, *notes))
 
 

@@ -3,6 +3,7 @@
 Each reader raises `ValueError` with the end of a sentence whose beginning is the value's name ("N is a whole number").
 """
 
+import builtins
 import json
 import keyword
 import re
@@ -20,6 +21,12 @@ MOST_COMPARED = 6
 # How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
 _PROVIDER = re.compile(r"anthropic(-chat)?:(?P<model>.*)", re.DOTALL)
 _CELL_RANGE = re.compile(r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+", re.ASCII)
+# Names that IPython binds and reads, `_` and the history among them, and those of the interpreter, as `__name__`.
+_IPYTHONS = re.compile(
+    r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__",
+    re.ASCII,
+)
+_OURS = ("claude", "Err")
 _THREAD = re.compile(r"\w[\w.-]*")
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 
@@ -55,11 +62,13 @@ def positive_integer(text: str) -> int:
 
 
 def variable_name(text: str) -> str:
-    """Read a name that can be assigned to."""
+    """Read a name that can be assigned to, and is not needed by others."""
     if keyword.iskeyword(text):
         raise ValueError("is the name of a variable, and that is a word of Python's own")
     if not text.isidentifier():
         raise ValueError("is the name of a variable: letters, digits and _, no digit first")
+    if hasattr(builtins, text) or _IPYTHONS.fullmatch(text) or text in _OURS:
+        raise ValueError(f"is a name of your own, and {text} is needed as it is: code after it would break")
     return text
 
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from IPython.core.error import UsageError
+
 from ..render import render_history, render_notice, render_rows
 from ..runtime import ThreadSummary, load_forest, save_forest
+from ._surroundings import DEFAULT_THREAD
 
 if TYPE_CHECKING:
     from ._magics import ClaudeMagics
@@ -44,8 +47,17 @@ def fork(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
 
 
 def undo(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
-    """Take the last turns of the main thread back."""
-    taken = magics.runtime().conversations.undo(int(arguments.get("n") or 1))
+    """Take the last turns of the main thread back.
+
+    Raises:
+        UsageError: There are fewer.
+    """
+    count, conversations = int(arguments.get("n") or 1), magics.runtime().conversations
+    there = next((each.turns for each in conversations.threads() if each.name == DEFAULT_THREAD), 0)
+    if 1 < count > there:
+        verb = "is" if there == 1 else "are"
+        raise UsageError(f"There {verb} only {_turns(there)} to take back, not {count}. Nothing has changed.")
+    taken = conversations.undo(count)
     if not taken:
         _say(magics, "There is no turn to take back.")
         return

@@ -26,6 +26,11 @@ def _split_list(value: object) -> object:
     )
 
 
+def _none_if_blank(value: object) -> object:
+    """Take a blank system prompt for none: the API refuses one."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def _split_headers(value: object) -> object:
     """Read lines of `Name: value`, the form of ANTHROPIC_CUSTOM_HEADERS."""
     if not isinstance(value, str):
@@ -49,7 +54,7 @@ class Settings(BaseModel):
         max_tokens: Bound of an answer in model tokens, thinking included.
         effort: How hard the model tries: low, medium, high, xhigh or max; None leaves it to the model.
         thinking: "show" asks for a summary of the thinking, "hide" does not, "off" forbids it where the model allows.
-        system: System prompt, or None.
+        system: System prompt, or None; a blank one is none.
         api_version: The `anthropic-version` header.
         messages_path: Path of the Messages call.
         rate_limit_rps: Requests per second.
@@ -75,7 +80,7 @@ class Settings(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] = DEFAULT_MAX_TOKENS
     effort: Effort | None = None
     thinking: Thinking = "show"
-    system: str | None = None
+    system: Annotated[str | None, BeforeValidator(_none_if_blank)] = None
     api_version: str = "2023-06-01"
     messages_path: str = "/v1/messages"
     rate_limit_rps: float = 10.0

@@ -285,3 +285,72 @@ def test_options_of_the_cell_reach_the_wire(kernel, sim):
     assert kernel.value("answer.text") == "'bound'"
     assert sim.requests[0].body["max_tokens"] == 99
     assert sim.requests[0].body["stream"] is True
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%claude -s '   ' hi",
+        "%claude -s '' hi",
+        "%%claude --system='\u00a0'\nhi",
+        "%%claude --compare haiku,sonnet -s ' '\nhi",
+        "from claude_magic import claude\nclaude.ask('hi', system='  ')",
+        "from claude_magic import claude\nawait claude.panel(system=' \\n').ask('hi')",
+        "%config ClaudeMagics.system = ' '\n%claude hi",
+    ],
+)
+def test_a_blank_system_prompt_is_not_sent(kernel, sim, cell):
+    """The API would refuse it; the question is asked without one."""
+    run = kernel.run(cell)
+    kernel.run("%config ClaudeMagics.system = None")
+
+    assert run.status == "ok", run.summary()
+    assert all("system" not in (request.body or {}) for request in sim.requests)
+    assert sim.requests
+
+
+def test_a_file_with_nothing_in_it_is_no_system_prompt(kernel, sim):
+    """Who names one means that there is something in it."""
+    kernel.run("open('empty.md', 'w').write(' \\n')")
+
+    run = kernel.run("%claude -s @empty.md hi")
+
+    assert "nothing in it" in run.error["evalue"]
+    assert sim.requests == []
+
+
+def test_selectors_out_of_range_are_errors(kernel, sim):
+    """Cells, turns and jobs that there are not; nothing is sent or changed."""
+    kernel.run("%claude clear")
+    kernel.run("%claude hi")
+
+    for cell, says in (
+        ("%claude --cells 9999 hi", "no cell of that range"),
+        ("%claude undo 99", "There is only 1 turn to take back"),
+        ("%claude stop 9999", "There is no job 9999"),
+    ):
+        run = kernel.run(cell)
+        assert run.status == "error", cell
+        assert says in run.stderr + str(run.contents("error")), cell
+
+    assert len(sim.requests) == 1
+    assert "taken back" in str(kernel.run("%claude undo 1").outputs)
+
+
+def test_a_thread_whose_name_is_nearly_that_of_another_says_so(kernel, sim):
+    """It begins all the same: any name may be meant."""
+    kernel.run("%claude --thread research hi")
+
+    run = kernel.run("%claude --thread reserach hi")
+
+    assert "Did you mean research?" in run.frames[-1]
+    assert len(sim.requests[-1].body["messages"]) == 1
+
+
+def test_a_name_that_the_session_needs_is_not_bound(kernel, sim):
+    """`print` prints afterwards, and `In` counts on."""
+    for name in ("print", "In", "__name__", "get_ipython"):
+        assert kernel.run(f"%%claude -o {name}\nhi").status == "error"
+
+    assert kernel.run("print(__name__, len(In) > 1)").stdout == "__main__ True\n"
+    assert sim.requests == []

@@ -358,3 +358,29 @@ def test_what_can_have_no_controls_is_refused_before_anything_is_sent(kernel, si
     assert problem in " ".join((run.stderr or run.error["evalue"]).split())
     assert asked(sim) == []
     assert run.contents("display_data") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ('[("one", 10), ("two", 20)]', "10"),
+        ('{"one": 10}', "10"),
+        ("__import__('numpy').bool_(True)", "True"),
+        ("__import__('datetime').date(2026, 11, 27)", "2026-11-27"),
+    ],
+)
+def test_what_is_sent_is_the_value_and_not_its_label(kernel, sim, value, sent):
+    """Here without widgets, where the state that the controls would begin in is asked once."""
+    kernel.run(f"choice = {value}")
+
+    run = kernel.run("%%claude --interact choice\nSay {{ choice }}.")
+
+    assert run.status == "ok"
+    assert sim.requests[-1].body["messages"][-1]["content"] == f"Say {sent}."
+
+
+def test_controls_stand_for_variables_of_a_function_too(kernel, sim):
+    """As all that a magic in a function speaks of."""
+    kernel.run("def f(size):\n    %claude --new --interact size Size {{ size }}, please.\nf(3)")
+
+    assert sim.requests[-1].body["messages"][-1]["content"] == "Size 3, please."

@@ -210,3 +210,33 @@ def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, s
         attached(spec, tmp_path, rows=[1], sensor=Sensor())
 
     assert "Nothing was sent" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("https://example.org/my plot.png", "https://example.org/my%20plot.png"),
+        ("https://example.org/a%20b.png", "https://example.org/a%20b.png"),
+        ("https://example.org/100%.png", "https://example.org/100%25.png"),
+        ("https://example.org/größe.png", "https://example.org/gr%C3%B6%C3%9Fe.png"),
+        ("https://example.org/a.png?q=x y&z=ä", "https://example.org/a.png?q=x%20y&z=%C3%A4"),
+        ("https://exämple.org/a.png", "https://xn--exmple-cua.org/a.png"),
+        ("https://example.org/a\u00a0b.pdf", "https://example.org/a%C2%A0b.pdf"),
+        ("https://example.org/a,(b)~c;d=e@f!.png?x=1#top", "https://example.org/a,(b)~c;d=e@f!.png?x=1#top"),
+    ],
+)
+def test_an_address_is_sent_as_browsers_send_it(typed: str, sent: str, tmp_path: Path) -> None:
+    """What may not stand in one is encoded, and nothing twice."""
+    (block,) = attach(typed, {}, directory=tmp_path).parts
+
+    assert isinstance(block, dict)
+    assert block["source"] == {"type": "url", "url": sent}
+
+
+@pytest.mark.parametrize(
+    "address", ["https://exa mple.org/a.png", "https:///a.png", "https://" + "ä" * 80 + ".org/a.png"]
+)
+def test_an_address_without_a_host_that_can_be_is_an_error(address: str, tmp_path: Path) -> None:
+    """It could not be fetched."""
+    with pytest.raises(ConfigurationError, match="is no address"):
+        attach(address, {}, directory=tmp_path)

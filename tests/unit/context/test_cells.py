@@ -102,3 +102,18 @@ def test_a_range_without_cells_says_so() -> None:
         "--cells: no cell of that range has been run.",
     )
     assert collect_cells(CELLS, parse_cell_range("none")).notes == ()
+
+
+@pytest.mark.parametrize("spec", ["99", "99:", "5000:6000", ":0", "0", "7:3", "-1:-5"])
+def test_a_range_in_which_no_cell_is_is_an_error(spec: str) -> None:
+    """Where cells have been run: a question about nothing would be paid for."""
+    with pytest.raises(ConfigurationError, match=r"go from \d+ to \d+\. Nothing was sent\."):
+        collect_cells(CELLS, parse_cell_range(spec))
+
+
+def test_a_range_that_holds_some_cells_sends_those() -> None:
+    """`-30:` in a notebook of twelve cells means all of them."""
+    everything = collect_cells(CELLS, parse_cell_range("all"))
+
+    assert collect_cells(CELLS, parse_cell_range("-99:")) == everything
+    assert collect_cells(CELLS, parse_cell_range("1:999")) == everything

@@ -1,8 +1,14 @@
 """Controls for values, and what happens when they have been left alone."""
 
+import datetime
+import decimal
+import enum
+import fractions
 import threading
 
 import ipywidgets
+import numpy as np
+import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 
@@ -36,6 +42,75 @@ def test_a_value_decides_what_controls_it(value, kind, start):
     assert (control.value, control.description) == (start, "name")
 
 
+class Colour(enum.Enum):
+    RED = "r"
+    BLUE = "b"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 9
+
+
+class Name(enum.StrEnum):
+    ADA = "Ada"
+
+
+NOON = datetime.datetime(2026, 11, 27, 12, 30)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "start"),
+    [
+        ([("one", 10), ("two", 20)], ipywidgets.Dropdown, 10),
+        ([["one", 10], ["two", 20]], ipywidgets.Dropdown, 10),
+        ((("one", 10), ("two", 20)), ipywidgets.Dropdown, 10),
+        ([("one", 10), "two"], ipywidgets.Dropdown, ("one", 10)),
+        ([("a", "b", "c")], ipywidgets.Dropdown, ("a", "b", "c")),
+        ({"one": 10, "two": 20}, ipywidgets.Dropdown, 10),
+        ({1: "x"}, ipywidgets.Dropdown, "x"),
+        ({"one": 10}.items(), ipywidgets.Dropdown, 10),
+        ({"one": 10}.keys(), ipywidgets.Dropdown, "one"),
+        ({"b", "a"}, ipywidgets.Dropdown, "a"),
+        ((True, False), ipywidgets.Dropdown, True),
+        (np.bool_(True), ipywidgets.Checkbox, True),
+        (np.int64(7), ipywidgets.IntSlider, 7),
+        (np.uint8(7), ipywidgets.IntSlider, 7),
+        (np.float32(0.5), ipywidgets.FloatSlider, 0.5),
+        (np.array(3), ipywidgets.IntSlider, 3),
+        (np.str_("Oslo"), ipywidgets.Text, "Oslo"),
+        ((np.int64(0), np.int64(10)), ipywidgets.IntSlider, 5),
+        (np.array([4, 5]), ipywidgets.Dropdown, 4),
+        (pd.Series([4, 5]), ipywidgets.Dropdown, 4),
+        (pd.Index(["a", "b"]), ipywidgets.Dropdown, "a"),
+        (decimal.Decimal("0.5"), ipywidgets.FloatSlider, 0.5),
+        (fractions.Fraction(1, 2), ipywidgets.FloatSlider, 0.5),
+        (Colour.BLUE, ipywidgets.Dropdown, Colour.BLUE),
+        (Level.HIGH, ipywidgets.Dropdown, Level.HIGH),
+        (Name.ADA, ipywidgets.Dropdown, Name.ADA),
+        (Colour, ipywidgets.Dropdown, Colour.RED),
+        (NOON.date(), ipywidgets.DatePicker, NOON.date()),
+        (NOON, ipywidgets.NaiveDatetimePicker, NOON),
+        (
+            NOON.replace(tzinfo=datetime.UTC),
+            ipywidgets.DatetimePicker,
+            NOON.replace(tzinfo=datetime.UTC),
+        ),
+        (NOON.time(), ipywidgets.TimePicker, NOON.time()),
+        (pd.Timestamp(NOON), ipywidgets.NaiveDatetimePicker, NOON),
+        (np.datetime64("2026-11-27"), ipywidgets.DatePicker, datetime.date(2026, 11, 27)),
+        (np.datetime64(NOON, "ns"), ipywidgets.NaiveDatetimePicker, NOON),
+    ],
+)
+def test_every_kind_of_value_that_can_be_chosen_has_a_control(value, kind, start):
+    """Pairs of a label and a value, numbers of numpy's, members of an enumeration, columns, days and times."""
+    control = make_control("name", value)
+
+    assert type(control) is kind
+    assert control.value == start
+    assert type(control.value) is type(start)
+
+
 def test_bounds_come_from_the_value():
     """Those of a number around it, those of a pair as they stand there."""
     around, between = make_control("n", 3), make_control("n", (10, 20, 5))
@@ -66,6 +141,12 @@ def test_a_widget_stands_for_itself_and_is_left_as_it_is():
         ([], "it is empty"),
         ((10, 0), "There is no control for name = \\(10, 0\\)"),
         ((0, 10, -1), "step"),
+        (pd.NaT, "no point in time"),
+        (range(10**12), "more than 1,000 values"),
+        (float("nan"), "There is no control"),
+        (pd.DataFrame({"a": [1]}), "of type DataFrame"),
+        ((each for each in "ab"), "of type generator"),
+        (1 + 2j, "of type complex"),
     ],
 )
 def test_a_value_without_a_control_is_refused(value, problem):

@@ -397,3 +397,52 @@ def test_prose_that_begins_with_a_dash_or_a_quote_is_sent(prompt):
     """Dialogues and lists do."""
     assert parse_request(prompt) == Request(prompt=prompt)
     assert parse_request(f"-m opus {prompt}") == Request(options=Options(model="opus"), prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "print",
+        "list",
+        "id",
+        "open",
+        "In",
+        "Out",
+        "_",
+        "__",
+        "___",
+        "_1",
+        "_i",
+        "_ii",
+        "_i3",
+        "_oh",
+        "_dh",
+        "_ih",
+        "_exit_code",
+        "__name__",
+        "__builtins__",
+        "__file__",
+        "exit",
+        "quit",
+        "get_ipython",
+        "display",
+        "claude",
+        "Err",
+        "None",
+        "class",
+        "__builtin__",
+    ],
+)
+@pytest.mark.parametrize("form", ["-o {} hi", "--out={} hi", "{} << hi"])
+def test_a_name_that_others_need_is_not_bound(name, form):
+    """Python's own, IPython's own, ours: the session would break."""
+    with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
+        parse_request(form.format(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["answer", "_answer", "match", "out", "In_", "err", "résumé", "_x1", "claude_says", "__mine"]
+)
+def test_any_other_name_may_be_bound(name):
+    """Also those that only look like them."""
+    assert parse_request(f"-o {name} hi").options.out == name

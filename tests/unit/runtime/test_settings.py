@@ -309,3 +309,10 @@ def test_o2_what_is_kept_of_a_file_holds_no_secret(tmp_path: Path) -> None:
     assert "secret" not in repr(vars(files))
     assert files.read_secret(path, "api_key") == "sk-ant-secret-0123456789"
     assert files.read_secret(path, "auth_token") is None
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\n\t", "\u00a0"])
+def test_a_blank_system_prompt_is_none(blank: str) -> None:
+    """The API refuses one; from whichever source, and it hides what a later source would set."""
+    for layer in (option_layer({"system": blank}), config_layer({"system": blank})):
+        assert resolve([layer, option_layer({"system": "Be brief."})]).values.system is None

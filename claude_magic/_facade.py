@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
@@ -10,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 from ._facade_tools import execute_on_loop, execute_while_waiting
 from .answers import OutputSchema
 from .client import BucketState, ClaudeClient, ConfigurationError
-from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime
+from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime, interrupts_kept_for
 
 if TYPE_CHECKING:
     from .panels import PromptPanel
     from .tools import ToolExecutor
 
 _Result = TypeVar("_Result")
+
+_LOOK_INTERVAL = 0.5
+"""Seconds between two looks at whether an answer is held up by a pause that a server asked for."""
 
 
 class AskOptions(TypedDict, total=False):
@@ -50,6 +55,22 @@ class AskOptions(TypedDict, total=False):
     approve: Literal["ask", "never"] | None
     extra: Mapping[str, Any] | None
     raw: bool
+
+
+def _tell_pause(reply: Reply) -> bool:
+    """Say on stderr, where nothing is drawn, that a server asked to wait; return whether that was said."""
+    from .render import describe_status
+
+    snapshot = reply.snapshot()
+    if snapshot.wait is None or snapshot.wait.kind != "paused":
+        return False
+    print(describe_status(snapshot, time.monotonic()), file=sys.stderr, flush=True)
+    return True
+
+
+async def _tell_pause_of(reply: Reply) -> None:
+    while not reply.done() and not _tell_pause(reply):  # noqa: ASYNC110 (the reply lives on another thread)
+        await asyncio.sleep(_LOOK_INTERVAL)
 
 
 class PanelOptions(TypedDict, total=False):
@@ -106,7 +127,12 @@ class Claude:
             KeyboardInterrupt: It was interrupted.
         """
         tools = execute_while_waiting(options.get("tools"), options.get("approve"))
-        return self._start(prompt, options, tools).result()
+        reply = self._start(prompt, options, tools)
+        with interrupts_kept_for(reply) as waiting:
+            told = False
+            while not waiting.wait(None if told else _LOOK_INTERVAL):
+                told = told or _tell_pause(reply)
+        return reply.result()
 
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and await the whole answer. For any event loop.
@@ -122,11 +148,14 @@ class Claude:
         """
         tools = execute_on_loop(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
+        telling = asyncio.create_task(_tell_pause_of(reply))
         try:
             return await reply
         except asyncio.CancelledError:
             reply.cancel()
             raise
+        finally:
+            telling.cancel()
 
     def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and return at once with a reply that is still on its way. For any thread.

@@ -24,6 +24,7 @@ from ._observe import (
 from ._pace import ServerPace
 from ._rate_limit import TokenBucket
 from ._retry import GiveUp, RetryPolicy
+from ._retry_after import describe_seconds
 
 if TYPE_CHECKING:
     from ._class_pace import Passage
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from ._pace_state import Obstacle
 
 _Result = TypeVar("_Result")
+
+_SHORT_PAUSE = 1.0
+"""Seconds that are waited without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,8 @@ class Attempts:
         """Run an operation until it succeeds or the policy gives up.
 
         Raises:
-            ClaudeError: The last failure. `attempts` is set and, if it was transient, `give_up_reason`.
+            ClaudeError: The last failure. `attempts` is set and, if it was transient, `give_up_reason`. Or nothing was
+                sent, because a server asked to wait for longer than the policy allows.
         """
         while True:
             await self._admit()
@@ -147,15 +152,42 @@ class Attempts:
             self._passage = self._rules.pace.passage(self._need, self._tell_obstacle)
         bucket, passage = self._rules.bucket, self._passage
         try:
+            if (refusal := self._refuse_to_wait()) is not None:
+                raise refusal
             if not bucket.try_acquire(gate=passage):
                 self._tell_expectation(passage)
-                await bucket.acquire(gate=passage)
+                await bucket.acquire(gate=passage, refusal=self._refuse_to_wait)
         except BaseException:
             self._withdraw()
             raise
         self._sent_at = self._rules.clock()
         if self._observer is not None:
             self._notify(AttemptStarted(attempt=self._attempt, max_attempts=self._rules.policy.max_attempts))
+
+    def _refuse_to_wait(self) -> RateLimitError | None:
+        """Return why the attempt is not worth waiting for: a pause that a server asked for is longer than we wait.
+
+        Calls about no answer (lists, counts) are made on the way to one, where nobody is told why they wait: they do not.
+        """
+        asked = self._rules.bucket.asked_for()
+        if self._passage is not None:
+            asked = max(asked, self._passage.asked_for())
+        if not asked:
+            return None
+        bound = self._rules.policy.too_long(asked)
+        if bound is None and (self._need is not None or asked <= _SHORT_PAUSE):
+            return None
+        exceeds = "" if bound is None else f" That is more than {bound}."
+        error = RateLimitError(
+            "Not sent: when the server refused an earlier request (429), it asked to wait; "
+            f"{describe_seconds(asked)} are left of that.{exceeds} "
+            "Run it again later, or use another model, key or server.",
+            status=429,
+            error_type="rate_limit_error",
+            retry_after=asked,
+        )
+        error.attempts = self._attempt - 1
+        return error
 
     def _tell_expectation(self, passage: Passage | None) -> None:
         """Tell what is waited for: the bucket, or a limit of the server's where that takes longer."""
@@ -202,8 +234,9 @@ class Attempts:
         if not isinstance(error, RateLimitError) or error.retry_after is None or error.is_spend_cap:
             return
         seconds = min(error.retry_after, self._rules.policy.max_backoff)
-        if self._passage is None or not self._passage.hold_others(seconds):
-            self._rules.bucket.pause_for(seconds)
+        if self._passage is None or not self._passage.hold_others(seconds, asked=error.retry_after):
+            self._rules.bucket.pause_for(seconds, asked=error.retry_after)
+        self._rules.bucket.ask_waiters()
 
     def _settle(self, usage: Usage | None) -> None:
         """Tell the pace how the attempt ended."""

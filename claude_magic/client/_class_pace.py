@@ -42,6 +42,7 @@ class ClassPace:
         self.limits = LearntLimits()
         self._model_class = model_class
         self._held_until = -math.inf
+        self._asked_until = -math.inf
         self._in_line: dict[Passage, None] = {}  # a set that keeps its order
         self._first: Passage | None = None
         self._first_since = -math.inf
@@ -79,8 +80,12 @@ class ClassPace:
         self._look_along_line(now)
         return self._foresee(passage, now)
 
-    def hold(self, seconds: float) -> bool:
+    def hold(self, seconds: float, *, asked: float = 0.0) -> bool:
         """Hold the class back for `seconds` from now, unless nothing is known of its limits. The longest hold wins.
+
+        Args:
+            seconds: How long.
+            asked: The wait that the server asked for, where that is longer.
 
         Returns:
             Whether it is held.
@@ -89,7 +94,13 @@ class ClassPace:
         if not self.limits.is_known(now):
             return False
         self._held_until = max(self._held_until, now + seconds)
+        self._asked_until = max(self._asked_until, now + max(seconds, asked))
         return True
+
+    def asked_for(self) -> float:
+        """Return what is left of the wait that the server asked for, while the class is held. Any thread may ask."""
+        now = self.clock()
+        return max(self._asked_until, self._held_until) - now if now < self._held_until else 0.0
 
     def state(self) -> PaceState:
         """What holds at present. Any thread may ask."""
@@ -100,15 +111,17 @@ class ClassPace:
             waiting=len(self._in_line),
             under_way=self.limits.under_way,
             held_for=max(0.0, self._held_until - now),
+            asked_for=self.asked_for(),
         )
 
     def dump(self) -> ClassRecord:
         """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
-        return self.limits.dump(self.clock(), held_until=self._held_until)
+        return self.limits.dump(self.clock(), held_until=self._held_until, asked_until=self._asked_until)
 
     def restore(self, record: ClassRecord) -> None:
         """Go on with what was learnt formerly."""
         self._held_until = record["held_until"]
+        self._asked_until = record.get("asked_until", -math.inf)
         self.limits.restore(record)
 
     def _look_along_line(self, now: float) -> None:
@@ -195,9 +208,13 @@ class Passage:
         if self._admission is not None:
             self._pace.limits.hear(self._admission, headers, self._pace.clock(), is_refusal=is_refusal)
 
-    def hold_others(self, seconds: float) -> bool:
+    def hold_others(self, seconds: float, *, asked: float = 0.0) -> bool:
         """Hold the class of models back; return False if the server tells no limits, and so knows no classes."""
-        return self._pace.hold(seconds)
+        return self._pace.hold(seconds, asked=asked)
+
+    def asked_for(self) -> float:
+        """Return what is left of the wait that the server asked this class for; 0.0 if it is not held."""
+        return self._pace.asked_for()
 
     def settle(self, usage: Usage | None) -> None:
         """The attempt has ended; `usage` is what a complete answer took."""

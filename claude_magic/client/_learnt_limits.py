@@ -156,12 +156,13 @@ class LearntLimits:
             for kind, mirror in tuple(self._mirrors.items())
         )
 
-    def dump(self, now: float, *, held_until: float) -> ClassRecord:
+    def dump(self, now: float, *, held_until: float, asked_until: float = -math.inf) -> ClassRecord:
         """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
         return ClassRecord(
             limits={kind: mirror.dump(now) for kind, mirror in tuple(self._mirrors.items())},
             told_at=self._told_at,
             held_until=held_until,
+            asked_until=asked_until,
             tokens_per_byte=self._expectation.tokens_per_byte,
             tokens_of_answer=self._expectation.tokens_of_answer,
         )

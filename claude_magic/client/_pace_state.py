@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from ._mirrored_limit import LimitRecord
 from ._observe import WaitReason
@@ -47,6 +47,7 @@ class PaceState:
         waiting: Requests in the line.
         under_way: Requests that have been sent and not been answered to the end.
         held_for: Seconds for which a 429 holds the class back; 0.0 if none does.
+        asked_for: Seconds that are left of the wait that the 429 asked for; may be more than `held_for`.
     """
 
     model_class: str
@@ -54,6 +55,7 @@ class PaceState:
     waiting: int
     under_way: int
     held_for: float
+    asked_for: float = 0.0
 
     @property
     def requests_per_second(self) -> float | None:
@@ -67,5 +69,6 @@ class ClassRecord(TypedDict):
     limits: dict[str, LimitRecord]
     told_at: float
     held_until: float
+    asked_until: NotRequired[float]
     tokens_per_byte: float
     tokens_of_answer: float

@@ -44,6 +44,8 @@ class BucketState:
         waiters: Acquirers in the queue.
         next_grant: Seconds until the queue is served next, as far as is known; None if nobody waits.
         paused_for: Seconds for which everybody is held, 0.0 if the bucket is not paused.
+        asked_for: Seconds of the wait that led to the pause and that are left; more than `paused_for` where a server asked
+            for longer than anybody is held. 0.0 if the bucket is not paused.
     """
 
     level: float
@@ -52,6 +54,7 @@ class BucketState:
     waiters: int
     next_grant: float | None
     paused_for: float
+    asked_for: float = 0.0
 
 
 _CLOCK_GRAIN = 1e-9
@@ -74,12 +77,19 @@ class Gate(Protocol):
         """Take note that its waiter passes now."""
 
 
+Refusal = Callable[[], Exception | None]
+"""Tells a waiter why it does not want to wait any longer, or None while it does."""
+
+
 class _Waiter:
     """One place in the queue."""
 
-    __slots__ = ("amount", "future", "gate", "group")
+    __slots__ = ("amount", "future", "gate", "group", "refusal")
 
-    def __init__(self, amount: float, future: asyncio.Future[None], gate: Gate | None) -> None:
+    def __init__(
+        self, amount: float, future: asyncio.Future[None], gate: Gate | None, refusal: Refusal | None
+    ) -> None:
+        self.refusal = refusal
         self.amount = amount
         self.future = future
         self.gate = gate
@@ -110,6 +120,7 @@ class TokenBucket:
         self._rate, self._capacity = _checked(refill_rate, capacity)
         self._full_at = -math.inf
         self._paused_until = -math.inf
+        self._asked_until = -math.inf
         self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
         self._queue: deque[_Waiter] = deque()
@@ -118,7 +129,9 @@ class TokenBucket:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, amount: float = 1.0, gate: Gate | None = None) -> float:
+    async def acquire(
+        self, amount: float = 1.0, gate: Gate | None = None, *, refusal: Refusal | None = None
+    ) -> float:
         """Wait until `amount` of capacity is free, then take it.
 
         Waiters are served first come, first served. Cancelling a waiter costs the bucket nothing.
@@ -126,17 +139,19 @@ class TokenBucket:
         Args:
             amount: Capacity to take; 0 < amount <= capacity.
             gate: What has to be open besides. Those behind a closed gate are overtaken by those behind an open one.
+            refusal: Asked by `ask_waiters` whether it still wants to wait; what it returns is raised.
 
         Returns:
             Seconds spent waiting; 0.0 if capacity was free.
 
         Raises:
+            Exception: What `refusal` returned.
             ValueError: `amount` is not in that range and could never be granted.
             RuntimeError: Waiters of another running event loop are in the queue.
         """
         if self.try_acquire(amount, gate):
             return 0.0
-        return await self._wait_in_line(amount, gate)
+        return await self._wait_in_line(amount, gate, refusal)
 
     def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
         """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
@@ -171,9 +186,31 @@ class TokenBucket:
             self._paused_until = moment
             self._serve_queue()
 
-    def pause_for(self, seconds: float) -> None:
-        """Hold everybody for `seconds` from now. Of several pauses the longest wins."""
-        self.pause_until(self._clock() + seconds)
+    def pause_for(self, seconds: float, *, asked: float = 0.0) -> None:
+        """Hold everybody for `seconds` from now. Of several pauses the longest wins.
+
+        Args:
+            seconds: How long.
+            asked: The wait that a server asked for, where that is longer: see `BucketState.asked_for`.
+        """
+        now = self._clock()
+        self._asked_until = max(self._asked_until, now + max(seconds, asked))
+        self.pause_until(now + seconds)
+
+    def resume(self) -> None:
+        """End a pause: it was another server's, or another account's."""
+        self._paused_until = self._asked_until = -math.inf
+        self._serve_queue()
+
+    def ask_waiters(self) -> None:
+        """Let those in the queue who do not want to wait any longer leave it with an error."""
+        for waiter in tuple(self._queue):
+            error = None if waiter.future.done() or waiter.refusal is None else waiter.refusal()
+            if error is not None:
+                self._queue.remove(waiter)
+                self._leave(waiter)
+                waiter.future.set_exception(error)
+        self._serve_queue()
 
     def look_again(self) -> None:
         """Serve the queue, because a gate may have opened."""
@@ -204,18 +241,30 @@ class TokenBucket:
             waiters=len(self._queue),
             next_grant=max(0.0, self._due_at - now) if is_waiting else None,
             paused_for=max(0.0, self._paused_until - now),
+            asked_for=self.asked_for(),
         )
+
+    def asked_for(self) -> float:
+        """Return what is left of the wait that a server asked for, while its pause lasts. Any thread may ask."""
+        now = self._clock()
+        return max(self._asked_until, self._paused_until) - now if now < self._paused_until else 0.0
 
     def dump(self) -> dict[str, float]:
         """Return level and pause as plain numbers for `restore`, in this process, with the same clock."""
         now = self._clock()
-        return {"level": self._level(now), "at": now, "paused_until": max(self._paused_until, now)}
+        return {
+            "level": self._level(now),
+            "at": now,
+            "paused_until": max(self._paused_until, now),
+            "asked_until": max(self._asked_until, now),
+        }
 
     def restore(self, dumped: Mapping[str, float]) -> None:
         """Continue where a former bucket stood: with its level, refilled since, and its pause."""
         now = self._clock()
         refilled = max(0.0, now - dumped["at"]) * self._rate
         self._set_level(dumped["level"] + refilled, now)
+        self._asked_until = max(self._asked_until, dumped.get("asked_until", now))
         self.pause_until(dumped["paused_until"])
         self._serve_queue()
 
@@ -246,9 +295,9 @@ class TokenBucket:
 
     # The queue...
 
-    async def _wait_in_line(self, amount: float, gate: Gate | None = None) -> float:
+    async def _wait_in_line(self, amount: float, gate: Gate | None, refusal: Refusal | None) -> float:
         loop = self._bind_to_running_loop()
-        waiter = _Waiter(amount, loop.create_future(), gate)
+        waiter = _Waiter(amount, loop.create_future(), gate, refusal)
         joined_at = self._clock()
         is_behind_its_like = gate is not None and gate.group in self._waiting
         self._join(waiter)
@@ -271,8 +320,9 @@ class TokenBucket:
         return self._clock() - joined_at
 
     def _withdraw(self, waiter: _Waiter) -> None:
-        """Take a cancelled waiter out, with what it was granted."""
-        if waiter.future.done() and not waiter.future.cancelled():
+        """Take a waiter out that was cancelled or refused, with what it was granted."""
+        future = waiter.future
+        if future.done() and not future.cancelled() and future.exception() is None:
             self._full_at -= waiter.amount / self._rate
         else:
             with contextlib.suppress(ValueError):  # the timer may have skipped it already

@@ -47,6 +47,14 @@ class RetryPolicy:
     def max_attempts(self) -> int:
         return self.max_retries + 1
 
+    def too_long(self, seconds: float) -> str | None:
+        """Return the setting, and its value, that a server's wait exceeds before anything was sent; None if none."""
+        if seconds > self.max_backoff:
+            return f"max_backoff ({describe_seconds(self.max_backoff)})"
+        if seconds > self.max_total_time:
+            return f"max_retry_time ({describe_seconds(self.max_total_time)})"
+        return None
+
     def backoff(self, attempt: int) -> float:
         """Return the seconds to wait after failed attempt `attempt`, before jitter: 10, 20, 40 … 300."""
         # 2**62 is far beyond any cap; the bound keeps a huge attempt number from overflowing the float.

@@ -75,7 +75,8 @@ def _describe_wait(wait: Wait, now: float) -> str:
     if wait.kind == "rate":
         return f"waiting for the rate limiter{',' + seconds if seconds else ''}…"
     if wait.kind == "paused":
-        return f"paused, as the server asked; sending{' in' + seconds if seconds else ' soon'}…"
+        reason = f"the server asked to wait{f' ({wait.reason})' if wait.reason else ''}"
+        return f"{reason}; sending{' in' + seconds if seconds else ' soon'}. Nothing is sent yet, interrupting is safe…"
     if wait.kind == "limit":
         return f"waiting for the server's limit of {wait.reason}{',' + seconds if seconds else ''}…"
     reason = f"{wait.reason[0].upper()}{wait.reason[1:]}" if wait.reason else "That attempt failed"

@@ -64,6 +64,8 @@ class SharedClient:
         )
         self._current = _Lent(connection, client)
         if current is not None:
+            if not connection.is_same_account(current.connection):
+                self._bucket.resume()  # what a server asked for is not asked of the next
             self._retire(current)
         return self._current
 

@@ -170,3 +170,29 @@ def test_a_notebook_run_by_nbclient_holds_one_output_per_cell(sim, execute_noteb
     assert output.metadata["claude_magic"]["model"] == "claude-sonnet-5-5"
     (shown_again,) = outputs[2]
     assert shown_again.data["text/html"] == output.data["text/html"]
+
+
+def test_r3_after_a_server_asked_for_a_day_every_way_to_ask_fails_at_once(start_kernel, sim):
+    """R3: the next question, wherever it is asked, says at once what the server asked, and is not sent."""
+    kernel = start_kernel()
+    sim.script(status(429, retry_after=86400))
+    assert kernel.run("%%claude\nhi").error["ename"] == "RateLimitError"
+    kernel.run("from claude_magic import claude")
+
+    for code in (
+        "%%claude\nagain",
+        "%claude again, please",
+        "claude.ask('again')",
+        "await claude.ask_async('again')",
+        "claude.submit('again').result()",
+        "%%claude --compare sonnet,opus\nagain",
+        "%%claude --bg\nagain",
+        "claude.last.result()",
+        "claude.panel().ask('again').result()",
+    ):
+        run = kernel.run(code)
+        if "--bg" not in code:
+            assert run.status == "error", code
+            assert "Not sent" in "\n".join(run.error["traceback"]), code
+
+    assert [request.path for request in sim.requests].count("/v1/messages") == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from IPython.core.formatters import DisplayFormatter
 
 import claude_magic
 from claude_magic import Claude, ClaudeError, Reply, claude
-from claude_magic.client import ConfigurationError
+from claude_magic.client import ConfigurationError, RateLimitError
 from claude_magic.runtime import Phase, close_runtime
 from claude_magic.simulator import Gate, Simulator, hold, reply, status
 
@@ -239,3 +241,60 @@ def test_a_slip_in_an_option_is_an_error(sim: Simulator) -> None:
         claude.ask("Hello", tool=[tide_table])  # type: ignore[call-arg]
 
     assert sim.requests == []
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def paused(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has just asked everybody to wait for 100 s."""
+    monkeypatch.setenv("CLAUDE_MAGIC_MAX_RETRIES", "0")
+    sim.script(status(429, retry_after=100))
+    with pytest.raises(RateLimitError):
+        claude.ask("Hello")
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["ask", "ask_async"])
+def test_asking_says_why_it_waits_where_nothing_is_drawn(
+    is_async: bool, paused: None, sim: Simulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Promise: no silent minutes in a script either: one line says what the server asked, and that stopping is safe."""
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            asyncio.run(claude.ask_async("Again")) if is_async else claude.ask("Again")
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    said: list[str] = []
+    eventually(lambda: said.append(capfd.readouterr().err) or "asked to wait" in "".join(said))
+    assert claude.last is not None
+    claude.last.cancel()
+    thread.join(TIMEOUT)
+
+    assert "".join(said).count("\n") == 1
+    assert "interrupting is safe" in "".join(said)
+    assert len(failures) == len(sim.requests) == 1
+
+
+def test_a_pause_of_a_day_fails_at_once_in_plain_python_and_ends_with_another_server(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: the next question is refused as fast as the first, and only where the server is the same."""
+    sim.script(status(429, retry_after=86_400))
+    for expected in ("asks to wait 86400 s", "Not sent"):
+        with pytest.raises(RateLimitError, match=expected):
+            claude.ask("Hello")
+    assert len(sim.requests) == 1
+
+    with Simulator() as other:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", other.url)
+        assert claude.ask("Hello").phase is Phase.COMPLETE

@@ -28,6 +28,7 @@ from claude_magic.client import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    ServerPace,
     TokenBucket,
     UnknownStatusError,
 )
@@ -196,6 +197,173 @@ def test_r3_a_retry_after_of_a_day_fails_now_and_holds_others_for_max_backoff(
     assert error.retry_after == 86_400
     assert "86400 s (24 h)" in str(error)
     assert 290 < paused_for <= 300
+
+
+LIMITS = {"anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "7"}
+told_or_not = pytest.mark.parametrize("headers", [{}, LIMITS], ids=["no limits told", "limits told"])
+
+
+class MovedClock:
+    """A clock that is moved; it goes by itself only as far as asked."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def clocked(url: str, clock: MovedClock, **settings: Any) -> HTTPClaudeClient:
+    return HTTPClaudeClient(
+        ClientConfig(base_url=url, **settings),
+        Credential(api_key=KEY),
+        bucket=TokenBucket(10, clock=clock),
+        pace=ServerPace(clock=clock),
+        clock=clock,
+    )
+
+
+async def refused(asking: Any) -> RateLimitError:
+    with pytest.raises(RateLimitError) as caught:
+        await asking
+    return caught.value
+
+
+@told_or_not
+@pytest.mark.parametrize(
+    ("retry_after", "left"),
+    [
+        (3600.0, "3600 s (60 min)"),
+        (86_400.0, "86400 s (24 h)"),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "30 years or more"),
+        ("9" * 300, "30 years or more"),
+    ],
+)
+def test_r3_after_a_wait_that_nobody_waits_for_the_next_call_fails_at_once_too(
+    retry_after: Any, left: str, headers: dict[str, str], sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: no silent minutes: plain or streamed, a later call says at once what was asked and that nothing was sent."""
+    sim.script(status(429, retry_after=retry_after, headers=headers))
+    clock = MovedClock()
+    told: list[Any] = []
+
+    async def streamed(client: HTTPClaudeClient) -> None:
+        async with client.stream_message(ask(), observer=told.append) as stream:
+            async for _ in stream:
+                pass
+
+    async def main() -> list[RateLimitError]:
+        async with clocked(sim.url, clock) as client:
+            errors = [await refused(client.send_message(ask()))]
+            errors.append(await refused(client.send_message(ask(), observer=told.append)))
+            errors.append(await refused(streamed(client)))
+            return errors
+
+    first, *later = play(main)
+
+    assert len(sim.requests) == 1
+    assert told == []
+    for error in later:
+        assert error.retry_after == pytest.approx(first.retry_after)
+        assert (error.status, error.attempts) == (429, 0)
+        for part in ("Not sent", left, "max_backoff (300 s (5 min))", "another model"):
+            assert part in str(error)
+
+
+@told_or_not
+def test_r3_those_who_wait_already_fail_at_once_with_the_first(
+    headers: dict[str, str], sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: of several questions at once, as in a comparison, none is left waiting for what no one waits for."""
+    clock = MovedClock()
+    told: list[Any] = []
+
+    async def main() -> list[RateLimitError]:
+        async with clocked(sim.url, clock, rate_limit_rps=1.0) as client:
+            client.bucket.reconfigure(1.0, 1.0)
+            sim.script(status(429, retry_after=86_400, headers=headers))
+            first = asyncio.create_task(refused(client.send_message(ask())))
+            await asyncio.sleep(0)
+            others = [
+                asyncio.create_task(refused(client.send_message(ask(), observer=told.append)))
+                for _ in range(3)
+            ]
+            errors = [await first, *await asyncio.gather(*others)]
+            assert client.bucket.state.waiters == 0
+            assert client.bucket.state.level == pytest.approx(0.0)
+            return errors
+
+    errors = play(main)
+
+    assert len(sim.requests) == 1
+    assert ["Not sent" in str(error) for error in errors] == [False, True, True, True]
+    assert [event.reason for event in told][:3] == ["rate"] * 3
+
+
+@told_or_not
+def test_r3_after_max_backoff_one_call_finds_out_whether_the_wait_still_holds(
+    headers: dict[str, str], sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: a header does not lock a kernel for a day: others are held for max_backoff at most."""
+    sim.script(status(429, retry_after=86_400, headers=headers))
+    clock = MovedClock()
+
+    async def main() -> None:
+        async with clocked(sim.url, clock) as client:
+            await refused(client.send_message(ask()))
+            clock.now += 299
+            assert "86101 s" in str(await refused(client.send_message(ask())))
+            clock.now += 2
+            await client.send_message(ask())
+
+    play(main)
+
+    assert len(sim.requests) == 2
+
+
+@pytest.mark.parametrize("headers", [{}])
+def test_r3_lists_and_counts_on_the_way_to_an_answer_do_not_wait_in_silence(
+    headers: dict[str, str], sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: what asks without telling anybody fails at once while a server's pause lasts, and health says why."""
+    sim.script(status(429, retry_after=100, headers=headers))
+    clock = MovedClock()
+
+    async def main() -> str:
+        async with clocked(sim.url, clock, max_retries=0) as client:
+            await refused(client.send_message(ask()))
+            for call in (client.count_tokens(ask()), client.list_models(), client.retrieve_model("m")):
+                assert "100 s are left" in str(await refused(call))
+            health = await client.health_check()
+            assert health.is_reachable
+            clock.now += 101
+            await client.count_tokens(ask())
+            return health.detail
+
+    assert "100 s are left" in play(main)
+    assert [request.path for request in sim.requests] == ["/v1/messages", "/v1/messages/count_tokens"]
+
+
+def test_r3_a_pause_that_others_wait_for_is_told_before_it_begins(
+    sim: Simulator, play: Any, ask: Any
+) -> None:
+    """Promise: a wait within the bounds is waited, and its reason and length are told first."""
+    sim.script(status(429, retry_after=100))
+    clock = MovedClock()
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with clocked(sim.url, clock, max_retries=0) as client:
+            await refused(client.send_message(ask()))
+            waiting = asyncio.create_task(client.send_message(ask(), observer=told.append))
+            while not told:
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+
+    play(main)
+
+    assert [(event.reason, event.expected_wait) for event in told] == [("paused", 100)]
 
 
 def test_r3_after_a_429_all_callers_wait_and_every_attempt_pays_the_limiter(

@@ -243,7 +243,7 @@ def test_what_was_done_differently_is_noted() -> None:
                 "phase": Phase.QUEUED,
                 "wait": Wait(kind="paused", reason="rate limited", until=120.0, attempt=1, max_attempts=4),
             },
-            "paused, as the server asked; sending in 20 s…",
+            "the server asked to wait (rate limited); sending in 20 s. Nothing is sent yet, interrupting is safe…",
         ),
         (
             {

@@ -44,7 +44,7 @@ from ._events import (
     decode_event,
 )
 from ._json import encode_json, mended
-from ._messages import Completion, Message, ModelInfo, Usage
+from ._messages import Completion, Message, ModelInfo, Usage, estimate_tokens, fallback_model
 from ._model_class import model_class
 from ._observe import (
     AttemptFinished,
@@ -137,6 +137,8 @@ __all__ = [
     "encode_json",
     "error_from_event",
     "error_from_response",
+    "estimate_tokens",
+    "fallback_model",
     "mended",
     "is_loopback",
     "model_class",

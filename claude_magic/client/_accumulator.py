@@ -1,7 +1,8 @@
 """Folds the events of a stream into a `Message`. No I/O.
 
 Text is collected in pieces and joined when a block is complete or a message is asked for; the arguments of a tool are
-parsed once, when their block ends. Usage is replaced field by field, because the counts of the API are cumulative.
+parsed once, when their block ends. Usage is replaced field by field, because the counts of the API are cumulative. Until
+its last event a stream says that there was one token of output, so for a reply that ends without that, it is estimated.
 """
 
 from __future__ import annotations
@@ -34,24 +35,31 @@ class MessageAccumulator:
     Attributes:
         has_content_delta: Content has begun to arrive; thinking counts.
         is_complete: The reply is complete.
-        usage: The counts so far.
         unknown: Events and deltas that are not known here, as they came, oldest first.
     """
 
     def __init__(self) -> None:
         self.has_content_delta = False
         self.is_complete = False
-        self.usage = Usage()
         self.unknown: list[StreamEvent] = []
         self._fields: dict[str, Any] = {}
         self._begun: list[ContentBlock] = []
         self._builders: list[BlockBuilder] = []
         self._open: dict[int, BlockBuilder] = {}
+        self._told = Usage()
+        self._counted_pieces: int | None = None
 
     @property
     def has_stop_reason(self) -> bool:
         """Whether the model has said why it stopped."""
         return isinstance(self._fields.get("stop_reason"), str)
+
+    @property
+    def usage(self) -> Usage:
+        """The counts so far. What has come since the server counted last is estimated, and so marked."""
+        if not self._told.model_fields_set or self._counted_pieces == self._pieces():
+            return self._told
+        return self._told.estimated(sum(builder.estimated_tokens for builder in self._builders))
 
     @property
     def text(self) -> str:
@@ -91,7 +99,7 @@ class MessageAccumulator:
                 # A second one, from a gateway that began anew, updates the fields and keeps the content.
                 self._fields |= event.raw
                 self._begun = event.message.content
-                self.usage = self.usage.merged(event.message.usage)
+                self._told = self._told.merged(event.message.usage)
             case MessageDelta():
                 self._end(event)
             case MessageStop():
@@ -132,8 +140,15 @@ class MessageAccumulator:
         for name, value in ending.items():
             if name not in _NOT_SET_BY_DELTA and (value is not None or name not in self._fields):
                 self._fields[name] = value
-        if event.usage is not None:
-            self.usage = self.usage.merged(event.usage)
+        if event.usage is None:
+            return
+        self._told = self._told.merged(event.usage)
+        if "output_tokens" in event.usage.model_fields_set:
+            self._counted_pieces = self._pieces()
+
+    def _pieces(self) -> int:
+        """How much has come. It only grows."""
+        return sum(len(builder.pieces) for builder in self._builders)
 
     def _in_order(self) -> list[BlockBuilder]:
         """Return the blocks by index; where a server gave two the same, the earlier first."""

@@ -8,6 +8,7 @@ from typing import Any
 from ._blocks import ContentBlock, parse_block
 from ._events import ContentBlockDelta
 from ._json import decode_json
+from ._messages import estimate_tokens
 
 _PIECE_KIND_BY_TYPE: Mapping[str, str | None] = {
     "text": "text_delta",
@@ -69,6 +70,13 @@ class BlockBuilder:
         """The text or thinking so far, with what the block began with; empty for other types."""
         begun = self.start.get(_TEXT_FIELD_BY_PIECE_KIND.get(self.piece_kind or "", ""))
         return "".join((begun if isinstance(begun, str) else "", *self.pieces))
+
+    @property
+    def estimated_tokens(self) -> int:
+        """About how many tokens the model has written for it; thinking that is not shown is told by its signature."""
+        written = estimate_tokens("".join(self.pieces))
+        hidden = self._changes.get("signature") or self.start.get("data")
+        return max(written, estimate_tokens(hidden) if isinstance(hidden, str) else 0)
 
     def apply(self, event: ContentBlockDelta) -> bool:
         """Take in a delta of another kind than `piece_kind`; return False if nobody knows what it means here."""

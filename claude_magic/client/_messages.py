@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from pydantic import SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from ._blocks import ContentBlock, TextBlock, ThinkingBlock, ToolUseBlock, may_go_back, parse_block
 from ._received import Received
@@ -19,6 +25,8 @@ MOST_TOKENS: Final = 10**9
 
 _DEEPEST_USAGE: Final = 8
 _COUNT_SUFFIXES: Final = ("_tokens", "_requests")
+_BYTES_PER_TOKEN: Final = 3
+"""Of what models write, prose and code together: 3 to 4 for English, 3 for Chinese, fewer for code."""
 
 
 def is_count(value: object) -> bool:
@@ -64,6 +72,8 @@ class Usage(Received):
         output_tokens_details: Shares of the output, or None.
         server_tool_use: Calls of tools at the server, or None.
         service_tier: Tier that served the request, or None.
+        iterations: The server's own steps, each with counts of its own, or None. Some name the model that took them.
+        is_estimate: `output_tokens` is estimated from what came, because the reply ended before the server had counted it.
     """
 
     input_tokens: int = 0
@@ -74,6 +84,15 @@ class Usage(Received):
     output_tokens_details: dict[str, Any] | None = None
     server_tool_use: dict[str, Any] | None = None
     service_tier: str | None = None
+    iterations: list[dict[str, Any]] | None = None
+    is_estimate: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return (
+            fields if self.is_estimate else {name: fields[name] for name in fields if name != "is_estimate"}
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +109,29 @@ class Usage(Received):
             self.input_tokens + (self.cache_creation_input_tokens or 0) + (self.cache_read_input_tokens or 0)
         )
 
+    @property
+    def context_tokens(self) -> int:
+        """How much of the model's context the conversation filled in the end: input and output of the last step."""
+        for step in reversed(self.iterations or ()):
+            if step.get("type") in ("message", "fallback_message"):
+                last = Usage.model_validate(step)
+                return last.total_input_tokens + last.output_tokens
+        return self.total_input_tokens + self.output_tokens
+
+    @property
+    def fallback_model(self) -> str | None:
+        """The model that answered in the place of the one that was asked; None where that one answered."""
+        for step in reversed(self.iterations or ()):
+            model = step.get("model")
+            if step.get("type") == "fallback_message" and isinstance(model, str) and model:
+                return model
+        return None
+
+    def estimated(self, output_tokens: int) -> Usage:
+        """Return this usage with an estimate of the output, which is at least what the server has counted already."""
+        most = max(self.output_tokens, output_tokens)
+        return self.model_copy(update={"output_tokens": most, "is_estimate": True})
+
     def merged(self, update: Usage) -> Usage:
         """Return this usage with the fields that `update` came with; counts are cumulative, never added."""
         return self.model_copy(
@@ -98,7 +140,9 @@ class Usage(Received):
 
     def __add__(self, other: Usage) -> Usage:
         """Return what two requests took together; for what is no count (a tier), the later one speaks."""
+        steps = [*(self.iterations or ()), *(other.iterations or ())]
         total = _added(self.model_dump(), other.model_dump())
+        total |= {"iterations": steps or None, "is_estimate": self.is_estimate or other.is_estimate}
         return self.model_copy(update={name: value for name, value in total.items() if value is not None})
 
 
@@ -106,6 +150,7 @@ class Message(Received):
     """A reply, complete or as far as it had come.
 
     Attributes:
+        model: The model that answered. Where others were asked before it and declined, it is not the one that was asked.
         content: Its blocks, in order. May be empty, or begin with thinking.
         stop_reason: Why the model stopped, or None while it has not. Any string is possible.
         stop_sequence: The stop sequence that was met, if that was the reason.
@@ -121,6 +166,14 @@ class Message(Received):
     stop_sequence: str | None = None
     stop_details: dict[str, Any] | None = None
     usage: Usage = Usage()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_who_answered(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        model = _fallback_model(value.get("content"), value.get("usage"))
+        return value if model is None else {**value, "model": model}
 
     @field_validator("content", mode="before")
     @classmethod
@@ -215,6 +268,40 @@ class Completion:
 
     def __str__(self) -> str:
         return self.text
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate how many tokens a model has written. On the high side for prose: a token of code has fewer letters."""
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return -(-size // _BYTES_PER_TOKEN)
+
+
+def fallback_model(block: ContentBlock) -> str | None:
+    """Return the model whose answer begins after a block, where that says so; None for any other block."""
+    target = (block.model_extra or {}).get("to") if block.type == "fallback" else None
+    model = target.get("model") if isinstance(target, Mapping) else target
+    return model if isinstance(model, str) and model else None
+
+
+def _fallback_model(content: Any, usage: Any) -> str | None:
+    """Return the model that answered in the place of another, by the fields of a message; None if none did."""
+    counted = (
+        usage
+        if isinstance(usage, Usage)
+        else Usage.model_validate(usage if isinstance(usage, Mapping) else {})
+    )
+    if counted.fallback_model is not None:
+        return counted.fallback_model
+    for block in reversed(content if isinstance(content, list) else []):
+        is_marker = isinstance(block, Mapping) and block.get("type") == "fallback"
+        model = (
+            fallback_model(parse_block(block) if is_marker else block)
+            if is_marker or isinstance(block, ContentBlock)
+            else None
+        )
+        if model is not None:
+            return model
+    return None
 
 
 def _read_block(value: Any) -> Any:

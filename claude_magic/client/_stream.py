@@ -78,14 +78,14 @@ class MessageStream:
         self._deadline: Deadline | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_over = False
-        self._nothing_yet = MessageAccumulator()
+        self._attempted = MessageAccumulator()
         self.response: ResponseInfo | None = None
         """The response of the last attempt, or None before one has arrived."""
 
     @property
     def accumulator(self) -> MessageAccumulator:
         """The reply so far; it may be some events ahead of the iteration."""
-        return self._nothing_yet if self._reader is None else self._reader.accumulator
+        return self._attempted
 
     @property
     def message(self) -> Message:
@@ -160,7 +160,11 @@ class MessageStream:
 
     async def _begin(self) -> None:
         """Make one attempt, as far as its first content."""
+        self._attempted = MessageAccumulator()
         reader = await self._open()
+        self._attempted = (
+            reader.accumulator
+        )  # an attempt that is cancelled before its first content may be billed, too
         held: list[StreamEvent] = []
         try:
             await reader.open()

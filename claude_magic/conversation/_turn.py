@@ -21,7 +21,7 @@ class Turn:
         cell: The key of the cell that asked, or None.
         prompt: The user's words, for display.
         messages: The API's messages, the user's first, exactly as they were sent and received.
-        model: The model that was asked.
+        model: The model that answered, or the one that was asked where none did.
         fingerprint: Of the system prompt and tools; thinking is bound to them.
         is_rebound: It was asked on a path with thinking of another fingerprint, or on one that is gone.
         is_partial: It broke off.

@@ -15,12 +15,13 @@ from typing import Any, Protocol, TextIO
 from ..render import (
     Bundle,
     LivePicture,
+    describe_total_cost,
     render_column_heading,
     render_columns,
     render_comparison,
     render_footer_text,
 )
-from ..runtime import Phase, format_usd
+from ..runtime import Phase
 from ._comparison import ComparisonSnapshot
 from ._screens import FRAME_INTERVAL, IDLE_INTERVAL
 from ._terminal import TerminalScreen
@@ -181,8 +182,6 @@ def publish_final(publisher: Any, snapshot: ComparisonSnapshot, *, remote_images
 
 def _describe_totals(snapshot: ComparisonSnapshot) -> str:
     answers = [column.answer for column in snapshot.columns]
-    costs = [answer.cost for answer in answers if answer.cost is not None]
-    price = f" · {format_usd(sum(costs))}" if costs else ""
-    simulated = " (simulated)" if costs and all(answer.is_simulated for answer in answers) else ""
     names = ", ".join(column.name for column in snapshot.columns)
-    return f"{names}{price}{simulated} · {max(answer.elapsed for answer in answers):.1f} s"
+    seconds = f"{max(answer.elapsed for answer in answers):.1f} s"
+    return " · ".join(fact for fact in (names, describe_total_cost(answers), seconds) if fact)

@@ -12,8 +12,16 @@ from IPython.display import DisplayHandle, display
 from ipywidgets import ValueWidget
 
 from ..live import hear_at_once, painter
-from ..render import TRANSCRIPT_CLASS, describe_status, in_widget, render_footer, render_line, render_state
-from ..runtime import Phase, Reply, ReplySnapshot, format_usd
+from ..render import (
+    TRANSCRIPT_CLASS,
+    describe_status,
+    describe_total_cost,
+    in_widget,
+    render_footer,
+    render_line,
+    render_state,
+)
+from ..runtime import Phase, Reply, ReplySnapshot
 from ._growing_blocks import GrowingBlocks, interval_after
 from ._interaction import Interaction, State
 from ._pause import Pause
@@ -168,12 +176,9 @@ class InteractionView:
 
 
 def _describe_totals(asked: Sequence[Reply]) -> str:
-    snapshots = [reply.snapshot() for reply in asked]
-    costs = [snapshot.cost for snapshot in snapshots if snapshot.cost is not None]
+    price = describe_total_cost(reply.snapshot() for reply in asked)
     requests = "1 request" if len(asked) == 1 else f"{len(asked)} requests"
-    simulated = " (simulated)" if costs and all(each.is_simulated for each in snapshots) else ""
-    price = f" · {format_usd(sum(costs))} in all{simulated}" if costs else ""
-    return f"{requests} sent by these controls{price}"
+    return f"{requests} sent by these controls{f' · {price} in all' if price else ''}"
 
 
 def _button(label: str, tooltip: str, on_click: Any) -> ipywidgets.Button:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..client import ClaudeError, ConfigurationError, ModelInfo
 from ..render import Bundle, render_rows
-from ..runtime import PRICES_AS_OF, Account, Ledger, LedgerRow, format_usd
+from ..runtime import PRICES_AS_OF, Account, Ledger, LedgerRow, format_price, format_usd
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -106,7 +106,7 @@ def describe_budget(ledger: Ledger) -> Iterator[str]:
 
 
 def _left(budget: float, account: Account) -> str:
-    used = [f"{format_usd(account.spent)} spent"]
+    used = [f"{format_price(account.spent, is_estimate=account.is_estimate)} spent"]
     if account.unconfirmed:
         used.append(f"up to {format_usd(account.unconfirmed)} for attempts that broke off")
     if account.reserved:
@@ -120,6 +120,8 @@ def _notes(ledger: Ledger) -> Iterator[str]:
     yield f"Prices in USD by the list of {PRICES_AS_OF}."
     if any(row.cost is None for row in rows):
         yield "What is not on that list has no price here, only tokens; it is not in the sum."
+    if any(row.estimated for row in rows):
+        yield "≈ is an estimate: those answers ended before the server had counted their output."
     for is_simulated in (False, True):
         unconfirmed = ledger.account(is_simulated=is_simulated).unconfirmed
         if unconfirmed:
@@ -140,7 +142,7 @@ def _describe_budget(amount: float, ledger: Ledger) -> Iterator[str]:
 
 def _row(row: LedgerRow) -> Row:
     requests = f"{row.requests:,}" + (f" ({row.partial} partial)" if row.partial else "")
-    price = "not known" if row.cost is None else format_usd(row.cost)
+    price = "not known" if row.cost is None else format_price(row.cost, is_estimate=bool(row.estimated))
     return (row.model, row.thread or "none", requests, *_counts([row]), price)
 
 
@@ -148,7 +150,8 @@ def _total(rows: Sequence[LedgerRow]) -> list[Row]:
     if len(rows) < 2:
         return []
     known = [row.cost for row in rows if row.cost is not None]
-    price = format_usd(sum(known)) if known else "not known"
+    is_estimate = any(row.estimated for row in rows if row.cost is not None)
+    price = format_price(sum(known), is_estimate=is_estimate) if known else "not known"
     return [("all", "", f"{sum(row.requests for row in rows):,}", *_counts(rows), price)]
 
 
@@ -157,5 +160,5 @@ def _counts(rows: Sequence[LedgerRow]) -> Row:
     return (
         f"{sum(row.input_tokens for row in rows):,}",
         f"{sum(row.cached_tokens for row in rows):,}",
-        f"{sum(row.output_tokens for row in rows):,}",
+        f"{'≈ ' if any(row.estimated for row in rows) else ''}{sum(row.output_tokens for row in rows):,}",
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Final
 
-from ..runtime import Phase, ReplySnapshot, format_usd
+from ..client import Usage
+from ..runtime import Phase, ReplySnapshot, format_price
 from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import FAILURE, FOOTER, NOTICE
 
 LAST = "claude.last"
 """The expression that has the last reply, whatever became of it."""
+_ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 
@@ -64,17 +66,33 @@ def _without_math(parts: list[str]) -> str:
 
 def describe_facts(snapshot: ReplySnapshot) -> str:
     """Return "model · tokens · price · seconds", as far as they are known."""
-    facts = [snapshot.model, *_describe_usage(snapshot), describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
+    models = " with ".join([snapshot.model, *snapshot.helpers])
+    facts = [models, *_describe_usage(snapshot), describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
     if snapshot.is_simulated:
         facts.append("simulator")
     return " · ".join(fact for fact in facts if fact)
 
 
 def describe_cost(snapshot: ReplySnapshot) -> str:
-    """Return the price, or "" where it is not known; the simulator's is what Claude would have cost."""
+    """Return the price, or "" where it is not known; the simulator's is what Claude would have cost.
+
+    Of an answer that ended before the server had counted it, it is an estimate, and says so.
+    """
     if snapshot.cost is None:
         return ""
-    return f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}"
+    ending = _ENDINGS.get(snapshot.phase, "") if snapshot.is_estimate else ""
+    simulated = " (simulated)" if snapshot.is_simulated else ""
+    return f"{format_price(snapshot.cost, is_estimate=snapshot.is_estimate)}{ending}{simulated}"
+
+
+def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
+    """Return the price of several answers together; "" where none has one."""
+    priced = [snapshot for snapshot in snapshots if snapshot.cost is not None]
+    if not priced:
+        return ""
+    cost = sum(snapshot.cost or 0.0 for snapshot in priced)
+    simulated = " (simulated)" if all(snapshot.is_simulated for snapshot in priced) else ""
+    return format_price(cost, is_estimate=any(snapshot.is_estimate for snapshot in priced)) + simulated
 
 
 def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
@@ -85,7 +103,7 @@ def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
         return ""
     match snapshot.stop_reason:
         case "max_tokens":
-            after = f" after {snapshot.usage.output_tokens:,} tokens" if snapshot.usage else ""
+            after = f" after {_describe_output(snapshot.usage)} tokens" if snapshot.usage else ""
             return f"Cut at max_tokens{after}. Raise --max-tokens, or ask it to continue."
         case "refusal":
             return _describe_refusal(snapshot.stop_details or {})
@@ -125,6 +143,12 @@ def _describe_usage(snapshot: ReplySnapshot) -> list[str]:
         return []
     cached = f" ({usage.cache_read_input_tokens:,} cached)" if usage.cache_read_input_tokens else ""
     facts = [f"{usage.total_input_tokens:,} tokens in{cached}"]
-    if snapshot.stop_reason is not None:  # until then the API has told of the first token or two only
-        facts.append(f"{usage.output_tokens:,} out")
+    if usage.is_estimate:
+        facts.append(f"{_describe_output(usage)} tokens out")
+    elif snapshot.stop_reason is not None:
+        facts.append(f"{_describe_output(usage)} out")
     return facts
+
+
+def _describe_output(usage: Usage) -> str:
+    return f"{'≈ ' if usage.is_estimate else ''}{usage.output_tokens:,}"

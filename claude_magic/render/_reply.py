@@ -48,6 +48,7 @@ def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
         "stop_reason": snapshot.stop_reason,
         "usage": snapshot.usage.model_dump(mode="json", exclude_none=True) if snapshot.usage else None,
         "cost_usd": None if snapshot.cost is None else round(snapshot.cost, 6),
+        "estimated": snapshot.is_estimate or None,
         "seconds": round(snapshot.elapsed, 3),
         "simulated": snapshot.is_simulated or None,
         "status": None if snapshot.phase is Phase.COMPLETE else snapshot.phase.value,

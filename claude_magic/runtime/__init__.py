@@ -13,7 +13,7 @@ from ._kernel import close_runtime, get_runtime
 from ._ledger import Ledger, LedgerRow
 from ._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
 from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of, undated
-from ._prices import PRICES_AS_OF, Price, cost_of, format_usd, price_of
+from ._prices import PRICES_AS_OF, BillLine, Price, cost_of, format_price, format_usd, price_of
 from ._question import Question, Where
 from ._reply import Presenter, Reply
 from ._runtime import Runtime
@@ -42,6 +42,7 @@ __all__ = [
     "PRICES_AS_OF",
     "SHORT_NAMES",
     "Account",
+    "BillLine",
     "BlockSnapshot",
     "BudgetExceededError",
     "CallSnapshot",
@@ -84,6 +85,7 @@ __all__ = [
     "cost_of",
     "count_input",
     "facts_of",
+    "format_price",
     "format_usd",
     "get_runtime",
     "interrupts_kept_for",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from ..client import (
     APIError,
     AttemptFinished,
@@ -16,10 +19,13 @@ from ..client import (
     ResponseStarted,
 )
 from ._ledger import Ledger, Reservation
+from ._prices import BillLine, bill_of
 from ._progress import SIMULATOR_HEADER
 from ._server_limits import RateLimits
 
 _NOT_EXECUTED = frozenset({429, 529})
+
+logger = logging.getLogger("claude_magic.runtime")
 
 
 class TurnAccountant:
@@ -75,26 +81,34 @@ class TurnAccountant:
                 self._is_whole = event.error is None
                 self._unconfirmed += event.error is not None and may_be_billed(event.error)
 
-    def settle(self, message: Message | None) -> None:
-        """Book what the admitted request took.
+    def settle(self, arrived: Message | Callable[[], Message | None] | None) -> None:
+        """Book what the admitted request took. Whatever happens, what was reserved for it is given back.
 
         Args:
-            message: The reply, or what had arrived of it; None where nothing had.
+            arrived: The reply, or what had arrived of it, or what tells that; None where nothing had.
         """
         reservation, self._reservation = self._reservation, None
         if reservation is None:
             return
-        is_counted = message is not None and bool(message.usage.model_fields_set)
-        self._ledger.settle(
-            reservation,
-            model=(message.model if message is not None else "") or reservation.request.model,
-            usage=message.usage if message is not None and is_counted else None,
-            thread=self._thread,
-            unconfirmed_attempts=self._unconfirmed + self._is_open_ended(is_counted),
-            is_partial=not self._is_whole,
-        )
+        bill: tuple[BillLine, ...] = ()
+        try:
+            message = arrived() if callable(arrived) else arrived
+            if message is not None and message.usage.model_fields_set:
+                bill = bill_of(message, asked=reservation.request.model)
+        except Exception:  # what a server counts must not cost the answer; the worst case stands for it
+            logger.exception("what a reply took cannot be read")
+        try:
+            self._ledger.settle(
+                reservation,
+                bill=bill,
+                thread=self._thread,
+                unconfirmed_attempts=self._unconfirmed + self._is_open_ended(is_counted=bool(bill)),
+                is_partial=not self._is_whole,
+            )
+        except Exception:  # likewise
+            logger.exception("what a reply took cannot be booked")
 
-    def _is_open_ended(self, is_counted: bool) -> bool:
+    def _is_open_ended(self, *, is_counted: bool) -> bool:
         """Whether the last attempt has not told what it cost: it goes on at the server, or the server does not count."""
         return self._is_under_way or (self._is_whole and not is_counted)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageRequest
-from ._prices import PRICES_AS_OF, format_usd, price_of
+from ._prices import PRICES_AS_OF, format_price, format_usd, price_of
 from ._worst_case import WorstCase
 
 _COUNTING_TIMEOUT: Final = 10.0
@@ -29,11 +29,13 @@ class Account:
         spent: What the finished requests cost.
         unconfirmed: At most this may have been billed besides, for attempts that broke off.
         reserved: At most this is what the requests in flight cost.
+        is_estimate: Some of what was spent is estimated, for answers that broke off before the server had counted them.
     """
 
     spent: float = 0.0
     unconfirmed: float = 0.0
     reserved: float = 0.0
+    is_estimate: bool = False
 
     @property
     def committed(self) -> float:
@@ -88,7 +90,8 @@ def check_budget(worst: WorstCase, account: Account, budget: float) -> None:
     needed = account.committed + worst.total
     if fits(worst, account, budget):
         return
-    amounts = [f"{format_usd(account.spent)} of {format_usd(budget)} are spent"]
+    spent = format_price(account.spent, is_estimate=account.is_estimate)
+    amounts = [f"{spent} of {format_usd(budget)} are spent"]
     if account.unconfirmed:
         amounts.append(f"up to {format_usd(account.unconfirmed)} may be billed for attempts that broke off")
     if account.reserved:

@@ -12,6 +12,7 @@ from ..client import (
     Message,
     StreamEvent,
     ToolUseBlock,
+    estimate_tokens,
 )
 from ..tools import CallState
 from ._growing_block import GrowingBlock, kind_of_delta
@@ -36,6 +37,10 @@ class GrowingContent:
         current = [block.snapshot() for _, block in sorted(self._current.items())]
         blocks = [self._with_call(block) for block in (*self._settled, *current)]
         return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens the model has written in the present round."""
+        return sum(estimate_tokens(block.snapshot().text) for block in self._current.values())
 
     def take(self, event: StreamEvent) -> bool:
         """Take in an event of a block; return whether it was one."""

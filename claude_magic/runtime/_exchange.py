@@ -128,14 +128,14 @@ class TurnExchange:
         first = self._plan.request
         request = first.model_copy(update={"messages": [*first.messages[:-1], *self._turn]})
         await self._accountant.admit(client, request)
-        self._stream = client.stream_message(request, observer=self._note)
         try:
+            self._stream = client.stream_message(request, observer=self._note)
             async with self._stream as stream:
                 async for event in stream:
                     self._progress.feed(event)
             message = stream.message
         finally:
-            self._accountant.settle(_arrived(self._stream))
+            self._accountant.settle(lambda: _arrived(self._stream))
         self._stream = None
         self._turn.append(returned(message))
         self._progress.end_round(message)

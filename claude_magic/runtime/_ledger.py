@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..client import ClaudeClient, MessageRequest, Usage
 from ._budget import Account, check_amount, check_budget, check_price, count_input, fits
-from ._prices import cost_of
-from ._worst_case import WorstCase, worst_case
+from ._prices import BillLine
+from ._worst_case import WorstCase, models_of, worst_case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,14 @@ class LedgerRow:
         model: The model that answered.
         thread: The thread; None for requests that stand in none.
         is_simulated: The simulator answered: `cost` is what it would have been.
-        requests: Their number.
+        requests: Their number. A model that only helped another one to answer has none of its own.
         partial: How many of them broke off.
+        estimated: How many times the output was estimated, because it broke off before the server had counted it.
         input_tokens: All input, cached or not.
         cached_tokens: The part of it that was read from the prompt cache.
         output_tokens: Output.
-        cost: USD, or None where the price is not known.
+        cost: USD, or None where the price of some of it is not known.
+        spent: USD, as far as the prices are known.
     """
 
     model: str
@@ -44,21 +46,27 @@ class LedgerRow:
     is_simulated: bool
     requests: int = 0
     partial: int = 0
+    estimated: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = 0.0
+    spent: float = 0.0
 
-    def plus(self, usage: Usage, cost: float | None, *, is_partial: bool) -> LedgerRow:
-        """Return the row with one more request in it."""
+    def plus(
+        self, usage: Usage, cost: float | None, *, is_request: bool = True, is_partial: bool = False
+    ) -> LedgerRow:
+        """Return the row with what one more request took in it."""
         return replace(
             self,
-            requests=self.requests + 1,
+            requests=self.requests + is_request,
             partial=self.partial + is_partial,
+            estimated=self.estimated + usage.is_estimate,
             input_tokens=self.input_tokens + usage.total_input_tokens,
             cached_tokens=self.cached_tokens + (usage.cache_read_input_tokens or 0),
             output_tokens=self.output_tokens + usage.output_tokens,
             cost=None if cost is None or self.cost is None else self.cost + cost,
+            spent=self.spent + (cost or 0.0),
         )
 
 
@@ -153,7 +161,8 @@ class Ledger:
             request=request, attempts=attempts, is_simulated=is_simulated or client in self._simulators
         )
         if self.budget is not None:
-            check_price(request.model)
+            for model in models_of(request):
+                check_price(model)
             counted = await count_input(client, request)
             reservation.worst = worst_case(request, counted, attempts=attempts)
         with self._lock:
@@ -170,38 +179,29 @@ class Ledger:
         self,
         reservation: Reservation,
         *,
-        model: str,
-        usage: Usage | None,
+        bill: Sequence[BillLine],
         thread: str | None,
         unconfirmed_attempts: int = 0,
         is_partial: bool = False,
     ) -> None:
-        """Book what an admitted request took.
+        """Book what an admitted request took. Whatever happens, what was reserved for it is given back.
 
         Args:
             reservation: The request.
-            model: The model that answered.
-            usage: What the server has counted so far; None if it never said.
+            bill: What the server has counted so far, a line for each model, the one that answered first; empty if it never said.
             thread: The thread it stands in, or None.
             unconfirmed_attempts: Attempts that may have been billed without telling; each costs its worst case at most.
-            is_partial: `usage` is of the last such attempt, and not all of it.
+            is_partial: The bill is of the last such attempt, and not all of it.
         """
-        cost = None if usage is None else cost_of(model, usage)
-        if usage is not None and cost is None and not is_partial:
-            unconfirmed_attempts += 1  # a gateway may let a model answer that nobody asked for
-        worst = reservation.worst_case() if unconfirmed_attempts else None
-        unconfirmed = 0.0 if worst is None else worst.per_attempt * unconfirmed_attempts
-        if is_partial:
-            unconfirmed = max(0.0, unconfirmed - (cost or 0.0))
-        with self._lock:
-            self._in_flight.pop(reservation, None)
-            self._books.unconfirmed[reservation.is_simulated] += unconfirmed
-            if usage is not None:
-                key = (model, thread, reservation.is_simulated)
-                row = self._books.rows.get(key) or LedgerRow(
-                    model=model, thread=thread, is_simulated=reservation.is_simulated
-                )
-                self._books.rows[key] = row.plus(usage, cost, is_partial=is_partial)
+        unconfirmed = 0.0
+        try:
+            unconfirmed = _unconfirmed(reservation, bill, unconfirmed_attempts, is_partial=is_partial)
+        finally:
+            with self._lock:
+                self._in_flight.pop(reservation, None)
+                self._books.unconfirmed[reservation.is_simulated] += unconfirmed
+                for number, line in enumerate(bill):
+                    self._book(line, thread, reservation, is_first=number == 0, is_partial=is_partial)
 
     def release(self, reservation: Reservation) -> None:
         """Give back what is reserved for a request that was not sent."""
@@ -230,14 +230,48 @@ class Ledger:
         child._books = self._books
         return child
 
+    def _book(
+        self,
+        line: BillLine,
+        thread: str | None,
+        reservation: Reservation,
+        *,
+        is_first: bool,
+        is_partial: bool,
+    ) -> None:
+        """Add a line of a bill to its row. The request is counted with the model that answered."""
+        is_simulated = reservation.is_simulated
+        key = (line.model, thread, is_simulated)
+        row = self._books.rows.get(key) or LedgerRow(
+            model=line.model, thread=thread, is_simulated=is_simulated
+        )
+        self._books.rows[key] = row.plus(
+            line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
+        )
+
     def _account(self, is_simulated: bool) -> Account:
         reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]
         rows = [row for row in self._books.rows.values() if row.is_simulated == is_simulated]
         return Account(
-            spent=sum(row.cost or 0.0 for row in rows),
+            spent=sum(row.spent for row in rows),
+            is_estimate=any(row.estimated for row in rows),
             unconfirmed=self._books.unconfirmed[is_simulated],
             reserved=sum(worst.total for worst in reserved if worst is not None),
         )
+
+
+def _unconfirmed(
+    reservation: Reservation, bill: Sequence[BillLine], attempts: int, *, is_partial: bool
+) -> float:
+    """Return what may have been billed, in USD, beside what the bill says."""
+    costs = [line.cost for line in bill]
+    if None in costs and not is_partial:
+        attempts += 1  # a gateway may let a model answer that nobody asked for
+    worst = reservation.worst_case() if attempts else None
+    unconfirmed = 0.0 if worst is None else worst.per_attempt * attempts
+    if is_partial:
+        unconfirmed = max(0.0, unconfirmed - sum(cost or 0.0 for cost in costs))
+    return unconfirmed
 
 
 def _restored(dumped: Mapping[str, Any]) -> _Books:

@@ -23,6 +23,7 @@ from ..client import (
     ClaudeError,
     ClientEvent,
     ContentBlockDelta,
+    ContentBlockStart,
     LimiterWaiting,
     Message,
     MessageDelta,
@@ -34,10 +35,11 @@ from ..client import (
     StreamEvent,
     Usage,
     WaitReason,
+    fallback_model,
 )
 from ..tools import CallState
 from ._content import GrowingContent
-from ._prices import cost_of
+from ._prices import bill_of, cost_of, total
 from ._snapshot import Phase, ReplySnapshot, Round, Wait, WaitKind
 
 SIMULATOR_HEADER = "claude-magic-simulator"
@@ -84,11 +86,12 @@ class Progress:
         self._started_at = clock()
         self._ended_at: float | None = None
         self._max_attempts = max_attempts
-        self._model = model
+        self._model = self._asked = model
         self._notes = notes
         self._phase = Phase.QUEUED
         self._wait: Wait | None = None
         self._usage: Usage | None = None
+        self._is_counted = False
         self._message: Message | None = None
         self._request_id: str | None = None
         self._is_simulated = False
@@ -117,13 +120,14 @@ class Progress:
         """The present state, frozen."""
         with self._lock:
             message = self.message
+            current = self._current_usage()
             return ReplySnapshot(
                 phase=self._phase,
                 blocks=self._content.snapshot(),
                 model=self._model,
-                usage=self._total_usage(),
+                usage=self._total_usage(current),
                 rounds=self._rounds,
-                cost=self._cost(),
+                cost=self._cost(current),
                 format=self._format,
                 prompt_hash=self._prompt_hash,
                 asked_at=self._asked_at,
@@ -247,18 +251,28 @@ class Progress:
 
     def _take_event(self, event: StreamEvent) -> bool:
         """Take in an event, under the lock; return whether it changed anything that can be seen."""
-        if isinstance(event, ContentBlockDelta) and self._phase is not Phase.STREAMING:
-            self._enter(Phase.STREAMING, None)
+        if isinstance(event, ContentBlockDelta):
+            self._is_counted = False
+            if self._phase is not Phase.STREAMING:
+                self._enter(Phase.STREAMING, None)
         match event:
             case MessageStart():
-                self._model = event.message.model or self._model
+                self._model = self._asked = event.message.model or self._model
                 self._usage = event.message.usage
+                self._is_counted = False
             case MessageDelta():
                 if event.usage is not None:
-                    self._usage = event.usage if self._usage is None else self._usage.merged(event.usage)
+                    self._take_usage(event.usage)
             case _:
+                if isinstance(event, ContentBlockStart):
+                    self._model = fallback_model(event.block) or self._model
                 return self._content.take(event)
         return True
+
+    def _take_usage(self, usage: Usage) -> None:
+        self._usage = usage if self._usage is None else self._usage.merged(usage)
+        self._is_counted = "output_tokens" in usage.model_fields_set
+        self._model = usage.fallback_model or self._model
 
     def _take_attempt(self, finished: AttemptFinished) -> None:
         self._attempts = (*self._attempts, finished)
@@ -311,17 +325,30 @@ class Progress:
         self._message = message
         self._model = message.model or self._model
         self._content.adopt(message)
-        self._rounds += (Round(model=self._model, usage=message.usage, request_id=self._request_id),)
+        if message.model and (message.usage.fallback_model or any(map(fallback_model, message.content))):
+            self._notes += (f"{message.model} answered, because {self._asked} declined.",)
+        bill = bill_of(message, asked=self._asked) if message.usage.model_fields_set else ()
+        self._rounds += (
+            Round(model=self._model, usage=message.usage, request_id=self._request_id, bill=bill),
+        )
         self._usage = None
 
-    def _total_usage(self) -> Usage | None:
-        usages = [each.usage for each in self._rounds] + ([self._usage] if self._usage is not None else [])
-        return functools.reduce(operator.add, usages) if usages else None
+    def _current_usage(self) -> Usage | None:
+        """What the present round has taken so far. A server counts the output at the end; until then it is estimated."""
+        if self._usage is None or self._is_counted or not self._usage.model_fields_set:
+            return self._usage
+        return self._usage.estimated(self._content.estimated_tokens())
 
-    def _cost(self) -> float | None:
-        costs = [cost_of(each.model, each.usage) for each in self._rounds]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if known and len(known) == len(costs) else None
+    def _total_usage(self, current: Usage | None) -> Usage | None:
+        usages = [each.usage for each in self._rounds] + ([] if current is None else [current])
+        told = [usage for usage in usages if usage.model_fields_set]
+        return functools.reduce(operator.add, told) if told else None
+
+    def _cost(self, current: Usage | None) -> float | None:
+        costs = [total(line.cost for line in each.bill) if each.bill else None for each in self._rounds]
+        if current is not None and current.model_fields_set:
+            costs.append(cost_of(self._model, current))
+        return total(costs) if costs else None
 
     def _tell(self) -> None:
         for callback in self._observers:

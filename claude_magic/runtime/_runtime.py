@@ -129,15 +129,13 @@ class Runtime:
             beginning=question.beginning,
         )
         reply = self._reply_to(plan, progress)
+        accountant = self._accountant_for(plan, connection)
         exchange = TurnExchange(
-            plan,
-            progress,
-            planner=self._planner,
-            settings=settings,
-            accountant=self._accountant_for(plan, connection),
+            plan, progress, planner=self._planner, settings=settings, accountant=accountant
         )
 
         def on_end(task: asyncio.Task[None]) -> None:
+            accountant.settle(None)  # nothing is left reserved for an exchange that could not end by itself
             end_in_any_case(progress, task, lambda text: redact(text, found))
             self._in_flight.pop(reply, None)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..client import AttemptFinished, ClaudeError, Usage
 from ..tools import CallState
+from ._prices import BillLine
 
 
 class Phase(enum.Enum):
@@ -107,11 +108,13 @@ class Round:
         model: The model that answered.
         usage: What the request took.
         request_id: The server's id of it, or None.
+        bill: What it cost, a line for each model that took part.
     """
 
     model: str
     usage: Usage
     request_id: str | None
+    bill: tuple[BillLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +125,10 @@ class ReplySnapshot:
         phase: Where it is.
         blocks: Its content so far, in order.
         model: The model that answers; until the server has said so, the one that was asked for.
-        usage: Tokens so far, of all rounds together; None until the server has said.
+        usage: Tokens so far, of all rounds together; None until the server has said. Until it has counted the output, that is
+            an estimate from what has come (`usage.is_estimate`), and so is the cost.
         rounds: The rounds that are over, oldest first.
-        cost: What all of it costs, in USD; None where no price is known, or nothing yet.
+        cost: What all of it costs so far, in USD; None where a price is not known, or nothing yet.
         stop_reason: Why it ended ("end_turn", "max_tokens", "refusal" ...); None while it has not.
         stop_details: The server's details of that, or None.
         stop_sequence: The stop sequence that was met, or None.
@@ -161,6 +165,17 @@ class ReplySnapshot:
     format: str = "md"
     prompt_hash: str = ""
     asked_at: str = ""
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the tokens and the cost are estimated, because the server has not counted all of the output."""
+        return self.usage is not None and self.usage.is_estimate
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Models that took part beside the one that answered, and are billed at prices of their own."""
+        models = dict.fromkeys(line.model for each in self.rounds for line in each.bill)
+        return tuple(model for model in models if model != self.model)
 
     @property
     def text(self) -> str:

@@ -98,21 +98,20 @@ class TurnPlanner:
             plan: The turn as it was planned.
             messages: Its messages, fit to be sent again.
             is_partial: It broke off.
-            last: The last reply, which tells how full the context is.
+            last: The last reply, which tells who answered, and how full the context is.
             usage: What all of it took.
         """
         if plan.place is None:
             return None
-        tokens = 0 if last is None else last.usage.total_input_tokens + last.usage.output_tokens
         return self._conversations.add(
             plan.place,
             prompt=plan.question.prompt,
             messages=messages,
-            model=plan.request.model,
+            model=(last.model if last is not None else "") or plan.request.model,
             fingerprint=plan.fingerprint,
             is_partial=is_partial,
             usage=usage,
-            context_tokens=tokens,
+            context_tokens=0 if last is None else last.usage.context_tokens,
         )
 
     def _place(self, question: Question) -> Place | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..client import MessageRequest
 from ._models import facts_of
-from ._prices import WEB_SEARCH, Price, price_of, surcharge, usd
+from ._prices import WEB_SEARCH, Price, dearest_model, price_of, surcharge, usd
 
 _TIER_MARGIN: Final = 1.05
 """The server's count is an estimate: this near to a dearer tier, the request counts as belonging to it."""
@@ -52,7 +52,10 @@ class WorstCase:
 
 
 def worst_case(request: MessageRequest, counted_tokens: int | None, *, attempts: int) -> WorstCase | None:
-    """Return the worst case of a request, or None where its model has no price.
+    """Return the worst case of a request, or None where one of the models that may take part has no price.
+
+    Models that are asked when the first declines may each be billed for an answer; one that gives advice reads all there is
+    by then, each time.
 
     Args:
         request: What is about to be sent.
@@ -62,11 +65,15 @@ def worst_case(request: MessageRequest, counted_tokens: int | None, *, attempts:
     tokens = _bound_of_input(request) if counted_tokens is None else counted_tokens
     uses = [_max_uses(tool) for tool in request.tools or () if _is_server_tool(tool)]
     tokens = _with_findings(tokens, sum(uses))
-    price = price_of(request.model, round(tokens * _TIER_MARGIN))
-    if price is None:
+    prices = [price_of(model, round(tokens * _TIER_MARGIN)) for model in models_of(request)]
+    known = [price for price in prices if price is not None]
+    if len(known) < len(prices):
         return None
+    cost = sum(
+        usd(tokens, _dearest_input(price, request)) + usd(output, price.output)
+        for price, output in zip(known, _outputs(request), strict=True)
+    )
     extra = request.model_extra or {}
-    cost = usd(tokens, _dearest_input(price, request)) + usd(request.max_tokens, price.output)
     return WorstCase(
         input_tokens=tokens,
         output_tokens=request.max_tokens,
@@ -74,6 +81,35 @@ def worst_case(request: MessageRequest, counted_tokens: int | None, *, attempts:
         per_attempt=cost * surcharge(extra.get("speed"), extra.get("inference_geo")) + _search_fees(request),
         is_counted=counted_tokens is not None,
     )
+
+
+def models_of(request: MessageRequest) -> list[str]:
+    """Return the models that may be billed for a request: the one that is asked, those that stand in for it, and advisors."""
+    return [request.model, *(model for model, _ in _others(request))]
+
+
+def _outputs(request: MessageRequest) -> list[int]:
+    """Return how much each of `models_of` may write, in model tokens."""
+    return [request.max_tokens, *(output for _, output in _others(request))]
+
+
+def _others(request: MessageRequest) -> Iterator[tuple[str, int]]:
+    fallbacks = (request.model_extra or {}).get("fallbacks")
+    if isinstance(fallbacks, str):  # the server chooses
+        yield dearest_model(), request.max_tokens
+    for entry in fallbacks if isinstance(fallbacks, list | tuple) else ():
+        if isinstance(entry, Mapping):
+            yield str(entry.get("model")), _int_of(entry.get("max_tokens")) or request.max_tokens
+    for tool in request.tools or ():
+        if str(tool.get("type") or "").startswith("advisor"):
+            model = str(tool.get("model"))
+            facts = facts_of(model)
+            most = _int_of(tool.get("max_tokens")) or (0 if facts is None else facts.max_output_tokens)
+            yield from [(model, most)] * _max_uses(tool)
+
+
+def _int_of(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _dearest_input(price: Price, request: MessageRequest) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.simulator import Simulator, reply, status
+from claude_magic.simulator import Gate, Simulator, hold, reply, status
 
 pytestmark = pytest.mark.kernel
 
@@ -182,3 +182,28 @@ def test_a_dry_run_sends_nothing_but_the_count(kernel: Any, sim: Simulator) -> N
     assert API_KEY not in str(run.messages)
     kernel.run("%%claude --thread rehearsal\nAnd now in earnest")
     assert len(sim.requests[-1].body["messages"]) == 1
+
+
+def test_a_stopped_answer_has_one_estimate_everywhere(kernel: Any, sim: Simulator) -> None:
+    """Footer, jobs, usage, budget and the reply itself: what came is known, what it cost is estimated, and said to be."""
+    sim.script(hold(Gate(), after_deltas=200, text="tide " * 3000))
+    kernel.run(
+        "import time\nfrom claude_magic import claude\nfrom claude_magic.runtime import format_usd\n%claude budget 5"
+    )
+    run = kernel.run("%%claude --thread stopped --bg\nWrite.", allow_stdin=True)
+    kernel.run("while len(claude.last.text) < 500: time.sleep(0.01)")
+    kernel.run("%claude stop all")
+    kernel.run("while not claude.last.done(): time.sleep(0.01)")
+
+    tokens = int(kernel.value("claude.last.usage.output_tokens"))
+    price = kernel.value("format_usd(claude.last.cost)").strip("'")
+
+    assert 100 < tokens < 1500
+    assert kernel.value("claude.last.usage.is_estimate") == "True"
+    run.until(lambda each: ", stopped" in visible(each))
+    assert f"≈ {tokens:,} tokens out · ≈ {price}, stopped (simulated)" in visible(run)
+    assert f"≈ {price}, stopped (simulated)" in plain(kernel.run("%claude jobs"))
+    usage = plain(kernel.run("%claude usage"))
+    assert re.search(rf"stopped +1 \(1 partial\) +[\d,]+ +\d+ +≈ {tokens:,} +≈ {re.escape(price)}", usage)
+    assert "≈ is an estimate" in usage
+    assert "≈ $" in kernel.run("%claude budget").stdout

@@ -14,6 +14,7 @@ from claude_magic.runtime._accountant import TurnAccountant
 from claude_magic.runtime._model_names import ModelNames
 from claude_magic.simulator import (
     Behaviour,
+    Exchange,
     Gate,
     Simulator,
     close_mid_stream,
@@ -25,6 +26,7 @@ from claude_magic.simulator import (
     status,
     stream_events,
 )
+from claude_magic.simulator._exchange import Hold, Steps
 
 ATTEMPTS = 4
 MAX_TOKENS = 1000
@@ -166,6 +168,45 @@ def test_a_cancelled_answer_counts_whole(sim: Simulator) -> None:
     account = ledger.account(is_simulated=True)
     assert account.reserved == 0
     assert account.spent + account.unconfirmed == pytest.approx(OUTPUT, rel=0.05)
+
+
+def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Simulator) -> None:
+    """Promise: what the server has told by then is known, though no event was handed out yet."""
+    message = {
+        "id": "msg_1",
+        "role": "assistant",
+        "model": SONNET,
+        "content": [],
+        "usage": {"input_tokens": 700},
+    }
+    start = stream_events({"type": "message_start", "message": message})
+
+    def behave(exchange: Exchange) -> Steps:
+        yield from start(exchange)
+        yield Hold(Gate())
+
+    sim.script(behave)
+    ledger = Ledger()
+
+    async def run() -> None:
+        accountant = TurnAccountant(ledger, RateLimits(), attempts=1, is_simulated=True, thread=None)
+        async with HTTPClaudeClient(ClientConfig(base_url=sim.url)) as client:
+            await accountant.admit(client, request())
+            stream = client.stream_message(request(), observer=accountant.note)
+            reading = asyncio.ensure_future(anext(stream))
+            async with asyncio.timeout(60):
+                while not stream.message.id:
+                    await asyncio.sleep(0.005)
+            reading.cancel()
+            await asyncio.wait([reading])
+            accountant.settle(stream.message)
+
+    asyncio.run(run())
+
+    (row,) = ledger.rows()
+    assert (row.input_tokens, row.partial, row.estimated) == (700, 1, 1)
+    assert ledger.account(is_simulated=True).spent == pytest.approx(row.cost)
+    assert row.cost == pytest.approx(700 * 2e-6, rel=0.01)
 
 
 def test_requests_at_the_same_time_cannot_pass_the_budget_together(sim: Simulator) -> None:

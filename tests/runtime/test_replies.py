@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from claude_magic.client import (
+    ClaudeError,
     ConfigurationError,
     InvalidApiKeyError,
     OverloadedError,
@@ -23,8 +24,11 @@ from claude_magic.conversation import save_forest
 from claude_magic.render import render_history
 from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import (
+    Behaviour,
     Gate,
     Simulator,
+    close_mid_stream,
+    end_without_stop,
     error_event,
     hold,
     reply,
@@ -35,6 +39,7 @@ from claude_magic.simulator import (
 )
 from claude_magic.tools import Toolbox, WaitingExecutor
 
+SONNET = "claude-sonnet-5-5"
 TIMEOUT = 20.0
 When = Callable[[Reply, Callable[[Reply], object]], None]
 MakeRuntime = Callable[..., Runtime]
@@ -61,6 +66,74 @@ def test_a_reply_holds_text_message_usage_and_where_it_came_from(runtime: Runtim
     assert answer.is_simulated
     assert answer.error is None
     assert answer.done()
+
+
+def some_of(text: str, **usage: int) -> Behaviour:
+    """A stream that says how much was sent, then this text, and then nothing more."""
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": SONNET, "content": []}
+    start = {
+        "type": "message_start",
+        "message": {**message, "usage": {"input_tokens": 1000, "output_tokens": 1, **usage}},
+    }
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    words = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return stream_events(start, block, *([words] if text else []), end="chunk")
+
+
+CUT = {
+    "cut": some_of("tide " * 2000),
+    "reset": reset_mid_stream(after_events=400, text="tide " * 2000),
+    "closed": close_mid_stream(after_events=400, text="tide " * 2000),
+    "error": error_event(after_deltas=400, text="tide " * 2000),
+    "no message_stop": end_without_stop(after_deltas=400, text="tide " * 2000),
+}
+
+
+@pytest.mark.parametrize("ending", CUT)
+def test_what_a_broken_answer_cost_is_estimated_from_what_came(
+    ending: str, make_runtime: MakeRuntime, sim: Simulator
+) -> None:
+    """The server says 1 token until the end. Reply, usage table and budget have the same amount, marked as an estimate."""
+    sim.script(CUT[ending])
+    runtime = make_runtime(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=sim.url)
+
+    answer = runtime.start("Write.")
+    with pytest.raises(ClaudeError):
+        answer.result(TIMEOUT)
+
+    check_estimate(runtime, answer, characters=len(answer.text))
+    assert len(answer.text) > 1000
+
+
+def test_what_a_stopped_answer_cost_is_estimated_from_what_came(
+    runtime: Runtime, sim: Simulator, when: When
+) -> None:
+    """Likewise while it streams, and the same in the end."""
+    sim.script(hold(Gate(), text="tide " * 2000))
+    answer = runtime.start("Write.")
+    when(answer, lambda each: each.text)
+    on_the_way = answer.usage
+    answer.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        answer.result(TIMEOUT)
+
+    check_estimate(runtime, answer, characters=len(answer.text))
+    assert answer.usage == on_the_way
+
+
+def check_estimate(runtime: Runtime, answer: Reply, *, characters: int) -> None:
+    usage, message = answer.usage, answer.message
+    assert usage is not None
+    assert message is not None
+    assert message.usage.is_estimate
+    assert "is_estimate=True" in repr(usage)
+    assert characters / 5 <= usage.output_tokens <= characters / 2 + 1
+    assert answer.cost == pytest.approx((usage.input_tokens * 2 + usage.output_tokens * 10) / 1e6)
+    assert answer.snapshot().is_estimate
+    (row,) = runtime.ledger.rows()
+    assert (row.estimated, row.output_tokens, row.cost) == (1, usage.output_tokens, answer.cost)
+    account = runtime.ledger.account(is_simulated=row.is_simulated)
+    assert (account.spent, account.is_estimate, account.reserved) == (answer.cost, True, 0)
 
 
 def test_a_reply_acts_on_its_text_where_a_string_would(runtime: Runtime, sim: Simulator) -> None:

@@ -19,6 +19,7 @@ from claude_magic.client import (
     SSEDecoder,
     StreamEvent,
     ToolUseBlock,
+    Usage,
     decode_event,
 )
 from claude_magic.client._replay import encode_as_stream
@@ -194,7 +195,12 @@ def test_s1_what_the_api_returned_goes_back_unchanged(blocks: list[dict[str, Any
 @given(blocks=st.lists(whole_blocks | objects, max_size=4))
 def test_s1_a_reply_sent_whole_to_a_streaming_call_is_read_as_a_stream(blocks: list[dict[str, Any]]) -> None:
     """Promise: a server that ignores `stream: true` is understood, and no field of its reply is lost."""
-    reply = {**start({"input_tokens": 3})["message"], "content": blocks, "stop_reason": "end_turn", "x": [1]}
+    reply = {
+        **start({"input_tokens": 3, "output_tokens": 9})["message"],
+        "content": blocks,
+        "stop_reason": "end_turn",
+        "x": [1],
+    }
     accumulator = MessageAccumulator()
 
     for sse in SSEDecoder().feed(encode_as_stream(reply)):
@@ -429,3 +435,146 @@ def test_s1_a_reply_without_content_is_a_message_without_content() -> None:
     """Promise: `max_tokens: 0`, and a stream that ends before its first block, give an empty message, not an error."""
     assert accumulate([start(), ending("max_tokens", {"output_tokens": 0}), STOP]).message().content == []
     assert MessageAccumulator().message().content == []
+
+
+def test_s2_the_output_of_a_reply_that_was_not_counted_is_estimated_from_all_that_came() -> None:
+    """Promise: text, thinking and the arguments of tools count; the server's first count of 1 is not taken for the end."""
+    told = {"input_tokens": 100, "output_tokens": 1}
+    words, thoughts, arguments = (
+        ["seas and tides "] * 100,
+        ["it ebbs and flows "] * 50,
+        ['{"port": "', "x" * 600, '"}'],
+    )
+    payloads = [start(told), *streamed(words, thoughts, arguments)[1:]]
+    endings = ("message_delta", "message_stop")
+    cut = [payload for payload in payloads if payload["type"] not in endings]
+
+    usage = accumulate(cut).message().usage
+
+    size = sum(map(len, (*words, *thoughts, *arguments)))
+    assert usage.is_estimate
+    assert size / 4 < usage.output_tokens < size / 2
+    assert usage.input_tokens == 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "潮の満ち引きは月が起こす。" * 40,
+        "Прилив и отлив вызывает Луна. " * 30,
+        "x = [i**2 for i in range(9)]\n" * 20,
+    ],
+)
+def test_s2_the_estimate_is_near_for_other_scripts_and_for_code(text: str) -> None:
+    """Promise: neither a tenth nor ten times of what tokenizers make of it: between a quarter and all of the characters, near."""
+    usage = accumulate(
+        [start({"input_tokens": 5, "output_tokens": 1}), begin(0, TEXT), delta(0, "text_delta", text=text)]
+    ).usage
+
+    assert len(text) / 4 <= usage.output_tokens <= 1.1 * len(text)
+
+
+def test_s1_a_reply_that_the_server_has_counted_is_no_estimate() -> None:
+    """Promise: its count stands as it is, also where it is far from what an estimate would be."""
+    for payloads in (
+        streamed(["word " * 500], ["Hm"], ["{}"]),
+        [start({"output_tokens": 1}), ending("end_turn", {"output_tokens": 3})],
+    ):
+        assert not accumulate(payloads).usage.is_estimate
+
+
+def test_s2_what_comes_after_a_count_makes_it_an_estimate_again() -> None:
+    """Promise: a server that counts now and then is believed as far as it has counted."""
+    words = delta(0, "text_delta", text="tide ")
+    counted = [start({"input_tokens": 5}), begin(0, TEXT), words, ending(None, {"output_tokens": 900})]
+
+    assert not accumulate(counted).usage.is_estimate
+    later = accumulate([*counted, words]).usage
+    assert (later.output_tokens, later.is_estimate) == (900, True)
+
+
+def test_s1_a_server_that_counts_nothing_is_not_estimated_for() -> None:
+    """Promise: without the input there is nothing that a price could be made of."""
+    usage = accumulate([start({}), *streamed(["word"], ["Hm"], ["{}"])[1:-2]]).usage
+
+    assert not usage.model_fields_set
+    assert not usage.is_estimate
+
+
+def test_an_estimate_is_marked_wherever_it_goes() -> None:
+    """Promise: repr, JSON, sums and copies keep the mark; a counted usage does not mention it."""
+    counted = Usage(input_tokens=3, output_tokens=4)
+    estimated = counted.estimated(90)
+
+    assert "is_estimate=True" in repr(estimated)
+    assert "estimate" not in repr(counted)
+    assert estimated.model_dump(exclude_none=True) == {
+        "input_tokens": 3,
+        "output_tokens": 90,
+        "is_estimate": True,
+    }
+    assert "is_estimate" not in counted.model_dump()
+    assert (counted + estimated).is_estimate
+    assert (estimated + counted).is_estimate
+    assert not (counted + counted).is_estimate
+    assert Usage.model_validate(estimated.model_dump()) == estimated
+
+
+def test_s1_the_model_of_a_message_is_the_one_that_answered() -> None:
+    """Promise: not the one that the stream began with, where that declined; told by a block, by the counts, or by the whole reply."""
+    marker = {
+        "type": "fallback",
+        "from": {"model": "asked"},
+        "to": {"model": "answered"},
+        "trigger": {"type": "refusal"},
+    }
+    counts = {
+        "output_tokens": 7,
+        "iterations": [
+            {"type": "fallback_message", "model": "answered", "input_tokens": 3, "output_tokens": 7}
+        ],
+    }
+    block = [begin(0, marker), end(0)]
+    begun = [start({"input_tokens": 3, "output_tokens": 1})]
+
+    assert accumulate([*begun, *block]).message().model == "answered"
+    assert accumulate([*begun, ending("end_turn", counts)]).message().model == "answered"
+    assert accumulate([*begun, ending("end_turn", {"output_tokens": 7})]).message().model != "answered"
+    whole = {**start()["message"], "content": [marker, {"type": "text", "text": "Yes."}], "usage": counts}
+    assert Message.model_validate(whole).model == "answered"
+    assert Message.model_validate({**whole, "usage": {}}).model == "answered"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "fallback"},
+        {"type": "fallback", "to": None},
+        {"type": "fallback", "to": {"model": 5}},
+        "fallback",
+        None,
+        7,
+    ],
+)
+def test_s1_a_marker_that_names_nobody_changes_no_model(odd: Any) -> None:
+    """Promise: what cannot be read is left aside."""
+    reply = {
+        "model": "asked",
+        "content": [odd] if isinstance(odd, dict | str) else [{"type": "text", "text": "Hi"}],
+        "usage": odd,
+    }
+
+    assert Message.model_validate(reply).model == "asked"
+
+
+def test_s1_the_last_step_tells_how_full_the_context_is() -> None:
+    """Promise: a loop of the server's own tools counts its input again with each step, and the context holds it once."""
+    steps = [
+        {"type": "message", "input_tokens": 2679, "output_tokens": 50},
+        {"type": "message", "input_tokens": 4000, "cache_read_input_tokens": 100, "output_tokens": 60},
+        {"type": "compaction", "input_tokens": 90000, "output_tokens": 900},
+    ]
+    usage = Usage.model_validate({"input_tokens": 6679, "output_tokens": 110, "iterations": steps})
+
+    assert usage.context_tokens == 4160
+    assert Usage(input_tokens=5, output_tokens=6).context_tokens == 11

@@ -30,6 +30,7 @@ from claude_magic.notebook._models_table import render_models
 from claude_magic.notebook._usage_commands import describe_budget, render_usage
 from claude_magic.render import Bundle
 from claude_magic.runtime import Ledger, Phase, RateLimits, Reply, ReplySnapshot, Wait, worst_case
+from claude_magic.runtime._prices import lines_of
 from claude_magic.simulator._models import ALL_MODELS
 
 KEY = "sk-ant-test-0123456789abcdef"
@@ -48,7 +49,7 @@ def book(ledger: Ledger, model: str, usage: Usage, **fields: Any) -> None:
     reservation = asyncio.run(
         ledger.admit(cast(ClaudeClient, Client()), request, attempts=1, is_simulated=is_simulated)
     )
-    ledger.settle(reservation, model=model, usage=usage, **{"thread": "main", **fields})
+    ledger.settle(reservation, bill=lines_of(model, usage), **{"thread": "main", **fields})
 
 
 def lines(bundle: Bundle) -> list[list[str]]:

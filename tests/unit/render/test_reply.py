@@ -14,6 +14,7 @@ from snapshots import snapshot
 from claude_magic.client import ClaudeError, OverloadedError, Usage
 from claude_magic.render import (
     describe_status,
+    describe_total_cost,
     render_folded_code,
     render_footer,
     render_footer_text,
@@ -23,7 +24,7 @@ from claude_magic.render import (
     render_thinking,
     short_traceback,
 )
-from claude_magic.runtime import Phase, Wait
+from claude_magic.runtime import BillLine, Phase, Round, Wait
 
 
 def visible(html: str) -> str:
@@ -134,6 +135,41 @@ def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:
 def test_the_footer_tells_the_price(is_simulated: bool, cost: float, shown: str) -> None:
     """Between tokens and seconds; of the simulator's answers, what Claude would have cost."""
     assert shown in render_footer_text(snapshot(cost=cost, is_simulated=is_simulated))
+
+
+@pytest.mark.parametrize(
+    ("phase", "ending"), [(Phase.CANCELLED, ", stopped"), (Phase.FAILED, ", broke off"), (Phase.COMPLETE, "")]
+)
+def test_an_estimate_is_marked_as_one(phase: Phase, ending: str) -> None:
+    """Tokens and price alike, and in what is saved with the notebook."""
+    usage = Usage(input_tokens=1234, output_tokens=1).estimated(16_000)
+    reply = snapshot(("text", "half"), phase=phase, stop_reason=None, usage=usage, cost=0.16)
+
+    facts = f"1,234 tokens in · ≈ 16,000 tokens out · ≈ $0.16{ending} · 3.2 s"
+
+    assert facts in render_footer_text(reply)
+    assert facts in visible(render_footer(reply))
+    (saved,) = render_reply(reply).metadata.values()
+    assert saved["estimated"] is True
+    assert saved["usage"]["is_estimate"] is True
+    assert "estimated" not in render_reply(snapshot()).metadata["claude_magic"]
+
+
+def test_a_sum_with_an_estimate_in_it_is_one() -> None:
+    """Several answers together: known and estimated amounts, of which some have none."""
+    estimate = snapshot(cost=0.2, usage=Usage(input_tokens=3).estimated(9), phase=Phase.CANCELLED)
+
+    assert describe_total_cost([snapshot(cost=0.1), snapshot(cost=0.1)]) == "$0.20"
+    assert describe_total_cost([snapshot(cost=0.1), estimate, snapshot(cost=None)]) == "≈ $0.30"
+    assert describe_total_cost([snapshot(cost=None)]) == ""
+
+
+def test_the_footer_names_all_models_that_are_billed() -> None:
+    """Advice of another model costs, too."""
+    line = BillLine(model="claude-opus-5-5", usage=Usage(), cost=0.1)
+    rounds = (Round(model="claude-sonnet-5-5", usage=Usage(), request_id=None, bill=(line,)),)
+
+    assert render_footer_text(snapshot(rounds=rounds)).startswith("claude-sonnet-5-5 with claude-opus-5-5 · ")
 
 
 def test_amounts_in_dollars_are_no_formula() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+import math
+from typing import Any, cast
 
 import pytest
 
@@ -176,3 +177,47 @@ def test_settling_twice_books_once() -> None:
     turn.settle(ANSWER)
 
     assert ledger.rows()[0].requests == 1
+
+
+def test_a_reply_that_cannot_be_read_gives_back_what_was_reserved() -> None:
+    """Whatever goes wrong: its worst case counts instead, and the answer is not lost for it."""
+    for broken in (lambda: 1 / 0, lambda: Message.model_validate({"content": 5})):
+        ledger = Ledger()
+        turn = accountant(ledger)
+        ledger.set_budget(1.0)
+        turn.note(STARTED)
+        turn.note(finished())
+
+        turn.settle(cast(Any, broken))
+
+        account = ledger.account()
+        assert (account.reserved, account.spent) == (0, 0)
+        assert account.unconfirmed > 0
+
+
+@pytest.mark.parametrize("count", [10**400, -(10**400), 1e308, -200_000])
+def test_a_count_beyond_reason_neither_fails_nor_frees_money(count: float) -> None:
+    """As a gateway may send it, wherever it stands in the usage."""
+    for usage in (
+        {"input_tokens": count, "output_tokens": 1},
+        {"input_tokens": 1, "output_tokens": count},
+        {"input_tokens": 1, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": count}},
+        {"input_tokens": 1, "output_tokens": 1, "server_tool_use": {"web_search_requests": count}},
+        {
+            "input_tokens": 1,
+            "output_tokens": 1,
+            "iterations": [{"type": "message", "input_tokens": count, "output_tokens": 1}],
+        },
+    ):
+        ledger = Ledger()
+        turn = accountant(ledger)
+        turn.note(STARTED)
+        turn.note(finished())
+
+        turn.settle(Message.model_validate({"model": "claude-sonnet-5-5", "content": [], "usage": usage}))
+
+        account = ledger.account()
+        assert account.reserved == 0
+        assert account.spent >= 0
+        assert math.isfinite(account.spent)
+        assert all(row.input_tokens >= 0 and row.output_tokens >= 0 for row in ledger.rows())

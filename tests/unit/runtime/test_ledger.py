@@ -11,6 +11,7 @@ import pytest
 from claude_magic.client import ClaudeClient, ConfigurationError, MessageRequest, NotFoundError, Usage
 from claude_magic.runtime._budget import BudgetExceededError
 from claude_magic.runtime._ledger import Ledger, LedgerRow, Reservation
+from claude_magic.runtime._prices import lines_of
 
 SONNET = "claude-sonnet-5-5"
 WORST_OF_ONE = 0.012
@@ -53,8 +54,11 @@ async def admit(
     )
 
 
-def settle(ledger: Ledger, reservation: Reservation, usage: Usage | None, **fields: Any) -> None:
-    ledger.settle(reservation, **{"model": SONNET, "thread": "main", "usage": usage, **fields})
+def settle(
+    ledger: Ledger, reservation: Reservation, usage: Usage | None, *, model: str = SONNET, **fields: Any
+) -> None:
+    bill = () if usage is None else lines_of(model, usage)
+    ledger.settle(reservation, bill=bill, **{"thread": "main", **fields})
 
 
 def ledger_with(budget: float | None) -> Ledger:
@@ -95,6 +99,7 @@ def test_rows_are_kept_by_model_and_thread() -> None:
         cached_tokens=1000,
         output_tokens=200,
         cost=pytest.approx(2 * (0.002 + 0.001 + 0.00005)),
+        spent=pytest.approx(2 * (0.002 + 0.001 + 0.00005)),
     )
     assert (side.thread, side.requests) == ("side", 1)
     assert (unknown.model, unknown.input_tokens, unknown.cost) == ("llama4", 1500, None)
@@ -299,3 +304,83 @@ def test_a_budget_is_an_amount(amount: float) -> None:
         Ledger().set_budget(amount)
 
     assert ledger_with(0.0).budget == 0
+
+
+def test_a_price_that_is_not_known_takes_back_none_that_is() -> None:
+    """One answer without a price, of a model that had others, leaves them spent; the row has no sum."""
+
+    async def run() -> Ledger:
+        ledger = ledger_with(1.0)
+        settle(ledger, await admit(ledger), Usage(output_tokens=100))
+        settle(ledger, await admit(ledger), Usage(output_tokens=100, service_tier="priority"))
+        return ledger
+
+    ledger = asyncio.run(run())
+
+    assert ledger.account().spent == pytest.approx(0.001)
+    assert ledger.rows()[0].cost is None
+    assert Ledger(ledger.dump()).account() == ledger.account()
+
+
+def test_each_model_that_took_part_has_its_row() -> None:
+    """The request is counted with the one that answered."""
+    steps = [
+        {"type": "message", "input_tokens": 1000, "output_tokens": 10, "model": SONNET},
+        {"type": "fallback_message", "input_tokens": 1000, "output_tokens": 100, "model": "claude-opus-5-5"},
+    ]
+    usage = Usage.model_validate({"input_tokens": 1000, "output_tokens": 100, "iterations": steps})
+
+    async def run() -> Ledger:
+        ledger = Ledger()
+        settle(ledger, await admit(ledger), usage)
+        return ledger
+
+    opus, sonnet = asyncio.run(run()).rows()
+
+    assert (opus.model, opus.requests, opus.output_tokens) == ("claude-opus-5-5", 1, 100)
+    assert (sonnet.model, sonnet.requests, sonnet.output_tokens) == (SONNET, 0, 10)
+    assert (opus.cost, sonnet.cost) == (pytest.approx(0.006), pytest.approx(0.0021))
+
+
+def test_an_estimate_is_known_as_one_in_rows_and_account() -> None:
+    """Also after the next ledger of the kernel has taken over."""
+
+    async def run() -> Ledger:
+        ledger = Ledger()
+        settle(ledger, await admit(ledger), Usage(output_tokens=100))
+        settle(ledger, await admit(ledger), Usage(output_tokens=1).estimated(500), is_partial=True)
+        return ledger
+
+    ledger = asyncio.run(run())
+
+    for each in (ledger, Ledger(ledger.dump())):
+        assert each.rows()[0].estimated == 1
+        assert each.account().is_estimate
+        assert each.account().spent == pytest.approx(0.006)
+
+
+def test_a_reservation_is_given_back_even_if_it_cannot_be_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault while settling must not hold the money for ever."""
+
+    async def run() -> Ledger:
+        ledger = ledger_with(2 * WORST_OF_ONE)
+        reservation = await admit(ledger)
+        monkeypatch.setattr(reservation, "worst_case", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            settle(ledger, reservation, None, unconfirmed_attempts=1)
+        return ledger
+
+    assert asyncio.run(run()).account().reserved == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"fallbacks": [{"model": "llama4"}]},
+        {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "llama4"}]},
+    ],
+)
+def test_a_budget_refuses_a_request_that_a_model_without_a_price_may_answer(fields: dict[str, Any]) -> None:
+    """Nobody can say what it could cost."""
+    with pytest.raises(BudgetExceededError, match="price of llama4 is not known"):
+        asyncio.run(admit(ledger_with(1000.0), asked=request(**fields)))

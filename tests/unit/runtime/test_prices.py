@@ -7,9 +7,9 @@ from datetime import date
 
 import pytest
 
-from claude_magic.client import Usage
+from claude_magic.client import Message, Usage
 from claude_magic.runtime._models import MODELS, MODELS_AS_OF, facts_of
-from claude_magic.runtime._prices import PRICES_AS_OF, cost_of, format_usd, price_of
+from claude_magic.runtime._prices import PRICES_AS_OF, bill_of, cost_of, format_usd, lines_of, price_of
 from claude_magic.simulator._models import ALL_MODELS
 
 MILLION = 1_000_000
@@ -137,3 +137,143 @@ def test_amounts_can_be_read_whatever_their_size(amount: float, text: str) -> No
     """Three digits that count, and never an exponent."""
     assert format_usd(amount) == text
     assert not re.search("e", format_usd(amount).removeprefix("under"))
+
+
+def step(
+    kind: str, tokens_in: int, tokens_out: int, model: str | None = None, **fields: object
+) -> dict[str, object]:
+    named = {} if model is None else {"model": model}
+    return {"type": kind, "input_tokens": tokens_in, "output_tokens": tokens_out, **named, **fields}
+
+
+def test_each_step_of_the_servers_is_billed_at_the_price_of_its_model() -> None:
+    """Advice comes from another model, and its tokens are not in the counts of the whole."""
+    steps = [
+        step("message", 1000, 100),
+        step("advisor_message", 2000, 300, "claude-opus-5-5"),
+        step("message", 1500, 200, cache_read_input_tokens=1000),
+    ]
+    usage = Usage.model_validate({"input_tokens": 1000, "output_tokens": 300, "iterations": steps})
+
+    sonnet, opus = lines_of("claude-sonnet-5-5", usage)
+
+    assert (sonnet.model, sonnet.usage.total_input_tokens, sonnet.usage.output_tokens) == (
+        "claude-sonnet-5-5",
+        3500,
+        300,
+    )
+    assert sonnet.cost == pytest.approx((2500 * 2 + 1000 * 0.1 + 300 * 10) / MILLION)
+    assert (opus.model, opus.usage.input_tokens, opus.usage.output_tokens) == ("claude-opus-5-5", 2000, 300)
+    assert opus.cost == pytest.approx((2000 * 4 + 300 * 20) / MILLION)
+    assert cost_of("claude-sonnet-5-5", usage) == pytest.approx((sonnet.cost or 0) + (opus.cost or 0))
+
+
+def test_a_compaction_is_billed_beside_the_answer() -> None:
+    """Its tokens are not in the counts of the whole, whether the server lists the answer as a step or not."""
+    compaction = step("compaction", 5000, 500, cache_creation_input_tokens=1000, cache_read_input_tokens=0)
+    dear = (5000 * 2 + 500 * 10 + 1000 * 2.5) / MILLION
+    answer = (1000 * 2 + 100 * 10) / MILLION
+    counts = {"input_tokens": 1000, "output_tokens": 100}
+
+    assert cost(**counts, iterations=[compaction]) == pytest.approx(answer + dear)
+    assert cost(**counts, iterations=[compaction, step("message", 1000, 100)]) == pytest.approx(answer + dear)
+
+
+def test_a_request_that_fell_back_is_billed_for_each_model_that_wrote_something() -> None:
+    """Who declined after some words is paid for them; who declined before any is not."""
+    asked, answered = "claude-fable-5-2", "claude-opus-5-5"
+    for declined, price in (
+        (step("message", 1000, 50, asked), (8000 + 2000) / MILLION),
+        (step("message", 1000, 0, asked), 0),
+    ):
+        steps = [declined, step("fallback_message", 1000, 300, answered)]
+        usage = Usage.model_validate({"input_tokens": 1000, "output_tokens": 300, "iterations": steps})
+
+        assert usage.fallback_model == answered
+        assert cost_of(asked, usage) == pytest.approx(price + (1000 * 4 + 300 * 20) / MILLION)
+        assert lines_of(asked, usage)[0].model == answered
+
+
+def test_a_step_that_names_no_model_is_that_of_the_one_that_was_asked() -> None:
+    """Where nobody stood in, that is the one that answered."""
+    steps = [step("message", 1000, 50), step("fallback_message", 0, 0, "claude-opus-5-5")]
+    usage = Usage.model_validate({"input_tokens": 1000, "output_tokens": 50, "iterations": steps})
+
+    assert [line.model for line in lines_of("claude-opus-5-5", usage, asked="claude-fable-5-2")] == [
+        "claude-opus-5-5",
+        "claude-fable-5-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"iterations": [step("message", 10, 1), step("advisor_message", 10, 1, "claude-opus-6")]},
+        {
+            "iterations": [step("message", 10, 1), step("advisor_message", 10, 1, "claude-opus-5-5")],
+            "speed": "fast",
+        },
+        {"service_tier": "flex"},
+        {"speed": "turbo"},
+        {"inference_geo": "eu"},
+        {"server_tool_use": {"oracle_requests": 1}},
+        {"cache_creation_input_tokens": 5, "cache_creation": {"ephemeral_24h_input_tokens": 5}},
+        {"fallback_credit": {"status": {"type": "redeemed"}}},
+    ],
+)
+def test_what_the_list_does_not_know_has_no_price(usage: dict[str, object]) -> None:
+    """No price is better than one that is not the bill's."""
+    assert cost(**{"input_tokens": 10, "output_tokens": 1, **usage}) is None
+
+
+def test_what_the_list_knows_to_be_free_changes_no_price() -> None:
+    """Web fetch, tool search, a place that is no choice, a credit that was not applied, counts of nothing."""
+    odd = {
+        "server_tool_use": {"web_fetch_requests": 9, "tool_search_requests": 2, "oracle_requests": 0},
+        "inference_geo": "not_available",
+        "fallback_credit": {"status": {"type": "not_applied", "reason": "expired"}},
+        "cache_creation": {"ephemeral_24h_input_tokens": 0},
+    }
+
+    assert cost(output_tokens=MILLION, **odd) == pytest.approx(10)
+
+
+def test_factors_multiply_tokens_and_not_fees() -> None:
+    """Fast, in the US, in a batch: each on all kinds of tokens; a search costs what it costs."""
+    factors = {"speed": "fast", "inference_geo": "us", "service_tier": "batch"}
+    tokens = {"input_tokens": MILLION, "cache_read_input_tokens": MILLION, "output_tokens": MILLION}
+
+    bill = cost("claude-opus-5-5", **tokens, **factors, server_tool_use={"web_search_requests": 2})
+
+    assert bill == pytest.approx((4 + 0.2 + 20) * 2 * 1.1 * 0.5 + 0.02)
+
+
+def test_the_split_of_the_cache_stands_for_a_total_that_is_missing() -> None:
+    """Some servers send one of the two."""
+    split = {"ephemeral_5m_input_tokens": 100_000, "ephemeral_1h_input_tokens": 200_000}
+
+    assert cost(cache_creation=split) == pytest.approx(0.25 + 0.8)
+
+
+def test_a_refusal_before_any_output_is_free_and_one_after_some_is_not() -> None:
+    """The server counts both."""
+    usage = {"input_tokens": 1000, "output_tokens": 3}
+    text = [{"type": "text", "text": "The first step"}]
+    for content, expected in (([], 0.0), (text, (2000 + 30) / MILLION)):
+        fields = {"model": "claude-sonnet-5-5", "content": content, "stop_reason": "refusal", "usage": usage}
+        (line,) = bill_of(Message.model_validate(fields), asked="claude-sonnet-5-5")
+
+        assert line.cost == pytest.approx(expected)
+
+
+def test_steps_that_are_no_steps_are_left_aside() -> None:
+    """Servers send many things; the counts of the whole stand."""
+    for odd in (
+        "many",
+        [1, None],
+        [{"input_tokens": 5}],
+        [{"type": ["message"]}],
+        {},
+        [{"type": "message", "input_tokens": "x"}],
+    ):
+        assert cost(input_tokens=MILLION, iterations=odd) == pytest.approx(2)

@@ -25,6 +25,7 @@ from claude_magic.client import (
     UnknownEvent,
     Usage,
 )
+from claude_magic.client._blocks import parse_block
 from claude_magic.runtime import Phase
 from claude_magic.runtime._progress import Progress, describe_reason
 
@@ -227,3 +228,69 @@ def test_a_final_reply_does_not_change_any_more(progress: Progress, clock: Clock
 def test_the_reason_of_a_retry_is_told_in_a_word_or_two(error: ClaudeError | None, words: str) -> None:
     """It stands beside a countdown."""
     assert describe_reason(error) == words
+
+
+def test_until_the_server_counts_the_output_is_estimated(progress: Progress) -> None:
+    """Its first count of 1 is no price. What is read on the way, and what an answer that breaks off leaves, is marked."""
+    start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
+    progress.feed(MessageStart(start, {}))
+    progress.feed(text_block())
+    progress.feed(delta("tide " * 600))
+
+    snapshot = progress.snapshot()
+
+    assert snapshot.usage is not None
+    assert snapshot.is_estimate
+    assert 500 < snapshot.usage.output_tokens < 1500
+    assert snapshot.cost == pytest.approx((1000 * 2 + snapshot.usage.output_tokens * 10) / 1e6)
+    progress.cancel(None)
+    assert (progress.snapshot().usage, progress.snapshot().cost) == (snapshot.usage, snapshot.cost)
+
+
+def test_a_server_that_has_counted_is_believed(progress: Progress) -> None:
+    """The estimate gives way."""
+    start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
+    progress.feed(MessageStart(start, {}))
+    progress.feed(text_block())
+    progress.feed(delta("tide " * 600))
+    progress.feed(MessageDelta("end_turn", Usage(output_tokens=40), {}))
+
+    snapshot = progress.snapshot()
+
+    assert not snapshot.is_estimate
+    assert snapshot.cost == pytest.approx((1000 * 2 + 40 * 10) / 1e6)
+
+
+def test_the_model_is_the_one_that_answers(progress: Progress) -> None:
+    """As soon as the server says that another one stands in, and with a word to the reader in the end."""
+    start = Message(model="claude-fable-5-2", content=[], usage=Usage(input_tokens=10, output_tokens=1))
+    marker = {"type": "fallback", "from": {"model": "claude-fable-5-2"}, "to": {"model": "claude-opus-5-5"}}
+    progress.feed(MessageStart(start, {}))
+    progress.feed(ContentBlockStart(0, parse_block(marker), marker))
+
+    assert progress.snapshot().model == "claude-opus-5-5"
+
+    steps = [
+        {"type": "message", "model": "claude-fable-5-2", "input_tokens": 10, "output_tokens": 5},
+        {"type": "fallback_message", "model": "claude-opus-5-5", "input_tokens": 10, "output_tokens": 20},
+    ]
+    usage = {"input_tokens": 10, "output_tokens": 20, "iterations": steps}
+    progress.end_round(
+        Message.model_validate({"model": "claude-fable-5-2", "content": [marker], "usage": usage})
+    )
+    progress.complete()
+    snapshot = progress.snapshot()
+
+    assert snapshot.model == "claude-opus-5-5"
+    assert snapshot.notes == ("claude-opus-5-5 answered, because claude-fable-5-2 declined.",)
+    assert snapshot.helpers == ("claude-fable-5-2",)
+    assert snapshot.cost == pytest.approx((10 * 8 + 5 * 40 + 10 * 4 + 20 * 20) / 1e6)
+
+
+def test_a_reply_of_several_rounds_has_no_price_if_one_of_them_has_none(progress: Progress) -> None:
+    """A sum that leaves out a part would be no price."""
+    for model in ("claude-sonnet-5-5", "llama4"):
+        progress.end_round(Message(model=model, content=[], usage=Usage(input_tokens=10, output_tokens=1)))
+    progress.complete()
+
+    assert progress.snapshot().cost is None

@@ -117,3 +117,25 @@ def test_a_model_without_a_price_has_no_worst_case() -> None:
     request = MessageRequest(model="llama4", max_tokens=5, messages=[{"role": "user", "content": "Hello"}])
 
     assert worst_case(request, 10, attempts=1) is None
+
+
+def test_models_that_may_stand_in_are_paid_too() -> None:
+    """Each that is asked and declines in the middle of its answer is billed for it."""
+    alone = worst().total
+    fallbacks = [{"model": "claude-opus-5-5"}, {"model": "claude-haiku-5-5", "max_tokens": 4000}]
+
+    found = worst(fallbacks=fallbacks)
+
+    assert found.total == pytest.approx(alone + (1000 * 4 + 1000 * 20 + 1000 * 0.1 + 4000 * 0.5) / 1e6)
+    assert worst(fallbacks="default").total >= alone + (1000 * 10 + 1000 * 50) / 1e6
+
+
+def test_advice_is_paid_each_time() -> None:
+    """At the price of the model that gives it, which reads all there is by then."""
+    advisor = {"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-5-5", "max_tokens": 700}
+
+    once = worst(tools=[{**advisor, "max_uses": 1}]).total
+    twice = worst(tools=[{**advisor, "max_uses": 2}]).total
+
+    assert once > worst().total + (1000 * 4 + 700 * 20) / 1e6
+    assert twice > once + (1000 * 4 + 700 * 20) / 1e6

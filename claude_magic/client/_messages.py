@@ -72,7 +72,6 @@ class Usage(Received):
         output_tokens_details: Shares of the output, or None.
         server_tool_use: Calls of tools at the server, or None.
         service_tier: Tier that served the request, or None.
-        iterations: The server's own steps, each with counts of its own, or None. Some name the model that took them.
         is_estimate: `output_tokens` is estimated from what came, because the reply ended before the server had counted it.
     """
 
@@ -84,7 +83,6 @@ class Usage(Received):
     output_tokens_details: dict[str, Any] | None = None
     server_tool_use: dict[str, Any] | None = None
     service_tier: str | None = None
-    iterations: list[dict[str, Any]] | None = None
     is_estimate: bool = False
 
     @model_serializer(mode="wrap")
@@ -110,9 +108,15 @@ class Usage(Received):
         )
 
     @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The server's own steps (`iterations`), each with counts of its own; some name the model that took them."""
+        steps = (self.model_extra or {}).get("iterations")
+        return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+
+    @property
     def context_tokens(self) -> int:
         """How much of the model's context the conversation filled in the end: input and output of the last step."""
-        for step in reversed(self.iterations or ()):
+        for step in reversed(self.steps):
             if step.get("type") in ("message", "fallback_message"):
                 last = Usage.model_validate(step)
                 return last.total_input_tokens + last.output_tokens
@@ -121,7 +125,7 @@ class Usage(Received):
     @property
     def fallback_model(self) -> str | None:
         """The model that answered in the place of the one that was asked; None where that one answered."""
-        for step in reversed(self.iterations or ()):
+        for step in reversed(self.steps):
             model = step.get("model")
             if step.get("type") == "fallback_message" and isinstance(model, str) and model:
                 return model
@@ -140,9 +144,11 @@ class Usage(Received):
 
     def __add__(self, other: Usage) -> Usage:
         """Return what two requests took together; for what is no count (a tier), the later one speaks."""
-        steps = [*(self.iterations or ()), *(other.iterations or ())]
         total = _added(self.model_dump(), other.model_dump())
-        total |= {"iterations": steps or None, "is_estimate": self.is_estimate or other.is_estimate}
+        total |= {
+            "iterations": [*self.steps, *other.steps] or None,
+            "is_estimate": self.is_estimate or other.is_estimate,
+        }
         return self.model_copy(update={name: value for name, value in total.items() if value is not None})
 
 

@@ -1,11 +1,23 @@
-"""A budget's arithmetic, and its refusals."""
+"""A budget's arithmetic, its refusals, and how the processes that a kernel starts come to know of it.
+
+A worker process has an account of its own, so a budget would hold for each of them. A process with a budget leaves a mark in
+the user's temporary folder; processes below it find that whenever they are about to send, however they were started (fork,
+spawn, forkserver, joblib, a script), and also where the budget was set after their start.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import getpass
+import json
 import math
+import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageRequest
 from ._prices import PRICES_AS_OF, format_price, format_usd, price_of
@@ -113,3 +125,98 @@ def _suggested(needed: float) -> str:
     if needed > 1:
         return f"{math.ceil(needed)}"
     return f"{math.ceil(needed * 100) / 100:.2f}"
+
+
+class ParentBudget(NamedTuple):
+    """A budget that was set in a process above this one."""
+
+    pid: int
+    amount: float
+
+
+def check_parent(budget: ParentBudget | None) -> None:
+    """Refuse to spend beside the account of a process above this one.
+
+    Raises:
+        BudgetExceededError: There is a budget in it.
+    """
+    if budget is not None:
+        raise BudgetExceededError(
+            f"A budget of {format_usd(budget.amount)} is set in process {budget.pid}, which started this one, and what is spent "
+            "here would not count there. Nothing was sent. Ask in that process, whose threads share its budget, or give this "
+            "one a budget of its own: `claude.runtime.ledger.set_budget(0.50)`."
+        )
+
+
+def publish_budget(amount: float | None) -> None:
+    """Let the processes below this one know of its budget; None takes that back.
+
+    Where the folder cannot be written, only forked processes know.
+    """
+    path = _mark_of(os.getpid())
+    with contextlib.suppress(OSError):
+        if amount is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        _forget_the_dead()
+        path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
+
+
+def find_parent_budget() -> ParentBudget | None:
+    """Return the budget of the nearest process above this one that has one."""
+    marks = set(_marked())
+    if not marks - {os.getpid()}:
+        return None
+    import psutil  # late: most kernels have no budget
+
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().parents():
+            if (
+                process.pid in marks
+                and (amount := _amount_of(process.pid, process.create_time())) is not None
+            ):
+                return ParentBudget(process.pid, amount)
+    return None
+
+
+def _marked() -> Iterator[int]:
+    """Yield the processes that have left a mark."""
+    try:
+        folder = _mark_of(0).parent
+        is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        names = os.listdir(folder) if is_own else []
+    except OSError:
+        return
+    for name in names:
+        pid = name.removeprefix("budget-")
+        if pid.isascii() and pid.isdigit():
+            yield int(pid)
+
+
+def _forget_the_dead() -> None:
+    import psutil  # late, as above
+
+    for pid in _marked():
+        if not psutil.pid_exists(pid):
+            _mark_of(pid).unlink(missing_ok=True)
+
+
+def _amount_of(pid: int, started: float) -> float | None:
+    """Return the amount that a process has marked; None where the mark is one of an earlier process with its number."""
+    try:
+        mark = json.loads(_mark_of(pid).read_text(encoding="utf-8"))
+        return float(mark["amount"]) if abs(mark["started"] - started) < 1.0 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _started_at() -> float:
+    import psutil  # late, as above
+
+    return psutil.Process().create_time()
+
+
+def _mark_of(pid: int) -> Path:
+    user = str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir(), f"claude-magic-{user}", f"budget-{pid}")

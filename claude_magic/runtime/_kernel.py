@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+from ._budget import publish_budget
 from ._runtime import Runtime
 
 # `importlib.reload` executes this file again in the same namespace, so what was there before is still there.
@@ -24,7 +25,9 @@ def get_runtime() -> Runtime:
         former = _kept.get("runtime")
         if type(former) is Runtime:
             return former
-        runtime = Runtime(inherited=None if former is None else former.hand_over())
+        runtime = Runtime(
+            inherited=None if former is None else former.hand_over(), publish_budget=publish_budget
+        )
         _kept["runtime"] = runtime
         if former is None:
             _watch_process()
@@ -40,6 +43,7 @@ def close_runtime() -> None:
 
 def _watch_process() -> None:
     """Close at the interpreter's exit, and start over in forked children."""
+    atexit.register(lambda: publish_budget(None))
     atexit.register(lambda: close_runtime())
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: _start_over_after_fork())

@@ -5,20 +5,32 @@ that broke off, at their worst case; and what is reserved for requests in flight
 its own worst case fits beside them. Checking and reserving is one step under the lock, so requests that start together
 cannot pass the budget together.
 
+A budget is that of one process, which publishes it: those that it starts refuse to spend beside it (`_budget`).
+
 The simulator has an account of its own. Its answers cost nothing, but they are priced as if, so that a budget can be
 rehearsed; nothing of it touches the account of real money.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..client import ClaudeClient, MessageRequest, Usage
-from ._budget import Account, check_amount, check_budget, check_price, count_input, fits
+from ._budget import (
+    Account,
+    ParentBudget,
+    check_amount,
+    check_budget,
+    check_parent,
+    check_price,
+    count_input,
+    fits,
+)
 from ._prices import BillLine
 from ._worst_case import WorstCase, models_of, worst_case
 
@@ -107,9 +119,21 @@ class Ledger:
 
     Args:
         dumped: What a former ledger of this kernel remembered (`dump`), or None.
+        publish: Told of each budget that is set, so that the processes below this one know.
+        find_parent: Finds the budget of a process above this one.
     """
 
-    def __init__(self, dumped: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        dumped: Mapping[str, Any] | None = None,
+        *,
+        publish: Callable[[float | None], None] = lambda _amount: None,
+        find_parent: Callable[[], ParentBudget | None] = lambda: None,
+    ) -> None:
+        self._publish = publish
+        self._find_parent = find_parent
+        self._is_own = dumped is not None and bool(dumped.get("is_own"))
+        self._forked_from: ParentBudget | None = None
         self._lock = threading.Lock()
         self._books = _restored(dumped) if dumped else _Books()
         self._in_flight: dict[Reservation, None] = {}
@@ -125,10 +149,18 @@ class Ledger:
     def set_budget(self, amount: float | None) -> None:
         """Set the budget, or lift it with None.
 
+        In a process that was started by one with a budget, this is what allows it to spend: its own account begins.
+
         Raises:
             ConfigurationError: It is no amount of money.
         """
-        self._books.budget = None if amount is None else check_amount(amount)
+        budget = None if amount is None else check_amount(amount)
+        with self._lock:
+            if self._forked_from is not None:
+                self._books, self._forked_from = _Books(), None
+            self._books.budget = budget
+            self._is_own = True
+        self._publish(budget)
 
     def account(self, *, is_simulated: bool = False) -> Account:
         """Return what counts against the budget; the simulator's account is a rehearsal."""
@@ -155,8 +187,11 @@ class Ledger:
             is_simulated: The simulator is known to answer.
 
         Raises:
-            BudgetExceededError: It could pass the budget, or nobody knows because its model has no price.
+            BudgetExceededError: It could pass the budget, or nobody knows because its model has no price; or the budget is that
+                of a process above this one, which would not learn of it.
         """
+        if not self._is_own:
+            check_parent(self._forked_from or self._find_parent())
         reservation = Reservation(
             request=request, attempts=attempts, is_simulated=is_simulated or client in self._simulators
         )
@@ -222,12 +257,23 @@ class Ledger:
                 {name: getattr(row, name) for name in LedgerRow.__slots__}
                 for row in self._books.rows.values()
             ]
-            return {"budget": self._books.budget, "rows": rows, "unconfirmed": dict(self._books.unconfirmed)}
+            return {
+                "budget": self._books.budget,
+                "rows": rows,
+                "unconfirmed": dict(self._books.unconfirmed),
+                "is_own": self._is_own,
+            }
 
     def for_forked_child(self) -> Ledger:
-        """Return the ledger of a forked child: the same books, nothing in flight, and a lock that nobody holds."""
-        child = Ledger()
+        """Return the ledger of a forked child: nothing in flight, and a lock that nobody holds.
+
+        It reads as its parent's, whose budget it cannot keep: it refuses until it is given one of its own.
+        """
+        child = Ledger(publish=self._publish, find_parent=self._find_parent)
         child._books = self._books
+        child._forked_from = self._forked_from
+        if self._books.budget is not None and self._forked_from is None:
+            child._forked_from = ParentBudget(os.getppid(), self._books.budget)
         return child
 
     def _book(

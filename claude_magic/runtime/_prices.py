@@ -193,7 +193,7 @@ def format_price(amount: float, *, is_estimate: bool) -> str:
 
 def _steps(usage: Usage, *, asked: str, answered: str) -> Iterator[tuple[str, Usage]]:
     """Yield each step of a request with the model that took it; one step where the server tells of none."""
-    steps = [step for step in usage.iterations or () if isinstance(step.get("type"), str)]
+    steps = [step for step in usage.steps if isinstance(step.get("type"), str)]
     answers = [step for step in steps if step["type"] in ("message", "fallback_message")]
     if not answers or not all(map(_has_counts, answers)):
         # Compaction and advice are not in the counts of the whole, which are those of the answer.

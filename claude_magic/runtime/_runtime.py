@@ -22,6 +22,7 @@ from ..client import (
 )
 from ..conversation import Conversations
 from ._accountant import TurnAccountant
+from ._budget import find_parent_budget
 from ._configuration import ConfigReader, Configuration
 from ._connection import Connection
 from ._credentials import FoundCredential, redact
@@ -51,10 +52,15 @@ class Runtime:
     Args:
         environment: The environment variables; read afresh for each request.
         inherited: What a former runtime of this kernel handed over, or None.
+        publish_budget: Told of each budget that is set, so that the processes below this one know.
     """
 
     def __init__(
-        self, *, environment: Mapping[str, str] = os.environ, inherited: Mapping[str, Any] | None = None
+        self,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        inherited: Mapping[str, Any] | None = None,
+        publish_budget: Callable[[float | None], None] = lambda _amount: None,
     ) -> None:
         kept = inherited or {}
         self.last: Reply | None = kept.get("last")
@@ -66,7 +72,7 @@ class Runtime:
         self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"))
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, and all turns in them."""
-        self.ledger = Ledger(kept.get("ledger"))
+        self.ledger = Ledger(kept.get("ledger"), publish=publish_budget, find_parent=find_parent_budget)
         """What was used, what it cost, and the budget."""
         self.server_limits = RateLimits()
         """What the server has said about its own limits."""
@@ -414,7 +420,7 @@ class Runtime:
         self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()
         self._planner = TurnPlanner(self.conversations, self.model_names)
-        for reply in self.in_flight():
+        for reply in {*self.in_flight(), *([] if self.last is None else [self.last])}:
             reply.abandon()
         self._in_flight.clear()
         self.jobs = Jobs(self.in_flight)

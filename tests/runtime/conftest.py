@@ -18,8 +18,9 @@ from claude_magic.runtime import Reply, Runtime
 from claude_magic.simulator import Simulator
 
 KEY = "sk-ant-test-0123456789abcdef"
-TEST_TIMEOUT = 20.0
-PROCESS_TIMEOUT = 60.0
+TEST_TIMEOUT = 120.0
+"""Seconds after which a condition will not come true any more, on the slowest of machines."""
+PROCESS_TIMEOUT = 300.0
 
 
 class MakeRuntime(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,172 @@ def test_forking_by_multiprocessing_works_in_both_processes(run_script: RunScrip
     printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
 
     assert printed.splitlines() == ["['complete', 'complete', 'complete']", "complete"]
+
+
+WORKER = """
+from claude_magic import claude
+from claude_magic.runtime import BudgetExceededError
+
+
+def work(prompt):
+    try:
+        return claude.ask(prompt, max_tokens=1000).phase.value
+    except BudgetExceededError as error:
+        return error.message
+
+
+def work_with_a_budget(prompt):
+    claude.runtime.ledger.set_budget(1.0)
+    return work(prompt)
+
+
+def start_another(method):
+    import multiprocessing
+
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        return pool.map(work, ["nested"])[0]
+
+
+def ask_both(prompt):
+    return work(prompt), start_another("fork"), start_another("spawn")
+"""
+POOLS = {
+    "fork": "multiprocessing.get_context('fork').Pool(4)",
+    "spawn": "multiprocessing.get_context('spawn').Pool(2)",
+    "forkserver": "multiprocessing.get_context('forkserver').Pool(2)",
+    "executor": "concurrent.futures.ProcessPoolExecutor(2)",
+}
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> None:
+    """A module that worker processes can import."""
+    (tmp_path / "worker.py").write_text(WORKER)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("kind", "first_budget"),
+    [("fork", 5), ("fork", None), ("spawn", 5), ("forkserver", None), ("executor", None)],
+)
+def test_a_budget_is_not_multiplied_by_worker_processes(
+    kind: str, first_budget: float | None, run_script: RunScript, sim: Simulator
+) -> None:
+    """However they are started, before or after the budget is set: each refuses, says why, and sends nothing."""
+    script = f"""
+    import concurrent.futures, multiprocessing, os
+    from worker import claude, work
+    if __name__ == "__main__":
+        claude.ask("Hello")
+        claude.runtime.ledger.set_budget({first_budget})
+        with {POOLS[kind]} as pool:
+            list(pool.map(int, "1234"))  # the workers run
+            claude.runtime.ledger.set_budget(5)
+            told = list(pool.map(work, ["one", "two", "three"]))
+        print(set(told).pop().replace(str(os.getpid()), "PID"), len(set(told)))
+        print(claude.ask("Hello", max_tokens=1000).phase.value)
+    """
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS).splitlines()
+
+    assert printed[0].startswith("A budget of $5.00 is set in process PID, which started this one")
+    assert printed == [printed[0], "complete"]
+    assert printed[0].endswith(" 1"), "each is told the same"
+    assert sum(seen.path == "/v1/messages" for seen in sim.requests) == 2
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_budget_is_not_multiplied_by_joblib(run_script: RunScript, sim: Simulator) -> None:
+    """Its workers are no children of Python's own kind."""
+    script = """
+    import joblib
+    from worker import claude, work
+    claude.runtime.ledger.set_budget(5)
+    told = joblib.Parallel(n_jobs=2)(joblib.delayed(work)(prompt) for prompt in ("one", "two"))
+    print({each[:19] for each in told})
+    """
+
+    assert run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS).strip() == "{'A budget of $5.00 i'}"
+    assert list(sim.requests) == []
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_script_that_a_kernel_starts_keeps_out_of_its_budget(run_script: RunScript, sim: Simulator) -> None:
+    """As `!python script.py` does. Once the budget is lifted, it asks."""
+    script = """
+    import subprocess, sys
+    from worker import claude
+    run = [sys.executable, "-c", "from worker import work; print(work('Hello')[:19])"]
+    for amount in (5, None):
+        claude.runtime.ledger.set_budget(amount)
+        print(subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip())
+    """
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
+
+    assert printed.splitlines() == ["A budget of $5.00 i", "complete"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.usefixtures("worker")
+def test_a_worker_with_a_budget_of_its_own_spends_that_and_its_own_workers_do_not(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """Explicit is explicit: it goes on, on an account that begins with it. What it starts stands below both."""
+    script = """
+    import os
+    from worker import ask_both, claude, work_with_a_budget
+    claude.ask("Hello", max_tokens=1000)
+    claude.runtime.ledger.set_budget(0.0)
+    if os.fork() == 0:
+        print(work_with_a_budget("one"), len(claude.runtime.ledger.rows()), flush=True)
+        alone, *nested = ask_both("two")
+        print(alone, [each[:21] for each in nested], flush=True)
+        os._exit(0)
+    os.wait()
+    """
+
+    printed = run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS)
+
+    assert printed.splitlines() == [
+        "complete 1",
+        "complete ['A budget of $1.00 is ', 'A budget of $1.00 is ']",
+    ]
+
+
+@pytest.mark.usefixtures("worker")
+def test_threads_share_the_budget_of_their_process(run_script: RunScript, sim: Simulator) -> None:
+    """Of those that start together, as many are sent as fit together; none says that it is another process."""
+    script = """
+    from concurrent.futures import ThreadPoolExecutor
+    from worker import claude, work
+    claude.runtime.ledger.set_budget(5)
+    with ThreadPoolExecutor(8) as threads:
+        print(set(threads.map(work, map(str, range(8)))))
+    """
+
+    assert run_script(script, ANTHROPIC_BASE_URL=sim.url, **SETTINGS).strip() == "{'complete'}"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_the_limiter_of_a_forked_child_goes_on_where_its_parents_stood(
+    run_script: RunScript, sim: Simulator
+) -> None:
+    """A fork fills no bucket, nor does a fork of a fork."""
+    script = """
+    import os
+    from claude_magic import claude
+    claude.ask("Hello")
+    for _ in range(2):
+        if os.fork():
+            os.wait()
+            break
+        print(claude.limiter.level < 0.5, flush=True)
+    """
+
+    printed = run_script(
+        script, ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_API_KEY="k", CLAUDE_MAGIC_RATE_LIMIT_RPS="0.001"
+    )
+
+    assert printed.splitlines() == ["True", "True"]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..client import ClaudeError, ConfigurationError
-from ..runtime import MODELS, SHORT_NAMES, facts_of, table_id, undated
-from ._suggestion import closest
+from ..runtime import SHORT_NAMES, facts_of, nearest_model, table_id, undated
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -59,7 +58,7 @@ def _offered(runtime: Runtime) -> list[str]:
 
 
 def _hint(name: str, offered: Sequence[str]) -> str:
-    guess = closest(name, [*SHORT_NAMES, *offered, *MODELS])
+    guess = nearest_model(name, offered)
     if guess is not None:
         return f" Did you mean {guess}?"
     listed = ", ".join(offered[:_MOST_LISTED])

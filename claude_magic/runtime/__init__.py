@@ -11,7 +11,7 @@ from ._heartbeat import loop_kept_awake
 from ._jobs import Job, Jobs
 from ._kernel import close_runtime, get_runtime
 from ._ledger import Ledger, LedgerRow
-from ._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
+from ._model_names import SHORT_NAMES, ModelNames, nearest_model, newest_of, table_id
 from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of, undated
 from ._prices import PRICES_AS_OF, BillLine, Price, cost_of, format_price, format_usd, price_of
 from ._question import Question, Where
@@ -91,6 +91,7 @@ __all__ = [
     "interrupts_kept_for",
     "load_forest",
     "loop_kept_awake",
+    "nearest_model",
     "newest_of",
     "price_of",
     "save_forest",

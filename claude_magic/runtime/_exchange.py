@@ -85,6 +85,7 @@ class TurnExchange:
             progress.cancel(partial)
         except ClaudeError as error:
             partial = self._break_off(error.partial or _arrived(self._stream), _CUT)
+            self._planner.explain(error, self._plan)
             # Frames hold the request and its prompt, and whoever keeps the error would keep them.
             progress.fail(error.with_traceback(None), partial)
 

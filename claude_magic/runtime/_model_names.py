@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final, get_args
 
-from ..client import ClaudeClient, ClaudeError, ModelInfo
+from ..client import ClaudeClient, ClaudeError, InvalidRequestError, ModelInfo, NotFoundError
+from ._budget import BudgetExceededError
 from ._models import MODELS, MODELS_AS_OF, Line
 
 SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if line != "mythos")
 """What may be typed for a model. Mythos is left out: few accounts may ask it, and they know its name."""
+
+_LIKENESS: Final = 0.7
+"""Of two names, as difflib measures it, from which on one may be a slip for the other."""
 
 SHORT_NAMES_AS_OF: Final = MODELS_AS_OF
 
@@ -28,6 +34,26 @@ def table_id(name: str) -> str | None:
     if name not in SHORT_NAMES:
         return None
     return next(model for model, facts in MODELS.items() if facts.line == name)
+
+
+def nearest_model(name: str, more: Iterable[str] = ()) -> str | None:
+    """Return the model that somebody may have meant by a name that no server knows; None if none is near.
+
+    Args:
+        name: What was typed.
+        more: Names of models besides short ones and those of our own table.
+    """
+    known: dict[str, str] = {}
+    for candidate in (*SHORT_NAMES, *MODELS, *more):
+        known.setdefault(_plain(candidate), candidate)
+    matches = difflib.get_close_matches(_plain(name), known, n=1, cutoff=_LIKENESS)
+    return known[matches[0]] if matches and known[matches[0]] != name else None
+
+
+def _plain(name: str) -> str:
+    """Return a model's name without what people leave out, add or write otherwise: `Opus 5.5`, `anthropic/claude-opus-5-5`."""
+    name = name.casefold().rpartition("/")[2].rpartition("anthropic.")[2]
+    return re.sub(r"[\s._-]+", "-", name.strip()).removeprefix("claude-")
 
 
 def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
@@ -77,6 +103,23 @@ class ModelNames:
         if known is None:
             return name
         return newest_of(name, await self._models_of(client)) or known
+
+    def explain(self, error: ClaudeError, model: str) -> None:
+        """Add to an error about a model that is not known what may have been meant. Names of any other server stay valid.
+
+        Args:
+            error: How a request failed.
+            model: The model that it asked for.
+        """
+        is_about_model = (
+            isinstance(error, InvalidRequestError | BudgetExceededError) and model in error.message
+        )
+        if not (is_about_model or isinstance(error, NotFoundError)):
+            return
+        listed = [each.id for models in self._lists.values() for each in models]
+        near = None if model in listed else nearest_model(model, listed)
+        if near is not None:
+            error.say(f"{error.message} Did you mean {near}? `%claude models` lists what there is.")
 
     async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
         if client in self._lists:

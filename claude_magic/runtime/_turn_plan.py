@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..client import ClaudeClient, ConfigurationError, Message, MessageRequest
+from ..client import ClaudeClient, ClaudeError, ConfigurationError, Message, MessageRequest
 from ..conversation import Conversations, Place, Turn, fingerprint
 from ._model_names import ModelNames, table_id
 from ._models import facts_of
@@ -82,6 +82,10 @@ class TurnPlanner:
             return plan
         model = await self._names.resolve(client, name)
         return plan if model == plan.request.model else self._plan(plan.question, settings, plan.place, model)
+
+    def explain(self, error: ClaudeError, plan: TurnPlan) -> None:
+        """Add to an error about a model that nobody knows what may have been meant."""
+        self._names.explain(error, plan.request.model)
 
     def keep(
         self,

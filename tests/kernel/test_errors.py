@@ -196,3 +196,25 @@ def test_r3_after_a_server_asked_for_a_day_every_way_to_ask_fails_at_once(start_
             assert "Not sent" in "\n".join(run.error["traceback"]), code
 
     assert [request.path for request in sim.requests].count("/v1/messages") == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%%claude -m opsu\nhi",
+        "%claude -m opsu hi there, you",
+        "from claude_magic import claude; claude.ask('hi', model='opsu')",
+        "%%claude -m opsu --bg\nhi",
+        "%%claude --compare opsu,haiku\nhi",
+        "%config ClaudeMagics.model = 'opsu'\nfrom claude_magic import claude; claude.panel().ask('hi').result()",
+    ],
+)
+def test_a_slip_in_a_models_name_is_told_wherever_it_is_asked(kernel, code):
+    """The server refuses the name, and the error says which model may have been meant."""
+    run = kernel.run(code)
+    if "--bg" in code:
+        run = kernel.run("from claude_magic import claude; claude.last.result()")
+    kernel.run("%config ClaudeMagics.model = 'sonnet'")
+
+    assert run.status == "error"
+    assert "Did you mean opus?" in "\n".join(run.error["traceback"])

@@ -160,6 +160,14 @@ def test_a_short_name_becomes_the_newest_model_of_its_line(runtime: Runtime, sim
     assert [request.path.partition("?")[0] for request in sim.requests].count("/v1/models") == 1
 
 
+def test_a_model_that_nobody_knows_is_asked_for_and_then_explained(runtime: Runtime, sim: Simulator) -> None:
+    """Promise: the name goes to the server as it is; what it refuses is told with what may have been meant."""
+    with pytest.raises(ClaudeError, match=r"model: opsu.*Did you mean opus\?"):
+        ask(runtime, "One.", model="opsu").result(TIMEOUT)
+
+    assert sim.requests[-1].body["model"] == "opsu"
+
+
 def test_a_budget_refuses_before_anything_is_sent(runtime: Runtime, sim: Simulator) -> None:
     """The count of the input is free; the message is not sent."""
     runtime.ledger.set_budget(0.01)

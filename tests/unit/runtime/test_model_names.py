@@ -7,8 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from claude_magic.client import ClaudeClient, ModelInfo, NotFoundError
-from claude_magic.runtime._model_names import SHORT_NAMES, ModelNames, newest_of, table_id
+from claude_magic.client import (
+    ClaudeClient,
+    ClaudeError,
+    InvalidRequestError,
+    ModelInfo,
+    NotFoundError,
+    ServerError,
+)
+from claude_magic.runtime._model_names import SHORT_NAMES, ModelNames, nearest_model, newest_of, table_id
 from claude_magic.runtime._models import facts_of
 
 
@@ -130,3 +137,63 @@ def test_another_client_is_another_server() -> None:
 
     assert resolve(names, ListingClient(model("claude-opus-6")), "opus") == "claude-opus-6"
     assert resolve(names, ListingClient(model("claude-opus-7")), "opus") == "claude-opus-7"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("opsu", "opus"),
+        ("Opus", "opus"),
+        ("sonet", "sonnet"),
+        ("sonnnet", "sonnet"),
+        ("hiaku", "haiku"),
+        ("fabel", "fable"),
+        ("claude-opus", "opus"),
+        ("claude-opus-5.5", "claude-opus-5-5"),
+        ("Opus 5.5", "claude-opus-5-5"),
+        ("opus-55", "claude-opus-5-5"),
+        ("claude_sonnet_5_5", "claude-sonnet-5-5"),
+        ("anthropic/claude-haiku-5-5", "claude-haiku-5-5"),
+        ("us.anthropic.claude-haiku-5-5", "claude-haiku-5-5"),
+        ("my-lama-4", "my-llama-4"),
+        ("gpt-4o", None),
+        ("mistral-large", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_a_slip_in_the_name_of_a_model_is_recognised(name: str, meant: str | None) -> None:
+    """Promise: slips, case, dots, blanks and prefixes of other services; nothing is guessed from afar."""
+    assert nearest_model(name, ["my-llama-4"]) == meant
+
+
+@pytest.mark.parametrize(
+    ("error", "model", "is_explained"),
+    [
+        (NotFoundError("Not found: model: opsu.", status=404), "opsu", True),
+        (NotFoundError("Not found."), "opsu", True),
+        (InvalidRequestError("Invalid model name passed in model=opsu.", status=400), "opsu", True),
+        (InvalidRequestError("max_tokens: too large.", status=400), "opsu", False),
+        (ServerError("opsu is down.", status=500), "opsu", False),
+        (NotFoundError("Not found."), "gpt-4o", False),
+        (NotFoundError("Not found."), "claude-opus-5-5", False),
+    ],
+)
+def test_an_error_about_a_model_says_which_may_have_been_meant(
+    error: ClaudeError, model: str, is_explained: bool
+) -> None:
+    """Promise: only after the server has refused the name, for a gateway may know models that we do not."""
+    ModelNames().explain(error, model)
+
+    assert ("Did you mean opus?" in str(error)) is is_explained
+
+
+def test_a_model_that_the_server_lists_is_suggested_too() -> None:
+    """Promise: a local server's own names are known once it has listed them."""
+    names, client = ModelNames(), ListingClient(model("qwen3-coder", line=None))
+    resolve(names, client, "opus")
+    error = NotFoundError("Not found.")
+
+    names.explain(error, "qwen3-codr")
+
+    assert "Did you mean qwen3-coder?" in str(error)

@@ -49,6 +49,7 @@ from ._safely import bounded, error_text, fenced, noting_redactions, safe_repr
 from ._scalars import plain_text
 from ._sources import describe_source, is_code, name_code
 from ._structures import describe_structure, is_data
+from ._tables import describe_dataset, describe_table, is_table
 
 DEFAULT_TOKENS = 4_000
 CHARS_PER_TOKEN = 3.5
@@ -137,7 +138,7 @@ def _describe(value: object, chars: int, name: str) -> str | Part | Collected:
     if text is not None:
         return text
     kind = type(value)
-    describer = _foreign(kind) or _own(kind)
+    describer = _foreign(kind) or _own(kind) or (describe_table if is_table(value) else None)
     if describer is not None:
         return describer(value, chars)
     if is_code(value):
@@ -167,7 +168,7 @@ def _described_inside(value: Any, chars: int, *, with_picture: bool) -> Collecte
     if plain_text(value) is not None:
         return None
     kind = type(value)
-    foreign = _foreign(kind)
+    foreign = _foreign(kind) or (describe_table if is_table(value) else None)
     if foreign in _DRAWN and not with_picture:
         note = f"At most {Lifted.MOST} pictures of one object are sent."
         return Collected(parts=(f"<{kind.__name__}, left out>",), notes=(note,))
@@ -317,6 +318,8 @@ _FOREIGN: Mapping[str, Describer] = {
     "pandas.BaseGroupBy": describe_grouping,
     "pandas.BaseWindow": describe_window,
     "pandas.Styler": describe_styler,
+    "polars.GroupBy": lambda grouped, chars: describe_structure(grouped, chars, _inside),  # once an iterator
+    "pyarrow.Dataset": describe_dataset,
     "numpy.ndarray": _describe_array_or_axes,
     "torch.Tensor": describe_array,
     "matplotlib.Figure": describe_figure,
@@ -341,7 +344,7 @@ _OWN: Sequence[tuple[tuple[type, ...], Describer]] = (
 )
 
 _DRAWN = (describe_figure, describe_artist, describe_animation, describe_picture)
-_TABLES = (describe_frame, describe_series, _describe_array_or_axes, describe_array)
+_TABLES = (describe_frame, describe_series, describe_table, _describe_array_or_axes, describe_array)
 
 
 def _collected(described: str | Part | Collected, chars: int) -> Collected:

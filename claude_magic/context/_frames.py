@@ -1,37 +1,37 @@
 """DataFrames and Series: shape, types, what is missing, statistics, the first and last rows. Nothing is copied whole.
 
 What is cheap over all rows is told of all rows: extremes, means and missing values of numbers and dates, read in pieces.
-What is not (quartiles, what is most common, anything about objects) comes, beyond `_SAMPLE_ROWS`, from rows at equal
+What is not (quartiles, what is most common, anything about objects) comes, beyond `SAMPLE_ROWS`, from rows at equal
 distances, and the text says so.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ._collected import Collected
 from ._safely import one_line
 from ._tallies import Tally, is_countable, is_numeric, tally
 
-_SAMPLE_ROWS = 20_000
-_EDGE_ROWS = 5
+SAMPLE_ROWS = 20_000
+EDGE_ROWS = 5
 _MAX_WHOLE_ROWS = 60
 """A table of no more rows is written out where there is room, as pandas itself does: each row may have a label."""
-_MAX_COLUMNS = 40
+MAX_COLUMNS = 40
 _MIN_COLUMNS = 4
 _MAX_COUNTED_COLUMNS = 10_000
-_MAX_CELL_CHARS = 60
-_MOST_COMMON = 3
-_MAX_NAMED = 25
+MAX_CELL_CHARS = 60
+MOST_COMMON = 3
+MAX_NAMED = 25
 """Columns beyond the described ones that are named; of the rest it gives the number."""
 
 
 def describe_frame(frame: Any, chars: int) -> Collected:
     """Describe a pandas DataFrame in about `chars` characters."""
     rows, columns = frame.shape
-    described = min(columns, _MAX_COLUMNS)
+    described = min(columns, MAX_COLUMNS)
     sample = _sample(frame).iloc[:, :described]  # rows first: before pandas 3, a slice of columns is a copy
     notes: list[str] = []
     parts = [f"DataFrame: {rows:,} rows × {columns:,} columns"]
@@ -49,7 +49,7 @@ def describe_frame(frame: Any, chars: int) -> Collected:
         if rows:
             parts.append(_statistics(sample, tallies, rows))
             parts.append(_edges(frame, described, room=chars - sum(map(len, parts))))
-    return _fitted(parts, chars, notes)
+    return fitted(parts, chars, notes)
 
 
 def describe_series(series: Any, chars: int) -> Collected:
@@ -62,24 +62,24 @@ def describe_series(series: Any, chars: int) -> Collected:
     where = " in the sample" if len(sample) < rows and not counted.is_exact else ""
     missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
     heading = f"Series {_label(series.name)}" if is_named else "Series"
-    parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, _MAX_CELL_CHARS)}{missing}"]
+    parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, MAX_CELL_CHARS)}{missing}"]
     parts[0] += _index_line(series.index)
     if rows:
         parts += [_statistics(sample, [counted], rows), _edges(frame, 1, room=chars)]
-    return _fitted(parts, chars, [_note_on(sample, rows)] if len(sample) < rows else [])
+    return fitted(parts, chars, [_note_on(sample, rows)] if len(sample) < rows else [])
 
 
 def describe_index(index: Any, chars: int) -> Collected:
     """Describe a pandas Index in about `chars` characters."""
     length = len(index)
-    labels = [_label(label) for label in index[: 2 * _EDGE_ROWS].tolist()]
-    if length > 2 * _EDGE_ROWS:
-        labels[_EDGE_ROWS:] = ["…", *(_label(label) for label in index[-_EDGE_ROWS:].tolist())]
+    labels = [_label(label) for label in index[: 2 * EDGE_ROWS].tolist()]
+    if length > 2 * EDGE_ROWS:
+        labels[EDGE_ROWS:] = ["…", *(_label(label) for label in index[-EDGE_ROWS:].tolist())]
     names = _names(index)
     heading = (
         f"{type(index).__name__}{f' {names}' if names else ''}: {length:,} labels of type {_type_of(index)}"
     )
-    return _fitted([heading, ", ".join(labels)], chars, [])
+    return fitted([heading, ", ".join(labels)], chars, [])
 
 
 def describe_grouping(grouped: Any, chars: int) -> Collected:
@@ -99,7 +99,7 @@ def describe_grouping(grouped: Any, chars: int) -> Collected:
 
 def describe_window(window: Any, chars: int) -> Collected:
     """Describe a rolling, expanding or weighted window over a pandas frame or series."""
-    return _of_data(one_line(window, 10 * _MAX_CELL_CHARS), [("Data", _data(window, chars // 2))])
+    return _of_data(one_line(window, 10 * MAX_CELL_CHARS), [("Data", _data(window, chars // 2))])
 
 
 def describe_styler(styler: Any, chars: int) -> Collected:
@@ -134,16 +134,16 @@ def _names(labels: Any) -> str:
 
 def _type_of(labels: Any) -> str:
     types = [level.dtype for level in labels.levels] if labels.nlevels > 1 else [labels.dtype]
-    return ", ".join(one_line(each, _MAX_CELL_CHARS) for each in types)
+    return ", ".join(one_line(each, MAX_CELL_CHARS) for each in types)
 
 
 def _sample(data: Any) -> Any:
     """Return rows at equal distances: a view where the data allow one, never a copy of all."""
-    return data if len(data) <= _SAMPLE_ROWS else data.iloc[:: _step(len(data))]
+    return data if len(data) <= SAMPLE_ROWS else data.iloc[:: _step(len(data))]
 
 
 def _step(rows: int) -> int:
-    return -(-rows // _SAMPLE_ROWS)
+    return -(-rows // SAMPLE_ROWS)
 
 
 def _note_on(sample: Any, rows: int) -> str:
@@ -152,14 +152,14 @@ def _note_on(sample: Any, rows: int) -> str:
 
 def _rest(frame: Any) -> str:
     """Count the types of the columns that are not described."""
-    types = frame.dtypes.iloc[_MAX_COLUMNS : _MAX_COLUMNS + _MAX_COUNTED_COLUMNS]
-    counted = Counter(map(str, types.tolist())).most_common(_MOST_COMMON)
+    types = frame.dtypes.iloc[MAX_COLUMNS : MAX_COLUMNS + _MAX_COUNTED_COLUMNS]
+    counted = Counter(map(str, types.tolist())).most_common(MOST_COMMON)
     return "of the others " + ", ".join(f"{count:,} are {name}" for name, count in counted)
 
 
 def _other_names(frame: Any) -> str:
-    names = [_label(name) for name in frame.columns[_MAX_COLUMNS : _MAX_COLUMNS + _MAX_NAMED].tolist()]
-    more = frame.shape[1] - _MAX_COLUMNS - _MAX_NAMED
+    names = [_label(name) for name in frame.columns[MAX_COLUMNS : MAX_COLUMNS + MAX_NAMED].tolist()]
+    more = frame.shape[1] - MAX_COLUMNS - MAX_NAMED
     return ", ".join(names) + (f", and {more:,} more" if more > 0 else "")
 
 
@@ -168,7 +168,7 @@ def _columns(sample: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
     for name, dtype, counted in zip(sample.columns.tolist(), sample.dtypes.tolist(), tallies, strict=True):
         where = " in the sample" if is_sampled and not counted.is_exact else ""
         missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
-        lines.append(f"- {_label(name)}: {one_line(dtype, _MAX_CELL_CHARS)}{missing}")
+        lines.append(f"- {_label(name)}: {one_line(dtype, MAX_CELL_CHARS)}{missing}")
     names = _names(sample.columns)
     return f"Columns{f' ({names})' if names else ''}:\n" + "\n".join(lines)
 
@@ -188,9 +188,9 @@ def _statistics(sample: Any, tallies: list[Tally], rows: int) -> str:
 
 def _quartiles(numbers: Any, tallies: list[Tally]) -> str:
     """Return pandas' own table of statistics, with what was read from all rows in its place."""
-    table = numbers.describe().T.astype(object).map(lambda value: _number(value, digits=4))
+    table = numbers.describe().T.astype(object).map(lambda value: number(value, digits=4))
     for column in ("count", "mean", "min", "max"):
-        table[column] = [_number(getattr(counted, column), digits=6) for counted in tallies]
+        table[column] = [number(getattr(counted, column), digits=6) for counted in tallies]
     table.index = [_label(name) for name in numbers.columns.tolist()]
     return str(table.to_string())
 
@@ -205,10 +205,10 @@ def _values(column: Any, counted: Tally) -> str:
     try:
         counts = column.value_counts()
     except Exception:  # lists and dicts in the cells, and objects that cannot be compared
-        kinds = Counter(type(value).__name__ for value in column.tolist()).most_common(_MOST_COMMON)
+        kinds = Counter(type(value).__name__ for value in column.tolist()).most_common(MOST_COMMON)
         return f"{name}: of type " + ", ".join(f"{kind} ({count:,}×)" for kind, count in kinds)
     counts = counts[counts > 0]
-    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts.head(_MOST_COMMON).items())
+    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts.head(MOST_COMMON).items())
     return (
         f"{name}: {len(counts):,} distinct; most common: {common}"
         if common
@@ -216,32 +216,44 @@ def _values(column: Any, counted: Tally) -> str:
     )
 
 
-def _edges(frame: Any, columns: int, *, room: int) -> str:
-    """Return all rows, or the first and the last ones, of as many of the first columns as there is room for."""
-    for text in _ever_less(frame, columns):
+def edges(rows: int, columns: int, *, room: int, write: Callable[[str, int], str]) -> str:
+    """Return all rows of a table, or the first and the last ones, of as many of the first columns as there is room for.
+
+    Args:
+        rows: The number of its rows.
+        columns: The number of columns that are described.
+        room: Characters.
+        write: Writes "all", the "first" or the "last" rows, of so many of the first columns.
+    """
+    for text in _ever_less(rows, columns, write):
         if len(text) <= room:
             break
     return text
 
 
-def _ever_less(frame: Any, columns: int) -> Iterator[str]:
-    if len(frame) <= _MAX_WHOLE_ROWS:
-        yield f"All rows:\n{_table(frame.iloc[:, :columns])}"
-    if len(frame) > 2 * _EDGE_ROWS:
-        yield _first_and_last(frame, columns)
+def _ever_less(rows: int, columns: int, write: Callable[[str, int], str]) -> Iterator[str]:
+    if rows <= _MAX_WHOLE_ROWS:
+        yield f"All rows:\n{write('all', columns)}"
+    is_short = rows <= 2 * EDGE_ROWS
+    if not is_short:
+        yield f"First rows:\n{write('first', columns)}\nLast rows:\n{write('last', columns)}"
     while columns > _MIN_COLUMNS:
         columns = max(_MIN_COLUMNS, columns // 2)
         few = (
-            f"All rows:\n{_table(frame.iloc[:, :columns])}"
-            if len(frame) <= 2 * _EDGE_ROWS
-            else _first_and_last(frame, columns)
+            f"All rows:\n{write('all', columns)}"
+            if is_short
+            else f"First rows:\n{write('first', columns)}\nLast rows:\n{write('last', columns)}"
         )
         yield f"{few}\n(of the first {columns} columns)"
 
 
-def _first_and_last(frame: Any, columns: int) -> str:
-    first, last = frame.head(_EDGE_ROWS).iloc[:, :columns], frame.tail(_EDGE_ROWS).iloc[:, :columns]
-    return f"First rows:\n{_table(first)}\nLast rows:\n{_table(last)}"
+def _edges(frame: Any, columns: int, *, room: int) -> str:
+    return edges(len(frame), columns, room=room, write=lambda part, shown: _rows(frame, part, shown))
+
+
+def _rows(frame: Any, part: str, columns: int) -> str:
+    some = frame.head(EDGE_ROWS) if part == "first" else frame.tail(EDGE_ROWS) if part == "last" else frame
+    return _table(some.iloc[:, :columns])
 
 
 def _table(frame: Any) -> str:
@@ -267,20 +279,20 @@ def _cell(value: Any) -> Any:
     """Shorten what would make a table unreadable, and big: long texts, nested lists."""
     if type(value) in (bool, int, float, complex):
         return value
-    return one_line(value, _MAX_CELL_CHARS)
+    return one_line(value, MAX_CELL_CHARS)
 
 
 def _label(value: Any) -> str:
-    return one_line(value, _MAX_CELL_CHARS)
+    return one_line(value, MAX_CELL_CHARS)
 
 
-def _number(value: Any, *, digits: int) -> str:
+def number(value: Any, *, digits: int) -> str:
     """Write a statistic: whole numbers in full."""
     is_fraction = hasattr(value, "__float__") and not hasattr(value, "__index__")
-    return f"{float(value):.{digits}g}" if is_fraction else one_line(value, _MAX_CELL_CHARS)
+    return f"{float(value):.{digits}g}" if is_fraction else one_line(value, MAX_CELL_CHARS)
 
 
-def _fitted(parts: list[str], chars: int, notes: list[str]) -> Collected:
+def fitted(parts: list[str], chars: int, notes: list[str]) -> Collected:
     """Join the parts; what is too long is cut at the end of a line, which is said."""
     text = "\n\n".join(parts)
     if len(text) > chars:

@@ -36,6 +36,7 @@ _METHODS: Final = {
 }
 """Formats in the order of preference, and the methods that give them."""
 _ADDRESS = re.compile(r"<[\w.<>\- ]+?(?: at 0x[0-9A-Fa-f]+| object)>")
+_AT = re.compile(r" at 0x[0-9A-Fa-f]{6,}(?=>)")
 _DATA_ADDRESS = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,([A-Za-z0-9+/=\s]*)")
 _PICTURE_TAG = re.compile(
     r"<img\b[^<>]{0,2000}?(?=src=)src=[\"']?" + _DATA_ADDRESS.pattern + r"[^<>]{0,2000}>"
@@ -46,6 +47,11 @@ _MAX_HTML_CHARS = 2_000_000
 def is_address(text: str) -> bool:
     """Tell a `repr` that says no more of an object than its type and where it is."""
     return _ADDRESS.fullmatch(text) is not None
+
+
+def without_addresses(text: str) -> str:
+    """Return a `repr` without the places in memory that it names, which say nothing to a reader."""
+    return _AT.sub("", text)
 
 
 def has_rich_form(value: object) -> bool:
@@ -127,7 +133,7 @@ def _own_text(value: object) -> str:
     if type(value).__repr__ is object.__repr__:
         return ""
     text = safe_repr(value, _MAX_HTML_CHARS)
-    return "" if is_address(text) else text
+    return "" if is_address(text) else without_addresses(text)
 
 
 def _plain_of(bundle: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from ._collected import Collected
 from ._pictures import Lifted, picture_source
-from ._rich import is_address
+from ._rich import is_address, without_addresses
 from ._safely import bounded, one_line, safe_repr
 from ._scalars import is_numpy_scalar, plain_text
 
@@ -26,7 +26,7 @@ _MAX_KEY_CHARS = 80
 _MAX_INNER_CHARS = 3_500
 """Of a table or another described object in a container."""
 _MAX_OFFERS = 20
-_INNER_ADDRESS = re.compile(r"\bobject at 0x[0-9A-Fa-f]")
+_INNER_ADDRESS = re.compile(r"(?<=.)<[\w.<>]+ object at 0x[0-9A-Fa-f]+>", re.DOTALL)
 _ABSENT: Final = object()
 _LINE = 100
 _SHORT = 24
@@ -90,8 +90,10 @@ class _Rendering:
                 items = _public_fields(value)
                 text = None if items else said or self._opaque(value)
                 before = f"{said}\n" if said and items and not depth else ""
-            elif _INNER_ADDRESS.search(text):
-                self._note(f"Inside of {type(value).__name__}, objects are named by their address alone.")
+            elif not isinstance(value, str | bytes):
+                if _INNER_ADDRESS.search(text):
+                    self._note(f"Inside of {type(value).__name__}, objects are named by their type alone.")
+                text = without_addresses(text)
         if items is None:
             self._room -= len(text or "")
             return text or ""

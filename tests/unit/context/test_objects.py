@@ -494,7 +494,9 @@ def test_an_address_inside_of_a_text_is_noted() -> None:
     """Where an object's own text names others so."""
     box = type("Box", (), {"__repr__": lambda self: f"Box({object()!r})"})()
 
-    assert describe(box).notes == ("Inside of Box, objects are named by their address alone.",)
+    assert describe(box) == Collected(
+        parts=("Box(<object object>)",), notes=("Inside of Box, objects are named by their type alone.",)
+    )
 
 
 def test_what_an_author_says_counts_inside_of_data_too() -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from ._secret_assignments import SECRET_NAME, WORKING_DIRECTORIES, find_assignments, is_trivial
-from ._secret_forms import SECRET_FORMS, kind_of
+from ._secret_forms import ANTHROPIC_KEY, SECRET_FORMS, kind_of
 
 REDACTED = "[REDACTED]"
 
@@ -21,9 +21,7 @@ _SHORTEST_SECRET = 8
 
 def holds_key(text: str) -> bool:
     """Return whether a text holds what looks like a key of Anthropic's: nobody means to send that."""
-    return "sk-ant-" in text and any(
-        form.search(text) for label, form in SECRET_FORMS if label == "an Anthropic API key"
-    )
+    return "sk-ant-" in text and ANTHROPIC_KEY.search(text) is not None
 
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, tuple[str, ...]]:

@@ -67,6 +67,8 @@ _TOKEN = re.compile(
     _START + "(?:" + "|".join(f"(?P<k{kind}>{_TOKENS[_KINDS[kind]]})" for kind in _KINDS) + ")"
 )
 
+ANTHROPIC_KEY: Final = re.compile(_START + _TOKENS["an Anthropic API key"])
+
 SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
     (
         "a private key",  # also one of which a cut has left the beginning or the end

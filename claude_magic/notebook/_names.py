@@ -6,7 +6,6 @@ by `run_line_magic` or `run_cell_magic`.
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -116,4 +115,6 @@ def _owns(frame: FrameType, name: str) -> bool:
 def _assign(frame: FrameType, name: str, value: object) -> None:
     frame.f_locals[name] = value
     if frame.f_code.co_flags & inspect.CO_OPTIMIZED and not _WRITES_THROUGH:
+        import ctypes  # late: hardly a line needs it
+
         ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))

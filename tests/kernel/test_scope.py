@@ -125,3 +125,23 @@ def test_the_frame_is_let_go_of_when_the_answer_is_there(kernel):
     kernel.run("gc.collect()")
 
     assert kernel.value("ref() is None") == "True"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(city):\n    %time %claude In {{ city }}\nf('Oslo')",
+        "def f(city):\n    get_ipython().run_line_magic('time', '%claude In {{ city }}')\nf('Oslo')",
+        "import threading\ndef f(city):\n    %claude In {{ city }}\nt = threading.Thread(target=f, args=('Oslo',)); t.start(); t.join()",
+        f"exec({chr(34) * 3}city = 'Oslo'\n{RUN}{chr(34) * 3}, {{'get_ipython': get_ipython}})",
+        "def outer(city):\n    class K:\n        def m(self):\n            %claude In {{ city }}\n    return K()\nouter('Oslo').m()",
+        "async def outer(city):\n    import asyncio\n    async def inner():\n        await asyncio.sleep(0)\n"
+        "        %claude In {{ city }}\n    await asyncio.gather(inner())\nawait outer('Oslo')",
+    ],
+)
+def test_it_holds_in_other_places_too(kernel, sim, code):
+    """Inside `%time`, in threads, in code that is executed, in classes in functions, in tasks."""
+    run = kernel.run(code)
+
+    assert run.status == "ok", run.summary()
+    assert "Oslo" in sent(sim)

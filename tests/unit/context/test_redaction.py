@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from claude_magic.context import redact
+from claude_magic.context import holds_key, redact
 
 SECRETS = [
     "sk-ant-api03-abcdefghijklmnop",
@@ -317,3 +317,13 @@ def test_a_long_text_is_read_in_time_that_grows_with_its_length() -> None:
             redact(piece * (size // len(piece)), {"SOME_TOKEN": "abcdefghijk"})
             taken.append(time.process_time() - started)
         assert taken[1] < 12 * taken[0] + 0.1, piece
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sk-ant-api03-abcDEF0123456789", "key='sk-ant-admin01-abcDEF0123456789'", "\\nsk-ant-oat01-abcDEF0123"],
+)
+def test_a_key_of_anthropics_is_known_by_itself(text: str) -> None:
+    """What is typed is refused for these, and passes with any other secret: it is the user's to send."""
+    assert holds_key(text)
+    assert not holds_key("What is sk-ant-… for? And ghp_abcdefghijklmnopqrstuvwxyz0123456789?")

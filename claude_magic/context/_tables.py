@@ -157,7 +157,7 @@ def _described(table: Any, rows: int, chars: int, notes: list[str]) -> Iterator[
         (name, *row) for name, (_, row) in zip(table.columns, facts, strict=True) if isinstance(row, list)
     ]
     others = [text for _, text in facts if isinstance(text, str) and text]
-    tables = [_written(("", *_STATISTICS), numbers)] if numbers else []
+    tables = [_written(("", *_STATISTICS), numbers, first_left=True)] if numbers else []
     yield f"{heading}:\n" + "\n".join([*tables, *others])
     yield edges(rows, len(table.columns), room=chars, write=lambda part, columns: _rows(table, part, columns))
 
@@ -213,10 +213,12 @@ def _rows(table: Any, part: str, columns: int) -> str:
     return _written(shown.columns, shown.rows())
 
 
-def _written(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Write a table out in columns, aligned to the right."""
+def _written(names: Sequence[str], rows: Sequence[Sequence[Any]], *, first_left: bool = False) -> str:
+    """Write a table out in columns, aligned to the right, but for a first one that holds names."""
     lines = [[_label(name) for name in names], *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
+    if first_left:
+        lines = [[line[0].ljust(widths[0]), *line[1:]] for line in lines]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_HEAD = re.compile(r"DataFrame: ([\d,]+) rows × ([\d,]+) columns")
+_HEAD = re.compile(r"(?:DataFrame|Table)(?: \(\w+\))?: ([\d,]+) rows × ([\d,]+) columns")
 _COLUMN = re.compile(r"^- (.+?): (\w+(?:\[[^\]]*\])?)(?:, ([\d,]+) missing)?", re.MULTILINE)
 _NUMBERS = re.compile(r"^(\S.*?)\s+\S+((?:\s+-?[\d.e+]+){7})\s*$", re.MULTILINE)
 _COMMON = re.compile(r"^(.+?): [\d,]+ distinct; most common: (.+?) \(([\d,]+)×\)", re.MULTILINE)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pandas
+import polars
+import pyarrow
 import pytest
 
+from claude_magic.context import describe
 from claude_magic.simulator._topics import all_topics
 
 DETERMINISTIC = "tell me a joke"
@@ -98,6 +102,18 @@ def test_code_is_explained_statement_by_statement(api):
     assert "1. imports `math`" in text
     assert "defines the function `area` of `r`, `seen`, which returns `math.pi * r ** 2`" in text
     assert "changeable default" in text
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+def test_a_table_is_told_by_what_its_description_says(api, make):
+    """Whichever library it is of."""
+    table = make({"city": ["Oslo", "Oslo", "Rome"], "price": [1.5, None, 4.5]})
+
+    answer = api.text(f"What stands out? {describe(table).text}")
+
+    assert "**3 rows** and **2 columns**: `city`, `price`" in answer
+    assert "`price` runs from 1.5 to **4.5**; its mean is 3, its median 3" in answer
+    assert "`city`: mostly Oslo (2 times)" in answer
 
 
 def test_a_text_is_summarised_in_its_own_sentences(api):

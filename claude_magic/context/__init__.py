@@ -11,6 +11,7 @@ from ._content import content_of, notes_on
 from ._describe import describe, register, unread
 from ._error_records import ErrorRecord, describe_error
 from ._explain import describe_name
+from ._exposure import exposed_in, refusal
 from ._files import decode_file
 from ._interpolate import interpolate, names_in
 from ._lookup import root_of
@@ -37,6 +38,7 @@ __all__ = [
     "describe_error",
     "describe_name",
     "holds_key",
+    "exposed_in",
     "image_block",
     "interpolate",
     "is_history",
@@ -46,6 +48,7 @@ __all__ = [
     "notes_on",
     "parse_cell_range",
     "redact",
+    "refusal",
     "register",
     "root_of",
     "safe_repr",

@@ -13,7 +13,9 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 from ..client import ConfigurationError
 from ._collected import Collected
 from ._describe import describe
+from ._exposure import exposed_in
 from ._files import read_file
+from ._look_alikes import look_alikes, name_difference, shown
 from ._lookup import MISSING, look_up
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
@@ -25,22 +27,22 @@ _ALLOWED = "%/:?#[]@!$&'()*+,;=~"
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
-def attach(spec: str, names: Mapping[str, object], *, directory: Path) -> Collected:
+def attach(spec: str, names: Mapping[str, object], *, directory: Path | None = None) -> Collected:
     """Return what one `-a` means: an address, else a file, else a variable.
 
     Args:
         spec: A path, the name of a variable, or an address that begins with http.
         names: The user's names.
-        directory: Where relative paths begin.
+        directory: Where relative paths begin; None is the working directory.
 
     Raises:
         ConfigurationError: It is none of these, or cannot be sent.
     """
     if _ADDRESS.match(spec):
-        return _from_address(spec)
-    path = directory / os.path.expanduser(spec)
-    if os.path.isfile(path):
-        collected = read_file(path, spec)
+        return dataclasses.replace(_from_address(spec), exposed=exposed_in(spec, "The address"))
+    path, folder_problem = _path_of(spec, directory)
+    if path is not None and os.path.isfile(path):
+        collected = _from_file(path, spec)
         if spec not in names:
             return collected
         note = f"{spec} is a file and a variable: the file was attached."
@@ -48,13 +50,69 @@ def attach(spec: str, names: Mapping[str, object], *, directory: Path) -> Collec
     value = look_up(spec, names) if "[" not in spec else MISSING  # brackets stand in names of files
     if value is not MISSING:
         described = describe(value, name=spec)
-        return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts))
+        exposed = (
+            () if described.redacted else exposed_in(described.text, spec)
+        )  # of a text, which is sent as it is
+        return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts), exposed=exposed)
+    if path is None:
+        raise ConfigurationError(
+            f"{spec}: {folder_problem}, and there is no such variable. Nothing was sent."
+        )
+    return _nearly(spec, names, path)
+
+
+def _path_of(spec: str, directory: Path | None) -> tuple[Path | None, str]:
+    """Return where a file would be, or None and why that cannot be said."""
+    path = Path(os.path.expanduser(spec))
+    if directory is None and not path.is_absolute():
+        try:
+            directory = Path.cwd()
+        except OSError:
+            return (
+                None,
+                "the working directory of this kernel has been deleted, so only whole paths lead to files",
+            )
+    return (path if directory is None else directory / path), ""
+
+
+def _from_file(path: Path, spec: str) -> Collected:
+    collected = read_file(path, spec)
+    return dataclasses.replace(collected, exposed=exposed_in(collected.text, spec, path))
+
+
+def _nearly(spec: str, names: Mapping[str, object], path: Path) -> Collected:
+    """Attach the one file whose name differs only by what cannot be seen; else say what is wrong.
+
+    Raises:
+        ConfigurationError: There is no such file, or no way to choose.
+    """
     if os.path.isdir(path):
         raise ConfigurationError(f"{spec}: that is a folder. Name the files. Nothing was sent.")
+    if _exists(path):
+        raise ConfigurationError(f"{spec} is a pipe, a socket or a device, not a file. Nothing was sent.")
+    twins = look_alikes(path)
+    if len(twins) == 1:
+        difference = name_difference(path.name, twins[0].name)
+        note = f"The file is called {spec} with {difference}; it was attached."
+        collected = _from_file(twins[0], spec)
+        return dataclasses.replace(collected, notes=(note, *collected.notes))
+    if twins:
+        differences = "; ".join(name_difference(path.name, twin.name) for twin in twins[:3])
+        raise ConfigurationError(
+            f"{spec}: there is no such file in {path.parent}, but {len(twins)} that look alike: with {differences}. Rename one of "
+            "them, or choose it by Tab. Nothing was sent."
+        )
     raise ConfigurationError(
         f"{spec}: there is no such file in {path.parent}, and no such variable.{_advice(spec, names, path)} "
         "Nothing was sent."
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _from_address(address: str) -> Collected:
@@ -96,7 +154,7 @@ def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:
         there.pop(meant_otherwise, None)
     matches = difflib.get_close_matches(path.name, there, n=2, cutoff=0.6)
     if matches:
-        return f" Did you mean {' or '.join(matches)}?"
+        return f" Did you mean {' or '.join(map(shown, matches))}?"
     if root not in names or not spec.startswith(root):
         return ""
     if spec == ".".join((root, *rest)):

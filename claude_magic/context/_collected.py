@@ -18,11 +18,13 @@ class Collected:
         parts: Text and content blocks, in order.
         notes: Sentences for the reader: what was cut, sampled, left as typed.
         redacted: What became `[REDACTED]`, by label ("an API key"), never by value.
+        exposed: What looks like credentials and would be sent as it is, since the user named it: where, and by label.
     """
 
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -36,9 +38,11 @@ def join(pieces: Iterable[Collected]) -> Collected:
     texts: list[str] = []
     notes: dict[str, None] = {}
     redacted: dict[str, None] = {}
+    exposed: dict[str, None] = {}
     for piece in pieces:
         notes |= dict.fromkeys(piece.notes)
         redacted |= dict.fromkeys(piece.redacted)
+        exposed |= dict.fromkeys(piece.exposed)
         for part in piece.parts:
             if isinstance(part, str):
                 texts.append(part)
@@ -46,7 +50,7 @@ def join(pieces: Iterable[Collected]) -> Collected:
                 _flush(texts, parts)
                 parts.append(part)
     _flush(texts, parts)
-    return Collected(parts=tuple(parts), notes=tuple(notes), redacted=tuple(redacted))
+    return Collected(parts=tuple(parts), notes=tuple(notes), redacted=tuple(redacted), exposed=tuple(exposed))
 
 
 def _flush(texts: list[str], parts: list[Part]) -> None:

@@ -17,6 +17,7 @@ from itertools import islice
 from ..client import ConfigurationError
 from ._collected import Collected, join
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
+from ._exposure import exposed_in
 from ._expression import Expression, parse_expression
 from ._names import closest_name
 from ._safely import error_text
@@ -149,11 +150,9 @@ def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:
     text = plain_text(value)
     if text is None:
         return describe(value, name=expression.source)
-    if len(text) <= _LONG_TEXT:
-        return _typed(text)
-    return Collected(
-        parts=(text,), notes=(f"{_in_braces(expression.source)} is sent whole: {len(text):,} characters.",)
-    )
+    shown = _in_braces(expression.source)
+    notes = (f"{shown} is sent whole: {len(text):,} characters.",) if len(text) > _LONG_TEXT else ()
+    return Collected(parts=(text,), notes=notes, exposed=exposed_in(text, shown))
 
 
 def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:

@@ -98,7 +98,7 @@ def find_assignments(text: str) -> Iterator[FoundSecret]:
                 place = rest.end()
             yield FoundSecret(start=start, end=place, label=label)
     for match in _SETTING.finditer(text):
-        if _is_secret_setting(match["name"], match["value"].strip("\"'")):
+        if is_secret_setting(match["name"], match["value"].strip("\"'")):
             start, end = match.span("value")
             yield FoundSecret(start=start, end=end, label=f"the value of {match['name']}")
 
@@ -152,8 +152,8 @@ def _is_password(value: str, kind: str, *, may_have_blanks: bool) -> bool:
     return may_have_blanks and len(value) <= 200 and not _SENTENCE.search(value)
 
 
-def _is_secret_setting(name: str, value: str) -> bool:
-    """Say whether a line such as `NAME=value` sets a secret."""
+def is_secret_setting(name: str, value: str) -> bool:
+    """Say whether a line such as `NAME=value` sets a secret, by its name and what it is no placeholder for."""
     if not SECRET_NAME.search(name) or _HARMLESS_ENDING.search(name) or name in WORKING_DIRECTORIES:
         return False
     is_bare_key = _BARE_KEY.fullmatch(name) is not None

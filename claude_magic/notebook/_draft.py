@@ -115,11 +115,15 @@ def with_system_text(options: Options) -> Options:
     """
     if options.system is None or not options.system.startswith("@"):
         return options
+    from ..context import exposed_in
+
+    path = Path(options.system[1:]).expanduser()
     system, notes = _read_system(options.system[1:])
     if not system.strip():
         raise ConfigurationError(
             f"The system prompt {options.system[1:]} is a file with nothing in it. Leave -s out to ask without one. Nothing was sent."
         )
+    _check_exposure(exposed_in(system, f"The system prompt {options.system[1:]}", path), options)
     return dataclasses.replace(options, system=system, notes=(*options.notes, *notes))
 
 
@@ -136,9 +140,13 @@ def draft_of(
         sections: What is sent; see `content_of`.
         collected: What was collected for it.
         options: The options it was asked with.
+
+    Raises:
+        ConfigurationError: It holds what looks like credentials, and `--raw` was not given.
     """
     from ..context import content_of, join, notes_on
 
+    _check_exposure(join(collected).exposed, options)
     return Draft(
         prompt=prompt,
         content=content_of(sections),
@@ -170,12 +178,27 @@ def _collect_along(options: Options, magics: ClaudeMagics, scope: Scope | None) 
 
     for spec in options.attach:
         try:
-            yield attach(spec, names_seen(magics, scope), directory=Path.cwd())
+            yield attach(spec, names_seen(magics, scope))
         except ConfigurationError as error:
             error.say(f"-a {error.message}")
             raise
     if options.cells:
         yield collect_cells(cells_of(magics.shell), parse_cell_range(options.cells))
+
+
+def _check_exposure(exposed: tuple[str, ...], options: Options) -> None:
+    """Refuse what looks like credentials, unless it was asked for.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    if not exposed or options.raw:
+        return
+    from ..context import refusal
+
+    has_braces = any(each.startswith("{{") for each in exposed)
+    named = "-a NAME --raw, where NAME is a variable that holds it" if has_braces else "--raw"
+    raise ConfigurationError(refusal(exposed, f"To send it as it is: {named}."))
 
 
 def _as_blocks(content: str | list[Block]) -> list[Block]:

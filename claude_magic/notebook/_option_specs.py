@@ -165,7 +165,7 @@ OPTION_SPECS = (
         "--raw",
         field="raw",
         group=_WITH,
-        help="send the prompt as typed: double braces, and what looks like a key",
+        help="send the prompt as typed: double braces, and what looks like a key or a password",
     ),
     _choice(
         "-f",

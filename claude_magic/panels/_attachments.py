@@ -12,7 +12,8 @@ from typing import Any
 from IPython import get_ipython
 from ipywidgets import FileUpload, HBox, Text
 
-from ..context import Collected, attach, content_of, interpolate, names_of, notes_on
+from ..client import ConfigurationError
+from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
 from ..live import hear_at_once
 
 
@@ -44,6 +45,7 @@ class Attachments(HBox):
             placeholder="variables to send along: df, figure",
             tooltip="Names of variables to send with the prompt, with commas between",
         )
+        self._accepted: tuple[str, ...] = ()
         hear_at_once(self._upload, self._variables)
         super().__init__([self._upload, self._variables], _dom_classes=["claude-magic-attachments"])
 
@@ -57,6 +59,10 @@ class Attachments(HBox):
         attached = dict(self._collect(names))
         words = interpolate(prompt, names) if "{{" in prompt else Collected(parts=(prompt,))
         collected = [*attached.values(), words]
+        exposed = join(collected).exposed
+        if exposed and exposed != self._accepted:
+            self._accepted = exposed
+            raise ConfigurationError(refusal(exposed, "To send it as it is, send again."))
         return Sendable(
             content=content_of([each.parts for each in collected]),
             attached=tuple(attached),
@@ -65,6 +71,7 @@ class Attachments(HBox):
 
     def clear(self) -> None:
         """Empty the row, once it has been sent."""
+        self._accepted = ()
         self._upload.value = ()
         self._variables.value = ""
 
@@ -75,4 +82,4 @@ class Attachments(HBox):
                 Path(folder, name).write_bytes(file["content"])
                 yield name, attach(name, {}, directory=Path(folder))
         for name in filter(None, re.split(r"[\s,]+", self._variables.value)):
-            yield name, attach(name, names, directory=Path.cwd())
+            yield name, attach(name, names)

@@ -115,6 +115,52 @@ def test_a_damaged_picture_sends_nothing(kernel, sim):
     assert sim.requests == []
 
 
+@pytest.mark.parametrize(
+    ("line", "prompt"),
+    [
+        ("-a .env", "Why?"),
+        ("-a text", "Why?"),
+        ("-s @.env", "Why?"),
+        ("", "Why {{ text }}?"),
+        ("--compare sonnet,opus -a .env", "Why?"),
+        ("--bg -a .env", "Why?"),
+        ("-a .env", "explain text"),
+    ],
+)
+def test_what_looks_like_credentials_is_not_sent_without_being_asked_for(kernel, sim, line, prompt):
+    """The user named it, and may not think of what it holds. The value stands nowhere."""
+    kernel.run("text = 'SMTP_PASS=hunter2hunter2'; open('.env', 'w').write(text);")
+
+    run = kernel.run(f"%%claude {line}\n{prompt}" if "explain" not in prompt else f"%claude {line} {prompt}")
+
+    assert run.status == "error"
+    assert "looks like credentials" in run.error["evalue"]
+    assert "--raw" in run.error["evalue"]
+    assert "hunter2" not in str(run.error)
+    assert sim.requests == []
+
+
+def test_raw_sends_what_looks_like_credentials_as_it_is(kernel, sim):
+    """A file or a text that the user names is theirs."""
+    kernel.run("text = 'SMTP_PASS=hunter2hunter2'; open('.env', 'w').write(text);")
+
+    kernel.run("%%claude --raw -a .env -a text\nWhy?")
+
+    assert str(sent(sim)).count("hunter2hunter2") == 2
+
+
+def test_attachments_from_a_folder_that_was_deleted(start_kernel, sim):
+    """One line, no traceback."""
+    kernel = start_kernel()
+    kernel.run("import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')")
+
+    run = kernel.run("%claude -a notes.txt Why?")
+
+    assert run.status == "error"
+    assert "working directory of this kernel has been deleted" in run.error["evalue"]
+    assert len(run.error["traceback"]) < 3
+
+
 def test_classes_of_ones_own_say_what_they_become(kernel, sim):
     """With a method, and no import of ours."""
     kernel.run(

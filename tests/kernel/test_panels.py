@@ -315,6 +315,26 @@ def test_a_prompt_may_speak_of_what_prompts_of_cells_may_speak_of(kernel: Kernel
 
 
 @pytest.mark.usefixtures("panel")
+def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
+    kernel: Kernel, sim: Simulator
+) -> None:
+    """The first one says what it is, and keeps the prompt."""
+    kernel.run("login = 'SMTP_PASS=hunter2hunter2'; panel._composer._prompt.value = 'Why {{ login }}?'")
+    before = len(sim.requests)
+    kernel.run("panel._composer._send.click()")
+    note = kernel.value("panel._note.value")
+
+    assert "looks like credentials" in note
+    assert "send again" in note
+    assert "hunter2" not in note
+    assert len(sim.requests) == before
+
+    kernel.run("panel._composer._send.click()")
+    wait_until(kernel, "panel.replies[-1].done()")
+    assert "hunter2hunter2" in str(sim.requests[-1].body["messages"][-1])
+
+
+@pytest.mark.usefixtures("panel")
 @pytest.mark.parametrize(
     ("prepare", "prompt", "complaint"),
     [

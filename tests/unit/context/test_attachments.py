@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from claude_magic.client import ConfigurationError
-from claude_magic.context import Collected, attach
+from claude_magic.context import Collected, attach, interpolate
 
 PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"
 
@@ -181,7 +182,7 @@ def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> Non
         ("~nobody-of-this-name/x", "no such file"),
         ("x" * 5000, "no such file"),
         ("a\0b", "no such file"),
-        ("/dev/null", "no such file"),
+        ("/dev/null", "a pipe, a socket or a device"),
         ("rows[0]", r"\{\{ rows\[0\] \}\}"),
         ("rows.size", "rows exists, but has no size"),
         ("sensor.value", "RuntimeError: no contact"),
@@ -240,3 +241,150 @@ def test_an_address_without_a_host_that_can_be_is_an_error(address: str, tmp_pat
     """It could not be fetched."""
     with pytest.raises(ConfigurationError, match="is no address"):
         attach(address, {}, directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "difference"),
+    [
+        ("Screenshot at 1.02.03 PM.txt", "Screenshot at 1.02.03\u202fPM.txt", "U+202F"),
+        ("my notes.txt", "my\u00a0notes.txt", "U+00A0"),
+        ("notes.txt", "no\u200btes.txt", "a zero-width space (U+200B)"),
+        ("notes.txt", "\ufeffnotes.txt", "U+FEFF"),
+        ("a-b.txt", "a\u2011b.txt", "non-breaking hyphen (U+2011)"),
+        ("caf\u00e9.txt", "cafe\u0301.txt", "é written as two characters (NFD)"),
+        ("cafe\u0301.txt", "caf\u00e9.txt", "é written as one character (NFC)"),
+        ("my\u00a0notes.txt", "my notes.txt", "no no-break space (U+00A0)"),
+        ("日本 語.txt", "日本\u3000語.txt", "an ideographic space (U+3000)"),
+    ],
+)
+def test_a_file_whose_name_differs_by_what_cannot_be_seen_is_attached(
+    tmp_path: Path, typed: str, name: str, difference: str
+) -> None:
+    """If it is the only one; a note says by what."""
+    (tmp_path / name).write_text("high water", encoding="utf-8")
+    (tmp_path / "another.txt").write_text("low water", encoding="utf-8")
+
+    collected = attached(typed, tmp_path)
+
+    assert "high water" in collected.text
+    assert difference in collected.notes[0]
+
+
+def test_of_several_files_that_look_alike_none_is_attached(tmp_path: Path) -> None:
+    """The error says by what each differs."""
+    for space in "\u00a0\u202f":
+        (tmp_path / f"my{space}notes.txt").write_text("x", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match="2 that look alike") as caught:
+        attached("my notes.txt", tmp_path)
+
+    assert "U+00A0" in str(caught.value)
+    assert "U+202F" in str(caught.value)
+
+
+def test_a_suggested_name_shows_what_cannot_be_seen(tmp_path: Path) -> None:
+    """As an escape."""
+    (tmp_path / "my\u202fnotes.txt").write_text("x", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=r"Did you mean my\\u202fnotes\.txt\?"):
+        attached("my note.txt", tmp_path)
+
+
+def test_in_a_folder_that_was_deleted_only_whole_paths_and_variables_are_attached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of one line, else."""
+    (tmp_path / "tide.txt").write_text("high water", encoding="utf-8")
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    assert "high water" in attach(str(tmp_path / "tide.txt"), {}).text
+    assert "[1, 2]" in attach("rows", {"rows": [1, 2]}).text
+    with pytest.raises(ConfigurationError, match="the working directory of this kernel has been deleted"):
+        attach("tide.txt", {})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write to it."""
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ConfigurationError, match="a pipe, a socket or a device"):
+        attached("pipe", tmp_path)
+
+
+KEY = "sk-ant-" + "api03-q8Zr2Y0hT5vKxWb2LmN7pQeR4s"
+
+EXPOSED = {
+    ".env": "DEBUG=1\nSMTP_PASS=hunter2\n",
+    ".env.production": "db_password=geheim\n",
+    "server.pem": "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n",
+    ".netrc": "machine api.example.org\nlogin ada\npassword tides\n",
+    ".pgpass": "db:5432:tides:ada:sea\n",
+    "id_ed25519": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n",
+    "credentials.json": '{"installed": {"client_secret": "GOCSPX-q8Zr2Y0hT5vKxWb2LmN7pQeR"}}',
+    "config.yaml": "smtp:\n  password: correcthorse\n",
+    "settings.ini": "[db]\npassword = correct horse\n",
+    "app.toml": 'api_key = "abcdefghij"\n',
+    "users.csv": "name;password\nada;lovelace\n",
+    "keys.csv": f"name,value\nclaude,{KEY}\n",
+    "a.ipynb": json.dumps({"cells": [{"cell_type": "code", "source": f"client = Client('{KEY}')"}]}),
+    "b.ipynb": json.dumps(
+        {
+            "cells": [
+                {"cell_type": "code", "source": "x", "outputs": [{"output_type": "stream", "text": [KEY]}]}
+            ]
+        }
+    ),
+    "utf16.txt": f"key {KEY}",
+}
+
+
+@pytest.mark.parametrize("name", EXPOSED)
+def test_a_file_that_looks_like_credentials_is_marked(tmp_path: Path, name: str) -> None:
+    """Its content is as the user named it; whoever sends it asks first. No value is quoted."""
+    (tmp_path / name).write_text(EXPOSED[name], encoding="utf-16" if name.startswith("utf16") else "utf-8")
+
+    collected = attached(name, tmp_path)
+
+    (exposed,) = collected.exposed
+    assert exposed.startswith(f"{name} (")
+    for secret in ("hunter2", "geheim", "correct", "GOCSPX", KEY, "lovelace", "abcdefghij"):
+        assert secret not in exposed
+    assert "[REDACTED]" not in collected.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".env", "DEBUG=1\nSMTP_PASS=\nAPI_KEY=<your key>\nPORT=8080\nSECRET_NAME=tides\n"),
+        ("server.pem", "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"),
+        (
+            "config.yaml",
+            "max_tokens: 16000\ntokenizer: bert\npassword: ${DB_PASSWORD}\npassword_file: /run/secrets/db\n",
+        ),
+        ("users.csv", "name;password\nada;****\n"),
+        ("log.csv", "name,tokens\nada,1200\n"),
+        ("model.py", "tokenizer = load()\nmax_tokens = 12\npassword_field = 'name'\n"),
+    ],
+)
+def test_a_file_that_only_speaks_of_credentials_is_not(tmp_path: Path, name: str, text: str) -> None:
+    """Placeholders, names and code are no secrets."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+
+    assert attached(name, tmp_path).exposed == ()
+
+
+def test_a_text_and_an_address_are_marked_too(tmp_path: Path) -> None:
+    """They are sent as they are; an object is not, since what is collected from it is redacted."""
+    assert attached("text", tmp_path, text=f"key {KEY}").exposed == ("text (an Anthropic API key)",)
+    assert attached("rows", tmp_path, rows=[KEY]).exposed == ()
+    assert attached("https://ada:lovelace1@example.org/a.png", tmp_path).exposed == (
+        "The address (a password in an address)",
+    )
+    assert interpolate("Why {{ text }}?", {"text": f"key {KEY}"}).exposed == (
+        "{{ text }} (an Anthropic API key)",
+    )
+    assert interpolate("Why {{ rows }}?", {"rows": [KEY]}).exposed == ()

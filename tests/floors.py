@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / ".floors-venv"
-TOOLS = ("pytest", "hypothesis", "psutil")
+TOOLS = ("pytest", "hypothesis")
 NOT_HERE = ("jupyterlab", "notebook", "nbval", "playwright")
 FOLDERS = ("tests/unit", "tests/server", "tests/runtime", "tests/kernel")
 OURS_ALONE = (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
+import pickle
 import re
 import warnings
 from collections.abc import Mapping
@@ -34,13 +36,16 @@ class OutputSchema:
     Attributes:
         name: What the type is called, for messages.
         json_schema: The schema for `output_config.format`. What is no object at its top is wrapped in one.
+        spec: The description that the type was made from, or None.
     """
 
     name: str
     json_schema: dict[str, Any]
 
-    def __init__(self, kind: Any, name: str) -> None:
+    def __init__(self, kind: Any, name: str, *, spec: str | None = None) -> None:
         self.name = name
+        self.spec = spec
+        self._kind = kind
         self._adapter: TypeAdapter[Any] = _make_adapter(kind, name)
         schema = _schema_of(self._adapter, name)
         self._is_wrapped = not _is_object(schema)
@@ -56,6 +61,20 @@ class OutputSchema:
 
     def __repr__(self) -> str:
         return f"<OutputSchema {self.name}>"
+
+    def __copy__(self) -> OutputSchema:
+        return self
+
+    def __deepcopy__(self, _copies: object) -> OutputSchema:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without depending on the type, which need not exist where this is read: in a notebook it seldom does."""
+        try:
+            kind = pickle.dumps(self._kind)
+        except Exception:  # a class of a function, of a description, of a loop; the errors are as many
+            kind = b""
+        return _stored_schema, (self.name, self.json_schema, self._is_wrapped, kind, self.spec)
 
     def parse(self, text: str) -> Any:
         """Return the object that an answer describes.
@@ -120,7 +139,22 @@ def make_output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
     if _DOTTED.fullmatch(spec) and spec not in TYPES:
         raise ConfigurationError(_describe_unknown(spec, names))
     kind = SpecParser(spec, lambda word: _find_type(word, names)).parse()
-    return OutputSchema(kind, "Answer" if _is_model(kind) else spec)
+    return OutputSchema(kind, "Answer" if _is_model(kind) else spec, spec=spec)
+
+
+def _stored_schema(
+    name: str, json_schema: dict[str, Any], is_wrapped: bool, kind: bytes, spec: str | None
+) -> OutputSchema:
+    """Read a schema that was pickled: with its type where that is found, else the answer is plain data."""
+    with contextlib.suppress(Exception):  # whatever a module that is gone or changed makes of it
+        if kind:
+            return OutputSchema(pickle.loads(kind), name, spec=spec)  # noqa: S301 (read from the same pickle)
+        if spec is not None:
+            return make_output_schema(spec, {})
+    schema = OutputSchema.__new__(OutputSchema)
+    schema.name, schema.json_schema, schema.spec = name, json_schema, spec
+    schema._kind, schema._adapter, schema._is_wrapped = Any, TypeAdapter(Any), is_wrapped
+    return schema
 
 
 def _find_type(word: str, names: Mapping[str, object]) -> Any:

@@ -25,7 +25,7 @@ request that carried it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from ._messages import Message
@@ -68,6 +68,10 @@ class ClaudeError(Exception):
         self.attempts = attempts
         self.give_up_reason: str | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by what the error holds: what it was made with is not all of it, and need not fit."""
+        return _make_again, (type(self), self.args), self.__dict__
+
     def say(self, message: str) -> None:
         """Replace the message."""
         self.message = message
@@ -80,6 +84,10 @@ class ClaudeError(Exception):
         if self.request_id:
             parts.append(f"Request {self.request_id}.")
         return " ".join(parts)
+
+
+def _make_again(kind: type[ClaudeError], args: tuple[object, ...]) -> ClaudeError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigurationError(ClaudeError):

@@ -257,6 +257,17 @@ class Conversations:
                 known.taken_back |= thread.taken_back
                 self._move(known, thread.head)
 
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "_turns": dict(self._turns),
+                "_threads": {name: each.copy() for name, each in self._threads.items()},
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()

@@ -138,6 +138,17 @@ class Comparison(Mapping[str, Reply]):
         """There are none: answers that are compared call no tools of this side."""
         return None
 
+    # Copies...
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_present", "is_on_screen")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._present, self.is_on_screen = _present_stored, False
+
     # In a notebook...
 
     def __str__(self) -> str:
@@ -154,6 +165,11 @@ class Comparison(Mapping[str, Reply]):
         if not self.is_on_screen:
             raise NotImplementedError  # IPython's word for "show it in the usual way"
         self.is_on_screen = False
+
+
+def _present_stored(snapshot: ComparisonSnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    bundle = render_comparison(snapshot.columns)
+    return bundle.data, bundle.metadata
 
 
 def _phase_of(phases: Iterable[Phase]) -> Phase:

@@ -38,6 +38,13 @@ class GrowingContent:
         blocks = [self._with_call(block) for block in (*self._settled, *current)]
         return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
 
+    def settled(self) -> GrowingContent:
+        """Return the same content as it is when nothing more is coming."""
+        content = GrowingContent(self._beginning)
+        content._settled = [*self._settled, *(block.snapshot() for _, block in sorted(self._current.items()))]
+        content._calls = dict(self._calls)
+        return content
+
     def estimated_tokens(self) -> int:
         """About how many tokens the model has written in the present round."""
         return sum(estimate_tokens(block.snapshot().text) for block in self._current.values())

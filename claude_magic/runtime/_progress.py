@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from ..client import (
     APIError,
@@ -243,6 +244,22 @@ class Progress:
     def cancel(self, partial: Message | None) -> None:
         """End because the caller does not want the rest; `partial` is what had arrived of the present round."""
         self._end(Phase.CANCELLED, partial=partial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a final state is as data; who looks on stays behind."""
+        with self._lock:
+            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock")
+            state = {name: value for name, value in self.__dict__.items() if name not in left_behind}
+            return {**state, "_content": self._content.settled()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._observers, self._final_callbacks, self._clock = (
+            threading.Lock(),
+            (),
+            [],
+            time.monotonic,
+        )
 
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: the bridge thread, which may have held it, does not exist there."""

@@ -24,6 +24,10 @@ _HELD_UP = (
     "The tools of this reply run on the event loop of this thread, and waiting for it here would block that. The reply goes on; "
     "`await` it instead."
 )
+_ON_ITS_WAY = (
+    "This reply is still on its way, so it cannot be copied or stored: wait for it first with `reply.result()` (or `await "
+    "reply`), or take what has come of it, `reply.text`."
+)
 _CANCELLED = "The reply was cancelled. What had come of it is in its text."
 
 
@@ -37,6 +41,9 @@ class Reply:
     format, `len(reply)`, `"word" in reply`, `reply == "text"`. (So an empty one is false, as an empty string is.) For all
     else there is `reply.text`. Two replies are equal only if they are the same one, and the hash is that of identity,
     because the text grows: to look an answer up in a set or dict of strings, use `str(reply)`.
+
+    Once it has ended, a reply can be copied and pickled. It comes back as data, wherever it is read: text, usage, cost, message,
+    calls, error and the parsed object; nothing of the kernel goes along, neither its credential nor functions given as tools.
 
     Attributes:
         prompt: What was asked.
@@ -260,6 +267,24 @@ class Reply:
         reason = f"The reply belongs to process {self._pid}, from which this one was forked; it goes on only there."
         self._progress.fail(NetworkError(reason), None)
 
+    # Copies...
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What the reply is as data.
+
+        Raises:
+            TypeError: It has not ended.
+        """
+        if not self.done():
+            raise TypeError(_ON_ITS_WAY)
+        left_behind = ("_presenter", "_cancel", "_tools", "_pid", "is_on_screen")
+        return {name: value for name, value in self.__dict__.items() if name not in left_behind}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._presenter, self._cancel, self._tools, self._pid = _presenter_here, None, None, os.getpid()
+        self.is_on_screen = False
+
     # Like a string where asked...
 
     def __str__(self) -> str:
@@ -299,6 +324,13 @@ class Reply:
         if not self.is_on_screen:
             raise NotImplementedError  # IPython's word for "show it in the usual way"
         self.is_on_screen = False
+
+
+def _presenter_here() -> Presenter | None:
+    """How the kernel in which a stored reply is read draws replies."""
+    from ._kernel import get_runtime  # late: it builds on this module
+
+    return get_runtime().presenter
 
 
 async def ended(reply: Reply) -> None:

@@ -7,7 +7,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..client import (
     BucketState,
@@ -373,9 +373,20 @@ class Runtime:
         )
 
     @property
+    def presenter(self) -> Presenter | None:
+        """How replies are drawn; None where nobody has said."""
+        return self._presenter
+
+    @property
     def has_presenter(self) -> bool:
         """Whether somebody has said how replies are drawn."""
         return self._presenter is not None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "The runtime belongs to its process, so it is not copied or stored: in another process use "
+            "`claude_magic.claude` there. Replies that have ended can be stored."
+        )
 
     def set_presenter(self, present: Presenter | None) -> None:
         """Say how replies are drawn as rich output; without it they are plain text."""

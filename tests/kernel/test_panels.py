@@ -340,12 +340,25 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
     [
         ("panel._attachments._variables.value = 'tides'", "What is it?", "tides: there is no such file in"),
         ("", "{{ 1 / zero }}", "raised ZeroDivisionError: division by zero. Nothing was sent."),
+        (
+            "import datetime; panel._attachments._upload.value = ({'name': 'chart.png', 'type': 'image/png', 'size': 12, "
+            "'content': memoryview(b'GIF89a broken'), 'last_modified': datetime.datetime.now(datetime.timezone.utc)},)",
+            "What is it?",
+            "chart.png is damaged",
+        ),
+        (
+            "rows = map(str, [1])\npanel._attachments._variables.value = 'rows'",
+            "Sum up.",
+            "Send list(rows) instead",
+        ),
         ("panel._settings._thread.value = 'one two'", "Hello", "A thread cannot be called"),
         ("panel._attachments.go_with = None", "Hello", "a fault in claude_magic (TypeError"),
     ],
     ids=[
         "a variable that is not there",
         "an expression that fails",
+        "a damaged picture",
+        "what can be read only once",
         "a name that is none",
         "a fault of ours",
     ],

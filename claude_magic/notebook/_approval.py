@@ -11,8 +11,8 @@ import contextvars
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..render import render_notice
-from ..tools import REFUSED, LoopExecutor, Toolbox, ToolCall, TypedApproval, WaitingExecutor
+from ..render import render_approval, render_notice
+from ..tools import REFUSED, CallReading, LoopExecutor, Toolbox, ToolCall, TypedApproval, WaitingExecutor
 from ._bystanders import keeps_displays
 from ._clicks import hears_clicks
 from ._options import Options
@@ -95,7 +95,23 @@ async def _pressed_button(call: ToolCall) -> str:
     ]
     for button, meaning in zip(buttons, (_YES, _NO, _ALL), strict=True):
         button.on_click(_resolver(loop, verdict, meaning))
-    question = ipywidgets.HTML(render_notice(f"Claude wants to run {call}").data["text/html"])
+    reading = CallReading(call)
+    question = ipywidgets.HTML(_asked(reading))
+    if not reading.is_complete:  # what was not seen cannot be allowed
+        more = ipywidgets.Button(description="Show more", tooltip="Show the rest of the arguments")
+        allowing = (buttons[0], buttons[2])
+
+        def show_more(_button: object) -> None:
+            reading.show_more()
+            question.value = _asked(reading)
+            more.disabled = reading.is_complete
+            for each in allowing:
+                each.disabled = not reading.is_complete
+
+        for each in allowing:
+            each.disabled = True
+        more.on_click(show_more)
+        buttons.append(more)
     box = ipywidgets.VBox([question, ipywidgets.HBox(buttons)])
     shown = display(box, display_id=True)
     outcome = "Not decided"
@@ -108,6 +124,10 @@ async def _pressed_button(call: ToolCall) -> str:
         shown.update(render_notice(f"{outcome}: {call}").data, raw=True)
         for widget in (*buttons, question, box.children[1], box):
             widget.close()
+
+
+def _asked(reading: CallReading) -> str:
+    return render_approval(f"Claude wants to run {reading.text}")
 
 
 def _resolver(

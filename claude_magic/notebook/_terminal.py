@@ -8,6 +8,7 @@ from typing import TextIO
 
 from ..render import describe_status, render_footer_text
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
+from ..tools import visible
 from ._screens import FRAME_INTERVAL
 
 _MAX_CALL_CHARS = 160
@@ -109,7 +110,7 @@ class TerminalScreen:
 def _describe_call(call: CallSnapshot) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
     result = " ".join(call.result.split())
-    line = f"· {call.name}({arguments}) {call.state.value}{': ' if result else ''}{result}"
+    line = f"· {visible(f'{call.name}({arguments})')} {call.state.value}{': ' if result else ''}{result}"
     return line if len(line) <= _MAX_CALL_CHARS else f"{line[: _MAX_CALL_CHARS - 1]}…"
 
 

@@ -10,12 +10,12 @@ from typing import Final
 from ipywidgets import HTML, Button, HBox, VBox, Widget
 
 from ..live import hear_at_once
-from ..render import render_line
-from ..tools import REFUSED, ToolCall
+from ..render import render_approval
+from ..tools import REFUSED, CallReading, ToolCall
 from ._restoring import widgets_held
 from ._widget_tree import close_all
 
-_YES, _NO, _ALL = "Allow", "Deny", "Allow all"
+_YES, _NO, _ALL, _MORE = "Allow", "Deny", "Allow all", "Show more"
 _TOOLTIPS: Final = {
     _YES: "Let {name} run",
     _NO: "Do not let {name} run",
@@ -71,11 +71,29 @@ class ApprovalBar(VBox):
         buttons[0].add_class("mod-primary")
         for button in buttons:
             button.on_click(press)
+        reading = CallReading(call)
+        words = HTML(_asked(reading), _dom_classes=["claude-magic-block"])
+        if not reading.is_complete:
+            buttons.append(self._more_button(reading, words, [buttons[0], buttons[2]]))
         hear_at_once(*buttons)
-        question = f"Claude wants to run {call}"
-        words = HTML(render_line(question), _dom_classes=["claude-magic-block"])
         self._fill(words, HBox(buttons, _dom_classes=["claude-magic-verdicts"]))
-        self._announce(f"{question}. Allow, deny, or allow all?")
+        self._announce(f"Claude wants to run {call}. Allow, deny, or allow all?")
+
+    def _more_button(self, reading: CallReading, words: HTML, allowing: list[Button]) -> Button:
+        """Return the button that shows the next page; until the last is seen nothing can be allowed."""
+        more = Button(description=_MORE, tooltip="Show the rest of the arguments")
+
+        def show(_button: Button) -> None:
+            reading.show_more()
+            words.value = _asked(reading)
+            more.disabled = reading.is_complete
+            for button in allowing:
+                button.disabled = not reading.is_complete
+
+        for button in allowing:
+            button.disabled = True
+        more.on_click(show)
+        return more
 
     def _hide(self) -> None:
         shown: tuple[Widget, ...] = self.children
@@ -84,6 +102,10 @@ class ApprovalBar(VBox):
 
     def _fill(self, *widgets: Widget) -> None:
         self.children = widgets
+
+
+def _asked(reading: CallReading) -> str:
+    return render_approval(f"Claude wants to run {reading.text}")
 
 
 def _resolve(verdict: asyncio.Future[str], label: str) -> None:

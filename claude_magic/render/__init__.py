@@ -20,7 +20,7 @@ from ._in_widget import WIDGET_CLASSES, in_widget
 from ._interaction import render_state
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
-from ._notice import render_complaint, render_notice
+from ._notice import render_approval, render_complaint, render_notice
 from ._pace import describe_pace
 from ._picture import A_WHILE, LivePicture
 from ._reply import Bundle, render_reply
@@ -53,6 +53,7 @@ __all__ = [
     "describe_status",
     "in_widget",
     "neutralise_markdown",
+    "render_approval",
     "render_calls",
     "render_column_heading",
     "render_columns",
@@ -68,12 +69,12 @@ __all__ = [
     "render_line",
     "render_markdown",
     "render_notice",
-    "render_question",
     "render_reply",
     "render_rows",
     "render_state",
     "render_status_line",
     "render_thinking",
+    "render_question",
     "render_transcript",
     "short_traceback",
 ]

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from ..runtime import BlockSnapshot, CallSnapshot, CallState
+from ..tools import visible
 from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._server_tools import (
     describe_outcome,
@@ -75,7 +76,7 @@ def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
     state = _STATES[call.state]
     if call.state in (CallState.DONE, CallState.FAILED):
         state += _first_line(call.result) or "nothing"
-    signature = _signature(call.name, call.arguments) if is_complete else f"{call.name}(…)"
+    signature = _signature(call.name, call.arguments) if is_complete else f"{visible(call.name)}(…)"
     summary = _code(signature) + escape(state, quote=False)
     return _fold(summary, "".join(_details(call.arguments, call.result)))
 
@@ -120,11 +121,11 @@ def _signature(name: str, arguments: Mapping[str, Any]) -> str:
     """Return a call as Python would write it, `tide_table(port='Brest', day=3)`, shortened."""
     shown: list[str] = []
     for argument, value in arguments.items():
-        shown.append(f"{argument}={short(repr(value), _MAX_ARGUMENT_CHARS)}")
+        shown.append(f"{visible(argument)}={short(visible(repr(value)), _MAX_ARGUMENT_CHARS)}")
         if sum(map(len, shown)) > _MAX_SIGNATURE_CHARS:
             shown[-1] = "…"
             break
-    return f"{name}({', '.join(shown)})"
+    return f"{visible(name)}({', '.join(shown)})"
 
 
 def _first_line(text: str) -> str:

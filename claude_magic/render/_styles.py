@@ -52,6 +52,7 @@ FAILURE: Final = (
     f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-error-color1, #d32f2f);"
     f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 )
+APPROVAL: Final = f"{FOOTER};white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
 STATUS_LINE: Final = (
     f"min-height:1.5em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
     "font-variant-numeric:tabular-nums"

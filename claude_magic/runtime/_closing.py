@@ -6,10 +6,11 @@ So a turn is closed before it is kept, however it ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from ..client import Message
+from ..client import Message, ToolUseBlock
 
 Turns = list[dict[str, Any]]
 
@@ -37,6 +38,43 @@ def returned(message: Message) -> dict[str, Any]:
     """Return a whole reply as it goes back to the API: as it came, but for blank text, which it does not take back."""
     param = message.to_param()
     return {**param, "content": [block for block in param["content"] if not _is_blank(block)]}
+
+
+def with_distinct_calls(message: Message, taken: Set[str]) -> Message:
+    """Return a reply whose calls of tools can be told apart, from each other and from those of the conversation before.
+
+    Some servers give two calls one id, count from the same number in each reply, or give none. Each call needs a result
+    of its own, and the API refuses a history in which two have the same id.
+
+    Args:
+        message: The reply.
+        taken: The ids of earlier calls.
+    """
+    used = set(taken)
+    content = []
+    for block in message.content:
+        if isinstance(block, ToolUseBlock) and block.type == "tool_use":
+            block = _with_free_id(block, used)
+            used.add(block.id)
+        content.append(block)
+    return message.model_copy(update={"content": content})
+
+
+def call_ids(messages: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids of all calls of tools in messages."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
+    return {
+        str(block.get("id")) for content in contents for block in content if block.get("type") == "tool_use"
+    }
+
+
+def _with_free_id(block: ToolUseBlock, used: Set[str]) -> ToolUseBlock:
+    if block.id and block.id not in used:
+        return block
+    root = block.id or "toolu"
+    numbered = (f"{root}_{number}" for number in itertools.count(2 if block.id else 1))
+    free = next(each for each in numbered if each not in used)
+    return block.model_copy(update={"id": free})
 
 
 def closed_reply(message: Message) -> dict[str, Any] | None:

@@ -34,8 +34,9 @@ class GrowingContent:
 
     def snapshot(self) -> tuple[BlockSnapshot, ...]:
         """All blocks at this moment, frozen."""
+        # A block that is still written is no call yet, and its id may be one that was used before.
         current = [block.snapshot() for _, block in sorted(self._current.items())]
-        blocks = [self._with_call(block) for block in (*self._settled, *current)]
+        blocks = [*map(self._with_call, self._settled), *current]
         return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
 
     def settled(self) -> GrowingContent:

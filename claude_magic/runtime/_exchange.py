@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from ..client import ClaudeClient, ClaudeError, ClientEvent, Message, MessageStream, ToolUseBlock
 from ..tools import CallState, ToolExecutor, ToolResult
 from ._accountant import TurnAccountant
-from ._closing import Turns, closed_reply, closed_turn, returned
+from ._closing import Turns, call_ids, closed_reply, closed_turn, returned, with_distinct_calls
 from ._progress import Progress
 from ._reply import Reply, ended
 from ._settings import ResolvedSettings
@@ -134,13 +134,17 @@ class TurnExchange:
             async with self._stream as stream:
                 async for event in stream:
                     self._progress.feed(event)
-            message = stream.message
+            message = self._distinct(stream.message)
         finally:
             self._accountant.settle(lambda: _arrived(self._stream))
         self._stream = None
         self._turn.append(returned(message))
         self._progress.end_round(message)
         return message
+
+    def _distinct(self, message: Message) -> Message:
+        """Return a reply whose calls have ids that no other call of the conversation has."""
+        return with_distinct_calls(message, call_ids((*self._plan.request.messages[:-1], *self._turn)))
 
     def _note(self, event: ClientEvent) -> None:
         self._accountant.note(event)
@@ -177,6 +181,7 @@ class TurnExchange:
 
     def _break_off(self, partial: Message | None, reason: str) -> Message | None:
         """Keep what there is of a turn that broke off; return the partial reply."""
+        partial = None if partial is None else self._distinct(partial)
         if partial is not None and (param := closed_reply(partial)) is not None:
             self._turn.append(param)
         self._keep_turn(reason, last=partial, is_partial=True)

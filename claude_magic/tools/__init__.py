@@ -3,7 +3,7 @@
 from ._executor import CallState, ToolExecutor, ToolResult
 from ._interrupts import interrupts_raised, interrupts_raised_between_cells
 from ._loop_executor import LoopExecutor
-from ._running import NOBODY, REFUSED, ToolCall
+from ._running import NOBODY, REFUSED, CallReading, ToolCall, visible
 from ._toolbox import Toolbox
 from ._typed_approval import TypedApproval
 from ._waiting_executor import WaitingExecutor
@@ -11,6 +11,7 @@ from ._waiting_executor import WaitingExecutor
 __all__ = [
     "NOBODY",
     "REFUSED",
+    "CallReading",
     "CallState",
     "LoopExecutor",
     "ToolCall",
@@ -21,4 +22,5 @@ __all__ = [
     "WaitingExecutor",
     "interrupts_raised",
     "interrupts_raised_between_cells",
+    "visible",
 ]

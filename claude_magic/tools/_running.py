@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ NOBODY = (
     '(The user can allow calls with --approve never; in Python, approve="never".)'
 )
 
-_MAX_VALUE_CHARS = 2_000
-_MAX_CALL_CHARS = 8_000
+_MAX_SHOWN_CHARS = 2_000
+_PAGE_CHARS = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +38,71 @@ class ToolCall:
     arguments: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """The call as Python would write it, on one line: a model cannot make it look like another one."""
-        shown = ", ".join(f"{_as_name(name)}={_cut(repr(value))}" for name, value in self.arguments.items())
-        if len(shown) > _MAX_CALL_CHARS:
-            shown = f"{shown[:_MAX_CALL_CHARS]}… [{len(shown):,} characters in all]"
-        return f"{self.name}({shown})"
+        """The call as Python would write it, on one line, and shortened where it is long: nothing to decide by."""
+        whole = self._written()
+        if len(whole) <= _MAX_SHOWN_CHARS:
+            return whole
+        return f"{whole[:_MAX_SHOWN_CHARS]}… [{len(whole):,} characters]"
+
+    def pages(self) -> tuple[str, ...]:
+        """The whole call as Python would write it, in pieces that a person can read. Who decides on it has to see all.
+
+        A model cannot make it look like another one: line ends, marks that turn the direction of writing, and characters
+        that nobody sees are written as what they are.
+        """
+        whole = self._written()
+        return tuple(whole[start : start + _PAGE_CHARS] for start in range(0, len(whole), _PAGE_CHARS))
+
+    def _written(self) -> str:
+        arguments = (f"{_as_name(name)}={visible(repr(value))}" for name, value in self.arguments.items())
+        return f"{visible(self.name)}({', '.join(arguments)})"
+
+
+class CallReading:
+    """A call as far as the person has seen it who decides on it.
+
+    Args:
+        call: The call. Its first page is seen at once.
+    """
+
+    def __init__(self, call: ToolCall) -> None:
+        self._pages = call.pages()
+        self._seen = 1
+
+    @property
+    def text(self) -> str:
+        """What was shown so far."""
+        return "".join(self._pages[: self._seen]) + ("" if self.is_complete else "…")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it was shown, so that it may be allowed."""
+        return self._seen == len(self._pages)
+
+    def show_more(self) -> None:
+        """Show the next page."""
+        self._seen = min(self._seen + 1, len(self._pages))
 
 
 def _as_name(name: str) -> str:
-    return name if name.isidentifier() else repr(name)
+    return name if name.isidentifier() and visible(name) == name else visible(repr(name))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}… [{len(text):,} characters]"
+# The default-ignorable characters of Unicode that are not of category Cf, and the Braille pattern without a dot.
+_UNSEEN = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    r"\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """Return a text with every character escaped that has no shape of its own, or turns the direction of writing."""
+    shown = "".join(each if each.isprintable() else _escaped(each) for each in text)
+    return _UNSEEN.sub(lambda found: _escaped(found[0]), shown)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class RunningCall:

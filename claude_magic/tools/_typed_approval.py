@@ -18,21 +18,35 @@ class TypedApproval:
     def ask(self, call: ToolCall) -> str:
         """Wait for a typed answer; return why the call may not run, or "" if it may.
 
+        A long call is shown page by page, and can be allowed once all of it was seen.
+
         Raises:
             KeyboardInterrupt: Ctrl-C, instead of an answer.
         """
-        while not self._is_all_allowed:
-            try:
-                answer = input(f"Run {call}? [y]es, [n]o, [a]ll of this answer: ")
-            except (RuntimeError, EOFError, OSError):  # kernels and closed terminals, where nobody can type
-                return NOBODY
-            meaning = _MEANINGS.get(answer.strip().lower())
-            if meaning is not None:
-                self._is_all_allowed = meaning == _ALL
-                return REFUSED if meaning == "no" else ""
-        return ""
+        if self._is_all_allowed:
+            return ""
+        *before, last = call.pages()
+        try:
+            for number, page in enumerate(before, 1):
+                begins = "Run " if number == 1 else ""
+                typed = input(f"{begins}{page}… [{number} of {len(before) + 1}; Enter shows more, [n]o]: ")
+                if _meaning(typed) == "no":
+                    return REFUSED
+            begins = "" if before else "Run "
+            while (
+                meaning := _meaning(input(f"{begins}{last}? [y]es, [n]o, [a]ll of this answer: "))
+            ) is None:
+                pass
+        except (RuntimeError, EOFError, OSError):  # kernels and closed terminals, where nobody can type
+            return NOBODY
+        self._is_all_allowed = meaning == _ALL
+        return REFUSED if meaning == "no" else ""
 
     async def ask_on_loop(self, call: ToolCall) -> str:
         """Do the same on an event loop, which stands still meanwhile."""
         with interrupts_raised():
             return self.ask(call)
+
+
+def _meaning(typed: str) -> str | None:
+    return _MEANINGS.get(typed.strip().lower())

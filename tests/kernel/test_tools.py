@@ -7,6 +7,8 @@ import time
 import ipykernel
 import pytest
 
+from claude_magic.simulator import reply
+
 TOOLS = '''
 import asyncio, threading, time
 
@@ -288,10 +290,17 @@ def buttons(run):
     return found
 
 
+def is_asked(run):
+    """Whether a cell asks with all its buttons; one that stops the answer may stand there as well."""
+    return {"Allow", "Deny", "Allow all"} <= buttons(run).keys()
+
+
 def press(kernel, run, label):
-    """Click a button, as a front end tells of it."""
+    """Click a button, as a front end tells of it; return the id of that message."""
     content = {"comm_id": buttons(run)[label], "data": {"method": "custom", "content": {"event": "click"}}}
-    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
+    message = kernel.client.session.msg("comm_msg", content)
+    kernel.client.shell_channel.send(message)
+    return message["header"]["msg_id"]
 
 
 hears_clicks = pytest.mark.skipif(
@@ -304,7 +313,7 @@ hears_clicks = pytest.mark.skipif(
 def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
     """In a front end that names its cells, and so draws widgets."""
     code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
 
     press(kernel, run, label)
     run.finish()
@@ -318,7 +327,7 @@ def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
 def test_the_buttons_stand_below_what_they_decide_on(kernel, sim):
     """The call, as the answer shows it, is drawn before they are."""
     code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
     run.until(lambda each: "widget-view" in str(each.contents("display_data")))
 
     shown = run.contents("display_data")
@@ -333,21 +342,44 @@ def test_the_buttons_stand_below_what_they_decide_on(kernel, sim):
 def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
     """The second one does not ask."""
     code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
 
     press(kernel, run, "Allow all")
     run.finish()
 
     assert "tide_table runs" in run.stdout
     assert "wind_at runs" in run.stdout
-    assert sum("ButtonModel" in str(content) for content in run.contents("comm_open")) == 3
+    opened = [content["data"].get("state", {}) for content in run.contents("comm_open")]
+    assert [state.get("description") for state in opened].count("Allow") == 1
+
+
+@hears_clicks
+def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(kernel, sim):
+    """A button shows more of it; the others that allow wait for that."""
+    arguments = {"port": "quay " * 1_000 + "THE TAIL"}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "tide_table", "input": arguments}
+    sim.script(reply(content=[call], stop_reason="tool_use"))
+    code = "%%claude --tools tide_table\nWhen is high water?"
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: "Show more" in buttons(each))
+    run.until(lambda each: "widget-view" in str(each.contents("display_data")))
+    made = str(run.contents("comm_open", "comm_msg"))
+
+    clicked = press(kernel, run, "Show more")
+    changes = []
+    run.until(lambda _: changes.extend(kernel.take(clicked)) or "THE TAIL" in str(changes))
+    run.until(lambda _: changes.extend(kernel.take(clicked)) or str(changes).count("'disabled': False") == 2)
+    press(kernel, run, "Allow")
+    run.finish()
+
+    assert made.count("'disabled': True") == 2
+    assert "tide_table runs" in run.stdout
 
 
 @hears_clicks
 def test_after_a_press_a_quiet_line_stands_where_the_buttons_were(kernel, sim):
     """A saved notebook must not hold a widget that is gone, not even where no answer is drawn over it."""
     code = '%%claude --quiet --tools tide_table\nUse tide_table for port "<b>Brest</b>"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: len(buttons(each)) == 3)
+    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
 
     press(kernel, run, "Allow")
     run.finish()
@@ -411,7 +443,7 @@ def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, code, 
     if code == BLOCKING or cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
         kernel.client.get_stdin_msg(timeout=30)
     else:
-        run.until(lambda each: len(buttons(each)) == 3)
+        run.until(is_asked)
 
     kernel.interrupt()
     run.finish()

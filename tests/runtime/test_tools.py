@@ -15,7 +15,7 @@ import pytest
 from claude_magic.client import ClaudeError
 from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
 from claude_magic.runtime._exchange import MAX_TOOL_ROUNDS
-from claude_magic.simulator import Gate, RecordedRequest, Simulator, hold, scenario
+from claude_magic.simulator import Behaviour, Gate, RecordedRequest, Simulator, hold, reply, scenario
 from claude_magic.tools import REFUSED, CallState, LoopExecutor, Toolbox, ToolCall, WaitingExecutor
 
 TIMEOUT = 20.0
@@ -225,6 +225,48 @@ def test_calls_of_one_reply_run_in_its_order_and_are_all_answered(runtime: Runti
     assert ran == ["tide_table", "wind_at"]
     assert go_on(runtime, sim).status == 200
     assert [result.get("is_error", False) for result in results(sim)] == [False, True, True]
+
+
+def calls(*ports: str, ids: tuple[str, ...] = ("toolu_1", "toolu_1")) -> Behaviour:
+    """A reply that calls the tool for each port, with these ids."""
+    blocks = [
+        {"type": "tool_use", "id": call_id, "name": "tide_table", "input": {"port": port}}
+        for call_id, port in zip(ids, ports, strict=False)
+    ]
+    return reply(content=blocks, stop_reason="tool_use")
+
+
+@pytest.mark.parametrize("ids", [("toolu_1", "toolu_1"), ("", ""), ("toolu_1", "toolu_1_2")])
+def test_two_calls_of_one_id_get_each_its_own_result(
+    runtime: Runtime, sim: Simulator, ids: tuple[str, ...]
+) -> None:
+    """The first is refused, the second allowed; the API takes the history, and the answer shows which was which."""
+    sim.script(calls("Brest", "Cork", ids=ids))
+
+    def approve(call: ToolCall) -> str:
+        return REFUSED if call.arguments["port"] == "Brest" else ""
+
+    answer = runtime.start(question(waiting(tide_table, approve=approve))).result(TIMEOUT)
+
+    assert [result["content"] for result in results(sim)] == [REFUSED, "Cork: 04:12"]
+    assert states(answer) == [CallState.REFUSED, CallState.DONE]
+    assert len({result["tool_use_id"] for result in results(sim)}) == 2
+    assert go_on(runtime, sim).status == 200
+
+
+def test_an_id_that_comes_again_in_a_later_round_is_another_call(runtime: Runtime, sim: Simulator) -> None:
+    """Some servers count from the same number in each reply. The next question may use it once more."""
+    sim.script(calls("Brest"), calls("Cork"))
+
+    first = runtime.start(question(waiting(tide_table))).result(TIMEOUT)
+    sim.script(calls("Dover"))
+    second = runtime.start(question(waiting(tide_table))).result(TIMEOUT)
+
+    told = [block.call.result for each in (first, second) for block in each.snapshot().blocks if block.call]
+    assert told == ["Brest: 04:12", "Cork: 04:12", "Dover: 04:12"]
+    assert [result["content"] for result in results(sim)] == told
+    assert len({result["tool_use_id"] for result in results(sim)}) == 3
+    assert go_on(runtime, sim).status == 200
 
 
 def test_a_cut_second_round_keeps_what_the_tools_gave(runtime: Runtime, sim: Simulator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from ipywidgets.widgets.widget import _instances
 
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.panels import PromptPanel
+from claude_magic.panels._approval_bar import ApprovalBar
 from claude_magic.panels._status_line import describe_limiter
 from claude_magic.runtime import close_runtime
 from claude_magic.simulator import Simulator
+from claude_magic.tools import ToolCall
 
 IDLE = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_grant=None, paused_for=0.0)
 
@@ -165,6 +168,30 @@ def test_tools_need_a_kernel(sim: Simulator) -> None:
         panel.ask("Hello")
 
     assert sim.requests == []
+
+
+@pytest.mark.parametrize("length", [10, 3_950, 4_100, 30_000])
+def test_a_call_is_shown_to_its_end_before_a_button_can_allow_it(length: int) -> None:
+    """A further button shows more of it; "Deny" needs none of that."""
+    call = ToolCall(name="run", arguments={"code": "#" * length + " the tail"})
+
+    async def allow() -> tuple[str, list[bool]]:
+        bar = ApprovalBar(lambda _words: None)
+        asked = asyncio.ensure_future(bar.ask(call, on_press=lambda: None))
+        await asyncio.sleep(0)
+        words, row = bar.children
+        allow_one, deny, allow_all, *more = row.children
+        states = []
+        for button in more * (len(call.pages()) - 1):
+            states.append(allow_one.disabled and allow_all.disabled and not deny.disabled)
+            button.click()
+        assert " the tail" in words.value
+        assert not allow_one.disabled
+        assert not allow_all.disabled
+        allow_one.click()
+        return await asked, states
+
+    assert asyncio.run(allow()) == ("", [True] * (len(call.pages()) - 1))
 
 
 def test_a_panel_asks_or_does_not() -> None:

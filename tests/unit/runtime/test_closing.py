@@ -6,7 +6,13 @@ from typing import Any
 
 from claude_magic.client import Message
 from claude_magic.client._blocks import parse_block
-from claude_magic.runtime._closing import closed_reply, closed_turn, returned
+from claude_magic.runtime._closing import (
+    call_ids,
+    closed_reply,
+    closed_turn,
+    returned,
+    with_distinct_calls,
+)
 
 ASK = {"role": "user", "content": "How high is the tide?"}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {"port": "Brest"}}
@@ -93,3 +99,36 @@ def test_of_a_reply_that_broke_off_goes_back_what_came_whole() -> None:
 
     assert closed_reply(message) == said(THINKING, text("It is"))
     assert closed_reply(Message(content=[half])) is None
+
+
+def call_ids_of(*ids: str, taken: frozenset[str] = frozenset()) -> list[str]:
+    """The ids that calls with these ids get in a reply."""
+    blocks = [parse_block({**CALL, "id": each}) for each in ids]
+    message = with_distinct_calls(
+        Message(content=[parse_block(text("Well.")), *blocks, parse_block(SEARCH)]), taken
+    )
+    return [call.id for call in message.tool_uses]
+
+
+def test_calls_of_one_id_get_ids_of_their_own() -> None:
+    """Also where the server gives none, uses one of an earlier reply, or has used the free one already."""
+    assert call_ids_of("a", "b") == ["a", "b"]
+    assert call_ids_of("a", "a", "a") == ["a", "a_2", "a_3"]
+    assert call_ids_of("a", "a_2", "a") == ["a", "a_2", "a_3"]
+    assert call_ids_of("a", "a", "a_2") == ["a", "a_2", "a_2_2"]
+    assert call_ids_of("", "") == ["toolu_1", "toolu_2"]
+    assert call_ids_of("a", taken=frozenset({"a", "a_2"})) == ["a_3"]
+
+
+def test_the_ids_of_earlier_calls_are_read_from_the_history() -> None:
+    """Those of the server's own tools do not count: nobody here answers them."""
+    assert call_ids([ASK, said(text("Well."), CALL, SEARCH), said(CALL)]) == {"toolu_1"}
+
+
+def test_arguments_that_are_no_json_stay_with_a_call_that_gets_another_id() -> None:
+    """And so does whether it is complete."""
+    block = parse_block({**CALL, "input": {}}, raw_input='{"port', is_complete=False)
+
+    (call,) = with_distinct_calls(Message(content=[block]), {"toolu_1"}).tool_uses
+
+    assert (call.id, call.raw_input, call.is_complete) == ("toolu_1_2", '{"port', False)

@@ -22,11 +22,13 @@ from claude_magic.client import (
     ServerError,
     TextBlock,
     ThinkingBlock,
+    ToolUseBlock,
     UnknownEvent,
     Usage,
 )
 from claude_magic.client._blocks import parse_block
-from claude_magic.runtime import Phase
+from claude_magic.runtime import CallState, Phase
+from claude_magic.runtime._content import GrowingContent
 from claude_magic.runtime._progress import Progress, describe_reason
 
 
@@ -294,3 +296,18 @@ def test_a_reply_of_several_rounds_has_no_price_if_one_of_them_has_none(progress
     progress.complete()
 
     assert progress.snapshot().cost is None
+
+
+def test_a_call_that_is_being_written_does_not_look_like_an_earlier_one_of_its_id() -> None:
+    """It has no result yet, whatever the server calls it."""
+    content = GrowingContent()
+    call = ToolUseBlock(id="toolu_1", name="tide", input={"port": "Brest"})
+    content.adopt(Message(content=[call]))
+    content.note_call("toolu_1", CallState.DONE, "04:12")
+
+    content.take(ContentBlockStart(index=0, block=call, raw=call.to_param()))
+
+    first, second = content.snapshot()
+    assert first.call is not None
+    assert first.call.result == "04:12"
+    assert second.call is None

@@ -79,3 +79,57 @@ def test_ctrl_c_is_no_answer(typing: Type) -> None:
         TypedApproval().ask(CALL)
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(TypedApproval().ask_on_loop(CALL))
+
+
+def long_call(length: int) -> ToolCall:
+    """A call whose last words are what matters."""
+    return ToolCall(name="run", arguments={"code": "#" * length + " rm -rf ~", "port": "Brest"})
+
+
+@pytest.mark.parametrize("length", [10, 1_990, 2_010, 3_990, 8_000, 200_000])
+def test_all_of_a_call_is_seen_before_it_may_run(typing: Type, length: int) -> None:
+    """Page by page, to the tail; no yes before the last page counts."""
+    call = long_call(length)
+    questions = typing(*["y"] * (length // 1_000 + 1))
+
+    assert TypedApproval().ask(call) == ""
+    assert len(questions) == len(call.pages())
+    assert "".join(call.pages()) == f"run(code={call.arguments['code']!r}, port='Brest')"
+    assert all(page in question for page, question in zip(call.pages(), questions, strict=True))
+    assert "[y]es" in questions[-1]
+    assert not any("[y]es" in question for question in questions[:-1])
+
+
+def test_a_long_call_can_be_refused_before_its_end_and_not_allowed(typing: Type) -> None:
+    """ "All" on an earlier page does not hold for what was not seen, either."""
+    typing("n")
+    assert TypedApproval().ask(long_call(50_000)) == REFUSED
+
+    approval = TypedApproval()
+    questions = typing("a", "a", "n", "n")
+    assert approval.ask(long_call(5_000)) == ""
+    assert len(questions) == 2
+    assert approval.ask(long_call(50_000)) == ""
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\u202e", "\u2066", "\u200b", "\u00ad", "\u3164", "\u2800", "\u115f", "\ufe0f"]
+)
+@pytest.mark.parametrize("place", ["value", "inside", "key", "argument", "tool"])
+def test_what_nobody_sees_or_turns_the_writing_is_written_as_what_it_is(hidden: str, place: str) -> None:
+    """A model must not make a call look like another one."""
+    text = f"a{hidden}b"
+    value: object = {"inside": [text], "key": {text: 1}}.get(place, text)
+    arguments = {text if place == "argument" else "path": value if place in ("value", "inside", "key") else 1}
+    call = ToolCall(name=text if place == "tool" else "run", arguments=arguments)
+
+    for shown in ("".join(call.pages()), str(call)):
+        assert hidden not in shown
+        assert f"{ord(hidden):02x}" in shown
+
+
+def test_words_of_all_languages_and_pictures_stay_readable() -> None:
+    """They have a shape of their own."""
+    call = ToolCall(name="run", arguments={"a": "Ünïcode 東京 שלום مرحبا ★ 🙂", "größe": 1})
+
+    assert str(call) == "run(a='Ünïcode 東京 שלום مرحبا ★ 🙂', größe=1)"

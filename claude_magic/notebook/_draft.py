@@ -117,13 +117,14 @@ def with_system_text(options: Options) -> Options:
         return options
     from ..context import exposed_in
 
-    path = Path(options.system[1:]).expanduser()
     system, notes = _read_system(options.system[1:])
     if not system.strip():
         raise ConfigurationError(
             f"The system prompt {options.system[1:]} is a file with nothing in it. Leave -s out to ask without one. Nothing was sent."
         )
-    _check_exposure(exposed_in(system, f"The system prompt {options.system[1:]}", path), options)
+    _check_exposure(
+        exposed_in(system, f"The system prompt {options.system[1:]}", Path(options.system[1:])), options
+    )
     return dataclasses.replace(options, system=system, notes=(*options.notes, *notes))
 
 

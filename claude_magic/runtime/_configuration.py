@@ -12,8 +12,8 @@ from ..client import ConfigurationError
 from ._connection import Connection, demo_connection, is_demo, real_connection
 from ._credentials import Credentials, FoundCredential, redact
 from ._demo import EmbeddedSimulator
-from ._files import SettingsFiles, local_file_path, user_file_path
-from ._settings import ResolvedSettings
+from ._files import FILE_NAME, SettingsFiles, local_file_path, user_file_path
+from ._settings import ResolvedSettings, shown
 from ._sources import (
     Layer,
     config_layer,
@@ -49,6 +49,7 @@ class Configuration:
         self._simulator = EmbeddedSimulator()
         self._simulator_lock = threading.Lock()
         self._warned: set[str] = set()
+        self._told_influence = ""
 
     def settings(self, options: Mapping[str, object]) -> ResolvedSettings:
         """Resolve the settings; `options` are those given with a call, None counting as not given.
@@ -66,6 +67,19 @@ class Configuration:
         )
         self._warn_once(() if local is None else local.notes)
         return resolve(layer for layer in layers if layer is not None)
+
+    def influences(self, settings: ResolvedSettings) -> tuple[str, ...]:
+        """Say what a file beside the notebook has set: once, and again when that has changed."""
+        made = settings.set_beside_notebook
+        told = ", ".join(f"{name} {shown(value)}" for name, value in made.items())
+        if told == self._told_influence:
+            return ()
+        self._told_influence = told
+        if not told:
+            return ()
+        return (
+            f"{FILE_NAME} beside the notebook sets {told}. %claude status shows where each setting comes from.",
+        )
 
     def find_credential(self) -> FoundCredential | None:
         """Return the credential in force, or None.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -10,9 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from ..client import REDACTED, ConfigurationError
-from ._settings import SECRET_FIELDS
+from ._settings import SECRET_FIELDS, shorten
 
 FILE_NAME = "claude-magic.toml"
+
+_MAX_BYTES = 65_536
+_MAX_DEPTH = 4
+_PART = r"""(?:[\w-]++|"[^"\n]{0,100}"|'[^'\n]{0,100}')"""
+_MANY_PARTS = re.compile(
+    rf"(?<![\w.-]){_PART}(?:[ \t]{{0,20}}\.[ \t]{{0,20}}{_PART}){{8,}}[ \t]{{0,20}}[=\]]"
+)
+"""`a.b.c.d.e.f.g.h.i = `: no setting has so many, and of thousands the parser would take minutes."""
 
 
 def user_file_path(environment: Mapping[str, str]) -> Path:
@@ -74,12 +84,58 @@ class SettingsFiles:
 
 
 def _parse(path: Path) -> dict[str, Any]:
+    """Read a file that may be anybody's: whatever is wrong with it, and however long it is, is one line, at once."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return _checked(tomllib.loads(_text(path)))
+    except _UnusableError as error:
+        reason = str(error)
     except tomllib.TOMLDecodeError as error:
-        reason = f"is not valid TOML: {error}"
-    except UnicodeDecodeError:
-        reason = "is not UTF-8 text"
+        reason = f"is not valid TOML: {shorten(str(error))}"
+    except RecursionError:
+        reason = "nests its values too deeply"
     except OSError as error:
         reason = f"cannot be read: {error.strerror or type(error).__name__}"
+    except ValueError as error:  # a number of thousands of digits
+        reason = f"is not valid TOML: {shorten(str(error))}"
     raise ConfigurationError(f"The settings file {path} {reason}. Correct it or move it away.")
+
+
+class _UnusableError(Exception):
+    """What is wrong with a settings file, as the rest of a sentence."""
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise _UnusableError(
+            "is a folder" if path.is_dir() else "is a pipe, a socket or a device, not a file"
+        )
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise _UnusableError(f"has more than {_MAX_BYTES:,} bytes")
+    # Windows PowerShell writes UTF-16, with a mark, where it is told nothing else.
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _UnusableError(f"is not UTF-8 text (line {line}); save it as UTF-8") from None
+    if _MANY_PARTS.search(text):
+        raise _UnusableError("has a key of too many parts")
+    return text
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file holds if it is no deeper than settings are: tables of texts."""
+    level: list[Any] = [content]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for value in level
+            for inner in (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            )
+        ]
+    if level:
+        raise _UnusableError("nests its values too deeply")
+    return content

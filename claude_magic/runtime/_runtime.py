@@ -129,7 +129,7 @@ class Runtime:
         progress = Progress(
             model=plan.request.model,
             max_attempts=connection.config.max_retries + 1,
-            notes=plan.notes,
+            notes=(*plan.notes, *self._configuration.influences(settings)),
             format=question.format,
             prompt=question.prompt,
             beginning=question.beginning,

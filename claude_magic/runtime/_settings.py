@@ -77,14 +77,14 @@ class Settings(BaseModel):
 
     base_url: str = OFFICIAL_BASE_URL
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
-    max_tokens: Annotated[int, Field(ge=1)] = DEFAULT_MAX_TOKENS
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = DEFAULT_MAX_TOKENS
     effort: Effort | None = None
     thinking: Thinking = "show"
     system: Annotated[str | None, BeforeValidator(_none_if_blank)] = None
     api_version: str = "2023-06-01"
     messages_path: str = "/v1/messages"
     rate_limit_rps: float = 10.0
-    max_retries: int = 3
+    max_retries: Annotated[int, Field(le=100)] = 3
     initial_backoff: float = 10.0
     max_backoff: float = 300.0
     max_retry_time: float = 300.0
@@ -109,16 +109,23 @@ SECRET_FIELDS = ("api_key", "auth_token")
 
 STRANGER_FIELDS = frozenset(Settings.model_fields) - {
     "base_url",
+    "messages_path",
     "headers",
     "auth_header",
+    "api_version",
+    "betas",
+    "lenient_stream_end",
     "demo",
     "remote_images",
 }
-"""What a file beside a notebook may set. It may come with the notebook from a stranger, who shall neither be sent the key,
-nor the answers (which an image's address can carry away), nor pass a simulator off as Claude."""
+"""What a file beside a notebook may set. It may come with the notebook from a stranger, who is neither to be sent the key, nor the
+answers (which an image's address can carry away), nor to pass a simulator off as Claude or half an answer off as a whole."""
 
 NOTEBOOK_FIELDS = frozenset(Settings.model_fields) - {"demo"}
 """What `%config` may set: a notebook never chooses silently that a simulator answers."""
+
+LOCAL_SOURCE = "file (claude-magic.toml beside the notebook)"
+"""Where a setting comes from that a file beside the notebook has set."""
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 
@@ -144,6 +151,29 @@ class ResolvedSettings:
     def is_default(self, name: str) -> bool:
         """Whether nobody has set this one."""
         return self.sources[name] == DEFAULT_SOURCE
+
+    @property
+    def set_beside_notebook(self) -> dict[str, Any]:
+        """The settings in force that a file beside the notebook has made, by name."""
+        return {
+            name: getattr(self.values, name)
+            for name, source in self.sources.items()
+            if source == LOCAL_SOURCE
+        }
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """Return a text on one line, cut where it is too long for a message."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * length]).split())
+    return line if len(line) <= length and len(text) <= 2 * length else f"{line[: length - 1]}…"
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it, whatever its size."""
+    try:
+        return shorten(repr(value[:200] if isinstance(value, str | bytes | list | tuple) else value))
+    except (ValueError, RecursionError):  # a number of more digits than Python writes
+        return f"a {type(value).__name__} that is too large to show"
 
 
 DEFAULT_SOURCE = "default"

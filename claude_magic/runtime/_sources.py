@@ -22,15 +22,19 @@ from ..client import ClientConfig, ConfigurationError
 from ._settings import (
     CLIENT_FIELDS,
     DEFAULT_SOURCE,
+    LOCAL_SOURCE,
     NOTEBOOK_FIELDS,
     SECRET_FIELDS,
     STRANGER_FIELDS,
     ResolvedSettings,
     Settings,
+    shown,
 )
 
 _PREFIX = "CLAUDE_MAGIC_"
 _FOREIGN_VARIABLES = {"base_url": "ANTHROPIC_BASE_URL", "headers": "ANTHROPIC_CUSTOM_HEADERS"}
+_MAX_UNKNOWN = 5
+_LONGEST_NAME = 60
 _UNPRINTED_FIELDS = frozenset({"base_url", "headers"})
 """Their values may hold a secret of some gateway, so no message quotes them."""
 
@@ -100,7 +104,7 @@ def local_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
     ]
     return Layer(
         values={name: value for name, value in content.items() if name in STRANGER_FIELDS},
-        describe=lambda _: f"file ({where})",
+        describe=lambda _: LOCAL_SOURCE,
         notes=(*notes, *_unknown_keys(content, where)),
     )
 
@@ -143,9 +147,9 @@ def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> Setti
     if name not in Settings.model_fields:
         raise ConfigurationError(f"There is no setting {name!r}.{_suggest(name, Settings.model_fields)}")
     wanted = problem["msg"].removeprefix("Value error, ")
-    shown = "" if name in _UNPRINTED_FIELDS else f" is {values[name]!r} and"
+    value = "" if name in _UNPRINTED_FIELDS else f" is {shown(values[name])} and"
     raise ConfigurationError(
-        f"The setting {name}{shown} cannot be used: {wanted}. It comes from: {sources[name]}."
+        f"The setting {name}{value} cannot be used: {wanted}. It comes from: {sources[name]}."
     )
 
 
@@ -172,9 +176,12 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
 
 def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
     known = [*Settings.model_fields, *SECRET_FIELDS]
-    for name in content:
-        if name not in known:
-            yield f"{where} sets {name!r}, which is no setting; ignored.{_suggest(name, known)}"
+    unknown = [name for name in content if name not in known]
+    for name in unknown[:_MAX_UNKNOWN]:
+        hint = _suggest(name, known) if len(name) <= _LONGEST_NAME else ""
+        yield f"{where} sets {shown(name)}, which is no setting; ignored.{hint}"
+    if len(unknown) > _MAX_UNKNOWN:
+        yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more things that are no settings; ignored."
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,31 @@ def test_a_file_beside_the_notebook_cannot_switch_demo_on_and_is_warned_about_on
     assert answer.result(TIMEOUT).phase is again.result(TIMEOUT).phase is Phase.COMPLETE
     assert answer.model == "claude-haiku-5-5"
     assert any("may not set demo" in note for note in runtime.status().notes)
+
+
+def test_the_first_answer_under_a_file_beside_the_notebook_says_so(make_runtime: MakeRuntime) -> None:
+    """What the file sets, in one line, once; again when it sets something else. An option that overrules it is not told."""
+    file = Path("claude-magic.toml")
+    file.write_text(
+        'model = "claude-haiku-5-5"\nmax_tokens = 5000\nsystem = "' + "Speak of ships. " * 50 + '"\n'
+    )
+    runtime = make_runtime(CLAUDE_MAGIC_DEMO="on")
+
+    def notes(**options: Any) -> list[str]:
+        reply = runtime.start("Hello", **options).result(TIMEOUT)
+        return [note for note in reply.snapshot().notes if "beside the notebook" in note]
+
+    (note,) = notes()
+    assert note.startswith("claude-magic.toml beside the notebook sets ")
+    assert "model 'claude-haiku-5-5', max_tokens 5000, system 'Speak of ships." in note
+    assert len(note) < 250
+    assert "\n" not in note
+    assert notes() == []
+
+    file.write_text("max_retries = 9\n")
+    assert "sets max_retries 9." in notes()[0]
+    file.unlink()
+    assert notes() == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,10 @@ def test_a_misspelt_variable_or_key_is_noted_with_a_suggestion() -> None:
         ("demo", "on"),
         ("remote_images", True),
         ("api_key", "sk-ant-evil"),
+        ("messages_path", "@evil.example/v1/messages"),
+        ("api_version", "evil"),
+        ("betas", ["evil"]),
+        ("lenient_stream_end", True),
         ("auth_token", "evil"),
     ],
 )
@@ -316,3 +321,88 @@ def test_a_blank_system_prompt_is_none(blank: str) -> None:
     """The API refuses one; from whichever source, and it hides what a later source would set."""
     for layer in (option_layer({"system": blank}), config_layer({"system": blank})):
         assert resolve([layer, option_layer({"system": "Be brief."})]).values.system is None
+
+
+HOSTILE = {
+    "deep arrays": b"a=" + b"[" * 5_000,
+    "deep tables": b"x={" + b"a={" * 2_000,
+    "a shallow tower": b"model = [[[[[[1]]]]]]",
+    "a long number": b"max_tokens = " + b"9" * 5_000,
+    "a long hexadecimal number": b"max_tokens = 0x" + b"f" * 5_000,
+    "another one": b"max_retries = 0x" + b"f" * 5_000,
+    "a long fraction": b"timeout = " + b"9" * 5_000 + b".0",
+    "a dotted key": b"a." * 20_000 + b"a = 1",
+    "a short dotted key": b"model" + b".a" * 9 + b" = 1",
+    "a dotted table": b"[" + b"a." * 20_000 + b"a]",
+    "a dotted key with quotes": b'"a" . ' * 5_000 + b"a = 1",
+    "a dotted key in a table": b"x = {" + b"a." * 20_000 + b"a = 1}",
+    "bytes that are not UTF-8": b"model = 'claude'\nsystem = '\xff\xfe'",
+    "half a UTF-16": b"\xff\xfem\x00o",
+    "zeros": b"\0" * 1_000,
+    "too many bytes": b"#" * 100_000,
+    "an endless text": b'system = "' + b"x" * 60_000,
+    "the wrong type": b"model = 12",
+    "a long text in a wrong place": b'max_tokens = "' + b"x" * 60_000 + b'"',
+    "a date": b"max_tokens = 2026-01-01",
+}
+
+
+def read_beside(path: Path) -> ResolvedSettings:
+    return resolve([local_file_layer(path, SettingsFiles().read(path))])
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_is_wrong_with_a_settings_file_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+    """It may be a stranger's: it neither takes long nor fills the screen."""
+    path = tmp_path / "claude-magic.toml"
+    path.write_bytes(HOSTILE[name])
+
+    with pytest.raises(ConfigurationError, match=r"claude-magic\.toml") as caught:
+        read_beside(path)
+
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400 + len(str(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_folder_or_a_pipe_in_the_place_of_a_settings_file_is_said(tmp_path: Path) -> None:
+    """Nobody may ever write to the pipe, so it is not waited for."""
+    folder, pipe = tmp_path / "claude-magic.toml", tmp_path / "pipe"
+    folder.mkdir()
+    os.mkfifo(pipe)
+
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        SettingsFiles().read(folder)
+    with pytest.raises(ConfigurationError, match="is a pipe"):
+        SettingsFiles().read(pipe)
+
+
+def test_a_settings_file_of_windows_is_read(tmp_path: Path) -> None:
+    """PowerShell writes UTF-16 with a mark, Notepad UTF-8 with one."""
+    path = tmp_path / "claude-magic.toml"
+    for encoding in ("utf-16", "utf-8-sig"):
+        path.write_bytes('system = "größer"'.encode(encoding))
+        assert SettingsFiles().read(path) == {"system": "größer"}
+
+
+def test_of_many_unknown_keys_a_few_are_named(tmp_path: Path) -> None:
+    """And how many more there are."""
+    path = tmp_path / "claude-magic.toml"
+    path.write_text("\n".join(f"a{number} = 1" for number in range(4_000)) + f"\n{'x' * 9_000} = 1\n")
+
+    notes = read_beside(path).notes
+
+    assert len(notes) == 6
+    assert "3,996 more" in notes[-1]
+    assert all(len(note) < 200 for note in notes)
+
+
+def test_a_system_prompt_with_dots_is_no_dotted_key(tmp_path: Path) -> None:
+    """Only what stands where a key does is counted."""
+    path = tmp_path / "claude-magic.toml"
+    path.write_text(
+        'system = """Speak of a.b.c.d.e.f.g.h.i.j.k as of one.\nAnd of 1.2.3.4.5.6.7.8.9.10."""\n'
+    )
+
+    assert "a.b.c" in SettingsFiles().read(path)["system"]

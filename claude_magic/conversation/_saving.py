@@ -34,12 +34,16 @@ def save_forest(forest: Forest, path: Path) -> int:
     Raises:
         ConfigurationError: It cannot be written.
     """
-    path = path.resolve()  # a link stays one
-    if not path.parent.is_dir():
+    try:
+        path = _whole(path).resolve()  # a link stays one
+        has_folder, is_there = path.parent.is_dir(), path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"{path} cannot be written: {_reason(error)}. Nothing was saved.") from None
+    if not has_folder:
         raise ConfigurationError(
             f"{path} cannot be written, because there is no folder {path.parent}. Make it first; nothing was saved."
         )
-    if path.exists():
+    if is_there:
         _read_fields(path)
     document = {
         "format": FORMAT,
@@ -62,7 +66,7 @@ def save_forest(forest: Forest, path: Path) -> int:
     try:
         _write_whole(path, data)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}. Nothing was saved.") from None
+        raise ConfigurationError(f"{path} cannot be written: {_reason(error)}. Nothing was saved.") from None
     return len(data)
 
 
@@ -109,7 +113,9 @@ def _escaped(text: str) -> str:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=".claude-magic."
+    )  # short, whatever the name of the file
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -124,14 +130,40 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 def _read_fields(path: Path) -> Mapping[str, Any]:
     try:
-        document = mended(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+        path = _whole(path)
+        if path.exists() and not path.is_file():
+            raise OSError("that is a folder" if path.is_dir() else "that is a pipe, a socket or a device")
+        data = path.read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {_reason(error)}.") from None
+    try:
+        document = mended(json.loads(data))
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigurationError(f"{path} holds no conversations of claude_magic, so it was left alone.")
     return document
+
+
+def _whole(path: Path) -> Path:
+    """Return a path from its root, with `~` as the user's folder.
+
+    Raises:
+        OSError: It is relative, and the working directory has been deleted.
+        RuntimeError: There is no such user.
+    """
+    path = path.expanduser()
+    if path.is_absolute():
+        return path
+    try:
+        return Path.cwd() / path
+    except FileNotFoundError:
+        raise OSError("the working directory of this kernel has been deleted; name a whole path") from None
+
+
+def _reason(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return text.rstrip(".")
 
 
 def _read_turn(fields: Mapping[str, Any]) -> Turn:

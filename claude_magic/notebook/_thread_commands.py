@@ -86,7 +86,7 @@ def save(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: It cannot be written, or holds something else.
     """
-    path = Path(arguments["file"]).expanduser()
+    path = Path(arguments["file"])
     forest = magics.runtime().conversations.forest()
     size = save_forest(forest, path)
     _say(
@@ -101,7 +101,7 @@ def load(magics: ClaudeMagics, arguments: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: It cannot be read, or holds something else. Nothing has changed.
     """
-    path = Path(arguments["file"]).expanduser()
+    path = Path(arguments["file"])
     forest = load_forest(path)
     magics.runtime().conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)

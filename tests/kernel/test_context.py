@@ -149,16 +149,16 @@ def test_raw_sends_what_looks_like_credentials_as_it_is(kernel, sim):
     assert str(sent(sim)).count("hunter2hunter2") == 2
 
 
-def test_attachments_from_a_folder_that_was_deleted(start_kernel, sim):
+def test_files_of_a_folder_that_was_deleted(start_kernel, sim):
     """One line, no traceback."""
     kernel = start_kernel()
     kernel.run("import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')")
 
-    run = kernel.run("%claude -a notes.txt Why?")
-
-    assert run.status == "error"
-    assert "working directory of this kernel has been deleted" in run.error["evalue"]
-    assert len(run.error["traceback"]) < 3
+    for line in ("-a notes.txt Why?", "save talk.json", "load talk.json"):
+        run = kernel.run(f"%claude {line}")
+        assert run.status == "error"
+        assert "working directory of this kernel has been deleted" in run.error["evalue"]
+        assert len(run.error["traceback"]) < 3
 
 
 def test_classes_of_ones_own_say_what_they_become(kernel, sim):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,59 @@ def test_a_damaged_file_is_refused_as_a_whole(tmp_path: Path, change: str, compl
 
     with pytest.raises(ConfigurationError, match=complaint):
         load_forest(path)
+
+
+def test_in_a_folder_that_was_deleted_only_whole_paths_are_saved_to_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line says so, else."""
+    forest = conversations_of("One").forest()
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    for act in (lambda: save_forest(forest, Path("talk.json")), lambda: load_forest(Path("talk.json"))):
+        with pytest.raises(ConfigurationError, match="the working directory of this kernel has been deleted"):
+            act()
+    save_forest(forest, tmp_path / "talk.json")
+    assert load_forest(tmp_path / "talk.json") == forest
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("folder", "a folder"),
+        ("pipe", "a pipe, a socket or a device"),
+        ("/dev/null", "a pipe, a socket or a device"),
+        ("x" * 300, "(?i)name too long"),
+        ("folder/" + "x" * 300 + "/y", "(?i)name too long"),
+        ("a\0b", "null"),
+        ("~nobody-of-this-name/talk.json", "home directory"),
+        ("loop", "(?i)symbolic link|symlink"),
+        ("file/talk.json", "folder|(?i:not a directory)"),
+    ],
+)
+def test_a_place_where_no_file_can_be_is_one_line(tmp_path: Path, name: str, says: str) -> None:
+    """For saving and for loading; nothing is waited for."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path = Path(name) if name.startswith("~") else tmp_path / name
+
+    for act in (lambda: save_forest(conversations_of("One").forest(), path), lambda: load_forest(path)):
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            act()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_name_as_long_as_names_may_be_is_saved_to(tmp_path: Path) -> None:
+    """What stands there meanwhile has a name of its own."""
+    path = tmp_path / ("x" * 250 + ".json")
+    forest = conversations_of("One").forest()
+
+    save_forest(forest, path)
+
+    assert load_forest(path) == forest

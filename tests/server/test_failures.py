@@ -228,13 +228,13 @@ def test_c2_a_dripping_reply_is_bounded_in_total(
     sim.script(drip(0.05))
 
     async def main() -> ClaudeError:
-        async with make_client(sim.url, timeout=0.3, max_retries=0) as client:
+        async with make_client(sim.url, timeout=1.0, max_retries=0) as client:
             return await failure(client, ask(), False)
 
     error = play(main)
 
     assert isinstance(error, RequestTimeoutError)
-    assert "not complete within 0.6 s" in str(error)
+    assert "not complete within 2 s" in str(error)
 
 
 def test_c2_a_silent_body_trips_the_read_timeout(
@@ -244,7 +244,7 @@ def test_c2_a_silent_body_trips_the_read_timeout(
     sim.script(slow_body(20))
 
     async def main() -> ClaudeError:
-        async with make_client(sim.url, timeout=0.2, max_retries=0) as client:
+        async with make_client(sim.url, timeout=1.0, max_retries=0) as client:
             return await failure(client, ask(), False)
 
     assert isinstance(play(main), RequestTimeoutError)

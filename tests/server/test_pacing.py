@@ -1,4 +1,4 @@
-"""The client against a simulator that enforces limits, over real sockets, on a loop whose minutes are seconds.
+"""The client against a simulator that enforces limits, over real sockets, on a loop whose clock is moved.
 
 Every minute's worth is there at the start, so that a rate of twice the limit takes a minute to use it up; only then does it
 matter what was learnt. The requests are all asked for at once.
@@ -26,10 +26,9 @@ from claude_magic.client import (
 )
 from claude_magic.simulator import Simulator
 
-from .scaled_time import FastLoop, play_fast
+from .moved_time import MovedLoop, play_moved
 
 KEY = "sk-ant-test-0123456789abcdef"
-SPEED = 20.0
 MODEL = "claude-haiku-5-5"
 
 
@@ -53,18 +52,19 @@ def ask_all(
     **limits: Any,
 ) -> Run:
     """Ask a simulator with limits all these, at once or in turn, and wait for the answers."""
-    loop = FastLoop(SPEED)
+    loop = MovedLoop()
     statuses: Counter[int] = Counter()
     reasons: Counter[str] = Counter()
 
     def note(event: ClientEvent) -> None:
+        loop.note(event)
         if isinstance(event, ResponseStarted):
             statuses[event.status] += 1
         elif isinstance(event, LimiterWaiting):
             reasons[event.reason] += 1
 
     async def main() -> Run:
-        config = ClientConfig(base_url=simulator.url, timeout=300 * SPEED, stream_timeout=3600 * SPEED)
+        config = ClientConfig(base_url=simulator.url)
         client = HTTPClaudeClient(
             config,
             Credential(api_key=KEY),
@@ -90,7 +90,7 @@ def ask_all(
                 return None
 
     with Simulator(clock=loop.time, **limits) as simulator:
-        return play_fast(main, loop, seconds=1500)
+        return play_moved(main, loop, seconds=1500)
 
 
 class DeafPace(ServerPace):

@@ -126,7 +126,7 @@ def test_o2_no_error_traceback_or_log_holds_the_key(
     caplog.set_level(logging.DEBUG)
 
     async def main(url: str) -> ClaudeError:
-        async with make_client(url, timeout=0.3, max_retries=0) as client:
+        async with make_client(url, timeout=1.0, max_retries=0) as client:
             return await provoke(client, ask())
 
     with Simulator() as sim:

@@ -351,7 +351,7 @@ def test_c2_pings_without_end_do_not_defeat_the_total_timeout(
     sim.script(stream_events(START, *[PING] * 2000, chunk_bytes=30, delay=0.02))
 
     async def main() -> ClaudeError:
-        async with make_client(sim.url, stream_timeout=0.3) as client:
+        async with make_client(sim.url, stream_timeout=1.0) as client:
             return await failure_of(client, ask())
 
     error = play(main)
@@ -369,7 +369,7 @@ def test_c2_silence_in_mid_stream_is_a_timeout_with_the_partial_text(
     sim.script(stream_bytes(raw, delay=20))
 
     async def main() -> ClaudeError:
-        async with make_client(sim.url, timeout=0.2) as client:
+        async with make_client(sim.url, timeout=1.0) as client:
             return await failure_of(client, ask())
 
     error = play(main)

@@ -11,10 +11,12 @@ import pytest
 from claude_magic.client import RequestTimeoutError
 from claude_magic.client._deadline import Deadline
 
+from .moved_loop import run as run_moved
+
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test's coroutine within a bound."""
-    asyncio.run(asyncio.wait_for(main(), 10))
+    """Run a test's coroutine on a clock that is moved."""
+    run_moved(lambda _loop: main())
 
 
 async def for_ever() -> None:

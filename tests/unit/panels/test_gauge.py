@@ -32,7 +32,9 @@ FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator that the runtime of this process talks to, which is a new one that nobody has told anything."""
     monkeypatch.setitem(_kernel._kept, "runtime", Runtime())
-    with Simulator(requests_per_minute=6000, input_tokens_per_minute=6_000_000) as simulator:
+    # Its clock stands still, so that nothing flows in again between an answer and the look at what it told.
+    limits = {"requests_per_minute": 6000, "input_tokens_per_minute": 6_000_000}
+    with Simulator(**limits, clock=lambda: 1000.0) as simulator:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-gauge")
         yield simulator

@@ -137,7 +137,7 @@ def test_ctrl_c_cancels_what_is_awaited_and_nothing_else_on_the_loop() -> None:
     printed = run(
         KERNEL
         + """
-    import os, signal, threading
+    import os, signal, threading, time
     ends, beats = [], []
 
     async def wait():
@@ -151,9 +151,14 @@ def test_ctrl_c_cancels_what_is_awaited_and_nothing_else_on_the_loop() -> None:
             await asyncio.sleep(0.01)
             beats.append(1)
 
+    def press():
+        while len(beats) < 3:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
     def cell():
         task = asyncio.get_running_loop().create_task(beat())
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Thread(target=press, daemon=True).start()
         try:
             run_to_end(wait())
         except KeyboardInterrupt:

@@ -172,6 +172,30 @@ class Kernel:
         return self._waiting.pop(msg_id, [])
 
 
+class Computation:
+    """A cell that keeps the kernel's main thread busy until the test ends it, so that no test guesses how long that takes.
+
+    Attributes:
+        code: The cell, or its last lines.
+    """
+
+    def __init__(self, signal: Path) -> None:
+        self._signal = signal
+        self.code = f"\nimport os\nwhile not os.path.exists({str(signal)!r}): sum(range(1_000))\n"
+
+    def end(self) -> None:
+        """Let the cell come to its end."""
+        self._signal.touch()
+
+
+@pytest.fixture
+def computation(tmp_path: Path) -> Iterator[Computation]:
+    """See `Computation`. It ends with the test in any case."""
+    made = Computation(tmp_path / "end")
+    yield made
+    made.end()
+
+
 @pytest.fixture(scope="module")
 def sim() -> Iterator[Simulator]:
     """A simulator for the module's kernels."""

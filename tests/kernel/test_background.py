@@ -7,7 +7,6 @@ from claude_magic.simulator import Gate, hold, reply, status
 
 TEXT = "First words, then many more of them."
 PARAGRAPHS = [f"Paragraph {number} of a longer answer.\n\n" for number in range(60)]
-COMPUTE = "import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
 IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
 
 
@@ -27,17 +26,20 @@ def settled(run, text):
     return run.until(lambda each: [text] == [output["data"].get("text/plain") for output in each.outputs])
 
 
-def test_the_answer_streams_into_its_cell_while_another_computes(kernel, sim, background):
+def test_the_answer_streams_into_its_cell_while_another_computes(kernel, sim, background, computation):
     """Frames come while the kernel's main thread is busy, and what stays is one output with all types."""
-    sim.script(reply(chunks=PARAGRAPHS, chunk_delay=0.02))
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text="".join(PARAGRAPHS)))
 
     run = background("%%claude --bg -o answer\nhi")
-    frames_at_return = len(run.frames)
-    busy = kernel.start(COMPUTE.format(seconds=3))
-    run.until(lambda each: len(each.frames) > frames_at_return + 5)
-    busy.until(lambda each: each.messages)
+    run.until(lambda each: any("Paragraph" in frame for frame in each.frames))
+    busy = kernel.start(computation.code).until(lambda each: each.contents("execute_input"))
+    frames_before = len(run.frames)
+    gate.open()
+    run.until(lambda each: len(each.frames) > frames_before)
 
     assert not busy.is_idle
+    computation.end()
     busy.finish()
     settled(run, "".join(PARAGRAPHS))
     (output,) = run.outputs
@@ -60,13 +62,13 @@ def test_the_reply_can_be_awaited_and_is_the_value_of_the_cell(kernel, sim, back
     assert TEXT in waiting.stdout
 
 
-def test_an_interrupted_cell_leaves_background_answers_alone(kernel, sim, background):
+def test_an_interrupted_cell_leaves_background_answers_alone(kernel, sim, background, computation):
     """They belong to a cell that has ended."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text=TEXT))
     run = background("%%claude --bg\nhi")
 
-    busy = kernel.start("print('started')\n" + COMPUTE.format(seconds=20)).until(lambda each: each.stdout)
+    busy = kernel.start("print('started')" + computation.code).until(lambda each: each.stdout)
     kernel.interrupt()
     busy.finish()
     gate.open()
@@ -133,6 +135,7 @@ def test_a_crowd_is_listed_and_stopped_in_a_few_words(kernel, sim, background):
     background("for number in range(9):\n    %claude --bg --no-history --quiet hello")
 
     stopped = background("%claude stop all").outputs[-1]["data"]["text/plain"]
+    kernel.run("import time\nwhile __import__('claude_magic').claude.in_flight: time.sleep(0.01)")
     gate.open()
     lines = background("%claude jobs").outputs[-1]["data"]["text/plain"].splitlines()
 

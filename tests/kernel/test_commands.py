@@ -154,7 +154,7 @@ def test_config_refuses_what_cannot_be(start_kernel):
 
 
 def answer_prompt(kernel, run, text):
-    request = kernel.client.get_stdin_msg(timeout=30)
+    request = kernel.client.get_stdin_msg(timeout=120)
     kernel.client.input(text)
     return request["content"]
 

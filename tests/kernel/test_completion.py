@@ -27,7 +27,7 @@ def complete(start_kernel):
         before, _, after = text.partition("|")
         request = kernel.client.complete(before + after, len(before))
         while True:
-            reply = kernel.client.get_shell_msg(timeout=30)
+            reply = kernel.client.get_shell_msg(timeout=120)
             if reply["parent_header"]["msg_id"] == request:
                 content = reply["content"]
                 assert content["cursor_end"] == len(before)
@@ -144,7 +144,7 @@ def test_tab_works_in_a_terminals_shell(api, file, tmp_path):
         [sys.executable, "-c", TERMINAL, api],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         cwd=tmp_path,
         env={"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")},
     )

@@ -64,7 +64,7 @@ def asked(sim):
     return [seen.body["messages"][-1]["content"] for seen in sim.requests if seen.path == "/v1/messages"]
 
 
-def until(condition, timeout=20.0):
+def until(condition, timeout=120.0):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -258,7 +258,7 @@ def test_a_question_on_its_way_is_not_taken_out_of_the_conversation(kernel, sim,
     run = kernel.start("%%claude --bg\nAnd then?", allow_stdin=True, cell_id="next").finish()
     until(lambda: len(asked(sim)) == 2)
     move(kernel, comms["n"], 7)
-    kernel.run("import time; time.sleep(1)")
+    until(lambda: kernel.value("len(__import__('claude_magic').claude.in_flight)") == "2")
     gate.open()
     answer_is(kernel, "Seven.")
 

@@ -1,7 +1,5 @@
 """The interrupt button, at every stage of an answer."""
 
-import time
-
 import pytest
 
 from claude_magic.simulator import Gate, hold, reply, slow_headers, status
@@ -18,10 +16,8 @@ def kernel(start_kernel):
 def interrupt_when(kernel, code, condition):
     """Run a cell, press the button once the condition holds, and wait for the kernel."""
     run = kernel.start(code).until(condition)
-    pressed = time.monotonic()
     kernel.interrupt()
-    run.finish()
-    return run, time.monotonic() - pressed
+    return run.finish()
 
 
 def assert_interrupted(run):
@@ -35,7 +31,7 @@ def test_an_interrupt_in_mid_stream_keeps_what_had_come(kernel, sim):
     for _ in range(ROUNDS):
         sim.script(hold(Gate(), after_deltas=2, text="Half an answer and no more of it."))
 
-        run, _ = interrupt_when(
+        run = interrupt_when(
             kernel, "%%claude -o partial\nhi", lambda run: any("Half" in frame for frame in run.frames)
         )
 
@@ -54,7 +50,7 @@ def test_an_interrupt_before_the_first_byte_ends_the_cell(kernel, sim):
     for _ in range(ROUNDS):
         sim.script(slow_headers(60))
 
-        run, _ = interrupt_when(kernel, "%%claude\nhi", lambda run: len(run.frames) >= 1)
+        run = interrupt_when(kernel, "%%claude\nhi", lambda run: len(run.frames) >= 1)
 
         assert_interrupted(run)
         assert [output["output_type"] for output in run.outputs] == ["error"]
@@ -65,7 +61,7 @@ def test_r2_an_interrupt_during_a_backoff_ends_the_cell(kernel, sim):
     for _ in range(ROUNDS):
         sim.script(status(529))
 
-        run, _ = interrupt_when(
+        run = interrupt_when(
             kernel, "%%claude\nhi", lambda run: any("verloaded" in frame for frame in run.frames)
         )
 
@@ -78,7 +74,7 @@ def test_l2_an_interrupt_in_the_limiter_takes_nothing_from_it(start_kernel, sim)
     kernel = start_kernel(CLAUDE_MAGIC_RATE_LIMIT_RPS="0.05")
     kernel.run("%%claude\ntake the only one")
     for _ in range(ROUNDS):
-        run, _ = interrupt_when(
+        run = interrupt_when(
             kernel, "%%claude\nhi", lambda run: any("rate limiter" in frame for frame in run.frames)
         )
 
@@ -93,7 +89,7 @@ def test_the_blocking_door_is_interrupted_too(kernel, sim):
     for _ in range(ROUNDS):
         sim.script(hold(Gate(), after_deltas=1, text="Half an answer and no more."))
 
-        run, _ = interrupt_when(
+        run = interrupt_when(
             kernel,
             "print('before')\nx = %claude -o partial hi\nprint('after')",
             lambda run: any("Half" in frame for frame in run.frames),

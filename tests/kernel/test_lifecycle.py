@@ -159,7 +159,7 @@ def test_a_restarted_kernel_starts_afresh(start_kernel, sim):
     kernel.run("%%claude\nhi")
 
     kernel.manager.restart_kernel(now=False)
-    kernel.client.wait_for_ready(timeout=60)
+    kernel.client.wait_for_ready(timeout=120)
 
     assert kernel.run("%load_ext claude_magic").status == "ok"
     assert kernel.run("%%claude\nhi").status == "ok"

@@ -82,7 +82,7 @@ def test_a_person_types_whether_a_call_may_run(kernel, sim, call, typed, is_run)
     """The default, in cells that block and in cells that await."""
     run = kernel.start(f"answer = {call.format(TIDE)}", allow_stdin=True)
 
-    request = kernel.client.get_stdin_msg(timeout=30)
+    request = kernel.client.get_stdin_msg(timeout=120)
     kernel.client.input(typed)
     run.finish()
 

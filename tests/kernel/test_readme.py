@@ -253,7 +253,7 @@ def test_bg_goes_on_at_once(kernel, sim, example):
 def test_tools_are_called_when_approved(kernel, sim, example, typed, result):
     """Each call is asked about, and its result goes back."""
     run = kernel.start(example("--tools F,G"), allow_stdin=True)
-    kernel.client.get_stdin_msg(timeout=30)
+    kernel.client.get_stdin_msg(timeout=120)
     kernel.client.input(typed)
     run.finish()
 
@@ -474,7 +474,7 @@ def test_login_and_logout_take_a_key_and_forget_it(start_kernel, sim, example):
     """Typed as a password."""
     kernel = start_kernel(ANTHROPIC_API_KEY="")
     run = kernel.start(example("login"), allow_stdin=True)
-    kernel.client.get_stdin_msg(timeout=30)
+    kernel.client.get_stdin_msg(timeout=120)
     kernel.client.input("sk-ant-typed")
     run.finish()
     succeed(kernel, "%claude Hello.")

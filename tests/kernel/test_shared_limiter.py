@@ -56,7 +56,7 @@ def test_l3_a_panel_background_answers_and_a_loop_share_the_configured_rate(
     kernel.run(PANEL)
     for number in range(5):
         assert kernel.run(BACKGROUND, allow_stdin=True, cell_id=f"background-{number}").status == "ok"
-    run = kernel.run(LOOP, timeout=60)
+    run = kernel.run(LOOP)
 
     assert run.status == "ok", run.error
     prompts = [request.body["messages"][-1]["content"] for request in sim.requests]

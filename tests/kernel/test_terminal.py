@@ -53,7 +53,7 @@ def terminal(environment, tmp_path):
         env=environment,
         cwd=str(tmp_path),
         encoding="utf-8",
-        timeout=30,
+        timeout=120,
         echo=False,
         dimensions=(50, 200),
     )
@@ -157,7 +157,7 @@ def test_ctrl_c_during_a_users_own_await_cancels_the_stream(terminal, sim):
 
     ask(
         terminal,
-        "import time; [time.sleep(0.01) for _ in range(500) if not reply.done()]; print(reply.phase.name)",
+        "import time; [time.sleep(0.01) for _ in range(12_000) if not reply.done()]; print(reply.phase.name)",
     )
     assert "CANCELLED" in until_prompt(terminal)
 
@@ -283,7 +283,7 @@ def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
 

@@ -270,7 +270,7 @@ def test_a_typed_answer_decides(kernel, sim, answer, is_run):
     """With the arguments in the question, where there are no buttons."""
     run = kernel.start('%%claude --tools tide_table\nUse tide_table for port "Brest"', allow_stdin=True)
 
-    request = kernel.client.get_stdin_msg(timeout=30)
+    request = kernel.client.get_stdin_msg(timeout=120)
     kernel.client.input(answer)
     run.finish()
 
@@ -441,7 +441,7 @@ def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, code, 
     """Whether a person was to type or to press."""
     run = kernel.start(code, allow_stdin=True, cell_id=cell_id)
     if code == BLOCKING or cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
-        kernel.client.get_stdin_msg(timeout=30)
+        kernel.client.get_stdin_msg(timeout=120)
     else:
         run.until(is_asked)
 

@@ -53,8 +53,10 @@ def test_a_question_behind_one_that_is_stopped_goes_on_from_what_had_come(kernel
     sim.script(hold(gate, after_deltas=2, text="First words, then many more."), reply("Second."))
     kernel.run("from claude_magic import claude\nfirst = claude.submit('One', thread='stopped')")
     kernel.run("import time\nwhile not first.text: time.sleep(0.01)")
-    kernel.run("second = claude.submit('Two', thread='stopped')\ntime.sleep(0.2)")
-    assert kernel.value("second.phase.value") == "'queued'"
+    kernel.run(
+        "second = claude.submit('Two', thread='stopped')\nwhile second.snapshot().wait is None: time.sleep(0.01)"
+    )
+    assert kernel.value("second.phase.value, second.snapshot().wait.kind") == "('queued', 'turn')"
 
     kernel.run("first.cancel(); second.result()")
     gate.open()

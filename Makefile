@@ -63,7 +63,7 @@ chromium: ## Chromium from the packages of the system, where it is missing and a
 	@sh tests/browser/install_chromium.sh
 
 browser: $(INSTALLED) chromium ## JupyterLab in headless Chromium
-	$(PYTEST) tests/browser -n 3 --dist loadfile
+	$(PYTEST) tests/browser -n $(WORKERS) --dist worksteal
 
 binder: $(INSTALLED) ## a fresh environment from binder/ alone runs the first notebook
 	$(BIN)/python tests/binder_check.py

@@ -39,7 +39,7 @@ def main() -> None:
 def _photograph(playwright: Playwright, server: LabServer, path: Path) -> None:
     browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
     context = browser.new_context(viewport={"width": 1100, "height": 900}, device_scale_factor=1.5)
-    notebook = NotebookPage(server, context, path)
+    notebook = NotebookPage(server, context.new_page(), path)
     notebook.open()
     notebook.execute("application:toggle-left-area")
     notebook.run_cell(0)

@@ -79,7 +79,7 @@ def _stream(folder: Path, answer: Path, setup: str) -> dict[str, Any]:
         context = browser.new_context(viewport={"width": 1600, "height": 1000})
         context.add_init_script(WATCH)
         cells = [nbformat.v4.new_code_cell(source) for source in (f"%load_ext claude_magic\n{setup}", CELL)]
-        notebook = NotebookPage(lab, context, lab.write_notebook("bench.ipynb", cells))
+        notebook = NotebookPage(lab, context.new_page(), lab.write_notebook("bench.ipynb", cells))
         notebook.open()
         notebook.run_cell(0)
         notebook.page.evaluate(START_OVER)

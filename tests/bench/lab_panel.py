@@ -113,7 +113,7 @@ def _notebook(folder: Path, sources: list[str], *, answer: Path | None) -> Itera
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         context.add_init_script(WATCH)
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        notebook = NotebookPage(lab, context, lab.write_notebook("bench.ipynb", cells))
+        notebook = NotebookPage(lab, context.new_page(), lab.write_notebook("bench.ipynb", cells))
         notebook.open()
         yield notebook
         notebook.close()

@@ -162,7 +162,7 @@ def _stream(folder: Path, answer: Path | None) -> Watched:
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         context.add_init_script(WATCH)
         cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", CELL)]
-        notebook = NotebookPage(lab, context, lab.write_notebook("bench.ipynb", cells))
+        notebook = NotebookPage(lab, context.new_page(), lab.write_notebook("bench.ipynb", cells))
         notebook.open()
         notebook.run_cell(0)
         watched = _watch(notebook)

@@ -1,4 +1,4 @@
-"""Fixtures for tests in a real browser: one JupyterLab server, one headless Chromium, a fresh page for each test."""
+"""Fixtures for tests in a real browser: one JupyterLab server and one headless Chromium for the whole session."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ pytest.importorskip("playwright.sync_api", reason="No browser test ran: Playwrig
 sys.path.insert(0, str(Path(__file__).parent))
 
 from chromium import ARGUMENTS, find_chromium
-from lab_server import API_KEY, LabServer
+from lab_server import API_KEY, LabServer, NotebookFolder
 from notebook_page import TIMEOUT_MS, NotebookPage
+from page_pool import PagePool
 from playwright.sync_api import Browser, sync_playwright
 
 from claude_magic.simulator import Simulator
 
 HERE = Path(__file__).parent
+HAS_PASSED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(240))
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Let fixtures know, when they end, whether their test has passed."""
+    report = yield
+    if report.when == "call":
+        item.stash[HAS_PASSED] = report.passed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -46,41 +57,45 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def pages(browser: Browser, lab: LabServer) -> PagePool:
+    """Pages of that server."""
+    return PagePool(browser, lab)
+
+
 @pytest.fixture(scope="module")
 def sim() -> Iterator[Simulator]:
-    """A simulator that streams at a pace that leaves time to look."""
-    with Simulator(chunk_delay=0.03) as simulator:
+    """A simulator that answers at once; a test that looks at half an answer holds it there."""
+    with Simulator() as simulator:
         yield simulator
 
 
 @pytest.fixture(scope="module")
-def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to the simulator as to any server."""
-    variables = {
-        "ANTHROPIC_BASE_URL": sim.url,
-        "ANTHROPIC_API_KEY": API_KEY,
-        "CLAUDE_MAGIC_INITIAL_BACKOFF": "4",
-    }
-    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
-        yield lab
+def variables() -> dict[str, str]:
+    """What the kernels of a module have in their environment besides the server's address and the key."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def folder(
+    request: pytest.FixtureRequest, lab: LabServer, sim: Simulator, variables: dict[str, str]
+) -> NotebookFolder:
+    """A folder for a module's notebooks, whose kernels talk to the simulator as to any server."""
+    name = request.module.__name__.rpartition("test_")[2].replace("_", "-")
+    return lab.folder(name, {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": API_KEY, **variables})
 
 
 @pytest.fixture
-def open_notebook(browser: Browser, lab: LabServer) -> Iterator[Callable[..., NotebookPage]]:
-    """Return a function that opens a notebook of the shared server in a fresh page, in the light or the dark theme."""
-    pages: list[NotebookPage] = []
+def open_notebook(pages: PagePool, request: pytest.FixtureRequest) -> Iterator[Callable[..., NotebookPage]]:
+    """Return a function that opens a notebook of the shared server, in the light or the dark theme."""
+    opened: list[NotebookPage] = []
 
-    def open_in_page(
-        path: Path, *, theme: str = "Light", width: int = 1200, server: LabServer = lab
-    ) -> NotebookPage:
-        server.write_settings("@jupyterlab/apputils-extension/themes", {"theme": f"JupyterLab {theme}"})
-        context = browser.new_context(viewport={"width": width, "height": 1000})
-        notebook = NotebookPage(server, context, path)
-        pages.append(notebook)
-        notebook.open()
+    def open_in_page(path: Path, *, theme: str = "Light", width: int = 1200) -> NotebookPage:
+        notebook = pages.open(path, theme=theme, width=width)
+        opened.append(notebook)
         return notebook
 
     yield open_in_page
-    for page in pages:
-        page.close()
-        page.page.context.close()
+    has_passed = request.node.stash.get(HAS_PASSED, False)
+    for notebook in opened:
+        pages.take_back(notebook, is_sound=has_passed)

@@ -3,7 +3,7 @@
 # Never fails: the browser tests themselves say that they cannot run, and fail in CI.
 set -u
 
-for name in "${PLAYWRIGHT_CHROMIUM:-}" chromium chromium-browser google-chrome; do
+for name in "${PLAYWRIGHT_CHROMIUM:-}" chromium-headless-shell chromium chromium-browser google-chrome; do
     [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 && exit 0
 done
 
@@ -20,7 +20,9 @@ fi
 echo "Installing Chromium from the packages of this system ..."
 if command -v apt-get >/dev/null 2>&1; then
     $as_root apt-get update -qq >/dev/null 2>&1
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu >/dev/null 2>&1
+    for package in chromium-headless-shell chromium; do
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $package fonts-dejavu >/dev/null 2>&1 && break
+    done
 elif command -v dnf >/dev/null 2>&1; then
     $as_root dnf install -y -q chromium >/dev/null
 elif command -v apk >/dev/null 2>&1; then
@@ -28,5 +30,5 @@ elif command -v apk >/dev/null 2>&1; then
 elif command -v pacman >/dev/null 2>&1; then
     $as_root pacman -S --noconfirm --quiet chromium >/dev/null
 fi
-command -v chromium >/dev/null 2>&1 || echo "Chromium could not be installed; install it by hand, or set PLAYWRIGHT_CHROMIUM to its path." >&2
+command -v chromium-headless-shell >/dev/null 2>&1 || command -v chromium >/dev/null 2>&1 || echo "Chromium could not be installed; install it by hand, or set PLAYWRIGHT_CHROMIUM to its path." >&2
 exit 0

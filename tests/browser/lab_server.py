@@ -30,6 +30,13 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     # Saving is a step of the tests; it must not happen in between.
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
+_UNUSED = (
+    # It opens a tab of its own wherever the last notebook is closed.
+    *("launcher", "extensionmanager", "pluginmanager", "debugger", "lsp", "toc", "terminal", "console"),
+    *("running", "logconsole", "inspector", "help", "hub", "workspaces", "settingeditor"),
+    *("csvviewer", "htmlviewer", "imageviewer", "markdownviewer", "pdf", "audio", "video"),
+)
+"""Extensions of Lab's that have nothing to do with a notebook's cells; without them a page loads faster."""
 
 
 class LabServer:
@@ -53,6 +60,9 @@ class LabServer:
         self.root.mkdir(parents=True)
         for name, settings in _SETTINGS.items():
             self.write_settings(name, settings)
+        page_config = {"disabledExtensions": {f"@jupyterlab/{name}-extension": True for name in _UNUSED}}
+        (self._folder / "config" / "labconfig").mkdir(parents=True)
+        (self._folder / "config" / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(), env=self._environment(), cwd=self.root, stdout=log, stderr=subprocess.STDOUT
@@ -67,20 +77,39 @@ class LabServer:
     def __exit__(self, *exc_info: object) -> None:
         self._stop()
 
-    def page_url(self, path: str) -> str:
-        """Return the address at which Lab opens the file `path`, with nothing else open."""
-        return f"{self.url}/lab/tree/{path}?token={self._token}&reset"
+    def page_url(self, path: Path, *, place: str = "lab/tree") -> str:
+        """Return the address at which Lab, or Notebook 7 in `notebooks`, opens this notebook, with nothing else open."""
+        return f"{self.url}/{place}/{self.name_of(path)}?token={self._token}&reset"
+
+    def name_of(self, path: Path) -> str:
+        """Return what the server calls a file in its folder."""
+        return path.relative_to(self.root).as_posix()
+
+    def folder(self, name: str, variables: Mapping[str, str]) -> NotebookFolder:
+        """Make a folder for notebooks whose kernels have these variables on top of the server's."""
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": f"Python 3 ({name})",
+            "language": "python",
+            "env": dict(variables),
+        }
+        place = self._folder / "data" / "kernels" / name
+        place.mkdir(parents=True)
+        (place / "kernel.json").write_text(json.dumps(spec))
+        (self.root / name).mkdir()
+        return NotebookFolder(self, name)
 
     def write_notebook(
-        self, name: str, cells: list[nbformat.NotebookNode], *, is_trusted: bool = False
+        self,
+        name: str,
+        cells: list[nbformat.NotebookNode],
+        *,
+        is_trusted: bool = False,
+        kernel: str = "python3",
     ) -> Path:
         """Write a notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised."""
         notebook = nbformat.v4.new_notebook(cells=cells)
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
+        notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
         path = self.root / name
         nbformat.write(notebook, path)
         if is_trusted:
@@ -101,6 +130,7 @@ class LabServer:
             *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.root}"),
             *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url="),
             "--JupyterNotebookApp.expose_app_in_browser=True",
+            "--ServerApp.jpserver_extensions={'jupyter_lsp': False, 'jupyter_server_terminals': False}",
         ]
 
     def _environment(self) -> dict[str, str]:
@@ -151,3 +181,21 @@ class LabServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=15)
+
+
+class NotebookFolder:
+    """Notebooks of one server whose kernels all start with the same variables.
+
+    Attributes:
+        lab: The server.
+        root: Where the notebooks are, and where their kernels run.
+    """
+
+    def __init__(self, lab: LabServer, name: str) -> None:
+        self.lab = lab
+        self.root = lab.root / name
+        self._name = name
+
+    def write_notebook(self, name: str, cells: list[nbformat.NotebookNode]) -> Path:
+        """Write a notebook into this folder."""
+        return self.lab.write_notebook(f"{self._name}/{name}", cells, kernel=self._name)

@@ -2,21 +2,95 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from lab_server import LabServer
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, TimeoutError, expect
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
-TIMEOUT_MS = 60_000
-_KERNEL_IS_READY = """() => {
+TIMEOUT_MS = 120_000
+"""How long a page may take for anything. Only a test that fails waits as long."""
+POLLING_MS = 50
+"""How often a condition is looked at; more often would keep the page itself from running."""
+
+expect.set_options(timeout=TIMEOUT_MS)
+
+# The indicator says "idle" before there is a kernel, and a cell that is run then is lost.
+_KERNEL_IS_READY = """path => {
     const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
     const kernel = context?.session?.kernel;
-    return context?.isReady && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+    return context?.path === path && context.isReady
+        && kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
+_KERNEL = """() => {
+    const context = window.jupyterapp.shell.currentWidget?.sessionContext;
+    const kernel = context?.session?.kernel;
+    return [context?.path, context?.isReady, kernel?.connectionStatus, kernel?.status];
+}"""
+# A cell gets its number at its end; one that had run before has got another then.
+_HAS_RUN = """([index, before]) => {
+    const model = window.jupyterapp.shell.currentWidget.content.widgets[index].model;
+    return model.executionState === "idle" && model.executionCount !== null && model.executionCount !== before;
+}"""
+_IS_IDLE = """() => {
+    const notebook = window.jupyterapp.shell.currentWidget;
+    return notebook.sessionContext.session?.kernel?.status === "idle"
+        && notebook.content.widgets.every(cell => cell.model.executionState !== "running")
+        && document.querySelector(".jp-Notebook-ExecutionIndicator")?.dataset.status === "idle"
+        && ![...document.querySelectorAll(".jp-InputPrompt")].some(prompt => prompt.textContent.includes("[*]"));
+}"""
+_OPEN = """async ([path, theme]) => {
+    const app = window.jupyterapp;
+    await app.serviceManager.kernelspecs.refreshSpecs();
+    if (document.body.dataset.jpThemeName !== theme) await app.commands.execute("apputils:change-theme", { theme });
+    await app.commands.execute("docmanager:open", { path });
+}"""
+# A document that is opened while Lab changes its theme may stay without the focus.
+_IS_CURRENT = """() => {
+    const shell = window.jupyterapp.shell;
+    const [notebook] = [...shell.widgets("main")];
+    if (notebook && shell.currentWidget !== notebook) shell.activateById(notebook.id);
+    return notebook && shell.currentWidget === notebook;
+}"""
+_HAS_THEME = "theme => document.body.dataset.jpThemeName === theme"
+_WATCH_FOR = """pattern => {
+    const words = new RegExp(pattern, "is");
+    const notebook = document.querySelector(".jp-Notebook");
+    window.hasBeenSeen = false;
+    const look = () => { window.hasBeenSeen ||= words.test(notebook.textContent); };
+    new MutationObserver(look).observe(notebook, { childList: true, subtree: true, characterData: true });
+    look();
+}"""
+# Pictures have been asked for, and have come or failed, when the page has no request under way; then two frames are drawn.
+_SETTLE = """async () => {
+    await Promise.all([...document.images].filter(each => each.src && each.loading !== "lazy").map(each =>
+        each.complete || new Promise(done => { each.onload = each.onerror = done; })));
+    for (let turn = 0; turn < 3; turn++) {
+        await new Promise(done => setTimeout(done));
+        await new Promise(requestAnimationFrame);
+    }
+}"""
+# Closes what is open, and tells whether the page is as good as one that was just loaded.
+_LEAVE = """async () => {
+    const app = window.jupyterapp;
+    const ended = [];
+    for (const widget of [...app.shell.widgets("main")]) {
+        const session = widget.sessionContext?.session?.id;
+        widget.dispose();
+        if (session) ended.push(session);
+    }
+    // Awaited: Lab forgets a session that begins while it lists those that are left.
+    for (const session of ended) await app.serviceManager.sessions.shutdown(session).catch(() => undefined);
+    app.shell.expandLeft?.();
+    return window.pwned === undefined && !document.querySelector(".jp-Dialog, .jp-Notebook");
+}"""
+
+
+def settle(page: Page) -> None:
+    """Wait until a page has done what it was about to do: drawn what is there, handled what was clicked."""
+    page.evaluate(_SETTLE)
 
 
 class NotebookPage:
@@ -24,24 +98,33 @@ class NotebookPage:
 
     Attributes:
         page: The Playwright page, for whatever this class does not offer.
-        outside_requests: Addresses on other hosts that the page tried to reach; each was refused.
+        path: The notebook's file.
+        outside_requests: Addresses on other hosts that the page tried to reach; the browser refuses them all.
     """
 
-    def __init__(self, lab: LabServer, context: BrowserContext, path: Path) -> None:
+    def __init__(self, lab: LabServer, page: Page, path: Path) -> None:
         self._lab = lab
+        self._counts: dict[int, int | None] = {}
         self.path = path
         self.outside_requests: list[str] = []
-        context.route(lambda url: not url.startswith((lab.url, "data:", "blob:")), self._refuse)
-        self.page: Page = context.new_page()
+        self.page = page
         self.page.set_default_timeout(TIMEOUT_MS)
+        self.page.on("request", self._note_request)
 
-    def open(self) -> None:
-        """Open the notebook, or open it once more, and wait until its kernel is ready."""
-        self.page.goto(self._lab.page_url(self.path.name))
-        self.page.locator(".jp-Notebook").wait_for()
-        # The indicator says "idle" before there is a kernel, and a cell that is run then is lost.
-        self.page.wait_for_function(_KERNEL_IS_READY)
-        self.wait_until_idle()
+    def open(self, place: str = "lab/tree") -> None:
+        """Load the page with this notebook, or load it once more, and wait until its kernel is ready."""
+        self.page.goto(self._lab.page_url(self.path, place=place))
+        self._wait_until_ready()
+
+    def open_in_loaded_page(self, theme: str) -> None:
+        """Open the notebook in a page of Lab's that is loaded and shows nothing, in this theme."""
+        self.page.evaluate(_OPEN, [self._lab.name_of(self.path), theme])
+        self.wait_for(_HAS_THEME, theme)
+        self._wait_until_ready()
+
+    def wait_for(self, condition: str, argument: Any = None) -> None:
+        """Wait until the page itself says that this JavaScript function of one argument is true."""
+        self.page.wait_for_function(condition, arg=argument, polling=POLLING_MS, timeout=TIMEOUT_MS)
 
     def cell(self, index: int) -> Locator:
         """Return the cell at `index`, from 0."""
@@ -53,6 +136,10 @@ class NotebookPage:
 
     def start_cell(self, index: int) -> None:
         """Run one cell as a person would, with Ctrl+Enter, and do not wait for it."""
+        self._counts[index] = self.page.evaluate(
+            "index => window.jupyterapp.shell.currentWidget.content.widgets[index].model.executionCount",
+            index,
+        )
         editor = self.cell(index).locator(".cm-content").first
         editor.click()
         editor.press("Control+Enter")
@@ -72,22 +159,36 @@ class NotebookPage:
         self.page.get_by_role("button", name="Interrupt the kernel").first.click()
 
     def wait_for_cell(self, index: int) -> None:
-        """Wait until the cell has its number, which it gets at its end."""
-        expect(self.cell(index).locator(".jp-InputPrompt").first).to_have_text(
-            re.compile(r"\[\d+\]:"), timeout=TIMEOUT_MS
-        )
+        """Wait until the cell that was started last at this place has its number, which it gets at its end."""
+        self.wait_for(_HAS_RUN, [index, self._counts[index]])
         self.wait_until_idle()
 
     def wait_until_idle(self) -> None:
         """Wait until the kernel is idle and no cell is waiting for it."""
-        indicator = self.page.locator(".jp-Notebook-ExecutionIndicator")
-        expect(indicator).to_have_attribute("data-status", "idle", timeout=TIMEOUT_MS)
-        expect(self.page.locator(".jp-InputPrompt", has_text="[*]:")).to_have_count(0, timeout=TIMEOUT_MS)
+        self.wait_for(_IS_IDLE)
+
+    def expect_running(self, index: int) -> None:
+        """Wait until this cell runs, or waits for its turn."""
+        expect(self.cell(index).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+
+    def watch_for(self, pattern: str) -> None:
+        """Remember, from now on, whether the notebook has ever shown words like these, however shortly."""
+        self.page.evaluate(_WATCH_FOR, pattern)
+
+    def expect_seen(self) -> None:
+        """Wait until it has shown them."""
+        self.wait_for("() => window.hasBeenSeen")
+
+    def settle(self) -> None:
+        """Wait until the page has done what it was about to do: drawn what is there, handled what was clicked."""
+        settle(self.page)
 
     def execute(self, command: str, **arguments: Any) -> None:
         """Execute a command of Lab's and wait for it."""
+        # What a command returns stays in the page: the widget of a notebook takes seconds to be told.
         self.page.evaluate(
-            "([id, args]) => window.jupyterapp.commands.execute(id, args)", [command, arguments]
+            "async ([id, args]) => { await window.jupyterapp.commands.execute(id, args); }",
+            [command, arguments],
         )
 
     def saved(self) -> nbformat.NotebookNode:
@@ -102,12 +203,31 @@ class NotebookPage:
         (element or self.page).screenshot(path=target)
         return target
 
+    def leave(self) -> bool:
+        """Close the notebook and its kernel; return whether the page can serve another one."""
+        self.page.remove_listener("request", self._note_request)
+        try:
+            return bool(self.page.evaluate(_LEAVE))
+        except Exception:
+            return False
+
     def close(self) -> None:
         """End the notebook's kernel and close the page."""
         if not self.page.is_closed():
-            self.execute("kernelmenu:shutdown")
+            self.leave()
             self.page.close()
 
-    def _refuse(self, route: Any) -> None:
-        self.outside_requests.append(route.request.url)
-        route.abort()
+    def _wait_until_ready(self) -> None:
+        self.page.locator(".jp-Notebook").wait_for()
+        self.wait_for(_IS_CURRENT)
+        try:
+            self.wait_for(_KERNEL_IS_READY, self._lab.name_of(self.path))
+        except TimeoutError as error:
+            raise AssertionError(
+                f"The notebook's kernel is not ready: {self.page.evaluate(_KERNEL)}"
+            ) from error
+        self.wait_until_idle()
+
+    def _note_request(self, request: Request) -> None:
+        if not request.url.startswith((self._lab.url, "data:", "blob:")):
+            self.outside_requests.append(request.url)

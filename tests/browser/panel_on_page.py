@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, expect
+import re
 
-STREAM_TIMEOUT_MS = 60_000
+from playwright.sync_api import Locator, expect
 
 
 class PanelOnPage:
@@ -26,6 +26,11 @@ class PanelOnPage:
         """Return how many characters of an answer have come, in sight or not."""
         return len(self.answers.nth(index).text_content() or "")
 
+    def expect_growth(self, index: int = 0) -> None:
+        """Wait until an answer is longer than it is now."""
+        length = self.answer_length(index)
+        expect(self.answers.nth(index)).to_have_text(re.compile(rf"[\s\S]{{{length + 1},}}"))
+
     def button(self, name: str) -> Locator:
         """Return the button that bears this label."""
         return self.root.get_by_role("button", name=name, exact=True)
@@ -37,6 +42,6 @@ class PanelOnPage:
 
     def expect_answers(self, count: int, *, last: str = "tokens in") -> None:
         """Wait until this many answers are there, the last one to its end, with these words in its footer."""
-        expect(self.footers).to_have_count(count, timeout=STREAM_TIMEOUT_MS)
-        expect(self.footers.last).to_contain_text(last, timeout=STREAM_TIMEOUT_MS)
+        expect(self.footers).to_have_count(count)
+        expect(self.footers.last).to_contain_text(last)
         expect(self.button("Send")).to_be_visible()  # in the place of Stop

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
-
-from claude_magic.simulator import Simulator
 
 LOAD = "%load_ext claude_magic"
 TOOL = '''def tide_table(port: str) -> dict:
@@ -20,29 +18,16 @@ TOOL = '''def tide_table(port: str) -> dict:
 OpenNotebook = Callable[..., NotebookPage]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to a simulator."""
-    with (
-        Simulator() as sim,
-        LabServer(
-            tmp_path_factory.mktemp("cells") / "server",
-            {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-cells-test"},
-        ) as lab,
-    ):
-        yield lab
-
-
 @pytest.fixture
 def notebook(
-    open_notebook: OpenNotebook, server: LabServer, request: pytest.FixtureRequest
+    open_notebook: OpenNotebook, folder: NotebookFolder, request: pytest.FixtureRequest
 ) -> Callable[..., NotebookPage]:
     """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
 
     def open_with(*sources: str, theme: str = "Light") -> NotebookPage:
         cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        path = server.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
-        page = open_notebook(path, server=server, theme=theme)
+        path = folder.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
+        page = open_notebook(path, theme=theme)
         page.run_cell(0)
         return page
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
 
@@ -49,28 +49,13 @@ FOREIGN = ":is(script, iframe, object, embed, form, link, base, meta, video, aud
 OpenNotebook = Callable[..., NotebookPage]
 
 
-@pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
-    """A server whose models answer differently."""
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to it."""
-    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-browser-test-1"}
-    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
-        yield lab
-
-
 @pytest.fixture
-def notebook(open_notebook: OpenNotebook, server: LabServer) -> Callable[..., NotebookPage]:
+def notebook(open_notebook: OpenNotebook, folder: NotebookFolder) -> Callable[..., NotebookPage]:
     """Return a function that opens a notebook with the extension loaded and a comparison in its second cell."""
 
     def open_with(name: str, **looks: Any) -> NotebookPage:
         cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", CELL)]
-        page = open_notebook(server.write_notebook(f"{name}.ipynb", cells), server=server, **looks)
+        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
         page.run_cell(0)
         return page
 

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
+from until_told import COMPUTE_UNTIL_FILE
 
 from claude_magic.simulator import Simulator, reply
 
 LOAD = "%load_ext claude_magic"
-WORDS = [f"word {number} " for number in range(400)]
+WORDS = [f"word {number} " for number in range(6_000)]
+# Asked at one moment, because the answer grows.
+IS_BELOW_ANSWER = """output => {
+    const stop = [...output.querySelectorAll("button")].find(each => each.textContent === "Stop").getBoundingClientRect();
+    const answer = [...output.querySelectorAll(".jp-RenderedHTMLCommon")].at(-1).getBoundingClientRect();
+    return stop.top >= answer.bottom - 1;
+}"""
 
 OpenNotebook = Callable[..., NotebookPage]
 
 
-@pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
-    """The simulator that the kernels talk to."""
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, sim: Simulator) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to the simulator."""
-    environment = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-control-test"}
-    with LabServer(tmp_path_factory.mktemp("control") / "server", environment) as lab:
-        yield lab
-
-
 @pytest.fixture
 def notebook(
-    open_notebook: OpenNotebook, server: LabServer, sim: Simulator, request: pytest.FixtureRequest
+    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator, request: pytest.FixtureRequest
 ) -> Callable[..., NotebookPage]:
     """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
     sim.clear()
 
     def open_with(*sources: str, theme: str = "Light") -> NotebookPage:
         cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        path = server.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
-        page = open_notebook(path, server=server, theme=theme)
+        path = folder.write_notebook(f"{request.node.name.split('[')[0]}-{theme}.ipynb", cells)
+        page = open_notebook(path, theme=theme)
         page.run_cell(0)
         return page
 
@@ -64,8 +56,7 @@ def test_stop_under_a_cell_stops_it_while_it_runs(
     stop.wait_for()
     expect(page.output(1)).to_contain_text("word 60")
     page.screenshot(f"stop-control-{theme.lower()}")
-    answer = page.output(1).locator(".jp-RenderedHTMLCommon").last
-    assert stop.bounding_box()["y"] >= answer.bounding_box()["y"] + answer.bounding_box()["height"] - 1
+    assert page.output(1).evaluate(IS_BELOW_ANSWER)
     stop.click()
     page.wait_for_cell(1)
     page.wait_until_idle()
@@ -73,7 +64,7 @@ def test_stop_under_a_cell_stops_it_while_it_runs(
     expect(stop).to_have_count(0)
     expect(page.output(1)).to_contain_text("word 60")
     expect(page.output(1)).to_contain_text("the answer was stopped.")
-    expect(page.output(1)).not_to_contain_text("word 399")
+    expect(page.output(1)).not_to_contain_text("word 5999")
     expect(page.output(2)).not_to_contain_text("not reached")
     page.screenshot(f"stopped-{theme.lower()}")
     answer_output, error = page.saved().cells[1].outputs
@@ -83,13 +74,14 @@ def test_stop_under_a_cell_stops_it_while_it_runs(
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_a_background_answer_streams_while_another_cell_computes(
-    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str
+    notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, theme: str
 ) -> None:
     """It can be stopped meanwhile, and what has come is saved with its cell."""
+    enough = folder.root / f"enough-{theme}"
     sim.script(reply(chunks=["# A title\n\n", *WORDS], chunk_delay=0.03))
     page = notebook(
         "%%claude --bg -o answer\nCount, please.",
-        "import time\nend = time.monotonic() + 6\nwhile time.monotonic() < end:\n    pass\nanswer.phase.value",
+        COMPUTE_UNTIL_FILE.format(enough.name) + "\nanswer.phase.value",
         "%claude jobs",
         theme=theme,
     )
@@ -98,11 +90,12 @@ def test_a_background_answer_streams_while_another_cell_computes(
     page.start_cell(2)
     expect(page.output(1)).to_contain_text("word 60")
     stop = page.output(1).get_by_role("button", name="Stop")
-    expect(page.cell(2).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    page.expect_running(2)
     page.screenshot(f"background-{theme.lower()}")
     stop.click()
     expect(page.output(1)).to_contain_text("Interrupted")
-    expect(page.cell(2).locator(".jp-InputPrompt").first).to_have_text("[*]:")
+    page.expect_running(2)
+    enough.touch()
     page.wait_for_cell(2)
     page.run_cell(3)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
 from test_rendering import CONTRAST
@@ -28,27 +28,24 @@ STOP = "for reply in replies:\n    reply.cancel()"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to a simulator that allows 20 requests a minute."""
-    with Simulator(requests_per_minute=20, input_tokens_per_minute=50_000) as sim:
-        environment = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-gauge-test"}
-        with LabServer(tmp_path_factory.mktemp("gauge") / "server", environment) as lab:
-            lab.simulator = sim
-            yield lab
+def sim() -> Iterator[Simulator]:
+    """A simulator that allows 20 requests a minute."""
+    with Simulator(requests_per_minute=20, input_tokens_per_minute=50_000) as simulator:
+        yield simulator
 
 
 @pytest.fixture
 def gauge_page(
-    open_notebook: Callable[..., NotebookPage], server: LabServer
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator
 ) -> Callable[..., tuple[NotebookPage, Locator]]:
     """Return a function that shows a gauge above cells that ask more than the server allows, and compute."""
 
     def show(theme: str, width: int) -> tuple[NotebookPage, Locator]:
-        server.simulator.clear()
+        sim.clear()
         sources = (LOAD, "%claude limits --live", ASK_MANY + COMPUTE, STOP)
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        path = server.write_notebook(f"gauge-{theme}-{width}.ipynb", cells)
-        page = open_notebook(path, server=server, theme=theme, width=width)
+        path = folder.write_notebook(f"gauge-{theme}-{width}.ipynb", cells)
+        page = open_notebook(path, theme=theme, width=width)
         page.run_cell(0)
         page.run_cell(1)
         return page, page.output(1).get_by_role("region", name="Limits of requests to Claude")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import NotebookFolder
 from nbconvert import HTMLExporter
-from notebook_page import NotebookPage
+from notebook_page import NotebookPage, settle
 from playwright.sync_api import Browser, Page, expect
 
 from claude_magic.simulator import Simulator, reply, status
@@ -60,25 +60,20 @@ FOREIGN = ":is(script, iframe, object, embed, form, svg script, link, base, meta
 
 
 @pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
-    """Answers with whatever is scripted."""
-    with Simulator() as simulator:
-        yield simulator
+def variables() -> dict[str, str]:
+    """Kernels in a hurry."""
+    return {"CLAUDE_MAGIC_RATE_LIMIT_RPS": "1000"}
 
 
-@pytest.fixture(scope="module")
-def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to the simulator, in a hurry."""
-    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-hostile-test"}
-    variables["CLAUDE_MAGIC_RATE_LIMIT_RPS"] = "1000"
-    with LabServer(tmp_path_factory.mktemp("hostile") / "server", variables) as lab:
-        (lab.root / "hostile.json").write_text(json.dumps(CHUNKS))
-        yield lab
+@pytest.fixture(scope="module", autouse=True)
+def corpus(folder: NotebookFolder) -> None:
+    """The payloads, beside the notebooks that read them."""
+    (folder.root / "hostile.json").write_text(json.dumps(CHUNKS))
 
 
 def show_corpus(
     open_notebook: Callable[..., NotebookPage],
-    server: LabServer,
+    folder: NotebookFolder,
     sim: Simulator,
     name: str,
     code: str,
@@ -89,7 +84,7 @@ def show_corpus(
     sim.script(*[reply(chunks=[payload[:9], payload[9:] + "\n"]) for payload in HOSTILE])
     sources = [*filter(None, [LOAD, before]), *(code.format(chunk=chunk) for chunk in range(len(CHUNKS)))]
     cells = [new_cell(source) for source in sources]
-    page = open_notebook(server.write_notebook(f"{name}.ipynb", [*cells, new_cell(CONTROL)]), server=server)
+    page = open_notebook(folder.write_notebook(f"{name}.ipynb", [*cells, new_cell(CONTROL)]))
     for cell in range(len(cells)):
         page.run_cell(cell)
     return page
@@ -103,7 +98,7 @@ def new_cell(source: str) -> nbformat.NotebookNode:
 def assert_harmless(page: Page, area: str) -> None:
     """Click on everything that an answer has brought, then look whether anything has run or is there that could."""
     page.evaluate(CLICK_ALL, area)
-    page.wait_for_timeout(300)
+    settle(page)
 
     assert page.evaluate("window.pwned") is None
     assert page.locator(f"{area} {FOREIGN}").evaluate_all("nodes => nodes.map(node => node.outerHTML)") == []
@@ -117,7 +112,7 @@ def assert_noticed(page: NotebookPage, cell: int) -> None:
     assert page.outside_requests == []
     page.start_cell(cell)
 
-    page.page.wait_for_function("window.pwned === 1")
+    page.wait_for("() => window.pwned === 1")
     assert page.outside_requests == ["https://evil.example/control.png"]
 
 
@@ -151,23 +146,22 @@ def assert_harmless_when_exported(browser: Browser, path: Path, *, answers: int)
     context = browser.new_context()
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
-    context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
     page = context.new_page()
     page.goto(exported.as_uri())
 
     expect(page.locator(".jp-OutputArea-output").filter(has_text="claude-sonnet")).to_have_count(answers)
     page.evaluate(CLICK_ALL, ".jp-OutputArea-output")
-    page.wait_for_timeout(300)
+    settle(page)
     assert page.evaluate("window.pwned") is None
     assert [address for address in asked if "evil.example" in address] == []
     context.close()
 
 
 def test_the_corpus_in_cells(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, browser: Browser
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
     """As the outputs of real answers."""
-    page = show_corpus(open_notebook, server, sim, "cells", IN_CELL)
+    page = show_corpus(open_notebook, folder, sim, "cells", IN_CELL)
     outputs = page.page.locator(".jp-OutputArea-output")
 
     expect(outputs).to_have_count(len(HOSTILE))
@@ -182,10 +176,10 @@ def test_the_corpus_in_cells(
 
 
 def test_the_corpus_in_panels(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, browser: Browser
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
     """As questions and as answers of panels, and in the transcripts that are left of them."""
-    page = show_corpus(open_notebook, server, sim, "panels", IN_PANEL)
+    page = show_corpus(open_notebook, folder, sim, "panels", IN_PANEL)
     footers = page.page.locator(".claude-magic-footer", has_text="tokens in")
 
     expect(footers).to_have_count(len(HOSTILE))
@@ -193,7 +187,7 @@ def test_the_corpus_in_panels(
     assert_harmless(page.page, ".claude-magic-exchanges")
     page.saved()
     page.execute("kernelmenu:shutdown")
-    page.page.reload()
+    page.open()
     transcript = page.page.locator(".jp-OutputArea-output", has_text="claude-sonnet")
     expect(transcript).to_have_count(len(HOSTILE))
     page.screenshot("hostile-transcript")
@@ -205,11 +199,11 @@ def test_the_corpus_in_panels(
 
 @pytest.mark.parametrize("answer_format", ["html", "math"])
 def test_the_corpus_in_other_formats(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, answer_format: str
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, answer_format: str
 ) -> None:
     """HTML above all, of which looks may remain."""
     code = IN_FORMAT.replace("{format}", answer_format)
-    page = show_corpus(open_notebook, server, sim, answer_format, code, before=NOT_LIVE)
+    page = show_corpus(open_notebook, folder, sim, answer_format, code, before=NOT_LIVE)
 
     expect(page.page.locator(".jp-OutputArea-output", has_text="tokens in")).to_have_count(len(HOSTILE))
     page.screenshot(f"hostile-{answer_format}")
@@ -218,7 +212,7 @@ def test_the_corpus_in_other_formats(
 
 
 def test_what_stands_around_answers(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator, browser: Browser
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
     """Thinking, calls, results, sources, refusals and errors; in cells, columns and panels, as they grow and at their end."""
     sim.clear()
@@ -235,9 +229,7 @@ def test_what_stands_around_answers(
         "panel.ask('Hello.').result()",
         CONTROL,
     ]
-    page = open_notebook(
-        server.write_notebook("around.ipynb", [new_cell(source) for source in cells]), server=server
-    )
+    page = open_notebook(folder.write_notebook("around.ipynb", [new_cell(source) for source in cells]))
     for cell in range(len(cells) - 1):
         page.run_cell(cell)
 
@@ -257,16 +249,14 @@ def test_what_stands_around_answers(
 
 
 def test_an_answer_put_into_a_markdown_cell(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator
 ) -> None:
     """A front end makes pictures and buttons of a Markdown cell that nobody has put there."""
     sim.clear()
     prose = [payload for payload in HOSTILE if "```" not in payload and "~~~" not in payload]
     sim.script(reply("\n\n".join(["Hello.", *prose])))
     cells = ["from claude_magic import PromptPanel\npanel = PromptPanel()\npanel", CONTROL]
-    page = open_notebook(
-        server.write_notebook("moved.ipynb", [new_cell(source) for source in cells]), server=server
-    )
+    page = open_notebook(folder.write_notebook("moved.ipynb", [new_cell(source) for source in cells]))
     page.run_cell(0)
     page.page.get_by_role("textbox", name="Prompt for Claude").fill("Hello.")
     page.page.get_by_role("textbox", name="Prompt for Claude").press("Control+Enter")
@@ -283,7 +273,7 @@ def test_an_answer_put_into_a_markdown_cell(
 
 
 def test_an_answer_covers_nothing_but_itself(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, sim: Simulator
+    open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator
 ) -> None:
     """Formulas can be moved: not over the question whether a tool may run, nor over another cell."""
     sim.clear()
@@ -294,9 +284,7 @@ def test_an_answer_covers_nothing_but_itself(
         "%%claude --no-history\nHello.",
         "1 + 1",
     ]
-    page = open_notebook(
-        server.write_notebook("covers.ipynb", [new_cell(source) for source in cells]), server=server
-    )
+    page = open_notebook(folder.write_notebook("covers.ipynb", [new_cell(source) for source in cells]))
     for cell in range(len(cells)):
         page.run_cell(cell)
 
@@ -304,7 +292,7 @@ def test_an_answer_covers_nothing_but_itself(
     expect(page.output(2).locator("mjx-container")).to_have_count(2)
     assert page.page.locator("mjx-merror").count() == 0
     page.cell(0).scroll_into_view_if_needed()
-    page.page.wait_for_timeout(300)  # what comes into sight is drawn then
+    page.settle()  # what comes into sight is drawn then
     page.screenshot("hostile-covers")
     assert page.page.evaluate(IS_COVERED, ".claude-magic-answer") is None
     assert page.page.evaluate(IS_COVERED, ".jp-OutputArea-output") is None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from lab_server import LabServer
+from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
 
@@ -28,30 +28,17 @@ FOREIGN = ":is(script, iframe, object, embed, form, link, base, meta, video, aud
 OpenNotebook = Callable[..., NotebookPage]
 
 
-@pytest.fixture(scope="module")
-def sim() -> Iterator[Simulator]:
-    """A server that answers at once."""
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def server(sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab whose kernels talk to it."""
-    variables = {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-browser-test-1"}
-    with LabServer(tmp_path_factory.mktemp("lab") / "server", variables) as lab:
-        yield lab
-
-
 @pytest.fixture
-def notebook(open_notebook: OpenNotebook, server: LabServer, sim: Simulator) -> Callable[..., NotebookPage]:
+def notebook(
+    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator
+) -> Callable[..., NotebookPage]:
     """Return a function that opens a notebook whose second cell has asked with its controls."""
 
     def open_with(name: str, **looks: Any) -> NotebookPage:
         sim.clear()
         sim.script(reply("**Three** lighthouses, where $n = 3$."))
         cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, CELL, "print(answer)")]
-        page = open_notebook(server.write_notebook(f"{name}.ipynb", cells), server=server, **looks)
+        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
         page.run_cell(0)
         page.run_cell(1)
         expect(page.output(1)).to_contain_text("1 request sent")
@@ -77,7 +64,7 @@ def drag(page: NotebookPage, pixels: int) -> None:
     page.page.mouse.down()
     for step in range(1, 11):
         page.page.mouse.move(x + pixels * step / 10, y)
-        page.page.wait_for_timeout(100)
+        page.settle()
     page.page.mouse.up()
 
 
@@ -147,8 +134,7 @@ def test_a_reopened_notebook_shows_the_last_answer_without_a_kernel(
     assert "city = 'Porto'" in saved[-1].data["text/plain"]
     assert "In Porto." in saved[-1].data["text/html"]
     page.execute("kernelmenu:shutdown")
-    page.page.reload()
-    page.page.locator(".jp-Notebook").wait_for()
+    page.open()
     expect(page.output(1).get_by_text("In Porto.").first).to_be_visible()
     page.screenshot("interact-reopened", page.cell(1))
 

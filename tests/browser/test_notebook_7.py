@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import nbformat
-import pytest
-from lab_server import LabServer
-from notebook_page import _KERNEL_IS_READY, TIMEOUT_MS, NotebookPage
+from lab_server import LabServer, NotebookFolder
+from notebook_page import NotebookPage
 from playwright.sync_api import Browser, expect
 
-from claude_magic.simulator import Simulator
+from claude_magic.simulator import Gate, Simulator, hold
 
 CELLS = (
     "%load_ext claude_magic",
@@ -20,36 +16,24 @@ CELLS = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A Jupyter server whose kernels talk to a simulator that leaves time to look."""
-    with (
-        Simulator(chunk_delay=0.03) as sim,
-        LabServer(
-            tmp_path_factory.mktemp("notebook7") / "server",
-            {"ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": "sk-ant-notebook-7-test"},
-        ) as lab,
-    ):
-        yield lab
-
-
 def test_a_cell_streams_in_notebook_7_and_leaves_one_output(
-    browser: Browser, server: LabServer, tmp_path: Path
+    browser: Browser, lab: LabServer, folder: NotebookFolder, sim: Simulator
 ) -> None:
     """Growing blocks while it streams, one output with all its types at the end, and the variable is there."""
-    path = server.write_notebook("seven.ipynb", [nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=60))
+    path = folder.write_notebook("seven.ipynb", [nbformat.v4.new_code_cell(cell) for cell in CELLS])
     context = browser.new_context(viewport={"width": 1200, "height": 1000})
-    page = NotebookPage(server, context, path)
-    page.page.goto(server.page_url(path.name).replace("/lab/tree/", "/notebooks/"))
-    page.page.locator(".jp-Notebook").wait_for()
-    page.page.wait_for_function(_KERNEL_IS_READY)
+    page = NotebookPage(lab, context.new_page(), path)
+    page.open(place="notebooks")
 
     for index in range(2):
         page.start_cell(index)
-    expect(page.output(1).locator("h1, h2, h3").first).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.output(1).locator("h1, h2, h3").first).to_be_visible()
     at_half_time = page.output(1).inner_text()
     page.start_cell(2)
-    expect(page.output(2)).to_contain_text("True end_turn", timeout=TIMEOUT_MS)
+    gate.open()
+    expect(page.output(2)).to_contain_text("True end_turn")
     expect(page.output(1)).to_contain_text("tokens in")
     page.screenshot("notebook-7")
 
@@ -58,4 +42,5 @@ def test_a_cell_streams_in_notebook_7_and_leaves_one_output(
     saved = nbformat.read(path, as_version=4)
     (output,) = saved.cells[1].outputs
     assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
-    page.page.close()
+    page.leave()
+    context.close()

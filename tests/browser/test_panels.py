@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import nbformat
 import pytest
-from lab_server import API_KEY, LabServer
+from lab_server import API_KEY, NotebookFolder
 from notebook_page import NotebookPage
 from panel_on_page import PanelOnPage
 from playwright.sync_api import expect
 from test_rendering import CONTRAST
+from until_told import COMPUTE, endless_answer, wait_until
 
-from claude_magic.simulator import Simulator, reply
+from claude_magic.simulator import Gate, Simulator, hold, reply
 
 MAKE = "from claude_magic import PromptPanel\npanel = PromptPanel()\npanel"
 MAKE_WITH_TOOL = """
@@ -31,8 +31,7 @@ import os
 os.environ.pop("ANTHROPIC_API_KEY"), os.environ.pop("ANTHROPIC_BASE_URL")
 os.environ["CLAUDE_MAGIC_DEMO"] = "off"
 """
-COMPUTE = "import time\nend = time.time() + 15\nwhile time.time() < end:\n    sum(range(10_000))"
-LONG = "!simulate long_answer\nAll about sums of powers, please."
+LONG = "All about sums of powers, please."
 EXPLAIN = "Explain the central limit theorem to someone who knows what a mean is."
 
 
@@ -42,18 +41,26 @@ class OpenWith(Protocol):
     def __call__(self, *sources: str, theme: str = "Light", width: int = 1200) -> NotebookPage: ...
 
 
+@pytest.fixture(scope="module")
+def variables() -> dict[str, str]:
+    """Kernels that wait a while before they try again, so that there is a countdown."""
+    return {"CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
+
+
 @pytest.fixture
 def open_with(
-    open_notebook: Callable[..., NotebookPage], server: LabServer, request: pytest.FixtureRequest
+    open_notebook: Callable[..., NotebookPage],
+    folder: NotebookFolder,
+    sim: Simulator,
+    request: pytest.FixtureRequest,
 ) -> OpenWith:
     """Return a function that opens a notebook with these cells."""
+    sim.clear()
 
     def open_notebook_with(*sources: str, theme: str = "Light", width: int = 1200) -> NotebookPage:
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         name = re.sub(r"\W+", "-", request.node.name)
-        return open_notebook(
-            server.write_notebook(f"{name}.ipynb", cells), server=server, theme=theme, width=width
-        )
+        return open_notebook(folder.write_notebook(f"{name}.ipynb", cells), theme=theme, width=width)
 
     return open_notebook_with
 
@@ -67,19 +74,29 @@ def panel_in(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
 def shown_panel(notebook: NotebookPage, cell: int = 0) -> PanelOnPage:
     """Return the panel that a cell shows."""
     panel = PanelOnPage(notebook.output(cell).get_by_role("region", name="Claude panel"))
-    expect(panel.prompt).to_be_visible(timeout=30_000)
+    expect(panel.prompt).to_be_visible()
     return panel
 
 
-def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith) -> None:
+def ask_for_long(panel: PanelOnPage, sim: Simulator, prompt: str = LONG) -> None:
+    """Ask for an answer that does not end by itself, and see it begin."""
+    sim.script(endless_answer())
+    panel.ask(prompt)
+    expect(panel.answers.last.locator("h1").first).to_be_visible()
+
+
+def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith, sim: Simulator) -> None:
     """The keyboard sends without running the cell; the picture grows; the file keeps panel and transcript, and no key."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
 
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=60))
     panel.ask(EXPLAIN)
     expect(panel.answers.locator("h1, h2, h3").first).to_be_visible()
     half_way = panel.answer_length()
     notebook.screenshot("panel-half-way")
+    gate.open()
     panel.expect_answers(1)
     at_the_end = panel.answer_length()
     notebook.screenshot("panel-end")
@@ -102,17 +119,15 @@ def test_a_panel_streams_and_stops_while_a_cell_computes(open_with: OpenWith, si
     panel = panel_in(notebook)
 
     notebook.start_cell(1)
-    expect(notebook.cell(1).locator(".jp-InputPrompt").first).to_have_text("[*]:")
-    panel.ask(LONG)
-    expect(panel.answers.locator("h1").first).to_be_visible()
-    length = panel.answer_length()
-    assert wait_until(lambda: panel.answer_length() > length)
+    notebook.expect_running(1)
+    ask_for_long(panel, sim)
+    panel.expect_growth()
     panel.button("Stop").click()
     expect(panel.footers).to_contain_text("Interrupted")
     notebook.screenshot("panel-stopped-while-a-cell-computes")
 
-    expect(notebook.cell(1).locator(".jp-InputPrompt").first).to_have_text("[*]:")
-    assert wait_until(lambda: sim.requests[-1].client_gone)
+    notebook.expect_running(1)
+    wait_until(lambda: sim.requests[-1].client_gone)
     expect(panel.button("Send")).to_be_enabled()
     expect(panel.answers.locator("h1").first).to_be_visible()
     notebook.interrupt()
@@ -123,9 +138,10 @@ def test_a_retry_is_shown_with_its_countdown(open_with: OpenWith) -> None:
     """Waiting is said where the answer will stand: why, how long, which attempt."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
+    notebook.watch_for(r"overloaded.*retrying in \d+ s.*attempt 2 of 4")
 
     panel.ask("!simulate overloaded_once\nSay exactly: here again")
-    expect(panel.answers).to_contain_text(re.compile(r"overloaded.*retrying in \d+ s.*attempt 2 of 4", re.I))
+    notebook.expect_seen()
     notebook.screenshot("panel-retrying")
     panel.expect_answers(1)
 
@@ -139,11 +155,9 @@ def test_two_panels_stream_at_once_each_in_its_own_conversation(open_with: OpenW
     panels = [panel_in(notebook, 0), panel_in(notebook, 1)]
 
     for panel in panels:
-        panel.ask(LONG)
+        ask_for_long(panel, sim)
     for panel in panels:
-        expect(panel.answers.locator("h1").first).to_be_visible()
-    lengths = [panel.answer_length() for panel in panels]
-    assert wait_until(lambda: all(p.answer_length() > n for p, n in zip(panels, lengths, strict=True)))
+        panel.expect_growth()
     notebook.screenshot("two-panels")
     for panel in panels:
         panel.button("Stop").click()
@@ -212,7 +226,7 @@ def test_files_and_variables_go_with_a_question(open_with: OpenWith, sim: Simula
     assert second.body["messages"][-1]["content"] in ("And this?", [{"type": "text", "text": "And this?"}])
 
 
-def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWith) -> None:
+def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWith, sim: Simulator) -> None:
     """The kernel has kept everything: the finished answer, the one that streams, and the settings."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
@@ -221,14 +235,12 @@ def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWi
     panel.button("Settings").click()
     panel.root.get_by_label("Effort").select_option("low")
     notebook.saved()
-    panel.ask(LONG)
-    expect(panel.answers.nth(1).locator("h1").first).to_be_visible()
+    ask_for_long(panel, sim)
 
     notebook.open()
     panel = shown_panel(notebook)
     expect(panel.answers.first).to_contain_text("before the reload")
-    length = panel.answer_length(1)
-    assert wait_until(lambda: panel.answer_length(1) > length)
+    panel.expect_growth(1)
     panel.button("Stop").click()
     expect(panel.footers.nth(1)).to_contain_text("Interrupted")
     notebook.screenshot("panel-reloaded")
@@ -236,14 +248,16 @@ def test_a_reloaded_page_shows_the_panel_as_it_was_and_goes_on(open_with: OpenWi
     expect(panel.root.get_by_label("Effort")).to_have_value("low")
 
 
-def test_answers_that_come_after_a_reload_are_saved_too(open_with: OpenWith) -> None:
+def test_answers_that_come_after_a_reload_are_saved_too(open_with: OpenWith, sim: Simulator) -> None:
     """Once each, in their order, also what came while no page was open; and what was cleared is not."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     panel.ask("Say exactly: the first")
     panel.expect_answers(1)
     notebook.saved()
+    sim.script(endless_answer())
     panel.ask(f"{LONG} Then stop.")
+    wait_until(lambda: len(sim.requests) == 2)
     notebook.open()
     panel = shown_panel(notebook)
     panel.button("Stop").click()
@@ -291,7 +305,7 @@ def test_a_tool_runs_once_a_button_allows_it(open_with: OpenWith, sim: Simulator
     assert "18:40 at Brest" in str(sim.requests[-3].body["messages"][-1]["content"])
 
 
-def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith) -> None:
+def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith, sim: Simulator) -> None:
     """Enter writes a line, also with Shift, and no cell is run; Escape stops the answer, and only then leaves."""
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
@@ -301,8 +315,7 @@ def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith) -> None:
     panel.prompt.press_sequentially("two")
     panel.prompt.press("Enter")
     expect(panel.prompt).to_have_value("one\ntwo\n")
-    panel.ask(LONG)
-    expect(panel.answers.locator("h1").first).to_be_visible()
+    ask_for_long(panel, sim)
     expect(panel.conversation).to_have_attribute("aria-busy", "true")
     panel.prompt.press("Escape")
     expect(panel.footers).to_contain_text("Interrupted")
@@ -313,8 +326,9 @@ def test_keys_in_the_prompt_are_the_panels_own(open_with: OpenWith) -> None:
     expect(notebook.page.locator(".jp-Notebook .jp-Cell")).to_have_count(1)
 
 
-def test_send_and_stop_keep_the_keyboard_where_it_is(open_with: OpenWith) -> None:
+def test_send_and_stop_keep_the_keyboard_where_it_is(open_with: OpenWith, sim: Simulator) -> None:
     """They take each other's place, and the focus does not fall out of the panel."""
+    sim.script(endless_answer())
     notebook = open_with(MAKE)
     panel = panel_in(notebook)
     panel.prompt.fill(LONG)
@@ -356,14 +370,12 @@ def test_a_megabyte_in_the_prompt_is_sent_and_shown_in_part(open_with: OpenWith,
 
 
 def test_a_cell_that_is_deleted_or_run_again_while_its_panel_streams_leaves_a_sound_page(
-    open_with: OpenWith,
+    open_with: OpenWith, sim: Simulator
 ) -> None:
     """The kernel goes on, nothing is printed anywhere, and the next panel works."""
     notebook = open_with(MAKE, MAKE)
-    panel_in(notebook, 0).ask(LONG)
-    first = panel_in(notebook, 1)
-    first.ask(LONG)
-    expect(first.answers.locator("h1").first).to_be_visible()
+    ask_for_long(panel_in(notebook, 0), sim)
+    ask_for_long(panel_in(notebook, 1), sim)
 
     panel = panel_in(notebook, 1)
     notebook.cell(0).locator(".jp-InputPrompt").first.click()
@@ -376,7 +388,7 @@ def test_a_cell_that_is_deleted_or_run_again_while_its_panel_streams_leaves_a_so
     assert notebook.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
 
 
-def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith) -> None:
+def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith, sim: Simulator) -> None:
     """Both show the same; closing it takes both away, and leaves what was said to be read."""
     notebook = open_with(MAKE, "panel", "panel.close()")
     panels = [panel_in(notebook, 0), panel_in(notebook, 1)]
@@ -385,7 +397,7 @@ def test_a_panel_in_two_cells_is_one_panel(open_with: OpenWith) -> None:
     for panel in panels:
         panel.expect_answers(1)
         expect(panel.answers).to_contain_text("in both")
-    panels[1].ask(LONG)
+    ask_for_long(panels[1], sim)
     expect(panels[0].answers.nth(1).locator("h1").first).to_be_visible()
     notebook.run_cell(2)
 
@@ -507,19 +519,9 @@ def test_a_hostile_answer_does_nothing_in_a_panel(open_with: OpenWith, sim: Simu
 
     panel.ask("<img src=x onerror='window.pwned=1'> What is this?")
     panel.expect_answers(1)
-    notebook.page.wait_for_timeout(500)
+    notebook.settle()
 
     assert notebook.page.evaluate("window.pwned") is None
     assert panel.root.locator("script, iframe, style, img").count() == 0
     assert panel.root.locator("a[href^='javascript']").count() == 0
     assert notebook.outside_requests == []
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> bool:
-    """Wait for a condition; return whether it came true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

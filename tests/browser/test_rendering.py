@@ -118,7 +118,7 @@ def test_the_corpus_would_be_noticed(lab: LabServer, open_notebook: OpenNotebook
     page = open_notebook(lab.write_notebook("control.ipynb", [cell]))
 
     page.run_cell(0)
-    page.page.wait_for_function("window.pwned === 1")
+    page.wait_for("() => window.pwned === 1")
 
     assert any("evil.example" in address for address in page.outside_requests)
 

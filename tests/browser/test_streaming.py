@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
-from lab_server import API_KEY, LabServer
+from lab_server import API_KEY, NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
+from until_told import endless_answer, wait_until
 
-from claude_magic.simulator import Simulator
+from claude_magic.simulator import Gate, Simulator, hold
 
 LOAD = "%load_ext claude_magic"
-LONG_PROMPT = "%%claude -o answer --thinking hide\n!simulate long_answer\nGo on."
+LONG_PROMPT = "%%claude -o answer --thinking hide\nGo on."
 
 OpenNotebook = Callable[..., NotebookPage]
 
 
+@pytest.fixture(scope="module")
+def variables() -> dict[str, str]:
+    """Kernels that wait a while before they try again, so that there is a countdown."""
+    return {"CLAUDE_MAGIC_INITIAL_BACKOFF": "4"}
+
+
 @pytest.fixture
 def notebook(
-    open_notebook: OpenNotebook, server: LabServer, request: pytest.FixtureRequest
+    open_notebook: OpenNotebook, folder: NotebookFolder, request: pytest.FixtureRequest
 ) -> Callable[..., NotebookPage]:
     """Return a function that opens a notebook with the extension loaded, and these cells after it."""
 
     def open_with(*sources: str) -> NotebookPage:
         cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
-        path = server.write_notebook(f"{request.node.name}.ipynb", cells)
-        page = open_notebook(path, server=server)
+        path = folder.write_notebook(f"{request.node.name}.ipynb", cells)
+        page = open_notebook(path)
         page.run_cell(0)
         return page
 
     return open_with
 
 
-def test_a_cell_streams_and_its_saved_file_holds_one_output(notebook: Callable[..., NotebookPage]) -> None:
+def test_a_cell_streams_and_its_saved_file_holds_one_output(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
     """The picture at half time differs from the one at the end, and only the last one is saved."""
     page = notebook("%%claude\nExplain the central limit theorem to someone who knows what a mean is.")
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=60))
 
     page.start_cell(1)
     expect(page.output(1).locator("h1, h2, h3").first).to_be_visible()
     half_way = page.output(1).inner_text()
     page.screenshot("streaming-half-way", page.cell(1))
+    gate.open()
     page.wait_for_cell(1)
     expect(page.output(1)).to_contain_text("tokens in")
     at_the_end = page.output(1).inner_text()
@@ -62,6 +73,7 @@ def test_the_interrupt_button_ends_the_cell_and_keeps_what_had_come(
 ) -> None:
     """The partial answer stays on the screen and in the variable, the cell fails, and the server sees the client go."""
     page = notebook(LONG_PROMPT, "print(len(answer) > 0, answer.phase.name)")
+    sim.script(endless_answer())
 
     page.start_cell(1)
     expect(page.output(1).locator("h1, h2, p").first).to_be_visible()
@@ -74,15 +86,16 @@ def test_the_interrupt_button_ends_the_cell_and_keeps_what_had_come(
     expect(page.output(2)).to_have_text("True CANCELLED")
     page.screenshot("interrupted", page.cell(1))
     assert [output.output_type for output in page.saved().cells[1].outputs] == ["display_data", "error"]
-    assert sim.requests[-1].client_gone
+    wait_until(lambda: sim.requests[-1].client_gone)
 
 
 def test_a_retry_is_shown_with_its_countdown(notebook: Callable[..., NotebookPage]) -> None:
     """Waiting is said in the cell: why, how long, which attempt; then the answer takes its place."""
     page = notebook("%%claude\n!simulate overloaded_once\nSay exactly: here again")
+    page.watch_for(r"overloaded.*retrying in \d+ s.*attempt 2 of 4")
 
     page.start_cell(1)
-    expect(page.output(1)).to_contain_text(re.compile(r"overloaded.*retrying in \d+ s.*attempt 2 of 4", re.I))
+    page.expect_seen()
     page.screenshot("retrying", page.cell(1))
     page.wait_for_cell(1)
 
@@ -123,13 +136,13 @@ def test_a_hostile_answer_runs_nothing_now_or_on_reopening(notebook: Callable[..
     assert page.outside_requests == []
 
 
-def test_an_answer_reads_well_in_the_dark_theme(open_notebook: OpenNotebook, server: LabServer) -> None:
+def test_an_answer_reads_well_in_the_dark_theme(open_notebook: OpenNotebook, folder: NotebookFolder) -> None:
     """The same output in the dark theme, for people to look at; text and background differ."""
     cells = [
         nbformat.v4.new_code_cell(source) for source in (LOAD, "%%claude\nShow me Python code for a mean.")
     ]
-    path = server.write_notebook("dark.ipynb", cells)
-    page = open_notebook(path, theme="Dark", server=server)
+    path = folder.write_notebook("dark.ipynb", cells)
+    page = open_notebook(path, theme="Dark")
 
     page.run_cell(0)
     page.run_cell(1)

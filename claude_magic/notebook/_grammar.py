@@ -105,14 +105,14 @@ def read_cell(line: str, body: str, surroundings: Surroundings | None = None) ->
         return request
     if not body.strip():
         _refuse_slip(parsed.rest, line, surroundings, percents="%%")
-    else:  # only what is a subcommand to the letter: prose may begin with any word
-        for text in (parsed.rest, "" if parsed.rest.strip() else body):
-            call = find_call(text, surroundings)
-            if call is not None and not call.command.takes_prose:
-                raise UsageError(
-                    f"%claude {_shown(text, call.command)} is a subcommand, and those have one percent sign and a cell of their "
-                    "own. To send it as a prompt, write -- behind %%claude. Nothing was sent."
-                )
+        return request
+    # Prose may begin with any word, and goes on below: only what is a subcommand to the letter is none.
+    call = find_call(parsed.rest, surroundings)
+    if call is not None and not call.command.takes_prose:
+        raise UsageError(
+            f"%claude {_shown(parsed.rest, call.command)} is a subcommand, and those have one percent sign and a cell of their own. "
+            "To send it as a prompt, write -- behind %%claude. Nothing was sent."
+        )
     return request
 
 

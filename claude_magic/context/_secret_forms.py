@@ -88,6 +88,13 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
             r"(?i)\bauthorization[\"']?\]?\s{0,3}[=:]\s{0,3}[\"']?(?:basic|token|digest)\s++([a-z0-9+/_-]{8,}=*)"
         ),
     ),
+    ("a login", re.compile(r"\"auth\"\s{0,3}:\s{0,3}\"([A-Za-z0-9+/]{8,500}=*)\"")),  # of Docker
+    (
+        "a cookie",
+        re.compile(
+            r"(?i)\b(?:set-)?cookie[\"']?:[ ]?[\"']?(?=[^\n\"']{0,200}?(?:session|token|auth|sid)[\w-]{0,20}=)([^\s\"'][^\n\"']{7,4000})"
+        ),
+    ),
     (
         "a password in an address",
         re.compile(

@@ -88,6 +88,9 @@ GIVEN_TO_A_NAME = {
     "export SMTP_PASS='a b c d'": "a b c d",
     "SMTP_PASS=p@ss;w0rd(1)": "w0rd",
     "# DB_PASSWORD=hunter2": "hunter2",
+    "      SMTP_PASS: correct horse": "horse",
+    '{"auths": {"registry": {"auth": "YWRhOmxvdmVsYWNl"}}}': "YWRhOmxvdmVsYWNl",
+    "Cookie: theme=dark; session=lovelace": "lovelace",
     "  - POSTGRES_PASSWORD=geheim": "geheim",
     "ENV API_TOKEN=abcd-efgh": "abcd-efgh",
     "SENDGRID_API_KEY=SG.x.y": "SG.x.y",
@@ -118,6 +121,10 @@ GIVEN_TO_A_NAME = {
 
 HARMLESS = [
     "token_count = 12",
+    "API_TOKEN: str",
+    "API_TOKEN: SecretStr",
+    "API_TOKEN: Final = load()",
+    "cookie: theme=dark",
     "MAX_TOKENS=16000",
     'password_field = "name"',
     "tokenizer = AutoTokenizer.from_pretrained('bert-base-uncased')",

@@ -16,6 +16,7 @@ from ..runtime import (
     WorstCase,
     cost_of,
     count_input,
+    format_price,
     format_usd,
     table_id,
     worst_case,
@@ -135,8 +136,9 @@ def _describe_budget(runtime: Runtime, worst: WorstCase | None) -> str:
     ledger = runtime.ledger
     if ledger.budget is None:
         return ""
-    left = max(0.0, ledger.budget - ledger.account(is_simulated=runtime.is_demo).committed)
-    amounts = f"{format_usd(left)} of {format_usd(ledger.budget)} are left"
+    account = ledger.account(is_simulated=runtime.is_demo)
+    left = max(0.0, ledger.budget - account.committed)
+    amounts = f"{format_price(left, is_estimate=account.is_estimate)} of {format_usd(ledger.budget)} are left"
     if worst is None:
         return f"{amounts}; it would be refused, because its price is not known"
     has_room = ledger.has_room_for(worst, is_simulated=runtime.is_demo)

@@ -112,7 +112,8 @@ def _left(budget: float, account: Account) -> str:
     if account.reserved:
         used.append(f"up to {format_usd(account.reserved)} in flight")
     left = budget - account.committed
-    return f"{format_usd(max(0.0, left))} left{' (it is passed)' if left < 0 else ''}, {', '.join(used)}"
+    remaining = format_price(max(0.0, left), is_estimate=account.is_estimate)
+    return f"{remaining} left{' (it is passed)' if left < 0 else ''}, {', '.join(used)}"
 
 
 def _notes(ledger: Ledger) -> Iterator[str]:

@@ -14,7 +14,7 @@ from claude_magic.runtime import Runtime
 from claude_magic.runtime._bridge import Bridge, BridgeClosedError
 from claude_magic.runtime._progress import Progress
 
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 
 
 async def nothing() -> None:

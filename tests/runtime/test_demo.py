@@ -15,7 +15,7 @@ from claude_magic.runtime import Phase, Runtime
 from claude_magic.simulator import Simulator
 
 KEY = "sk-ant-test-0123456789abcdef"
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 MakeRuntime = Callable[..., Runtime]
 
 

@@ -17,7 +17,7 @@ from claude_magic.client import ConfigurationError, RateLimitError
 from claude_magic.runtime import Phase, close_runtime
 from claude_magic.simulator import Gate, Simulator, hold, reply, status
 
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 
 
 @pytest.fixture(autouse=True)

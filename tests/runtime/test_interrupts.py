@@ -14,7 +14,7 @@ import pytest
 from claude_magic.runtime import Phase, Runtime, _waiting, interrupts_kept_for, wait_interruptibly
 from claude_magic.simulator import Gate, Simulator, hold, slow_headers, status
 
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 Waited = TypeVar("Waited")
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends itself POSIX signals")

@@ -92,7 +92,7 @@ while not reply.text:
 close_runtime()
 close_runtime()
 print(reply.phase.value, bridges(), threading.active_count())
-print(get_runtime().start("Again").result(20).phase.value, bridges())
+print(get_runtime().start("Again").result(120).phase.value, bridges())
 """
     )
 
@@ -106,7 +106,7 @@ def test_the_limiters_state_outlives_unloading(run_script: RunScript, sim: Simul
     script = """
     from claude_magic.runtime import get_runtime
     runtime = get_runtime()
-    runtime.start("Hello").result(20)
+    runtime.start("Hello").result(120)
     runtime.close()
     print(runtime.limiter_state().level < 0.5)
     """
@@ -129,7 +129,7 @@ import importlib, sys
 import claude_magic
 from claude_magic.runtime import get_runtime
 former = get_runtime()
-former.start("Hello").result(20)
+former.start("Hello").result(120)
 former.login("sk-ant-from-login-0123456789")
 for _ in range(8):  # as often as our modules build on one another
     for name in [name for name in sys.modules if name.startswith("claude_magic")]:
@@ -170,7 +170,7 @@ def test_a_forked_child_has_a_bridge_of_its_own_and_the_parent_keeps_his(
     pid = os.fork()
     if pid == 0:
         try:
-            reply.result(20)
+            reply.result(120)
         except NetworkError as error:
             print("child:", type(error).__name__, "forked" in str(error))
         print("child:", claude.ask("Hello").phase.value, len(claude.in_flight), flush=True)

@@ -40,7 +40,7 @@ from claude_magic.simulator import (
 from claude_magic.tools import Toolbox, WaitingExecutor
 
 SONNET = "claude-sonnet-5-5"
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 When = Callable[[Reply, Callable[[Reply], object]], None]
 MakeRuntime = Callable[..., Runtime]
 

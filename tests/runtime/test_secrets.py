@@ -16,7 +16,7 @@ from claude_magic.runtime import Reply, Runtime
 from claude_magic.simulator import Simulator, reply, reset_mid_stream, status
 
 KEY = "sk-ant-secret-0123456789abcdef"
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 MAX_THINGS = 200_000
 
 

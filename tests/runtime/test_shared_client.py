@@ -13,7 +13,7 @@ from claude_magic.runtime import Phase, Reply, Runtime
 from claude_magic.simulator import Gate, Simulator, hold
 
 KEY = "sk-ant-test-0123456789abcdef"
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from claude_magic.runtime._exchange import MAX_TOOL_ROUNDS
 from claude_magic.simulator import Behaviour, Gate, RecordedRequest, Simulator, hold, reply, scenario
 from claude_magic.tools import REFUSED, CallState, LoopExecutor, Toolbox, ToolCall, WaitingExecutor
 
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 
 
 def question(executor: Any, prompt: str = 'Use tide_table for port "Brest"') -> Question:

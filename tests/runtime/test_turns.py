@@ -11,7 +11,7 @@ from claude_magic.client import ClaudeError
 from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import Gate, Simulator, end_without_stop, hold, reply, status
 
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 When = Callable[[Reply, Callable[[Reply], object]], None]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_magic.client import ConfigurationError
+from claude_magic.client import ConfigurationError, mended
 from claude_magic.conversation import Conversations, load_forest, save_forest
 
 
@@ -35,9 +35,9 @@ def conversations_of(*prompts: str) -> Conversations:
     return conversations
 
 
-@given(st.lists(st.text(st.characters(codec=None)), max_size=4))
+@given(st.lists(st.text(st.characters(codec=None)).map(mended), max_size=4))
 def test_loading_is_exact(tmp_path_factory: pytest.TempPathFactory, prompts: list[str]) -> None:
-    """Whatever the words, halves of UTF-16 pairs included."""
+    """Whatever the words. Halves of UTF-16 pairs are mended where they come in, and so they are here."""
     path = tmp_path_factory.mktemp("saved") / "talk.json"
     forest = conversations_of(*prompts).forest()
 

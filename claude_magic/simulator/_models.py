@@ -67,6 +67,11 @@ class Model:
         return self.generation >= (4, 7)
 
     @property
+    def has_newest_server_tools(self) -> bool:
+        """Whether it knows the server's tools by their names of 2026-03-18 and later."""
+        return self.generation >= (5, 0)
+
+    @property
     def bucket(self) -> str:
         """The rate limit that it shares with its kin."""
         if self.generation[0] == 4:

@@ -15,6 +15,7 @@ _DATED = re.compile(
     r"(web_search|web_fetch|code_execution|tool_search_tool_(regex|bm25)|advisor|bash|text_editor|memory"
     r"|computer(_toolset)?|browser_toolset)_(?P<date>\d{8})\Z"
 )
+NEWEST_SERVER_TOOLS = ("web_search_20260318", "web_fetch_20260318", "code_execution_20260521")
 CUSTOM_FIELDS = (
     "type",
     "name",
@@ -29,19 +30,19 @@ CUSTOM_FIELDS = (
 )
 
 
-def check_tools(value: Any) -> list[JSON]:
+def check_tools(value: Any, model: Model) -> list[JSON]:
     """Every rule for `tools`; returns them."""
     tools = check.array(value, "tools")
     names: set[str] = set()
     for index, tool in enumerate(tools):
-        name = _check_tool(check.dictionary(tool, f"tools.{index}"), f"tools.{index}")
+        name = _check_tool(check.dictionary(tool, f"tools.{index}"), f"tools.{index}", model)
         if name in names:
             raise invalid("tools: Tool names must be unique.")
         names.add(name)
     return tools
 
 
-def _check_tool(tool: JSON, path: str) -> str:
+def _check_tool(tool: JSON, path: str, model: Model) -> str:
     kind = tool.get("type", "custom")
     if kind == "mcp_toolset":
         return f"mcp:{tool.get('mcp_server_name')}"
@@ -50,6 +51,8 @@ def _check_tool(tool: JSON, path: str) -> str:
             raise invalid(
                 f"{path}: Input tag '{kind}' found using 'type' does not match any of the expected tags"
             )
+        if kind in NEWEST_SERVER_TOOLS and not model.has_newest_server_tools:
+            raise invalid(f"{path}: '{kind}' is not supported by {model.id}")
         return str(tool.get("name", kind))
     inner = f"{path}.custom"
     check.no_extras(tool, inner, CUSTOM_FIELDS)

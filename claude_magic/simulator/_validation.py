@@ -133,7 +133,7 @@ def _check_plain_options(fields: JSON, model: Model) -> None:
 def _check_common(fields: JSON, terms: Terms, model: Model, *, max_tokens: int | None) -> None:
     _check_system(fields.get("system", ""))
     check_messages(fields["messages"], model, terms.version)
-    tools = check_tools(fields.get("tools", []))
+    tools = check_tools(fields.get("tools", []), model)
     effort = _check_output_config(fields, model)
     kind = _check_thinking(fields, model, effort, max_tokens)
     if "tool_choice" in fields:

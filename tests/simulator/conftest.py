@@ -21,7 +21,7 @@ class Api:
     def __init__(self, sim: Simulator) -> None:
         self.sim = sim
         headers = {"x-api-key": "sk-ant-test", "anthropic-version": "2023-06-01"}
-        self.http = httpx2.Client(base_url=sim.url, headers=headers, trust_env=False, timeout=20)
+        self.http = httpx2.Client(base_url=sim.url, headers=headers, trust_env=False, timeout=60)
 
     def body(self, prompt: str | None = "Why is the sky blue?", **fields: Any) -> JSON:
         messages = [{"role": "user", "content": prompt}]
@@ -64,7 +64,7 @@ def parse_events(stream: str) -> list[JSON]:
     return events
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

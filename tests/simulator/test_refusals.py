@@ -214,3 +214,33 @@ def test_s1_other_paths_are_a_json_404(api, path):
 
     assert response.status_code == 404
     assert response.json()["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize("tool", ["web_search_20260318", "web_fetch_20260318", "code_execution_20260521"])
+def test_older_models_know_the_servers_tools_by_older_names_only(api, tool):
+    """Current ones know the newest."""
+
+    def status(model, kind):
+        return api.post(
+            api.body(model=model, tools=[{"type": kind, "name": tool.rpartition("_")[0]}])
+        ).status_code
+
+    assert [status(model, tool) for model in ("claude-haiku-5-5", "claude-opus-5", "claude-sonnet-5")] == [
+        200
+    ] * 3
+    assert [status(model, tool) for model in ("claude-opus-4-8", "claude-haiku-4-5", "claude-opus-4-5")] == [
+        400
+    ] * 3
+    assert status("claude-opus-4-8", "web_search_20250305") == 200
+
+
+def test_a_model_that_retires_says_when(api):
+    """It is listed as deprecated until then, and still answers."""
+    told = {model["id"]: model for model in api.http.get("/v1/models?limit=100").json()["data"]}
+
+    dates = {name: told[name]["retires_at"] for name in told if told[name]["lifecycle"] == "deprecated"}
+    assert dates == {
+        "claude-opus-4-5-20251101": "2027-01-22T00:00:00Z",
+        "claude-sonnet-4-5-20250929": "2026-11-30T00:00:00Z",
+    }
+    assert api.message("2 + 2", model="claude-opus-4-5")["content"]

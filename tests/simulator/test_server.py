@@ -247,7 +247,7 @@ def test_a_simulator_left_open_does_not_disturb_the_interpreters_end():
 
 def speak(sim, *pieces):
     """Send bytes as they are, and return all that comes back until the connection closes."""
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=60) as raw:
         with contextlib.suppress(ConnectionError):  # it may close before it has heard all
             for piece in pieces:
                 raw.sendall(piece)
@@ -377,7 +377,7 @@ def test_bodies_that_arrive_at_once_are_bounded_together(sim, until):
     waiting = []
     with contextlib.ExitStack() as open_ones:
         for _ in range(most):
-            raw = open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=20))
+            raw = open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=60))
             raw.sendall(head(method="POST", Content_Length=MAX_BODY_BYTES) + b"x" * (MAX_BODY_BYTES - 1))
             waiting.append(raw)
         until(lambda: sim._state.held_bytes == most * (MAX_BODY_BYTES - 1))
@@ -456,7 +456,7 @@ def test_connections_are_bounded(sim, monkeypatch, until):
     monkeypatch.setattr(_server, "MAX_CONNECTIONS", 2)
     with contextlib.ExitStack() as open_ones:
         for _ in range(2):
-            open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=20))
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=60))
         until(lambda: sim.open_connections == 2)
 
         assert speak(sim, head()) == b""

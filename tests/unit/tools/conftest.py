@@ -35,6 +35,19 @@ def call() -> MakeCall:
 
 
 @pytest.fixture
+def block() -> Callable[[], None]:
+    """Blocks a thread until Ctrl-C ends it: in small steps, because a signal just before a sleep does not end that."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            time.sleep(0.005)
+        raise TimeoutError("Nothing has ended this.")
+
+    return wait
+
+
+@pytest.fixture
 def usual_handler() -> Iterator[None]:
     """Python's own handler of Ctrl-C before a test, and still there after it."""
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,7 +64,6 @@ def interrupt_when() -> Iterator[Callable[[threading.Event], None]]:
     def press(event: threading.Event) -> None:
         def wait_and_press() -> None:
             if event.wait(TIMEOUT):
-                time.sleep(0.05)  # into the sleep of the tool: a signal just before it would not end it
                 os.kill(os.getpid(), signal.SIGINT)
 
         threads.append(threading.Thread(target=wait_and_press, daemon=True))

@@ -137,28 +137,27 @@ def test_ctrl_c_cancels_what_is_awaited_and_nothing_else_on_the_loop() -> None:
     printed = run(
         KERNEL
         + """
-    import os, signal, threading, time
+    import signal
     ends, beats = [], []
 
+    has_begun = []
+
     async def wait():
+        has_begun.append(1)
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(60)
         finally:
             ends.append("ended")
 
     async def beat():
         while True:
-            await asyncio.sleep(0.01)
-            beats.append(1)
-
-    def press():
-        while len(beats) < 3:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0)
+            beats.append(len(has_begun))
+            if beats.count(1) == 3:  # both go on
+                signal.raise_signal(signal.SIGINT)
 
     def cell():
         task = asyncio.get_running_loop().create_task(beat())
-        threading.Thread(target=press, daemon=True).start()
         try:
             run_to_end(wait())
         except KeyboardInterrupt:
@@ -166,9 +165,10 @@ def test_ctrl_c_cancels_what_is_awaited_and_nothing_else_on_the_loop() -> None:
 
     loop = asyncio.new_event_loop()
     print(loop.run_until_complete(Kernel().shell_main(cell)))
-    for task in asyncio.all_tasks(loop):
+    left = asyncio.all_tasks(loop)
+    for task in left:
         task.cancel()
-    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
     loop.close()
     """
     )

@@ -38,15 +38,15 @@ def test_a_model_cannot_make_a_call_look_like_another_one() -> None:
     assert shown.isprintable()
 
 
-def test_a_very_long_call_is_cut_and_says_so() -> None:
-    """Else nobody could read the question."""
+def test_the_line_about_a_very_long_call_is_cut_and_says_so() -> None:
+    """It tells what was decided; who decides sees all pages."""
     one = str(ToolCall(name="tide", arguments={"port": "x" * 100_000}))
     many = str(ToolCall(name="tide", arguments={f"x{number}": "y" * 1_000 for number in range(100)}))
 
     assert len(one) < 2_100
-    assert "100,002 characters" in one
-    assert len(many) < 8_100
-    assert "characters in all" in many
+    assert "100,013 characters" in one
+    assert len(many) < 2_100
+    assert "100,794 characters" in many
 
 
 def test_arguments_that_are_no_json_are_handed_back(running: Callable[..., RunningCall]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -171,14 +170,16 @@ def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
 @pytest.mark.usefixtures("usual_handler")
 @pytest.mark.parametrize("kind", ["blocks", "blocks in a coroutine", "waits"])
 @pytest.mark.parametrize("has_loop", [False, True])
-def test_ctrl_c_ends_a_tool_for_good(call: Any, interrupt_when: Any, kind: str, has_loop: bool) -> None:
+def test_ctrl_c_ends_a_tool_for_good(
+    call: Any, interrupt_when: Any, block: Callable[[], None], kind: str, has_loop: bool
+) -> None:
     """Wherever it is; nothing of it goes on behind the user's back."""
     has_begun = threading.Event()
     ends: list[str] = []
 
     def gauge() -> None:
         has_begun.set()
-        time.sleep(TIMEOUT)
+        block()
 
     async def vane() -> None:
         gauge()

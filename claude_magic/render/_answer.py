@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from ..runtime import BlockSnapshot, ReplySnapshot
+from ._allowance import Allowance
 from ._calls import render_calls
 from ._citations import Citations
 from ._formats import Body, render_body
-from ._markdown import render_fragment, wrap
+from ._markdown import new_env, render_fragment, wrap
 from ._neutralise import neutralise_markdown
 from ._sanitise import sanitise
 from ._thinking import render_thinking
@@ -39,13 +40,15 @@ def _markdown_answer(snapshot: ReplySnapshot, citations: Citations, *, remote_im
 
 
 def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool) -> Iterator[str]:
+    allowance = Allowance()
     for kind, blocks in _runs(snapshot):
         # Citations split a text in mid-sentence, so neighbouring text blocks are one Markdown text.
         if kind == "text":
-            html = render_fragment(citations.mark(blocks), {"remote_images": remote_images})
+            env = new_env(remote_images=remote_images, allowance=allowance)
+            html = render_fragment(citations.mark(blocks), env)
             yield sanitise(wrap(citations.place(html)))
         elif kind == "thinking":
-            yield _thinking(blocks)
+            yield _thinking(blocks, allowance)
         else:
             yield render_calls(blocks, among=snapshot.blocks, is_final=True)
 
@@ -54,7 +57,7 @@ def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
     """Yield what stands above an answer that is one piece; above mere data no thinking: it is data that was asked for."""
     for kind, blocks in _runs(snapshot):
         if kind == "thinking" and snapshot.format not in _JUST_DATA:
-            yield _thinking(blocks)
+            yield _thinking(blocks, Allowance())
         elif kind == "other":
             yield render_calls(blocks, among=snapshot.blocks, is_final=True)
 
@@ -69,5 +72,5 @@ def _kind(block: BlockSnapshot) -> str:
     return block.kind if block.kind in ("text", "thinking") else "other"
 
 
-def _thinking(blocks: tuple[BlockSnapshot, ...]) -> str:
-    return render_thinking("\n\n".join(block.text for block in blocks))
+def _thinking(blocks: tuple[BlockSnapshot, ...], allowance: Allowance) -> str:
+    return render_thinking("\n\n".join(block.text for block in blocks), allowance=allowance)

@@ -28,7 +28,7 @@ _PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
 _PLACED_OR_TAG: Final = re.compile("<[^>]*>|" + _PLACED.pattern)
 _LINE_END: Final = re.compile(r"\r\n?")
 _MARKS_OF_STRUCTURE: Final = " \t>-=|:*_#`~$+\\[]"
-_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "plain_text"})
+_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table", "plain_text"})
 _MAX_QUOTE_CHARS: Final = 200
 
 

@@ -1,10 +1,18 @@
-"""Code blocks: escaped text, coloured by Pygments in the colours of the Jupyter theme where that is cheap."""
+"""Code blocks: escaped text, coloured by Pygments in the colours of the Jupyter theme where that is cheap.
+
+What a model wrote decides how long a lexer takes: 4,000 line breaks called Java keep Pygments busy for minutes. So each step
+of a lexer sees a short window of the code, all steps together get a fixed time of the processor, and colours that would be
+far larger than the code are left out.
+"""
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._styles import CODE_BLOCK, CODE_INSIDE, CODE_TOKENS
 
@@ -12,8 +20,15 @@ if TYPE_CHECKING:
     from pygments.lexer import Lexer
     from pygments.token import _TokenType
 
-# Longer code is shown plain: lexing it would hold up the frame, and no lexer's worst case gets room to grow.
+# Longer code is shown plain: lexing it would hold up the frame.
 _MAX_COLOURED_CHARS: Final = 20_000
+# What a pattern sees of the code. A comment longer than this is not coloured as one.
+_WINDOW_CHARS: Final = 400
+# Seconds of this thread's time; 20,000 characters of ordinary Python take about 0.1.
+_MAX_LEXING_TIME: Final = 0.25
+# Real code becomes 3 to 12 times as long.
+_MAX_GROWTH: Final = 20
+_ALWAYS_CHARS: Final = 4_000
 
 # A closed list, because asking Pygments for an unknown name searches all installed packages for plug-ins.
 _LANGUAGE_NAMES: Final = """
@@ -25,6 +40,15 @@ _LANGUAGE_NAMES: Final = """
     xml yaml yml zig
 """
 _LANGUAGES: Final = frozenset(_LANGUAGE_NAMES.split())
+# Transcripts, which other lexers cut into pieces of any length, are coloured as the language in them.
+_PLAIN_LANGUAGES: Final = {
+    "console": "bash",
+    "ipython": "python",
+    "make": "basemake",
+    "makefile": "basemake",
+    "pycon": "python",
+    "sqlite3": "sql",
+}
 
 
 def render_code(code: str, language: str) -> str:
@@ -34,19 +58,38 @@ def render_code(code: str, language: str) -> str:
 
 @lru_cache(maxsize=64)
 def _highlight(code: str, language: str) -> str:
-    if language not in _LANGUAGES or len(code) > _MAX_COLOURED_CHARS:
+    lexer = _lexer(language) if language in _LANGUAGES and len(code) <= _MAX_COLOURED_CHARS else None
+    if lexer is None:
         return escape(code, quote=False)
-    pieces: list[str] = []
+    html = "".join(_coloured(_tokens(lexer, code)))
+    is_too_large = len(html) > max(_ALWAYS_CHARS, _MAX_GROWTH * len(code))
+    return escape(code, quote=False) if is_too_large else html
+
+
+def _coloured(tokens: Iterator[tuple[_TokenType | None, str]]) -> Iterator[str]:
     run: list[str] = []
     run_style = ""
-    for token_type, text in _lexer(language).get_tokens(code):
+    for token_type, text in tokens:
         style = _style_of(token_type) if not text.isspace() else run_style
         if style != run_style:
-            pieces.append(_span("".join(run), run_style))
+            yield _span("".join(run), run_style)
             run, run_style = [], style
         run.append(text)
-    pieces.append(_span("".join(run), run_style))
-    return "".join(pieces)
+    yield _span("".join(run), run_style)
+
+
+def _tokens(
+    lexer: Lexer, code: str, clock: Callable[[], float] = time.thread_time
+) -> Iterator[tuple[_TokenType | None, str]]:
+    """Yield the tokens of `code`, which has no carriage return; from where the time is up, all the rest as one."""
+    end = clock() + _MAX_LEXING_TIME
+    position = 0
+    for token_type, text in lexer.get_tokens(code):
+        yield token_type, text
+        position += len(text)
+        if clock() > end:
+            yield None, code[position:]
+            return
 
 
 def _span(text: str, style: str) -> str:
@@ -55,15 +98,44 @@ def _span(text: str, style: str) -> str:
 
 
 @cache
-def _lexer(language: str) -> Lexer:
-    from pygments.lexers import get_lexer_by_name  # only an answer with code in it pays for Pygments
+def _lexer(language: str) -> Lexer | None:
+    """Return a lexer whose steps are bounded; None where there is none."""
+    from pygments.lexer import RegexLexer  # only an answer with code in it pays for Pygments
+    from pygments.lexers import get_lexer_by_name
+    from pygments.lexers.data import JsonLexer
 
-    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    lexer = get_lexer_by_name(_PLAIN_LANGUAGES.get(language, language), stripnl=False, ensurenl=False)
+    if isinstance(lexer, JsonLexer):  # one loop over the characters
+        return lexer
+    return _in_windows(lexer) if isinstance(lexer, RegexLexer) else None
+
+
+def _in_windows(lexer: Any) -> Lexer:
+    """Return a lexer like `lexer`, of which no pattern looks further than a window."""
+    rules = {
+        state: [(_windowed(match), *rest) for match, *rest in patterns]
+        for state, patterns in lexer._tokens.items()
+    }
+    kind: Any = type(lexer)
+    bounded: Any = type(kind)(f"Bounded{kind.__name__}", (kind,), {"_tokens": rules})
+    bounded = bounded(**lexer.options)
+    bounded._tokens = rules  # one lexer picks its rules when it is made
+    return bounded  # type: ignore[no-any-return]
+
+
+def _windowed(match: Any) -> Callable[..., re.Match[str] | None]:
+    pattern: re.Pattern[str] = match.__self__
+
+    def match_in_window(text: str, start: int, end: int | None = None) -> re.Match[str] | None:
+        window_end = start + _WINDOW_CHARS
+        return pattern.match(text, start, window_end if end is None else min(end, window_end))
+
+    return match_in_window
 
 
 @cache
-def _style_of(token_type: _TokenType) -> str:
-    name = ".".join(token_type)
+def _style_of(token_type: _TokenType | None) -> str:
+    name = ".".join(token_type or ())
     while name and name not in CODE_TOKENS:
         name = name.rpartition(".")[0]
     return CODE_TOKENS.get(name, "")

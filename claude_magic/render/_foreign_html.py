@@ -40,6 +40,13 @@ _PROPERTY_NAMES: Final = """
     text-transform vertical-align white-space width word-break
 """
 _PROPERTIES: Final = frozenset(_PROPERTY_NAMES.split())
+# A page stands still over a million columns, which take a few characters to ask for.
+_MAX_COUNT: Final = 50
+_COUNTS: Final = frozenset({"colspan", "rowspan", "span"})
+_COUNTING_PROPERTIES: Final = frozenset(
+    {"columns", "grid-column", "grid-row", "grid-template-columns", "grid-template-rows"}
+)
+_COUNT: Final = re.compile(r"(?<![\w.#%])\d+(?![\w.%])")
 _MAX_STYLE_CHARS: Final = 2_000
 # Words, numbers, colours and names of fonts. No backslash, no slash star, no function but these: so no url() either.
 _VALUE: Final = re.compile(
@@ -101,6 +108,8 @@ def _cleaner(*, has_images: bool) -> nh3.Cleaner:
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     if name == "style":
         return _safe_style(value) or None
+    if name in _COUNTS and not _is_small_count(value):
+        return None
     if name == "src" and not value.lower().startswith(("http://", "https://")):
         return None
     return value
@@ -114,9 +123,20 @@ def _safe_style(style: str) -> str:
     for declaration in style.split(";"):
         name, _, value = declaration.partition(":")
         name, value = name.strip().lower(), value.strip()
-        if name in _PROPERTIES and value and _VALUE.fullmatch(value):
+        if name in _PROPERTIES and value and _VALUE.fullmatch(value) and not _has_large_count(name, value):
             kept.append(f"{name}:{value}")
     return ";".join(kept)
+
+
+def _is_small_count(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and int(value[:9]) <= _MAX_COUNT
+
+
+def _has_large_count(name: str, value: str) -> bool:
+    """Tell whether a layout asks for a great number of columns or rows."""
+    if name not in _COUNTING_PROPERTIES:
+        return False
+    return any(int(count[:9]) > _MAX_COUNT for count in _COUNT.findall(value))
 
 
 def _link_to_image(image: re.Match[str]) -> str:

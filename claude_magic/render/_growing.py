@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from ._markdown import Env, parse_blocks, render_fragment, wrap
+from ._allowance import Allowance
+from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
 from ._sanitise import sanitise
 from ._settle import settle
 
@@ -64,8 +65,12 @@ class BlockPlan:
 class GrowingMarkdown:
     """Renders a text again and again while it grows.
 
+    Attributes:
+        allowance_left: What may still be drawn of the answer after this text, as far as it has come.
+
     Args:
         remote_images: Load images from http and https addresses instead of linking to them.
+        allowance: What may still be drawn of the answer of which this text is a part.
     """
 
     _text: str
@@ -75,13 +80,16 @@ class GrowingMarkdown:
     _pending_html: list[str]
     _closed: int  # up to here it is rendered for good, and stands in the tail until that is worth moving on
     _closed_html: list[str]
+    _allowance: Allowance  # what may still be drawn after what is closed
+    allowance_left: Allowance
     _references: dict[str, object]  # link definitions in what is closed
     _open_html: str
     _open_rendered: int  # how much source the open part had when it was rendered last
     _complete: int  # up to here complete lines have been searched for closed blocks
 
-    def __init__(self, *, remote_images: bool = False) -> None:
+    def __init__(self, *, remote_images: bool = False, allowance: Allowance | None = None) -> None:
         self._remote_images = remote_images
+        self._first_allowance = allowance or Allowance()
         self._start_over()
 
     def update(self, text: str, *, is_final: bool = False) -> BlockPlan:
@@ -110,6 +118,8 @@ class GrowingMarkdown:
         self._pending_html = []
         self._closed_html = []
         self._references = {}
+        self._allowance = self._first_allowance.copy()
+        self.allowance_left = self._allowance
         self._open_html = ""
         self._open_rendered = self._complete = 0
 
@@ -121,7 +131,9 @@ class GrowingMarkdown:
         length = _length_of_closed_blocks(self._text[self._closed : complete])
         if not length:
             return
-        html = render_fragment(self._text[self._closed : self._closed + length], self._env(self._references))
+        html = render_fragment(
+            self._text[self._closed : self._closed + length], self._env(self._references, self._allowance)
+        )
         self._closed_html.append(sanitise(html))
         self._closed += length
         if self._closed - self._pending >= _PENDING_STEP_CHARS:
@@ -143,12 +155,14 @@ class GrowingMarkdown:
 
     def _render_open(self, *, is_final: bool) -> None:
         source = self._text[self._closed :]
-        html = render_fragment(source if is_final else settle(source), self._env(dict(self._references)))
+        self.allowance_left = self._allowance.copy()
+        shown = source if is_final else settle(source)
+        html = render_fragment(shown, self._env(dict(self._references), self.allowance_left))
         self._open_html = sanitise(html)
         self._open_rendered = len(source)
 
-    def _env(self, references: dict[str, object]) -> Env:
-        return {"references": references, "remote_images": self._remote_images}
+    def _env(self, references: dict[str, object], allowance: Allowance) -> Env:
+        return {"references": references, **new_env(remote_images=self._remote_images, allowance=allowance)}
 
 
 def _block(source: str, html: list[str]) -> Block:

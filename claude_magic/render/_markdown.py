@@ -8,10 +8,11 @@ passed the allow-list of `_sanitise`.
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from functools import cache
 from html import escape
-from typing import Any, Final
+from itertools import accumulate, groupby
+from typing import Any, Final, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -22,11 +23,11 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 from . import _math
+from ._allowance import TOO_LARGE, TOO_MANY_FORMULAS, Allowance
 from ._code import render_code
 from ._emphasis import InlineParser
-from ._safe_tex import is_safe_formula
 from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, sanitise
-from ._styles import CELL_ALIGNMENTS, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
+from ._styles import CELL_ALIGNMENTS, QUIET, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
 
 Env = MutableMapping[str, Any]
 
@@ -39,22 +40,94 @@ _LINE_END: Final = re.compile(r"\r\n?")
 _SCHEME: Final = re.compile(r"\s*([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _BARE_URL: Final = re.compile(r"https?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
 _TASK: Final = re.compile(r"\[([ xX])\] ")
+_DELIMITER_ROW: Final = re.compile(r"[|:\-][|:\- \t]+")
 _BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 
-def render_markdown(text: str, *, remote_images: bool = False) -> str:
+def render_markdown(text: str, *, remote_images: bool = False, allowance: Allowance | None = None) -> str:
     """Return safe HTML for the Markdown `text` of an answer.
 
     Args:
         text: Markdown as a model wrote it; untrusted.
         remote_images: Load images from http and https addresses instead of linking to them.
+        allowance: What may still be drawn of the answer, if `text` is a part of it.
     """
-    return sanitise(wrap(render_fragment(text, {"remote_images": remote_images})))
+    return sanitise(wrap(render_fragment(text, new_env(remote_images=remote_images, allowance=allowance))))
+
+
+def new_env(*, remote_images: bool, allowance: Allowance | None = None) -> Env:
+    """Return the environment of a text, or of a part of one."""
+    return {"remote_images": remote_images, "allowance": allowance or Allowance()}
 
 
 def render_fragment(text: str, env: Env) -> str:
-    """Return HTML that has not passed the sanitiser yet; `env` carries link definitions between fragments."""
-    return str(parser().render(text, env))
+    """Return HTML that has not passed the sanitiser yet; `env` carries link definitions and the allowance between fragments."""
+    md = parser()
+    allowance = allowance_of(env)
+    pieces: list[str] = []
+    for is_admitted, blocks in groupby(split_blocks(text, env), key=lambda block: block.is_admitted):
+        if not is_admitted:
+            pieces.append(source_block("\n".join(block.source for block in blocks), TOO_LARGE))
+            continue
+        for block in blocks:
+            had_formulas_left = not allowance.has_no_formulas_left
+            pieces.append(str(md.renderer.render(block.tokens, md.options, env)))
+            if had_formulas_left and allowance.has_no_formulas_left:
+                pieces.append(notice(TOO_MANY_FORMULAS))
+    return "".join(pieces)
+
+
+class MarkdownBlock(NamedTuple):
+    """A top-level block: its tokens, its lines, counted from 0 with the end excluded, and whether it is to be drawn."""
+
+    tokens: list[Token]
+    start: int
+    end: int
+    source: str
+    is_admitted: bool
+
+
+def split_blocks(text: str, env: Env) -> list[MarkdownBlock]:
+    """Parse `text` and return its top-level blocks, weighed against the allowance in `env`."""
+    allowance = allowance_of(env)
+    lines = _LINE_END.sub("\n", text).split("\n")
+    ends = [*accumulate(len(line) + 1 for line in lines)]
+    blocks: list[MarkdownBlock] = []
+    position = 0
+    for tokens in _top_level_groups(parser().parse(text, env)):
+        start, position = tokens[0].map or (position, position)
+        written = allowance.written + (ends[position - 1] if position else 0)
+        source = "\n".join(lines[start:position])
+        blocks.append(MarkdownBlock(tokens, start, position, source, allowance.admit(tokens, written)))
+    allowance.written += len(text)
+    return blocks
+
+
+def allowance_of(env: Env) -> Allowance:
+    """Return what may still be drawn of the answer to which `env` belongs."""
+    allowance: Allowance = env["allowance"]
+    return allowance
+
+
+def _top_level_groups(tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    group: list[Token] = []
+    for token in tokens:
+        group.append(token)
+        if token.level == 0 and token.nesting <= 0 and token.type != "inline":
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def source_block(source: str, reason: str) -> str:
+    """Return HTML, not sanitised yet, of Markdown that is shown as it was written, and why."""
+    return f'<pre style="{SOURCE_BLOCK}">{escape(source, quote=False)}</pre>\n{notice(reason)}'
+
+
+def notice(text: str) -> str:
+    """Return a quiet line below a block, as HTML that is not sanitised yet."""
+    return f'<div style="{QUIET}">{escape(text, quote=False)}</div>\n'
 
 
 def parse_blocks(text: str) -> list[Token]:
@@ -80,6 +153,7 @@ def parser() -> MarkdownIt:
     md.disable(["html_block", "html_inline"])
     _math.install(md)
     md.block.ruler.before("table", "too_deep", _too_deep)
+    md.block.ruler.before("table", "sparse_table", _sparse_table, {"alt": ["paragraph", "reference"]})
     md.inline.ruler.before("autolink", "break_tag", _break_tag)
     md.core.ruler.before("inline", "long_paragraph", _long_paragraph)
     md.core.ruler.before("inline", "task_list", _task_list)
@@ -98,6 +172,44 @@ def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -
     token.map = [start_line, end_line]
     state.line = end_line
     return True
+
+
+def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """Take a table that would have more cells than characters: most of them nobody has written."""
+    if start_line + 2 >= end_line or "|" not in _line(state, start_line):
+        return False
+    delimiters = _line(state, start_line + 1).strip()
+    if not _DELIMITER_ROW.fullmatch(delimiters) or state.sCount[start_line + 1] < state.blkIndent:
+        return False
+    if state.is_code_block(start_line) or state.is_code_block(start_line + 1):
+        return False
+    columns = len([cell for cell in delimiters.split("|") if cell.strip()])
+    row_end = _end_of_rows(state, start_line + 2, end_line)
+    written = state.eMarks[row_end - 1] - state.bMarks[start_line]
+    if columns * (row_end - start_line - 1) <= written:
+        return False
+    if not silent:
+        token = state.push("sparse_table", "", 0)
+        token.content = state.getLines(start_line, row_end, state.blkIndent, False)
+        token.map = [start_line, row_end]
+        state.line = row_end
+    return True
+
+
+def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
+    """Return the line after the last row of a table, as markdown-it's own rule finds it."""
+    terminators = state.md.block.ruler.getRules("blockquote")
+    former, state.parentType = state.parentType, "table"
+    while line < end_line and state.sCount[line] >= state.blkIndent and not state.isEmpty(line):
+        if state.is_code_block(line) or any(rule(state, line, end_line, True) for rule in terminators):
+            break
+        line += 1
+    state.parentType = former
+    return line
+
+
+def _line(state: StateBlock, number: int) -> str:
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
 
 
 def _break_tag(state: StateInline, silent: bool) -> bool:
@@ -184,19 +296,22 @@ class _Renderer(RendererHTML):
 
     def math_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         token = tokens[idx]
-        if not is_safe_formula(token.content):
+        if not allowance_of(env).admit_formula(token.content):
             return f"<code>{escape(token.content, quote=False)}</code>"
         opening, closing = (r"\[", r"\]") if token.meta["is_display"] else (r"\(", r"\)")
         return _formula("span", opening, token.content, closing)
 
     def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         content = tokens[idx].content
-        if not is_safe_formula(content):
+        if not allowance_of(env).admit_formula(content):
             return self.math_open(tokens, idx, options, env)
         return _formula("div", r"\[", content, r"\]") + "\n"
 
     def math_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         return f'<pre style="{SOURCE_BLOCK}">{escape(tokens[idx].content, quote=False)}</pre>\n'
+
+    def sparse_table(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return source_block(tokens[idx].content, TOO_LARGE)
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         return f'<div style="{SCROLLING_TABLE}"><table style="{TABLE}">\n'

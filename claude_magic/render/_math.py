@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
 
-_LABEL: Final = re.compile(r"\\label\s*\{[^{}]*\}")
+_LABEL: Final = re.compile(r" ?\\label\s*\{[^{}]*\}")
 _PUNCTUATION: Final = ("", ".", ",", ";")
 # What a formula does not begin with, but what follows a dollar of which somebody talks: ($) or ($).
 _NO_BEGINNING: Final = ("", "$", ")", "'", '"', "’", "”", ",", ";", ":", "?")
@@ -31,8 +31,11 @@ _ENVIRONMENT: Final = re.compile(
 
 
 def without_labels(formula: str) -> str:
-    r"""Drop `\label{...}`: labels are page-wide in MathJax, so the same answer drawn twice would be an error."""
-    return _LABEL.sub("", formula)
+    r"""Drop `\label{...}`: labels are page-wide in MathJax, so the same answer drawn twice would be an error.
+
+    A blank stays, so that what stood before and after it does not become one command.
+    """
+    return _LABEL.sub(" ", formula)
 
 
 def install(md: MarkdownIt) -> None:

@@ -12,16 +12,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import unescape
 from typing import Any, Final
 
 from markdown_it.token import Token
 
 from . import _math
+from ._allowance import Allowance
 from ._emphasis import with_unseen_signs
-from ._markdown import parse_blocks
-from ._safe_tex import UNSEEN, is_safe_formula, is_unsafe_command
+from ._markdown import MarkdownBlock, new_env, split_blocks
+from ._safe_tex import UNSEEN, is_too_much, is_unsafe_command
 from ._sanitise import SAFE_SCHEMES
 
 _LINE_END: Final = re.compile(r"\r\n?")
@@ -33,6 +34,10 @@ _DESTINATION: Final = re.compile(r"\s*<?\s*([^\s)>]{0,2000})")
 # What would be HTML, a link or an image if a parser did not see that it stands in a formula; there, spaces mean nothing.
 _MARKUP_IN_FORMULA: Final = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)")
 _FORMULA_MARK: Final = re.compile(r"\$\$|\\[\[\]]|\\(?=begin|end)")
+# What begins a formula for MathJax in the text that Markdown leaves.
+_LONE_MARK: Final = re.compile(r"\\\\[(\[]|\\?\$|\\begin")
+_ROW_START: Final = re.compile(r"^([\s>]*)")
+_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "sparse_table"})
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
@@ -50,31 +55,41 @@ _ACTIVE_ELEMENTS: Final = frozenset(_ACTIVE_ELEMENT_NAMES.split())
 def neutralise_markdown(text: str) -> str:
     """Return `text` with raw HTML, dangerous links and remote images made harmless; it reads the same."""
     lines = _LINE_END.sub("\n", text).split("\n")
+    allowance = Allowance()
+    env = new_env(remote_images=False, allowance=allowance)
     pieces: list[str] = []
     position = 0
-    for start, end, token in _verbatim_blocks(parse_blocks(text)):
-        pieces += _prose(lines[position:start])
-        pieces += _verbatim(
-            token, lines[start:end], follows_text=start > 0 and bool(lines[start - 1].strip())
-        )
+    for start, end, token in _verbatim_blocks(split_blocks(text, env)):
+        pieces += _prose(lines[position:start], allowance)
+        follows_text = start > 0 and bool(lines[start - 1].strip())
+        pieces += _verbatim(token, lines[start:end], allowance, follows_text=follows_text)
         position = end
-    pieces += _prose(lines[position:])
+    pieces += _prose(lines[position:], allowance)
     return "\n".join(pieces)
 
 
-def _verbatim_blocks(tokens: list[Token]) -> Iterator[tuple[int, int, Token]]:
+def _verbatim_blocks(blocks: Iterable[MarkdownBlock]) -> Iterator[tuple[int, int, Token]]:
     position = 0
-    for token in tokens:
-        if token.type in ("fence", "code_block", "math_block") and token.map and token.map[0] >= position:
-            start, position = token.map
-            yield start, position, token
+    for block in blocks:
+        for token in block.tokens if block.is_admitted else (_source_of(block),):
+            if token.type in _VERBATIM and token.map and token.map[0] >= position:
+                start, position = token.map
+                yield start, position, token
 
 
-def _verbatim(token: Token, lines: list[str], *, follows_text: bool) -> list[str]:
+def _source_of(block: MarkdownBlock) -> Token:
+    """Return a block of code in place of one that would be too large if it were drawn."""
+    return Token("code_block", "", 0, map=[block.start, block.end], content=block.source + "\n")
+
+
+def _verbatim(token: Token, lines: list[str], allowance: Allowance, *, follows_text: bool) -> list[str]:
     if token.type == "math_block":
-        if is_safe_formula(token.content):
+        if allowance.admit_formula(token.content):
             return [_spaced(line) for line in lines]
-        return _prose([_FORMULA_MARK.sub("", line) for line in lines])
+        return _prose([_FORMULA_MARK.sub("", line) for line in lines], allowance)
+    if token.type == "sparse_table" and token.level:
+        # With its second row escaped it is a table for nobody.
+        return _prose([lines[0], _ROW_START.sub(r"\1\\", lines[1], count=1), *lines[2:]], allowance)
     if token.level:
         return [_without_active_tags(line) for line in lines]
     return ["", *_fenced(token)] if follows_text else _fenced(token)
@@ -104,15 +119,28 @@ def _without_active_tags(code: str) -> str:
 # Running text
 
 
-def _prose(lines: list[str]) -> list[str]:
-    return [_Prose("\n".join(lines)).neutralised()] if lines else []
+def _prose(lines: list[str], allowance: Allowance) -> list[str]:
+    return [_Prose("\n".join(lines), allowance).neutralised()] if lines else []
+
+
+def _wild_paragraphs(text: str) -> list[tuple[int, int]]:
+    """Return where those paragraphs begin and end that would be too much if a parser took a part for a formula."""
+    ends = [*(blank.start() for blank in _BLANK_LINE.finditer(text)), len(text)]
+    starts = [0, *ends[:-1]]
+    return [
+        (start, end)
+        for start, end in zip(starts, ends, strict=True)
+        if _LONE_MARK.search(text, start, end) and is_too_much(text[start:end])
+    ]
 
 
 class _Prose:
     """One pass over running text, from one mark that may mean something to the next."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
+        self._allowance = allowance
+        self._wild = _wild_paragraphs(text)
         self._memory: dict[str, Any] = {}
         self._ticks: defaultdict[int, list[int]] = defaultdict(list)
         for run in re.finditer("`+", text):
@@ -135,9 +163,9 @@ class _Prose:
             case "\\" if self._text.startswith("<", after):
                 return "&lt;", after + 1
             case "\\":
-                return self._formula(start) or self._backslash(start)
+                return self._formula(start) or self._lone_mark(start) or self._backslash(start)
             case "$":
-                return self._formula(start) or self._plain(start, after)
+                return self._formula(start) or self._lone_mark(start) or self._plain(start, after)
             case "<":
                 kept = _HARMLESS_TAG.match(self._text, start)
                 if kept or not _TAG_START.match(self._text, start):
@@ -166,9 +194,22 @@ class _Prose:
         found = _math.find_formula(self._text, start, self._memory)
         if found is None or _BLANK_LINE.search(self._text, start, found.end):
             return None
-        if not is_safe_formula(found.source):
+        if not self._allowance.admit_formula(found.source):
             return f"`` {_without_active_tags(found.source.replace('`', chr(39)))} ``", found.end
         return _spaced(self._text[start : found.end]), found.end
+
+    def _lone_mark(self, start: int) -> tuple[str, int] | None:
+        """Keep a mark that begins no formula of ours from beginning one for others, where that would do harm."""
+        mark = _LONE_MARK.match(self._text, start)
+        if mark is None or not self._is_wild(start):
+            return None
+        if mark[0] == r"\begin":
+            return f"\\{UNSEEN}begin", mark.end()
+        return f"`{mark[0].removeprefix(chr(92))}`", mark.end()
+
+    def _is_wild(self, position: int) -> bool:
+        index = bisect_right(self._wild, (position, len(self._text))) - 1
+        return index >= 0 and position < self._wild[index][1]
 
     def _code(self, start: int, after: int) -> tuple[str, int]:
         length = after - start

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from ..runtime import BlockSnapshot, Phase, ReplySnapshot
+from ._allowance import Allowance
 from ._answer import render_answer
 from ._calls import render_calls
 from ._formats import render_growing
@@ -37,7 +39,7 @@ class LivePicture:
         self._remote_images = remote_images
         self._remark = remark
         self._texts: dict[int, _GrowingText] = {}
-        self._folds: dict[int, tuple[object, str]] = {}
+        self._folds: dict[int, _Fold] = {}
         self._count = 0
 
     def slots(self, snapshot: ReplySnapshot, now: float) -> list[str]:
@@ -71,18 +73,24 @@ class LivePicture:
             if snapshot.text:
                 yield render_growing(snapshot, remote_images=self._remote_images)
             return
+        allowance = Allowance()
         runs = [(kind, list(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
         for index, (kind, blocks) in enumerate(runs):
             is_last = index == len(runs) - 1 and not is_final
             if kind == "text":
                 text = "".join(block.text for block in blocks)
-                yield from self._text(index).slots(text, is_final=not is_last)
+                growing = self._text(index, allowance)
+                yield from growing.slots(text, is_final=not is_last)
+                allowance = growing.allowance_left
             elif not (is_last and _is_under_way(kind, blocks)):  # of those the status line tells
-                yield from self._fold(index, kind, blocks, snapshot.blocks, is_final=is_final)
+                fold = self._fold(index, kind, blocks, snapshot.blocks, allowance, is_final=is_final)
+                allowance = fold.allowance_left
+                if fold.html:
+                    yield fold.html
 
-    def _text(self, index: int) -> _GrowingText:
-        if index not in self._texts:
-            self._texts[index] = _GrowingText(remote_images=self._remote_images)
+    def _text(self, index: int, allowance: Allowance) -> _GrowingText:
+        if index not in self._texts or self._texts[index].allowance != allowance:
+            self._texts[index] = _GrowingText(remote_images=self._remote_images, allowance=allowance)
         return self._texts[index]
 
     def _fold(
@@ -91,23 +99,38 @@ class LivePicture:
         kind: str,
         blocks: Sequence[BlockSnapshot],
         among: Sequence[BlockSnapshot],
+        allowance: Allowance,
         *,
         is_final: bool,
-    ) -> Iterator[str]:
-        source, html = self._folds.get(index, (None, ""))
-        if source != (blocks, is_final):
-            html = _render_fold(kind, blocks, among, is_final=is_final)
-            self._folds[index] = ((blocks, is_final), html)
-        if html:
-            yield html
+    ) -> _Fold:
+        source = (blocks, is_final, allowance.copy())
+        fold = self._folds.get(index)
+        if fold is None or fold.source != source:
+            left = allowance.copy()
+            html = _render_fold(kind, blocks, among, left, is_final=is_final)
+            fold = self._folds[index] = _Fold(source, html, left)
+        return fold
+
+
+class _Fold(NamedTuple):
+    """Thinking or calls: what they were drawn from, their HTML, and what may be drawn of the answer after them."""
+
+    source: object
+    html: str
+    allowance_left: Allowance
 
 
 class _GrowingText:
     """One stretch of text, between whatever else stands in an answer."""
 
-    def __init__(self, *, remote_images: bool) -> None:
-        self._markdown = GrowingMarkdown(remote_images=remote_images)
+    def __init__(self, *, remote_images: bool, allowance: Allowance) -> None:
+        self.allowance = allowance.copy()
+        self._markdown = GrowingMarkdown(remote_images=remote_images, allowance=self.allowance)
         self._finished: tuple[str, list[str]] | None = None
+
+    @property
+    def allowance_left(self) -> Allowance:
+        return self._markdown.allowance_left
 
     def slots(self, text: str, *, is_final: bool) -> list[str]:
         if self._finished is not None and self._finished[0] == text:
@@ -127,8 +150,13 @@ def _kind(block: BlockSnapshot) -> str:
 
 
 def _render_fold(
-    kind: str, blocks: Sequence[BlockSnapshot], among: Sequence[BlockSnapshot], *, is_final: bool
+    kind: str,
+    blocks: Sequence[BlockSnapshot],
+    among: Sequence[BlockSnapshot],
+    allowance: Allowance,
+    *,
+    is_final: bool,
 ) -> str:
     if kind == "thinking":
-        return render_thinking("\n\n".join(block.text for block in blocks))
+        return render_thinking("\n\n".join(block.text for block in blocks), allowance=allowance)
     return render_calls(blocks, among=among, is_final=is_final)

@@ -11,7 +11,8 @@ from html import escape
 from typing import Any, Final
 
 from . import _math
-from ._safe_tex import is_safe_formula
+from ._allowance import TOO_MANY_FORMULAS, Allowance
+from ._markdown import notice
 from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, sanitise
 from ._styles import PROSE
 
@@ -23,14 +24,17 @@ _MARK: Final = re.compile(r"[$\\]")
 def render_prose(text: str) -> str:
     """Return safe HTML of `text` with its formulas typeset."""
     # No formula reaches over a blank line, so a lone dollar spoils its own paragraph at most.
+    allowance = Allowance()
     parts = _BLANK_LINES.split(_LINE_END.sub("\n", text.strip("\r\n")))
     html = "".join(
-        "".join(_render_paragraph(part)) if index % 2 == 0 else part for index, part in enumerate(parts)
+        "".join(_render_paragraph(part, allowance)) if index % 2 == 0 else part
+        for index, part in enumerate(parts)
     )
-    return sanitise(f'<div class="{NO_MATH_CLASSES}"><div style="{PROSE}">{html}</div></div>')
+    remark = notice(TOO_MANY_FORMULAS) if allowance.has_no_formulas_left else ""
+    return sanitise(f'<div class="{NO_MATH_CLASSES}"><div style="{PROSE}">{html}</div>{remark}</div>')
 
 
-def _render_paragraph(text: str) -> Iterator[str]:
+def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
     memory: dict[str, Any] = {}
     position = done = 0
     while mark := _MARK.search(text, position):
@@ -46,15 +50,15 @@ def _render_paragraph(text: str) -> Iterator[str]:
             continue
         before = text[done:start]
         yield _plain(before.removesuffix("\n") if found.is_display else before)
-        yield _formula(found, text[start : found.end])
+        yield _formula(found, text[start : found.end], allowance)
         position = done = found.end
         if found.is_display and text.startswith("\n", done):
             position = done = done + 1
     yield _plain(text[done:])
 
 
-def _formula(formula: _math.Formula, source: str) -> str:
-    if not is_safe_formula(formula.source):
+def _formula(formula: _math.Formula, source: str, allowance: Allowance) -> str:
+    if not allowance.admit_formula(formula.source):
         return _plain(source)
     opening, closing = (r"\[", r"\]") if formula.is_display else (r"\(", r"\)")
     tex = _plain(_math.without_labels(formula.source))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Final
 
 from ._reply import Bundle
 from ._sanitise import NO_MATH_CLASSES, sanitise
@@ -21,6 +22,9 @@ from ._styles import (
     SCROLLING_TABLE,
     TABLE,
 )
+
+# One long cell does not make every other as long.
+_MAX_PADDED_CHARS: Final = 80
 
 Row = tuple[str, ...]
 Group = tuple[str, Sequence[Row]]
@@ -109,5 +113,5 @@ class _Table:
         for row in self._all_rows():
             widths += [0] * (len(row) - len(widths))
             for column, text in enumerate(row):
-                widths[column] = max(widths[column], len(text))
+                widths[column] = min(_MAX_PADDED_CHARS, max(widths[column], len(text)))
         return widths

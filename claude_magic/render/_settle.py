@@ -16,7 +16,7 @@ _MARKS: Final = "-=*_+#~`$|:\\ \t>"
 _LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
 _HALF_LINK: Final = re.compile(r"!?\[([^\[\]\n]*)(?:\](?:\([^()\s]*)?)?$")
 _HALF_DELIMITER_ROW: Final = re.compile(r"[ \t|:\-]*")
-_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open"})
+_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table"})
 
 
 def settle(source: str) -> str:

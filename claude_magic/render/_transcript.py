@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 from ..runtime import ReplySnapshot
+from ._allowance import Allowance
 from ._footer import render_footer
 from ._markdown import parse_blocks, render_markdown
 from ._neutralise import neutralise_markdown
@@ -76,10 +77,12 @@ def _sections(answer: ReplySnapshot, *, remote_images: bool) -> Iterator[tuple[s
         yield bundle.data["text/html"], bundle.data["text/markdown"]
         return
     pieces = _cut(answer.text)
+    allowance = Allowance()
+    thinking = render_thinking(answer.thinking, allowance=allowance)
     for index, piece in enumerate(pieces):
-        html = render_markdown(piece, remote_images=remote_images)
+        html = render_markdown(piece, remote_images=remote_images, allowance=allowance)
         if index == 0:
-            html = render_thinking(answer.thinking) + html
+            html = thinking + html
         if index == len(pieces) - 1:
             html += render_footer(answer)
         yield html, neutralise_markdown(piece)

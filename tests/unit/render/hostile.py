@@ -207,7 +207,37 @@ FORMULAS: Final = [
     r"$\hspace{ 1000.5 em}x\kern-9999pt$",
     r"$\setOptions{maxBuffer=1}\newcolumntype{c}{r}x$",
     "$x} \\left( {y$",
+    rf"$\hre\label{{x}}f{{javascript:{RUN}}}{{click}}$",
+    "$" + r"\raise1pt" * 200 + "x$",
+    r"\(" + r"\lower 1pt " * 200 + r"x\)",
+    "$$" + r"\moveleft1pt" * 200 + "x$$",
+    "$" + r"\sqrt" * 400 + "x$",
+    "$" + r"\overline\hat" * 200 + "x$",
+    "$" + r"\unheardof" * 400 + "x$",
+    "$" + r"\UnaryInfC{$x$}" * 200 + "$",
+    "$$\n" + "{%}\n" * 200 + "}%{\n" * 200 + "$$",
+    r"$$\begin{alignat}{99999999}a&b\end{alignat}$$",
+    "\\begin{alignat*}{99999999}\na&b\n\\end{alignat*}",
+    r"Text \begin{xalignat}{99999999}a\end{xalignat}, and \\(\begin{alignedat}{99999999}a\end{alignedat}\\).",
+    r"$\begin{array}{*{999}{*{999}{c}}}a\end{array}$",
+    "$" + r"\pmb{" * 25 + "x" + "}" * 25 + "$",
+    "a $ " + r"\raise1pt" * 200 + "x $ and " + r"\\(" + "{" * 300 + "}" * 300 + r"\\)",
+    "- \\$ " + "{" * 300 + "}" * 300 + " \\$",
+    r"$\hspace{150em}\rule{150em}{1em}\\[99em]x$",
 ]
+
+AMOUNTS: Final = [
+    "|a" * 256 + "|\n" + "|-" * 256 + "|\n" + "|\n" * 256,
+    "> " + "|a" * 256 + "|\n> " + "|-" * 256 + "|\n" + "> |\n" * 256,
+    "- " + "|a" * 256 + "|\n  " + "|-" * 256 + "|\n" + "  |\n" * 256,
+    "[x]: https://ok.example/" + "a" * 1_900 + "\n\n" + "[x]" * 1_000,
+    "[x]: https://ok.example '" + "a" * 1_900 + "'\n\n" + "[x]\n\n" * 500,
+    "[x]: https://ok.example/" + "a" * 1_900 + "\n\n" + "![x]" * 1_000,
+    "```python\n" + "a=b+" * 4_000 + "\n```",
+    "```java\n" + "\n" * 4_000 + "```",
+    "```hcl\n" + "a" * 4_000 + "\n```",
+]
+"""Little that would become very much, or take very long."""
 
 TEX: Final = [
     rf"$\href{{javascript:{RUN}}}{{click}}$ \(x\) \[x\] $$x$$",
@@ -215,4 +245,4 @@ TEX: Final = [
 ]
 """For places where nothing is ever typeset: names, titles, errors, data."""
 
-HOSTILE: Final = [*SCRIPTS, *HANDLERS, *LINKS, *BEACONS, *STYLES, *MUTATIONS, *FORMULAS]
+HOSTILE: Final = [*SCRIPTS, *HANDLERS, *LINKS, *BEACONS, *STYLES, *MUTATIONS, *FORMULAS, *AMOUNTS]

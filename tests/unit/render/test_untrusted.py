@@ -78,6 +78,7 @@ TEX_COMMAND = re.compile(
 TEX_THAT_REACHES_OUT = re.compile(
     TEX_COMMAND.pattern
     + r"|\{{100}|\\left\((.*\\left\(){60}|(\\(?:tiny|color)\b.*){60}|\d{4}(\.\d+)? ?(em|pt)"
+    + r"|(\\(?:raise|lower|move|sqrt|overline|unheard|Unary)[^$]*){60}|\{9{3,}\}|(\\pmb\{){9}|(\{%\}\n){60}"
 )
 
 

@@ -86,6 +86,8 @@ async def _pressed_button(call: ToolCall) -> str:
     import ipywidgets  # late: most notebooks never need it
     from IPython.display import display
 
+    from ..live.widgets import close_all
+
     loop = asyncio.get_running_loop()
     verdict: asyncio.Future[str] = loop.create_future()
     buttons = [
@@ -122,8 +124,7 @@ async def _pressed_button(call: ToolCall) -> str:
     finally:
         # First the display: a front end that has lost the widget would put an error in its place.
         shown.update(render_notice(f"{outcome}: {call}").data, raw=True)
-        for widget in (*buttons, question, box.children[1], box):
-            widget.close()
+        close_all((box,))
 
 
 def _asked(reading: CallReading) -> str:

@@ -17,6 +17,7 @@ from traitlets import TraitError
 
 from ..client import ConfigurationError
 from ..context import safe_repr
+from ..live.widgets import close_all
 
 _MOST_OPTIONS = 1_000
 _MOST_SHOWN = 200
@@ -29,7 +30,19 @@ def make_controls(values: Mapping[str, object]) -> dict[str, ValueWidget]:
     Raises:
         ConfigurationError: There is none for one of them. Nothing was sent.
     """
-    return {name: make_control(name, value) for name, value in values.items()}
+    controls: dict[str, ValueWidget] = {}
+    try:
+        for name, value in values.items():
+            controls[name] = make_control(name, value)
+    except ConfigurationError:
+        close_all(own_controls(controls, values))
+        raise
+    return controls
+
+
+def own_controls(controls: Mapping[str, ValueWidget], values: Mapping[str, object]) -> list[ValueWidget]:
+    """Return the controls that were made here; the others are widgets of the user's."""
+    return [control for name, control in controls.items() if control is not values[name]]
 
 
 def make_control(name: str, value: Any) -> ValueWidget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ class _Loaded:
 # Kept on the shell, not here: `%reload_ext` reloads our modules and must still find what is to be taken away.
 _KEY = "_claude_magic_extension"
 _RUNTIME = "claude_magic.runtime"
+_WIDGETS = "claude_magic.live.widgets"
 
 
 def load(shell: Any) -> None:
@@ -51,6 +53,9 @@ def load(shell: Any) -> None:
     setattr(shell, _KEY, loaded)
     if _RUNTIME in sys.modules:
         magics.runtime()
+    # A notebook that has widgets has pages that ask for them, perhaps just when the first of ours are made.
+    if "ipywidgets" in sys.modules:
+        importlib.import_module(_WIDGETS)
     if former:
         owner = _describe_owner(next(iter(former.values())))
         print(

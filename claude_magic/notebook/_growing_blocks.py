@@ -9,6 +9,7 @@ from typing import Any, Final
 import ipywidgets
 from ipywidgets.widgets.widget_string import HTMLMathStyle
 
+from ..live.widgets import close_all
 from ..render import WIDGET_CLASSES, LivePicture, in_widget
 from ..runtime import ReplySnapshot
 
@@ -59,10 +60,14 @@ class GrowingBlocks:
         """Return a widget that looks like a block, for what stands beside them."""
         return ipywidgets.HTMLMath(in_widget(html), **self._looks, _dom_classes=WIDGET_CLASSES)
 
+    @property
+    def shared_looks(self) -> tuple[ipywidgets.Widget, ...]:
+        """The looks that all of its blocks have."""
+        return tuple(self._looks.values())
+
     def close(self) -> None:
         """Forget the widgets."""
-        for widget in (*self.box.children, self.box.layout, self.box, *self._looks.values()):
-            widget.close()
+        close_all((self.box, *self.shared_looks))
 
     def _show(self, slots: Sequence[str]) -> None:
         blocks = self.box.children
@@ -72,4 +77,4 @@ class GrowingBlocks:
             new = [self.block(html) for html in slots[len(blocks) :]]
             self.box.children = (*blocks[: len(slots)], *new)
             for block in blocks[len(slots) :]:
-                block.close()
+                block.close()  # not by `close_all`: its looks are the others', too

@@ -11,6 +11,7 @@ from typing import Any, Final
 import ipywidgets
 from IPython.display import DisplayHandle
 
+from ..live.widgets import close_all
 from ..render import (
     COLUMN_GAP,
     COLUMN_WIDTHS,
@@ -88,10 +89,7 @@ class GrowingColumns:
     def _close(self) -> None:
         """Forget the widgets, now that no display has them: without its model a front end shows an error instead."""
         if self._grid is not None:
-            self._grid.layout.close()
-            self._grid.close()
-        for column in self._columns:
-            column.close()
+            close_all([self._grid, *(look for column in self._columns for look in column.shared_looks)])
 
 
 class _GrowingColumn:
@@ -109,8 +107,7 @@ class _GrowingColumn:
         self._heading.value = in_widget(render_column_heading(column))
         return self._blocks.draw(column.answer)
 
-    def close(self) -> None:
-        """Forget its widgets."""
-        self._blocks.close()
-        for widget in (self._heading, self.box.layout, self.box):
-            widget.close()
+    @property
+    def shared_looks(self) -> tuple[ipywidgets.Widget, ...]:
+        """The looks that its heading and all of its blocks have."""
+        return self._blocks.shared_looks

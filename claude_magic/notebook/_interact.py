@@ -88,9 +88,10 @@ class _Setup:
     def __init__(self, magics: ClaudeMagics, request: Request) -> None:
         self._magics = magics
         self._values = _present_values(magics, request)
-        from ._controls import make_controls  # late: it imports ipywidgets
+        from ._controls import make_controls, own_controls  # late: it imports ipywidgets
 
         self._controls: dict[str, ValueWidget] = make_controls(self._values)
+        self._own = own_controls(self._controls, self._values)
         options = with_system_text(request.options)
         self._request = dataclasses.replace(request, options=options)
         self._along = collect_along(options, magics, request.scope)
@@ -104,7 +105,10 @@ class _Setup:
 
     def draft_once(self) -> Draft:
         """Return what is asked where controls cannot be shown, with a note that says so."""
+        from ..live.widgets import close_all
+
         values = self._read()
+        close_all(self._own)
         told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
         draft = self._make_draft(values)
         note = f"There are no controls here, so --interact has asked once, with {told}."
@@ -119,7 +123,7 @@ class _Setup:
         view = InteractionView(
             interaction,
             self._controls,
-            own=[control for name, control in self._controls.items() if control is not self._values[name]],
+            own=self._own,
             remote_images=self._magics.runtime().settings().values.remote_images,
         )
         prepared = interaction.prepare()

@@ -12,6 +12,7 @@ from IPython.display import DisplayHandle, display
 from ipywidgets import ValueWidget
 
 from ..live import hear_at_once, painter
+from ..live.widgets import close_all
 from ..render import (
     TRANSCRIPT_CLASS,
     describe_status,
@@ -73,10 +74,11 @@ class InteractionView:
         self._stop = _button("Stop", "Stop this answer. What has come of it stays.", interaction.stop)
         self._again = _button("Ask again", "Ask for this state once more, and pay again.", self._ask_again)
         self._buttons = ipywidgets.HBox()
+        self._row = ipywidgets.VBox(self._controls)
         self._box = ipywidgets.VBox(
             [
                 ipywidgets.HTML(_STYLE),
-                ipywidgets.VBox(self._controls),
+                self._row,
                 self._line,
                 self._blocks.box,
                 self._footer,
@@ -101,17 +103,8 @@ class InteractionView:
         for control in self._controls:
             control.unobserve(self._note_change, "value")
         self._interaction.stop()
-        self._blocks.close()
-        for widget in (
-            *self._own,
-            self._line,
-            self._footer,
-            self._stop,
-            self._again,
-            self._buttons,
-            self._box,
-        ):
-            widget.close()
+        self._row.children = self._own  # what the user has made stays
+        close_all((self._box, self._stop, self._again, *self._blocks.shared_looks))
 
     # What the interaction says...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -62,17 +63,19 @@ class StopControl:
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
-        self._widgets: tuple[Any, ...] = ()
+        self._close_widgets: Callable[[], None] | None = None
 
     @property
     def is_shown(self) -> bool:
         """Whether it has been shown and not taken away."""
-        return bool(self._widgets)
+        return self._close_widgets is not None
 
     def show(self) -> None:
         """Show it in the cell that this context belongs to."""
         import ipywidgets  # late: short answers need none
         from IPython.display import display
+
+        from ..live.widgets import close_all
 
         button = ipywidgets.Button(
             description="Stop",
@@ -84,16 +87,14 @@ class StopControl:
         style = ipywidgets.HTML(_STYLE)
         box = ipywidgets.HBox([button, style], _dom_classes=[_MARK])
         hear_at_once(button)  # below a background cell also while another one computes
-        self._widgets = (button, style, box)
+        self._close_widgets = functools.partial(close_all, (box,))
         display(box)
 
     def close(self) -> None:
         """Take it away. First its display must have gone: without its model a front end shows an error in its place."""
-        for widget in self._widgets:
-            for model in (getattr(widget, "style", None), widget.layout, widget):
-                if model is not None:
-                    model.close()
-        self._widgets = ()
+        if self._close_widgets is not None:
+            self._close_widgets()
+        self._close_widgets = None
 
     def _on_click(self, button: Any) -> None:
         button.disabled = True

@@ -11,11 +11,11 @@ from ipywidgets import Button, HBox, Text
 
 from ..answers import find_code, join_code
 from ..live import hear_at_once
+from ..live.widgets import close_all
 from ..render import neutralise_markdown
 from ..runtime import Reply
 from ._browser_side import BrowserSide
 from ._faults import FaultsTold
-from ._widget_tree import close_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,8 @@ class AnswerActions(HBox):
 
     def close(self) -> None:
         """Take it away for good, with what it has not offered."""
+        super().close()  # first: no page may be told of a row whose buttons are gone
         close_all([self._copy, self._insert, self._keep, self._retry, self._name])
-        super().close()
 
     def _on_copy(self, _button: Button) -> None:
         self._surroundings.browser.copy(self._reply.text)

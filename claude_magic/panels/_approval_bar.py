@@ -10,10 +10,9 @@ from typing import Final
 from ipywidgets import HTML, Button, HBox, VBox, Widget
 
 from ..live import hear_at_once
+from ..live.widgets import close_all
 from ..render import render_approval
 from ..tools import REFUSED, CallReading, ToolCall
-from ._restoring import widgets_held
-from ._widget_tree import close_all
 
 _YES, _NO, _ALL, _MORE = "Allow", "Deny", "Allow all", "Show more"
 _TOOLTIPS: Final = {
@@ -54,8 +53,7 @@ class ApprovalBar(VBox):
             with contextlib.suppress(RuntimeError):  # the kernel shuts down
                 loop.call_soon_threadsafe(_resolve, verdict, label)
 
-        with widgets_held:
-            self._show(call, press)
+        self._show(call, press)
         try:
             pressed = await verdict
         finally:

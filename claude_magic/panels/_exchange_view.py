@@ -10,13 +10,12 @@ from typing import Final
 from ipywidgets import HTML, HBox, HTMLMath, Layout, VBox
 from ipywidgets.widgets.widget_string import HTMLMathStyle
 
+from ..live.widgets import close_all
 from ..render import Exchange, LivePicture, render_footer, render_question
 from ..runtime import Phase, Reply, ReplySnapshot
 from ._answer_actions import AnswerActions
 from ._approval_bar import ApprovalBar
 from ._asked import Asked
-from ._restoring import widgets_held
-from ._widget_tree import close_all
 
 FRAME_INTERVAL: Final = 1 / 10
 """Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
@@ -108,6 +107,5 @@ class ExchangeView(VBox):
         for block, html in zip(blocks, slots, strict=False):
             block.value = html  # sends nothing where nothing has changed
         if len(slots) != len(blocks):
-            with widgets_held:
-                new = [HTMLMath(html, **self._block_looks) for html in slots[len(blocks) :]]
+            new = [HTMLMath(html, **self._block_looks) for html in slots[len(blocks) :]]
             self._answer.children = (*blocks[: len(slots)], *new)

@@ -15,7 +15,6 @@ from ._answer_actions import AnswerActions, Surroundings
 from ._approval_bar import ApprovalBar
 from ._asked import Asked
 from ._exchange_view import ExchangeView
-from ._restoring import widgets_held
 
 
 class Exchanges(VBox):
@@ -82,11 +81,10 @@ class Exchanges(VBox):
                 )
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
-            with widgets_held:
-                approval = ApprovalBar(self._surroundings.browser.announce)
-                reply = start(approval)
-                actions = AnswerActions(reply, self._surroundings)
-                view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
+            approval = ApprovalBar(self._surroundings.browser.announce)
+            reply = start(approval)
+            actions = AnswerActions(reply, self._surroundings)
+            view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()
         painter.follow(reply, lambda: self._draw(view))
@@ -110,9 +108,9 @@ class Exchanges(VBox):
     def close(self) -> None:
         """Stop, and take all of it away for good; what has come of it can still be read here."""
         self.stop()
+        super().close()  # first: no page may be told of a conversation whose parts are gone
         for view in self.views:
             view.take_away()
-        super().close()
 
     def _draw(self, view: ExchangeView) -> float:
         try:

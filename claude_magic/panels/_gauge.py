@@ -8,6 +8,7 @@ from ipywidgets import HTML, VBox
 
 from ..client import ConfigurationError
 from ..live import Ticker
+from ..live.widgets import close_all
 from ..runtime import get_runtime
 from ._gauge_picture import draw_gauge, draw_problem
 from ._gauge_reading import read_gauge
@@ -54,8 +55,10 @@ class LimitsGauge(VBox):
         """Take it off the page, for good."""
         self._forget()
         self._ticker.stop()
-        self._picture.close()
+        if self.comm is None:  # closed before
+            return
         super().close()
+        close_all((self._picture, self.layout))
 
     def _draw(self) -> float | None:
         """Draw, and return the seconds until the next picture; None if nothing will change."""

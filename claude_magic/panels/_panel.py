@@ -12,6 +12,7 @@ from ipywidgets import VBox
 
 from ..client import ConfigurationError
 from ..live import waits_for_cells
+from ..live.widgets import close_all
 from ..runtime import Reply, get_runtime
 from ..tools import Toolbox
 from ._answer_actions import Surroundings
@@ -23,11 +24,9 @@ from ._browser_side import BrowserSide
 from ._composer import Composer
 from ._exchanges import Exchanges
 from ._faults import FaultsTold
-from ._restoring import answer_pages_safely
 from ._settings_row import SettingsRow
 from ._status_line import LimiterLine, Note
 from ._transcript import Transcript
-from ._widget_tree import close_all
 
 ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."
 
@@ -75,7 +74,6 @@ class PromptPanel(VBox):
     ) -> None:
         if approve not in (None, "ask", "never"):
             raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}.')
-        answer_pages_safely()
         self._runtime = get_runtime()
         values = self._runtime.settings().values
         functions = tuple(tools or ())
@@ -176,6 +174,7 @@ class PromptPanel(VBox):
         if self.comm is None:  # closed before, or never made
             return
         super().close()
+        self.children[0].close()  # the conversation, before what is in it
         self._exchanges.close()
         close_all((*self.children, self.layout))
 

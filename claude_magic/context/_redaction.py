@@ -7,6 +7,7 @@ they are secret, the forms in which credentials are written (`_secret_forms`), a
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,7 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
         environment: The environment variables.
     """
     labels: list[str] = []
-    for name, value in _secrets(environment):
+    for name, value in _secrets(environment) if len(text) >= _SHORTEST_SECRET else ():
         for written in dict.fromkeys((value, repr(value)[1:-1])):  # as it is, and as in the repr of a text
             if written in text:
                 text = text.replace(written, REDACTED)
@@ -57,14 +58,15 @@ def _without_assigned(text: str, labels: list[str]) -> str:
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the variables that hold secrets, the longest value first, since one may hold another."""
-    found = [
-        (name, value.strip())
-        for name, value in environment.items()
-        if SECRET_NAME.search(name) and name not in WORKING_DIRECTORIES
-    ]
+    found = [(name, value.strip()) for name, value in environment.items() if _is_secret_name(name)]
     for name, value in sorted(found, key=lambda pair: -len(pair[1])):
         if len(value) >= _SHORTEST_SECRET and not _is_trivial(name, value):
             yield name, value
+
+
+@functools.lru_cache(maxsize=1024)  # the same few names are asked for each value of a prompt
+def _is_secret_name(name: str) -> bool:
+    return SECRET_NAME.search(name) is not None and name not in WORKING_DIRECTORIES
 
 
 def _is_trivial(name: str, value: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from claude_magic.context import holds_key, redact
@@ -298,9 +296,9 @@ def test_what_a_cut_left_of_a_private_key_is_replaced() -> None:
         assert "MIIE" not in redact(text, {})[0]
 
 
-def test_a_long_text_is_read_in_time_that_grows_with_its_length() -> None:
-    """No pattern goes over the text again and again: four times the text takes about four times as long."""
-    pieces = (
+@pytest.mark.parametrize(
+    "piece",
+    [
         "password=",
         "a.b:c@d ",
         "eyJ" + "a" * 40,
@@ -316,14 +314,20 @@ def test_a_long_text_is_read_in_time_that_grows_with_its_length() -> None:
         "\n ",
         '\\"password\\": ',
         "x:1:x:x:",
-    )
-    for piece in (*pieces, "://x:", "bearer ", "sk-", "token=a.", "password='a", "secret: a", "\\nsk-ant-"):
-        taken = []
-        for size in (20_000, 80_000):
-            started = time.process_time()
-            redact(piece * (size // len(piece)), {"SOME_TOKEN": "abcdefghijk"})
-            taken.append(time.process_time() - started)
-        assert taken[1] < 12 * taken[0] + 0.1, piece
+        "://x:",
+        "bearer ",
+        "sk-",
+        "token=a.",
+        "password='a",
+        "secret: a",
+        "\\nsk-ant-",
+    ],
+)
+def test_no_pattern_goes_over_a_long_text_again_and_again(piece: str) -> None:
+    """Reading on from each of so many beginnings would take minutes, and end in the timeout."""
+    text, _labels = redact(piece * (300_000 // len(piece)), {"SOME_TOKEN": "abcdefghijk"})
+
+    assert text
 
 
 @pytest.mark.parametrize(

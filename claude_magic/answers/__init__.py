@@ -2,6 +2,7 @@
 
 from ._code import CodeBlock, extract_code, fenced_blocks, find_code, join_code
 from ._errors import AnswerError, NoJSONError, SchemaMismatchError
+from ._hidden import describe_hidden, escape_hidden, hidden_in, reveal
 from ._json import extract_json
 from ._schema import OutputSchema, make_output_schema
 from ._typed_dicts import fields_of, portable
@@ -12,12 +13,16 @@ __all__ = [
     "NoJSONError",
     "OutputSchema",
     "SchemaMismatchError",
+    "describe_hidden",
+    "escape_hidden",
     "extract_code",
     "extract_json",
     "fenced_blocks",
     "fields_of",
     "find_code",
+    "hidden_in",
     "join_code",
     "make_output_schema",
     "portable",
+    "reveal",
 ]

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..answers import OutputSchema, extract_code, make_output_schema
+from ..answers import OutputSchema, escape_hidden, extract_code, make_output_schema
+from ..render import HIDDEN_IN_CELL, render_notice
 from ..runtime import Question, Reply, Where
 from ._names import Scope
 from ._suggestion import closest
@@ -87,7 +88,11 @@ class Asking:
             ):  # whose variable is the reply, also where it was waited for
                 self.bind(found)
         if self._draft.options.insert_code and (code := extract_code(reply.text)):
-            self._magics.insert_cell(code, below=self._cell)
+            shown = escape_hidden(code)
+            self._magics.insert_cell(shown, below=self._cell)
+            if shown != code:
+                notice = render_notice(HIDDEN_IN_CELL)
+                self._magics.show(notice.data, notice.metadata)
 
 
 def _question(

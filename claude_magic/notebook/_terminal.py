@@ -6,6 +6,7 @@ import time
 from itertools import groupby
 from typing import TextIO
 
+from ..answers import reveal
 from ..render import describe_status, render_footer_text
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ..tools import visible
@@ -115,4 +116,4 @@ def _describe_call(call: CallSnapshot) -> str:
 
 
 def _visible(text: str) -> str:
-    return text.translate(_VISIBLE)
+    return reveal(text.translate(_VISIBLE))

@@ -9,10 +9,10 @@ from typing import Any
 
 from ipywidgets import Button, HBox, Text
 
-from ..answers import find_code, join_code
+from ..answers import escape_hidden, find_code, join_code
 from ..live import hear_at_once
 from ..live.widgets import close_all
-from ..render import neutralise_markdown
+from ..render import HIDDEN_IN_CELL, neutralise_markdown
 from ..runtime import Reply
 from ._browser_side import BrowserSide
 from ._faults import FaultsTold
@@ -78,7 +78,10 @@ class AnswerActions(HBox):
         text = self._reply.text
         code = join_code(find_code(text))
         if code:
-            self._surroundings.browser.insert_cell(code, "code")
+            shown = escape_hidden(code)
+            self._surroundings.browser.insert_cell(shown, "code")
+            if shown != code:
+                self._surroundings.tell(HIDDEN_IN_CELL)
         else:  # what a front end makes of a Markdown cell may load images and hold buttons that run commands
             self._surroundings.browser.insert_cell(neutralise_markdown(text), "markdown")
 

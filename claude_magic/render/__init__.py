@@ -4,6 +4,7 @@ from ._calls import render_calls
 from ._comparison import Column, render_column_heading, render_columns, render_comparison
 from ._folded_code import render_folded_code
 from ._footer import (
+    HIDDEN_IN_CELL,
     LAST,
     describe_cost,
     describe_facts,
@@ -33,6 +34,7 @@ from ._transcript import TRANSCRIPT_CLASS, Exchange, render_question, render_tra
 
 __all__ = [
     "A_WHILE",
+    "HIDDEN_IN_CELL",
     "LAST",
     "MAX_BLOCKS",
     "COLUMN_GAP",

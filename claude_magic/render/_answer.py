@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from ..answers import reveal
 from ..runtime import BlockSnapshot, ReplySnapshot
 from ._allowance import Allowance
 from ._calls import render_calls
@@ -35,7 +36,7 @@ def _markdown_answer(snapshot: ReplySnapshot, citations: Citations, *, remote_im
     return Body(
         html=parts + sanitise(citations.render_sources()),
         markdown=citations.place_in_markdown(markdown),
-        plain=snapshot.text,
+        plain=reveal(snapshot.text),
     )
 
 

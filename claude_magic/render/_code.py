@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from ..answers import reveal
 from ._styles import CODE_BLOCK, CODE_INSIDE, CODE_TOKENS
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def render_code(code: str, language: str) -> str:
 
 @lru_cache(maxsize=64)
 def _highlight(code: str, language: str) -> str:
+    code = reveal(code, is_code=True)
     lexer = _lexer(language) if language in _LANGUAGES and len(code) <= _MAX_COLOURED_CHARS else None
     if lexer is None:
         return escape(code, quote=False)

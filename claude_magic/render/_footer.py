@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from html import escape
 from typing import Any, Final
 
+from ..answers import describe_hidden, fenced_blocks, hidden_in
 from ..client import Usage
 from ..runtime import Phase, ReplySnapshot, format_price
 from ._sanitise import NO_MATH_CLASSES, sanitise
@@ -13,6 +15,8 @@ from ._styles import FAILURE, FOOTER, NOTICE
 
 LAST = "claude.last"
 """The expression that has the last reply, whatever became of it."""
+HIDDEN_IN_CELL: Final = "In the new cell, characters that cannot be seen, or that turn the direction of writing, stand as escapes."
+_HIDDEN: Final = "The answer has characters that cannot be seen, or that turn the direction of writing"
 _ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
@@ -46,17 +50,30 @@ def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
 
 def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
     """Return the remarks as plain text; "" where there are none."""
-    lines = [*snapshot.notes, describe_stop(snapshot, kept_in), _describe_failure(snapshot, kept_in)]
+    lines = [*_notes(snapshot), describe_stop(snapshot, kept_in), _describe_failure(snapshot, kept_in)]
     return "\n".join(line for line in lines if line)
 
 
 def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[str]:
-    parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in snapshot.notes]
+    parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in _notes(snapshot)]
     if stop := describe_stop(snapshot, kept_in):
         parts.append(f'<div style="{NOTICE}">{escape(stop, quote=False)}</div>')
     if failure := _describe_failure(snapshot, kept_in):
         parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
     return parts
+
+
+def _notes(snapshot: ReplySnapshot) -> tuple[str, ...]:
+    hidden = describe_hidden(_hidden_in(snapshot.text))
+    return (
+        (*snapshot.notes, f"{_HIDDEN}: {hidden}. Each is shown by its number.") if hidden else snapshot.notes
+    )
+
+
+@lru_cache(maxsize=64)
+def _hidden_in(text: str) -> list[str]:
+    in_code = [sign for block in fenced_blocks(text) for sign in hidden_in(block.code, is_code=True)]
+    return [*hidden_in(text), *in_code]
 
 
 def _without_math(parts: list[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 import nh3
 
+from ..answers import reveal
 from ._sanitise import NO_MATH_CLASSES, SAFE_SCHEMES, clean
 from ._styles import FOREIGN_HTML
 
@@ -65,7 +66,7 @@ def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
         source: HTML, a fragment or a page; untrusted.
         remote_images: Load images from http and https addresses instead of linking to them.
     """
-    html = clean(_cleaner(has_images=True), source)
+    html = clean(_cleaner(has_images=True), reveal(source))
     if not remote_images:
         # Once more after that, so that what leaves here comes from the sanitiser and nowhere else.
         html = clean(_cleaner(has_images=False), _IMAGE.sub(_link_to_image, html))

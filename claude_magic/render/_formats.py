@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from ..answers import NoJSONError, extract_json, fenced_blocks, find_code, join_code
+from ..answers import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
 from ..runtime import ReplySnapshot
 from ._code import render_code
 from ._foreign_html import render_foreign_html
@@ -45,7 +45,7 @@ def render_body(text: str, answer_format: str, *, remote_images: bool = False) -
         case "html":
             return _html_body(text, remote_images=remote_images)
         case "math":
-            return Body(render_prose(text), neutralise_markdown(text), text)
+            return Body(render_prose(text), neutralise_markdown(text), reveal(text))
     return _text_body(text)
 
 
@@ -70,7 +70,7 @@ def render_growing(snapshot: ReplySnapshot, *, remote_images: bool = False) -> s
 
 
 def _text_body(text: str, remark: str = "") -> Body:
-    return Body(_plain_html(text, remark), _fenced(text, "text"), text)
+    return Body(_plain_html(text, remark), _fenced(text, "text"), reveal(text))
 
 
 def _code_body(text: str) -> Body:
@@ -78,7 +78,7 @@ def _code_body(text: str) -> Body:
     if not blocks:
         return _text_body(text, "The answer holds no code.")
     code, language = join_code(blocks), blocks[0].language
-    return Body(_highlighted(code, language), _fenced(code, language), code)
+    return Body(_highlighted(code, language), _fenced(code, language), reveal(code, is_code=True))
 
 
 def _json_body(text: str) -> Body:
@@ -88,14 +88,18 @@ def _json_body(text: str) -> Body:
         return _text_body(text, error.message)
     except RecursionError:
         return _text_body(text, "The JSON of the answer is nested too deeply to be laid out.")
-    return Body(_highlighted(pretty, "json"), _fenced(pretty, "json"), pretty)
+    return Body(_highlighted(pretty, "json"), _fenced(pretty, "json"), reveal(pretty, is_code=True))
 
 
 def _html_body(text: str, *, remote_images: bool) -> Body:
     source = _html_source(text)
     if not source:
         return _text_body(text, "The answer holds no HTML.")
-    return Body(render_foreign_html(source, remote_images=remote_images), _fenced(source, "html"), source)
+    return Body(
+        render_foreign_html(source, remote_images=remote_images),
+        _fenced(source, "html"),
+        reveal(source, is_code=True),
+    )
 
 
 def _growing_code(text: str) -> str:
@@ -139,12 +143,13 @@ def _highlighted(code: str, language: str) -> str:
 
 def _plain_html(text: str, remark: str = "") -> str:
     note = render_remark(remark) if remark else ""
-    body = f'<div style="{PLAIN_TEXT}">{escape(text.strip(chr(10)), quote=False)}</div>'
+    body = f'<div style="{PLAIN_TEXT}">{escape(reveal(text.strip(chr(10))), quote=False)}</div>'
     return sanitise(f'<div class="{NO_MATH_CLASSES}">{body}{note}</div>')
 
 
 def _fenced(text: str, language: str) -> str:
     """Return Markdown that shows `text` as it is."""
+    text = reveal(text, is_code=language != "text")
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     tag = language if re.fullmatch(r"[\w+#.\-]*", language) else ""

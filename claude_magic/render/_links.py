@@ -7,6 +7,7 @@ from html import escape
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from ..answers import reveal
 from ._safe_tex import disarmed
 
 _WEB: Final = re.compile(r"https?://[^\s/?#]", re.IGNORECASE)
@@ -21,8 +22,8 @@ def is_web_address(url: str) -> bool:
 
 def render_link(url: str, label: str, *, tooltip: str = "") -> str:
     """Return a link's HTML, not sanitised yet; the label alone where `url` is no web address."""
-    text = escape(label, quote=False)
-    title = f' title="{escape(tooltip)}"' if tooltip else ""
+    text = escape(reveal(label), quote=False)
+    title = f' title="{escape(reveal(tooltip))}"' if tooltip else ""
     if not is_web_address(url):
         return f"<span{title}>{text}</span>"
     return f'<a href="{escape(url)}"{title}>{text}</a>'
@@ -37,7 +38,7 @@ def link_in_markdown(url: str, label: str) -> str:
 def escape_markdown(text: str) -> str:
     """Return `text`, in one line, as Markdown that shows it as it is."""
     return (
-        _MARKDOWN_MARKS.sub(r"\\\1", disarmed(" ".join(text.split())))
+        _MARKDOWN_MARKS.sub(r"\\\1", disarmed(" ".join(reveal(text).split())))
         .replace(r"\<", "&lt;")
         .replace(r"\&", "&amp;")
     )

@@ -22,6 +22,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
+from ..answers import reveal
 from . import _math
 from ._allowance import TOO_LARGE, TOO_MANY_FORMULAS, Allowance
 from ._code import render_code
@@ -122,7 +123,7 @@ def _top_level_groups(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 def source_block(source: str, reason: str) -> str:
     """Return HTML, not sanitised yet, of Markdown that is shown as it was written, and why."""
-    return f'<pre style="{SOURCE_BLOCK}">{escape(source, quote=False)}</pre>\n{notice(reason)}'
+    return f'<pre style="{SOURCE_BLOCK}">{escape(reveal(source), quote=False)}</pre>\n{notice(reason)}'
 
 
 def notice(text: str) -> str:
@@ -256,13 +257,16 @@ class _Renderer(RendererHTML):
     """Methods are named after the token types they render, as markdown-it looks them up."""
 
     def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
-        content = tokens[idx].content
+        content = reveal(tokens[idx].content)
         if "://" not in content or env.get("link_depth"):
             return escape(content, quote=False)
         return _link_bare_urls(content)
 
     def plain_text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
-        return escape(tokens[idx].content, quote=False)
+        return escape(reveal(tokens[idx].content), quote=False)
+
+    def code_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
+        return f"<code>{escape(reveal(tokens[idx].content, is_code=True), quote=False)}</code>"
 
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         env["link_depth"] = env.get("link_depth", 0) + 1
@@ -277,7 +281,7 @@ class _Renderer(RendererHTML):
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         token = tokens[idx]
         url = str(token.attrGet("src") or "")
-        alt = self.renderInlineAsText(token.children, options, env)
+        alt = reveal(self.renderInlineAsText(token.children, options, env))
         if not _is_linkable(url) or url.lower().startswith("mailto:"):
             return escape(alt, quote=False)
         if env.get("remote_images"):
@@ -297,7 +301,7 @@ class _Renderer(RendererHTML):
     def math_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         token = tokens[idx]
         if not allowance_of(env).admit_formula(token.content):
-            return f"<code>{escape(token.content, quote=False)}</code>"
+            return f"<code>{escape(reveal(token.content, is_code=True), quote=False)}</code>"
         opening, closing = (r"\[", r"\]") if token.meta["is_display"] else (r"\(", r"\)")
         return _formula("span", opening, token.content, closing)
 
@@ -308,7 +312,7 @@ class _Renderer(RendererHTML):
         return _formula("div", r"\[", content, r"\]") + "\n"
 
     def math_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
-        return f'<pre style="{SOURCE_BLOCK}">{escape(tokens[idx].content, quote=False)}</pre>\n'
+        return f'<pre style="{SOURCE_BLOCK}">{escape(reveal(tokens[idx].content), quote=False)}</pre>\n'
 
     def sparse_table(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         return source_block(tokens[idx].content, TOO_LARGE)
@@ -328,7 +332,7 @@ class _Renderer(RendererHTML):
 
 def _title(token: Token) -> str:
     title = token.attrGet("title")
-    return f' title="{escape(str(title))}"' if title else ""
+    return f' title="{escape(reveal(str(title)))}"' if title else ""
 
 
 def _alignment(token: Token) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from markdown_it.token import Token
 
+from ..answers import reveal
 from . import _math
 from ._allowance import Allowance
 from ._emphasis import with_unseen_signs
@@ -54,7 +55,8 @@ _ACTIVE_ELEMENTS: Final = frozenset(_ACTIVE_ELEMENT_NAMES.split())
 
 def neutralise_markdown(text: str) -> str:
     """Return `text` with raw HTML, dangerous links and remote images made harmless; it reads the same."""
-    lines = _LINE_END.sub("\n", text).split("\n")
+    text = reveal(_LINE_END.sub("\n", text))
+    lines = text.split("\n")
     allowance = Allowance()
     env = new_env(remote_images=False, allowance=allowance)
     pieces: list[str] = []
@@ -105,10 +107,13 @@ def _fenced(token: Token) -> list[str]:
     fence = "`" * max(3, longest + 1)
     words = token.info.split() if token.type == "fence" else []
     language = _LANGUAGE.match(words[0]) if words else None
-    return [fence + (language[0] if language else ""), token.content.removesuffix("\n"), fence]
+    code = reveal(token.content.removesuffix("\n"), is_code=True)
+    return [fence + (language[0] if language else ""), code, fence]
 
 
 def _without_active_tags(code: str) -> str:
+    code = reveal(code, is_code=True)
+
     def escaped(start: re.Match[str]) -> str:
         tag = _IDLE_TAG.match(code, start.start())
         return "<" if tag and tag[1].lower() not in _ACTIVE_ELEMENTS else "&lt;"

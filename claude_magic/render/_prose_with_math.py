@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any, Final
 
+from ..answers import reveal
 from . import _math
 from ._allowance import TOO_MANY_FORMULAS, Allowance
 from ._markdown import notice
@@ -66,4 +67,4 @@ def _formula(formula: _math.Formula, source: str, allowance: Allowance) -> str:
 
 
 def _plain(text: str) -> str:
-    return escape(text, quote=False)
+    return escape(reveal(text), quote=False)

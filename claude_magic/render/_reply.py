@@ -22,7 +22,8 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_i
     """Return the one final picture of a reply.
 
     `text/html` has the folded thinking, the calls, the answer and the footer; `text/markdown` and `text/plain` are the answer
-    alone, the latter exactly as the model wrote it (where a format asks for its code or its JSON, just that). The metadata hold neither prompt nor key.
+    alone, the latter as the model wrote it but for characters that cannot be seen (where a format asks for its code or its
+    JSON, just that). The metadata hold neither prompt nor key.
 
     Args:
         snapshot: The reply.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from ..answers import hidden_in
 from ._tex_names import ENVIRONMENTS, MEASURES, SWITCHES, SYMBOLS, TAKERS
 
 # Longer or deeper than this is no formula a reader can use, and MathJax would take seconds over it.
@@ -76,7 +77,7 @@ def cost_of(formula: str) -> int | None:
     """Return how much work it is to typeset `formula`, about 1 for each sign; None if it is not safe."""
     if len(formula) > MAX_FORMULA_CHARS or _UNSAFE_COMMAND.search(formula):
         return None
-    if _DELIMITER.search(_ESCAPED.sub("", formula)):
+    if _DELIMITER.search(_ESCAPED.sub("", formula)) or hidden_in(formula, is_code=True):
         return None
     try:
         return _Scan(formula).cost

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
+from ..answers import reveal
 from ._styles import CALL_DATA, QUIET
 
 _MAX_CHARS: Final = 8_000
@@ -16,7 +17,7 @@ def render_data(text: str) -> str:
         return ""
     cut = len(text) - _MAX_CHARS
     shown = f"{text[:_MAX_CHARS]}\n… {cut:,} more characters" if cut > 0 else text
-    return f'<pre style="{CALL_DATA}">{escape(shown, quote=False)}</pre>'
+    return f'<pre style="{CALL_DATA}">{escape(reveal(shown, is_code=True), quote=False)}</pre>'
 
 
 def render_remark(text: str) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from itertools import pairwise
 from typing import Final
 
+from ..answers import reveal
 from ..runtime import ReplySnapshot
 from ._allowance import Allowance
 from ._footer import render_footer
@@ -52,7 +53,7 @@ def render_question(question: str, attached: Sequence[str] = ()) -> str:
     """Return the HTML of what the user asked: the words as they were typed, and the names of what went with them."""
     names = " · ".join(attached)
     below = f'<div style="{ATTACHED}">Attached: {escape(names, quote=False)}</div>' if names else ""
-    shown = _shortened(question.strip())
+    shown = reveal(_shortened(question.strip()))
     words = f'<div style="{QUESTION}">{escape(shown, quote=False)}{below}</div>'
     return sanitise(f'<div class="{NO_MATH_CLASSES}">{words}</div>')
 

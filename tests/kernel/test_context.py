@@ -6,6 +6,8 @@ import importlib.metadata
 
 import pytest
 
+from claude_magic.simulator import reply
+
 
 def sent(sim):
     """The last user's turn, as text; pictures and documents by their type."""
@@ -371,3 +373,20 @@ def test_code_goes_into_a_cell_below(kernel, sim):
     (payload,) = run.reply["content"]["payload"]
     assert (payload["source"], payload["replace"]) == ("set_next_input", False)
     assert payload["text"].splitlines()[0] in run.outputs[-1]["data"]["text/plain"]
+
+
+@pytest.mark.parametrize("command", ["%%claude -x --new", "%%claude -x -f code --new"])
+def test_hidden_characters_of_code_stand_as_escapes_in_the_new_cell(kernel, sim, command):
+    """What turns the direction of writing would make code read as something it is not; a line says what was done."""
+    sim.script(reply("```python\nif user != 'root\u202e \u2066':  # \u200bcheck\n    pass\n```"))
+
+    run = kernel.run(f"{command}\nWrite a check")
+
+    (payload,) = run.reply["content"]["payload"]
+    assert payload["text"] == "if user != 'root\\u202e \\u2066':  # \\u200bcheck\n    pass"
+    shown = [output["data"] for output in run.outputs if "data" in output]
+    assert "stand as escapes" in shown[-1]["text/plain"]
+    assert not any(
+        sign in value for data in shown for value in data.values() for sign in "\u202e\u2066\u200b"
+    )
+    assert any("U+202E, U+2066, U+200B" in data.get("text/html", "") for data in shown)

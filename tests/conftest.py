@@ -15,6 +15,10 @@ for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLA
     del os.environ[_name]
 
 
+# jsonschema, which nbformat imports, would compile its grammars for seconds, for a check of addresses that nothing here uses.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+
 def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
     """Audit hook: a test that would leave this machine fails, whatever library it used."""
     if event != "socket.connect" or not isinstance(arguments[1], tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -30,6 +31,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     # Saving is a step of the tests; it must not happen in between.
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
+# Without grammars that jsonschema would compile for seconds, for a check of addresses that nothing here uses.
+_START = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()"
 _UNUSED = (
     # It opens a tab of its own wherever the last notebook is closed.
     *("launcher", "extensionmanager", "pluginmanager", "debugger", "lsp", "toc", "terminal", "console"),
@@ -52,6 +55,7 @@ class LabServer:
         self._folder = folder
         self._env = dict(env or {})
         self._token = secrets.token_hex(16)
+        self._numbers = itertools.count(1)
         self._log = folder / "lab.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -86,7 +90,8 @@ class LabServer:
         return path.relative_to(self.root).as_posix()
 
     def folder(self, name: str, variables: Mapping[str, str]) -> NotebookFolder:
-        """Make a folder for notebooks whose kernels have these variables on top of the server's."""
+        """Make a folder for notebooks whose kernels have these variables on top of the server's. Its name may be taken."""
+        name = f"{name}-{next(self._numbers)}"
         spec = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": f"Python 3 ({name})",
@@ -126,7 +131,7 @@ class LabServer:
 
     def _command(self) -> list[str]:
         return [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *(sys.executable, "-c", _START, "--no-browser", "--allow-root"),
             *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.root}"),
             *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url="),
             "--JupyterNotebookApp.expose_app_in_browser=True",

@@ -12,6 +12,7 @@ import pytest
 from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import expect
+from until_told import wait_until
 
 from claude_magic.simulator import Gate, Simulator, hold, reply, status
 
@@ -69,12 +70,21 @@ def answer_with(sim: Simulator, *, sonnet: Any, opus: Any) -> None:
     sim.script(behave, behave)
 
 
+PLACES = """output => ["sonnet", "opus"].map(name => {
+    const words = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    while (words.nextNode()) {
+        const place = document.createRange();
+        place.selectNode(words.currentNode);
+        if (words.currentNode.textContent.includes(`claude-${name}-5-5`) && place.getClientRects().length)
+            return place.getBoundingClientRect().toJSON();
+    }
+})"""
+
+
 def places(page: NotebookPage) -> list[dict[str, float]]:
-    """Where the headings of the columns stand."""
-    return [
-        page.output(1).get_by_text(f"claude-{name}-5-5").first.bounding_box() or {}
-        for name in ("sonnet", "opus")
-    ]
+    """Where the headings of the columns stand, at one moment."""
+    places: list[dict[str, float]] = page.output(1).evaluate(PLACES)
+    return places
 
 
 @pytest.mark.parametrize(
@@ -141,7 +151,7 @@ def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulat
     expect(page.output(1).get_by_text("Interrupted")).to_have_count(2)
     expect(page.output(1)).to_contain_text("KeyboardInterrupt")
     page.screenshot("compare-stopped", page.cell(1))
-    assert all(seen.client_gone for seen in sim.requests[-2:])
+    wait_until(lambda: all(seen.client_gone for seen in sim.requests[-2:]))
 
 
 def test_a_hostile_answer_stays_in_its_column_and_runs_nothing(

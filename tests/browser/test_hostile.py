@@ -6,9 +6,10 @@ own code shows does run and does ask another host, so that a harmful answer woul
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,7 @@ from nbconvert import HTMLExporter
 from notebook_page import NotebookPage, settle
 from playwright.sync_api import Browser, Page, expect
 
+from claude_magic.render import render_markdown
 from claude_magic.simulator import Simulator, reply, status
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
@@ -25,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
 from hostile import HOSTILE, TEX
 
 AT_ONCE = 40  # JupyterLab shows fewer than 50 outputs of a cell
-CHUNKS = [HOSTILE[start : start + AT_ONCE] for start in range(0, len(HOSTILE), AT_ONCE)]
+LONGEST = 2_000  # what panels show of a question
 
 LOAD = "import json\nfrom claude_magic import PromptPanel, claude\npayloads = json.load(open('hostile.json'))"
 IN_CELL = "for payload in payloads[{chunk}]:\n    display(claude.ask(payload))"
@@ -65,10 +67,25 @@ def variables() -> dict[str, str]:
     return {"CLAUDE_MAGIC_RATE_LIMIT_RPS": "1000"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def corpus(folder: NotebookFolder) -> None:
-    """The payloads, beside the notebooks that read them."""
-    (folder.root / "hostile.json").write_text(json.dumps(CHUNKS))
+def rendered(markdown: str) -> str:
+    """The HTML of an answer without the element around it."""
+    around, _, after = render_markdown("x").partition("<p>x</p>")
+    return render_markdown(markdown).removeprefix(around).removesuffix(after).strip()
+
+
+@functools.cache
+def answers() -> list[list[str]]:
+    """The corpus in few answers. Payloads share one only where each is rendered there as it is alone, so none hides another."""
+    shared: list[list[str]] = [[]]
+    for payload in HOSTILE:
+        together = [*shared[-1], payload]
+        whole = rendered("\n\n".join(together))
+        if len("\n\n".join(together)) > LONGEST or any(rendered(each) not in whole for each in together):
+            together = [payload]
+            shared.append(together)
+        shared[-1] = together
+    assert sum(map(len, shared)) == len(HOSTILE)
+    return [each for each in shared if each]
 
 
 def show_corpus(
@@ -77,12 +94,19 @@ def show_corpus(
     sim: Simulator,
     name: str,
     code: str,
+    *,
     before: str = "",
+    payloads: Sequence[Sequence[str]],
 ) -> NotebookPage:
-    """Run a notebook in which a cell for each chunk of the corpus shows it as answers, which come in pieces; then the control."""
+    """Run a notebook whose cells show the corpus as answers, each of which come in pieces; then stands the control."""
     sim.clear()
-    sim.script(*[reply(chunks=[payload[:9], payload[9:] + "\n"]) for payload in HOSTILE])
-    sources = [*filter(None, [LOAD, before]), *(code.format(chunk=chunk) for chunk in range(len(CHUNKS)))]
+    for together in payloads:
+        pieces = [part for payload in together for part in (payload[:9], payload[9:] + "\n\n")]
+        sim.script(reply(chunks=pieces))
+    prompts = ["\n\n".join(together) for together in payloads]
+    chunks = [prompts[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE)]
+    (folder.root / "hostile.json").write_text(json.dumps(chunks))
+    sources = [*filter(None, [LOAD, before]), *(code.format(chunk=chunk) for chunk in range(len(chunks)))]
     cells = [new_cell(source) for source in sources]
     page = open_notebook(folder.write_notebook(f"{name}.ipynb", [*cells, new_cell(CONTROL)]))
     for cell in range(len(cells)):
@@ -107,10 +131,10 @@ def assert_harmless(page: Page, area: str) -> None:
     ) == []  # fmt: skip
 
 
-def assert_noticed(page: NotebookPage, cell: int) -> None:
-    """Run the control, which stands in this cell."""
+def assert_noticed(page: NotebookPage) -> None:
+    """Run the control, which stands in the last cell."""
     assert page.outside_requests == []
-    page.start_cell(cell)
+    page.start_cell(page.page.locator(".jp-Notebook .jp-Cell").count() - 1)
 
     page.wait_for("() => window.pwned === 1")
     assert page.outside_requests == ["https://evil.example/control.png"]
@@ -161,40 +185,40 @@ def test_the_corpus_in_cells(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
     """As the outputs of real answers."""
-    page = show_corpus(open_notebook, folder, sim, "cells", IN_CELL)
+    page = show_corpus(open_notebook, folder, sim, "cells", IN_CELL, payloads=answers())
     outputs = page.page.locator(".jp-OutputArea-output")
 
-    expect(outputs).to_have_count(len(HOSTILE))
+    expect(outputs).to_have_count(len(answers()))
     assert_harmless(page.page, ".jp-OutputArea-output")
     page.saved()
     page.open()
-    expect(outputs).to_have_count(len(HOSTILE))
+    expect(outputs).to_have_count(len(answers()))
     assert_harmless(page.page, ".jp-OutputArea-output")
 
-    assert_harmless_when_exported(browser, page.path, answers=len(HOSTILE))
-    assert_noticed(page, len(CHUNKS) + 1)
+    assert_harmless_when_exported(browser, page.path, answers=len(answers()))
+    assert_noticed(page)
 
 
 def test_the_corpus_in_panels(
     open_notebook: Callable[..., NotebookPage], folder: NotebookFolder, sim: Simulator, browser: Browser
 ) -> None:
     """As questions and as answers of panels, and in the transcripts that are left of them."""
-    page = show_corpus(open_notebook, folder, sim, "panels", IN_PANEL)
+    page = show_corpus(open_notebook, folder, sim, "panels", IN_PANEL, payloads=answers())
     footers = page.page.locator(".claude-magic-footer", has_text="tokens in")
 
-    expect(footers).to_have_count(len(HOSTILE))
+    expect(footers).to_have_count(len(answers()))
     page.screenshot("hostile-panel")
     assert_harmless(page.page, ".claude-magic-exchanges")
     page.saved()
     page.execute("kernelmenu:shutdown")
     page.open()
     transcript = page.page.locator(".jp-OutputArea-output", has_text="claude-sonnet")
-    expect(transcript).to_have_count(len(HOSTILE))
+    expect(transcript).to_have_count(len(answers()))
     page.screenshot("hostile-transcript")
     assert_harmless(page.page, ".jp-OutputArea-output .jp-RenderedHTMLCommon")
 
     assert page.outside_requests == []
-    assert_harmless_when_exported(browser, page.path, answers=len(HOSTILE))
+    assert_harmless_when_exported(browser, page.path, answers=len(answers()))
 
 
 @pytest.mark.parametrize("answer_format", ["html", "math"])
@@ -203,12 +227,13 @@ def test_the_corpus_in_other_formats(
 ) -> None:
     """HTML above all, of which looks may remain."""
     code = IN_FORMAT.replace("{format}", answer_format)
-    page = show_corpus(open_notebook, folder, sim, answer_format, code, before=NOT_LIVE)
+    alone = [[payload] for payload in HOSTILE]
+    page = show_corpus(open_notebook, folder, sim, answer_format, code, before=NOT_LIVE, payloads=alone)
 
     expect(page.page.locator(".jp-OutputArea-output", has_text="tokens in")).to_have_count(len(HOSTILE))
     page.screenshot(f"hostile-{answer_format}")
     assert_harmless(page.page, ".jp-OutputArea-output")
-    assert_noticed(page, len(CHUNKS) + 2)
+    assert_noticed(page)
 
 
 def test_what_stands_around_answers(
@@ -218,7 +243,7 @@ def test_what_stands_around_answers(
     sim.clear()
     around = reply(content=around_an_answer())
     refused = reply("No.", stop_reason="refusal", stop_details={"category": TEX[0], "explanation": ALL})
-    growing = reply(chunks=[ALL[at : at + 300] for at in range(0, len(ALL), 300)], chunk_delay=0.02)
+    growing = reply(chunks=[ALL[at : at + 300] for at in range(0, len(ALL), 1_000)], chunk_delay=0.02)
     failed = status(400, message=TEX[0] + ALL[:2_000])
     sim.script(around, growing, refused, failed, around, around, around, failed)
     cells = [
@@ -245,7 +270,7 @@ def test_what_stands_around_answers(
         assert page.page.locator(f"{area} :not(.mathjax_process) > mjx-container").count() == 0
     page.saved()
     assert_harmless_when_exported(browser, page.path, answers=7)
-    assert_noticed(page, len(cells) - 1)
+    assert_noticed(page)
 
 
 def test_an_answer_put_into_a_markdown_cell(
@@ -269,7 +294,7 @@ def test_an_answer_put_into_a_markdown_cell(
     page.screenshot("hostile-markdown-cell")
     assert_harmless(page.page, ".jp-MarkdownOutput")
     assert page.page.locator(".jp-MarkdownOutput [data-commandlinker-command]").count() == 0
-    assert_noticed(page, 2)
+    assert_noticed(page)
 
 
 def test_an_answer_covers_nothing_but_itself(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -13,6 +15,12 @@ from .cores import usable
 
 for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_MAGIC_"))]:
     del os.environ[_name]
+
+# No test reads the settings files of the user who runs it, or asks their keyring. We write neither.
+_configuration = tempfile.TemporaryDirectory(prefix="claude-magic-tests-")
+atexit.register(_configuration.cleanup)
+os.environ |= dict.fromkeys(("XDG_CONFIG_HOME", "APPDATA"), _configuration.name)
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
 
 # jsonschema, which nbformat imports, would compile its grammars for seconds, for a check of addresses that nothing here uses.
@@ -33,15 +41,6 @@ def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_refuse_other_hosts)
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the settings files of whoever runs it."""
-    home = tmp_path_factory.mktemp("home")
-    for name in ("XDG_CONFIG_HOME", "APPDATA"):
-        monkeypatch.setenv(name, str(home))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
 
 
 @pytest.hookimpl(optionalhook=True)

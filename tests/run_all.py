@@ -63,15 +63,27 @@ class Part:
             errors="replace",
         ) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                last.append(line.rstrip())
+            try:
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    last.append(line.rstrip())
+            except _Terminated:  # Ctrl-C reaches the part by itself, this does not
+                process.send_signal(signal.SIGINT)
+                raise
         return process.returncode
+
+
+class _Terminated(KeyboardInterrupt):
+    """This process was asked to end."""
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise _Terminated
 
 
 def main(targets: Sequence[str]) -> int:
     """Run the parts named; return 0 if all of them passed."""
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _terminate)
     described = _descriptions()
     parts = [Part(name, SETUP.get(name) or described[name]) for name in (*SETUP, *targets)]
     stopped = ""

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 ROWS = [
     *("C1", "C2", "C3", "C4", "C5", "L1", "L2", "L3", "R1", "R2", "R3", "R4", "R5"),
     *("E1", "E2", "S1", "S2", "F1", "O1", "O2", "T1"),
+    *("U1", "U2", "U3", "U4", "U5", "U6", "U7"),
 ]
 
 
@@ -30,5 +31,6 @@ def test_every_requirement_names_tests_that_say_so_and_exist() -> None:
     assert list(named) == ROWS
     for row, tests in named.items():
         assert tests, f"{row} names no test"
-        assert all(row.lower() in test.split("_") for test in tests), row
+        # Promises to users are kept by tests of many parts, which do not carry their row.
+        assert row.startswith("U") or all(row.lower() in test.split("_") for test in tests), row
     assert {test for tests in named.values() for test in tests} <= _existing_tests()

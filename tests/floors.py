@@ -56,6 +56,10 @@ def main() -> int:
         marker.write_text(wanted, encoding="utf-8")
     left_out = [f"--ignore={each}" for each in OURS_ALONE]
     command = [python, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", *left_out]
+    command += [
+        "-W",
+        "ignore::DeprecationWarning",
+    ]  # old packages beside new ones use what has been renamed since
     return subprocess.run([*command, *FOLDERS], cwd=ROOT).returncode
 
 

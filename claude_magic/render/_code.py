@@ -49,6 +49,7 @@ _PLAIN_LANGUAGES: Final = {
     "makefile": "basemake",
     "pycon": "python",
     "sqlite3": "sql",
+    "yml": "yaml",  # Pygments knows it by this name since 2.20
 }
 
 

@@ -10,8 +10,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.json_schema import PydanticJsonSchemaWarning
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
+from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
+from pydantic_core import to_jsonable_python
 
 from ..client import ConfigurationError
 from ..context import redact
@@ -20,6 +21,16 @@ from ._parameters import LEFT_OUT, Parameters, implementation_of, parameters_of,
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_DEFAULT_CHARS = 500
+
+
+class _ArgumentsSchema(GenerateJsonSchema):
+    """Writes a default by its value where its type is none that every pydantic reads: a TypedDict of `typing` in a tuple."""
+
+    def encode_default(self, dft: Any) -> Any:
+        try:
+            return super().encode_default(dft)
+        except PydanticUserError:
+            return to_jsonable_python(dft)
 
 
 class Tool:
@@ -63,7 +74,7 @@ class Tool:
             warnings.simplefilter(
                 "ignore", PydanticJsonSchemaWarning
             )  # of defaults that are no JSON: left out
-            schema = self._model.model_json_schema(by_alias=True)
+            schema = self._model.model_json_schema(by_alias=True, schema_generator=_ArgumentsSchema)
         definition = {"name": self.name, "input_schema": _tidied(schema)}
         return {**definition, "description": self.description} if self.description else definition
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -112,16 +114,32 @@ class LabServer:
         is_trusted: bool = False,
         kernel: str = "python3",
     ) -> Path:
-        """Write a notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised."""
+        """Write a new notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised.
+
+        The file gets a number, so that no two tests have the same one: the former's kernel may still be ending.
+        """
         notebook = nbformat.v4.new_notebook(cells=cells)
         notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
-        path = self.root / name
+        wanted = self.root / name
+        path = wanted.with_stem(f"{wanted.stem}-{next(self._numbers)}")
         nbformat.write(notebook, path)
         if is_trusted:
             notary = NotebookNotary(data_dir=str(self._folder / "data"))
             notary.sign(nbformat.read(path, as_version=4))
             notary.store.close()
         return path
+
+    def end_session(self, session: str) -> None:
+        """End a notebook's session with its kernel, and do not wait for it."""
+        request = urllib.request.Request(
+            f"{self.url}/api/sessions/{session}?token={self._token}", method="DELETE"
+        )
+
+        def end() -> None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=START_TIMEOUT):
+                pass
+
+        threading.Thread(target=end, daemon=True).start()
 
     def write_settings(self, plugin: str, settings: Mapping[str, Any]) -> None:
         """Set a plug-in's user settings, for pages that are opened from now on."""

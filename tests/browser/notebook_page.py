@@ -7,7 +7,7 @@ from typing import Any
 
 import nbformat
 from lab_server import LabServer
-from playwright.sync_api import Locator, Page, Request, TimeoutError, expect
+from playwright.sync_api import Error, Locator, Page, Request, TimeoutError, expect
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
 TIMEOUT_MS = 120_000
@@ -72,19 +72,18 @@ _SETTLE = """async () => {
         await new Promise(requestAnimationFrame);
     }
 }"""
-# Closes what is open, and tells whether the page is as good as one that was just loaded.
-_LEAVE = """async () => {
+# Closes what is open, and tells whose kernels are left and whether the page is as good as one that was just loaded.
+_LEAVE = """() => {
     const app = window.jupyterapp;
-    const ended = [];
+    const sessions = [];
     for (const widget of [...app.shell.widgets("main")]) {
         const session = widget.sessionContext?.session?.id;
         widget.dispose();
-        if (session) ended.push(session);
+        if (session) sessions.push(session);
     }
-    // Awaited: Lab forgets a session that begins while it lists those that are left.
-    for (const session of ended) await app.serviceManager.sessions.shutdown(session).catch(() => undefined);
     app.shell.expandLeft?.();
-    return window.pwned === undefined && !document.querySelector(".jp-Dialog, .jp-Notebook");
+    const isClean = window.pwned === undefined && !document.querySelector(".jp-Dialog, .jp-Notebook");
+    return { sessions, isClean };
 }"""
 
 
@@ -207,9 +206,12 @@ class NotebookPage:
         """Close the notebook and its kernel; return whether the page can serve another one."""
         self.page.remove_listener("request", self._note_request)
         try:
-            return bool(self.page.evaluate(_LEAVE))
-        except Exception:
+            left = self.page.evaluate(_LEAVE)
+        except Error:  # whatever has become of the page: it is not used again
             return False
+        for session in left["sessions"]:
+            self._lab.end_session(session)
+        return bool(left["isClean"])
 
     def close(self) -> None:
         """End the notebook's kernel and close the page."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import os
+import signal
 import sys
 import tempfile
 from typing import Any
@@ -22,6 +23,10 @@ atexit.register(_configuration.cleanup)
 os.environ |= dict.fromkeys(("XDG_CONFIG_HOME", "APPDATA"), _configuration.name)
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
+
+# A shell that starts a run in the background has it ignore Ctrl-C, and with it all that it starts. Tests send Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # jsonschema, which nbformat imports, would compile its grammars for seconds, for a check of addresses that nothing here uses.
 sys.modules.setdefault("rfc3987_syntax", None)

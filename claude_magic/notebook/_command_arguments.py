@@ -11,7 +11,7 @@ from ._suggestion import closest
 from ._surroundings import Surroundings
 
 _COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
-_AMOUNT = re.compile(r"\$?(\d+(\.\d*)?|\.\d+)|off", re.ASCII)
+_AMOUNT = re.compile(r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off", re.ASCII)
 _WRITTEN_AMOUNT = re.compile(r"(?:\d[\d_']*)?(?:[.,]\d+)?", re.ASCII)
 _FILE = re.compile(
     r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)""", re.IGNORECASE
@@ -92,7 +92,8 @@ def _likely_amount(text: str, _surroundings: Surroundings) -> str | None:
     found = [number for number in _WRITTEN_AMOUNT.findall(text) if number]
     if len(found) != 1 or "-" in text:
         return closest(text, ("off",))
-    return re.sub(r"[_']", "", found[0]).replace(",", ".")
+    amount = re.sub(r"[_']", "", found[0]).replace(",", ".")
+    return amount if _AMOUNT.fullmatch(amount) else None
 
 
 def _likely_number(text: str, _surroundings: Surroundings) -> str | None:

@@ -28,6 +28,7 @@ _IPYTHONS = re.compile(
 )
 _OURS = ("claude", "Err")
 _THREAD = re.compile(r"\w[\w.-]*")
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 
 # Fields of a request that have an option of their own, or that are not the reader's to set.
@@ -55,9 +56,9 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def positive_integer(text: str) -> int:
-    """Read a whole number above 0."""
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise ValueError("is a whole number above 0, written in digits (16000)")
+    """Read a whole number above 0, of at most nine digits."""
+    if not (_NUMBER.fullmatch(text) and int(text) > 0):
+        raise ValueError("is a whole number above 0, written in at most nine digits (16000)")
     return int(text)
 
 

@@ -27,6 +27,8 @@ _COUNTING_TIMEOUT: Final = 10.0
 """Seconds for the server to count the input of a request; after that, our own upper bound must do."""
 _ROUNDING: Final = 1e-9
 """USD below which two amounts are the same."""
+_MAX_AMOUNT: Final = 1e9
+"""USD; a larger amount is a slip of the keyboard."""
 
 
 class BudgetExceededError(ConfigurationError):
@@ -70,8 +72,11 @@ def check_amount(amount: float) -> float:
     Raises:
         ConfigurationError: It is none.
     """
-    if not (math.isfinite(amount) and amount >= 0):
-        raise ConfigurationError(f"A budget is an amount in USD, such as 2.00, not {amount!r}.")
+    if not 0 <= amount <= _MAX_AMOUNT:
+        written = f"{amount!r:.40}"
+        raise ConfigurationError(
+            f"A budget is an amount in USD from 0 to {_MAX_AMOUNT:,.0f}, such as 2.00, not {written}."
+        )
     return amount
 
 

@@ -4,13 +4,25 @@ ipykernel 6 is tested by running this whole folder on it (`make floors`). That c
 and where they are not what stands in the place of a button, is in `test_stop.py`; for panels, in `test_panels.py`.
 """
 
-import ipykernel
 import pytest
 
 from claude_magic.simulator import Gate, hold, reply
 
 LETTERS = [*"streams for a while, letter by letter, and comes to an end"]
 TEXT = "".join(LETTERS)
+ASKED = """
+import threading
+from claude_magic import PromptPanel
+panel = PromptPanel()
+written, update = threading.Event(), panel._transcript.update
+def note(exchanges):
+    update(exchanges)
+    if exchanges: written.set()
+panel._transcript.update = note
+display(panel)
+panel.ask("**Hello?**").result()
+assert written.wait()
+"""
 
 
 @pytest.fixture
@@ -66,16 +78,9 @@ def test_executed_unattended_what_would_move_stands_still(executed):
     assert remark.startswith("It does not move: ")
 
 
-@pytest.mark.skipif(
-    ipykernel.version_info[0] < 7,
-    reason="KNOWN FAULT: on ipykernel 6 a cell that waits for a panel's answer does not end",
-)
 def test_executed_unattended_a_panel_keeps_what_was_said(executed):
     """The widget is there for who can draw it, and its conversation as outputs for who cannot."""
-    (shown,) = executed(
-        "import time\nfrom claude_magic import PromptPanel\npanel = PromptPanel()\ndisplay(panel)\n"
-        "panel.ask('**Hello?**').result()\nwhile not panel._transcript._outputs: time.sleep(0.01)",
-    )
+    (shown,) = executed(ASKED)
 
     view, *transcript = shown
     assert "application/vnd.jupyter.widget-view+json" in view["data"]

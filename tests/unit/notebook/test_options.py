@@ -226,6 +226,8 @@ def test_an_empty_cell_is_empty() -> None:
         ("--max-tokens 0 hi", "above 0"),
         ("--max-tokens 1.5 hi", "a whole number"),
         ("--max-tokens ٣ hi", "a whole number"),
+        (f"--max-tokens {'9' * 10} hi", "at most nine digits"),
+        (f"--max-tokens {'9' * 5000} hi", "at most nine digits"),
         ("--effort hihg hi", "did you mean high?"),
         ("--thinking loud hi", "is one of show, hide, off"),
         ("-o 2x hi", "no digit first"),

@@ -297,7 +297,7 @@ def test_a_forked_child_has_nothing_in_flight() -> None:
     assert child.account().spent == pytest.approx(0.001)
 
 
-@pytest.mark.parametrize("amount", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("amount", [-1.0, math.nan, math.inf, 1e12, 10**400])
 def test_a_budget_is_an_amount(amount: float) -> None:
     """Zero is one too: nothing may be spent."""
     with pytest.raises(ConfigurationError, match="amount in USD"):

@@ -84,6 +84,8 @@ def _terminate(_number: int, _frame: object) -> None:
 def main(targets: Sequence[str]) -> int:
     """Run the parts named; return 0 if all of them passed."""
     signal.signal(signal.SIGTERM, _terminate)
+    # What a shell starts in the background ignores Ctrl-C, and so would the parts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     described = _descriptions()
     parts = [Part(name, SETUP.get(name) or described[name]) for name in (*SETUP, *targets)]
     stopped = ""

@@ -210,7 +210,7 @@ class Claude:
     def runtime(self) -> Runtime:
         """The runtime behind all this, for extensions."""
         runtime = get_runtime()
-        if not runtime.has_presenter:  # the magics are not loaded, but a reply shall look the same
+        if runtime.presenter is None:  # the magics are not loaded, but a reply shall look the same
             runtime.set_presenter(_present)
         return runtime
 

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import logging
 
-from ._accumulator import MessageAccumulator
-from ._blocks import ContentBlock, RedactedThinkingBlock, TextBlock, ThinkingBlock, ToolUseBlock
-from ._client import HTTPClaudeClient
-from ._config import OFFICIAL_BASE_URL, ClientConfig, is_loopback, normalise_base_url
-from ._credential import REDACTED, Credential
+from ._client import ClaudeClient, Health, HTTPClaudeClient, RequestPreview, preview_request
+from ._config import OFFICIAL_BASE_URL, REDACTED, ClientConfig, Credential, is_loopback, normalise_base_url
 from ._error_reading import error_from_event, error_from_response
 from ._errors import (
     APIError,
@@ -35,6 +32,7 @@ from ._events import (
     ContentBlockStart,
     ContentBlockStop,
     ErrorEvent,
+    MessageAccumulator,
     MessageDelta,
     MessageStart,
     MessageStop,
@@ -44,8 +42,19 @@ from ._events import (
     decode_event,
 )
 from ._json import encode_json, mended
-from ._messages import Completion, Message, ModelInfo, Usage, estimate_tokens, fallback_model
-from ._model_class import model_class
+from ._messages import (
+    Completion,
+    ContentBlock,
+    Message,
+    ModelInfo,
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    Usage,
+    estimate_tokens,
+    fallback_model,
+)
 from ._observe import (
     AttemptFinished,
     AttemptStarted,
@@ -56,14 +65,10 @@ from ._observe import (
     WaitReason,
 )
 from ._pace import ServerPace
-from ._pace_state import ClassRecord, PacedLimit, PaceState
-from ._port import ClaudeClient, Health
-from ._preview import RequestPreview, preview_request
 from ._rate_limit import BucketState, TokenBucket
 from ._requests import MessageRequest
-from ._retry import GiveUp, Retry, RetryPolicy
-from ._retry_after import parse_retry_after
-from ._server_limits import ServerLimit, read_limits
+from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after
+from ._server_limits import ClassRecord, PacedLimit, PaceState, ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ResponseInfo
 

@@ -23,14 +23,12 @@ from ._observe import (
 )
 from ._pace import ServerPace
 from ._rate_limit import TokenBucket
-from ._retry import GiveUp, RetryPolicy
-from ._retry_after import describe_seconds
+from ._retry import GiveUp, RetryPolicy, describe_seconds
 
 if TYPE_CHECKING:
-    from ._class_pace import Passage
-    from ._expectation import Need
     from ._messages import Usage
-    from ._pace_state import Obstacle
+    from ._pace import Passage
+    from ._server_limits import Need, Obstacle
 
 _Result = TypeVar("_Result")
 

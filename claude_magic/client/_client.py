@@ -1,4 +1,4 @@
-"""`HTTPClaudeClient`: the Messages API over HTTP, one client for all requests of a process."""
+"""`HTTPClaudeClient`: the Messages API over HTTP, one client for all requests of a process; and the port it fills."""
 
 from __future__ import annotations
 
@@ -6,31 +6,146 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from ._attempts import AttemptRules, Attempts
-from ._config import ClientConfig
-from ._credential import Credential
-from ._deadline import Deadline
-from ._errors import ConfigurationError
-from ._expectation import Need
-from ._health import COUNT_TOKENS_PATH, MODELS_PATH, check_health
-from ._json import encode_json
+from ._config import REDACTED, ClientConfig, Credential
+from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
+from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
 from ._observe import Observer
 from ._pace import ServerPace
-from ._port import Health
 from ._rate_limit import TokenBucket
 from ._requests import MessageRequest
-from ._responses import parse_reply, read_error, read_object, request_id_of
-from ._stream import MessageStream
-from ._transport import HTTPTransport
+from ._retry import Deadline
+from ._server_limits import Need
+from ._stream import MessageStream, parse_reply, read_error, read_object, request_id_of
+from ._transport import HTTPTransport, request_headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a server can be used.
+
+    Attributes:
+        is_reachable: It answered.
+        is_authenticated: It accepted the key; None if that could not be found out without cost.
+        latency: Seconds the probe took.
+        detail: The finding, as a sentence.
+    """
+
+    is_reachable: bool
+    is_authenticated: bool | None
+    latency: float
+    detail: str
+
+
+class ClaudeClient(Protocol):
+    """Talks to the Messages API. All methods belong to the event loop on which the client is used.
+
+    Everything they raise is a `ClaudeError`, but for `asyncio.CancelledError`.
+    """
+
+    async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
+        """Send a request and return the complete reply."""
+        ...
+
+    def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> MessageStream:
+        """Return a stream of the reply's events; nothing is sent before it is entered or iterated."""
+        ...
+
+    async def execute(
+        self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
+    ) -> Completion:
+        """Send one prompt and return text and usage."""
+        ...
+
+    async def count_tokens(self, request: MessageRequest) -> int:
+        """Return the server's estimate of a request's input in model tokens. Never billed."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Return all models the server offers, in its order."""
+        ...
+
+    async def health_check(self) -> Health:
+        """Probe the server. Never billed, and never raises for a server that is down or refuses."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections. The client cannot be used afterwards."""
+        ...
+
+
+MODELS_PATH = "/v1/models"
+COUNT_TOKENS_PATH = "/v1/messages/count_tokens"
+
+_NOT_OFFERED = (404, 405, 501)
+_REFUSED_AS_INVALID = (400, 422)
+
+
+class Call(Protocol):
+    """Sends one request and returns what `parse` makes of the reply's JSON."""
+
+    def __call__(
+        self, method: str, path: str, parse: Callable[[dict[str, Any]], None], body: bytes | None = None, /
+    ) -> Awaitable[None]: ...
+
+
+async def check_health(call: Call, *, clock: Callable[[], float]) -> Health:
+    """Probe a server: its list of models first, and where it has none, a token count of nothing.
+
+    Neither can be billed. Sending an empty body to `count_tokens` tells a refused key (401) from an invalid
+    request (400).
+    """
+    started_at = clock()
+    error = await _try(call, "GET", f"{MODELS_PATH}?limit=1", None)
+    if _status_of(error) in _NOT_OFFERED:
+        error = await _try(call, "POST", COUNT_TOKENS_PATH, b"{}")
+        if _status_of(error) in (*_NOT_OFFERED, *_REFUSED_AS_INVALID):
+            return Health(
+                is_reachable=True,
+                is_authenticated=None,
+                latency=clock() - started_at,
+                detail="The server answers. It has no list of models, so the key could not be checked.",
+            )
+    return _describe(error, clock() - started_at)
+
+
+async def _try(call: Call, method: str, path: str, body: bytes | None) -> ClaudeError | None:
+    try:
+        await call(method, path, _ignore, body)
+    except ClaudeError as error:
+        return error.with_traceback(None)
+    return None
+
+
+def _status_of(error: ClaudeError | None) -> int | None:
+    return error.status if isinstance(error, APIError) else None
+
+
+def _ignore(reply: dict[str, Any]) -> None:
+    """Any JSON object will do: servers differ in how they list their models."""
+
+
+def _describe(error: ClaudeError | None, latency: float) -> Health:
+    if error is None:
+        detail = "The server answers and accepts the key."
+        return Health(is_reachable=True, is_authenticated=True, latency=latency, detail=detail)
+    is_refused = isinstance(error, InvalidApiKeyError | ForbiddenError)
+    return Health(
+        is_reachable=_status_of(error) not in (None, 200),  # a 200 here is a web page, or an error inside one
+        is_authenticated=False if is_refused else None,
+        latency=latency,
+        detail=str(error),
+    )
+
 
 _Result = TypeVar("_Result")
 
@@ -258,3 +373,57 @@ def _counted_tokens(reply: dict[str, Any]) -> int:
     if not is_count(tokens):
         raise ValueError("the number of tokens is none")
     return int(tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPreview:
+    """A request for a streamed reply, for people to look at.
+
+    Attributes:
+        method: HTTP method.
+        url: Where it would go.
+        headers: Names and values, in the order in which they are sent; credentials are `[REDACTED]`.
+        body: The JSON object, as a server would read it.
+        body_bytes: Its length on the wire.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: dict[str, Any]
+    body_bytes: int
+
+
+def preview_request(
+    config: ClientConfig, credential: Credential | None, request: MessageRequest
+) -> RequestPreview:
+    """Return what `stream_message` would send.
+
+    Args:
+        config: The client's settings. Values of headers of the user's own are not shown, because gateways put secrets
+            into them.
+        credential: The key, which is not shown, or None.
+        request: The request.
+
+    Raises:
+        ConfigurationError: The request cannot be written as JSON.
+    """
+    own = {name.lower() for name in config.headers}
+    headers = [
+        (name, REDACTED if name in own else value)
+        for name, value in (
+            (raw_name.decode("ascii"), raw_value.decode("ascii"))
+            for raw_name, raw_value in request_headers(config, request.betas)
+        )
+    ]
+    if credential is not None:
+        is_bearer = credential.is_token or config.auth_header == "authorization"
+        headers.append(("authorization", f"Bearer {REDACTED}") if is_bearer else ("x-api-key", REDACTED))
+    body = request.to_json(stream=True)
+    return RequestPreview(
+        method="POST",
+        url=config.base_url + config.messages_path,
+        headers=tuple(headers),
+        body=decode_json(body),
+        body_bytes=len(body),
+    )

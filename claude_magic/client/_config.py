@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Literal, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -204,3 +208,213 @@ def _check_header(name: str, content: str) -> None:
         raise ConfigurationError(
             f"The value of the header {name} holds a line break or a character outside ASCII."
         )
+
+
+REDACTED = "[REDACTED]"
+
+_KEY_PATTERN = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}", re.ASCII)
+
+_PUBLIC_BEGINNING = re.compile(r"sk-ant-(?:[a-z]+\d*-)?")
+"""What all keys begin with: in itself no secret."""
+
+_SHORTEST_SECRET = 8
+_SHORTEST_FRAGMENT = 10
+"""Characters of a long key that give it away: so many in a row stand nowhere by chance."""
+_LONG_SECRET = 20
+_SHORTEST_BASE64 = 16
+_MAX_ESCAPES = 100_000
+"""In one text. A page of nothing else must not fill the memory."""
+
+# Bounded, so that a text of backslashes alone is read in one go. A proxy that escapes twice writes `%252D` and `\\\\u002d`.
+_ESCAPE = re.compile(
+    r"%(?:25){0,4}(?P<percent>[0-9a-f]{2}) | \\{1,4}(?:u00|x)(?P<json>[0-9a-f]{2}) | \\{1,4}(?P<slash>/)"
+    r"| &(?:amp;)?\#(?:x0{0,4}(?P<hex>[0-9a-f]{2})|0{0,4}(?P<decimal>\d{2,3}));",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+class Credential:
+    """One API key or one bearer token, checked before the HTTP layer sees it.
+
+    The check is not a courtesy: a key with a newline fails deep in the HTTP layer with a message that quotes
+    it, and a non-ASCII one with a UnicodeEncodeError that carries it. Comparing, printing and pickling never
+    reveal the value.
+
+    Args:
+        api_key: An API key (`sk-ant-...`).
+        auth_token: A token for `Authorization: Bearer` instead.
+
+    Raises:
+        ConfigurationError: Not exactly one was given, or it cannot be a key. The message does not show it.
+    """
+
+    __slots__ = ("__quotations", "__value", "is_token")
+
+    def __init__(self, *, api_key: str | None = None, auth_token: str | None = None) -> None:
+        if (api_key is None) == (auth_token is None):
+            raise ConfigurationError("Give either an API key or an auth token, not both and not none.")
+        self.is_token = auth_token is not None
+        self.__value = _checked(auth_token or api_key or "", "auth token" if self.is_token else "API key")
+        self.__quotations: _Quotations | None = None
+
+    @classmethod
+    def placeholder(cls) -> Credential:
+        """Return a stand-in for servers which need no key but want a header (Ollama, llama.cpp)."""
+        return cls(api_key="none")
+
+    def reveal(self) -> str:
+        """Return the value itself. Only the transport, which sends it, has a use for it."""
+        return self.__value
+
+    def redact(self, text: str) -> str:
+        """Replace the key, and whatever else looks like one, in text that came from elsewhere.
+
+        Servers do quote keys in their errors: whole or in part, in either case, percent-encoded, escaped as in JSON or
+        HTML, in base64 (`user:key` too) or in hexadecimal. A value of a few letters is left alone: it is the "test"
+        or "ollama" of a local server, and a word of the text.
+        """
+        if self.__quotations is None:
+            self.__quotations = _Quotations(self.__value if len(self.__value) >= _SHORTEST_SECRET else "")
+        return self.__quotations.redact(text)
+
+    def __repr__(self) -> str:
+        return f"Credential({REDACTED})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Credential cannot be pickled or copied: the key would be written out")
+
+
+def _checked(value: str, name: str) -> str:
+    text = value.strip()
+    if not text:
+        raise ConfigurationError(f"The {name} is empty. Set it again, without quotes around it.")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigurationError(
+            f"The {name} holds a space, a line break or a character that no key has; it is not shown here. "
+            "Copy it again, in one piece."
+        )
+    return text
+
+
+class _Quotations:
+    """Finds a secret in text, in time that grows with the length of the text alone.
+
+    Whatever the text has in common with a form of the secret, from `shortest` characters on, holds a whole piece of so many
+    characters (`_size`) counted from the start of the text. So these are looked up, which takes some 10 ns for a
+    character; only where one is known are the characters around it compared.
+
+    Args:
+        secret: The key; empty looks only for what has the form of one.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._size = min(_SHORTEST_FRAGMENT, len(secret)) // 2
+        self._known: dict[tuple[bytes], list[tuple[str, int, int, int]]] = {}
+        if not secret:
+            return
+        beginning = _PUBLIC_BEGINNING.match(secret)
+        is_long = len(secret) >= _LONG_SECRET
+        public = beginning.end() if beginning and is_long else 0
+        self._add(secret, public, _SHORTEST_FRAGMENT if is_long else len(secret))
+        hexadecimal = secret.encode("ascii").hex()
+        for form in {secret.lower(), secret.upper(), hexadecimal, hexadecimal.upper()} - {secret}:
+            self._add(form, 0, len(form))
+        for form in dict.fromkeys(_in_base64(secret)):
+            self._add(form, 0, min(_SHORTEST_BASE64, len(form)))
+
+    def redact(self, text: str) -> str:
+        """Return text without the secret."""
+        plain, origins = _unescaped(text)
+        spans = sorted(self._find(plain))
+        if not spans:
+            return text
+        parts: list[str] = []
+        done = 0
+        for start, end in _joined(spans):
+            parts += [text[done : _origin(start, origins)], REDACTED]
+            done = _origin(end, origins)
+        return "".join([*parts, text[done:]])
+
+    def _add(self, form: str, public: int, shortest: int) -> None:
+        for at in range(public, len(form) - self._size + 1):
+            piece = (form[at : at + self._size].encode("ascii"),)
+            self._known.setdefault(piece, []).append((form, at, public, shortest))
+
+    def _find(self, text: str) -> Iterator[tuple[int, int]]:
+        for match in _KEY_PATTERN.finditer(text):
+            yield match.span()
+        size = self._size
+        if not size or len(text) < size:
+            return
+        data = text.encode("latin-1", "replace")  # a byte for each character
+        pieces = memoryview(data)[: len(data) // size * size]
+        if self._known.keys().isdisjoint(struct.iter_unpack(f"{size}s", pieces)):
+            return
+        done = 0
+        for number, piece in enumerate(struct.iter_unpack(f"{size}s", pieces)):
+            place = number * size
+            if place + size <= done or piece not in self._known:
+                continue
+            for form, at, public, shortest in self._known[piece]:
+                left = _agreeing(form, text, at, place, -1)
+                right = _agreeing(form, text, at + size - 1, place + size - 1, 1)
+                if min(left, at - public) + size + right >= shortest:
+                    done = max(done, place + size + right)
+                    yield place - left, place + size + right
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """Yield what base64 makes of a secret wherever it begins in what is encoded, in both alphabets."""
+    for lead in range(3):
+        # Of the first and last characters only some bits are the secret's.
+        encoded = base64.b64encode(b" " * lead + secret.encode("ascii")).decode("ascii")
+        whole = encoded[(0, 2, 3)[lead] : (lead + len(secret)) * 8 // 6]
+        yield whole
+        yield whole.translate(str.maketrans("+/", "-_"))
+
+
+def _unescaped(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return text without escapes, and for each piece of it where it begins, here and in the original."""
+    parts: list[str] = []
+    origins = [(0, 0)]
+    if not ("%" in text or "\\" in text or "&" in text):
+        return text, origins
+    length = done = 0
+    for match in islice(_ESCAPE.finditer(text), _MAX_ESCAPES):
+        code = int(match["percent"] or match["json"] or match["hex"] or "0", 16) or int(match["decimal"] or 0)
+        char = match["slash"] or chr(code)
+        parts += [text[done : match.start()], char]
+        length += match.start() - done
+        origins += [(length, match.start()), (length + 1, match.end())]
+        length += 1
+        done = match.end()
+    return ("".join([*parts, text[done:]]), origins) if parts else (text, origins)
+
+
+def _origin(place: int, origins: list[tuple[int, int]]) -> int:
+    at, original = origins[bisect_right(origins, place, key=lambda piece: piece[0]) - 1]
+    return original + place - at
+
+
+def _agreeing(form: str, text: str, at: int, place: int, step: int) -> int:
+    """Count the characters beyond these two places that are the same in both, in one direction."""
+    count = 0
+    while True:
+        at, place = at + step, place + step
+        if not (0 <= at < len(form) and 0 <= place < len(text) and form[at] == text[place]):
+            return count
+        count += 1
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join spans that overlap or touch; they come in order."""
+    first, last = -1, -1
+    for start, end in spans:
+        if start > last:
+            if first >= 0:
+                yield first, last
+            first, last = start, end
+        else:
+            last = max(last, end)
+    if first >= 0:
+        yield first, last

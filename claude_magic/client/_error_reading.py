@@ -26,7 +26,7 @@ from ._errors import (
     UnknownStatusError,
 )
 from ._json import decode_json
-from ._retry_after import describe_seconds, retry_after_from_headers
+from ._retry import describe_seconds, retry_after_from_headers
 
 _CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,

@@ -14,10 +14,9 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
-from ._blocks import ContentBlock, parse_block
 from ._errors import StreamInterruptedError
-from ._json import decode_odd_json, has_half, mended, split_end
-from ._messages import Message, Usage
+from ._json import decode_json, decode_odd_json, has_half, mended, split_end
+from ._messages import ContentBlock, Message, Usage, estimate_tokens, parse_block
 from ._sse import ServerSentEvent
 
 
@@ -320,3 +319,262 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], StreamEvent]] = {
     "ping": lambda _raw: Ping(),
     "error": ErrorEvent,
 }
+
+
+_PIECE_KIND_BY_TYPE: Mapping[str, str | None] = {
+    "text": "text_delta",
+    "thinking": "thinking_delta",
+    "tool_use": "input_json_delta",
+    "server_tool_use": "input_json_delta",
+    "mcp_tool_use": "input_json_delta",
+    "redacted_thinking": None,
+    "compaction": None,
+}
+"""Block type: the delta whose texts make it up piece by piece, or None if it comes whole."""
+
+_TEXT_FIELD_BY_PIECE_KIND = {"text_delta": "text", "thinking_delta": "thinking"}
+_PIECE_KINDS = frozenset((*_TEXT_FIELD_BY_PIECE_KIND, "input_json_delta"))
+
+_START_BY_DELTA: Mapping[str, Mapping[str, Any]] = {
+    "text_delta": {"type": "text", "text": ""},
+    "citations_delta": {"type": "text", "text": ""},
+    "thinking_delta": {"type": "thinking", "thinking": ""},
+    "signature_delta": {"type": "thinking", "thinking": ""},
+    "input_json_delta": {"type": "tool_use", "id": "", "name": "", "input": {}},
+    "compaction_delta": {"type": "compaction"},
+}
+"""What a block must be whose deltas arrive without its start."""
+
+
+class BlockBuilder:
+    """Collects one block.
+
+    Attributes:
+        index: Its position in the content.
+        start: The fields it began with.
+        type: The API's name for its kind.
+        piece_kind: The kind of delta whose texts go straight to `pieces`, or None.
+        pieces: What they carried, in order.
+    """
+
+    __slots__ = ("_built", "_changes", "_citations", "index", "piece_kind", "pieces", "start", "type")
+
+    def __init__(self, index: int, start: Mapping[str, Any]) -> None:
+        kind = start.get("type")
+        self.index = index
+        self.start = start
+        self.type = kind if isinstance(kind, str) else ""
+        self.piece_kind = _PIECE_KIND_BY_TYPE.get(self.type)
+        self.pieces: list[str] = []
+        self._changes: dict[str, Any] = {}
+        self._citations: list[Any] = []
+        self._built: ContentBlock | None = None
+
+    @classmethod
+    def of_delta(cls, event: ContentBlockDelta) -> BlockBuilder | None:
+        """Begin the block that a delta needs whose block was never started; None if no one can say what it is."""
+        start = _START_BY_DELTA.get(event.kind)
+        return None if start is None else cls(event.index, start)
+
+    @property
+    def text(self) -> str:
+        """The text or thinking so far, with what the block began with; empty for other types."""
+        begun = self.start.get(_TEXT_FIELD_BY_PIECE_KIND.get(self.piece_kind or "", ""))
+        return "".join((begun if isinstance(begun, str) else "", *self.pieces))
+
+    @property
+    def estimated_tokens(self) -> int:
+        """About how many tokens the model has written for it; thinking that is not shown is told by its signature."""
+        written = estimate_tokens("".join(self.pieces))
+        hidden = self._changes.get("signature") or self.start.get("data")
+        return max(written, estimate_tokens(hidden) if isinstance(hidden, str) else 0)
+
+    def apply(self, event: ContentBlockDelta) -> bool:
+        """Take in a delta of another kind than `piece_kind`; return False if nobody knows what it means here."""
+        if event.kind == "signature_delta" and self._may_be("thinking"):
+            self._changes["signature"] = event.text
+        elif event.kind == "citations_delta" and self._may_be("text"):
+            self._citations.append(event.raw.get("citation"))
+        elif event.kind == "compaction_delta" and self._may_be("compaction"):
+            self._changes |= {name: value for name, value in event.raw.items() if name != "type"}
+        elif event.kind in _PIECE_KINDS and self.piece_kind is None and self.type not in _PIECE_KIND_BY_TYPE:
+            self.piece_kind = event.kind  # a new type of block, made of pieces of a kind that is known
+            self.pieces.append(event.text)
+        else:
+            return False
+        return True
+
+    def finish(self) -> None:
+        """The block is complete: join and parse, once."""
+        self._built = self._build(is_complete=True)
+
+    def reopen(self) -> None:
+        """More has come after all."""
+        self._built = None
+
+    def block(self, *, is_complete: bool) -> ContentBlock:
+        """Return the block as it is now.
+
+        Args:
+            is_complete: Whether the reply is complete, and with it a block that never was stopped.
+        """
+        return self._built or self._build(is_complete=is_complete)
+
+    def _may_be(self, block_type: str) -> bool:
+        """Whether the block is of this type, or of one that is not known here."""
+        return self.type == block_type or self.type not in _PIECE_KIND_BY_TYPE
+
+    def _build(self, *, is_complete: bool) -> ContentBlock:
+        fields = {**self.start, **self._changes}
+        if self._citations:
+            begun = self.start.get("citations")
+            fields["citations"] = [*(begun if isinstance(begun, list) else ()), *self._citations]
+        raw_input = None
+        if self.piece_kind == "input_json_delta":
+            fields["input"], raw_input = self._read_input()
+        elif self.piece_kind is not None:
+            fields[_TEXT_FIELD_BY_PIECE_KIND[self.piece_kind]] = self.text
+        return parse_block(fields, raw_input=raw_input, is_complete=is_complete)
+
+    def _read_input(self) -> tuple[dict[str, Any], str | None]:
+        """Return the arguments of a tool, and their text if they are no JSON object."""
+        raw_input = "".join(self.pieces)
+        if not raw_input.strip():
+            begun = self.start.get("input")
+            return begun if isinstance(begun, dict) else {}, None
+        try:
+            value = decode_json(raw_input)
+        except ValueError:
+            value = None
+        return (value, None) if isinstance(value, dict) else ({}, raw_input)
+
+
+_NOT_SET_BY_DELTA = ("type", "content", "usage", "delta")
+
+
+class MessageAccumulator:
+    """One reply in the making.
+
+    Servers that interleave the deltas of several blocks, number them badly, or leave out events, do no harm.
+
+    Attributes:
+        has_content_delta: Content has begun to arrive; thinking counts.
+        is_complete: The reply is complete.
+        unknown: Events and deltas that are not known here, as they came, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.has_content_delta = False
+        self.is_complete = False
+        self.unknown: list[StreamEvent] = []
+        self._fields: dict[str, Any] = {}
+        self._begun: list[ContentBlock] = []
+        self._builders: list[BlockBuilder] = []
+        self._open: dict[int, BlockBuilder] = {}
+        self._told = Usage()
+        self._counted_pieces: int | None = None
+
+    @property
+    def has_stop_reason(self) -> bool:
+        """Whether the model has said why it stopped."""
+        return isinstance(self._fields.get("stop_reason"), str)
+
+    @property
+    def usage(self) -> Usage:
+        """The counts so far. What has come since the server counted last is estimated, and so marked."""
+        if not self._told.model_fields_set or self._counted_pieces == self._pieces():
+            return self._told
+        return self._told.estimated(sum(builder.estimated_tokens for builder in self._builders))
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(builder.text for builder in self._in_order() if builder.type == "text")
+
+    def add(self, event: StreamEvent) -> None:
+        """Take in the next event. None is refused."""
+        if type(event) is not ContentBlockDelta:  # half the cost of isinstance, for nearly all events
+            self._add_landmark(event)
+            return
+        self.has_content_delta = True
+        builder = self._open.get(event.index) or self._find(event)
+        if builder is None:
+            self.unknown.append(event)
+        elif event.kind == builder.piece_kind:
+            builder.pieces.append(event.text)
+        elif not builder.apply(event):
+            self.unknown.append(event)
+
+    def message(self) -> Message:
+        """Return the reply as far as it has come. Its blocks know whether they are complete."""
+        content = [builder.block(is_complete=self.is_complete) for builder in self._in_order()]
+        return Message.model_validate(
+            {**self._fields, "content": content or self._begun, "usage": self.usage}
+        )
+
+    def _add_landmark(self, event: StreamEvent) -> None:
+        match event:
+            case ContentBlockStart():
+                self._start_block(event)
+            case ContentBlockStop():
+                builder = self._open.pop(event.index, None)
+                if builder is not None:
+                    builder.finish()
+            case MessageStart():
+                # A second one, from a gateway that began anew, updates the fields and keeps the content.
+                self._fields |= event.raw
+                self._begun = event.message.content
+                self._told = self._told.merged(event.message.usage)
+            case MessageDelta():
+                self._end(event)
+            case MessageStop():
+                self.is_complete = True
+            case Ping() | ErrorEvent():
+                pass
+            case _:
+                self.unknown.append(event)
+
+    def _start_block(self, event: ContentBlockStart) -> None:
+        current = self._open.get(event.index)
+        if current is not None:
+            if current.start == event.raw:
+                return  # the same start twice
+            current.finish()
+        builder = self._open[event.index] = BlockBuilder(event.index, event.raw)
+        self._builders.append(builder)
+
+    def _find(self, event: ContentBlockDelta) -> BlockBuilder | None:
+        """Return the block of a delta whose block is not open: it ended too early, or never began."""
+        builder = next(
+            (builder for builder in reversed(self._builders) if builder.index == event.index), None
+        )
+        if builder is not None:
+            builder.reopen()
+        else:
+            builder = BlockBuilder.of_delta(event)
+            if builder is None:
+                return None
+            self._builders.append(builder)
+        self._open[event.index] = builder
+        return builder
+
+    def _end(self, event: MessageDelta) -> None:
+        """Take in why the reply ends. What a later event leaves out or sends as null stays as it was."""
+        delta = event.raw.get("delta")
+        ending = {**event.raw, **(delta if isinstance(delta, dict) else {})}
+        for name, value in ending.items():
+            if name not in _NOT_SET_BY_DELTA and (value is not None or name not in self._fields):
+                self._fields[name] = value
+        if event.usage is None:
+            return
+        self._told = self._told.merged(event.usage)
+        if "output_tokens" in event.usage.model_fields_set:
+            self._counted_pieces = self._pieces()
+
+    def _pieces(self) -> int:
+        """How much has come. It only grows."""
+        return sum(len(builder.pieces) for builder in self._builders)
+
+    def _in_order(self) -> list[BlockBuilder]:
+        """Return the blocks by index; where a server gave two the same, the earlier first."""
+        return sorted(self._builders, key=lambda builder: builder.index)

@@ -1,24 +1,206 @@
-"""What comes back, as data: messages, usage, models.
-
-Replies tolerate what servers add, leave out, send as null or as another type; that is the API's documented contract.
-"""
+"""What comes back, as data: messages, content blocks, usage, models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    SkipValidation,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from ._blocks import ContentBlock, TextBlock, ThinkingBlock, ToolUseBlock, may_go_back, parse_block
-from ._received import Received
+_LONGEST_SHOWN = 60
+"""Characters of one value in a repr: a cell that ends in a message shows its repr."""
+
+
+class ShortReprModel(BaseModel):
+    """A frozen model that keeps unknown fields; its repr leaves out what is as usual and cuts what is long."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        fields = type(self).model_fields
+        for name, value in super().__repr_args__():
+            field = fields.get(name or "")
+            if field is None or value != field.get_default(call_default_factory=True):
+                yield name, _Shown(_shorten(value))
+
+
+class Received(ShortReprModel):
+    """A model of something a server sent. A field of the wrong type counts as absent if it has a default."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _tolerate(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            field = cls.model_fields[info.field_name or ""]
+            if field.is_required():
+                raise
+            return field.get_default(call_default_factory=True)
+
+
+class _Shown(str):
+    """Text that is its own repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, str):
+        if len(value) <= _LONGEST_SHOWN:
+            return repr(value)
+        return f"{value[:_LONGEST_SHOWN]!r}… ({len(value):,} characters)"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shorten, value))}]"
+    if isinstance(value, BaseModel):
+        return repr(value)
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
+
+
+class ContentBlock(ShortReprModel):
+    """One block of a message's content, of a type that has no class of its own here, or of a shape unknown to it.
+
+    Its fields are attributes, whatever they are.
+
+    Attributes:
+        type: The API's name for the kind of block.
+    """
+
+    type: SkipValidation[str] = ""
+
+    _is_complete: bool = PrivateAttr(default=True)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the block had arrived; False for what was under way when a stream broke off."""
+        return self._is_complete
+
+    def to_param(self) -> dict[str, Any]:
+        """Return the block as it is sent back to the API: just the fields it came with, as they came."""
+        fields = self.model_dump(exclude_unset=True, warnings=False)
+        return {"type": self.type, **fields} if self.type else fields
+
+
+class TextBlock(ContentBlock):
+    """Text of the answer. `citations`, where there are any, is a list of objects."""
+
+    type: str = "text"
+    text: str
+    citations: list[Any] | None = None
+
+
+class ThinkingBlock(ContentBlock):
+    """Reasoning before or between the text; `thinking` is empty where the API omits it, the signature is not."""
+
+    type: str = "thinking"
+    thinking: str
+    signature: str | None = None
+
+
+class RedactedThinkingBlock(ContentBlock):
+    """Reasoning that is encrypted whole."""
+
+    type: str = "redacted_thinking"
+    data: str
+
+
+class ToolUseBlock(ContentBlock):
+    """A call of a tool, by the caller (`tool_use`) or at the server (`server_tool_use`, `mcp_tool_use`).
+
+    Attributes:
+        id: The call's id, which its result must name.
+        name: The tool.
+        input: Its arguments.
+    """
+
+    type: str = "tool_use"
+    id: str
+    name: str
+    input: dict[str, Any] = Field(default_factory=dict)
+
+    _raw_input: str | None = PrivateAttr(default=None)
+
+    @property
+    def raw_input(self) -> str | None:
+        """The arguments as they arrived, where they are no JSON object (cut by `max_tokens`, say); else None.
+
+        Then `input` is empty. It is never sent back; the documented answer is a `tool_result` with `is_error`.
+        """
+        return self._raw_input
+
+
+_CLASS_BY_TYPE: dict[str, type[ContentBlock]] = {
+    "text": TextBlock,
+    "thinking": ThinkingBlock,
+    "redacted_thinking": RedactedThinkingBlock,
+    "tool_use": ToolUseBlock,
+    "server_tool_use": ToolUseBlock,
+    "mcp_tool_use": ToolUseBlock,
+}
+
+
+def parse_block(
+    fields: Mapping[str, Any], *, raw_input: str | None = None, is_complete: bool = True
+) -> ContentBlock:
+    """Make a block of its JSON object. One that lacks what its type should have is kept as a plain `ContentBlock`.
+
+    Args:
+        fields: The object as it came.
+        raw_input: The arguments of a tool that are no JSON object.
+        is_complete: Whether all of the block has arrived.
+    """
+    kind = fields.get("type")
+    block_class = _CLASS_BY_TYPE.get(kind, ContentBlock) if isinstance(kind, str) else ContentBlock
+    try:
+        block = block_class.model_validate(fields)
+    except ValidationError:
+        block = ContentBlock.model_validate(fields)
+    block._is_complete = is_complete
+    if isinstance(block, ToolUseBlock):
+        block._raw_input = raw_input
+    return block
+
+
+def may_go_back(block: ContentBlock, answered: frozenset[str]) -> bool:
+    """Tell whether a block of a reply that broke off may stand in the history of a later request.
+
+    Half blocks may not, but for text; nor may thinking without a signature, calls without their result, blank text.
+
+    Args:
+        block: The block.
+        answered: Ids of the calls whose result stands in the same message.
+    """
+    match block:
+        case TextBlock():
+            return bool(block.text.strip())
+        case ThinkingBlock():
+            return bool(block.signature)  # it comes last, so the block is whole
+        case ToolUseBlock():
+            return block.is_complete and block.id in answered
+        case RedactedThinkingBlock():
+            return block.is_complete
+    is_malformed = not isinstance(block.type, str) or block.type in _CLASS_BY_TYPE
+    return block.is_complete and not is_malformed
+
 
 MOST_TOKENS: Final = 10**9
 """Largest count that is believed: a hundred times the longest context there is."""

@@ -11,11 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from ._blocks import ContentBlock
 from ._errors import ConfigurationError
 from ._json import encode_json
-from ._messages import Message
-from ._received import ShortReprModel
+from ._messages import ContentBlock, Message, ShortReprModel
 
 _COUNTED_FIELDS = frozenset(
     (

@@ -1,12 +1,94 @@
-"""Decides whether a failed attempt is worth another one, and after how long. Pure functions."""
+"""Whether a failed attempt is worth another one, after how long, and the bound on a whole call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import re
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
 
-from ._errors import ClaudeError
-from ._retry_after import describe_seconds
+from ._errors import ClaudeError, RequestTimeoutError
+
+LONGEST_RETRY_AFTER = 1e9
+"""Seconds, 30 years: whatever a server asks for beyond that is taken for this, so that it can be counted and told."""
+
+_LONGEST_VALUE = 1000
+"""Characters of a header's value that are looked at."""
+
+_DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
+
+
+def parse_retry_after(value: str, now: float) -> float | None:
+    """Read the value of a `Retry-After` header (RFC 9110 §10.2.3).
+
+    Args:
+        value: Seconds, whole or decimal, or an HTTP date.
+        now: The present as Unix time in seconds, by the same clock as the date.
+
+    Returns:
+        Seconds to wait from `now`, above zero and at most `LONGEST_RETRY_AFTER`. None where the value says nothing: zero, negative, a date that
+        has passed, or not understood.
+    """
+    text = value.strip()
+    if len(text) > _LONGEST_VALUE:
+        return None
+    if _DECIMAL.fullmatch(text):
+        seconds = float(text)
+    else:
+        date = _parse_http_date(text)
+        if date is None:
+            return None
+        seconds = date - now
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
+
+
+def retry_after_from_headers(headers: Mapping[str, str]) -> float | None:
+    """Read the wait that response headers ask for.
+
+    `retry-after-ms`, which the official clients understand too, is the more exact and goes first. A date is
+    compared with the response's own `date`, so that a wrong local clock does no harm.
+
+    Args:
+        headers: Response headers with lower-case names.
+
+    Returns:
+        Seconds to wait, above zero and at most `LONGEST_RETRY_AFTER`, or None.
+    """
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if _DECIMAL.fullmatch(milliseconds) and float(milliseconds) > 0:
+        return min(float(milliseconds) / 1000, LONGEST_RETRY_AFTER)
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    now = _parse_http_date(headers.get("date", ""))
+    return parse_retry_after(value, time.time() if now is None else now)
+
+
+def _parse_http_date(text: str) -> float | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def describe_seconds(seconds: float) -> str:
+    """Say a duration so that a person grasps it: `12 s`, `300 s (5 min)`, `86400 s (24 h)`."""
+    if seconds >= LONGEST_RETRY_AFTER:
+        return "30 years or more"
+    exact = f"{seconds:.1f} s" if seconds < 10 and seconds != int(seconds) else f"{seconds:.0f} s"
+    if seconds < 120:
+        return exact
+    if seconds < 7200:
+        return f"{exact} ({seconds / 60:.0f} min)"
+    if seconds < 172_800:
+        return f"{exact} ({seconds / 3600:.0f} h)"
+    return f"{exact} ({seconds / 86_400:.0f} days)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +184,82 @@ class RetryPolicy:
 
 def _count(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+
+
+_Result = TypeVar("_Result")
+
+
+class Deadline:
+    """A moment by which an exchange must be over, `timeout` seconds from now on the running loop.
+
+    Like `asyncio.timeout`, but one timer serves all reads of a stream, which need not happen in one task or
+    one block:
+    `asyncio.timeout` around each read costs 4 µs, and around all of them it would interrupt the reader's own
+    code. Close it when the exchange is over, best by using it as a context manager.
+
+    Args:
+        timeout: Seconds.
+        setting: Name of the setting to raise, for the error message.
+        is_transient: Whether running out of time here is worth another attempt.
+    """
+
+    __slots__ = ("_has_cancelled", "_is_expired", "_is_transient", "_setting", "_task", "_timeout", "_timer")
+
+    def __init__(self, timeout: float, *, setting: str, is_transient: bool) -> None:
+        self._timeout = timeout
+        self._setting = setting
+        self._is_transient = is_transient
+        self._is_expired = False
+        self._has_cancelled = False
+        self._task: asyncio.Task[Any] | None = None
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._expire)
+
+    async def bound(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Await `work`, but not beyond the deadline.
+
+        Raises:
+            RequestTimeoutError: The deadline came first.
+        """
+        if self._is_expired:
+            work.close()
+            raise self._error()
+        task = self._task = cast(
+            "asyncio.Task[Any]", asyncio.current_task()
+        )  # whoever awaits, does so in one
+        foreign_cancels = task.cancelling()
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._has_cancelled or task.cancelling() > foreign_cancels + 1:
+                raise  # somebody else cancelled, too
+        finally:
+            self._task = None
+            if self._has_cancelled:
+                self._has_cancelled = False
+                task.uncancel()
+        raise self._error()  # here, where no context leads into the HTTP library
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._timer.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _expire(self) -> None:
+        self._is_expired = True
+        if self._task is not None:
+            self._has_cancelled = True
+            self._task.cancel()
+
+    def _error(self) -> RequestTimeoutError:
+        return RequestTimeoutError(
+            f"The reply was not complete within {describe_seconds(self._timeout)}. "
+            f"Raise {self._setting} if replies may take that long.",
+            is_transient=self._is_transient,
+        )

@@ -1,14 +1,213 @@
-"""Reads what a server says about its own rate limits in the headers of a response."""
+"""What a server's responses teach about its limits for one class of models, and what a request will take of them. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
+
+from ._messages import Usage
+from ._observe import WaitReason
+
+if TYPE_CHECKING:
+    from ._requests import MessageRequest
+
+_MINUTE: Final = 60.0
+_ROUNDING: Final = 500
+"""By how much a number of tokens that was rounded to thousands may be too high."""
+
+
+_SLOWER: Final = 0.9
+_LEAST_SHARE: Final = 0.5
+_RECOVERY: Final = 60.0
+"""Seconds without a refusal after which more is tried again."""
+
+
+class LimitRecord(TypedDict):
+    """A mirrored limit as plain numbers."""
+
+    per_minute: float
+    share: float
+    slowed_at: float
+    capacity: float
+    level: float
+    at: float
+
+
+class MirroredLimit:
+    """A bucket at the server, mirrored.
+
+    Args:
+        per_minute: What flows in during a minute; above 0.
+        now: The present, by the clock that all other moments here go by.
+        is_rounded: The server rounds what it says is left to thousands.
+    """
+
+    def __init__(self, per_minute: float, now: float, *, is_rounded: bool) -> None:
+        self.per_minute = self.capacity = float(per_minute)
+        self._is_rounded = is_rounded
+        self._share = 1.0
+        self._slowed_at = -math.inf
+        self._level = self.capacity
+        self._at = now
+
+    @property
+    def rate(self) -> float:
+        """What flows in per second, as far as it is ours."""
+        return self.per_minute / _MINUTE * self._share
+
+    def level(self, now: float) -> float:
+        """What is in the bucket; below 0 after more was taken than there was."""
+        return min(self.capacity, self._level + max(0.0, now - self._at) * self.rate)
+
+    def hear(self, per_minute: float, remaining: float | None, now: float, *, amount: float) -> None:
+        """Take the server's word.
+
+        Args:
+            per_minute: The limit.
+            remaining: What is left; None if the server did not say.
+            now: The present.
+            amount: What the request took whose response this is.
+        """
+        counted = self.level(now) - self.fitting(amount)
+        if per_minute != self.per_minute:
+            self.capacity = max(1.0, self.capacity * per_minute / self.per_minute)
+            self.per_minute = float(per_minute)
+        if self._share < 1.0 and not self._is_small and now - self._slowed_at > _RECOVERY:
+            self._share, self._slowed_at = min(1.0, self._share / _SLOWER), now
+        if remaining is None:
+            level = counted
+        else:
+            rounding = _ROUNDING if self._is_rounded and per_minute >= 1000 else 0
+            level = remaining - rounding if remaining < per_minute else remaining
+        self._level, self._at = min(level, counted if self._is_small else level, self.capacity), now
+
+    def take(self, amount: float, now: float) -> None:
+        """Note that the server has counted this much."""
+        self._level, self._at = self.level(now) - amount, now
+
+    def be_refused(self, sent_at: float, now: float, *, is_used_up: bool) -> None:
+        """Learn from a refusal. Of several requests that were sent before the first was refused, one counts.
+
+        Args:
+            sent_at: When the refused request was sent.
+            now: The present.
+            is_used_up: By the server's word too little is left. Otherwise it must look at shorter spans than a minute.
+        """
+        if sent_at <= self._slowed_at:
+            return
+        self._slowed_at = now
+        self._share = max(_LEAST_SHARE, self._share * _SLOWER)
+        if not is_used_up:
+            self.capacity = max(1.0, min(self.capacity / 2, self.per_minute / _MINUTE))
+            self._level, self._at = 0.0, now
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether the bucket is known to hold less than a minute's worth."""
+        return self.capacity < self.per_minute
+
+    def fitting(self, amount: float) -> float:
+        """Return as much of an amount as there can ever be: whoever wants more waits for a full bucket, and no longer."""
+        return min(amount, self.capacity)
+
+    def seconds_until(self, amount: float, now: float) -> float:
+        """Return the seconds until this much has been there, all before it being taken; 0.0 if it is."""
+        return max(0.0, (amount - self.level(now)) / self.rate)
+
+    def dump(self, now: float) -> LimitRecord:
+        """Return it as plain numbers for `restore`, in this process, with the same clock."""
+        return {
+            "per_minute": self.per_minute,
+            "share": self._share,
+            "slowed_at": self._slowed_at,
+            "capacity": self.capacity,
+            "level": self.level(now),
+            "at": now,
+        }
+
+    @classmethod
+    def restore(cls, record: LimitRecord, *, is_rounded: bool) -> MirroredLimit:
+        """Continue where a former mirror stood."""
+        limit = cls(record["per_minute"], record["at"], is_rounded=is_rounded)
+        limit._share, limit._slowed_at = record["share"], record["slowed_at"]
+        limit.capacity = record["capacity"]
+        limit._level = record["level"]
+        return limit
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a request is not let through at once.
+
+    Attributes:
+        reason: The limit that is used up, or "paused" after a 429.
+        seconds: For how long, if nothing unforeseen happens.
+    """
+
+    reason: WaitReason
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacedLimit:
+    """One limit of the server as it is kept to.
+
+    Attributes:
+        kind: "requests", "input tokens", "output tokens" or "tokens".
+        per_minute: The most in a minute, as the server said.
+        level: What is left by the mirror, with what is under way taken off; may be below 0.
+    """
+
+    kind: WaitReason
+    per_minute: float
+    level: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceState:
+    """What holds for one class of models at one moment.
+
+    Attributes:
+        model_class: The class.
+        limits: The limits that are kept to; empty where the server told none lately.
+        waiting: Requests in the line.
+        under_way: Requests that have been sent and not been answered to the end.
+        held_for: Seconds for which a 429 holds the class back; 0.0 if none does.
+        asked_for: Seconds that are left of the wait that the 429 asked for; may be more than `held_for`.
+    """
+
+    model_class: str
+    limits: tuple[PacedLimit, ...]
+    waiting: int
+    under_way: int
+    held_for: float
+    asked_for: float = 0.0
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """The rate of requests that the server allows in the long run, or None if it did not say."""
+        return next((limit.per_minute / 60 for limit in self.limits if limit.kind == "requests"), None)
+
+
+class ClassRecord(TypedDict):
+    """What was learnt of a class of models, as plain numbers."""
+
+    limits: dict[str, LimitRecord]
+    told_at: float
+    held_until: float
+    asked_until: NotRequired[float]
+    tokens_per_byte: float
+    tokens_of_answer: float
+
 
 _PREFIX: Final = "anthropic-"
-_KINDS: Final[Mapping[str, str]] = {
+_KIND_BY_HEADER: Final[Mapping[str, str]] = {
     "ratelimit-requests": "requests",
     "ratelimit-tokens": "tokens",
     "ratelimit-input-tokens": "input tokens",
@@ -40,7 +239,7 @@ class ServerLimit:
 
 def read_limits(headers: Mapping[str, str]) -> tuple[ServerLimit, ...]:
     """Return the limits that the headers of a response tell of; names are in lower case."""
-    limits = (_read_limit(headers, f"{_PREFIX}{name}", kind) for name, kind in _KINDS.items())
+    limits = (_read_limit(headers, f"{_PREFIX}{name}", kind) for name, kind in _KIND_BY_HEADER.items())
     return tuple(limit for limit in limits if limit is not None)
 
 
@@ -65,3 +264,364 @@ def _moment(text: str | None) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # the latter on the first and last day of the calendar
         return None
+
+
+_DATE = re.compile(r"-(20\d{6}|latest)$", re.ASCII)
+_GENERATION_4 = re.compile(r"(claude-(?:opus|sonnet|haiku))-4(?:-\d+)?", re.ASCII)
+_FABLE_5 = re.compile(r"claude-(?:fable|mythos)-5(?:-\d+)?", re.ASCII)
+
+
+@lru_cache(maxsize=256)
+def model_class(model: str) -> str:
+    """Return a name for the models that share their limits with this one.
+
+    The published rule of November 2026: all of Opus 4 share a limit, and so do all of Sonnet 4 and all of Fable 5; every
+    other model has its own. A snapshot's date makes no difference. Of a model that is not known a class of its own is
+    assumed, which at worst learns the same twice.
+    """
+    name = _DATE.sub("", model)
+    if fourth := _GENERATION_4.fullmatch(name):
+        return f"{fourth[1]}-4"
+    return "claude-fable-5" if _FABLE_5.fullmatch(name) else name
+
+
+FIRST_TOKENS_PER_BYTE: Final = 0.3
+"""Before the first answer: English has four characters a token, code and other languages fewer."""
+_LEAST_TOKENS_PER_BYTE: Final = 0.01
+_MOST_TOKENS_PER_BYTE: Final = 4.0
+
+FIRST_OUTPUT_TOKENS: Final = 500
+"""Before the first answer: a page."""
+
+_NEW_SHARE: Final = 0.3
+"""Weight of the latest answer in what is expected of the next."""
+
+_IMAGE_TOKENS: Final = 1600
+"""A picture of the usual size; its bytes say nothing about its tokens."""
+_DOCUMENT_BYTES_PER_TOKEN: Final = 30
+"""Of a PDF in base64: some 2,000 tokens for a page of 60 kB."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSize:
+    """How large an input is.
+
+    Attributes:
+        text_bytes: Its text in UTF-8, schemas of tools included.
+        other_tokens: What pictures and documents are taken to have, in model tokens.
+    """
+
+    text_bytes: int
+    other_tokens: int
+
+
+class Need:
+    """What one call is going to ask of the server. Measured once, and only if a limit makes that necessary."""
+
+    def __init__(self, request: MessageRequest) -> None:
+        self.model_class = model_class(request.model)
+        self.max_tokens = request.max_tokens
+        self._request = request
+
+    @cached_property
+    def input_size(self) -> InputSize:
+        return measure_input(self._request.count_tokens_body())
+
+
+class Expectation:
+    """What answers so far have taught about the next one, for one class of models."""
+
+    def __init__(self) -> None:
+        self.tokens_per_byte = FIRST_TOKENS_PER_BYTE
+        self.tokens_of_answer = float(FIRST_OUTPUT_TOKENS)
+
+    def input_tokens(self, need: Need) -> float:
+        """Expect the input that counts against the limit."""
+        size = need.input_size
+        return size.text_bytes * self.tokens_per_byte + size.other_tokens
+
+    def output_tokens(self, need: Need) -> float:
+        """Expect the output; `max_tokens` only bounds it, for the server reserves nothing."""
+        return min(self.tokens_of_answer, need.max_tokens)
+
+    def learn(self, need: Need, usage: Usage) -> None:
+        """Take in what a complete answer really took. What was read from the prompt cache does not count."""
+        counted = usage.input_tokens + (usage.cache_creation_input_tokens or 0)
+        if usage.output_tokens > 0:
+            self.tokens_of_answer += _NEW_SHARE * (usage.output_tokens - self.tokens_of_answer)
+        size = need.input_size
+        if counted <= 0 or size.text_bytes == 0:
+            return
+        seen = (counted - size.other_tokens) / size.text_bytes
+        seen = min(max(seen, _LEAST_TOKENS_PER_BYTE), _MOST_TOKENS_PER_BYTE)
+        # Up at once, down by and by: to expect too little costs a refused request, too much only a wait.
+        change = seen - self.tokens_per_byte
+        self.tokens_per_byte += change if change > 0 else _NEW_SHARE * change
+
+
+def measure_input(body: Any) -> InputSize:
+    """Measure the parts of a request that make up its input."""
+    if isinstance(body, str):
+        return InputSize(len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass")), 0)
+    if isinstance(body, Mapping):
+        kind = body.get("type")
+        if kind == "image":
+            return InputSize(0, _IMAGE_TOKENS)
+        if kind == "base64" and isinstance(data := body.get("data"), str):
+            return InputSize(0, len(data) // _DOCUMENT_BYTES_PER_TOKEN)
+        return _sum_of([*body.keys(), *body.values()])
+    if isinstance(body, Sequence):
+        return _sum_of(body)
+    return InputSize(len(str(body)), 0)
+
+
+def _sum_of(parts: Sequence[Any]) -> InputSize:
+    sizes = [measure_input(part) for part in parts]
+    return InputSize(sum(size.text_bytes for size in sizes), sum(size.other_tokens for size in sizes))
+
+
+MINUTE: Final = 60.0
+"""Seconds in which a bucket of the server fills up, whatever it held."""
+MEMORY: Final = 2 * MINUTE
+"""Seconds for which the server's last word counts."""
+
+_GRAIN: Final = 1e-6
+"""Seconds that are not worth waiting."""
+
+_REQUESTS: Final = "requests"
+_INPUT: Final = "input tokens"
+_OUTPUT: Final = "output tokens"
+_TOKENS: Final = "tokens"
+_KINDS: Final[tuple[WaitReason, ...]] = (_REQUESTS, _INPUT, _OUTPUT, _TOKENS)
+"""The limits that are kept to. Those of the priority tier and of the fast mode are extras, and only shown."""
+
+
+class Admission:
+    """A request that was let through, until its answer has ended."""
+
+    __slots__ = ("admitted_at", "is_counted", "need", "number")
+
+    def __init__(self, need: Need, number: int, admitted_at: float) -> None:
+        self.need = need
+        self.number = number
+        self.admitted_at = admitted_at
+        self.is_counted = False
+        """The server has answered, so that its buckets have paid for the request and its input."""
+
+    def is_stale(self, now: float) -> bool:
+        """Whether what it took has flowed in again since. A stream that nobody reads any more never ends otherwise."""
+        return now - self.admitted_at > MINUTE
+
+
+class LearntLimits:
+    """The mirrors of a server's limits, and what is under way to it."""
+
+    def __init__(self) -> None:
+        self._mirrors: dict[WaitReason, MirroredLimit] = {}
+        self._expectation = Expectation()
+        self._under_way: dict[int, Admission] = {}
+        self._numbers = itertools.count(1)
+        self._last_speaker = 0
+        self._told_at = -math.inf
+
+    def is_known(self, now: float) -> bool:
+        """Whether the server has told its limits lately."""
+        return bool(self._mirrors) and now - self._told_at <= MEMORY
+
+    def obstacle(self, need: Need, now: float) -> Obstacle | None:
+        """Return what stands in the way of a request that nobody is before; None if nothing does."""
+        return self.forecast(now).add(need)
+
+    def forecast(self, now: float) -> Forecast:
+        """Return what tells, one after the other, how long requests in line would wait."""
+        mirrors = self._mirrors if self.is_known(now) else {}
+        wanted = {kind: self._unpaid(kind, now) for kind in mirrors}
+        return Forecast(mirrors, wanted, self._amount, now)
+
+    def let_through(self, need: Need, now: float) -> Admission:
+        """Note that a request is being sent."""
+        while self._under_way and (oldest := next(iter(self._under_way.values()))).is_stale(now):
+            del self._under_way[oldest.number]
+        admission = Admission(need, next(self._numbers), now)
+        self._under_way[admission.number] = admission
+        return admission
+
+    def hear(self, admission: Admission, headers: Mapping[str, str], now: float, *, is_refusal: bool) -> None:
+        """Take the word of a response; names of headers are in lower case.
+
+        Args:
+            admission: What was answered.
+            headers: The response's headers.
+            now: The present.
+            is_refusal: It is a 429: the server did not take the request.
+        """
+        admission.is_counted = True
+        was_known = self.is_known(now)
+        if is_refusal:
+            self.withdraw(admission)
+        if admission.number < self._last_speaker and was_known:
+            if not is_refusal:
+                self._pay_for(admission, now)
+            return
+        if not (told := _limits_to_keep(read_limits(headers))):
+            return
+        if not was_known:
+            self._mirrors.clear()
+        self._last_speaker, self._told_at = admission.number, now
+        need = None if is_refusal else admission.need
+        self._mirrors = {kind: self._heard(kind, limit, need, now) for kind, limit in told.items()}
+        if is_refusal:
+            self._learn_from_refusal(admission, now)
+
+    def settle(self, admission: Admission, usage: Usage | None, now: float) -> None:
+        """Note that a request has ended.
+
+        Args:
+            admission: Which one.
+            usage: What its complete answer took; None where there is none, and what was expected stands.
+            now: The present.
+        """
+        if self._under_way.pop(admission.number, None) is None:
+            return
+        if not admission.is_counted:
+            self._pay_for(admission, now)
+        if _OUTPUT in self._mirrors:
+            output = self._amount(_OUTPUT, admission.need) if usage is None else usage.output_tokens
+            self._mirrors[_OUTPUT].take(output, now)
+        if usage is not None and self._mirrors:
+            self._expectation.learn(admission.need, usage)
+
+    def withdraw(self, admission: Admission) -> None:
+        """Forget a request that the server never saw, or refused."""
+        self._under_way.pop(admission.number, None)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that have been sent and not been answered to the end."""
+        return len(self._under_way)
+
+    def state(self, now: float) -> tuple[PacedLimit, ...]:
+        """The limits at present. Any thread may ask."""
+        if not self.is_known(now):
+            return ()
+        return tuple(
+            PacedLimit(
+                kind=kind,
+                per_minute=mirror.per_minute,
+                level=mirror.level(now) - self._unpaid(kind, now),
+            )
+            for kind, mirror in tuple(self._mirrors.items())
+        )
+
+    def dump(self, now: float, *, held_until: float, asked_until: float = -math.inf) -> ClassRecord:
+        """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
+        return ClassRecord(
+            limits={kind: mirror.dump(now) for kind, mirror in tuple(self._mirrors.items())},
+            told_at=self._told_at,
+            held_until=held_until,
+            asked_until=asked_until,
+            tokens_per_byte=self._expectation.tokens_per_byte,
+            tokens_of_answer=self._expectation.tokens_of_answer,
+        )
+
+    def restore(self, record: ClassRecord) -> None:
+        """Go on with what was learnt formerly."""
+        self._mirrors = {
+            kind: _restored(kind, record["limits"][kind]) for kind in _KINDS if kind in record["limits"]
+        }
+        self._told_at = record["told_at"]
+        self._expectation.tokens_per_byte = record["tokens_per_byte"]
+        self._expectation.tokens_of_answer = record["tokens_of_answer"]
+
+    def _unpaid(self, kind: WaitReason, now: float) -> float:
+        """What is under way and not taken from the mirror yet."""
+        return sum(
+            self._amount(kind, admission.need)
+            for admission in tuple(self._under_way.values())
+            if not admission.is_stale(now) and (kind == _OUTPUT or not admission.is_counted)
+        )
+
+    def _amount(self, kind: WaitReason, need: Need) -> float:
+        match kind:
+            case "requests":
+                return 1.0
+            case "input tokens":
+                return self._expectation.input_tokens(need)
+            case "output tokens":
+                return self._expectation.output_tokens(need)
+        return self._expectation.input_tokens(need) + self._expectation.output_tokens(need)
+
+    def _pay_for(self, admission: Admission, now: float) -> None:
+        """Take from the mirrors what a request took that no word includes."""
+        for kind in (_REQUESTS, _INPUT, _TOKENS):
+            if kind in self._mirrors:
+                self._mirrors[kind].take(self._amount(kind, admission.need), now)
+
+    def _heard(self, kind: WaitReason, told: ServerLimit, need: Need | None, now: float) -> MirroredLimit:
+        """Return the mirror of a limit after the server's word on it; `need` is what the server has just let in."""
+        per_minute = told.limit or 1  # never 0: see `_limits_to_keep`
+        mirror = self._mirrors.get(kind) or MirroredLimit(per_minute, now, is_rounded=kind != _REQUESTS)
+        amount = 0.0 if need is None or kind == _OUTPUT else self._amount(kind, need)
+        mirror.hear(per_minute, told.remaining, now, amount=amount)
+        return mirror
+
+    def _learn_from_refusal(self, admission: Admission, now: float) -> None:
+        used_up = [
+            kind
+            for kind, mirror in self._mirrors.items()
+            if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need))
+            > mirror.level(now)
+        ]
+        for kind in used_up:
+            self._mirrors[kind].be_refused(admission.admitted_at, now, is_used_up=True)
+        if not used_up and _REQUESTS in self._mirrors:
+            self._mirrors[_REQUESTS].be_refused(admission.admitted_at, now, is_used_up=False)
+
+
+class Forecast:
+    """How long requests would wait that are served in the order in which they are added.
+
+    Args:
+        mirrors: The limits.
+        wanted: What is wanted of each already.
+        amount: How much of a limit a request is expected to take.
+        now: The present.
+    """
+
+    def __init__(
+        self,
+        mirrors: Mapping[WaitReason, MirroredLimit],
+        wanted: dict[WaitReason, float],
+        amount: Callable[[WaitReason, Need], float],
+        now: float,
+    ) -> None:
+        self.made_at = now
+        self.knows_limits = bool(mirrors)
+        self._mirrors = mirrors
+        self._wanted = wanted
+        self._amount = amount
+
+    def add(self, need: Need) -> Obstacle | None:
+        """Return what stands in the way of the next request, in seconds from the time of the forecast."""
+        longest: Obstacle | None = None
+        for kind, mirror in self._mirrors.items():
+            self._wanted[kind] += mirror.fitting(self._amount(kind, need))
+            seconds = mirror.seconds_until(self._wanted[kind], self.made_at)
+            if seconds > (_GRAIN if longest is None else longest.seconds):
+                longest = Obstacle(kind, seconds)
+        return longest
+
+
+def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[WaitReason, ServerLimit]:
+    """Choose the limits to keep to. One of 0, which would allow nothing, says nothing."""
+    by_kind = {limit.kind: limit for limit in told if limit.limit}
+    keep: dict[WaitReason, ServerLimit] = {kind: by_kind[kind] for kind in _KINDS if kind in by_kind}
+    # "tokens" repeats the tightest of the two others, unless it is the limit of a workspace.
+    others = {keep[kind].limit for kind in (_INPUT, _OUTPUT) if kind in keep}
+    if _TOKENS in keep and keep[_TOKENS].limit in others:
+        del keep[_TOKENS]
+    return keep
+
+
+def _restored(kind: WaitReason, record: LimitRecord) -> MirroredLimit:
+    return MirroredLimit.restore(record, is_rounded=kind != _REQUESTS)

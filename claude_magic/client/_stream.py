@@ -10,23 +10,326 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ._accumulator import MessageAccumulator
-from ._deadline import Deadline
-from ._errors import ClaudeError
-from ._events import Ping, StreamEvent
-from ._reader import EventReader
-from ._responses import request_id_of
+from pydantic_core import to_json
+
+from ._error_reading import error_from_event, error_from_response, unexpected_body_error
+from ._errors import APIError, ClaudeError, NetworkError, StreamInterruptedError
+from ._events import (
+    ContentBlockDelta,
+    ErrorEvent,
+    MessageAccumulator,
+    MessageStop,
+    Ping,
+    SplitCharacters,
+    StreamEvent,
+    decode_event,
+)
+from ._json import decode_json
+from ._messages import Message
+from ._retry import Deadline
+from ._sse import ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
     from ._attempts import Attempts
     from ._config import ClientConfig
-    from ._messages import Message
-    from ._transport import HTTPTransport
+    from ._transport import HTTPTransport, WireResponse
+
+_STREAMED_FIELDS = {"text": "text", "thinking": "thinking"}
+"""Block type: the field that streams, in a delta named after it."""
+
+
+def encode_as_stream(message: Mapping[str, Any]) -> bytes:
+    """Encode a message as the bytes of an event stream. Feeding them to the parser gives the message back.
+
+    Args:
+        message: The message as it came, its content made a list of objects.
+    """
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), to_json(event))
+        for event in _events(message)
+    )
+
+
+def _events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    content = message.get("content")
+    ending = {
+        name: message.get(name)
+        for name in ("stop_reason", "stop_sequence", "stop_details")
+        if name in message
+    }
+    yield {"type": "message_start", "message": {**message, "content": [], **dict.fromkeys(ending)}}
+    for index, block in enumerate(content if isinstance(content, list) else ()):
+        yield from _block_events(index, block)
+    yield {"type": "message_delta", "delta": ending, "usage": message.get("usage") or {}}
+    yield {"type": "message_stop"}
+
+
+def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    kind = block.get("type")
+    start, deltas = dict(block), []
+    field = _STREAMED_FIELDS.get(kind) if isinstance(kind, str) else None
+    if field is not None and isinstance(start.get(field), str):
+        deltas.append({"type": f"{field}_delta", field: start[field]})
+        start[field] = ""
+    elif kind in ("tool_use", "server_tool_use", "mcp_tool_use") and isinstance(start.get("input"), dict):
+        deltas.append({"type": "input_json_delta", "partial_json": to_json(start["input"]).decode()})
+        start["input"] = {}
+    yield {"type": "content_block_start", "index": index, "content_block": start}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
+
+
+_Result = TypeVar("_Result")
+
+_MAX_ERROR_BYTES = 256 * 1024
+_ERROR_BODY_TIMEOUT = 10.0
+"""Seconds spent on the body of an error: its status says the most, and a dripping body must not hide it."""
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the server's id of a request; gateways call it `x-request-id`."""
+    return headers.get("request-id") or headers.get("x-request-id")
+
+
+async def read_error(response: WireResponse) -> APIError:
+    """Read an error response and close it. A body that breaks off or drips is taken as far as it came."""
+    parts: list[bytes] = []
+    received_bytes = 0
+    try:
+        async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
+            while received_bytes < _MAX_ERROR_BYTES and (chunk := await response.read_chunk()):
+                parts.append(chunk)
+                received_bytes += len(chunk)
+    except (NetworkError, TimeoutError):
+        pass
+    finally:
+        await response.aclose()
+    return error_from_response(response.status, response.headers, response.redact(b"".join(parts)))
+
+
+async def read_object(response: WireResponse) -> dict[str, Any]:
+    """Read the JSON object that a successful response consists of, and close the response.
+
+    Raises:
+        APIError: It is an error envelope in spite of its status, or no JSON at all (a web page).
+        StreamInterruptedError: It is JSON that was cut.
+    """
+    return parse_object(response, await response.read_body())
+
+
+def parse_object(response: WireResponse, body: bytes) -> dict[str, Any]:
+    """Parse the body of a successful response; see `read_object`."""
+    body = response.redact(body)  # what is raised leads to this frame, and servers quote keys
+    value = _object_in(body)
+    if value is not None and not _is_error(value):
+        return value
+    raise _explain_refusal(response, body)
+
+
+def _object_in(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = decode_json(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_error(value: Mapping[str, Any]) -> bool:
+    return value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value)
+
+
+def _explain_refusal(response: WireResponse, body: bytes) -> ClaudeError:
+    """Say what a body is that is not the object it should be."""
+    request_id = request_id_of(response.headers)
+    value = _object_in(body)
+    if value is not None:
+        return error_from_event(value, request_id)
+    content_type = response.headers.get("content-type", "")
+    if "json" in content_type and body.lstrip().startswith(b"{"):
+        return StreamInterruptedError(
+            f"The reply is not complete: its JSON breaks off after {len(body)} bytes. Send it again.",
+            request_id=request_id,
+        )
+    return unexpected_body_error(response.status, response.url, content_type, body[:65_536])
+
+
+def parse_reply(
+    response: WireResponse, value: dict[str, Any], parse: Callable[[dict[str, Any]], _Result]
+) -> _Result:
+    """Turn a JSON object into what was asked for.
+
+    Raises:
+        UnknownStatusError: It is another kind of object, so the server is probably another one.
+    """
+    try:
+        return parse(value)
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
+        body = to_json(value)[:65_536]
+    raise unexpected_body_error(response.status, response.url, response.headers.get("content-type", ""), body)
+
+
+_DRAIN_TIMEOUT = 0.5
+"""Seconds given to the end of the body after `message_stop`, so that the connection can be used again."""
+
+
+class EventReader:
+    """One response, event by event.
+
+    Attributes:
+        accumulator: The reply so far. It may be ahead of the last event that was handed out.
+        is_complete: The reply is complete.
+    """
+
+    def __init__(self, response: WireResponse, config: ClientConfig, deadline: Deadline) -> None:
+        self.accumulator = MessageAccumulator()
+        self.is_complete = False
+        self._response = response
+        self._characters = SplitCharacters()
+        self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
+        self._is_lenient = config.lenient_stream_end
+        self._deadline = deadline
+        self._replay = b""
+        self._failure: ClaudeError | None = None
+
+    async def open(self) -> None:
+        """Check that the response is a stream of events.
+
+        A server that ignored `stream: true` and sent the whole reply as JSON is understood too.
+
+        Raises:
+            ClaudeError: It is an error response, or something that is no reply of the Messages API.
+        """
+        response = self._response
+        if response.status != 200:
+            raise await read_error(response)
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            return
+        if _looks_like_events(await self._deadline.bound(response.peek())):
+            return
+        fields = await self._deadline.bound(read_object(response))
+        message = parse_reply(response, fields, Message.model_validate)
+        self._replay = encode_as_stream({**fields, **message.to_param()})
+
+    async def read(self) -> list[StreamEvent]:
+        """Return the next events, at least one; none when the reply is complete.
+
+        Raises:
+            ClaudeError: The reply broke off, or the server reported an error inside it.
+        """
+        while not self.is_complete:
+            if self._failure is not None:
+                raise self._failure
+            # The bytes go from call to call: no frame above an error holds them, since servers quote keys.
+            events = self._decode(await self._next_chunk())
+            if events:
+                return events
+        await self.finish()
+        return []
+
+    async def finish(self) -> None:
+        """Read what follows `message_stop`, so that the connection can serve again."""
+        try:
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
+                while await self._response.read_chunk():
+                    pass
+        except (ClaudeError, TimeoutError):
+            pass
+        await self._response.aclose()
+
+    async def aclose(self) -> None:
+        """Close the response; its connection is used again only if the body was read to its end."""
+        self._decoder.close()  # what it holds may quote the key, and an error leads to it
+        for event in self._characters.flush():
+            self.accumulator.add(event)
+        await self._response.aclose()
+
+    def close_soon(self) -> None:
+        """Start closing, from a place that cannot wait."""
+        self._response.close_soon()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was given back or closed."""
+        return self._response.is_closed
+
+    async def _next_chunk(self) -> bytes:
+        if self._replay:
+            replay, self._replay = self._replay, b""
+            return replay
+        try:
+            return await self._deadline.bound(self._response.read_chunk())
+        except StreamInterruptedError:
+            if not self._may_end_here():
+                raise
+        return b""
+
+    def _decode(self, chunk: bytes) -> list[StreamEvent]:
+        """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
+        events: list[StreamEvent] = []
+        if not chunk:
+            self._end()
+            events.extend(self._characters.flush())
+        add = self.accumulator.add
+        for event in events:
+            add(event)
+        try:
+            for sse in self._decoder.feed(chunk):
+                event = self._event_of(sse)
+                if isinstance(event, ErrorEvent):
+                    self._failure = self._error_of(event)
+                    break
+                for whole in self._characters.join(event):
+                    add(whole)
+                    events.append(whole)
+                if isinstance(event, MessageStop):
+                    self.is_complete = True
+                    break
+        except ClaudeError as error:
+            self._failure = error.with_traceback(None)  # whose frames hold what was sent
+        return events
+
+    def _event_of(self, sse: ServerSentEvent) -> StreamEvent:
+        """Decode an event. All but the content itself is redacted first: it may end up in a text of ours.
+
+        Raises:
+            StreamInterruptedError: Its data is not JSON.
+        """
+        event: StreamEvent | None = None
+        with contextlib.suppress(StreamInterruptedError):
+            event = decode_event(sse, keeps_halves=True)
+            if type(event) is ContentBlockDelta and event.text:
+                return event
+        response = self._response
+        clean = ServerSentEvent(response.redact_text(sse.event), response.redact(sse.data))
+        return decode_event(clean, keeps_halves=True) if event is None or clean != sse else event
+
+    def _error_of(self, event: ErrorEvent) -> ClaudeError:
+        return error_from_event(event.error, request_id_of(self._response.headers))
+
+    def _may_end_here(self) -> bool:
+        return self._is_lenient and self.accumulator.has_stop_reason
+
+    def _end(self) -> None:
+        """Judge the end of the body: without `message_stop` the reply was cut, however cleanly it ended."""
+        if not self._may_end_here():
+            size = len(self.accumulator.text)
+            raise StreamInterruptedError(
+                f"The stream ended before the reply was complete (no message_stop after {size} characters).",
+                request_id=request_id_of(self._response.headers),
+            )
+        self.is_complete = True
+
+
+def _looks_like_events(chunk: bytes) -> bool:
+    """Tell whether a body without the right content type is a stream of events all the same."""
+    return chunk.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"event:", b"data:", b":"))
+
 
 _MAX_HELD_EVENTS = 1000
 """Events held back at most. Whole blocks without a delta (search results) come in dozens."""

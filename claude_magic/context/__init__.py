@@ -4,21 +4,14 @@ What the user typed is sent as typed. What is collected for them is bounded, and
 becomes `[REDACTED]`.
 """
 
-from ._attachments import attach
-from ._cells import CellRange, CellRecord, collect_cells, parse_cell_range
-from ._collected import Collected, Part, join
-from ._content import content_of, notes_on
+from ._attach import attach, decode_file
+from ._collected import Collected, Part, content_of, join, notes_on, safe_repr
 from ._describe import describe, register, unread
-from ._error_records import ErrorRecord, describe_error
-from ._explain import describe_name
-from ._exposure import exposed_in, refusal
-from ._files import decode_file
-from ._interpolate import interpolate, names_in
-from ._lookup import root_of
-from ._names import UserNames, closest_name, is_history, names_of
+from ._history import CellRange, CellRecord, ErrorRecord, collect_cells, describe_error, parse_cell_range
+from ._names import UserNames, closest_name, is_history, names_of, root_of
 from ._pictures import Lifted, image_block
-from ._redaction import REDACTED, holds_key, redact
-from ._safely import safe_repr
+from ._prompt import describe_name, interpolate, names_in
+from ._redaction import REDACTED, exposed_in, holds_key, redact, refusal
 
 __all__ = [
     "REDACTED",

@@ -1,11 +1,19 @@
-"""The names in a notebook that its user would call their own: the one definition, for prompts, options, commands and panels."""
+"""The names in a notebook that its user would call their own: the one definition; and what stands behind an expression."""
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
+import symtable
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Final
+
+from ..client import ConfigurationError
+from ._collected import error_text
 
 _HISTORY: Final = re.compile(r"In|Out|_{1,3}|_\d+|_i{1,3}|_i\d+")
 _ABSENT: Final = object()
@@ -98,3 +106,120 @@ class UserNames(Mapping[str, object]):
 
 def _is_writable(name: str) -> bool:
     return name.isidentifier() and not (name.startswith("__") and name.endswith("__"))
+
+
+MISSING: Final = object()
+_LONGEST_PATH = 1_000
+
+
+def root_of(path: str) -> str | None:
+    """Return the name with which a path of attributes and items begins; None if a text is no such path."""
+    node = _parse(path)
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def look_up(path: str, names: Mapping[str, object]) -> Any:
+    """Return the value of a name, or of a path of attributes and items that begins with one; `MISSING` if there is none.
+
+    Raises:
+        ConfigurationError: An attribute or item exists, but fails when it is read.
+    """
+    root = root_of(path)
+    if root is None or root not in names:
+        return MISSING
+    value: Any = names[root]
+    for step in _steps(path):
+        try:
+            value = (
+                getattr(value, step.attr) if isinstance(step, ast.Attribute) else value[_index(step.slice)]
+            )
+        except (AttributeError, LookupError, TypeError):
+            return MISSING
+        except Exception as error:  # a property may fail in any way
+            raise ConfigurationError(
+                f"{path} cannot be read: {error_text(error)}. Nothing was sent."
+            ) from None
+    return value
+
+
+def _parse(path: str) -> ast.expr | None:
+    if len(path) > _LONGEST_PATH or path != path.strip():
+        return None
+    try:
+        node = ast.parse(path, mode="eval").body
+        for step in _steps_of(node):
+            if isinstance(step, ast.Subscript):
+                _index(step.slice)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return None
+    return node
+
+
+def _steps(path: str) -> list[ast.Attribute | ast.Subscript]:
+    """Return what follows the name, from left to right."""
+    node = _parse(path)
+    return [] if node is None else list(_steps_of(node))[::-1]
+
+
+def _steps_of(node: ast.expr) -> Iterator[ast.Attribute | ast.Subscript]:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        yield node
+        node = node.value
+
+
+def _index(node: ast.expr) -> Any:
+    """Return an index that is written out: a literal, or a slice of literals.
+
+    Raises:
+        ValueError: It is to be computed.
+    """
+    if not isinstance(node, ast.Slice):
+        return ast.literal_eval(node)
+    return slice(*(None if part is None else _index(part) for part in (node.lower, node.upper, node.step)))
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A Python expression.
+
+    Attributes:
+        source: As it is written.
+        code: What `eval` takes.
+        needed: The names it needs, without those that it binds itself, in the order in which they stand.
+    """
+
+    source: str
+    code: CodeType
+    needed: tuple[str, ...]
+
+    @property
+    def root(self) -> str | None:
+        """The name that stands first; None in an expression without names."""
+        return self.needed[0] if self.needed else None
+
+
+def parse_expression(source: str) -> Expression | None:
+    """Return the expression that a text is; None if it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in its strings, say: it may be prose after all
+            tree = ast.parse(source, mode="eval")
+            code = compile(tree, "<prompt>", "eval")
+            free = set(_free_names(symtable.symtable(source, "<prompt>", "eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in free]
+    names.sort(key=lambda node: (node.lineno, node.col_offset))
+    return Expression(source, code, tuple(dict.fromkeys(node.id for node in names)))
+
+
+def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that are looked up outside the expression: not those of its lambdas and comprehensions."""
+    for symbol in table.get_symbols():
+        is_own = symbol.is_assigned() or symbol.is_parameter()
+        if symbol.is_referenced() and not is_own and (symbol.is_global() or table.get_type() == "module"):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _free_names(inner)

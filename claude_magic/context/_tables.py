@@ -1,31 +1,391 @@
-"""Tables of polars, pyarrow and other libraries that narwhals knows, told as those of pandas are.
+"""DataFrames and Series: shape, types, what is missing, statistics, the first and last rows. Nothing is copied whole.
 
-Lazy ones (of polars, DuckDB, Ibis, dask, Spark) are told by their columns and their plan: nothing is computed for a prompt.
+What is cheap over all rows is told of all rows: extremes, means and missing values of numbers and dates, read in pieces.
+What is not (quartiles, what is most common, anything about objects) comes, beyond `SAMPLE_ROWS`, from rows at equal
+distances, and the text says so.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from ._collected import Collected
-from ._frames import (
-    EDGE_ROWS,
-    MAX_CELL_CHARS,
-    MAX_COLUMNS,
-    MAX_NAMED,
-    MOST_COMMON,
-    SAMPLE_ROWS,
-    edges,
-    fitted,
-    number,
-)
-from ._safely import bounded, error_text, one_line
+from ._collected import Collected, bounded, error_text, one_line
 
+_PIECE_ROWS = 250_000
 _MAX_ROWS = 10_000_000
+"""Beyond this a reader would wait for seconds; all is told of the sample then."""
+_NUMBERS = "iuf"
+_DATES = "mM"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was counted.
+
+    Attributes:
+        missing: The number of missing values.
+        count: The number of values that are there.
+        min: The least value; None where there is none, or the values have no order.
+        max: The greatest.
+        mean: The mean of numbers; NaN without any.
+        is_exact: Whether all rows were read, not only the sample.
+    """
+
+    missing: int
+    count: int
+    min: Any = None
+    max: Any = None
+    mean: float = math.nan
+    is_exact: bool = True
+
+
+def is_numeric(column: Any) -> bool:
+    """Tell whether a column holds real numbers."""
+    return _kind_of(column) in _NUMBERS
+
+
+def is_countable(column: Any) -> bool:
+    """Tell whether a column holds numbers or dates, which are read fast and have an order."""
+    return _kind_of(column) in _NUMBERS + _DATES
+
+
+def tally(column: Any, sample: Any) -> Tally:
+    """Return what is known of a column: of all its rows if that is cheap, else of a sample.
+
+    Args:
+        column: A pandas Series.
+        sample: Some of its rows.
+    """
+    if not is_countable(column):
+        present = int(sample.count())
+        return Tally(len(sample) - present, present, is_exact=len(sample) == len(column))
+    counted = column if len(column) <= _MAX_ROWS else sample
+    pieces = [_tally_piece(counted.iloc[at : at + _PIECE_ROWS]) for at in range(0, len(counted), _PIECE_ROWS)]
+    filled = [piece for piece in pieces if piece.count]
+    total = sum(piece.count for piece in filled)
+    return Tally(
+        missing=len(counted) - total,
+        count=total,
+        min=min((piece.min for piece in filled), default=None),
+        max=max((piece.max for piece in filled), default=None),
+        mean=sum(piece.mean * (piece.count / total) for piece in filled) if filled else math.nan,
+        is_exact=counted is column,
+    )
+
+
+def _tally_piece(piece: Any) -> Tally:
+    present = int(piece.count())
+    missing = len(piece) - present
+    if not present:
+        return Tally(missing, present)
+    return Tally(
+        missing, present, piece.min(), piece.max(), float(piece.mean()) if is_numeric(piece) else math.nan
+    )
+
+
+def _kind_of(column: Any) -> str:
+    """Return numpy's letter for a type: also of the types that pandas adds, but not of those that have no order."""
+    dtype = column.dtype
+    return (
+        "O"
+        if str(dtype) == "category" or type(dtype).__name__ == "SparseDtype"
+        else str(getattr(dtype, "kind", "O"))
+    )
+
+
+SAMPLE_ROWS = 20_000
+EDGE_ROWS = 5
+_MAX_WHOLE_ROWS = 60
+"""A table of no more rows is written out where there is room, as pandas itself does: each row may have a label."""
+MAX_COLUMNS = 40
+_MIN_COLUMNS = 4
+_MAX_COUNTED_COLUMNS = 10_000
+MAX_CELL_CHARS = 60
+MOST_COMMON = 3
+MAX_NAMED = 25
+"""Columns beyond the described ones that are named; of the rest it gives the number."""
+
+
+def describe_frame(frame: Any, chars: int) -> Collected:
+    """Describe a pandas DataFrame in about `chars` characters."""
+    rows, columns = frame.shape
+    described = min(columns, MAX_COLUMNS)
+    sample = _sample(frame).iloc[:, :described]  # rows first: before pandas 3, a slice of columns is a copy
+    notes: list[str] = []
+    parts = [f"DataFrame: {rows:,} rows × {columns:,} columns"]
+    if described < columns:
+        parts[0] += (
+            f" (the first {described} are described; {_rest(frame)})\nOther columns: {_other_names(frame)}"
+        )
+        notes.append(f"Of {columns:,} columns, the first {described} are described.")
+    if len(sample) < rows:
+        notes.append(_note_on(sample, rows))
+    parts[0] += _index_line(frame.index)
+    if columns:
+        tallies = [tally(frame.iloc[:, index], sample.iloc[:, index]) for index in range(described)]
+        parts.append(_columns(sample, tallies, is_sampled=len(sample) < rows))
+        if rows:
+            parts.append(_statistics(sample, tallies, rows))
+            parts.append(_edges(frame, described, room=chars - sum(map(len, parts))))
+    return fitted(parts, chars, notes)
+
+
+def describe_series(series: Any, chars: int) -> Collected:
+    """Describe a pandas Series in about `chars` characters."""
+    rows = len(series)
+    is_named = series.name is not None
+    frame = series.to_frame() if is_named else series.to_frame("values")
+    sample = _sample(frame)
+    counted = tally(series, sample.iloc[:, 0])
+    where = " in the sample" if len(sample) < rows and not counted.is_exact else ""
+    missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
+    heading = f"Series {_label(series.name)}" if is_named else "Series"
+    parts = [f"{heading}: {rows:,} values of type {one_line(series.dtype, MAX_CELL_CHARS)}{missing}"]
+    parts[0] += _index_line(series.index)
+    if rows:
+        parts += [_statistics(sample, [counted], rows), _edges(frame, 1, room=chars)]
+    return fitted(parts, chars, [_note_on(sample, rows)] if len(sample) < rows else [])
+
+
+def describe_index(index: Any, chars: int) -> Collected:
+    """Describe a pandas Index in about `chars` characters."""
+    length = len(index)
+    labels = [_label(label) for label in index[: 2 * EDGE_ROWS].tolist()]
+    if length > 2 * EDGE_ROWS:
+        labels[EDGE_ROWS:] = ["…", *(_label(label) for label in index[-EDGE_ROWS:].tolist())]
+    names = _names(index)
+    heading = (
+        f"{type(index).__name__}{f' {names}' if names else ''}: {length:,} labels of type {_type_of(index)}"
+    )
+    return fitted([heading, ", ".join(labels)], chars, [])
+
+
+def describe_grouping(grouped: Any, chars: int) -> Collected:
+    """Describe a pandas frame or series that is grouped or resampled: how many rows each group has, and of what."""
+    sizes = grouped.size()
+    if sizes.ndim == 2:  # of groups that are to be columns: the last one holds the sizes
+        sizes = sizes.set_index(sizes.columns[:-1].tolist()).iloc[:, 0]
+    sizes = sizes.rename("rows")
+    heading = (
+        f"{type(grouped).__name__}: {len(sizes):,} groups by {_names(sizes.index) or 'values without a name'}"
+    )
+    return _of_data(
+        heading,
+        [("Rows of each group", describe_series(sizes, chars // 3)), ("Data", _data(grouped, chars // 2))],
+    )
+
+
+def describe_window(window: Any, chars: int) -> Collected:
+    """Describe a rolling, expanding or weighted window over a pandas frame or series."""
+    return _of_data(one_line(window, 10 * MAX_CELL_CHARS), [("Data", _data(window, chars // 2))])
+
+
+def describe_styler(styler: Any, chars: int) -> Collected:
+    """Describe a pandas frame that is shown in colours, or with formatted numbers."""
+    return describe_frame(styler.data, chars)
+
+
+def _data(view: Any, chars: int) -> Collected:
+    data = view.obj
+    return describe_series(data, chars) if data.ndim == 1 else describe_frame(data, chars)
+
+
+def _of_data(heading: str, inner: list[tuple[str, Collected]]) -> Collected:
+    text = "".join(f"\n{title}:{collected.text}" for title, collected in inner)
+    notes = [note for _, collected in inner for note in collected.notes]
+    return Collected(parts=(f"\n{heading}\n{text}",), notes=tuple(dict.fromkeys(notes)))
+
+
+def _index_line(index: Any) -> str:
+    """Name the levels of an index that has names: they are what a table was grouped or pivoted by."""
+    names = _names(index)
+    return f"\nIndex: {names} ({_type_of(index)})" if names else ""
+
+
+def _names(labels: Any) -> str:
+    """Return the names of an axis, those of all its levels; "" if it has none."""
+    names = list(labels.names)
+    if all(name is None for name in names):
+        return ""
+    return ", ".join("(no name)" if name is None else _label(name) for name in names)
+
+
+def _type_of(labels: Any) -> str:
+    types = [level.dtype for level in labels.levels] if labels.nlevels > 1 else [labels.dtype]
+    return ", ".join(one_line(each, MAX_CELL_CHARS) for each in types)
+
+
+def _sample(data: Any) -> Any:
+    """Return rows at equal distances: a view where the data allow one, never a copy of all."""
+    return data if len(data) <= SAMPLE_ROWS else data.iloc[:: _step(len(data))]
+
+
+def _step(rows: int) -> int:
+    return -(-rows // SAMPLE_ROWS)
+
+
+def _note_on(sample: Any, rows: int) -> str:
+    return f"Quartiles and common values of the table are from {len(sample):,} of its {rows:,} rows."
+
+
+def _rest(frame: Any) -> str:
+    """Count the types of the columns that are not described."""
+    types = frame.dtypes.iloc[MAX_COLUMNS : MAX_COLUMNS + _MAX_COUNTED_COLUMNS]
+    counted = Counter(map(str, types.tolist())).most_common(MOST_COMMON)
+    return "of the others " + ", ".join(f"{count:,} are {name}" for name, count in counted)
+
+
+def _other_names(frame: Any) -> str:
+    names = [_label(name) for name in frame.columns[MAX_COLUMNS : MAX_COLUMNS + MAX_NAMED].tolist()]
+    more = frame.shape[1] - MAX_COLUMNS - MAX_NAMED
+    return ", ".join(names) + (f", and {more:,} more" if more > 0 else "")
+
+
+def _columns(sample: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
+    lines = []
+    for name, dtype, counted in zip(sample.columns.tolist(), sample.dtypes.tolist(), tallies, strict=True):
+        where = " in the sample" if is_sampled and not counted.is_exact else ""
+        missing = f", {counted.missing:,} missing{where}" if counted.missing else ""
+        lines.append(f"- {_label(name)}: {one_line(dtype, MAX_CELL_CHARS)}{missing}")
+    names = _names(sample.columns)
+    return f"Columns{f' ({names})' if names else ''}:\n" + "\n".join(lines)
+
+
+def _statistics(sample: Any, tallies: list[Tally], rows: int) -> str:
+    is_sampled = len(sample) < rows
+    numbers = [index for index in range(sample.shape[1]) if is_numeric(sample.iloc[:, index])]
+    others = [index for index in range(sample.shape[1]) if index not in numbers]
+    tables = [_quartiles(sample.iloc[:, numbers], [tallies[index] for index in numbers])] if numbers else []
+    tables += [_values(sample.iloc[:, index], tallies[index]) for index in others]
+    if not is_sampled:
+        return "Statistics:\n" + "\n".join(tables)
+    is_exact = any(tallies[index].is_exact for index in numbers)
+    of_all = "; of numbers, count, mean, min and max are of all rows" if is_exact else ""
+    return f"Statistics (from one row in {_step(rows)}{of_all}):\n" + "\n".join(tables)
+
+
+def _quartiles(numbers: Any, tallies: list[Tally]) -> str:
+    """Return pandas' own table of statistics, with what was read from all rows in its place."""
+    table = numbers.describe().T.astype(object).map(lambda value: number(value, digits=4))
+    for column in ("count", "mean", "min", "max"):
+        table[column] = [number(getattr(counted, column), digits=6) for counted in tallies]
+    table.index = [_label(name) for name in numbers.columns.tolist()]
+    return str(table.to_string())
+
+
+def _values(column: Any, counted: Tally) -> str:
+    """Say what is in a column that holds no numbers: the span of dates, else what is most common."""
+    name = _label(column.name)
+    if not counted.count:
+        return f"{name}: nothing but missing"
+    if is_countable(column):
+        return f"{name}: from {counted.min} to {counted.max}"
+    try:
+        counts = column.value_counts()
+    except Exception:  # lists and dicts in the cells, and objects that cannot be compared
+        kinds = Counter(type(value).__name__ for value in column.tolist()).most_common(MOST_COMMON)
+        return f"{name}: of type " + ", ".join(f"{kind} ({count:,}×)" for kind, count in kinds)
+    counts = counts[counts > 0]
+    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts.head(MOST_COMMON).items())
+    return (
+        f"{name}: {len(counts):,} distinct; most common: {common}"
+        if common
+        else f"{name}: nothing but missing"
+    )
+
+
+def edges(rows: int, columns: int, *, room: int, write: Callable[[str, int], str]) -> str:
+    """Return all rows of a table, or the first and the last ones, of as many of the first columns as there is room for.
+
+    Args:
+        rows: The number of its rows.
+        columns: The number of columns that are described.
+        room: Characters.
+        write: Writes "all", the "first" or the "last" rows, of so many of the first columns.
+    """
+    for text in _ever_less(rows, columns, write):
+        if len(text) <= room:
+            break
+    return text
+
+
+def _ever_less(rows: int, columns: int, write: Callable[[str, int], str]) -> Iterator[str]:
+    if rows <= _MAX_WHOLE_ROWS:
+        yield f"All rows:\n{write('all', columns)}"
+    is_short = rows <= 2 * EDGE_ROWS
+    if not is_short:
+        yield f"First rows:\n{write('first', columns)}\nLast rows:\n{write('last', columns)}"
+    while columns > _MIN_COLUMNS:
+        columns = max(_MIN_COLUMNS, columns // 2)
+        few = (
+            f"All rows:\n{write('all', columns)}"
+            if is_short
+            else f"First rows:\n{write('first', columns)}\nLast rows:\n{write('last', columns)}"
+        )
+        yield f"{few}\n(of the first {columns} columns)"
+
+
+def _edges(frame: Any, columns: int, *, room: int) -> str:
+    return edges(len(frame), columns, room=room, write=lambda part, shown: _rows(frame, part, shown))
+
+
+def _rows(frame: Any, part: str, columns: int) -> str:
+    some = frame.head(EDGE_ROWS) if part == "first" else frame.tail(EDGE_ROWS) if part == "last" else frame
+    return _table(some.iloc[:, :columns])
+
+
+def _table(frame: Any) -> str:
+    """Write few rows out, with the names of both axes, as pandas does; long labels and values are shortened."""
+    shown = frame.astype(object).map(_cell)
+    shown.index = _shortened(frame.index)
+    shown.columns = _shortened(frame.columns)
+    return str(shown.to_string())
+
+
+def _shortened(labels: Any) -> Any:
+    """Return labels that are short, under the names that the axis or its levels have."""
+    import pandas  # already there: the labels are its own
+
+    names = [None if name is None else _label(name) for name in labels.names]
+    if labels.nlevels == 1:
+        return pandas.Index([_label(label) for label in labels.tolist()], dtype=object, name=names[0])
+    rows = [tuple(map(_label, label)) for label in labels.tolist()]
+    return pandas.MultiIndex.from_tuples(rows, names=names)
+
+
+def _cell(value: Any) -> Any:
+    """Shorten what would make a table unreadable, and big: long texts, nested lists."""
+    if type(value) in (bool, int, float, complex):
+        return value
+    return one_line(value, MAX_CELL_CHARS)
+
+
+def _label(value: Any) -> str:
+    return one_line(value, MAX_CELL_CHARS)
+
+
+def number(value: Any, *, digits: int) -> str:
+    """Write a statistic: whole numbers in full."""
+    is_fraction = hasattr(value, "__float__") and not hasattr(value, "__index__")
+    return f"{float(value):.{digits}g}" if is_fraction else one_line(value, MAX_CELL_CHARS)
+
+
+def fitted(parts: list[str], chars: int, notes: list[str]) -> Collected:
+    """Join the parts; what is too long is cut at the end of a line, which is said."""
+    text = "\n\n".join(parts)
+    if len(text) > chars:
+        text = text[:chars].rpartition("\n")[0] or text[:chars]
+        notes.append(f"The description of a table was cut to {len(text):,} characters.")
+        text += "\n[… the rest of the description was left out]"
+    return Collected(parts=(f"\n{text}\n",), notes=tuple(notes))
+
+
 """Beyond this, extremes and means are of the sample, too."""
 _STATISTICS: Final = ("count", "mean", "std", "min", "25%", "50%", "75%", "max")
 _LIBRARIES: Final = frozenset(
@@ -159,7 +519,9 @@ def _described(table: Any, rows: int, chars: int, notes: list[str]) -> Iterator[
     others = [text for _, text in facts if isinstance(text, str) and text]
     tables = [_written(("", *_STATISTICS), numbers, first_left=True)] if numbers else []
     yield f"{heading}:\n" + "\n".join([*tables, *others])
-    yield edges(rows, len(table.columns), room=chars, write=lambda part, columns: _rows(table, part, columns))
+    yield edges(
+        rows, len(table.columns), room=chars, write=lambda part, columns: _table_rows(table, part, columns)
+    )
 
 
 def _facts(column: Any, sample: Any, rows: int) -> tuple[str, list[str] | str]:
@@ -178,14 +540,14 @@ def _facts(column: Any, sample: Any, rows: int) -> tuple[str, list[str] | str]:
             each.drop_nulls().filter(~each.drop_nulls().is_nan()) for each in (counted, sample)
         )
     if dtype.is_numeric():
-        return heading, [str(rows - missing - not_numbers), *_statistics(counted, sample)]
+        return heading, [str(rows - missing - not_numbers), *_column_statistics(counted, sample)]
     if dtype.is_temporal():
         first, last = _try(counted.min), _try(counted.max)
         return heading, "" if first is None else f"{name}: from {first} to {last}"
     return heading, _common(name, sample.drop_nulls())
 
 
-def _statistics(column: Any, sample: Any) -> list[str]:
+def _column_statistics(column: Any, sample: Any) -> list[str]:
     quartiles = [_try(partial(sample.quantile, share, interpolation="linear")) for share in (0.25, 0.5, 0.75)]
     return [
         _number(_try(column.mean), digits=6),
@@ -204,7 +566,7 @@ def _common(name: str, values: Any) -> str:
     return f"{name}: {len(counts):,} distinct; most common: {common}"
 
 
-def _rows(table: Any, part: str, columns: int) -> str:
+def _table_rows(table: Any, part: str, columns: int) -> str:
     shown = table.select(table.columns[:columns])
     if part == "first":
         shown = shown.head(EDGE_ROWS)
@@ -215,7 +577,7 @@ def _rows(table: Any, part: str, columns: int) -> str:
 
 def _written(names: Sequence[str], rows: Sequence[Sequence[Any]], *, first_left: bool = False) -> str:
     """Write a table out in columns, aligned to the right, but for a first one that holds names."""
-    lines = [[_label(name) for name in names], *([_cell(value) for value in row] for row in rows)]
+    lines = [[_label(name) for name in names], *([_table_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
     if first_left:
         lines = [[line[0].ljust(widths[0]), *line[1:]] for line in lines]
@@ -224,14 +586,10 @@ def _written(names: Sequence[str], rows: Sequence[Sequence[Any]], *, first_left:
     )
 
 
-def _cell(value: Any) -> str:
+def _table_cell(value: Any) -> str:
     if value is None:
         return "null"
     return f"{value:.8g}" if type(value) is float else one_line(value, MAX_CELL_CHARS)
-
-
-def _label(value: Any) -> str:
-    return one_line(value, MAX_CELL_CHARS)
 
 
 def _number(value: Any, *, digits: int) -> str:

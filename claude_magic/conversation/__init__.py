@@ -1,9 +1,17 @@
 """Conversations: a tree of turns, keyed by the cells that asked. Plain data, and a file to keep it in."""
 
-from ._forest import Forest, Thread
 from ._saving import load_forest, save_forest
-from ._tree import MAIN_THREAD, Cleared, Conversations, ThreadSummary, fingerprint
-from ._turn import Place, Turn
+from ._tree import (
+    MAIN_THREAD,
+    Cleared,
+    Conversations,
+    Forest,
+    Place,
+    Thread,
+    ThreadSummary,
+    Turn,
+    fingerprint,
+)
 
 __all__ = [
     "MAIN_THREAD",

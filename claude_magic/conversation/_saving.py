@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..client import ConfigurationError, mended
-from ._forest import Forest, Thread
-from ._turn import Turn
+from ._tree import Forest, Thread, Turn
 
 FORMAT = "claude_magic conversations"
 VERSION = 1

@@ -6,17 +6,284 @@ Running a cell again begins a new branch; `_placing.py` says where. Nothing is d
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ..client import ConfigurationError, encode_json
-from ._forest import Forest, Thread, path_to_root
-from ._merging import fit_beside, new_turn_id
-from ._placing import find_place, take_cell
-from ._turn import Place, Turn
+
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A question and all that it took to answer it.
+
+    Attributes:
+        id: Tells it from all others.
+        parent: The turn before it, by id; None at the root.
+        follows: Its parent, or what would have been it but for a wish to begin anew; it need not be there any more.
+        thread: The thread in which it was asked.
+        cell: The key of the cell that asked, or None.
+        prompt: The user's words, for display.
+        messages: The API's messages, the user's first, exactly as they were sent and received.
+        model: The model that answered, or the one that was asked where none did.
+        fingerprint: Of the system prompt and tools; thinking is bound to them.
+        is_rebound: It was asked on a path with thinking of another fingerprint, or on one that is gone.
+        is_partial: It broke off.
+        usage: Tokens it took, as the API names them, or None.
+        asked_at: When, as RFC 3339 text.
+        context_tokens: Size of the conversation after it, in model tokens; 0 if unknown.
+    """
+
+    id: str
+    parent: str | None
+    follows: str | None
+    thread: str
+    cell: str | None
+    prompt: str
+    messages: tuple[dict[str, Any], ...]
+    model: str
+    fingerprint: str
+    is_rebound: bool = False
+    is_partial: bool = False
+    usage: Mapping[str, Any] | None = None
+    asked_at: str = ""
+    context_tokens: int = 0
+
+    @property
+    def answer_text(self) -> str:
+        """The text of the last reply."""
+        for message in reversed(self.messages):
+            if message["role"] == "assistant":
+                return "".join(block["text"] for block in _blocks(message) if block.get("type") == "text")
+        return ""
+
+    @property
+    def has_thinking(self) -> bool:
+        """Whether a reply in it holds thinking, which is bound to what came before."""
+        return any(
+            block.get("type") in _THINKING
+            for message in self.messages
+            if message["role"] == "assistant"
+            for block in _blocks(message)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the next turn goes.
+
+    Attributes:
+        thread: The thread.
+        parent: The turn before it, by id; None at the root.
+        follows: What the parent is but for a wish to begin anew.
+        cell: The key of the cell that asks, or None.
+        left_behind: Later turns that will belong to the former answer's branch.
+        left_aside: Turns on the way to the head that are not on the way to this place, because it is on a branch from before.
+        is_beside: The turn is kept on a branch of its own, and its thread does not go on from it.
+    """
+
+    thread: str
+    parent: str | None
+    follows: str | None
+    cell: str | None
+    left_behind: int = 0
+    left_aside: int = 0
+    is_beside: bool = False
+
+
+def _blocks(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+@dataclass(kw_only=True)
+class Thread:
+    """A path through the tree, by its last turn.
+
+    Attributes:
+        head: The last turn, by id; None before the first.
+        cells: The present turn of each cell that has asked here.
+        taken_back: Turns that nothing goes on from any more, since `undo`.
+        forked_by: The key of the cell that made it go on from another thread, or None.
+    """
+
+    head: str | None = None
+    cells: dict[str, str] = field(default_factory=dict)
+    taken_back: set[str] = field(default_factory=set)
+    forked_by: str | None = None
+
+    def copy(self) -> Thread:
+        """Return one that does not change with this one."""
+        return replace(self, cells=dict(self.cells), taken_back=set(self.taken_back))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forest:
+    """All turns at one moment, for whoever draws or writes them.
+
+    Attributes:
+        turns: By id, oldest first.
+        threads: By name.
+    """
+
+    turns: Mapping[str, Turn]
+    threads: Mapping[str, Thread]
+
+    def path(self, turn_id: str | None) -> Iterator[Turn]:
+        """Yield the turns from one up to the root."""
+        return path_to_root(self.turns, turn_id)
+
+
+def path_to_root(turns: Mapping[str, Turn], turn_id: str | None) -> Iterator[Turn]:
+    """Yield the turns from one up to the root; none where there is no such turn."""
+    while turn_id is not None and (turn := turns.get(turn_id)) is not None:
+        yield turn
+        turn_id = turn.parent
+
+
+_LATER_QUESTION = re.compile(r"(?P<cell>.+)#(?P<number>[1-9]\d*)", re.DOTALL | re.ASCII)
+
+
+def find_place(
+    turns: Mapping[str, Turn], thread: Thread, *, name: str, cell: str | None, start_new: bool
+) -> Place:
+    """Return where the next turn of a cell goes in a thread of this name."""
+    former = None if cell is None else turns.get(thread.cells.get(cell, ""))
+    if former is None or cell is None:
+        follows, left_behind, left_aside = thread.head, 0, 0
+    else:
+        follows = _present(turns, thread, former.follows, cell)
+        left_behind, left_aside = _count_leaving(turns, thread.head, former, follows)
+    parent = None if start_new else follows
+    return Place(
+        thread=name,
+        parent=parent,
+        follows=follows,
+        cell=cell,
+        left_behind=left_behind,
+        left_aside=left_aside
+        if parent is not None
+        else 0,  # that a beginning has nothing before it is no news
+    )
+
+
+def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
+    """Make a turn the present one of its cell. Later questions of an execution before this one are former ones from now on."""
+    asking, number = _split(cell)
+    for key in _questions(thread, asking):
+        if _split(key)[1] > number:
+            del thread.cells[key]
+    thread.cells[cell] = turn_id
+
+
+def _present(turns: Mapping[str, Turn], thread: Thread, turn_id: str | None, asking: str) -> str | None:
+    """Return the turn that stands now where a cell followed this one when it asked before; None for the root."""
+    turn = turns.get(turn_id or "")
+    if turn is None:
+        return None
+    present = _present_of_cell(turns, thread, turn, asking)
+    if present.id not in thread.taken_back:
+        return present.id
+    way = path_to_root(turns, present.id)
+    base = next((each for each in way if each.id not in thread.taken_back), None)
+    return None if base is None else _present_of_cell(turns, thread, base, asking).id
+
+
+def _present_of_cell(turns: Mapping[str, Turn], thread: Thread, turn: Turn, asking: str) -> Turn:
+    """Return the present turn of the cell that a turn belongs to; the turn itself where that cell has none, or it has no cell."""
+    if turn.cell is None:
+        return turn
+    cell, _ = _split(turn.cell)
+    keys = [turn.cell] if cell == _split(asking)[0] else _questions(thread, cell)
+    known = [thread.cells[key] for key in keys if thread.cells.get(key) in turns]
+    standing = [each for each in known if each not in thread.taken_back]
+    return turns[(standing or known or [turn.id])[-1]]
+
+
+def _questions(thread: Thread, cell: str) -> list[str]:
+    """Return the keys of the questions of a cell, in their order."""
+    keys = [key for key in thread.cells if key.startswith(cell) and _split(key)[0] == cell]
+    return sorted(keys, key=lambda key: _split(key)[1])
+
+
+def _split(key: str) -> tuple[str, int]:
+    """Return the cell of a key, and which question of an execution it stands for, counted from 0."""
+    match = _LATER_QUESTION.fullmatch(key)
+    return (key, 0) if match is None else (match["cell"], int(match["number"]))
+
+
+def _count_leaving(
+    turns: Mapping[str, Turn], head: str | None, former: Turn, follows: str | None
+) -> tuple[int, int]:
+    """Count the turns on the way to the head that come after the former one; else those that the new way does not share."""
+    way = [turn.id for turn in path_to_root(turns, head)]
+    if former.id in way:
+        return way.index(former.id), 0
+    shared = {turn.id for turn in path_to_root(turns, follows)}
+    return 0, sum(turn_id not in shared for turn_id in way)
+
+
+def new_turn_id() -> str:
+    """Return an id that no other turn has."""
+    return uuid.uuid4().hex[:12]
+
+
+def fit_beside(forest: Forest, present: Mapping[str, Turn]) -> Forest:
+    """Return a forest that replaces none of the turns that are there.
+
+    A turn of the same id is the same turn, unless the file was edited. Then it gets another id, and so do the turns after it.
+    """
+    ids: dict[str, str] = {}
+    turns: dict[str, Turn] = {}
+    for turn in _parents_first(forest):
+        moved = replace(turn, parent=_renamed(ids, turn.parent), follows=_renamed(ids, turn.follows))
+        there = present.get(turn.id)
+        if there is None:
+            kept = moved
+        elif _is_same(there, moved):
+            kept = there
+        else:
+            kept = replace(moved, id=new_turn_id())
+        ids[turn.id] = kept.id
+        turns[kept.id] = kept
+    threads = {
+        name: Thread(
+            head=_renamed(ids, thread.head),
+            cells={cell: ids[turn] for cell, turn in thread.cells.items()},
+            taken_back={ids[turn] for turn in thread.taken_back},
+            forked_by=thread.forked_by,
+        )
+        for name, thread in forest.threads.items()
+    }
+    return Forest(turns=turns, threads=threads)
+
+
+def _parents_first(forest: Forest) -> Iterator[Turn]:
+    seen: set[str] = set()
+    for turn_id in forest.turns:
+        way = []
+        for turn in path_to_root(forest.turns, turn_id):
+            if turn.id in seen:
+                break
+            way.append(turn)
+        seen.update(turn.id for turn in way)
+        yield from reversed(way)
+
+
+def _renamed(ids: Mapping[str, str], turn_id: str | None) -> str | None:
+    return None if turn_id is None else ids.get(turn_id, turn_id)
+
+
+def _is_same(one: Turn, other: Turn) -> bool:
+    """Tell whether two turns of one id say the same. Their threads may differ: `clear` leaves some to others."""
+    return (one.parent, one.prompt, one.messages) == (other.parent, other.prompt, other.messages)
+
 
 MAIN_THREAD = "main"
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import anywidget
+from ipywidgets import HTML
 from traitlets import Bool, Unicode
 
+from ..client import BucketState, ClaudeError
 from ..live import hear_at_once
+from ..render import render_complaint, render_line
 
 _HERE = Path(__file__).parent
 
@@ -75,3 +80,74 @@ class BrowserSide(anywidget.AnyWidget):
     def announce(self, sentence: str) -> None:
         """Tell screen readers."""
         self.announcement = sentence
+
+
+logger = logging.getLogger("claude_magic.panels")
+
+
+class FaultsTold:
+    """Tells the user of errors that would otherwise vanish, or be printed into whichever cell runs.
+
+    Args:
+        complain: Shows the user what went wrong, as a sentence.
+    """
+
+    def __init__(self, complain: Callable[[str], None]) -> None:
+        self._complain = complain
+
+    def told(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Return `act` as something that never raises."""
+
+        def act_and_tell(*args: Any) -> None:
+            try:
+                act(*args)
+            except Exception as error:
+                self.tell(error)
+
+        return act_and_tell
+
+    def tell(self, error: Exception) -> None:
+        """Show an error: one of ours in its own words, any other as the fault that it is."""
+        if isinstance(error, ClaudeError):
+            self._complain(error.message)
+            return
+        logger.error("A panel failed.", exc_info=error)
+        self._complain(
+            f"That did not work, because of a fault in claude_magic ({type(error).__name__}: {error}). Please report it."
+        )
+
+
+class Note(HTML):
+    """A sentence below the buttons; screen readers are told of it."""
+
+    def __init__(self) -> None:
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-note"])
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence until the next one; "" takes it away."""
+        self.value = render_line(sentence) if sentence else ""
+
+    def complain(self, sentence: str) -> None:
+        """Show what went wrong until the next sentence."""
+        self.value = render_complaint(sentence)
+
+
+class LimiterLine(HTML):
+    """The limiter, in a few words."""
+
+    def __init__(self) -> None:
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-limiter"])
+
+    def show(self, state: BucketState) -> None:
+        """Show it as it is now."""
+        self.value = render_line(describe_limiter(state))
+
+
+def describe_limiter(state: BucketState) -> str:
+    """Return "10 requests a second", and why nothing is sent at present, where that is so."""
+    rate = f"{state.refill_rate:g} {'request' if state.refill_rate == 1 else 'requests'} a second"
+    if state.paused_for > 0:
+        return f"{rate} · paused for {math.ceil(state.paused_for)} s, as the server asked"
+    if state.waiters:
+        return f"{rate} · {state.waiters} waiting for the limiter"
+    return rate

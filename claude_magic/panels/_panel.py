@@ -15,17 +15,10 @@ from ..live import waits_for_cells
 from ..live.widgets import close_all
 from ..runtime import Reply, get_runtime
 from ..tools import Toolbox
-from ._answer_actions import Surroundings
-from ._approval_bar import ApprovalBar
-from ._asked import Asked
-from ._attachments import Attachments
-from ._between_cells import BetweenCells, blocking_calls
-from ._browser_side import BrowserSide
-from ._composer import Composer
-from ._exchanges import Exchanges
-from ._faults import FaultsTold
-from ._settings_row import SettingsRow
-from ._status_line import LimiterLine, Note
+from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note
+from ._composer import Attachments, Composer, SettingsRow
+from ._exchange import Asked, Exchanges, Surroundings
+from ._tools import ApprovalBar, BetweenCells, blocking_calls
 from ._transcript import Transcript
 
 ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."

@@ -1,36 +1,35 @@
 """Pictures of replies: safe HTML, Markdown and plain text from frozen snapshots. Pure: nothing is displayed here."""
 
-from ._calls import render_calls
-from ._comparison import Column, render_column_heading, render_columns, render_comparison
-from ._folded_code import render_folded_code
-from ._footer import (
+from ._answer import render_calls, render_thinking
+from ._code import render_folded_code
+from ._formats import render_growing
+from ._frame import A_WHILE, LivePicture, describe_status, render_line, render_status_line
+from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
+from ._markdown import render_markdown
+from ._neutralise import neutralise_markdown
+from ._reply import (
     HIDDEN_IN_CELL,
     LAST,
+    Bundle,
+    Column,
     describe_cost,
     describe_facts,
     describe_total_cost,
+    render_approval,
+    render_column_heading,
+    render_columns,
+    render_comparison,
+    render_complaint,
     render_footer,
     render_footer_text,
+    render_notice,
     render_remarks,
     render_remarks_text,
+    render_reply,
 )
-from ._formats import render_growing
-from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
-from ._history import render_history
-from ._in_widget import WIDGET_CLASSES, in_widget
-from ._interaction import render_state
-from ._markdown import render_markdown
-from ._neutralise import neutralise_markdown
-from ._notice import render_approval, render_complaint, render_notice
-from ._pace import describe_pace
-from ._picture import A_WHILE, LivePicture
-from ._reply import Bundle, render_reply
-from ._rows import render_rows
-from ._status_line import describe_status, render_line, render_status_line
-from ._styles import COLUMN_GAP, COLUMN_WIDTHS
-from ._thinking import render_thinking
-from ._traceback import short_traceback
-from ._transcript import TRANSCRIPT_CLASS, Exchange, render_question, render_transcript
+from ._styles import COLUMN_GAP, COLUMN_WIDTHS, WIDGET_CLASSES, in_widget
+from ._tables import describe_pace, render_history, render_rows, short_traceback
+from ._transcript import TRANSCRIPT_CLASS, Exchange, render_question, render_state, render_transcript
 
 __all__ = [
     "A_WHILE",

@@ -2,19 +2,503 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import accumulate, groupby
+from typing import Any, Final
 
 from ..answers import reveal
-from ..runtime import BlockSnapshot, ReplySnapshot
-from ._allowance import Allowance
-from ._calls import render_calls
-from ._citations import Citations
+from ..runtime import BlockSnapshot, CallSnapshot, CallState, ReplySnapshot
+from ..tools import visible
+from ._code import render_data, render_remark, short
 from ._formats import Body, render_body
-from ._markdown import new_env, render_fragment, wrap
+from ._markdown import (
+    CITATION_END,
+    CITATION_START,
+    escape_markdown,
+    host_of,
+    is_web_address,
+    link_in_markdown,
+    new_env,
+    parse_blocks,
+    render_fragment,
+    render_link,
+    render_markdown,
+    wrap,
+)
 from ._neutralise import neutralise_markdown
-from ._sanitise import sanitise
-from ._thinking import render_thinking
+from ._sanitise import NO_MATH_CLASSES, sanitise
+from ._styles import CALL, CALL_SIGNATURE, CITATION, FOLD, FOLD_BODY, FOLD_SUMMARY, QUIET, SOURCES
+from ._tex import Allowance
+
+
+def render_thinking(text: str, *, is_open: bool = False, allowance: Allowance | None = None) -> str:
+    """Return thinking folded away under its name; "" where there is none.
+
+    Args:
+        text: What the model thought, as Markdown; untrusted.
+        is_open: It is still thinking.
+        allowance: What may still be drawn of the answer.
+    """
+    if not text.strip():
+        return ""
+    title = "Thinking…" if is_open else "Thinking"
+    return sanitise(
+        f'<details style="{FOLD}"><summary style="{FOLD_SUMMARY}">{escape(title, quote=False)}</summary>'
+        f'<div style="{FOLD_BODY}">{render_markdown(text, allowance=allowance)}</div></details>'
+    )
+
+
+_MAX_QUERY_CHARS: Final = 120
+
+
+def is_result(kind: str) -> bool:
+    """Whether a block of this kind is the result of a call that the server answered itself."""
+    return kind.endswith("tool_result")
+
+
+def describe_server_call(
+    name: str, arguments: Mapping[str, Any], result: BlockSnapshot | None, *, is_final: bool
+) -> str | None:
+    """Return a line such as “searched the web for “…” · 5 results”; None for a tool that has no words of its own."""
+    match name:
+        case "web_search":
+            doing, done, what = (
+                "searching the web for",
+                "searched the web for",
+                f"“{_text(arguments, 'query')}”",
+            )
+        case "web_fetch":
+            doing, done, what = "reading", "read", _text(arguments, "url")
+        case "code_execution" | "bash_code_execution":
+            doing, done, what = "running code", "ran code", "at the server"
+        case "text_editor_code_execution":
+            doing, done, what = "editing", "edited", f"{_text(arguments, 'path')} at the server"
+        case _:
+            return None
+    if result is None and not is_final:
+        return f"{doing} {what}…"
+    return f"{done} {what} · {describe_outcome(result, is_final=is_final)}"
+
+
+def render_input(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the HTML, not sanitised yet, of what the line of a call does not say of its arguments; "" if it says all."""
+    match name:
+        case "web_search" | "web_fetch":
+            return ""
+        case "code_execution" | "bash_code_execution":
+            return render_data(str(arguments.get("code") or arguments.get("command") or ""))
+    return render_data(pretty(arguments))
+
+
+def pretty(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as JSON in lines; "" for none."""
+    return json.dumps(dict(arguments), indent=2, ensure_ascii=False, default=str) if arguments else ""
+
+
+def render_result(result: BlockSnapshot) -> str:
+    """Return the HTML of a result block, not sanitised yet."""
+    content = _content(result)
+    if error := error_of(content):
+        return render_remark(f"Failed: {error}.")
+    if isinstance(content, list):
+        pages = [item for item in content if isinstance(item, Mapping) and _text(item, "url")]
+        if pages and len(pages) == len(content):
+            return f"<ol>{''.join(map(_page, pages))}</ol>"
+    if isinstance(content, Mapping) and "return_code" in content:
+        return "".join(_output(content))
+    if isinstance(content, Mapping) and _text(content, "url"):
+        return f"<p>{_titled_link(content)}</p>"
+    return render_data(_plain(content))
+
+
+def error_of(content: Any) -> str:
+    """Return in words why a tool of the server failed; "" where it did not. A failure comes as an object with a code."""
+    code = content.get("error_code") if isinstance(content, Mapping) else None
+    return str(code).replace("_", " ") if code else ""
+
+
+def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
+    """Return what came of a call, in a word or two."""
+    if result is None:
+        return "no result" if is_final else "running…"
+    content = _content(result)
+    if error := error_of(content):
+        return f"failed: {error}"
+    if isinstance(content, list):
+        return f"{len(content)} result{'' if len(content) == 1 else 's'}"
+    if isinstance(content, Mapping) and isinstance(content.get("return_code"), int):
+        return f"exit code {content['return_code']}"
+    return "done"
+
+
+def _page(page: Mapping[str, Any]) -> str:
+    details = [part for part in (host_of(_text(page, "url")), _text(page, "page_age")) if part]
+    return f"<li>{_titled_link(page)}{escape(''.join(f' · {part}' for part in details), quote=False)}</li>"
+
+
+def _titled_link(page: Mapping[str, Any]) -> str:
+    document = page.get("content")
+    title = _text(page, "title") or (_text(document, "title") if isinstance(document, Mapping) else "")
+    return render_link(_text(page, "url"), title or _text(page, "url"))
+
+
+def _output(content: Mapping[str, Any]) -> Iterable[str]:
+    texts = [content[name] for name in ("stdout", "stderr") if isinstance(content.get(name), str)]
+    shown = [text for text in texts if text.strip()]
+    yield from map(render_data, shown)
+    if not shown:
+        yield render_remark("No output.")
+
+
+def _plain(content: Any) -> str:
+    """Return a result that nothing here knows, as text: of text blocks their text, of other things their JSON."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(item, Mapping) and _is_text(item) for item in content):
+        return "\n".join(item["text"] for item in content)
+    return json.dumps(_without_ciphers(content), indent=2, ensure_ascii=False, default=str)
+
+
+def _is_text(item: Mapping[str, Any]) -> bool:
+    return item.get("type") == "text" and isinstance(item.get("text"), str)
+
+
+def _without_ciphers(value: Any) -> Any:
+    """Leave out what is there for the API alone: long, and unreadable by design."""
+    if isinstance(value, Mapping):
+        return {
+            name: _without_ciphers(part)
+            for name, part in value.items()
+            if not str(name).startswith("encrypted_")
+        }
+    return [_without_ciphers(part) for part in value] if isinstance(value, list) else value
+
+
+def _content(result: BlockSnapshot) -> Any:
+    return (result.data or {}).get("content")
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    return text if name in ("url", "path") else short(text, _MAX_QUERY_CHARS)
+
+
+_MAX_ARGUMENT_CHARS: Final = 40
+_MAX_SIGNATURE_CHARS: Final = 120
+_MAX_SUMMARY_RESULT_CHARS: Final = 80
+
+_STATES: Final[Mapping[CallState, str]] = {
+    CallState.WRITTEN: "",
+    CallState.WAITING: " · waiting for the kernel, a cell is running",
+    CallState.APPROVAL: " · waiting for approval",
+    CallState.RUNNING: " · running…",
+    CallState.DONE: " → ",
+    CallState.FAILED: " · failed: ",
+    CallState.REFUSED: " · refused",
+    CallState.INTERRUPTED: " · interrupted",
+}
+
+
+def render_calls(
+    blocks: Sequence[BlockSnapshot],
+    *,
+    among: Sequence[BlockSnapshot] | None = None,
+    is_final: bool = False,
+) -> str:
+    """Return the HTML of the blocks that are neither text nor thinking, with each server call's result inside its fold.
+
+    Args:
+        blocks: The blocks to show; text and thinking among them are left out.
+        among: All blocks of the reply, where results may stand apart from their calls; `blocks` if not given.
+        is_final: No more is coming, so that a call without a result stays without.
+    """
+    everything = blocks if among is None else among
+    results = {_field(block, "tool_use_id"): block for block in everything if is_result(block.kind)}
+    calls = {_field(block, "id") for block in everything if block.kind.endswith("tool_use")}
+    shown = (block for block in blocks if block.kind not in ("text", "thinking"))
+    return "".join(
+        _render_block(block, results.get(_field(block, "id")), is_final=is_final)
+        for block in shown
+        if not (is_result(block.kind) and _field(block, "tool_use_id") in calls - {""})
+    )
+
+
+def _render_block(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
+    if block.call is not None:
+        return _render_call(block.call, is_complete=block.is_complete)
+    if is_result(block.kind):
+        return _fold(_quiet(block.kind.replace("_", " ")), render_result(block))
+    if block.kind.endswith("tool_use") and block.data is not None:
+        return _render_server_call(block, result, is_final=is_final)
+    if not block.text:
+        return ""
+    return _fold(_quiet(block.kind.replace("_", " ")), render_data(block.text))
+
+
+def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
+    state = _STATES[call.state]
+    if call.state in (CallState.DONE, CallState.FAILED):
+        state += _first_line(call.result) or "nothing"
+    signature = _signature(call.name, call.arguments) if is_complete else f"{visible(call.name)}(…)"
+    summary = _code(signature) + escape(state, quote=False)
+    return _fold(summary, "".join(_details(call.arguments, call.result)))
+
+
+def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
+    arguments = _arguments(block)
+    name = _field(block, "name")
+    description = describe_server_call(name, arguments, result, is_final=is_final)
+    if description is None:
+        summary = _code(_signature(name, arguments)) + _code(
+            f" · {describe_outcome(result, is_final=is_final)}"
+        )
+    else:
+        summary = _quiet(description)
+    return _fold(summary, render_input(name, arguments) + (render_result(result) if result else ""))
+
+
+def _details(arguments: Mapping[str, Any], result: str) -> Iterator[str]:
+    yield render_data(pretty(arguments))
+    yield render_data(result)
+
+
+def _fold(summary: str, inside: str) -> str:
+    """Return a folded line; `summary` and `inside` are HTML that holds nothing unescaped."""
+    if not inside:
+        return sanitise(f'<div class="{NO_MATH_CLASSES}" style="{QUIET}">{summary}</div>')
+    return sanitise(
+        f'<div class="{NO_MATH_CLASSES}"><details style="{CALL}"><summary style="{FOLD_SUMMARY}">{summary}</summary>'
+        f'<div style="{FOLD_BODY}">{inside}</div></details></div>'
+    )
+
+
+def _quiet(text: str) -> str:
+    return f'<span style="{QUIET}">{escape(text, quote=False)}</span>'
+
+
+def _code(text: str) -> str:
+    return f'<span style="{CALL_SIGNATURE}">{escape(text, quote=False)}</span>'
+
+
+def _signature(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a call as Python would write it, `tide_table(port='Brest', day=3)`, shortened."""
+    shown: list[str] = []
+    for argument, value in arguments.items():
+        shown.append(f"{visible(argument)}={short(visible(repr(value)), _MAX_ARGUMENT_CHARS)}")
+        if sum(map(len, shown)) > _MAX_SIGNATURE_CHARS:
+            shown[-1] = "…"
+            break
+    return f"{visible(name)}({', '.join(shown)})"
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    if not lines:
+        return ""
+    line = short(lines[0], _MAX_SUMMARY_RESULT_CHARS)
+    return line if len(lines) == 1 or line.endswith("…") else f"{line} …"
+
+
+def _arguments(block: BlockSnapshot) -> Mapping[str, Any]:
+    arguments = (block.data or {}).get("input")
+    return arguments if isinstance(arguments, Mapping) else {}
+
+
+def _field(block: BlockSnapshot, name: str) -> str:
+    value = (block.data or {}).get(name)
+    return value if isinstance(value, str) else ""
+
+
+_MARK: Final = CITATION_START + "{}" + CITATION_END
+_MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
+_PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
+_PLACED_OR_TAG: Final = re.compile("<[^>]*>|" + _PLACED.pattern)
+_LINE_END: Final = re.compile(r"\r\n?")
+_MARKS_OF_STRUCTURE: Final = " \t>-=|:*_#`~$+\\[]"
+_VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table", "plain_text"})
+_MAX_QUOTE_CHARS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something that an answer cites.
+
+    Attributes:
+        number: Its number in the list, from 1.
+        url: Where it is, or "".
+        title: What it is called; its address or a plain word where it has no title.
+        place: Where in it ("pages 3-4"), or "".
+        quote: What is cited, where there is no address to look it up at; else "".
+    """
+
+    number: int
+    url: str
+    title: str
+    place: str = ""
+    quote: str = ""
+
+
+class Citations:
+    """The citations of one reply.
+
+    Attributes:
+        sources: What it cites, each once, in the order of first mention.
+    """
+
+    def __init__(self, blocks: Sequence[BlockSnapshot]) -> None:
+        self._by_key: dict[object, Source] = {}
+        for block in blocks:
+            self._numbers(block)
+        self.sources = tuple(self._by_key.values())
+
+    def mark(self, blocks: Sequence[BlockSnapshot]) -> str:
+        """Return the text of neighbouring text blocks, with marks after what is cited; without citations, just the text."""
+        if not self.sources:
+            return "".join(block.text for block in blocks)
+        texts = [_LINE_END.sub("\n", _MARK_CHARS.sub("\ufffd", block.text)) for block in blocks]
+        text = "".join(texts)
+        place = _Places(text)
+        pieces: list[str] = []
+        done = 0
+        for block, end in zip(blocks, accumulate(map(len, texts)), strict=True):
+            position = place.before(end) if (numbers := self._numbers(block)) else None
+            if position is not None and position >= done:
+                pieces += [text[done:position], *(_MARK.format(number) for number in numbers)]
+                done = position
+        return "".join([*pieces, text[done:]])
+
+    def mark_all(self, blocks: Sequence[BlockSnapshot]) -> str:
+        """Return the text of a whole reply with marks, in paragraphs as `ReplySnapshot.text` has it."""
+        runs = groupby(blocks, key=lambda block: block.kind)
+        texts = [self.mark(tuple(run)) for kind, run in runs if kind == "text"]
+        return "\n\n".join(text for text in texts if text)
+
+    def place(self, html: str) -> str:
+        """Turn the marks in HTML that Markdown became into links. It has to be sanitised after that."""
+        return _PLACED_OR_TAG.sub(self._placed, html) if self.sources else html
+
+    def place_in_markdown(self, markdown: str) -> str:
+        """Turn the marks in Markdown into links, and add the list of sources."""
+        if not self.sources:
+            return markdown
+        linked = _PLACED.sub(self._placed_in_markdown, markdown)
+        return "\n".join([linked.rstrip("\n"), "", "Sources:", "", *map(_list_item, self.sources), ""])
+
+    def render_sources(self) -> str:
+        """Return the list of sources as HTML that is not sanitised yet; "" where nothing is cited."""
+        if not self.sources:
+            return ""
+        items = "".join(f"<li>{_describe(source)}</li>" for source in self.sources)
+        return f'<div class="{NO_MATH_CLASSES}" style="{SOURCES}">Sources<ol>{items}</ol></div>'
+
+    def _numbers(self, block: BlockSnapshot) -> tuple[int, ...]:
+        numbers = [self._take(citation).number for citation in _citations_of(block)]
+        return tuple(dict.fromkeys(numbers))
+
+    def _take(self, citation: Mapping[str, Any]) -> Source:
+        key, source = _read(citation, number=len(self._by_key) + 1)
+        return self._by_key.setdefault(key, source)
+
+    def _find(self, number: str) -> Source | None:
+        index = int(number) - 1
+        return self.sources[index] if 0 <= index < len(self.sources) else None
+
+    def _placed(self, found: re.Match[str]) -> str:
+        if found[1] is None:  # a tag: a mark in one of its attributes cannot become a link
+            return _PLACED.sub("", found[0])
+        source = self._find(found[1])
+        if source is None:
+            return ""
+        link = render_link(source.url, f"[{source.number}]", tooltip=_tooltip(source))
+        return f'<sup style="{CITATION}">{link}</sup>'
+
+    def _placed_in_markdown(self, found: re.Match[str]) -> str:
+        source = self._find(found[1])
+        return "" if source is None else link_in_markdown(source.url, f"[{source.number}]")
+
+
+class _Places:
+    """Where in a Markdown text a mark can stand."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = [0, *(end.end() for end in re.finditer("\n", text))]
+        self._verbatim = [token.map for token in parse_blocks(text) if token.type in _VERBATIM and token.map]
+
+    def before(self, end: int) -> int | None:
+        """Return the place after the last word before `end`; None where a mark would break a block, or code."""
+        while end and self._text[end - 1].isspace():
+            end -= 1
+        line = bisect_right(self._starts, max(0, end - 1)) - 1
+        if any(first <= line < last for first, last in self._verbatim):
+            return None
+        words = self._text[self._starts[line] : end]
+        if not words.strip(_MARKS_OF_STRUCTURE):
+            return None
+        # Behind the last bar of a table's row there is no cell.
+        return self._starts[line] + len(words.rstrip("| \t")) if words.lstrip().startswith("|") else end
+
+
+def _citations_of(block: BlockSnapshot) -> Iterator[Mapping[str, Any]]:
+    found = (block.data or {}).get("citations")
+    if isinstance(found, list):
+        yield from (citation for citation in found if isinstance(citation, Mapping))
+
+
+def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, Source]:
+    """Return a citation's source, and what tells it from others."""
+    url = _citation_text(citation, "url") or _citation_text(citation, "source")
+    title = _citation_text(citation, "title") or _citation_text(citation, "document_title")
+    if is_web_address(url):
+        return url, Source(number, url, title or url)
+    place, quote = _place(citation), _citation_text(citation, "cited_text")
+    name = title or url or "Document"
+    index = citation.get("document_index", citation.get("search_result_index"))
+    quote = quote if len(quote) <= _MAX_QUOTE_CHARS else quote[: _MAX_QUOTE_CHARS - 1] + "…"
+    return (index if isinstance(index, int) else None, name, place, quote), Source(
+        number, "", name, place, quote
+    )
+
+
+def _place(citation: Mapping[str, Any]) -> str:
+    first, after = citation.get("start_page_number"), citation.get("end_page_number")
+    if not isinstance(first, int):
+        return ""
+    last = after - 1 if isinstance(after, int) and after > first else first  # the API's end is exclusive
+    return f"page {first}" if last == first else f"pages {first}–{last}"
+
+
+def _citation_text(citation: Mapping[str, Any], name: str) -> str:
+    value = citation.get(name)
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _tooltip(source: Source) -> str:
+    return ", ".join(part for part in (source.title, source.place) if part)
+
+
+def _describe(source: Source) -> str:
+    host = host_of(source.url)
+    quote = f"“{source.quote}”" if source.quote else ""
+    more = [part for part in (source.place, host if host != source.title else "", quote) if part]
+    tail = " · ".join(["", *more])
+    return render_link(source.url, source.title) + escape(tail, quote=False)
+
+
+def _list_item(source: Source) -> str:
+    quote = f"“{source.quote}”" if source.quote else ""
+    parts = [
+        link_in_markdown(source.url, source.title),
+        *map(escape_markdown, filter(None, (source.place, quote))),
+    ]
+    return f"{source.number}. " + " · ".join(parts)
+
 
 _JUST_DATA = frozenset({"code", "json"})
 

@@ -15,7 +15,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from ..answers import reveal
-from ._styles import CODE_BLOCK, CODE_INSIDE, CODE_TOKENS
+from ._sanitise import NO_MATH_CLASSES, sanitise
+from ._styles import CALL_DATA, CODE_BLOCK, CODE_INSIDE, CODE_TOKENS, FOLD, FOLD_BODY, FOLD_SUMMARY, QUIET
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -142,3 +143,34 @@ def _style_of(token_type: _TokenType | None) -> str:
     while name and name not in CODE_TOKENS:
         name = name.rpartition(".")[0]
     return CODE_TOKENS.get(name, "")
+
+
+def render_folded_code(title: str, code: str, language: str) -> str:
+    """Return the HTML of a code block that opens on a click."""
+    return sanitise(
+        f'<div class="{NO_MATH_CLASSES}"><details style="{FOLD}">'
+        f'<summary style="{FOLD_SUMMARY}">{escape(title, quote=False)}</summary>'
+        f'<div style="{FOLD_BODY}">{render_code(code, language)}</div></details></div>'
+    )
+
+
+_MAX_CHARS: Final = 8_000
+
+
+def render_data(text: str) -> str:
+    """Return `text` in a box, cut where it is long and saying so; HTML that is not sanitised yet, "" for blank text."""
+    if not text.strip():
+        return ""
+    cut = len(text) - _MAX_CHARS
+    shown = f"{text[:_MAX_CHARS]}\n… {cut:,} more characters" if cut > 0 else text
+    return f'<pre style="{CALL_DATA}">{escape(reveal(shown, is_code=True), quote=False)}</pre>'
+
+
+def render_remark(text: str) -> str:
+    """Return a quiet line, as HTML that is not sanitised yet."""
+    return f'<div style="{QUIET}">{escape(text, quote=False)}</div>'
+
+
+def short(text: str, most: int) -> str:
+    """Return `text` with at most `most` characters, the last one an ellipsis where it is cut."""
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -12,7 +12,7 @@ import re
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ._safe_tex import MAX_FORMULA_CHARS
+from ._tex import MAX_FORMULA_CHARS
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -20,11 +20,9 @@ from markdown_it.token import Token
 
 from ..answers import reveal
 from . import _math
-from ._allowance import Allowance
-from ._emphasis import with_unseen_signs
-from ._markdown import MarkdownBlock, new_env, split_blocks
-from ._safe_tex import UNSEEN, is_too_much, is_unsafe_command
+from ._markdown import MarkdownBlock, new_env, split_blocks, with_unseen_signs
 from ._sanitise import SAFE_SCHEMES
+from ._tex import UNSEEN, Allowance, is_too_much, is_unsafe_command
 
 _LINE_END: Final = re.compile(r"\r\n?")
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")

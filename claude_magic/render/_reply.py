@@ -2,12 +2,186 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from html import escape
+from typing import Any, Final
 
-from ..runtime import Phase, ReplySnapshot
+from ..answers import describe_hidden, fenced_blocks, hidden_in
+from ..client import Usage
+from ..runtime import Phase, ReplySnapshot, format_price
 from ._answer import render_answer
-from ._footer import LAST, render_footer
+from ._neutralise import neutralise_markdown
+from ._sanitise import NO_MATH_CLASSES, sanitise
+from ._styles import (
+    APPROVAL,
+    COLUMN,
+    COLUMN_FACTS,
+    COLUMN_HEADING,
+    COLUMN_NAME,
+    COLUMNS,
+    FAILURE,
+    FOOTER,
+    NOTICE,
+)
+
+LAST = "claude.last"
+"""The expression that has the last reply, whatever became of it."""
+HIDDEN_IN_CELL: Final = "In the new cell, characters that cannot be seen, or that turn the direction of writing, stand as escapes."
+_HIDDEN: Final = "The answer has characters that cannot be seen, or that turn the direction of writing"
+_ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
+_NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
+
+
+def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the footer's HTML: what went differently than wanted, then the facts.
+
+    Args:
+        snapshot: The reply.
+        kept_in: The expression that has a partial answer.
+    """
+    facts = f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>'
+    return _without_math([*_remarks(snapshot, kept_in), facts])
+
+
+def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the HTML of what went differently than wanted; "" where nothing did.
+
+    Args:
+        snapshot: The reply.
+        kept_in: The expression that has a partial answer.
+    """
+    remarks = _remarks(snapshot, kept_in)
+    return _without_math(remarks) if remarks else ""
+
+
+def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the footer as one line of plain text, or more where the answer did not end normally."""
+    return "\n".join(filter(None, [render_remarks_text(snapshot, kept_in=kept_in), describe_facts(snapshot)]))
+
+
+def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
+    """Return the remarks as plain text; "" where there are none."""
+    lines = [*_notes(snapshot), describe_stop(snapshot, kept_in), _describe_failure(snapshot, kept_in)]
+    return "\n".join(line for line in lines if line)
+
+
+def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[str]:
+    parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in _notes(snapshot)]
+    if stop := describe_stop(snapshot, kept_in):
+        parts.append(f'<div style="{NOTICE}">{escape(stop, quote=False)}</div>')
+    if failure := _describe_failure(snapshot, kept_in):
+        parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
+    return parts
+
+
+def _notes(snapshot: ReplySnapshot) -> tuple[str, ...]:
+    hidden = describe_hidden(_hidden_in(snapshot.text))
+    return (
+        (*snapshot.notes, f"{_HIDDEN}: {hidden}. Each is shown by its number.") if hidden else snapshot.notes
+    )
+
+
+@lru_cache(maxsize=64)
+def _hidden_in(text: str) -> list[str]:
+    in_code = [sign for block in fenced_blocks(text) for sign in hidden_in(block.code, is_code=True)]
+    return [*hidden_in(text), *in_code]
+
+
+def _without_math(parts: list[str]) -> str:
+    # Two amounts in dollars are not a formula.
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{"".join(parts)}</div>')
+
+
+def describe_facts(snapshot: ReplySnapshot) -> str:
+    """Return "model · tokens · price · seconds", as far as they are known."""
+    models = " with ".join([snapshot.model, *snapshot.helpers])
+    facts = [models, *_describe_usage(snapshot), describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
+    if snapshot.is_simulated:
+        facts.append("simulator")
+    return " · ".join(fact for fact in facts if fact)
+
+
+def describe_cost(snapshot: ReplySnapshot) -> str:
+    """Return the price, or "" where it is not known; the simulator's is what Claude would have cost.
+
+    Of an answer that ended before the server had counted it, it is an estimate, and says so.
+    """
+    if snapshot.cost is None:
+        return ""
+    ending = _ENDINGS.get(snapshot.phase, "") if snapshot.is_estimate else ""
+    simulated = " (simulated)" if snapshot.is_simulated else ""
+    return f"{format_price(snapshot.cost, is_estimate=snapshot.is_estimate)}{ending}{simulated}"
+
+
+def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
+    """Return the price of several answers together; "" where none has one."""
+    priced = [snapshot for snapshot in snapshots if snapshot.cost is not None]
+    if not priced:
+        return ""
+    cost = sum(snapshot.cost or 0.0 for snapshot in priced)
+    simulated = " (simulated)" if all(snapshot.is_simulated for snapshot in priced) else ""
+    return format_price(cost, is_estimate=any(snapshot.is_estimate for snapshot in priced)) + simulated
+
+
+def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
+    """Return one sentence on why the answer ended, or "" where it ended as it should."""
+    if snapshot.phase is Phase.CANCELLED:
+        return f"Interrupted: the partial answer is kept in {kept_in}." if snapshot.text else "Interrupted."
+    if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in _NORMAL_STOPS:
+        return ""
+    match snapshot.stop_reason:
+        case "max_tokens":
+            after = f" after {_describe_output(snapshot.usage)} tokens" if snapshot.usage else ""
+            return f"Cut at max_tokens{after}. Raise --max-tokens, or ask it to continue."
+        case "refusal":
+            return _describe_refusal(snapshot.stop_details or {})
+        case "pause_turn":
+            return (
+                "Paused by the server in the middle of its tool calls: send the conversation again to go on."
+            )
+        case "model_context_window_exceeded":
+            return (
+                "Cut: the context window of the model is full. Shorten the conversation or start a new one."
+            )
+        case "tool_use":
+            return "Waits for the result of a tool call."
+        case "compaction":
+            return "Ended to compact the conversation: go on with the compacted history."
+        case other:
+            return f"Ended for a reason that this version does not know: {other}."
+
+
+def _describe_refusal(details: Mapping[str, Any]) -> str:
+    category = str(details.get("category") or "").replace("_", " ")
+    explanation = str(details.get("explanation") or "").strip()
+    kind = f" ({category})" if category else ""
+    return f"Claude declined to answer{kind}. {explanation or 'Asking the same again will not help; rephrase it.'}"
+
+
+def _describe_failure(snapshot: ReplySnapshot, kept_in: str) -> str:
+    if snapshot.phase is not Phase.FAILED or snapshot.error is None:
+        return ""
+    kept = f" The partial answer is kept in {kept_in}." if snapshot.text else ""
+    return f"{type(snapshot.error).__name__}: {snapshot.error.message}{kept}"
+
+
+def _describe_usage(snapshot: ReplySnapshot) -> list[str]:
+    usage = snapshot.usage
+    if usage is None:
+        return []
+    cached = f" ({usage.cache_read_input_tokens:,} cached)" if usage.cache_read_input_tokens else ""
+    facts = [f"{usage.total_input_tokens:,} tokens in{cached}"]
+    if usage.is_estimate:
+        facts.append(f"{_describe_output(usage)} tokens out")
+    elif snapshot.stop_reason is not None:
+        facts.append(f"{_describe_output(usage)} out")
+    return facts
+
+
+def _describe_output(usage: Usage) -> str:
+    return f"{'≈ ' if usage.is_estimate else ''}{usage.output_tokens:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +230,95 @@ def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
         "error": type(snapshot.error).__name__ if snapshot.error else None,
     }
     return {name: value for name, value in facts.items() if value not in (None, "")}
+
+
+def render_notice(text: str) -> Bundle:
+    """Return the line, in HTML and in plain text."""
+    html = sanitise(f'<div class="{NO_MATH_CLASSES}" style="{FOOTER}">{escape(text, quote=False)}</div>')
+    return Bundle({"text/html": html, "text/plain": text}, {})
+
+
+def render_approval(text: str) -> str:
+    """Return the HTML of what a person is asked about a call of a tool: all of it, with every blank."""
+    question = f'<div style="{APPROVAL}">{escape(text, quote=False)}</div>'
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{question}</div>')
+
+
+def render_complaint(text: str) -> str:
+    """Return the HTML of a line that says what went wrong."""
+    line = f'<div style="{FAILURE}">{escape(text, quote=False)}</div>'
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{line}</div>')
+
+
+_BETWEEN: Final = "\n\n---\n\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One of the answers.
+
+    Attributes:
+        name: The model, as it was asked for.
+        kept_in: The expression that has the answer, for remarks on a partial one.
+        answer: The answer, as far as it has come.
+    """
+
+    name: str
+    kept_in: str
+    answer: ReplySnapshot
+
+    @property
+    def facts(self) -> str:
+        """What is said below its name: the model at first, tokens, price and time as soon as it has ended."""
+        return describe_facts(self.answer) if self.answer.phase.is_final else self.answer.model
+
+    @property
+    def remarks(self) -> str:
+        """What went differently than wanted, as plain text."""
+        return render_remarks_text(self.answer, kept_in=self.kept_in)
+
+
+def render_comparison(columns: Sequence[Column], *, remote_images: bool = False) -> Bundle:
+    """Return the one final picture of several answers, each under the name of its model."""
+    answers = [render_answer(column.answer, remote_images=remote_images) for column in columns]
+    html = render_columns(
+        render_column_heading(column) + answer.html + render_remarks(column.answer, kept_in=column.kept_in)
+        for column, answer in zip(columns, answers, strict=True)
+    )
+    pairs = list(zip(columns, answers, strict=True))
+    data = {
+        "text/html": html,
+        "text/markdown": _BETWEEN.join(_markdown(column, answer.markdown) for column, answer in pairs),
+        "text/plain": "\n\n".join(_plain(column, answer.plain) for column, answer in pairs),
+    }
+    facts = [{"name": column.name, **facts_on(column.answer)} for column in columns]
+    return Bundle(data, {"claude_magic": {"comparison": facts}})
+
+
+def render_columns(columns: Iterable[str]) -> str:
+    """Return the HTML of columns side by side, as many as have room; of HTML that is safe already."""
+    cells = "".join(f'<div style="{COLUMN}">{column}</div>' for column in columns)
+    return f'<div style="{COLUMNS}">{cells}</div>'
+
+
+def render_column_heading(column: Column) -> str:
+    """Return the HTML of what stands above a column: the model, and what its answer took."""
+    name = f'<div style="{COLUMN_NAME}">{escape(column.name, quote=False)}</div>'
+    facts = f'<div style="{COLUMN_FACTS}">{escape(column.facts, quote=False)}</div>'
+    heading = f'<div style="{COLUMN_HEADING}">{name}{facts}</div>'
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{heading}</div>')
+
+
+def _markdown(column: Column, answer: str) -> str:
+    # Two amounts in dollars are not a formula.
+    facts, remarks = (
+        neutralise_markdown(text).replace("$", r"\$") for text in (column.facts, column.remarks)
+    )
+    parts = [f"**{neutralise_markdown(column.name)}**  \n{facts}", answer, remarks]
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _plain(column: Column, answer: str) -> str:
+    heading = f"{column.name}: {column.facts}"
+    parts = [f"{heading}\n{'─' * len(heading)}", answer, column.remarks]
+    return "\n\n".join(part for part in parts if part.strip())

@@ -127,3 +127,12 @@ CODE_TOKENS: Final = {
     "Generic.Prompt": _code_colour("meta"),
     "Generic.Subheading": _code_colour("header"),
 }
+
+
+WIDGET_CLASSES = ("jp-RenderedHTMLCommon",)
+"""Classes by which a widget's text looks like an output's."""
+
+
+def in_widget(html: str) -> str:
+    """Return safe HTML with the looks of an output, for the value of an `HTMLMath`."""
+    return f'<div style="{IN_WIDGET}">{html}</div>' if html else ""

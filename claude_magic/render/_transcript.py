@@ -11,14 +11,13 @@ from typing import Final
 
 from ..answers import reveal
 from ..runtime import ReplySnapshot
-from ._allowance import Allowance
-from ._footer import render_footer
+from ._answer import render_thinking
 from ._markdown import parse_blocks, render_markdown
 from ._neutralise import neutralise_markdown
-from ._reply import Bundle, render_reply
+from ._reply import Bundle, render_footer, render_reply
 from ._sanitise import NO_MATH_CLASSES, sanitise
-from ._styles import ATTACHED, QUESTION
-from ._thinking import render_thinking
+from ._styles import ATTACHED, QUESTION, STATUS_LINE
+from ._tex import Allowance
 
 TRANSCRIPT_CLASS: Final = "claude-magic-transcript"
 """By it a panel that lives finds the transcript beside it, and hides it."""
@@ -113,3 +112,17 @@ def _shortened(question: str) -> str:
     """Cut a question that nobody can read; all of it was sent."""
     cut = len(question) - QUESTION_CHARS
     return f"{question[:QUESTION_CHARS]} … {cut:,} more characters" if cut > 0 else question
+
+
+def render_state(state: str, answer: ReplySnapshot, *, remote_images: bool = False) -> Bundle:
+    """Return the answer with the state above it, as `n = 3`; a view that lives hides it, as it does a transcript."""
+    bundle = render_reply(answer, remote_images=remote_images)
+    line = sanitise(
+        f'<div class="{NO_MATH_CLASSES}"><div style="{STATUS_LINE}">{escape(state, quote=False)}</div></div>'
+    )
+    data = {
+        "text/html": f'<div class="{TRANSCRIPT_CLASS}">{line}{bundle.data["text/html"]}</div>',
+        "text/markdown": f"{neutralise_markdown(state)}\n\n{bundle.data['text/markdown']}",
+        "text/plain": f"{state}\n\n{bundle.data['text/plain']}",
+    }
+    return Bundle(data, bundle.metadata)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from ..conversation import Forest, Thread, ThreadSummary, Turn, load_forest, save_forest
 from ..tools import CallState
-from ._budget import Account, BudgetExceededError, count_input
-from ._connection import Connection
-from ._credentials import FoundCredential
-from ._heartbeat import loop_kept_awake
-from ._jobs import Job, Jobs
-from ._kernel import close_runtime, get_runtime
+from ._bridge import ModelLimits, RateLimits, Refusal
+from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
+from ._connection import Connection, FoundCredential
 from ._ledger import Ledger, LedgerRow
-from ._model_names import SHORT_NAMES, ModelNames, nearest_model, newest_of, table_id
-from ._models import MODELS, MODELS_AS_OF, ModelFacts, facts_of, undated
-from ._prices import PRICES_AS_OF, BillLine, Price, cost_of, format_price, format_usd, price_of
-from ._question import Question, Where
-from ._reply import Presenter, Reply
-from ._runtime import Runtime
-from ._server_limits import ModelLimits, RateLimits, Refusal
+from ._models import (
+    MODELS,
+    MODELS_AS_OF,
+    PRICES_AS_OF,
+    BillLine,
+    ModelFacts,
+    Price,
+    cost_of,
+    facts_of,
+    format_price,
+    format_usd,
+    price_of,
+    undated,
+)
+from ._reply import Job, Jobs, Presenter, Reply
+from ._requests import SHORT_NAMES, ModelNames, Question, Where, nearest_model, newest_of, table_id
+from ._runtime import Runtime, RuntimeStatus, SettingRow, close_runtime, get_runtime
 from ._settings import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
@@ -27,10 +34,8 @@ from ._settings import (
     Settings,
 )
 from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
-from ._status import RuntimeStatus, SettingRow
-from ._turn_plan import ContextFullError, TurnPlan
-from ._waiting import Waitable, Waiting, interrupts_kept_for, wait_interruptibly
-from ._worst_case import WorstCase, worst_case
+from ._turn import ContextFullError, TurnPlan
+from ._waiting import Waitable, Waiting, interrupts_kept_for, loop_kept_awake, wait_interruptibly
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",

@@ -1,9 +1,4 @@
-"""The bridge: one daemon thread with an asyncio loop, on which the shared client and all its requests live.
-
-A client that is bound to the kernel's own loop breaks as soon as it is used from another loop or thread, stands still
-while a cell computes, and dies with whoever closes that loop. So the client has a loop of its own, which nobody else
-runs, blocks or closes; everything else reaches it through this class, from any thread.
-"""
+"""One daemon thread with an asyncio loop, the shared client on it, and what is known of the server's limits."""
 
 from __future__ import annotations
 
@@ -13,8 +8,26 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict, TypeVar
+
+from ..client import (
+    BucketState,
+    ClassRecord,
+    ClaudeClient,
+    HTTPClaudeClient,
+    PaceState,
+    ResponseStarted,
+    ServerLimit,
+    ServerPace,
+    TokenBucket,
+    parse_retry_after,
+    read_limits,
+)
+from ._connection import Connection
 
 _Result = TypeVar("_Result")
 
@@ -158,3 +171,290 @@ def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Resu
         future.set_exception(failure)
     else:
         future.set_result(task.result())
+
+
+class PaceRecord(TypedDict):
+    """What was learnt, as plain data, and of which server."""
+
+    base_url: str
+    classes: Mapping[str, ClassRecord]
+
+
+class KnownPace:
+    """Keeps the pace for one server and account; another server or credential has limits of its own.
+
+    Args:
+        record: What a former runtime of this kernel had learnt, or None. It names no credential, so the first connection to
+            its server is taken for the same account.
+    """
+
+    def __init__(self, record: PaceRecord | None = None) -> None:
+        self._record = record
+        self._connection: Connection | None = None
+        self._pace = ServerPace()
+
+    def for_connection(self, connection: Connection) -> ServerPace:
+        """Return the pace for the server of a connection. Belongs to the bridge's loop."""
+        former, self._connection = self._connection, connection
+        if former is None:
+            if self._record is not None and self._record["base_url"] == connection.config.base_url:
+                self._pace.restore(self._record["classes"])
+        elif not connection.is_same_account(former):
+            self._pace = ServerPace()
+        return self._pace
+
+    @property
+    def state(self) -> tuple[PaceState, ...]:
+        """What holds for each class of models that was asked. Any thread may ask."""
+        return self._pace.state
+
+    def dump(self) -> PaceRecord | None:
+        """Return what was learnt, for the runtime that follows."""
+        if self._connection is None:
+            return self._record
+        return {"base_url": self._connection.config.base_url, "classes": self._pace.dump()}
+
+
+class SharedClient:
+    """Lends the client to whoever sends a request. Belongs to the bridge's loop.
+
+    When the settings have changed, the next request gets a new client. Those in flight finish on the old one, which is
+    closed after the last of them. The bucket outlives them all, and so does what is known of the server's limits.
+
+    Args:
+        bucket: The limiter that all clients share.
+        known_pace: What is known of the server's limits.
+    """
+
+    def __init__(self, bucket: TokenBucket, known_pace: KnownPace) -> None:
+        self._bucket = bucket
+        self._known_pace = known_pace
+        self._current: _Lent | None = None
+        self._retired: set[_Lent] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def lend(self, connection: Connection) -> AsyncIterator[ClaudeClient]:
+        """Lend the client for a connection, for the length of the context."""
+        self._adapt_rate(connection)
+        lent = self._client_for(connection)
+        lent.users += 1
+        try:
+            yield lent.client
+        finally:
+            lent.users -= 1
+            if lent in self._retired and not lent.users:
+                self._close(lent)
+
+    async def aclose(self) -> None:
+        """Close all connections. The next request gets a new client."""
+        if self._current is not None:
+            self._close(self._current)
+            self._current = None
+        for lent in tuple(self._retired):
+            self._close(lent)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _client_for(self, connection: Connection) -> _Lent:
+        current = self._current
+        if current is not None and not connection.needs_other_client_than(current.connection):
+            return current
+        client = HTTPClaudeClient(
+            connection.config,
+            connection.credential,
+            bucket=self._bucket,
+            pace=self._known_pace.for_connection(connection),
+        )
+        self._current = _Lent(connection, client)
+        if current is not None:
+            if not connection.is_same_account(current.connection):
+                self._bucket.resume()  # what a server asked for is not asked of the next
+            self._retire(current)
+        return self._current
+
+    def _retire(self, lent: _Lent) -> None:
+        self._retired.add(lent)
+        if not lent.users:
+            self._close(lent)
+
+    def _close(self, lent: _Lent) -> None:
+        """Close a client, in a task of its own, which outlives a cancelled caller."""
+        self._retired.discard(lent)
+        task = asyncio.get_running_loop().create_task(lent.client.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _adapt_rate(self, connection: Connection) -> None:
+        rate, capacity = connection.config.rate_limit_rps, connection.config.rate_limit_capacity
+        state = self._bucket.state
+        if (state.refill_rate, state.capacity) != (rate, capacity or max(1.0, rate)):
+            self._bucket.reconfigure(rate, capacity)
+
+
+class _Lent:
+    """A client, what it was built from, and how many use it."""
+
+    def __init__(self, connection: Connection, client: HTTPClaudeClient) -> None:
+        self.connection = connection
+        self.client = client
+        self.users = 0
+
+
+class Engine:
+    """Runs work with the shared client, on the bridge. Every method may be called from any thread.
+
+    Args:
+        bucket_state: Where a former bucket of this kernel stood (`TokenBucket.dump`), or None.
+        pace_record: What a former engine of this kernel had learnt of the server's limits (`dump_pace`), or None.
+    """
+
+    def __init__(
+        self, bucket_state: Mapping[str, float] | None = None, pace_record: PaceRecord | None = None
+    ) -> None:
+        self._known_pace = KnownPace(pace_record)
+        self._bucket_state = bucket_state
+        self._bucket: TokenBucket | None = None
+        self._bridge: Bridge | None = None
+        self._shared: SharedClient | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether thread and client exist."""
+        return self._bridge is not None and self._bridge.is_usable
+
+    def spawn(
+        self,
+        work: Callable[[SharedClient], Coroutine[Any, Any, _Result]],
+        *,
+        rate: float,
+        on_end: Callable[[asyncio.Task[_Result]], None],
+    ) -> Callable[[], None]:
+        """Run a coroutine; return what cancels it. See `Bridge.spawn`.
+
+        Args:
+            work: Makes the coroutine.
+            rate: Requests per second, where the bucket is yet to be made.
+            on_end: Called on the bridge with its task, once that has ended.
+        """
+        with self._lock:
+            bridge, shared = self._started(rate)
+            return bridge.spawn(work(shared), on_end=on_end)
+
+    def submit(
+        self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]], *, rate: float
+    ) -> concurrent.futures.Future[_Result]:
+        """Run a coroutine; its result comes through the future. Arguments as for `spawn`."""
+        with self._lock:
+            bridge, shared = self._started(rate)
+            return bridge.submit(work(shared))
+
+    def limiter_state(self, rate: float) -> BucketState:
+        """Level, queue and pause of the bucket, which is made for this rate if there is none yet."""
+        with self._lock:
+            return self._bucket_for(rate).state
+
+    def pace_state(self) -> tuple[PaceState, ...]:
+        """What the server allows, for each class of models that was asked."""
+        return self._known_pace.state
+
+    def close(self) -> None:
+        """Cancel what runs, and end client and thread. The limiters stay; the next work starts the rest again."""
+        with self._lock:
+            bridge, self._bridge, self._shared = self._bridge, None, None
+            if bridge is not None:
+                bridge.close()
+
+    def dump_bucket(self) -> Mapping[str, float] | None:
+        """Return where the bucket stands, for the engine of another runtime."""
+        return self._bucket_state if self._bucket is None else self._bucket.dump()
+
+    def dump_pace(self) -> PaceRecord | None:
+        """Return what was learnt of the server's limits, for the engine of another runtime."""
+        return self._known_pace.dump()
+
+    def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
+        if self._bridge is None or self._shared is None or not self._bridge.is_usable:
+            self._shared = SharedClient(self._bucket_for(rate), self._known_pace)
+            self._bridge = Bridge(on_close=self._shared.aclose)
+        return self._bridge, self._shared
+
+    def _bucket_for(self, rate: float) -> TokenBucket:
+        if self._bucket is None:
+            self._bucket = TokenBucket(rate)
+            if self._bucket_state is not None:
+                self._bucket.restore(self._bucket_state)
+        return self._bucket
+
+
+_KEPT_MODELS: Final = 20
+_KEPT_REFUSALS: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLimits:
+    """The limits that hold for one model, as a response told.
+
+    Attributes:
+        model: The model. Models of one class share their limits.
+        told_at: When the response came, by `time.time()`.
+        limits: The limits it told of; empty where the server tells of none.
+    """
+
+    model: str
+    told_at: float
+    limits: tuple[ServerLimit, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A request that the server refused because of its pace (429).
+
+    Attributes:
+        model: The model that was asked.
+        at: When, by `time.time()`.
+        retry_after: Seconds that it asked to wait, or None.
+    """
+
+    model: str
+    at: float
+    retry_after: float | None
+
+
+class RateLimits:
+    """Remembers the last word of the server on each model, and its last refusals. Any thread may use it.
+
+    Args:
+        clock: The time in seconds since 1970.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._by_model: dict[str, ModelLimits] = {}
+        self._refusals: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
+
+    def note(self, response: ResponseStarted, *, model: str) -> None:
+        """Take note of a response to a request for a model."""
+        now = self._clock()
+        limits = read_limits(response.headers)
+        with self._lock:
+            if response.status == 429:
+                wait = parse_retry_after(response.headers.get("retry-after", ""), now)
+                self._refusals.append(Refusal(model=model, at=now, retry_after=wait))
+            if limits:
+                self._by_model.pop(model, None)
+                self._by_model[model] = ModelLimits(model=model, told_at=now, limits=limits)
+            while len(self._by_model) > _KEPT_MODELS:
+                del self._by_model[next(iter(self._by_model))]
+
+    def by_model(self) -> tuple[ModelLimits, ...]:
+        """What was told of each model, the one told of last first."""
+        with self._lock:
+            return tuple(reversed(self._by_model.values()))
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        """The last refusals, newest first."""
+        with self._lock:
+            return tuple(reversed(self._refusals))

@@ -1,13 +1,234 @@
-"""Decides whom a request goes to, and with which credential: the API, a server of the user's own, or the simulator."""
+"""What a request is sent with: settings, destination, and a key that prints as `[REDACTED]`; found for each request."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
 
 from ..client import ClientConfig, ConfigurationError, Credential
-from ._credentials import FoundCredential
-from ._demo import EmbeddedSimulator
-from ._settings import ResolvedSettings
+from ._settings import (
+    FILE_NAME,
+    SECRET_FIELDS,
+    Layer,
+    ResolvedSettings,
+    SettingsFiles,
+    config_layer,
+    environment_layer,
+    local_file_layer,
+    local_file_path,
+    option_layer,
+    resolve,
+    shown,
+    user_file_layer,
+    user_file_path,
+)
+
+KEYRING_SERVICE = "claude-magic"
+KEYRING_USER = "api_key"
+COLAB_SECRET = "ANTHROPIC_API_KEY"  # noqa: S105  # the name under which Colab keeps it
+
+_LOOKUP_TIMEOUT = 3.0
+"""Seconds given to the keyring: a locked one may wait for a dialog that nobody sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCredential:
+    """A credential and where it comes from, in words."""
+
+    credential: Credential
+    source: str
+
+    @property
+    def kind(self) -> str:
+        """What it is: an API key or an auth token."""
+        return "auth token" if self.credential.is_token else "API key"
+
+
+class Credentials:
+    """The credential of this kernel, looked up when it is needed.
+
+    Args:
+        files: Reads the settings file.
+        login: What a former runtime of this kernel was given, or None.
+    """
+
+    def __init__(self, files: SettingsFiles, *, login: FoundCredential | None = None) -> None:
+        self._files = files
+        self._login = login
+        self._stored: FoundCredential | None = None
+        self._has_searched_stores = False
+        self.notes: tuple[str, ...] = ()
+        """What went wrong with a store of secrets, as sentences."""
+
+    @property
+    def given(self) -> FoundCredential | None:
+        """What `login` was given, or None."""
+        return self._login
+
+    def login(self, key: str) -> None:
+        """Use this key from now on; it is kept in memory only.
+
+        Raises:
+            ConfigurationError: It cannot be a key. The message does not show it.
+        """
+        self._login = FoundCredential(credential=Credential(api_key=key), source="%claude login")
+
+    def logout(self) -> None:
+        """Forget the key of `login`, and search the stores of secrets again when one is needed."""
+        self._login = self._stored = None
+        self._has_searched_stores = False
+
+    def find(self, environment: Mapping[str, str], user_file: Path) -> FoundCredential | None:
+        """Return the credential in force, or None.
+
+        Raises:
+            ConfigurationError: The one in force cannot be a key. The message names its source, and does not show it.
+        """
+        return (
+            self._login or _from_environment(environment) or self._from_file(user_file) or self._from_stores()
+        )
+
+    def _from_file(self, path: Path) -> FoundCredential | None:
+        for name in SECRET_FIELDS:
+            secret = self._files.read_secret(path, name)
+            if secret:
+                return _found(secret, f"file ({path})", is_token=name == "auth_token")
+        return None
+
+    def _from_stores(self) -> FoundCredential | None:
+        if not self._has_searched_stores:
+            self._has_searched_stores = True
+            notes: list[str] = []
+            self._stored = _ask(_ask_keyring, "OS keyring", notes) or _ask(
+                _ask_colab, "Colab's secrets", notes
+            )
+            self.notes = tuple(notes)
+        return self._stored
+
+
+def _from_environment(environment: Mapping[str, str]) -> FoundCredential | None:
+    for variable in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        if environment.get(variable):
+            is_token = variable == "ANTHROPIC_AUTH_TOKEN"
+            return _found(environment[variable], f"environment ({variable})", is_token=is_token)
+    return None
+
+
+def _found(value: str, source: str, *, is_token: bool = False) -> FoundCredential:
+    try:
+        credential = Credential(auth_token=value) if is_token else Credential(api_key=value)
+    except ConfigurationError as error:
+        complaint = error.message
+    else:
+        return FoundCredential(credential=credential, source=source)
+    raise ConfigurationError(f"{complaint} It comes from: {source}.")
+
+
+def _ask(store: Callable[[], str | None], name: str, notes: list[str]) -> FoundCredential | None:
+    try:
+        key = store()
+    except Exception as failure:  # foreign code of any kind; without it we are merely without its key
+        # Its text is not quoted: nobody knows what a store of secrets puts there.
+        notes.append(f"{name}: no key could be read ({type(failure).__name__}).")
+        return None
+    return _found(key, name) if key and key.strip() else None
+
+
+def _ask_keyring() -> str | None:
+    if importlib.util.find_spec("keyring") is None:
+        return None
+    answers: list[str | None] = []
+    failures: list[Exception] = []
+
+    def look_up() -> None:
+        try:
+            keyring: Any = importlib.import_module("keyring")
+            answers.append(keyring.get_password(KEYRING_SERVICE, KEYRING_USER))
+        except Exception as failure:  # carried to the asking thread
+            failures.append(failure)
+
+    thread = threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True)
+    thread.start()
+    thread.join(_LOOKUP_TIMEOUT)
+    if (
+        failures and type(failures[0]).__name__ != "NoKeyringError"
+    ):  # there is none on this machine: no failure
+        raise failures[0]
+    if failures:
+        return None
+    if not answers:
+        raise TimeoutError
+    return answers[0]
+
+
+def _ask_colab() -> str | None:
+    try:
+        userdata: Any = importlib.import_module("google.colab.userdata")
+    except ImportError:
+        return None
+    secret: str | None = userdata.get(COLAB_SECRET)
+    return secret
+
+
+def redact(text: str, found: FoundCredential | None) -> str:
+    """Replace the key in force, and whatever else looks like one, in text that comes from elsewhere."""
+    credential = Credential.placeholder() if found is None else found.credential
+    return credential.redact(text)
+
+
+_CHUNK_DELAY = 0.03
+"""Seconds between two deltas, so that an answer streams at a pace a person can watch."""
+
+
+class _Simulator(Protocol):
+    @property
+    def url(self) -> str: ...
+
+    def start(self) -> object: ...
+
+    def close(self) -> None: ...
+
+
+class EmbeddedSimulator:
+    """A simulator in a thread of this process, started when its address is first asked for."""
+
+    def __init__(self) -> None:
+        self._simulator: _Simulator | None = None
+        self._pid = os.getpid()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not closed."""
+        return self._simulator is not None
+
+    def url(self) -> str:
+        """Its base URL. Starts it where it does not run, as in a forked child."""
+        if self._simulator is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._simulator = _start()
+        return self._simulator.url
+
+    def close(self) -> None:
+        """End it; it starts again when it is needed again."""
+        simulator, self._simulator = self._simulator, None
+        if simulator is not None and self._pid == os.getpid():
+            simulator.close()
+
+
+def _start() -> _Simulator:
+    # By name, because this is the only line of the package that knows the simulator, and few people come through it.
+    module = importlib.import_module("claude_magic.simulator")
+    simulator = cast(_Simulator, module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0))
+    simulator.start()
+    return simulator
+
 
 _NO_KEY = (
     "There is no API key: ANTHROPIC_API_KEY is not set in this kernel. Set it where Jupyter starts and restart the kernel, "
@@ -73,3 +294,119 @@ def real_connection(settings: ResolvedSettings, found: FoundCredential | None) -
     if found is None and config.is_official_host:
         raise ConfigurationError(_NO_KEY)
     return Connection(config=config, credential=None if found is None else found.credential)
+
+
+ConfigReader: TypeAlias = Callable[[], Mapping[str, object]]
+
+
+class Configuration:
+    """The sources of settings, the credential, and the choice between the API and the simulator.
+
+    Attributes:
+        read_config: Reads what `%config` has set; None where there is no shell.
+        demo_choice: What `%claude demo` said; None if nothing.
+        credentials: Finds the credential.
+
+    Args:
+        environment: The environment variables.
+        login: The credential that a former runtime of this kernel was given, or None.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, login: FoundCredential | None = None) -> None:
+        self.read_config: ConfigReader | None = None
+        self.demo_choice: bool | None = None
+        self._environment = environment
+        self._files = SettingsFiles()
+        self.credentials = Credentials(self._files, login=login)
+        self._simulator = EmbeddedSimulator()
+        self._simulator_lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._told_influence = ""
+
+    def settings(self, options: Mapping[str, object]) -> ResolvedSettings:
+        """Resolve the settings; `options` are those given with a call, None counting as not given.
+
+        Raises:
+            ConfigurationError: A value in force is not valid, or a settings file cannot be read.
+        """
+        local = self._local_layer()
+        layers = (
+            option_layer(options),
+            config_layer({} if self.read_config is None else self.read_config()),
+            environment_layer(self._environment),
+            local,
+            user_file_layer(self._user_file, self._files.read(self._user_file)),
+        )
+        self._warn_once(() if local is None else local.notes)
+        return resolve(layer for layer in layers if layer is not None)
+
+    def influences(self, settings: ResolvedSettings) -> tuple[str, ...]:
+        """Say what a file beside the notebook has set: once, and again when that has changed."""
+        made = settings.set_beside_notebook
+        told = ", ".join(f"{name} {shown(value)}" for name, value in made.items())
+        if told == self._told_influence:
+            return ()
+        self._told_influence = told
+        if not told:
+            return ()
+        return (
+            f"{FILE_NAME} beside the notebook sets {told}. %claude status shows where each setting comes from.",
+        )
+
+    def find_credential(self) -> FoundCredential | None:
+        """Return the credential in force, or None.
+
+        Raises:
+            ConfigurationError: The one in force cannot be a key.
+        """
+        return self.credentials.find(self._environment, self._user_file)
+
+    def redact(self, text: str) -> str:
+        """Replace the key by `[REDACTED]` in text that comes from elsewhere."""
+        try:
+            found = self.find_credential()
+        except ConfigurationError:  # what cannot be a key was never sent, so nobody can quote it
+            found = None
+        return redact(text, found)
+
+    def is_demo(self, settings: ResolvedSettings, found: FoundCredential | None) -> bool:
+        """Whether the embedded simulator answers."""
+        return is_demo(settings, found, self.demo_choice)
+
+    def connect(self, settings: ResolvedSettings, found: FoundCredential | None) -> Connection:
+        """Decide whom a request goes to; starts the simulator where it is that one.
+
+        Raises:
+            ConfigurationError: It is the official API, and there is no credential.
+        """
+        if self.is_demo(settings, found):
+            with self._simulator_lock:
+                return demo_connection(settings, self._simulator)
+        return real_connection(settings, found)
+
+    def close(self) -> None:
+        """End the simulator; it starts again when it is needed."""
+        with self._simulator_lock:
+            self._simulator.close()
+
+    def start_over_after_fork(self) -> object:
+        """Let go of the parent's simulator, in a forked child, and return it to be kept."""
+        parents = self._simulator
+        self._simulator = EmbeddedSimulator()
+        self._simulator_lock = threading.Lock()
+        return parents
+
+    @property
+    def _user_file(self) -> Path:
+        return user_file_path(self._environment)
+
+    def _local_layer(self) -> Layer | None:
+        path = local_file_path(self._environment)
+        return None if path is None else local_file_layer(path, self._files.read(path))
+
+    def _warn_once(self, notes: tuple[str, ...]) -> None:
+        """Say what is ignored in a file that somebody put there on purpose."""
+        for note in notes:
+            if note not in self._warned:
+                self._warned.add(note)
+                warnings.warn(note, stacklevel=5)  # the caller of whoever asked for settings

@@ -1,11 +1,14 @@
-"""What is known of the models, with a date. Used to shape defaults and hints, nothing else: unknown models must work."""
+"""What is known of the models, with a date: facts, prices, classes. Unknown models work, and have no price."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from ..client import Message, Usage
 
 ThinkingType: TypeAlias = Literal["adaptive", "enabled", "disabled", "between_tools"]
 Line: TypeAlias = Literal["fable", "mythos", "opus", "sonnet", "haiku"]
@@ -160,3 +163,269 @@ def web_search_of(model: str) -> str:
     """Return the version of the web search for a model: the newest where that is known, else the one that all know."""
     facts = facts_of(model)
     return _OLDER_WEB_SEARCH if facts is None else facts.web_search
+
+
+PRICES_AS_OF: Final = "2026-11-27"
+"""The day on which this list was right. Prices change: that of one model's cache was halved nine days after its release."""
+
+
+class Price(NamedTuple):
+    """USD per million tokens."""
+
+    input: float
+    output: float
+    write_5m: float
+    """Input that is written to the prompt cache for five minutes."""
+    write_1h: float
+    """The same for an hour."""
+    read: float
+    """Input that is read from the prompt cache."""
+
+
+_FABLE_5_2 = Price(8, 40, 10, 16, 0.20)
+_FABLE_5_1 = Price(10, 50, 12.5, 20, 0.25)
+_FABLE_5 = Price(10, 50, 12.5, 20, 1.00)
+_OPUS_4_AND_5 = Price(5, 25, 6.25, 10, 0.50)
+_SONNET_4 = Price(3, 15, 3.75, 6, 0.30)
+
+_PRICES: Final[Mapping[str, Price]] = {
+    "claude-fable-5-2": _FABLE_5_2,
+    "claude-mythos-5-2": _FABLE_5_2,
+    "claude-opus-5-5": Price(4, 20, 5, 8, 0.20),
+    "claude-sonnet-5-5": Price(2, 10, 2.5, 4, 0.10),
+    "claude-haiku-5-5": Price(0.10, 0.50, 0.125, 0.20, 0.01),
+    "claude-fable-5-1": _FABLE_5_1,
+    "claude-mythos-5-1": _FABLE_5_1,
+    "claude-fable-5": _FABLE_5,
+    "claude-mythos-5": _FABLE_5,
+    "claude-opus-5": _OPUS_4_AND_5,
+    "claude-sonnet-5": Price(2, 10, 2.5, 4, 0.20),
+    "claude-opus-4-8": _OPUS_4_AND_5,
+    "claude-opus-4-7": _OPUS_4_AND_5,
+    "claude-opus-4-6": _OPUS_4_AND_5,
+    "claude-sonnet-4-6": _SONNET_4,
+    "claude-opus-4-5": _OPUS_4_AND_5,
+    "claude-haiku-4-5": Price(1, 5, 1.25, 2, 0.10),
+    "claude-sonnet-4-5": _SONNET_4,
+}
+
+_LONG_PROMPTS: Final[Mapping[str, tuple[int, Price]]] = {
+    "claude-haiku-5-5": (100_000, Price(0.50, 2.50, 0.625, 1.00, 0.05)),
+}
+"""Models that cost more, for the whole request, when the prompt is longer than so many tokens."""
+
+_MILLION: Final = 1_000_000
+_SPEEDS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "fast": 2.0}
+"""Times the price, for the speed that answered."""
+_PLACES: Final[Mapping[object, float]] = {None: 1.0, "global": 1.0, "not_available": 1.0, "us": 1.1}
+"""Times the price, for the place where the model ran (`inference_geo`)."""
+_TIERS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "batch": 0.5}
+"""Times the price, for the service tier that answered. The priority tier is billed by contract."""
+WEB_SEARCH: Final = 10 / 1000
+"""USD for one search; what it finds is input as well."""
+_TOOL_FEES: Final[Mapping[str, float]] = {
+    "web_search_requests": WEB_SEARCH,
+    "web_fetch_requests": 0.0,
+    "tool_search_requests": 0.0,
+}
+"""USD for one use of a tool of the server's, by the name of its count."""
+_CACHE_TIMES: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillLine:
+    """What one model took of one request.
+
+    Attributes:
+        model: The model.
+        usage: What it took.
+        cost: USD, or None where the price is not known.
+    """
+
+    model: str
+    usage: Usage
+    cost: float | None
+
+
+def price_of(model: str, prompt_tokens: int = 0) -> Price | None:
+    """Return the price list's row for a model, also under a name with a date; None if it has none.
+
+    Args:
+        model: The model.
+        prompt_tokens: Size of the whole prompt, cached parts included; it decides on the tier.
+    """
+    name = undated(model)
+    longer_than, price = _LONG_PROMPTS.get(name, (0, None))
+    return price if price is not None and prompt_tokens > longer_than else _PRICES.get(name)
+
+
+def dearest_model() -> str:
+    """Return the model that costs the most, which bounds what an unknown choice of the server's may cost."""
+    return max(_PRICES, key=lambda model: (_PRICES[model].output, _PRICES[model].input))
+
+
+def bill_of(message: Message, *, asked: str) -> tuple[BillLine, ...]:
+    """Return what one request cost, a line for each model that took part; the one that answered comes first.
+
+    Args:
+        message: The reply, or what had come of it.
+        asked: The model that was asked, where the reply does not say which one answered.
+    """
+    lines = lines_of(message.model or asked, message.usage, asked=asked)
+    if message.stop_reason == "refusal" and not message.content:  # refused before any output is not billed
+        return tuple(BillLine(model=line.model, usage=line.usage, cost=0.0) for line in lines)
+    return lines
+
+
+def lines_of(model: str, usage: Usage, *, asked: str | None = None) -> tuple[BillLine, ...]:
+    """Return what a usage costs, a line for each model that took part; the one that answered comes first.
+
+    Args:
+        model: The model that answered.
+        usage: What the server counted for one request; the sum of several would end up in the wrong tier.
+        asked: The model that was asked, which took the steps that name none; None for the one that answered.
+    """
+    answered = usage.fallback_model or model
+    steps = list(_steps(usage, asked=asked or model, answered=answered))
+    lines = []
+    for name in dict.fromkeys([answered, *(name for name, _ in steps)]):
+        usages = [step for other, step in steps if other == name]
+        fees = _tool_fees(usage) if name == answered else 0.0
+        costs = [_cost(name, step, usage, is_alone=name == answered) for step in usages]
+        lines.append(
+            BillLine(
+                model=name, usage=_line_usage(usages, usage, name == answered), cost=total((*costs, fees))
+            )
+        )
+    return tuple(lines)
+
+
+def cost_of(model: str, usage: Usage) -> float | None:
+    """Return what one request cost, in USD; None where the price is not known.
+
+    Args:
+        model: The model that answered.
+        usage: What the server counted for one request; the sum of several would end up in the wrong tier.
+    """
+    return total(line.cost for line in lines_of(model, usage))
+
+
+def total(costs: Iterable[float | None]) -> float | None:
+    """Return the sum of amounts, or None where one of them is not known."""
+    amounts = list(costs)
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+def surcharge(speed: object, inference_geo: object) -> float:
+    """Return what to multiply the price by, for these fields of a request. What is not known counts as the dearest."""
+    return _SPEEDS.get(speed, max(_SPEEDS.values())) * _PLACES.get(inference_geo, max(_PLACES.values()))
+
+
+def usd(tokens: int, per_million: float) -> float:
+    """Return the price of so many tokens."""
+    return tokens * per_million / _MILLION
+
+
+def format_usd(amount: float) -> str:
+    """Write an amount so that it can be read whatever its size: $12.50, $0.66, $0.0123, $0.0000451."""
+    if amount >= 1 or amount <= 0:
+        return f"${amount:,.2f}"
+    if amount < 1e-9:
+        return "under $0.000000001"
+    digits = f"{float(f'{amount:.3g}'):.12f}".rstrip("0")
+    return "$" + digits.ljust(len("0.00"), "0")
+
+
+def format_price(amount: float, *, is_estimate: bool) -> str:
+    """Write an amount, and whether it is an estimate."""
+    return f"{'≈ ' if is_estimate else ''}{format_usd(amount)}"
+
+
+def _steps(usage: Usage, *, asked: str, answered: str) -> Iterator[tuple[str, Usage]]:
+    """Yield each step of a request with the model that took it; one step where the server tells of none."""
+    steps = [step for step in usage.steps if isinstance(step.get("type"), str)]
+    answers = [step for step in steps if step["type"] in ("message", "fallback_message")]
+    if not answers or not all(map(_has_counts, answers)):
+        # Compaction and advice are not in the counts of the whole, which are those of the answer.
+        steps = [step for step in steps if step not in answers]
+        yield answered, usage
+    has_declined = any(step["type"] == "fallback_message" for step in steps)
+    for step in steps:
+        counts = Usage.model_validate({**step, "is_estimate": usage.is_estimate})
+        if has_declined and step["type"] == "message" and not counts.output_tokens:
+            continue  # it declined before any output, which is not billed
+        model = step.get("model")
+        yield model if isinstance(model, str) and model else asked if has_declined else answered, counts
+
+
+def _has_counts(step: Mapping[str, Any]) -> bool:
+    return {"input_tokens", "output_tokens"} <= Usage.model_validate(step).model_fields_set
+
+
+def _line_usage(steps: Sequence[Usage], whole: Usage, has_answered: bool) -> Usage:
+    """Add up what one model took; the rest of what the server says stands with the one that answered."""
+    counts = {
+        "input_tokens": sum(step.input_tokens for step in steps),
+        "output_tokens": sum(step.output_tokens for step in steps),
+        "cache_creation_input_tokens": sum(step.cache_creation_input_tokens or 0 for step in steps),
+        "cache_read_input_tokens": sum(step.cache_read_input_tokens or 0 for step in steps),
+    }
+    if has_answered:
+        return whole.model_copy(
+            update={name: count for name, count in counts.items() if count or getattr(whole, name)}
+        )
+    return Usage().model_copy(update={**counts, "is_estimate": any(step.is_estimate for step in steps)})
+
+
+def _cost(model: str, step: Usage, whole: Usage, *, is_alone: bool) -> float | None:
+    """Return what one step cost, without fees; None where something that decides on it is not known."""
+    price = price_of(model, step.total_input_tokens)
+    extra = whole.model_extra or {}
+    speed = extra.get("speed")
+    factors = [_SPEEDS.get(speed), _PLACES.get(extra.get("inference_geo")), _TIERS.get(whole.service_tier)]
+    if price is None or None in factors or _is_repriced(extra):
+        return None
+    if speed == "fast" and not is_alone:
+        return None  # nobody says at which speed the other models ran
+    tokens = _token_cost(price, step)
+    return None if tokens is None else tokens * math.prod(factor for factor in factors if factor is not None)
+
+
+def _is_repriced(extra: Mapping[str, Any]) -> bool:
+    """Whether a credit changed the bill, by an amount that the server does not tell."""
+    credit = extra.get("fallback_credit")
+    status = credit.get("status") if isinstance(credit, Mapping) else None
+    return isinstance(status, Mapping) and status.get("type") == "redeemed"
+
+
+def _token_cost(price: Price, usage: Usage) -> float | None:
+    times = usage.cache_creation or {}
+    if any(_count(times, name) for name in times if name not in _CACHE_TIMES):
+        return None  # written for a time that has no price here
+    for_5m, for_1h = (_count(times, name) for name in _CACHE_TIMES)
+    written = usage.cache_creation_input_tokens
+    written = for_5m + for_1h if written is None else written
+    for_1h = min(written, for_1h)
+    return (
+        usd(usage.input_tokens, price.input)
+        + usd(usage.output_tokens, price.output)
+        + usd(written - for_1h, price.write_5m)
+        + usd(for_1h, price.write_1h)
+        + usd(usage.cache_read_input_tokens or 0, price.read)
+    )
+
+
+def _tool_fees(usage: Usage) -> float | None:
+    """Return what the uses of the server's tools cost; None where one has no price here."""
+    counts = usage.server_tool_use or {}
+    return total(
+        _count(counts, name) * fee if (fee := _TOOL_FEES.get(name)) is not None else None
+        for name in counts
+        if _count(counts, name)
+    )
+
+
+def _count(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

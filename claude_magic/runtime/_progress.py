@@ -39,9 +39,8 @@ from ..client import (
     fallback_model,
 )
 from ..tools import CallState
-from ._content import GrowingContent
-from ._prices import bill_of, cost_of, total
-from ._snapshot import Phase, ReplySnapshot, Round, Wait, WaitKind
+from ._models import bill_of, cost_of, total
+from ._snapshot import GrowingContent, Phase, ReplySnapshot, Round, Wait, WaitKind
 
 SIMULATOR_HEADER = "claude-magic-simulator"
 """Header by which the simulator marks its responses, whatever their URL."""

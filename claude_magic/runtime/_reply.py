@@ -6,16 +6,17 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, Self, TypeAlias
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from ..answers import OutputSchema, extract_code, extract_json
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
 from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor
-from ._heartbeat import loop_kept_awake
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
-from ._waiting import wait_interruptibly
+from ._waiting import loop_kept_awake, wait_interruptibly
 
 Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mapping[str, Any]]]
 """Turns a snapshot into a mimebundle: data and metadata by MIME type. Given by the layers that know how to draw."""
@@ -52,14 +53,16 @@ class Reply:
         thread: The thread of the conversation it stands in; None where it stands alone.
         is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
             cell, it shows nothing and clears this.
+        presenter: How replies are drawn in this process, also those that were stored; None for their plain text.
     """
+
+    presenter: ClassVar[Presenter | None] = None
 
     def __init__(
         self,
         prompt: str,
         progress: Progress,
         *,
-        presenter: Callable[[], Presenter | None],
         thread: str | None = None,
         schema: OutputSchema | None = None,
         tools: ToolExecutor | None = None,
@@ -74,7 +77,6 @@ class Reply:
         self._tools = tools
         self.is_on_screen = False
         self._progress = progress
-        self._presenter = presenter
         self._pid = os.getpid()
         self._cancel: Callable[[], None] | None = None
 
@@ -277,12 +279,12 @@ class Reply:
         """
         if not self.done():
             raise TypeError(_ON_ITS_WAY)
-        left_behind = ("_presenter", "_cancel", "_tools", "_pid", "is_on_screen")
+        left_behind = ("_cancel", "_tools", "_pid", "is_on_screen")
         return {name: value for name, value in self.__dict__.items() if name not in left_behind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._presenter, self._cancel, self._tools, self._pid = _presenter_here, None, None, os.getpid()
+        self._cancel, self._tools, self._pid = None, None, os.getpid()
         self.is_on_screen = False
 
     # Like a string where asked...
@@ -315,22 +317,14 @@ class Reply:
     # In a notebook...
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
-        presenter = self._presenter()
-        if presenter is None:
+        if Reply.presenter is None:
             return {"text/plain": self.text or repr(self)}
-        return presenter(self.snapshot())
+        return Reply.presenter(self.snapshot())
 
     def _ipython_display_(self) -> None:
         if not self.is_on_screen:
             raise NotImplementedError  # IPython's word for "show it in the usual way"
         self.is_on_screen = False
-
-
-def _presenter_here() -> Presenter | None:
-    """How the kernel in which a stored reply is read draws replies."""
-    from ._kernel import get_runtime  # late: it builds on this module
-
-    return get_runtime().presenter
 
 
 async def ended(reply: Reply) -> None:
@@ -353,3 +347,75 @@ def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None
 
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(resolve)
+
+
+KEPT_JOBS: Final = 50
+"""Background cells whose ended jobs are still listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One answer under its number.
+
+    Attributes:
+        number: Counts from 1, as long as the kernel lives.
+        reply: The answer.
+    """
+
+    number: int
+    reply: Reply
+
+
+class Jobs:
+    """Numbers the answers of a kernel that can be stopped by name. Every method may be called from any thread.
+
+    Args:
+        in_flight: Returns the replies that have not ended, oldest first.
+    """
+
+    def __init__(self, in_flight: Callable[[], Iterable[Reply]]) -> None:
+        self._in_flight = in_flight
+        self._lock = threading.Lock()
+        self._last_number = 0
+        self._numbers: dict[Reply, int] = {}
+        self._of_cells: dict[Reply, str | None] = {}
+
+    def add(self, reply: Reply, *, cell: str | None) -> None:
+        """Give a background cell's reply its number. It is listed also when it has ended.
+
+        Args:
+            reply: The reply.
+            cell: What tells the cell from others, or None.
+        """
+        with self._lock:
+            self._of_cells[reply] = cell
+            self._job(reply)
+            ended = [each for each in self._of_cells if each.done()]
+            for each in ended[: max(0, len(self._of_cells) - KEPT_JOBS)]:
+                del self._of_cells[each]
+
+    def find(self, reply: Reply) -> Job:
+        """Return a reply under its number, which it gets now if it has none."""
+        with self._lock:
+            return self._job(reply)
+
+    def stop_of_cell(self, cell: str | None) -> None:
+        """Stop what a cell has on its way. It is run again, and what it draws on has gone."""
+        with self._lock:
+            replies = [reply for reply, other in self._of_cells.items() if cell is not None and other == cell]
+        for reply in replies:
+            reply.cancel()
+
+    def all(self) -> tuple[Job, ...]:
+        """Return all answers on their way, and the last ones of background cells, by number."""
+        in_flight = tuple(self._in_flight())
+        with self._lock:
+            replies = dict.fromkeys((*self._of_cells, *in_flight))
+            self._numbers = {reply: number for reply, number in self._numbers.items() if reply in replies}
+            return tuple(sorted((self._job(reply) for reply in replies), key=lambda job: job.number))
+
+    def _job(self, reply: Reply) -> Job:
+        if reply not in self._numbers:
+            self._last_number += 1
+            self._numbers[reply] = self._last_number
+        return Job(self._numbers[reply], reply)

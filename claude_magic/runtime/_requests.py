@@ -2,15 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import difflib
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
 
-from ..client import ConfigurationError, MessageRequest
+from ..answers import OutputSchema
+from ..client import (
+    ClaudeClient,
+    ClaudeError,
+    ConfigurationError,
+    InvalidRequestError,
+    MessageRequest,
+    ModelInfo,
+    NotFoundError,
+    mended,
+)
 from ..context import holds_key
-from ._models import ModelFacts, facts_of
-from ._question import Question
+from ..tools import ToolExecutor
+from ._budget import BudgetExceededError
+from ._models import MODELS, MODELS_AS_OF, Line, ModelFacts, facts_of, web_search_of
 from ._settings import ResolvedSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where in the conversations a question is asked.
+
+    Attributes:
+        thread: The thread; None is the main one.
+        cell: What tells the cell that asks from others, so that running it again replaces its answer; None where
+            that is unknown.
+        is_new: The conversation begins anew.
+        is_beside: The answer is kept on a branch of its own, and the conversation does not go on from it: the cell asks
+            another question in the same place.
+    """
+
+    thread: str | None = None
+    cell: str | None = None
+    is_new: bool = False
+    is_beside: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        prompt: The user's words, for the screen and the history.
+        content: What is sent as the user's turn: text or content blocks; None sends the prompt.
+        where: Where it is asked; None stands alone: nothing of any conversation is sent, and nothing kept.
+        tools: Runs the tools of this side that may be called, or None.
+        max_searches: Web searches that the server may make for it; 0 offers none.
+        output_schema: What the answer must fit, or None.
+        stop_sequences: Strings at which the answer ends.
+        extra: Further fields of the request, as the API names them; objects are merged with what is there.
+        format: How the answer is to be shown.
+        beginning: The answer so far, where the rest of one that was cut is asked for: the reply is the whole.
+        outlives_cell: It belongs to no cell, though one may be running when it is asked: an interrupt of that one leaves
+            it alone.
+        origin: Who asks, in a word or two for lists of what is on its way: "In[4]".
+        notes: What the reader should know about what is sent, as sentences.
+        is_raw: It is sent as it is, even with what looks like a key in it.
+    """
+
+    prompt: str
+    content: str | Sequence[Mapping[str, Any]] | None = None
+    where: Where | None = None
+    tools: ToolExecutor | None = None
+    max_searches: int = 0
+    output_schema: OutputSchema | None = None
+    stop_sequences: Sequence[str] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    format: str = "md"
+    beginning: str = ""
+    outlives_cell: bool = False
+    origin: str = "Python"
+    notes: tuple[str, ...] = ()
+    is_raw: bool = False
+
+    def __post_init__(self) -> None:
+        # Half characters, as broken files hold them, are sent as U+FFFD; what is shown and saved says so, too.
+        object.__setattr__(self, "prompt", mended(self.prompt))
+        object.__setattr__(self, "content", mended(self.content))
+
+    def user_turn(self) -> dict[str, Any]:
+        """The message that asks."""
+        if self.content is None or isinstance(self.content, str):
+            return {"role": "user", "content": self.prompt if self.content is None else self.content}
+        return {"role": "user", "content": [dict(block) for block in self.content]}
+
+    @property
+    def text_length(self) -> int:
+        """Characters of text that are sent; pictures and documents do not count."""
+        content = self.user_turn()["content"]
+        if isinstance(content, str):
+            return len(content)
+        return sum(len(block["text"]) for block in content if block.get("type") == "text")
+
+    def tool_definitions(self, model: str) -> list[dict[str, Any]]:
+        """The tools that may be called, here and at the server, as this model knows them."""
+        tools = [] if self.tools is None else list(self.tools.definitions)
+        if self.max_searches:
+            tools.append({"type": web_search_of(model), "name": "web_search", "max_uses": self.max_searches})
+        return tools
+
 
 _MIN_THINKING_BUDGET = 1024
 """Smallest `budget_tokens` that the API takes."""
@@ -234,3 +335,124 @@ def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | No
         notes.append(f"max_tokens {max_tokens:,} is too small for thinking, so there is none.")
         return None
     return {"type": "enabled", "budget_tokens": budget}
+
+
+SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if line != "mythos")
+"""What may be typed for a model. Mythos is left out: few accounts may ask it, and they know its name."""
+
+_LIKENESS: Final = 0.7
+"""Of two names, as difflib measures it, from which on one may be a slip for the other."""
+
+SHORT_NAMES_AS_OF: Final = MODELS_AS_OF
+
+_LISTING_TIMEOUT: Final = 2.0
+"""Seconds for the server to list its models, before the first word of an answer can come."""
+_TRY_AGAIN_AFTER: Final = 300.0
+"""Seconds for which a server that did not list its models is not asked again."""
+
+
+def table_id(name: str) -> str | None:
+    """Return the model that a short name means by our own table; None for anything that is no short name."""
+    if name not in SHORT_NAMES:
+        return None
+    return next(model for model, facts in MODELS.items() if facts.line == name)
+
+
+def nearest_model(name: str, more: Iterable[str] = ()) -> str | None:
+    """Return the model that somebody may have meant by a name that no server knows; None if none is near.
+
+    Args:
+        name: What was typed.
+        more: Names of models besides short ones and those of our own table.
+    """
+    known: dict[str, str] = {}
+    for candidate in (*SHORT_NAMES, *MODELS, *more):
+        known.setdefault(_plain(candidate), candidate)
+    matches = difflib.get_close_matches(_plain(name), known, n=1, cutoff=_LIKENESS)
+    return known[matches[0]] if matches and known[matches[0]] != name else None
+
+
+def _plain(name: str) -> str:
+    """Return a model's name without what people leave out, add or write otherwise: `Opus 5.5`, `anthropic/claude-opus-5-5`."""
+    name = name.casefold().rpartition("/")[2].rpartition("anthropic.")[2]
+    return re.sub(r"[\s._-]+", "-", name.strip()).removeprefix("claude-")
+
+
+def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
+    """Return the newest active model of a line; None if the list has none, or does not tell lines and dates."""
+    dated = [
+        (created, model.id)
+        for model in models
+        if model.line == line
+        and model.lifecycle in (None, "active")
+        and (created := _released_at(model)) is not None
+    ]
+    # Of two names for one model, the shorter has no date in it.
+    return max(dated, key=lambda entry: (entry[0], -len(entry[1])))[1] if dated else None
+
+
+def _released_at(model: ModelInfo) -> datetime | None:
+    """Return when a model was released, if the server says so in the API's way."""
+    if not isinstance(model.created_at, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(model.created_at)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+class ModelNames:
+    """Knows which model a short name means at a server. Belongs to the bridge.
+
+    A server is asked once, through its client, which is exchanged when another server is configured.
+
+    Args:
+        clock: Monotonic clock in seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lists: weakref.WeakKeyDictionary[ClaudeClient, list[ModelInfo]] = weakref.WeakKeyDictionary()
+        self._not_before: weakref.WeakKeyDictionary[ClaudeClient, float] = weakref.WeakKeyDictionary()
+
+    async def resolve(self, client: ClaudeClient, name: str) -> str:
+        """Return the model that a name means; full names, and names of other servers' models, are their own meaning.
+
+        Never fails: a server that does not list its models within two seconds leaves it to our own table.
+        """
+        known = table_id(name)
+        if known is None:
+            return name
+        return newest_of(name, await self._models_of(client)) or known
+
+    def explain(self, error: ClaudeError, model: str) -> None:
+        """Add to an error about a model that is not known what may have been meant. Names of any other server stay valid.
+
+        Args:
+            error: How a request failed.
+            model: The model that it asked for.
+        """
+        is_about_model = (
+            isinstance(error, InvalidRequestError | BudgetExceededError) and model in error.message
+        )
+        if not (is_about_model or isinstance(error, NotFoundError)):
+            return
+        listed = [each.id for models in self._lists.values() for each in models]
+        near = None if model in listed else nearest_model(model, listed)
+        if near is not None:
+            error.say(f"{error.message} Did you mean {near}? `%claude models` lists what there is.")
+
+    async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
+        if client in self._lists:
+            return self._lists[client]
+        if self._clock() < self._not_before.get(client, 0.0):
+            return []
+        try:
+            async with asyncio.timeout(_LISTING_TIMEOUT):
+                models = await client.list_models()
+        except (ClaudeError, TimeoutError):
+            self._not_before[client] = self._clock() + _TRY_AGAIN_AFTER
+            return []
+        self._lists[client] = models
+        return models

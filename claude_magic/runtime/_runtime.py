@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from ..client import (
+    REDACTED,
     BucketState,
     ClaudeClient,
+    ClientConfig,
     ConfigurationError,
     Health,
     MessageRequest,
@@ -21,25 +25,94 @@ from ..client import (
     preview_request,
 )
 from ..conversation import Conversations
-from ._accountant import TurnAccountant
-from ._budget import find_parent_budget
-from ._configuration import ConfigReader, Configuration
-from ._connection import Connection
-from ._credentials import FoundCredential, redact
-from ._engine import Engine
-from ._exchange import TurnExchange, end_in_any_case
-from ._jobs import Jobs
-from ._ledger import Ledger
-from ._model_names import ModelNames
+from ._bridge import Engine, RateLimits, SharedClient
+from ._budget import find_parent_budget, publish_budget
+from ._connection import ConfigReader, Configuration, Connection, FoundCredential, redact
+from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
-from ._question import Question
-from ._reply import Presenter, Reply
-from ._server_limits import RateLimits
+from ._reply import Jobs, Presenter, Reply
+from ._requests import ModelNames, Question
 from ._settings import ResolvedSettings
-from ._shared_client import SharedClient
 from ._snapshot import Phase
-from ._status import RuntimeStatus, connection_notes, setting_rows
-from ._turn_plan import TurnPlan, TurnPlanner
+from ._turn import TurnExchange, TurnPlan, TurnPlanner, end_in_any_case
+
+_UNPRINTED_FIELDS = frozenset({"headers"})
+"""Gateways do put secrets into headers, so only their names are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRow:
+    """One setting, its value as text, and where it comes from in words."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeStatus:
+    """The state of the runtime at one moment.
+
+    Attributes:
+        base_url: Whom the next request goes to; for the simulator, "embedded simulator".
+        host: "official", "own" for another host or a gateway, "simulator".
+        is_running: Whether the bridge thread and its client exist; they start with the first request.
+        credential: The kind of credential and where it comes from, in words; None if there is none.
+        limiter: Level, queue and pause.
+        in_flight: How many replies have not ended.
+        last_error: How the last reply failed; None if it did not.
+        settings: Every setting, the credential first.
+        notes: What a person should know, as sentences.
+    """
+
+    base_url: str
+    host: str
+    is_running: bool
+    credential: str | None
+    limiter: BucketState
+    in_flight: int
+    last_error: str | None
+    settings: tuple[SettingRow, ...]
+    notes: tuple[str, ...]
+
+
+def setting_rows(settings: ResolvedSettings, found: FoundCredential | None) -> tuple[SettingRow, ...]:
+    """List the credential and every setting."""
+    values = settings.values
+    rows = [
+        SettingRow(name=name, value=_show(name, getattr(values, name)), source=settings.sources[name])
+        for name in type(values).model_fields
+    ]
+    return (_credential_row(found), *rows)
+
+
+def connection_notes(config: ClientConfig, found: FoundCredential | None) -> Iterable[str]:
+    """Say what is unwise about a connection."""
+    if config.sends_key_in_clear and found is not None:
+        yield (
+            f"The {found.kind} crosses the network unencrypted, because base_url begins with http:// and is not this "
+            "machine."
+        )
+
+
+def _credential_row(found: FoundCredential | None) -> SettingRow:
+    if found is None:
+        return SettingRow(name="api_key", value="not set", source="default")
+    name = "auth_token" if found.credential.is_token else "api_key"
+    return SettingRow(name=name, value=REDACTED, source=found.source)
+
+
+def _show(name: str, value: object) -> str:
+    if isinstance(value, Mapping) and name in _UNPRINTED_FIELDS:
+        return ", ".join(f"{header}: {REDACTED}" for header in value) or "none"
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 _Result = TypeVar("_Result")
 
@@ -68,7 +141,7 @@ class Runtime:
         self._configuration = Configuration(environment, login=kept.get("login"))
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
-        self._presenter: Presenter | None = kept.get("presenter")
+        Reply.presenter = kept.get("presenter") or Reply.presenter
         self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"))
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, and all turns in them."""
@@ -153,7 +226,6 @@ class Runtime:
         return Reply(
             question.prompt,
             progress,
-            presenter=lambda: self._presenter,
             thread=None if plan.place is None else plan.place.thread,
             schema=question.output_schema,
             tools=question.tools,
@@ -375,12 +447,7 @@ class Runtime:
     @property
     def presenter(self) -> Presenter | None:
         """How replies are drawn; None where nobody has said."""
-        return self._presenter
-
-    @property
-    def has_presenter(self) -> bool:
-        """Whether somebody has said how replies are drawn."""
-        return self._presenter is not None
+        return Reply.presenter
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -390,7 +457,7 @@ class Runtime:
 
     def set_presenter(self, present: Presenter | None) -> None:
         """Say how replies are drawn as rich output; without it they are plain text."""
-        self._presenter = present
+        Reply.presenter = present
 
     def close(self) -> None:
         """Cancel what is in flight, and end client, thread and simulator. The next request starts them again.
@@ -408,7 +475,7 @@ class Runtime:
             "login": self._configuration.credentials.given,
             "demo_choice": self._configuration.demo_choice,
             "read_config": self._configuration.read_config,
-            "presenter": self._presenter,
+            "presenter": Reply.presenter,
             "bucket_state": self._engine.dump_bucket(),
             "pace_record": self._engine.dump_pace(),
             "watchers": self._watchers,
@@ -436,3 +503,50 @@ class Runtime:
         self._in_flight.clear()
         self.jobs = Jobs(self.in_flight)
         return parents
+
+
+# `importlib.reload` executes this file again in the same namespace, so what was there before is still there.
+_kept: dict[str, Any] = globals().get("_kept", {})
+_lock: threading.Lock = globals().get("_lock", threading.Lock())
+
+
+def get_runtime() -> Runtime:
+    """Return this kernel's runtime. Makes the object on first use, but starts no thread.
+
+    It survives `%reload_ext`. When our modules were reloaded, a new runtime of the new code takes over: the old one's
+    thread ends, while the limiter's state, the login and the last reply stay.
+    """
+    with _lock:
+        former = _kept.get("runtime")
+        if type(former) is Runtime:
+            return former
+        runtime = Runtime(
+            inherited=None if former is None else former.hand_over(), publish_budget=publish_budget
+        )
+        _kept["runtime"] = runtime
+        if former is None:
+            _watch_process()
+        return runtime
+
+
+def close_runtime() -> None:
+    """End the runtime's thread, client and simulator, if there is one; see `Runtime.close`."""
+    runtime = _kept.get("runtime")
+    if runtime is not None:
+        runtime.close()
+
+
+def _watch_process() -> None:
+    """Close at the interpreter's exit, and start over in forked children."""
+    atexit.register(lambda: publish_budget(None))
+    atexit.register(lambda: close_runtime())
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _start_over_after_fork())
+
+
+def _start_over_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    runtime = _kept.get("runtime")
+    if runtime is not None:
+        _kept.setdefault("parents", []).append(runtime.start_over_after_fork())

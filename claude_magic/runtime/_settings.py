@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import codecs
+import difflib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ..client import OFFICIAL_BASE_URL, ClientConfig
+from ..client import OFFICIAL_BASE_URL, REDACTED, ClientConfig, ConfigurationError
 
 Effort: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"]
 Thinking: TypeAlias = Literal["show", "hide", "off"]
@@ -177,3 +184,288 @@ def shown(value: object) -> str:
 
 
 DEFAULT_SOURCE = "default"
+
+
+FILE_NAME = "claude-magic.toml"
+
+_MAX_BYTES = 65_536
+_MAX_DEPTH = 4
+_PART = r"""(?:[\w-]++|"[^"\n]{0,100}"|'[^'\n]{0,100}')"""
+_MANY_PARTS = re.compile(
+    rf"(?<![\w.-]){_PART}(?:[ \t]{{0,20}}\.[ \t]{{0,20}}{_PART}){{8,}}[ \t]{{0,20}}[=\]]"
+)
+"""`a.b.c.d.e.f.g.h.i = `: no setting has so many, and of thousands the parser would take minutes."""
+
+
+def user_file_path(environment: Mapping[str, str]) -> Path:
+    """The settings file of the user.
+
+    `%APPDATA%/claude-magic/claude-magic.toml` on Windows, `$XDG_CONFIG_HOME/claude-magic/claude-magic.toml` (by default
+    below `~/.config`) on everything else, macOS included.
+    """
+    if sys.platform == "win32":
+        base = environment.get("APPDATA") or "~/AppData/Roaming"
+    else:
+        base = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(os.path.expanduser(base), "claude-magic", FILE_NAME)
+
+
+def local_file_path(environment: Mapping[str, str]) -> Path | None:
+    """The settings file beside the notebook, that is in the current folder; None where that one is the user's own."""
+    try:
+        path = Path.cwd() / FILE_NAME
+    except OSError:  # the current folder has been deleted
+        return None
+    return None if path == user_file_path(environment) else path
+
+
+class SettingsFiles:
+    """Reads settings files, and reads them again only when they have changed.
+
+    What is kept in memory holds no secret: `read` shows `[REDACTED]` in its place, and `read_secret` goes to the file.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Return the keys and values of a file; none if there is no such file.
+
+        Raises:
+            ConfigurationError: It cannot be read, or is not TOML.
+        """
+        try:
+            state = path.stat()
+        except OSError:
+            return {}
+        stamp = (state.st_mtime_ns, state.st_size)
+        known = self._known.get(path)
+        if known is None or known[0] != stamp:
+            content = _parse(path)
+            content.update({name: REDACTED for name in SECRET_FIELDS if content.get(name)})
+            known = self._known[path] = (stamp, content)
+        return dict(known[1])
+
+    def read_secret(self, path: Path, name: str) -> str | None:
+        """Return a secret from a file, or None if it has none of that name.
+
+        Raises:
+            ConfigurationError: As for `read`.
+        """
+        return str(_parse(path)[name]) if self.read(path).get(name) else None
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """Read a file that may be anybody's: whatever is wrong with it, and however long it is, is one line, at once."""
+    try:
+        return _checked(tomllib.loads(_text(path)))
+    except _UnusableError as error:
+        reason = str(error)
+    except tomllib.TOMLDecodeError as error:
+        reason = f"is not valid TOML: {shorten(str(error))}"
+    except RecursionError:
+        reason = "nests its values too deeply"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or type(error).__name__}"
+    except ValueError as error:  # a number of thousands of digits
+        reason = f"is not valid TOML: {shorten(str(error))}"
+    raise ConfigurationError(f"The settings file {path} {reason}. Correct it or move it away.")
+
+
+class _UnusableError(Exception):
+    """What is wrong with a settings file, as the rest of a sentence."""
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise _UnusableError(
+            "is a folder" if path.is_dir() else "is a pipe, a socket or a device, not a file"
+        )
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise _UnusableError(f"has more than {_MAX_BYTES:,} bytes")
+    # Windows PowerShell writes UTF-16, with a mark, where it is told nothing else.
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _UnusableError(f"is not UTF-8 text (line {line}); save it as UTF-8") from None
+    if _MANY_PARTS.search(text):
+        raise _UnusableError("has a key of too many parts")
+    return text
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file holds if it is no deeper than settings are: tables of texts."""
+    level: list[Any] = [content]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for value in level
+            for inner in (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            )
+        ]
+    if level:
+        raise _UnusableError("nests its values too deeply")
+    return content
+
+
+_PREFIX = "CLAUDE_MAGIC_"
+_FOREIGN_VARIABLES = {"base_url": "ANTHROPIC_BASE_URL", "headers": "ANTHROPIC_CUSTOM_HEADERS"}
+_MAX_UNKNOWN = 5
+_LONGEST_NAME = 60
+_UNPRINTED_FIELDS = frozenset({"base_url", "headers"})
+"""Their values may hold a secret of some gateway, so no message quotes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One source.
+
+    Attributes:
+        values: What it sets; None counts as not set.
+        describe: Says in words where a field of it comes from.
+        notes: What a person should know about it.
+    """
+
+    values: Mapping[str, object]
+    describe: Callable[[str], str]
+    notes: tuple[str, ...] = ()
+
+
+def option_layer(options: Mapping[str, object]) -> Layer:
+    """What was given with the call."""
+    return Layer(values=options, describe=lambda _: "option")
+
+
+def config_layer(traits: Mapping[str, object]) -> Layer:
+    """What `%config ClaudeMagics.…` has set.
+
+    Raises:
+        ConfigurationError: It sets something that a notebook must not decide.
+    """
+    refused = sorted(
+        name for name, value in traits.items() if value is not None and name not in NOTEBOOK_FIELDS
+    )
+    if refused:
+        raise ConfigurationError(
+            f"%config cannot set {', '.join(refused)}, because notebooks are saved and passed on. "
+            "Use `%claude login`, `%claude demo on`, or the environment."
+        )
+    return Layer(values=traits, describe=lambda _: "%config")
+
+
+def environment_layer(environment: Mapping[str, str]) -> Layer:
+    """What the environment sets."""
+    values: dict[str, object] = {}
+    variables: dict[str, str] = {}
+    for name in Settings.model_fields:
+        for variable in (_PREFIX + name.upper(), _FOREIGN_VARIABLES.get(name, "")):
+            if name not in values and environment.get(variable):
+                values[name] = environment[variable]
+                variables[name] = variable
+    return Layer(
+        values=values,
+        describe=lambda name: f"environment ({variables[name]})",
+        notes=tuple(_unknown_variables(environment)),
+    )
+
+
+def local_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
+    """What the file beside the notebook sets, as far as it may."""
+    where = f"{path.name} beside the notebook"
+    refused = [name for name in content if name in (*Settings.model_fields, *SECRET_FIELDS)]
+    refused = [name for name in refused if name not in STRANGER_FIELDS]
+    notes = [
+        f"{where} may not set {name}, because it may be a stranger's; ignored. Set it in your own config folder or in "
+        "the environment."
+        for name in refused
+    ]
+    return Layer(
+        values={name: value for name, value in content.items() if name in STRANGER_FIELDS},
+        describe=lambda _: LOCAL_SOURCE,
+        notes=(*notes, *_unknown_keys(content, where)),
+    )
+
+
+def user_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
+    """What the file in the user's config folder sets; credentials aside, which are read elsewhere."""
+    return Layer(
+        values={name: value for name, value in content.items() if name in Settings.model_fields},
+        describe=lambda _: f"file ({path})",
+        notes=tuple(_unknown_keys(content, str(path))),
+    )
+
+
+def resolve(layers: Iterable[Layer]) -> ResolvedSettings:
+    """Take each setting from the first layer that has it.
+
+    Raises:
+        ConfigurationError: A value in force is not valid. The message names setting, source and what is accepted.
+    """
+    values: dict[str, object] = {}
+    sources = dict.fromkeys(Settings.model_fields, DEFAULT_SOURCE)
+    notes: list[str] = []
+    for layer in layers:
+        notes += layer.notes
+        for name, value in layer.values.items():
+            if value is not None and name not in values:
+                values[name] = value
+                sources[name] = layer.describe(name)
+    settings = _validate(values, sources)
+    _check_with_client(settings, values, sources)
+    return ResolvedSettings(values=settings, sources=sources, notes=tuple(notes))
+
+
+def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> Settings:
+    try:
+        return Settings(**values)  # type: ignore[arg-type]  # checked here, by pydantic
+    except ValidationError as invalid:
+        problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = str(problem["loc"][0])
+    if name not in Settings.model_fields:
+        raise ConfigurationError(f"There is no setting {name!r}.{_suggest(name, Settings.model_fields)}")
+    wanted = problem["msg"].removeprefix("Value error, ")
+    value = "" if name in _UNPRINTED_FIELDS else f" is {shown(values[name])} and"
+    raise ConfigurationError(
+        f"The setting {name}{value} cannot be used: {wanted}. It comes from: {sources[name]}."
+    )
+
+
+def _check_with_client(settings: Settings, values: Mapping[str, object], sources: Mapping[str, str]) -> None:
+    """Let the client judge its part one by one, so that a complaint can name its source."""
+    for name in values.keys() & CLIENT_FIELDS:
+        try:
+            ClientConfig(**{name: getattr(settings, name)})
+        except ConfigurationError as error:
+            complaint = error.message
+        else:
+            continue
+        raise ConfigurationError(f"{complaint} It comes from: {sources[name]}.")
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
+    known = [_PREFIX + name.upper() for name in Settings.model_fields]
+    keys = {_PREFIX + name.upper(): f"ANTHROPIC_{name.upper()}" for name in SECRET_FIELDS}
+    for variable in environment:
+        if variable.startswith(_PREFIX) and variable not in known:
+            hint = f" Set {keys[variable]} instead." if variable in keys else _suggest(variable, known)
+            yield f"The environment variable {variable} means nothing here.{hint}"
+
+
+def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
+    known = [*Settings.model_fields, *SECRET_FIELDS]
+    unknown = [name for name in content if name not in known]
+    for name in unknown[:_MAX_UNKNOWN]:
+        hint = _suggest(name, known) if len(name) <= _LONGEST_NAME else ""
+        yield f"{where} sets {shown(name)}, which is no setting; ignored.{hint}"
+    if len(unknown) > _MAX_UNKNOWN:
+        yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more things that are no settings; ignored."
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""

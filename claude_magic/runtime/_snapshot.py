@@ -1,17 +1,32 @@
-"""What a reply looks like at one moment: frozen data, which whoever draws may keep and read on any thread."""
+"""What a reply looks like at one moment: frozen data for any thread, and the growing content it is taken from."""
 
 from __future__ import annotations
 
 import enum
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
-from ..client import AttemptFinished, ClaudeError, Usage
+from ..client import (
+    AttemptFinished,
+    ClaudeError,
+    ContentBlock,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    Message,
+    StreamEvent,
+    TextBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+    Usage,
+    estimate_tokens,
+)
 from ..tools import CallState
-from ._prices import BillLine
+from ._models import BillLine
 
 
 class Phase(enum.Enum):
@@ -191,3 +206,155 @@ class ReplySnapshot:
     def thinking(self) -> str:
         """The thinking blocks, joined with a blank line between two."""
         return "\n\n".join(block.text for block in self.blocks if block.kind == "thinking" and block.text)
+
+
+_SHOWN_DELTAS = frozenset({"text_delta", "thinking_delta", "input_json_delta"})
+
+
+class GrowingBlock:
+    """Collects pieces of text, and joins them when somebody looks.
+
+    Attributes:
+        kind: The API's name of the block type.
+        is_complete: Nothing more is coming.
+    """
+
+    __slots__ = ("_data", "_pieces", "_text", "is_complete", "kind")
+
+    def __init__(
+        self,
+        kind: str,
+        text: str = "",
+        *,
+        is_complete: bool = False,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.is_complete = is_complete
+        self._text = text
+        self._data = data
+        self._pieces: list[str] = []
+
+    @classmethod
+    def of(cls, block: ContentBlock, *, is_complete: bool) -> GrowingBlock:
+        """Begin with what a block holds already."""
+        return cls(block.type, _shown_text(block), is_complete=is_complete, data=_data(block))
+
+    def append(self, delta: ContentBlockDelta) -> None:
+        """Take in what a delta adds to the text that is shown."""
+        if delta.kind in _SHOWN_DELTAS:
+            self._pieces.append(delta.text)
+
+    def snapshot(self) -> BlockSnapshot:
+        """The block at this moment, frozen."""
+        if self._pieces:
+            self._text += "".join(self._pieces)
+            self._pieces.clear()
+        return BlockSnapshot(kind=self.kind, text=self._text, is_complete=self.is_complete, data=self._data)
+
+
+def kind_of_delta(delta: ContentBlockDelta) -> str:
+    """Say what a block must be whose deltas come without its start, as from some servers."""
+    return {"thinking_delta": "thinking", "input_json_delta": "tool_use"}.get(delta.kind, "text")
+
+
+def _shown_text(block: ContentBlock) -> str:
+    match block:
+        case TextBlock():
+            return block.text
+        case ThinkingBlock():
+            return block.thinking
+        case ToolUseBlock():
+            return block.raw_input or (json.dumps(block.input, ensure_ascii=False) if block.input else "")
+    return ""
+
+
+def _data(block: ContentBlock) -> Mapping[str, Any] | None:
+    """Return the fields of a block that its text does not tell."""
+    if isinstance(block, ThinkingBlock) or (isinstance(block, TextBlock) and not block.citations):
+        return None
+    return block.to_param()
+
+
+class GrowingContent:
+    """Blocks of the rounds that are over, then those of the present one, by the numbers the server gives them.
+
+    Args:
+        beginning: Text that the first text goes on from, as if it were its beginning.
+    """
+
+    def __init__(self, beginning: str = "") -> None:
+        self._beginning = beginning
+        self._settled: list[BlockSnapshot] = []
+        self._current: dict[int, GrowingBlock] = {}
+        self._calls: dict[str, CallSnapshot] = {}
+
+    def snapshot(self) -> tuple[BlockSnapshot, ...]:
+        """All blocks at this moment, frozen."""
+        # A block that is still written is no call yet, and its id may be one that was used before.
+        current = [block.snapshot() for _, block in sorted(self._current.items())]
+        blocks = [*map(self._with_call, self._settled), *current]
+        return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
+
+    def settled(self) -> GrowingContent:
+        """Return the same content as it is when nothing more is coming."""
+        content = GrowingContent(self._beginning)
+        content._settled = [*self._settled, *(block.snapshot() for _, block in sorted(self._current.items()))]
+        content._calls = dict(self._calls)
+        return content
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens the model has written in the present round."""
+        return sum(estimate_tokens(block.snapshot().text) for block in self._current.values())
+
+    def take(self, event: StreamEvent) -> bool:
+        """Take in an event of a block; return whether it was one."""
+        match event:
+            case ContentBlockDelta():
+                block = self._current.get(event.index)
+                if block is None:
+                    block = self._current[event.index] = GrowingBlock(kind_of_delta(event))
+                block.append(event)
+            case ContentBlockStart():
+                self._current[event.index] = GrowingBlock.of(event.block, is_complete=False)
+            case ContentBlockStop():
+                if event.index in self._current:
+                    self._current[event.index].is_complete = True
+            case _:
+                return False
+        return True
+
+    def start_over(self) -> None:
+        """Forget the present round, because it is asked for again."""
+        self._current.clear()
+
+    def adopt(self, message: Message) -> None:
+        """End the round with the message that came of it. It may be some events ahead of those that were taken in."""
+        self._current.clear()
+        for block in message.content:
+            self._settled.append(GrowingBlock.of(block, is_complete=block.is_complete).snapshot())
+            if isinstance(block, ToolUseBlock) and block.type == "tool_use" and block.is_complete:
+                self._calls[block.id] = CallSnapshot(
+                    name=block.name, arguments=block.input, state=CallState.WRITTEN
+                )
+
+    def note_call(self, call_id: str, state: CallState, result: str) -> None:
+        """Take note of how far a call has come."""
+        self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)
+
+    def _with_call(self, block: BlockSnapshot) -> BlockSnapshot:
+        call_id = _id_of(block.data)
+        return replace(block, call=self._calls[call_id]) if call_id in self._calls else block
+
+
+def _begun(blocks: list[BlockSnapshot], beginning: str) -> list[BlockSnapshot]:
+    """Return blocks whose first text begins with another; before there is any, that is the text."""
+    for index, block in enumerate(blocks):
+        if block.kind == "text":
+            return [*blocks[:index], replace(block, text=beginning + block.text), *blocks[index + 1 :]]
+    return [BlockSnapshot(kind="text", text=beginning, is_complete=False), *blocks]
+
+
+def _id_of(data: Mapping[str, object] | None) -> str:
+    call_id = None if data is None else data.get("id")
+    return call_id if isinstance(call_id, str) else ""

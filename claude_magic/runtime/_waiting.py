@@ -7,12 +7,14 @@ cancels the reply and wakes the waiter, who raises. Measured on ipykernel: none 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Literal, Protocol
@@ -178,3 +180,41 @@ def _sigint_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
         yield
     finally:
         signal.signal(signal.SIGINT, former)
+
+
+HEARTBEAT_INTERVAL = 0.05
+"""Seconds; the longest that an interrupt goes unheard."""
+
+
+@contextlib.contextmanager
+def loop_kept_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake a loop 20 times a second meanwhile; one timer serves all who wait on it. To be entered on that loop."""
+    heartbeat = _heartbeats.setdefault(loop, _Heartbeat())
+    heartbeat.waiters += 1
+    if heartbeat.waiters == 1:
+        heartbeat.beat(loop)
+    try:
+        yield
+    finally:
+        heartbeat.waiters -= 1
+        if not heartbeat.waiters:
+            heartbeat.stop()
+
+
+class _Heartbeat:
+    """A timer that sets itself again."""
+
+    def __init__(self) -> None:
+        self.waiters = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(HEARTBEAT_INTERVAL, self.beat, loop)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+_heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Heartbeat] = weakref.WeakKeyDictionary()

@@ -20,7 +20,6 @@ from ._behaviours import (
     stream_bytes,
     stream_events,
 )
-from ._delivery import Answer, Behaviour, Exchange
 from ._exchange import Gate
 from ._faults import (
     close_mid_stream,
@@ -33,9 +32,10 @@ from ._faults import (
     slow_body,
     slow_headers,
 )
-from ._recording import RecordedRequest
 from ._scenarios import Scenario, scenario, scenarios
+from ._server import RecordedRequest
 from ._simulator import Simulator
+from ._stream import Answer, Behaviour, Exchange
 
 __all__ = [
     "Answer",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
 
-from ._arithmetic import answer_arithmetic
-from ._code_reading import explain_code, explain_traceback
-from ._continuing import find_tail, rest_after
 from ._conversation import Conversation
-from ._phrasing import (
+from ._small_talk import (
+    answer_arithmetic,
     count_things,
     decline_translation,
+    explain_code,
+    explain_traceback,
     greet,
     say_exactly,
     summarise,
@@ -19,9 +23,180 @@ from ._phrasing import (
     transform,
     write_verse,
 )
-from ._table_reading import read_table
-from ._topics import Topic, all_topics, find_topic
-from ._wishes import Wish, shape, wish_of
+
+_CUT = re.compile(r"\bwas cut off\b.*\bGo on exactly where it stopped\b", re.DOTALL)
+_TAIL = re.compile(r"It stopped with:\n\n(.*)\Z", re.DOTALL)
+
+
+def find_tail(prompt: str) -> str | None:
+    """The end of the answer that a prompt wants continued; None where it wants something else."""
+    tail = _TAIL.search(prompt) if _CUT.search(prompt) else None
+    return tail[1].strip() if tail else None
+
+
+def rest_after(answer: str, tail: str) -> str | None:
+    """What comes in a whole answer after its cut part; None where the part does not stand in it."""
+    before, found, rest = answer.rpartition(tail)
+    del before
+    return rest.lstrip("\n") or None if found else None
+
+
+_WORD = re.compile(r"[a-z0-9_%][a-z0-9_+=.]*[a-z0-9_+]|[a-z0-9]")
+_SECTION = re.compile(r"^## (In one sentence|Answer|In points|As code|As a table)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One subject, told in several forms."""
+
+    title: str
+    phrases: tuple[str, ...]
+    """Each is one or more word beginnings; a prompt fits that holds all words of a phrase."""
+    sentence: str
+    answer: str
+    """Markdown without its heading."""
+    points: tuple[str, ...]
+    """The most important first."""
+    code: str
+    """Python in a fence, or empty."""
+    table: str
+    """A Markdown table, or empty."""
+
+
+def find_topic(prompt: str) -> Topic | None:
+    """The topic whose phrases fit best; None where none fits.
+
+    A phrase counts the square of its words, so that two words together beat two that merely occur.
+    """
+    words = _WORD.findall(prompt.lower())
+    best_score, best = 0, None
+    for topic in all_topics():
+        score = max(_score(phrase, words) for phrase in topic.phrases)
+        if score > best_score:
+            best_score, best = score, topic
+    return best
+
+
+def _score(phrase: str, words: list[str]) -> int:
+    parts = phrase.split()
+    is_fitting = all(any(word.startswith(part) for word in words) for part in parts)
+    return len(parts) ** 2 if is_fitting else 0
+
+
+@cache
+def all_topics() -> tuple[Topic, ...]:
+    """Every topic of the corpus, by file name."""
+    folder = resources.files(__package__) / "corpus"
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".md")), key=lambda file: file.name
+    )
+    return tuple(_parse(file.read_text(encoding="utf-8")) for file in files)
+
+
+def _parse(text: str) -> Topic:
+    head, *rest = _SECTION.split(text)
+    sections = {name: body.strip() for name, body in zip(rest[::2], rest[1::2], strict=True)}
+    title, phrases = head.strip().split("\n\n")
+    points = sections["In points"].splitlines()
+    return Topic(
+        title=title.removeprefix("# "),
+        phrases=tuple(phrase.strip() for phrase in phrases.removeprefix("phrases:").split(",")),
+        sentence=sections["In one sentence"],
+        answer=sections["Answer"],
+        points=tuple(point.removeprefix("- ") for point in points),
+        code=sections.get("As code", ""),
+        table=sections.get("As a table", ""),
+    )
+
+
+Form = Literal["answer", "sentence", "table", "points", "code"]
+
+_FORMS: tuple[tuple[Form, str], ...] = (
+    ("sentence", r"\b(?:in|with) (?:one|a single|a|1)(?: short)? sentence\b|\bone[- ](?:sentence|liner)\b"),
+    ("table", r"\b(?:as|in|make|draw|give|show|want|with|into|use|create|write)\b.{0,30}\btable\b"),
+    ("points", r"\b(?:bullets?|as a list|points|steps|list (?:of )?(?:\d+|three|four|five|the))\b"),
+    (
+        "code",
+        r"\b(?:code|snippet|implement|write (?:an? )?(?:\w+ )?(?:function|script|program)|function to)\b",
+    ),
+    ("sentence", r"\b(?:briefly|in short|short answer|be brief|terse|concise)\b"),
+)
+_NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5}
+_COUNT = re.compile(
+    r"\b(\d|two|three|four|five)\b(?: \w+){0,2} (?:bullets?|points?|steps|reasons|facts|things|tips)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A form, and for points how many."""
+
+    form: Form
+    count: int | None = None
+
+
+def wish_of(prompt: str, system: str) -> Wish:
+    """What the prompt asks for, else what the system prompt does."""
+    for text in (prompt.lower(), system.lower()):
+        count = _COUNT.search(text)
+        if count is not None:
+            word = count[1]
+            return Wish(form="points", count=_NUMBER_WORDS.get(word) or int(word))
+        for form, pattern in _FORMS:
+            if re.search(pattern, text):
+                return Wish(form=form)
+    return Wish(form="answer")
+
+
+def shape(topic: Topic, wish: Wish) -> str:
+    """The topic in the form that is wished for; its full answer where it lacks that form."""
+    if wish.form == "sentence":
+        return topic.sentence
+    if wish.form == "points":
+        return "\n".join(f"{number}. {point}" for number, point in enumerate(topic.points[: wish.count], 1))
+    if wish.form == "code" and topic.code:
+        return f"{topic.sentence}\n\n{topic.code}"
+    if wish.form == "table" and topic.table:
+        return f"**{topic.title}**\n\n{topic.table}"
+    return f"## {topic.title}\n\n{topic.answer}"
+
+
+_HEAD = re.compile(r"(?:DataFrame|Table)(?: \(\w+\))?: ([\d,]+) rows × ([\d,]+) columns")
+_COLUMN = re.compile(r"^- (.+?): (\w+(?:\[[^\]]*\])?)(?:, ([\d,]+) missing)?", re.MULTILINE)
+_NUMBERS = re.compile(r"^(\S.*?)\s+\S+((?:\s+-?[\d.e+]+){7})\s*$", re.MULTILINE)
+_COMMON = re.compile(r"^(.+?): [\d,]+ distinct; most common: (.+?) \(([\d,]+)×\)", re.MULTILINE)
+_MAX_LINES = 8
+
+
+def read_table(prompt: str) -> str | None:
+    """What a described table holds, as far as the description tells; None where there is none."""
+    head = _HEAD.search(prompt)
+    if head is None:
+        return None
+    described = prompt[head.start() :]
+    columns = _COLUMN.findall(described)
+    lines = [
+        f"The table has **{head[1]} rows** and **{head[2]} columns**: {_listed([name for name, *_ in columns])}."
+    ]
+    facts = [
+        *(_say_numbers(name, *figures.split()) for name, figures in _NUMBERS.findall(described)),
+        *(f"`{name}`: mostly {value} ({count} times)" for name, value, count in _COMMON.findall(described)),
+        *(f"`{name}` lacks {missing} values" for name, _, missing in columns if missing),
+    ]
+    if facts:
+        lines.append("\n".join(f"- {fact}" for fact in facts[:_MAX_LINES]))
+    return "\n\n".join(lines)
+
+
+def _say_numbers(
+    name: str, mean: str, _deviation: str, least: str, _q1: str, median: str, _q3: str, most: str
+) -> str:
+    return f"`{name}` runs from {least} to **{most}**; its mean is {mean}, its median {median}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
 
 _FOLLOW_UP = re.compile(
     r"^(and|now|again|go on|continue|more|tell me more|why|how so|shorter|longer|as an?|in one|in a"

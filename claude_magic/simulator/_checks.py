@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ._errors import invalid
-from ._exchange import JSON
+from ._exchange import JSON, invalid
 
 
 def join(path: str, name: str | int) -> str:

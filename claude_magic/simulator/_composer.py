@@ -2,21 +2,311 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import hmac
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from ._answers import answer_text
-from ._conversation import Conversation, read_conversation
-from ._exchange import JSON
+from ._conversation import Conversation, Item, read_conversation
+from ._exchange import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, pick
 from ._instances import make_instance
 from ._models import Model
-from ._phrasing import greet, say_exactly
-from ._prefix import Item
-from ._thinking import is_adaptive, sign, thinking_of
-from ._tokens import count_tokens, cut_to_tokens
-from ._tools import call_block, choose_tools, describe_results
-from ._web_search import search_blocks, wants_search
+from ._small_talk import greet, say_exactly
+
+_WORD = re.compile(r"[a-z]{4,}")
+_COMMON = frozenset(
+    _WORD.findall(
+        """
+        about also been call calls from function given have into more must name need only other over please
+        result return returns should some such that their them then there this tool tools used user uses using
+        value values want what when where which will with would your
+        """
+    )
+)
+MAX_TABLE_ROWS = 20
+
+
+def choose_tools(prompt: str, tools: Sequence[JSON], choice: JSON | None) -> list[JSON]:
+    """The tools that the answer calls.
+
+    A forced choice is obeyed. Otherwise a tool is called when the prompt names it, or shares a word with its
+    name or at least two with its description.
+    """
+    custom = [tool for tool in tools if "input_schema" in tool]
+    kind = (choice or {}).get("type", "auto")
+    if kind == "none" or not custom:
+        return []
+    if kind == "tool":
+        return [tool for tool in custom if tool["name"] == (choice or {})["name"]]
+    ranked = sorted(custom, key=lambda tool: -_fitness(prompt, tool))
+    fitting = [tool for tool in ranked if _fitness(prompt, tool) >= 2]
+    if kind == "any" and not fitting:
+        fitting = ranked[:1]
+    named = [tool for tool in fitting if tool["name"].lower() in prompt.lower()]
+    is_single = (choice or {}).get("disable_parallel_tool_use") or not named
+    return fitting[:1] if is_single else named
+
+
+def _fitness(prompt: str, tool: JSON) -> int:
+    lowered = prompt.lower()
+    if re.search(rf"\b{re.escape(tool['name'].lower())}\b", lowered):
+        return 100
+    asked = _stems(lowered)
+    of_name = _stems(tool["name"].lower().replace("_", " ").replace("-", " "))
+    of_description = _stems(str(tool.get("description", "")).lower())
+    return 2 * len(asked & of_name) + len(asked & (of_description - of_name))
+
+
+def _stems(text: str) -> set[str]:
+    return {word.removesuffix("s") for word in _WORD.findall(text) if word not in _COMMON}
+
+
+def call_block(tool: JSON, prompt: str) -> JSON:
+    """A `tool_use` block with arguments that satisfy the tool's schema."""
+    schema = {"type": "object", **tool["input_schema"]}
+    properties = {
+        name: part
+        for name, part in (schema.get("properties") or {}).items()
+        if name in schema.get("required", ()) or _is_spoken_of(name, part, prompt)
+    }
+    arguments = make_instance({**schema, "properties": properties}, prompt)
+    return {"type": "tool_use", "id": new_id("toolu"), "name": tool["name"], "input": arguments}
+
+
+def _is_spoken_of(name: str, schema: JSON, prompt: str) -> bool:
+    """Whether a prompt speaks of an argument that may be left out: of it, or of one of its values."""
+    words = [name, *map(str, schema.get("enum") or ())]
+    is_said = any(re.search(rf"\b{re.escape(word)}\b", prompt, re.IGNORECASE) for word in words)
+    return is_said or bool(_stems(name.lower().replace("_", " ")) & _stems(prompt.lower()))
+
+
+def describe_results(results: Sequence[JSON], calls: Sequence[JSON]) -> str:
+    """An answer that uses the tools' results."""
+    name_of_id = {call["id"]: call["name"] for call in calls}
+    return "\n\n".join(_describe(result, name_of_id.get(result["tool_use_id"], "tool")) for result in results)
+
+
+def _describe(result: JSON, name: str) -> str:
+    text = _text_of_result(result).strip()
+    if result.get("is_error"):
+        return f"`{name}` failed:\n\n> {text or 'no message'}\n\nPlease correct the call, or ask without it."
+    if not text:
+        return f"`{name}` has finished and returned nothing."
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return f"According to `{name}`: {text}" if "\n" not in text else f"`{name}` returned:\n\n{text}"
+    return _describe_value(name, value)
+
+
+def _describe_value(name: str, value: Any) -> str:
+    if isinstance(value, dict) and value:
+        rows = [f"- **{key}**: {_plain(part)}" for key, part in value.items()]
+        return f"According to `{name}`:\n\n" + "\n".join(rows)
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return f"`{name}` returned {len(value)} rows:\n\n{_table(value)}"
+    if isinstance(value, list) and value:
+        return f"`{name}` returned:\n\n" + "\n".join(
+            f"{n}. {_plain(part)}" for n, part in enumerate(value, 1)
+        )
+    return f"According to `{name}`, the result is **{_plain(value)}**."
+
+
+def _table(rows: Sequence[JSON]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in rows[:MAX_TABLE_ROWS]:
+        lines.append("| " + " | ".join(_plain(row.get(column, "")) for column in columns) + " |")
+    if len(rows) > MAX_TABLE_ROWS:
+        lines.append(f"\n… and {len(rows) - MAX_TABLE_ROWS} more.")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _text_of_result(result: JSON) -> str:
+    content = result.get("content", "")
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", f"[{part['type']}]") for part in content)
+
+
+_WISH = re.compile(
+    r"\b(search|look up|latest|news|today|current|recent|who won|web|internet|online)\b", re.IGNORECASE
+)
+_PLACES = ("An overview", "Notes from the field", "A short history", "Questions and answers", "The basics")
+
+
+def wants_search(prompt: str, tools: Sequence[JSON]) -> bool:
+    """Whether the request offers a web search and the prompt calls for one."""
+    return bool(_WISH.search(prompt)) and any(
+        str(tool.get("type")).startswith("web_search_") for tool in tools
+    )
+
+
+def search_blocks(prompt: str) -> list[JSON]:
+    """The search, its results and a text that cites them."""
+    query = _query(prompt)
+    call_id = new_id("srvtoolu")
+    found = search_result(call_id, query)
+    first = found["content"][0]
+    cited = f"This page was invented for the search “{query}”."
+    citation = {
+        "type": "web_search_result_location",
+        "url": first["url"],
+        "title": first["title"],
+        "cited_text": cited,
+        "encrypted_index": _encrypted(cited),
+    }
+    return [
+        {"type": "server_tool_use", "id": call_id, "name": "web_search", "input": {"query": query}},
+        found,
+        {"type": "text", "text": f"I searched for “{query}”. "},
+        {"type": "text", "text": "The first page says that it was invented.", "citations": [citation]},
+        {
+            "type": "text",
+            "text": " The simulator reaches no network: these results only show what a search looks like,"
+            " with its query, its sources and its citations.",
+        },
+    ]
+
+
+def search_result(call_id: str, query: str) -> JSON:
+    """The result of a search, for the call with this id."""
+    results = [_result(query, number) for number in range(3)]
+    return {"type": "web_search_tool_result", "tool_use_id": call_id, "content": results}
+
+
+def _query(prompt: str) -> str:
+    words = re.sub(r"(?i)\b(please|search|look up|the web|for|on the internet|online)\b", " ", prompt)
+    return " ".join(words.split())[:80].strip(" .?!,") or "anything"
+
+
+def _result(query: str, number: int) -> JSON:
+    kind = pick(query, _PLACES[number:] + _PLACES[:number])
+    slug = "-".join(re.findall(r"[a-z0-9]+", query.lower())[:6]) or "page"
+    return {
+        "type": "web_search_result",
+        "url": f"https://example.org/{slug}/{number + 1}",
+        "title": f"{query.capitalize()}: {kind.lower()}",
+        "encrypted_content": _encrypted(query + str(number)),
+        "page_age": None,
+    }
+
+
+def _encrypted(text: str) -> str:
+    return base64.b64encode(opaque(text, 30).encode()).decode()
+
+
+PLACEHOLDER_SIGNATURE = "c2ltdWxhdGVk"
+"""The signature of scripted thinking, which fits anywhere."""
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+
+_SECRET = b"claude-magic-simulator"
+"""No secret at all; constant, so that a conversation survives the simulator that began it."""
+_SEAL_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinking:
+    """Whether and how a request's answer thinks."""
+
+    is_on: bool
+    display: Literal["omitted", "summarized"]
+
+
+def thinking_of(fields: JSON, model: Model) -> Thinking:
+    """What the request and the model's defaults come to."""
+    asked: JSON = fields.get("thinking") or {}
+    kind = asked.get("type") or ("adaptive" if model.thinks_by_default else "disabled")
+    display = asked.get("display") or ("omitted" if model.omits_thinking else "summarized")
+    return Thinking(
+        is_on=kind in ("adaptive", "enabled"),
+        display="omitted" if display == "omitted" else "summarized",
+    )
+
+
+def is_adaptive(fields: JSON) -> bool:
+    """Whether it is left to the model if it thinks."""
+    return (fields.get("thinking") or {}).get("type") in (None, "adaptive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Signed:
+    model: str
+    prefix: bytes
+    text: bytes
+
+
+def sign(model: Model, prefix: bytes, text: str) -> str:
+    """A signature that binds thinking to its model, its text and the conversation before it."""
+    payload = model.id.encode() + b"\0" + prefix + hashlib.sha256(text.encode()).digest()
+    return base64.b64encode(_seal(payload) + payload).decode()
+
+
+def _seal(payload: bytes) -> bytes:
+    return hmac.digest(_SECRET, payload, "sha256")
+
+
+def _read(signature: str) -> _Signed | None:
+    try:
+        raw = base64.b64decode(signature, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    seal, payload = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
+    if not hmac.compare_digest(seal, _seal(payload)):
+        return None
+    model, _, rest = payload.partition(b"\0")
+    return _Signed(model=model.decode(), prefix=rest[:-32], text=rest[-32:])
+
+
+def check_returned_thinking(
+    items: list[Item], model: Model, fields: JSON, betas: frozenset[str]
+) -> list[JSON]:
+    """Check the thinking blocks that a request sends back.
+
+    Returns:
+        What was dropped instead of refused, as `input_transformations` tells it.
+
+    Raises:
+        APIError: 400, a block was changed, or belongs to another conversation.
+    """
+    binding: JSON = (fields.get("thinking") or {}).get("block_binding") or {}
+    may_drop = BINDING_BETA in betas and binding.get("prefix_mismatch_behavior") == "drop_block"
+    dropped: list[JSON] = []
+    before = b""
+    for item in items:
+        complaint = _complaint(item, model, before)
+        if complaint is not None and item.path is not None:
+            path = f"messages.{item.path[0]}.content.{item.path[1]}"
+            if not may_drop:
+                raise invalid(f"{path}: Invalid `signature` in `thinking` block{complaint}")
+            dropped.append({"type": "thinking_dropped", "path": path, "reason": "prefix_mismatch"})
+        before = item.digest
+    return dropped
+
+
+def _complaint(item: Item, model: Model, before: bytes) -> str | None:
+    block = item.block
+    if block.get("type") != "thinking" or block["signature"] == PLACEHOLDER_SIGNATURE:
+        return None
+    signed = _read(block["signature"])
+    if signed is None:
+        return ""
+    if signed.text != hashlib.sha256(block["thinking"].encode()).digest():
+        return ": the block was changed after it was produced"
+    if not model.checks_thinking or signed.model != model.id:
+        return None  # a block of another model is left unread, without a word
+    return None if signed.prefix == before else ": it is bound to another conversation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _checks as check
-from ._errors import invalid
-from ._exchange import JSON
-from ._prefix import items_of, total_tokens
+from ._conversation import items_of, total_tokens
+from ._exchange import JSON, invalid
 
 CLEAR_TOOL_USES = "clear_tool_uses_20250919"
 CLEAR_THINKING = "clear_thinking_20251015"

@@ -2,13 +2,123 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
+import hashlib
+import json
+import math
 import re
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ._exchange import JSON, Request, encode_json
-from ._media import read_document, read_image
+from ._exchange import JSON, Request, count_tokens, encode_json
+
+PATCH_PIXELS = 28
+MAX_IMAGE_TOKENS = 4784
+UNKNOWN_IMAGE_TOKENS = 1568
+TOKENS_PER_PAGE = 1500
+_PAGE = re.compile(rb"/Type\s*/Page[^s]")
+_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What is known of an image."""
+
+    description: str
+    tokens: int
+
+
+def read_image(block: JSON) -> Picture:
+    """Describe an image block by its kind, dimensions and size."""
+    source: JSON = block.get("source", {})
+    data = _decode(source)
+    if data is None:
+        where = source.get("url") or source.get("file_id") or "elsewhere"
+        return Picture(description=f"an image at {where}", tokens=UNKNOWN_IMAGE_TOKENS)
+    kind = str(source.get("media_type", "image")).removeprefix("image/").upper()
+    size = image_size(data)
+    if size is None:
+        return Picture(description=f"a {kind} image of {_bytes(len(data))}", tokens=UNKNOWN_IMAGE_TOKENS)
+    width, height = size
+    tokens = min(MAX_IMAGE_TOKENS, math.ceil(width / PATCH_PIXELS) * math.ceil(height / PATCH_PIXELS))
+    return Picture(
+        description=f"a {kind} image, {width} by {height} pixels, {_bytes(len(data))}", tokens=max(1, tokens)
+    )
+
+
+def read_document(block: JSON) -> Picture:
+    """Describe a document block that is not plain text."""
+    source: JSON = block.get("source", {})
+    title = f"“{block['title']}”, " if block.get("title") else ""
+    data = _decode(source)
+    if data is None:
+        where = source.get("url") or source.get("file_id") or "elsewhere"
+        return Picture(description=f"{title}a document at {where}", tokens=TOKENS_PER_PAGE)
+    pages = max(1, len(_PAGE.findall(data)))
+    plural = "page" if pages == 1 else "pages"
+    return Picture(
+        description=f"{title}a PDF of {pages} {plural}, {_bytes(len(data))}", tokens=pages * TOKENS_PER_PAGE
+    )
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels, from the file's first bytes; None where they tell nothing."""
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            width, height = struct.unpack(">II", data[16:24])
+            return width, height
+        if data[:4] == b"GIF8":
+            width, height = struct.unpack("<HH", data[6:10])
+            return width, height
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp_size(data)
+        if data[:2] == b"\xff\xd8":
+            return _jpeg_size(data)
+    except (struct.error, IndexError):
+        return None
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    form = data[12:16]
+    if form == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if form == b"VP8 ":
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    if form == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    return None
+
+
+def _decode(source: JSON) -> bytes | None:
+    if source.get("type") != "base64":
+        return None
+    try:
+        return base64.b64decode(source.get("data", ""))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _bytes(count: int) -> str:
+    return f"{count} bytes" if count < 1000 else f"{count / 1000:.1f} kB"
+
 
 _DIRECTIVE = re.compile(r"\A[ \t]*!simulate[ \t]+(?P<name>[\w-]+)[ \t]*(?:\r?\n|\Z)")
 _REMINDER = re.compile(r"<(system-reminder)>.*?</\1>\s*", re.DOTALL)
@@ -151,3 +261,97 @@ def _without_first_line(message: JSON) -> JSON:
             blocks[index] = {**block, "text": strip_directive(block["text"])}
             break
     return {**message, "content": blocks}
+
+
+TOKENS_PER_MESSAGE = 3
+TOKENS_PER_TOOL = 12
+TOKENS_FOR_TOOLS = 60
+"""The instructions that a request with tools is given besides."""
+UNSEEN = ("cache_control",)
+"""Fields that the model does not see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One tool, one block of the system prompt or one block of a message."""
+
+    path: tuple[int, int] | None
+    """For a block of a message: the message and the block."""
+    block: JSON
+    tokens: int
+    digest: bytes
+    """Stands for this item and all before it."""
+    cache_control: JSON | None
+
+
+def items_of(fields: JSON) -> list[Item]:
+    """The request's items, in the order of the prefix."""
+    items: list[Item] = []
+    digest = b""
+    for path, role, block, extra_tokens in _rows(fields):
+        visible = {key: value for key, value in block.items() if key not in UNSEEN}
+        digest = hashlib.sha256(digest + role.encode() + _canonical(visible)).digest()
+        items.append(
+            Item(
+                path=path,
+                block=block,
+                tokens=extra_tokens + _tokens(visible, role),
+                digest=digest,
+                cache_control=block.get("cache_control"),
+            )
+        )
+    return items
+
+
+def _rows(fields: JSON) -> Iterator[tuple[tuple[int, int] | None, str, JSON, int]]:
+    extra = TOKENS_FOR_TOOLS
+    for tool in fields.get("tools") or []:
+        yield None, "tool", tool, extra + TOKENS_PER_TOOL
+        extra = 0
+    for block in blocks_of(fields.get("system") or ""):
+        yield None, "system", block, 0
+    for index, message in enumerate(fields["messages"]):
+        extra = TOKENS_PER_MESSAGE
+        for position, block in enumerate(blocks_of(message["content"])):
+            yield (index, position), message["role"], _without_directive(block, message["role"]), extra
+            extra = 0
+
+
+def blocks_of(content: Any) -> list[JSON]:
+    """Content as blocks; a string is one text block."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return list(content)
+
+
+def _without_directive(block: JSON, role: str) -> JSON:
+    """Without its `!simulate` line: the answer was made without it, so it must not count as a change."""
+    if role != "user" or block.get("type") != "text":
+        return block
+    return {**block, "text": strip_directive(block["text"])}
+
+
+def _canonical(block: JSON) -> bytes:
+    return json.dumps(block, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _tokens(block: JSON, role: str) -> int:
+    if role == "tool":
+        return count_tokens(json.dumps(block, ensure_ascii=False))
+    kind = block["type"]
+    if kind == "text":
+        return count_tokens(block["text"])
+    if kind == "thinking":
+        return count_tokens(block["thinking"])
+    if kind == "image":
+        return read_image(block).tokens
+    if kind == "document" and block.get("source", {}).get("type") not in ("text", "content"):
+        return read_document(block).tokens
+    if kind == "tool_result" and not isinstance(block.get("content", ""), str):
+        return 4 + sum(_tokens(part, role) for part in block["content"])
+    return count_tokens(json.dumps(block, ensure_ascii=False))
+
+
+def total_tokens(items: list[Item]) -> int:
+    """The input tokens of all items."""
+    return sum(item.tokens for item in items)

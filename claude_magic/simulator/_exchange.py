@@ -8,16 +8,18 @@ only another sequence of steps.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import json
+import re
+import secrets
+import string
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qs, urlsplit
-
-if TYPE_CHECKING:
-    from ._errors import APIError
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -158,3 +160,125 @@ def body_steps(status: int, body: bytes, headers: Mapping[str, str]) -> Steps:
     yield Head(status, (*headers.items(), ("content-length", str(len(body)))))
     if body:
         yield Chunk(body)
+
+
+TYPE_OF_STATUS: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+MESSAGE_OF_STATUS: Mapping[int, str] = {
+    400: "The request was malformed.",
+    401: "invalid x-api-key",
+    402: "Your credit balance is too low to access the Claude API.",
+    403: "Your API key does not have permission to use the specified resource.",
+    404: "Not found",
+    409: "The resource was changed by another request at the same time.",
+    413: "Request exceeds the maximum size",
+    429: "This request would exceed your organization's rate limit of requests per minute.",
+    500: "Internal server error",
+    504: "The request took too long to process.",
+    529: "Overloaded",
+}
+
+
+class APIError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: The HTTP status.
+        message: The text of the error.
+        error_type: The error's type; by default the one that belongs to the status.
+        details: Further data, such as a stable `error_code`.
+        headers: Further headers of the response, such as `retry-after`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        error_type: str | None = None,
+        details: JSON | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.error_type = error_type or error_type_of(status)
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+def error_type_of(status: int) -> str:
+    """The error type that the API uses with a status; its neighbours' where it documents none."""
+    return TYPE_OF_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+
+
+def invalid(message: str) -> APIError:
+    """A 400 with this text."""
+    return APIError(400, message)
+
+
+def error_envelope(fault: APIError, request_id: str | None) -> JSON:
+    """The body of an error response."""
+    error: JSON = {"type": fault.error_type, "message": fault.message}
+    if fault.details is not None:
+        error["details"] = fault.details
+    return {"type": "error", "error": error, "request_id": request_id}
+
+
+_ALPHABET = string.digits + string.ascii_letters
+_serial = itertools.count()
+_seed = secrets.token_hex(8)
+
+
+def new_id(prefix: str) -> str:
+    """An identifier that no other call returns, such as `msg_01...`."""
+    return f"{prefix}_01{opaque(f'{_seed}-{next(_serial)}')}"
+
+
+def opaque(text: str, length: int = 22) -> str:
+    """Letters and digits that depend on the text alone."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(digits)
+
+
+T = TypeVar("T")
+
+
+def pick(text: str, choices: Sequence[T]) -> T:
+    """One of the choices; the same one for the same text, in every process."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return choices[int.from_bytes(digest[:8], "big") % len(choices)]
+
+
+_TOKEN = re.compile(r" ?[A-Za-z]{1,4}| ?\d{1,3}|\n+| {2,}| ?[^\w\s]|\w{1,2}|\s|.", re.DOTALL)
+
+
+def split_tokens(text: str) -> list[str]:
+    """The text cut into its tokens, which join to it again."""
+    return _TOKEN.findall(text)
+
+
+def count_tokens(text: str) -> int:
+    """How many tokens the text has."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
+def cut_to_tokens(text: str, limit: int) -> str:
+    """The text's first `limit` tokens."""
+    return "".join(split_tokens(text)[:limit])

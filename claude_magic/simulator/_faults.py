@@ -7,13 +7,26 @@ what should have come.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import importlib
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from ._behaviours import SETTLING_TIME, build_message
-from ._delivery import Answer, Behaviour, Exchange, deliver, deliver_events, stream_head
-from ._errors import APIError
-from ._exchange import JSON, Chunk, Gate, HangUp, Hold, Pause, Steps
-from ._stream import encode_event, message_events
+from ._exchange import JSON, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
+from ._stream import (
+    PING,
+    Answer,
+    Behaviour,
+    Exchange,
+    deliver,
+    deliver_events,
+    encode_event,
+    message_events,
+    stream_head,
+)
 
 STATUS_OF_ERROR = {
     "invalid_request_error": 400,
@@ -243,3 +256,288 @@ def drip(delay: float = 0.01, *, chunk_bytes: int = DRIP_BYTES, text: str | None
                 yield Pause(delay)
 
     return change_steps(trickle, text=text)
+
+
+PINGS_IN_A_STORM = 500
+HUGE_EVENT_BYTES = 8 * 1024 * 1024
+IDLE_TIME = 0.05
+"""Seconds after an answer in which an idle connection is closed."""
+
+# Events.
+
+
+def insert_unknown_event(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Put an event type that nobody knows after every third event."""
+    for number, event in enumerate(events):
+        yield event
+        if number % 3 == 1 and event["type"] != "message_stop":
+            yield {"type": "weather_report", "sky": "clear", "wind": {"knots": 7}}
+
+
+def insert_unknown_delta(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Put a delta type that nobody knows before each block's end."""
+    for event in events:
+        if event["type"] == "content_block_stop":
+            delta = {"type": "aroma_delta", "aroma": "coffee"}
+            yield {"type": "content_block_delta", "index": event["index"], "delta": delta}
+        yield event
+
+
+def insert_unknown_block(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Put a block type that nobody knows before the others."""
+    for event in events:
+        yield {**event, "index": event["index"] + 1} if "index" in event else event
+        if event["type"] == "message_start":
+            block = {"type": "hologram", "voxels": [1, 2, 3]}
+            yield {"type": "content_block_start", "index": 0, "content_block": block}
+            yield {"type": "content_block_stop", "index": 0}
+
+
+def insert_unknown_fields(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Give every event a field that nobody knows."""
+    for event in events:
+        yield {**event, "obelisk": {"height": 21}}
+
+
+def storm_of_pings(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Send hundreds of pings after the message's start, and one after every event."""
+    for event in events:
+        yield event
+        yield from [PING] * (PINGS_IN_A_STORM if event["type"] == "message_start" else 1)
+
+
+def two_message_deltas(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Tell usage first and the stop reason in a second `message_delta`."""
+    for event in events:
+        if event["type"] == "message_delta":
+            yield {**event, "delta": {"stop_reason": None, "stop_sequence": None}}
+        yield event
+
+
+def no_usage_in_delta(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Leave `usage` out of the `message_delta`."""
+    for event in events:
+        if event["type"] == "message_delta":
+            event = {key: value for key, value in event.items() if key != "usage"}
+        yield event
+
+
+def overlap_blocks(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Tell the text in two blocks that are open at the same time, as some gateways do."""
+    held = list(events)
+    index = next((event["index"] for event in held if _starts_text(event)), None)
+    for event in held:
+        if index is None or event.get("index", -1) < index:
+            yield event
+        elif event["index"] > index:
+            yield {**event, "index": event["index"] + 1}
+        elif _starts_text(event):
+            yield from _overlapping(index, [other for other in held if _is_text_delta(other, index)])
+
+
+def _overlapping(index: int, deltas: Sequence[JSON]) -> Iterator[JSON]:
+    half = (len(deltas) + 1) // 2
+    both = (index, index + 1)
+    for at in both:
+        yield {"type": "content_block_start", "index": at, "content_block": {"type": "text", "text": ""}}
+    for first, second in itertools.zip_longest(deltas[:half], deltas[half:]):
+        yield first
+        if second is not None:
+            yield {**second, "index": index + 1}
+    for at in both:
+        yield {"type": "content_block_stop", "index": at}
+
+
+def _starts_text(event: JSON) -> bool:
+    block: JSON = event.get("content_block") or {}
+    return (event["type"], block.get("type")) == ("content_block_start", "text")
+
+
+def _is_text_delta(event: JSON, index: int) -> bool:
+    delta: JSON = event.get("delta") or {}
+    return (event.get("index"), delta.get("type")) == (index, "text_delta")
+
+
+def without_tool_input(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Start `tool_use` blocks without their `input`."""
+    for event in events:
+        block = event.get("content_block")
+        if block is not None and block["type"] == "tool_use":
+            event = {**event, "content_block": {k: v for k, v in block.items() if k != "input"}}
+        yield event
+
+
+def with_cut_tool_input(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Leave out the last fragment of tool arguments, so that they are no JSON."""
+    pending: JSON | None = None
+    for event in events:
+        if event["type"] == "content_block_delta" and event["delta"]["type"] == "input_json_delta":
+            if pending is not None:
+                yield pending
+            pending = event
+            continue
+        pending = None
+        yield event
+
+
+def with_huge_event(events: Iterable[JSON]) -> Iterator[JSON]:
+    """Send one delta of eight mebibytes."""
+    is_pending = True
+    for event in events:
+        yield event
+        if is_pending and _is_text_delta(event, event.get("index", 0)):
+            text = "All work and no play. " * (HUGE_EVENT_BYTES // 22)
+            yield {**event, "delta": {"type": "text_delta", "text": text}}
+            is_pending = False
+
+
+# Bytes.
+
+
+def with_line_ends(line_end: bytes) -> Callable[[bytes], Iterable[bytes]]:
+    """Use other line ends; JSON escapes its own, so no content is touched."""
+    return lambda raw: [raw.replace(b"\n", line_end)]
+
+
+def with_bom(raw: bytes) -> Iterable[bytes]:
+    """Put a byte order mark first."""
+    return [b"\xef\xbb\xbf" + raw]
+
+
+def with_comments(raw: bytes) -> Iterable[bytes]:
+    """Put comment lines and unknown fields between and into the events."""
+    return [b": hello\n\n:\n" + raw.replace(b"\ndata:", b"\n: a comment\nid: 7\nretry: 9\nnonsense\ndata:")]
+
+
+def in_single_bytes(raw: bytes) -> Iterable[bytes]:
+    """Write every byte by itself."""
+    return (raw[index : index + 1] for index in range(len(raw)))
+
+
+def in_pairs_of_events(raw: bytes) -> Iterable[bytes]:
+    """Write two events at once."""
+    events = raw.split(b"\n\n")[:-1]
+    return (b"\n\n".join(events[at : at + 2]) + b"\n\n" for at in range(0, len(events), 2))
+
+
+def in_one_write(raw: bytes) -> Iterable[bytes]:
+    """Write everything at once."""
+    return [raw]
+
+
+def cut_in_characters(raw: bytes) -> Iterator[bytes]:
+    """Cut behind the first byte of every character that has several."""
+    start = 0
+    for index, byte in enumerate(raw):
+        if byte >= 0xC0:
+            yield raw[start : index + 1]
+            start = index + 1
+    yield raw[start:]
+
+
+def without_last_blank_line(raw: bytes) -> Iterable[bytes]:
+    """End with the last event's data line, so that the event never takes place."""
+    return [raw.removesuffix(b"\n")]
+
+
+def in_many_data_lines(raw: bytes) -> Iterator[bytes]:
+    """Spread each event's JSON over several `data:` lines."""
+    for event in raw.split(b"\n\n")[:-1]:
+        name, _, data = event.partition(b"\ndata: ")
+        lines = json.dumps(json.loads(data), indent=1, ensure_ascii=False).encode().split(b"\n")
+        yield name + b"\n" + b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
+
+
+# Steps.
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush_block(self) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._zlib = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+
+    def compress(self, data: bytes, /) -> bytes:
+        return self._zlib.compress(data)
+
+    def flush_block(self) -> bytes:
+        return self._zlib.flush(zlib.Z_SYNC_FLUSH)
+
+    def finish(self) -> bytes:
+        return self._zlib.flush()
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        try:
+            self._brotli: Any = importlib.import_module("brotli").Compressor()
+        except ImportError:
+            raise APIError(400, "This scenario needs the package `brotli`, which is not installed.") from None
+
+    def compress(self, data: bytes, /) -> bytes:
+        return bytes(self._brotli.process(data))
+
+    def flush_block(self) -> bytes:
+        return bytes(self._brotli.flush())
+
+    def finish(self) -> bytes:
+        return bytes(self._brotli.finish())
+
+
+def compress_gzip(steps: Steps) -> Steps:
+    """Compress the body with gzip, flushed after every write."""
+    return _compress(steps, _Gzip(), "gzip")
+
+
+def compress_brotli(steps: Steps) -> Steps:
+    """Compress the body with Brotli, flushed after every write."""
+    return _compress(steps, _Brotli(), "br")
+
+
+def _compress(steps: Steps, compressor: _Compressor, name: str) -> Steps:
+    for step in steps:
+        if isinstance(step, Head):
+            kept = [(key, value) for key, value in step.headers if key != "content-length"]
+            yield dataclasses.replace(step, headers=(*kept, ("content-encoding", name)))
+        elif isinstance(step, Chunk):
+            yield Chunk(compressor.compress(step.data) + compressor.flush_block())
+        else:
+            yield step
+    yield Chunk(compressor.finish())
+
+
+def close_when_idle(steps: Steps) -> Steps:
+    """Answer completely, then close the server's half of the idle connection."""
+    yield from steps
+    yield Finish()
+    yield Pause(IDLE_TIME)
+    yield HangUp("half")
+
+
+def cut_close_delimited(steps: Steps) -> Steps:
+    """Delimit the body by the connection's end and cut it in half: HTTP cannot tell."""
+    held = list(steps)
+    chunks = [step for step in held if isinstance(step, Chunk)]
+    for step in held:
+        if isinstance(step, Head):
+            headers = tuple((key, value) for key, value in step.headers if key != "content-length")
+            yield dataclasses.replace(step, headers=headers, is_close_delimited=True)
+    body = b"".join(chunk.data for chunk in chunks)
+    yield Chunk(body[: len(body) // 2])
+
+
+def without_identity(steps: Steps) -> Steps:
+    """Leave out the API's own headers: a proxy in front of it answered."""
+    own = ("request-id", "anthropic-organization-id")
+    for step in steps:
+        if isinstance(step, Head):
+            step = dataclasses.replace(
+                step, headers=tuple(pair for pair in step.headers if pair[0] not in own)
+            )
+        yield step

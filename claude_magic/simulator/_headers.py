@@ -6,8 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from ._errors import APIError, invalid
-from ._exchange import Request, split_target
+from ._exchange import APIError, Request, invalid, split_target
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ._choice import pick
-from ._exchange import JSON
-from ._schema_checks import resolve
+from ._exchange import JSON, pick
+from ._tool_checks import resolve
 
 MAX_DEPTH = 12
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import _checks as check
-from ._errors import invalid
-from ._exchange import JSON
+from ._exchange import JSON, invalid
 from ._headers import NEW_VERSION
 from ._models import Model
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from . import _distortions as distort
-from . import _messages as messages
-from ._behaviours import drop_before_headers, status
-from ._delivery import Behaviour, Exchange, deliver
+from . import _behaviours as messages
+from . import _faults as distort
+from ._behaviours import MULTILINGUAL, drop_before_headers, status
 from ._exchange import Steps
 from ._faults import (
     change_bytes,
@@ -26,7 +25,7 @@ from ._faults import (
     slow_body,
     slow_headers,
 )
-from ._specimens import MULTILINGUAL
+from ._stream import Behaviour, Exchange, deliver
 
 A_LONG_TIME = 3600.0
 RETRY_AFTER = 2

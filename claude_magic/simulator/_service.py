@@ -2,25 +2,262 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-from ._cache import PromptCache
-from ._composer import Composition, compose
+from ._composer import Composition, check_returned_thinking, compose
 from ._context_editing import edit_context
-from ._delivery import Answer
-from ._errors import APIError, invalid
-from ._exchange import JSON, Request
+from ._conversation import Item, items_of, total_tokens
+from ._exchange import JSON, APIError, Request, invalid, new_id
 from ._headers import api_version, authenticate, betas, check_json
-from ._ids import new_id
-from ._limits import Limits, RateLimiter
-from ._model_pages import describe_model, list_models
-from ._models import Model
-from ._prefix import Item, items_of, total_tokens
-from ._thinking import check_returned_thinking
+from ._models import Model, describe_model, list_models
+from ._stream import Answer
 from ._validation import Terms, check_count_request, check_message_request
+
+REQUESTS_PER_MINUTE = 10_000
+INPUT_TOKENS_PER_MINUTE = 10_000_000
+OUTPUT_TOKENS_PER_MINUTE = 2_000_000
+"""What the headers tell where no limit was set; the published figures of the highest tier."""
+
+
+class Bucket:
+    """Holds one minute's worth, refilled continuously.
+
+    Args:
+        per_minute: What flows in during a minute.
+        is_enforced: An empty bucket refuses; otherwise it only counts.
+        clock: The time in seconds.
+        capacity: What it holds, where that is not a minute's worth.
+    """
+
+    def __init__(
+        self,
+        per_minute: int,
+        *,
+        is_enforced: bool,
+        clock: Callable[[], float],
+        capacity: int | None = None,
+    ) -> None:
+        self.per_minute = per_minute
+        self._capacity = per_minute if capacity is None else capacity
+        self.is_enforced = is_enforced
+        self._clock = clock
+        self._level = float(self._capacity)
+        self._filled_at = clock()
+
+    @property
+    def level(self) -> float:
+        """What is in it now."""
+        now = self._clock()
+        self._level = min(self._capacity, self._level + (now - self._filled_at) * self.per_minute / 60)
+        self._filled_at = now
+        return self._level
+
+    def take(self, amount: float) -> None:
+        """Take what was used; a bucket that is enforced can fall into debt."""
+        self._level = self.level - amount
+        if not self.is_enforced:
+            self._level = max(0.0, self._level)
+
+    def seconds_until(self, amount: float) -> float:
+        """How long until this much is in it; 0 if it is."""
+        return max(0.0, (min(amount, self._capacity) - self.level) * 60 / self.per_minute)
+
+    def headers(self, name: str, *, unit: int = 1) -> dict[str, str]:
+        """Limit, remaining and reset, the latter being the time when it is full again."""
+        full_at = datetime.now(UTC) + timedelta(seconds=self.seconds_until(self.per_minute))
+        remaining = max(0, math.floor(self.level))
+        return {
+            f"anthropic-ratelimit-{name}-limit": str(self.per_minute),
+            f"anthropic-ratelimit-{name}-remaining": str(remaining // unit * unit),
+            f"anthropic-ratelimit-{name}-reset": full_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits that were set for each model class; None means that nothing is refused.
+
+    `burst` is how many requests may come at once; the API keeps the right to enforce a minute's limit on shorter spans.
+    """
+
+    requests_per_minute: int | None = None
+    input_tokens_per_minute: int | None = None
+    output_tokens_per_minute: int | None = None
+    burst: int | None = None
+
+
+class RateLimiter:
+    """The buckets of one class of models."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._requests = _bucket(limits.requests_per_minute, REQUESTS_PER_MINUTE, clock)
+        self._spurt = Bucket(
+            limits.requests_per_minute or REQUESTS_PER_MINUTE,
+            is_enforced=limits.burst is not None,
+            clock=clock,
+            capacity=limits.burst,
+        )
+        self._input = _bucket(limits.input_tokens_per_minute, INPUT_TOKENS_PER_MINUTE, clock)
+        self._output = _bucket(limits.output_tokens_per_minute, OUTPUT_TOKENS_PER_MINUTE, clock)
+
+    def admit(self, input_tokens: int) -> None:
+        """Let a request in, or refuse it.
+
+        Raises:
+            APIError: 429, one of the buckets is empty; it says how long to wait.
+        """
+        needs = (
+            (self._requests, "requests", 1),
+            (self._spurt, "requests", 1),
+            (self._input, "input tokens", input_tokens),
+            (self._output, "output tokens", 1),
+        )
+        for bucket, name, amount in needs:
+            wait = bucket.seconds_until(amount) if bucket.is_enforced else 0.0
+            if wait > 0:
+                raise APIError(
+                    429,
+                    f"This request would exceed your organization's rate limit of {bucket.per_minute:,}"
+                    f" {name} per minute.",
+                    headers={**self.headers(), "retry-after": str(math.ceil(wait))},
+                )
+        self._requests.take(1)
+        self._spurt.take(1)
+
+    def charge(self, input_tokens: int, output_tokens: int) -> None:
+        """Take what a request used; cache reads do not count."""
+        self._input.take(input_tokens)
+        self._output.take(output_tokens)
+
+    def headers(self) -> Mapping[str, str]:
+        """The state of the buckets."""
+        tightest = min((self._input, self._output), key=lambda bucket: bucket.level / bucket.per_minute)
+        return {
+            **self._requests.headers("requests"),
+            **tightest.headers("tokens", unit=1000 if tightest.per_minute >= 1000 else 1),
+            **self._input.headers("input-tokens", unit=1000 if self._input.per_minute >= 1000 else 1),
+            **self._output.headers("output-tokens", unit=1000 if self._output.per_minute >= 1000 else 1),
+        }
+
+
+def _bucket(limit: int | None, advertised: int, clock: Callable[[], float]) -> Bucket:
+    return Bucket(advertised if limit is None else limit, is_enforced=limit is not None, clock=clock)
+
+
+SECONDS_OF_TTL = {"5m": 300.0, "1h": 3600.0}
+MAX_ENTRIES = 20_000
+LOOK_BACK = 20
+"""How many items before a breakpoint are searched for an entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """How a prompt's input tokens divide."""
+
+    uncached: int
+    read: int
+    written_5m: int
+    written_1h: int
+
+    def usage(self) -> JSON:
+        """The input side of `usage`."""
+        return {
+            "input_tokens": self.uncached,
+            "cache_creation_input_tokens": self.written_5m + self.written_1h,
+            "cache_read_input_tokens": self.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": self.written_5m,
+                "ephemeral_1h_input_tokens": self.written_1h,
+            },
+        }
+
+
+class PromptCache:
+    """Entries by model and prefix, each with the time until which it lives.
+
+    Args:
+        clock: The time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._entries: dict[tuple[str, bytes], float] = {}
+
+    def clear(self) -> None:
+        """Forget every entry."""
+        self._entries.clear()
+
+    def use(self, items: list[Item], model: Model, automatic: JSON | None) -> CacheUse:
+        """Read what is there, write what is asked for, and tell how the tokens divide.
+
+        Args:
+            items: The prompt.
+            model: The model; each has entries of its own.
+            automatic: The request's own `cache_control`, which marks the last item.
+        """
+        now = self._clock()
+        self._forget_expired(now)
+        marks = self._breakpoints(items, model, automatic)
+        total = total_tokens(items)
+        if not marks:
+            return CacheUse(uncached=total, read=0, written_5m=0, written_1h=0)
+        sums = _running_sums(items)
+        found = self._longest_hit(items, model, marks, now)
+        read = sums[found] if found is not None else 0
+        written = {"5m": 0, "1h": 0}
+        done = read
+        for position, ttl in marks:
+            if sums[position] > done:
+                written[ttl] += sums[position] - done
+                done = sums[position]
+            self._entries[model.id, items[position].digest] = now + SECONDS_OF_TTL[ttl]
+        return CacheUse(uncached=total - done, read=read, written_5m=written["5m"], written_1h=written["1h"])
+
+    def _forget_expired(self, now: float) -> None:
+        if len(self._entries) >= MAX_ENTRIES:
+            alive = sorted((until, key) for key, until in self._entries.items() if until > now)
+            self._entries = {key: until for until, key in alive[-MAX_ENTRIES // 2 :]}
+
+    def _breakpoints(self, items: list[Item], model: Model, automatic: JSON | None) -> list[tuple[int, str]]:
+        """Positions and lifetimes; a prefix below the model's minimum is silently not cached."""
+        controls = {
+            position: item.cache_control
+            for position, item in enumerate(items)
+            if item.cache_control is not None
+        }
+        if automatic is not None and items:
+            controls.setdefault(len(items) - 1, automatic)
+        sums = _running_sums(items)
+        return [
+            (position, control.get("ttl", "5m"))
+            for position, control in sorted(controls.items())
+            if sums[position] >= model.cache_minimum_tokens
+        ]
+
+    def _longest_hit(
+        self, items: list[Item], model: Model, marks: list[tuple[int, str]], now: float
+    ) -> int | None:
+        for position, ttl in reversed(marks):
+            for candidate in range(position, max(-1, position - LOOK_BACK), -1):
+                key = (model.id, items[candidate].digest)
+                if self._entries.get(key, 0.0) > now:
+                    self._entries[key] = now + SECONDS_OF_TTL[ttl]
+                    return candidate
+        return None
+
+
+def _running_sums(items: list[Item]) -> list[int]:
+    sums: list[int] = []
+    for item in items:
+        sums.append((sums[-1] if sums else 0) + item.tokens)
+    return sums
+
 
 _METHODS_OF_PATH = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
 

@@ -1,12 +1,9 @@
 """Functions of the notebook as tools: their schemas, their calls, their results."""
 
-from ._executor import CallState, ToolExecutor, ToolResult
-from ._interrupts import interrupts_raised, interrupts_raised_between_cells
-from ._loop_executor import LoopExecutor
-from ._running import NOBODY, REFUSED, CallReading, ToolCall, visible
-from ._toolbox import Toolbox
-from ._typed_approval import TypedApproval
-from ._waiting_executor import WaitingExecutor
+from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecutor, ToolResult, visible
+from ._executors import LoopExecutor, TypedApproval, WaitingExecutor
+from ._nested_loop import interrupts_raised, interrupts_raised_between_cells
+from ._tool import Toolbox
 
 __all__ = [
     "NOBODY",

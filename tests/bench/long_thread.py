@@ -10,9 +10,8 @@ from measure import Figure, at_most, note, print_figures
 
 from claude_magic.client import MessageRequest
 from claude_magic.conversation import Conversations, fingerprint
-from claude_magic.runtime._question import Question
-from claude_magic.runtime._requests import History, plan_request
-from claude_magic.runtime._sources import option_layer, resolve
+from claude_magic.runtime._requests import History, Question, plan_request
+from claude_magic.runtime._settings import option_layer, resolve
 
 TURNS = 200
 ROUNDS = 50

@@ -14,7 +14,7 @@ import pytest
 
 from claude_magic.client import ClaudeError
 from claude_magic.runtime import Phase, Question, Reply, Runtime, Where
-from claude_magic.runtime._exchange import MAX_TOOL_ROUNDS
+from claude_magic.runtime._turn import MAX_TOOL_ROUNDS
 from claude_magic.simulator import Behaviour, Gate, RecordedRequest, Simulator, hold, reply, scenario
 from claude_magic.tools import REFUSED, CallState, LoopExecutor, Toolbox, ToolCall, WaitingExecutor
 

@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 
 from claude_magic.context import describe
-from claude_magic.simulator._topics import all_topics
+from claude_magic.simulator._answers import all_topics
 
 DETERMINISTIC = "tell me a joke"
 

@@ -22,7 +22,7 @@ from claude_magic.client import (
     Usage,
     decode_event,
 )
-from claude_magic.client._replay import encode_as_stream
+from claude_magic.client._stream import encode_as_stream
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claude_magic.client import RequestTimeoutError
-from claude_magic.client._deadline import Deadline
+from claude_magic.client._retry import Deadline
 
 from .moved_loop import run as run_moved
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
-from claude_magic.client._class_pace import Passage
-from claude_magic.client._expectation import Need
-from claude_magic.client._pace_state import Obstacle
+from claude_magic.client._pace import Passage
+from claude_magic.client._server_limits import Need, Obstacle
 
 from .moved_loop import MovedLoop, run, settle
 from .test_rate_limit import worst_excess

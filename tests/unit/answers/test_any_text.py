@@ -17,7 +17,7 @@ from claude_magic.answers import (
     make_output_schema,
 )
 from claude_magic.client import ConfigurationError
-from claude_magic.simulator._schema_checks import check_output_format
+from claude_magic.simulator._tool_checks import check_output_format
 
 WORDS = [
     "name",

@@ -13,7 +13,7 @@ from typing_extensions import TypeAliasType
 from claude_magic.answers import OutputSchema, SchemaMismatchError, make_output_schema
 from claude_magic.client import ConfigurationError
 from claude_magic.simulator._instances import make_instance
-from claude_magic.simulator._schema_checks import check_output_format
+from claude_magic.simulator._tool_checks import check_output_format
 
 USER_NAMES = {
     **NAMES,

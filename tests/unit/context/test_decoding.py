@@ -6,8 +6,8 @@ import codecs
 
 import pytest
 
+from claude_magic.context._attach import decode_file
 from claude_magic.context._decoding import decode
-from claude_magic.context._files import decode_file
 
 CERTAIN = {
     "utf-8": "größer 東京 😀",

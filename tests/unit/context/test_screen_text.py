@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_magic.context._screen_text import as_on_screen
+from claude_magic.context._history import as_on_screen
 
 
 @pytest.mark.parametrize(

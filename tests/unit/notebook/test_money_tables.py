@@ -30,7 +30,7 @@ from claude_magic.notebook._models_table import render_models
 from claude_magic.notebook._usage_commands import describe_budget, render_usage
 from claude_magic.render import Bundle
 from claude_magic.runtime import Ledger, Phase, RateLimits, Reply, ReplySnapshot, Wait, worst_case
-from claude_magic.runtime._prices import lines_of
+from claude_magic.runtime._models import lines_of
 from claude_magic.simulator._models import ALL_MODELS
 
 KEY = "sk-ant-test-0123456789abcdef"

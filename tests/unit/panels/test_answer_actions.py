@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.panels._answer_actions import AnswerActions
+from claude_magic.panels._exchange import AnswerActions
 
 
 class Page:

@@ -13,15 +13,16 @@ import pytest
 
 from claude_magic.client import BucketState, PacedLimit, PaceState
 from claude_magic.panels import LimitsGauge, shown_gauge
-from claude_magic.panels._gauge_picture import draw_gauge, draw_problem
-from claude_magic.panels._gauge_reading import (
+from claude_magic.panels._gauge import (
     ClassReading,
     GaugeReading,
     LimitReading,
     WaitingReading,
+    draw_gauge,
+    draw_problem,
     read_gauge,
 )
-from claude_magic.runtime import Refusal, Runtime, _kernel, close_runtime, get_runtime
+from claude_magic.runtime import Refusal, Runtime, _runtime, close_runtime, get_runtime
 from claude_magic.simulator import Gate, Simulator, hold
 
 TIMEOUT = 20.0
@@ -31,7 +32,7 @@ FULL = BucketState(level=10.0, capacity=10.0, refill_rate=10.0, waiters=0, next_
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator that the runtime of this process talks to, which is a new one that nobody has told anything."""
-    monkeypatch.setitem(_kernel._kept, "runtime", Runtime())
+    monkeypatch.setitem(_runtime._kept, "runtime", Runtime())
     # Its clock stands still, so that nothing flows in again between an answer and the look at what it told.
     limits = {"requests_per_minute": 6000, "input_tokens_per_minute": 6_000_000}
     with Simulator(**limits, clock=lambda: 1000.0) as simulator:

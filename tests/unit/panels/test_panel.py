@@ -14,8 +14,8 @@ from ipywidgets.widgets.widget import _instances
 
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.panels import PromptPanel
-from claude_magic.panels._approval_bar import ApprovalBar
-from claude_magic.panels._status_line import describe_limiter
+from claude_magic.panels._browser_side import describe_limiter
+from claude_magic.panels._tools import ApprovalBar
 from claude_magic.runtime import close_runtime
 from claude_magic.simulator import Simulator
 from claude_magic.tools import ToolCall

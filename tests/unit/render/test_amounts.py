@@ -26,10 +26,16 @@ from claude_magic.render import (
     render_thinking,
     render_transcript,
 )
-from claude_magic.render._allowance import TOO_LARGE, TOO_MANY_FORMULAS
 from claude_magic.render._markdown import parser
-from claude_magic.render._safe_tex import cost_of, is_safe_formula
-from claude_magic.render._tex_names import MEASURES, SYMBOLS, TAKERS
+from claude_magic.render._tex import (
+    MEASURES,
+    SYMBOLS,
+    TAKERS,
+    TOO_LARGE,
+    TOO_MANY_FORMULAS,
+    cost_of,
+    is_safe_formula,
+)
 from claude_magic.runtime import Phase
 
 SPARSE_TABLE = AMOUNTS[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from snapshots import snapshot as completed
 
-from claude_magic.render._picture import MAX_SLOTS, LivePicture
+from claude_magic.render._frame import MAX_SLOTS, LivePicture
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot
 
 EMPTY = completed(phase=Phase.STREAMING, usage=None, stop_reason=None)

@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from claude_magic.client import Message
-from claude_magic.client._blocks import parse_block
-from claude_magic.runtime._closing import (
-    call_ids,
-    closed_reply,
-    closed_turn,
-    returned,
-    with_distinct_calls,
-)
+from claude_magic.client._messages import parse_block
+from claude_magic.runtime._turn import call_ids, closed_reply, closed_turn, returned, with_distinct_calls
 
 ASK = {"role": "user", "content": "How high is the tide?"}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {"port": "Brest"}}

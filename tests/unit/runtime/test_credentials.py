@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from claude_magic.client import ConfigurationError
-from claude_magic.runtime import _credentials
-from claude_magic.runtime._credentials import Credentials, FoundCredential, redact
-from claude_magic.runtime._files import SettingsFiles
+from claude_magic.runtime import _connection
+from claude_magic.runtime._connection import Credentials, FoundCredential, redact
+from claude_magic.runtime._settings import SettingsFiles
 
 KEY = "sk-ant-secret-0123456789"
 NOWHERE = Path("/nonexistent/claude-magic.toml")
@@ -131,7 +131,7 @@ def test_a_keyring_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
     forever = threading.Event()
     monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda *_: forever.wait(60) and None)
-    monkeypatch.setattr(_credentials, "_LOOKUP_TIMEOUT", 0.01)
+    monkeypatch.setattr(_connection, "_LOOKUP_TIMEOUT", 0.01)
     credentials = Credentials(SettingsFiles())
 
     assert find(credentials) is None

@@ -1,8 +1,8 @@
 """Jobs: numbers that stay, and which ended ones are listed."""
 
 from claude_magic.runtime import Jobs, Phase, Reply
-from claude_magic.runtime._jobs import KEPT_JOBS
 from claude_magic.runtime._progress import Progress
+from claude_magic.runtime._reply import KEPT_JOBS
 
 
 class Started:
@@ -13,7 +13,7 @@ class Started:
 
     def start(self):
         progress = Progress(model="claude-test", max_attempts=1)
-        reply = Reply("hi", progress, presenter=lambda: None)
+        reply = Reply("hi", progress)
         reply.bind(lambda: progress.cancel(None))
         self.replies.append(reply)
         return reply

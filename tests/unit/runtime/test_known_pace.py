@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from claude_magic.client import ClientConfig, Credential, MessageRequest, ServerPace
-from claude_magic.client._expectation import Need
+from claude_magic.client._server_limits import Need
+from claude_magic.runtime._bridge import KnownPace
 from claude_magic.runtime._connection import Connection
-from claude_magic.runtime._known_pace import KnownPace
 
 
 def connection(url: str = "http://127.0.0.1:1", key: str = "sk-ant-test-1", **config: float) -> Connection:

@@ -11,7 +11,7 @@ import pytest
 from claude_magic.client import ClaudeClient, ConfigurationError, MessageRequest, NotFoundError, Usage
 from claude_magic.runtime._budget import BudgetExceededError
 from claude_magic.runtime._ledger import Ledger, LedgerRow, Reservation
-from claude_magic.runtime._prices import lines_of
+from claude_magic.runtime._models import lines_of
 
 SONNET = "claude-sonnet-5-5"
 WORST_OF_ONE = 0.012

@@ -15,8 +15,8 @@ from claude_magic.client import (
     NotFoundError,
     ServerError,
 )
-from claude_magic.runtime._model_names import SHORT_NAMES, ModelNames, nearest_model, newest_of, table_id
 from claude_magic.runtime._models import facts_of
+from claude_magic.runtime._requests import SHORT_NAMES, ModelNames, nearest_model, newest_of, table_id
 
 
 class ListingClient:
@@ -126,7 +126,7 @@ def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
 
 def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait is bounded, and the table is used."""
-    monkeypatch.setattr("claude_magic.runtime._model_names._LISTING_TIMEOUT", 0.01)
+    monkeypatch.setattr("claude_magic.runtime._requests._LISTING_TIMEOUT", 0.01)
 
     assert resolve(ModelNames(), ListingClient(hangs=True), "opus") == "claude-opus-5-5"
 

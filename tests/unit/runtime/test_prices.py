@@ -8,8 +8,17 @@ from datetime import date
 import pytest
 
 from claude_magic.client import Message, Usage
-from claude_magic.runtime._models import MODELS, MODELS_AS_OF, facts_of
-from claude_magic.runtime._prices import PRICES_AS_OF, bill_of, cost_of, format_usd, lines_of, price_of
+from claude_magic.runtime._models import (
+    MODELS,
+    MODELS_AS_OF,
+    PRICES_AS_OF,
+    bill_of,
+    cost_of,
+    facts_of,
+    format_usd,
+    lines_of,
+    price_of,
+)
 from claude_magic.simulator._models import ALL_MODELS
 
 MILLION = 1_000_000

@@ -26,10 +26,10 @@ from claude_magic.client import (
     UnknownEvent,
     Usage,
 )
-from claude_magic.client._blocks import parse_block
+from claude_magic.client._messages import parse_block
 from claude_magic.runtime import CallState, Phase
-from claude_magic.runtime._content import GrowingContent
 from claude_magic.runtime._progress import Progress, describe_reason
+from claude_magic.runtime._snapshot import GrowingContent
 
 
 class Clock:

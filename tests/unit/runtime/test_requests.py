@@ -8,9 +8,14 @@ import pytest
 
 from claude_magic.client import ConfigurationError
 from claude_magic.runtime._models import facts_of
-from claude_magic.runtime._question import Question
-from claude_magic.runtime._requests import History, PlannedRequest, check_stop_sequences, plan_request
-from claude_magic.runtime._sources import option_layer, resolve
+from claude_magic.runtime._requests import (
+    History,
+    PlannedRequest,
+    Question,
+    check_stop_sequences,
+    plan_request,
+)
+from claude_magic.runtime._settings import option_layer, resolve
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 HIDDEN = {"type": "adaptive", "display": "omitted"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_magic.client import ResponseStarted
-from claude_magic.runtime._server_limits import RateLimits
+from claude_magic.runtime._bridge import RateLimits
 
 
 def response(status: int = 200, **headers: str) -> ResponseStarted:

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from claude_magic.client import ConfigurationError
-from claude_magic.runtime._files import SettingsFiles, local_file_path, user_file_path
-from claude_magic.runtime._settings import ResolvedSettings, Settings
-from claude_magic.runtime._sources import (
+from claude_magic.runtime._settings import (
     Layer,
+    ResolvedSettings,
+    Settings,
+    SettingsFiles,
     config_layer,
     environment_layer,
     local_file_layer,
+    local_file_path,
     option_layer,
     resolve,
     user_file_layer,
+    user_file_path,
 )
 
 LOCAL = Path("/notebooks/claude-magic.toml")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claude_magic.client import MessageRequest
-from claude_magic.runtime._worst_case import WorstCase, worst_case
+from claude_magic.runtime._budget import WorstCase, worst_case
 
 
 def worst(

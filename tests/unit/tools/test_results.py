@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from claude_magic.tools._results import Content, describe_failure, outcome_of, taken_async
+from claude_magic.tools._call import Content, describe_failure, outcome_of, taken_async
 
 
 def content_of(value: object) -> Content:

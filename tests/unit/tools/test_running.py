@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claude_magic.tools import NOBODY, REFUSED, CallState, Toolbox, ToolCall
-from claude_magic.tools._running import RunningCall
+from claude_magic.tools._call import RunningCall
 
 
 def tide(port: str) -> str:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from claude_magic.answers import portable
 from claude_magic.client import ConfigurationError
 from claude_magic.tools import Toolbox
-from claude_magic.tools._signature import BadArgumentsError, Tool
+from claude_magic.tools._tool import BadArgumentsError, Tool
 
 
 class Colour(enum.Enum):

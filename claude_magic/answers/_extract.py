@@ -1,0 +1,351 @@
+"""The code or the JSON of an answer, with whatever a model writes around it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import chain, islice
+from textwrap import dedent
+from typing import Any, Final
+from unicodedata import bidirectional, category
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from ..client import ClaudeError
+
+_PYTHON_TAGS: Final = frozenset({"python", "py", "python3", "py3", "ipython", "ipython3", "jupyter"})
+_FENCE: Final = re.compile(r"\s*(?:```|~~~)")
+_LINE_END: Final = re.compile(r"\r\n?")
+_IPYTHON_LINE: Final = re.compile(r"^([ \t]*)[%!].*$", re.MULTILINE)
+# Longer than this, a text without fences is not tried as Python: no cell is that long, and parsing it takes seconds.
+_MAX_BARE_CHARS: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """A piece of code, and the language that its fence names, in lower case ("" for none)."""
+
+    code: str
+    language: str
+
+
+def extract_code(text: str) -> str:
+    """Return the code of an answer, without a line end at its end; "" if there is none.
+
+    All fenced blocks, joined; only those in Python if there are any. Without fences it is the whole text, if that is
+    Python and not prose. A last block that was cut before its closing fence counts.
+    """
+    return join_code(find_code(text))
+
+
+def find_code(text: str) -> list[CodeBlock]:
+    """Return the blocks that make up the code of an answer; see `extract_code`."""
+    blocks = [block for block in fenced_blocks(text) if block.code.strip()]
+    if blocks:
+        return [block for block in blocks if block.language in _PYTHON_TAGS] or blocks
+    return [CodeBlock(text.strip("\n"), "python")] if _is_python(text) else []
+
+
+def join_code(blocks: list[CodeBlock]) -> str:
+    """Return the blocks as one text, with a blank line between two."""
+    return "\n\n".join(block.code.strip("\n").rstrip() for block in blocks)
+
+
+def fenced_blocks(text: str) -> Iterator[CodeBlock]:
+    """Yield the fenced blocks of a Markdown text from top to bottom, those in lists and quotes too."""
+    md = _parser()
+    tokens: list[Token] = []
+    md.block.parse(_LINE_END.sub("\n", text), md, {}, tokens)
+    for token in tokens:
+        if token.type == "fence":
+            yield CodeBlock(token.content, _language(token.info))
+        elif token.type == "code_block" and _FENCE.match(token.content):
+            # A fence that is indented too far: for Markdown that is code which shows a fence, for models it is a fence.
+            yield from fenced_blocks(dedent(token.content))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark")
+
+
+def _language(info: str) -> str:
+    words = info.replace("{", " ").replace("}", " ").split(maxsplit=1)
+    return words[0].lower().strip(".,:") if words else ""
+
+
+def _is_python(text: str) -> bool:
+    """Tell whether the text is Python (as IPython knows it) that does something, not words that happen to parse."""
+    if not text.strip() or len(text) > _MAX_BARE_CHARS:
+        return False
+    if text.lstrip().startswith("%%"):
+        return True
+    source = dedent(_IPYTHON_LINE.sub(r"\1_()", text))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in its strings, say
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    lines = source.splitlines()
+    return any(_does_something(statement, lines) for statement in tree.body)
+
+
+def _does_something(statement: ast.stmt, lines: list[str]) -> bool:
+    match statement:
+        case ast.Expr():
+            return any(_is_call(node, lines) for node in ast.walk(statement.value))
+        case ast.AnnAssign(value=None) | ast.Pass() | ast.Break() | ast.Continue():
+            return False  # "Note: this", or a single word
+    return True
+
+
+def _is_call(node: ast.AST, lines: list[str]) -> bool:
+    """Tell a call from a word with a remark (in parentheses)."""
+    if not isinstance(node, ast.Call):
+        return False
+    line, column = (node.func.end_lineno or 1) - 1, node.func.end_col_offset or 0
+    return lines[line].encode()[column : column + 1] == b"("
+
+
+class AnswerError(ClaudeError, ValueError):
+    """An answer came, but not of the form that was asked for.
+
+    A ValueError too, because that is what readers of JSON expect.
+
+    Attributes:
+        text: The answer as the model wrote it.
+    """
+
+    def __init__(self, message: str, *, text: str) -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class NoJSONError(AnswerError):
+    """The answer holds no complete JSON value."""
+
+
+class SchemaMismatchError(AnswerError):
+    """The answer is JSON, or should be, but is not what the schema describes.
+
+    Attributes:
+        problems: What is wrong, each with the field it is about ("age: Input should be a valid integer").
+    """
+
+    def __init__(self, message: str, *, text: str, problems: tuple[str, ...]) -> None:
+        super().__init__(message, text=text)
+        self.problems = problems
+
+
+_AT_LINE_START: Final = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_ANYWHERE: Final = re.compile(r"(?=[{\[])")
+# Each opening bracket in prose may be read to the end of the text before it turns out to be none: at most so many
+# characters are read for each character of the text.
+_READINGS: Final = 20
+_MAX_CANDIDATES: Final = 5_000
+
+_decoder: Final = json.JSONDecoder()
+
+
+def extract_json(text: str) -> Any:
+    """Return the JSON value of an answer.
+
+    That is the whole text, else the first fenced block that is JSON, else the first complete object or array in the text,
+    where one that begins a line goes before one in the middle of a sentence.
+
+    Raises:
+        NoJSONError: There is no complete value.
+    """
+    return find_json(text)[0]
+
+
+def find_json(text: str) -> tuple[Any, str]:
+    """Return the JSON value of an answer and its source. Raises as `extract_json` does."""
+    stripped = text.strip().removeprefix("\ufeff")
+    for source in chain([stripped], (block.code.strip() for block in fenced_blocks(text))):
+        try:
+            return _decoder.decode(source), source
+        except (ValueError, RecursionError):
+            continue
+    found = _first_in_prose(text)
+    if found is None:
+        raise NoJSONError(_describe_lack(stripped), text=text)
+    return found
+
+
+def _first_in_prose(text: str) -> tuple[Any, str] | None:
+    allowance = _READINGS * len(text) + 10_000
+    for start in islice(_candidates(text), _MAX_CANDIDATES):
+        try:
+            value, end = _decoder.raw_decode(text, start)
+        except RecursionError:
+            allowance -= 10_000
+        except ValueError as error:
+            allowance -= getattr(error, "pos", len(text)) - start
+        else:
+            return value, text[start:end]
+        if allowance < 0:
+            return None
+    return None
+
+
+def _candidates(text: str) -> Iterator[int]:
+    for places in (_AT_LINE_START, _ANYWHERE):
+        yield from (place.end() for place in places.finditer(text))
+
+
+def _describe_lack(text: str) -> str:
+    if not text:
+        return "The answer is empty, so there is no JSON in it."
+    opening = _AT_LINE_START.search(text)
+    if opening is None:
+        return "The answer holds no JSON value that is whole. Ask for it with -f json, or say what it is to look like with --schema."
+    try:
+        _decoder.raw_decode(text, opening.end())
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        if error.pos >= len(text):
+            return f"The JSON of the answer breaks off at its end ({where}): the answer may have been cut."
+        return f"The answer is not JSON: {error.msg} ({where})."
+    except (ValueError, RecursionError) as error:
+        return f"The JSON of the answer cannot be read: {error}."
+    return "The answer holds no complete JSON."
+
+
+# Controls, format characters, and what else Unicode calls default ignorable, or draws blank without being a space.
+_CANDIDATE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001345f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_MARKS_OF_DIRECTION: Final = "\u061c\u200e\u200f"
+_OPENING: Final = "\u202a\u202b\u2066\u2067\u2068"  # embeddings and isolates; overrides are never needed
+_CLOSING: Final = {"\u202c": "\u202a\u202b", "\u2069": "\u2066\u2067\u2068"}
+_BLANKS: Final = "\r\x0b\x0c\x85\u2028\u2029"  # ends of lines to some, blanks to others
+_JOINERS: Final = "\u200c\u200d"
+_ANY_LINE_END: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_TAG_SEQUENCE: Final = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f")
+_BRACKETED: Final = (
+    "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}U+{:04X}\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}"
+)
+
+
+def reveal(text: str, *, is_code: bool = False) -> str:
+    """Return `text` with each hidden character replaced by what can be read: `\u27e6U+202E\u27e7`, or `\u241b` for a control.
+
+    Args:
+        text: Prose or code.
+        is_code: It is code, in which no mark of direction is needed.
+    """
+    return _replaced(text, _mark_of, is_code=is_code)
+
+
+def escape_hidden(code: str) -> str:
+    r"""Return `code` with each hidden character as an escape of Python's, such as `\u202e`: in a text it means the same."""
+    return _replaced(code, lambda sign: sign.encode("unicode_escape").decode("ascii"), is_code=True)
+
+
+def hidden_in(text: str, *, is_code: bool = False) -> list[str]:
+    """Return the hidden characters of `text`, in their order."""
+    return [text[position] for position in _positions(text, is_code=is_code)]
+
+
+def describe_hidden(signs: list[str]) -> str:
+    """Name hidden characters, each once: "U+202E, U+2066 and 3 more"."""
+    numbers = list(dict.fromkeys(f"U+{ord(sign):04X}" for sign in signs))
+    more = f" and {len(numbers) - 4} more" if len(numbers) > 4 else ""
+    return ", ".join(numbers[:4]) + more
+
+
+def _replaced(text: str, replace: Callable[[str], str], *, is_code: bool) -> str:
+    pieces: list[str] = []
+    done = 0
+    for position in _positions(text, is_code=is_code):
+        pieces += [text[done:position], replace(text[position])]
+        done = position + 1
+    return "".join([*pieces, text[done:]]) if pieces else text
+
+
+@cache
+def _mark_of(sign: str) -> str:
+    code = ord(sign)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else _BRACKETED.format(code)
+
+
+def _positions(text: str, *, is_code: bool) -> Iterator[int]:
+    found = [match.start() for match in _CANDIDATE.finditer(text)]
+    if not found:
+        return
+    needed = {
+        position for flag in _TAG_SEQUENCE.finditer(text) for position in range(flag.start() + 1, flag.end())
+    }
+    needed |= set() if is_code else _needed_for_direction(text)
+    blanks = "\r\x0c" if is_code else _BLANKS
+    for position in found:
+        if text[position] not in blanks and position not in needed and not _is_needed(text, position):
+            yield position
+
+
+def _is_needed(text: str, position: int) -> bool:
+    """Tell whether a character shapes what stands beside it."""
+    sign = text[position]
+    before = text[position - 1] if position else " "
+    after = text[position + 1] if position + 1 < len(text) else " "
+    if sign in _JOINERS:
+        return _is_joined(before) and _is_joined(after)
+    if "\ufe00" <= sign <= "\ufe0f" or "\U000e0100" <= sign <= "\U000e01ef":
+        return before.isprintable() and (not before.isascii() or before in "0123456789#*")
+    if sign == "\xad":
+        return before.isalpha() and after.isalpha()
+    if sign == "\u200b":
+        return (before.isalpha() and not before.isascii()) or (after.isalpha() and not after.isascii())
+    return "\u180b" <= sign <= "\u180f" and "\u1800" <= before <= "\u18af"
+
+
+@lru_cache(maxsize=1024)
+def _is_joined(sign: str) -> bool:
+    """Tell whether a joiner may stand beside `sign`: a letter or a mark of another script, or a part of an emoji."""
+    return not sign.isascii() and category(sign)[0] in "LMS"
+
+
+def _needed_for_direction(text: str) -> set[int]:
+    """Return where marks of direction, embeddings and isolates stand in lines that run from right to left, all of them closed."""
+    needed: set[int] = set()
+    start = 0
+    for end, next_start in _line_ends(text):
+        line = range(start, end)
+        start = next_start
+        marks = [
+            at
+            for at in line
+            if text[at] in _MARKS_OF_DIRECTION or text[at] in _OPENING or text[at] in _CLOSING
+        ]
+        if not marks or not any(
+            bidirectional(text[at]) in ("R", "AL") and category(text[at])[0] == "L" for at in line
+        ):
+            continue
+        opened: list[int] = []
+        for at in marks:
+            if text[at] in _OPENING:
+                opened.append(at)
+            elif text[at] in _CLOSING:
+                if opened and text[opened[-1]] in _CLOSING[text[at]]:
+                    needed |= {at, opened.pop()}
+            else:
+                needed.add(at)
+    return needed
+
+
+def _line_ends(text: str) -> Iterator[tuple[int, int]]:
+    for end in _ANY_LINE_END.finditer(text):
+        yield end.start(), end.end()
+    yield len(text), len(text)

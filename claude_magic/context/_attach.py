@@ -1,0 +1,492 @@
+"""`-a`: files, addresses, variables and figures, as the API takes them. Whatever cannot be sent is an error before sending."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import difflib
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+
+from ..client import ConfigurationError
+from ._collected import Collected, fenced
+from ._decoding import decode
+from ._describe import describe
+from ._history import as_on_screen
+from ._names import MISSING, look_up
+from ._pictures import image_block, media_type_of
+from ._redaction import exposed_in
+
+_NAMES: Final = {
+    "\u00a0": "a no-break space",
+    "\u202f": "a narrow no-break space, as macOS puts into the names of screenshots",
+    "\u200b": "a zero-width space",
+    "\u200c": "a zero-width non-joiner",
+    "\u200d": "a zero-width joiner",
+    "\u2060": "a word joiner",
+    "\ufeff": "a byte order mark",
+    "\u00ad": "a soft hyphen",
+    "\u3000": "an ideographic space",
+    "\t": "a tab",
+    "\n": "a line break",
+}
+_HYPHENS: Final = "\u2010\u2011\u2012\u2013\u2212"
+_MAX_FILES: Final = 10_000
+_MAX_DIFFERENCES: Final = 3
+
+
+def look_alikes(path: Path) -> list[Path]:
+    """Return the files in the folder of a path whose names look like the last part of it."""
+    wanted = _as_seen(path.name)
+    return [
+        twin for twin in _files_in(path.parent) if twin.name != path.name and _as_seen(twin.name) == wanted
+    ]
+
+
+def name_difference(typed: str, name: str) -> str:
+    """Say by what a name differs from one that looks alike: "a no-break space (U+00A0) in place of a space"."""
+    if unicodedata.normalize("NFC", typed) == unicodedata.normalize("NFC", name):
+        char = next(
+            (one for one in unicodedata.normalize("NFC", name) if len(unicodedata.normalize("NFD", one)) > 1),
+            "",
+        )
+        form = "two characters (NFD)" if unicodedata.is_normalized("NFD", name) else "one character (NFC)"
+        return f"{char} written as {form}"
+    odd = list(
+        dict.fromkeys(char for char in name if _is_odd(char) and name.count(char) != typed.count(char))
+    )
+    missing = list(
+        dict.fromkeys(char for char in typed if _is_odd(char) and name.count(char) < typed.count(char))
+    )
+    said = [f"{_name_of(char)}" for char in odd[:_MAX_DIFFERENCES]]
+    said += [
+        f"no {_name_of(char).removeprefix('a ').removeprefix('an ')}" for char in missing[:_MAX_DIFFERENCES]
+    ]
+    return " and ".join(said) or "other spaces"
+
+
+def shown(name: str) -> str:
+    """Return a name of a file with what cannot be seen in it as escapes."""
+    return "".join(f"\\u{ord(char):04x}" if _is_odd(char) else char for char in name)
+
+
+def _as_seen(name: str) -> str:
+    """Return a name as it looks: composed, with plain spaces and hyphens, without what has no width."""
+    chars = (
+        " "
+        if char.isspace()
+        else "-"
+        if char in _HYPHENS
+        else ""
+        if unicodedata.category(char) in ("Cf", "Cc")
+        else char
+        for char in unicodedata.normalize("NFC", name)
+    )
+    return " ".join("".join(chars).split())
+
+
+def _is_odd(char: str) -> bool:
+    return char in _HYPHENS or (
+        char != " " and (char.isspace() or unicodedata.category(char) in ("Cf", "Cc"))
+    )
+
+
+def _name_of(char: str) -> str:
+    name = _NAMES.get(char) or f"a {unicodedata.name(char, 'control character').lower()}"
+    return f"{name} (U+{ord(char):04X})"
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(_MAX_FILES), entries, strict=False):
+                if entry.is_file():
+                    yield folder / entry.name
+    except (OSError, ValueError):  # no such folder, or one that may not be read
+        return
+
+
+_MAX_OUTPUT_CHARS = 4_000
+
+
+def read_notebook(text: str, spec: str) -> Collected:
+    """Return the cells of a notebook, with their text outputs.
+
+    Args:
+        text: The content of the file.
+        spec: What the user called it.
+
+    Raises:
+        ConfigurationError: It is no notebook.
+    """
+    try:
+        cells = json.loads(text)["cells"]
+        shown = "\n\n".join(part for number, cell in enumerate(cells, 1) for part in _cell(number, cell))
+        return Collected(parts=(shown,), notes=tuple(_notes(cells, spec)))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ConfigurationError(f"{spec} is not a notebook of today's format. Nothing was sent.") from None
+
+
+def _cell(number: int, cell: Mapping[str, Any]) -> Iterator[str]:
+    source = _joined(cell["source"])
+    kind = cell["cell_type"]
+    yield f"# Cell {number} ({kind})\n{source}"
+    for output in cell.get("outputs", ()):
+        text = _output(output)
+        if len(text) > _MAX_OUTPUT_CHARS:
+            text = f"{text[:_MAX_OUTPUT_CHARS]}\n[… cut]"
+        if text:
+            yield f"# Output of cell {number}\n{text}"
+
+
+def _output(output: Mapping[str, Any]) -> str:
+    match output.get("output_type"):
+        case "stream":
+            return as_on_screen(_joined(output["text"]))
+        case "error":
+            return f"{output.get('ename')}: {as_on_screen(str(output.get('evalue')))}"
+        case _:
+            data = output.get("data", {})
+            return _joined(data.get("text/plain", "")) or f"[{', '.join(data)}]"
+
+
+def _notes(cells: list[Mapping[str, Any]], spec: str) -> Iterator[str]:
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    pictures = sum(any(kind.startswith("image/") for kind in output.get("data", ())) for output in outputs)
+    if pictures:
+        yield f"The pictures among the outputs of {spec} ({pictures:,}) were not attached."
+    cut = sum(len(_output(output)) > _MAX_OUTPUT_CHARS for output in outputs)
+    if cut:
+        yield f"Outputs of {spec} longer than {_MAX_OUTPUT_CHARS:,} characters ({cut:,}) were cut."
+
+
+def _joined(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else "".join(text)
+
+
+MAX_TEXT_CHARS = 400_000
+"""About 100,000 tokens, which is what a whole cheap context can be."""
+MAX_TABLE_CHARS = 40_000
+"""Of the beginning of a table that is longer than that: enough to see what its columns are."""
+MAX_PAGES = 100
+"""Of a PDF, with a model whose context is 200,000 tokens; with others, 600."""
+
+_MEBIBYTE = 2**20
+_MAX_BYTES: Final = {
+    "PDF": 24 * _MEBIBYTE,  # so that in base64 it stays below the 32 MB that one request may have
+    "picture": 64 * _MEBIBYTE,  # it will be made smaller
+    "notebook": 64 * _MEBIBYTE,  # its pictures stay here
+    "text": 4 * MAX_TEXT_CHARS,  # no character has more bytes
+}
+_SNIFFED_BYTES = 4096
+_PROMISED: Final = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp"), "picture (PNG, JPEG, GIF or WebP)"),
+    ".pdf": "PDF",
+}
+"""What a name says that must be true: as text, such a file would only be paid for."""
+_PDF_PAGE = re.compile(rb"/Type\s{0,8}/Page(?![A-Za-z])")
+_LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,20}")
+_LANGUAGES: Final = {
+    "cc": "cpp", "h": "c", "hpp": "cpp", "ipynb": "", "js": "javascript", "md": "markdown", "py": "python", "rb": "ruby",
+    "rs": "rust", "sh": "bash", "ts": "typescript", "txt": "", "yml": "yaml",
+}  # fmt: skip
+
+
+def read_file(path: Path, spec: str) -> Collected:
+    """Return what a file becomes, under the name it was given.
+
+    Args:
+        path: Where it is.
+        spec: What the user called it.
+
+    Raises:
+        ConfigurationError: It cannot be read, is too large, or is of a kind that the API cannot take.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SNIFFED_BYTES)
+            kind = _kind_of(data, path)
+            data += file.read(_MAX_BYTES[kind] - len(data) + 1)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise ConfigurationError(f"{spec} cannot be read: {error.strerror}. Nothing was sent.") from None
+    if kind == "text" and (promised := _PROMISED.get(path.suffix.lower())):
+        raise ConfigurationError(
+            f"{spec} is no {promised}, as its name says: {_looks_like(data)}. Save or download it again. Nothing was sent."
+        )
+    if kind == "text":
+        return _text(data, path, spec, size)
+    if len(data) > _MAX_BYTES[kind]:
+        raise ConfigurationError(
+            f"{spec} has {_megabytes(size)}; a {kind} may have {_megabytes(_MAX_BYTES[kind])}. Nothing was sent."
+        )
+    if kind == "PDF":
+        return _pdf(data, path)
+    if kind == "picture":
+        picture = image_block(data, name=path.name)
+        return Collected(parts=(f"{spec}:", *picture.parts), notes=picture.notes)
+    text, notes = decode_file(data, spec)
+    cells = read_notebook(text, spec)
+    return Collected(
+        parts=(_headed(_within_bound(cells.text, spec), path, spec),), notes=(*notes, *cells.notes)
+    )
+
+
+def _kind_of(beginning: bytes, path: Path) -> str:
+    if beginning.startswith(b"%PDF-"):
+        return "PDF"
+    if media_type_of(beginning) is not None:
+        return "picture"
+    return "notebook" if path.suffix.lower() == ".ipynb" else "text"
+
+
+def _looks_like(data: bytes) -> str:
+    """Say what a file is that is not what its name says: mostly a download that failed."""
+    if not data:
+        return "it is empty"
+    beginning = data[:_SNIFFED_BYTES].lstrip().lower()
+    if beginning.startswith((b"<!doctype html", b"<html")):
+        return "it holds a web page (HTML)"
+    if beginning.startswith((b"version https://git-lfs",)):
+        return "it holds the pointer of Git LFS that stands for the file"
+    return f"it begins with {data[:16]!r}"
+
+
+def _pdf(data: bytes, path: Path) -> Collected:
+    encoded = base64.b64encode(data).decode("ascii")
+    source = {"type": "base64", "media_type": "application/pdf", "data": encoded}
+    pages = len(
+        _PDF_PAGE.findall(data)
+    )  # none where they are compressed, some twice where it was edited: a guess
+    note = (
+        f"{path.name} seems to have {pages:,} pages; the API takes {MAX_PAGES}, or 600 with a model whose context is larger than "
+        "200,000 tokens."
+    )
+    return Collected(
+        parts=({"type": "document", "source": source, "title": path.name},),
+        notes=(note,) if pages > MAX_PAGES else (),
+    )
+
+
+def _text(data: bytes, path: Path, spec: str, size: int) -> Collected:
+    is_whole = len(data) <= _MAX_BYTES["text"]
+    text, notes = decode_file(data, spec, is_whole=is_whole)
+    if path.suffix.lower() in (".csv", ".tsv") and (not is_whole or len(text) > MAX_TEXT_CHARS):
+        return _beginning_of_table(text, path, spec, size, notes)
+    if not is_whole:
+        raise _too_long(spec, _megabytes(size))
+    return Collected(parts=(_headed(_within_bound(text, spec), path, spec),), notes=notes)
+
+
+def _beginning_of_table(text: str, path: Path, spec: str, size: int, notes: tuple[str, ...]) -> Collected:
+    start = text[:MAX_TABLE_CHARS]
+    lines = start[: start.rfind("\n") + 1] or start
+    note = (
+        f"{spec} has {_megabytes(size)}: its first {lines.count(chr(10)):,} lines were attached. For a summary of all of it, read "
+        "it into a DataFrame and attach that."
+    )
+    return Collected(
+        parts=(_headed(lines, path, f"The beginning of {spec}, which has {_megabytes(size)}"),),
+        notes=(*notes, note),
+    )
+
+
+def decode_file(data: bytes, spec: str, *, is_whole: bool = True) -> tuple[str, tuple[str, ...]]:
+    """Return a file's content as text, and as sentences what of it is a guess.
+
+    Args:
+        data: The content, or its beginning.
+        spec: What the user called the file.
+        is_whole: Nothing follows; else the last character may be cut.
+
+    Raises:
+        ConfigurationError: It is no text.
+    """
+    decoded = decode(data, is_whole=is_whole)
+    if decoded is None:
+        raise ConfigurationError(
+            f"{spec} is neither text nor a picture (png, jpeg, gif, webp) nor a PDF, so the API cannot read it. Read it into a "
+            "variable and attach that. Nothing was sent."
+        )
+    return decoded.text, (f"{spec} {decoded.doubt}",) if decoded.doubt else ()
+
+
+def _within_bound(text: str, spec: str) -> str:
+    if len(text) > MAX_TEXT_CHARS:
+        raise _too_long(spec, f"{len(text):,} characters")
+    return text
+
+
+def _too_long(spec: str, size: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{spec} has {size}; at most {MAX_TEXT_CHARS:,} characters are sent. Attach a part of it, or read it into a variable "
+        "(a DataFrame, say) and attach that. Nothing was sent."
+    )
+
+
+def _headed(text: str, path: Path, heading: str) -> str:
+    suffix = path.suffix.lower().removeprefix(".")
+    language = _LANGUAGES.get(suffix, suffix if _LANGUAGE.fullmatch(suffix) else "")
+    return f"{heading}:{fenced(text, language)}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / _MEBIBYTE:,.1f} MB"
+
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_PICTURE_PATH = re.compile(r"\.(?:png|jpe?g|gif|webp)$", re.IGNORECASE)
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BLANK = re.compile(r"\s")
+_ALLOWED = "%/:?#[]@!$&'()*+,;=~"
+"""What stands for itself in the parts of an address; `%`, because it may be encoded already."""
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+def attach(spec: str, names: Mapping[str, object], *, directory: Path | None = None) -> Collected:
+    """Return what one `-a` means: an address, else a file, else a variable.
+
+    Args:
+        spec: A path, the name of a variable, or an address that begins with http.
+        names: The user's names.
+        directory: Where relative paths begin; None is the working directory.
+
+    Raises:
+        ConfigurationError: It is none of these, or cannot be sent.
+    """
+    if _ADDRESS.match(spec):
+        return dataclasses.replace(_from_address(spec), exposed=exposed_in(spec, "The address"))
+    path, folder_problem = _path_of(spec, directory)
+    if path is not None and os.path.isfile(path):
+        collected = _from_file(path, spec)
+        if spec not in names:
+            return collected
+        note = f"{spec} is a file and a variable: the file was attached."
+        return dataclasses.replace(collected, notes=(*collected.notes, note))
+    value = look_up(spec, names) if "[" not in spec else MISSING  # brackets stand in names of files
+    if value is not MISSING:
+        described = describe(value, name=spec)
+        exposed = (
+            () if described.redacted else exposed_in(described.text, spec)
+        )  # of a text, which is sent as it is
+        return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts), exposed=exposed)
+    if path is None:
+        raise ConfigurationError(
+            f"{spec}: {folder_problem}, and there is no such variable. Nothing was sent."
+        )
+    return _nearly(spec, names, path)
+
+
+def _path_of(spec: str, directory: Path | None) -> tuple[Path | None, str]:
+    """Return where a file would be, or None and why that cannot be said."""
+    path = Path(os.path.expanduser(spec))
+    if directory is None and not path.is_absolute():
+        try:
+            directory = Path.cwd()
+        except OSError:
+            return (
+                None,
+                "the working directory of this kernel has been deleted, so only whole paths lead to files",
+            )
+    return (path if directory is None else directory / path), ""
+
+
+def _from_file(path: Path, spec: str) -> Collected:
+    collected = read_file(path, spec)
+    return dataclasses.replace(collected, exposed=exposed_in(collected.text, spec, path))
+
+
+def _nearly(spec: str, names: Mapping[str, object], path: Path) -> Collected:
+    """Attach the one file whose name differs only by what cannot be seen; else say what is wrong.
+
+    Raises:
+        ConfigurationError: There is no such file, or no way to choose.
+    """
+    if os.path.isdir(path):
+        raise ConfigurationError(f"{spec}: that is a folder. Name the files. Nothing was sent.")
+    if _exists(path):
+        raise ConfigurationError(f"{spec} is a pipe, a socket or a device, not a file. Nothing was sent.")
+    twins = look_alikes(path)
+    if len(twins) == 1:
+        difference = name_difference(path.name, twins[0].name)
+        note = f"The file is called {spec} with {difference}; it was attached."
+        collected = _from_file(twins[0], spec)
+        return dataclasses.replace(collected, notes=(note, *collected.notes))
+    if twins:
+        differences = "; ".join(name_difference(path.name, twin.name) for twin in twins[:3])
+        raise ConfigurationError(
+            f"{spec}: there is no such file in {path.parent}, but {len(twins)} that look alike: with {differences}. Rename one of "
+            "them, or choose it by Tab. Nothing was sent."
+        )
+    raise ConfigurationError(
+        f"{spec}: there is no such file in {path.parent}, and no such variable.{_advice(spec, names, path)} "
+        "Nothing was sent."
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _from_address(address: str) -> Collected:
+    """Hand an address on: the API fetches it, not we."""
+    try:
+        parts = urlsplit(address)
+        encoded = _encoded(parts)
+    except ValueError as error:
+        raise ConfigurationError(f"{address} is no address: {error}. Nothing was sent.") from None
+    if parts.scheme in ("http", "https"):
+        if not parts.hostname or _BLANK.search(parts.netloc):
+            raise ConfigurationError(f"{address} is no address: it names no host. Nothing was sent.")
+        source = {"type": "url", "url": encoded}
+        if _PICTURE_PATH.search(parts.path):
+            return Collected(parts=({"type": "image", "source": source},))
+        if parts.path.lower().endswith(".pdf"):
+            return Collected(parts=({"type": "document", "source": source},))
+    raise ConfigurationError(
+        f"{address}: the API reads pictures (png, jpeg, gif, webp) and PDFs from an address of the web, and this looks like "
+        "neither. Download it and attach the file. Nothing was sent."
+    )
+
+
+def _encoded(parts: SplitResult) -> str:
+    """Return an address with all that may not stand in one percent-encoded (RFC 3986), as browsers do; the rest as it is."""
+    path, query, fragment = (
+        quote(_LONE_PERCENT.sub("%25", part), safe=_ALLOWED)
+        for part in (parts.path, parts.query, parts.fragment)
+    )
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    return urlunsplit((parts.scheme, host, path, query, fragment))
+
+
+def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:
+    """Say what was probably meant."""
+    root, *rest = _NAME.findall(spec) or [""]
+    there = dict.fromkeys([*_files_beside(path), *names])
+    for meant_otherwise in (path.name, root):  # there, but no file; there, but not what follows it
+        there.pop(meant_otherwise, None)
+    matches = difflib.get_close_matches(path.name, there, n=2, cutoff=0.6)
+    if matches:
+        return f" Did you mean {' or '.join(map(shown, matches))}?"
+    if root not in names or not spec.startswith(root):
+        return ""
+    if spec == ".".join((root, *rest)):
+        return f" {root} exists, but has no {'.'.join(rest)}."
+    return f" The value of an expression goes into the prompt: {{{{ {spec} }}}}."
+
+
+def _files_beside(path: Path) -> Iterator[str]:
+    try:
+        with os.scandir(path.parent) as entries:
+            yield from (entry.name for entry in entries)
+    except (OSError, ValueError):  # no such folder, or one that may not be read
+        return

@@ -1,0 +1,399 @@
+"""The session's past as text: errors with their cells and values, and cells with what they showed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import linecache
+import re
+import subprocess
+import sysconfig
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import FrameType, ModuleType, TracebackType
+from typing import Final
+
+from ..client import ConfigurationError
+from ._collected import Collected, bounded, fenced, head, join, noting_redactions, one_line, safe_repr, tail
+from ._describe import describe
+from ._redaction import redact
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)|[@-Z\\^_])")
+"""ECMA-48: colors and movements of the cursor, titles and links, and the short ones."""
+
+
+def as_on_screen(text: str) -> str:
+    """Return what a reader saw: no colors, and of a line that was written over, such as a progress bar, the last state."""
+    lines = _ESCAPE.sub("", text).split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+
+
+_MACHINERY = ("/IPython/core/", "/ipykernel/")
+_INSTALLED = ("/site-packages/", "/dist-packages/")
+_STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"].replace("\\", "/")
+
+
+def format_traceback(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the traceback of an error, and of those it came from.
+
+    Args:
+        error: The exception.
+        name_of_file: Says what a file that stands for a cell is called; None for a real file.
+    """
+    trace = traceback.TracebackException.from_exception(error, compact=True)
+    for each in _trace_chain(trace):
+        each.stack = traceback.StackSummary.from_list(
+            [frame for frame in each.stack if not _is_machinery(frame.filename)]
+        )
+        for frame in each.stack:
+            frame.filename = name_of_file(frame.filename) or frame.filename
+        if isinstance(getattr(each, "filename", None), str):  # only of a SyntaxError
+            each.filename = name_of_file(each.filename) or each.filename
+    return as_on_screen("".join(trace.format()))
+
+
+def is_typed(path: str) -> bool:
+    """Say whether a file stands for a cell."""
+    return "ipykernel_" in path or path.startswith("<ipython-input")
+
+
+def is_library(path: str) -> bool:
+    """Say whether a file is of what was installed, rather than of the user's own code."""
+    if is_typed(path):
+        return False
+    path = path.replace("\\", "/")
+    return path.startswith(("<", _STANDARD_LIBRARY)) or any(folder in path for folder in _INSTALLED)
+
+
+def _is_machinery(path: str) -> bool:
+    return any(folder in path.replace("\\", "/") for folder in _MACHINERY)
+
+
+def _trace_chain(trace: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Yield a traceback, those that led to it, and those of a group."""
+    waiting = [trace]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        waiting += [other for other in (each.__cause__, each.__context__) if other is not None]
+        waiting += getattr(each, "exceptions", None) or []
+
+
+_MAX_KEPT_CHARS = 100_000
+_MAX_TRACEBACK_CHARS = 12_000
+_MAX_SOURCE_CHARS = 40_000
+_MAX_PRINTED_CHARS = 8_000
+_MAX_MESSAGE_CHARS = 200
+_MAX_FUNCTIONS = 6
+_MAX_VALUES = 12
+_MAX_VALUE_CHARS = 500
+_TOKENS_PER_VALUE = 150
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+class ErrorRecord:
+    """One error; as text it is its traceback.
+
+    Args:
+        error: The exception, with its traceback.
+        source: The source of the cell that failed.
+        name_of_file: Says what a file that stands for a cell is called; None for a real file.
+        printed: What the cell wrote to stderr; None if that is not known.
+    """
+
+    def __init__(
+        self,
+        error: BaseException,
+        source: str,
+        *,
+        name_of_file: Callable[[str], str | None] = lambda _path: None,
+        printed: str | None = "",
+    ) -> None:
+        self.name = type(error).__name__
+        self.message = one_line(error, _MAX_MESSAGE_CHARS)
+        self.source = source.strip("\n")  # IPython counts lines without the empty ones at the beginning
+        self.traceback = bounded(_as_shown(error, name_of_file), _MAX_KEPT_CHARS).text
+        self.printed = _what_was_printed(error, printed)
+        self.is_printed_unknown = printed is None and type(error).__name__ == "CalledProcessError"
+        self.functions = _sources_of_functions(error, name_of_file)
+        self.line = None if source.lstrip().startswith("%%") else _line_of_cell(error)
+        self._frame, self._text_of_line = _failing(error.__traceback__)
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.message}>"
+
+    def _repr_claude_(self) -> str:
+        return fenced(self.traceback)
+
+    def forget_frame(self) -> None:
+        """Let go of the frame; the text stays."""
+        self._frame = None
+
+    def values(self) -> Iterator[tuple[str, object]]:
+        """Yield what the failing frame shows: what its line names first, then its other variables."""
+        if self._frame is None:
+            return
+        shown = self._frame.f_locals
+        names = [name for name in _NAME.findall(self._text_of_line) if name in shown]
+        if self._frame.f_code.co_name != "<module>":  # whose variables are all of the notebook's
+            names += shown
+        values = ((name, shown[name]) for name in dict.fromkeys(names) if not name.startswith("__"))
+        yield from islice((pair for pair in values if not isinstance(pair[1], ModuleType)), _MAX_VALUES)
+
+
+def describe_error(record: ErrorRecord) -> Collected:
+    """Return all that helps to understand an error, redacted: the cell, the traceback, the values."""
+    where = "" if record.line is None else f", which failed in its line {record.line}"
+    printed = _clean(record.printed, _MAX_PRINTED_CHARS, "stderr")
+    cell = _clean(record.source, _MAX_SOURCE_CHARS, "cell")
+    trace = _clean(record.traceback, _MAX_TRACEBACK_CHARS, "traceback")
+    values = join(_described(name, value) for name, value in record.values())
+    functions = _clean(record.functions, _MAX_SOURCE_CHARS, "source")
+    texts = [f"The cell{where}:{fenced(cell.text, 'python')}"] if cell.text else []
+    texts.append(f"\nThe error:{fenced(trace.text)}")
+    if printed.text:
+        texts.append(f"\nWhat it wrote to stderr:{fenced(printed.text)}")
+    if functions.text:
+        texts.append(f"\nCode from elsewhere that it ran:{fenced(functions.text, 'python')}")
+    if values.text:
+        texts.append(f"\nValues where it happened:{fenced(values.text)}")
+    everything = join([cell, trace, printed, functions, values])
+    notes = everything.notes
+    if record.is_printed_unknown:
+        notes = (
+            *notes,
+            "What the program wrote to stderr is not sent: IPython remembers that from its version 9 on.",
+        )
+    return dataclasses.replace(everything, parts=("".join(texts).lstrip("\n"),), notes=notes)
+
+
+def _as_shown(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the traceback of an error; of one that IPython shows in a line, that line."""
+    if type(error).__name__ == "UsageError":
+        return f"UsageError: {one_line(error, _MAX_KEPT_CHARS)}"
+    return format_traceback(error, name_of_file)
+
+
+def _what_was_printed(error: BaseException, printed: str | None) -> str:
+    """Return what a program that failed has said about it: in the cell, or to the code that called it."""
+    if not any(isinstance(each, subprocess.CalledProcessError) for each in _chain(error)):
+        return ""
+    texts = [printed or ""]
+    for each in _chain(error):
+        if isinstance(each, subprocess.CalledProcessError):
+            texts += [_decoded(each.stderr) or _decoded(each.output)]
+    return as_on_screen("\n".join(text.rstrip() for text in texts if text.strip()))
+
+
+def _decoded(output: object) -> str:
+    if isinstance(output, (bytes, bytearray)):
+        return output.decode("utf-8", "replace")
+    return output if isinstance(output, str) else ""
+
+
+def _clean(text: str, chars: int, what: str) -> Collected:
+    with noting_redactions() as labels:
+        cut = bounded(text, chars, what)
+        clean, found = redact(cut.text)
+    return Collected(parts=(clean,), notes=cut.notes, redacted=(*labels, *found))
+
+
+def _described(name: str, value: object) -> Collected:
+    """Describe a value in a line or a few. Strings are redacted, too: here they were collected, nobody named them."""
+    found: tuple[str, ...] = ()
+    with noting_redactions() as labels:
+        if isinstance(value, (str, bytes)):
+            text = safe_repr(value, _MAX_VALUE_CHARS)
+        else:
+            described = describe(value, name=name, max_tokens=_TOKENS_PER_VALUE)
+            text, found = described.text.strip() or f"a {type(value).__name__}", described.redacted
+        clean, also_found = redact(f"{name} = {text}")  # the name may be what says that it is secret
+    return Collected(parts=(f"{clean}\n",), redacted=(*labels, *found, *also_found))
+
+
+def _line_of_cell(error: BaseException) -> int | None:
+    """Return the number of the line of the cell that failed; None if that cannot be told."""
+    for frame, number in _frames(error.__traceback__):
+        if is_typed(frame.f_code.co_filename):
+            return number
+    if isinstance(error, SyntaxError) and is_typed(str(error.filename)):
+        return error.lineno
+    return None
+
+
+def _sources_of_functions(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the user's functions which the error, and those that led to it, passed; but not those of the cell itself."""
+    frames = [frame for each in _chain(error) for frame, _ in _frames(each.__traceback__)]
+    codes = [frame.f_code for frame in frames if not is_library(frame.f_code.co_filename)]
+    cell = next((code.co_filename for code in codes if is_typed(code.co_filename)), None)
+    others = [code for code in codes if code.co_filename != cell]
+    whole = {
+        code.co_filename for code in others if code.co_name == "<module>"
+    }  # scripts of %run, imported modules
+    others = [code for code in others if code.co_name == "<module>" or code.co_filename not in whole]
+    sources = []
+    for code in list(dict.fromkeys(others))[-_MAX_FUNCTIONS:]:
+        with suppress(OSError, SyntaxError):  # its file is gone, or was edited since
+            path = code.co_filename
+            is_file = code.co_name == "<module>"
+            lines = linecache.getlines(path) if is_file else inspect.getsourcelines(code)[0]
+            source = textwrap.dedent("".join(lines)).rstrip()
+            sources.append(f"# {name_of_file(path) or Path(path).name}\n{source}")
+    return "\n\n".join(sources)
+
+
+def _failing(trace: TracebackType | None) -> tuple[FrameType | None, str]:
+    """Return the innermost frame of the user's code, or else of any, and the text of the line that failed in it."""
+    frames = list(_frames(trace))
+    own = [each for each in frames if not is_library(each[0].f_code.co_filename)]
+    for frame, number in (own or frames)[-1:]:
+        return frame, linecache.getline(frame.f_code.co_filename, number, frame.f_globals)
+    return None, ""
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and those that led to it, as far as its traceback shows them."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and all(cause is not each for each in chain):
+        chain.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return chain
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while trace is not None:
+        yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+MAX_CHARS = 400_000
+"""Of all cells together, about 100,000 tokens."""
+
+_RANGE = re.compile(r"(-?\d+)?(?:(:)(-?\d+)?)?")
+_MAX_OUTPUT_CHARS = 8_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellRecord:
+    """A cell that was run.
+
+    Attributes:
+        number: Its number, as in `In [number]`.
+        source: What was typed.
+        outputs: What it showed, as text, in order.
+        is_complete: Whether what it printed is among that; else only the value of its last line is.
+    """
+
+    number: int
+    source: str
+    outputs: tuple[str, ...] = ()
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellRange:
+    """Which cells: by their numbers, or, below zero, counted from the last one that is no question to Claude."""
+
+    start: int | None
+    stop: int | None
+
+    def chosen(self, cells: Sequence[CellRecord]) -> list[CellRecord]:
+        """Return the cells in the range, oldest first."""
+        return [cell for place, cell in enumerate(cells, -len(cells)) if self._holds(cell.number, place)]
+
+    def _holds(self, number: int, place: int) -> bool:
+        """Say whether a cell is in the range: by its number, and its place from the end (-1 for the last)."""
+        is_after_start = self.start is None or (number if self.start >= 0 else place) >= self.start
+        return is_after_start and (self.stop is None or (number if self.stop >= 0 else place) <= self.stop)
+
+
+NO_CELLS: Final = CellRange(start=1, stop=0)
+
+
+def parse_cell_range(spec: str) -> CellRange:
+    """Read `-3:`, `2:5`, `7`, `all` or `none`. Both ends are included, as they are numbers of cells.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    if spec == "all":
+        return CellRange(start=None, stop=None)
+    if spec == "none":
+        return NO_CELLS
+    match = _RANGE.fullmatch(spec)
+    if match is None or spec in ("", ":"):
+        raise ConfigurationError(
+            f"--cells {spec}: write -3: (the last three), 2:5, 7, all or none. Nothing was sent."
+        )
+    first, colon, last = match.groups()
+    start = None if first is None else int(first)
+    return CellRange(start=start, stop=start if not colon else None if last is None else int(last))
+
+
+def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collected:
+    """Return the cells of a range as text, redacted.
+
+    Args:
+        cells: The cells that were run, oldest first, without questions to Claude.
+        cell_range: Which of them.
+
+    Raises:
+        ConfigurationError: There are none in the range, or they are more than can be sent.
+    """
+    chosen = cell_range.chosen(cells)
+    if not chosen:
+        if cell_range == NO_CELLS:
+            return Collected()
+        if not cells:
+            return Collected(notes=("--cells: no cell of that range has been run.",))
+        raise ConfigurationError(
+            f"--cells: no cell of that range has been run. The numbers of those that have been, but for questions to Claude, go from "
+            f"{cells[0].number} to {cells[-1].number}. Nothing was sent."
+        )
+    with noting_redactions() as cut_labels:
+        text, labels = redact("\n".join(part for cell in chosen for part in _shown(cell)))
+    if len(text) > MAX_CHARS:
+        raise ConfigurationError(
+            f"--cells: these cells have {len(text):,} characters; at most {MAX_CHARS:,} are sent. Ask for fewer, --cells -3: say. "
+            "Nothing was sent."
+        )
+    return Collected(
+        parts=(f"Cells of my notebook:\n{text}",),
+        notes=tuple(_notes(chosen)),
+        redacted=tuple(dict.fromkeys((*cut_labels, *labels))),
+    )
+
+
+def _shown(cell: CellRecord) -> Iterator[str]:
+    yield f"\nIn [{cell.number}]:{fenced(cell.source, 'python')}"
+    for text in map(as_on_screen, cell.outputs):
+        yield f"Output of [{cell.number}]:{fenced(_bounded(text))}"
+
+
+def _is_long(output: str) -> bool:
+    return len(output) > _MAX_OUTPUT_CHARS
+
+
+def _bounded(output: str) -> str:
+    if not _is_long(output):
+        return output
+    return f"{head(output, _MAX_OUTPUT_CHARS * 3 // 4)}\n[… cut …]\n{tail(output, _MAX_OUTPUT_CHARS // 4)}"
+
+
+def _notes(cells: Sequence[CellRecord]) -> Iterator[str]:
+    cut = [str(cell.number) for cell in cells if any(map(_is_long, map(as_on_screen, cell.outputs)))]
+    if cut:
+        yield f"--cells: long outputs were cut, in {', '.join(cut)}."
+    if not all(cell.is_complete for cell in cells):
+        yield (
+            "--cells: of outputs only the values of last lines are sent; IPython remembers what cells print from its version 9 on."
+        )

@@ -1,0 +1,222 @@
+"""`{{ expression }}` in a prompt becomes the value of the expression.
+
+Only where it is a Python expression about things of the user's: its root, the name that stands first in it, must be one of
+theirs, and every other name must exist. So Jinja, LaTeX and JSON pass as they are typed. Values are never looked into
+again, and single braces mean nothing.
+"""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+
+from ..client import ConfigurationError
+from ._collected import Collected, error_text, join, plain_text
+from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
+from ._names import MISSING, Expression, closest_name, look_up, parse_expression, root_of
+from ._redaction import exposed_in
+
+_OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
+_GETTEXT = re.compile(r"_\s*\(")
+"""How templates mark what is to be translated; in a notebook `_` is the last output."""
+_LONGEST_EXPRESSION = 1_000
+_MOST_ENDS = 8
+"""Candidates for the `}}` that ends an expression: it may hold dicts and strings with braces in them."""
+_MOST_REMEMBERED = 1_000
+_MOST_NAMED = 3
+"""Expressions that a note names; of the rest it gives the number."""
+_LONGEST_NAMED = 60
+_LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
+"""Characters of a text beyond which a note says that all of it is sent."""
+
+_Parse = Callable[[str], Expression | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Braced:
+    """What stands between double braces, where it ends, and the expression that it is, if it is one."""
+
+    source: str
+    end: int
+    expression: Expression | None
+
+
+def interpolate(text: str, names: Mapping[str, object]) -> Collected:
+    """Return a prompt with values in the place of `{{ expression }}`.
+
+    A text is put in as it is, a number as Python writes it, anything else as `describe` tells it.
+
+    Args:
+        text: What was typed.
+        names: The user's names.
+
+    Raises:
+        ConfigurationError: An expression could not be evaluated, or a name is nearly one of the user's. Nothing was sent.
+    """
+    pieces: list[Collected] = []
+    untouched: list[str] = []
+    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
+    copied = position = 0
+    while opening := _OPENING.search(text, position):
+        braced = _find_braced(text, opening.end(), parse)
+        position = opening.end() if braced is None or braced.expression is None else braced.end
+        if braced is None:
+            continue
+        _refuse_slip(braced, names)
+        if reason := _why_not(braced, names):
+            untouched.append(f"{_in_braces(braced.source)} {reason}")
+        elif braced.expression is not None:
+            pieces += [_typed(text[copied : opening.start()]), _inline(braced.expression, names)]
+            copied = braced.end
+    pieces.append(_typed(text[copied:]))
+    return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Return the names that the expressions between double braces in a prompt are about, whether there are such names or not."""
+    found: set[str] = set()
+    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
+    position = 0
+    while opening := _OPENING.search(text, position):
+        braced = _find_braced(text, opening.end(), parse)
+        expression = None if braced is None else braced.expression
+        position = opening.end() if braced is None or expression is None else braced.end
+        found.update(() if expression is None else expression.needed)
+    return frozenset(found)
+
+
+def _find_braced(text: str, start: int, parse: _Parse) -> _Braced | None:
+    """Return the shortest Python expression from here to a `}}`; else what stands before the first one, if any does."""
+    first: _Braced | None = None
+    for end in islice(_ends(text, start, start + _LONGEST_EXPRESSION), _MOST_ENDS):
+        source = text[start:end].strip()
+        expression = parse(source)
+        if expression is not None:
+            return _Braced(source, end + 2, expression)
+        first = first or _Braced(source, end + 2, None)
+    return first
+
+
+def _ends(text: str, start: int, stop: int) -> Iterator[int]:
+    end = text.find("}}", start, stop)
+    while end >= 0:
+        yield end
+        end = text.find("}}", end + 1, stop)
+
+
+def _why_not(braced: _Braced, names: Mapping[str, object]) -> str:
+    """Say why something stays as typed; "" if there is nothing to say: it does not, or was not meant to be a value."""
+    if braced.expression is None:
+        word = re.match(r"\w+", braced.source)
+        return "is no Python expression" if word and word[0] in names else ""
+    root = braced.expression.root
+    if root is None:
+        return "is about no name of yours"
+    if root not in names and hasattr(builtins, root):
+        return f"begins with Python's own `{root}`"
+    if _GETTEXT.match(braced.source) and not callable(names.get("_")):
+        return "calls `_`, which is no function here"
+    missing = _missing(braced.expression, names)
+    return f"has no `{missing[0]}` in the notebook" if missing else ""
+
+
+def _missing(expression: Expression, names: Mapping[str, object]) -> list[str]:
+    return [name for name in expression.needed if name not in names and not hasattr(builtins, name)]
+
+
+def _refuse_slip(braced: _Braced, names: Mapping[str, object]) -> None:
+    """Refuse an expression whose name is nearly one of the user's: it is no value, and hardly meant to be sent as typed.
+
+    Raises:
+        ConfigurationError: It is one.
+    """
+    for name in () if braced.expression is None else _missing(braced.expression, names):
+        guess = closest_name(name, names)
+        if guess is not None:
+            raise ConfigurationError(
+                f"{_in_braces(braced.source)}: there is no {name} in the notebook. Did you mean {guess}? Nothing was sent."
+            )
+
+
+def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:
+    value = _evaluate(expression, names)
+    text = plain_text(value)
+    if text is None:
+        return describe(value, name=expression.source)
+    shown = _in_braces(expression.source)
+    notes = (f"{shown} is sent whole: {len(text):,} characters.",) if len(text) > _LONG_TEXT else ()
+    return Collected(parts=(text,), notes=notes, exposed=exposed_in(text, shown))
+
+
+def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:
+    needed = {name: names[name] for name in expression.needed if name in names}
+    try:
+        return eval(expression.code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own, as in a cell
+    except Exception as error:
+        raise ConfigurationError(
+            f"{_in_braces(expression.source)} raised {error_text(error)}. Nothing was sent."
+        ) from None
+
+
+def _in_braces(source: str) -> str:
+    """Return an expression as it is named in messages: on one line, and not too long."""
+    line = " ".join(source.split())
+    shown = line if len(line) <= _LONGEST_NAMED else f"{line[:_LONGEST_NAMED]}…"
+    return f"{{{{ {shown} }}}}"
+
+
+def _typed(text: str) -> Collected:
+    return Collected(parts=(text,) if text else ())
+
+
+def _note_on(untouched: list[str]) -> Iterator[str]:
+    unique = list(dict.fromkeys(untouched))
+    if not unique:
+        return
+    shown = "; ".join(unique[:_MOST_NAMED])
+    more = f"; and {len(unique) - _MOST_NAMED} more" if len(unique) > _MOST_NAMED else ""
+    yield f"Sent as typed: {shown}{more}."
+
+
+def describe_name(name: str, names: Mapping[str, object]) -> Collected:
+    """Return what a dotted name stands for: code with its source, anything else described.
+
+    Args:
+        name: A name, or a path of attributes that begins with one.
+        names: The user's names.
+
+    Raises:
+        ConfigurationError: It does not exist, or cannot be read.
+    """
+    value = look_up(name, names)
+    if value is MISSING:
+        raise ConfigurationError(
+            f"There is no {name} in the notebook.{_advice(name, names)} Nothing was sent."
+        )
+    collected = describe(value, name=name)
+    kind = f"`{name}`, of type {type(value).__name__}:\n"
+    return Collected(parts=(kind, *collected.parts), notes=collected.notes, redacted=collected.redacted)
+
+
+def _advice(path: str, names: Mapping[str, object]) -> str:
+    root = root_of(path) or path
+    guess = None if root in names else closest_name(root, names)
+    if guess is not None:
+        return f" Did you mean {path.replace(root, guess, 1)}?"
+    owner, _, attribute = path.rpartition(".")
+    value = look_up(owner, names) if owner else MISSING
+    if value is MISSING:
+        return ""
+    guess = closest_name(attribute, _attributes(value))
+    return f" Did you mean {owner}.{guess}?" if guess is not None else ""
+
+
+def _attributes(value: object) -> list[str]:
+    try:
+        return [name for name in dir(value) if isinstance(name, str)]
+    except Exception:  # `__dir__` is theirs
+        return []

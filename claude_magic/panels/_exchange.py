@@ -1,0 +1,366 @@
+"""The conversation that a panel shows: exchange after exchange, the last of which may be under way."""
+
+from __future__ import annotations
+
+import keyword
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ipywidgets import HTML, Button, HBox, HTMLMath, Layout, Text, VBox
+from ipywidgets.widgets.widget_string import HTMLMathStyle
+
+from ..answers import escape_hidden, find_code, join_code
+from ..client import ConfigurationError, mended
+from ..live import hear_at_once, painter
+from ..live.widgets import close_all
+from ..render import (
+    HIDDEN_IN_CELL,
+    Exchange,
+    LivePicture,
+    neutralise_markdown,
+    render_footer,
+    render_question,
+)
+from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
+from ..tools import ToolExecutor
+from ._browser_side import BrowserSide, FaultsTold
+from ._tools import ApprovalBar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the actions act on.
+
+    Attributes:
+        browser: Copies and inserts.
+        assign: Gives an object a name among the user's.
+        retry: Asks the question of a reply again, and puts the new answer in the place of this one.
+        tell: Shows the user a sentence.
+        faults: Shows the user what goes wrong.
+    """
+
+    browser: BrowserSide
+    assign: Callable[[str, Any], None]
+    retry: Callable[[Reply], None]
+    tell: Callable[[str], None]
+    faults: FaultsTold
+
+
+class AnswerActions(HBox):
+    """A row of quiet buttons under an answer."""
+
+    def __init__(self, reply: Reply, surroundings: Surroundings) -> None:
+        self._reply = reply
+        self._surroundings = surroundings
+        told = surroundings.faults.told
+        self._copy = _button("Copy", "Copy the answer as Markdown", told(self._on_copy))
+        self._insert = _button(
+            "New cell", "Put the answer's code, or its text, into a new cell", told(self._on_insert)
+        )
+        self._keep = _button("Variable", "Give the answer a name in the notebook", told(self._on_keep))
+        self._retry = _button("Retry", "Ask the same question again", told(self._on_retry))
+        self._name = Text(
+            placeholder="name, then Enter",
+            tooltip="Name of the variable",
+            continuous_update=False,
+            _dom_classes=["claude-magic-name"],
+        )
+        self._name.layout.display = "none"
+        self._name.observe(told(self._on_name), "value")
+        hear_at_once(self._copy, self._insert, self._keep, self._retry, self._name)
+        super().__init__(_dom_classes=["claude-magic-actions"])
+
+    def offer(self, *, has_text: bool) -> None:
+        """Show what can be done; without a text that is only to ask again."""
+        with_text = (self._copy, self._insert, self._name, self._keep) if has_text else ()
+        self.children = (*with_text, self._retry)
+
+    def close(self) -> None:
+        """Take it away for good, with what it has not offered."""
+        super().close()  # first: no page may be told of a row whose buttons are gone
+        close_all([self._copy, self._insert, self._keep, self._retry, self._name])
+
+    def _on_copy(self, _button: Button) -> None:
+        self._surroundings.browser.copy(self._reply.text)
+
+    def _on_insert(self, _button: Button) -> None:
+        text = self._reply.text
+        code = join_code(find_code(text))
+        if code:
+            shown = escape_hidden(code)
+            self._surroundings.browser.insert_cell(shown, "code")
+            if shown != code:
+                self._surroundings.tell(HIDDEN_IN_CELL)
+        else:  # what a front end makes of a Markdown cell may load images and hold buttons that run commands
+            self._surroundings.browser.insert_cell(neutralise_markdown(text), "markdown")
+
+    def _on_keep(self, _button: Button) -> None:
+        is_hidden = self._name.layout.display == "none"
+        self._name.layout.display = None if is_hidden else "none"
+
+    def _on_name(self, _change: object) -> None:
+        name = self._name.value.strip()
+        if not name:
+            return
+        if not name.isidentifier() or keyword.iskeyword(name):
+            self._surroundings.tell(f"{name!r} cannot be the name of a variable.")
+            return
+        self._surroundings.assign(name, self._reply)
+        self._name.layout.display = "none"
+        self._name.value = ""
+        self._surroundings.tell(f"{name} is this answer now.")
+
+    def _on_retry(self, _button: Button) -> None:
+        self._surroundings.retry(self._reply)
+
+
+def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> Button:
+    button = Button(description=label, tooltip=tooltip, _dom_classes=["claude-magic-quiet-button"])
+    button.on_click(on_click)
+    return button
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question of a panel.
+
+    Attributes:
+        prompt: The user's words.
+        thread: The conversation it belongs to.
+        key: Tells it from the other questions of the kernel, as cells are told apart: asked again, it takes its own place.
+        content: What is sent as the user's turn.
+        is_new: The conversation began anew with it.
+        attached: The names of what goes with the words.
+        notes: What the reader should know about what is sent, as sentences.
+    """
+
+    prompt: str
+    thread: str
+    key: str
+    content: str | Sequence[Mapping[str, Any]]
+    is_new: bool = False
+    attached: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "prompt", mended(self.prompt)
+        )  # as the runtime does: a page takes valid Unicode only
+
+    def to_question(self, tools: ToolExecutor | None) -> Question:
+        """Return what the runtime is asked, with what runs the calls of its answer."""
+        where = Where(thread=self.thread, cell=self.key, is_new=self.is_new)
+        return Question(
+            prompt=self.prompt,
+            content=self.content,
+            where=where,
+            tools=tools,
+            outlives_cell=True,
+            origin="panel",
+            notes=self.notes,
+        )
+
+
+FRAME_INTERVAL: Final = 1 / 10
+"""Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
+LONGEST_FRAME_INTERVAL: Final = 1 / 2
+TAIL_CHARS_PER_SECOND: Final = 18_000
+"""What is sent again with each frame is sent the less often the longer it is, in characters of HTML."""
+
+BLOCK_CLASSES: Final = ("claude-magic-block", "jp-RenderedHTMLCommon")
+
+
+class ExchangeView(VBox):
+    """Shows a question at once, and its answer while it grows.
+
+    A block of the answer is a widget of its own. One that has settled is never sent again.
+
+    Args:
+        asked: The question.
+        reply: The answer.
+        approval: Where a person is asked whether a call may run.
+        actions: What can be done with the answer, once it is there.
+        remote_images: Load images from other hosts.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        reply: Reply,
+        approval: ApprovalBar,
+        actions: AnswerActions,
+        *,
+        remote_images: bool = False,
+    ) -> None:
+        self.asked = asked
+        self.reply = reply
+        self.actions = actions
+        self._picture = LivePicture(remote_images=remote_images)
+        # The blocks share their looks, because each widget of its own is two more messages.
+        self._shared_looks = (Layout(), HTMLMathStyle())
+        layout, style = self._shared_looks
+        self._block_looks = {"layout": layout, "style": style, "_dom_classes": BLOCK_CLASSES}
+        self._lock = threading.Lock()
+        self._is_taken_away = False
+        question = HTML(
+            render_question(asked.prompt, asked.attached),
+            _dom_classes=["claude-magic-block", "claude-magic-question"],
+        )
+        self._answer = VBox(_dom_classes=["claude-magic-answer"])
+        self._footer = HTML(_dom_classes=["claude-magic-block", "claude-magic-footer"])
+        self._foot = HBox(_dom_classes=["claude-magic-foot"])
+        super().__init__(
+            [question, self._answer, approval, self._foot], _dom_classes=["claude-magic-exchange"]
+        )
+
+    def snapshot(self) -> Exchange:
+        """Return it as it is now, for a transcript."""
+        return Exchange(
+            question=self.asked.prompt, attached=self.asked.attached, answer=self.reply.snapshot()
+        )
+
+    def draw(self) -> float:
+        """Show how far the answer has come; return the seconds after which the next frame may follow."""
+        with self._lock:
+            snapshot = self.reply.snapshot()
+            if self._is_taken_away:
+                return 0.0
+            if snapshot.phase.is_final:
+                self._finish(snapshot)
+                return 0.0
+            slots = self._picture.slots(snapshot, time.monotonic())
+            self._show(slots)
+        tail_chars = len(slots[-1]) if slots else 0
+        return min(LONGEST_FRAME_INTERVAL, max(FRAME_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
+
+    def take_away(self) -> None:
+        """Close it for good; nothing of it is drawn any more."""
+        with self._lock:
+            self._is_taken_away = True
+            close_all([self, self._footer, self.actions, *self._shared_looks])
+
+    def _finish(self, snapshot: ReplySnapshot) -> None:
+        is_empty = snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking)
+        self._show([] if is_empty else self._picture.last_slots(snapshot))
+        self._footer.value = render_footer(snapshot)
+        self.actions.offer(has_text=bool(snapshot.text))
+        self._foot.children = (self._footer, self.actions)
+
+    def _show(self, slots: Sequence[str]) -> None:
+        blocks = self._answer.children
+        for block, html in zip(blocks, slots, strict=False):
+            block.value = html  # sends nothing where nothing has changed
+        if len(slots) != len(blocks):
+            new = [HTMLMath(html, **self._block_looks) for html in slots[len(blocks) :]]
+            self._answer.children = (*blocks[: len(slots)], *new)
+
+
+class Exchanges(VBox):
+    """Shows them from top to bottom, and draws the one that is under way.
+
+    Args:
+        surroundings: What the actions under an answer act on.
+        on_change: Called when an answer begins, when it has grown, and when it has ended; on any thread.
+        on_end: Called when an answer has ended, after that.
+        remote_images: Load images from other hosts.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        on_change: Callable[[], None],
+        on_end: Callable[[], None],
+        remote_images: bool,
+    ) -> None:
+        self._surroundings = surroundings
+        self._on_change = on_change
+        self._on_end = on_end
+        self._remote_images = remote_images
+        self._lock = threading.Lock()
+        super().__init__(_dom_classes=["claude-magic-exchanges"])
+
+    @property
+    def views(self) -> tuple[ExchangeView, ...]:
+        """What is shown, oldest first."""
+        return tuple(self.children)
+
+    @property
+    def replies(self) -> tuple[Reply, ...]:
+        """The answers, oldest first."""
+        return tuple(view.reply for view in self.views)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is on its way."""
+        return not all(reply.done() for reply in self.replies)
+
+    def ended(self) -> dict[Reply, Exchange]:
+        """Return those that have ended, oldest first."""
+        return {view.reply: view.snapshot() for view in self.views if view.reply.done()}
+
+    def add(
+        self, asked: Asked, start: Callable[[ApprovalBar], Reply], *, instead_of: Reply | None = None
+    ) -> Reply:
+        """Start a reply, and show it at the end, or in the place of another one and of all that followed it.
+
+        Args:
+            asked: The question.
+            start: Asks it, and is given where a person can be asked about calls.
+            instead_of: The other one.
+
+        Raises:
+            ConfigurationError: An answer is on its way.
+        """
+        with self._lock:
+            if self.is_busy:
+                raise ConfigurationError(
+                    "An answer is on its way in this panel. Stop it, or wait for its end."
+                )
+            index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
+            kept, dropped = self.views[:index], self.views[index:]
+            approval = ApprovalBar(self._surroundings.browser.announce)
+            reply = start(approval)
+            actions = AnswerActions(reply, self._surroundings)
+            view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
+            self.children = (*kept, view)
+        self._on_change()
+        painter.follow(reply, lambda: self._draw(view))
+        for each in dropped:
+            each.take_away()
+        return reply
+
+    def stop(self) -> None:
+        """Stop the answer that is on its way; what has come of it stays."""
+        for reply in self.replies:
+            reply.cancel()
+
+    def take_away(self) -> None:
+        """Stop, and show nothing any more."""
+        with self._lock:
+            self.stop()
+            views, self.children = self.views, ()
+        for view in views:
+            view.take_away()
+
+    def close(self) -> None:
+        """Stop, and take all of it away for good; what has come of it can still be read here."""
+        self.stop()
+        super().close()  # first: no page may be told of a conversation whose parts are gone
+        for view in self.views:
+            view.take_away()
+
+    def _draw(self, view: ExchangeView) -> float:
+        try:
+            interval = view.draw()
+        except Exception as error:
+            self._surroundings.faults.tell(error)
+            view.reply.when_done(self._on_change)
+            raise  # to the painter, which gives up on the picture
+        self._on_change()
+        if view.reply.done():
+            self._on_end()
+        return interval

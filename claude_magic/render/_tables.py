@@ -1,0 +1,274 @@
+"""Tables of a few rows, for `%claude status`, `usage`, help and the like: as HTML and as aligned plain text."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from ..client import BucketState, PaceState
+from ..runtime import Forest, Turn
+from ._reply import Bundle
+from ._sanitise import NO_MATH_CLASSES, sanitise
+from ._styles import (
+    COLUMN_NUMBERS,
+    COLUMN_WORDS,
+    FOOTER,
+    NAME_OF_NUMBERS,
+    NAME_OF_WORDS,
+    ROW,
+    ROW_LABEL,
+    ROW_VALUE,
+    ROWS_HEADING,
+    SCROLLING_TABLE,
+    TABLE,
+)
+
+# One long cell does not make every other as long.
+_MAX_PADDED_CHARS: Final = 80
+
+Row = tuple[str, ...]
+Group = tuple[str, Sequence[Row]]
+
+
+def render_rows(
+    groups: Sequence[Group],
+    *,
+    columns: Row = (),
+    numbers: Collection[int] = (),
+    notes: Iterable[str] = (),
+) -> Bundle:
+    """Return groups of rows, each under its heading ("" for none).
+
+    Args:
+        groups: Headings and rows.
+        columns: What each column is; "" for none. Without it, the first cell of a row is the label of the others.
+        numbers: Which columns, counted from 0, hold numbers, and stand at the right.
+        notes: Sentences below the table.
+    """
+    table = _Table(groups=groups, columns=columns, numbers=frozenset(numbers))
+    sentences = tuple(notes)
+    # Two amounts in dollars are not a formula.
+    html = f'<div class="{NO_MATH_CLASSES}">{table.html()}{"".join(map(_note_html, sentences))}</div>'
+    text = "\n\n".join(part for part in (table.text(), "\n".join(sentences)) if part)
+    return Bundle({"text/html": sanitise(html), "text/plain": text}, {})
+
+
+def _note_html(sentence: str) -> str:
+    return f'<div style="{FOOTER}">{escape(sentence, quote=False)}</div>'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """All groups, which share their columns."""
+
+    groups: Sequence[Group]
+    columns: Row
+    numbers: frozenset[int]
+
+    def html(self) -> str:
+        count = max((len(row) for row in self._all_rows()), default=1)
+        lines = (line for group in self.groups for line in self._html_lines(*group, count))
+        body = "".join(f'<tr style="{ROW}">{line}</tr>' for line in lines)
+        return f'<div style="{SCROLLING_TABLE}"><table style="{TABLE}"><tbody>{body}</tbody></table></div>'
+
+    def text(self) -> str:
+        return "\n\n".join("\n".join(self._text_lines(*group)) for group in self.groups)
+
+    def _all_rows(self) -> Iterator[Row]:
+        yield self.columns
+        for _, rows in self.groups:
+            yield from rows
+
+    def _html_lines(self, heading: str, rows: Sequence[Row], count: int) -> Iterator[str]:
+        if heading:
+            yield f'<th colspan="{count}" style="{ROWS_HEADING}">{escape(heading, quote=False)}</th>'
+        if self.columns:
+            yield "".join(self._cell("th", *cell) for cell in enumerate(self.columns))
+        for row in rows:
+            yield "".join(self._cell("td", *cell) for cell in enumerate(row))
+
+    def _cell(self, tag: str, column: int, text: str) -> str:
+        return f'<{tag} style="{self._style(tag, column)}">{escape(text, quote=False)}</{tag}>'
+
+    def _style(self, tag: str, column: int) -> str:
+        if not self.columns:
+            return ROW_VALUE if column == 1 else ROW_LABEL
+        if tag == "th":
+            return NAME_OF_NUMBERS if column in self.numbers else NAME_OF_WORDS
+        return COLUMN_NUMBERS if column in self.numbers else COLUMN_WORDS
+
+    def _text_lines(self, heading: str, rows: Sequence[Row]) -> Iterator[str]:
+        if heading:
+            yield heading
+        widths = self._widths()
+        for row in (self.columns, *rows) if self.columns else rows:
+            cells = (
+                text.rjust(width) if column in self.numbers else text.ljust(width)
+                for column, (text, width) in enumerate(zip(row, widths, strict=False))
+            )
+            yield "  ".join(cells).rstrip()
+
+    def _widths(self) -> list[int]:
+        widths: list[int] = []
+        for row in self._all_rows():
+            widths += [0] * (len(row) - len(widths))
+            for column, text in enumerate(row):
+                widths[column] = min(_MAX_PADDED_CHARS, max(widths[column], len(text)))
+        return widths
+
+
+_EXCERPT_CHARS: Final = 70
+_MAX_ROWS: Final = 80
+_SHOWN_AT_TOP: Final = 10
+
+_COLUMNS: Final = ("turn", "model", "context", "thread")
+_LEGEND: Final = "● is sent with the next question of its thread, ○ is on a former branch."
+_BRANCH: Final = "├\N{NO-BREAK SPACE}"
+_BESIDE: Final = "│\N{NO-BREAK SPACE}"
+_MAX_DEPTH: Final = 8
+_BETWEEN: Final[Row] = ("\N{NO-BREAK SPACE}", "", "", "")
+
+
+def render_history(forest: Forest, thread: str | None = None) -> Bundle:
+    """Return the tree of all turns, or of those of one thread.
+
+    Args:
+        forest: The turns.
+        thread: The thread to show; None shows all.
+    """
+    heads = {name: each.head for name, each in forest.threads.items() if thread in (None, name)}
+    on_path = {turn.id for head in heads.values() for turn in forest.path(head)}
+    shown = [turn for turn in forest.turns.values() if thread in (None, turn.thread) or turn.id in on_path]
+    if not shown:
+        return render_rows([("", [("No turns yet: the next question begins the conversation.",)])])
+    rows: list[Row] = []
+    for step in _walk(shown, on_path):
+        if rows and step.is_root:
+            rows.append(_BETWEEN)
+        rows.append(_row(step, heads, step.turn.id in on_path))
+    return render_rows([("", _bounded(rows))], columns=_COLUMNS, numbers=(2,), notes=(_LEGEND,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A turn and where it is drawn.
+
+    Attributes:
+        turn: The turn.
+        depth: Of how many branches it is part.
+        begins: It is the first of its branch.
+        is_root: It is the first of a conversation.
+    """
+
+    turn: Turn
+    depth: int = 0
+    begins: bool = False
+    is_root: bool = False
+
+
+def _walk(turns: Sequence[Turn], on_path: set[str]) -> Iterator[_Step]:
+    """Yield the turns in the order in which they are drawn: branches first, then what goes on from the same turn.
+
+    Only a branch is deeper than where it begins, so that long threads stay flat.
+    """
+    ids = {turn.id for turn in turns}
+    children: defaultdict[str | None, list[Turn]] = defaultdict(list)
+    for turn in turns:
+        children[turn.parent if turn.parent in ids else None].append(turn)
+    pending = [_Step(turn=turn, is_root=True) for turn in reversed(children[None])]
+    while pending:
+        step = pending.pop()
+        yield step
+        branches = children[step.turn.id]
+        if not branches:
+            continue
+        main = next((each for each in reversed(branches) if each.id in on_path), branches[-1])
+        pending.append(_Step(turn=main, depth=step.depth))
+        pending += [
+            _Step(turn=each, depth=step.depth + 1, begins=True)
+            for each in reversed(branches)
+            if each is not main
+        ]
+
+
+def _row(step: _Step, heads: Mapping[str, str | None], is_on_path: bool) -> Row:
+    turn, depth = step.turn, min(step.depth, _MAX_DEPTH)
+    lines = _BESIDE * (depth - 1) + (_BRANCH if step.begins else _BESIDE) if depth else ""
+    mark = "●" if is_on_path else "○"
+    words = f"{_excerpt(turn.prompt)}{' (broke off)' if turn.is_partial else ''}"
+    tokens = f"{turn.context_tokens:,}" if turn.context_tokens else ""
+    names = ", ".join(name for name, head in heads.items() if head == turn.id)
+    return f"{lines}{mark} {words}", turn.model, tokens, names
+
+
+def _excerpt(prompt: str) -> str:
+    text = " ".join(prompt.split())
+    return text if len(text) <= _EXCERPT_CHARS else f"{text[: _EXCERPT_CHARS - 1]}…"
+
+
+def _bounded(rows: list[Row]) -> list[Row]:
+    """Leave out the middle of a long list; the last turns are what one looks for."""
+    if len(rows) <= _MAX_ROWS:
+        return rows
+    end = len(rows) - _MAX_ROWS + _SHOWN_AT_TOP
+    left_out = sum(row is not _BETWEEN for row in rows[_SHOWN_AT_TOP:end])
+    gap: Row = (f"… {left_out:,} turns …", "", "", "")
+    return [*rows[:_SHOWN_AT_TOP], gap, *rows[end:]]
+
+
+def describe_pace(limiter: BucketState, state: PaceState) -> str:
+    """Describe what holds for one class of models.
+
+    Args:
+        limiter: The shared limiter, with the configured rate.
+        state: What was learnt of the class.
+    """
+    return "; ".join(_clauses(limiter, state))
+
+
+def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
+    allowed = state.requests_per_second
+    if allowed is not None and allowed < limiter.refill_rate:
+        yield (
+            f"{allowed:.3g} requests/s in the long run, not {limiter.refill_rate:g}, because the server allows "
+            f"{allowed * 60:,.0f} a minute"
+        )
+    else:
+        yield f"{limiter.refill_rate:g} requests/s as configured"
+    if used_up := [limit.kind for limit in state.limits if limit.level < 1]:
+        yield f"waits for {' and '.join(used_up)} to flow in again"
+    if state.held_for:
+        yield f"held back for {math.ceil(state.held_for)} s after a 429"
+    if state.waiting:
+        yield f"{state.waiting} waiting"
+
+
+_WIDTH = 88
+"""Columns. JupyterLab breaks longer lines of an error in the middle of a word."""
+
+# IPython prints the exception's name in red: the same here, whatever its colour scheme.
+_RED, _PLAIN = "\x1b[0;31m", "\x1b[0m"
+
+
+def short_traceback(error: BaseException, *, colors: bool) -> list[str]:
+    """Return the lines for `_render_traceback_`: what happened and what to do, and no frames."""
+    name, message = type(error).__name__, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        name, message = "KeyboardInterrupt", message or "interrupted"
+    first, *rest = _wrap(f"{name}: {message}")
+    if not colors:
+        return [first, *rest]
+    return [f"{_RED}{name}{_PLAIN}{first[len(name) :]}", *rest]
+
+
+def _wrap(text: str) -> list[str]:
+    return [
+        line
+        for paragraph in text.splitlines()
+        for line in textwrap.wrap(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
+    ]

@@ -1,0 +1,545 @@
+"""One turn's life on the bridge: send, feed what arrives to the reply, answer calls of tools, end whatever happens.
+
+A turn is one question and all it takes to answer it: several requests where the model calls tools, or where the server
+makes a pause in the middle of its own. What has been said so far is sent again with each, unchanged and in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from ..client import (
+    ClaudeClient,
+    ClaudeError,
+    ClientEvent,
+    ConfigurationError,
+    Message,
+    MessageRequest,
+    MessageStream,
+    ToolUseBlock,
+)
+from ..conversation import Conversations, Place, Turn, fingerprint
+from ..tools import CallState, ToolExecutor, ToolResult
+from ._ledger import TurnAccountant
+from ._models import facts_of
+from ._progress import Progress
+from ._reply import Reply, ended
+from ._requests import (
+    History,
+    ModelNames,
+    PlannedRequest,
+    Question,
+    check_no_key,
+    check_prompt,
+    plan_request,
+    table_id,
+)
+from ._settings import ResolvedSettings
+
+Turns = list[dict[str, Any]]
+
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+
+
+def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | None:
+    """Return the messages of a turn as they may be kept, or None if nothing was answered.
+
+    Args:
+        messages: The user's message, and what followed it: replies and results of tools.
+        reason: What to say in the place of a result that never came.
+    """
+    kept = _without_pending_calls([dict(message) for message in messages])
+    while kept and kept[-1]["role"] == "assistant" and not _may_end_with(kept[-1]):
+        kept.pop()
+    if all(message["role"] == "user" for message in kept):
+        return None
+    if unanswered := _unanswered_calls(kept[-1]):
+        kept.append(refused_calls(unanswered, reason))
+    return kept
+
+
+def returned(message: Message) -> dict[str, Any]:
+    """Return a whole reply as it goes back to the API: as it came, but for blank text, which it does not take back."""
+    param = message.to_param()
+    return {**param, "content": [block for block in param["content"] if not _is_blank(block)]}
+
+
+def with_distinct_calls(message: Message, taken: Set[str]) -> Message:
+    """Return a reply whose calls of tools can be told apart, from each other and from those of the conversation before.
+
+    Some servers give two calls one id, count from the same number in each reply, or give none. Each call needs a result
+    of its own, and the API refuses a history in which two have the same id.
+
+    Args:
+        message: The reply.
+        taken: The ids of earlier calls.
+    """
+    used = set(taken)
+    content = []
+    for block in message.content:
+        if isinstance(block, ToolUseBlock) and block.type == "tool_use":
+            block = _with_free_id(block, used)
+            used.add(block.id)
+        content.append(block)
+    return message.model_copy(update={"content": content})
+
+
+def call_ids(messages: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids of all calls of tools in messages."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
+    return {
+        str(block.get("id")) for content in contents for block in content if block.get("type") == "tool_use"
+    }
+
+
+def _with_free_id(block: ToolUseBlock, used: Set[str]) -> ToolUseBlock:
+    if block.id and block.id not in used:
+        return block
+    root = block.id or "toolu"
+    numbered = (f"{root}_{number}" for number in itertools.count(2 if block.id else 1))
+    free = next(each for each in numbered if each not in used)
+    return block.model_copy(update={"id": free})
+
+
+def closed_reply(message: Message) -> dict[str, Any] | None:
+    """Return what of a reply that broke off may be kept, or None: its text, and whatever came whole."""
+    param = message.to_partial_param()
+    if param is None:
+        return None
+    content = list(param["content"])
+    while content and content[-1].get("type") in _THINKING:
+        content.pop()
+    return {**param, "content": content} if content else None
+
+
+def refused_calls(call_ids: Sequence[str], reason: str) -> dict[str, Any]:
+    """Return a user's message that answers calls with an error."""
+    return {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": call_id, "content": reason, "is_error": True}
+            for call_id in call_ids
+        ],
+    }
+
+
+def _without_pending_calls(messages: Turns) -> Turns:
+    """Drop calls at the end that the server makes itself, and whose results would have come with a next reply.
+
+    Only from the last reply: an earlier one was followed by what it asked for, and thinking is bound to it as it is.
+    """
+    *earlier, last = messages
+    if last["role"] != "assistant":
+        return messages
+    answered = {block.get("tool_use_id") for block in last["content"]}
+    content = [block for block in last["content"] if not _is_pending(block, answered)]
+    return [*earlier, {**last, "content": content}]
+
+
+def _is_pending(block: Mapping[str, Any], answered: set[object]) -> bool:
+    kind = str(block.get("type"))
+    return kind.endswith("_tool_use") and block.get("id") not in answered
+
+
+def _may_end_with(message: Mapping[str, Any]) -> bool:
+    content = message["content"]
+    return bool(content) and content[-1].get("type") not in _THINKING
+
+
+def _is_blank(block: Mapping[str, Any]) -> bool:
+    return block.get("type") == "text" and not str(block.get("text", "")).strip()
+
+
+def _unanswered_calls(message: Mapping[str, Any]) -> list[str]:
+    if message["role"] != "assistant":
+        return []
+    return [str(block["id"]) for block in message["content"] if block.get("type") == "tool_use"]
+
+
+_CHARS_PER_TOKEN = 3.5
+"""Of ordinary text. Used only to tell whether a conversation comes near the size of the model's context."""
+_NEARLY_FULL = 0.8
+
+
+class ContextFullError(ConfigurationError):
+    """The conversation does not fit into the model's context any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnPlan:
+    """A turn that is about to be asked.
+
+    Attributes:
+        question: What is asked.
+        place: Where in the conversations; None stands alone.
+        request: What is sent first.
+        notes: What the reader should know, as sentences.
+        fingerprint: Of what the model's thinking is bound to: system prompt and tools.
+    """
+
+    question: Question
+    place: Place | None
+    request: MessageRequest
+    notes: tuple[str, ...]
+    fingerprint: str
+
+
+class TurnPlanner:
+    """Plans turns, and takes them into the conversations when they are over.
+
+    Args:
+        conversations: The turns so far.
+        names: Knows which model a short name means.
+    """
+
+    def __init__(self, conversations: Conversations, names: ModelNames) -> None:
+        self._conversations = conversations
+        self._names = names
+
+    def plan(self, question: Question, settings: ResolvedSettings) -> TurnPlan:
+        """Plan a turn with what is known without asking the server.
+
+        Raises:
+            ConfigurationError: The question cannot be sent.
+        """
+        check_prompt(question)
+        check_no_key(question, settings.values.system)
+        model = settings.values.model
+        return self._plan(question, settings, self._place(question), table_id(model) or model)
+
+    def renew(self, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+        """Return the plan as it is where its place is still the same; else a new one.
+
+        Raises:
+            ConfigurationError: The question cannot be sent there.
+        """
+        if plan.place is None or self._place(plan.question) == plan.place:
+            return plan
+        return self.plan(plan.question, settings)
+
+    async def resolve(self, client: ClaudeClient, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
+        """Return the plan with the model that a short name means at this server."""
+        name = settings.values.model
+        if table_id(name) is None:
+            return plan
+        model = await self._names.resolve(client, name)
+        return plan if model == plan.request.model else self._plan(plan.question, settings, plan.place, model)
+
+    def explain(self, error: ClaudeError, plan: TurnPlan) -> None:
+        """Add to an error about a model that nobody knows what may have been meant."""
+        self._names.explain(error, plan.request.model)
+
+    def keep(
+        self,
+        plan: TurnPlan,
+        messages: Sequence[dict[str, Any]],
+        *,
+        is_partial: bool,
+        last: Message | None,
+        usage: dict[str, Any] | None,
+    ) -> Turn | None:
+        """Take a turn into the conversation; None if it stands alone.
+
+        Args:
+            plan: The turn as it was planned.
+            messages: Its messages, fit to be sent again.
+            is_partial: It broke off.
+            last: The last reply, which tells who answered, and how full the context is.
+            usage: What all of it took.
+        """
+        if plan.place is None:
+            return None
+        return self._conversations.add(
+            plan.place,
+            prompt=plan.question.prompt,
+            messages=messages,
+            model=(last.model if last is not None else "") or plan.request.model,
+            fingerprint=plan.fingerprint,
+            is_partial=is_partial,
+            usage=usage,
+            context_tokens=0 if last is None else last.usage.context_tokens,
+        )
+
+    def _place(self, question: Question) -> Place | None:
+        where = question.where
+        if where is None:
+            return None
+        return self._conversations.place(
+            thread=where.thread, cell=where.cell, start_new=where.is_new, is_beside=where.is_beside
+        )
+
+    def _plan(
+        self, question: Question, settings: ResolvedSettings, place: Place | None, model: str
+    ) -> TurnPlan:
+        binding = fingerprint(settings.values.system, question.tool_definitions(model))
+        notes = [*question.notes, *(() if question.tools is None else question.tools.notes)]
+        history = History()
+        if place is not None:
+            history = History(
+                messages=self._conversations.messages(place),
+                is_rebound=self._conversations.binding(place, fingerprint=binding),
+            )
+            notes += self._notes_on(place, question, model)
+        planned: PlannedRequest = plan_request(question, settings, history, model=model)
+        return TurnPlan(
+            question=question,
+            place=place,
+            request=planned.request,
+            notes=(*notes, *planned.notes),
+            fingerprint=binding,
+        )
+
+    def _notes_on(self, place: Place, question: Question, model: str) -> list[str]:
+        notes = _notes_on_branches(place)
+        parent = self._conversations.parent_turn(place)
+        if parent is not None:
+            notes += _notes_on_context(parent, question, model)
+        return notes
+
+
+def _notes_on_branches(place: Place) -> list[str]:
+    """Say which turns are not part of the conversation any more, now that the cell has been run again."""
+    behind, aside = place.left_behind, place.left_aside
+    notes = []
+    if behind:
+        turns = "1 later turn belongs" if behind == 1 else f"{behind} later turns belong"
+        notes.append(f"{turns} to the former answer of this cell, on a branch of its own: %claude history")
+    if aside:
+        turns = "1 turn is" if aside == 1 else f"{aside} turns are"
+        notes.append(
+            f"{turns} not part of this conversation: the cell goes on after the one that it followed before, on that one's "
+            "branch: %claude history"
+        )
+    return notes
+
+
+def _notes_on_context(parent: Turn, question: Question, model: str) -> list[str]:
+    """Say when the conversation comes near the size of the context.
+
+    Raises:
+        ContextFullError: It does not fit any more.
+    """
+    facts = facts_of(model)
+    if facts is None or not parent.context_tokens:
+        return []
+    tokens = parent.context_tokens + round(question.text_length / _CHARS_PER_TOKEN)
+    ways_out = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
+    if parent.context_tokens >= facts.context_window:
+        raise ContextFullError(
+            f"This thread holds {parent.context_tokens:,} tokens, and {model} takes {facts.context_window:,}, so nothing "
+            f"was sent. {ways_out}; --no-history asks without it."
+        )
+    if tokens < _NEARLY_FULL * facts.context_window:
+        return []
+    return [f"This thread fills about {tokens / facts.context_window:.0%} of {model}'s context. {ways_out}."]
+
+
+MAX_TOOL_ROUNDS = 25
+"""Rounds of tool calls in one turn. A model that goes round in circles is stopped."""
+MAX_PAUSES = 10
+"""Times that a paused turn is resumed."""
+
+_INTERRUPTED = "The user interrupted this before there was a result."
+_CUT = "This call was not made: the reply that asked for it was cut short."
+
+_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
+
+logger = logging.getLogger("claude_magic.runtime")
+
+
+class TurnExchange:
+    """Answers one question.
+
+    Args:
+        plan: The turn.
+        progress: What the reply shows.
+        planner: Knows what short names of models mean, and takes the turn into the conversation.
+        settings: The settings in force.
+        accountant: Admits and books each request.
+    """
+
+    def __init__(
+        self,
+        plan: TurnPlan,
+        progress: Progress,
+        *,
+        planner: TurnPlanner,
+        settings: ResolvedSettings,
+        accountant: TurnAccountant,
+    ) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._planner = planner
+        self._settings = settings
+        self._accountant = accountant
+        self._tools = plan.question.tools
+        self._turn: Turns = [plan.request.messages[-1]]
+        self._stream: MessageStream | None = None
+
+    async def run(
+        self, lending: AbstractAsyncContextManager[ClaudeClient], before: Iterable[Reply] = ()
+    ) -> None:
+        """Stream the reply into its progress, and end that as complete, failed or cancelled.
+
+        Args:
+            lending: Lends the client.
+            before: Answers of the same conversation, on their way; their turns come first.
+        """
+        progress = self._progress
+        try:
+            await self._wait_for_turn(before)
+            async with lending as client:
+                self._plan = await self._planner.resolve(client, self._plan, self._settings)
+                message = await self._answer(client)
+            self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in _CUT_SHORT)
+            progress.complete()
+        except asyncio.CancelledError:
+            partial = self._break_off(_arrived(self._stream), _INTERRUPTED)
+            progress.cancel(partial)
+        except ClaudeError as error:
+            partial = self._break_off(error.partial or _arrived(self._stream), _CUT)
+            self._planner.explain(error, self._plan)
+            # Frames hold the request and its prompt, and whoever keeps the error would keep them.
+            progress.fail(error.with_traceback(None), partial)
+
+    async def _wait_for_turn(self, before: Iterable[Reply]) -> None:
+        """Wait for the answers that this turn goes on from, and plan it anew where it now has another place.
+
+        Raises:
+            ConfigurationError: It cannot be sent there.
+        """
+        for reply in before:
+            if not reply.done():
+                self._progress.wait_for_turn()
+                await ended(reply)
+        plan = self._planner.renew(self._plan, self._settings)
+        if plan is not self._plan:
+            self._plan = plan
+            self._turn = [plan.request.messages[-1]]
+            for note in plan.notes:
+                self._progress.add_note(note)
+
+    async def _answer(self, client: ClaudeClient) -> Message:
+        """Send as many requests as it takes, and return the last reply."""
+        rounds = pauses = 0
+        while True:
+            message = await self._round(client)
+            if message.stop_reason == "pause_turn" and pauses < MAX_PAUSES:
+                pauses += 1
+            elif message.stop_reason == "tool_use" and message.tool_uses and self._tools is not None:
+                if rounds == MAX_TOOL_ROUNDS:
+                    self._progress.add_note(
+                        f"Stopped after {MAX_TOOL_ROUNDS} rounds of tool calls. Ask it to go on, if it should."
+                    )
+                    return message
+                rounds += 1
+                await self._call_tools(self._tools, message.tool_uses)
+            else:
+                return message
+
+    async def _round(self, client: ClaudeClient) -> Message:
+        """Send what has been said so far, and take in the reply."""
+        first = self._plan.request
+        request = first.model_copy(update={"messages": [*first.messages[:-1], *self._turn]})
+        await self._accountant.admit(client, request)
+        try:
+            self._stream = client.stream_message(request, observer=self._note)
+            async with self._stream as stream:
+                async for event in stream:
+                    self._progress.feed(event)
+            message = self._distinct(stream.message)
+        finally:
+            self._accountant.settle(lambda: _arrived(self._stream))
+        self._stream = None
+        self._turn.append(returned(message))
+        self._progress.end_round(message)
+        return message
+
+    def _distinct(self, message: Message) -> Message:
+        """Return a reply whose calls have ids that no other call of the conversation has."""
+        return with_distinct_calls(message, call_ids((*self._plan.request.messages[:-1], *self._turn)))
+
+    def _note(self, event: ClientEvent) -> None:
+        self._accountant.note(event)
+        self._progress.note(event)
+
+    async def _call_tools(self, tools: ToolExecutor, calls: list[ToolUseBlock]) -> None:
+        """Run the calls of a reply, one after the other, and add their results to the turn.
+
+        Whatever happens there is a result for each, because a history in which one is missing is refused.
+        """
+        results = {
+            call.id: ToolResult(tool_use_id=call.id, content=_INTERRUPTED, is_error=True) for call in calls
+        }
+        try:
+            for call in calls:
+                results[call.id] = await self._call(tools, call)
+        finally:
+            self._turn.append({"role": "user", "content": [results[call.id].to_param() for call in calls]})
+
+    async def _call(self, tools: ToolExecutor, call: ToolUseBlock) -> ToolResult:
+        def report(state: CallState, text: str = "") -> None:
+            self._progress.note_call(call.id, state, text)
+
+        report(CallState.WRITTEN)  # who runs it may have nothing to say for a while
+        try:
+            result = await asyncio.wrap_future(tools.submit(call, report))
+        except asyncio.CancelledError:
+            report(CallState.INTERRUPTED)
+            raise
+        report(result.state, result.text)
+        if result.note:
+            self._progress.add_note(result.note)
+        return result
+
+    def _break_off(self, partial: Message | None, reason: str) -> Message | None:
+        """Keep what there is of a turn that broke off; return the partial reply."""
+        partial = None if partial is None else self._distinct(partial)
+        if partial is not None and (param := closed_reply(partial)) is not None:
+            self._turn.append(param)
+        self._keep_turn(reason, last=partial, is_partial=True)
+        return partial
+
+    def _keep_turn(self, reason: str, *, last: Message | None, is_partial: bool) -> None:
+        if (messages := closed_turn(self._turn, reason)) is not None:
+            usage = self._progress.snapshot().usage
+            self._planner.keep(
+                self._plan,
+                messages,
+                is_partial=is_partial,
+                last=last,
+                usage=None if usage is None else usage.model_dump(mode="json", exclude_none=True),
+            )
+
+
+def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:
+    """End a reply whose exchange could not: it was cancelled before its first step, or a fault of ours broke it off.
+
+    Args:
+        progress: What the reply shows; if it is final already, nothing happens.
+        task: The exchange, which has ended.
+        redact: Removes the key from text.
+    """
+    failure = None if task.cancelled() else task.exception()
+    if failure is None:
+        progress.cancel(None)
+        return
+    logger.error("A reply failed unexpectedly:\n%s", redact("".join(traceback.format_exception(failure))))
+    text = redact(f"{type(failure).__name__}: {failure}")
+    fault = ClaudeError(f"The reply failed because of a fault in claude_magic ({text}). Please report it.")
+    progress.fail(fault, None)
+
+
+def _arrived(stream: MessageStream | None) -> Message | None:
+    """Return what came of a reply, or None if nothing did."""
+    if stream is None:
+        return None
+    message = stream.message
+    return message if message.id or message.content else None

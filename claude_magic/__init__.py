@@ -15,7 +15,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ._facade import Claude, claude
+    from .api import Claude, claude
     from .client import (
         APIError,
         BillingError,
@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "._facade": ("Claude", "claude"),
+    ".api": ("Claude", "claude"),
     ".panels": ("LimitsGauge", "PromptPanel"),
     ".runtime": ("Phase", "Reply", "ReplySnapshot"),
 }

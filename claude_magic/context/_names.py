@@ -30,7 +30,7 @@ def names_of(shell: Any, local: Mapping[str, object] | None = None) -> Mapping[s
     """
     if shell is None:
         return {}
-    # The magics keep the errors. They are asked by name: panels and magics do not import each other.
+    # The magics keep the errors. They are asked by name, because this package imports no IPython.
     magic = getattr(shell, "find_line_magic", lambda _name: None)("claude")
     errors = getattr(getattr(magic, "__self__", None), "errors", None)
     extra = {} if errors is None else {"Err": errors}

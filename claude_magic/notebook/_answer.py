@@ -1,74 +1,138 @@
-"""One answer, from the request to what is left of it in the cell: start, draw, close.
-
-The awaited and the blocking door differ in how they wait and in nothing else.
-"""
+"""One answer: start, draw, finish. For cells that are awaited and for those that block."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..render import render_notice
-from ..runtime import Phase, Reply
-from ._asking import Asking
-from ._bystanders import Bystanders
-from ._interrupted import let_interrupts_arrive, was_interrupted
-from ._live import follow, follow_blocking
-from ._screens import AreaScreen, FinalScreen, HandleScreen, QuietScreen, Screen, is_captured
-from ._stop_control import remark_on_stopping, stop_control
-from ._terminal import TerminalScreen
+from ..answers import escape_hidden, extract_code
+from ..client import ClaudeError
+from ..display import (
+    AnswerContent,
+    OutputRecorder,
+    Surface,
+    choose_surface,
+    follow,
+    follow_blocking,
+    let_interrupts_arrive,
+    remark_on_stopping,
+    stop_button,
+    was_interrupted,
+)
+from ..render import HIDDEN_IN_CELL, short_traceback
+from ..runtime import Phase, Question, Reply
+from ._question import settings_of
 
 if TYPE_CHECKING:
-    from ._draft import Draft
-    from ._magics import ClaudeMagics
+    from ..display import Followed
+    from ._cell import Cell
+    from ._commands import Line
+
+_Error = TypeVar("_Error", bound=BaseException)
+_Started = TypeVar("_Started", bound="Followed[Any]")
 
 
-async def answer(draft: Draft, magics: ClaudeMagics) -> Reply:
-    """Ask and draw on the running loop, in a cell that holds nothing else.
+async def answer(line: Line, question: Question, cell: Cell) -> Reply:
+    """Ask, and draw the answer in the cell. Raises as `ask` does."""
+    reply, is_interrupted = await follow_to_end(
+        lambda: start(line, question, cell), lambda _reply: _surface(line, cell), cell
+    )
+    check_whole(reply, is_interrupted=is_interrupted)
+    finish(reply, line, cell)
+    return reply
+
+
+async def follow_to_end(
+    begin: Callable[[], _Started], surface_for: Callable[[_Started], Surface[Any]], cell: Cell
+) -> tuple[_Started, bool]:
+    """Start something, and draw it until it has ended.
+
+    Args:
+        begin: Starts a reply, or several.
+        surface_for: Returns what it is drawn on.
+        cell: The cell that asks.
+
+    Returns:
+        What was started, and whether an interrupt cut it short.
+    """
+    if not cell.is_awaited:
+        started = begin()
+        surface = surface_for(started)
+        is_interrupted = await wait(started, surface, cell)
+        surface.finish(started.snapshot())
+        return started, is_interrupted
+    with OutputRecorder(cell.front_end.publisher) as recorder:
+        started = begin()
+        surface = surface_for(started)
+        can_stop = surface.is_live
+        async with stop_button(cell.front_end, started.cancel) if can_stop else contextlib.nullcontext():
+            is_interrupted = await wait(started, surface, cell)
+            surface.finish(started.snapshot())
+        # One that came while the last frame was drawn counts too: it must keep the next cell from running.
+        is_interrupted |= await was_interrupted(let_interrupts_arrive())
+    if surface.has_cleared:
+        recorder.replay()
+    return started, is_interrupted
+
+
+async def wait(started: Followed[Any], surface: Surface[Any], cell: Cell) -> bool:
+    """Draw until the end, and return whether an interrupt cut it short. Where the cell blocks, this blocks."""
+    if cell.is_awaited:
+        return await was_interrupted(follow(started, surface))
+    try:
+        follow_blocking(started, surface)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def start(line: Line, question: Question, cell: Cell) -> Reply:
+    """Send a question, and bind the reply to the variable that is named for it.
 
     Raises:
-        KeyboardInterrupt: The cell was interrupted; the partial answer stays.
-        ClaudeError: The request failed; likewise.
+        ClaudeError: It could not be sent.
     """
-    with Bystanders(magics.shell.display_pub) as bystanders:
-        asking = Asking(draft, magics, is_awaited=True, cell=_cell(magics))
-        reply = asking.start()
-        screen = _choose_screen(draft, magics, owns_area=True)
-        async with _control_of(reply, screen, magics):
-            is_interrupted = await was_interrupted(follow(reply, screen))
-            screen.finish(reply.snapshot())
-        # One that came while the last picture was drawn counts too: it shall keep the next cell from running.
-        is_interrupted |= await was_interrupted(let_interrupts_arrive())
-    if screen.has_cleared:
-        bystanders.repeat()
-    check_whole(reply, is_interrupted=is_interrupted)
-    asking.finish(reply)
+    runtime = cell.runtime
+    # What it draws on has gone with the previous outputs of the cell.
+    runtime.jobs.stop_of_cell(cell.key)
+    reply = runtime.start(question, **settings_of(line.options))
+    if line.options.background:
+        runtime.jobs.add(reply, cell=cell.key)
+    # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
+    bind(reply, line, cell)
     return reply
 
 
-def answer_blocking(draft: Draft, magics: ClaudeMagics) -> Reply:
-    """Ask and draw on this thread, in a cell that may hold other outputs too. Raises as `answer` does."""
-    asking = Asking(draft, magics, is_awaited=False, cell=_cell(magics))
-    reply = asking.start()
-    screen = _choose_screen(draft, magics, owns_area=False)
-    is_interrupted = False
-    try:
-        follow_blocking(reply, screen)
-    except KeyboardInterrupt:
-        is_interrupted = True
-    screen.finish(reply.snapshot())
-    check_whole(reply, is_interrupted=is_interrupted)
-    asking.finish(reply)
-    return reply
+def bind(value: object, line: Line, cell: Cell) -> None:
+    """Bind a value to the variable that is named for the reply, if one is."""
+    if line.options.out is not None:
+        cell.scope.bind(line.options.out, value)
+
+
+def finish(reply: Reply, line: Line, cell: Cell) -> None:
+    """Do with a whole reply what the options ask for.
+
+    Raises:
+        SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
+    """
+    options = line.options
+    if options.schema:
+        found = reply.parsed
+        # The variable of a background answer is the reply, also where it was waited for.
+        if not options.background:
+            bind(found, line, cell)
+    if options.insert_code and (code := extract_code(reply.text)):
+        shown = escape_hidden(code)
+        cell.insert_below(shown)
+        if shown != code:
+            cell.front_end.say(HIDDEN_IN_CELL)
 
 
 def check_whole(reply: Reply, *, is_interrupted: bool) -> None:
     """Raise why a reply is not whole, if it is not."""
-    if (
-        reply.phase is Phase.CANCELLED
-    ):  # also by its Stop button, or by another thread: the next cell counts on the whole
+    # Also by its Stop button, or by another thread: the next cell counts on the whole.
+    if reply.phase is Phase.CANCELLED:
         raise KeyboardInterrupt("the answer was stopped.")
     if is_interrupted:
         raise KeyboardInterrupt("the answer had just come to its end.")
@@ -76,38 +140,32 @@ def check_whole(reply: Reply, *, is_interrupted: bool) -> None:
         raise reply.error
 
 
-def _choose_screen(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> Screen:
-    shell, runtime = magics.shell, magics.runtime()
-    values = runtime.settings().values
-    publisher = shell.display_pub
-    if draft.options.quiet:
-        return QuietScreen()
-    if draft.prompt.rstrip().endswith(";"):
-        return QuietScreen(lambda line: _say(magics, line))
-    if not hasattr(shell, "kernel") and not is_captured(publisher):
-        return TerminalScreen(sys.stdout)
-    if not values.live or is_captured(publisher):
-        return FinalScreen(publisher, remote_images=values.remote_images)
-    screen: Callable[..., Screen] = AreaScreen if owns_area else HandleScreen
-    remark = remark_on_stopping(shell, is_awaited=owns_area)
-    return screen(publisher, remote_images=values.remote_images, remark=remark)
+def is_silenced(line: Line) -> bool:
+    """Whether the prompt ends with a semicolon."""
+    return line.prompt.rstrip().endswith(";")
 
 
-def _control_of(
-    reply: Reply, screen: Screen, magics: ClaudeMagics
-) -> contextlib.AbstractAsyncContextManager[None]:
-    """Return the Stop button of an answer, where it is seen while it grows."""
-    return (
-        stop_control(magics.shell, reply.cancel)
-        if isinstance(screen, AreaScreen)
-        else contextlib.nullcontext()
+def shortened(error: _Error, shell: Any) -> _Error:
+    """Give an error its short form, if it is an interrupt or one of ours: what happened and what to do, no frames. Return it.
+
+    IPython asks an exception for its own traceback (`_render_traceback_`), so nothing of the shell is patched, and the
+    cell fails as it should: Run All stops, `%tb` and `%debug` work. Only what leaves our magics is shortened; an error
+    raised in a user's own function keeps its traceback.
+    """
+    if isinstance(error, (ClaudeError, KeyboardInterrupt)):
+        colors = str(getattr(shell, "colors", "")).lower() != "nocolor"
+        error._render_traceback_ = lambda: short_traceback(error, colors=colors)  # type: ignore[union-attr]
+    return error
+
+
+def _surface(line: Line, cell: Cell) -> Surface[Any]:
+    values, front_end = cell.runtime.settings().values, cell.front_end
+    remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
+    return choose_surface(
+        front_end,
+        AnswerContent(remote_images=values.remote_images, remark=remark),
+        owns_area=cell.is_awaited,
+        is_live=values.live,
+        is_quiet=line.options.quiet,
+        is_silenced=is_silenced(line),
     )
-
-
-def _cell(magics: ClaudeMagics) -> str | None:
-    return magics.cell_keys.next_key(magics.shell)
-
-
-def _say(magics: ClaudeMagics, line: str) -> None:
-    bundle = render_notice(line)
-    magics.show(bundle.data, bundle.metadata)

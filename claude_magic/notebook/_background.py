@@ -1,7 +1,7 @@
 """`--bg`: the cell is done at once, and its answer is drawn in it while others run.
 
-It is drawn on the painter's thread. Displaying from a thread reaches the right cell where the kernel keeps what the present
-cell is in a context variable, because that comes along; elsewhere (ipykernel 6) only a display that stands already can be
+It is drawn on the thread of the frame loop. Displaying from a thread reaches the right cell where the kernel keeps the current
+cell in a context variable, because that comes along; elsewhere (ipykernel 6) only a display that stands already can be
 updated, so there is one.
 """
 
@@ -9,85 +9,103 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
 from ..answers import SchemaMismatchError
-from ..live import displays_follow_context, painter
+from ..display import (
+    AnswerContent,
+    OutputSurface,
+    QuietSurface,
+    StopButton,
+    Surface,
+    frame_loop,
+    publish_final,
+)
 from ..render import A_WHILE, LAST
-from ..runtime import Job, Phase, Reply, ReplySnapshot
-from ._asking import Asking
-from ._clicks import hears_clicks, is_attended
-from ._screens import IDLE_INTERVAL, AreaScreen, HandleScreen, Screen, is_captured, publish_final
-from ._stop_control import StopControl
+from ..runtime import Job, Phase, Question, Reply, ReplySnapshot
+from ._answer import is_silenced, start
 
 if TYPE_CHECKING:
-    from ._draft import Draft
-    from ._magics import ClaudeMagics
+    from ._cell import Cell
+    from ._commands import Line
 
 WAITED = "--bg has waited for its answer: outputs are collected here, and none that comes later would be."
 
 
-def can_answer_in_background(draft: Draft, magics: ClaudeMagics) -> bool:
+def can_answer_in_background(line: Line, cell: Cell) -> bool:
     """Whether `--bg` is asked for, and what is drawn after the end of the cell is seen.
 
-    That is so where a person sits there, and nothing collects the outputs. In a terminal nothing is drawn at all.
+    That is so where a person looks, and nothing collects the outputs. In a terminal nothing is drawn at all.
 
     Raises:
         UsageError: What is asked for cannot be done by a cell that has ended.
     """
-    shell = magics.shell
-    if draft.options.background and draft.options.insert_code:  # as `fix` does by itself
+    options, front_end = line.options, cell.front_end
+    # As `fix` does by itself.
+    if options.background and options.insert_code:
         raise UsageError(
             "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave --bg out. "
             "Nothing was sent."
         )
-    if not draft.options.background or not hasattr(shell, "kernel"):
-        return draft.options.background
-    is_live = magics.runtime().settings().values.live
-    return is_live and is_attended(shell) and not is_captured(shell.display_pub)
+    if not options.background or not front_end.has_kernel:
+        return options.background
+    return cell.runtime.settings().values.live and front_end.is_attended and not front_end.is_captured
 
 
-def in_foreground(draft: Draft) -> Draft:
-    """Return the same draft to be waited for; where it was not to be, a note says so."""
-    return dataclasses.replace(draft, notes=(*draft.notes, WAITED)) if draft.options.background else draft
-
-
-def answer_in_background(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> Reply:
+def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     """Ask, and return at once; the answer comes into this cell when it comes.
 
-    Args:
-        draft: What is asked.
-        magics: The magics of the shell that asks.
-        owns_area: The cell holds nothing else.
-
     Raises:
-        ClaudeError: The question could not be sent. What goes wrong later is told in the cell, and by `%claude jobs`.
+        ClaudeError: The question could not be sent. What goes wrong later is said in the cell, and by `%claude jobs`.
     """
-    shell = magics.shell
-    cell = magics.cell_keys.next_key(shell)
-    reply = Asking(draft, magics, is_awaited=False, cell=cell).start()
-    job = magics.runtime().jobs.find(reply)
-    if hasattr(shell, "kernel"):
-        drawing = _Drawing(job, _choose_screen(draft, magics, job, owns_area=owns_area), magics)
-        painter.follow(reply, drawing.draw)
-    else:
+    reply = start(line, question, cell)
+    job = cell.runtime.jobs.find(reply)
+    if not cell.front_end.has_kernel:
         print(f"Job {job.number} is on its way; %claude jobs tells how far it is.")
+        return reply
+    surface = _background_surface(line, cell, job)
+    has_button = isinstance(surface, OutputSurface) and _owns_area(cell) and cell.front_end.runs_clicks
+    frames = _BackgroundFrames(reply, surface, StopButton(reply.cancel) if has_button else None)
+    frame_loop.follow(reply, frames.draw)
     return reply
 
 
-class _Drawing:
+def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
+    front_end = cell.front_end
+    kept_in = line.options.out or (job.reply.origin.replace("In", "Out") if cell.is_awaited else LAST)
+    if line.options.quiet or is_silenced(line):
+        failure = AnswerContent(remote_images=False, kept_in=kept_in)
+
+        def show_failure(snapshot: ReplySnapshot) -> None:
+            # Where a thread cannot display in this cell, only `%claude jobs` can tell of it.
+            if front_end.follows_context and snapshot.phase is Phase.FAILED:
+                publish_final(front_end.publisher, failure, snapshot)
+
+        return QuietSurface(show_failure)
+    content = AnswerContent(
+        remote_images=cell.runtime.settings().values.remote_images,
+        remark=f"in the background · %claude stop {job.number} ends it",
+        kept_in=kept_in,
+    )
+    return OutputSurface(front_end.publisher, content, owns_area=_owns_area(cell))
+
+
+def _owns_area(cell: Cell) -> bool:
+    """Whether a thread may open displays in the cell. Elsewhere only a display that stands already can be updated."""
+    return cell.is_awaited and cell.front_end.follows_context
+
+
+class _BackgroundFrames:
     """Draws one answer in the cell that asks now, whichever cell runs by then. Draws its first frame at once."""
 
-    def __init__(self, job: Job, screen: Screen, magics: ClaudeMagics) -> None:
-        self._reply = job.reply
-        self._screen = screen
+    def __init__(self, reply: Reply, surface: Surface[Any], button: StopButton | None) -> None:
+        self._reply = reply
+        self._surface = surface
+        self._button = button
         self._context = contextvars.copy_context()
-        can_show = isinstance(screen, AreaScreen) and hears_clicks(magics.shell)
-        self._control = StopControl(job.reply.cancel) if can_show else None
-        screen.draw(job.reply.snapshot())
+        surface.draw(reply.snapshot())
 
     def draw(self) -> float:
         """Show how far it has come; return the seconds after which the next frame may follow."""
@@ -96,47 +114,14 @@ class _Drawing:
     def _draw(self) -> float:
         snapshot = self._reply.snapshot()
         if snapshot.phase.is_final:
-            self._screen.finish(_with_mismatch(snapshot, self._reply))
-            if self._control is not None:
-                self._control.close()
+            self._surface.finish(_with_mismatch(snapshot, self._reply))
+            if self._button is not None:
+                self._button.close()
             return 0.0
-        interval = self._screen.draw(snapshot)
-        if self._control is not None and not self._control.is_shown and snapshot.elapsed >= A_WHILE:
-            self._control.show()
+        interval = self._surface.draw(snapshot)
+        if self._button is not None and not self._button.is_shown and snapshot.elapsed >= A_WHILE:
+            self._button.show()
         return interval
-
-
-class _FailureScreen:
-    """Nothing, but where it went wrong. Without a context to display in only `%claude jobs` can tell of that."""
-
-    def __init__(self, shell: Any, *, kept_in: str) -> None:
-        self.has_cleared = False
-        self._publisher = shell.display_pub
-        self._kept_in = kept_in
-        self._can_show = displays_follow_context(shell)
-
-    def draw(self, snapshot: ReplySnapshot) -> float:
-        return IDLE_INTERVAL
-
-    def finish(self, snapshot: ReplySnapshot) -> None:
-        if self._can_show and snapshot.phase is Phase.FAILED:
-            publish_final(self._publisher, snapshot, remote_images=False, kept_in=self._kept_in)
-
-
-def _choose_screen(draft: Draft, magics: ClaudeMagics, job: Job, *, owns_area: bool) -> Screen:
-    shell = magics.shell
-    kept_in = draft.options.out or (job.reply.origin.replace("In", "Out") if owns_area else LAST)
-    if draft.options.quiet or draft.prompt.rstrip().endswith(";"):
-        return _FailureScreen(shell, kept_in=kept_in)
-    screen: Callable[..., Screen] = HandleScreen
-    if owns_area and displays_follow_context(shell):
-        screen = AreaScreen
-    return screen(
-        shell.display_pub,
-        remote_images=magics.runtime().settings().values.remote_images,
-        remark=f"in the background · %claude stop {job.number} ends it",
-        kept_in=kept_in,
-    )
 
 
 def _with_mismatch(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:

@@ -1,17 +1,157 @@
 """The subcommands of `%claude`: one table from which they are recognised, explained and completed.
 
-Each names the function that runs it as "module:function", in a module that is imported when it is called. A module of this
-room begins with a dot; those that show widgets are above this room, which imports none of `panels`.
+Each names the function that runs it as ".module:function", in a module of this package that is imported when it is called.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from . import _command_arguments as arguments
+from ._names import Surroundings
+from ._options import Options, closest, is_thread_name
+
+_COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
+_AMOUNT = re.compile(r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off", re.ASCII)
+_WRITTEN_AMOUNT = re.compile(r"(?:\d[\d_']*)?(?:[.,]\d+)?", re.ASCII)
+_FILE = re.compile(
+    r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)""", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """One argument.
+
+    Attributes:
+        key: Under which the function that runs the subcommand finds it.
+        usage: How the help writes it; in brackets if it may be left out.
+        read: Turns the typed text into the argument; `None` if it is none.
+        guess: Returns what a text that is none was probably meant to be, or `None`.
+        choices: The words it may be, where they are few and fixed.
+    """
+
+    key: str
+    usage: str
+    read: Callable[[str, Surroundings], str | None]
+    guess: Callable[[str, Surroundings], str | None]
+    choices: tuple[str, ...] = ()
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it may be left out."""
+        return self.usage.startswith("[")
+
+
+def _existing_name(text: str, surroundings: Surroundings) -> str | None:
+    from ..context import is_history, root_of  # late: loading the extension must not cost this
+
+    root = root_of(text)
+    if root is None:
+        return None
+    # An output that is not there is no prose: the subcommand says that there is none.
+    return text if root in surroundings.names() or is_history(root) else None
+
+
+def _likely_name(text: str, surroundings: Surroundings) -> str | None:
+    from ..context import closest_name
+
+    bare = text.strip(".,;:!?`'\"()")
+    if _existing_name(bare, surroundings):
+        return bare
+    root = re.match(r"\w+", bare)
+    guess = None if root is None else closest_name(root[0], surroundings.names())
+    return None if guess is None or root is None else guess + bare[root.end() :]
+
+
+def _existing_thread(text: str, surroundings: Surroundings) -> str | None:
+    return text if text in surroundings.threads() else None
+
+
+def _likely_thread(text: str, surroundings: Surroundings) -> str | None:
+    return closest(text, surroundings.threads())
+
+
+def _new_thread(text: str, _surroundings: Surroundings) -> str | None:
+    return text if is_thread_name(text) else None
+
+
+def _file(text: str, _surroundings: Surroundings) -> str | None:
+    match = _FILE.fullmatch(text)
+    return None if match is None else match["quoted"] or match["plain"]
+
+
+def _likely_file(text: str, _surroundings: Surroundings) -> str | None:
+    stem = text.strip("\"'“”‘’")
+    return (
+        f"{stem}.json" if re.fullmatch(r"[\w./~-]*\w", stem) and "." not in stem.rpartition("/")[2] else None
+    )
+
+
+def _likely_amount(text: str, _surroundings: Surroundings) -> str | None:
+    """Read `2 USD`, `2,50`, `EUR 3`: the number that stands there, if there is but one."""
+    found = [number for number in _WRITTEN_AMOUNT.findall(text) if number]
+    if len(found) != 1 or "-" in text:
+        return closest(text, ("off",))
+    amount = re.sub(r"[_']", "", found[0]).replace(",", ".")
+    return amount if _AMOUNT.fullmatch(amount) else None
+
+
+def _likely_number(text: str, _surroundings: Surroundings) -> str | None:
+    found = re.findall(r"(?<![\d-])[1-9]\d{0,5}(?!\d)", text, re.ASCII)
+    return found[0] if len(found) == 1 else None
+
+
+def _likely_job(text: str, surroundings: Surroundings) -> str | None:
+    return _likely_number(text, surroundings) or closest(text, ("all",), cutoff=0.6)
+
+
+def _likely_choice(*choices: str) -> Callable[[str, Surroundings], str | None]:
+    return lambda text, _surroundings: closest(text, choices, cutoff=0.6)
+
+
+def _nothing(_text: str, _surroundings: Surroundings) -> str | None:
+    return None
+
+
+def _spelled_as(pattern: re.Pattern[str]) -> Callable[[str, Surroundings], str | None]:
+    return lambda text, _surroundings: text if pattern.fullmatch(text) else None
+
+
+EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name, guess=_likely_name)
+EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread, guess=_likely_thread)
+ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, guess=_nothing)
+NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, guess=_nothing)
+COUNT = Argument(key="n", usage="[N]", read=_spelled_as(_COUNT), guess=_likely_number)
+JSON_FILE = Argument(key="file", usage="FILE.json", read=_file, guess=_likely_file)
+AMOUNT = Argument(
+    key="amount", usage="[AMOUNT|off]", read=_spelled_as(_AMOUNT), guess=_likely_amount, choices=("off",)
+)
+JOB = Argument(
+    key="job",
+    usage="[N|all]",
+    read=_spelled_as(re.compile(r"[1-9]\d{0,5}|all", re.ASCII)),
+    guess=_likely_job,
+    choices=("all",),
+)
+LIVE = Argument(
+    key="live",
+    usage="[--live]",
+    read=_spelled_as(re.compile("--live")),
+    guess=_likely_choice("--live"),
+    choices=("--live",),
+)
+SWITCH = Argument(
+    key="state",
+    usage="on|off",
+    read=_spelled_as(re.compile("on|off")),
+    guess=_likely_choice("on", "off"),
+    choices=("on", "off"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +172,7 @@ class Command:
     name: str
     help: str
     handler: str
-    argument: arguments.Argument | None = None
+    argument: Argument | None = None
     kind: Literal["do", "ask"] = "do"
     takes_prose: bool = False
 
@@ -60,100 +200,126 @@ class Call:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One parsed `%claude` line or `%%claude` cell on which Claude is asked.
+
+    Attributes:
+        options: What its options ask for.
+        prompt: The user's words, as typed.
+        call: The subcommand that asks Claude (`fix`), where the words are one.
+    """
+
+    options: Options = field(default_factory=Options)
+    prompt: str = ""
+    call: Call | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return not self.prompt.strip()
+
+    def with_options(self, **changes: Any) -> Line:
+        """Return the line with other options."""
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
+
+
 COMMANDS = (
     Command(
         name="fix",
         help="explain the last error, and correct its cell in a new one below",
-        handler="._error_help:fix",
+        handler="._question:fix",
         kind="ask",
         takes_prose=True,
     ),
     Command(
         name="explain",
         help="explain something of yours: a variable, function, class, module",
-        handler="._error_help:explain",
-        argument=arguments.EXISTING_NAME,
+        handler="._question:explain",
+        argument=EXISTING_NAME,
         kind="ask",
         takes_prose=True,
     ),
     Command(
         name="continue",
         help="go on with an answer that was cut off",
-        handler="._continue:continue_answer",
+        handler="._question:continue_answer",
         kind="ask",
         takes_prose=True,
     ),
     Command(
         name="history",
         help="the turns of all conversations as a tree, or of one",
-        handler="._thread_commands:history",
-        argument=arguments.EXISTING_THREAD,
+        handler="._conversation_commands:history",
+        argument=EXISTING_THREAD,
         takes_prose=True,
     ),
-    Command(name="threads", help="the conversations of this kernel", handler="._thread_commands:threads"),
+    Command(
+        name="threads", help="the conversations of this kernel", handler="._conversation_commands:threads"
+    ),
     Command(
         name="fork",
         help="let a new conversation begin where the current one is",
-        handler="._thread_commands:fork",
-        argument=arguments.NEW_THREAD,
+        handler="._conversation_commands:fork",
+        argument=NEW_THREAD,
     ),
     Command(
         name="undo",
         help="take back the last turn, or the last N; they stay in the tree",
-        handler="._thread_commands:undo",
-        argument=arguments.COUNT,
+        handler="._conversation_commands:undo",
+        argument=COUNT,
     ),
     Command(
         name="clear",
         help="forget a conversation for good",
-        handler="._thread_commands:clear",
-        argument=arguments.EXISTING_THREAD,
+        handler="._conversation_commands:clear",
+        argument=EXISTING_THREAD,
     ),
     Command(
         name="save",
         help="write the conversations to a file that people can read",
-        handler="._thread_commands:save",
-        argument=arguments.JSON_FILE,
+        handler="._conversation_commands:save",
+        argument=JSON_FILE,
     ),
     Command(
         name="load",
         help="read conversations that were saved",
-        handler="._thread_commands:load",
-        argument=arguments.JSON_FILE,
+        handler="._conversation_commands:load",
+        argument=JSON_FILE,
     ),
     Command(
         name="jobs",
         help="the answers on their way, and those of background cells",
-        handler="._jobs_commands:jobs",
+        handler="._conversation_commands:jobs",
     ),
     Command(
         name="stop",
         help="stop the answer on its way, or one by its number; what has come stays",
-        handler="._jobs_commands:stop",
-        argument=arguments.JOB,
+        handler="._conversation_commands:stop",
+        argument=JOB,
         takes_prose=True,
     ),
     Command(
         name="panel",
         help="a conversation beside the cells, with buttons",
-        handler="claude_magic._panel_commands:show_panel",
-        argument=arguments.ANY_THREAD,
+        handler="._access_commands:panel",
+        argument=ANY_THREAD,
     ),
-    Command(name="usage", help="tokens and prices, by model and thread", handler="._usage_commands:usage"),
+    Command(name="usage", help="tokens and prices, by model and thread", handler="._money_commands:usage"),
     Command(
         name="budget",
         help="what may be spent, in USD; a request that could pass it is refused",
-        handler="._usage_commands:budget",
-        argument=arguments.AMOUNT,
+        handler="._money_commands:budget",
+        argument=AMOUNT,
     ),
     Command(
         name="limits",
         help="the server's rate limits, and what is left; with --live a gauge that moves",
-        handler="claude_magic._gauge_commands:show_limits",
-        argument=arguments.LIVE,
+        handler="._money_commands:limits",
+        argument=LIVE,
     ),
     Command(
-        name="models", help="the models, their short names and prices", handler="._usage_commands:models"
+        name="models", help="the models, their short names and prices", handler="._money_commands:models"
     ),
     Command(
         name="status",
@@ -170,7 +336,7 @@ COMMANDS = (
         name="demo",
         help="let the simulator inside this package answer, or stop that",
         handler="._access_commands:demo",
-        argument=arguments.SWITCH,
+        argument=SWITCH,
     ),
     Command(name="help", help="all options and subcommands", handler="._help:show_help", takes_prose=True),
 )

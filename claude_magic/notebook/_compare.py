@@ -6,161 +6,113 @@ answer of the model that is named first; the others are kept beside it, on branc
 
 from __future__ import annotations
 
-import contextlib
+import concurrent.futures
 import dataclasses
-import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from ..client import ClaudeError, ConfigurationError
-from ..render import render_comparison, render_notice
-from ..runtime import Phase, Question, Reply
-from ._asking import Asking, settings_of
-from ._bystanders import Bystanders
-from ._clicks import shows_widgets
-from ._compared_models import check_models
-from ._comparison import Comparison, ComparisonError, ComparisonSnapshot
-from ._comparison_screens import (
-    ColumnsScreen,
-    ComparisonScreen,
-    FinalColumnsScreen,
-    OneAfterAnotherScreen,
-    SilentScreen,
+from ..display import ComparisonContent, Surface, choose_surface, remark_on_stopping
+from ..render import Column, render_comparison
+from ..runtime import (
+    SHORT_NAMES,
+    Phase,
+    Question,
+    Reply,
+    facts_of,
+    nearest_model,
+    table_id,
+    undated,
 )
-from ._interrupted import let_interrupts_arrive, was_interrupted
-from ._live import follow, follow_blocking
-from ._names import Scope
-from ._screens import is_captured
-from ._stop_control import remark_on_stopping, stop_control
+from ._answer import bind, follow_to_end, is_silenced
+from ._question import settings_of
 
 if TYPE_CHECKING:
-    from ._draft import Draft
-    from ._magics import ClaudeMagics
+    from ..runtime import Runtime
+    from ._cell import Cell
+    from ._commands import Line
+
+_LISTING_TIMEOUT: Final = 2.0
+"""Seconds for the server to list its models. One that does not is asked about all of them."""
+_MOST_LISTED: Final = 8
 
 
-async def compare(draft: Draft, magics: ClaudeMagics) -> Comparison:
-    """Ask all models and draw their answers on the running loop, in a cell that holds nothing else.
+async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
+    """Ask all models, and draw their answers in the cell.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the partial answers stay.
         ComparisonError: Some of the requests failed; likewise.
         ConfigurationError: It cannot be asked. Nothing was sent.
     """
-    with Bystanders(magics.shell.display_pub) as bystanders:
-        comparing = Comparing(draft, magics, cell=magics.cell_keys.next_key(magics.shell))
-        comparison = comparing.start()
-        screen = _choose_screen(draft, magics, owns_area=True)
-        async with _control_of(comparison, screen, magics):
-            is_interrupted = await was_interrupted(follow(comparison, screen))
-            screen.finish(comparison.snapshot())
-        is_interrupted |= await was_interrupted(let_interrupts_arrive())
-    if screen.has_cleared:
-        bystanders.repeat()
-    comparing.finish(comparison, is_interrupted=is_interrupted)
+    comparison, is_interrupted = await follow_to_end(
+        lambda: _start(line, question, cell), lambda _comparison: _surface(line, cell), cell
+    )
+    error = _why_not_whole(comparison, is_interrupted=is_interrupted)
+    if error is not None:
+        cell.keep_value(comparison)
+        raise error
     return comparison
 
 
-def compare_blocking(draft: Draft, magics: ClaudeMagics) -> Comparison:
-    """Ask all models and draw their answers on this thread. Raises as `compare` does."""
-    comparing = Comparing(draft, magics, cell=magics.cell_keys.next_key(magics.shell))
-    comparison = comparing.start()
-    screen = _choose_screen(draft, magics, owns_area=False)
-    is_interrupted = False
-    try:
-        follow_blocking(comparison, screen)
-    except KeyboardInterrupt:
-        is_interrupted = True
-    screen.finish(comparison.snapshot())
-    comparing.finish(comparison, is_interrupted=is_interrupted)
-    return comparison
-
-
-def drafts_for_each(draft: Draft, magics: ClaudeMagics) -> Iterator[Draft]:
-    """Yield what each of the models is asked; the draft itself where none are compared.
+def each_model(line: Line, question: Question, cell: Cell) -> list[Line]:
+    """Return the line for each of the models that are compared; the line itself where none are.
 
     Raises:
         ConfigurationError: They cannot be compared.
     """
-    if not draft.options.compare:
-        yield draft
-        return
-    _check(draft, magics)
-    for name in draft.options.compare:
-        yield dataclasses.replace(draft, options=dataclasses.replace(draft.options, model=name))
-
-
-class Comparing:
-    """One question to several models, on its way to their answers.
-
-    Args:
-        draft: What is asked.
-        magics: The magics of the shell that asks.
-        cell: What tells the cell from others.
-
-    Raises:
-        ConfigurationError: It cannot be asked so. Nothing was sent.
-    """
-
-    def __init__(self, draft: Draft, magics: ClaudeMagics, *, cell: str | None) -> None:
-        self._drafts = {str(each.options.model): each for each in drafts_for_each(draft, magics)}
-        self._draft = draft
-        self._magics = magics
-        self._cell = cell
-        self._question = Asking(draft, magics, is_awaited=False, cell=cell).question
-
-    def start(self) -> Comparison:
-        """Send the question to all models, and bind the comparison to the variable that is named for it.
-
-        Raises:
-            ConfigurationError: One of them cannot be asked. Nothing was sent.
-        """
-        runtime, out = self._magics.runtime(), self._draft.options.out
-        settings = {name: settings_of(draft.options) for name, draft in self._drafts.items()}
-        for each in settings.values():
-            runtime.plan(self._question, each)
-        runtime.jobs.stop_of_cell(self._cell)  # what it draws on has gone with the cell's former outputs
-        first, *others = settings
-        # The first one last: until then the conversation stands still, so that all are asked in the same place.
-        replies = {name: runtime.start(self._beside(), **settings[name]) for name in others}
-        replies = {first: runtime.start(self._question, **settings[first]), **replies}
-        comparison = Comparison(self._draft.prompt, replies, variable=out or "_", present=self._present)
-        if out is not None:
-            (self._draft.scope or Scope(self._magics.shell)).bind(out, comparison)
-        return comparison
-
-    def finish(self, comparison: Comparison, *, is_interrupted: bool) -> None:
-        """Raise why the answers are not all whole, if they are not. Then too they are kept, in `_`.
-
-        Raises:
-            KeyboardInterrupt: They were stopped.
-            ComparisonError: Some failed, or do not fit the schema.
-        """
-        error = _why_not_whole(comparison, is_interrupted=is_interrupted)
-        if error is not None:
-            self._magics.keep_value(comparison)
-            raise error
-
-    def _beside(self) -> Question:
-        where = self._question.where
-        beside = None if where is None else dataclasses.replace(where, is_beside=True)
-        return dataclasses.replace(self._question, where=beside)
-
-    def _present(self, snapshot: ComparisonSnapshot) -> tuple[dict[str, str], dict[str, Any]]:
-        remote_images = self._magics.runtime().settings().values.remote_images
-        bundle = render_comparison(snapshot.columns, remote_images=remote_images)
-        return bundle.data, bundle.metadata
-
-
-def _check(draft: Draft, magics: ClaudeMagics) -> None:
-    if draft.beginning:
+    names = line.options.compare
+    if not names:
+        return [line]
+    if question.beginning:
         raise ConfigurationError(
             "--compare asks several models, and continue goes on with the answer of one. Use one of them; nothing was sent."
         )
-    if draft.options.insert_code:
+    if line.options.insert_code:
         raise ConfigurationError(
             "--compare has several answers, and fix puts the code of one into a new cell. Use one of them; nothing was sent."
         )
-    check_models(draft.options.compare, magics.runtime())
+    check_models(names, cell.runtime)
+    return [line.with_options(model=name) for name in names]
+
+
+def _start(line: Line, question: Question, cell: Cell) -> Comparison:
+    """Send the question to all models, and bind the comparison to the variable that is named for it.
+
+    Raises:
+        ConfigurationError: One of them cannot be asked. Nothing was sent.
+    """
+    runtime = cell.runtime
+    settings = {
+        str(each.options.model): settings_of(each.options) for each in each_model(line, question, cell)
+    }
+    for each in settings.values():
+        runtime.plan(question, each)
+    # What it draws on has gone with the previous outputs of the cell.
+    runtime.jobs.stop_of_cell(cell.key)
+    first, *others = settings
+    # The first one last: until then the conversation stands still, so that all are asked in the same place.
+    replies = {name: runtime.start(_beside(question), **settings[name]) for name in others}
+    replies = {first: runtime.start(question, **settings[first]), **replies}
+
+    def present(snapshot: ComparisonSnapshot) -> tuple[dict[str, str], dict[str, Any]]:
+        remote_images = cell.runtime.settings().values.remote_images
+        bundle = render_comparison(snapshot.columns, remote_images=remote_images)
+        return bundle.data, bundle.metadata
+
+    comparison = Comparison(question.prompt, replies, variable=line.options.out or "_", present=present)
+    bind(comparison, line, cell)
+    return comparison
+
+
+def _beside(question: Question) -> Question:
+    where = question.where
+    return dataclasses.replace(
+        question, where=None if where is None else dataclasses.replace(where, is_beside=True)
+    )
 
 
 def _why_not_whole(comparison: Comparison, *, is_interrupted: bool) -> BaseException | None:
@@ -190,36 +142,248 @@ def _failure_of(reply: Reply) -> ClaudeError | None:
     return None
 
 
-def _choose_screen(draft: Draft, magics: ClaudeMagics, *, owns_area: bool) -> ComparisonScreen:
-    shell, values = magics.shell, magics.runtime().settings().values
-    publisher = shell.display_pub
-    if draft.options.quiet:
-        return SilentScreen()
-    if draft.prompt.rstrip().endswith(";"):
-        return SilentScreen(lambda line: _say(magics, line))
-    if not hasattr(shell, "kernel") and not is_captured(publisher):
-        return OneAfterAnotherScreen(sys.stdout)
-    if not values.live or is_captured(publisher):
-        return FinalColumnsScreen(publisher, remote_images=values.remote_images)
-    if shows_widgets(shell):
-        from ._growing_columns import GrowingColumns  # late: it imports ipywidgets
+def _surface(line: Line, cell: Cell) -> Surface[Any]:
+    values, front_end = cell.runtime.settings().values, cell.front_end
+    content = ComparisonContent(remote_images=values.remote_images)
 
-        remark = remark_on_stopping(shell, is_awaited=owns_area)
-        return GrowingColumns(
-            publisher, owns_area=owns_area, remote_images=values.remote_images, remark=remark
+    def in_widgets() -> Surface[Any]:
+        from ..display.widgets import ColumnsSurface  # late: it imports ipywidgets
+
+        return ColumnsSurface(
+            front_end.publisher,
+            content,
+            owns_area=cell.is_awaited,
+            remote_images=values.remote_images,
+            remark=remark_on_stopping(front_end, is_awaited=cell.is_awaited),
         )
-    return ColumnsScreen(publisher, remote_images=values.remote_images)
+
+    return choose_surface(
+        front_end,
+        content,
+        owns_area=False,
+        is_live=values.live,
+        is_quiet=line.options.quiet,
+        is_silenced=is_silenced(line),
+        in_widgets=in_widgets,
+    )
 
 
-def _control_of(
-    comparison: Comparison, screen: ComparisonScreen, magics: ClaudeMagics
-) -> contextlib.AbstractAsyncContextManager[None]:
-    """Return the Stop button of the answers, where they are seen while they grow."""
-    if screen.is_live:
-        return stop_control(magics.shell, comparison.cancel)
-    return contextlib.nullcontext()
+def check_models(names: Sequence[str], runtime: Runtime) -> None:
+    """Check models as they were named.
+
+    Those that we know are taken as they are; for others the server is asked which ones it has.
+
+    Raises:
+        ConfigurationError: Two names are one model, or the server has no such model. Nothing was sent.
+    """
+    _check_different(names)
+    unknown = [name for name in names if name not in SHORT_NAMES and facts_of(name) is None]
+    offered = _offered(runtime) if unknown else []
+    for name in unknown:
+        if offered and not {name, undated(name)} & {
+            known for model in offered for known in (model, undated(model))
+        }:
+            raise ConfigurationError(
+                f"There is no model {name} at this server.{_hint(name, offered)} Nothing was sent."
+            )
 
 
-def _say(magics: ClaudeMagics, line: str) -> None:
-    bundle = render_notice(line)
-    magics.show(bundle.data, bundle.metadata)
+def _check_different(names: Sequence[str]) -> None:
+    named: dict[str, str] = {}
+    for name in names:
+        model = table_id(name) or name
+        if model in named:
+            raise ConfigurationError(
+                f"--compare {','.join(names)}: {named[model]} and {name} are the same model, {model}. Nothing was sent."
+            )
+        named[model] = name
+
+
+def _offered(runtime: Runtime) -> list[str]:
+    """Return the models that the server lists; none if it does not say."""
+    try:
+        models = runtime.list_models().result(timeout=_LISTING_TIMEOUT)
+    except (ClaudeError, TimeoutError, concurrent.futures.CancelledError):
+        return []
+    return [model.id for model in models]
+
+
+def _hint(name: str, offered: Sequence[str]) -> str:
+    guess = nearest_model(name, offered)
+    if guess is not None:
+        return f" Did you mean {guess}?"
+    listed = ", ".join(offered[:_MOST_LISTED])
+    return f" It has {listed}{' and others' if len(offered) > _MOST_LISTED else ''}."
+
+
+Presenter = Callable[["ComparisonSnapshot"], tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+class ComparisonError(ClaudeError):
+    """One or more of several answers failed, or do not fit their schema. The others are whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSnapshot:
+    """All answers at one moment, in the order in which their models were named."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def phase(self) -> Phase:
+        """Final when all are; then the worst of theirs."""
+        return _phase_of(column.answer.phase for column in self.columns)
+
+    @property
+    def version(self) -> int:
+        """Grows with each change of any of them."""
+        return sum(column.answer.version for column in self.columns)
+
+
+class Comparison(Mapping[str, Reply]):
+    """The answers of several models to one question.
+
+    A mapping from the models, as they were named, to the replies, in that order: `answers["sonnet"]`. The full name of the model
+    that answered is understood too, and so is a number, counted from 0. Each reply can be used while it streams.
+
+    Attributes:
+        prompt: What was asked.
+        replies: The answers, in the order in which the models were named.
+        is_on_screen: Set by whoever has drawn the answers. The next time IPython would show them as the value of a cell,
+            it shows nothing and clears this.
+    """
+
+    def __init__(
+        self, prompt: str, replies: Mapping[str, Reply], *, variable: str, present: Presenter
+    ) -> None:
+        """Take the replies together.
+
+        Args:
+            prompt: What was asked.
+            replies: The answers, by the models as they were named.
+            variable: The name under which a user finds the comparison.
+            present: Makes a mimebundle of them.
+        """
+        self.prompt = prompt
+        self.replies = tuple(replies.values())
+        self.is_on_screen = False
+        self._by_name = dict(replies)
+        self._variable = variable
+        self._present = present
+
+    # The answers...
+
+    def __getitem__(self, key: str | int) -> Reply:
+        if isinstance(key, int):
+            return self.replies[key]
+        found = self._by_name.get(key)
+        if found is None:
+            models = (reply for reply in self.replies if key in (reply.model, undated(reply.model)))
+            found = next(models, None)
+        if found is None:
+            raise KeyError(f"{key}: there are the answers of {', '.join(self)}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def expression_for(self, name: str) -> str:
+        """Return what a user writes to get at one of the answers."""
+        return f'{self._variable}["{name}"]'
+
+    # Waiting and stopping...
+
+    @property
+    def phase(self) -> Phase:
+        """Where they are on their way; final when all are."""
+        return _phase_of(reply.phase for reply in self.replies)
+
+    def snapshot(self) -> ComparisonSnapshot:
+        """Return all answers as they are at this moment."""
+        return ComparisonSnapshot(
+            tuple(
+                Column(name=name, kept_in=self.expression_for(name), answer=reply.snapshot())
+                for name, reply in self.items()
+            )
+        )
+
+    def done(self) -> bool:
+        """Whether all have ended."""
+        return all(reply.done() for reply in self.replies)
+
+    def cancel(self) -> None:
+        """Stop them all, and keep what has come."""
+        for reply in self.replies:
+            reply.cancel()
+
+    def observe(self, callback: Callable[[Comparison], None]) -> Callable[[], None]:
+        """Call back after each change of one of them, as `Reply.observe` does. Returns a function that ends it."""
+        endings = [reply.observe(lambda _reply: callback(self)) for reply in self.replies]
+        return lambda: _call_all(endings)
+
+    def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back once, when all have ended, as `Reply.when_done` does. Returns a function that takes the wish back."""
+        ended, lock = itertools.count(1), threading.Lock()
+
+        def note_end() -> None:
+            with lock:
+                is_last = next(ended) == len(self.replies)
+            if is_last:
+                callback()
+
+        endings = [reply.when_done(note_end) for reply in self.replies]
+        return lambda: _call_all(endings)
+
+    @property
+    def errands(self) -> None:
+        """There are none: answers that are compared call no tools of this side."""
+        return None
+
+    # Copies...
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_present", "is_on_screen")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._present, self.is_on_screen = _present_stored, False
+
+    # In a notebook...
+
+    def __str__(self) -> str:
+        return render_comparison(self.snapshot().columns).data["text/plain"]
+
+    def __repr__(self) -> str:
+        states = (f"{name}: {reply.phase.value}" for name, reply in self.items())
+        return f"<Comparison {', '.join(states)}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        return self._present(self.snapshot())
+
+    def _ipython_display_(self) -> None:
+        if not self.is_on_screen:
+            raise NotImplementedError  # IPython's word for "show it in the usual way"
+        self.is_on_screen = False
+
+
+def _present_stored(snapshot: ComparisonSnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    bundle = render_comparison(snapshot.columns)
+    return bundle.data, bundle.metadata
+
+
+def _phase_of(phases: Iterable[Phase]) -> Phase:
+    """Return the phase of several answers: final when all are, and then the worst."""
+    found = set(phases)
+    if not all(phase.is_final for phase in found):
+        return Phase.STREAMING
+    return next(phase for phase in (Phase.CANCELLED, Phase.FAILED, Phase.COMPLETE) if phase in found)
+
+
+def _call_all(callbacks: list[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        callback()

@@ -2,17 +2,218 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from IPython.core.error import UsageError
 
-from ._commands import COMMAND_BY_NAME, COMMANDS, ESCAPE
-from ._completion_values import argument_texts, value_texts
-from ._option_specs import EXCLUSIVE_FIELDS, OPTION_SPECS, SPEC_BY_NAME, OptionSpec
-from ._scanner import Scanner
-from ._surroundings import Surroundings
+from ._commands import (
+    ANY_THREAD,
+    COMMAND_BY_NAME,
+    COMMANDS,
+    ESCAPE,
+    EXISTING_NAME,
+    EXISTING_THREAD,
+    JSON_FILE,
+    Argument,
+)
+from ._line import Scanner
+from ._names import ShellSurroundings, Surroundings
+from ._options import EXCLUSIVE_FIELDS, OPTION_SPECS, SPEC_BY_NAME, OptionSpec
+
+_HOOK = "complete_command"
+_COMMANDS = ("%claude", "%%claude")
+
+
+class Completer:
+    """Completes options, their values and subcommands in one shell.
+
+    What it knows is imported when Tab is pressed for the first time.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._surroundings = ShellSurroundings(shell)
+        self._forget: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Answer from now on."""
+        matchers = getattr(self._shell.Completer, "custom_matchers", None)
+        if matchers is not None:
+            self._forget = _add_matcher(matchers, self._match)
+        else:
+            self._forget = _add_hook(self._shell, self._complete_command)
+
+    def stop(self) -> None:
+        """Answer no longer."""
+        self._forget()
+
+    def _match(self, context: Any) -> dict[str, Any]:
+        """Answer IPython's matcher API; what is offered here is all that makes sense here, so others are suppressed."""
+        from IPython.core.completer import SimpleCompletion
+
+        found = complete_cell(
+            context.full_text, context.cursor_line, context.cursor_position, self._surroundings
+        )
+        return {
+            "completions": [SimpleCompletion(text, type=found.kind) for text in found.texts],
+            "matched_fragment": found.fragment,
+            "ordered": True,
+            "suppress": True,
+        }
+
+    def _complete_command(self, _shell: Any, event: Any) -> list[str]:
+        """Answer the older hook, which knows one line, and words as IPython splits them."""
+        found = complete_cell(event.text_until_cursor, 0, len(event.text_until_cursor), self._surroundings)
+        kept = len(found.fragment) - len(event.symbol)
+        return [text[kept:] for text in found.texts] if kept >= 0 else []
+
+
+def _add_matcher(matchers: list[Any], match: Callable[[Any], dict[str, Any]]) -> Callable[[], None]:
+    from IPython.core.completer import context_matcher
+
+    # Above IPython's own, so that theirs (Jedi takes long) need not be asked where ours suffices.
+    matcher = context_matcher(identifier="claude_magic", priority=100)(lambda context: match(context))
+    matchers.append(matcher)
+    return lambda: matchers.remove(matcher) if matcher in matchers else None
+
+
+def _add_hook(shell: Any, complete: Callable[[Any, Any], list[str]]) -> Callable[[], None]:
+    for command in _COMMANDS:
+        shell.set_hook(_HOOK, complete, str_key=command)
+    chains = [shell.strdispatchers[_HOOK].strs[command].chain for command in _COMMANDS]
+
+    def forget() -> None:
+        for chain in chains:
+            # IPython keeps a hook as a method of the shell.
+            chain[:] = [entry for entry in chain if entry[1].__func__ != complete]
+
+    return forget
+
+
+_MOST_FILES = 200
+
+
+def value_texts(spec: OptionSpec, fragment: str, surroundings: Surroundings) -> Iterable[str]:
+    """Return what an option's value may be, given its beginning."""
+    if spec.choices:
+        return spec.choices
+    find = _FINDERS.get(spec.field)
+    return () if find is None else find(fragment, surroundings)
+
+
+def argument_texts(argument: Argument, fragment: str, surroundings: Surroundings) -> Iterable[str]:
+    """Return what a subcommand's argument may be, given its beginning."""
+    if argument is EXISTING_NAME:
+        return (name for name, _ in _named(fragment, surroundings))
+    if argument in (EXISTING_THREAD, ANY_THREAD):
+        return surroundings.threads()
+    if argument is JSON_FILE:
+        return (path for path in _files(fragment) if path.endswith((".json", "/")))
+    return argument.choices
+
+
+def _models(_fragment: str, _surroundings: Surroundings) -> Iterator[str]:
+    from ..runtime import MODELS, SHORT_NAMES
+
+    yield from SHORT_NAMES
+    yield from MODELS
+
+
+def _model_lists(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    chosen, comma, _ = fragment.rpartition(",")
+    for name in _models(fragment, surroundings):
+        if name not in chosen.split(","):
+            yield f"{chosen}{comma}{name}"
+
+
+def _threads(_fragment: str, surroundings: Surroundings) -> Iterable[str]:
+    return surroundings.threads()
+
+
+def _named(fragment: str, surroundings: Surroundings) -> Iterator[tuple[str, object]]:
+    """Yield names with their values; those that begin with _ only where that is typed."""
+    names = surroundings.names()
+    for name in sorted(names):
+        if fragment.startswith("_") or not name.startswith("_"):
+            yield name, names[name]
+
+
+def _variables(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    for name, value in _named(fragment, surroundings):
+        if not (isinstance(value, ModuleType) or callable(value)):
+            yield name
+
+
+def _variable_lists(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    chosen, comma, typed = fragment.rpartition(",")
+    for name in _variables(typed, surroundings):
+        if name not in chosen.split(","):
+            yield f"{chosen}{comma}{name}"
+
+
+def _attachments(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    yield from _variables(fragment, surroundings)
+    yield from _files(fragment)
+
+
+def _classes(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    for name, value in _named(fragment, surroundings):
+        if _is_class(value):
+            yield name
+
+
+def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    chosen, comma, typed = fragment.rpartition(",")
+    for name, value in _named(typed, surroundings):
+        if callable(value) and not _is_class(value) and name not in chosen.split(","):
+            yield f"{chosen}{comma}{name}"
+
+
+def _is_class(value: object) -> bool:
+    # Of its type, as the lazy objects of some libraries begin to work when they are asked for their class.
+    return issubclass(type(value), type)
+
+
+def _prompt_files(fragment: str, _surroundings: Surroundings) -> Iterator[str]:
+    if fragment.startswith("@"):
+        for path in _files(fragment[1:]):
+            yield f"@{path}"
+
+
+def _files(fragment: str) -> Iterator[str]:
+    """Yield paths that begin like this one, folders with a slash, as they are typed; those with spaces not."""
+    folder, _, beginning = fragment.rpartition("/")
+    typed = f"{folder}/" if "/" in fragment else ""
+    try:
+        with os.scandir(Path(typed or ".").expanduser()) as entries:
+            found = sorted(
+                (entry.name, entry.is_dir()) for entry in entries if entry.name.startswith(beginning)
+            )
+    except (OSError, RuntimeError):  # the latter where ~ is nobody's home
+        return
+    for name, is_folder in found[:_MOST_FILES]:
+        if " " not in name and (beginning or not name.startswith(".")):
+            yield f"{typed}{name}{'/' if is_folder else ''}"
+
+
+_FINDERS: dict[str, Callable[[str, Surroundings], Iterable[str]]] = {
+    "model": _models,
+    "compare": _model_lists,
+    "system": _prompt_files,
+    "thread": _threads,
+    "attach": _attachments,
+    "interact": _variable_lists,
+    "out": _variables,
+    "schema": _classes,
+    "tools": _functions,
+}
+
 
 _CELL = re.compile(r"\s*%%claude(?!\S)")
 _CELL_LINE = re.compile(r"%%claude\s(?P<words>.*)", re.DOTALL)

@@ -21,11 +21,13 @@ from ..runtime import (
     table_id,
     worst_case,
 )
+from ._compare import each_model
+from ._question import settings_of
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime, TurnPlan
-    from ._draft import Draft
-    from ._magics import ClaudeMagics
+    from ..runtime import Question, Runtime, TurnPlan
+    from ._cell import Cell
+    from ._commands import Line
 
 Row = tuple[str, ...]
 
@@ -58,18 +60,22 @@ class DryRun:
     notes: Sequence[str] = ()
 
 
-def show_dry_run(magics: ClaudeMagics, draft: Draft, plan: TurnPlan) -> None:
-    """Show what a plan would send, in the place of an answer.
+def show_dry_run(line: Line, question: Question, cell: Cell) -> None:
+    """Show what would be sent, in the place of an answer; for each model where several are compared.
 
-    Args:
-        magics: Where to show it.
-        draft: What was asked for.
-        plan: What it would become.
+    Raises:
+        ConfigurationError: It could not be asked so.
     """
-    runtime = magics.runtime()
+    for each in each_model(line, question, cell):
+        plan = cell.runtime.plan(question, settings_of(each.options))
+        _show(plan, each.options.model, question.redacted, cell)
+
+
+def _show(plan: TurnPlan, model: str | None, redacted: Sequence[str], cell: Cell) -> None:
+    runtime = cell.runtime
     counted = _count(runtime, plan)
-    attempts = runtime.settings().values.max_retries + 1
-    worst = worst_case(plan.request, counted, attempts=attempts)
+    values = runtime.settings().values
+    worst = worst_case(plan.request, counted, attempts=values.max_retries + 1)
     bundle = render_dry_run(
         DryRun(
             preview=runtime.preview(plan.request),
@@ -77,12 +83,12 @@ def show_dry_run(magics: ClaudeMagics, draft: Draft, plan: TurnPlan) -> None:
             counted_tokens=counted,
             worst=worst,
             budget=_describe_budget(runtime, worst),
-            redacted=draft.redacted,
-            notes=(*plan.notes, *_name_notes(draft.options.model or runtime.settings().values.model)),
+            redacted=redacted,
+            notes=(*plan.notes, *_name_notes(model or values.model)),
         ),
         redact=runtime.redact,
     )
-    magics.show(bundle.data, bundle.metadata)
+    cell.front_end.show(bundle.data, bundle.metadata)
 
 
 def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bundle:

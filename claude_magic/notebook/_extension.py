@@ -9,9 +9,9 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
-from ._completer import Completer
+from ._completion import Completer
+from ._history import ShellWatch
 from ._magics import ClaudeMagics
-from ._shell_watch import ShellWatch
 from ._transform import CellTransformer
 
 MAGIC = "claude"
@@ -25,39 +25,39 @@ class _Loaded:
     transformer: CellTransformer
     watch: ShellWatch
     completer: Completer
-    former_magics: dict[str, Any]
+    previous_magics: dict[str, Any]
 
 
 # Kept on the shell, not here: `%reload_ext` reloads our modules and must still find what is to be taken away.
 _KEY = "_claude_magic_extension"
 _RUNTIME = "claude_magic.runtime"
-_WIDGETS = "claude_magic.live.widgets"
+_WIDGETS = "claude_magic.display.widgets"
 
 
 def load(shell: Any) -> None:
     """Register the magics. Quiet, and quick: nothing is imported, opened or started that is not needed for this."""
     if getattr(shell, _KEY, None) is not None:
         unload(shell)
-    former = _find_other_owner(shell)
+    previous = _find_other_owner(shell)
     magics = ClaudeMagics(shell=shell)
     shell.register_magics(magics)
     transformer = CellTransformer(shell)
     shell.input_transformers_cleanup.insert(0, transformer)
-    watch = ShellWatch(shell, magics.errors)
+    watch = ShellWatch(shell, magics.session.errors)
     watch.start()
     completer = Completer(shell)
     completer.start()
     loaded = _Loaded(
-        magics=magics, transformer=transformer, watch=watch, completer=completer, former_magics=former
+        magics=magics, transformer=transformer, watch=watch, completer=completer, previous_magics=previous
     )
     setattr(shell, _KEY, loaded)
     if _RUNTIME in sys.modules:
-        magics.runtime()
+        magics.session.runtime()
     # A notebook that has widgets has pages that ask for them, perhaps just when the first of ours are made.
     if "ipywidgets" in sys.modules:
         importlib.import_module(_WIDGETS)
-    if former:
-        owner = _describe_owner(next(iter(former.values())))
+    if previous:
+        owner = _describe_owner(next(iter(previous.values())))
         print(
             f"%claude belonged to {owner}; claude_magic answers it now. %unload_ext claude_magic gives it back."
         )
@@ -69,7 +69,7 @@ def unload(shell: Any) -> None:
     if loaded is None:
         return
     delattr(shell, _KEY)
-    loaded.magics.close()
+    loaded.magics.session.close()
     loaded.watch.stop()
     loaded.completer.stop()
     _remove(shell.input_transformers_cleanup, loaded.transformer)
@@ -82,7 +82,7 @@ def connect() -> None:
     """Make `%config ClaudeMagics` count for a runtime that was just made by plain Python, before any magic ran."""
     loaded: _Loaded | None = getattr(get_ipython(), _KEY, None)
     if loaded is not None:
-        loaded.magics.runtime()
+        loaded.magics.session.runtime()
 
 
 def _find_other_owner(shell: Any) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def _take_magics_away(manager: Any, loaded: _Loaded) -> None:
         if getattr(table.get(MAGIC), "__self__", None) is not loaded.magics:
             continue  # somebody has taken it over meanwhile
         del table[MAGIC]
-        if kind in loaded.former_magics:
-            table[MAGIC] = loaded.former_magics[kind]
+        if kind in loaded.previous_magics:
+            table[MAGIC] = loaded.previous_magics[kind]
     name = type(loaded.magics).__name__
     if manager.registry.get(name) is loaded.magics:
         del manager.registry[name]

@@ -18,14 +18,10 @@ from collections.abc import Mapping
 
 from IPython.core.error import UsageError
 
-from ._command_arguments import ANY_THREAD, EXISTING_NAME, NEW_THREAD
-from ._commands import COMMAND_BY_NAME, ESCAPE, Call, Command
-from ._option_line import parse_cell, parse_option_line
-from ._option_specs import SPEC_BY_NAME
-from ._options import Request
-from ._scanner import Scanner
-from ._suggestion import closest
-from ._surroundings import DEFAULT_THREAD, Surroundings
+from ._commands import ANY_THREAD, COMMAND_BY_NAME, ESCAPE, EXISTING_NAME, NEW_THREAD, Call, Command, Line
+from ._line import Scanner, parse_cell, parse_option_line
+from ._names import DEFAULT_THREAD, Surroundings
+from ._options import SPEC_BY_NAME, closest
 
 _HELP = ("?", "??")
 _LIKENESS = 0.75  # lets "hlep" and "statsu" be caught, and "hello" and "start" be prompts
@@ -55,13 +51,13 @@ def find_call(text: str, surroundings: Surroundings) -> Call | None:
     return Call(command=command, arguments={argument.key: value})
 
 
-def find_deed(line: str, surroundings: Surroundings) -> Call | None:
+def find_command(line: str, surroundings: Surroundings) -> Call | None:
     """Return the subcommand that a line is, if that does something by itself; `None` if Claude is asked."""
     call = find_call(line, surroundings)
     return call if call is not None and call.command.kind == "do" else None
 
 
-def read_line(line: str, surroundings: Surroundings) -> Request:
+def read_line(line: str, surroundings: Surroundings) -> Line:
     """Read a line on which Claude is asked: with a prompt, or by a subcommand that makes one.
 
     Raises:
@@ -69,17 +65,17 @@ def read_line(line: str, surroundings: Surroundings) -> Request:
     """
     parsed = parse_option_line(line)
     if parsed.is_closed:
-        return Request(options=parsed.options, prompt=parsed.rest)
+        return Line(options=parsed.options, prompt=parsed.rest)
     scanner = Scanner(parsed.rest)
     if scanner.peek_word() == ESCAPE:
         scanner.skip(ESCAPE)
         scanner.skip_one_space()
-        return Request(options=parsed.options, prompt=scanner.rest())
+        return Line(options=parsed.options, prompt=scanner.rest())
     call = find_call(parsed.rest, surroundings)
     if call is not None and call.command.kind == "ask":
-        return Request(options=parsed.options, prompt=parsed.rest, call=call)
+        return Line(options=parsed.options, prompt=parsed.rest, call=call)
     _refuse_slip(parsed.rest, line, surroundings, percents="%")
-    return Request(options=parsed.options, prompt=parsed.rest)
+    return Line(options=parsed.options, prompt=parsed.rest)
 
 
 class _Nowhere:
@@ -92,7 +88,7 @@ class _Nowhere:
         return (DEFAULT_THREAD,)
 
 
-def read_cell(line: str, body: str, surroundings: Surroundings | None = None) -> Request:
+def read_cell(line: str, body: str, surroundings: Surroundings | None = None) -> Line:
     """Read a `%%claude` cell: the words behind its options and all below them are the prompt.
 
     Raises:

@@ -7,10 +7,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ._commands import COMMANDS
-from ._option_specs import OPTION_SPECS, OptionSpec
+from ._options import OPTION_SPECS, OptionSpec
 
 if TYPE_CHECKING:
-    from ._magics import ClaudeMagics
+    from ._cell import Cell
 
 SHORT_HELP = """\
 %%claude [options]        ask Claude; the cell below is the prompt, sent exactly as typed
@@ -53,7 +53,7 @@ def show_short_help() -> None:
     print(SHORT_HELP, end="")
 
 
-def show_help(_magics: ClaudeMagics, _arguments: Mapping[str, str]) -> None:
+def show_help(_cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Print all of it."""
     print(FULL_HELP, end="")
 

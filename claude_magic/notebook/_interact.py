@@ -7,149 +7,111 @@ controls ask by themselves.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..client import ConfigurationError
 from ..context import names_in
-from ..runtime import Reply
-from ._answer import answer, answer_blocking, check_whole
-from ._clicks import shows_widgets
-from ._draft import Draft, collect_along, fill_in, names_seen, with_system_text
+from ..display import QuietSurface, let_interrupts_arrive, was_interrupted
+from ..runtime import Question, Reply
+from ._answer import answer, check_whole, finish, is_silenced, wait
 from ._interaction import Interaction, State, Values
-from ._interrupted import let_interrupts_arrive, was_interrupted
-from ._live import follow, follow_blocking
-from ._screens import QuietScreen, is_captured
+from ._question import ask_prompt, collect_attachments, with_system_text
 
 if TYPE_CHECKING:
     from ipywidgets import ValueWidget
 
-    from ._magics import ClaudeMagics
-    from ._options import Request
+    from ._cell import Cell
+    from ._commands import Line
 
 
-async def interact(magics: ClaudeMagics, request: Request) -> Reply:
-    """Show the controls, and wait for the first answer on the running loop.
+async def interact(line: Line, cell: Cell) -> Reply:
+    """Show the controls, and wait for the first answer.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted. The controls stay.
         ClaudeError: The first request failed; likewise.
         ConfigurationError: There can be no such controls. Nothing was sent.
     """
-    setup = _Setup(magics, request)
-    if not setup.can_show:
-        return await answer(setup.draft_once(), magics)
-    interaction, state = setup.begin()
-    while not (is_interrupted := await was_interrupted(follow(state.reply, QuietScreen()))):
-        if not _is_left(state, interaction):
+    present = _present_values(line, cell)
+    from ._controls import make_controls, own_controls  # late: it imports ipywidgets
+
+    controls = make_controls(present)
+    own = own_controls(controls, present)
+    line = with_system_text(line)
+    # Collected once: it must not change because a slider is moved.
+    attachments = collect_attachments(line.options, cell)
+
+    def read() -> Values:
+        return {name: control.value for name, control in controls.items()}
+
+    def question_for(values: Values) -> Question:
+        return ask_prompt(line, cell, attachments, values)
+
+    if not _can_show(cell):
+        return await _ask_once(line, cell, own, read(), question_for)
+    interaction = Interaction(line, cell, read=read, question_for=question_for)
+    state = _begin(interaction, cell, controls, own)
+    while not (is_interrupted := await wait(state.reply, QuietSurface(), cell)):
+        if interaction.current in (state, None):
             break
+        # The user has moved on while the cell was waiting.
         state = interaction.current or state
-    is_interrupted |= await was_interrupted(let_interrupts_arrive())
-    return _finish(state, is_interrupted=is_interrupted)
-
-
-def interact_blocking(magics: ClaudeMagics, request: Request) -> Reply:
-    """Show the controls, and wait for the first answer on this thread. Raises as `interact` does."""
-    setup = _Setup(magics, request)
-    if not setup.can_show:
-        return answer_blocking(setup.draft_once(), magics)
-    interaction, state = setup.begin()
-    is_interrupted = False
-    try:
-        follow_blocking(state.reply, QuietScreen())
-        while _is_left(state, interaction):
-            state = interaction.current or state
-            follow_blocking(state.reply, QuietScreen())
-    except KeyboardInterrupt:
-        is_interrupted = True
-    return _finish(state, is_interrupted=is_interrupted)
-
-
-def _is_left(state: State, interaction: Interaction) -> bool:
-    """Whether the user has moved on to another state while the cell was waiting for this one."""
-    return interaction.current not in (state, None)
-
-
-def _finish(state: State, *, is_interrupted: bool) -> Reply:
+    if cell.is_awaited:
+        is_interrupted |= await was_interrupted(let_interrupts_arrive())
     check_whole(state.reply, is_interrupted=is_interrupted)
-    state.finish()
+    finish(state.reply, line, cell)
     return state.reply
 
 
-class _Setup:
-    """What a cell with controls needs.
-
-    What goes along with the prompt, attachments and cells, is collected once: it must not change because a slider is moved.
-
-    Raises:
-        ConfigurationError: There can be no such controls. Nothing was sent.
-    """
-
-    def __init__(self, magics: ClaudeMagics, request: Request) -> None:
-        self._magics = magics
-        self._values = _present_values(magics, request)
-        from ._controls import make_controls, own_controls  # late: it imports ipywidgets
-
-        self._controls: dict[str, ValueWidget] = make_controls(self._values)
-        self._own = own_controls(self._controls, self._values)
-        options = with_system_text(request.options)
-        self._request = dataclasses.replace(request, options=options)
-        self._along = collect_along(options, magics, request.scope)
-
-    @property
-    def can_show(self) -> bool:
-        """Whether somebody sits at a front end with widgets, and outputs are neither collected nor compared."""
-        shell = self._magics.shell
-        is_live = self._magics.runtime().settings().values.live
-        return is_live and shows_widgets(shell) and not is_captured(shell.display_pub)
-
-    def draft_once(self) -> Draft:
-        """Return what is asked where controls cannot be shown, with a note that says so."""
-        from ..live.widgets import close_all
-
-        values = self._read()
-        close_all(self._own)
-        told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
-        draft = self._make_draft(values)
-        note = f"There are no controls here, so --interact has asked once, with {told}."
-        return dataclasses.replace(draft, notes=(*draft.notes, note))
-
-    def begin(self) -> tuple[Interaction, State]:
-        """Show the controls in the cell that runs, in place of those that it had before, and ask for their state."""
-        from ._interaction_view import InteractionView
-
-        cell = self._magics.cell_keys.next_key(self._magics.shell)
-        interaction = Interaction(self._magics, cell=cell, read=self._read, make_draft=self._make_draft)
-        view = InteractionView(
-            interaction,
-            self._controls,
-            own=self._own,
-            remote_images=self._magics.runtime().settings().values.remote_images,
-        )
-        prepared = interaction.prepare()
-        self._magics.keep_view(cell, view)
-        view.open()
-        return interaction, interaction.begin(prepared, view)
-
-    def _read(self) -> Values:
-        return {name: control.value for name, control in self._controls.items()}
-
-    def _make_draft(self, values: Values) -> Draft:
-        names = names_seen(self._magics, self._request.scope)
-        return fill_in(self._request, self._along, {**names, **values})
+def _can_show(cell: Cell) -> bool:
+    """Whether a person looks at a front end with widgets, and outputs are neither collected nor compared."""
+    front_end = cell.front_end
+    return cell.runtime.settings().values.live and front_end.has_widgets and not front_end.is_captured
 
 
-def _present_values(magics: ClaudeMagics, request: Request) -> Mapping[str, object]:
-    if request.call is not None:
+async def _ask_once(
+    line: Line,
+    cell: Cell,
+    own: list[ValueWidget],
+    values: Values,
+    question_for: Callable[[Values], Question],
+) -> Reply:
+    """Ask where controls cannot be shown, with a note that says so."""
+    from ..display.widgets import close_all
+
+    close_all(own)
+    told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+    note = f"There are no controls here, so --interact has asked once, with {told}."
+    question = question_for(values)
+    return await answer(line, dataclasses.replace(question, notes=(*question.notes, note)), cell)
+
+
+def _begin(
+    interaction: Interaction, cell: Cell, controls: Mapping[str, ValueWidget], own: list[ValueWidget]
+) -> State:
+    """Show the controls in place of those that the cell had before, and ask for their state."""
+    from ._controls import InteractionView
+
+    remote_images = cell.runtime.settings().values.remote_images
+    view = InteractionView(interaction, controls, own=own, remote_images=remote_images)
+    planned = interaction.plan_first()
+    cell.keep_view(view)
+    view.open()
+    return interaction.begin(planned, view)
+
+
+def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:
+    if line.call is not None:
         raise ConfigurationError(
-            f"--interact makes controls for variables of a prompt, and {request.prompt} has none. Nothing was sent."
+            f"--interact makes controls for variables of a prompt, and {line.prompt} has none. Nothing was sent."
         )
-    if request.prompt.rstrip().endswith(";"):
+    if is_silenced(line):
         raise ConfigurationError(
             "--interact shows controls, and a ; at the end of the prompt lets nothing be shown. Use one of them; nothing was sent."
         )
-    mine, spoken_of = names_seen(magics, request.scope), names_in(request.prompt)
-    for name in request.options.interact:
+    mine, spoken_of = cell.names(), names_in(line.prompt)
+    for name in line.options.interact:
         if name not in mine:
             raise ConfigurationError(
                 f"--interact {name}: there is no {name} in the notebook. Nothing was sent."
@@ -159,4 +121,4 @@ def _present_values(magics: ClaudeMagics, request: Request) -> Mapping[str, obje
                 f"--interact {name}: {{{{ {name} }}}} does not stand in the prompt, so a control would change nothing. Nothing "
                 "was sent."
             )
-    return {name: mine[name] for name in request.options.interact}
+    return {name: mine[name] for name in line.options.interact}

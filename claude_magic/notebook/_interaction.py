@@ -1,4 +1,4 @@
-"""The controls of one cell and the answers to their states: what is asked when, and what is remembered.
+"""What goes on between the controls of a cell and Claude: what is asked when, and what is remembered.
 
 A state is asked when the controls have been left alone for a moment. Its answer is remembered with all that was sent for
 it, so that the same state is not paid for twice; what is sent may change by itself, because a prompt speaks of other
@@ -19,34 +19,15 @@ from typing import TYPE_CHECKING, Protocol
 from ..answers import SchemaMismatchError
 from ..client import ClaudeError, MessageRequest
 from ..runtime import Phase, Question, Reply, Where
-from ._asking import Asking, settings_of
-from ._surroundings import DEFAULT_THREAD
+from ._answer import bind, finish, start
+from ._names import DEFAULT_THREAD
+from ._question import settings_of
 
 if TYPE_CHECKING:
-    from ._draft import Draft
-    from ._magics import ClaudeMagics
+    from ._cell import Cell
+    from ._commands import Line
 
 Values = Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """What is asked for one state of the controls.
-
-    Attributes:
-        values: What the controls say, by name.
-        asking: Asks it.
-        request: What is sent.
-    """
-
-    values: Values
-    asking: Asking
-    request: MessageRequest
-
-    @property
-    def key(self) -> str:
-        """Equal where the same is sent."""
-        return self.request.model_dump_json()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,27 +35,26 @@ class State:
     """One state of the controls, and its answer.
 
     Attributes:
-        asked: What was asked.
-        key: Its key.
+        values: What the controls say, by name.
+        question: What is asked.
+        request: What is sent.
+        key: Equal where the same is sent.
         reply: The answer, which may be on its way.
     """
 
-    asked: Prepared
+    values: Values
+    question: Question
+    request: MessageRequest
     key: str
     reply: Reply
 
     @property
     def label(self) -> str:
         """The values in a line: `n = 3, city = 'Oslo'`."""
-        return ", ".join(f"{name} = {value!r}" for name, value in self.asked.values.items())
+        return ", ".join(f"{name} = {value!r}" for name, value in self.values.items())
 
-    def finish(self) -> None:
-        """Do with the whole answer what the options ask for.
 
-        Raises:
-            SchemaMismatchError: The answer does not fit the schema.
-        """
-        self.asked.asking.finish(self.reply)
+_Planned = tuple[Values, Question, MessageRequest]
 
 
 class View(Protocol):
@@ -94,24 +74,24 @@ class Interaction:
     """What goes on between the controls of a cell and Claude. Every method may be called from any thread.
 
     Args:
-        magics: The magics of the shell that asks.
-        cell: What tells the cell from others.
+        line: What the cell says.
+        cell: The cell that asks.
         read: Returns what the controls say.
-        make_draft: Makes what is sent for that.
+        question_for: Makes what is asked for that.
     """
 
     def __init__(
         self,
-        magics: ClaudeMagics,
+        line: Line,
+        cell: Cell,
         *,
-        cell: str | None,
         read: Callable[[], Values],
-        make_draft: Callable[[Values], Draft],
+        question_for: Callable[[Values], Question],
     ) -> None:
-        self._magics = magics
+        self._line = line
         self._cell = cell
         self._read = read
-        self._make_draft = make_draft
+        self._question_for = question_for
         self._lock = threading.RLock()
         self._view: View | None = None
         self._origin = ""
@@ -125,15 +105,15 @@ class Interaction:
         """All answers that were asked for, oldest first."""
         return tuple(self._asked)
 
-    def prepare(self) -> Prepared:
+    def plan_first(self) -> _Planned:
         """Return what is to be asked for the state that the controls are in, in the cell that runs.
 
         Raises:
             ConfigurationError: It cannot be sent.
         """
-        return self._prepare(self._read(), is_first=True)
+        return self._plan(self._read(), is_first=True)
 
-    def begin(self, prepared: Prepared, view: View) -> State:
+    def begin(self, planned: _Planned, view: View) -> State:
         """Ask it, and show the answers here from now on.
 
         Raises:
@@ -141,7 +121,7 @@ class Interaction:
         """
         self._view = view
         with self._lock:
-            return self._send(prepared)
+            return self._send(planned)
 
     def settle(self) -> None:
         """Show the answer to the state that the controls are in: a remembered one, or a new one."""
@@ -168,32 +148,32 @@ class Interaction:
         """Do with a whole answer what the options ask for."""
         if state is self.current and state.reply.phase is Phase.COMPLETE:
             try:
-                state.finish()
+                finish(state.reply, self._line, self._cell)
             except SchemaMismatchError as error:
                 self._tell(error.message)
 
     def _settle(self, values: Values) -> None:
-        prepared = self._prepare(values, is_first=False)
-        key = prepared.key
+        planned = self._plan(values, is_first=False)
+        key = _key(planned)
         if self.current is not None and self.current.key == key and not _is_cut(self.current):
             return
         left, known = self.current, self._states.get(key)
         if known is None or _is_cut(known):
-            self._send(prepared)
+            self._send(planned)
         else:
             self._return_to(known)
-        if left is not None:  # only now: a cell that waits for it must find what it is to wait for instead
+        # Only now: a cell that waits for it must find what it is to wait for instead.
+        if left is not None:
             left.reply.cancel()
 
-    def _prepare(self, values: Values, *, is_first: bool) -> Prepared:
-        draft = self._make_draft(values)
-        asking = Asking(draft, self._magics, is_awaited=False, cell=self._cell)
+    def _plan(self, values: Values, *, is_first: bool) -> _Planned:
+        question = self._question_for(values)
         if is_first:
-            self._origin = asking.question.origin
+            self._origin = question.origin
         else:
-            asking.question = self._later(asking.question)
-        plan = self._magics.runtime().plan(asking.question, settings_of(draft.options))
-        return Prepared(values, asking, plan.request)
+            question = self._later(question)
+        plan = self._cell.runtime.plan(question, settings_of(self._line.options))
+        return values, question, plan.request
 
     def _later(self, question: Question) -> Question:
         """Return the question of a state that is asked when the cell has ended, or other cells have asked since."""
@@ -204,30 +184,32 @@ class Interaction:
 
     def _is_left_behind(self, where: Where) -> bool:
         """Whether the conversation has gone on from the cell, or is about to: another question of it is on its way."""
-        runtime, thread = self._magics.runtime(), where.thread or DEFAULT_THREAD
+        runtime, thread = self._cell.runtime, where.thread or DEFAULT_THREAD
         others = [reply for reply in runtime.in_flight() if reply not in self._asked]
         is_last = runtime.conversations.ends_in(where.cell, thread=where.thread)
         return not is_last or any(reply.thread == thread for reply in others)
 
-    def _send(self, prepared: Prepared) -> State:
-        state = State(prepared, prepared.key, prepared.asking.start())
+    def _send(self, planned: _Planned) -> State:
+        values, question, request = planned
+        reply = start(self._line, question, self._cell)
+        state = State(values, question, request, _key(planned), reply)
         self._states[state.key] = state
-        self._asked.append(state.reply)
+        self._asked.append(reply)
         self._show(state, is_remembered=False)
         return state
 
     def _return_to(self, state: State) -> None:
         """Show a remembered state, and let the conversation end in it if it ends in this cell."""
-        left, where = self.current, state.asked.asking.question.where
+        left, where = self.current, state.question.where
         self._show(state, is_remembered=True)
-        state.asked.asking.bind(state.reply)
+        bind(state.reply, self._line, self._cell)
         self.finish(state)
         if where is None:
             return
-        conversations = self._magics.runtime().conversations
+        conversations = self._cell.runtime.conversations
 
         def end_here() -> None:
-            conversations.return_to(state.asked.request.messages[-1], cell=where.cell, thread=where.thread)
+            conversations.return_to(state.request.messages[-1], cell=where.cell, thread=where.thread)
 
         if left is None:
             end_here()
@@ -246,3 +228,7 @@ class Interaction:
 
 def _is_cut(state: State) -> bool:
     return state.reply.phase in (Phase.FAILED, Phase.CANCELLED)
+
+
+def _key(planned: _Planned) -> str:
+    return planned[2].model_dump_json()

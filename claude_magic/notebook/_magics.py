@@ -1,28 +1,71 @@
-"""`%claude` and `%%claude`."""
+"""`%claude` and `%%claude`, and their settings as traits."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
+from traitlets.config import Configurable
 
-from ._cell_key import CellKeys
-from ._errors import Errors
-from ._grammar import find_deed, read_cell, read_line
+from ._cell import Cell, Session
+from ._commands import Line
+from ._grammar import find_command, read_cell, read_line
 from ._help import FULL_HELP, show_short_help
-from ._names import Scope
-from ._options import Options, Request
-from ._surroundings import ShellSurroundings
-from ._traits import ClaudeTraits
+from ._history import Errors
+from ._names import Scope, ShellSurroundings
+from ._options import EFFORT_LEVELS, THINKING_MODES, Options
 
 if TYPE_CHECKING:
-    from ..runtime import Reply, ReplySnapshot, Runtime
+    from ..runtime import Reply
     from ._commands import Call
-    from ._comparison import Comparison
-    from ._interaction import View
+    from ._compare import Comparison
+
+_UNSET: Any = {"default_value": None, "allow_none": True}
+
+
+class ClaudeTraits(Configurable):
+    """Settings as traits. `None` means unset: the environment, a settings file or the default then decides."""
+
+    # What is asked...
+    model = Unicode(help="Model that answers.", **_UNSET).tag(config=True)
+    max_tokens = Int(help="Longest answer in tokens, thinking included.", **_UNSET).tag(config=True)
+    effort = Enum(EFFORT_LEVELS, help="How hard the model tries.", **_UNSET).tag(config=True)
+    thinking = Enum(THINKING_MODES, help="show (folded), hide, or off.", **_UNSET).tag(config=True)
+    system = Unicode(help="System prompt.", **_UNSET).tag(config=True)
+
+    # How it is shown...
+    live = Bool(help="Draw answers while they stream; False shows one display at the end.", **_UNSET).tag(
+        config=True
+    )
+    remote_images = Bool(help="Let answers load images from other hosts.", **_UNSET).tag(config=True)
+
+    # How often and how long...
+    rate_limit_rps = Float(help="Requests per second.", **_UNSET).tag(config=True)
+    max_retries = Int(help="Attempts after the first.", **_UNSET).tag(config=True)
+    initial_backoff = Float(help="Seconds before the first retry.", **_UNSET).tag(config=True)
+    max_backoff = Float(help="Longest wait before a retry, in seconds.", **_UNSET).tag(config=True)
+    max_retry_time = Float(help="Bound of the time spent retrying, in seconds.", **_UNSET).tag(config=True)
+    timeout = Float(help="Bound of each phase of a request, in seconds.", **_UNSET).tag(config=True)
+    stream_timeout = Float(help="Bound of a whole answer, in seconds.", **_UNSET).tag(config=True)
+
+    # Where, and in which dialect...
+    base_url = Unicode(help="Where the API is, without /v1.", **_UNSET).tag(config=True)
+    api_version = Unicode(help="The anthropic-version header.", **_UNSET).tag(config=True)
+    messages_path = Unicode(help="Path of the Messages call.", **_UNSET).tag(config=True)
+    betas = List(trait=Unicode(), help="Beta features to ask for.", **_UNSET).tag(config=True)
+    headers = Dict(help="Further request headers; a key is refused here.", **_UNSET).tag(config=True)
+    auth_header = Enum(("x-api-key", "authorization"), help="Header that carries the key.", **_UNSET).tag(
+        config=True
+    )
+    lenient_stream_end = Bool(help="Accept answers that end before message_stop.", **_UNSET).tag(config=True)
+
+    def configured(self) -> Mapping[str, object]:
+        """Return the settings that were set here, by name."""
+        values = {name: getattr(self, name) for name in ClaudeTraits.class_own_traits(config=True)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @magics_class
@@ -38,100 +81,41 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     def __init__(self, shell: Any = None, **settings: Any) -> None:
         super().__init__(shell=shell, **settings)
-        self.cell_keys = CellKeys()
-        self.errors = Errors(shell)
-        self._inserted: dict[str, str] = {}
-        self._views: dict[str, View] = {}
+        self.session = Session(shell, self.configured)
 
-    def runtime(self) -> Runtime:
-        """Return the kernel's runtime, with the settings of `%config` as one of its sources.
-
-        This is where HTTP, pydantic and the rest are imported: at first use, not when the extension is loaded.
-        """
-        from ..runtime import get_runtime
-
-        runtime = get_runtime()
-        runtime.use_config(self.configured)
-        runtime.set_presenter(lambda snapshot: _present(snapshot, runtime))
-        return runtime
-
-    def show(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        """Display a mimebundle; a terminal gets its plain text."""
-        if hasattr(self.shell, "kernel"):
-            self.shell.display_pub.publish(data=dict(data), metadata=dict(metadata))
-        else:
-            print(data["text/plain"])
-
-    def insert_cell(self, code: str, *, below: str | None) -> None:
-        """Put code into a new cell below the one that runs; in a terminal, into the next prompt.
-
-        A cell that is run again and comes to the same code does not insert it again.
-
-        Args:
-            code: The code. It is not run.
-            below: What tells the running cell from others, or None.
-        """
-        if below is not None and self._inserted.get(below) == code:
-            return
-        self.shell.set_next_input(code, replace=False)
-        if below is not None:
-            self._inserted[below] = code
-
-    def keep_view(self, cell: str | None, view: View) -> None:
-        """Keep the controls of a cell as long as it is not run again.
-
-        Args:
-            cell: What tells the cell from others, or None.
-            view: Its controls.
-        """
-        self._views[cell or ""] = view
-
-    def leave_former_view(self) -> None:
-        """Let the controls that the running cell had before hear and ask no more."""
-        former = self._views.pop(self.cell_keys.peek(self.shell) or "", None)
-        if former is not None:
-            former.close()
-
-    def close(self) -> None:
-        """Let no controls hear and ask any more."""
-        for view in self._views.values():
-            view.close()
-        self._views.clear()
-
-    # The doors...
+    @property
+    def errors(self) -> Errors:
+        """The errors that the shell has shown; prompts know them as `Err`."""
+        return self.session.errors
 
     async def answer_cell(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, on the running event loop."""
-        request = self._read(line, body, Scope.of_caller(self.shell))
-        if self._is_help(request):
+        cell = Cell(self.session, Scope.of_caller(self.shell), is_awaited=True)
+        parsed = self._read(line, body, cell)
+        if parsed is None:
             return
-        from ._doors import ask
+        from ._ask import ask
 
-        self._settle(await ask(self, request))
+        reply = await ask(parsed, cell)
+        if reply is not None:
+            cell.keep_value(reply)
 
     def answer_cell_blocking(self, line: str, body: str | None) -> None:
         """Answer a cell that is all ours, where nobody can await."""
-        request = self._read(line, body, Scope.of_caller(self.shell))
-        if self._is_help(request):
-            return
-        from ._doors import ask_blocking
-
-        self._settle(ask_blocking(self, request))
+        cell = Cell(self.session, Scope.of_caller(self.shell))
+        reply = self._ask_blocking(self._read(line, body, cell), cell)
+        if reply is not None:
+            cell.keep_value(reply)
 
     @no_var_expand
     @line_cell_magic
     def claude(self, line: str, cell: str | None = None) -> Reply | Comparison | None:
-        scope = Scope.of_caller(self.shell)
-        deed = find_deed(line, ShellSurroundings(self.shell, scope)) if cell is None else None
-        if deed is not None:
-            self._do(deed)
+        running = Cell(self.session, Scope.of_caller(self.shell))
+        call = find_command(line, ShellSurroundings(self.shell, running.scope)) if cell is None else None
+        if call is not None:
+            self._run(call, running)
             return None
-        request = self._read(line, cell, scope)
-        if self._is_help(request):
-            return None
-        from ._doors import ask_blocking
-
-        reply = ask_blocking(self, request)
+        reply = self._ask_blocking(self._read(line, cell, running), running)
         if reply is not None:
             reply.is_on_screen = True
         return reply
@@ -149,47 +133,34 @@ class ClaudeMagics(ClaudeTraits, Magics):
             "what does into a cell of its own. Nothing was run, and nothing was sent."
         )
 
-    def _read(self, line: str, body: str | None, scope: Scope) -> Request:
-        surroundings = ShellSurroundings(self.shell, scope)
-        request = read_line(line, surroundings) if body is None else read_cell(line, body, surroundings)
-        return dataclasses.replace(request, scope=scope)
-
-    def _do(self, deed: Call) -> None:
-        try:
-            deed.command.load()(self, deed.arguments)
-        except Exception as error:
-            from ._failure import shorten
-
-            raise shorten(error, self.shell) from None
-
-    def _is_help(self, request: Request) -> bool:
-        """Show the short help in the place of an answer to nothing.
+    def _read(self, line: str, body: str | None, cell: Cell) -> Line | None:
+        """Return what a cell says; None where it says nothing, and has been shown the short help.
 
         Raises:
-            UsageError: There are options, so that a prompt was meant to be there.
+            UsageError: An option is wrong, or there are options and no prompt.
         """
-        if request.is_empty:
-            if request.options != Options():
-                raise UsageError(
-                    "There is no prompt, only options. Write it behind them, or in the cell below %%claude. Nothing was sent."
-                )
-            show_short_help()
-        return request.is_empty
+        surroundings = ShellSurroundings(self.shell, cell.scope)
+        parsed = read_line(line, surroundings) if body is None else read_cell(line, body, surroundings)
+        if not parsed.is_empty:
+            return parsed
+        if parsed.options != Options():
+            raise UsageError(
+                "There is no prompt, only options. Write it behind them, or in the cell below %%claude. Nothing was sent."
+            )
+        show_short_help()
+        return None
 
-    def keep_value(self, value: Any) -> None:
-        """Do with a value what IPython's display hook does with that of a cell, but for showing it: `_`, `Out`, the result."""
-        hook = self.shell.displayhook
-        hook.check_for_underscore()
-        hook.update_user_ns(value)
-        hook.fill_exec_result(value)
+    def _ask_blocking(self, line: Line | None, cell: Cell) -> Reply | Comparison | None:
+        if line is None:
+            return None
+        from ._ask import ask, run_blocking
 
-    def _settle(self, reply: Reply | Comparison | None) -> None:
-        if reply is not None:
-            self.keep_value(reply)
+        return run_blocking(ask(line, cell))
 
+    def _run(self, call: Call, cell: Cell) -> None:
+        try:
+            call.command.load()(cell, call.arguments)
+        except Exception as error:
+            from ._answer import shortened
 
-def _present(snapshot: ReplySnapshot, runtime: Runtime) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    from ..render import render_reply
-
-    bundle = render_reply(snapshot, remote_images=runtime.settings().values.remote_images)
-    return bundle.data, bundle.metadata
+            raise shortened(error, self.shell) from None

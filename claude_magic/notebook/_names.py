@@ -10,9 +10,12 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
+
+_RUNTIME = "claude_magic.runtime"
+DEFAULT_THREAD = "main"
 
 _MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
 _LINE_MAGIC = InteractiveShell.run_line_magic.__code__
@@ -118,3 +121,38 @@ def _assign(frame: FrameType, name: str, value: object) -> None:
         import ctypes  # late: hardly a line needs it
 
         ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
+
+class Surroundings(Protocol):
+    """What the grammar and the completer ask about."""
+
+    def names(self) -> Mapping[str, object]:
+        """Return the user's own names, as they are seen where the line stands."""
+        ...
+
+    def threads(self) -> tuple[str, ...]:
+        """Return the names of the conversations there are."""
+        ...
+
+
+class ShellSurroundings:
+    """The surroundings of a line in a shell.
+
+    Args:
+        shell: The shell.
+        scope: Where the line stands; None at the top of the notebook.
+    """
+
+    def __init__(self, shell: Any, scope: Scope | None = None) -> None:
+        self._scope = scope or Scope(shell)
+
+    def names(self) -> Mapping[str, object]:
+        """Return the user's own names, as they are seen where the line stands."""
+        return self._scope.names()
+
+    def threads(self) -> tuple[str, ...]:
+        """Return the names of the conversations; before the first question there is the default one."""
+        module = sys.modules.get(_RUNTIME)
+        if module is None:
+            return (DEFAULT_THREAD,)
+        return tuple(summary.name for summary in module.get_runtime().conversations.threads())

@@ -1,14 +1,19 @@
-"""What the options of a cell ask for, whoever reads them."""
+"""The options of `%claude`: one table from which they are parsed, explained and completed, and what they ask for.
+
+The function that reads a value raises `ValueError` with the end of a sentence whose beginning is the value's name ("N is a
+whole number").
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import builtins
+import difflib
+import json
+import keyword
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ._commands import Call
-    from ._names import Scope
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +77,469 @@ class Options:
     notes: tuple[str, ...] = ()
 
 
+def closest(word: str, choices: Iterable[str], *, cutoff: float = 0.7) -> str | None:
+    """Return the choice that is most like a word, or `None` if none is much like it."""
+    known = {choice.casefold(): choice for choice in choices}
+    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=cutoff)
+    return known[matches[0]] if matches else None
+
+
+EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
+THINKING_MODES = ("show", "hide", "off")
+FORMATS = ("md", "text", "code", "json", "html", "math")
+APPROVALS = ("ask", "never")
+MOST_COMPARED = 6
+
+# How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
+_PROVIDER = re.compile(r"anthropic(-chat)?:(?P<model>.*)", re.DOTALL)
+_CELL_RANGE = re.compile(r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+", re.ASCII)
+# Names that IPython binds and reads, `_` and the history among them, and those of the interpreter, as `__name__`.
+_IPYTHONS = re.compile(
+    r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__",
+    re.ASCII,
+)
+_OURS = ("claude", "Err")
+_THREAD = re.compile(r"\w[\w.-]*")
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_FIELD = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
+
+# Fields of a request that have an option of their own, or that are not the reader's to set.
+_TAKEN_FIELDS = {
+    "model": "is set with --model",
+    "max_tokens": "is set with --max-tokens",
+    "system": "is set with --system",
+    "messages": "is the prompt and its conversation",
+    "stream": "is always true: answers are streamed",
+}
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a reader that takes these words, and no abbreviations of them."""
+
+    def convert(text: str) -> str:
+        if text not in choices:
+            guess = closest(text, choices) or ("md" if "md" in choices and text == "markdown" else None)
+            raise ValueError(
+                f"is one of {', '.join(choices)}" + (f"; did you mean {guess}?" if guess else "")
+            )
+        return text
+
+    return convert
+
+
+def positive_integer(text: str) -> int:
+    """Read a whole number above 0, of at most nine digits."""
+    if not (_NUMBER.fullmatch(text) and int(text) > 0):
+        raise ValueError("is a whole number above 0, written in at most nine digits (16000)")
+    return int(text)
+
+
+def variable_name(text: str) -> str:
+    """Read a name that can be assigned to, and is not needed by others."""
+    if keyword.iskeyword(text):
+        raise ValueError("is the name of a variable, and that is a word of Python's own")
+    if not text.isidentifier():
+        raise ValueError("is the name of a variable: letters, digits and _, no digit first")
+    if hasattr(builtins, text) or _IPYTHONS.fullmatch(text) or text in _OURS:
+        raise ValueError(f"is a name of your own, and {text} is needed as it is: code after it would break")
+    return text
+
+
+def model_name(text: str) -> str:
+    """Read a model's name; parameters in JSON and a provider in front are what other magics take."""
+    if text.startswith("{"):
+        raise ValueError("is a model's name (-m opus); fields of the request go into --set: --set top_k=5")
+    if match := _PROVIDER.fullmatch(text):
+        model = match["model"] or "opus"
+        raise ValueError(f"stands without a provider in front; did you mean --model {model}?")
+    return given(text)
+
+
+def model_names(text: str) -> tuple[str, ...]:
+    """Read names of models with commas between them."""
+    names = tuple(model_name(name.strip()) for name in text.split(","))
+    if len(names) < 2:
+        raise ValueError(
+            "are two models or more, with commas and no spaces between them: --compare sonnet,opus"
+        )
+    if len(names) > MOST_COMPARED:
+        raise ValueError(f"are {MOST_COMPARED} models at most, so that the columns can be read")
+    if len(set(names)) < len(names):
+        raise ValueError("hold the same model twice; each is asked once, and found under its name")
+    return names
+
+
+def given(text: str) -> str:
+    """Read any text but none."""
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+def system_prompt(text: str) -> str:
+    """Read a system prompt, or the file that holds it."""
+    if text == "@":
+        raise ValueError("names a file behind the @: --system @style.md")
+    return text
+
+
+def thread_name(text: str) -> str:
+    """Read the name of a conversation."""
+    if not is_thread_name(text):
+        raise ValueError("is one word: letters, digits, _ . and -")
+    return text
+
+
+def is_thread_name(text: str) -> bool:
+    """Whether a word can be the name of a conversation."""
+    return bool(_THREAD.fullmatch(text))
+
+
+def cell_range(text: str) -> str:
+    """Check the spelling of a range of cells; which cells it means is not decided here."""
+    if not _CELL_RANGE.fullmatch(text):
+        raise ValueError("is all, none, or a range of cell numbers: -3: is the last three, 2:5 is 2 to 5")
+    return text
+
+
+def looks_like_range(text: str) -> bool:
+    """Whether a word is meant as a range of cells: `-3:` is one, `--raw` and `-x` are not."""
+    return bool(_CELL_RANGE.fullmatch(text))
+
+
+def control_names(text: str) -> tuple[str, ...]:
+    """Read names of variables with commas between them."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(name.isidentifier() and not keyword.iskeyword(name) for name in names):
+        raise ValueError("are names of variables, with commas and no spaces between them: --interact n,city")
+    return names
+
+
+def join_names(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Put lists of names into one.
+
+    Raises:
+        ValueError: A name stands there twice.
+    """
+    names = tuple(name for each in lists for name in each)
+    if len(set(names)) < len(names):
+        raise ValueError("names the same variable twice")
+    return names
+
+
+def function_names(text: str) -> tuple[str, ...]:
+    """Read names with commas and no spaces between them; each may be dotted."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("are names of functions, with commas and no spaces between them: --tools f,g")
+    if len(set(names)) < len(names):
+        raise ValueError("holds the same function twice")
+    return names
+
+
+def setting(text: str) -> tuple[tuple[str, ...], Any]:
+    """Read `field.subfield=value`: where it goes, and the value, as JSON if it is that and as text if not."""
+    path, equals, written = text.partition("=")
+    if not equals or not _FIELD.fullmatch(path):
+        raise ValueError("is a field of the request and its value: --set top_k=5, --set metadata.user_id=me")
+    if why := _TAKEN_FIELDS.get(path.partition(".")[0]):
+        raise ValueError(f"cannot set {path}, which {why}")
+    return tuple(path.split(".")), _json_or_text(written)
+
+
+def merge_settings(settings: Sequence[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+    """Put settings into one mapping, dotted fields into mappings inside it.
+
+    Raises:
+        ValueError: Two of them set the same.
+    """
+    merged: dict[str, Any] = {}
+    for path, value in settings:
+        place = merged
+        for depth, part in enumerate(path[:-1], start=1):
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"sets {'.'.join(path[:depth])} and also {'.'.join(path)}")
+        if path[-1] in place:
+            raise ValueError(f"sets {'.'.join(path)} twice")
+        place[path[-1]] = value
+    return merged
+
+
+def _json_or_text(written: str) -> Any:
+    try:
+        return json.loads(written, parse_constant=_refuse_constant)
+    except ValueError:
+        if written[:1] in ("{", "[", '"'):
+            raise ValueError(
+                'is not valid JSON behind the =; in single quotes it may have spaces: --set \'metadata={"user_id": "me"}\''
+            ) from None
+        return written
+
+
+def _refuse_constant(name: str) -> Any:
+    # NaN and Infinity are Python's own; a server would refuse them.
+    raise ValueError(name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One parsed `%claude` line or `%%claude` cell on which Claude is asked.
+class OptionSpec:
+    """How one option is spelled, read and explained.
 
     Attributes:
-        options: What its options ask for.
-        prompt: The user's words, as typed.
-        call: The subcommand that makes a question of itself (`fix`), where the words are one.
-        scope: Where it stands in the user's code; None at the top of the notebook.
+        names: Spellings, the short one first where there is one.
+        field: The field of `Options` it sets.
+        value: What its value is called in the help and in errors; `None` for a flag.
+        help: One line for the help.
+        group: The heading under which the help has it.
+        convert: Turns the typed text into the value; raises `ValueError` with the end of a sentence.
+        combine: Makes one value of several, for an option that may be repeated; raises likewise.
+        choices: The words it takes, where they are few.
+        takes_dash: Whether an unquoted value may begin with a dash, as `-3:` does.
     """
 
-    options: Options = field(default_factory=Options)
-    prompt: str = ""
-    call: Call | None = None
-    scope: Scope | None = field(default=None, compare=False, repr=False)
+    names: tuple[str, ...]
+    field: str
+    value: str | None
+    help: str
+    group: str
+    convert: Callable[[str], object] = str
+    combine: Callable[[Sequence[Any]], object] | None = None
+    choices: tuple[str, ...] = ()
+    takes_dash: Callable[[str], bool] = lambda _: False
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to send."""
-        return not self.prompt.strip()
+    def is_flag(self) -> bool:
+        """Whether it stands alone."""
+        return self.value is None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.combine is not None
+
+    @property
+    def name(self) -> str:
+        """Its full spelling."""
+        return self.names[-1]
+
+
+def _flag(*names: str, field: str, group: str, help: str) -> OptionSpec:
+    return OptionSpec(names=names, field=field, value=None, help=help, group=group)
+
+
+def _choice(
+    *names: str, field: str, value: str, choices: tuple[str, ...], group: str, help: str
+) -> OptionSpec:
+    return OptionSpec(
+        names=names,
+        field=field,
+        value=value,
+        help=help,
+        group=group,
+        convert=one_of(*choices),
+        choices=choices,
+    )
+
+
+_WHO = "Who answers, and how"
+_WITH = "What is sent along"
+_TALK = "Conversation"
+_ANSWER = "What comes of the answer"
+_TOOLS = "What Claude may do"
+_REQUEST = "The request itself"
+
+OPTION_SPECS = (
+    OptionSpec(
+        names=("-m", "--model"),
+        field="model",
+        value="MODEL",
+        help="opus, sonnet, haiku, fable, or a full name",
+        group=_WHO,
+        convert=model_name,
+    ),
+    OptionSpec(
+        names=("--compare",),
+        field="compare",
+        value="M,N",
+        help="several models, their answers side by side",
+        group=_WHO,
+        convert=model_names,
+    ),
+    OptionSpec(
+        names=("-s", "--system"),
+        field="system",
+        value="TEXT",
+        help='system prompt ("in quotes" if it has spaces), or @FILE',
+        group=_WHO,
+        convert=system_prompt,
+    ),
+    OptionSpec(
+        names=("--max-tokens",),
+        field="max_tokens",
+        value="N",
+        help="the longest answer, in tokens, thinking included",
+        group=_WHO,
+        convert=positive_integer,
+    ),
+    _choice(
+        "--effort",
+        field="effort",
+        value="LEVEL",
+        choices=EFFORT_LEVELS,
+        group=_WHO,
+        help=f"how hard to try: {', '.join(EFFORT_LEVELS)}",
+    ),
+    _choice(
+        "--thinking",
+        field="thinking",
+        value="MODE",
+        choices=THINKING_MODES,
+        group=_WHO,
+        help="show (folded), hide, or off",
+    ),
+    OptionSpec(
+        names=("--thread",),
+        field="thread",
+        value="T",
+        help="the conversation to go on with; made at its first use",
+        group=_TALK,
+        convert=thread_name,
+    ),
+    _flag("--new", field="is_new", group=_TALK, help="begin anew; earlier turns are kept, and not sent"),
+    _flag("--no-history", field="no_history", group=_TALK, help="ask outside any conversation"),
+    OptionSpec(
+        names=("-a", "--attach"),
+        field="attach",
+        value="THING",
+        help="a file, URL, variable or figure; may be repeated",
+        group=_WITH,
+        convert=given,
+        combine=tuple,
+    ),
+    OptionSpec(
+        names=("--cells",),
+        field="cells",
+        value="RANGE",
+        help="cells with their outputs: -3: the last three, 2:5, all, none",
+        group=_WITH,
+        convert=cell_range,
+        choices=("all", "none"),
+        takes_dash=looks_like_range,
+    ),
+    OptionSpec(
+        names=("--interact",),
+        field="interact",
+        value="N,M",
+        help="controls for variables of the prompt; may be repeated",
+        group=_WITH,
+        convert=control_names,
+        combine=join_names,
+    ),
+    _flag(
+        "--raw",
+        field="raw",
+        group=_WITH,
+        help="send the prompt as typed: double braces, and what looks like a key or a password",
+    ),
+    _choice(
+        "-f",
+        "--format",
+        field="format",
+        value="FORMAT",
+        choices=FORMATS,
+        group=_ANSWER,
+        help=f"how it is shown: {', '.join(FORMATS)}",
+    ),
+    OptionSpec(
+        names=("-o", "--out"),
+        field="out",
+        value="NAME",
+        help="bind the reply to a variable, also when interrupted",
+        group=_ANSWER,
+        convert=variable_name,
+    ),
+    OptionSpec(
+        names=("--schema",),
+        field="schema",
+        value="SCHEMA",
+        help='an object of this class, or of "name, age int, tags list[str]"',
+        group=_ANSWER,
+        convert=given,
+    ),
+    _flag(
+        "-x", "--code", field="insert_code", group=_ANSWER, help="put its code into a new cell; never run it"
+    ),
+    _flag("--quiet", field="quiet", group=_ANSWER, help="show nothing; -o or _ has the reply"),
+    _flag(
+        "--bg",
+        field="background",
+        group=_ANSWER,
+        help="go on at once; the answer comes into the cell while others run",
+    ),
+    OptionSpec(
+        names=("--tools",),
+        field="tools",
+        value="F,G",
+        help="functions of yours that Claude may call",
+        group=_TOOLS,
+        convert=function_names,
+    ),
+    _choice(
+        "--approve",
+        field="approve",
+        value="WHEN",
+        choices=APPROVALS,
+        group=_TOOLS,
+        help="ask before each call (so it is), or never",
+    ),
+    _flag("--web-search", field="web_search", group=_TOOLS, help="let Claude search the web, and cite"),
+    OptionSpec(
+        names=("--stop",),
+        field="stop",
+        value="TEXT",
+        help="end the answer where this text comes; may be repeated",
+        group=_REQUEST,
+        convert=given,
+        combine=tuple,
+    ),
+    OptionSpec(
+        names=("--set",),
+        field="extra",
+        value="KEY=VALUE",
+        help="any other field of the request; JSON or text; may be repeated",
+        group=_REQUEST,
+        convert=setting,
+        combine=merge_settings,
+    ),
+    _flag(
+        "--dry-run", field="dry_run", group=_REQUEST, help="show what would be sent and cost; do not send it"
+    ),
+)
+
+SPEC_BY_NAME = {name: spec for spec in OPTION_SPECS for name in spec.names}
+SPEC_BY_FIELD = {spec.field: spec for spec in OPTION_SPECS}
+
+EXCLUSIVE_FIELDS = (
+    ("model", "compare", "one names the model that answers and the other several"),
+    ("compare", "tools", "each model would call your functions again"),
+    ("compare", "background", "several answers grow side by side as long as their cell runs"),
+    ("interact", "compare", "controls are for the answers of one model"),
+    ("interact", "background", "controls ask in the background by themselves"),
+    ("interact", "tools", "each movement of a control could call your functions again"),
+    (
+        "interact",
+        "insert_code",
+        "each state of the controls has another answer; reply.code has the code of one",
+    ),
+    ("interact", "raw", "controls stand for double braces, and --raw sends those as typed"),
+    ("interact", "quiet", "controls are there to be seen"),
+    ("compare", "insert_code", 'there are several answers: answers["sonnet"].code has the code of one'),
+    ("thread", "is_new", "one goes on with a conversation and the other begins one"),
+    ("thread", "no_history", "one belongs to a conversation and the other to none"),
+    ("is_new", "no_history", "one begins a conversation and the other belongs to none"),
+    ("schema", "insert_code", "one asks for data and the other for code"),
+    ("background", "insert_code", "a cell that has ended can insert none below it; reply.code has the code"),
+    ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
+)
+"""Two fields that cannot both be set, and why."""

@@ -21,9 +21,51 @@ from typing import Any
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from ._grammar import find_deed
-from ._statements import StatementReader
-from ._surroundings import ShellSurroundings
+from ._grammar import find_command
+from ._names import ShellSurroundings
+
+_TOKEN = re.compile(r"""(?P<comment>\#)|(?P<quote>'''|\"""|['"])|(?P<opening>[(\[{])|(?P<closing>[)\]}])""")
+
+
+class StatementReader:
+    """Reads the lines of code of a cell, one after the other."""
+
+    def __init__(self) -> None:
+        self._quote = ""  # with which the string ends that a line ended in
+        self._depth = 0  # of open brackets
+        self._is_continued = False  # by a backslash
+
+    def is_at_statement(self) -> bool:
+        """Whether the next line begins a statement."""
+        return not (self._quote or self._depth or self._is_continued)
+
+    def read(self, line: str) -> None:
+        """Read a line of code, without its line break."""
+        position = self._end_of_string(line, 0) if self._quote else 0
+        while not self._quote and (token := _TOKEN.search(line, position)):
+            position = token.end()
+            if token["comment"]:
+                self._is_continued = False
+                return
+            if token["quote"]:
+                self._quote = token["quote"]
+                position = self._end_of_string(line, position)
+            elif token["opening"]:
+                self._depth += 1
+            else:
+                self._depth = max(0, self._depth - 1)
+        self._is_continued = not self._quote and line.endswith("\\")
+
+    def _end_of_string(self, line: str, position: int) -> int:
+        """Return where the open string ends in a line; where it does not, the line's end, and it stays open if it may."""
+        for token in re.compile(rf"\\.|({self._quote})", re.DOTALL).finditer(line, position):
+            if token[1]:
+                self._quote = ""
+                return token.end()
+        if len(self._quote) == 1 and not line.endswith("\\"):
+            self._quote = ""  # not closed: an error of Python's, and no business of ours
+        return len(line)
+
 
 _CELL = re.compile(r"%%claude(?!\S)")
 _WHOLE_LINE = re.compile(r"\s*%claude(?!\S)(?P<words>.*)", re.DOTALL)
@@ -70,7 +112,7 @@ class CellTransformer:
         return _rewrite_among_code(text) or lines
 
     def _rewrite_only_line(self, lines: list[str], words: str) -> list[str]:
-        if find_deed(words, self._surroundings) is not None:
+        if find_command(words, self._surroundings) is not None:
             return lines
         return [self._call(words, None)]
 

@@ -13,7 +13,7 @@ from ipywidgets import HTML
 from traitlets import Bool, Unicode
 
 from ..client import BucketState, ClaudeError
-from ..live import hear_at_once
+from ..display import route_to_subshell
 from ..render import render_complaint, render_line
 
 _HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ class BrowserSide(anywidget.AnyWidget):
                 on_page()
 
         self.on_msg(hear)
-        hear_at_once(self)
+        route_to_subshell(self)
 
     def copy(self, text: str) -> None:
         """Put text on the clipboard."""

@@ -25,7 +25,7 @@ from ipywidgets import (
 
 from ..client import ConfigurationError
 from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
-from ..live import hear_at_once
+from ..display import route_to_subshell
 from ..runtime import EFFORTS, SHORT_NAMES, Settings
 from ._browser_side import LimiterLine, Note
 
@@ -59,7 +59,7 @@ class Attachments(HBox):
             tooltip="Names of variables to send with the prompt, with commas between",
         )
         self._accepted: tuple[str, ...] = ()
-        hear_at_once(self._upload, self._variables)
+        route_to_subshell(self._upload, self._variables)
         super().__init__([self._upload, self._variables], _dom_classes=["claude-magic-attachments"])
 
     def go_with(self, prompt: str) -> Sendable:
@@ -171,7 +171,7 @@ class SettingsRow(VBox):
             continuous_update=False,
         )
         fields = (self._model, self._effort, self._thinking, self._max_tokens, self._thread)
-        hear_at_once(*fields, self._system)
+        route_to_subshell(*fields, self._system)
         super().__init__(
             [HBox(fields, _dom_classes=["claude-magic-fields"]), self._system],
             _dom_classes=["claude-magic-settings"],
@@ -274,7 +274,7 @@ class Composer(VBox):
         self._send.on_click(lambda _button: on_send())
         self._stop.on_click(lambda _button: on_stop())
         self._clear.on_click(lambda _button: on_clear())
-        hear_at_once(self._prompt, self._send, self._stop, self._clear, self._attach, unfold)
+        route_to_subshell(self._prompt, self._send, self._stop, self._clear, self._attach, unfold)
         tools = HBox(
             [self._send, self._stop, self._attach, limiter, unfold, self._clear],
             _dom_classes=["claude-magic-tools"],

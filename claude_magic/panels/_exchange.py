@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import keyword
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ipywidgets import HTML, Button, HBox, HTMLMath, Layout, Text, VBox
-from ipywidgets.widgets.widget_string import HTMLMathStyle
+from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
 from ..answers import escape_hidden, find_code, join_code
 from ..client import ConfigurationError, mended
-from ..live import hear_at_once, painter
-from ..live.widgets import close_all
+from ..display import frame_loop, interval_after, route_to_subshell
+from ..display.widgets import BlockColumn, close_all
 from ..render import (
     HIDDEN_IN_CELL,
     Exchange,
-    LivePicture,
     neutralise_markdown,
     render_footer,
     render_question,
@@ -70,7 +67,7 @@ class AnswerActions(HBox):
         )
         self._name.layout.display = "none"
         self._name.observe(told(self._on_name), "value")
-        hear_at_once(self._copy, self._insert, self._keep, self._retry, self._name)
+        route_to_subshell(self._copy, self._insert, self._keep, self._retry, self._name)
         super().__init__(_dom_classes=["claude-magic-actions"])
 
     def offer(self, *, has_text: bool) -> None:
@@ -165,10 +162,7 @@ class Asked:
 
 
 FRAME_INTERVAL: Final = 1 / 10
-"""Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
-LONGEST_FRAME_INTERVAL: Final = 1 / 2
-TAIL_CHARS_PER_SECOND: Final = 18_000
-"""What is sent again with each frame is sent the less often the longer it is, in characters of HTML."""
+"""Seconds. Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
 
 BLOCK_CLASSES: Final = ("claude-magic-block", "jp-RenderedHTMLCommon")
 
@@ -198,22 +192,23 @@ class ExchangeView(VBox):
         self.asked = asked
         self.reply = reply
         self.actions = actions
-        self._picture = LivePicture(remote_images=remote_images)
-        # The blocks share their looks, because each widget of its own is two more messages.
-        self._shared_looks = (Layout(), HTMLMathStyle())
-        layout, style = self._shared_looks
-        self._block_looks = {"layout": layout, "style": style, "_dom_classes": BLOCK_CLASSES}
+        self._blocks = BlockColumn(
+            remote_images=remote_images,
+            layout=Layout(),
+            classes=BLOCK_CLASSES,
+            box_classes=["claude-magic-answer"],
+            dress=str,
+        )
         self._lock = threading.Lock()
         self._is_taken_away = False
         question = HTML(
             render_question(asked.prompt, asked.attached),
             _dom_classes=["claude-magic-block", "claude-magic-question"],
         )
-        self._answer = VBox(_dom_classes=["claude-magic-answer"])
         self._footer = HTML(_dom_classes=["claude-magic-block", "claude-magic-footer"])
         self._foot = HBox(_dom_classes=["claude-magic-foot"])
         super().__init__(
-            [question, self._answer, approval, self._foot], _dom_classes=["claude-magic-exchange"]
+            [question, self._blocks.box, approval, self._foot], _dom_classes=["claude-magic-exchange"]
         )
 
     def snapshot(self) -> Exchange:
@@ -231,31 +226,23 @@ class ExchangeView(VBox):
             if snapshot.phase.is_final:
                 self._finish(snapshot)
                 return 0.0
-            slots = self._picture.slots(snapshot, time.monotonic())
-            self._show(slots)
-        tail_chars = len(slots[-1]) if slots else 0
-        return min(LONGEST_FRAME_INTERVAL, max(FRAME_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
+            return interval_after(self._blocks.draw(snapshot), shortest=FRAME_INTERVAL)
 
     def take_away(self) -> None:
         """Close it for good; nothing of it is drawn any more."""
         with self._lock:
             self._is_taken_away = True
-            close_all([self, self._footer, self.actions, *self._shared_looks])
+            close_all([self, self._footer, self.actions, *self._blocks.shared_looks])
 
     def _finish(self, snapshot: ReplySnapshot) -> None:
         is_empty = snapshot.phase is not Phase.COMPLETE and not (snapshot.text or snapshot.thinking)
-        self._show([] if is_empty else self._picture.last_slots(snapshot))
+        if is_empty:
+            self._blocks.empty()
+        else:
+            self._blocks.finish(snapshot)
         self._footer.value = render_footer(snapshot)
         self.actions.offer(has_text=bool(snapshot.text))
         self._foot.children = (self._footer, self.actions)
-
-    def _show(self, slots: Sequence[str]) -> None:
-        blocks = self._answer.children
-        for block, html in zip(blocks, slots, strict=False):
-            block.value = html  # sends nothing where nothing has changed
-        if len(slots) != len(blocks):
-            new = [HTMLMath(html, **self._block_looks) for html in slots[len(blocks) :]]
-            self._answer.children = (*blocks[: len(slots)], *new)
 
 
 class Exchanges(VBox):
@@ -328,7 +315,7 @@ class Exchanges(VBox):
             view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()
-        painter.follow(reply, lambda: self._draw(view))
+        frame_loop.follow(reply, lambda: self._draw(view))
         for each in dropped:
             each.take_away()
         return reply
@@ -359,7 +346,7 @@ class Exchanges(VBox):
         except Exception as error:
             self._surroundings.faults.tell(error)
             view.reply.when_done(self._on_change)
-            raise  # to the painter, which gives up on the picture
+            raise  # to the frame loop, which draws it no more
         self._on_change()
         if view.reply.done():
             self._on_end()

@@ -12,8 +12,8 @@ from typing import Final
 from ipywidgets import HTML, VBox
 
 from ..client import BucketState, ConfigurationError, PaceState, ServerLimit, model_class
-from ..live import Ticker
-from ..live.widgets import close_all
+from ..display import Ticker
+from ..display.widgets import close_all
 from ..render import describe_pace, describe_status
 from ..runtime import ModelLimits, Refusal, Reply, Runtime, get_runtime
 

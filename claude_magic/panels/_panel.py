@@ -11,8 +11,8 @@ from IPython.display import display
 from ipywidgets import VBox
 
 from ..client import ConfigurationError
-from ..live import waits_for_cells
-from ..live.widgets import close_all
+from ..display import waits_for_cells
+from ..display.widgets import close_all
 from ..runtime import Reply, get_runtime
 from ..tools import Toolbox
 from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note

@@ -17,8 +17,8 @@ from IPython import get_ipython
 from ipywidgets import HTML, Button, HBox, VBox, Widget
 
 from ..client import ConfigurationError, ToolUseBlock
-from ..live import hear_at_once
-from ..live.widgets import close_all
+from ..display import route_to_subshell
+from ..display.widgets import close_all
 from ..render import render_approval
 from ..runtime import Reply
 from ..tools import (
@@ -91,7 +91,7 @@ class ApprovalBar(VBox):
         words = HTML(_asked(reading), _dom_classes=["claude-magic-block"])
         if not reading.is_complete:
             buttons.append(self._more_button(reading, words, [buttons[0], buttons[2]]))
-        hear_at_once(*buttons)
+        route_to_subshell(*buttons)
         self._fill(words, HBox(buttons, _dom_classes=["claude-magic-verdicts"]))
         self._announce(f"Claude wants to run {call}. Allow, deny, or allow all?")
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from IPython import get_ipython
 from IPython.display import DisplayHandle
 
-from ..live import displays_follow_context
+from ..display import FrontEnd
 from ..render import Bundle, Exchange, render_transcript
 from ..runtime import Reply
 from ._browser_side import BrowserSide
@@ -63,7 +63,7 @@ class Transcript:
             self._outputs = {}
             self._gone = []
             self._context = self._only = None
-            if displays_follow_context(get_ipython()):
+            if FrontEnd(get_ipython()).follows_context:
                 self._context = contextvars.copy_context()
             else:
                 self._only = DisplayHandle()

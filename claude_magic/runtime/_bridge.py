@@ -193,14 +193,19 @@ class KnownPace:
         self._connection: Connection | None = None
         self._pace = ServerPace()
 
+    def holds_for(self, connection: Connection) -> bool:
+        """Whether what is known, if anything is, is known of the server and account of a connection."""
+        if self._connection is not None:
+            return connection.is_same_account(self._connection)
+        return self._record is None or self._record["base_url"] == connection.config.base_url
+
     def for_connection(self, connection: Connection) -> ServerPace:
         """Return the pace for the server of a connection. Belongs to the bridge's loop."""
-        former, self._connection = self._connection, connection
-        if former is None:
-            if self._record is not None and self._record["base_url"] == connection.config.base_url:
-                self._pace.restore(self._record["classes"])
-        elif not connection.is_same_account(former):
+        if not self.holds_for(connection):
             self._pace = ServerPace()
+        elif self._connection is None and self._record is not None:
+            self._pace.restore(self._record["classes"])
+        self._connection = connection
         return self._pace
 
     @property
@@ -260,6 +265,9 @@ class SharedClient:
         current = self._current
         if current is not None and not connection.needs_other_client_than(current.connection):
             return current
+        if not self._known_pace.holds_for(connection):
+            # What one server asked for is not asked of the next, also where the client was closed in between.
+            self._bucket.resume()
         client = HTTPClaudeClient(
             connection.config,
             connection.credential,
@@ -268,8 +276,6 @@ class SharedClient:
         )
         self._current = _Lent(connection, client)
         if current is not None:
-            if not connection.is_same_account(current.connection):
-                self._bucket.resume()  # what a server asked for is not asked of the next
             self._retire(current)
         return self._current
 

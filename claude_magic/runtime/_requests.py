@@ -68,6 +68,7 @@ class Question:
             it alone.
         origin: Who asks, in a word or two for lists of what is on its way: "In[4]".
         notes: What the reader should know about what is sent, as sentences.
+        redacted: What of it became `[REDACTED]`, by label, never by value.
         is_raw: It is sent as it is, even with what looks like a key in it.
     """
 
@@ -84,6 +85,7 @@ class Question:
     outlives_cell: bool = False
     origin: str = "Python"
     notes: tuple[str, ...] = ()
+    redacted: tuple[str, ...] = ()
     is_raw: bool = False
 
     def __post_init__(self) -> None:

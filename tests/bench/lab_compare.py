@@ -30,7 +30,10 @@ MAX_FRAMES_PER_SECOND = 30
 
 CELL = "%%claude --compare sonnet,opus\nAll about the mean of a sample, please."
 WITHOUT_WIDGETS = (
-    "import claude_magic.notebook._compare as compare\ncompare.shows_widgets = lambda shell: False"
+    "import claude_magic.notebook._cell as cells\n"
+    "def without_widgets(cell):\n    from claude_magic.display import FrontEnd\n    found = FrontEnd(cell.shell)\n"
+    "    found.has_widgets = found.runs_clicks = False\n    return found\n"
+    "cells.Cell.front_end = property(without_widgets)"
 )
 START_OVER = "window.bench.messages.length = window.bench.longTasks.length = 0"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from claude_magic.notebook._commands import COMMANDS
-from claude_magic.notebook._option_specs import OPTION_SPECS
+from claude_magic.notebook._options import OPTION_SPECS
 from claude_magic.simulator import reply
 
 NEW_KEY = "sk-ant-typed-at-a-prompt"

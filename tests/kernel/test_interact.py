@@ -284,7 +284,7 @@ def test_an_expression_that_fails_is_told_where_the_controls_are(kernel, sim, sh
     """The former answer stays, and nothing is sent."""
     _, comms = show("%%claude --interact n -o answer\nOne of {{ 12 // n }}.")
     cell = request.node.name
-    line = f"get_ipython().magics_manager.registry['ClaudeMagics']._views['{cell}']._line.value"
+    line = f"get_ipython().magics_manager.registry['ClaudeMagics'].session.views['{cell}']._line.value"
 
     move(kernel, comms["n"], 0)
 

@@ -197,7 +197,7 @@ def test_tools_run_between_cells_on_the_thread_of_the_cells(
 
 def test_what_a_tool_prints_goes_to_the_cell_of_the_panel(kernel: Kernel, unasked: Run) -> None:
     """Not to the cell that was run last, where the kernel can tell them apart."""
-    follows = "__import__('claude_magic.live').live.displays_follow_context(get_ipython())"
+    follows = "__import__('claude_magic.display').display.FrontEnd(get_ipython()).follows_context"
     if kernel.value(follows) != "True":
         pytest.skip("This kernel prints into whichever cell was run last.")
     asking = kernel.run("panel.ask('Use tide_table for port \"Brest\"');")
@@ -213,7 +213,7 @@ def test_while_a_cell_computes_a_call_says_that_it_waits(kernel: Kernel) -> None
     """It runs when the cell has ended."""
     kernel.run(
         "seen = ''\npanel.ask('Use tide_table for port \"Brest\"')\nwhile 'a cell is running' not in seen:\n"
-        "    seen = str([block.value for block in panel._exchanges.children[-1]._answer.children])\n"
+        "    seen = str([block.value for block in panel._exchanges.children[-1]._blocks.box.children])\n"
         f"state = {LAST_CALL}.state.name"
     )
 

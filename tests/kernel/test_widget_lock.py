@@ -15,7 +15,7 @@ TOOL = 'def tide_table(port: str) -> str:\n    "Give the times of high water."\n
 # that no page would be told of.
 WATCH = """
 import ipywidgets.widgets.widget as library
-import claude_magic.live.widgets as owner
+import claude_magic.display.widgets as owner
 
 class Watched(dict):
     def __init__(self, lock):

@@ -285,8 +285,9 @@ def test_asking_says_why_it_waits_where_nothing_is_drawn(
     assert len(failures) == len(sim.requests) == 1
 
 
+@pytest.mark.parametrize("is_closed", [False, True], ids=["at once", "after the extension was loaded again"])
 def test_a_pause_of_a_day_fails_at_once_in_plain_python_and_ends_with_another_server(
-    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, is_closed: bool
 ) -> None:
     """Promise: the next question is refused as fast as the first, and only where the server is the same."""
     sim.script(status(429, retry_after=86_400))
@@ -294,6 +295,8 @@ def test_a_pause_of_a_day_fails_at_once_in_plain_python_and_ends_with_another_se
         with pytest.raises(RateLimitError, match=expected):
             claude.ask("Hello")
     assert len(sim.requests) == 1
+    if is_closed:
+        close_runtime()
 
     with Simulator() as other:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", other.url)

@@ -1,22 +1,16 @@
 """Answers that are compared: how they are addressed, and where they are drawn."""
 
 import dataclasses
-import io
 
 import pytest
-from beginnings import BEGINNING
 from IPython.core.error import UsageError
 
-from claude_magic.notebook._comparison import Comparison, ComparisonSnapshot
-from claude_magic.notebook._comparison_screens import (
-    WHOLE_CHARS_PER_SECOND,
-    ColumnsScreen,
-    FinalColumnsScreen,
-    OneAfterAnotherScreen,
-)
-from claude_magic.notebook._option_line import parse_option_line
+from claude_magic.notebook._compare import Comparison, ComparisonSnapshot
+from claude_magic.notebook._line import parse_option_line
 from claude_magic.render import Column
 from claude_magic.runtime import BlockSnapshot, Phase
+
+from ..beginnings import BEGINNING
 
 
 def answer(text, phase=Phase.STREAMING):
@@ -54,20 +48,6 @@ class StubReply:
         self.phase = Phase.COMPLETE
         for callback in self._callbacks:
             callback()
-
-
-class Publisher:
-    """Keeps what is published, as an output area would."""
-
-    def __init__(self):
-        self.messages = []
-        self.area = {}
-
-    def publish(self, data, metadata=None, *, transient=None, update=False):
-        display_id = (transient or {}).get("display_id", f"plain-{len(self.messages)}")
-        assert update == (display_id in self.area)
-        self.messages.append(data)
-        self.area[display_id] = data
 
 
 @pytest.fixture
@@ -129,75 +109,6 @@ def test_cancelling_stops_all(comparison, replies):
     comparison.cancel()
 
     assert all(reply.is_cancelled for reply in replies.values())
-
-
-# The screens
-
-
-def test_columns_are_one_display_that_is_sent_when_something_has_changed():
-    """The last picture takes its place."""
-    publisher = Publisher()
-    screen = ColumnsScreen(publisher)
-    growing = side_by_side(sonnet=answer("One."), opus=answer("Two."))
-
-    screen.draw(growing)
-    screen.draw(growing)
-    screen.finish(side_by_side(sonnet=answer("One.", Phase.COMPLETE), opus=answer("Two.", Phase.COMPLETE)))
-
-    assert len(publisher.messages) == 2
-    (data,) = publisher.area.values()
-    assert set(data) == {"text/html", "text/markdown", "text/plain"}
-
-
-def test_long_columns_are_sent_rarely():
-    """What goes over the wire in a second is bounded."""
-    publisher = Publisher()
-    screen = ColumnsScreen(publisher)
-
-    interval = screen.draw(side_by_side(a=answer("words " * 10_000), b=answer("words " * 10_000)))
-
-    assert len(publisher.messages[0]["text/html"]) <= round(interval * WHOLE_CHARS_PER_SECOND)
-
-
-def test_a_final_screen_publishes_once():
-    """For tools that compare outputs."""
-    publisher = Publisher()
-    screen = FinalColumnsScreen(publisher)
-
-    screen.draw(side_by_side(a=answer("One.")))
-    screen.finish(side_by_side(a=answer("One.", Phase.COMPLETE)))
-
-    assert len(publisher.messages) == 1
-
-
-def test_a_terminal_writes_one_after_the_other():
-    """The second one is there at once when the first one has ended; each is written once."""
-    stream = io.StringIO()
-    screen = OneAfterAnotherScreen(stream)
-
-    screen.draw(side_by_side(sonnet=answer("One"), opus=answer("Two and more.", Phase.COMPLETE)))
-    assert "Two" not in stream.getvalue()
-    done = side_by_side(
-        sonnet=answer("One and all.", Phase.COMPLETE), opus=answer("Two and more.", Phase.COMPLETE)
-    )
-    screen.draw(done)
-    screen.finish(done)
-
-    written = stream.getvalue()
-    parts = ["sonnet\n──────\n", "One and all.", "claude-sonnet-5-5", "opus\n────\n", "Two and more."]
-    assert [written.count(part) for part in parts[:2] + parts[3:]] == [1, 1, 1, 1]
-    positions = [written.index(part) for part in parts]
-    assert positions == sorted(positions)
-
-
-def test_a_terminal_tells_why_an_answer_without_a_word_failed():
-    """In its place among the others."""
-    stream = io.StringIO()
-    screen = OneAfterAnotherScreen(stream)
-
-    screen.finish(side_by_side(sonnet=answer("", Phase.CANCELLED), opus=answer("Two.", Phase.COMPLETE)))
-
-    assert stream.getvalue().index("Interrupted.") < stream.getvalue().index("opus\n")
 
 
 # The option

@@ -5,9 +5,7 @@ import pytest
 from claude_magic.notebook import ClaudeMagics
 from claude_magic.notebook._commands import COMMANDS
 from claude_magic.notebook._help import FULL_HELP, spelling
-from claude_magic.notebook._option_specs import OPTION_SPECS
-from claude_magic.notebook._option_values import EFFORT_LEVELS
-from claude_magic.notebook._options import Options
+from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, Options
 from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 
 

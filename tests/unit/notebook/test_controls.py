@@ -14,9 +14,9 @@ from IPython.core.error import UsageError
 
 from claude_magic.client import ConfigurationError
 from claude_magic.context import names_in
+from claude_magic.display import Debounce
 from claude_magic.notebook._controls import make_control, make_controls
-from claude_magic.notebook._option_line import parse_option_line
-from claude_magic.notebook._pause import Pause
+from claude_magic.notebook._line import parse_option_line
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ class Timers:
 def test_only_the_end_of_a_movement_counts():
     """Each note begins the while anew, so that one call is left."""
     calls, timers = [], Timers()
-    pause = Pause(0.5, lambda: calls.append("settled"), make_timer=timers)
+    pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 
     for _ in range(9):
         pause.note()
@@ -192,7 +192,7 @@ def test_only_the_end_of_a_movement_counts():
 def test_a_pause_can_be_ended_and_closed():
     """Now, and no more."""
     calls, timers = [], Timers()
-    pause = Pause(0.5, lambda: calls.append("settled"), make_timer=timers)
+    pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 
     pause.note()
     pause.end()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from claude_magic.notebook._commands import COMMANDS
-from claude_magic.notebook._grammar import find_deed, read_cell, read_line
+from claude_magic.notebook._grammar import find_command, read_cell, read_line
 from claude_magic.notebook._options import Options
 
 
@@ -50,7 +50,7 @@ HERE = Surroundings()
 )
 def test_a_line_that_fits_a_subcommand_as_a_whole_is_one(line, name, arguments):
     """With its argument, if that is what the subcommand takes."""
-    call = find_deed(line, HERE)
+    call = find_command(line, HERE)
 
     assert call is not None
     assert (call.command.name, call.arguments) == (name, arguments)
@@ -77,7 +77,7 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
     """It is a question, and takes the way of one."""
     request = read_line(line, HERE)
 
-    assert find_deed(line, HERE) is None
+    assert find_command(line, HERE) is None
     assert request.call is not None
     assert (request.call.command.name, request.call.arguments) == (name, arguments)
     assert request.options == options
@@ -121,7 +121,7 @@ def test_any_other_line_is_a_prompt(line):
     """Down to its last character, however it begins."""
     request = read_line(line, HERE)
 
-    assert find_deed(line, HERE) is None
+    assert find_command(line, HERE) is None
     assert request.call is None
     assert request.prompt == line
 
@@ -138,7 +138,7 @@ def test_behind_ask_or_two_dashes_everything_is_a_prompt(opening, text):
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_ask_escapes_every_subcommand(command):
     """Also those that ask Claude themselves."""
-    assert find_deed(f"ask {command.name}", HERE) is None
+    assert find_command(f"ask {command.name}", HERE) is None
     assert read_line(f"ask {command.name}", HERE).prompt == command.name
 
 
@@ -191,7 +191,7 @@ def test_any_line_is_read_or_refused_in_one_line(line):
     """There is no third way out, and a refusal says that nothing was sent."""
     complaint = None
     try:
-        find_deed(line, HERE)
+        find_command(line, HERE)
         read_line(line, HERE)
     except UsageError as error:
         complaint = str(error)
@@ -279,7 +279,7 @@ def test_any_line_is_read_or_refused_in_one_line(line):
 )
 def test_what_begins_like_a_subcommand_and_does_not_fit_it_is_not_sent(line, meant):
     """Whatever is about money, secrets or deletion never becomes a prompt by a slip; the error says what to type."""
-    assert find_deed(line, HERE) is None
+    assert find_command(line, HERE) is None
     with pytest.raises(UsageError) as caught:
         read_line(line, HERE)
 

@@ -7,8 +7,8 @@ import pytest
 
 from claude_magic.client import ConfigurationError, MessageRequest
 from claude_magic.notebook import _interaction
+from claude_magic.notebook._commands import Line
 from claude_magic.notebook._interaction import Interaction
-from claude_magic.notebook._options import Options
 from claude_magic.runtime import Phase, Question, Where
 
 
@@ -71,36 +71,33 @@ class World:
             conversations=conversations,
             in_flight=lambda: tuple(self.in_flight),
         )
-        monkeypatch.setattr(_interaction, "Asking", self._make_asking)
+        for name in ("start", "bind", "finish"):
+            monkeypatch.setattr(_interaction, name, getattr(self, f"_{name}"))
         self.view = StubView()
         self.interaction = Interaction(
-            SimpleNamespace(runtime=lambda: runtime),
-            cell="cell",
+            Line(),
+            SimpleNamespace(runtime=runtime),
             read=lambda: {"n": self.n},
-            make_draft=self._make_draft,
+            question_for=self._question_for,
         )
 
-    def _make_draft(self, values):
+    def _question_for(self, values):
         if values["n"] == 0:
             raise ConfigurationError("Division by zero. Nothing was sent.")
-        return SimpleNamespace(prompt=f"n is {values['n']}", options=Options())
+        return Question(prompt=f"n is {values['n']}", where=Where(cell="cell"))
 
-    def _make_asking(self, draft, magics, *, is_awaited, cell):
-        asking = SimpleNamespace(
-            question=Question(prompt=draft.prompt, where=Where(cell=cell)),
-            bind=lambda value: None,
-            finish=lambda reply: None,
-        )
+    def _start(self, line, question, cell):
+        self.sent.append(question)
+        return StubReply(lambda: self.current_at_cancel.append(self.interaction.current.label))
 
-        def start():
-            self.sent.append(asking.question)
-            return StubReply(lambda: self.current_at_cancel.append(self.interaction.current.label))
+    def _bind(self, value, line, cell):
+        pass
 
-        asking.start = start
-        return asking
+    def _finish(self, reply, line, cell):
+        pass
 
     def begin(self):
-        state = self.interaction.begin(self.interaction.prepare(), self.view)
+        state = self.interaction.begin(self.interaction.plan_first(), self.view)
         state.reply.end()
         return state
 
@@ -132,7 +129,7 @@ def test_a_state_is_sent_once_and_remembered(world):
 
 def test_a_movement_that_comes_back_before_it_rests_changes_nothing(world):
     """Not even a cancelling."""
-    state = world.interaction.begin(world.interaction.prepare(), world.view)
+    state = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(3)
 
@@ -142,7 +139,7 @@ def test_a_movement_that_comes_back_before_it_rests_changes_nothing(world):
 
 def test_what_is_left_is_cancelled_when_the_next_one_is_there(world):
     """A cell that waits for the first one finds the second when it is woken."""
-    first = world.interaction.begin(world.interaction.prepare(), world.view)
+    first = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(7)
 
@@ -199,8 +196,8 @@ def test_later_states_outlive_the_cell_and_stand_where_it_stands(world):
 
 
 def test_what_cannot_be_sent_is_told_and_changes_nothing(world):
-    """The former answer stays, and what is on its way goes on."""
-    state = world.interaction.begin(world.interaction.prepare(), world.view)
+    """The previous answer stays, and what is on its way goes on."""
+    state = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(0)
 

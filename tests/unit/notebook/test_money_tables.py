@@ -9,7 +9,6 @@ import math
 from typing import Any, cast
 
 import pytest
-from beginnings import BEGINNING
 
 from claude_magic.client import (
     BucketState,
@@ -25,13 +24,13 @@ from claude_magic.client import (
     preview_request,
 )
 from claude_magic.notebook._dry_run import DryRun, render_dry_run
-from claude_magic.notebook._limits_table import render_limits
-from claude_magic.notebook._models_table import render_models
-from claude_magic.notebook._usage_commands import describe_budget, render_usage
+from claude_magic.notebook._money_commands import describe_budget, render_limits, render_models, render_usage
 from claude_magic.render import Bundle
 from claude_magic.runtime import Ledger, Phase, RateLimits, Reply, ReplySnapshot, Wait, worst_case
 from claude_magic.runtime._models import lines_of
 from claude_magic.simulator._models import ALL_MODELS
+
+from ..beginnings import BEGINNING
 
 KEY = "sk-ant-test-0123456789abcdef"
 LIMITER = BucketState(level=9.5, capacity=10, refill_rate=10, waiters=0, next_grant=None, paused_for=0)

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from claude_magic.notebook._option_line import parse_cell, parse_option_line
-from claude_magic.notebook._option_specs import OPTION_SPECS
-from claude_magic.notebook._options import Options, Request
+from claude_magic.notebook._commands import Line
+from claude_magic.notebook._line import parse_cell, parse_option_line
+from claude_magic.notebook._options import OPTION_SPECS, Options
 
 PROMPTS = [
     "why?",
@@ -28,12 +28,12 @@ PROMPTS = [
 ]
 
 
-def parse_request(line: str, body: str | None = None) -> Request:
+def parse_request(line: str, body: str | None = None) -> Line:
     """As a cell, or, without a body, as a line."""
     if body is not None:
         return parse_cell(line, body)
     parsed = parse_option_line(line)
-    return Request(options=parsed.options, prompt=parsed.rest)
+    return Line(options=parsed.options, prompt=parsed.rest)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -48,7 +48,7 @@ def test_a_prompt_arrives_character_by_character(prompt: str) -> None:
 @given(st.text())
 def test_any_text_below_the_option_line_is_the_prompt(text: str) -> None:
     """Below the first line there are no options, only prompt."""
-    assert parse_request("-m x", text + "\n") == Request(
+    assert parse_request("-m x", text + "\n") == Line(
         options=Options(model="x"), prompt=text.removesuffix("\r")
     )
 
@@ -119,7 +119,7 @@ EVERY_OPTION = {
 @pytest.mark.parametrize("line", EVERY_OPTION)
 def test_an_option_sets_its_field_and_leaves_the_prompt_alone(line: str) -> None:
     """Short and long names, values behind a space or an equals sign, quoted or not, flags and repeated ones."""
-    assert parse_request(f"{line} why?") == Request(options=Options(**EVERY_OPTION[line]), prompt="why?")
+    assert parse_request(f"{line} why?") == Line(options=Options(**EVERY_OPTION[line]), prompt="why?")
 
 
 def test_every_option_is_among_those_tried_here() -> None:
@@ -164,7 +164,7 @@ def test_options_go_together() -> None:
 )
 def test_a_value_may_be_quoted(line: str, system: str) -> None:
     """In quotes a value may have spaces, a dash in front, and quotes behind a backslash."""
-    assert parse_request(line) == Request(options=Options(system=system), prompt="hi")
+    assert parse_request(line) == Line(options=Options(system=system), prompt="hi")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_value_in_characters_of_no_keyboard_is_told_how_to_type_it(line, typed
 @pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u2009", "\u3000", "\t"])
 def test_any_space_stands_between_an_option_and_its_value(space):
     """Also those that do not break."""
-    assert parse_request(f"-m{space}opus{space}--raw{space}why?") == Request(
+    assert parse_request(f"-m{space}opus{space}--raw{space}why?") == Line(
         options=Options(model="opus", raw=True), prompt="why?"
     )
 
@@ -397,8 +397,8 @@ def test_an_equals_sign_with_spaces_around_it_is_no_value(line):
 )
 def test_prose_that_begins_with_a_dash_or_a_quote_is_sent(prompt):
     """Dialogues and lists do."""
-    assert parse_request(prompt) == Request(prompt=prompt)
-    assert parse_request(f"-m opus {prompt}") == Request(options=Options(model="opus"), prompt=prompt)
+    assert parse_request(prompt) == Line(prompt=prompt)
+    assert parse_request(f"-m opus {prompt}") == Line(options=Options(model="opus"), prompt=prompt)
 
 
 @pytest.mark.parametrize(

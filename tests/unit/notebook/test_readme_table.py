@@ -8,7 +8,7 @@ import pytest
 from claude_magic.notebook._commands import COMMANDS
 from claude_magic.notebook._grammar import find_call, read_line
 from claude_magic.notebook._help import spelling
-from claude_magic.notebook._option_specs import OPTION_SPECS
+from claude_magic.notebook._options import OPTION_SPECS
 
 ROOT = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(.+?)` \| (.*?) \| `%claude (.+?)` \| `(test_\w+)` \|$", re.MULTILINE)

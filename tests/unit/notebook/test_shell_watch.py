@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from claude_magic.notebook import _shell_watch
-from claude_magic.notebook._errors import Errors
+from claude_magic.notebook import _history
+from claude_magic.notebook._history import Errors
 
 
 class FakeReply:
@@ -26,7 +26,7 @@ class FakeReply:
 def runtime(monkeypatch):
     fake = SimpleNamespace(replies=[], last=None)
     fake.in_flight = lambda: tuple(fake.replies)
-    monkeypatch.setattr(_shell_watch, "_runtime", lambda: fake)
+    monkeypatch.setattr(_history, "_runtime", lambda: fake)
     return fake
 
 
@@ -35,7 +35,7 @@ def cell():
     """The callbacks that a shell would call around a cell."""
     callbacks = {}
     events = SimpleNamespace(register=callbacks.__setitem__)
-    _shell_watch.ShellWatch(SimpleNamespace(events=events), Errors()).start()
+    _history.ShellWatch(SimpleNamespace(events=events), Errors()).start()
     return SimpleNamespace(
         start=lambda: callbacks["pre_run_cell"](None),
         end=lambda **errors: callbacks["post_run_cell"](SimpleNamespace(**errors)),
@@ -46,14 +46,14 @@ def cell():
 @pytest.mark.parametrize("field", ["error_in_exec", "error_before_exec"])
 def test_what_the_interrupted_cell_had_started_is_cancelled(runtime, cell, field, error):
     """Wherever in the cell Ctrl-C came, also between two statements; what ran before goes on."""
-    former, started = FakeReply(), FakeReply()
-    runtime.replies.append(former)
+    earlier, started = FakeReply(), FakeReply()
+    runtime.replies.append(earlier)
     cell.start()
     runtime.replies.append(started)
 
     cell.end(**{field: error})
 
-    assert (former.cancelled, started.cancelled) == (0, 1)
+    assert (earlier.cancelled, started.cancelled) == (0, 1)
 
 
 def test_what_was_asked_in_a_panel_meanwhile_goes_on(runtime, cell):

@@ -11,7 +11,7 @@ import pytest
 from snapshots import snapshot
 
 from claude_magic.answers import escape_hidden, hidden_in, reveal
-from claude_magic.notebook._terminal import TerminalScreen
+from claude_magic.display import AnswerContent, TerminalSurface
 from claude_magic.render import (
     Column,
     Exchange,
@@ -124,7 +124,9 @@ def test_a_terminal_gets_no_hidden_character(name: str) -> None:
     """An escape sequence is shown and not obeyed, and so is what turns the direction."""
     stream = io.StringIO()
 
-    TerminalScreen(stream).finish(snapshot(("text", f"a {HIDDEN[name]}[31m b")))
+    TerminalSurface(stream, AnswerContent(remote_images=False)).finish(
+        snapshot(("text", f"a {HIDDEN[name]}[31m b"))
+    )
 
     assert HIDDEN[name] not in stream.getvalue()
     assert "cannot be seen" in stream.getvalue()

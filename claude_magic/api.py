@@ -1,0 +1,298 @@
+"""`claude`: Claude for plain Python in a cell, a function, a thread or a script."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
+
+from .answers import OutputSchema
+from .client import BucketState, ClaudeClient, ConfigurationError
+from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime, interrupts_kept_for
+from .tools import LoopExecutor, Toolbox, TypedApproval, WaitingExecutor
+
+if TYPE_CHECKING:
+    from .panels import PromptPanel
+    from .tools import ToolExecutor
+
+Functions = Iterable[Callable[..., Any]] | None
+
+
+def execute_while_waiting(functions: Functions, approve: str | None) -> WaitingExecutor | None:
+    """Return what runs functions on the thread that calls this, once it waits for the answer; None if there are none.
+
+    Raises:
+        ConfigurationError: One of them cannot be a tool.
+    """
+    toolbox = _toolbox(functions)
+    if toolbox is None:
+        return None
+    return WaitingExecutor(toolbox, approve=TypedApproval().ask if _is_asked(approve) else None)
+
+
+def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor | None:
+    """Return what runs functions on the loop of the task that calls this. Raises as `execute_while_waiting` does."""
+    toolbox, task = _toolbox(functions), asyncio.current_task()
+    if toolbox is None or task is None:
+        return None
+    return LoopExecutor(
+        toolbox,
+        asyncio.get_running_loop(),
+        contextvars.copy_context(),
+        approve=TypedApproval().ask_on_loop if _is_asked(approve) else None,
+        interrupt=task.cancel,
+    )
+
+
+def _toolbox(functions: Functions) -> Toolbox | None:
+    given = tuple(functions or ())
+    return Toolbox(given) if given else None
+
+
+def _is_asked(approve: str | None) -> bool:
+    if approve not in (None, "ask", "never"):
+        raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}. Nothing was sent.')
+    return approve != "never"
+
+
+_Result = TypeVar("_Result")
+
+_LOOK_INTERVAL = 0.5
+"""Seconds between two looks at whether an answer is held up by a pause that a server asked for."""
+
+
+class AskOptions(TypedDict, total=False):
+    """What may be given with a question; what is left out is taken from the settings.
+
+    Attributes:
+        model: Model to ask.
+        system: System prompt.
+        max_tokens: Bound of the answer in model tokens, thinking included.
+        effort: "low", "medium", "high", "xhigh" or "max".
+        thinking: "show", "hide" or "off".
+        stop_sequences: Strings at which the answer ends.
+        thread: The thread of the conversation to go on with; without one the question stands alone.
+        schema: A pydantic model, dataclass or TypedDict that the answer shall fit; the object is `reply.parsed`.
+        tools: Functions of yours that Claude may call. They run where the answer is waited for: on the thread that called
+            `ask`, or on the loop that awaits `ask_async`.
+        approve: "ask" has you type yes or no before each call; "never" lets all of them run. The former is the default.
+        extra: Further fields of the request, as the API names them.
+        raw: Send the prompt even if it holds what looks like an API key.
+    """
+
+    model: str | None
+    system: str | None
+    max_tokens: int | None
+    effort: str | None
+    thinking: str | None
+    stop_sequences: list[str] | None
+    thread: str | None
+    schema: Any
+    tools: Iterable[Callable[..., Any]] | None
+    approve: Literal["ask", "never"] | None
+    extra: Mapping[str, Any] | None
+    raw: bool
+
+
+def _tell_pause(reply: Reply) -> bool:
+    """Say on stderr, where nothing is drawn, that a server asked to wait; return whether that was said."""
+    from .render import describe_status
+
+    snapshot = reply.snapshot()
+    if snapshot.wait is None or snapshot.wait.kind != "paused":
+        return False
+    print(describe_status(snapshot, time.monotonic()), file=sys.stderr, flush=True)
+    return True
+
+
+async def _tell_pause_of(reply: Reply) -> None:
+    while not reply.done() and not _tell_pause(reply):  # noqa: ASYNC110 (the reply lives on another thread)
+        await asyncio.sleep(_LOOK_INTERVAL)
+
+
+class PanelOptions(TypedDict, total=False):
+    """What a panel may begin with; what is left out is taken from the settings.
+
+    Attributes:
+        thread: The conversation that its questions belong to; one of its own where left out.
+        model: Model to ask.
+        system: System prompt.
+        effort: "low", "medium", "high", "xhigh" or "max".
+        max_tokens: Bound of an answer in model tokens, thinking included.
+        tools: Functions of yours that Claude may call. They run between cells.
+        approve: "ask" asks with buttons before each call; "never" lets all of them run. The former is the default.
+    """
+
+    thread: str | None
+    model: str | None
+    system: str | None
+    effort: str | None
+    max_tokens: int | None
+    tools: Iterable[Callable[..., Any]] | None
+    approve: Literal["ask", "never"] | None
+
+
+class Claude:
+    """Asks Claude through the kernel's one client, with its limiter, retries and settings. Holds no state of its own.
+
+    Example:
+        ```python
+        from claude_magic import claude
+
+        reply = claude.ask("Name three primes.")  # waits
+        print(reply.text)
+
+        reply = await claude.ask_async("And three more?")  # waits, while your own tasks run
+
+        reply = claude.submit("Count to a hundred.")  # returns at once
+        reply.cancel()
+        ```
+    """
+
+    def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
+        """Ask, wait for the whole answer, and return it. For any thread.
+
+        On the main thread Ctrl-C (the kernel's interrupt) cancels it and raises KeyboardInterrupt; what had come is in
+        `claude.last`. In a cell that runs an event loop this blocks the loop: there, `await claude.ask_async(...)` is better.
+
+        Args:
+            prompt: The user's words.
+            **options: See `AskOptions`.
+
+        Raises:
+            ClaudeError: It failed; what had come is in `claude.last.text`.
+            KeyboardInterrupt: It was interrupted.
+        """
+        tools = execute_while_waiting(options.get("tools"), options.get("approve"))
+        reply = self._start(prompt, options, tools)
+        with interrupts_kept_for(reply) as waiting:
+            told = False
+            while not waiting.wait(None if told else _LOOK_INTERVAL):
+                told = told or _tell_pause(reply)
+        return reply.result()
+
+    async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
+        """Ask, and await the whole answer. For any event loop.
+
+        Cancelling the task that awaits cancels the answer too; Ctrl-C in one of its tools cancels that task.
+
+        Args:
+            prompt: The user's words.
+            **options: See `AskOptions`.
+
+        Raises:
+            ClaudeError: It failed; what had come is in `claude.last.text`.
+        """
+        tools = execute_on_loop(options.get("tools"), options.get("approve"))
+        reply = self._start(prompt, options, tools)
+        telling = asyncio.create_task(_tell_pause_of(reply))
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            reply.cancel()
+            raise
+        finally:
+            telling.cancel()
+
+    def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
+        """Ask, and return at once with a reply that is still on its way. For any thread.
+
+        Args:
+            prompt: The user's words.
+            **options: See `AskOptions`.
+
+        Raises:
+            ConfigurationError: The question could not be sent; with tools it cannot be, because nobody might come to run them.
+        """
+        if options.get("tools"):
+            raise ConfigurationError(
+                "Tools run where an answer is waited for, and claude.submit does not wait. Use claude.ask(...) or "
+                "`await claude.ask_async(...)`. Nothing was sent."
+            )
+        return self._start(prompt, options, None)
+
+    def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
+        """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
+        return self.runtime.submit(work)
+
+    def panel(self, **options: Unpack[PanelOptions]) -> PromptPanel:
+        """Return a panel, which shows itself as the value of a cell. This imports ipywidgets.
+
+        Args:
+            **options: See `PanelOptions`.
+
+        Raises:
+            ConfigurationError: A setting or option cannot be used.
+        """
+        from .panels import PromptPanel  # late: most programs that ask Claude show no widgets
+
+        return PromptPanel(**options)
+
+    @property
+    def last(self) -> Reply | None:
+        """The reply that was started last, by whatever means; also a failed or interrupted one. None before the first."""
+        return self.runtime.last
+
+    @property
+    def in_flight(self) -> tuple[Reply, ...]:
+        """The replies that have not ended, oldest first."""
+        return self.runtime.in_flight()
+
+    @property
+    def limiter(self) -> BucketState:
+        """Level, queue and pause of the limiter that all requests share."""
+        return self.runtime.limiter_state()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime behind all this, for extensions."""
+        runtime = get_runtime()
+        if runtime.presenter is None:  # the magics are not loaded, but a reply shall look the same
+            runtime.set_presenter(_present)
+        return runtime
+
+    def _start(self, prompt: str, options: AskOptions, tools: ToolExecutor | None) -> Reply:
+        known = AskOptions.__annotations__
+        if unknown := sorted(options.keys() - known.keys()):
+            raise TypeError(
+                f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent."
+            )
+        thread, kind = options.get("thread"), options.get("schema")
+        schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
+        question = Question(
+            prompt=prompt,
+            where=None if thread is None else Where(thread=thread),
+            tools=tools,
+            output_schema=schema,
+            stop_sequences=options.get("stop_sequences"),
+            extra=options.get("extra") or {},
+            is_raw=bool(options.get("raw")),
+        )
+        return self.runtime.start(
+            question,
+            model=options.get("model"),
+            system=options.get("system"),
+            max_tokens=options.get("max_tokens"),
+            effort=options.get("effort"),
+            thinking=options.get("thinking"),
+        )
+
+    def __repr__(self) -> str:
+        return "<claude: ask, ask_async, submit, last>"
+
+
+def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    from .render import render_reply  # late: most programs that ask Claude never draw an answer
+
+    bundle = render_reply(snapshot)
+    return bundle.data, bundle.metadata
+
+
+claude = Claude()
+"""The one everybody imports."""
+
+__all__ = ["AskOptions", "Claude", "PanelOptions", "claude"]

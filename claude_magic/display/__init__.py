@@ -1,0 +1,61 @@
+"""What is shown in a cell while an answer grows: surfaces, frames, buttons, and what the front end can do.
+
+Surfaces that are made of widgets stand in `claude_magic.display.widgets`, which imports ipywidgets.
+"""
+
+from ._buttons import ApprovalButtons, StopButton, stop_button
+from ._cell import OutputSurface, QuietSurface, choose_surface, publish_final, remark_on_stopping
+from ._frames import (
+    Debounce,
+    Followed,
+    FrameLoop,
+    Ticker,
+    follow,
+    follow_blocking,
+    frame_loop,
+    let_interrupts_arrive,
+    was_interrupted,
+)
+from ._frontend import FrontEnd, route_to_subshell, waits_for_cells
+from ._recorder import OutputRecorder, keeps_displays
+from ._surface import (
+    FRAME_INTERVAL,
+    IDLE_INTERVAL,
+    AnswerContent,
+    ComparisonContent,
+    Surface,
+    interval_after,
+)
+from ._terminal import TerminalSurface
+
+__all__ = [
+    "FRAME_INTERVAL",
+    "IDLE_INTERVAL",
+    "AnswerContent",
+    "ApprovalButtons",
+    "ComparisonContent",
+    "Debounce",
+    "Followed",
+    "FrameLoop",
+    "FrontEnd",
+    "OutputRecorder",
+    "OutputSurface",
+    "QuietSurface",
+    "StopButton",
+    "Surface",
+    "TerminalSurface",
+    "Ticker",
+    "choose_surface",
+    "follow",
+    "follow_blocking",
+    "frame_loop",
+    "interval_after",
+    "keeps_displays",
+    "let_interrupts_arrive",
+    "publish_final",
+    "remark_on_stopping",
+    "route_to_subshell",
+    "stop_button",
+    "waits_for_cells",
+    "was_interrupted",
+]

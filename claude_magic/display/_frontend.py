@@ -1,0 +1,92 @@
+"""What the front end of a kernel can do: the one place that asks. Other packages are given a `FrontEnd`."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..render import render_notice
+
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+
+_FIRST_WITH_CLICKS = 7
+"""ipykernel 6 handles a click when the cell has ended."""
+
+
+class FrontEnd:
+    """What is known about the front end while a cell runs.
+
+    Args:
+        shell: The shell that runs the cell.
+
+    Attributes:
+        publisher: Publishes displays.
+        has_kernel: A kernel runs the shell; a terminal does not.
+        is_captured: Outputs are collected (`%%capture`) instead of shown.
+        is_attended: A person looks at the outputs as they come. Who executes notebooks unattended takes no input.
+        has_widgets: A person looks at a front end with widgets. Such front ends name their cells; a console and nbclient do not.
+        runs_clicks: A click is handled while an awaited cell runs.
+        follows_context: What a thread displays reaches the cell that the thread works for, if its context comes along.
+            ipykernel 6 keeps the current cell elsewhere: there, it reaches whichever cell runs.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        kernel = getattr(shell, "kernel", None)
+        parent = getattr(shell, "parent_header", None) or {}
+        self._shell = shell
+        self.publisher = getattr(shell, "display_pub", None)
+        self.has_kernel = hasattr(shell, "kernel")
+        self.is_captured = _is_capturing(self.publisher)
+        self.is_attended = kernel is not None and bool(getattr(kernel, "_allow_stdin", False))
+        self.has_widgets = self.is_attended and bool((parent.get("metadata") or {}).get("cellId"))
+        self.runs_clicks = self.has_widgets and _kernel_version() >= _FIRST_WITH_CLICKS
+        self.follows_context = isinstance(
+            getattr(self.publisher, "_parent_header", None), contextvars.ContextVar
+        )
+
+    def show(self, data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+        """Display a mimebundle; a terminal gets its plain text."""
+        if self.has_kernel:
+            self._shell.display_pub.publish(data=dict(data), metadata=dict(metadata or {}))
+        else:
+            print(data["text/plain"])
+
+    def say(self, line: str) -> None:
+        """Display one quiet line."""
+        bundle = render_notice(line)
+        self.show(bundle.data, bundle.metadata)
+
+
+def route_to_subshell(*widgets: Widget) -> None:
+    """Handle what the user does with these widgets on the subshell that it was sent to.
+
+    JupyterLab sends the messages of widgets to a subshell, a thread of the kernel that no cell keeps busy. ipykernel 7.4
+    forwards them to the shell that published last on that widget; for the widgets of a panel that is mostly the main
+    one, where they would wait for the cell.
+    """
+    for widget in widgets:
+        comm = widget.comm
+        # Private in ipykernel 7.4, so others may lack it.
+        if hasattr(comm, "_reply_subshell_for"):
+            comm._reply_subshell_for = lambda _data, sent_to: sent_to
+
+
+def waits_for_cells() -> bool:
+    """Whether the message that is being handled would have waited for a running cell."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _is_capturing(publisher: Any) -> bool:
+    from IPython.core.displaypub import CapturingDisplayPublisher
+
+    return isinstance(publisher, CapturingDisplayPublisher)
+
+
+def _kernel_version() -> int:
+    # A kernel runs, so ipykernel is there.
+    from ipykernel._version import version_info
+
+    return int(str(version_info[0]))

@@ -1,0 +1,175 @@
+"""What is drawn, and what it is drawn on: the contents of a frame, the protocol of a surface, and the pace of frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from ..render import (
+    Bundle,
+    Column,
+    LivePicture,
+    describe_facts,
+    describe_total_cost,
+    render_column_heading,
+    render_columns,
+    render_comparison,
+    render_reply,
+)
+from ..runtime import Phase, ReplySnapshot
+
+FRAME_INTERVAL: Final = 1 / 13
+"""Seconds. Now and then a frame sends two displays; in all they stay below 15 a second."""
+LONGEST_INTERVAL: Final = 1 / 2
+IDLE_INTERVAL: Final = 1.0
+TAIL_CHARS_PER_SECOND: Final = 25_000
+"""What is sent again with each frame is sent the less often the longer it is, in characters of HTML: a paragraph 13 times a
+second, a piece full of formulas, which the browser sets again each time, 5 times."""
+
+Snapshot_contra = TypeVar("Snapshot_contra", contravariant=True)
+
+
+def interval_after(tail_chars: int, *, shortest: float = FRAME_INTERVAL) -> float:
+    """Return the seconds after which the next frame may follow one that changes so many characters."""
+    return max(shortest, min(LONGEST_INTERVAL, tail_chars / TAIL_CHARS_PER_SECOND))
+
+
+class Surface(Protocol[Snapshot_contra]):
+    """Something that an answer, or several, can be drawn on.
+
+    Attributes:
+        is_live: What is drawn is seen while it grows, in a cell.
+        has_cleared: Finishing has cleared what others had put into the same cell.
+    """
+
+    is_live: bool
+    has_cleared: bool
+
+    def draw(self, snapshot: Snapshot_contra, /) -> float:
+        """Show how far it has come; return the seconds after which the next frame may follow."""
+
+    def finish(self, snapshot: Snapshot_contra, /) -> None:
+        """Show it as it stays."""
+
+
+class Content(Protocol[Snapshot_contra]):
+    """What a surface shows of a snapshot.
+
+    Attributes:
+        chars_per_second: What a surface sends of it where each frame is the whole, in characters of HTML.
+    """
+
+    chars_per_second: int
+
+    def slots(self, snapshot: Snapshot_contra, /) -> Sequence[str]:
+        """Return a frame as pieces of HTML, of which all but the last have settled."""
+
+    def final(self, snapshot: Snapshot_contra, /) -> Bundle:
+        """Return what stays."""
+
+    def is_empty(self, snapshot: Snapshot_contra, /) -> bool:
+        """Whether nothing stays but the error of the cell."""
+
+    def silenced(self, snapshot: Snapshot_contra, /) -> str:
+        """Return the line that stands for it after a prompt that ends with a semicolon; "" for none."""
+
+    def columns(self, snapshot: Snapshot_contra, /) -> Sequence[Column]:
+        """Return the answers in it, with the expressions that have them."""
+
+
+class AnswerContent:
+    """One answer.
+
+    Args:
+        remote_images: Load images from other hosts.
+        remark: How to stop the answer; "" where that need not be said.
+        kept_in: The expression that has the answer when others have been asked meanwhile; "" where the answer is the value of the
+            cell, whose error says how it failed.
+    """
+
+    chars_per_second = 200_000
+
+    def __init__(self, *, remote_images: bool, remark: str = "", kept_in: str = "") -> None:
+        self._remote_images = remote_images
+        self._kept_in = kept_in
+        self._picture = LivePicture(remote_images=remote_images, remark=remark)
+
+    def slots(self, snapshot: ReplySnapshot, /) -> Sequence[str]:
+        return self._picture.slots(snapshot, time.monotonic())
+
+    def last_slots(self, snapshot: ReplySnapshot) -> Sequence[str]:
+        """Return the last frame in pieces, without a footer, for widgets."""
+        return self._picture.last_slots(snapshot)
+
+    def final(self, snapshot: ReplySnapshot, /) -> Bundle:
+        if self._kept_in:
+            return render_reply(snapshot, remote_images=self._remote_images, kept_in=self._kept_in)
+        # The error of the cell is shown right below.
+        return render_reply(dataclasses.replace(snapshot, error=None), remote_images=self._remote_images)
+
+    def is_empty(self, snapshot: ReplySnapshot, /) -> bool:
+        has_content = snapshot.phase is Phase.COMPLETE or bool(snapshot.text or snapshot.thinking)
+        return not (has_content or self._kept_in)
+
+    def silenced(self, snapshot: ReplySnapshot, /) -> str:
+        if not snapshot.text:
+            return ""
+        return f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _"
+
+    def columns(self, snapshot: ReplySnapshot, /) -> Sequence[Column]:
+        return (Column(name="", kept_in="claude.last", answer=snapshot),)
+
+
+class Compared(Protocol):
+    """Several answers at one moment."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The answers, in the order in which their models were named."""
+
+
+class ComparisonContent:
+    """Several answers side by side.
+
+    Side by side means in one display, which is sent whole: what has settled is sent again with each frame.
+
+    Args:
+        remote_images: Load images from other hosts.
+    """
+
+    chars_per_second = 60_000
+
+    def __init__(self, *, remote_images: bool) -> None:
+        self._remote_images = remote_images
+        self._pictures: list[LivePicture] = []
+
+    def slots(self, snapshot: Compared, /) -> Sequence[str]:
+        if not self._pictures:
+            self._pictures = [LivePicture(remote_images=self._remote_images) for _ in snapshot.columns]
+        now = time.monotonic()
+        html = render_columns(
+            render_column_heading(column) + "".join(picture.slots(column.answer, now))
+            for column, picture in zip(snapshot.columns, self._pictures, strict=True)
+        )
+        return (html,)
+
+    def final(self, snapshot: Compared, /) -> Bundle:
+        return render_comparison(snapshot.columns, remote_images=self._remote_images)
+
+    def is_empty(self, _snapshot: Compared, /) -> bool:
+        return False
+
+    def silenced(self, snapshot: Compared, /) -> str:
+        answers = [column.answer for column in snapshot.columns]
+        names = ", ".join(column.name for column in snapshot.columns)
+        seconds = f"{max(answer.elapsed for answer in answers):.1f} s"
+        facts = " · ".join(fact for fact in (names, describe_total_cost(answers), seconds) if fact)
+        return f"{facts} · silenced by the ; at the end, the answers are in _"
+
+    def columns(self, snapshot: Compared, /) -> Sequence[Column]:
+        return snapshot.columns
+
+
+AnyContent = Content[Any]

@@ -1,0 +1,197 @@
+"""The running cell, as everything that answers it sees it, and what a shell keeps between cells."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._history import Errors
+from ._names import Scope
+
+if TYPE_CHECKING:
+    from ..display import FrontEnd
+    from ..runtime import ReplySnapshot, Runtime
+
+
+class View(Protocol):
+    """Controls of a cell, which live on after it."""
+
+    def close(self) -> None:
+        """Ask no more."""
+
+
+class Session:
+    """What a shell keeps between cells: errors, keys of cells, inserted code, controls.
+
+    Args:
+        shell: The shell.
+        configured: Returns the settings of `%config`, by name.
+
+    Attributes:
+        shell: The shell.
+        errors: The errors that the shell has shown.
+        keys: Tell cells apart.
+        inserted: The code that was put below a cell, by its key.
+        views: The controls of a cell, by its key.
+    """
+
+    def __init__(self, shell: Any, configured: Callable[[], Mapping[str, object]]) -> None:
+        self.shell = shell
+        self.errors = Errors(shell)
+        self.keys = CellKeys(shell)
+        self.inserted: dict[str, str] = {}
+        self.views: dict[str, View] = {}
+        self._configured = configured
+
+    def runtime(self) -> Runtime:
+        """Return the kernel's runtime, with the settings of `%config` as one of its sources.
+
+        This is where HTTP, pydantic and the rest are imported: at first use, not when the extension is loaded.
+        """
+        from ..runtime import get_runtime
+
+        runtime = get_runtime()
+        runtime.use_config(self._configured)
+        runtime.set_presenter(lambda snapshot: _present(snapshot, runtime))
+        return runtime
+
+    def close(self) -> None:
+        """Close all controls."""
+        for view in self.views.values():
+            view.close()
+        self.views.clear()
+
+
+class Cell:
+    """The running cell.
+
+    Args:
+        session: What the shell keeps.
+        scope: Where in the user's code the magic stands.
+        is_awaited: It holds nothing but the answer, and is awaited on the event loop; otherwise it blocks, and may hold other outputs.
+
+    Attributes:
+        shell: The shell.
+        errors: The errors that the shell has shown.
+        scope: Where in the user's code the magic stands.
+        is_awaited: See above.
+    """
+
+    def __init__(self, session: Session, scope: Scope, *, is_awaited: bool = False) -> None:
+        self.shell = session.shell
+        self.errors = session.errors
+        self.scope = scope
+        self.is_awaited = is_awaited
+        self._session = session
+
+    @property
+    def runtime(self) -> Runtime:
+        """The kernel's runtime, with the settings of `%config`."""
+        return self._session.runtime()
+
+    @functools.cached_property
+    def front_end(self) -> FrontEnd:
+        """What the front end can do, as it is while the cell runs."""
+        from ..display import FrontEnd
+
+        return FrontEnd(self.shell)
+
+    @functools.cached_property
+    def key(self) -> str | None:
+        """Tells the question of this cell from others, taken when this is read; None where the front end does not say which cell runs."""
+        return self._session.keys.take()
+
+    @property
+    def next_key(self) -> str | None:
+        """The key that the next question will get."""
+        return self._session.keys.peek()
+
+    @property
+    def name(self) -> str:
+        """The name as the user sees it: "In[3]". The counter of the shell is the one of the next cell already."""
+        return f"In[{len(self.shell.history_manager.input_hist_parsed) - 1}]"
+
+    def names(self) -> Mapping[str, object]:
+        """Return the user's own names, as they are seen where the magic stands."""
+        return self.scope.names()
+
+    def keep_value(self, value: Any) -> None:
+        """Do what IPython's display hook does with the value of a cell, but for showing it: `_`, `Out`, the result."""
+        hook = self.shell.displayhook
+        hook.check_for_underscore()
+        hook.update_user_ns(value)
+        hook.fill_exec_result(value)
+
+    def insert_below(self, code: str) -> None:
+        """Put code into a new cell below, or, in a terminal, into the next prompt. It is not run.
+
+        A cell that is run again and comes to the same code does not insert it again.
+        """
+        if self.key is not None and self._session.inserted.get(self.key) == code:
+            return
+        self.shell.set_next_input(code, replace=False)
+        if self.key is not None:
+            self._session.inserted[self.key] = code
+
+    def keep_view(self, view: View) -> None:
+        """Keep controls as long as the cell is not run again."""
+        self._session.views[self.key or ""] = view
+
+    def close_previous_view(self) -> None:
+        """Close the controls that the cell had before."""
+        previous = self._session.views.pop(self.next_key or "", None)
+        if previous is not None:
+            previous.close()
+
+
+class CellKeys:
+    """Names the questions of each execution: the cell's id for the first, `id#1` for the second, and so on.
+
+    Running a cell again replaces its answers in the conversation.
+
+    Args:
+        shell: The shell.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._execution: object = None
+        self._count = 0
+
+    def take(self) -> str | None:
+        """Return the key of the question that is being asked; None where the front end does not say which cell runs."""
+        parent = self._parent_message()
+        self._count = self._next_count(parent)
+        self._execution = _execution_of(parent)
+        return _key(parent, self._count)
+
+    def peek(self) -> str | None:
+        """Return the key that the next question will get."""
+        parent = self._parent_message()
+        return _key(parent, self._next_count(parent))
+
+    def _next_count(self, parent: dict[str, Any]) -> int:
+        return self._count + 1 if _execution_of(parent) == self._execution else 0
+
+    def _parent_message(self) -> dict[str, Any]:
+        parent = getattr(self._shell, "parent_header", None)
+        return parent if isinstance(parent, dict) else {}
+
+
+def _key(parent: dict[str, Any], count: int) -> str | None:
+    cell_id = (parent.get("metadata") or {}).get("cellId")
+    if not isinstance(cell_id, str) or not cell_id:
+        return None
+    return f"{cell_id}#{count}" if count else cell_id
+
+
+def _execution_of(parent: dict[str, Any]) -> object:
+    return (parent.get("header") or {}).get("msg_id")
+
+
+def _present(snapshot: ReplySnapshot, runtime: Runtime) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    from ..render import render_reply
+
+    bundle = render_reply(snapshot, remote_images=runtime.settings().values.remote_images)
+    return bundle.data, bundle.metadata

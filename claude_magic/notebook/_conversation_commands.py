@@ -1,0 +1,209 @@
+"""`%claude history threads fork undo clear save load`: looking at conversations, and moving about in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from IPython.core.error import UsageError
+
+from ..render import describe_cost, describe_status, render_history, render_rows
+from ..runtime import Job, Phase, ReplySnapshot, ThreadSummary, load_forest, save_forest
+from ._names import DEFAULT_THREAD
+
+if TYPE_CHECKING:
+    from ._cell import Cell
+
+_EXCERPT_CHARS = 60
+
+
+def history(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Show the tree of turns."""
+    bundle = render_history(cell.runtime.conversations.forest(), arguments.get("thread"))
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def threads(cell: Cell, _arguments: Mapping[str, str]) -> None:
+    """Show the threads."""
+    rows = [_row(summary) for summary in cell.runtime.conversations.threads()]
+    columns = ("thread", "turns", "context", "last question")
+    bundle = render_rows([("", rows)], columns=columns, numbers=(1, 2))
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Let a new thread begin where the main one is.
+
+    Raises:
+        ConfigurationError: There are turns in a thread of that name, which another cell made.
+    """
+    key = cell.next_key
+    summary = cell.runtime.conversations.fork(arguments["name"], cell=key)
+    cell.front_end.say(
+        f"{summary.name} begins after {_turns(summary.turns)}. Go on there with --thread {summary.name}.",
+    )
+
+
+def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Take the last turns of the main thread back.
+
+    Raises:
+        UsageError: There are fewer.
+    """
+    count, conversations = int(arguments.get("n") or 1), cell.runtime.conversations
+    there = next((each.turns for each in conversations.threads() if each.name == DEFAULT_THREAD), 0)
+    if 1 < count > there:
+        verb = "is" if there == 1 else "are"
+        raise UsageError(f"There {verb} only {_turns(there)} to take back, not {count}. Nothing has changed.")
+    taken = conversations.undo(count)
+    if not taken:
+        cell.front_end.say("There is no turn to take back.")
+        return
+    what = f"“{_excerpt(taken[0].prompt)}”" if len(taken) == 1 else f"The last {len(taken)} turns"
+    cell.front_end.say(
+        f"{what} {'is' if len(taken) == 1 else 'are'} taken back, and {'stays' if len(taken) == 1 else 'stay'} in %claude history.",
+    )
+
+
+def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Forget a thread for good."""
+    cleared = cell.runtime.conversations.clear(arguments.get("thread"))
+    if not (cleared.forgotten or cleared.kept):
+        cell.front_end.say("There were no turns to forget.")
+        return
+    sentences = [f"Forgotten: {_turns(cleared.forgotten)}."]
+    if cleared.kept:
+        sentences.append(f"Kept, because other threads go on from there: {_turns(cleared.kept)}.")
+    cell.front_end.say(" ".join(sentences))
+
+
+def save(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Write all threads to a file.
+
+    Raises:
+        ConfigurationError: It cannot be written, or holds something else.
+    """
+    path = Path(arguments["file"])
+    forest = cell.runtime.conversations.forest()
+    size = save_forest(forest, path)
+    cell.front_end.say(
+        f"Saved: {_turns(len(forest.turns))} in {len(forest.threads)} threads, {size / 1000:,.1f} kB, to {path}.",
+    )
+
+
+def load(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Read threads from a file, and go on where they are.
+
+    Raises:
+        ConfigurationError: It cannot be read, or holds something else. Nothing has changed.
+    """
+    path = Path(arguments["file"])
+    forest = load_forest(path)
+    cell.runtime.conversations.adopt(forest)
+    names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
+    cell.front_end.say(
+        f"Loaded: {_turns(len(forest.turns))}. These threads go on where they were saved: {names or 'none'}.",
+    )
+
+
+def _row(summary: ThreadSummary) -> tuple[str, ...]:
+    head = summary.head
+    if head is None:
+        return summary.name, "0", "", ""
+    return summary.name, str(summary.turns), f"{head.context_tokens:,}", _excerpt(head.prompt)
+
+
+def _excerpt(prompt: str) -> str:
+    text = " ".join(prompt.split())
+    return text if len(text) <= _EXCERPT_CHARS else f"{text[: _EXCERPT_CHARS - 1]}…"
+
+
+def _turns(count: int) -> str:
+    return "1 turn" if count == 1 else f"{count:,} turns"
+
+
+_JOB_COLUMNS = ("job", "asked in", "question", "model", "state", "seconds", "price")
+_JOB_NUMBERS = (0, 5, 6)
+_QUESTION_CHARS = 40
+_STATE_CHARS = 70
+"""The whole error stands in the cell that asked."""
+_MOST_LISTED = 5
+
+
+def jobs(cell: Cell, _arguments: Mapping[str, str]) -> None:
+    """Show the answers that are on their way, from wherever they were asked for, and the last ones of background cells."""
+    known = cell.runtime.jobs.all()
+    if not known:
+        cell.front_end.say("Nothing is on its way, and no cell has asked with --bg.")
+        return
+    now = time.monotonic()
+    bundle = render_rows(
+        [("", [_job_row(job, now) for job in known])], columns=_JOB_COLUMNS, numbers=_JOB_NUMBERS
+    )
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def stop(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Stop one answer, or all; what has come of them stays. Without a number, the only one there is.
+
+    Raises:
+        UsageError: There is no job of this number, or there are several and none is named.
+    """
+    known, which = cell.runtime.jobs.all(), arguments.get("job", "")
+    running = [job for job in known if not job.reply.done()]
+    if which.isdecimal():
+        named = [job for job in known if job.number == int(which)]
+        if not named:
+            raise UsageError(f"There is no job {which}. %claude jobs lists them. Nothing was stopped.")
+        if named[0].reply.done():
+            cell.front_end.say(f"Job {which} has ended already.")
+            return
+        running = named
+    elif not running:
+        cell.front_end.say("Nothing is on its way, so nothing was stopped.")
+        return
+    elif which != "all" and len(running) > 1:
+        raise UsageError(
+            f"{len(running)} answers are on their way: {_list_jobs(running)}. Say which: %claude stop {running[-1].number}, or "
+            "%claude stop all. Nothing was stopped."
+        )
+    for job in running:
+        job.reply.cancel()
+    cell.front_end.say(f"Stopped {_list_jobs(running)}. What had come stays.")
+
+
+def _job_row(job: Job, now: float) -> tuple[str, ...]:
+    snapshot = job.reply.snapshot()
+    return (
+        str(job.number),
+        job.reply.origin,
+        _job_excerpt(job.reply.prompt, _QUESTION_CHARS),
+        snapshot.model,
+        _job_excerpt(_describe_job(snapshot, now), _STATE_CHARS),
+        f"{snapshot.elapsed:.1f}",
+        describe_cost(snapshot),
+    )
+
+
+def _describe_job(snapshot: ReplySnapshot, now: float) -> str:
+    match snapshot.phase:
+        case Phase.COMPLETE:
+            return "done"
+        case Phase.CANCELLED:
+            return "stopped"
+        case Phase.FAILED:
+            error = snapshot.error
+            return "failed" if error is None else f"failed: {type(error).__name__}: {error.message}"
+    return describe_status(snapshot, now) or "streaming…"
+
+
+def _list_jobs(jobs: Sequence[Job]) -> str:
+    named = ", ".join(f"job {job.number} ({job.reply.origin})" for job in jobs[:_MOST_LISTED])
+    return named if len(jobs) <= _MOST_LISTED else f"{named} and {len(jobs) - _MOST_LISTED} more"
+
+
+def _job_excerpt(text: str, most: int) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= most else f"{words[: most - 1]}…"

@@ -1,0 +1,380 @@
+"""The option line of `%claude` and `%%claude`: options first, then the prompt, character by character.
+
+Grammar:
+
+    [NAME <<] [OPTION ...] [--] PROMPT
+
+Options end at the first word that is none. From there on nothing is split, unquoted, expanded or stripped,
+so apostrophes, backslashes, `#`, `{}` and `$x` reach Claude as typed. Two rules keep a prompt from being
+swallowed and a slip of the finger from being sent: an option is spelled out in full, and an unknown word
+that starts with a dash where an option could stand is an error (`- item`, a dash and a space, is a prompt).
+What word processors make of an option, `—model` or `-s “Be brief.”`, is an error that says what to type.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from IPython.core.error import UsageError
+
+from ._commands import Line
+from ._options import EXCLUSIVE_FIELDS, SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, closest
+
+
+class Scanner:
+    """A position in the option line."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+
+    def rest(self) -> str:
+        """Return what has not been read, as it was typed."""
+        return self.text[self.position :]
+
+    def peek_char(self) -> str:
+        """Return the next character; "" at the end."""
+        return self.text[self.position : self.position + 1]
+
+    def peek_word(self) -> str:
+        """Return what stands up to the next space; "" at a space and at the end."""
+        words = self.rest().split(maxsplit=1)
+        return words[0] if words and not self.peek_char().isspace() else ""
+
+    def skip(self, text: str) -> None:
+        """Pass over text that stands here."""
+        self.position += len(text)
+
+    def skip_spaces(self) -> None:
+        """Go to the next character that is no space."""
+        rest = self.rest()
+        self.position += len(rest) - len(rest.lstrip())
+
+    def skip_one_space(self) -> None:
+        """Pass over a single space, if one stands here."""
+        if self.peek_char().isspace():
+            self.position += 1
+
+    def take_word(self) -> str:
+        """Read up to the next space."""
+        word = self.peek_word()
+        self.skip(word)
+        return word
+
+    def is_at_quote(self) -> bool:
+        """Whether a quoted value begins here."""
+        return self.peek_char() in ("'", '"')
+
+    def take_quoted(self, name: str) -> str:
+        r"""Read a quoted value; inside, `\"` and `\\` stand for a quote and a backslash, all else for itself.
+
+        Raises:
+            UsageError: The quote is not closed, or no space follows it. `name` says whose value it is.
+        """
+        quote = self.peek_char()
+        pieces: list[str] = []
+        index = self.position + 1
+        while index < len(self.text) and self.text[index] != quote:
+            if self.text[index] == "\\" and self.text[index + 1 : index + 2] in (quote, "\\"):
+                index += 1
+            pieces.append(self.text[index])
+            index += 1
+        self.position = index + 1
+        if index >= len(self.text):
+            raise UsageError(f"The quote {quote} behind {name} is not closed. Nothing was sent.")
+        if self.peek_char() and not self.peek_char().isspace():
+            raise UsageError(
+                f"Put a space behind the quoted value of {name}, or \\ before a quote inside it. Nothing was sent."
+            )
+        return "".join(pieces)
+
+
+_DASHES = "\u2212\u2043\u02d7\u23af\u2500"
+"""Look like dashes, and are none by their category: minus, hyphen bullet, lines."""
+_QUOTES = "\u201e\u201a\u2033\u2032\u00b4\uff02\uff07\u301d\u301e\u301f"
+"""Likewise quotes: low ones, primes, an acute accent, those of full width."""
+_LONG_DASHES = "\u2014\u2015\u2e3a\u2e3b\ufe31"
+"""Each of which stands for two hyphens."""
+
+
+def as_typed(text: str) -> str:
+    """Return a text as it would be written on a keyboard: look-alikes replaced, invisible characters left out."""
+    return "".join(map(_typed, text))
+
+
+def is_odd_quote(character: str) -> bool:
+    """Whether a character is a quotation mark that no keyboard has."""
+    return character in _QUOTES or (
+        not character.isascii() and unicodedata.category(character) in ("Pi", "Pf")
+    )
+
+
+def describe_odd(text: str) -> str:
+    """Name the first character of a text that no keyboard has: `“ (U+201C, left double quotation mark)`."""
+    odd = next((each for each in text if _typed(each) != each or is_odd_quote(each)), "")
+    if not odd:
+        return "nothing odd"
+    name = unicodedata.name(odd, "unnamed").lower()
+    shown = "" if unicodedata.category(odd) == "Cf" else f"{odd} "
+    return (
+        f"{shown}(U+{ord(odd):04X}, {name})"
+        if shown
+        else f"an invisible character (U+{ord(odd):04X}, {name})"
+    )
+
+
+def _typed(character: str) -> str:
+    if character.isascii():
+        return character
+    category = unicodedata.category(character)
+    if character in _LONG_DASHES:
+        return "--"
+    if category == "Pd" or character in _DASHES:
+        return "-"
+    if category == "Cf":
+        return ""
+    if category == "Zs":
+        return " "
+    wide = unicodedata.normalize("NFKC", character)
+    return wide if wide.isascii() and wide.isprintable() else character
+
+
+SEPARATOR = "--"
+_LIKENESS = 0.85
+_OPTION_NAME = re.compile(r"[a-z][a-z-]{2,}", re.ASCII)
+_MOST_SHOWN = 40
+_ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionLine:
+    """An option line, parsed.
+
+    Attributes:
+        options: What the options ask for.
+        rest: What stands behind them, as typed.
+        is_closed: Whether `--` ended them.
+    """
+
+    options: Options
+    rest: str
+    is_closed: bool
+
+
+def parse_option_line(line: str) -> OptionLine:
+    """Split what stands behind the magic's name into options and the rest.
+
+    Raises:
+        UsageError: An option is unknown, given twice, without its value, with one that cannot be, or together with
+            another that excludes it.
+    """
+    scanner = Scanner(line)
+    given = _parse_name(scanner)
+    while (spec := _next_option(scanner)) is not None:
+        _note(given, spec, True if spec.is_flag else _parse_value(spec, scanner))
+    options = Options(**{field: _combine(field, found) for field, found in given.items()})  # type: ignore[arg-type]
+    _check_together(options)
+    is_closed = scanner.peek_word() == SEPARATOR
+    if is_closed:
+        scanner.skip(SEPARATOR)
+        scanner.skip_one_space()
+    return OptionLine(options=options, rest=scanner.rest(), is_closed=is_closed)
+
+
+def parse_cell(line: str, body: str) -> Line:
+    """Split a `%%claude` line and the cell below it into options and prompt. Raises as `parse_option_line` does.
+
+    Words of the line that are not options are the prompt's first line. The one line break with which IPython ends every
+    cell is not prompt.
+    """
+    parsed = parse_option_line(line)
+    return Line(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body))
+
+
+def _next_option(scanner: Scanner) -> OptionSpec | None:
+    """Consume the option that comes next; `None`, and nothing but spaces consumed, where the prompt begins.
+
+    Raises:
+        UsageError: It is no option.
+    """
+    scanner.skip_spaces()
+    word = scanner.peek_word()
+    _refuse_typography(word)
+    if not word.startswith("-") or word in ("-", SEPARATOR):
+        return None
+    name, equals, _ = word.partition("=")
+    spec = SPEC_BY_NAME.get(name)
+    if spec is None or (equals and not name.startswith("--")):
+        raise UsageError(_explain_unknown(word))
+    if spec.is_flag and equals:
+        raise UsageError(f"{name} takes no value: it is written alone. Nothing was sent.")
+    scanner.skip(name)
+    return spec
+
+
+def _refuse_typography(word: str) -> None:
+    """Refuse an option that was not written on a keyboard: `—no-history`, `--model＝opus`.
+
+    Raises:
+        UsageError: It is one.
+    """
+    typed = as_typed(word)
+    body, equals, _ = typed.lstrip("-").partition("=")
+    if typed == word or not typed.startswith("-"):
+        return
+    # One long dash stands for two short ones, and a short name has one.
+    spec = SPEC_BY_NAME.get(f"--{body}") or SPEC_BY_NAME.get(f"-{body}")
+    if spec is None:
+        guess = closest(f"--{body}", SPEC_BY_NAME, cutoff=_LIKENESS) if _OPTION_NAME.fullmatch(body) else None
+        spec = None if guess is None else SPEC_BY_NAME[guess]
+    if spec is None:
+        return
+    name = next((name for name in spec.names if name.lstrip("-") == body), spec.name)
+    value = "" if spec.is_flag or not equals else "=…"
+    shown = word if not equals and len(word) <= _MOST_SHOWN else f"{word[: len(body) + 1]}…"
+    raise UsageError(
+        f"{shown} holds {describe_odd(word)}, and an option is written with the keys of a keyboard: type {name}{value}. "
+        f"{_ESCAPE_HINT}"
+    )
+
+
+def _refuse_odd_value(spec: OptionSpec, value: str) -> None:
+    """Refuse the beginning of a value that was not written on a keyboard: `“Be brief.”`.
+
+    Raises:
+        UsageError: It was not.
+    """
+    if value and (value[0] in "=＝"):
+        raise UsageError(
+            f"{spec.name} is followed by a space and an =. Type {spec.name} {spec.value}, or {spec.name}={spec.value} without "
+            "spaces. Nothing was sent."
+        )
+    if value and is_odd_quote(value[0]):
+        raise UsageError(
+            f"The value of {spec.name} begins with {describe_odd(value[0])}. Type straight quotes around it: "
+            f'{spec.name} "{spec.value}". Nothing was sent.'
+        )
+
+
+def _parse_name(scanner: Scanner) -> dict[str, list[object]]:
+    """Read a leading `NAME <<`, if there is one."""
+    name, arrow, _ = scanner.text.partition("<<")
+    name = name.strip()
+    if not arrow or not name.isidentifier():
+        return {}
+    scanner.position = scanner.text.index("<<") + len("<<")
+    return {"out": [_convert(SPEC_BY_NAME["--out"], "NAME <<", name)]}
+
+
+def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
+    if has_equals := scanner.peek_char() == "=":
+        scanner.skip("=")
+    else:
+        scanner.skip_spaces()
+    _refuse_odd_value(spec, scanner.peek_word())
+    if scanner.is_at_quote():
+        return _convert(spec, spec.name, scanner.take_quoted(spec.name))
+    word = scanner.peek_word()
+    if not word or (word.startswith("-") and not has_equals and not spec.takes_dash(word)):
+        raise UsageError(_explain_missing(spec, word))
+    return _convert(
+        spec, spec.name, _take_setting(spec, scanner) if spec.field == "extra" else scanner.take_word()
+    )
+
+
+def _take_setting(spec: OptionSpec, scanner: Scanner) -> str:
+    """Read `KEY=VALUE`, where quotes may stand around the value alone."""
+    key, equals, value = scanner.peek_word().partition("=")
+    if equals:
+        _refuse_odd_value(spec, value)
+    if value[:1] not in ("'", '"'):
+        return scanner.take_word()
+    scanner.skip(key + equals)
+    return key + equals + scanner.take_quoted(f"{spec.name} {key}=")
+
+
+def _note(given: dict[str, list[object]], spec: OptionSpec, value: object) -> None:
+    found = given.setdefault(spec.field, [])
+    if found and not spec.is_repeatable:
+        raise UsageError(f"{spec.name} is given twice. Nothing was sent.")
+    found.append(value)
+
+
+def _combine(field: str, found: list[object]) -> object:
+    spec = SPEC_BY_FIELD[field]
+    if spec.combine is None:
+        return found[0]
+    try:
+        return spec.combine(found)
+    except ValueError as error:
+        raise UsageError(f"{spec.name} {error}. Nothing was sent.") from None
+
+
+def _convert(spec: OptionSpec, name: str, text: str) -> object:
+    try:
+        return spec.convert(text)
+    except ValueError as error:
+        # What stands behind an equals sign may be a secret, and errors are saved with the notebook.
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        hint = _hint_at_typing(spec, text)
+        raise UsageError(
+            f"{name} {shown.partition('=')[0]}: {spec.value} {error}.{hint} Nothing was sent."
+        ) from None
+
+
+def _hint_at_typing(spec: OptionSpec, text: str) -> str:
+    """Say what to type where a value would do if it were written with the keys of a keyboard: `--cells −3:`."""
+    typed = as_typed(text)
+    if typed == text:
+        return ""
+    try:
+        spec.convert(typed)
+    except ValueError:
+        return ""
+    equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
+    return f" It holds {describe_odd(text)}; type {spec.name}{equals}{typed}."
+
+
+def _check_together(options: Options) -> None:
+    for one, other, why in EXCLUSIVE_FIELDS:
+        if getattr(options, one) and getattr(options, other):
+            names = f"{SPEC_BY_FIELD[one].name} and {SPEC_BY_FIELD[other].name}"
+            raise UsageError(f"{names} exclude each other: {why}. Nothing was sent.")
+    if options.schema is not None and options.format not in (None, "json"):
+        raise UsageError(
+            f"--schema and --format {options.format} exclude each other: an object is shown as json. Nothing was sent."
+        )
+
+
+def _explain_missing(spec: OptionSpec, word: str) -> str:
+    found = f", but {word} follows" if word else ""
+    hint = (
+        f". A value that begins with a dash stands behind =, as in {spec.name}={word}"
+        if word[1:] and word not in SPEC_BY_NAME
+        else ""
+    )
+    return f"{spec.name} needs a value: {spec.name} {spec.value}{found}{hint}. Nothing was sent."
+
+
+def _explain_unknown(word: str) -> str:
+    word = as_typed(word)
+    name = word.partition("=")[0]
+    short = SPEC_BY_NAME.get(word[:2])
+    if "key" in name:
+        return f"There is no option {name}: a key in a cell is saved with it. Type it in with %claude login. Nothing was sent."
+    if short is not None:
+        name = word
+        guess: str | None = f"{word[:2]} {word[2:].lstrip('=')}" if not short.is_flag else word[:2]
+    else:
+        guess = closest(name, SPEC_BY_NAME)
+    hint = f" Did you mean {guess}?" if guess else " %claude? lists the options."
+    return f"There is no option {name}.{hint} {_ESCAPE_HINT}"
+
+
+def _assemble_prompt(first_line: str, body: str) -> str:
+    text = body.removesuffix("\n").removesuffix("\r")
+    if not first_line.strip():
+        return text
+    return f"{first_line}\n{text}" if text else first_line

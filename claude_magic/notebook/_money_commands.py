@@ -1,0 +1,396 @@
+"""`%claude usage`, `budget`, `limits` and `models`: what has been spent, what may be, and whom one can ask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from ..client import BucketState, ClaudeError, ConfigurationError, ModelInfo, PaceState, ServerLimit
+from ..render import Bundle, describe_pace, describe_status, render_rows
+from ..runtime import (
+    MODELS,
+    MODELS_AS_OF,
+    PRICES_AS_OF,
+    SHORT_NAMES,
+    Account,
+    Ledger,
+    LedgerRow,
+    ModelLimits,
+    RateLimits,
+    Refusal,
+    Reply,
+    format_price,
+    format_usd,
+    newest_of,
+    price_of,
+    table_id,
+    undated,
+)
+from ._access_commands import limiter_rows
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+    from ._cell import Cell
+
+Row = tuple[str, ...]
+
+_LISTING_TIMEOUT = 10.0
+"""Seconds for the server to list its models; a person waits for them."""
+
+_COLUMNS = ("model", "thread", "requests", "tokens in", "cached", "tokens out", "price")
+_NUMBERS = (2, 3, 4, 5, 6)
+
+
+def usage(cell: Cell, _arguments: Mapping[str, str]) -> None:
+    """Show what the kernel's requests took, by model and thread."""
+    bundle = render_usage(cell.runtime.ledger)
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Show the budget, set it (`2.00`, `$2`), or lift it (`off`)."""
+    ledger = cell.runtime.ledger
+    amount = arguments.get("amount", "")
+    if amount == "off":
+        ledger.set_budget(None)
+    elif amount:
+        ledger.set_budget(float(amount.removeprefix("$")))
+    print("\n".join(describe_budget(ledger)))
+
+
+def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Show what can hold a request up: our own limiter, and what the server says of its limits.
+
+    Once, or with `--live` in a gauge that moves as long as somebody looks.
+    """
+    why_not = _why_no_gauge(cell) if arguments else ""
+    if arguments and not why_not:
+        from ..panels import shown_gauge  # late: this imports ipywidgets
+
+        display(shown_gauge())
+        return
+    runtime = cell.runtime
+    bundle = render_limits(
+        runtime.limiter_state(), runtime.pace_state(), runtime.server_limits, runtime.in_flight()
+    )
+    cell.front_end.show(bundle.data, bundle.metadata)
+    if why_not:
+        print(f"It does not move: {why_not}. This is how things stand now.")
+
+
+def _why_no_gauge(cell: Cell) -> str:
+    if not cell.runtime.settings().values.live:
+        return "the setting `live` is off"
+    return "" if cell.front_end.has_widgets else "there are no widgets here, or nobody who looks at them"
+
+
+def models(cell: Cell, _arguments: Mapping[str, str]) -> None:
+    """Show which models can be asked, as the server lists them."""
+    runtime = cell.runtime
+    offered, problem = _list_models(runtime)
+    bundle = render_models(offered, default=runtime.settings().values.model, problem=problem)
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def _list_models(runtime: Runtime) -> tuple[list[ModelInfo] | None, str]:
+    """Ask the server for its models; where it does not list them in time, say why as a sentence."""
+    try:
+        future = runtime.list_models()
+    except ConfigurationError as error:
+        return None, error.message
+    try:
+        return future.result(timeout=_LISTING_TIMEOUT), ""
+    except TimeoutError:
+        return None, f"The server did not list its models within {_LISTING_TIMEOUT:g} s."
+    except ClaudeError as error:
+        return (
+            None,
+            f"The server did not list its models ({type(error).__name__}: {runtime.redact(error.message)}).",
+        )
+    finally:
+        future.cancel()
+
+
+def render_usage(ledger: Ledger) -> Bundle:
+    """Describe what the requests of a kernel took as a table; the simulator's stand apart."""
+    rows = ledger.rows()
+    groups = [
+        (heading, [*map(_row, part), *_total(part)])
+        for heading, is_simulated in (("Claude", False), ("Simulator", True))
+        if (part := [row for row in rows if row.is_simulated is is_simulated])
+    ]
+    if not groups:
+        return render_rows([], notes=["No request of this kernel has been answered yet.", *_notes(ledger)])
+    return render_rows(groups, columns=_COLUMNS, numbers=_NUMBERS, notes=_notes(ledger))
+
+
+def describe_budget(ledger: Ledger) -> Iterator[str]:
+    """Say how much of the budget is left, in sentences."""
+    amount = ledger.budget
+    if amount is None:
+        yield "There is no budget. %claude budget 2.00 sets one: 2 USD, from the start of this kernel to its end."
+        return
+    yield from _describe_budget(amount, ledger)
+    yield (
+        "A request that could pass it is refused before it is sent: its input, max_tokens and every retry count, at the "
+        f"prices of {PRICES_AS_OF}."
+    )
+
+
+def _left(budget: float, account: Account) -> str:
+    used = [f"{format_price(account.spent, is_estimate=account.is_estimate)} spent"]
+    if account.unconfirmed:
+        used.append(f"up to {format_usd(account.unconfirmed)} for attempts that broke off")
+    if account.reserved:
+        used.append(f"up to {format_usd(account.reserved)} in flight")
+    left = budget - account.committed
+    remaining = format_price(max(0.0, left), is_estimate=account.is_estimate)
+    return f"{remaining} left{' (it is passed)' if left < 0 else ''}, {', '.join(used)}"
+
+
+def _notes(ledger: Ledger) -> Iterator[str]:
+    rows = ledger.rows()
+    yield f"Prices in USD by the list of {PRICES_AS_OF}."
+    if any(row.cost is None for row in rows):
+        yield "What is not on that list has no price here, only tokens; it is not in the sum."
+    if any(row.estimated for row in rows):
+        yield "≈ is an estimate: those answers ended before the server had counted their output."
+    for is_simulated in (False, True):
+        unconfirmed = ledger.account(is_simulated=is_simulated).unconfirmed
+        if unconfirmed:
+            whose = " (simulated)" if is_simulated else ""
+            yield f"Up to {format_usd(unconfirmed)} more may be billed for attempts that broke off{whose}."
+    if any(row.is_simulated for row in rows):
+        yield "The simulator's answers cost nothing; their price is what Claude would have cost."
+    if ledger.budget is not None:
+        yield from _describe_budget(ledger.budget, ledger)
+
+
+def _describe_budget(amount: float, ledger: Ledger) -> Iterator[str]:
+    yield f"Budget: {format_usd(amount)}; {_left(amount, ledger.account())}."
+    rehearsal = ledger.account(is_simulated=True)
+    if rehearsal.committed:
+        yield f"Of the simulator's answers, which cost nothing: {_left(amount, rehearsal)}."
+
+
+def _row(row: LedgerRow) -> Row:
+    requests = f"{row.requests:,}" + (f" ({row.partial} partial)" if row.partial else "")
+    price = "not known" if row.cost is None else format_price(row.cost, is_estimate=bool(row.estimated))
+    return (row.model, row.thread or "none", requests, *_counts([row]), price)
+
+
+def _total(rows: Sequence[LedgerRow]) -> list[Row]:
+    if len(rows) < 2:
+        return []
+    known = [row.cost for row in rows if row.cost is not None]
+    is_estimate = any(row.estimated for row in rows if row.cost is not None)
+    price = format_price(sum(known), is_estimate=is_estimate) if known else "not known"
+    return [("all", "", f"{sum(row.requests for row in rows):,}", *_counts(rows), price)]
+
+
+def _counts(rows: Sequence[LedgerRow]) -> Row:
+    """Tokens in, the cached ones among them, and out."""
+    return (
+        f"{sum(row.input_tokens for row in rows):,}",
+        f"{sum(row.cached_tokens for row in rows):,}",
+        f"{'≈ ' if any(row.estimated for row in rows) else ''}{sum(row.output_tokens for row in rows):,}",
+    )
+
+
+_SHOWN_MODELS = 5
+_SHOWN_REFUSALS = 5
+
+
+def render_limits(
+    limiter: BucketState,
+    pace: tuple[PaceState, ...],
+    limits: RateLimits,
+    in_flight: Sequence[Reply],
+    *,
+    now: float | None = None,
+) -> Bundle:
+    """Describe everything that can hold a request up, in HTML and in plain text.
+
+    Args:
+        limiter: The shared limiter of this kernel.
+        pace: What was learnt of the server's limits.
+        limits: What the server has told.
+        in_flight: The replies that have not ended.
+        now: The present in seconds since 1970, for tests.
+    """
+    now = time.time() if now is None else now
+    groups = [("Limiter of this kernel", list(limiter_rows(limiter)))]
+    learnt: list[Row] = [
+        (state.model_class, describe_pace(limiter, state)) for state in pace if state.limits or state.held_for
+    ]
+    if learnt:
+        groups.append(("Pace by model, as learnt from the server", learnt))
+    if waiting := [row for reply in in_flight if (row := _waiting_row(reply))]:
+        groups.append(("Waiting", waiting))
+    told = limits.by_model()[:_SHOWN_MODELS]
+    groups += [(_heading(each, now), [_limit_row(limit, now) for limit in each.limits]) for each in told]
+    if refusals := limits.refusals():
+        groups.append(("Refused because of the pace (429)", list(_refusal_rows(refusals, now))))
+    notes = [] if told else [_NOTHING_TOLD]
+    return render_rows(groups, notes=notes)
+
+
+_NOTHING_TOLD = "The server has not told its limits: they come with the responses of Claude's API. Other servers tell none."
+
+
+def _waiting_row(reply: Reply) -> Row:
+    snapshot = reply.snapshot()
+    line = describe_status(snapshot, time.monotonic()) if snapshot.wait is not None else ""
+    return (snapshot.model, line) if line else ()
+
+
+def _heading(told: ModelLimits, now: float) -> str:
+    return f"Server, for {told.model}, as it said {_ago(now - told.told_at)}"
+
+
+def _limit_row(limit: ServerLimit, now: float) -> Row:
+    left = "unknown" if limit.remaining is None else f"{limit.remaining:,}"
+    of = "" if limit.limit is None else f" of {limit.limit:,} a minute"
+    return (limit.kind, f"{left} left{of}", _reset(limit.resets_at, now))
+
+
+def _reset(moment: datetime | None, now: float) -> str:
+    if moment is None:
+        return ""
+    seconds = (moment - datetime.fromtimestamp(now, UTC)).total_seconds()
+    return "full again by now" if seconds <= 0 else f"full again in {_duration(seconds)}"
+
+
+def _refusal_rows(refusals: Sequence[Refusal], now: float) -> Iterator[Row]:
+    for refusal in refusals[:_SHOWN_REFUSALS]:
+        wait = refusal.retry_after
+        asked = "without saying for how long" if wait is None else f"for {_duration(wait)}"
+        yield refusal.model, f"{_ago(now - refusal.at)}, {asked}"
+    if len(refusals) > _SHOWN_REFUSALS:
+        yield "", f"and {len(refusals) - _SHOWN_REFUSALS} before that"
+
+
+def _ago(seconds: float) -> str:
+    return "just now" if seconds < 1 else f"{_duration(seconds)} ago"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+_MODEL_COLUMNS = ("model", "short name", "context", "max out", "USD per million in / out", "thinking")
+_MODEL_NUMBERS = (2, 3)
+_THINKING_TYPES = ("adaptive", "between_tools", "enabled", "disabled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """One row, before it is put into words."""
+
+    id: str
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    thinking: tuple[str, ...] = ()
+    end: str = ""
+
+
+def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem: str = "") -> Bundle:
+    """Describe the models that can be asked.
+
+    Args:
+        offered: What the server lists, or None where it could not be asked.
+        default: The model that the settings name, maybe by a short name.
+        problem: Why the server could not be asked, as a sentence.
+    """
+    models = [_of_server(model) for model in offered] if offered else list(_of_table())
+    short_names = {(newest_of(name, offered or ()) or table_id(name) or ""): name for name in SHORT_NAMES}
+    rows = [_model_row(model, short_names.get(model.id, ""), default) for model in models]
+    notes = (
+        []
+        if offered
+        else [f"{problem or 'The server lists no models.'} These are the ones known on {MODELS_AS_OF}."]
+    )
+    notes.append(f"Prices by the list of {PRICES_AS_OF}. Other names are sent as they are: -m NAME.")
+    if not any(_is_default(model.id, default, short_names.get(model.id, "")) for model in models):
+        notes.append(f"The default, {default}, is not among them.")
+    return render_rows([("", rows)], columns=_MODEL_COLUMNS, numbers=_MODEL_NUMBERS, notes=notes)
+
+
+def _of_server(model: ModelInfo) -> ListedModel:
+    return ListedModel(
+        id=model.id,
+        context_window=model.max_input_tokens,
+        max_output_tokens=model.max_tokens,
+        thinking=_thinking_types(model.capabilities),
+        end=_end_of(model),
+    )
+
+
+def _of_table() -> Iterable[ListedModel]:
+    for name, facts in MODELS.items():
+        yield ListedModel(
+            id=name,
+            context_window=facts.context_window,
+            max_output_tokens=facts.max_output_tokens,
+            thinking=tuple(kind for kind in _THINKING_TYPES if kind in facts.thinking),
+            end=f"retires {facts.retires}" if facts.retires else "",
+        )
+
+
+def _thinking_types(capabilities: Mapping[str, Any] | None) -> tuple[str, ...]:
+    types = _inner(_inner(capabilities, "thinking"), "types")
+    return tuple(kind for kind in _THINKING_TYPES if _inner(types, kind).get("supported") is True)
+
+
+def _inner(value: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    found = (value or {}).get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _end_of(model: ModelInfo) -> str:
+    if model.retires_at:
+        return f"retires {model.retires_at[:10]}"
+    return model.lifecycle if model.lifecycle not in (None, "active") else ""
+
+
+def _model_row(model: ListedModel, short_name: str, default: str) -> Row:
+    is_default = _is_default(model.id, default, short_name)
+    return (
+        model.id,
+        " · ".join(mark for mark in (short_name, "default" if is_default else "", model.end) if mark),
+        _size(model.context_window),
+        _size(model.max_output_tokens),
+        _price(model.id),
+        ", ".join(model.thinking),
+    )
+
+
+def _is_default(model: str, default: str, short_name: str) -> bool:
+    return default == short_name or undated(default) == undated(model)
+
+
+def _size(tokens: int | None) -> str:
+    """Write a number of tokens as people say it: 200k, 1M."""
+    if tokens is None:
+        return ""
+    if tokens >= 1_000_000:
+        return f"{tokens / 1_000_000:.3g}M"
+    return f"{tokens / 1000:.3g}k" if tokens >= 1000 else str(tokens)
+
+
+def _price(model: str) -> str:
+    price = price_of(model)
+    if price is None:
+        return ""
+    long = price_of(model, 10**9)
+    text = f"{price.input:g} / {price.output:g}"
+    return (
+        text if long is None or long == price else f"{text} (long prompts: {long.input:g} / {long.output:g})"
+    )

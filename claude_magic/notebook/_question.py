@@ -1,0 +1,340 @@
+"""From a parsed line to the question that is asked: the prompt with its values, attachments, schema and tools."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..answers import make_output_schema
+from ..client import ConfigurationError
+from ..context import (
+    Collected,
+    attach,
+    collect_cells,
+    content_of,
+    decode_file,
+    describe_error,
+    describe_name,
+    exposed_in,
+    interpolate,
+    join,
+    notes_on,
+    parse_cell_range,
+    refusal,
+)
+from ..runtime import Phase, Question, Reply, Where
+from ._commands import Line
+from ._history import cells_of
+from ._options import Options, closest
+
+if TYPE_CHECKING:
+    from ..tools import ToolExecutor
+    from ._cell import Cell
+
+_MAX_SYSTEM_BYTES: Final = 2**20
+"""More than any model's context holds."""
+_MAX_SEARCHES: Final = 5
+"""Each costs a cent."""
+
+
+def prepare(line: Line, cell: Cell) -> tuple[Line, Question]:
+    """Return what a cell asks, and the line with what its subcommand adds to the options.
+
+    Raises:
+        ConfigurationError: Something it names does not exist, or cannot be sent. Nothing was sent.
+    """
+    line = with_system_text(line)
+    if line.call is not None:
+        asked: tuple[Line, Question] = line.call.command.load()(line, cell)
+        return asked
+    return line, ask_prompt(line, cell, collect_attachments(line.options, cell))
+
+
+def ask_prompt(
+    line: Line, cell: Cell, attachments: Sequence[Collected], values: Mapping[str, object] | None = None
+) -> Question:
+    """Return the question of a prompt.
+
+    Args:
+        line: The line, whose prompt has the user's values in the place of their names.
+        cell: The cell that asks.
+        attachments: What goes in front of the prompt.
+        values: Values that take precedence over the user's own, by name.
+
+    Raises:
+        ConfigurationError: The prompt names something that cannot be sent.
+    """
+    prompt = line.prompt
+    if "{{" not in prompt or line.options.raw:
+        words = Collected(parts=(prompt,))
+    else:
+        try:
+            words = interpolate(prompt, {**cell.names(), **(values or {})} if values else cell.names())
+        except ConfigurationError as error:
+            error.say(f"{error.message} --raw sends it as typed.")
+            raise
+    return _question(line, cell, prompt, [*attachments, words])
+
+
+def fix(line: Line, cell: Cell) -> tuple[Line, Question]:
+    """Ask about the last error; the corrected cell goes below.
+
+    Raises:
+        ConfigurationError: No cell has failed.
+    """
+    errors = cell.errors
+    if not errors:
+        raise ConfigurationError(
+            "No cell of this session has failed, so there is nothing to fix. Nothing was sent."
+        )
+    record = errors[-1]
+    collected = describe_error(record)
+    if errors.shown_since:
+        note = f"This is about the {record.name} before the {errors.shown_since} that was shown last, which is no fault of a cell's code."
+        collected = dataclasses.replace(collected, notes=(*collected.notes, note))
+    line = line.with_options(insert_code=True)
+    return line, _ask_about(line, cell, "fix", _opening(record.source), collected)
+
+
+def explain(line: Line, cell: Cell) -> tuple[Line, Question]:
+    """Ask about something of the user's.
+
+    Raises:
+        ConfigurationError: It does not exist, or cannot be read.
+    """
+    name = "" if line.call is None else line.call.arguments["name"]
+    opening = _EXPLAIN.format(name=name)
+    return line, _ask_about(line, cell, f"explain {name}", opening, describe_name(name, cell.names()))
+
+
+def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
+    """Ask for the rest of an answer that was cut: by `max_tokens`, an interrupt or a dropped connection.
+
+    Current models do not take a half answer to complete. The documented way is to keep it in the conversation and to ask for
+    the rest in a message of its own.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    runtime = cell.runtime
+    last = runtime.last
+    if line.options.thread is None and last is not None and last.thread is not None:
+        line = line.with_options(thread=last.thread)
+    place = runtime.conversations.place(thread=line.options.thread, cell=cell.next_key)
+    parent = runtime.conversations.parent_turn(place)
+    if parent is not None and parent.is_partial:
+        beginning = _whole_so_far(parent.answer_text, last)
+        text = _GO_ON.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _BEGIN
+    elif last is not None and last.thread is None and _is_cut(last):
+        beginning = last.text
+        text = _GO_ON_ALONE.format(question=last.prompt, text=beginning)
+        line = line.with_options(no_history=True)
+    else:
+        head = runtime.conversations.parent_turn(runtime.conversations.place(thread=line.options.thread))
+        raise ConfigurationError(
+            _describe_nothing(last, is_last_turn_cut=head is not None and head.is_partial)
+        )
+    return line, _ask_about(line, cell, "continue", text, Collected(parts=()), beginning=beginning)
+
+
+def with_system_text(line: Line) -> Line:
+    """Return a line whose system prompt is text, where a file was named.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    options = line.options
+    if options.system is None or not options.system.startswith("@"):
+        return line
+    spec = options.system[1:]
+    system, notes = _read_system(spec)
+    if not system.strip():
+        raise ConfigurationError(
+            f"The system prompt {spec} is a file with nothing in it. Leave -s out to ask without one. Nothing was sent."
+        )
+    _check_exposure(exposed_in(system, f"The system prompt {spec}", Path(spec)), options)
+    return line.with_options(system=system, notes=(*options.notes, *notes))
+
+
+def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
+    """Return what goes along with a question: attachments, then cells.
+
+    Raises:
+        ConfigurationError: Something they name does not exist, or cannot be sent.
+    """
+    return list(_collect_attachments(options, cell))
+
+
+def settings_of(options: Options) -> Mapping[str, Any]:
+    """Return the settings that were given as options."""
+    return {
+        "model": options.model,
+        "system": options.system,
+        "max_tokens": options.max_tokens,
+        "effort": options.effort,
+        "thinking": options.thinking,
+    }
+
+
+def _ask_about(
+    line: Line, cell: Cell, prompt: str, opening: str, collected: Collected, *, beginning: str = ""
+) -> Question:
+    """Return the question of a subcommand, behind the attachments and cells that its options name."""
+    words = dataclasses.replace(collected, parts=(opening, *collected.parts))
+    attachments = collect_attachments(line.options, cell)
+    return _question(line, cell, prompt, [*attachments, words], beginning=beginning)
+
+
+def _question(
+    line: Line, cell: Cell, prompt: str, collected: Sequence[Collected], *, beginning: str = ""
+) -> Question:
+    options, whole = line.options, join(collected)
+    _check_exposure(whole.exposed, options)
+    names = cell.names() if options.schema or options.tools else {}
+    schema = make_output_schema(options.schema, names) if options.schema else None
+    return Question(
+        prompt=prompt,
+        content=content_of([each.parts for each in collected]),
+        where=None if options.no_history else _where(options, cell),
+        tools=_tools(options, names, cell) if options.tools else None,
+        max_searches=_MAX_SEARCHES if options.web_search else 0,
+        output_schema=schema,
+        stop_sequences=options.stop or None,
+        extra=options.extra,
+        format=options.format or ("md" if schema is None else "json"),
+        beginning=beginning,
+        outlives_cell=options.background,
+        origin=cell.name,
+        notes=(*options.notes, *notes_on(collected), *_note_on_thread(options.thread, cell)),
+        redacted=whole.redacted,
+        is_raw=options.raw,
+    )
+
+
+def _where(options: Options, cell: Cell) -> Where:
+    # A dry run asks nothing, so it takes no key.
+    key = cell.next_key if options.dry_run else cell.key
+    return Where(thread=options.thread, cell=key, is_new=options.is_new)
+
+
+def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
+    """Say which thread was probably meant where a new one begins whose name is nearly that of another."""
+    known = [thread.name for thread in cell.runtime.conversations.threads()]
+    guess = None if name is None or name in known else closest(name, known, cutoff=0.75)
+    if guess is not None:
+        yield f"The thread {name} begins here. Did you mean {guess}? %claude threads lists them."
+
+
+def _tools(options: Options, names: Mapping[str, object], cell: Cell) -> ToolExecutor:
+    from ._tools import execute_tools  # late: most questions have no tools
+
+    executor: ToolExecutor = execute_tools(options, names, cell)
+    return executor
+
+
+def _collect_attachments(options: Options, cell: Cell) -> Iterator[Collected]:
+    for spec in options.attach:
+        try:
+            yield attach(spec, cell.names())
+        except ConfigurationError as error:
+            error.say(f"-a {error.message}")
+            raise
+    if options.cells:
+        yield collect_cells(cells_of(cell.shell), parse_cell_range(options.cells))
+
+
+def _check_exposure(exposed: tuple[str, ...], options: Options) -> None:
+    """Refuse what looks like credentials, unless it was asked for.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    if not exposed or options.raw:
+        return
+    has_braces = any(each.startswith("{{") for each in exposed)
+    named = "-a NAME --raw, where NAME is a variable that holds it" if has_braces else "--raw"
+    raise ConfigurationError(refusal(exposed, f"To send it as it is: {named}."))
+
+
+def _read_system(spec: str) -> tuple[str, tuple[str, ...]]:
+    """Read the system prompt from a file, and what of it is a guess."""
+    path = Path(spec).expanduser()
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("that is a folder" if path.is_dir() else "that is a pipe, a socket or a device")
+        with path.open("rb") as file:
+            data = file.read(_MAX_SYSTEM_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"The system prompt {spec} cannot be read: {reason}. Nothing was sent."
+        ) from None
+    if len(data) > _MAX_SYSTEM_BYTES:
+        raise ConfigurationError(
+            f"The system prompt {spec} has more than {_MAX_SYSTEM_BYTES:,} bytes. Nothing was sent; attach it with -a."
+        )
+    return decode_file(data, spec)
+
+
+_FIX = (
+    "A cell of my notebook failed. First explain in a few sentences why. Then give the corrected cell, whole, as one "
+    "Python code block and no other code.\n\n"
+)
+_FIX_MAGIC = (
+    "A cell of my notebook failed, which begins with a magic. First explain in a few sentences why. Then give the corrected cell, "
+    "whole and with its magic, as one Python code block and no other code.\n\n"
+)
+_FIX_BETWEEN = (
+    "Something in my notebook failed between two cells. First explain in a few sentences why. Then give the corrected code as one "
+    "Python code block and no other code.\n\n"
+)
+_EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
+
+
+def _opening(source: str) -> str:
+    if not source.strip():
+        return _FIX_BETWEEN
+    return _FIX_MAGIC if source.lstrip().startswith(("%", "!")) else _FIX
+
+
+_TAIL_CHARS: Final = 200
+_GO_ON = (
+    "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
+    "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
+)
+_BEGIN = "You were interrupted before the first word of your answer. Go on."
+_GO_ON_ALONE = (
+    "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
+    "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
+    "add no preamble."
+)
+
+
+def _whole_so_far(cut: str, last: Reply | None) -> str:
+    """Return the answer from its beginning: one that was continued before is more than its last part."""
+    return last.text if last is not None and last.text.endswith(cut) else cut
+
+
+def _is_cut(reply: Reply) -> bool:
+    return _broke_off(reply) and bool(reply.text.strip())
+
+
+def _broke_off(reply: Reply) -> bool:
+    return reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
+
+
+def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:
+    if is_last_turn_cut:
+        return (
+            "The answer that was cut is not what this cell goes on from: run again, a cell asks in place of its earlier question. "
+            "Continue in a new cell."
+        )
+    if last is None:
+        return "There is no answer to continue, because nothing has been asked yet."
+    if last.thread is not None and _is_cut(last):
+        return "The answer that was cut is not part of the conversation any more: it was taken back, or the thread was cleared."
+    if _broke_off(last):
+        return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
+    return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."

@@ -1,0 +1,157 @@
+"""The thread that draws: coalescing, the last picture, failures. Replies are made by hand and change when told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from claude_magic.display import FrameLoop
+
+TIMEOUT = 10.0
+
+
+class HandmadeReply:
+    """Changes and ends when told to, and tells whoever observes it, as replies do on the bridge thread."""
+
+    def __init__(self) -> None:
+        self._observers: list[Callable[[object], None]] = []
+        self._is_done = False
+
+    def observe(self, callback: Callable[[object], None]) -> Callable[[], None]:
+        self._observers.append(callback)
+        return lambda: self._observers.remove(callback)
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def change(self) -> None:
+        for observer in tuple(self._observers):
+            observer(self)
+
+    def end(self) -> None:
+        self._is_done = True
+        self.change()
+
+    @property
+    def is_observed(self) -> bool:
+        return bool(self._observers)
+
+
+class Drawing:
+    """Counts how often it is drawn, and on which threads."""
+
+    def __init__(self, interval: float = 0.0) -> None:
+        self.times: list[float] = []
+        self.threads: set[threading.Thread] = set()
+        self._interval = interval
+
+    def __call__(self) -> float:
+        self.times.append(time.monotonic())
+        self.threads.add(threading.current_thread())
+        return self._interval
+
+
+@pytest.fixture
+def frame_loop() -> Iterator[FrameLoop]:
+    """A frame_loop whose thread has ended by the end of the test."""
+    frame_loop = FrameLoop()
+    yield frame_loop
+    assert wait_until(lambda: frame_loop._thread is None), "The frame_loop still runs."
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_a_reply_is_drawn_at_once_after_a_change_and_at_its_end(frame_loop: FrameLoop) -> None:
+    """Three pictures: the beginning, the change, the end; then nobody looks any more."""
+    reply, drawing = HandmadeReply(), Drawing()
+
+    frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
+    assert wait_until(lambda: len(drawing.times) >= 1)
+    reply.change()
+    assert wait_until(lambda: len(drawing.times) >= 2)
+    reply.end()
+    assert wait_until(lambda: not reply.is_observed)
+
+    count = len(drawing.times)
+    reply.change()
+    time.sleep(0.05)
+    assert len(drawing.times) == count
+
+
+def test_many_changes_are_one_picture(frame_loop: FrameLoop) -> None:
+    """A thousand deltas within the interval of a frame cost one frame, and the end does not wait for the next one."""
+    reply, drawing = HandmadeReply(), Drawing(interval=30.0)
+
+    frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
+    assert wait_until(lambda: len(drawing.times) == 1)
+    for _ in range(1000):
+        reply.change()
+    reply.end()
+    assert wait_until(lambda: not reply.is_observed)
+
+    assert len(drawing.times) <= 3
+
+
+def test_all_is_drawn_on_one_thread_which_is_nobody_elses(frame_loop: FrameLoop) -> None:
+    """Not on the thread that tells of changes, which may hold up nobody."""
+    pairs = [(HandmadeReply(), Drawing()) for _ in range(5)]
+
+    for reply, drawing in pairs:
+        frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
+    for reply, _ in pairs:
+        reply.change()
+        reply.end()
+    assert wait_until(lambda: not any(reply.is_observed for reply, _ in pairs))
+
+    threads = set().union(*(drawing.threads for _, drawing in pairs))
+    assert threading.current_thread() not in threads
+    assert {thread.name for thread in threads} == {"claude-magic-frames"}
+
+
+def test_a_picture_that_fails_does_not_keep_others_from_being_drawn(
+    frame_loop: FrameLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is given up, and the log says so."""
+    broken, reply, drawing = HandmadeReply(), HandmadeReply(), Drawing()
+
+    def fail() -> float:
+        raise ValueError("cannot be drawn")
+
+    frame_loop.follow(broken, fail)  # type: ignore[arg-type]
+    frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
+    reply.end()
+    assert wait_until(lambda: not reply.is_observed)
+
+    assert drawing.times
+    assert wait_until(lambda: not broken.is_observed)
+    assert "could not be drawn" in caplog.text
+
+
+def test_a_countdown_runs_without_changes(frame_loop: FrameLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply that waits is drawn anew once per tick."""
+    monkeypatch.setattr("claude_magic.display._frames.TICK", 0.02)
+    reply, drawing = HandmadeReply(), Drawing()
+
+    frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
+
+    assert wait_until(lambda: len(drawing.times) >= 5)
+    reply.end()
+
+
+def test_a_reply_that_has_ended_before_is_drawn_once(frame_loop: FrameLoop) -> None:
+    """Whoever follows too late still gets the last picture."""
+    reply, drawing = HandmadeReply(), Drawing()
+    reply.end()
+
+    frame_loop.follow(reply, drawing)  # type: ignore[arg-type]
+
+    assert wait_until(lambda: not reply.is_observed)
+    assert len(drawing.times) >= 1

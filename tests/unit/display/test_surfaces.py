@@ -1,0 +1,281 @@
+"""What is drawn, frame by frame, from snapshots made by hand."""
+
+import dataclasses
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_magic.display import (
+    FRAME_INTERVAL,
+    AnswerContent,
+    ComparisonContent,
+    OutputSurface,
+    QuietSurface,
+    TerminalSurface,
+)
+from claude_magic.display._surface import LONGEST_INTERVAL
+from claude_magic.notebook._compare import ComparisonSnapshot
+from claude_magic.render import Column
+from claude_magic.runtime import BlockSnapshot, Phase
+
+from ..beginnings import BEGINNING
+
+
+def streaming(text, *, thinking="", phase=Phase.STREAMING):
+    blocks = [BlockSnapshot(kind="thinking", text=thinking, is_complete=True)] if thinking else []
+    if text:
+        blocks.append(BlockSnapshot(kind="text", text=text, is_complete=phase.is_final))
+    return dataclasses.replace(BEGINNING, phase=phase, blocks=tuple(blocks))
+
+
+def side_by_side(**answers):
+    return ComparisonSnapshot(
+        tuple(Column(name=name, kept_in=f'_["{name}"]', answer=each) for name, each in answers.items())
+    )
+
+
+def area(publisher, **how):
+    """A surface with one answer, in a cell that holds nothing else."""
+    return OutputSurface(publisher, AnswerContent(remote_images=False), **{"owns_area": True, **how})
+
+
+def columns(publisher, **how):
+    """A surface with several answers in one display."""
+    return OutputSurface(publisher, ComparisonContent(remote_images=False), **{"owns_area": False, **how})
+
+
+def terminal(stream, content=AnswerContent):
+    return TerminalSurface(stream, content(remote_images=False))
+
+
+class Publisher:
+    """Keeps what is published, as an output area would."""
+
+    def __init__(self):
+        self.messages = []
+        self.area = {}
+
+    def publish(self, data, metadata=None, *, transient=None, update=False):
+        display_id = (transient or {}).get("display_id", f"plain-{len(self.messages)}")
+        assert update == (display_id in self.area)
+        self.messages.append((display_id, data))
+        self.area[display_id] = data
+
+    def clear_output(self, wait=False):
+        assert wait
+        self.area.clear()
+
+
+@pytest.fixture
+def publisher():
+    return Publisher()
+
+
+def test_the_first_frame_says_what_is_being_waited_for(publisher):
+    """A cell is never silent."""
+    area(publisher).draw(BEGINNING)
+
+    ((_, data),) = publisher.messages
+    assert set(data) == {"text/html"}
+    assert "waiting" in data["text/html"]
+
+
+def test_the_status_lines_place_becomes_the_answers(publisher):
+    """No empty display is left above the first words."""
+    surface = area(publisher)
+
+    surface.draw(BEGINNING)
+    surface.draw(streaming("Hello"))
+
+    (data,) = publisher.area.values()
+    assert "Hello" in data["text/html"]
+    assert "waiting" not in data["text/html"]
+
+
+def test_an_unchanged_frame_is_not_sent(publisher):
+    """Drawing the same again costs nothing."""
+    surface = area(publisher)
+
+    for _ in range(3):
+        surface.draw(streaming("Hello"))
+
+    assert len(publisher.messages) == 1
+
+
+def test_a_long_tail_is_drawn_less_often(publisher):
+    """15 frames a second, and fewer where each carries much; never fewer than two."""
+    surface = area(publisher)
+
+    assert surface.draw(streaming("short")) == FRAME_INTERVAL
+    assert surface.draw(streaming("short " + "long " * 2_000)) == pytest.approx(0.4, rel=0.1)
+    assert surface.draw(streaming("short " + "long " * 9_000)) == LONGEST_INTERVAL
+
+
+def test_a_guest_keeps_to_one_display_and_clears_nothing(publisher):
+    """What the cell printed before stays where it is; the traffic stays bounded."""
+    surface = area(publisher, owns_area=False)
+
+    intervals = [surface.draw(streaming("word " * n)) for n in (1, 2_000, 40_000)]
+    surface.finish(streaming("word " * 40_000, phase=Phase.COMPLETE))
+
+    (data,) = publisher.area.values()
+    assert set(data) == {"text/html", "text/markdown", "text/plain"}
+    assert intervals == sorted(intervals)
+    assert intervals[-1] >= 1.0
+
+
+def test_the_end_is_one_output_with_all_types(publisher):
+    """Whatever was drawn before is replaced."""
+    surface = area(publisher)
+    surface.draw(streaming("One.\n\n" * 1000, thinking="Hm."))
+
+    surface.finish(streaming("One.\n\n" * 1000, thinking="Hm.", phase=Phase.COMPLETE))
+
+    (data,) = publisher.area.values()
+    assert set(data) == {"text/html", "text/markdown", "text/plain"}
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_an_answer_that_failed_without_a_word_leaves_nothing_but_its_error(publisher, is_live):
+    """The status line goes, and no empty picture comes."""
+    surface = area(publisher, is_live=is_live)
+    surface.draw(BEGINNING)
+
+    surface.finish(dataclasses.replace(BEGINNING, phase=Phase.FAILED))
+
+    assert publisher.area == {}
+
+
+@given(
+    st.lists(
+        st.sampled_from(["# H\n", "word ", "\n", "\n\n", "- item\n", "```\n", "$x$", "| a |\n"]), max_size=60
+    )
+)
+def test_slots_only_ever_become_more(pieces):
+    """However the answer is cut, each display keeps its place, and the sum of them is drawn in order."""
+    publisher = Publisher()
+    surface = area(publisher)
+    text = ""
+
+    shown = 0
+    for piece in pieces:
+        text += piece
+        surface.draw(streaming(text))
+        assert len(publisher.area) >= shown
+        shown = len(publisher.area)
+
+    assert shown <= 37
+    assert list(publisher.area) == sorted(
+        publisher.area, key=lambda display_id: int(display_id.rsplit("-")[-1])
+    )
+
+
+def test_a_terminal_gets_each_word_once():
+    """Deltas are appended; a status line never stands between them."""
+    stream = io.StringIO()
+    surface = terminal(stream)
+
+    for text in ("", "One", "One two", "One two three"):
+        surface.draw(streaming(text) if text else BEGINNING)
+    surface.finish(streaming("One two three.", phase=Phase.COMPLETE))
+
+    assert stream.getvalue().startswith("One two three.\n\n")
+    assert "claude-sonnet-5-5" in stream.getvalue()
+
+
+def test_columns_are_one_display_that_is_sent_when_something_has_changed(publisher):
+    """The last picture takes its place."""
+    surface = columns(publisher)
+    growing = side_by_side(sonnet=streaming("One."), opus=streaming("Two."))
+
+    surface.draw(growing)
+    surface.draw(growing)
+    surface.finish(
+        side_by_side(
+            sonnet=streaming("One.", phase=Phase.COMPLETE), opus=streaming("Two.", phase=Phase.COMPLETE)
+        )
+    )
+
+    assert len(publisher.messages) == 2
+    (data,) = publisher.area.values()
+    assert set(data) == {"text/html", "text/markdown", "text/plain"}
+
+
+def test_long_columns_are_sent_rarely(publisher):
+    """What goes over the wire in a second is bounded."""
+    surface = columns(publisher)
+
+    interval = surface.draw(side_by_side(a=streaming("words " * 10_000), b=streaming("words " * 10_000)))
+
+    assert len(publisher.messages[0][1]["text/html"]) <= round(interval * ComparisonContent.chars_per_second)
+
+
+def test_a_surface_that_is_not_live_publishes_once(publisher):
+    """For tools that compare outputs."""
+    surface = columns(publisher, is_live=False)
+
+    surface.draw(side_by_side(a=streaming("One.")))
+    surface.finish(side_by_side(a=streaming("One.", phase=Phase.COMPLETE)))
+
+    assert len(publisher.messages) == 1
+
+
+def test_a_terminal_writes_one_after_the_other():
+    """The second one is there at once when the first one has ended; each is written once."""
+    stream = io.StringIO()
+    surface = terminal(stream, ComparisonContent)
+
+    surface.draw(side_by_side(sonnet=streaming("One"), opus=streaming("Two and more.", phase=Phase.COMPLETE)))
+    assert "Two" not in stream.getvalue()
+    done = side_by_side(
+        sonnet=streaming("One and all.", phase=Phase.COMPLETE),
+        opus=streaming("Two and more.", phase=Phase.COMPLETE),
+    )
+    surface.draw(done)
+    surface.finish(done)
+
+    written = stream.getvalue()
+    parts = ["sonnet\n──────\n", "One and all.", "claude-sonnet-5-5", "opus\n────\n", "Two and more."]
+    assert [written.count(part) for part in parts[:2] + parts[3:]] == [1, 1, 1, 1]
+    positions = [written.index(part) for part in parts]
+    assert positions == sorted(positions)
+
+
+def test_a_terminal_tells_why_an_answer_without_a_word_failed():
+    """In its place among the others."""
+    stream = io.StringIO()
+    surface = terminal(stream, ComparisonContent)
+
+    surface.finish(
+        side_by_side(
+            sonnet=streaming("", phase=Phase.CANCELLED), opus=streaming("Two.", phase=Phase.COMPLETE)
+        )
+    )
+
+    assert stream.getvalue().index("Interrupted.") < stream.getvalue().index("opus\n")
+
+
+def test_a_quiet_surface_shows_only_what_it_is_given_for_the_end():
+    """Nothing for `--quiet`; a line, or a failure, elsewhere."""
+    ends = []
+    for surface in (QuietSurface(), QuietSurface(ends.append)):
+        surface.draw(BEGINNING)
+        surface.finish("the end")
+
+    assert ends == ["the end"]
+
+
+@given(st.text())
+def test_no_control_character_of_a_model_reaches_a_terminal(text):
+    """Escape sequences are shown, not obeyed."""
+    stream = io.StringIO()
+
+    terminal(stream).finish(streaming(text, phase=Phase.COMPLETE))
+
+    assert not [
+        char
+        for char in stream.getvalue()
+        if (ord(char) < 32 or 127 <= ord(char) < 160) and char not in "\t\n"
+    ]

@@ -1,0 +1,111 @@
+"""The shape of the package: a file is an idea, and what a package exports is used."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import claude_magic
+
+ROOT = Path(claude_magic.__file__).parent
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+FEWEST, MOST = 40, 450
+"""Code lines of a file: blank lines, comments and docstrings left out."""
+
+SMALL = {
+    "_version.py": "the one place of the version, which the build reads",
+    "notebook/_tools.py": "imported with the first tool, because it imports the executors",
+}
+LARGE = {
+    "simulator/_small_talk.py": "rules of small talk; to be replaced by fewer, with the simulator's answers",
+}
+PUBLIC = {"client", "simulator"}
+"""Packages that users import from: what they export is for others than us, too."""
+
+
+def code_lines(source: str) -> int:
+    """Count the lines with code."""
+    skipped = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(body := getattr(node, "body", None), list)
+        for statement in body
+        if isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
+        for line in range(statement.lineno, (statement.end_lineno or 0) + 1)
+    }
+    empty = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    spans = [(token.start[0], token.end[0]) for token in tokens if token.type not in empty]
+    return len({line for start, end in spans for line in range(start, end + 1)} - skipped)
+
+
+def exported(package: str) -> list[str]:
+    """Return what the `__init__.py` of a package exports."""
+    tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    (names,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return [str(name) for name in ast.literal_eval(names)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_an_idea(name: str) -> None:
+    """Neither a function, which belongs to what it serves, nor several ideas. What is different says why, above."""
+    count = code_lines((ROOT / name).read_text(encoding="utf-8"))
+
+    if not name.endswith("__init__.py"):
+        assert count >= FEWEST or name in SMALL, (
+            f"{name} has {count} lines: join it with the file that it serves"
+        )
+    assert count <= MOST or name in LARGE, f"{name} has {count} lines: split it where one idea ends"
+
+
+@pytest.mark.parametrize("name", [*SMALL, *LARGE])
+def test_an_exception_is_still_needed(name: str) -> None:
+    """One whose reason is gone goes, too."""
+    count = code_lines((ROOT / name).read_text(encoding="utf-8"))
+
+    assert not FEWEST <= count <= MOST, f"{name} has {count} lines: take it off the list"
+
+
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_package_exports_is_used(package: str) -> None:
+    """By another package or a test; of the public ones, by whoever wants."""
+    others = [
+        path
+        for folder in (ROOT, Path(__file__).parents[1])
+        for path in folder.rglob("*.py")
+        if ROOT / package not in path.parents
+    ]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in others)
+
+    unused = [name for name in exported(package) if not re.search(rf"\b{name}\b", sources)]
+
+    assert package in PUBLIC or unused == [], (
+        f"{package} exports {unused}, and nobody imports that: take it out"
+    )
+
+
+def test_the_package_stays_as_small_as_it_is() -> None:
+    """Files and code lines in all. A new capability raises the numbers, with its commit; nothing else does."""
+    counts = [code_lines((ROOT / name).read_text(encoding="utf-8")) for name in FILES]
+
+    assert len(counts) <= 140
+    assert sum(counts) <= 27_420

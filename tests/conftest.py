@@ -49,6 +49,6 @@ sys.addaudithook(_refuse_other_hosts)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto` follows the processors that this run may use, not those of the machine."""
-    return usable()
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto` follows the processors that this run may use, not those of the machine. Tests of kernels wait a third of their time."""
+    return usable() + any("kernel" in str(each) for each in config.args)

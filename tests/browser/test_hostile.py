@@ -245,7 +245,7 @@ def test_what_stands_around_answers(
     refused = reply("No.", stop_reason="refusal", stop_details={"category": TEX[0], "explanation": ALL})
     growing = reply(chunks=[ALL[at : at + 300] for at in range(0, len(ALL), 1_000)], chunk_delay=0.02)
     failed = status(400, message=TEX[0] + ALL[:2_000])
-    sim.script(around, growing, refused, failed, around, around, around, failed)
+    sim.script(around, growing, refused, failed, around, reply("Some words."), around, failed)
     cells = [
         "%load_ext claude_magic\nfrom claude_magic import PromptPanel",
         *["%%claude --no-history\nHello."] * 4,

@@ -64,18 +64,18 @@ __all__ = [
     "unload_ipython_extension",
 ]
 
-_ROOMS = {
+_PACKAGES = {
     ".api": ("Claude", "claude"),
     ".panels": ("LimitsGauge", "PromptPanel"),
     ".runtime": ("Phase", "Reply", "ReplySnapshot"),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_PACKAGE_OF = {name: package for package, names in _PACKAGES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_ROOM_OF.get(name, ".client"), __name__), name)
+    value = getattr(importlib.import_module(_PACKAGE_OF.get(name, ".client"), __name__), name)
     notebook = sys.modules.get(f"{__name__}.notebook")
     if notebook is not None and name == "claude":
         notebook.connect()  # so that `%config ClaudeMagics` counts here too

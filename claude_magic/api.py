@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
-from .answers import OutputSchema
 from .client import BucketState, ClaudeClient, ConfigurationError
 from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime, interrupts_kept_for
+from .schema import OutputSchema
 from .tools import LoopExecutor, Toolbox, TypedApproval, WaitingExecutor
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class AskOptions(TypedDict, total=False):
         thinking: "show", "hide" or "off".
         stop_sequences: Strings at which the answer ends.
         thread: The thread of the conversation to go on with; without one the question stands alone.
-        schema: A pydantic model, dataclass or TypedDict that the answer shall fit; the object is `reply.parsed`.
+        schema: A pydantic model, dataclass or TypedDict that the answer must fit; the object is `reply.parsed`.
         tools: Functions of yours that Claude may call. They run where the answer is waited for: on the thread that called
             `ask`, or on the loop that awaits `ask_async`.
-        approve: "ask" has you type yes or no before each call; "never" lets all of them run. The former is the default.
+        approve: "ask" has you type yes or no before each call; "never" lets all of them run. The previous is the default.
         extra: Further fields of the request, as the API names them.
         raw: Send the prompt even if it holds what looks like an API key.
     """
@@ -124,7 +124,7 @@ class PanelOptions(TypedDict, total=False):
         effort: "low", "medium", "high", "xhigh" or "max".
         max_tokens: Bound of an answer in model tokens, thinking included.
         tools: Functions of yours that Claude may call. They run between cells.
-        approve: "ask" asks with buttons before each call; "never" lets all of them run. The former is the default.
+        approve: "ask" asks with buttons before each call; "never" lets all of them run. The previous is the default.
     """
 
     thread: str | None
@@ -251,7 +251,7 @@ class Claude:
     def runtime(self) -> Runtime:
         """The runtime behind all this, for extensions."""
         runtime = get_runtime()
-        if runtime.presenter is None:  # the magics are not loaded, but a reply shall look the same
+        if runtime.presenter is None:  # the magics are not loaded, but a reply must look the same
             runtime.set_presenter(_present)
         return runtime
 

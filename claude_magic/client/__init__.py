@@ -59,10 +59,10 @@ from ._observe import (
     AttemptFinished,
     AttemptStarted,
     ClientEvent,
+    LimiterReason,
     LimiterWaiting,
     Observer,
     ResponseStarted,
-    WaitReason,
 )
 from ._pace import ServerPace
 from ._rate_limit import BucketState, TokenBucket
@@ -137,7 +137,7 @@ __all__ = [
     "UnknownEvent",
     "UnknownStatusError",
     "Usage",
-    "WaitReason",
+    "LimiterReason",
     "decode_event",
     "encode_json",
     "error_from_event",

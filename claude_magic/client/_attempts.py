@@ -14,10 +14,10 @@ from ._observe import (
     AttemptFinished,
     AttemptStarted,
     ClientEvent,
+    LimiterReason,
     LimiterWaiting,
     Observer,
     ResponseStarted,
-    WaitReason,
     log_attempt,
     logger,
 )
@@ -27,8 +27,8 @@ from ._retry import GiveUp, RetryPolicy, describe_seconds
 
 if TYPE_CHECKING:
     from ._messages import Usage
-    from ._pace import Passage
-    from ._server_limits import Need, Obstacle
+    from ._pace import Ticket
+    from ._server_limits import Need, WaitReason
 
 _Result = TypeVar("_Result")
 
@@ -75,7 +75,7 @@ class Attempts:
         self._path = path
         self._observer = observer
         self._need = need
-        self._passage: Passage | None = None
+        self._ticket: Ticket | None = None
         self._attempt = 0
         self._status: int | None = None
         self._request_id: str | None = None
@@ -107,9 +107,9 @@ class Attempts:
         """Note that status and headers have arrived."""
         self._status = status
         self._request_id = request_id
-        if self._passage is not None:
-            self._passage.hear(headers, is_refusal=status == 429)
-            self._rules.bucket.look_again()
+        if self._ticket is not None:
+            self._ticket.hear(headers, is_refusal=status == 429)
+            self._rules.bucket.recheck()
         if self._observer is not None:
             self._notify(
                 ResponseStarted(attempt=self._attempt, status=status, request_id=request_id, headers=headers)
@@ -143,18 +143,18 @@ class Attempts:
         raise error
 
     async def _admit(self) -> None:
-        """Wait for the limiter; every attempt pays it anew."""
+        """Wait for the limiter; every attempt takes capacity of its own."""
         self._attempt += 1
         self._status = self._request_id = None
         if self._need is not None:
-            self._passage = self._rules.pace.passage(self._need, self._tell_obstacle)
-        bucket, passage = self._rules.bucket, self._passage
+            self._ticket = self._rules.pace.ticket(self._need, self._tell_wait_reason)
+        bucket, ticket = self._rules.bucket, self._ticket
         try:
             if (refusal := self._refuse_to_wait()) is not None:
                 raise refusal
-            if not bucket.try_acquire(gate=passage):
-                self._tell_expectation(passage)
-                await bucket.acquire(gate=passage, refusal=self._refuse_to_wait)
+            if not bucket.try_acquire(gate=ticket):
+                self._tell_expectation(ticket)
+                await bucket.acquire(gate=ticket, refusal=self._refuse_to_wait)
         except BaseException:
             self._withdraw()
             raise
@@ -168,8 +168,8 @@ class Attempts:
         Calls about no answer (lists, counts) are made on the way to one, where nobody is told why they wait: they do not.
         """
         asked = self._rules.bucket.asked_for()
-        if self._passage is not None:
-            asked = max(asked, self._passage.asked_for())
+        if self._ticket is not None:
+            asked = max(asked, self._ticket.asked_for())
         if not asked:
             return None
         bound = self._rules.policy.too_long(asked)
@@ -187,20 +187,20 @@ class Attempts:
         error.attempts = self._attempt - 1
         return error
 
-    def _tell_expectation(self, passage: Passage | None) -> None:
+    def _tell_expectation(self, ticket: Ticket | None) -> None:
         """Tell what is waited for: the bucket, or a limit of the server's where that takes longer."""
         bucket = self._rules.bucket
         seconds = bucket.expected_wait()
-        obstacle = None if passage is None else passage.expect()
-        if passage is not None and obstacle is not None and obstacle.seconds > seconds:
-            passage.tell(obstacle)
+        wait_reason = None if ticket is None else ticket.expect()
+        if ticket is not None and wait_reason is not None and wait_reason.seconds > seconds:
+            ticket.tell(wait_reason)
         else:
             self._tell_wait(seconds, "paused" if bucket.state.paused_for else "rate")
 
-    def _tell_obstacle(self, obstacle: Obstacle) -> None:
-        self._tell_wait(obstacle.seconds, obstacle.reason)
+    def _tell_wait_reason(self, wait_reason: WaitReason) -> None:
+        self._tell_wait(wait_reason.seconds, wait_reason.reason)
 
-    def _tell_wait(self, seconds: float, reason: WaitReason) -> None:
+    def _tell_wait(self, seconds: float, reason: LimiterReason) -> None:
         self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=seconds, reason=reason))
 
     def _decide(self, error: ClaudeError) -> float:
@@ -232,23 +232,23 @@ class Attempts:
         if not isinstance(error, RateLimitError) or error.retry_after is None or error.is_spend_cap:
             return
         seconds = min(error.retry_after, self._rules.policy.max_backoff)
-        if self._passage is None or not self._passage.hold_others(seconds, asked=error.retry_after):
+        if self._ticket is None or not self._ticket.hold_others(seconds, asked=error.retry_after):
             self._rules.bucket.pause_for(seconds, asked=error.retry_after)
         self._rules.bucket.ask_waiters()
 
     def _settle(self, usage: Usage | None) -> None:
         """Tell the pace how the attempt ended."""
-        passage, self._passage = self._passage, None
-        if passage is not None:
-            passage.settle(usage)
-            self._rules.bucket.look_again()
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.settle(usage)
+            self._rules.bucket.recheck()
 
     def _withdraw(self) -> None:
         """Tell the pace that the server never saw the attempt."""
-        passage, self._passage = self._passage, None
-        if passage is not None:
-            passage.withdraw()
-            self._rules.bucket.look_again()
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.withdraw()
+            self._rules.bucket.recheck()
 
     def _finished(
         self,

@@ -342,7 +342,7 @@ class HTTPClaudeClient:
         self._require_key()
         attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer, need)
 
-        async def exchange() -> _Result:
+        async def call() -> _Result:
             with Deadline(self._call_timeout, setting="timeout", is_transient=True) as deadline:
                 response = await deadline.bound(self._transport.open(method, path, body, betas))
                 attempts.response_started(response.status, request_id_of(response.headers), response.headers)
@@ -350,7 +350,7 @@ class HTTPClaudeClient:
                     raise await read_error(response)
                 return parse_reply(response, await deadline.bound(read_object(response)), parse)
 
-        result = await attempts.run(exchange)
+        result = await attempts.run(call)
         attempts.succeed(result.usage if isinstance(result, Message) else None)
         return result
 

@@ -521,7 +521,7 @@ class MessageAccumulator:
                 if builder is not None:
                     builder.finish()
             case MessageStart():
-                # A second one, from a gateway that began anew, updates the fields and keeps the content.
+                # A second one, from a gateway that began again, updates the fields and keeps the content.
                 self._fields |= event.raw
                 self._begun = event.message.content
                 self._told = self._told.merged(event.message.usage)

@@ -243,7 +243,7 @@ class Usage(Received):
     """Model tokens of one reply, as billed. Fields that the server sends beyond these are kept.
 
     Counts are bounded here, where they are read: one that is negative, above `MOST_TOKENS`, or no whole number counts
-    as not sent, at any depth. So whoever computes with a usage needs no check of its own.
+    as not sent, at any depth. So code that computes with a usage needs no check of its own.
 
     Attributes:
         input_tokens: Input that was neither read from the prompt cache nor written to it.

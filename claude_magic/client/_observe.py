@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from ._errors import ClaudeError
 
-WaitReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
+LimiterReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
 """Why a request is not sent yet: the configured rate, a pause that a server asked for, or a limit of the server's."""
 
 logger = logging.getLogger("claude_magic.client")
@@ -28,7 +28,7 @@ class LimiterWaiting:
 
     attempt: int
     expected_wait: float | None
-    reason: WaitReason
+    reason: LimiterReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,21 +11,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from ._server_limits import MINUTE, ClassRecord, LearntLimits, Need, Obstacle, PaceState
+from ._server_limits import MINUTE, ClassRecord, LearntLimits, Need, PaceState, WaitReason
 
 if TYPE_CHECKING:
     from ._messages import Usage
     from ._server_limits import Admission, Forecast
 
 PATIENCE: Final = MINUTE
-"""Seconds that the first in line waits at most, besides a pause that a server asked for."""
+"""Seconds that the first in line waits at most, not counting a pause that a server asked for."""
 
 _FORECAST_INTERVAL: Final = 0.5
 """Seconds between two looks along the line, in which hundreds may stand."""
 _TOLERANCE: Final = 0.1
-"""Share of a wait by which it may turn out longer or shorter without being told anew."""
+"""Share of a wait by which it may turn out longer or shorter without being reported again."""
 
-OnWait = Callable[[Obstacle], None]
+OnWait = Callable[[WaitReason], None]
 
 
 class ClassPace:
@@ -42,42 +42,42 @@ class ClassPace:
         self._model_class = model_class
         self._held_until = -math.inf
         self._asked_until = -math.inf
-        self._in_line: dict[Passage, None] = {}  # a set that keeps its order
-        self._first: Passage | None = None
+        self._in_line: dict[Ticket, None] = {}  # a set that keeps its order
+        self._first: Ticket | None = None
         self._first_since = -math.inf
         self._forecast = self.limits.forecast(-math.inf)
 
-    def join(self, passage: Passage) -> None:
+    def join(self, ticket: Ticket) -> None:
         """Note that a request wants to be sent."""
-        self._in_line[passage] = None
+        self._in_line[ticket] = None
 
-    def leave(self, passage: Passage) -> None:
+    def leave(self, ticket: Ticket) -> None:
         """Note that it has been sent, or does not want to any more."""
-        self._in_line.pop(passage, None)
-        if self._first is passage:
+        self._in_line.pop(ticket, None)
+        if self._first is ticket:
             self._first = None
 
-    def closed_for(self, passage: Passage) -> float:
+    def closed_for(self, ticket: Ticket) -> float:
         """Return the seconds until the first in line may be sent, 0.0 if it may now; tell all in line why they wait."""
         now = self.clock()
-        obstacle = self._held(self.limits.obstacle(passage.need, now), now)
-        if obstacle is None:
+        wait_reason = self._held(self.limits.wait_reason(ticket.need, now), now)
+        if wait_reason is None:
             return 0.0
-        if self._first is not passage:
-            self._first, self._first_since = passage, now
+        if self._first is not ticket:
+            self._first, self._first_since = ticket, now
         patience = max(self._first_since, self._held_until) + PATIENCE - now
         if patience <= 0:
             return 0.0
-        seconds = min(obstacle.seconds, patience)
-        passage.tell(Obstacle(obstacle.reason, seconds))
+        seconds = min(wait_reason.seconds, patience)
+        ticket.tell(WaitReason(wait_reason.reason, seconds))
         self._look_along_line(now)
         return seconds
 
-    def expect(self, passage: Passage) -> Obstacle | None:
+    def expect(self, ticket: Ticket) -> WaitReason | None:
         """Return what stands in the way of the one that has just joined the line, those before it counted."""
         now = self.clock()
         self._look_along_line(now)
-        return self._foresee(passage, now)
+        return self._foresee(ticket, now)
 
     def hold(self, seconds: float, *, asked: float = 0.0) -> bool:
         """Hold the class back for `seconds` from now, unless nothing is known of its limits. The longest hold wins.
@@ -118,7 +118,7 @@ class ClassPace:
         return self.limits.dump(self.clock(), held_until=self._held_until, asked_until=self._asked_until)
 
     def restore(self, record: ClassRecord) -> None:
-        """Go on with what was learnt formerly."""
+        """Go on with what was learnt before."""
         self._held_until = record["held_until"]
         self._asked_until = record.get("asked_until", -math.inf)
         self.limits.restore(record)
@@ -129,29 +129,29 @@ class ClassPace:
         if now - self._forecast.made_at < _FORECAST_INTERVAL and not is_blind:
             return
         self._forecast = self.limits.forecast(now)
-        for passage in tuple(self._in_line):
-            obstacle = self._foresee(passage, now)
-            if obstacle is not None and passage is not self._first:
-                passage.tell(obstacle)
+        for ticket in tuple(self._in_line):
+            wait_reason = self._foresee(ticket, now)
+            if wait_reason is not None and ticket is not self._first:
+                ticket.tell(wait_reason)
 
-    def _foresee(self, passage: Passage, now: float) -> Obstacle | None:
-        """Return what the forecast says of a passage, which is added to it if it is not in it yet."""
+    def _foresee(self, ticket: Ticket, now: float) -> WaitReason | None:
+        """Return what the forecast says of a ticket, which is added to it if it is not in it yet."""
         forecast = self._forecast
-        if passage.foreseen is None or passage.foreseen[0] is not forecast:
-            passage.foreseen = (forecast, forecast.add(passage.need))
-        obstacle = passage.foreseen[1]
-        if obstacle is not None:
-            obstacle = Obstacle(obstacle.reason, obstacle.seconds - (now - forecast.made_at))
-        return self._held(obstacle, now)
+        if ticket.foreseen is None or ticket.foreseen[0] is not forecast:
+            ticket.foreseen = (forecast, forecast.add(ticket.need))
+        wait_reason = ticket.foreseen[1]
+        if wait_reason is not None:
+            wait_reason = WaitReason(wait_reason.reason, wait_reason.seconds - (now - forecast.made_at))
+        return self._held(wait_reason, now)
 
-    def _held(self, obstacle: Obstacle | None, now: float) -> Obstacle | None:
+    def _held(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
         held_for = self._held_until - now
-        if held_for <= 0 or (obstacle is not None and obstacle.seconds > held_for):
-            return obstacle
-        return Obstacle("paused", held_for)
+        if held_for <= 0 or (wait_reason is not None and wait_reason.seconds > held_for):
+            return wait_reason
+        return WaitReason("paused", held_for)
 
 
-class Passage:
+class Ticket:
     """One attempt's way through the gate: it stands in line, `enter`s, and ends with `settle` or `withdraw`.
 
     Args:
@@ -164,7 +164,7 @@ class Passage:
 
     def __init__(self, pace: ClassPace, need: Need, on_wait: OnWait) -> None:
         self.need = need
-        self.foreseen: tuple[Forecast, Obstacle | None] | None = None
+        self.foreseen: tuple[Forecast, WaitReason | None] | None = None
         self._pace = pace
         self._on_wait = on_wait
         self._admission: Admission | None = None
@@ -190,17 +190,17 @@ class Passage:
 
     # For the attempt...
 
-    def expect(self) -> Obstacle | None:
+    def expect(self) -> WaitReason | None:
         """Return what it will have to wait for, those before it counted."""
         return self._pace.expect(self)
 
-    def tell(self, obstacle: Obstacle) -> None:
+    def tell(self, wait_reason: WaitReason) -> None:
         """Say why it waits, if that is news."""
-        until = self._pace.clock() + obstacle.seconds
-        tolerance = max(1.0, _TOLERANCE * obstacle.seconds)
-        if obstacle.reason != self._reason or abs(until - self._until) > tolerance:
-            self._reason, self._until = obstacle.reason, until
-            self._on_wait(obstacle)
+        until = self._pace.clock() + wait_reason.seconds
+        tolerance = max(1.0, _TOLERANCE * wait_reason.seconds)
+        if wait_reason.reason != self._reason or abs(until - self._until) > tolerance:
+            self._reason, self._until = wait_reason.reason, until
+            self._on_wait(wait_reason)
 
     def hear(self, headers: Mapping[str, str], *, is_refusal: bool) -> None:
         """Take the word of the response; names of headers are in lower case."""
@@ -238,7 +238,7 @@ class ServerPace:
         self._clock = clock
         self._classes: dict[str, ClassPace] = {}
 
-    def passage(self, need: Need, on_wait: OnWait) -> Passage:
+    def ticket(self, need: Need, on_wait: OnWait) -> Ticket:
         """Return the way of one attempt past the server's limits. The bucket asks it when to let the attempt through.
 
         Args:
@@ -248,7 +248,7 @@ class ServerPace:
         pace = self._classes.get(need.model_class)
         if pace is None:
             pace = self._classes[need.model_class] = ClassPace(need.model_class, self._clock)
-        return Passage(pace, need, on_wait)
+        return Ticket(pace, need, on_wait)
 
     @property
     def state(self) -> tuple[PaceState, ...]:
@@ -260,7 +260,7 @@ class ServerPace:
         return {name: each.dump() for name, each in tuple(self._classes.items())}
 
     def restore(self, dumped: Mapping[str, ClassRecord]) -> None:
-        """Go on with what a former pace for this server had learnt."""
+        """Go on with what a previous pace for this server had learnt."""
         for name, record in dumped.items():
             self._classes[name] = ClassPace(name, self._clock)
             self._classes[name].restore(record)

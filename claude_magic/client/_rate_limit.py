@@ -16,9 +16,9 @@ has not run yet: nobody overtakes.
 Between the grants of any window [t, t + w] lies at most capacity + refill_rate * w, because the level never
 exceeds capacity and every grant is paid for from it at the time it is made.
 
-A waiter may have a *gate* besides, which is closed while a limit of the server's is used up. Waiters whose gate is closed are
+A waiter may also have a *gate*, which is closed while a limit of the server's is used up. Waiters whose gate is closed are
 passed over, in their places; those of the same group stay in order among themselves. A gate has no timer of its own: it says
-for how long it is closed, and `look_again` tells that this may have changed.
+for how long it is closed, and `recheck` tells that this may have changed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _ROUNDING = 1e-9
 
 
 class Gate(Protocol):
-    """What a waiter has to pass besides the bucket."""
+    """What a waiter has to pass in addition to the bucket."""
 
     @property
     def group(self) -> object:
@@ -138,7 +138,7 @@ class TokenBucket:
 
         Args:
             amount: Capacity to take; 0 < amount <= capacity.
-            gate: What has to be open besides. Those behind a closed gate are overtaken by those behind an open one.
+            gate: What else has to be open. Those behind a closed gate are overtaken by those behind an open one.
             refusal: Asked by `ask_waiters` whether it still wants to wait; what it returns is raised.
 
         Returns:
@@ -173,7 +173,7 @@ class TokenBucket:
         return True
 
     def expected_wait(self, amount: float = 1.0) -> float:
-        """Return the seconds that whoever joined the queue now would wait, if nobody before it gives up.
+        """Return the seconds that a waiter that joined the queue now would wait, if nobody before it gives up.
 
         Gates are left out, and so is who waits behind a closed one.
         """
@@ -212,7 +212,7 @@ class TokenBucket:
                 waiter.future.set_exception(error)
         self._serve_queue()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Serve the queue, because a gate may have opened."""
         if self._queue:
             self._serve_queue()
@@ -260,7 +260,7 @@ class TokenBucket:
         }
 
     def restore(self, dumped: Mapping[str, float]) -> None:
-        """Continue where a former bucket stood: with its level, refilled since, and its pause."""
+        """Continue where a previous bucket stood: with its level, refilled since, and its pause."""
         now = self._clock()
         refilled = max(0.0, now - dumped["at"]) * self._rate
         self._set_level(dumped["level"] + refilled, now)
@@ -343,7 +343,7 @@ class TokenBucket:
             del self._waiting[waiter.group]
 
     def _serve_queue(self) -> None:
-        """Grant whoever can be granted, in order, and set the timer for the one who then is the next."""
+        """Grant every waiter that can be granted, in order, and set the timer for the one who then is the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

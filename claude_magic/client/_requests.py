@@ -60,7 +60,7 @@ class MessageRequest(ShortReprModel):
         messages: The turns, oldest first: objects with `role` and `content`, or `Message`s.
         max_tokens: Bound of the reply in model tokens, thinking included.
         system: The system prompt: a string or text blocks.
-        betas: Beta features that this request needs, besides those of the client; they travel in a header.
+        betas: Beta features that this request needs in addition to those of the client; they travel in a header.
 
     Raises:
         ConfigurationError: A field cannot be right.

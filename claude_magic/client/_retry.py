@@ -190,12 +190,12 @@ _Result = TypeVar("_Result")
 
 
 class Deadline:
-    """A moment by which an exchange must be over, `timeout` seconds from now on the running loop.
+    """A moment by which a call must be over, `timeout` seconds from now on the running loop.
 
     Like `asyncio.timeout`, but one timer serves all reads of a stream, which need not happen in one task or
     one block:
     `asyncio.timeout` around each read costs 4 µs, and around all of them it would interrupt the reader's own
-    code. Close it when the exchange is over, best by using it as a context manager.
+    code. Close it when the call is over, best by using it as a context manager.
 
     Args:
         timeout: Seconds.
@@ -223,9 +223,7 @@ class Deadline:
         if self._is_expired:
             work.close()
             raise self._error()
-        task = self._task = cast(
-            "asyncio.Task[Any]", asyncio.current_task()
-        )  # whoever awaits, does so in one
+        task = self._task = cast("asyncio.Task[Any]", asyncio.current_task())  # awaited in one
         foreign_cancels = task.cancelling()
         try:
             return await work

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from ._messages import Usage
-from ._observe import WaitReason
+from ._observe import LimiterReason
 
 if TYPE_CHECKING:
     from ._requests import MessageRequest
@@ -91,7 +91,7 @@ class MirroredLimit:
         """Note that the server has counted this much."""
         self._level, self._at = self.level(now) - amount, now
 
-    def be_refused(self, sent_at: float, now: float, *, is_used_up: bool) -> None:
+    def on_429(self, sent_at: float, now: float, *, is_used_up: bool) -> None:
         """Learn from a refusal. Of several requests that were sent before the first was refused, one counts.
 
         Args:
@@ -113,7 +113,7 @@ class MirroredLimit:
         return self.capacity < self.per_minute
 
     def fitting(self, amount: float) -> float:
-        """Return as much of an amount as there can ever be: whoever wants more waits for a full bucket, and no longer."""
+        """Return as much of an amount as there can ever be: a request for more waits for a full bucket, and no longer."""
         return min(amount, self.capacity)
 
     def seconds_until(self, amount: float, now: float) -> float:
@@ -133,7 +133,7 @@ class MirroredLimit:
 
     @classmethod
     def restore(cls, record: LimitRecord, *, is_rounded: bool) -> MirroredLimit:
-        """Continue where a former mirror stood."""
+        """Continue where a previous mirror stood."""
         limit = cls(record["per_minute"], record["at"], is_rounded=is_rounded)
         limit._share, limit._slowed_at = record["share"], record["slowed_at"]
         limit.capacity = record["capacity"]
@@ -142,7 +142,7 @@ class MirroredLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class WaitReason:
     """Why a request is not let through at once.
 
     Attributes:
@@ -150,7 +150,7 @@ class Obstacle:
         seconds: For how long, if nothing unforeseen happens.
     """
 
-    reason: WaitReason
+    reason: LimiterReason
     seconds: float
 
 
@@ -164,7 +164,7 @@ class PacedLimit:
         level: What is left by the mirror, with what is under way taken off; may be below 0.
     """
 
-    kind: WaitReason
+    kind: LimiterReason
     per_minute: float
     level: float
 
@@ -199,7 +199,7 @@ class ClassRecord(TypedDict):
     """What was learnt of a class of models, as plain numbers."""
 
     limits: dict[str, LimitRecord]
-    told_at: float
+    received_at: float
     held_until: float
     asked_until: NotRequired[float]
     tokens_per_byte: float
@@ -392,7 +392,7 @@ _REQUESTS: Final = "requests"
 _INPUT: Final = "input tokens"
 _OUTPUT: Final = "output tokens"
 _TOKENS: Final = "tokens"
-_KINDS: Final[tuple[WaitReason, ...]] = (_REQUESTS, _INPUT, _OUTPUT, _TOKENS)
+_KINDS: Final[tuple[LimiterReason, ...]] = (_REQUESTS, _INPUT, _OUTPUT, _TOKENS)
 """The limits that are kept to. Those of the priority tier and of the fast mode are extras, and only shown."""
 
 
@@ -417,18 +417,18 @@ class LearntLimits:
     """The mirrors of a server's limits, and what is under way to it."""
 
     def __init__(self) -> None:
-        self._mirrors: dict[WaitReason, MirroredLimit] = {}
+        self._mirrors: dict[LimiterReason, MirroredLimit] = {}
         self._expectation = Expectation()
         self._under_way: dict[int, Admission] = {}
         self._numbers = itertools.count(1)
         self._last_speaker = 0
-        self._told_at = -math.inf
+        self._received_at = -math.inf
 
     def is_known(self, now: float) -> bool:
         """Whether the server has told its limits lately."""
-        return bool(self._mirrors) and now - self._told_at <= MEMORY
+        return bool(self._mirrors) and now - self._received_at <= MEMORY
 
-    def obstacle(self, need: Need, now: float) -> Obstacle | None:
+    def wait_reason(self, need: Need, now: float) -> WaitReason | None:
         """Return what stands in the way of a request that nobody is before; None if nothing does."""
         return self.forecast(now).add(need)
 
@@ -467,7 +467,7 @@ class LearntLimits:
             return
         if not was_known:
             self._mirrors.clear()
-        self._last_speaker, self._told_at = admission.number, now
+        self._last_speaker, self._received_at = admission.number, now
         need = None if is_refusal else admission.need
         self._mirrors = {kind: self._heard(kind, limit, need, now) for kind, limit in told.items()}
         if is_refusal:
@@ -517,7 +517,7 @@ class LearntLimits:
         """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
         return ClassRecord(
             limits={kind: mirror.dump(now) for kind, mirror in tuple(self._mirrors.items())},
-            told_at=self._told_at,
+            received_at=self._received_at,
             held_until=held_until,
             asked_until=asked_until,
             tokens_per_byte=self._expectation.tokens_per_byte,
@@ -525,15 +525,15 @@ class LearntLimits:
         )
 
     def restore(self, record: ClassRecord) -> None:
-        """Go on with what was learnt formerly."""
+        """Go on with what was learnt before."""
         self._mirrors = {
             kind: _restored(kind, record["limits"][kind]) for kind in _KINDS if kind in record["limits"]
         }
-        self._told_at = record["told_at"]
+        self._received_at = record["received_at"]
         self._expectation.tokens_per_byte = record["tokens_per_byte"]
         self._expectation.tokens_of_answer = record["tokens_of_answer"]
 
-    def _unpaid(self, kind: WaitReason, now: float) -> float:
+    def _unpaid(self, kind: LimiterReason, now: float) -> float:
         """What is under way and not taken from the mirror yet."""
         return sum(
             self._amount(kind, admission.need)
@@ -541,7 +541,7 @@ class LearntLimits:
             if not admission.is_stale(now) and (kind == _OUTPUT or not admission.is_counted)
         )
 
-    def _amount(self, kind: WaitReason, need: Need) -> float:
+    def _amount(self, kind: LimiterReason, need: Need) -> float:
         match kind:
             case "requests":
                 return 1.0
@@ -557,7 +557,7 @@ class LearntLimits:
             if kind in self._mirrors:
                 self._mirrors[kind].take(self._amount(kind, admission.need), now)
 
-    def _heard(self, kind: WaitReason, told: ServerLimit, need: Need | None, now: float) -> MirroredLimit:
+    def _heard(self, kind: LimiterReason, told: ServerLimit, need: Need | None, now: float) -> MirroredLimit:
         """Return the mirror of a limit after the server's word on it; `need` is what the server has just let in."""
         per_minute = told.limit or 1  # never 0: see `_limits_to_keep`
         mirror = self._mirrors.get(kind) or MirroredLimit(per_minute, now, is_rounded=kind != _REQUESTS)
@@ -573,9 +573,9 @@ class LearntLimits:
             > mirror.level(now)
         ]
         for kind in used_up:
-            self._mirrors[kind].be_refused(admission.admitted_at, now, is_used_up=True)
+            self._mirrors[kind].on_429(admission.admitted_at, now, is_used_up=True)
         if not used_up and _REQUESTS in self._mirrors:
-            self._mirrors[_REQUESTS].be_refused(admission.admitted_at, now, is_used_up=False)
+            self._mirrors[_REQUESTS].on_429(admission.admitted_at, now, is_used_up=False)
 
 
 class Forecast:
@@ -590,9 +590,9 @@ class Forecast:
 
     def __init__(
         self,
-        mirrors: Mapping[WaitReason, MirroredLimit],
-        wanted: dict[WaitReason, float],
-        amount: Callable[[WaitReason, Need], float],
+        mirrors: Mapping[LimiterReason, MirroredLimit],
+        wanted: dict[LimiterReason, float],
+        amount: Callable[[LimiterReason, Need], float],
         now: float,
     ) -> None:
         self.made_at = now
@@ -601,21 +601,21 @@ class Forecast:
         self._wanted = wanted
         self._amount = amount
 
-    def add(self, need: Need) -> Obstacle | None:
+    def add(self, need: Need) -> WaitReason | None:
         """Return what stands in the way of the next request, in seconds from the time of the forecast."""
-        longest: Obstacle | None = None
+        longest: WaitReason | None = None
         for kind, mirror in self._mirrors.items():
             self._wanted[kind] += mirror.fitting(self._amount(kind, need))
             seconds = mirror.seconds_until(self._wanted[kind], self.made_at)
             if seconds > (_GRAIN if longest is None else longest.seconds):
-                longest = Obstacle(kind, seconds)
+                longest = WaitReason(kind, seconds)
         return longest
 
 
-def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[WaitReason, ServerLimit]:
+def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[LimiterReason, ServerLimit]:
     """Choose the limits to keep to. One of 0, which would allow nothing, says nothing."""
     by_kind = {limit.kind: limit for limit in told if limit.limit}
-    keep: dict[WaitReason, ServerLimit] = {kind: by_kind[kind] for kind in _KINDS if kind in by_kind}
+    keep: dict[LimiterReason, ServerLimit] = {kind: by_kind[kind] for kind in _KINDS if kind in by_kind}
     # "tokens" repeats the tightest of the two others, unless it is the limit of a workspace.
     others = {keep[kind].limit for kind in (_INPUT, _OUTPUT) if kind in keep}
     if _TOKENS in keep and keep[_TOKENS].limit in others:
@@ -623,5 +623,5 @@ def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[WaitReason, ServerLimit
     return keep
 
 
-def _restored(kind: WaitReason, record: LimitRecord) -> MirroredLimit:
+def _restored(kind: LimiterReason, record: LimitRecord) -> MirroredLimit:
     return MirroredLimit.restore(record, is_rounded=kind != _REQUESTS)

@@ -265,7 +265,7 @@ class HTTPTransport:
             method: HTTP method.
             path: Path and query.
             body: JSON in UTF-8, or None.
-            betas: Beta features to ask for, besides those of the settings.
+            betas: Beta features to ask for in addition to those of the settings.
 
         Raises:
             NetworkError: No response came. `was_sent` tells whether the request may have arrived.

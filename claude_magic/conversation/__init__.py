@@ -2,7 +2,6 @@
 
 from ._saving import load_forest, save_forest
 from ._tree import (
-    MAIN_THREAD,
     Cleared,
     Conversations,
     Forest,
@@ -14,7 +13,6 @@ from ._tree import (
 )
 
 __all__ = [
-    "MAIN_THREAD",
     "Cleared",
     "Conversations",
     "Forest",

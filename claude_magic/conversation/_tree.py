@@ -26,7 +26,7 @@ class Turn:
     Attributes:
         id: Tells it from all others.
         parent: The turn before it, by id; None at the root.
-        follows: Its parent, or what would have been it but for a wish to begin anew; it need not be there any more.
+        follows: Its parent, or what would have been it if the conversation did not begin again; it need not be there any more.
         thread: The thread in which it was asked.
         cell: The key of the cell that asked, or None.
         prompt: The user's words, for display.
@@ -81,9 +81,9 @@ class Place:
     Attributes:
         thread: The thread.
         parent: The turn before it, by id; None at the root.
-        follows: What the parent is but for a wish to begin anew.
+        follows: What the parent is if the conversation did not begin again.
         cell: The key of the cell that asks, or None.
-        left_behind: Later turns that will belong to the former answer's branch.
+        left_behind: Later turns that will belong to the previous answer's branch.
         left_aside: Turns on the way to the head that are not on the way to this place, because it is on a branch from before.
         is_beside: The turn is kept on a branch of its own, and its thread does not go on from it.
     """
@@ -125,7 +125,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forest:
-    """All turns at one moment, for whoever draws or writes them.
+    """All turns at one moment, for code that draws or writes them.
 
     Attributes:
         turns: By id, oldest first.
@@ -154,12 +154,12 @@ def find_place(
     turns: Mapping[str, Turn], thread: Thread, *, name: str, cell: str | None, start_new: bool
 ) -> Place:
     """Return where the next turn of a cell goes in a thread of this name."""
-    former = None if cell is None else turns.get(thread.cells.get(cell, ""))
-    if former is None or cell is None:
+    previous = None if cell is None else turns.get(thread.cells.get(cell, ""))
+    if previous is None or cell is None:
         follows, left_behind, left_aside = thread.head, 0, 0
     else:
-        follows = _present(turns, thread, former.follows, cell)
-        left_behind, left_aside = _count_leaving(turns, thread.head, former, follows)
+        follows = _present(turns, thread, previous.follows, cell)
+        left_behind, left_aside = _count_leaving(turns, thread.head, previous, follows)
     parent = None if start_new else follows
     return Place(
         thread=name,
@@ -174,7 +174,7 @@ def find_place(
 
 
 def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
-    """Make a turn the present one of its cell. Later questions of an execution before this one are former ones from now on."""
+    """Make a turn the present one of its cell. Later questions of an execution before this one are previous ones from now on."""
     asking, number = _split(cell)
     for key in _questions(thread, asking):
         if _split(key)[1] > number:
@@ -219,12 +219,12 @@ def _split(key: str) -> tuple[str, int]:
 
 
 def _count_leaving(
-    turns: Mapping[str, Turn], head: str | None, former: Turn, follows: str | None
+    turns: Mapping[str, Turn], head: str | None, previous: Turn, follows: str | None
 ) -> tuple[int, int]:
-    """Count the turns on the way to the head that come after the former one; else those that the new way does not share."""
+    """Count the turns on the way to the head that come after the previous one; else those that the new way does not share."""
     way = [turn.id for turn in path_to_root(turns, head)]
-    if former.id in way:
-        return way.index(former.id), 0
+    if previous.id in way:
+        return way.index(previous.id), 0
     shared = {turn.id for turn in path_to_root(turns, follows)}
     return 0, sum(turn_id not in shared for turn_id in way)
 
@@ -340,7 +340,7 @@ class Conversations:
             thread: The thread; None is the main one.
             cell: The key of the cell that asks, or None.
             start_new: Begin at the root.
-            is_beside: Nothing shall go on from the turn: the cell asks another one in the same place.
+            is_beside: Nothing goes on from the turn: the cell asks another one in the same place.
         """
         name = thread or MAIN_THREAD
         with self._lock:
@@ -457,7 +457,7 @@ class Conversations:
     def fork(self, name: str, *, thread: str | None = None, cell: str | None = None) -> ThreadSummary:
         """Let a new thread begin where another one is.
 
-        The cell that made a thread may make it again, as in a second Run All. Then it begins anew; its former turns stay in the
+        The cell that made a thread may make it again, as in a second Run All. Then it begins again; its previous turns stay in the
         tree.
 
         Args:

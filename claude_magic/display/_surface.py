@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ..render import (
     Bundle,
     Column,
-    LivePicture,
+    LiveFrames,
     describe_facts,
     describe_total_cost,
     render_column_heading,
@@ -94,14 +94,14 @@ class AnswerContent:
     def __init__(self, *, remote_images: bool, remark: str = "", kept_in: str = "") -> None:
         self._remote_images = remote_images
         self._kept_in = kept_in
-        self._picture = LivePicture(remote_images=remote_images, remark=remark)
+        self._frames = LiveFrames(remote_images=remote_images, remark=remark)
 
     def slots(self, snapshot: ReplySnapshot, /) -> Sequence[str]:
-        return self._picture.slots(snapshot, time.monotonic())
+        return self._frames.slots(snapshot, time.monotonic())
 
     def last_slots(self, snapshot: ReplySnapshot) -> Sequence[str]:
         """Return the last frame in pieces, without a footer, for widgets."""
-        return self._picture.last_slots(snapshot)
+        return self._frames.last_slots(snapshot)
 
     def final(self, snapshot: ReplySnapshot, /) -> Bundle:
         if self._kept_in:
@@ -143,15 +143,15 @@ class ComparisonContent:
 
     def __init__(self, *, remote_images: bool) -> None:
         self._remote_images = remote_images
-        self._pictures: list[LivePicture] = []
+        self._frames: list[LiveFrames] = []
 
     def slots(self, snapshot: Compared, /) -> Sequence[str]:
-        if not self._pictures:
-            self._pictures = [LivePicture(remote_images=self._remote_images) for _ in snapshot.columns]
+        if not self._frames:
+            self._frames = [LiveFrames(remote_images=self._remote_images) for _ in snapshot.columns]
         now = time.monotonic()
         html = render_columns(
-            render_column_heading(column) + "".join(picture.slots(column.answer, now))
-            for column, picture in zip(snapshot.columns, self._pictures, strict=True)
+            render_column_heading(column) + "".join(frames.slots(column.answer, now))
+            for column, frames in zip(snapshot.columns, self._frames, strict=True)
         )
         return (html,)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TextIO
 
-from ..answers import reveal
 from ..render import Column, describe_status, render_footer_text
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
+from ..schema import reveal
 from ..tools import visible
 from ._surface import FRAME_INTERVAL, AnyContent
 

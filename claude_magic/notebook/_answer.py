@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..answers import escape_hidden, extract_code
 from ..client import ClaudeError
 from ..display import (
     AnswerContent,
@@ -22,6 +21,7 @@ from ..display import (
 )
 from ..render import HIDDEN_IN_CELL, short_traceback
 from ..runtime import Phase, Question, Reply
+from ..schema import escape_hidden, extract_code
 from ._question import settings_of
 
 if TYPE_CHECKING:

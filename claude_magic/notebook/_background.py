@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from ..answers import SchemaMismatchError
 from ..display import (
     AnswerContent,
     OutputSurface,
@@ -25,6 +24,7 @@ from ..display import (
 )
 from ..render import A_WHILE, LAST
 from ..runtime import Job, Phase, Question, Reply, ReplySnapshot
+from ..schema import SchemaMismatchError
 from ._answer import is_silenced, start
 
 if TYPE_CHECKING:

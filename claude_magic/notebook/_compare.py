@@ -249,7 +249,7 @@ class Comparison(Mapping[str, Reply]):
     Attributes:
         prompt: What was asked.
         replies: The answers, in the order in which the models were named.
-        is_on_screen: Set by whoever has drawn the answers. The next time IPython would show them as the value of a cell,
+        is_on_screen: Set by the code that has drawn the answers. The next time IPython would show them as the value of a cell,
             it shows nothing and clears this.
     """
 
@@ -325,7 +325,7 @@ class Comparison(Mapping[str, Reply]):
         return lambda: _call_all(endings)
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once, when all have ended, as `Reply.when_done` does. Returns a function that takes the wish back."""
+        """Call back once, when all have ended, as `Reply.when_done` does. Returns a function that takes it back."""
         ended, lock = itertools.count(1), threading.Lock()
 
         def note_end() -> None:
@@ -338,7 +338,7 @@ class Comparison(Mapping[str, Reply]):
         return lambda: _call_all(endings)
 
     @property
-    def errands(self) -> None:
+    def pending_calls(self) -> None:
         """There are none: answers that are compared call no tools of this side."""
         return None
 

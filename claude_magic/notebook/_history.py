@@ -1,6 +1,6 @@
 """What a shell remembers of its cells: the errors, as `Err` shows them, what cells printed, and which replies a cell started.
 
-IPython leaves each error that it shows in `sys.last_value`, whoever raised it: a cell, a script of `%run`, a magic that is not
+IPython leaves each error that it shows in `sys.last_value`, wherever it came from: a cell, a script of `%run`, a magic that is not
 there, a `_repr_html_`, a widget's callback. So that is where errors are found: when a cell ends, and when somebody asks. Only the
 error is kept until somebody asks; making text of it then keeps cells quick.
 """

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ..answers import SchemaMismatchError
 from ..client import ClaudeError, MessageRequest
 from ..runtime import Phase, Question, Reply, Where
+from ..schema import SchemaMismatchError
 from ._answer import bind, finish, start
 from ._names import DEFAULT_THREAD
 from ._question import settings_of
@@ -132,7 +132,7 @@ class Interaction:
                 self._tell(error.message)
 
     def forget_current(self) -> None:
-        """Forget the answer that is shown, so that it is asked for anew."""
+        """Forget the answer that is shown, so that it is asked for again."""
         current, self.current = self.current, None
         if current is not None:
             self._states.pop(current.key, None)

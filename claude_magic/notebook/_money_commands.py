@@ -250,7 +250,7 @@ def _waiting_row(reply: Reply) -> Row:
 
 
 def _heading(told: ModelLimits, now: float) -> str:
-    return f"Server, for {told.model}, as it said {_ago(now - told.told_at)}"
+    return f"Server, for {told.model}, as it said {_ago(now - told.received_at)}"
 
 
 def _limit_row(limit: ServerLimit, now: float) -> Row:

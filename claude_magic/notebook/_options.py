@@ -28,7 +28,7 @@ class Options:
         effort: One of `EFFORT_LEVELS`.
         thinking: One of `THINKING_MODES`.
         thread: The conversation to go on with.
-        is_new: Begin a conversation anew.
+        is_new: Begin a conversation again.
         no_history: Neither send earlier turns nor become one.
         cells: Which cells to send along: a range, `all` or `none`.
         attach: Paths, URLs and names of variables to send along, in order.
@@ -406,7 +406,7 @@ OPTION_SPECS = (
         group=_TALK,
         convert=thread_name,
     ),
-    _flag("--new", field="is_new", group=_TALK, help="begin anew; earlier turns are kept, and not sent"),
+    _flag("--new", field="is_new", group=_TALK, help="begin again; earlier turns are kept, and not sent"),
     _flag("--no-history", field="no_history", group=_TALK, help="ask outside any conversation"),
     OptionSpec(
         names=("-a", "--attach"),

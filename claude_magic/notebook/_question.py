@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..answers import make_output_schema
 from ..client import ConfigurationError
 from ..context import (
     Collected,
@@ -25,6 +24,7 @@ from ..context import (
     refusal,
 )
 from ..runtime import Phase, Question, Reply, Where
+from ..schema import make_output_schema
 from ._commands import Line
 from ._history import cells_of
 from ._options import Options, closest

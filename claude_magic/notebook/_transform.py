@@ -77,7 +77,7 @@ _FOREIGN = re.compile(rf"\s*(?:{_TARGET}\s*=\s*)*(?:%|!|\?)")
 _NAME = re.compile(r"[^\W\d]\w*")
 _NESTED = re.compile(r"^[ \t]+(?:async[ \t]+)?def[ \t]", re.MULTILINE)
 _MAGICS = "get_ipython().magics_manager.registry['ClaudeMagics']"
-# Whoever has one of these on its stack runs a cell already, or is about to run one and block on it.
+# A thread with one of these on its stack runs a cell already, or is about to run one and block on it.
 _CELL_RUNNERS = frozenset(
     function.__code__ for function in (InteractiveShell._run_cell, InteractiveShell.run_cell_async)
 )
@@ -117,8 +117,8 @@ class CellTransformer:
         return [self._call(words, None)]
 
     def _call(self, line: str, body: str | None) -> str:
-        door = "await {}.answer_cell" if self._is_awaited() else "{}.answer_cell_blocking"
-        return f"{door.format(_MAGICS)}({line!r}, {body!r})\n"
+        call = "await {}.answer_cell" if self._is_awaited() else "{}.answer_cell_blocking"
+        return f"{call.format(_MAGICS)}({line!r}, {body!r})\n"
 
     def _is_awaited(self) -> bool:
         """Whether the caller will await what this cell turns into.

@@ -1,4 +1,4 @@
-"""Claude in ipywidgets: panels that stand beside the cells. Importing this room imports ipywidgets."""
+"""Claude in ipywidgets: panels that stand beside the cells. Importing this package imports ipywidgets."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ function stopAnswer(panel, event) {
   stop.click();
 }
 
-// Send and Stop are about to take each other's place; whoever has pressed one by the keyboard stays there.
+// Send and Stop are about to take each other's place; the keyboard stays on the one that was pressed.
 async function keepFocus(panel, isBusy) {
   const [pressed, next] = isBusy ? ["send", "stop"] : ["stop", "send"];
   const focused = document.activeElement;

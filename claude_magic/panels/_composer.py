@@ -156,7 +156,7 @@ class SettingsRow(VBox):
         self._system = Textarea(
             value=system or "",
             rows=2,
-            placeholder=settings.system or "Who Claude shall be, and what it shall heed",
+            placeholder=settings.system or "Role and instructions",
             description="System",
             tooltip="System prompt",
             continuous_update=False,

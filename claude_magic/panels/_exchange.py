@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
-from ..answers import escape_hidden, find_code, join_code
 from ..client import ConfigurationError, mended
 from ..display import frame_loop, interval_after, route_to_subshell
 from ..display.widgets import BlockColumn, close_all
@@ -22,6 +21,7 @@ from ..render import (
     render_question,
 )
 from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
+from ..schema import escape_hidden, find_code, join_code
 from ..tools import ToolExecutor
 from ._browser_side import BrowserSide, FaultsTold
 from ._tools import ApprovalBar
@@ -129,7 +129,7 @@ class Asked:
         thread: The conversation it belongs to.
         key: Tells it from the other questions of the kernel, as cells are told apart: asked again, it takes its own place.
         content: What is sent as the user's turn.
-        is_new: The conversation began anew with it.
+        is_new: The conversation began again with it.
         attached: The names of what goes with the words.
         notes: What the reader should know about what is sent, as sentences.
     """

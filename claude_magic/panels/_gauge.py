@@ -49,13 +49,13 @@ class ClassReading:
 
     Attributes:
         name: The class.
-        told_at: When it said so, in seconds since 1970.
+        received_at: When it said so, in seconds since 1970.
         limits: Its limits.
         pace: What was learnt from that, or None if it is too old to count.
     """
 
     name: str
-    told_at: float
+    received_at: float
     limits: tuple[LimitReading, ...]
     pace: PaceState | None
 
@@ -84,7 +84,7 @@ class GaugeReading:
         classes: What the server said, the class told of last first.
         in_flight: How many replies have not ended.
         waiting: Those of them that wait, oldest first; the first few.
-        more_waiting: How many wait besides.
+        more_waiting: How many more wait.
         refusals: The last 429s, newest first.
     """
 
@@ -135,8 +135,8 @@ def _classes(runtime: Runtime, now: float) -> tuple[ClassReading, ...]:
     return tuple(
         ClassReading(
             name=name,
-            told_at=told.told_at,
-            limits=tuple(_limits(told.limits, max(0.0, now - told.told_at))),
+            received_at=told.received_at,
+            limits=tuple(_limits(told.limits, max(0.0, now - told.received_at))),
             pace=paces.get(name),
         )
         for name, told in list(latest.items())[:_SHOWN_CLASSES]
@@ -244,7 +244,7 @@ def _until_free(limiter: BucketState) -> float:
 
 
 def _class_parts(limiter: BucketState, reading: ClassReading) -> Iterator[str]:
-    said = f"the server's word of {_clock(reading.told_at)}"
+    said = f"the server's word of {_clock(reading.received_at)}"
     yield _heading(reading.name, said)
     for limit in reading.limits:
         yield _bar(limit.kind, limit.left, limit.limit, _left(limit), of=reading.name)
@@ -323,8 +323,8 @@ class LimitsGauge(VBox):
     """
 
     def __init__(self) -> None:
-        self._picture = HTML(_dom_classes=["claude-magic-gauge-picture"])
-        super().__init__([self._picture], _dom_classes=["claude-magic-gauge"])
+        self._html = HTML(_dom_classes=["claude-magic-gauge-picture"])
+        super().__init__([self._html], _dom_classes=["claude-magic-gauge"])
         self._ticker = Ticker(self._draw, name="claude-magic-gauge")
         self._forget = get_runtime().watch(self._ticker.wake)
         if self._draw() is not None:
@@ -347,16 +347,16 @@ class LimitsGauge(VBox):
         if self.comm is None:  # closed before
             return
         super().close()
-        close_all((self._picture, self.layout))
+        close_all((self._html, self.layout))
 
     def _draw(self) -> float | None:
-        """Draw, and return the seconds until the next picture; None if nothing will change."""
+        """Draw, and return the seconds until the next frame; None if nothing will change."""
         try:
             reading = read_gauge(get_runtime())
         except ConfigurationError as error:
-            self._picture.value = draw_problem(error.message)
+            self._html.value = draw_problem(error.message)
             return None
-        self._picture.value = draw_gauge(reading)
+        self._html.value = draw_gauge(reading)
         if reading.is_settled:
             return None
         return _INTERVAL if reading.in_flight else _REFILLING_INTERVAL

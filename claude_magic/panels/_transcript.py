@@ -85,7 +85,7 @@ class Transcript:
                 self.tell_page()
 
     def tell_page(self) -> None:
-        """Tell whoever shows the panel which outputs there are to be."""
+        """Tell the pages that show the panel which outputs there are to be."""
         with self._lock:
             keys = [output.key for outputs in self._outputs.values() for output in outputs]
             self._browser.tell_outputs(keys, self._gone)

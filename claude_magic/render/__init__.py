@@ -3,7 +3,7 @@
 from ._answer import render_calls, render_thinking
 from ._code import render_folded_code
 from ._formats import render_growing
-from ._frame import A_WHILE, LivePicture, describe_status, render_line, render_status_line
+from ._frame import A_WHILE, LiveFrames, describe_status, render_line, render_status_line
 from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
@@ -23,8 +23,6 @@ from ._reply import (
     render_footer,
     render_footer_text,
     render_notice,
-    render_remarks,
-    render_remarks_text,
     render_reply,
 )
 from ._styles import COLUMN_GAP, COLUMN_WIDTHS, WIDGET_CLASSES, in_widget
@@ -46,7 +44,7 @@ __all__ = [
     "Column",
     "Exchange",
     "GrowingMarkdown",
-    "LivePicture",
+    "LiveFrames",
     "describe_cost",
     "describe_total_cost",
     "describe_facts",
@@ -63,8 +61,6 @@ __all__ = [
     "render_folded_code",
     "render_footer",
     "render_footer_text",
-    "render_remarks",
-    "render_remarks_text",
     "render_growing",
     "render_history",
     "render_line",

@@ -11,8 +11,8 @@ from html import escape
 from itertools import accumulate, groupby
 from typing import Any, Final
 
-from ..answers import reveal
 from ..runtime import BlockSnapshot, CallSnapshot, CallState, ReplySnapshot
+from ..schema import reveal
 from ..tools import visible
 from ._code import render_data, render_remark, short
 from ._formats import Body, render_body

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from ..answers import reveal
+from ..schema import reveal
 from ._sanitise import NO_MATH_CLASSES, sanitise
 from ._styles import CALL_DATA, CODE_BLOCK, CODE_INSIDE, CODE_TOKENS, FOLD, FOLD_BODY, FOLD_SUMMARY, QUIET
 

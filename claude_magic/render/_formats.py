@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import nh3
 
-from ..answers import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
 from ..runtime import ReplySnapshot
+from ..schema import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
 from . import _math
 from ._code import render_code, render_remark
 from ._markdown import notice

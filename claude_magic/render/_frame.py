@@ -102,7 +102,7 @@ A_WHILE = 1.0
 """Seconds after which an answer is worth a word, or a button, on how to stop it."""
 
 
-class LivePicture:
+class LiveFrames:
     """The slots of one answer while it grows.
 
     Args:
@@ -121,7 +121,7 @@ class LivePicture:
         """Return the HTML of each slot, top to bottom; slots only ever become more.
 
         Args:
-            snapshot: The reply; later ones must continue the former.
+            snapshot: The reply; later ones must continue the previous.
             now: The present, by `time.monotonic()`.
         """
         slots = [*self._answer(snapshot, is_final=False)]

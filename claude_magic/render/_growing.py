@@ -1,7 +1,7 @@
 """Markdown that is still growing, cut into finished blocks, a pending one and a tail.
 
 Each finished block gets a display of its own and is never sent again. The tail is sent with each frame, and each time
-the front end sets its formulas anew, so it is kept short: what is closed in it moves on into the pending block, a good
+the front end sets its formulas again, so it is kept short: what is closed in it moves on into the pending block, a good
 piece at a time, until that is large enough to be finished. Where a block ends is
 for the Markdown parser to say: a top-level block is closed once another one has begun in a complete line after it
 (an incomplete line may still turn out to be anything: `-` a list, a rule, or the underline of a heading).
@@ -144,7 +144,7 @@ class GrowingMarkdown:
         """Return the plan for `text`, which normally continues the text of the call before.
 
         Args:
-            text: The whole text so far; if it does not continue the former one, rendering starts over.
+            text: The whole text so far; if it does not continue the previous one, rendering starts over.
             is_final: No more is coming, so that the tail is shown as it is.
         """
         if not text.startswith(self._text):

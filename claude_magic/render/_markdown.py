@@ -28,7 +28,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from typing_extensions import override
 
-from ..answers import reveal
+from ..schema import reveal
 from . import _math
 from ._code import render_code
 from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, sanitise
@@ -375,12 +375,12 @@ def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: boo
 def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
     """Return the line after the last row of a table, as markdown-it's own rule finds it."""
     terminators = state.md.block.ruler.getRules("blockquote")
-    former, state.parentType = state.parentType, "table"
+    previous, state.parentType = state.parentType, "table"
     while line < end_line and state.sCount[line] >= state.blkIndent and not state.isEmpty(line):
         if state.is_code_block(line) or any(rule(state, line, end_line, True) for rule in terminators):
             break
         line += 1
-    state.parentType = former
+    state.parentType = previous
     return line
 
 

@@ -3,7 +3,7 @@ r"""Markdown made harmless for front ends that render `text/markdown` themselves
 JupyterLab runs raw HTML in the Markdown of a fresh output, so this text must hold none. The change is small: outside of
 code and formulas a `<` that could open a tag becomes `&lt;`, a link to anything but http, https and mailto is escaped, and `![` becomes
 `\![`, which makes a link of an image. After the backslash of a command that no formula may have
-stands a sign that nobody sees, because what is a formula differs as well. Blocks of code are fenced anew, so that every
+stands a sign that nobody sees, because what is a formula differs as well. Blocks of code are fenced again, so that every
 parser sees the same block; in other code, where parsers may differ on what is code, tags that could do something are escaped too.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from markdown_it.token import Token
 
-from ..answers import reveal
+from ..schema import reveal
 from . import _math
 from ._markdown import MarkdownBlock, new_env, split_blocks, with_unseen_signs
 from ._sanitise import SAFE_SCHEMES

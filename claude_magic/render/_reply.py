@@ -1,4 +1,4 @@
-"""The final picture of a reply, with all its types."""
+"""The final output of a reply, with all its types."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 from html import escape
 from typing import Any, Final
 
-from ..answers import describe_hidden, fenced_blocks, hidden_in
 from ..client import Usage
 from ..runtime import Phase, ReplySnapshot, format_price
+from ..schema import describe_hidden, fenced_blocks, hidden_in
 from ._answer import render_answer
 from ._neutralise import neutralise_markdown
 from ._sanitise import NO_MATH_CLASSES, sanitise
@@ -193,7 +193,7 @@ class Bundle:
 
 
 def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_in: str = LAST) -> Bundle:
-    """Return the one final picture of a reply.
+    """Return the one final output of a reply.
 
     `text/html` has the folded thinking, the calls, the answer and the footer; `text/markdown` and `text/plain` are the answer
     alone, the latter as the model wrote it but for characters that cannot be seen (where a format asks for its code or its
@@ -214,7 +214,7 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_i
 
 
 def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
-    """Return what is saved about a reply beside its picture; neither prompt nor key."""
+    """Return what is saved about a reply beside its text; neither prompt nor key."""
     facts = {
         "model": snapshot.model,
         "request_id": snapshot.request_id,
@@ -279,7 +279,7 @@ class Column:
 
 
 def render_comparison(columns: Sequence[Column], *, remote_images: bool = False) -> Bundle:
-    """Return the one final picture of several answers, each under the name of its model."""
+    """Return the one final output of several answers, each under the name of its model."""
     answers = [render_answer(column.answer, remote_images=remote_images) for column in columns]
     html = render_columns(
         render_column_heading(column) + answer.html + render_remarks(column.answer, kept_in=column.kept_in)

@@ -127,7 +127,7 @@ _MAX_ROWS: Final = 80
 _SHOWN_AT_TOP: Final = 10
 
 _COLUMNS: Final = ("turn", "model", "context", "thread")
-_LEGEND: Final = "● is sent with the next question of its thread, ○ is on a former branch."
+_LEGEND: Final = "● is sent with the next question of its thread, ○ is on a previous branch."
 _BRANCH: Final = "├\N{NO-BREAK SPACE}"
 _BESIDE: Final = "│\N{NO-BREAK SPACE}"
 _MAX_DEPTH: Final = 8

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from markdown_it.token import Token
 
-from ..answers import hidden_in
+from ..schema import hidden_in
 
 _SYMBOL_NAMES: Final = """
     aleph allowbreak alpha alwaysDashedLine alwaysNoLine alwaysRootAtBottom alwaysRootAtTop alwaysSingleLine

@@ -9,8 +9,8 @@ from html import escape
 from itertools import pairwise
 from typing import Final
 
-from ..answers import reveal
 from ..runtime import ReplySnapshot
+from ..schema import reveal
 from ._answer import render_thinking
 from ._markdown import parse_blocks, render_markdown
 from ._neutralise import neutralise_markdown

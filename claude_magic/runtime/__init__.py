@@ -13,8 +13,6 @@ from ._models import (
     MODELS_AS_OF,
     PRICES_AS_OF,
     BillLine,
-    ModelFacts,
-    Price,
     cost_of,
     facts_of,
     format_price,
@@ -24,9 +22,8 @@ from ._models import (
 )
 from ._reply import Job, Jobs, Presenter, Reply
 from ._requests import SHORT_NAMES, ModelNames, Question, Where, nearest_model, newest_of, table_id
-from ._runtime import Runtime, RuntimeStatus, SettingRow, close_runtime, get_runtime
+from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import (
-    DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
     EFFORTS,
     NOTEBOOK_FIELDS,
@@ -34,11 +31,10 @@ from ._settings import (
     Settings,
 )
 from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
-from ._turn import ContextFullError, TurnPlan
+from ._turn import TurnPlan
 from ._waiting import Waitable, Waiting, interrupts_kept_for, loop_kept_awake, wait_interruptibly
 
 __all__ = [
-    "DEFAULT_MAX_TOKENS",
     "DEFAULT_MODEL",
     "EFFORTS",
     "MODELS",
@@ -53,19 +49,16 @@ __all__ = [
     "CallSnapshot",
     "CallState",
     "Connection",
-    "ContextFullError",
     "Forest",
     "FoundCredential",
     "Job",
     "Jobs",
     "Ledger",
     "LedgerRow",
-    "ModelFacts",
     "ModelLimits",
     "ModelNames",
     "Phase",
     "Presenter",
-    "Price",
     "Question",
     "RateLimits",
     "Refusal",
@@ -75,7 +68,6 @@ __all__ = [
     "Round",
     "Runtime",
     "RuntimeStatus",
-    "SettingRow",
     "Settings",
     "Thread",
     "ThreadSummary",

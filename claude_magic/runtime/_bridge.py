@@ -184,7 +184,7 @@ class KnownPace:
     """Keeps the pace for one server and account; another server or credential has limits of its own.
 
     Args:
-        record: What a former runtime of this kernel had learnt, or None. It names no credential, so the first connection to
+        record: What a previous runtime of this kernel had learnt, or None. It names no credential, so the first connection to
             its server is taken for the same account.
     """
 
@@ -221,7 +221,7 @@ class KnownPace:
 
 
 class SharedClient:
-    """Lends the client to whoever sends a request. Belongs to the bridge's loop.
+    """Lends the client to requests. Belongs to the bridge's loop.
 
     When the settings have changed, the next request gets a new client. Those in flight finish on the old one, which is
     closed after the last of them. The bucket outlives them all, and so does what is known of the server's limits.
@@ -311,8 +311,8 @@ class Engine:
     """Runs work with the shared client, on the bridge. Every method may be called from any thread.
 
     Args:
-        bucket_state: Where a former bucket of this kernel stood (`TokenBucket.dump`), or None.
-        pace_record: What a former engine of this kernel had learnt of the server's limits (`dump_pace`), or None.
+        bucket_state: Where a previous bucket of this kernel stood (`TokenBucket.dump`), or None.
+        pace_record: What a previous engine of this kernel had learnt of the server's limits (`dump_pace`), or None.
     """
 
     def __init__(
@@ -404,12 +404,12 @@ class ModelLimits:
 
     Attributes:
         model: The model. Models of one class share their limits.
-        told_at: When the response came, by `time.time()`.
+        received_at: When the response came, by `time.time()`.
         limits: The limits it told of; empty where the server tells of none.
     """
 
     model: str
-    told_at: float
+    received_at: float
     limits: tuple[ServerLimit, ...]
 
 
@@ -451,7 +451,7 @@ class RateLimits:
                 self._refusals.append(Refusal(model=model, at=now, retry_after=wait))
             if limits:
                 self._by_model.pop(model, None)
-                self._by_model[model] = ModelLimits(model=model, told_at=now, limits=limits)
+                self._by_model[model] = ModelLimits(model=model, received_at=now, limits=limits)
             while len(self._by_model) > _KEPT_MODELS:
                 del self._by_model[next(iter(self._by_model))]
 

@@ -220,7 +220,7 @@ class Account:
 
     Attributes:
         spent: What the finished requests cost.
-        unconfirmed: At most this may have been billed besides, for attempts that broke off.
+        unconfirmed: At most this may also have been billed, for attempts that broke off.
         reserved: At most this is what the requests in flight cost.
         is_estimate: Some of what was spent is estimated, for answers that broke off before the server had counted them.
     """

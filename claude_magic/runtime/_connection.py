@@ -56,7 +56,7 @@ class Credentials:
 
     Args:
         files: Reads the settings file.
-        login: What a former runtime of this kernel was given, or None.
+        login: What a previous runtime of this kernel was given, or None.
     """
 
     def __init__(self, files: SettingsFiles, *, login: FoundCredential | None = None) -> None:
@@ -309,7 +309,7 @@ class Configuration:
 
     Args:
         environment: The environment variables.
-        login: The credential that a former runtime of this kernel was given, or None.
+        login: The credential that a previous runtime of this kernel was given, or None.
     """
 
     def __init__(self, environment: Mapping[str, str], *, login: FoundCredential | None = None) -> None:
@@ -409,4 +409,4 @@ class Configuration:
         for note in notes:
             if note not in self._warned:
                 self._warned.add(note)
-                warnings.warn(note, stacklevel=5)  # the caller of whoever asked for settings
+                warnings.warn(note, stacklevel=5)  # the caller of the code that asked for settings

@@ -136,7 +136,7 @@ class Ledger:
     """The account book of a kernel. Any thread may read it, and set the budget.
 
     Args:
-        dumped: What a former ledger of this kernel remembered (`dump`), or None.
+        dumped: What a previous ledger of this kernel remembered (`dump`), or None.
         publish: Told of each budget that is set, so that the processes below this one know.
         find_parent: Finds the budget of a process above this one.
     """

@@ -25,6 +25,7 @@ from ..client import (
     ClientEvent,
     ContentBlockDelta,
     ContentBlockStart,
+    LimiterReason,
     LimiterWaiting,
     Message,
     MessageDelta,
@@ -35,7 +36,6 @@ from ..client import (
     ResponseStarted,
     StreamEvent,
     Usage,
-    WaitReason,
     fallback_model,
 )
 from ..tools import CallState
@@ -385,7 +385,7 @@ def describe_reason(error: ClaudeError | None) -> str:
     return "connection failed"
 
 
-def _kind_of_wait(reason: WaitReason) -> tuple[WaitKind, str]:
+def _kind_of_wait(reason: LimiterReason) -> tuple[WaitKind, str]:
     match reason:
         case "rate":
             return "rate", ""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
-from ..answers import OutputSchema, extract_code, extract_json
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
+from ..schema import OutputSchema, extract_code, extract_json
 from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
@@ -51,7 +51,7 @@ class Reply:
         origin: Who asked, in a word or two: "In[4]", "panel", "Python".
         outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
         thread: The thread of the conversation it stands in; None where it stands alone.
-        is_on_screen: Set by whoever has drawn the answer. The next time IPython would show the reply as the value of a
+        is_on_screen: Set by the code that has drawn the answer. The next time IPython would show the reply as the value of a
             cell, it shows nothing and clears this.
         presenter: How replies are drawn in this process, also those that were stored; None for their plain text.
     """
@@ -171,8 +171,8 @@ class Reply:
     # Waiting and stopping...
 
     @property
-    def errands(self) -> WaitingExecutor | None:
-        """Calls of tools that whoever waits for the reply is to run."""
+    def pending_calls(self) -> WaitingExecutor | None:
+        """Tool calls for the thread that waits for the reply to run."""
         return self._tools if isinstance(self._tools, WaitingExecutor) else None
 
     def done(self) -> bool:
@@ -239,7 +239,7 @@ class Reply:
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back once, when it has ended: on the bridge thread, or at once if it has already.
 
-        The callback must not block. Returns a function that takes the wish back.
+        The callback must not block. Returns a function that takes it back.
         """
         return self._progress.when_final(callback)
 

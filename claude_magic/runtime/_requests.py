@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
-from ..answers import OutputSchema
 from ..client import (
     ClaudeClient,
     ClaudeError,
@@ -24,6 +23,7 @@ from ..client import (
     mended,
 )
 from ..context import holds_key
+from ..schema import OutputSchema
 from ..tools import ToolExecutor
 from ._budget import BudgetExceededError
 from ._models import MODELS, MODELS_AS_OF, Line, ModelFacts, facts_of, web_search_of
@@ -38,7 +38,7 @@ class Where:
         thread: The thread; None is the main one.
         cell: What tells the cell that asks from others, so that running it again replaces its answer; None where
             that is unknown.
-        is_new: The conversation begins anew.
+        is_new: The conversation begins again.
         is_beside: The answer is kept on a branch of its own, and the conversation does not go on from it: the cell asks
             another question in the same place.
     """
@@ -120,7 +120,7 @@ _MIN_THINKING_BUDGET = 1024
 _USUAL_THINKING_BUDGET = 8000
 
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
-"""Lets a thread go on after a change of its system prompt or tools: thinking that is bound to the former ones is left
+"""Lets a thread go on after a change of its system prompt or tools: thinking that is bound to the previous ones is left
 out by the server, instead of refusing the request."""
 
 
@@ -272,9 +272,9 @@ _NEVER_EXTRA = frozenset({"messages", "stream", "model"})
 def _merged(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(fields)
     for name, value in extra.items():
-        former = merged.get(name)
-        if isinstance(former, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merged(former, value)
+        previous = merged.get(name)
+        if isinstance(previous, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merged(previous, value)
         else:
             merged[name] = value
     return merged
@@ -365,7 +365,7 @@ def nearest_model(name: str, more: Iterable[str] = ()) -> str | None:
 
     Args:
         name: What was typed.
-        more: Names of models besides short ones and those of our own table.
+        more: Names of models other than short ones and those of our own table.
     """
     known: dict[str, str] = {}
     for candidate in (*SHORT_NAMES, *MODELS, *more):

@@ -32,9 +32,9 @@ from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
 from ._reply import Jobs, Presenter, Reply
 from ._requests import ModelNames, Question
-from ._settings import ResolvedSettings
+from ._settings import SETTINGS, ResolvedSettings
 from ._snapshot import Phase
-from ._turn import TurnExchange, TurnPlan, TurnPlanner, end_in_any_case
+from ._turn import TurnPlan, TurnPlanner, TurnRun, end_in_any_case
 
 _UNPRINTED_FIELDS = frozenset({"headers"})
 """Gateways do put secrets into headers, so only their names are shown."""
@@ -81,7 +81,7 @@ def setting_rows(settings: ResolvedSettings, found: FoundCredential | None) -> t
     values = settings.values
     rows = [
         SettingRow(name=name, value=_show(name, getattr(values, name)), source=settings.sources[name])
-        for name in type(values).model_fields
+        for name in SETTINGS
     ]
     return (_credential_row(found), *rows)
 
@@ -124,7 +124,7 @@ class Runtime:
 
     Args:
         environment: The environment variables; read afresh for each request.
-        inherited: What a former runtime of this kernel handed over, or None.
+        inherited: What a previous runtime of this kernel handed over, or None.
         publish_budget: Told of each budget that is set, so that the processes below this one know.
     """
 
@@ -209,16 +209,14 @@ class Runtime:
         )
         reply = self._reply_to(plan, progress)
         accountant = self._accountant_for(plan, connection)
-        exchange = TurnExchange(
-            plan, progress, planner=self._planner, settings=settings, accountant=accountant
-        )
+        run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
-            accountant.settle(None)  # nothing is left reserved for an exchange that could not end by itself
+            accountant.settle(None)  # nothing is left reserved for a run that could not end by itself
             end_in_any_case(progress, task, lambda text: redact(text, found))
             self._in_flight.pop(reply, None)
 
-        self._launch(reply, plan, exchange, connection, on_end)
+        self._spawn(reply, plan, run, connection, on_end)
         return reply
 
     def _reply_to(self, plan: TurnPlan, progress: Progress) -> Reply:
@@ -233,11 +231,11 @@ class Runtime:
             origin=question.origin,
         )
 
-    def _launch(
+    def _spawn(
         self,
         reply: Reply,
         plan: TurnPlan,
-        exchange: TurnExchange,
+        run: TurnRun,
         connection: Connection,
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
@@ -247,7 +245,7 @@ class Runtime:
             self._in_flight[reply] = plan
             self.last = reply
         cancel = self._engine.spawn(
-            lambda shared: exchange.run(shared.lend(connection), before),
+            lambda shared: run.run(shared.lend(connection), before),
             rate=connection.config.rate_limit_rps,
             on_end=on_end,
         )
@@ -395,7 +393,7 @@ class Runtime:
         """Let the embedded simulator answer.
 
         Raises:
-            ConfigurationError: A credential is configured, which a notebook shall not override.
+            ConfigurationError: A credential is configured, which a notebook must not override.
         """
         if self.is_demo:
             return
@@ -517,14 +515,14 @@ def get_runtime() -> Runtime:
     thread ends, while the limiter's state, the login and the last reply stay.
     """
     with _lock:
-        former = _kept.get("runtime")
-        if type(former) is Runtime:
-            return former
+        previous = _kept.get("runtime")
+        if type(previous) is Runtime:
+            return previous
         runtime = Runtime(
-            inherited=None if former is None else former.hand_over(), publish_budget=publish_budget
+            inherited=None if previous is None else previous.hand_over(), publish_budget=publish_budget
         )
         _kept["runtime"] = runtime
-        if former is None:
+        if previous is None:
             _watch_process()
         return runtime
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from ..client import OFFICIAL_BASE_URL, REDACTED, ClientConfig, ConfigurationError
+from ..client import REDACTED, ClientConfig, ConfigurationError
 
 Effort: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"]
 Thinking: TypeAlias = Literal["show", "hide", "off"]
@@ -52,69 +52,49 @@ def _split_headers(value: object) -> object:
     return headers
 
 
-class Settings(BaseModel):
-    """Everything that can be set, but for the credential. Durations are seconds.
+class Settings(ClientConfig):
+    """Everything that can be set, but for the credential: what the client needs, and what is asked and shown. Durations are seconds.
 
     Attributes:
-        base_url: Where the API is; without `/v1`.
         model: The model that is asked.
         max_tokens: Bound of an answer in model tokens, thinking included.
         effort: How hard the model tries: low, medium, high, xhigh or max; None leaves it to the model.
         thinking: "show" asks for a summary of the thinking, "hide" does not, "off" forbids it where the model allows.
         system: System prompt, or None; a blank one is none.
-        api_version: The `anthropic-version` header.
-        messages_path: Path of the Messages call.
-        rate_limit_rps: Requests per second.
-        max_retries: Attempts after the first.
-        initial_backoff: Wait before the first retry.
-        max_backoff: Longest wait before a retry.
-        max_retry_time: Bound of the time spent retrying.
-        timeout: Bound of each phase of a request.
-        stream_timeout: Bound of a whole answer.
-        lenient_stream_end: Accept answers that end before `message_stop`.
-        betas: Beta features to ask for.
-        headers: Further request headers.
-        auth_header: Header that carries the key.
         demo: "on" lets the embedded simulator answer, "auto" does so where there is neither a key nor a base_url.
         live: Draw answers while they stream.
         remote_images: Let answers load images from other hosts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-    base_url: str = OFFICIAL_BASE_URL
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = DEFAULT_MAX_TOKENS
     effort: Effort | None = None
     thinking: Thinking = "show"
     system: Annotated[str | None, BeforeValidator(_none_if_blank)] = None
-    api_version: str = "2023-06-01"
-    messages_path: str = "/v1/messages"
-    rate_limit_rps: float = 10.0
-    max_retries: Annotated[int, Field(le=100)] = 3
-    initial_backoff: float = 10.0
-    max_backoff: float = 300.0
-    max_retry_time: float = 300.0
-    timeout: float = 300.0
-    stream_timeout: float = 3600.0
-    lenient_stream_end: bool = False
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
     betas: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = ()
     headers: Annotated[Mapping[str, str], BeforeValidator(_split_headers), Field(repr=False)] = {}
-    auth_header: Literal["x-api-key", "authorization"] = "x-api-key"
     demo: Demo = "off"
     live: bool = True
     remote_images: bool = False
 
     def client_config(self, **changes: Any) -> ClientConfig:
         """The client's part of the settings."""
-        return ClientConfig(**{name: getattr(self, name) for name in CLIENT_FIELDS} | changes)
+        return ClientConfig(**{name: getattr(self, name) for name in ClientConfig.model_fields} | changes)
 
 
-CLIENT_FIELDS = frozenset(Settings.model_fields) & frozenset(ClientConfig.model_fields)
+_FOR_PROGRAMS = ("rate_limit_capacity", "max_idle_connections", "max_event_bytes")
+SETTINGS: tuple[str, ...] = tuple(
+    name
+    for name in dict.fromkeys([*Settings.__annotations__, *ClientConfig.model_fields])
+    if name not in _FOR_PROGRAMS
+)
+"""The settings by name, without those that are for programs which make a client themselves."""
+
 SECRET_FIELDS = ("api_key", "auth_token")
 """Settings that are read by `_credentials` and stand in no model, so that nothing can print them."""
 
-STRANGER_FIELDS = frozenset(Settings.model_fields) - {
+STRANGER_FIELDS = frozenset(SETTINGS) - {
     "base_url",
     "messages_path",
     "headers",
@@ -128,7 +108,7 @@ STRANGER_FIELDS = frozenset(Settings.model_fields) - {
 """What a file beside a notebook may set. It may come with the notebook from a stranger, who is neither to be sent the key, nor the
 answers (which an image's address can carry away), nor to pass a simulator off as Claude or half an answer off as a whole."""
 
-NOTEBOOK_FIELDS = frozenset(Settings.model_fields) - {"demo"}
+NOTEBOOK_FIELDS = frozenset(SETTINGS) - {"demo"}
 """What `%config` may set: a notebook never chooses silently that a simulator answers."""
 
 LOCAL_SOURCE = "file (claude-magic.toml beside the notebook)"
@@ -362,7 +342,7 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
     """What the environment sets."""
     values: dict[str, object] = {}
     variables: dict[str, str] = {}
-    for name in Settings.model_fields:
+    for name in SETTINGS:
         for variable in (_PREFIX + name.upper(), _FOREIGN_VARIABLES.get(name, "")):
             if name not in values and environment.get(variable):
                 values[name] = environment[variable]
@@ -377,7 +357,7 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
 def local_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
     """What the file beside the notebook sets, as far as it may."""
     where = f"{path.name} beside the notebook"
-    refused = [name for name in content if name in (*Settings.model_fields, *SECRET_FIELDS)]
+    refused = [name for name in content if name in (*SETTINGS, *SECRET_FIELDS)]
     refused = [name for name in refused if name not in STRANGER_FIELDS]
     notes = [
         f"{where} may not set {name}, because it may be a stranger's; ignored. Set it in your own config folder or in "
@@ -394,7 +374,7 @@ def local_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
 def user_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
     """What the file in the user's config folder sets; credentials aside, which are read elsewhere."""
     return Layer(
-        values={name: value for name, value in content.items() if name in Settings.model_fields},
+        values={name: value for name, value in content.items() if name in SETTINGS},
         describe=lambda _: f"file ({path})",
         notes=tuple(_unknown_keys(content, str(path))),
     )
@@ -406,8 +386,8 @@ def resolve(layers: Iterable[Layer]) -> ResolvedSettings:
     Raises:
         ConfigurationError: A value in force is not valid. The message names setting, source and what is accepted.
     """
-    values: dict[str, object] = {}
-    sources = dict.fromkeys(Settings.model_fields, DEFAULT_SOURCE)
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(SETTINGS, DEFAULT_SOURCE)
     notes: list[str] = []
     for layer in layers:
         notes += layer.notes
@@ -415,40 +395,40 @@ def resolve(layers: Iterable[Layer]) -> ResolvedSettings:
             if value is not None and name not in values:
                 values[name] = value
                 sources[name] = layer.describe(name)
-    settings = _validate(values, sources)
-    _check_with_client(settings, values, sources)
-    return ResolvedSettings(values=settings, sources=sources, notes=tuple(notes))
+    return ResolvedSettings(values=_validate(values, sources), sources=sources, notes=tuple(notes))
 
 
-def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> Settings:
+def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
+    """Check the values one by one where they are not all right, so that a complaint can name its source."""
+    unknown = [name for name in values if name not in SETTINGS]
+    if unknown:
+        raise ConfigurationError(f"There is no setting {unknown[0]!r}.{_suggest(unknown[0], SETTINGS)}")
     try:
-        return Settings(**values)  # type: ignore[arg-type]  # checked here, by pydantic
-    except ValidationError as invalid:
-        problem = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = str(problem["loc"][0])
-    if name not in Settings.model_fields:
-        raise ConfigurationError(f"There is no setting {name!r}.{_suggest(name, Settings.model_fields)}")
-    wanted = problem["msg"].removeprefix("Value error, ")
-    value = "" if name in _UNPRINTED_FIELDS else f" is {shown(values[name])} and"
-    raise ConfigurationError(
-        f"The setting {name}{value} cannot be used: {wanted}. It comes from: {sources[name]}."
-    )
-
-
-def _check_with_client(settings: Settings, values: Mapping[str, object], sources: Mapping[str, str]) -> None:
-    """Let the client judge its part one by one, so that a complaint can name its source."""
-    for name in values.keys() & CLIENT_FIELDS:
+        return Settings(**values)
+    except ConfigurationError as error:
+        problem = error
+    for name, value in values.items():
         try:
-            ClientConfig(**{name: getattr(settings, name)})
+            Settings(**{name: value})
         except ConfigurationError as error:
-            complaint = error.message
-        else:
-            continue
-        raise ConfigurationError(f"{complaint} It comes from: {sources[name]}.")
+            raise ConfigurationError(
+                f"{_complaint(name, value, error)} It comes from: {sources[name]}."
+            ) from None
+    raise problem
+
+
+def _complaint(name: str, value: object, error: ConfigurationError) -> str:
+    """Return what is wrong with a setting; the checks that know more than pydantic say it in words of their own."""
+    wanted = error.message.removeprefix(f"The setting {name} is not valid: ")
+    if wanted == error.message:
+        return wanted
+    wanted = wanted.removeprefix("Value error, ")
+    said = "" if name in _UNPRINTED_FIELDS else f" is {shown(value)} and"
+    return f"The setting {name}{said} cannot be used: {wanted}"
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
-    known = [_PREFIX + name.upper() for name in Settings.model_fields]
+    known = [_PREFIX + name.upper() for name in SETTINGS]
     keys = {_PREFIX + name.upper(): f"ANTHROPIC_{name.upper()}" for name in SECRET_FIELDS}
     for variable in environment:
         if variable.startswith(_PREFIX) and variable not in known:
@@ -457,7 +437,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
 
 
 def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
-    known = [*Settings.model_fields, *SECRET_FIELDS]
+    known = [*SETTINGS, *SECRET_FIELDS]
     unknown = [name for name in content if name not in known]
     for name in unknown[:_MAX_UNKNOWN]:
         hint = _suggest(name, known) if len(name) <= _LONGEST_NAME else ""

@@ -310,7 +310,7 @@ def _notes_on_branches(place: Place) -> list[str]:
     notes = []
     if behind:
         turns = "1 later turn belongs" if behind == 1 else f"{behind} later turns belong"
-        notes.append(f"{turns} to the former answer of this cell, on a branch of its own: %claude history")
+        notes.append(f"{turns} to the previous answer of this cell, on a branch of its own: %claude history")
     if aside:
         turns = "1 turn is" if aside == 1 else f"{aside} turns are"
         notes.append(
@@ -354,7 +354,7 @@ _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_tu
 logger = logging.getLogger("claude_magic.runtime")
 
 
-class TurnExchange:
+class TurnRun:
     """Answers one question.
 
     Args:
@@ -406,11 +406,11 @@ class TurnExchange:
         except ClaudeError as error:
             partial = self._break_off(error.partial or _arrived(self._stream), _CUT)
             self._planner.explain(error, self._plan)
-            # Frames hold the request and its prompt, and whoever keeps the error would keep them.
+            # Frames hold the request and its prompt, and keeping the error would keep them.
             progress.fail(error.with_traceback(None), partial)
 
     async def _wait_for_turn(self, before: Iterable[Reply]) -> None:
-        """Wait for the answers that this turn goes on from, and plan it anew where it now has another place.
+        """Wait for the answers that this turn goes on from, and plan it again where it now has another place.
 
         Raises:
             ConfigurationError: It cannot be sent there.
@@ -520,11 +520,11 @@ class TurnExchange:
 
 
 def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:
-    """End a reply whose exchange could not: it was cancelled before its first step, or a fault of ours broke it off.
+    """End a reply whose run could not: it was cancelled before its first step, or a fault of ours broke it off.
 
     Args:
         progress: What the reply shows; if it is final already, nothing happens.
-        task: The exchange, which has ended.
+        task: The run, which has ended.
         redact: Removes the key from text.
     """
     failure = None if task.cancelled() else task.exception()

@@ -27,7 +27,7 @@ _SETTLING_TIME = 2.0
 _POLL_INTERVAL = 0.1 if sys.platform == "win32" else None
 """On Windows a signal does not wake a thread that waits for a lock, so there the wait is cut into pieces."""
 
-_Wake = Literal["done", "interrupted", "errand"]
+_Wake = Literal["done", "interrupted", "call"]
 
 
 class Waitable(Protocol):
@@ -40,7 +40,7 @@ class Waitable(Protocol):
         """Call back on any thread once it is done, at once if it is already; return what takes that back."""
 
     @property
-    def errands(self) -> WaitingExecutor | None:
+    def pending_calls(self) -> WaitingExecutor | None:
         """What the waiting thread is to run meanwhile: calls of tools."""
 
 
@@ -78,7 +78,9 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
     """
     waiting = Waiting(reply)
     forget = reply.when_done(waiting.note_done)
-    leave = reply.errands.attend(waiting.note_errand) if reply.errands is not None else None
+    leave = (
+        reply.pending_calls.subscribe(waiting.note_pending_call) if reply.pending_calls is not None else None
+    )
     try:
         with _sigint_handled(waiting.interrupt):
             yield waiting
@@ -98,17 +100,17 @@ class Waiting:
         self._wakes: queue.SimpleQueue[_Wake] = queue.SimpleQueue()
         self._is_done = False
         self._is_interrupted = False
-        self._has_errand = False
+        self._has_pending_call = False
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the reply is done, `timeout` seconds at most; return whether it is.
 
-        It also returns when there is an errand: that is run by the next call, so that the screen can tell of it before.
+        It also returns when a tool call is pending: that is run by the next call of this method, so that the screen can tell of it before.
 
         Raises:
             KeyboardInterrupt: Ctrl-C came, now or since the last step.
         """
-        self._run_errand()
+        self._run_pending_call()
         if not self._is_done and not self._is_interrupted:
             self._take(timeout)
         self.raise_interrupt()
@@ -118,9 +120,9 @@ class Waiting:
         """Take note that the reply is done; on any thread."""
         self._wakes.put("done")
 
-    def note_errand(self) -> None:
+    def note_pending_call(self) -> None:
         """Take note that there is something to run; on any thread."""
-        self._wakes.put("errand")
+        self._wakes.put("call")
 
     def interrupt(self, _signal_number: int, _frame: FrameType | None) -> None:
         """Handle SIGINT: cancel the reply and wake the waiter; raise only for the second one."""
@@ -155,15 +157,15 @@ class Waiting:
     def _wake_for(self, wake: _Wake) -> None:
         if wake == "done":
             self._is_done = True
-        elif wake == "errand":
-            self._has_errand = True
+        elif wake == "call":
+            self._has_pending_call = True
 
-    def _run_errand(self) -> None:
-        has_errand, self._has_errand = self._has_errand, False
-        if not has_errand or self._is_interrupted or self._reply.errands is None:
+    def _run_pending_call(self) -> None:
+        has_pending_call, self._has_pending_call = self._has_pending_call, False
+        if not has_pending_call or self._is_interrupted or self._reply.pending_calls is None:
             return
         try:
-            self._reply.errands.serve()
+            self._reply.pending_calls.run_next()
         except KeyboardInterrupt:
             self.interrupt(signal.SIGINT, None)
 
@@ -171,15 +173,15 @@ class Waiting:
 @contextlib.contextmanager
 def _sigint_handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Install a SIGINT handler where that is possible and Ctrl-C has its usual meaning."""
-    former = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or former in (signal.SIG_IGN, None):
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous in (signal.SIG_IGN, None):
         yield
         return
     signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGINT, previous)
 
 
 HEARTBEAT_INTERVAL = 0.05

@@ -20,7 +20,6 @@ from ._behaviours import (
     stream_bytes,
     stream_events,
 )
-from ._exchange import Gate
 from ._faults import (
     close_mid_stream,
     drip,
@@ -35,12 +34,13 @@ from ._faults import (
 from ._scenarios import Scenario, scenario, scenarios
 from ._server import RecordedRequest
 from ._simulator import Simulator
-from ._stream import Answer, Behaviour, Exchange
+from ._stream import Answer, Behaviour, Post
+from ._wire import Gate
 
 __all__ = [
     "Answer",
     "Behaviour",
-    "Exchange",
+    "Post",
     "Gate",
     "RecordedRequest",
     "Scenario",

@@ -128,35 +128,35 @@ _COUNT = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class FormHint:
     """A form, and for points how many."""
 
     form: Form
     count: int | None = None
 
 
-def wish_of(prompt: str, system: str) -> Wish:
+def form_hint_of(prompt: str, system: str) -> FormHint:
     """What the prompt asks for, else what the system prompt does."""
     for text in (prompt.lower(), system.lower()):
         count = _COUNT.search(text)
         if count is not None:
             word = count[1]
-            return Wish(form="points", count=_NUMBER_WORDS.get(word) or int(word))
+            return FormHint(form="points", count=_NUMBER_WORDS.get(word) or int(word))
         for form, pattern in _FORMS:
             if re.search(pattern, text):
-                return Wish(form=form)
-    return Wish(form="answer")
+                return FormHint(form=form)
+    return FormHint(form="answer")
 
 
-def shape(topic: Topic, wish: Wish) -> str:
-    """The topic in the form that is wished for; its full answer where it lacks that form."""
-    if wish.form == "sentence":
+def shape(topic: Topic, hint: FormHint) -> str:
+    """The topic in the form that is asked for; its full answer where it lacks that form."""
+    if hint.form == "sentence":
         return topic.sentence
-    if wish.form == "points":
-        return "\n".join(f"{number}. {point}" for number, point in enumerate(topic.points[: wish.count], 1))
-    if wish.form == "code" and topic.code:
+    if hint.form == "points":
+        return "\n".join(f"{number}. {point}" for number, point in enumerate(topic.points[: hint.count], 1))
+    if hint.form == "code" and topic.code:
         return f"{topic.sentence}\n\n{topic.code}"
-    if wish.form == "table" and topic.table:
+    if hint.form == "table" and topic.table:
         return f"**{topic.title}**\n\n{topic.table}"
     return f"## {topic.title}\n\n{topic.answer}"
 
@@ -247,13 +247,13 @@ def _go_on(conversation: Conversation) -> str | None:
     if tail is None or not conversation.earlier_prompts:
         return None
     *before, cut = conversation.earlier_prompts
-    former = dataclasses.replace(
+    previous = dataclasses.replace(
         conversation,
         prompt=cut,
         earlier_prompts=tuple(before),
         earlier_answers=conversation.earlier_answers[: len(before)],
     )
-    return rest_after(answer_text(former), tail)
+    return rest_after(answer_text(previous), tail)
 
 
 def _remember(conversation: Conversation) -> str | None:
@@ -292,10 +292,10 @@ def _describe_attachments(conversation: Conversation) -> str | None:
 
 
 def _explain(conversation: Conversation) -> str | None:
-    """A topic of the corpus, in the form that is wished for."""
-    wish = wish_of(conversation.prompt, conversation.system)
+    """A topic of the corpus, in the form that is asked for."""
+    hint = form_hint_of(conversation.prompt, conversation.system)
     topic = find_topic(conversation.prompt) or _topic_before(conversation)
-    return None if topic is None else shape(topic, wish)
+    return None if topic is None else shape(topic, hint)
 
 
 def _topic_before(conversation: Conversation) -> Topic | None:
@@ -311,15 +311,15 @@ def _topic_before(conversation: Conversation) -> Topic | None:
 
 def _own_up(conversation: Conversation) -> str:
     """Say that this is beyond the simulator, in the form that was asked for."""
-    wish = wish_of(conversation.prompt, conversation.system)
-    if wish.form == "sentence":
+    hint = form_hint_of(conversation.prompt, conversation.system)
+    if hint.form == "sentence":
         return "I don't know that: I am a simulator, which answers by rule, and this has no rule."
-    if wish.form == "table":
+    if hint.form == "table":
         return f"{_OWN_UP}\n\n{_topics_table()}"
-    if wish.form == "code":
+    if hint.form == "code":
         return f"{_OWN_UP} Here is where it could begin:\n\n{_code_frame(conversation.prompt)}"
-    if wish.form == "points":
-        return f"{_OWN_UP}\n\n{_points(wish)}"
+    if hint.form == "points":
+        return f"{_OWN_UP}\n\n{_points(hint)}"
     return f"{_OWN_UP} You wrote:\n\n{_quote(conversation.prompt)}\n\n{_WHAT_NOW}"
 
 
@@ -374,8 +374,8 @@ def _topics_table() -> str:
     )
 
 
-def _points(wish: Wish) -> str:
-    listed = "\n".join(f"{number}. {step}" for number, step in enumerate(_STEPS[: wish.count], 1))
+def _points(hint: FormHint) -> str:
+    listed = "\n".join(f"{number}. {step}" for number, step in enumerate(_STEPS[: hint.count], 1))
     return f"A list that fits nearly everything:\n\n{listed}"
 
 

@@ -12,7 +12,17 @@ from functools import cache
 from typing import Literal
 
 from ._composer import search_result
-from ._exchange import (
+from ._stream import (
+    Answer,
+    Behaviour,
+    Post,
+    deliver,
+    deliver_events,
+    encode_event,
+    message_events,
+    stream_head,
+)
+from ._wire import (
     JSON,
     MESSAGE_OF_STATUS,
     APIError,
@@ -27,16 +37,6 @@ from ._exchange import (
     error_envelope,
     new_id,
     split_tokens,
-)
-from ._stream import (
-    Answer,
-    Behaviour,
-    Exchange,
-    deliver,
-    deliver_events,
-    encode_event,
-    message_events,
-    stream_head,
 )
 
 Ending = Literal["chunk", "close", "reset", "eof"]
@@ -79,9 +79,9 @@ def status(
     if retry_after is not None:
         extra["retry-after"] = str(retry_after)
 
-    def behave(exchange: Exchange) -> Steps:
-        content = encode_json(error_envelope(fault, exchange.request_id)) if body is None else body
-        return body_steps(code, content, {**exchange.headers, **extra})
+    def behave(post: Post) -> Steps:
+        content = encode_json(error_envelope(fault, post.request_id)) if body is None else body
+        return body_steps(code, content, {**post.headers, **extra})
 
     return behave
 
@@ -116,11 +116,11 @@ def reply(
     deltas = None if chunks is None else list(chunks)
     blocks = list(content) if content is not None else _blocks("".join(deltas) if deltas else text, thinking)
 
-    def behave(exchange: Exchange) -> Steps:
-        message = build_message(exchange, blocks, stop_reason, stop_sequence, stop_details, usage)
+    def behave(post: Post) -> Steps:
+        message = build_message(post, blocks, stop_reason, stop_sequence, stop_details, usage)
         answer = Answer(message=message, headers=dict(headers or {}))
-        paced_exchange = exchange if chunk_delay is None else _with_delay(exchange, chunk_delay)
-        if deltas is None or not exchange.request.wants_stream:
+        paced_exchange = post if chunk_delay is None else _with_delay(post, chunk_delay)
+        if deltas is None or not post.request.wants_stream:
             return deliver(paced_exchange, answer)
         return deliver_events(paced_exchange, answer, with_text_deltas(message_events(message), deltas))
 
@@ -146,8 +146,8 @@ def stream_bytes(
         headers: Headers to add or replace.
     """
 
-    def behave(exchange: Exchange) -> Steps:
-        head = stream_head(exchange, extra=headers)
+    def behave(post: Post) -> Steps:
+        head = stream_head(post, extra=headers)
         yield Head(head.status, head.headers, is_close_delimited=end == "eof")
         size = chunk_bytes or max(1, len(raw))
         for start in range(0, len(raw), size):
@@ -171,14 +171,14 @@ def stream_events(
 def drop_before_headers(*, how: Literal["reset", "close"] = "reset") -> Behaviour:
     """End the connection without a word."""
 
-    def behave(_exchange: Exchange) -> Steps:
+    def behave(_exchange: Post) -> Steps:
         yield HangUp(how)
 
     return behave
 
 
 def build_message(
-    exchange: Exchange,
+    post: Post,
     content: Sequence[JSON],
     stop_reason: str | None = "end_turn",
     stop_sequence: str | None = None,
@@ -186,7 +186,7 @@ def build_message(
     usage: JSON | None = None,
 ) -> JSON:
     """A message around content that was made up without asking the request."""
-    fields = exchange.request.fields
+    fields = post.request.fields
     message: JSON = {
         "id": new_id("msg"),
         "type": "message",
@@ -221,13 +221,13 @@ def _blocks(text: str, thinking: str | None) -> list[JSON]:
     return blocks
 
 
-def _with_delay(exchange: Exchange, chunk_delay: float) -> Exchange:
-    return Exchange(
-        request=exchange.request,
-        request_id=exchange.request_id,
+def _with_delay(post: Post, chunk_delay: float) -> Post:
+    return Post(
+        request=post.request,
+        request_id=post.request_id,
         chunk_delay=chunk_delay,
-        headers=exchange.headers,
-        answer=exchange.answer,
+        headers=post.headers,
+        answer=post.answer,
     )
 
 
@@ -348,7 +348,7 @@ REFUSAL = {
 
 
 def with_content(message: JSON, content: list[JSON], **fields: object) -> JSON:
-    """The message with other content, its output counted anew."""
+    """The message with other content, its output counted again."""
     spoken = sum(count_tokens(block.get("text", "") + block.get("thinking", "")) for block in content)
     details = message["usage"].get("output_tokens_details")
     usage = {**message["usage"], "output_tokens": spoken}
@@ -415,26 +415,26 @@ def attack(message: JSON) -> JSON:
     return with_text(message, HOSTILE_MARKDOWN)
 
 
-def ramble(exchange: Exchange) -> Steps:
+def ramble(post: Post) -> Steps:
     """Say very much, in deltas as large as a fast model's."""
-    answer = exchange.answer()
+    answer = post.answer()
     text = long_answer()
     answer = dataclasses.replace(answer, message=with_text(answer.message, text))
-    if not exchange.request.wants_stream:
-        return deliver(exchange, answer)
+    if not post.request.wants_stream:
+        return deliver(post, answer)
     size = -(-len(text) // LONG_ANSWER_DELTAS)
     deltas = [text[start : start + size] for start in range(0, len(text), size)]
-    return deliver_events(exchange, answer, with_text_deltas(message_events(answer.message), deltas))
+    return deliver_events(post, answer, with_text_deltas(message_events(answer.message), deltas))
 
 
-def pause_turn(exchange: Exchange) -> Steps:
+def pause_turn(post: Post) -> Steps:
     """Pause in a server-side turn; go on, first with the result of the search, when the client sends the turn back."""
-    history = exchange.request.fields.get("messages") or [{}]
+    history = post.request.fields.get("messages") or [{}]
     if history[-1].get("role") == "assistant":
-        answer = exchange.answer()
+        answer = post.answer()
         results = [search_result(call, "a search that takes long") for call in _pending_searches(history[-1])]
         message = {**answer.message, "content": [*results, *answer.message["content"]]}
-        return deliver(exchange, dataclasses.replace(answer, message=message))
+        return deliver(post, dataclasses.replace(answer, message=message))
     call = {
         "type": "server_tool_use",
         "id": new_id("srvtoolu"),
@@ -442,7 +442,7 @@ def pause_turn(exchange: Exchange) -> Steps:
         "input": {"query": "a search that takes long"},
     }
     text = {"type": "text", "text": "I am still searching."}
-    return deliver(exchange, Answer(message=build_message(exchange, [text, call], "pause_turn")))
+    return deliver(post, Answer(message=build_message(post, [text, call], "pause_turn")))
 
 
 def _pending_searches(message: JSON) -> list[str]:
@@ -458,17 +458,17 @@ def _pending_searches(message: JSON) -> list[str]:
 def tool_call(change: Callable[[Iterable[JSON]], Iterable[JSON]]) -> Behaviour:
     """Call the request's first tool, or one named `tide_table`, in changed events."""
 
-    def behave(exchange: Exchange) -> Steps:
-        tools = exchange.request.fields.get("tools") or [{}]
+    def behave(post: Post) -> Steps:
+        tools = post.request.fields.get("tools") or [{}]
         call = {
             "type": "tool_use",
             "id": new_id("toolu"),
             "name": tools[0].get("name", "tide_table"),
             "input": {"port": "Brest", "day": 3},
         }
-        answer = Answer(message=build_message(exchange, [call], "tool_use"))
-        if not exchange.request.wants_stream:
-            return deliver(exchange, answer)
-        return deliver_events(exchange, answer, change(message_events(answer.message)))
+        answer = Answer(message=build_message(post, [call], "tool_use"))
+        if not post.request.wants_stream:
+            return deliver(post, answer)
+        return deliver_events(post, answer, change(message_events(answer.message)))
 
     return behave

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ._exchange import JSON, invalid
+from ._wire import JSON, invalid
 
 
 def join(path: str, name: str | int) -> str:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from ._answers import answer_text
 from ._conversation import Conversation, Item, read_conversation
-from ._exchange import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, pick
 from ._instances import make_instance
 from ._models import Model
 from ._small_talk import greet, say_exactly
+from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, pick
 
 _WORD = re.compile(r"[a-z]{4,}")
 _COMMON = frozenset(
@@ -140,7 +140,7 @@ def _text_of_result(result: JSON) -> str:
     return "\n".join(part.get("text", f"[{part['type']}]") for part in content)
 
 
-_WISH = re.compile(
+_REQUEST = re.compile(
     r"\b(search|look up|latest|news|today|current|recent|who won|web|internet|online)\b", re.IGNORECASE
 )
 _PLACES = ("An overview", "Notes from the field", "A short history", "Questions and answers", "The basics")
@@ -148,7 +148,7 @@ _PLACES = ("An overview", "Notes from the field", "A short history", "Questions 
 
 def wants_search(prompt: str, tools: Sequence[JSON]) -> bool:
     """Whether the request offers a web search and the prompt calls for one."""
-    return bool(_WISH.search(prompt)) and any(
+    return bool(_REQUEST.search(prompt)) and any(
         str(tool.get("type")).startswith("web_search_") for tool in tools
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _checks as check
 from ._conversation import items_of, total_tokens
-from ._exchange import JSON, invalid
+from ._wire import JSON, invalid
 
 CLEAR_TOOL_USES = "clear_tool_uses_20250919"
 CLEAR_THINKING = "clear_thinking_20251015"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ._exchange import JSON, Request, count_tokens, encode_json
+from ._wire import JSON, Request, count_tokens, encode_json
 
 PATCH_PIXELS = 28
 MAX_IMAGE_TOKENS = 4784
@@ -266,7 +266,7 @@ def _without_first_line(message: JSON) -> JSON:
 TOKENS_PER_MESSAGE = 3
 TOKENS_PER_TOOL = 12
 TOKENS_FOR_TOOLS = 60
-"""The instructions that a request with tools is given besides."""
+"""The instructions that a request with tools is also given."""
 UNSEEN = ("cache_control",)
 """Fields that the model does not see."""
 

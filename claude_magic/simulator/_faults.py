@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from ._behaviours import SETTLING_TIME, build_message
-from ._exchange import JSON, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
 from ._stream import (
     PING,
     Answer,
     Behaviour,
-    Exchange,
+    Post,
     deliver,
     deliver_events,
     encode_event,
     message_events,
     stream_head,
 )
+from ._wire import JSON, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
 
 STATUS_OF_ERROR = {
     "invalid_request_error": 400,
@@ -41,11 +41,11 @@ STATUS_OF_ERROR = {
 DRIP_BYTES = 16
 
 
-def answer_for(exchange: Exchange, text: str | None) -> Answer:
+def answer_for(post: Post, text: str | None) -> Answer:
     """The request's usual answer, or one with this text."""
     if text is None:
-        return exchange.answer()
-    return Answer(message=build_message(exchange, [{"type": "text", "text": text}]))
+        return post.answer()
+    return Answer(message=build_message(post, [{"type": "text", "text": text}]))
 
 
 # Changing what is said.
@@ -54,9 +54,9 @@ def answer_for(exchange: Exchange, text: str | None) -> Answer:
 def change_message(change: Callable[[JSON], JSON]) -> Behaviour:
     """Answer with a changed message, streamed or not."""
 
-    def behave(exchange: Exchange) -> Steps:
-        answer = exchange.answer()
-        return deliver(exchange, dataclasses.replace(answer, message=change(answer.message)))
+    def behave(post: Post) -> Steps:
+        answer = post.answer()
+        return deliver(post, dataclasses.replace(answer, message=change(answer.message)))
 
     return behave
 
@@ -66,11 +66,11 @@ def change_events(
 ) -> Behaviour:
     """Stream changed events; a request that wants no stream is answered as usual."""
 
-    def behave(exchange: Exchange) -> Steps:
-        answer = answer_for(exchange, text)
-        if not exchange.request.wants_stream:
-            return deliver(exchange, answer)
-        return deliver_events(exchange, answer, change(message_events(answer.message)))
+    def behave(post: Post) -> Steps:
+        answer = answer_for(post, text)
+        if not post.request.wants_stream:
+            return deliver(post, answer)
+        return deliver_events(post, answer, change(message_events(answer.message)))
 
     return behave
 
@@ -78,12 +78,12 @@ def change_events(
 def change_bytes(change: Callable[[bytes], Iterable[bytes]], *, text: str | None = None) -> Behaviour:
     """Stream the events' bytes cut and changed as told; without a stream, answer as usual."""
 
-    def behave(exchange: Exchange) -> Steps:
-        answer = answer_for(exchange, text)
-        if not exchange.request.wants_stream:
-            yield from deliver(exchange, answer)
+    def behave(post: Post) -> Steps:
+        answer = answer_for(post, text)
+        if not post.request.wants_stream:
+            yield from deliver(post, answer)
             return
-        yield stream_head(exchange, answer)
+        yield stream_head(post, answer)
         raw = b"".join(map(encode_event, message_events(answer.message)))
         for piece in change(raw):
             yield Chunk(piece)
@@ -94,8 +94,8 @@ def change_bytes(change: Callable[[bytes], Iterable[bytes]], *, text: str | None
 def change_steps(change: Callable[[Steps], Steps], *, text: str | None = None) -> Behaviour:
     """Change the sending itself, of a stream or of a JSON body."""
 
-    def behave(exchange: Exchange) -> Steps:
-        return change(deliver(exchange, answer_for(exchange, text)))
+    def behave(post: Post) -> Steps:
+        return change(deliver(post, answer_for(post, text)))
 
     return behave
 
@@ -185,9 +185,9 @@ def error_event(
             yield from _up_to(events, after_deltas)
         yield {"type": "error", "error": error}
 
-    def behave(exchange: Exchange) -> Steps:
-        if exchange.request.wants_stream:
-            return change_events(fail, text=text)(exchange)
+    def behave(post: Post) -> Steps:
+        if post.request.wants_stream:
+            return change_events(fail, text=text)(post)
         raise APIError(STATUS_OF_ERROR.get(error_type, 500), error["message"], error_type=error_type)
 
     return behave
@@ -211,9 +211,9 @@ def _up_to(events: Iterable[JSON], deltas: int | None) -> Iterator[JSON]:
 def slow_headers(seconds: float, *, text: str | None = None) -> Behaviour:
     """Answer as usual, but only after some seconds."""
 
-    def behave(exchange: Exchange) -> Steps:
+    def behave(post: Post) -> Steps:
         yield Pause(seconds)
-        yield from deliver(exchange, answer_for(exchange, text))
+        yield from deliver(post, answer_for(post, text))
 
     return behave
 

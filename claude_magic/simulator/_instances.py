@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ._exchange import JSON, pick
 from ._tool_checks import resolve
+from ._wire import JSON, pick
 
 MAX_DEPTH = 12
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

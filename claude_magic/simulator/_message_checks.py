@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import _checks as check
-from ._exchange import JSON, invalid
 from ._headers import NEW_VERSION
 from ._models import Model
+from ._wire import JSON, invalid
 
 MAX_MESSAGES = 100_000
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ._exchange import JSON, APIError
+from ._wire import JSON, APIError
 
 Line = Literal["haiku", "sonnet", "opus", "fable", "mythos"]
 Lifecycle = Literal["active", "deprecated", "retired"]

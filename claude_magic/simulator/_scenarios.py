@@ -10,7 +10,6 @@ from email.utils import formatdate
 from . import _behaviours as messages
 from . import _faults as distort
 from ._behaviours import MULTILINGUAL, drop_before_headers, status
-from ._exchange import Steps
 from ._faults import (
     change_bytes,
     change_events,
@@ -25,7 +24,8 @@ from ._faults import (
     slow_body,
     slow_headers,
 )
-from ._stream import Behaviour, Exchange, deliver
+from ._stream import Behaviour, Post, deliver
+from ._wire import Steps
 
 A_LONG_TIME = 3600.0
 RETRY_AFTER = 2
@@ -43,17 +43,17 @@ class Scenario:
     """After the last behaviour an attempt succeeds; otherwise the last one repeats."""
 
 
-def _as_usual(exchange: Exchange) -> Steps:
-    return deliver(exchange, exchange.answer())
+def _as_usual(post: Post) -> Steps:
+    return deliver(post, post.answer())
 
 
-def _rate_limited_until_date(exchange: Exchange) -> Steps:
+def _rate_limited_until_date(post: Post) -> Steps:
     date = formatdate(time.time() + RETRY_AFTER, usegmt=True)
-    return status(429, retry_after=date)(exchange)
+    return status(429, retry_after=date)(post)
 
 
 def _from_proxy(behaviour: Behaviour) -> Behaviour:
-    return lambda exchange: distort.without_identity(behaviour(exchange))
+    return lambda post: distort.without_identity(behaviour(post))
 
 
 def _html(code: int, title: str) -> Behaviour:

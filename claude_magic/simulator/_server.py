@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import h11
 
-from ._exchange import APIError, Chunk, HangUp, Head, Hold, Pause, Request, Step, Steps, read_json
 from ._headers import foreign_fault
+from ._wire import APIError, Chunk, HangUp, Head, Hold, Pause, Request, Step, Steps, read_json
 
 _BYTES_PER_RECORD = 1_000
 """What the names of headers and Python's own part come to."""

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 from ._composer import Composition, check_returned_thinking, compose
 from ._context_editing import edit_context
 from ._conversation import Item, items_of, total_tokens
-from ._exchange import JSON, APIError, Request, invalid, new_id
 from ._headers import api_version, authenticate, betas, check_json
 from ._models import Model, describe_model, list_models
 from ._stream import Answer
 from ._validation import Terms, check_count_request, check_message_request
+from ._wire import JSON, APIError, Request, invalid, new_id
 
 REQUESTS_PER_MINUTE = 10_000
 INPUT_TOKENS_PER_MINUTE = 10_000_000

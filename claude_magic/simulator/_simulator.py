@@ -17,11 +17,11 @@ from typing import Self
 
 from .._version import __version__
 from ._conversation import take_directive
-from ._exchange import APIError, Request, Steps, body_steps, json_steps, new_id, opaque
 from ._scenarios import Scenario, scenario
 from ._server import READ_TIMEOUT, Connection, RecordedRequest, ServerState
 from ._service import Limits, MessageService
-from ._stream import Behaviour, Exchange, deliver, refuse
+from ._stream import Behaviour, Post, deliver, refuse
+from ._wire import APIError, Request, Steps, body_steps, json_steps, new_id, opaque
 
 MARK_HEADER = "claude-magic-simulator"
 SCENARIO_HEADER = "x-simulator-scenario"
@@ -76,7 +76,7 @@ class API:
     def _create_message(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
         behaviour, request = self._behaviour(request)
         return behaviour(
-            Exchange(
+            Post(
                 request=request,
                 request_id=request_id,
                 chunk_delay=self._chunk_delay,
@@ -90,9 +90,9 @@ class API:
         name, undirected = take_directive(request)
         if self._scripted:
             return self._scripted.popleft(), undirected
-        wished = request.headers.get(SCENARIO_HEADER) or name
-        if wished is not None:
-            return self._next_attempt(_known_scenario(wished), request), undirected
+        named = request.headers.get(SCENARIO_HEADER) or name
+        if named is not None:
+            return self._next_attempt(_known_scenario(named), request), undirected
         if self._standing is not None:
             return self._next_attempt(self._standing, request), undirected
         return _as_usual, undirected
@@ -112,8 +112,8 @@ class API:
         return chosen.behaviours[-1]
 
 
-def _as_usual(exchange: Exchange) -> Steps:
-    return deliver(exchange, exchange.answer())
+def _as_usual(post: Post) -> Steps:
+    return deliver(post, post.answer())
 
 
 def _known_scenario(name: str) -> Scenario:

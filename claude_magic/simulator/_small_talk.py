@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from ._conversation import Conversation
-from ._exchange import pick
+from ._wire import pick
 
 CAPITALS: Mapping[str, str] = {
     "argentina": "Buenos Aires",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ._exchange import (
+from ._wire import (
     JSON,
     APIError,
     Chunk,
@@ -166,7 +166,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Post:
     """One POST to `/v1/messages`, as a behaviour sees it."""
 
     request: Request
@@ -178,36 +178,34 @@ class Exchange:
     """Checks the request and answers it as usual; raises `APIError` where it must be refused."""
 
 
-Behaviour: TypeAlias = Callable[[Exchange], Steps]
+Behaviour: TypeAlias = Callable[[Post], Steps]
 """Decides how one request is answered."""
 
 
-def deliver(exchange: Exchange, answer: Answer) -> Steps:
+def deliver(post: Post, answer: Answer) -> Steps:
     """Send the answer in the form that the request asks for."""
-    if exchange.request.wants_stream:
-        return deliver_events(exchange, answer, message_events(answer.message))
-    return json_steps(200, answer.message, {**exchange.headers, **answer.headers})
+    if post.request.wants_stream:
+        return deliver_events(post, answer, message_events(answer.message))
+    return json_steps(200, answer.message, {**post.headers, **answer.headers})
 
 
-def deliver_events(exchange: Exchange, answer: Answer, events: Iterable[JSON]) -> Steps:
+def deliver_events(post: Post, answer: Answer, events: Iterable[JSON]) -> Steps:
     """Send these events at the simulator's pace."""
-    yield stream_head(exchange, answer)
-    yield from paced(events, exchange.chunk_delay)
+    yield stream_head(post, answer)
+    yield from paced(events, post.chunk_delay)
 
 
-def deliver_bytes(exchange: Exchange, answer: Answer, change: Callable[[bytes], bytes]) -> Steps:
+def deliver_bytes(post: Post, answer: Answer, change: Callable[[bytes], bytes]) -> Steps:
     """Send the events after a change to their bytes, still one write for each event."""
-    yield stream_head(exchange, answer)
+    yield stream_head(post, answer)
     for event in message_events(answer.message):
         yield Chunk(change(encode_event(event)))
 
 
-def stream_head(
-    exchange: Exchange, answer: Answer | None = None, extra: Mapping[str, str] | None = None
-) -> Head:
+def stream_head(post: Post, answer: Answer | None = None, extra: Mapping[str, str] | None = None) -> Head:
     """The head of a stream."""
     of_answer = answer.headers if answer is not None else {}
-    headers = {**STREAM_HEADERS, **exchange.headers, **of_answer, **(extra or {})}
+    headers = {**STREAM_HEADERS, **post.headers, **of_answer, **(extra or {})}
     return Head(200, tuple(headers.items()))
 
 

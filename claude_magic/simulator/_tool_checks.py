@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from . import _checks as check
-from ._exchange import JSON, invalid
 from ._models import Model
+from ._wire import JSON, invalid
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _DATED = re.compile(

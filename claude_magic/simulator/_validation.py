@@ -8,11 +8,11 @@ from typing import Any
 
 from . import _checks as check
 from ._context_editing import BETA_OF_EDIT, check_context_management
-from ._exchange import JSON, invalid
 from ._headers import NEW_VERSION
 from ._message_checks import check_messages
 from ._models import Model, find_model
 from ._tool_checks import check_output_format, check_tool_choice, check_tools
+from ._wire import JSON, invalid
 
 COMMON_FIELDS = frozenset(
     {

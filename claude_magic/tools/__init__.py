@@ -2,7 +2,7 @@
 
 from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecutor, ToolResult, visible
 from ._executors import LoopExecutor, TypedApproval, WaitingExecutor
-from ._nested_loop import interrupts_raised, interrupts_raised_between_cells
+from ._nested_loop import interrupts_raised_between_cells
 from ._tool import Toolbox
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Toolbox",
     "TypedApproval",
     "WaitingExecutor",
-    "interrupts_raised",
     "interrupts_raised_between_cells",
     "visible",
 ]

@@ -443,7 +443,7 @@ class RunningCall:
         return self._tool is not None and self._tool.is_async
 
     def unfit(self) -> ToolResult | None:
-        """Return what to answer a call that cannot be made, or None if it can. Nobody need be asked about the former."""
+        """Return what to answer a call that cannot be made, or None if it can. Nobody need be asked about the previous."""
         if self._block.raw_input is not None:
             return self._failed(json.dumps({"INVALID_JSON": self._block.raw_input}))
         if self._tool is None:

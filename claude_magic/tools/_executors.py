@@ -98,7 +98,7 @@ class LoopExecutor:
         except asyncio.CancelledError:
             future.cancel()
             raise
-        except Exception as error:  # of ours: whoever waits shall not wait for ever
+        except Exception as error:  # a fault of ours: the waiting thread must not wait for ever
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 future.set_exception(error)
             return
@@ -179,17 +179,17 @@ class WaitingExecutor:
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
     ) -> concurrent.futures.Future[ToolResult]:
-        """Keep a call, and wake whoever waits; see `ToolExecutor.submit`."""
+        """Keep a call, and wake the thread that waits; see `ToolExecutor.submit`."""
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
         if self._approve is not None:  # said now, because the thread that asks is also the one that draws
             report(CallState.APPROVAL, "")
         self._put(_Job(RunningCall(self._toolbox, call, report), future, is_ready=False))
         return future
 
-    def attend(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Say that somebody waits, and how to wake them: then they call `serve`. Returns what takes that back.
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Say that somebody waits, and how to wake them: then they call `run_next`. Returns what takes that back.
 
-        Whoever waits on another thread than the tools belong to is never woken.
+        A thread other than the one that the tools belong to is never woken.
         """
         if threading.get_ident() != self._thread:
             return lambda: None
@@ -202,7 +202,7 @@ class WaitingExecutor:
 
         return leave
 
-    def serve(self) -> None:
+    def run_next(self) -> None:
         """Take the next step of the call that waits: check it and ask about it, or run it. In between there is time to draw.
 
         Raises:

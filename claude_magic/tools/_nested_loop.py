@@ -100,8 +100,8 @@ def _sigint_handled(
     handler: Callable[[int, FrameType | None], Any], *, also_where_off: bool = False
 ) -> Iterator[None]:
     """Install a SIGINT handler where that is possible and Ctrl-C is not switched off."""
-    former = signal.getsignal(signal.SIGINT)
-    is_off = former is None or (former is signal.SIG_IGN and not also_where_off)
+    previous = signal.getsignal(signal.SIGINT)
+    is_off = previous is None or (previous is signal.SIG_IGN and not also_where_off)
     if threading.current_thread() is not threading.main_thread() or is_off:
         yield
         return
@@ -109,7 +109,7 @@ def _sigint_handled(
         signal.signal(signal.SIGINT, handler)
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _nothing() -> None:

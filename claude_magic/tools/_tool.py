@@ -33,9 +33,9 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 from pydantic_core import to_jsonable_python
 
-from ..answers import fields_of, portable
 from ..client import ConfigurationError
 from ..context import redact
+from ..schema import fields_of, portable
 
 _MAX_DESCRIPTION_CHARS = 4_000
 
@@ -312,7 +312,7 @@ def _hints(implementation: Any, signature: inspect.Signature) -> Mapping[str, An
     """Return the type of each argument; of one that nobody can resolve nothing is known.
 
     Annotations written as text are looked up where the function was made. One may name what is imported for type
-    checkers alone, and shall not take the others with it.
+    checkers alone, and must not take the others with it.
     """
     try:
         resolved = typing.get_type_hints(implementation, include_extras=True)

@@ -116,7 +116,7 @@ class LabServer:
     ) -> Path:
         """Write a new notebook into the server's folder; trusted means that Lab shows its saved HTML unsanitised.
 
-        The file gets a number, so that no two tests have the same one: the former's kernel may still be ending.
+        The file gets a number, so that no two tests have the same one: the previous's kernel may still be ending.
         """
         notebook = nbformat.v4.new_notebook(cells=cells)
         notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}

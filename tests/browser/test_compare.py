@@ -64,8 +64,8 @@ def notebook(open_notebook: OpenNotebook, folder: NotebookFolder) -> Callable[..
 
 
 def answer_with(sim: Simulator, *, sonnet: Any, opus: Any) -> None:
-    def behave(exchange: Any) -> Any:
-        return (sonnet if "sonnet" in exchange.request.body["model"] else opus)(exchange)
+    def behave(post: Any) -> Any:
+        return (sonnet if "sonnet" in post.request.body["model"] else opus)(post)
 
     sim.script(behave, behave)
 

@@ -80,7 +80,7 @@ def test_a_dragged_slider_is_one_request_and_going_back_is_none(
     """Nothing is sent while it is dragged; the remembered answer is there at once, and says that it was free."""
     page = notebook(f"interact-{theme}", theme=theme, width=width)
     page.screenshot(f"interact-{theme.lower()}-{width}", page.cell(1))
-    former, (start, _) = handle(page).get_attribute("aria-valuenow"), middle(page)
+    previous, (start, _) = handle(page).get_attribute("aria-valuenow"), middle(page)
     sim.script(reply("**More** lighthouses.\n\n" + "Words about them. " * 30))
 
     drag(page, start + (60 if width > 1000 else 20))
@@ -91,7 +91,7 @@ def test_a_dragged_slider_is_one_request_and_going_back_is_none(
     assert asked(sim)[1] != asked(sim)[0]
 
     drag(page, start)
-    expect(handle(page)).to_have_attribute("aria-valuenow", former or "")
+    expect(handle(page)).to_have_attribute("aria-valuenow", previous or "")
     expect(page.output(1)).to_contain_text("remembered, nothing was sent")
     expect(page.output(1)).to_contain_text("Three lighthouses")
     page.screenshot(f"interact-{theme.lower()}-{width}-back", page.cell(1))

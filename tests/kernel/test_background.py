@@ -162,19 +162,19 @@ def test_a_later_question_of_the_conversation_waits_for_the_answer(kernel, sim, 
 
 @pytest.mark.parametrize("options", ["--bg", ""])
 def test_a_cell_that_is_run_again_stops_what_it_had_on_its_way(kernel, sim, background, options):
-    """Nobody would see the former answer any more."""
+    """Nobody would see the previous answer any more."""
     gate = Gate()
     sim.script(hold(gate, after_deltas=1, text="Never to be seen."), reply("Second answer."))
     first = background("%%claude --bg --no-history -o one\nhi", cell_id="again")
     first.until(lambda each: any("Never" in frame for frame in each.frames))
-    former = kernel.value("[globals().__setitem__('former', one), one.phase.value][1]")
+    previous = kernel.value("[globals().__setitem__('previous', one), one.phase.value][1]")
 
     run = background(f"%%claude {options} --no-history -o two\nhi", cell_id="again")
     settled(run, "Second answer.")
     gate.open()
 
-    assert former == "'streaming'"
-    assert kernel.value("former.phase.value") == "'cancelled'"
+    assert previous == "'streaming'"
+    assert kernel.value("previous.phase.value") == "'cancelled'"
 
 
 def test_where_nobody_sits_it_waits_and_says_so(kernel, sim):

@@ -16,9 +16,9 @@ FIRST, SECOND = reply(ARMEN), reply(ECKMUHL)
 def by_model(**behaviours):
     """Answer each model in its own way."""
 
-    def behave(exchange):
-        model = exchange.request.body["model"]
-        return next(each for name, each in behaviours.items() if name in model)(exchange)
+    def behave(post):
+        model = post.request.body["model"]
+        return next(each for name, each in behaviours.items() if name in model)(post)
 
     return behave
 
@@ -87,7 +87,7 @@ def test_the_conversation_goes_on_from_the_first_and_keeps_the_other(kernel, sim
     """What is sent next is the same in a second Run All; the other answer stands on a branch."""
     turns = "__import__('claude_magic.runtime').runtime.get_runtime().conversations.forest().turns.values()"
     beside = f"sum('Eckmühl' in turn.answer_text for turn in {turns})"
-    former = int(kernel.value(beside))
+    previous = int(kernel.value(beside))
     kernel.run("%claude --new Hello.", cell_id="hello")
     next_turns = []
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_the_conversation_goes_on_from_the_first_and_keeps_the_other(kernel, sim
     assert next_turns[0] == next_turns[1]
     assert ARMEN in next_turns[0]
     assert "Eckmühl" not in next_turns[0]
-    assert int(kernel.value(beside)) == former + 2
+    assert int(kernel.value(beside)) == previous + 2
 
 
 def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers):
@@ -261,7 +261,7 @@ def test_the_screen_can_be_silenced(kernel, answers):
 
 
 def test_a_line_among_code_has_them_as_its_value(kernel, answers):
-    """Behind the blocking door, beside other outputs, which stay."""
+    """In a cell that blocks, beside other outputs, which stay."""
     answers()
 
     run = kernel.run("print('before')\nboth = %claude --compare sonnet,opus Name one.\nprint(len(both))")

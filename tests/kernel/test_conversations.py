@@ -55,13 +55,13 @@ def test_a_second_run_all_gives_the_same_conversation(notebook, sim):
 
 
 def test_running_a_cell_in_the_middle_again_branches_there(notebook, sim):
-    """What came after stays on the former branch, and the footer says how much."""
+    """What came after stays on the previous branch, and the footer says how much."""
     notebook(a="One", b="Two", c="Three", d="Four")
 
     run = notebook(b="Two, differently")
 
     assert asked(sim) == ["One", "Two, differently"]
-    assert "2 later turns belong to the former answer" in run.frames[-1]
+    assert "2 later turns belong to the previous answer" in run.frames[-1]
 
     notebook(c="Three")
     assert asked(sim) == ["One", "Two, differently", "Three"]
@@ -176,7 +176,7 @@ def test_undo_takes_a_turn_off_the_path_and_keeps_it(notebook, sim):
 
 
 def test_clear_forgets(notebook, sim):
-    """And the next question begins anew."""
+    """And the next question begins again."""
     run = notebook(a="One", b="%claude clear")
     assert run.outputs[0]["data"]["text/plain"] == "Forgotten: 1 turn."
 

@@ -104,7 +104,7 @@ def _last_of(kernel, run, transcript):
 
 
 def test_a_control_that_comes_to_rest_is_one_request(kernel, sim, show):
-    """However many values it had on its way; and its answer takes the place of the former one everywhere."""
+    """However many values it had on its way; and its answer takes the place of the previous one everywhere."""
     run, comms = show()
     sim.script(reply("Seven."))
 
@@ -281,7 +281,7 @@ def test_unloading_the_extension_leaves_controls_without_a_voice(start_kernel, s
 
 
 def test_an_expression_that_fails_is_told_where_the_controls_are(kernel, sim, show, request):
-    """The former answer stays, and nothing is sent."""
+    """The previous answer stays, and nothing is sent."""
     _, comms = show("%%claude --interact n -o answer\nOne of {{ 12 // n }}.")
     cell = request.node.name
     line = f"get_ipython().magics_manager.registry['ClaudeMagics'].session.views['{cell}']._line.value"

@@ -218,7 +218,7 @@ def test_a_nested_cell_magic_uses_the_blocking_door(kernel, sim):
 
 
 def test_without_autoawait_a_cell_blocks_and_answers_all_the_same(start_kernel, sim):
-    """`%autoawait off` leaves the blocking door."""
+    """`%autoawait off` leaves cells that block."""
     kernel = start_kernel()
     kernel.run("%autoawait off")
     sim.script(reply("blocked"))

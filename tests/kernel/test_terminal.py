@@ -296,9 +296,9 @@ def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
 def test_answers_that_are_compared_are_written_one_after_the_other(terminal, sim):
     """Each under its model, the first as it comes."""
 
-    def behave(exchange):
-        name = "First" if "sonnet" in exchange.request.body["model"] else "Second"
-        return reply(f"{name} answer.")(exchange)
+    def behave(post):
+        name = "First" if "sonnet" in post.request.body["model"] else "Second"
+        return reply(f"{name} answer.")(post)
 
     sim.script(behave, behave)
     ask(terminal, "%claude --compare sonnet,opus -o both Which?")

@@ -96,7 +96,7 @@ loop = asyncio.get_event_loop()
 
 
 DOORS = pytest.mark.parametrize(
-    "door",
+    "entry_point",
     [
         "%%claude --tools {tool} --approve never\nUse {tool}",
         "x = 1\n%claude --tools {tool} --approve never Use {tool}",
@@ -176,9 +176,9 @@ def test_in_a_coroutine_a_line_that_blocks_says_what_to_do_instead(kernel, sim):
 
 @DOORS
 @pytest.mark.parametrize(("tool", "content"), [("tide_readings", "[4.5,5.0]"), ("wind_readings", "[3,4]")])
-def test_what_a_generator_yields_goes_back(kernel, sim, door, tool, content):
+def test_what_a_generator_yields_goes_back(kernel, sim, entry_point, tool, content):
     """Read where the function runs, so that what it prints stands in the cell; an async one as well."""
-    run = kernel.run(f'{door.format(tool=tool)} for port "Brest"')
+    run = kernel.run(f'{entry_point.format(tool=tool)} for port "Brest"')
 
     assert run.status == "ok"
     assert result(sim)["content"] == content
@@ -186,11 +186,11 @@ def test_what_a_generator_yields_goes_back(kernel, sim, door, tool, content):
 
 
 @DOORS
-def test_a_picture_in_a_result_goes_back_as_one(kernel, sim, door):
+def test_a_picture_in_a_result_goes_back_as_one(kernel, sim, entry_point):
     """In its place; one that is damaged is a text, and the answer goes on."""
-    kernel.run(door.format(tool="tide_chart"))
+    kernel.run(entry_point.format(tool="tide_chart"))
     blocks = result(sim)["content"]
-    run = kernel.run(door.format(tool="half_chart"))
+    run = kernel.run(entry_point.format(tool="half_chart"))
 
     assert [block.get("text") or block["type"] for block in blocks] == ['["Panel",', "image", "]"]
     assert "cannot be shown" in result(sim)["content"]
@@ -208,9 +208,9 @@ def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):
 
 
 @DOORS
-def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, door):
+def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, entry_point):
     """What it cancels of its own is no interrupt of the answer."""
-    run = kernel.run(door.format(tool="vain_vane"))
+    run = kernel.run(entry_point.format(tool="vain_vane"))
 
     assert run.status == "ok"
     assert result(sim)["is_error"] is True
@@ -219,9 +219,9 @@ def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, door):
 
 
 @DOORS
-def test_the_screen_says_that_a_function_runs_before_it_blocks(kernel, door):
+def test_the_screen_says_that_a_function_runs_before_it_blocks(kernel, entry_point):
     """Nothing can be drawn while it does."""
-    run = kernel.run(door.format(tool="short_gauge"))
+    run = kernel.run(entry_point.format(tool="short_gauge"))
 
     before = []
     for message in run.messages:
@@ -418,9 +418,9 @@ def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel,
 
 
 @DOORS
-def test_nothing_of_an_interrupted_tool_goes_on(kernel, door):
+def test_nothing_of_an_interrupted_tool_goes_on(kernel, entry_point):
     """An async function ends with its cell, instead of living on in the kernel's loop."""
-    run = kernel.start(door.format(tool="beating_vane")).until(
+    run = kernel.start(entry_point.format(tool="beating_vane")).until(
         lambda each: "beating_vane runs" in each.stdout
     )
 

@@ -1,4 +1,4 @@
-"""Every door that makes widgets, in a real kernel: they come and go only while no page is told of them."""
+"""Everything that makes widgets, in a real kernel: they come and go only while no page is told of them."""
 
 import ipykernel
 import pytest

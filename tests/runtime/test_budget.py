@@ -14,8 +14,8 @@ from claude_magic.runtime._ledger import TurnAccountant
 from claude_magic.runtime._requests import ModelNames
 from claude_magic.simulator import (
     Behaviour,
-    Exchange,
     Gate,
+    Post,
     Simulator,
     close_mid_stream,
     drop_before_headers,
@@ -26,7 +26,7 @@ from claude_magic.simulator import (
     status,
     stream_events,
 )
-from claude_magic.simulator._exchange import Hold, Steps
+from claude_magic.simulator._wire import Hold, Steps
 
 ATTEMPTS = 4
 MAX_TOKENS = 1000
@@ -181,8 +181,8 @@ def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Sim
     }
     start = stream_events({"type": "message_start", "message": message})
 
-    def behave(exchange: Exchange) -> Steps:
-        yield from start(exchange)
+    def behave(post: Post) -> Steps:
+        yield from start(post)
         yield Hold(Gate())
 
     sim.script(behave)

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends itself POSIX sign
 @pytest.fixture(autouse=True)
 def _usual_handler() -> Iterator[None]:
     """Python's own handler of Ctrl-C before each test, and after it, whatever the test runner has."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, former)
+    signal.signal(signal.SIGINT, previous)
 
 
 def interrupt_when(reply: Waited, condition: Callable[[Waited], object]) -> None:
@@ -122,7 +122,7 @@ def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     """Where a reply does not settle, nobody has to wait for it."""
 
     class Stuck:
-        errands = None
+        pending_calls = None
 
         def cancel(self) -> None:
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -128,16 +128,16 @@ def test_reloading_all_our_modules_leaks_no_thread_and_keeps_the_limiter(
 import importlib, sys
 import claude_magic
 from claude_magic.runtime import get_runtime
-former = get_runtime()
-former.start("Hello").result(120)
-former.login("sk-ant-from-login-0123456789")
+previous = get_runtime()
+previous.start("Hello").result(120)
+previous.login("sk-ant-from-login-0123456789")
 for _ in range(8):  # as often as our modules build on one another
     for name in [name for name in sys.modules if name.startswith("claude_magic")]:
         importlib.reload(sys.modules[name])
 import claude_magic.runtime as reloaded
 runtime = reloaded.get_runtime()
-print(runtime is former, type(runtime) is reloaded.Runtime, bridges())
-print(runtime.limiter_state().level < 10, runtime.last.text == former.last.text, runtime.status().credential)
+print(runtime is previous, type(runtime) is reloaded.Runtime, bridges())
+print(runtime.limiter_state().level < 10, runtime.last.text == previous.last.text, runtime.status().credential)
 print(claude_magic.claude.ask("Again").phase.value, bridges())
 """
     )

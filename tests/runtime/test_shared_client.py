@@ -168,7 +168,7 @@ def test_a_reply_in_flight_finishes_on_the_old_client_which_then_closes(
 
 
 def test_another_key_is_sent_by_another_client(runtime: Runtime, sim: Simulator) -> None:
-    """After `%claude login` no request carries the former key."""
+    """After `%claude login` no request carries the previous key."""
     runtime.start("Hello").result(TIMEOUT)
     runtime.login("sk-ant-another-0123456789")
     runtime.start("Hello").result(TIMEOUT)

@@ -18,10 +18,10 @@ from pydantic import BaseModel
 
 import claude_magic
 from claude_magic import claude
-from claude_magic.answers import AnswerError, OutputSchema, make_output_schema
 from claude_magic.client import ClaudeError, Completion, Message, StreamInterruptedError, Usage
 from claude_magic.notebook._compare import Comparison
 from claude_magic.runtime import BudgetExceededError, Phase, Question, Reply, Runtime
+from claude_magic.schema import AnswerError, OutputSchema, make_output_schema
 from claude_magic.simulator import Gate, Simulator, close_mid_stream, hold, reply
 
 TIMEOUT = 120.0

@@ -129,7 +129,7 @@ def test_a_paused_turn_is_resumed_by_itself(runtime: Runtime, sim: Simulator) ->
 
 
 def test_a_change_of_the_system_prompt_never_refuses_the_thread(runtime: Runtime, sim: Simulator) -> None:
-    """The server drops the thinking that is bound to the former one, as documented."""
+    """The server drops the thinking that is bound to the previous one, as documented."""
     ask(runtime, "One.", system="You are terse.").result(TIMEOUT)
     ask(runtime, "Two.", system="You are kind.").result(TIMEOUT)
     ask(runtime, "Three.", system="You are kind.").result(TIMEOUT)

@@ -96,7 +96,7 @@ def ask_all(
 class DeafPace(ServerPace):
     """Learns nothing, for comparison."""
 
-    def passage(self, *_: Any) -> Any:
+    def ticket(self, *_: Any) -> Any:
         return None
 
 

@@ -30,8 +30,8 @@ def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
 
 def wait(limits: LearntLimits, now: float = START, count: int = 1) -> tuple[str, float] | None:
     forecast = limits.forecast(now)
-    *_, obstacle = (forecast.add(need()) for _ in range(count))
-    return None if obstacle is None else (obstacle.reason, pytest.approx(obstacle.seconds))
+    *_, wait_reason = (forecast.add(need()) for _ in range(count))
+    return None if wait_reason is None else (wait_reason.reason, pytest.approx(wait_reason.seconds))
 
 
 def test_without_a_word_nothing_stands_in_the_way() -> None:
@@ -123,10 +123,10 @@ def test_token_limits_count_too_and_the_longest_wait_is_the_one(kind: str, reaso
     limits = learnt(told(limit=60, remaining=0), told(kind, 120, 0))
     text = "x" * 10_000
 
-    obstacle = limits.obstacle(need(text=text), START)
+    wait_reason = limits.wait_reason(need(text=text), START)
 
-    assert obstacle is not None
-    assert (obstacle.reason, obstacle.seconds) == (reason, pytest.approx(60.0))
+    assert wait_reason is not None
+    assert (wait_reason.reason, wait_reason.seconds) == (reason, pytest.approx(60.0))
 
 
 def test_tokens_repeat_the_tightest_limit_unless_they_are_another_one() -> None:
@@ -152,11 +152,11 @@ def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
     limits = learnt(told("input-tokens", 1200, 600))
     huge = need(text="x" * 10**6)
 
-    obstacle = limits.obstacle(huge, START)
+    wait_reason = limits.wait_reason(huge, START)
 
-    assert obstacle is not None
-    assert obstacle.seconds <= MINUTE
-    assert limits.obstacle(huge, START + obstacle.seconds) is None
+    assert wait_reason is not None
+    assert wait_reason.seconds <= MINUTE
+    assert limits.wait_reason(huge, START + wait_reason.seconds) is None
 
 
 def test_real_usage_replaces_what_was_expected() -> None:
@@ -285,11 +285,11 @@ def test_no_word_of_a_server_makes_a_single_request_wait_longer_than_a_minute(
     """Whatever the numbers: the wait is finite, and none of them is an error."""
     limits = learnt(told(kind, limit, remaining))
 
-    obstacle = limits.obstacle(need(text="x" * size), START + later)
+    wait_reason = limits.wait_reason(need(text="x" * size), START + later)
 
     # What was lent against rounding (500 tokens) may come on top of a bucket's minute.
     bound = MINUTE + (500 / limit * 60 if limit >= 1000 else 0)
-    assert obstacle is None or 0 < obstacle.seconds <= bound + 1e-6
+    assert wait_reason is None or 0 < wait_reason.seconds <= bound + 1e-6
 
 
 @dataclass
@@ -334,7 +334,7 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
 
     for action, seconds, which in steps:
         now += seconds
-        if action == "send" and limits.obstacle(need(), now) is None:
+        if action == "send" and limits.wait_reason(need(), now) is None:
             assert server.level_at(now) >= 1 - 1e-6
             on_the_way.append((limits.let_through(need(), now), server.take(now)))
         elif action == "answer" and on_the_way:

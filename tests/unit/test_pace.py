@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
-from claude_magic.client._pace import Passage
-from claude_magic.client._server_limits import Need, Obstacle
+from claude_magic.client._pace import Ticket
+from claude_magic.client._server_limits import Need, WaitReason
 
 from .moved_loop import MovedLoop, run, settle
 from .test_rate_limit import worst_excess
@@ -26,30 +26,30 @@ class Office:
         self.bucket = TokenBucket(rate, clock=loop.time)
         self.pace = ServerPace(clock=loop.time)
         self.sent: list[tuple[str, float]] = []
-        self.notices: dict[str, list[Obstacle]] = {}
+        self.notices: dict[str, list[WaitReason]] = {}
         self.began = loop.time()
 
-    def passage(self, name: str, model: str = HAIKU) -> Passage:
-        return self.pace.passage(need(model), self.notices.setdefault(name, []).append)
+    def ticket(self, name: str, model: str = HAIKU) -> Ticket:
+        return self.pace.ticket(need(model), self.notices.setdefault(name, []).append)
 
-    async def send(self, name: str, model: str = HAIKU) -> Passage:
-        passage = self.passage(name, model)
+    async def send(self, name: str, model: str = HAIKU) -> Ticket:
+        ticket = self.ticket(name, model)
         try:
-            if not self.bucket.try_acquire(gate=passage):
-                if (obstacle := passage.expect()) is not None:
-                    passage.tell(obstacle)
-                await self.bucket.acquire(gate=passage)
+            if not self.bucket.try_acquire(gate=ticket):
+                if (wait_reason := ticket.expect()) is not None:
+                    ticket.tell(wait_reason)
+                await self.bucket.acquire(gate=ticket)
         except BaseException:
-            passage.withdraw()
-            self.bucket.look_again()
+            ticket.withdraw()
+            self.bucket.recheck()
             raise
         self.sent.append((name, round(self.loop.time() - self.began, 6)))
-        return passage
+        return ticket
 
-    def answer(self, passage: Passage, headers: Mapping[str, str], *, is_refusal: bool = False) -> None:
-        passage.hear(headers, is_refusal=is_refusal)
-        passage.settle(None if is_refusal else Usage())
-        self.bucket.look_again()
+    def answer(self, ticket: Ticket, headers: Mapping[str, str], *, is_refusal: bool = False) -> None:
+        ticket.hear(headers, is_refusal=is_refusal)
+        ticket.settle(None if is_refusal else Usage())
+        self.bucket.recheck()
 
     async def learn(self, headers: Mapping[str, str], model: str = HAIKU) -> None:
         """Let the server say something about a model."""
@@ -173,7 +173,7 @@ def test_to_be_cancelled_just_after_the_grant_gives_the_way_to_the_next() -> Non
         await settle()
 
         blocker.withdraw()
-        office.bucket.look_again()  # the victim is granted, and has not run yet
+        office.bucket.recheck()  # the victim is granted, and has not run yet
         jobs[0].cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
 
@@ -195,7 +195,7 @@ def test_a_pause_holds_the_class_that_was_refused_and_no_other() -> None:
         await asyncio.gather(office.send("opus", OPUS), office.send("haiku"))
 
         assert office.sent[1:] == [("haiku", 0.0), ("opus", pytest.approx(20.0))]
-        assert office.notices["opus"] == [Obstacle("paused", pytest.approx(20.0))]
+        assert office.notices["opus"] == [WaitReason("paused", pytest.approx(20.0))]
 
     run(main)
 
@@ -205,9 +205,9 @@ def test_where_no_limits_are_told_a_refusal_is_for_the_bucket_to_heed() -> None:
 
     async def main(loop: MovedLoop) -> None:
         office = Office(loop)
-        passage = await office.send("refused")
+        ticket = await office.send("refused")
 
-        assert passage.hold_others(20.0) is False
+        assert ticket.hold_others(20.0) is False
 
     run(main)
 
@@ -218,11 +218,11 @@ def test_who_waits_is_told_why_and_for_how_long_and_again_when_that_changes() ->
     async def main(loop: MovedLoop) -> None:
         office = Office(loop)
         await office.learn(told(limit=6, remaining=1) | told("input-tokens", 6000, 0))
-        passage = office.passage("early")
-        obstacle = passage.expect()
-        assert obstacle is not None
-        assert obstacle.reason == "input tokens"
-        passage.withdraw()
+        ticket = office.ticket("early")
+        wait_reason = ticket.expect()
+        assert wait_reason is not None
+        assert wait_reason.reason == "input tokens"
+        ticket.withdraw()
 
         under_way = await office.send("waiting")
         job = asyncio.create_task(office.send("later"))
@@ -253,7 +253,7 @@ def test_those_who_queued_for_the_bucket_are_told_when_a_limit_of_the_servers_tu
         await asyncio.gather(*jobs, return_exceptions=True)
 
         assert [office.notices[str(number)] for number in range(5)] == [
-            [Obstacle("requests", pytest.approx(10.0 * (number + 1)))] for number in range(5)
+            [WaitReason("requests", pytest.approx(10.0 * (number + 1)))] for number in range(5)
         ]
 
     run(main)
@@ -268,9 +268,9 @@ def test_the_expectation_counts_those_before() -> None:
         jobs = [asyncio.create_task(office.send(str(number))) for number in range(2)]
         await settle()
 
-        third = office.passage("third")
+        third = office.ticket("third")
 
-        assert third.expect() == Obstacle("requests", pytest.approx(3.0))
+        assert third.expect() == WaitReason("requests", pytest.approx(3.0))
         third.withdraw()
         await asyncio.gather(*jobs)
 
@@ -344,12 +344,12 @@ def test_a_wait_that_turns_out_a_little_longer_is_no_news() -> None:
 
     async def main(loop: MovedLoop) -> None:
         office = Office(loop)
-        passage = office.passage("waiting")
+        ticket = office.ticket("waiting")
 
         for seconds in (100.0, 109.0, 130.0, 0.5, 1.4):
-            passage.tell(Obstacle("requests", seconds))
+            ticket.tell(WaitReason("requests", seconds))
 
-        assert [obstacle.seconds for obstacle in office.notices["waiting"]] == [100.0, 130.0, 0.5]
+        assert [wait_reason.seconds for wait_reason in office.notices["waiting"]] == [100.0, 130.0, 0.5]
 
     run(main)
 
@@ -361,18 +361,18 @@ def test_a_crowd_in_line_is_looked_along_seldom() -> None:
         office = Office(loop)
         await office.learn(told(limit=60, remaining=0) | told("output-tokens", 6000))
         counted = _Counted(office.pace.state[0].model_class)
-        passages = [
-            office.pace.passage(counted, office.notices.setdefault(str(number), []).append)
+        tickets = [
+            office.pace.ticket(counted, office.notices.setdefault(str(number), []).append)
             for number in range(1000)
         ]
 
-        for passage in passages:
-            assert not office.bucket.try_acquire(gate=passage)
-            passage.expect()
+        for ticket in tickets:
+            assert not office.bucket.try_acquire(gate=ticket)
+            ticket.expect()
 
         assert counted.looks < 10_000
-        for passage in passages:
-            passage.withdraw()
+        for ticket in tickets:
+            ticket.withdraw()
 
     run(main)
 

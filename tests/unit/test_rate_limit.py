@@ -375,11 +375,11 @@ def test_dump_and_restore_carry_level_and_pause_over_a_reload() -> None:
     def clock() -> float:
         return now
 
-    former = TokenBucket(10, 10, clock=clock)
+    previous = TokenBucket(10, 10, clock=clock)
     for _ in range(10):
-        former.try_acquire()
-    former.pause_for(3)
-    dumped = former.dump()
+        previous.try_acquire()
+    previous.pause_for(3)
+    dumped = previous.dump()
 
     now += 0.5
     bucket = TokenBucket(10, 10, clock=clock)

@@ -19,7 +19,7 @@ def test_turns_follow_one_another() -> None:
 
 
 def test_a_second_run_all_builds_the_same_path() -> None:
-    """Of new turns throughout; the former ones stay."""
+    """Of new turns throughout; the previous ones stay."""
     conversations = Conversations()
     run_all(conversations, "abc")
     run_all(conversations, "abc", "2")

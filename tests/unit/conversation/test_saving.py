@@ -101,8 +101,8 @@ def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
     """What was edited, and what comes after it, is loaded beside the turns that it was made from."""
     path = tmp_path / "talk.json"
     conversations = conversations_of("one", "two", "three")
-    former = conversations.forest()
-    save_forest(former, path)
+    previous = conversations.forest()
+    save_forest(previous, path)
     document = json.loads(path.read_text())
     document["turns"][1]["messages"][0]["content"] = "two, edited"
     document["turns"].reverse()
@@ -111,7 +111,7 @@ def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
     conversations.adopt(load_forest(path))
 
     forest = conversations.forest()
-    assert [forest.turns[turn_id] for turn_id in former.turns] == [*former.turns.values()]
+    assert [forest.turns[turn_id] for turn_id in previous.turns] == [*previous.turns.values()]
     assert len(forest.turns) == 5
     said = conversations.messages(conversations.place())[::2]
     assert [message["content"] for message in said] == ["one", "two, edited", "three"]
@@ -120,7 +120,7 @@ def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
-    """Nothing of the former one, and nothing else in the folder."""
+    """Nothing of the previous one, and nothing else in the folder."""
     path = tmp_path / "talk.json"
     save_forest(conversations_of("a long " * 1000).forest(), path)
 

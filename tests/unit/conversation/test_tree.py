@@ -53,7 +53,7 @@ def test_the_cell_that_made_a_fork_makes_it_again() -> None:
 
 
 def test_clear_forgets_what_no_other_thread_goes_on_from() -> None:
-    """For good: nothing of it is in the tree, and its cells begin anew."""
+    """For good: nothing of it is in the tree, and its cells begin again."""
     conversations = Conversations()
     run_all(conversations, "ab")
     conversations.fork("idea")

@@ -56,7 +56,7 @@ def reading(**fields: Any) -> GaugeReading:
 
 
 def told(*limits: LimitReading, pace: PaceState | None = None) -> ClassReading:
-    return ClassReading(name="claude-x", told_at=0.0, limits=limits, pace=pace)
+    return ClassReading(name="claude-x", received_at=0.0, limits=limits, pace=pace)
 
 
 def text_of(html: str) -> str:
@@ -86,8 +86,8 @@ def test_what_the_server_said_flows_in_again_with_time(sim: Simulator) -> None:
     (word,) = get_runtime().server_limits.by_model()
     said = {limit.kind: limit.remaining for limit in word.limits}
 
-    (now,) = read_gauge(get_runtime(), now=word.told_at).classes
-    (later,) = read_gauge(get_runtime(), now=word.told_at + 60).classes
+    (now,) = read_gauge(get_runtime(), now=word.received_at).classes
+    (later,) = read_gauge(get_runtime(), now=word.received_at + 60).classes
 
     assert now.name == "claude-haiku-5-5"
     assert {limit.kind: limit.left for limit in now.limits} == {
@@ -199,7 +199,7 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
 
     html = draw_gauge(
         reading(
-            classes=(ClassReading(name=evil, told_at=0.0, limits=(limit,), pace=None),),
+            classes=(ClassReading(name=evil, received_at=0.0, limits=(limit,), pace=None),),
             waiting=(WaitingReading(origin=evil, prompt=evil, reason=evil),),
             refusals=(Refusal(model=evil, at=0.0, retry_after=None),),
         )

@@ -70,7 +70,7 @@ def test_panels_of_one_thread_share_it(sim: Simulator) -> None:
 
 
 def test_a_cleared_panel_begins_a_new_conversation(sim: Simulator) -> None:
-    """Nothing of the former one is sent, or shown."""
+    """Nothing of the previous one is sent, or shown."""
     panel = PromptPanel()
     panel.ask("Say exactly: one").result(timeout=20)
 

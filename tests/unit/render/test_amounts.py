@@ -16,7 +16,7 @@ from claude_magic.render import (
     Column,
     Exchange,
     GrowingMarkdown,
-    LivePicture,
+    LiveFrames,
     _code,
     neutralise_markdown,
     render_comparison,
@@ -213,7 +213,7 @@ def test_the_formulas_of_a_whole_answer_are_bounded_and_a_word_says_so() -> None
     assert 15 <= typeset(whole) <= 25
     assert typeset("".join(block.html for block in plan.blocks)) == typeset(whole)
     assert typeset(render_reply(split).data["text/html"]) == typeset(whole)
-    assert typeset("".join(LivePicture().last_slots(split))) == typeset(whole)
+    assert typeset("".join(LiveFrames().last_slots(split))) == typeset(whole)
     assert typeset(render_reply(snapshot(("text", text), format="math")).data["text/html"]) == typeset(whole)
     assert neutralise_markdown(text).count("$") == 2 * typeset(whole)
     assert whole.count(TOO_MANY_FORMULAS) == 1
@@ -233,7 +233,7 @@ def test_little_does_not_become_very_much(text: str) -> None:
         render_markdown(text),
         render_thinking(text),
         "".join(block.html for block in growing.update(text, is_final=True).blocks),
-        "".join(LivePicture().slots(reply, 0.0)),
+        "".join(LiveFrames().slots(reply, 0.0)),
         render_reply(reply).data["text/html"],
         "".join(
             bundle.data["text/html"] for bundle in render_transcript(Exchange(question="?", answer=reply))

@@ -10,13 +10,12 @@ from html import unescape
 import pytest
 from snapshots import snapshot
 
-from claude_magic.answers import escape_hidden, hidden_in, reveal
 from claude_magic.display import AnswerContent, TerminalSurface
 from claude_magic.render import (
     Column,
     Exchange,
     GrowingMarkdown,
-    LivePicture,
+    LiveFrames,
     neutralise_markdown,
     render_comparison,
     render_markdown,
@@ -25,6 +24,7 @@ from claude_magic.render import (
     render_thinking,
     render_transcript,
 )
+from claude_magic.schema import escape_hidden, hidden_in, reveal
 
 HIDDEN = {
     "override": "\u202e",
@@ -88,7 +88,7 @@ def test_a_hidden_character_is_shown_in_code_and_in_prose(name: str) -> None:
         render_question(f"a {sign}b"),
         neutralise_markdown(text),
         "".join(block.html for block in growing.update(text, is_final=True).blocks),
-        "".join(LivePicture().slots(reply, 0.0)),
+        "".join(LiveFrames().slots(reply, 0.0)),
         *bundle.data.values(),
         *render_comparison(columns).data.values(),
         *(

@@ -9,7 +9,7 @@ import pytest
 from claude_magic.conversation import Conversations
 from claude_magic.render import render_history
 
-LEGEND = "● is sent with the next question of its thread, ○ is on a former branch."
+LEGEND = "● is sent with the next question of its thread, ○ is on a previous branch."
 
 
 def ask(conversations: Conversations, prompt: str, cell: str | None = None, **changes: object) -> None:
@@ -36,7 +36,7 @@ def test_no_turns_is_said_in_words() -> None:
 
 
 def test_branches_stand_beside_the_way_to_the_head() -> None:
-    """A former answer and what came after it, at the turn where they part."""
+    """A previous answer and what came after it, at the turn where they part."""
     conversations = Conversations()
     for prompt, cell in (("one", "a"), ("two", "b"), ("three", "c"), ("two again", "b"), ("three", "c")):
         ask(conversations, prompt, cell)

@@ -7,7 +7,7 @@ from typing import Any
 
 from snapshots import snapshot as completed
 
-from claude_magic.render._frame import MAX_SLOTS, LivePicture
+from claude_magic.render._frame import MAX_SLOTS, LiveFrames
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot
 
 EMPTY = completed(phase=Phase.STREAMING, usage=None, stop_reason=None)
@@ -37,7 +37,7 @@ def call(state: CallState | None, result: str = "") -> BlockSnapshot:
 
 def test_a_status_line_gives_its_slot_to_the_words() -> None:
     """Nothing jumps when the first word comes."""
-    picture = LivePicture()
+    picture = LiveFrames()
 
     (waiting,) = picture.slots(snapshot(phase=Phase.SENT), 0.0)
     (words,) = picture.slots(snapshot(text("Hello")), 0.0)
@@ -48,7 +48,7 @@ def test_a_status_line_gives_its_slot_to_the_words() -> None:
 
 def test_what_stands_between_texts_has_a_slot_of_its_own() -> None:
     """Thinking, text, a call, text: in their order, and what has settled does not change."""
-    picture = LivePicture()
+    picture = LiveFrames()
     before = [thinking("Hm."), text("Let me see.")]
 
     first = picture.slots(snapshot(*before), 0.0)
@@ -65,7 +65,7 @@ def test_what_stands_between_texts_has_a_slot_of_its_own() -> None:
 
 def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
     """Its arguments are not there yet."""
-    slots = LivePicture().slots(snapshot(text("Let me see."), call(None)), 0.0)
+    slots = LiveFrames().slots(snapshot(text("Let me see."), call(None)), 0.0)
 
     assert "writing a call of tide" in slots[-1]
     assert "tide()" not in "".join(slots)
@@ -73,7 +73,7 @@ def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
 
 def test_slots_never_become_fewer() -> None:
     """A display that is there cannot be taken away; it is emptied."""
-    picture = LivePicture()
+    picture = LiveFrames()
     many = picture.slots(snapshot(text("One."), call(CallState.RUNNING), text("Two.")), 0.0)
 
     few = picture.slots(snapshot(text("One.")), 0.0)
@@ -86,7 +86,7 @@ def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() ->
     """What comes after shares the last one, and nothing is left out."""
     blocks = [each for n in range(40) for each in (text(f"Step {n}."), call(CallState.DONE, f"result {n}"))]
 
-    slots = LivePicture().slots(snapshot(*blocks), 0.0)
+    slots = LiveFrames().slots(snapshot(*blocks), 0.0)
 
     assert len(slots) == MAX_SLOTS
     assert "Step 39." in slots[-1]
@@ -94,7 +94,7 @@ def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() ->
 
 def test_formats_other_than_markdown_have_one_slot() -> None:
     """Drawn anew as a whole."""
-    (slot,) = LivePicture().slots(snapshot(text("# not a heading"), format="text"), 0.0)
+    (slot,) = LiveFrames().slots(snapshot(text("# not a heading"), format="text"), 0.0)
 
     assert "<h1" not in slot
     assert "# not a heading" in slot

@@ -8,7 +8,7 @@ import pytest
 from hostile import HOSTILE
 from snapshots import snapshot
 
-from claude_magic.render import TRANSCRIPT_CLASS, Exchange, LivePicture, render_question, render_transcript
+from claude_magic.render import TRANSCRIPT_CLASS, Exchange, LiveFrames, render_question, render_transcript
 from claude_magic.render._transcript import SECTION_CHARS, _cut
 from claude_magic.runtime import Phase
 
@@ -75,7 +75,7 @@ def test_an_answer_that_failed_tells_why() -> None:
 
 def test_the_last_picture_keeps_the_blocks_that_were_shown() -> None:
     """At the end of an answer only its tail is sent once more."""
-    picture = LivePicture()
+    picture = LiveFrames()
     shown: list[str] = []
     for length in range(0, len(LONG), 2_000):
         shown = picture.slots(snapshot(("text", LONG[:length]), phase=Phase.STREAMING, stop_reason=None), 0.0)

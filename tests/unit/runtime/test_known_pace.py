@@ -14,10 +14,10 @@ def connection(url: str = "http://127.0.0.1:1", key: str = "sk-ant-test-1", **co
 
 def learn(pace: ServerPace) -> None:
     request = MessageRequest(model="m", max_tokens=1, messages=[])
-    passage = pace.passage(Need(request), lambda _: None)
-    passage.enter()
-    passage.hear({"anthropic-ratelimit-requests-limit": "60"}, is_refusal=False)
-    passage.settle(None)
+    ticket = pace.ticket(Need(request), lambda _: None)
+    ticket.enter()
+    ticket.hear({"anthropic-ratelimit-requests-limit": "60"}, is_refusal=False)
+    ticket.settle(None)
 
 
 def test_a_client_that_is_exchanged_goes_on_with_what_is_known() -> None:

@@ -21,7 +21,7 @@ def test_the_last_word_on_each_model_counts() -> None:
 
     told = limits.by_model()
     assert [(each.model, each.limits[0].remaining) for each in told] == [("a", 8), ("b", 5)]
-    assert told[0].told_at == 100.0
+    assert told[0].received_at == 100.0
 
 
 def test_refusals_are_remembered() -> None:

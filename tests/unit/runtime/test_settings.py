@@ -85,7 +85,7 @@ def test_f1_every_setting_has_the_default_that_is_written_down() -> None:
         ),
         ("CLAUDE_MAGIC_THINKING", "off", "thinking", "off"),
         ("CLAUDE_MAGIC_DEMO", "auto", "demo", "auto"),
-        ("ANTHROPIC_BASE_URL", "http://localhost:11434/v1/", "base_url", "http://localhost:11434/v1/"),
+        ("ANTHROPIC_BASE_URL", "http://localhost:11434/v1/", "base_url", "http://localhost:11434"),
         (
             "ANTHROPIC_CUSTOM_HEADERS",
             "X-Team: blue\nX-Cost: 17",

@@ -50,9 +50,9 @@ def block() -> Callable[[], None]:
 @pytest.fixture
 def usual_handler() -> Iterator[None]:
     """Python's own handler of Ctrl-C before a test, and still there after it."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    left = signal.signal(signal.SIGINT, former)
+    left = signal.signal(signal.SIGINT, previous)
     assert left is signal.default_int_handler
 
 

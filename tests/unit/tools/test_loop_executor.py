@@ -220,7 +220,7 @@ def test_ctrl_c_reaches_a_tool_that_blocks_whatever_the_cell_does_with_it(
         gauge()
 
     unheard: list[int] = []
-    former = signal.signal(signal.SIGINT, lambda number, _frame: unheard.append(number))
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: unheard.append(number))
     setting = Setting(vane if is_async else gauge)
     interrupt_when(has_begun)
     try:
@@ -228,7 +228,7 @@ def test_ctrl_c_reaches_a_tool_that_blocks_whatever_the_cell_does_with_it(
             runner.run(setting.run(call("vane" if is_async else "gauge")))
         kernels_own = signal.getsignal(signal.SIGINT)
     finally:
-        signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGINT, previous)
 
     assert setting.interrupts == 1
     assert unheard == []

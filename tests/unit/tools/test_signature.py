@@ -22,8 +22,8 @@ import pytest
 import typing_extensions
 from pydantic import BaseModel, Field, TypeAdapter
 
-from claude_magic.answers import portable
 from claude_magic.client import ConfigurationError
+from claude_magic.schema import portable
 from claude_magic.tools import Toolbox
 from claude_magic.tools._tool import BadArgumentsError, Tool
 

@@ -37,12 +37,12 @@ async def thread_name_later() -> str:
 def test_a_call_wakes_who_waits_and_runs_there(call: Any) -> None:
     """In two steps, so that the screen can tell in between that it runs."""
     executor, wakes, states = WaitingExecutor(Toolbox([thread_name]), approve=None), [], []
-    executor.attend(lambda: wakes.append(1))
+    executor.subscribe(lambda: wakes.append(1))
 
     future = submit(executor, call("thread_name"), states)
-    executor.serve()
+    executor.run_next()
     steps = (list(states), future.done())
-    executor.serve()
+    executor.run_next()
 
     assert steps == ([CallState.RUNNING], False)
     assert future.result(0).content == threading.current_thread().name
@@ -54,7 +54,7 @@ def test_a_call_that_came_before_somebody_waited_wakes_them_at_once(call: Any) -
     executor, wakes = WaitingExecutor(Toolbox([thread_name]), approve=None), []
     submit(executor, call("thread_name"))
 
-    executor.attend(lambda: wakes.append(1))
+    executor.subscribe(lambda: wakes.append(1))
 
     assert wakes == [1]
 
@@ -62,7 +62,7 @@ def test_a_call_that_came_before_somebody_waited_wakes_them_at_once(call: Any) -
 def test_another_thread_that_waits_for_the_same_answer_is_left_alone(call: Any) -> None:
     """The user's functions expect the thread on which they were given."""
     executor, wakes = WaitingExecutor(Toolbox([thread_name]), approve=None), []
-    other = threading.Thread(target=lambda: executor.attend(lambda: wakes.append(1)))
+    other = threading.Thread(target=lambda: executor.subscribe(lambda: wakes.append(1)))
     other.start()
     other.join(TIMEOUT)
 
@@ -74,7 +74,7 @@ def test_another_thread_that_waits_for_the_same_answer_is_left_alone(call: Any) 
 def test_nobody_is_woken_after_leaving(call: Any) -> None:
     """Their wait is over."""
     executor, wakes = WaitingExecutor(Toolbox([thread_name]), approve=None), []
-    leave = executor.attend(lambda: wakes.append(1))
+    leave = executor.subscribe(lambda: wakes.append(1))
 
     leave()
     submit(executor, call("thread_name"))
@@ -93,8 +93,8 @@ def test_an_async_function_gets_a_loop_where_none_runs(call: Any) -> None:
     for idle_loop in (None, lambda: loop):
         executor = WaitingExecutor(Toolbox([look]), approve=None, idle_loop=idle_loop)
         future = submit(executor, call("look"))
-        executor.serve()
-        executor.serve()
+        executor.run_next()
+        executor.run_next()
         assert not future.result(0).is_error
     loop.close()
 
@@ -108,8 +108,8 @@ def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> Non
     executor, states = WaitingExecutor(Toolbox([thread_name]), approve=lambda _call: answer), []
 
     future = submit(executor, call("thread_name"), states)
-    executor.serve()
-    executor.serve()
+    executor.run_next()
+    executor.run_next()
 
     assert future.result(0).state is state
     assert states[0] is CallState.APPROVAL
@@ -124,7 +124,7 @@ def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
     executor = WaitingExecutor(Toolbox([thread_name]), approve=approve)
     future = submit(executor, call("thread_name"))
 
-    executor.serve()
+    executor.run_next()
 
     with pytest.raises(RuntimeError, match="no terminal"):
         future.result(0)
@@ -139,10 +139,10 @@ def test_a_call_that_was_cancelled_meanwhile_does_not_run(call: Any) -> None:
 
     executor = WaitingExecutor(Toolbox([gauge]), approve=None)
     future = submit(executor, call("gauge"))
-    executor.serve()
+    executor.run_next()
 
     future.cancel()
-    executor.serve()
+    executor.run_next()
 
     assert runs == []
 
@@ -160,8 +160,8 @@ def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
     for function in (leave, leave_later):
         executor = WaitingExecutor(Toolbox([function]), approve=None)
         future = submit(executor, call(function.__name__))
-        executor.serve()
-        executor.serve()
+        executor.run_next()
+        executor.run_next()
         assert "SystemExit: 3" in future.result(0).text
         assert "claude_magic" not in future.result(0).text
 
@@ -197,11 +197,11 @@ def test_ctrl_c_ends_a_tool_for_good(
         Toolbox({"tool": functions[kind]}), approve=None, idle_loop=(lambda: loop) if has_loop else None
     )
     future = submit(executor, call("tool"))
-    executor.serve()
+    executor.run_next()
     interrupt_when(has_begun)
 
     with pytest.raises(KeyboardInterrupt):
-        executor.serve()
+        executor.run_next()
     loop.close()
 
     assert future.cancelled()

@@ -2,7 +2,6 @@
 
 from ._extract import (
     AnswerError,
-    CodeBlock,
     NoJSONError,
     SchemaMismatchError,
     describe_hidden,
@@ -19,7 +18,6 @@ from ._schema import OutputSchema, fields_of, make_output_schema, portable
 
 __all__ = [
     "AnswerError",
-    "CodeBlock",
     "NoJSONError",
     "OutputSchema",
     "SchemaMismatchError",

@@ -1,6 +1,6 @@
 """What travels between the sockets and the API: requests in, steps out.
 
-Nothing here does I/O. Whoever answers a request yields *steps* (send this head, send these bytes,
+Nothing here does I/O. Code that answers a request yields *steps* (send this head, send these bytes,
 pause, hang up), and the server performs them one by one. Every fault of the simulator is therefore
 only another sequence of steps.
 """
@@ -110,7 +110,7 @@ Steps: TypeAlias = Iterator[Step]
 
 
 class Gate:
-    """A door that a stream waits at until `open` is called, from any thread.
+    """A gate that a stream waits at until `open` is called, from any thread.
 
     With it a test looks at a half-finished answer without guessing how long to sleep.
     """

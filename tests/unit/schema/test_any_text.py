@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinds import NAMES
 
-from claude_magic.answers import (
+from claude_magic.client import ConfigurationError
+from claude_magic.schema import (
     NoJSONError,
     SchemaMismatchError,
     extract_code,
     extract_json,
     make_output_schema,
 )
-from claude_magic.client import ConfigurationError
 from claude_magic.simulator._tool_checks import check_output_format
 
 WORDS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_magic.answers import extract_code, find_code
+from claude_magic.schema import extract_code, find_code
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kinds import NAMES, Keeper
 
-from claude_magic.answers import make_output_schema
 from claude_magic.client import ConfigurationError
+from claude_magic.schema import make_output_schema
 from claude_magic.simulator._tool_checks import check_output_format
 
 

@@ -10,8 +10,8 @@ import pytest
 from kinds import NAMES, Course, Fleet, Harbour, Keeper, Lamp, Lighthouse, Tide
 from typing_extensions import TypeAliasType
 
-from claude_magic.answers import OutputSchema, SchemaMismatchError, make_output_schema
 from claude_magic.client import ConfigurationError
+from claude_magic.schema import OutputSchema, SchemaMismatchError, make_output_schema
 from claude_magic.simulator._instances import make_instance
 from claude_magic.simulator._tool_checks import check_output_format
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from claude_magic.answers import AnswerError, NoJSONError, extract_json
 from claude_magic.client import ClaudeError
+from claude_magic.schema import AnswerError, NoJSONError, extract_json
 
 
 @pytest.mark.parametrize(

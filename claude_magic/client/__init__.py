@@ -28,6 +28,7 @@ from ._errors import (
     UnknownStatusError,
 )
 from ._events import (
+    BlockBuilder,
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
@@ -73,6 +74,7 @@ from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ResponseInfo
 
 __all__ = [
+    "BlockBuilder",
     "OFFICIAL_BASE_URL",
     "REDACTED",
     "APIError",

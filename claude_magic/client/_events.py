@@ -8,6 +8,7 @@ Events are frozen dataclasses. Named tuples are made 0.2 µs faster, but an empt
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -383,6 +384,24 @@ class BlockBuilder:
         return "".join((begun if isinstance(begun, str) else "", *self.pieces))
 
     @property
+    def begun(self) -> ContentBlock:
+        """The block as it was when it began."""
+        return parse_block(self.start, is_complete=False)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more is coming for it."""
+        return self._built is not None
+
+    @property
+    def written(self) -> str:
+        """The text, the thinking, or the JSON of an input so far; for a whole input that came with the start, that."""
+        if self.piece_kind != "input_json_delta":
+            return self.text
+        begun = self.start.get("input")
+        return "".join(self.pieces) or (json.dumps(begun, ensure_ascii=False) if begun else "")
+
+    @property
     def estimated_tokens(self) -> int:
         """About how many tokens the model has written for it; thinking that is not shown is told by its signature."""
         written = estimate_tokens("".join(self.pieces))
@@ -504,6 +523,10 @@ class MessageAccumulator:
             builder.pieces.append(event.text)
         elif not builder.apply(event):
             self.unknown.append(event)
+
+    def blocks(self) -> list[BlockBuilder]:
+        """Return the blocks as far as they have come, by index. Any thread may ask, and read what they have."""
+        return self._in_order()
 
     def message(self) -> Message:
         """Return the reply as far as it has come. Its blocks know whether they are complete."""

@@ -25,9 +25,11 @@ from ..client import (
     ClientEvent,
     ContentBlockDelta,
     ContentBlockStart,
+    ContentBlockStop,
     LimiterReason,
     LimiterWaiting,
     Message,
+    MessageAccumulator,
     MessageDelta,
     MessageStart,
     OverloadedError,
@@ -90,8 +92,6 @@ class Progress:
         self._notes = notes
         self._phase = Phase.QUEUED
         self._wait: Wait | None = None
-        self._usage: Usage | None = None
-        self._is_counted = False
         self._message: Message | None = None
         self._request_id: str | None = None
         self._is_simulated = False
@@ -120,7 +120,7 @@ class Progress:
         """The present state, frozen."""
         with self._lock:
             message = self.message
-            current = self._current_usage()
+            current = self._content.usage
             return ReplySnapshot(
                 phase=self._phase,
                 blocks=self._content.snapshot(),
@@ -198,10 +198,13 @@ class Progress:
             self._version += 1
         self._tell()
 
-    def feed(self, event: StreamEvent) -> None:
-        """Take in one event of the stream."""
+    def feed(self, event: StreamEvent, accumulator: MessageAccumulator) -> None:
+        """Take in one event of the stream; `accumulator` has taken it in already, and perhaps some that follow."""
         with self._lock:
-            if self._phase.is_final or not self._take_event(event):
+            if self._phase.is_final:
+                return
+            self._content.follow(accumulator)
+            if not self._take_event(event):
                 return
             self._version += 1
         self._tell()
@@ -267,28 +270,20 @@ class Progress:
 
     def _take_event(self, event: StreamEvent) -> bool:
         """Take in an event, under the lock; return whether it changed anything that can be seen."""
-        if isinstance(event, ContentBlockDelta):
-            self._is_counted = False
+        if type(event) is ContentBlockDelta:
             if self._phase is not Phase.STREAMING:
                 self._enter(Phase.STREAMING, None)
+            return True
         match event:
             case MessageStart():
                 self._model = self._asked = event.message.model or self._model
-                self._usage = event.message.usage
-                self._is_counted = False
             case MessageDelta():
-                if event.usage is not None:
-                    self._take_usage(event.usage)
+                self._model = (event.usage and event.usage.fallback_model) or self._model
+            case ContentBlockStart():
+                self._model = fallback_model(event.block) or self._model
             case _:
-                if isinstance(event, ContentBlockStart):
-                    self._model = fallback_model(event.block) or self._model
-                return self._content.take(event)
+                return isinstance(event, ContentBlockStop)
         return True
-
-    def _take_usage(self, usage: Usage) -> None:
-        self._usage = usage if self._usage is None else self._usage.merged(usage)
-        self._is_counted = "output_tokens" in usage.model_fields_set
-        self._model = usage.fallback_model or self._model
 
     def _take_attempt(self, finished: AttemptFinished) -> None:
         self._attempts = (*self._attempts, finished)
@@ -347,13 +342,6 @@ class Progress:
         self._rounds += (
             Round(model=self._model, usage=message.usage, request_id=self._request_id, bill=bill),
         )
-        self._usage = None
-
-    def _current_usage(self) -> Usage | None:
-        """What the present round has taken so far. A server counts the output at the end; until then it is estimated."""
-        if self._usage is None or self._is_counted or not self._usage.model_fields_set:
-            return self._usage
-        return self._usage.estimated(self._content.estimated_tokens())
 
     def _total_usage(self, current: Usage | None) -> Usage | None:
         usages = [each.usage for each in self._rounds] + ([] if current is None else [current])

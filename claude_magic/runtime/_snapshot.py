@@ -12,18 +12,15 @@ from typing import Any, Literal, TypeAlias
 
 from ..client import (
     AttemptFinished,
+    BlockBuilder,
     ClaudeError,
     ContentBlock,
-    ContentBlockDelta,
-    ContentBlockStart,
-    ContentBlockStop,
     Message,
-    StreamEvent,
+    MessageAccumulator,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
     Usage,
-    estimate_tokens,
 )
 from ..tools import CallState
 from ._models import BillLine
@@ -208,54 +205,18 @@ class ReplySnapshot:
         return "\n\n".join(block.text for block in self.blocks if block.kind == "thinking" and block.text)
 
 
-_SHOWN_DELTAS = frozenset({"text_delta", "thinking_delta", "input_json_delta"})
+def _snapshot_of(builder: BlockBuilder) -> BlockSnapshot:
+    """Return a block of the present round as far as it has come."""
+    block = builder.block(is_complete=False) if builder.is_complete else builder.begun
+    return BlockSnapshot(
+        kind=builder.type, text=builder.written, is_complete=builder.is_complete, data=_data(block)
+    )
 
 
-class GrowingBlock:
-    """Collects pieces of text, and joins them when somebody looks.
-
-    Attributes:
-        kind: The API's name of the block type.
-        is_complete: Nothing more is coming.
-    """
-
-    __slots__ = ("_data", "_pieces", "_text", "is_complete", "kind")
-
-    def __init__(
-        self,
-        kind: str,
-        text: str = "",
-        *,
-        is_complete: bool = False,
-        data: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.kind = kind
-        self.is_complete = is_complete
-        self._text = text
-        self._data = data
-        self._pieces: list[str] = []
-
-    @classmethod
-    def of(cls, block: ContentBlock, *, is_complete: bool) -> GrowingBlock:
-        """Begin with what a block holds already."""
-        return cls(block.type, _shown_text(block), is_complete=is_complete, data=_data(block))
-
-    def append(self, delta: ContentBlockDelta) -> None:
-        """Take in what a delta adds to the text that is shown."""
-        if delta.kind in _SHOWN_DELTAS:
-            self._pieces.append(delta.text)
-
-    def snapshot(self) -> BlockSnapshot:
-        """The block at this moment, frozen."""
-        if self._pieces:
-            self._text += "".join(self._pieces)
-            self._pieces.clear()
-        return BlockSnapshot(kind=self.kind, text=self._text, is_complete=self.is_complete, data=self._data)
-
-
-def kind_of_delta(delta: ContentBlockDelta) -> str:
-    """Say what a block must be whose deltas come without its start, as from some servers."""
-    return {"thinking_delta": "thinking", "input_json_delta": "tool_use"}.get(delta.kind, "text")
+def _settled(block: ContentBlock) -> BlockSnapshot:
+    return BlockSnapshot(
+        kind=block.type, text=_shown_text(block), is_complete=block.is_complete, data=_data(block)
+    )
 
 
 def _shown_text(block: ContentBlock) -> str:
@@ -277,7 +238,7 @@ def _data(block: ContentBlock) -> Mapping[str, Any] | None:
 
 
 class GrowingContent:
-    """Blocks of the rounds that are over, then those of the present one, by the numbers the server gives them.
+    """Blocks of the rounds that are over, then those of the present one, as the client's accumulator has them.
 
     Args:
         beginning: Text that the first text goes on from, as if it were its beginning.
@@ -286,53 +247,40 @@ class GrowingContent:
     def __init__(self, beginning: str = "") -> None:
         self._beginning = beginning
         self._settled: list[BlockSnapshot] = []
-        self._current: dict[int, GrowingBlock] = {}
+        self._current: MessageAccumulator | None = None
         self._calls: dict[str, CallSnapshot] = {}
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the present round has taken so far; None before it has begun."""
+        return None if self._current is None else self._current.usage
+
+    def follow(self, accumulator: MessageAccumulator) -> None:
+        """Take the present round from an accumulator, which grows on the bridge thread."""
+        self._current = accumulator
 
     def snapshot(self) -> tuple[BlockSnapshot, ...]:
         """All blocks at this moment, frozen."""
         # A block that is still written is no call yet, and its id may be one that was used before.
-        current = [block.snapshot() for _, block in sorted(self._current.items())]
-        blocks = [*map(self._with_call, self._settled), *current]
+        blocks = [*map(self._with_call, self._settled), *self._growing()]
         return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
 
     def settled(self) -> GrowingContent:
         """Return the same content as it is when nothing more is coming."""
         content = GrowingContent(self._beginning)
-        content._settled = [*self._settled, *(block.snapshot() for _, block in sorted(self._current.items()))]
+        content._settled = [*self._settled, *self._growing()]
         content._calls = dict(self._calls)
         return content
 
-    def estimated_tokens(self) -> int:
-        """About how many tokens the model has written in the present round."""
-        return sum(estimate_tokens(block.snapshot().text) for block in self._current.values())
-
-    def take(self, event: StreamEvent) -> bool:
-        """Take in an event of a block; return whether it was one."""
-        match event:
-            case ContentBlockDelta():
-                block = self._current.get(event.index)
-                if block is None:
-                    block = self._current[event.index] = GrowingBlock(kind_of_delta(event))
-                block.append(event)
-            case ContentBlockStart():
-                self._current[event.index] = GrowingBlock.of(event.block, is_complete=False)
-            case ContentBlockStop():
-                if event.index in self._current:
-                    self._current[event.index].is_complete = True
-            case _:
-                return False
-        return True
-
     def start_over(self) -> None:
         """Forget the present round, because it is asked for again."""
-        self._current.clear()
+        self._current = None
 
     def adopt(self, message: Message) -> None:
-        """End the round with the message that came of it. It may be some events ahead of those that were taken in."""
-        self._current.clear()
+        """End the round with the message that came of it."""
+        self._current = None
         for block in message.content:
-            self._settled.append(GrowingBlock.of(block, is_complete=block.is_complete).snapshot())
+            self._settled.append(_settled(block))
             if isinstance(block, ToolUseBlock) and block.type == "tool_use" and block.is_complete:
                 self._calls[block.id] = CallSnapshot(
                     name=block.name, arguments=block.input, state=CallState.WRITTEN
@@ -341,6 +289,9 @@ class GrowingContent:
     def note_call(self, call_id: str, state: CallState, result: str) -> None:
         """Take note of how far a call has come."""
         self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)
+
+    def _growing(self) -> list[BlockSnapshot]:
+        return [] if self._current is None else [_snapshot_of(builder) for builder in self._current.blocks()]
 
     def _with_call(self, block: BlockSnapshot) -> BlockSnapshot:
         call_id = _id_of(block.data)

@@ -453,7 +453,7 @@ class TurnRun:
             self._stream = client.stream_message(request, observer=self._note)
             async with self._stream as stream:
                 async for event in stream:
-                    self._progress.feed(event)
+                    self._progress.feed(event, stream.accumulator)
             message = self._distinct(stream.message)
         finally:
             self._accountant.settle(lambda: _arrived(self._stream))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from claude_magic.client import (
     AttemptFinished,
     AttemptStarted,
     ClaudeError,
+    ClientEvent,
+    ContentBlock,
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
     LimiterWaiting,
     Message,
+    MessageAccumulator,
     MessageDelta,
     MessageStart,
     NetworkError,
@@ -20,6 +25,7 @@ from claude_magic.client import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    StreamEvent,
     TextBlock,
     ThinkingBlock,
     ToolUseBlock,
@@ -44,13 +50,34 @@ def clock() -> Clock:
     return Clock()
 
 
+class Fed(Progress):
+    """Is fed as a turn feeds it: the client's accumulator has each event first, and begins again with each attempt."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self._accumulator = MessageAccumulator()
+
+    def note(self, event: ClientEvent) -> None:
+        if isinstance(event, AttemptFinished):
+            self._accumulator = MessageAccumulator()
+        super().note(event)
+
+    def take(self, event: StreamEvent) -> None:
+        self._accumulator.add(event)
+        self.feed(event, self._accumulator)
+
+
 @pytest.fixture
-def progress(clock: Clock) -> Progress:
-    return Progress(model="asked-for", max_attempts=4, clock=clock)
+def progress(clock: Clock) -> Fed:
+    return Fed(model="asked-for", max_attempts=4, clock=clock)
+
+
+def begun(block: ContentBlock, index: int = 0) -> ContentBlockStart:
+    return ContentBlockStart(index, block, block.to_param())
 
 
 def text_block(index: int = 0) -> ContentBlockStart:
-    return ContentBlockStart(index, TextBlock(type="text", text=""), {})
+    return begun(TextBlock(type="text", text=""), index)
 
 
 def delta(text: str, index: int = 0, kind: str = "text_delta") -> ContentBlockDelta:
@@ -74,7 +101,7 @@ def finished(error: ClaudeError | None, delay: float | None) -> AttemptFinished:
     )
 
 
-def test_the_phases_follow_what_the_client_tells(progress: Progress, clock: Clock) -> None:
+def test_the_phases_follow_what_the_client_tells(progress: Fed, clock: Clock) -> None:
     """Limiter, sending, back-off, streaming, end: each with its wait and countdown."""
     phases = [progress.phase]
 
@@ -89,9 +116,9 @@ def test_the_phases_follow_what_the_client_tells(progress: Progress, clock: Cloc
     paused = progress.snapshot().wait
     phases.append(progress.phase)
     progress.note(AttemptStarted(attempt=2, max_attempts=4))
-    progress.feed(text_block())
+    progress.take(text_block())
     phases.append(progress.phase)
-    progress.feed(delta("Hi"))
+    progress.take(delta("Hi"))
     phases.append(progress.phase)
     progress.end_round(Message(content=[]))
     progress.complete()
@@ -117,7 +144,7 @@ def test_the_phases_follow_what_the_client_tells(progress: Progress, clock: Cloc
     assert progress.snapshot().wait is None
 
 
-def test_a_limit_of_the_servers_is_named(progress: Progress, clock: Clock) -> None:
+def test_a_limit_of_the_servers_is_named(progress: Fed, clock: Clock) -> None:
     """Which one holds the reply up, and for how long."""
     progress.note(LimiterWaiting(attempt=1, expected_wait=12.0, reason="input tokens"))
 
@@ -127,17 +154,17 @@ def test_a_limit_of_the_servers_is_named(progress: Progress, clock: Clock) -> No
     assert (wait.kind, wait.reason, wait.remaining(clock.now)) == ("limit", "input tokens", 12.0)
 
 
-def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress: Progress) -> None:
+def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress: Fed) -> None:
     """Servers that interleave blocks, or leave out their start, do no harm."""
-    progress.feed(ContentBlockStart(0, ThinkingBlock(type="thinking", thinking="hm", signature=""), {}))
-    progress.feed(text_block(1))
-    progress.feed(delta("A", 1))
-    progress.feed(delta(", well", 0, "thinking_delta"))
-    progress.feed(delta("sig", 0, "signature_delta"))
-    progress.feed(ContentBlockStop(0))
-    progress.feed(delta("B", 1))
-    progress.feed(delta("?", 7))
-    progress.feed(ContentBlockStop(9))
+    progress.take(begun(ThinkingBlock(type="thinking", thinking="hm", signature="")))
+    progress.take(text_block(1))
+    progress.take(delta("A", 1))
+    progress.take(delta(", well", 0, "thinking_delta"))
+    progress.take(delta("sig", 0, "signature_delta"))
+    progress.take(ContentBlockStop(0))
+    progress.take(delta("B", 1))
+    progress.take(delta("?", 7))
+    progress.take(ContentBlockStop(9))
 
     snapshot = progress.snapshot()
 
@@ -149,38 +176,38 @@ def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress:
     assert (snapshot.text, snapshot.thinking) == ("AB?", "hm, well")
 
 
-def test_a_snapshot_does_not_change_when_the_reply_does(progress: Progress) -> None:
+def test_a_snapshot_does_not_change_when_the_reply_does(progress: Fed) -> None:
     """Whoever draws may keep it."""
-    progress.feed(text_block())
-    progress.feed(delta("one"))
+    progress.take(text_block())
+    progress.take(delta("one"))
     before = progress.snapshot()
 
-    progress.feed(delta(" two"))
+    progress.take(delta(" two"))
 
     assert before.text == "one"
     assert progress.snapshot().text == "one two"
     assert progress.snapshot().version > before.version
 
 
-def test_equal_versions_are_equal_pictures(progress: Progress) -> None:
+def test_equal_versions_are_equal_pictures(progress: Fed) -> None:
     """Events that change nothing that can be seen cause no frame."""
     calls: list[int] = []
     progress.observe(lambda: calls.append(1))
     version = progress.snapshot().version
 
-    progress.feed(UnknownEvent("surprise", {}))
+    progress.take(UnknownEvent("surprise", {}))
 
     assert progress.snapshot().version == version
     assert calls == []
 
 
-def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Progress) -> None:
+def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Fed) -> None:
     """Counts are cumulative: never added, and what is absent stays."""
     assert progress.snapshot().model == "asked-for"
 
     start = Message(model="answers", content=[], usage=Usage(input_tokens=12, output_tokens=1))
-    progress.feed(MessageStart(start, {}))
-    progress.feed(MessageDelta("end_turn", Usage(output_tokens=40), {}))
+    progress.take(MessageStart(start, {}))
+    progress.take(MessageDelta("end_turn", Usage(output_tokens=40), {}))
 
     snapshot = progress.snapshot()
     assert snapshot.model == "answers"
@@ -188,10 +215,10 @@ def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Pr
     assert (snapshot.usage.input_tokens, snapshot.usage.output_tokens) == (12, 40)
 
 
-def test_the_end_shows_what_the_message_holds(progress: Progress) -> None:
+def test_the_end_shows_what_the_message_holds(progress: Fed) -> None:
     """The message may be some events ahead of those that were fed; it has the last word."""
-    progress.feed(text_block())
-    progress.feed(delta("Hel"))
+    progress.take(text_block())
+    progress.take(delta("Hel"))
 
     progress.cancel(Message(content=[TextBlock(type="text", text="Hello")]))
 
@@ -199,14 +226,14 @@ def test_the_end_shows_what_the_message_holds(progress: Progress) -> None:
     assert progress.snapshot().blocks[0].is_complete
 
 
-def test_a_final_reply_does_not_change_any_more(progress: Progress, clock: Clock) -> None:
+def test_a_final_reply_does_not_change_any_more(progress: Fed, clock: Clock) -> None:
     """Late events, a second ending and the clock leave it as it is."""
     progress.end_round(Message(content=[TextBlock(type="text", text="done")]))
     progress.complete()
     final = progress.snapshot()
 
     clock.now += 50
-    progress.feed(delta("more"))
+    progress.take(delta("more"))
     progress.note(AttemptStarted(attempt=2, max_attempts=4))
     progress.cancel(None)
     progress.fail(ClaudeError("late"), None)
@@ -232,12 +259,12 @@ def test_the_reason_of_a_retry_is_told_in_a_word_or_two(error: ClaudeError | Non
     assert describe_reason(error) == words
 
 
-def test_until_the_server_counts_the_output_is_estimated(progress: Progress) -> None:
+def test_until_the_server_counts_the_output_is_estimated(progress: Fed) -> None:
     """Its first count of 1 is no price. What is read on the way, and what an answer that breaks off leaves, is marked."""
     start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
-    progress.feed(MessageStart(start, {}))
-    progress.feed(text_block())
-    progress.feed(delta("tide " * 600))
+    progress.take(MessageStart(start, {}))
+    progress.take(text_block())
+    progress.take(delta("tide " * 600))
 
     snapshot = progress.snapshot()
 
@@ -249,13 +276,13 @@ def test_until_the_server_counts_the_output_is_estimated(progress: Progress) -> 
     assert (progress.snapshot().usage, progress.snapshot().cost) == (snapshot.usage, snapshot.cost)
 
 
-def test_a_server_that_has_counted_is_believed(progress: Progress) -> None:
+def test_a_server_that_has_counted_is_believed(progress: Fed) -> None:
     """The estimate gives way."""
     start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
-    progress.feed(MessageStart(start, {}))
-    progress.feed(text_block())
-    progress.feed(delta("tide " * 600))
-    progress.feed(MessageDelta("end_turn", Usage(output_tokens=40), {}))
+    progress.take(MessageStart(start, {}))
+    progress.take(text_block())
+    progress.take(delta("tide " * 600))
+    progress.take(MessageDelta("end_turn", Usage(output_tokens=40), {}))
 
     snapshot = progress.snapshot()
 
@@ -263,12 +290,12 @@ def test_a_server_that_has_counted_is_believed(progress: Progress) -> None:
     assert snapshot.cost == pytest.approx((1000 * 2 + 40 * 10) / 1e6)
 
 
-def test_the_model_is_the_one_that_answers(progress: Progress) -> None:
+def test_the_model_is_the_one_that_answers(progress: Fed) -> None:
     """As soon as the server says that another one stands in, and with a word to the reader in the end."""
     start = Message(model="claude-fable-5-2", content=[], usage=Usage(input_tokens=10, output_tokens=1))
     marker = {"type": "fallback", "from": {"model": "claude-fable-5-2"}, "to": {"model": "claude-opus-5-5"}}
-    progress.feed(MessageStart(start, {}))
-    progress.feed(ContentBlockStart(0, parse_block(marker), marker))
+    progress.take(MessageStart(start, {}))
+    progress.take(ContentBlockStart(0, parse_block(marker), marker))
 
     assert progress.snapshot().model == "claude-opus-5-5"
 
@@ -289,7 +316,7 @@ def test_the_model_is_the_one_that_answers(progress: Progress) -> None:
     assert snapshot.cost == pytest.approx((10 * 8 + 5 * 40 + 10 * 4 + 20 * 20) / 1e6)
 
 
-def test_a_reply_of_several_rounds_has_no_price_if_one_of_them_has_none(progress: Progress) -> None:
+def test_a_reply_of_several_rounds_has_no_price_if_one_of_them_has_none(progress: Fed) -> None:
     """A sum that leaves out a part would be no price."""
     for model in ("claude-sonnet-5-5", "llama4"):
         progress.end_round(Message(model=model, content=[], usage=Usage(input_tokens=10, output_tokens=1)))
@@ -305,7 +332,9 @@ def test_a_call_that_is_being_written_does_not_look_like_an_earlier_one_of_its_i
     content.adopt(Message(content=[call]))
     content.note_call("toolu_1", CallState.DONE, "04:12")
 
-    content.take(ContentBlockStart(index=0, block=call, raw=call.to_param()))
+    accumulator = MessageAccumulator()
+    accumulator.add(begun(call))
+    content.follow(accumulator)
 
     first, second = content.snapshot()
     assert first.call is not None

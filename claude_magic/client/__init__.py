@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from ._attempts import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
 from ._client import ClaudeClient, Health, HTTPClaudeClient, RequestPreview, preview_request
 from ._config import OFFICIAL_BASE_URL, REDACTED, ClientConfig, Credential, is_loopback, normalise_base_url
 from ._error_reading import error_from_event, error_from_response
@@ -56,17 +57,8 @@ from ._messages import (
     estimate_tokens,
     fallback_model,
 )
-from ._observe import (
-    AttemptFinished,
-    AttemptStarted,
-    ClientEvent,
-    LimiterReason,
-    LimiterWaiting,
-    Observer,
-    ResponseStarted,
-)
 from ._pace import ServerPace
-from ._rate_limit import BucketState, TokenBucket
+from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._requests import MessageRequest
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after
 from ._server_limits import ClassRecord, PacedLimit, PaceState, ServerLimit, model_class, read_limits

@@ -14,12 +14,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from ._attempts import AttemptRules, Attempts
+from ._attempts import AttemptRules, Attempts, Observer
 from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
-from ._observe import Observer
 from ._pace import ServerPace
 from ._rate_limit import TokenBucket
 from ._requests import MessageRequest

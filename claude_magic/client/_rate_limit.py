@@ -30,7 +30,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
+
+LimiterReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
+"""Why a request is not sent yet: the configured rate, a pause that a server asked for, or a limit of the server's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

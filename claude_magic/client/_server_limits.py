@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from ._messages import Usage
-from ._observe import LimiterReason
+from ._rate_limit import LimiterReason
 
 if TYPE_CHECKING:
     from ._requests import MessageRequest

@@ -4,7 +4,14 @@ Surfaces that are made of widgets stand in `claude_magic.display.widgets`, which
 """
 
 from ._buttons import ApprovalButtons, StopButton, stop_button
-from ._cell import OutputSurface, QuietSurface, choose_surface, publish_final, remark_on_stopping
+from ._cell import (
+    OutputSurface,
+    QuietSurface,
+    TerminalSurface,
+    choose_surface,
+    publish_final,
+    remark_on_stopping,
+)
 from ._frames import (
     Debounce,
     Followed,
@@ -26,7 +33,6 @@ from ._surface import (
     Surface,
     interval_after,
 )
-from ._terminal import TerminalSurface
 
 __all__ = [
     "FRAME_INTERVAL",

@@ -1,16 +1,174 @@
-"""Surfaces in the output area of a notebook cell, and which surface an answer gets."""
+"""Surfaces in the output area of a cell and in a terminal, and which surface an answer gets."""
 
 from __future__ import annotations
 
 import sys
+import time
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, TextIO
 
-from ..render import Bundle
+from ..render import Bundle, Column, describe_status, render_footer_text
+from ..runtime import CallSnapshot, Phase, ReplySnapshot
+from ..schema import reveal
+from ..tools import visible
 from ._frontend import FrontEnd
 from ._surface import FRAME_INTERVAL, IDLE_INTERVAL, AnyContent, Surface, interval_after
-from ._terminal import TerminalSurface
+
+_MAX_CALL_CHARS = 160
+"""Two lines of a usual terminal; the whole result is in the reply."""
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_CLEAR_LINE = "\r\x1b[K"
+
+# What a model wrote may hold escape sequences, and a terminal obeys them. They are shown, not sent.
+_UNSAFE_CONTROLS = [code for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\t\n"]
+_VISIBLE = {
+    code: chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}" for code in _UNSAFE_CONTROLS
+}
+
+
+class TerminalSurface:
+    """A terminal: the first answer as it comes, then the next one, which has grown meanwhile.
+
+    Args:
+        stream: Where to write. On anything but a terminal there are no colours, and a line that would change in
+            place is written once instead.
+        content: What is shown.
+    """
+
+    def __init__(self, stream: TextIO, content: AnyContent) -> None:
+        self.is_live = False
+        self.has_cleared = False
+        self._stream = stream
+        self._content = content
+        self._begun: list[_Writer] = []
+
+    def draw(self, snapshot: Any, /) -> float:
+        """Write what has come of the answer that is being written; where that has ended, go on to the next."""
+        columns = self._content.columns(snapshot)
+        while True:
+            index = max(0, len(self._begun) - 1)
+            if not self._begun:
+                self._begin(columns[0])
+            if not columns[index].answer.phase.is_final or len(self._begun) == len(columns):
+                self._begun[-1].write(columns[index].answer)
+                return FRAME_INTERVAL
+            self._end(columns)
+            self._begin(columns[len(self._begun)])
+
+    def finish(self, snapshot: Any, /) -> None:
+        """Write the rest of all of them."""
+        columns = self._content.columns(snapshot)
+        if not self._begun:
+            self._begin(columns[0])
+        self._end(columns)
+        while len(self._begun) < len(columns):
+            self._begin(columns[len(self._begun)])
+            self._end(columns)
+
+    def _begin(self, column: Column) -> None:
+        if column.name:
+            self._stream.write(f"{column.name}\n{'─' * len(column.name)}\n")
+        self._begun.append(_Writer(self._stream))
+
+    def _end(self, columns: Sequence[Column]) -> None:
+        column = columns[len(self._begun) - 1]
+        self._begun[-1].finish(column.answer, kept_in=column.kept_in)
+        # The error of the cell follows the only answer; of several, each says how it ended.
+        if column.name and column.answer.phase is not Phase.COMPLETE and not column.answer.blocks:
+            self._stream.write(render_footer_text(column.answer) + "\n")
+        if len(self._begun) < len(columns):
+            self._stream.write("\n")
+
+
+class _Writer:
+    """Writes one answer as it grows; while there is no text, one line that says what is being waited for."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._written = ""
+        self._status = ""
+        self._waits_told: set[tuple[str, int]] = set()
+
+    def write(self, snapshot: ReplySnapshot) -> None:
+        """Write what has come since the last call."""
+        transcript = self._transcript(snapshot)
+        if transcript:
+            self._append(transcript)
+        else:
+            self._write_status(snapshot)
+        self._stream.flush()
+
+    def finish(self, snapshot: ReplySnapshot, *, kept_in: str) -> None:
+        """Write the rest and the footer.
+
+        Args:
+            snapshot: The reply, at its end.
+            kept_in: The expression that has a partial answer.
+        """
+        self._append(self._transcript(snapshot))
+        self._clear_status()
+        if self._written:
+            self._stream.write("\n" if self._written.endswith("\n") else "\n\n")
+        if self._written or snapshot.phase is Phase.COMPLETE:
+            self._stream.write(self._dim(_visible(render_footer_text(snapshot, kept_in=kept_in))) + "\n")
+        self._stream.flush()
+
+    def _append(self, transcript: str) -> None:
+        """Write what a transcript has more than the one before."""
+        if len(transcript) > len(self._written):
+            self._clear_status()
+            self._stream.write(transcript[len(self._written) :])
+            self._written = transcript
+
+    def _transcript(self, snapshot: ReplySnapshot) -> str:
+        """Return the text so far, with a line for each call of a tool that has come to its end. It only ever grows."""
+        parts: list[str] = []
+        for kind, run in groupby(snapshot.blocks, key=lambda block: block.kind):
+            blocks = list(run)
+            if kind == "text" and (text := "".join(block.text for block in blocks)):
+                parts.append(_visible(text))
+            for call in (block.call for block in blocks if block.call is not None):
+                if not call.state.is_final:
+                    # What the tool prints, and the question whether it may run, begin a line of their own.
+                    return "\n\n".join([*parts, ""])
+                parts.append(self._dim(_visible(_describe_call(call))))
+        return "\n\n".join(parts)
+
+    def _write_status(self, snapshot: ReplySnapshot) -> None:
+        status = _visible(describe_status(snapshot, time.monotonic()))
+        if self._is_terminal:
+            if status != self._status:
+                self._stream.write(_CLEAR_LINE + self._dim(status))
+        elif snapshot.wait is not None:
+            # A countdown cannot run here; say once that there is a wait, and for what.
+            wait = (snapshot.wait.kind, snapshot.wait.attempt)
+            if wait not in self._waits_told:
+                self._waits_told.add(wait)
+                self._stream.write(status + "\n")
+        self._status = status
+
+    def _clear_status(self) -> None:
+        if self._status and self._is_terminal:
+            self._stream.write(_CLEAR_LINE)
+        self._status = ""
+
+    def _dim(self, text: str) -> str:
+        return f"{_DIM}{text}{_PLAIN}" if self._is_terminal and text else text
+
+
+def _describe_call(call: CallSnapshot) -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+    result = " ".join(call.result.split())
+    line = f"· {visible(f'{call.name}({arguments})')} {call.state.value}{': ' if result else ''}{result}"
+    return line if len(line) <= _MAX_CALL_CHARS else f"{line[: _MAX_CALL_CHARS - 1]}…"
+
+
+def _visible(text: str) -> str:
+    return reveal(text.translate(_VISIBLE))
+
 
 INTERRUPT = "to stop, interrupt the kernel (■)"
 

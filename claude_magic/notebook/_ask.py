@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client import ClaudeError
 from ..runtime import Reply
-from ._answer import answer, shortened
-from ._background import WAITED, answer_in_background, can_answer_in_background
+from ._answer import WAITED, answer, answer_in_background, can_answer_in_background, shortened
 from ._question import prepare
 
 if TYPE_CHECKING:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._names import Surroundings
-from ._options import Options, closest, is_thread_name
+from ._options import OPTION_SPECS, Options, OptionSpec, closest, is_thread_name
+
+if TYPE_CHECKING:
+    from ._cell import Cell
 
 _COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 _AMOUNT = re.compile(r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off", re.ASCII)
@@ -250,59 +254,57 @@ COMMANDS = (
     Command(
         name="history",
         help="the turns of all conversations as a tree, or of one",
-        handler="._conversation_commands:history",
+        handler="._session_commands:history",
         argument=EXISTING_THREAD,
         takes_prose=True,
     ),
-    Command(
-        name="threads", help="the conversations of this kernel", handler="._conversation_commands:threads"
-    ),
+    Command(name="threads", help="the conversations of this kernel", handler="._session_commands:threads"),
     Command(
         name="fork",
         help="let a new conversation begin where the current one is",
-        handler="._conversation_commands:fork",
+        handler="._session_commands:fork",
         argument=NEW_THREAD,
     ),
     Command(
         name="undo",
         help="take back the last turn, or the last N; they stay in the tree",
-        handler="._conversation_commands:undo",
+        handler="._session_commands:undo",
         argument=COUNT,
     ),
     Command(
         name="clear",
         help="forget a conversation for good",
-        handler="._conversation_commands:clear",
+        handler="._session_commands:clear",
         argument=EXISTING_THREAD,
     ),
     Command(
         name="save",
         help="write the conversations to a file that people can read",
-        handler="._conversation_commands:save",
+        handler="._session_commands:save",
         argument=JSON_FILE,
     ),
     Command(
         name="load",
         help="read conversations that were saved",
-        handler="._conversation_commands:load",
+        handler="._session_commands:load",
         argument=JSON_FILE,
     ),
     Command(
         name="jobs",
         help="the answers on their way, and those of background cells",
-        handler="._conversation_commands:jobs",
+        handler="._session_commands:jobs",
     ),
     Command(
         name="stop",
         help="stop the answer on its way, or one by its number; what has come stays",
-        handler="._conversation_commands:stop",
+        handler="._session_commands:stop",
         argument=JOB,
         takes_prose=True,
     ),
     Command(
         name="panel",
         help="a conversation beside the cells, with buttons",
-        handler="._access_commands:panel",
+        handler="._session_commands:panel",
         argument=ANY_THREAD,
     ),
     Command(name="usage", help="tokens and prices, by model and thread", handler="._money_commands:usage"),
@@ -324,23 +326,102 @@ COMMANDS = (
     Command(
         name="status",
         help="client, limiter and every setting with its source; never a key",
-        handler="._access_commands:status",
+        handler="._session_commands:status",
     ),
     Command(
         name="login",
         help="type in an API key; it stays in memory and ends with the kernel",
-        handler="._access_commands:login",
+        handler="._session_commands:login",
     ),
-    Command(name="logout", help="forget that key", handler="._access_commands:logout"),
+    Command(name="logout", help="forget that key", handler="._session_commands:logout"),
     Command(
         name="demo",
         help="let the simulator inside this package answer, or stop that",
-        handler="._access_commands:demo",
+        handler="._session_commands:demo",
         argument=SWITCH,
     ),
-    Command(name="help", help="all options and subcommands", handler="._help:show_help", takes_prose=True),
+    Command(
+        name="help", help="all options and subcommands", handler="._commands:show_help", takes_prose=True
+    ),
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}
 ESCAPE = "ask"
 """The word behind which everything is a prompt."""
+
+
+SHORT_HELP = """\
+%%claude [options]        ask Claude; the cell below is the prompt, sent exactly as typed
+%claude [options] prompt  the same on one line
+%claude fix               explain the last error, and correct its cell
+%claude status            client, limiter and settings, each with its source
+%claude login             type in an API key, for this kernel only
+%claude help              all of it (also %claude?)
+"""
+
+_OPENING = """\
+Ask Claude. The answer streams into the cell.
+
+    %%claude [NAME <<] [options] [--]
+    prompt, as many lines as you like
+
+    %claude [NAME <<] [options] [ask] prompt
+
+Options end at the first word that is none; from there on everything is the prompt and is sent character by
+character: quotes, backslashes, #, {}, $ and ? mean nothing here. Only {{ expression }} becomes its value, and
+only if it begins with a name of yours. Words behind the options on the %%claude line are the prompt's first
+line. Write -- before a prompt that starts with a dash. A value with spaces stands in quotes, one that starts
+with a dash behind =. No option can be abbreviated."""
+
+_SUBCOMMANDS = """\
+Subcommands, where one is the whole line. What begins like one and does not fit it is an error, unless it is plainly
+prose; anything else is a prompt, and so is whatever stands behind %claude ask. Those that ask Claude may have options
+before them: %claude -m opus fix."""
+
+_CLOSING = """\
+The cell's value, _, is the reply: print(_.text), _.usage, _.message. The last one is also `claude.last`, after
+`from claude_magic import claude`, and an interrupted or failed one keeps what had come of it.
+
+%config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the kernel; %config ClaudeMagics lists them all.
+Keys come from ANTHROPIC_API_KEY where Jupyter was started, or from %claude login: never from a cell."""
+
+
+def show_short_help() -> None:
+    """Print the help of a line that says nothing."""
+    print(SHORT_HELP, end="")
+
+
+def show_help(_cell: Cell, _arguments: Mapping[str, str]) -> None:
+    """Print all of it."""
+    print(FULL_HELP, end="")
+
+
+def spelling(spec: OptionSpec) -> str:
+    """Return how an option is written: `-m, --model MODEL`."""
+    names = ", ".join(spec.names)
+    return names if spec.value is None else f"{names} {spec.value}"
+
+
+def _columns(rows: Iterable[tuple[str, str]]) -> str:
+    rows = list(rows)
+    width = max(len(left) for left, _ in rows)
+    return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
+
+
+def _option_rows() -> Iterator[tuple[str, str]]:
+    for spec in OPTION_SPECS:
+        # A long name without a short one stands under the other long ones.
+        yield ("" if len(spec.names) > 1 else "    ") + spelling(spec), spec.help
+
+
+def _render_options() -> str:
+    lines = dict(zip(OPTION_SPECS, _columns(_option_rows()).splitlines(), strict=True))
+    groups = groupby(OPTION_SPECS, key=lambda spec: spec.group)
+    return "\n\n".join(f"{title}:\n\n" + "\n".join(lines[spec] for spec in specs) for title, specs in groups)
+
+
+def _render_commands() -> str:
+    return _columns((f"%claude {command.usage}", command.help) for command in COMMANDS)
+
+
+FULL_HELP = "\n\n".join([_OPENING, _render_options(), _SUBCOMMANDS, _render_commands(), _CLOSING]) + "\n"

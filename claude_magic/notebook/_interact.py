@@ -1,28 +1,267 @@
 """`--interact n`: controls for variables of the prompt, and an answer to each of their states.
 
-The cell asks for the state that the controls begin in, as any cell asks, and is done when that is answered. Then the
-controls ask by themselves.
+The cell asks for the state that the controls begin in, as any cell asks, and is done when that is answered. Then the controls ask by
+themselves, when they have been left alone for a moment. An answer is remembered with all that was sent for it, so that the same state
+is not paid for twice; what is sent may change by itself, because a prompt speaks of other variables too.
+
+The cell has its place in the conversation, and each state asks there. As long as nothing goes on from the cell, the conversation ends
+with the state that is shown; afterwards, further states are asked beside it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..client import ConfigurationError
+import ipywidgets
+from IPython.display import DisplayHandle, display
+from ipywidgets import ValueWidget
+
+from ..client import ClaudeError, ConfigurationError, MessageRequest
 from ..context import names_in
-from ..display import QuietSurface, let_interrupts_arrive, was_interrupted
-from ..runtime import Question, Reply
-from ._answer import answer, check_whole, finish, is_silenced, wait
-from ._interaction import Interaction, State, Values
-from ._question import ask_prompt, collect_attachments, with_system_text
+from ..display import (
+    FRAME_INTERVAL,
+    IDLE_INTERVAL,
+    Debounce,
+    QuietSurface,
+    frame_loop,
+    interval_after,
+    let_interrupts_arrive,
+    route_to_subshell,
+    was_interrupted,
+)
+from ..display.widgets import BlockColumn, close_all
+from ..render import (
+    TRANSCRIPT_CLASS,
+    describe_status,
+    describe_total_cost,
+    in_widget,
+    render_footer,
+    render_line,
+    render_state,
+)
+from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
+from ..schema import SchemaMismatchError
+from ._answer import answer, bind, check_whole, finish, is_silenced, start, wait
+from ._controls import make_controls, own_controls
+from ._names import DEFAULT_THREAD
+from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
 
 if TYPE_CHECKING:
     from ipywidgets import ValueWidget
 
     from ._cell import Cell
     from ._commands import Line
+
+Values = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """One state of the controls, and its answer.
+
+    Attributes:
+        values: What the controls say, by name.
+        question: What is asked.
+        request: What is sent.
+        key: Equal where the same is sent.
+        reply: The answer, which may be on its way.
+    """
+
+    values: Values
+    question: Question
+    request: MessageRequest
+    key: str
+    reply: Reply
+
+    @property
+    def label(self) -> str:
+        """The values in a line: `n = 3, city = 'Oslo'`."""
+        return ", ".join(f"{name} = {value!r}" for name, value in self.values.items())
+
+
+_Planned = tuple[Values, Question, MessageRequest]
+
+
+class View(Protocol):
+    """Where the states are seen. Its methods are called on any thread."""
+
+    def show(self, state: State, *, is_remembered: bool) -> None:
+        """Show a state's answer, while it grows or as it is."""
+
+    def tell(self, line: str) -> None:
+        """Say why there is no answer."""
+
+    def close(self) -> None:
+        """Ask no more."""
+
+
+class Interaction:
+    """What goes on between the controls of a cell and Claude. Every method may be called from any thread.
+
+    Args:
+        line: What the cell says.
+        cell: The cell that asks.
+        read: Returns what the controls say.
+        question_for: Makes what is asked for that.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        cell: Cell,
+        *,
+        read: Callable[[], Values],
+        question_for: Callable[[Values], Question],
+    ) -> None:
+        self._line = line
+        self._cell = cell
+        self._read = read
+        self._question_for = question_for
+        self._lock = threading.RLock()
+        self._view: View | None = None
+        self._origin = ""
+        self._states: dict[str, State] = {}
+        self._asked: list[Reply] = []
+        self.current: State | None = None
+        """The state that is shown."""
+
+    @property
+    def asked(self) -> tuple[Reply, ...]:
+        """All answers that were asked for, oldest first."""
+        return tuple(self._asked)
+
+    def plan_first(self) -> _Planned:
+        """Return what is to be asked for the state that the controls are in, in the cell that runs.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        return self._plan(self._read(), is_first=True)
+
+    def begin(self, planned: _Planned, view: View) -> State:
+        """Ask it, and show the answers here from now on.
+
+        Raises:
+            ClaudeError: It could not be sent.
+        """
+        self._view = view
+        with self._lock:
+            return self._send(planned)
+
+    def settle(self) -> None:
+        """Show the answer to the state that the controls are in: a remembered one, or a new one."""
+        with self._lock:
+            try:
+                self._settle(self._read())
+            except ClaudeError as error:
+                self._tell(error.message)
+
+    def forget_current(self) -> None:
+        """Forget the answer that is shown, so that it is asked for again."""
+        current, self.current = self.current, None
+        if current is not None:
+            self._states.pop(current.key, None)
+            current.reply.cancel()
+
+    def stop(self) -> None:
+        """Stop the answer that is on its way; what has come of it stays."""
+        current = self.current
+        if current is not None:
+            current.reply.cancel()
+
+    def finish(self, state: State) -> None:
+        """Do with a whole answer what the options ask for."""
+        if state is self.current and state.reply.phase is Phase.COMPLETE:
+            try:
+                finish(state.reply, self._line, self._cell)
+            except SchemaMismatchError as error:
+                self._tell(error.message)
+
+    def _settle(self, values: Values) -> None:
+        planned = self._plan(values, is_first=False)
+        key = _key(planned)
+        if self.current is not None and self.current.key == key and not _is_cut(self.current):
+            return
+        left, known = self.current, self._states.get(key)
+        if known is None or _is_cut(known):
+            self._send(planned)
+        else:
+            self._return_to(known)
+        # Only now: a cell that waits for it must find what it is to wait for instead.
+        if left is not None:
+            left.reply.cancel()
+
+    def _plan(self, values: Values, *, is_first: bool) -> _Planned:
+        question = self._question_for(values)
+        if is_first:
+            self._origin = question.origin
+        else:
+            question = self._later(question)
+        plan = self._cell.runtime.plan(question, settings_of(self._line.options))
+        return values, question, plan.request
+
+    def _later(self, question: Question) -> Question:
+        """Return the question of a state that is asked when the cell has ended, or other cells have asked since."""
+        where = question.where
+        if where is not None:
+            where = dataclasses.replace(where, is_beside=self._is_left_behind(where))
+        return dataclasses.replace(question, where=where, outlives_cell=True, origin=self._origin)
+
+    def _is_left_behind(self, where: Where) -> bool:
+        """Whether the conversation has gone on from the cell, or is about to: another question of it is on its way."""
+        runtime, thread = self._cell.runtime, where.thread or DEFAULT_THREAD
+        others = [reply for reply in runtime.in_flight() if reply not in self._asked]
+        is_last = runtime.conversations.ends_in(where.cell, thread=where.thread)
+        return not is_last or any(reply.thread == thread for reply in others)
+
+    def _send(self, planned: _Planned) -> State:
+        values, question, request = planned
+        reply = start(self._line, question, self._cell)
+        state = State(values, question, request, _key(planned), reply)
+        self._states[state.key] = state
+        self._asked.append(reply)
+        self._show(state, is_remembered=False)
+        return state
+
+    def _return_to(self, state: State) -> None:
+        """Show a remembered state, and let the conversation end in it if it ends in this cell."""
+        left, where = self.current, state.question.where
+        self._show(state, is_remembered=True)
+        bind(state.reply, self._line, self._cell)
+        self.finish(state)
+        if where is None:
+            return
+        conversations = self._cell.runtime.conversations
+
+        def end_here() -> None:
+            conversations.return_to(state.request.messages[-1], cell=where.cell, thread=where.thread)
+
+        if left is None:
+            end_here()
+        else:  # what was left behind becomes a turn when it has ended, if only of its beginning
+            left.reply.when_done(end_here)
+
+    def _show(self, state: State, *, is_remembered: bool) -> None:
+        self.current = state
+        if self._view is not None:
+            self._view.show(state, is_remembered=is_remembered)
+
+    def _tell(self, line: str) -> None:
+        if self._view is not None:
+            self._view.tell(line)
+
+
+def _is_cut(state: State) -> bool:
+    return state.reply.phase in (Phase.FAILED, Phase.CANCELLED)
+
+
+def _key(planned: _Planned) -> str:
+    return planned[2].model_dump_json()
 
 
 async def interact(line: Line, cell: Cell) -> Reply:
@@ -34,8 +273,6 @@ async def interact(line: Line, cell: Cell) -> Reply:
         ConfigurationError: There can be no such controls. Nothing was sent.
     """
     present = _present_values(line, cell)
-    from ._controls import make_controls, own_controls  # late: it imports ipywidgets
-
     controls = make_controls(present)
     own = own_controls(controls, present)
     line = with_system_text(line)
@@ -78,8 +315,6 @@ async def _ask_once(
     question_for: Callable[[Values], Question],
 ) -> Reply:
     """Ask where controls cannot be shown, with a note that says so."""
-    from ..display.widgets import close_all
-
     close_all(own)
     told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
     note = f"There are no controls here, so --interact has asked once, with {told}."
@@ -91,14 +326,166 @@ def _begin(
     interaction: Interaction, cell: Cell, controls: Mapping[str, ValueWidget], own: list[ValueWidget]
 ) -> State:
     """Show the controls in place of those that the cell had before, and ask for their state."""
-    from ._controls import InteractionView
-
     remote_images = cell.runtime.settings().values.remote_images
     view = InteractionView(interaction, controls, own=own, remote_images=remote_images)
     planned = interaction.plan_first()
     cell.keep_view(view)
     view.open()
     return interaction.begin(planned, view)
+
+
+PAUSE: Final = 0.5
+"""Seconds for which the controls must have been left alone before something is sent."""
+
+_CLASS: Final = "claude-magic-interact"
+_PREVIOUS: Final = "claude-magic-previous"
+_STYLE: Final = f"""<style>
+.jp-OutputArea:has(> .jp-OutputArea-child .{_CLASS}) > .jp-OutputArea-child:has(.{TRANSCRIPT_CLASS}) {{ display: none; }}
+.{_CLASS} .widget-html:has(> .widget-html-content > style) {{ display: none; }}
+.{_CLASS} .{_PREVIOUS} {{ opacity: 0.45; }}
+.{_CLASS} .jupyter-button {{ font-size: var(--jp-ui-font-size1, 13px); border-radius: 3px; }}
+</style>"""
+
+
+class InteractionView:
+    """Shows controls and answers in the cell that runs, and beside them, hidden while it lives, the answer as an output.
+
+    Args:
+        interaction: What goes on between them.
+        controls: The controls, by the names that they stand for.
+        own: The controls that are the view's to dress and to close; others are the user's.
+        remote_images: Load images from other hosts.
+    """
+
+    def __init__(
+        self,
+        interaction: Interaction,
+        controls: Mapping[str, ValueWidget],
+        *,
+        own: Sequence[ValueWidget],
+        remote_images: bool,
+    ) -> None:
+        self._interaction = interaction
+        self._controls = tuple(controls.values())
+        self._own = tuple(own)
+        self._remote_images = remote_images
+        self._lock = threading.RLock()
+        self._state: State | None = None
+        self._is_remembered = False
+        self._has_drawn = False
+        self._debounce = Debounce(PAUSE, interaction.settle)
+        self._blocks = BlockColumn(remote_images=remote_images)
+        self._line = self._blocks.block()
+        self._footer = self._blocks.block()
+        self._stop = _action("Stop", "Stop this answer. What has come of it stays.", interaction.stop)
+        self._again = _action("Ask again", "Ask for this state once more, and pay again.", self._ask_again)
+        self._buttons = ipywidgets.HBox()
+        self._row = ipywidgets.VBox(self._controls)
+        self._box = ipywidgets.VBox(
+            [
+                ipywidgets.HTML(_STYLE),
+                self._row,
+                self._line,
+                self._blocks.box,
+                self._footer,
+                self._buttons,
+            ],
+            _dom_classes=[_CLASS],
+        )
+        self._transcript = DisplayHandle()
+
+    def open(self) -> None:
+        """Show it in the cell that runs, and listen to the controls."""
+        display(self._box)
+        nothing = {"text/html": f'<div class="{TRANSCRIPT_CLASS}"></div>', "text/plain": ""}
+        self._transcript.display(nothing, raw=True)
+        route_to_subshell(*self._own, self._stop, self._again)
+        for control in self._controls:
+            control.observe(self._note_change, "value")
+
+    def close(self) -> None:
+        """Listen no more, stop what is on its way, and forget the widgets that are not the user's."""
+        self._debounce.close()
+        for control in self._controls:
+            control.unobserve(self._note_change, "value")
+        self._interaction.stop()
+        self._row.children = self._own  # what the user has made stays
+        close_all((self._box, self._stop, self._again, *self._blocks.shared_looks))
+
+    # What the interaction says...
+
+    def show(self, state: State, *, is_remembered: bool) -> None:
+        """Show a state's answer, while it grows or as it is."""
+        with self._lock:
+            self._state, self._is_remembered, self._has_drawn = state, is_remembered, False
+            self._blocks.start_over()
+            self._blocks.box.add_class(_PREVIOUS)
+            self._buttons.children = (self._stop,)
+        frame_loop.follow(state.reply, lambda: self._draw(state))
+
+    def tell(self, line: str) -> None:
+        """Say why there is no answer."""
+        with self._lock:
+            self._line.value = in_widget(render_line(line))
+
+    # What the user does...
+
+    def _note_change(self, _change: object) -> None:
+        self._debounce.note()
+
+    def _ask_again(self) -> None:
+        self._interaction.forget_current()
+        self._debounce.end()
+
+    # Drawing...
+
+    def _draw(self, state: State) -> float:
+        with self._lock:
+            if state is not self._state:
+                return IDLE_INTERVAL
+            snapshot = state.reply.snapshot()
+            if snapshot.phase.is_final:
+                self._finish(state, snapshot)
+                return 0.0
+            self._line.value = in_widget(render_line(self._describe(state, snapshot)))
+            # The previous answer stays until the first words of this one, so that the page does not jump.
+            if not snapshot.text and not self._has_drawn:
+                return FRAME_INTERVAL
+            self._has_drawn = True
+            self._blocks.box.remove_class(_PREVIOUS)
+            self._footer.value = ""
+            return interval_after(self._blocks.draw(snapshot))
+
+    def _finish(self, state: State, snapshot: ReplySnapshot) -> None:
+        self._blocks.finish(snapshot)
+        self._blocks.box.remove_class(_PREVIOUS)
+        self._line.value = in_widget(render_line(self._describe(state, snapshot)))
+        totals = render_line(_describe_totals(self._interaction.asked))
+        self._footer.value = in_widget(render_footer(snapshot) + totals)
+        self._buttons.children = (self._again,)
+        if snapshot.text or snapshot.phase is Phase.COMPLETE:
+            bundle = render_state(state.label, snapshot, remote_images=self._remote_images)
+            self._transcript.update(bundle.data, metadata=bundle.metadata, raw=True)
+        self._interaction.finish(state)
+
+    def _describe(self, state: State, snapshot: ReplySnapshot) -> str:
+        remembered = "remembered, nothing was sent" if self._is_remembered else ""
+        status = describe_status(snapshot, time.monotonic())
+        return " · ".join(part for part in (state.label, status, remembered) if part)
+
+
+def _describe_totals(asked: Sequence[Reply]) -> str:
+    price = describe_total_cost(reply.snapshot() for reply in asked)
+    requests = "1 request" if len(asked) == 1 else f"{len(asked)} requests"
+    return f"{requests} sent by these controls{f' · {price} in all' if price else ''}"
+
+
+def _action(label: str, tooltip: str, on_click: Any) -> ipywidgets.Button:
+    button = ipywidgets.Button(
+        description=label, tooltip=tooltip, layout=ipywidgets.Layout(width="auto", height="26px")
+    )
+    button.on_click(lambda _button: on_click())
+    return button
 
 
 def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:

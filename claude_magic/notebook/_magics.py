@@ -11,9 +11,8 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from ._cell import Cell, Session
-from ._commands import Line
+from ._commands import FULL_HELP, Line, show_short_help
 from ._grammar import find_command, read_cell, read_line
-from ._help import FULL_HELP, show_short_help
 from ._history import Errors
 from ._names import Scope, ShellSurroundings
 from ._options import EFFORT_LEVELS, THINKING_MODES, Options

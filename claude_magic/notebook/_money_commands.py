@@ -31,7 +31,7 @@ from ..runtime import (
     table_id,
     undated,
 )
-from ._access_commands import limiter_rows
+from ._session_commands import limiter_rows
 
 if TYPE_CHECKING:
     from ..runtime import Runtime

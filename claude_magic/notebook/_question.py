@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,14 +25,15 @@ from ..context import (
     parse_cell_range,
     refusal,
 )
+from ..display import ApprovalButtons, keeps_displays
 from ..runtime import Phase, Question, Reply, Where
 from ..schema import make_output_schema
+from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
 from ._commands import Line
 from ._history import cells_of
 from ._options import Options, closest
 
 if TYPE_CHECKING:
-    from ..tools import ToolExecutor
     from ._cell import Cell
 
 _MAX_SYSTEM_BYTES: Final = 2**20
@@ -198,7 +201,7 @@ def _question(
         prompt=prompt,
         content=content_of([each.parts for each in collected]),
         where=None if options.no_history else _where(options, cell),
-        tools=_tools(options, names, cell) if options.tools else None,
+        tools=execute_tools(options, names, cell) if options.tools else None,
         max_searches=_MAX_SEARCHES if options.web_search else 0,
         output_schema=schema,
         stop_sequences=options.stop or None,
@@ -225,13 +228,6 @@ def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
     guess = None if name is None or name in known else closest(name, known, cutoff=0.75)
     if guess is not None:
         yield f"The thread {name} begins here. Did you mean {guess}? %claude threads lists them."
-
-
-def _tools(options: Options, names: Mapping[str, object], cell: Cell) -> ToolExecutor:
-    from ._tools import execute_tools  # late: most questions have no tools
-
-    executor: ToolExecutor = execute_tools(options, names, cell)
-    return executor
 
 
 def _collect_attachments(options: Options, cell: Cell) -> Iterator[Collected]:
@@ -338,3 +334,43 @@ def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:
     if _broke_off(last):
         return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
     return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."
+
+
+def execute_tools(options: Options, names: Mapping[str, object], cell: Cell) -> ToolExecutor:
+    """Return what runs the tools of a cell: on its loop where it is awaited, else on the thread that waits.
+
+    Args:
+        options: What the cell asks for.
+        names: Where the tools are found.
+        cell: The cell.
+
+    Raises:
+        ConfigurationError: A tool does not exist, or cannot be one.
+    """
+    toolbox, is_asked = Toolbox.named(options.tools, names), options.approve != "never"
+    if not cell.is_awaited:
+        return WaitingExecutor(
+            toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
+        )
+    context, task = contextvars.copy_context(), asyncio.current_task()
+    context.run(keeps_displays.set, True)
+    ask = ApprovalButtons().ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
+    return LoopExecutor(
+        toolbox,
+        asyncio.get_running_loop(),
+        context,
+        approve=ask if is_asked else None,
+        interrupt=_nothing if task is None else task.cancel,
+    )
+
+
+def _loop_between_cells() -> asyncio.AbstractEventLoop:
+    """Return the loop on which a terminal runs cells that await, and on which what they have made lives."""
+    from IPython.core.async_helpers import get_asyncio_loop
+
+    loop: asyncio.AbstractEventLoop = get_asyncio_loop()
+    return loop
+
+
+def _nothing() -> None:
+    return None

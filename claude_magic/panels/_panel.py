@@ -15,11 +15,10 @@ from ..display import waits_for_cells
 from ..display.widgets import close_all
 from ..runtime import Reply, get_runtime
 from ..tools import Toolbox
-from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note
+from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note, Transcript
 from ._composer import Attachments, Composer, SettingsRow
 from ._exchange import Asked, Exchanges, Surroundings
 from ._tools import ApprovalBar, BetweenCells, blocking_calls
-from ._transcript import Transcript
 
 ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."
 

@@ -3,15 +3,26 @@
 from ._answer import render_calls, render_thinking
 from ._code import render_folded_code
 from ._formats import render_growing
-from ._frame import A_WHILE, LiveFrames, describe_status, render_line, render_status_line
-from ._growing import MAX_BLOCKS, Block, BlockPlan, GrowingMarkdown
+from ._frame import (
+    A_WHILE,
+    MAX_BLOCKS,
+    Block,
+    BlockPlan,
+    GrowingMarkdown,
+    LiveFrames,
+    describe_status,
+    render_line,
+    render_status_line,
+)
 from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
 from ._reply import (
     HIDDEN_IN_CELL,
     LAST,
+    TRANSCRIPT_CLASS,
     Bundle,
     Column,
+    Exchange,
     describe_cost,
     describe_facts,
     describe_total_cost,
@@ -23,11 +34,13 @@ from ._reply import (
     render_footer,
     render_footer_text,
     render_notice,
+    render_question,
     render_reply,
+    render_state,
+    render_transcript,
 )
-from ._styles import COLUMN_GAP, COLUMN_WIDTHS, WIDGET_CLASSES, in_widget
+from ._sanitise import COLUMN_GAP, COLUMN_WIDTHS, WIDGET_CLASSES, in_widget
 from ._tables import describe_pace, render_history, render_rows, short_traceback
-from ._transcript import TRANSCRIPT_CLASS, Exchange, render_question, render_state, render_transcript
 
 __all__ = [
     "A_WHILE",

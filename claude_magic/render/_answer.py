@@ -31,8 +31,18 @@ from ._markdown import (
     wrap,
 )
 from ._neutralise import neutralise_markdown
-from ._sanitise import NO_MATH_CLASSES, sanitise
-from ._styles import CALL, CALL_SIGNATURE, CITATION, FOLD, FOLD_BODY, FOLD_SUMMARY, QUIET, SOURCES
+from ._sanitise import (
+    CALL,
+    CALL_SIGNATURE,
+    CITATION,
+    FOLD,
+    FOLD_BODY,
+    FOLD_SUMMARY,
+    NO_MATH_CLASSES,
+    QUIET,
+    SOURCES,
+    sanitise,
+)
 from ._tex import Allowance
 
 

@@ -15,8 +15,18 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from ..schema import reveal
-from ._sanitise import NO_MATH_CLASSES, sanitise
-from ._styles import CALL_DATA, CODE_BLOCK, CODE_INSIDE, CODE_TOKENS, FOLD, FOLD_BODY, FOLD_SUMMARY, QUIET
+from ._sanitise import (
+    CALL_DATA,
+    CODE_BLOCK,
+    CODE_INSIDE,
+    CODE_TOKENS,
+    FOLD,
+    FOLD_BODY,
+    FOLD_SUMMARY,
+    NO_MATH_CLASSES,
+    QUIET,
+    sanitise,
+)
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer

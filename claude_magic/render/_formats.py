@@ -23,8 +23,16 @@ from . import _math
 from ._code import render_code, render_remark
 from ._markdown import notice
 from ._neutralise import neutralise_markdown
-from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, clean, sanitise
-from ._styles import FOREIGN_HTML, PLAIN_TEXT, PROSE
+from ._sanitise import (
+    FOREIGN_HTML,
+    MATH_CLASSES,
+    NO_MATH_CLASSES,
+    PLAIN_TEXT,
+    PROSE,
+    SAFE_SCHEMES,
+    clean,
+    sanitise,
+)
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
 _TAG_NAMES: Final = """

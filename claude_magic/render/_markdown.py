@@ -31,8 +31,17 @@ from typing_extensions import override
 from ..schema import reveal
 from . import _math
 from ._code import render_code
-from ._sanitise import MATH_CLASSES, NO_MATH_CLASSES, SAFE_SCHEMES, sanitise
-from ._styles import CELL_ALIGNMENTS, QUIET, SCROLLING_TABLE, SOURCE_BLOCK, TABLE
+from ._sanitise import (
+    CELL_ALIGNMENTS,
+    MATH_CLASSES,
+    NO_MATH_CLASSES,
+    QUIET,
+    SAFE_SCHEMES,
+    SCROLLING_TABLE,
+    SOURCE_BLOCK,
+    TABLE,
+    sanitise,
+)
 from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, UNSEEN, Allowance, disarmed
 
 if TYPE_CHECKING:

@@ -1,8 +1,4 @@
-"""The last step of every HTML path: an allow-list, enforced by nh3 (the ammonia sanitiser).
-
-The renderer before it already escapes everything a model wrote. This step holds even if that one has a bug:
-only the elements, attributes, classes and whole style strings that our own code emits get through.
-"""
+"""The last step of every HTML path: an allow-list, enforced by nh3 (the ammonia sanitiser); and the inline styles that it allows."""
 
 from __future__ import annotations
 
@@ -11,7 +7,134 @@ from typing import Final
 
 import nh3
 
-from . import _styles
+_MUTED = "var(--jp-ui-font-color2, #757575)"
+_FAINT = "var(--jp-border-color2, #bdbdbd)"
+_SMALL = "var(--jp-ui-font-size1, 13px)"
+_UI_FONT = "var(--jp-ui-font-family, system-ui, sans-serif)"
+_CODE_FONT = "var(--jp-code-font-family, monospace)"
+
+CODE_BLOCK: Final = (
+    "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;white-space:pre;line-height:1.45;"
+    f"background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
+)
+# The notebook's own style would paint each line of the block, and break long ones within words.
+CODE_INSIDE: Final = "background:none;white-space:inherit;overflow-wrap:normal;word-break:normal"
+SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
+PLAIN_TEXT: Final = (
+    f"margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.45;font-family:{_CODE_FONT}"
+)
+PROSE: Final = "margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.55"
+QUIET: Final = f"color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # nothing in it is painted outside of it
+QUESTION: Final = (
+    "margin:0.2em 0 0.6em 0;padding:0.5em 0.8em;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;"
+    f"line-height:1.5;background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_UI_FONT}"
+)
+ATTACHED: Final = f"margin-top:0.2em;color:{_MUTED};font-size:{_SMALL}"
+SCROLLING_TABLE: Final = "overflow-x:auto"
+TABLE: Final = "margin:0.4em 0;text-align:left"
+CELL_ALIGNMENTS: Final = {
+    "left": "text-align:left",
+    "center": "text-align:center",
+    "right": "text-align:right",
+}
+FOOTER: Final = (
+    f"margin-top:0.6em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
+    "font-variant-numeric:tabular-nums"
+)
+NOTICE: Final = (
+    f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-warn-color1, #ef6c00);"
+    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+)
+FAILURE: Final = (
+    f"margin-top:0.6em;padding-left:0.7em;border-left:3px solid var(--jp-error-color1, #d32f2f);"
+    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+)
+APPROVAL: Final = f"{FOOTER};white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
+STATUS_LINE: Final = (
+    f"min-height:1.5em;color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5;"
+    "font-variant-numeric:tabular-nums"
+)
+# As many columns side by side as have room to be read; on a narrow page one below the other.
+COLUMN_WIDTHS: Final = "repeat(auto-fit,minmax(min(100%,22em),1fr))"
+COLUMN_GAP: Final = "1em 2em"
+COLUMNS: Final = f"display:grid;grid-template-columns:{COLUMN_WIDTHS};gap:{COLUMN_GAP}"
+COLUMN: Final = "min-width:0;overflow-wrap:anywhere;overflow-x:auto"
+COLUMN_HEADING: Final = (
+    f"padding-bottom:0.35em;border-bottom:1px solid {_FAINT};font-family:{_UI_FONT};line-height:1.5"
+)
+COLUMN_NAME: Final = "font-weight:600"
+COLUMN_FACTS: Final = f"color:{_MUTED};font-size:{_SMALL};font-variant-numeric:tabular-nums"
+IN_WIDGET: Final = "line-height:var(--jp-content-line-height, 1.6);font-size:var(--jp-content-font-size1, 14px);white-space:normal"
+FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
+FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+FOLD_BODY: Final = f"margin:0.3em 0 0 0.3em;padding-left:0.8em;border-left:2px solid {_FAINT}"
+CALL: Final = f"margin:0.2em 0 0.5em 0;color:{_MUTED}"
+CALL_SIGNATURE: Final = f"font-family:{_CODE_FONT};overflow-wrap:anywhere"
+CALL_DATA: Final = (
+    "margin:0.3em 0;padding:0.5em 0.7em;border-radius:4px;max-height:24em;overflow:auto;white-space:pre-wrap;"
+    "overflow-wrap:anywhere;line-height:1.45;background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));"
+    f"font-family:{_CODE_FONT}"
+)
+CITATION: Final = "line-height:0;white-space:nowrap"
+SOURCES: Final = (
+    f"margin-top:0.8em;padding-top:0.4em;border-top:1px solid {_FAINT};"
+    f"font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
+)
+ROW: Final = "background:none"  # no stripes: headings stand among the rows
+ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
+ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
+_COLUMN = (
+    "padding:0.15em 1.2em 0.15em 0;vertical-align:top;white-space:nowrap;font-variant-numeric:tabular-nums"
+)
+COLUMN_WORDS: Final = f"{_COLUMN};text-align:left"
+COLUMN_NUMBERS: Final = f"{_COLUMN};text-align:right"
+NAME_OF_WORDS: Final = f"{COLUMN_WORDS};font-weight:normal;color:{_MUTED}"
+NAME_OF_NUMBERS: Final = f"{COLUMN_NUMBERS};font-weight:normal;color:{_MUTED}"
+ROWS_HEADING: Final = "padding:0.9em 0 0.2em 0;text-align:left;font-weight:600"
+
+
+def _code_colour(name: str, extra: str = "") -> str:
+    return f"color:var(--jp-mirror-editor-{name}-color){extra}"
+
+
+# Pygments token names without the leading "Token."; the nearest ancestor listed here gives the style.
+# No fallback colours: where the theme variable is missing, code keeps the page's own readable colour.
+CODE_TOKENS: Final = {
+    "Comment": _code_colour("comment", ";font-style:italic"),
+    "Keyword": _code_colour("keyword", ";font-weight:bold"),
+    "Keyword.Constant": _code_colour("atom"),
+    "Literal": _code_colour("string"),
+    "Literal.Number": _code_colour("number"),
+    "Literal.String.Escape": _code_colour("string-2"),
+    "Literal.String.Interpol": _code_colour("variable"),
+    "Literal.String.Regex": _code_colour("string-2"),
+    "Operator": _code_colour("operator"),
+    "Operator.Word": _code_colour("keyword", ";font-weight:bold"),
+    "Name.Attribute": _code_colour("attribute"),
+    "Name.Builtin": _code_colour("builtin"),
+    "Name.Class": _code_colour("def"),
+    "Name.Decorator": _code_colour("meta"),
+    "Name.Exception": _code_colour("builtin"),
+    "Name.Function": _code_colour("def"),
+    "Name.Tag": _code_colour("tag"),
+    "Generic.Deleted": _code_colour("error"),
+    "Generic.Error": _code_colour("error"),
+    "Generic.Heading": _code_colour("header", ";font-weight:bold"),
+    "Generic.Inserted": _code_colour("string"),
+    "Generic.Prompt": _code_colour("meta"),
+    "Generic.Subheading": _code_colour("header"),
+}
+
+
+WIDGET_CLASSES = ("jp-RenderedHTMLCommon",)
+"""Classes by which a widget's text looks like an output's."""
+
+
+def in_widget(html: str) -> str:
+    """Return safe HTML with the looks of an output, for the value of an `HTMLMath`."""
+    return f'<div style="{IN_WIDGET}">{html}</div>' if html else ""
+
 
 SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 
@@ -27,43 +150,43 @@ _TAG_NAMES: Final = """
 _TAGS: Final = frozenset(_TAG_NAMES.split())
 _CELL_STYLES = frozenset(
     {
-        *_styles.CELL_ALIGNMENTS.values(),
-        _styles.COLUMN_NUMBERS,
-        _styles.COLUMN_WORDS,
-        _styles.NAME_OF_NUMBERS,
-        _styles.NAME_OF_WORDS,
-        _styles.ROW_LABEL,
-        _styles.ROW_VALUE,
-        _styles.ROWS_HEADING,
+        *CELL_ALIGNMENTS.values(),
+        COLUMN_NUMBERS,
+        COLUMN_WORDS,
+        NAME_OF_NUMBERS,
+        NAME_OF_WORDS,
+        ROW_LABEL,
+        ROW_VALUE,
+        ROWS_HEADING,
     }
 )
 _STYLES_BY_TAG: Final = {
-    "pre": {_styles.CODE_BLOCK, _styles.SOURCE_BLOCK, _styles.CALL_DATA},
-    "code": {_styles.CODE_INSIDE},
-    "table": {_styles.TABLE},
-    "tr": {_styles.ROW},
+    "pre": {CODE_BLOCK, SOURCE_BLOCK, CALL_DATA},
+    "code": {CODE_INSIDE},
+    "table": {TABLE},
+    "tr": {ROW},
     "td": set(_CELL_STYLES),
     "th": set(_CELL_STYLES),
-    "span": {*_styles.CODE_TOKENS.values(), _styles.CALL_SIGNATURE, _styles.QUIET},
-    "sup": {_styles.CITATION},
-    "details": {_styles.FOLD, _styles.CALL},
-    "summary": {_styles.FOLD_SUMMARY},
+    "span": {*CODE_TOKENS.values(), CALL_SIGNATURE, QUIET},
+    "sup": {CITATION},
+    "details": {FOLD, CALL},
+    "summary": {FOLD_SUMMARY},
     "div": {
-        _styles.ATTACHED,
-        _styles.COLUMN_FACTS,
-        _styles.COLUMN_HEADING,
-        _styles.COLUMN_NAME,
-        _styles.FAILURE,
-        _styles.FOLD_BODY,
-        _styles.FOOTER,
-        _styles.NOTICE,
-        _styles.PLAIN_TEXT,
-        _styles.PROSE,
-        _styles.QUESTION,
-        _styles.QUIET,
-        _styles.SCROLLING_TABLE,
-        _styles.SOURCES,
-        _styles.STATUS_LINE,
+        ATTACHED,
+        COLUMN_FACTS,
+        COLUMN_HEADING,
+        COLUMN_NAME,
+        FAILURE,
+        FOLD_BODY,
+        FOOTER,
+        NOTICE,
+        PLAIN_TEXT,
+        PROSE,
+        QUESTION,
+        QUIET,
+        SCROLLING_TABLE,
+        SOURCES,
+        STATUS_LINE,
     },
 }
 

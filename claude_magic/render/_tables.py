@@ -13,19 +13,20 @@ from typing import Final
 from ..client import BucketState, PaceState
 from ..runtime import Forest, Turn
 from ._reply import Bundle
-from ._sanitise import NO_MATH_CLASSES, sanitise
-from ._styles import (
+from ._sanitise import (
     COLUMN_NUMBERS,
     COLUMN_WORDS,
     FOOTER,
     NAME_OF_NUMBERS,
     NAME_OF_WORDS,
+    NO_MATH_CLASSES,
     ROW,
     ROW_LABEL,
     ROW_VALUE,
     ROWS_HEADING,
     SCROLLING_TABLE,
     TABLE,
+    sanitise,
 )
 
 # One long cell does not make every other as long.

@@ -20,7 +20,17 @@ from ._models import (
     price_of,
     undated,
 )
-from ._reply import Job, Jobs, Presenter, Reply
+from ._reply import (
+    Job,
+    Jobs,
+    Presenter,
+    Reply,
+    Waitable,
+    Waiting,
+    interrupts_kept_for,
+    loop_kept_awake,
+    wait_interruptibly,
+)
 from ._requests import SHORT_NAMES, ModelNames, Question, Where, nearest_model, newest_of, table_id
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import (
@@ -32,7 +42,6 @@ from ._settings import (
 )
 from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
 from ._turn import TurnPlan
-from ._waiting import Waitable, Waiting, interrupts_kept_for, loop_kept_awake, wait_interruptibly
 
 __all__ = [
     "DEFAULT_MODEL",

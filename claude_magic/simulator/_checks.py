@@ -1,26 +1,28 @@
-"""Small checks of JSON values, worded as the API words them."""
+"""Checks of JSON values, worded as the API words them; rules for `tools`, `tool_choice` and schemas; values that satisfy a schema."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from ._wire import JSON, invalid
+from ._models import Model
+from ._wire import JSON, invalid, pick
 
 
-def join(path: str, name: str | int) -> str:
+def join_path(path: str, name: str | int) -> str:
     """The path of a member."""
     return f"{path}.{name}" if path else str(name)
 
 
-def required(fields: JSON, name: str, path: str = "") -> Any:
+def check_required(fields: JSON, name: str, path: str = "") -> Any:
     """The value of a field that must be there."""
     if name not in fields:
-        raise invalid(f"{join(path, name)}: Field required")
+        raise invalid(f"{join_path(path, name)}: Field required")
     return fields[name]
 
 
-def string(value: Any, path: str, *, longest: int | None = None) -> str:
+def check_string(value: Any, path: str, *, longest: int | None = None) -> str:
     """A string, perhaps of a limited length."""
     if not isinstance(value, str):
         raise invalid(f"{path}: Input should be a valid string")
@@ -29,7 +31,7 @@ def string(value: Any, path: str, *, longest: int | None = None) -> str:
     return value
 
 
-def integer(value: Any, path: str, *, least: int | None = None) -> int:
+def check_integer(value: Any, path: str, *, least: int | None = None) -> int:
     """An integer, perhaps with a lower bound."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid integer")
@@ -38,7 +40,7 @@ def integer(value: Any, path: str, *, least: int | None = None) -> int:
     return value
 
 
-def number(value: Any, path: str, *, least: float, most: float) -> float:
+def check_number(value: Any, path: str, *, least: float, most: float) -> float:
     """A number within bounds."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid number")
@@ -49,28 +51,28 @@ def number(value: Any, path: str, *, least: float, most: float) -> float:
     return float(value)
 
 
-def boolean(value: Any, path: str) -> bool:
+def check_boolean(value: Any, path: str) -> bool:
     """True or false."""
     if not isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid boolean")
     return value
 
 
-def dictionary(value: Any, path: str) -> JSON:
+def check_dictionary(value: Any, path: str) -> JSON:
     """A JSON object."""
     if not isinstance(value, dict):
         raise invalid(f"{path}: Input should be a valid dictionary")
     return value
 
 
-def array(value: Any, path: str) -> list[Any]:
+def check_array(value: Any, path: str) -> list[Any]:
     """A JSON array."""
     if not isinstance(value, list):
         raise invalid(f"{path}: Input should be a valid list")
     return value
 
 
-def one_of(value: Any, path: str, choices: Iterable[str]) -> str:
+def check_one_of(value: Any, path: str, choices: Iterable[str]) -> str:
     """One of a few strings."""
     known = list(choices)
     if value not in known:
@@ -78,13 +80,371 @@ def one_of(value: Any, path: str, choices: Iterable[str]) -> str:
     return str(value)
 
 
-def no_extras(fields: JSON, path: str, known: Collection[str]) -> None:
+def check_no_extras(fields: JSON, path: str, known: Collection[str]) -> None:
     """No field but the known ones."""
     for name in fields:
         if name not in known:
-            raise invalid(f"{join(path, name)}: Extra inputs are not permitted")
+            raise invalid(f"{join_path(path, name)}: Extra inputs are not permitted")
 
 
 def _listed(values: list[str]) -> str:
     quoted = [f"'{value}'" for value in values]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_DATED = re.compile(
+    r"(web_search|web_fetch|code_execution|tool_search_tool_(regex|bm25)|advisor|bash|text_editor|memory"
+    r"|computer(_toolset)?|browser_toolset)_(?P<date>\d{8})\Z"
+)
+NEWEST_SERVER_TOOLS = ("web_search_20260318", "web_fetch_20260318", "code_execution_20260521")
+CUSTOM_FIELDS = (
+    "type",
+    "name",
+    "description",
+    "input_schema",
+    "strict",
+    "cache_control",
+    "input_examples",
+    "defer_loading",
+    "allowed_callers",
+    "eager_input_streaming",
+)
+
+
+def check_tools(value: Any, model: Model) -> list[JSON]:
+    """Every rule for `tools`; returns them."""
+    tools = check_array(value, "tools")
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        name = _check_tool(check_dictionary(tool, f"tools.{index}"), f"tools.{index}", model)
+        if name in names:
+            raise invalid("tools: Tool names must be unique.")
+        names.add(name)
+    return tools
+
+
+def _check_tool(tool: JSON, path: str, model: Model) -> str:
+    kind = tool.get("type", "custom")
+    if kind == "mcp_toolset":
+        return f"mcp:{tool.get('mcp_server_name')}"
+    if kind != "custom":
+        if not isinstance(kind, str) or not _DATED.match(kind):
+            raise invalid(
+                f"{path}: Input tag '{kind}' found using 'type' does not match any of the expected tags"
+            )
+        if kind in NEWEST_SERVER_TOOLS and not model.has_newest_server_tools:
+            raise invalid(f"{path}: '{kind}' is not supported by {model.id}")
+        return str(tool.get("name", kind))
+    inner = f"{path}.custom"
+    check_no_extras(tool, inner, CUSTOM_FIELDS)
+    name = check_string(check_required(tool, "name", inner), f"{inner}.name")
+    if not _NAME.match(name):
+        raise invalid(f"{inner}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
+    schema_path = f"{inner}.input_schema"
+    schema = check_dictionary(check_required(tool, "input_schema", inner), schema_path)
+    check_one_of(check_required(schema, "type", schema_path), f"{schema_path}.type", ["object"])
+    return name
+
+
+def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual_thinking: bool) -> None:
+    """Every rule for `tool_choice`."""
+    choice = check_dictionary(value, "tool_choice")
+    kinds = ("auto", "any", "tool", "none")
+    kind = check_one_of(check_required(choice, "type", "tool_choice"), "tool_choice.type", kinds)
+    known = {"none": ("type",), "tool": ("type", "name", "disable_parallel_tool_use")}
+    check_no_extras(choice, f"tool_choice.{kind}", known.get(kind, ("type", "disable_parallel_tool_use")))
+    if not tools and kind != "none":
+        raise invalid("tool_choice: `tool_choice` may only be specified while providing `tools`.")
+    if kind not in ("any", "tool"):
+        return
+    if not model.has_forced_tools:
+        raise invalid(f"tool_choice: forced tool use (`{kind}`) is not supported by {model.id}. Use `auto`.")
+    if has_manual_thinking:
+        raise invalid("Thinking may not be enabled when tool_choice forces tool use.")
+    if kind == "tool":
+        name = check_string(check_required(choice, "name", "tool_choice.tool"), "tool_choice.tool.name")
+        if name not in {tool.get("name") for tool in tools}:
+            raise invalid(f"Tool '{name}' not found in provided tools")
+
+
+UNSUPPORTED = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "patternProperties",
+    "if",
+    "not",
+)
+MAX_OPTIONAL = 24
+MAX_UNIONS = 16
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.optional = 0
+        self.unions = 0
+
+
+def check_output_format(value: Any, fields: JSON) -> None:
+    """Every rule for `output_config.format`."""
+    path = "output_config.format"
+    output_format = check_dictionary(value, path)
+    check_one_of(check_required(output_format, "type", path), f"{path}.type", ["json_schema"])
+    schema = check_dictionary(check_required(output_format, "schema", path), f"{path}.schema")
+    check_no_extras(output_format, path, ("type", "schema", "name"))
+    tally = _Tally()
+    _check_schema(schema, f"{path}.schema", schema, (), tally)
+    if tally.optional > MAX_OPTIONAL:
+        raise invalid(f"{path}.schema: Schema has more than {MAX_OPTIONAL} optional parameters")
+    if tally.unions > MAX_UNIONS:
+        raise invalid(f"{path}.schema: Schema has more than {MAX_UNIONS} parameters with union types")
+    if _wants_citations(fields):
+        raise invalid("output_config.format: structured outputs cannot be combined with citations")
+
+
+def _check_schema(value: Any, path: str, root: JSON, seen: tuple[str, ...], tally: _Tally) -> None:
+    schema = check_dictionary(value, path)
+    for word in UNSUPPORTED:
+        if word in schema:
+            raise invalid(
+                f"{path}: For '{schema.get('type', 'any')}' type, property '{word}' is not supported"
+            )
+    if schema.get("minItems", 0) not in (0, 1):
+        raise invalid(f"{path}: 'minItems' values other than 0 or 1 are not supported")
+    if "$ref" in schema:
+        _check_reference(schema["$ref"], path, root, seen, tally)
+    if schema.get("type") == "object":
+        _check_object(schema, path, root, seen, tally)
+    if isinstance(schema.get("items"), dict):
+        _check_schema(schema["items"], f"{path}.items", root, seen, tally)
+    unions = [word for word in ("anyOf", "allOf", "oneOf") if word in schema]
+    tally.unions += bool(unions) or isinstance(schema.get("type"), list)
+    for word in unions:
+        for index, part in enumerate(check_array(schema[word], f"{path}.{word}")):
+            _check_schema(part, f"{path}.{word}.{index}", root, seen, tally)
+
+
+def _check_object(schema: JSON, path: str, root: JSON, seen: tuple[str, ...], tally: _Tally) -> None:
+    if schema.get("additionalProperties") is not False:
+        raise invalid(f"{path}: For 'object' type, 'additionalProperties' must be explicitly set to false")
+    properties = check_dictionary(schema.get("properties", {}), f"{path}.properties")
+    required = schema.get("required", [])
+    tally.optional += sum(1 for name in properties if name not in required)
+    for name, part in properties.items():
+        _check_schema(part, f"{path}.properties.{name}", root, seen, tally)
+
+
+def _check_reference(value: Any, path: str, root: JSON, seen: tuple[str, ...], tally: _Tally) -> None:
+    reference = check_string(value, f"{path}.$ref")
+    if not reference.startswith("#/"):
+        raise invalid(f"{path}.$ref: External references are not supported")
+    if reference in seen:
+        raise invalid(f"{path}.$ref: Recursive schemas are not supported")
+    _check_schema(resolve(reference, root, path), f"{path}.$ref", root, (*seen, reference), tally)
+
+
+def resolve(reference: str, root: JSON, path: str = "schema") -> JSON:
+    """The part of the schema that a local reference points at."""
+    part: Any = root
+    for key in reference.removeprefix("#/").split("/"):
+        if not isinstance(part, dict) or key not in part:
+            raise invalid(f"{path}: Reference '{reference}' does not exist")
+        part = part[key]
+    return check_dictionary(part, path)
+
+
+def _wants_citations(fields: JSON) -> bool:
+    for message in fields["messages"] if isinstance(fields.get("messages"), list) else []:
+        blocks = message.get("content")
+        for block in blocks if isinstance(blocks, list) else []:
+            if block.get("type") == "document" and (block.get("citations") or {}).get("enabled"):
+                return True
+    return False
+
+
+MAX_DEPTH = 12
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NAMES = re.compile(r"\b[A-Z][\w'-]+(?:\s+[A-Z][\w'-]+)*")
+_QUOTED = re.compile(r"[\"“'`]([^\"”'`]{1,200})[\"”'`]")
+_NOT_NAMES = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        A An And Are Call Can Could Create Describe Do Does Extract Fill Find For From Generate Get Give Hello
+        Hi How I Is Json List Make Please Return Show Tell The This Today Tomorrow Use What When Where Which
+        Who Why Will Write You
+        """,
+    )
+)
+_PROSE = re.compile(r"summary|description|explanation|reason|text|content|answer|query|prompt|body")
+_FORMATS = {
+    "date": (r"\d{4}-\d{2}-\d{2}", "2026-11-22"),
+    "time": (r"\d{2}:\d{2}(?::\d{2})?", "12:00:00"),
+    "date-time": (r"\d{4}-\d{2}-\d{2}T[\d:.]+(?:Z|[+-]\d{2}:\d{2})", "2026-11-22T12:00:00Z"),
+    "email": (r"[\w.+-]+@[\w-]+\.[\w.]*\w", "someone@example.org"),
+    "uri": (r"https?://[^\s\"'<>)]+", "https://example.org/"),
+    "uuid": (r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "123e4567-e89b-42d3-a456-426614174000"),
+    "ipv4": (r"(?:\d{1,3}\.){3}\d{1,3}", "192.0.2.1"),
+    "hostname": (r"(?:[a-z0-9-]+\.)+[a-z]{2,}", "example.org"),
+    "duration": (r"P(?:\d+[YMWD])*(?:T(?:\d+[HMS])+)?", "PT1H"),
+}
+_WORDS_OF_NAME = {
+    "email": "email",
+    "url": "uri",
+    "link": "uri",
+    "date": "date",
+    "day": "date",
+}
+
+
+class Hints:
+    """What a prompt offers: names, numbers and quoted texts, each given out once, in order."""
+
+    def __init__(self, prompt: str) -> None:
+        self.prompt = prompt
+        self._numbers: Iterator[str] = iter(_NUMBER.findall(prompt))
+        self._names: Iterator[str] = iter(_names_in(prompt))
+        self._quoted: Iterator[str] = iter(_QUOTED.findall(prompt))
+
+    def number(self) -> str | None:
+        """The next number that is left."""
+        return next(self._numbers, None)
+
+    def name(self) -> str | None:
+        """The next quoted text, else the next capitalised name."""
+        return next(self._quoted, None) or next(self._names, None)
+
+
+def _names_in(prompt: str) -> list[str]:
+    found = []
+    for name in _NAMES.findall(prompt):
+        words = [word for word in name.split() if word not in _NOT_NAMES]
+        if words:
+            found.append(" ".join(words))
+    return found
+
+
+def make_instance(schema: JSON, prompt: str) -> Any:
+    """A value that satisfies the schema; the same one for the same prompt."""
+    return _make(schema, schema, "value", Hints(prompt), 0)
+
+
+def _make(schema: JSON, root: JSON, name: str, hints: Hints, depth: int) -> Any:
+    if "$ref" in schema:
+        return _make(resolve(schema["$ref"], root), root, name, hints, depth)
+    for word in ("const", "default"):
+        if word in schema:
+            return schema[word]
+    if "enum" in schema:
+        return _choose(schema["enum"], name, hints)
+    for word in ("anyOf", "oneOf"):
+        if schema.get(word):
+            return _make(_first_real(schema[word]), root, name, hints, depth)
+    if schema.get("allOf"):
+        return _make(_merged(schema, root), root, name, hints, depth)
+    return _make_of_type(_type_of(schema), schema, root, name, hints, depth)
+
+
+def _make_of_type(kind: str, schema: JSON, root: JSON, name: str, hints: Hints, depth: int) -> Any:
+    if kind == "object":
+        return _make_object(schema, root, hints, depth)
+    if kind == "array":
+        return _make_array(schema, root, name, hints, depth)
+    if kind in ("integer", "number"):
+        return _make_number(schema, kind, hints)
+    if kind == "boolean":
+        return not re.search(r"\b(no|not|never|false|without)\b", hints.prompt, re.IGNORECASE)
+    return None if kind == "null" else _make_string(schema, name, hints)
+
+
+def _make_object(schema: JSON, root: JSON, hints: Hints, depth: int) -> JSON:
+    properties: JSON = schema.get("properties", {})
+    required: Sequence[str] = schema.get("required", [])
+    if depth >= MAX_DEPTH:
+        properties = {name: part for name, part in properties.items() if name in required}
+    ordered = [name for name in properties if name in required] + [
+        name for name in properties if name not in required
+    ]
+    return {name: _make(properties[name], root, name, hints, depth + 1) for name in ordered}
+
+
+def _make_array(schema: JSON, root: JSON, name: str, hints: Hints, depth: int) -> list[Any]:
+    items: JSON = schema.get("items") or {"type": "string"}
+    least = int(schema.get("minItems", 0))
+    most = int(schema.get("maxItems", max(least, 3)))
+    wanted = 0 if depth >= MAX_DEPTH else max(least, min(most, 2 if _type_of(items) == "object" else 3))
+    return [_make(items, root, name.removesuffix("s"), hints, depth + 1) for _ in range(max(least, wanted))]
+
+
+def _make_number(schema: JSON, kind: str, hints: Hints) -> int | float:
+    text = hints.number()
+    value = float(text) if text is not None else float(1 + pick(hints.prompt + str(schema), range(9)))
+    low = schema.get("minimum", schema.get("exclusiveMinimum", value - 1) + 1)
+    high = schema.get("maximum", schema.get("exclusiveMaximum", value + 1) - 1)
+    value = min(max(value, low), high)
+    return int(value) if kind == "integer" or value.is_integer() else value
+
+
+def _make_string(schema: JSON, name: str, hints: Hints) -> str:
+    kind = schema.get("format") or _format_of_name(name)
+    if kind in _FORMATS:
+        pattern, fallback = _FORMATS[kind]
+        found = re.search(rf"(?<![\w.-]){pattern}", hints.prompt)
+        return found.group() if found and found.group() else fallback
+    if re.search(
+        r"summary|description|explanation|reason|text|content|answer|query|prompt|body", name.lower()
+    ):
+        text = " ".join(hints.prompt.split())
+        return _fit(text[:200] or "nothing was asked", schema)
+    return _fit(hints.name() or f"example {name.replace('_', ' ')}", schema)
+
+
+def _format_of_name(name: str) -> str:
+    return next((kind for word, kind in _WORDS_OF_NAME.items() if word in name.lower().split("_")), "")
+
+
+def _fit(text: str, schema: JSON) -> str:
+    longest = schema.get("maxLength")
+    text = text if longest is None else text[:longest]
+    return text.ljust(int(schema.get("minLength", 0)), ".")
+
+
+def _choose(values: Sequence[Any], name: str, hints: Hints) -> Any:
+    """The value that the prompt names, else any."""
+    lowered = hints.prompt.lower()
+    for value in values:
+        if isinstance(value, str) and value and re.search(rf"\b{re.escape(value.lower())}", lowered):
+            return value
+    return pick(hints.prompt + name, list(values))
+
+
+def _type_of(schema: JSON) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((one for one in kind if one != "null"), "null")
+    if isinstance(kind, str):
+        return kind
+    return "object" if "properties" in schema else "array" if "items" in schema else "string"
+
+
+def _first_real(choices: Sequence[JSON]) -> JSON:
+    return next((choice for choice in choices if choice.get("type") != "null"), choices[0])
+
+
+def _merged(schema: JSON, root: JSON) -> JSON:
+    merged: JSON = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema["allOf"]:
+        resolved = resolve(part["$ref"], root) if "$ref" in part else part
+        properties = {**merged.get("properties", {}), **resolved.get("properties", {})}
+        required = [*merged.get("required", []), *resolved.get("required", [])]
+        merged = {**merged, **resolved, "properties": properties, "required": required}
+    return merged

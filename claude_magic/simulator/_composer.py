@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._answers import answer_text
+from ._checks import make_instance
 from ._conversation import Conversation, Item, read_conversation
-from ._instances import make_instance
 from ._models import Model
 from ._small_talk import greet, say_exactly
 from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, pick

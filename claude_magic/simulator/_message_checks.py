@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import _checks as check
+from ._checks import (
+    check_array,
+    check_boolean,
+    check_dictionary,
+    check_no_extras,
+    check_one_of,
+    check_required,
+    check_string,
+)
 from ._headers import NEW_VERSION
 from ._models import Model
 from ._wire import JSON, invalid
@@ -40,7 +48,7 @@ RESULT_BLOCKS = frozenset({"text", "image", "document", "search_result", "tool_r
 
 def check_messages(value: Any, model: Model, version: str) -> None:
     """Every rule for `messages`."""
-    messages = check.array(value, "messages")
+    messages = check_array(value, "messages")
     if not messages:
         raise invalid("messages: at least one message is required")
     if len(messages) > MAX_MESSAGES:
@@ -54,12 +62,12 @@ def check_messages(value: Any, model: Model, version: str) -> None:
 
 
 def _check_message(value: Any, path: str, model: Model, *, is_last: bool) -> None:
-    message = check.dictionary(value, path)
-    role = check.required(message, "role", path)
+    message = check_dictionary(value, path)
+    role = check_required(message, "role", path)
     roles = ("user", "assistant", "system") if model.has_system_turns else ("user", "assistant")
-    check.one_of(role, f"{path}.role", roles)
-    check.no_extras(message, path, ("role", "content"))
-    content = check.required(message, "content", path)
+    check_one_of(role, f"{path}.role", roles)
+    check_no_extras(message, path, ("role", "content"))
+    content = check_required(message, "content", path)
     if not content and not (is_last and role == "assistant"):
         raise invalid(
             f"{path}: all messages must have non-empty content"
@@ -69,13 +77,13 @@ def _check_message(value: Any, path: str, model: Model, *, is_last: bool) -> Non
         if not content.strip() and content:
             raise invalid("messages: text content blocks must contain non-whitespace text")
         return
-    for index, block in enumerate(check.array(content, f"{path}.content")):
+    for index, block in enumerate(check_array(content, f"{path}.content")):
         _check_block(block, f"{path}.content.{index}", role)
 
 
 def _check_block(value: Any, path: str, role: str) -> None:
-    block = check.dictionary(value, path)
-    kind = check.string(check.required(block, "type", path), f"{path}.type")
+    block = check_dictionary(value, path)
+    kind = check_string(check_required(block, "type", path), f"{path}.type")
     allowed = ASSISTANT_BLOCKS if role == "assistant" else USER_BLOCKS
     if role == "assistant" and kind == "document":
         return  # the old version accepts it; the new one's rule stands in _check_new_version
@@ -86,86 +94,86 @@ def _check_block(value: Any, path: str, role: str) -> None:
 
 
 def _check_text(block: JSON, path: str) -> None:
-    text = check.string(check.required(block, "text", path), f"{path}.text")
+    text = check_string(check_required(block, "text", path), f"{path}.text")
     if not text:
         raise invalid("messages: text content blocks must be non-empty")
     if not text.strip():
         raise invalid("messages: text content blocks must contain non-whitespace text")
-    check.no_extras(block, path, ("type", "text", "cache_control", "citations"))
+    check_no_extras(block, path, ("type", "text", "cache_control", "citations"))
 
 
 def _check_image(block: JSON, path: str) -> None:
-    check.no_extras(block, path, ("type", "source", "cache_control", "transformations"))
-    source = check.dictionary(check.required(block, "source", path), f"{path}.source")
-    kind = check.one_of(check.required(source, "type", f"{path}.source"), f"{path}.source.type", _SOURCES)
+    check_no_extras(block, path, ("type", "source", "cache_control", "transformations"))
+    source = check_dictionary(check_required(block, "source", path), f"{path}.source")
+    kind = check_one_of(check_required(source, "type", f"{path}.source"), f"{path}.source.type", _SOURCES)
     if kind == "base64":
-        media_type = check.required(source, "media_type", f"{path}.source.base64")
-        check.one_of(media_type, f"{path}.source.base64.media_type", IMAGE_TYPES)
+        media_type = check_required(source, "media_type", f"{path}.source.base64")
+        check_one_of(media_type, f"{path}.source.base64.media_type", IMAGE_TYPES)
         _check_base64(source, f"{path}.source.base64")
 
 
 def _check_document(block: JSON, path: str) -> None:
-    check.no_extras(block, path, ("type", "source", "title", "context", "citations", "cache_control"))
-    source = check.dictionary(check.required(block, "source", path), f"{path}.source")
+    check_no_extras(block, path, ("type", "source", "title", "context", "citations", "cache_control"))
+    source = check_dictionary(check_required(block, "source", path), f"{path}.source")
     kinds = (*_SOURCES, "text", "content")
-    kind = check.one_of(check.required(source, "type", f"{path}.source"), f"{path}.source.type", kinds)
+    kind = check_one_of(check_required(source, "type", f"{path}.source"), f"{path}.source.type", kinds)
     if kind == "base64":
-        media_type = check.required(source, "media_type", f"{path}.source.base64")
-        check.one_of(media_type, f"{path}.source.base64.media_type", ["application/pdf"])
+        media_type = check_required(source, "media_type", f"{path}.source.base64")
+        check_one_of(media_type, f"{path}.source.base64.media_type", ["application/pdf"])
         _check_base64(source, f"{path}.source.base64")
     elif kind == "text":
-        check.one_of(source.get("media_type"), f"{path}.source.text.media_type", ["text/plain"])
-        check.string(check.required(source, "data", f"{path}.source.text"), f"{path}.source.text.data")
+        check_one_of(source.get("media_type"), f"{path}.source.text.media_type", ["text/plain"])
+        check_string(check_required(source, "data", f"{path}.source.text"), f"{path}.source.text.data")
 
 
 _SOURCES = ("base64", "url", "file")
 
 
 def _check_base64(source: JSON, path: str) -> None:
-    data = check.string(check.required(source, "data", path), f"{path}.data")
+    data = check_string(check_required(source, "data", path), f"{path}.data")
     if not _BASE64.match(data):
         raise invalid(f"{path}.data: invalid base64 data")
 
 
 def _check_tool_use(block: JSON, path: str) -> None:
-    check.no_extras(
+    check_no_extras(
         block, path, ("type", "id", "name", "input", "caller", "toolset_name", "cache_control", "signature")
     )
-    check.string(check.required(block, "id", path), f"{path}.id")
-    check.string(check.required(block, "name", path), f"{path}.name", longest=200)
-    check.dictionary(check.required(block, "input", path), f"{path}.input")
+    check_string(check_required(block, "id", path), f"{path}.id")
+    check_string(check_required(block, "name", path), f"{path}.name", longest=200)
+    check_dictionary(check_required(block, "input", path), f"{path}.input")
 
 
 def _check_tool_result(block: JSON, path: str) -> None:
-    check.no_extras(block, path, ("type", "tool_use_id", "content", "is_error", "cache_control"))
-    check.string(check.required(block, "tool_use_id", path), f"{path}.tool_use_id")
+    check_no_extras(block, path, ("type", "tool_use_id", "content", "is_error", "cache_control"))
+    check_string(check_required(block, "tool_use_id", path), f"{path}.tool_use_id")
     if "is_error" in block:
-        check.boolean(block["is_error"], f"{path}.is_error")
+        check_boolean(block["is_error"], f"{path}.is_error")
     content = block.get("content", "")
     if isinstance(content, str):
         return
-    for index, part in enumerate(check.array(content, f"{path}.content")):
+    for index, part in enumerate(check_array(content, f"{path}.content")):
         part_path = f"{path}.content.{index}"
-        check.one_of(
-            check.dictionary(part, part_path).get("type"), f"{part_path}.type", sorted(RESULT_BLOCKS)
+        check_one_of(
+            check_dictionary(part, part_path).get("type"), f"{part_path}.type", sorted(RESULT_BLOCKS)
         )
 
 
 def _check_thinking(block: JSON, path: str) -> None:
-    check.string(check.required(block, "thinking", path), f"{path}.thinking")
-    check.string(check.required(block, "signature", path), f"{path}.signature")
-    check.no_extras(block, path, ("type", "thinking", "signature"))
+    check_string(check_required(block, "thinking", path), f"{path}.thinking")
+    check_string(check_required(block, "signature", path), f"{path}.signature")
+    check_no_extras(block, path, ("type", "thinking", "signature"))
 
 
 def _check_redacted_thinking(block: JSON, path: str) -> None:
-    check.string(check.required(block, "data", path), f"{path}.data")
-    check.no_extras(block, path, ("type", "data"))
+    check_string(check_required(block, "data", path), f"{path}.data")
+    check_no_extras(block, path, ("type", "data"))
 
 
 def _check_search_result(block: JSON, path: str) -> None:
     for name in ("source", "title"):
-        check.string(check.required(block, name, path), f"{path}.{name}")
-    check.array(check.required(block, "content", path), f"{path}.content")
+        check_string(check_required(block, name, path), f"{path}.{name}")
+    check_array(check_required(block, "content", path), f"{path}.content")
 
 
 BLOCK_CHECKS: Mapping[str, Callable[[JSON, str], None]] = {

@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 from ._composer import Composition, check_returned_thinking, compose
-from ._context_editing import edit_context
-from ._conversation import Item, items_of, total_tokens
+from ._conversation import Item, edit_context, items_of, total_tokens
 from ._headers import api_version, authenticate, betas, check_json
 from ._models import Model, describe_model, list_models
 from ._stream import Answer

@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import _checks as check
-from ._context_editing import BETA_OF_EDIT, check_context_management
+from ._checks import (
+    check_array,
+    check_boolean,
+    check_dictionary,
+    check_integer,
+    check_no_extras,
+    check_number,
+    check_one_of,
+    check_output_format,
+    check_required,
+    check_string,
+    check_tool_choice,
+    check_tools,
+)
+from ._conversation import BETA_OF_EDIT, check_context_management
 from ._headers import NEW_VERSION
 from ._message_checks import check_messages
 from ._models import Model, find_model
-from ._tool_checks import check_output_format, check_tool_choice, check_tools
 from ._wire import JSON, invalid
 
 COMMON_FIELDS = frozenset(
@@ -62,8 +74,8 @@ class Terms:
 def check_message_request(fields: JSON, terms: Terms) -> Model:
     """Check the body of POST `/v1/messages`; returns the model that it asks for."""
     model = _model(fields)
-    max_tokens = check.integer(check.required(fields, "max_tokens"), "max_tokens", least=0)
-    check.required(fields, "messages")
+    max_tokens = check_integer(check_required(fields, "max_tokens"), "max_tokens", least=0)
+    check_required(fields, "messages")
     _check_fields(fields, MESSAGE_FIELDS, terms, model)
     if max_tokens > model.output_tokens:
         raise invalid(
@@ -78,14 +90,14 @@ def check_message_request(fields: JSON, terms: Terms) -> Model:
 def check_count_request(fields: JSON, terms: Terms) -> Model:
     """Check the body of POST `/v1/messages/count_tokens`; returns the model that it asks for."""
     model = _model(fields)
-    check.required(fields, "messages")
+    check_required(fields, "messages")
     _check_fields(fields, COMMON_FIELDS, terms, model)
     _check_common(fields, terms, model, max_tokens=None)
     return model
 
 
 def _model(fields: JSON) -> Model:
-    return find_model(check.string(check.required(fields, "model"), "model"))
+    return find_model(check_string(check_required(fields, "model"), "model"))
 
 
 def _check_fields(fields: JSON, known: frozenset[str], terms: Terms, model: Model) -> None:
@@ -104,28 +116,28 @@ def _check_fields(fields: JSON, known: frozenset[str], terms: Terms, model: Mode
 
 def _check_sampling(name: str, value: Any, model: Model) -> None:
     if name == "top_k":
-        check.integer(value, name, least=0)
+        check_integer(value, name, least=0)
     else:
-        check.number(value, name, least=0, most=1)
+        check_number(value, name, least=0, most=1)
     if not model.has_sampling and value != SAMPLING_DEFAULTS[name]:
         raise invalid(f"`{name}` is not supported by {model.id}. Leave it out.")
 
 
 def _check_plain_options(fields: JSON, model: Model) -> None:
     if "stream" in fields:
-        check.boolean(fields["stream"], "stream")
-    for index, text in enumerate(check.array(fields.get("stop_sequences", []), "stop_sequences")):
-        if not check.string(text, f"stop_sequences.{index}").strip():
+        check_boolean(fields["stream"], "stream")
+    for index, text in enumerate(check_array(fields.get("stop_sequences", []), "stop_sequences")):
+        if not check_string(text, f"stop_sequences.{index}").strip():
             raise invalid("stop_sequences: each stop sequence must contain non-whitespace")
     if "metadata" in fields:
-        metadata = check.dictionary(fields["metadata"], "metadata")
-        check.no_extras(metadata, "metadata", ("user_id",))
+        metadata = check_dictionary(fields["metadata"], "metadata")
+        check_no_extras(metadata, "metadata", ("user_id",))
         if metadata.get("user_id") is not None:
-            check.string(metadata["user_id"], "metadata.user_id", longest=256)
+            check_string(metadata["user_id"], "metadata.user_id", longest=256)
     if fields.get("inference_geo") is not None and model.generation < (4, 6):
         raise invalid(f"inference_geo: not supported by {model.id}")
     if "service_tier" in fields:
-        check.one_of(fields["service_tier"], "service_tier", ("auto", "standard_only"))
+        check_one_of(fields["service_tier"], "service_tier", ("auto", "standard_only"))
 
 
 def _check_common(fields: JSON, terms: Terms, model: Model, *, max_tokens: int | None) -> None:
@@ -137,7 +149,7 @@ def _check_common(fields: JSON, terms: Terms, model: Model, *, max_tokens: int |
     if "tool_choice" in fields:
         check_tool_choice(fields["tool_choice"], tools, model, has_manual_thinking=kind == "enabled")
     if "speed" in fields:
-        check.one_of(fields["speed"], "speed", ("standard", "fast"))
+        check_one_of(fields["speed"], "speed", ("standard", "fast"))
         if fields["speed"] == "fast" and (model.line in ("haiku", "sonnet") or model.generation == (4, 7)):
             raise invalid(f"speed: fast mode is not supported by {model.id}")
     _check_cache_control(fields, terms.betas)
@@ -146,24 +158,24 @@ def _check_common(fields: JSON, terms: Terms, model: Model, *, max_tokens: int |
 def _check_system(system: Any) -> None:
     if isinstance(system, str):
         return
-    for index, block in enumerate(check.array(system, "system")):
+    for index, block in enumerate(check_array(system, "system")):
         path = f"system.{index}"
-        text = check.dictionary(block, path)
-        check.one_of(check.required(text, "type", path), f"{path}.type", ["text"])
-        if not check.string(check.required(text, "text", path), f"{path}.text"):
+        text = check_dictionary(block, path)
+        check_one_of(check_required(text, "type", path), f"{path}.type", ["text"])
+        if not check_string(check_required(text, "text", path), f"{path}.text"):
             raise invalid("system: text content blocks must be non-empty")
-        check.no_extras(text, path, ("type", "text", "cache_control", "citations"))
+        check_no_extras(text, path, ("type", "text", "cache_control", "citations"))
 
 
 def _check_output_config(fields: JSON, model: Model) -> str:
-    config = check.dictionary(fields.get("output_config", {}), "output_config")
-    check.no_extras(config, "output_config", ("effort", "format", "task_budget"))
+    config = check_dictionary(fields.get("output_config", {}), "output_config")
+    check_no_extras(config, "output_config", ("effort", "format", "task_budget"))
     if "format" in config and config["format"] is not None:
         check_output_format(config["format"], fields)
     if config.get("effort") is None:
         return model.default_effort
     levels = ("low", "medium", "high", "xhigh", "max")
-    effort = check.one_of(config["effort"], "output_config.effort", levels)
+    effort = check_one_of(config["effort"], "output_config.effort", levels)
     if effort not in model.efforts:
         if not model.efforts:
             raise invalid(f"output_config.effort: {model.id} does not support the effort parameter")
@@ -174,17 +186,17 @@ def _check_output_config(fields: JSON, model: Model) -> str:
 def _check_thinking(fields: JSON, model: Model, effort: str, max_tokens: int | None) -> str:
     if fields.get("thinking") is None and "thinking" not in fields:
         return ""
-    thinking = check.dictionary(fields["thinking"], "thinking")
+    thinking = check_dictionary(fields["thinking"], "thinking")
     kinds = ("adaptive", "enabled", "disabled", "between_tools")
-    kind = check.one_of(check.required(thinking, "type", "thinking"), "thinking.type", kinds)
+    kind = check_one_of(check_required(thinking, "type", "thinking"), "thinking.type", kinds)
     known = ["type", "display", "block_binding"] if kind != "disabled" else ["type"]
-    check.no_extras(thinking, f"thinking.{kind}", [*known, "budget_tokens"] if kind == "enabled" else known)
+    check_no_extras(thinking, f"thinking.{kind}", [*known, "budget_tokens"] if kind == "enabled" else known)
     if kind not in model.thinking:
         raise invalid(f"thinking.type: '{kind}' is not supported by {model.id}")
     if kind == "disabled" and model.disabled_up_to_high and effort in ("xhigh", "max"):
         raise invalid(f"thinking.type: 'disabled' is not supported by {model.id} at effort '{effort}'")
     if thinking.get("display") is not None:
-        check.one_of(thinking["display"], f"thinking.{kind}.display", ("summarized", "omitted", "updates"))
+        check_one_of(thinking["display"], f"thinking.{kind}.display", ("summarized", "omitted", "updates"))
     if kind == "enabled":
         _check_budget(thinking, max_tokens)
     return kind
@@ -192,8 +204,8 @@ def _check_thinking(fields: JSON, model: Model, effort: str, max_tokens: int | N
 
 def _check_budget(thinking: JSON, max_tokens: int | None) -> None:
     path = "thinking.enabled.budget_tokens"
-    value = check.required(thinking, "budget_tokens", "thinking.enabled")
-    budget = check.integer(value, path, least=MIN_BUDGET_TOKENS)
+    value = check_required(thinking, "budget_tokens", "thinking.enabled")
+    budget = check_integer(value, path, least=MIN_BUDGET_TOKENS)
     if max_tokens is not None and budget >= max_tokens:
         raise invalid("`max_tokens` must be greater than `thinking.budget_tokens`.")
 
@@ -208,12 +220,12 @@ def _check_cache_control(fields: JSON, betas: frozenset[str]) -> None:
         )
     has_short = False
     for path, value in found:
-        control = check.dictionary(value, path)
-        check.one_of(check.required(control, "type", path), f"{path}.type", ["ephemeral"])
-        check.no_extras(
+        control = check_dictionary(value, path)
+        check_one_of(check_required(control, "type", path), f"{path}.type", ["ephemeral"])
+        check_no_extras(
             control, path, ("type", "ttl", "scope") if CACHE_SCOPE_BETA in betas else ("type", "ttl")
         )
-        ttl = check.one_of(control.get("ttl", "5m"), f"{path}.ttl", ("5m", "1h"))
+        ttl = check_one_of(control.get("ttl", "5m"), f"{path}.ttl", ("5m", "1h"))
         if ttl == "1h" and has_short:
             raise invalid(f"{path}.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' one")
         has_short = has_short or ttl == "5m"

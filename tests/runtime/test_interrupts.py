@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from claude_magic.runtime import Phase, Runtime, _waiting, interrupts_kept_for, wait_interruptibly
+from claude_magic.runtime import Phase, Runtime, _reply, interrupts_kept_for, wait_interruptibly
 from claude_magic.simulator import Gate, Simulator, hold, slow_headers, status
 
 TIMEOUT = 120.0
@@ -130,7 +130,7 @@ def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
             return lambda: None
 
-    monkeypatch.setattr(_waiting, "_SETTLING_TIME", 2 * TIMEOUT)  # what a first one alone would wait
+    monkeypatch.setattr(_reply, "_SETTLING_TIME", 2 * TIMEOUT)  # what a first one alone would wait
     stuck = Stuck()
     interrupt_when(stuck, lambda _: True)
     started_at = time.monotonic()

@@ -3,8 +3,7 @@
 import pytest
 
 from claude_magic.notebook import ClaudeMagics
-from claude_magic.notebook._commands import COMMANDS
-from claude_magic.notebook._help import FULL_HELP, spelling
+from claude_magic.notebook._commands import COMMANDS, FULL_HELP, spelling
 from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, Options
 from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from claude_magic.client import ConfigurationError, MessageRequest
-from claude_magic.notebook import _interaction
+from claude_magic.notebook import _interact
 from claude_magic.notebook._commands import Line
-from claude_magic.notebook._interaction import Interaction
+from claude_magic.notebook._interact import Interaction
 from claude_magic.runtime import Phase, Question, Where
 
 
@@ -72,7 +72,7 @@ class World:
             in_flight=lambda: tuple(self.in_flight),
         )
         for name in ("start", "bind", "finish"):
-            monkeypatch.setattr(_interaction, name, getattr(self, f"_{name}"))
+            monkeypatch.setattr(_interact, name, getattr(self, f"_{name}"))
         self.view = StubView()
         self.interaction = Interaction(
             Line(),

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.notebook._commands import COMMANDS
+from claude_magic.notebook._commands import COMMANDS, spelling
 from claude_magic.notebook._grammar import find_call, read_line
-from claude_magic.notebook._help import spelling
 from claude_magic.notebook._options import OPTION_SPECS
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ from snapshots import snapshot
 
 from claude_magic.client import OverloadedError
 from claude_magic.render import Column, render_comparison
-from claude_magic.render._styles import COLUMNS
+from claude_magic.render._sanitise import COLUMNS
 from claude_magic.runtime import Phase
 
 

@@ -9,7 +9,7 @@ from answers import ANSWER, CONSTRUCTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_magic.render import MAX_BLOCKS, BlockPlan, GrowingMarkdown, _growing, render_markdown
+from claude_magic.render import MAX_BLOCKS, BlockPlan, GrowingMarkdown, _frame, render_markdown
 
 LONG = "\n".join(f"# Part {number}\n\n{ANSWER}" for number in range(60))
 
@@ -72,7 +72,7 @@ def without_wrappers(html: str) -> str:
 def test_finished_blocks_never_change_and_nothing_is_lost(text: str, steps: list[int]) -> None:
     """Whatever is written, in whatever pieces: the blocks hold exactly the text, and a finished one stays as it is."""
     growing = GrowingMarkdown()
-    finished: tuple[_growing.Block, ...] = ()
+    finished: tuple[_frame.Block, ...] = ()
     position = turn = 0
     while position < len(text):
         position += steps[turn % len(steps)]
@@ -144,8 +144,8 @@ def test_an_answer_of_any_length_needs_no_more_displays_than_lab_shows(length: i
 def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the answer, in twice the pieces, is no more than about twice the characters rendered."""
     rendered: list[int] = []
-    monkeypatch.setattr(_growing, "render_fragment", lambda source, env: rendered.append(len(source)) or "")
-    monkeypatch.setattr(_growing, "settle", lambda source: source)
+    monkeypatch.setattr(_frame, "render_fragment", lambda source, env: rendered.append(len(source)) or "")
+    monkeypatch.setattr(_frame, "settle", lambda source: source)
 
     def work(length: int) -> int:
         rendered.clear()

@@ -9,7 +9,7 @@ from hostile import HOSTILE
 from snapshots import snapshot
 
 from claude_magic.render import TRANSCRIPT_CLASS, Exchange, LiveFrames, render_question, render_transcript
-from claude_magic.render._transcript import SECTION_CHARS, _cut
+from claude_magic.render._reply import SECTION_CHARS, _cut
 from claude_magic.runtime import Phase
 
 SECTION = "## Part @\n\nSome words with $x_@$ in them.\n\n- one\n- two\n\n```python\nprint(@)\n```\n\n"

@@ -28,8 +28,7 @@ from claude_magic.render import (
     render_thinking,
     render_transcript,
 )
-from claude_magic.render._sanitise import sanitise
-from claude_magic.render._styles import COLUMN, COLUMNS
+from claude_magic.render._sanitise import COLUMN, COLUMNS, sanitise
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase
 
 TAGS = {

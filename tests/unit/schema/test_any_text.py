@@ -17,7 +17,7 @@ from claude_magic.schema import (
     extract_json,
     make_output_schema,
 )
-from claude_magic.simulator._tool_checks import check_output_format
+from claude_magic.simulator._checks import check_output_format
 
 WORDS = [
     "name",

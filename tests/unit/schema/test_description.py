@@ -11,7 +11,7 @@ from kinds import NAMES, Keeper
 
 from claude_magic.client import ConfigurationError
 from claude_magic.schema import make_output_schema
-from claude_magic.simulator._tool_checks import check_output_format
+from claude_magic.simulator._checks import check_output_format
 
 
 def read(spec: str, value: object) -> Any:

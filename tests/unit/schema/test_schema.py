@@ -12,8 +12,7 @@ from typing_extensions import TypeAliasType
 
 from claude_magic.client import ConfigurationError
 from claude_magic.schema import OutputSchema, SchemaMismatchError, make_output_schema
-from claude_magic.simulator._instances import make_instance
-from claude_magic.simulator._tool_checks import check_output_format
+from claude_magic.simulator._checks import check_output_format, make_instance
 
 USER_NAMES = {
     **NAMES,

@@ -199,7 +199,7 @@ class Claude:
             telling.cancel()
 
     def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
-        """Ask, and return at once with a reply that is still on its way. For any thread.
+        """Ask, and return at once with a reply that is still in flight. For any thread.
 
         Args:
             prompt: The user's words.

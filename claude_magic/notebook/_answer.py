@@ -212,7 +212,7 @@ def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     reply = start(line, question, cell)
     job = cell.runtime.jobs.find(reply)
     if not cell.front_end.has_kernel:
-        print(f"Job {job.number} is on its way; %claude jobs tells how far it is.")
+        print(f"Job {job.number} has started; %claude jobs shows its progress.")
         return reply
     surface = _background_surface(line, cell, job)
     has_button = isinstance(surface, OutputSurface) and _owns_area(cell) and cell.front_end.runs_clicks

@@ -231,14 +231,14 @@ class Line:
 COMMANDS = (
     Command(
         name="fix",
-        help="explain the last error, and correct its cell in a new one below",
+        help="explain the last error and put a corrected cell below",
         handler="._question:fix",
         kind="ask",
         takes_prose=True,
     ),
     Command(
         name="explain",
-        help="explain something of yours: a variable, function, class, module",
+        help="explain a variable, function, class or module of yours",
         handler="._question:explain",
         argument=EXISTING_NAME,
         kind="ask",
@@ -246,22 +246,24 @@ COMMANDS = (
     ),
     Command(
         name="continue",
-        help="go on with an answer that was cut off",
+        help="continue an answer that was cut off",
         handler="._question:continue_answer",
         kind="ask",
         takes_prose=True,
     ),
     Command(
         name="history",
-        help="the turns of all conversations as a tree, or of one",
+        help="show the turns of all conversations, or of one, as a tree",
         handler="._session_commands:history",
         argument=EXISTING_THREAD,
         takes_prose=True,
     ),
-    Command(name="threads", help="the conversations of this kernel", handler="._session_commands:threads"),
+    Command(
+        name="threads", help="list the conversations of this kernel", handler="._session_commands:threads"
+    ),
     Command(
         name="fork",
-        help="let a new conversation begin where the current one is",
+        help="start a new conversation where the current one is",
         handler="._session_commands:fork",
         argument=NEW_THREAD,
     ),
@@ -273,75 +275,79 @@ COMMANDS = (
     ),
     Command(
         name="clear",
-        help="forget a conversation for good",
+        help="delete a conversation",
         handler="._session_commands:clear",
         argument=EXISTING_THREAD,
     ),
     Command(
         name="save",
-        help="write the conversations to a file that people can read",
+        help="write the conversations to a readable file",
         handler="._session_commands:save",
         argument=JSON_FILE,
     ),
     Command(
         name="load",
-        help="read conversations that were saved",
+        help="read saved conversations",
         handler="._session_commands:load",
         argument=JSON_FILE,
     ),
     Command(
         name="jobs",
-        help="the answers on their way, and those of background cells",
+        help="list the answers in flight, and those of background cells",
         handler="._session_commands:jobs",
     ),
     Command(
         name="stop",
-        help="stop the answer on its way, or one by its number; what has come stays",
+        help="stop the answer in flight, or one by its number; what has arrived stays",
         handler="._session_commands:stop",
         argument=JOB,
         takes_prose=True,
     ),
     Command(
         name="panel",
-        help="a conversation beside the cells, with buttons",
+        help="open a conversation beside the cells, with buttons",
         handler="._session_commands:panel",
         argument=ANY_THREAD,
     ),
-    Command(name="usage", help="tokens and prices, by model and thread", handler="._money_commands:usage"),
+    Command(
+        name="usage",
+        help="show tokens and prices by model and conversation",
+        handler="._money_commands:usage",
+    ),
     Command(
         name="budget",
-        help="what may be spent, in USD; a request that could pass it is refused",
+        help="show or set the most to spend, in USD; a request that could exceed it is refused",
         handler="._money_commands:budget",
         argument=AMOUNT,
     ),
     Command(
         name="limits",
-        help="the server's rate limits, and what is left; with --live a gauge that moves",
+        help="show the server's rate limits and what is left; with --live, as a gauge that moves",
         handler="._money_commands:limits",
         argument=LIVE,
     ),
     Command(
-        name="models", help="the models, their short names and prices", handler="._money_commands:models"
+        name="models", help="list the models, their short names and prices", handler="._money_commands:models"
     ),
     Command(
         name="status",
-        help="client, limiter and every setting with its source; never a key",
+        help="show client, limiter and every setting with its source; never a key",
         handler="._session_commands:status",
     ),
     Command(
         name="login",
-        help="type in an API key; it stays in memory and ends with the kernel",
+        help="enter an API key; it stays in memory until the kernel ends",
         handler="._session_commands:login",
     ),
-    Command(name="logout", help="forget that key", handler="._session_commands:logout"),
+    Command(name="logout", help="forget the entered key", handler="._session_commands:logout"),
     Command(
         name="demo",
-        help="let the simulator inside this package answer, or stop that",
+        help="let the built-in simulator answer, or stop that",
         handler="._session_commands:demo",
         argument=SWITCH,
     ),
     Command(
-        name="help", help="all options and subcommands", handler="._commands:show_help", takes_prose=True
+        name="help", help="show all options and subcommands", handler="._commands:show_help", takes_prose=True
     ),
 )
 
@@ -367,20 +373,20 @@ Ask Claude. The answer streams into the cell.
 
     %claude [NAME <<] [options] [ask] prompt
 
-Options end at the first word that is none; from there on everything is the prompt and is sent character by
-character: quotes, backslashes, #, {}, $ and ? mean nothing here. Only {{ expression }} becomes its value, and
-only if it begins with a name of yours. Words behind the options on the %%claude line are the prompt's first
-line. Write -- before a prompt that starts with a dash. A value with spaces stands in quotes, one that starts
-with a dash behind =. No option can be abbreviated."""
+Options end at the first word that is not an option. From there on everything is the prompt, sent exactly as
+typed: quotes, backslashes, #, {}, $ and ? have no special meaning. Only {{ expression }} is replaced by its
+value, if it begins with one of your names. Words after the options on the %%claude line are the first line of
+the prompt. Write -- before a prompt that starts with a dash. Put a value with spaces in quotes, and a value
+that starts with a dash after =. Options cannot be abbreviated."""
 
 _SUBCOMMANDS = """\
-Subcommands, where one is the whole line. What begins like one and does not fit it is an error, unless it is plainly
-prose; anything else is a prompt, and so is whatever stands behind %claude ask. Those that ask Claude may have options
-before them: %claude -m opus fix."""
+Subcommands. Each must be the whole line. A line that begins like one but does not fit it is an error, unless it is
+plainly a sentence. Everything else is a prompt, and so is everything after %claude ask. Subcommands that ask Claude
+take options before them: %claude -m opus fix."""
 
 _CLOSING = """\
-The cell's value, _, is the reply: print(_.text), _.usage, _.message. The last one is also `claude.last`, after
-`from claude_magic import claude`, and an interrupted or failed one keeps what had come of it.
+The value of the cell, _, is the reply: print(_.text), _.usage, _.message. The last reply is also `claude.last`,
+after `from claude_magic import claude`. An interrupted or failed reply keeps what had arrived.
 
 %config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the kernel; %config ClaudeMagics lists them all.
 Keys come from ANTHROPIC_API_KEY where Jupyter was started, or from %claude login: never from a cell."""

@@ -298,7 +298,7 @@ class Comparison(Mapping[str, Reply]):
 
     @property
     def phase(self) -> Phase:
-        """Where they are on their way; final when all are."""
+        """How far they have come; final when all are."""
         return _phase_of(reply.phase for reply in self.replies)
 
     def snapshot(self) -> ComparisonSnapshot:

@@ -69,7 +69,7 @@ class State:
         question: What is asked.
         request: What is sent.
         key: Equal where the same is sent.
-        reply: The answer, which may be on its way.
+        reply: The answer, which may be in flight.
     """
 
     values: Values
@@ -169,7 +169,7 @@ class Interaction:
             current.reply.cancel()
 
     def stop(self) -> None:
-        """Stop the answer that is on its way; what has come of it stays."""
+        """Stop the answer that is in flight; what has come of it stays."""
         current = self.current
         if current is not None:
             current.reply.cancel()
@@ -213,7 +213,7 @@ class Interaction:
         return dataclasses.replace(question, where=where, outlives_cell=True, origin=self._origin)
 
     def _is_left_behind(self, where: Where) -> bool:
-        """Whether the conversation has gone on from the cell, or is about to: another question of it is on its way."""
+        """Whether the conversation has gone on from the cell, or is about to: another question of it is in flight."""
         runtime, thread = self._cell.runtime, where.thread or DEFAULT_THREAD
         others = [reply for reply in runtime.in_flight() if reply not in self._asked]
         is_last = runtime.conversations.ends_in(where.cell, thread=where.thread)
@@ -404,7 +404,7 @@ class InteractionView:
             control.observe(self._note_change, "value")
 
     def close(self) -> None:
-        """Listen no more, stop what is on its way, and forget the widgets that are not the user's."""
+        """Listen no more, stop what is in flight, and forget the widgets that are not the user's."""
         self._debounce.close()
         for control in self._controls:
             control.unobserve(self._note_change, "value")

@@ -80,13 +80,13 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
     )
     cell.front_end.show(bundle.data, bundle.metadata)
     if why_not:
-        print(f"It does not move: {why_not}. This is how things stand now.")
+        print(f"The gauge does not move: {why_not}. This is the current state.")
 
 
 def _why_no_gauge(cell: Cell) -> str:
     if not cell.runtime.settings().values.live:
         return "the setting `live` is off"
-    return "" if cell.front_end.has_widgets else "there are no widgets here, or nobody who looks at them"
+    return "" if cell.front_end.has_widgets else "this front end shows no widgets"
 
 
 def models(cell: Cell, _arguments: Mapping[str, str]) -> None:

@@ -62,7 +62,7 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
         raise UsageError(f"There {verb} only {_turns(there)} to take back, not {count}. Nothing has changed.")
     taken = conversations.undo(count)
     if not taken:
-        cell.front_end.say("There is no turn to take back.")
+        cell.front_end.say("There are no turns to take back.")
         return
     what = f"“{_excerpt(taken[0].prompt)}”" if len(taken) == 1 else f"The last {len(taken)} turns"
     cell.front_end.say(
@@ -74,9 +74,9 @@ def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
     """Forget a thread for good."""
     cleared = cell.runtime.conversations.clear(arguments.get("thread"))
     if not (cleared.forgotten or cleared.kept):
-        cell.front_end.say("There were no turns to forget.")
+        cell.front_end.say("There were no turns to delete.")
         return
-    sentences = [f"Forgotten: {_turns(cleared.forgotten)}."]
+    sentences = [f"Deleted: {_turns(cleared.forgotten)}."]
     if cleared.kept:
         sentences.append(f"Kept, because other threads go on from there: {_turns(cleared.kept)}.")
     cell.front_end.say(" ".join(sentences))
@@ -136,10 +136,10 @@ _MOST_LISTED = 5
 
 
 def jobs(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Show the answers that are on their way, from wherever they were asked for, and the last ones of background cells."""
+    """Show the answers that are in flight, from wherever they were asked for, and the last ones of background cells."""
     known = cell.runtime.jobs.all()
     if not known:
-        cell.front_end.say("Nothing is on its way, and no cell has asked with --bg.")
+        cell.front_end.say("No replies are in flight, and no cell has used --bg.")
         return
     now = time.monotonic()
     bundle = render_rows(
@@ -161,20 +161,20 @@ def stop(cell: Cell, arguments: Mapping[str, str]) -> None:
         if not named:
             raise UsageError(f"There is no job {which}. %claude jobs lists them. Nothing was stopped.")
         if named[0].reply.done():
-            cell.front_end.say(f"Job {which} has ended already.")
+            cell.front_end.say(f"Job {which} has already ended.")
             return
         running = named
     elif not running:
-        cell.front_end.say("Nothing is on its way, so nothing was stopped.")
+        cell.front_end.say("No replies are in flight, so nothing was stopped.")
         return
     elif which != "all" and len(running) > 1:
         raise UsageError(
-            f"{len(running)} answers are on their way: {_list_jobs(running)}. Say which: %claude stop {running[-1].number}, or "
+            f"{len(running)} replies are in flight: {_list_jobs(running)}. Say which: %claude stop {running[-1].number}, or "
             "%claude stop all. Nothing was stopped."
         )
     for job in running:
         job.reply.cancel()
-    cell.front_end.say(f"Stopped {_list_jobs(running)}. What had come stays.")
+    cell.front_end.say(f"Stopped {_list_jobs(running)}. What had arrived is kept.")
 
 
 def _job_row(job: Job, now: float) -> tuple[str, ...]:
@@ -274,7 +274,7 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
             "starts, then restart the kernel."
         ) from None
     if not key.strip():
-        print("Nothing was entered; nothing has changed.")
+        print("No key was entered; nothing has changed.")
         return
     runtime.login(key)
     print("Logged in, until this kernel ends or %claude logout.")
@@ -283,14 +283,14 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
 def logout(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Forget the key that was typed in."""
     cell.runtime.logout()
-    print("The key that was typed in is forgotten. %claude status tells whether another one is configured.")
+    print("The entered key is forgotten. %claude status shows whether another one is configured.")
 
 
 def demo(cell: Cell, arguments: Mapping[str, str]) -> None:
     """Let the simulator answer, or stop that."""
     if arguments["state"] == "on":
         cell.runtime.demo_on()
-        print("The simulator answers from now on, not Claude. %claude demo off ends that.")
+        print("The simulator answers from now on, not Claude. Switch back with %claude demo off.")
     else:
         cell.runtime.demo_off()
         print("The simulator no longer answers.")

@@ -3,7 +3,7 @@
 const VIEW_MIME = "application/vnd.jupyter.widget-view+json";
 const KEY = "claude_magic_transcript"; // in the metadata of an output
 const NOTHING = { output_type: "display_data", data: { "text/html": "", "text/markdown": "" }, metadata: {} };
-const UNTIL_OUTPUTS_HAVE_COME = 1000; // ms; they are on their way when the kernel tells of them
+const UNTIL_OUTPUTS_HAVE_COME = 1000; // ms; they are in flight when the kernel tells of them
 
 export default {
   // Once per panel and page, however often it is shown.

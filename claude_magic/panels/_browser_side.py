@@ -31,7 +31,7 @@ class BrowserSide(anywidget.AnyWidget):
 
     Attributes:
         panel_id: The panel's model, by which its cell is found in the notebook.
-        is_busy: An answer is on its way. Screen readers wait until it is there.
+        is_busy: An answer is in flight. Screen readers wait until it is there.
         announcement: What screen readers are told at once.
     """
 

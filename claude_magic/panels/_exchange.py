@@ -282,7 +282,7 @@ class Exchanges(VBox):
 
     @property
     def is_busy(self) -> bool:
-        """Whether an answer is on its way."""
+        """Whether an answer is in flight."""
         return not all(reply.done() for reply in self.replies)
 
     def ended(self) -> dict[Reply, Exchange]:
@@ -300,13 +300,11 @@ class Exchanges(VBox):
             instead_of: The other one.
 
         Raises:
-            ConfigurationError: An answer is on its way.
+            ConfigurationError: An answer is in flight.
         """
         with self._lock:
             if self.is_busy:
-                raise ConfigurationError(
-                    "An answer is on its way in this panel. Stop it, or wait for its end."
-                )
+                raise ConfigurationError("A reply is in flight in this panel. Stop it, or wait for its end.")
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
             approval = ApprovalBar(self._surroundings.browser.announce)
@@ -321,7 +319,7 @@ class Exchanges(VBox):
         return reply
 
     def stop(self) -> None:
-        """Stop the answer that is on its way; what has come of it stays."""
+        """Stop the answer that is in flight; what has come of it stays."""
         for reply in self.replies:
             reply.cancel()
 

@@ -132,7 +132,7 @@ class PromptPanel(VBox):
         To wait in a cell, `await` the reply; `result()` waits too, but not for a panel with tools, which run between cells.
 
         Raises:
-            ConfigurationError: The question could not be sent, or an answer of this panel is on its way.
+            ConfigurationError: The question could not be sent, or an answer of this panel is in flight.
         """
         sendable = self._attachments.go_with(prompt)
         asked = Asked(
@@ -150,7 +150,7 @@ class PromptPanel(VBox):
         return reply
 
     def stop(self) -> None:
-        """Stop the answer that is on its way; what has come of it stays."""
+        """Stop the answer that is in flight; what has come of it stays."""
         self._exchanges.stop()
 
     def clear(self) -> None:
@@ -216,7 +216,7 @@ class PromptPanel(VBox):
         return tuple(thread.name for thread in self._runtime.conversations.threads())
 
     def _show_state(self) -> None:
-        """Show whether an answer is on its way, and how the limiter is."""
+        """Show whether an answer is in flight, and how the limiter is."""
         is_busy = self._exchanges.is_busy
         self._browser.is_busy = is_busy  # first: it sees where the keyboard is
         self._composer.set_busy(is_busy)

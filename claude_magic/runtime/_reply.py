@@ -232,14 +232,14 @@ _HELD_UP = (
     "`await` it instead."
 )
 _ON_ITS_WAY = (
-    "This reply is still on its way, so it cannot be copied or stored: wait for it first with `reply.result()` (or `await "
+    "This reply is still in flight, so it cannot be copied or stored: wait for it first with `reply.result()` (or `await "
     "reply`), or take what has come of it, `reply.text`."
 )
 _CANCELLED = "The reply was cancelled. What had come of it is in its text."
 
 
 class Reply:
-    """One answer of Claude, which may still be on its way.
+    """One answer of Claude, which may still be in flight.
 
     Everything may be used from any thread and any event loop. Text, thinking and usage can be read at any time and grow
     while the answer streams. To wait, call `result()` or `await` the reply.
@@ -357,7 +357,7 @@ class Reply:
 
     @property
     def phase(self) -> Phase:
-        """Where the reply is on its way."""
+        """How far the reply has come."""
         return self._progress.phase
 
     @property
@@ -606,14 +606,14 @@ class Jobs:
             return self._job(reply)
 
     def stop_of_cell(self, cell: str | None) -> None:
-        """Stop what a cell has on its way. It is run again, and what it draws on has gone."""
+        """Stop what a cell has in flight. It is run again, and what it draws on has gone."""
         with self._lock:
             replies = [reply for reply, other in self._of_cells.items() if cell is not None and other == cell]
         for reply in replies:
             reply.cancel()
 
     def all(self) -> tuple[Job, ...]:
-        """Return all answers on their way, and the last ones of background cells, by number."""
+        """Return all answers in flight, and the last ones of background cells, by number."""
         in_flight = tuple(self._in_flight())
         with self._lock:
             replies = dict.fromkeys((*self._of_cells, *in_flight))

@@ -66,7 +66,7 @@ class Question:
         beginning: The answer so far, where the rest of one that was cut is asked for: the reply is the whole.
         outlives_cell: It belongs to no cell, though one may be running when it is asked: an interrupt of that one leaves
             it alone.
-        origin: Who asks, in a word or two for lists of what is on its way: "In[4]".
+        origin: Who asks, in a word or two for lists of what is in flight: "In[4]".
         notes: What the reader should know about what is sent, as sentences.
         redacted: What of it became `[REDACTED]`, by label, never by value.
         is_raw: It is sent as it is, even with what looks like a key in it.

@@ -264,7 +264,7 @@ class Runtime:
         return forget
 
     def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
-        """Return the answers that a turn has to wait for, because it goes on from them: those on their way in its thread.
+        """Return the answers that a turn has to wait for, because it goes on from them: those in flight in its thread.
 
         Nothing goes on from a turn beside the conversation. While a function of the user's runs as a tool there are none
         at all: the question may come out of that function.

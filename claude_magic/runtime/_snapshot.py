@@ -27,7 +27,7 @@ from ._models import BillLine
 
 
 class Phase(enum.Enum):
-    """Where a reply is on its way."""
+    """How far a reply has come."""
 
     QUEUED = "queued"
     """Waits for an earlier answer of its conversation, the rate limiter, or a pause that the server asked for."""

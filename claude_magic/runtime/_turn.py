@@ -390,7 +390,7 @@ class TurnRun:
 
         Args:
             lending: Lends the client.
-            before: Answers of the same conversation, on their way; their turns come first.
+            before: Answers of the same conversation, in flight; their turns come first.
         """
         progress = self._progress
         try:

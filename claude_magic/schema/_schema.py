@@ -99,7 +99,7 @@ class _Rebuilder:
         return kind
 
     def _once(self, kind: Any, rebuild: Any) -> Any:
-        """Return what was made of a type before; where it holds itself, the type that is on its way."""
+        """Return what was made of a type before; where it holds itself, the type that is in flight."""
         if kind not in self._made:
             self._made[kind] = kind
             self._made[kind] = rebuild(kind)

@@ -58,7 +58,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_DRAINED_BYTES = 2 * MAX_BODY_BYTES
 """Of a body that is too large this much is read and thrown away, so that the client comes to read why; then it is cut off."""
 MAX_HELD_BYTES = 4 * MAX_BODY_BYTES
-"""Bodies of all requests that are on their way, together."""
+"""Bodies of all requests that are in flight, together."""
 MAX_VALUES = 1_000_000
 """Values in a body: each takes far more memory than the two bytes in which it can be written."""
 MAX_HEADER_BYTES = 256 * 1024

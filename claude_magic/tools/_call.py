@@ -419,7 +419,7 @@ def _escaped(character: str) -> str:
 
 
 class RunningCall:
-    """A call on its way to a result.
+    """A call between its start and its result.
 
     Args:
         toolbox: The tools there are.

@@ -113,7 +113,7 @@ def test_stop_ends_one_by_its_number_and_keeps_what_came(kernel, sim, background
         run.until(lambda each: any("First words" in frame for frame in each.frames))
 
     refused = background("%claude stop")
-    assert "2 answers are on their way" in refused.stderr
+    assert "2 replies are in flight" in refused.stderr
     first_number = refused.stderr.partition("job ")[2].split()[0]
     stopped = background(f"%claude stop {first_number}")
     first.until(lambda each: any("Interrupted" in frame for frame in each.frames))

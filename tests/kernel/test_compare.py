@@ -121,7 +121,7 @@ def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers
 
 
 def test_all_wait_for_an_answer_that_they_go_on_from(kernel, sim):
-    """One of the background, which is on its way in the same conversation; they do not wait for one another."""
+    """One of the background, which is in flight in the same conversation; they do not wait for one another."""
     kernel.run("%claude --new Hello.")
     gate, both = Gate(), Gate()
     answer = by_model(

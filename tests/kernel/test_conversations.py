@@ -178,7 +178,7 @@ def test_undo_takes_a_turn_off_the_path_and_keeps_it(notebook, sim):
 def test_clear_forgets(notebook, sim):
     """And the next question begins again."""
     run = notebook(a="One", b="%claude clear")
-    assert run.outputs[0]["data"]["text/plain"] == "Forgotten: 1 turn."
+    assert run.outputs[0]["data"]["text/plain"] == "Deleted: 1 turn."
 
     notebook(c="Two")
     assert asked(sim) == ["Two"]
@@ -189,7 +189,7 @@ def test_clear_tells_what_other_threads_keep(notebook, sim):
     run = notebook(a="One", b="%claude fork idea", c="Two", d="%claude clear")
 
     told = run.outputs[0]["data"]["text/plain"]
-    assert told == "Forgotten: 1 turn. Kept, because other threads go on from there: 1 turn."
+    assert told == "Deleted: 1 turn. Kept, because other threads go on from there: 1 turn."
 
     notebook(e="%%claude --thread idea\nThree")
     assert asked(sim) == ["One", "Three"]

@@ -104,7 +104,7 @@ def _last_of(kernel, run, transcript):
 
 
 def test_a_control_that_comes_to_rest_is_one_request(kernel, sim, show):
-    """However many values it had on its way; and its answer takes the place of the previous one everywhere."""
+    """However many values it had in flight; and its answer takes the place of the previous one everywhere."""
     run, comms = show()
     sim.script(reply("Seven."))
 

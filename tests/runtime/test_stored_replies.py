@@ -185,7 +185,7 @@ def test_a_reply_on_its_way_refuses_in_one_sentence(
     answer = runtime.start("Count.")
     when(answer, lambda each: each.text)
 
-    with pytest.raises(TypeError, match=r"still on its way.*reply\.result\(\)"):
+    with pytest.raises(TypeError, match=r"still in flight.*reply\.result\(\)"):
         carry(answer)
 
     gate.open()

@@ -196,7 +196,7 @@ def test_later_states_outlive_the_cell_and_stand_where_it_stands(world):
 
 
 def test_what_cannot_be_sent_is_told_and_changes_nothing(world):
-    """The previous answer stays, and what is on its way goes on."""
+    """The previous answer stays, and what is in flight goes on."""
     state = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(0)

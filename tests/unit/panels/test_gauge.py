@@ -219,7 +219,7 @@ def test_a_bar_is_never_shorter_than_nothing_or_longer_than_all(level: float) ->
 
 
 def test_a_gauge_follows_what_is_asked_and_rests_when_it_is_over(sim: Simulator) -> None:
-    """No thread before, one while an answer is on its way, none when all is full again."""
+    """No thread before, one while an answer is in flight, none when all is full again."""
     get_runtime().start("Hello").result(TIMEOUT)  # the server tells its limits
     gate = Gate()
     sim.script(hold(gate, text="Done."))

@@ -6,7 +6,7 @@ from claude_magic.runtime._reply import KEPT_JOBS
 
 
 class Started:
-    """Replies that are on their way until they are told to end."""
+    """Replies that are in flight until they are told to end."""
 
     def __init__(self):
         self.replies = []
@@ -36,7 +36,7 @@ def test_a_number_is_given_once_and_never_to_another():
 
 
 def test_answers_of_background_cells_are_listed_after_their_end():
-    """Up to a number; those that are on their way always."""
+    """Up to a number; those that are in flight always."""
     started = Started()
     jobs = Jobs(started.in_flight)
     for number in range(KEPT_JOBS + 5):

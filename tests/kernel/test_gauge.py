@@ -68,7 +68,7 @@ def test_running_its_cell_again_shows_the_same_gauge(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("prepare", "how", "why"),
     [
-        ("", {}, "there are no widgets here"),
+        ("", {}, "this front end shows no widgets"),
         (
             "%config ClaudeMagics.live = False",
             {"allow_stdin": True, "cell_id": "table"},

@@ -456,7 +456,7 @@ def test_limits_tells_the_servers(kernel, sim, example):
     run = succeed(kernel, example("limits [--live]"))
 
     assert "Limiter of this kernel" in plain(run)
-    assert "It does not move" in run.stdout
+    assert "The gauge does not move" in run.stdout
     assert "Limiter of this kernel" in plain(succeed(kernel, "%claude limits"))
 
 

@@ -344,7 +344,7 @@ class Attempts:
         """Tell the pace how the attempt ended."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            ticket.settle(usage)
+            ticket.finish(usage)
             self._rules.bucket.recheck()
 
     def _withdraw(self) -> None:

@@ -152,7 +152,7 @@ class ClassPace:
 
 
 class Ticket:
-    """One attempt's way through the gate: it stands in line, `enter`s, and ends with `settle` or `withdraw`.
+    """One attempt's way through the gate: it stands in line, `enter`s, and ends with `finish` or `withdraw`.
 
     Args:
         pace: The gate.
@@ -215,10 +215,10 @@ class Ticket:
         """Return what is left of the wait that the server asked this class for; 0.0 if it is not held."""
         return self._pace.asked_for()
 
-    def settle(self, usage: Usage | None) -> None:
+    def finish(self, usage: Usage | None) -> None:
         """The attempt has ended; `usage` is what a complete answer took."""
         if self._admission is not None:
-            self._pace.limits.settle(self._admission, usage, self._pace.clock())
+            self._pace.limits.finish(self._admission, usage, self._pace.clock())
 
     def withdraw(self) -> None:
         """The attempt never reached the server."""

@@ -473,7 +473,7 @@ class LearntLimits:
         if is_refusal:
             self._learn_from_refusal(admission, now)
 
-    def settle(self, admission: Admission, usage: Usage | None, now: float) -> None:
+    def finish(self, admission: Admission, usage: Usage | None, now: float) -> None:
         """Note that a request has ended.
 
         Args:

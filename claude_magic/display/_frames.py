@@ -26,7 +26,7 @@ TICK = 1.0
 """Seconds after which a frame is drawn though nothing has come: a countdown runs by itself."""
 
 SETTLING_TIME = 1.0
-"""Seconds an interrupted reply is given to settle its text. It takes milliseconds; the bound is for a stuck one."""
+"""Seconds an interrupted reply is given to finish its text. It takes milliseconds; the bound is for a stuck one."""
 
 
 class Snapshot(Protocol):

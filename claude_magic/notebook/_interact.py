@@ -153,11 +153,11 @@ class Interaction:
         with self._lock:
             return self._send(planned)
 
-    def settle(self) -> None:
+    def refresh(self) -> None:
         """Show the answer to the state that the controls are in: a remembered one, or a new one."""
         with self._lock:
             try:
-                self._settle(self._read())
+                self._refresh(self._read())
             except ClaudeError as error:
                 self._tell(error.message)
 
@@ -182,7 +182,7 @@ class Interaction:
             except SchemaMismatchError as error:
                 self._tell(error.message)
 
-    def _settle(self, values: Values) -> None:
+    def _refresh(self, values: Values) -> None:
         planned = self._plan(values, is_first=False)
         key = _key(planned)
         if self.current is not None and self.current.key == key and not _is_cut(self.current):
@@ -373,7 +373,7 @@ class InteractionView:
         self._state: State | None = None
         self._is_remembered = False
         self._has_drawn = False
-        self._debounce = Debounce(PAUSE, interaction.settle)
+        self._debounce = Debounce(PAUSE, interaction.refresh)
         self._blocks = BlockColumn(remote_images=remote_images)
         self._line = self._blocks.block()
         self._footer = self._blocks.block()

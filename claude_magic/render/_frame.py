@@ -29,7 +29,7 @@ _HALF_DELIMITER_ROW: Final = re.compile(r"[ \t|:\-]*")
 _VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "math_open", "sparse_table"})
 
 
-def settle(source: str) -> str:
+def close_open_marks(source: str) -> str:
     """Return `source` as it should be shown while more of it is coming."""
     shown = _with_table_head(source) or _without_undecided_line(source)
     tokens = parse_blocks(shown)
@@ -204,7 +204,7 @@ class GrowingMarkdown:
     def _render_open(self, *, is_final: bool) -> None:
         source = self._text[self._closed :]
         self.allowance_left = self._allowance.copy()
-        shown = source if is_final else settle(source)
+        shown = source if is_final else close_open_marks(source)
         html = render_fragment(shown, self._env(dict(self._references), self.allowance_left))
         self._open_html = sanitise(html)
         self._open_rendered = len(source)

@@ -228,7 +228,7 @@ class Ledger:
         """Remember that a simulator answers this client, as its responses have told."""
         self._simulators.add(client)
 
-    def settle(
+    def finish(
         self,
         reservation: Reservation,
         *,
@@ -378,7 +378,7 @@ class TurnAccountant:
         self._unconfirmed = 0
 
     async def admit(self, client: ClaudeClient, request: MessageRequest) -> None:
-        """Return if the request may be sent; the most that it can cost is reserved until `settle`.
+        """Return if the request may be sent; the most that it can cost is reserved until `finish`.
 
         Raises:
             BudgetExceededError: It may not.
@@ -405,7 +405,7 @@ class TurnAccountant:
                 self._is_whole = event.error is None
                 self._unconfirmed += event.error is not None and may_be_billed(event.error)
 
-    def settle(self, arrived: Message | Callable[[], Message | None] | None) -> None:
+    def finish(self, arrived: Message | Callable[[], Message | None] | None) -> None:
         """Book what the admitted request took. Whatever happens, what was reserved for it is given back.
 
         Args:
@@ -422,7 +422,7 @@ class TurnAccountant:
         except Exception:  # what a server counts must not cost the answer; the worst case stands for it
             logger.exception("what a reply took cannot be read")
         try:
-            self._ledger.settle(
+            self._ledger.finish(
                 reservation,
                 bill=bill,
                 thread=self._thread,

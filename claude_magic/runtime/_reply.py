@@ -24,7 +24,7 @@ from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
 
 _SETTLING_TIME = 2.0
-"""Seconds given to an interrupted reply to close its stream and settle its text, which takes milliseconds."""
+"""Seconds given to an interrupted reply to close its stream and finish its text, which takes milliseconds."""
 
 _POLL_INTERVAL = 0.1 if sys.platform == "win32" else None
 """On Windows a signal does not wake a thread that waits for a lock, so there the wait is cut into pieces."""

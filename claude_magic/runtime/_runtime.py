@@ -212,7 +212,7 @@ class Runtime:
         run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
-            accountant.settle(None)  # nothing is left reserved for a run that could not end by itself
+            accountant.finish(None)  # nothing is left reserved for a run that could not end by itself
             end_in_any_case(progress, task, lambda text: redact(text, found))
             self._in_flight.pop(reply, None)
 

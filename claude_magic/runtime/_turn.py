@@ -456,7 +456,7 @@ class TurnRun:
                     self._progress.feed(event, stream.accumulator)
             message = self._distinct(stream.message)
         finally:
-            self._accountant.settle(lambda: _arrived(self._stream))
+            self._accountant.finish(lambda: _arrived(self._stream))
         self._stream = None
         self._turn.append(returned(message))
         self._progress.end_round(message)

@@ -65,7 +65,7 @@ MIN_BUDGET_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the headers settle before the body is read."""
+    """What the headers decide before the body is read."""
 
     version: str
     betas: frozenset[str]

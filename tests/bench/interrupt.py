@@ -14,7 +14,7 @@ INTERRUPTS = 50
 MAX_MILLIS = 200
 CELL = "%%claude\n!simulate long_answer\nAll about sums of powers, please."
 LONGEST_WAIT = 0.3
-"""Seconds of streaming before the button is pressed, at most: interrupts shall meet every state of a frame."""
+"""Seconds of streaming before the button is pressed, at most: interrupts must meet every state of a frame."""
 
 
 def main() -> None:

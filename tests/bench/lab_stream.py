@@ -23,7 +23,7 @@ PAPER_BYTES = 100_000
 SECTION = r"""## @. The mean of a sample
 
 The mean $\bar{x}_@$ of a sample is itself a random quantity: another sample would have given another one. How far it strays
-from the mean $\mu$ of the population depends on two things only, the spread of the single values and their number. Whoever
+from the mean $\mu$ of the population depends on two things only, the spread of the single values and their number. Anyone who
 wants to know it twice as well needs four times the data, which is the most expensive sentence of this whole subject.
 
 $$\operatorname{Var}(\bar{x}_@) = \frac{1}{n^2} \sum_{i=1}^{n} \operatorname{Var}(x_i) = \frac{\sigma^2}{n}$$
@@ -136,7 +136,7 @@ def main() -> None:
         for name, answer in (("a paper", paper), ("all formulas", None)):
             watched = _stream(Path(folder) / name.replace(" ", "-"), answer)
             told = [replace(figure, name=f"Lab, {name}: {figure.name}") for figure in watched.figures()]
-            # The worst case has no target: setting 1,590 formulas once takes the browser 1.5 s, whoever asks for it.
+            # The worst case has no target: setting 1,590 formulas once takes the browser 1.5 s, no matter who asks for it.
             figures += told if answer else [replace(figure, target="", reached=None) for figure in told]
     print_figures(figures)
 

@@ -83,7 +83,7 @@ def print_figures(figures: list[Figure]) -> None:
 
 
 def note(text: str) -> None:
-    """Tell whoever watches what is being done."""
+    """Print what is being done."""
     print(f"    {text}", file=sys.stderr, flush=True)
 
 

@@ -72,7 +72,7 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, str]:
-    """What the kernels of a module have in their environment besides the server's address and the key."""
+    """What the kernels of a module have in their environment in addition to the server's address and the key."""
     return {}
 
 

@@ -87,7 +87,7 @@ _LEAVE = """() => {
 }"""
 
 
-def settle(page: Page) -> None:
+def wait_until_still(page: Page) -> None:
     """Wait until a page has done what it was about to do: drawn what is there, handled what was clicked."""
     page.evaluate(_SETTLE)
 
@@ -178,9 +178,9 @@ class NotebookPage:
         """Wait until it has shown them."""
         self.wait_for("() => window.hasBeenSeen")
 
-    def settle(self) -> None:
+    def wait_until_still(self) -> None:
         """Wait until the page has done what it was about to do: drawn what is there, handled what was clicked."""
-        settle(self.page)
+        wait_until_still(self.page)
 
     def execute(self, command: str, **arguments: Any) -> None:
         """Execute a command of Lab's and wait for it."""

@@ -1,4 +1,4 @@
-"""What a cell leaves in the notebook besides its answer, in JupyterLab: new cells, buttons that are pressed."""
+"""What a cell leaves in the notebook in addition to its answer, in JupyterLab: new cells, buttons that are pressed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from lab_server import NotebookFolder
 from nbconvert import HTMLExporter
-from notebook_page import NotebookPage, settle
+from notebook_page import NotebookPage, wait_until_still
 from playwright.sync_api import Browser, Page, expect
 
 from claude_magic.render import render_markdown
@@ -122,7 +122,7 @@ def new_cell(source: str) -> nbformat.NotebookNode:
 def assert_harmless(page: Page, area: str) -> None:
     """Click on everything that an answer has brought, then look whether anything has run or is there that could."""
     page.evaluate(CLICK_ALL, area)
-    settle(page)
+    wait_until_still(page)
 
     assert page.evaluate("window.pwned") is None
     assert page.locator(f"{area} {FOREIGN}").evaluate_all("nodes => nodes.map(node => node.outerHTML)") == []
@@ -175,7 +175,7 @@ def assert_harmless_when_exported(browser: Browser, path: Path, *, answers: int)
 
     expect(page.locator(".jp-OutputArea-output").filter(has_text="claude-sonnet")).to_have_count(answers)
     page.evaluate(CLICK_ALL, ".jp-OutputArea-output")
-    settle(page)
+    wait_until_still(page)
     assert page.evaluate("window.pwned") is None
     assert [address for address in asked if "evil.example" in address] == []
     context.close()
@@ -317,7 +317,7 @@ def test_an_answer_covers_nothing_but_itself(
     expect(page.output(2).locator("mjx-container")).to_have_count(2)
     assert page.page.locator("mjx-merror").count() == 0
     page.cell(0).scroll_into_view_if_needed()
-    page.settle()  # what comes into sight is drawn then
+    page.wait_until_still()  # what comes into sight is drawn then
     page.screenshot("hostile-covers")
     assert page.page.evaluate(IS_COVERED, ".claude-magic-answer") is None
     assert page.page.evaluate(IS_COVERED, ".jp-OutputArea-output") is None

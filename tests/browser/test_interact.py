@@ -69,7 +69,7 @@ def drag(page: NotebookPage, target: float) -> None:
     page.page.mouse.down()
     for step in range(1, 11):
         page.page.mouse.move(x + (target - x) * step / 10, y)
-        page.settle()
+        page.wait_until_still()
     page.page.mouse.up()
 
 

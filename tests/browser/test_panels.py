@@ -520,7 +520,7 @@ def test_a_hostile_answer_does_nothing_in_a_panel(open_with: OpenWith, sim: Simu
 
     panel.ask("<img src=x onerror='window.pwned=1'> What is this?")
     panel.expect_answers(1)
-    notebook.settle()
+    notebook.wait_until_still()
 
     assert notebook.page.evaluate("window.pwned") is None
     assert panel.root.locator("script, iframe, style, img").count() == 0

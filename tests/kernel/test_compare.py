@@ -107,7 +107,7 @@ def test_the_conversation_goes_on_from_the_first_and_keeps_the_other(kernel, sim
 
 
 def test_the_slower_first_one_is_still_the_one_that_goes_on(kernel, sim, answers):
-    """Whoever ends first: what is sent does not depend on the pace of the servers."""
+    """No matter which ends first: what is sent does not depend on the pace of the servers."""
     gate = Gate()
     kernel.run("%claude --new Hello.")
     answers(sonnet=hold(gate, after_deltas=1, text=ARMEN))

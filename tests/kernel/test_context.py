@@ -1,4 +1,4 @@
-"""What a cell sends besides its words: values, files, cells and errors, from a real kernel to the wire."""
+"""What a cell sends in addition to its words: values, files, cells and errors, from a real kernel to the wire."""
 
 from __future__ import annotations
 

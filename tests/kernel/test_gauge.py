@@ -80,7 +80,7 @@ def test_running_its_cell_again_shows_the_same_gauge(kernel: Kernel) -> None:
 def test_elsewhere_it_is_the_table_once_and_says_so(
     start_kernel: Callable[..., Kernel], prepare: str, how: dict[str, object], why: str
 ) -> None:
-    """nbclient, consoles, and whoever does not want anything to move. Nothing of widgets is imported."""
+    """nbclient, consoles, and people who do not want anything to move. Nothing of widgets is imported."""
     kernel = start_kernel()
     kernel.run(prepare)
 

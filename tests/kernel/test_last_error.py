@@ -1,4 +1,4 @@
-"""`fix` and `Err` are about the error that the user saw last, whoever raised it."""
+"""`fix` and `Err` are about the error that the user saw last, wherever it came from."""
 
 from __future__ import annotations
 

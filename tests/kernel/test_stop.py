@@ -7,7 +7,7 @@ from claude_magic.simulator import Gate, hold, reply
 
 TEXT = "First words, then many more of them."
 IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
-hears_clicks = pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears clicks after the cell")
+runs_clicks = pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears clicks after the cell")
 
 
 def stop_button(run):
@@ -27,7 +27,7 @@ def press(kernel, comm_id):
     kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
 
 
-@hears_clicks
+@runs_clicks
 def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
     """What has come stays; the cell fails in one line, so that Run All stops; nothing of the button is left."""
     gate = Gate()
@@ -50,7 +50,7 @@ def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
     assert kernel.value("answer.phase.value") == "'cancelled'"
 
 
-@hears_clicks
+@runs_clicks
 def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
     """One output is left, as where there was no button."""
     gate = Gate()

@@ -95,7 +95,7 @@ loop = asyncio.get_event_loop()
 '''
 
 
-DOORS = pytest.mark.parametrize(
+ENTRY_POINTS = pytest.mark.parametrize(
     "entry_point",
     [
         "%%claude --tools {tool} --approve never\nUse {tool}",
@@ -174,7 +174,7 @@ def test_in_a_coroutine_a_line_that_blocks_says_what_to_do_instead(kernel, sim):
     assert kernel.run("%%claude\nGo on").status == "ok"
 
 
-@DOORS
+@ENTRY_POINTS
 @pytest.mark.parametrize(("tool", "content"), [("tide_readings", "[4.5,5.0]"), ("wind_readings", "[3,4]")])
 def test_what_a_generator_yields_goes_back(kernel, sim, entry_point, tool, content):
     """Read where the function runs, so that what it prints stands in the cell; an async one as well."""
@@ -185,7 +185,7 @@ def test_what_a_generator_yields_goes_back(kernel, sim, entry_point, tool, conte
     assert ("goes on" in run.stdout) == (tool == "tide_readings")
 
 
-@DOORS
+@ENTRY_POINTS
 def test_a_picture_in_a_result_goes_back_as_one(kernel, sim, entry_point):
     """In its place; one that is damaged is a text, and the answer goes on."""
     kernel.run(entry_point.format(tool="tide_chart"))
@@ -207,7 +207,7 @@ def test_what_a_function_raises_goes_back_to_the_model(kernel, sim):
     assert "claude_magic" not in result(sim)["content"]
 
 
-@DOORS
+@ENTRY_POINTS
 def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, entry_point):
     """What it cancels of its own is no interrupt of the answer."""
     run = kernel.run(entry_point.format(tool="vain_vane"))
@@ -218,7 +218,7 @@ def test_an_async_function_that_waits_in_vain_has_failed(kernel, sim, entry_poin
     assert kernel.value("__import__('claude_magic').claude.last.stop_reason") == "'end_turn'"
 
 
-@DOORS
+@ENTRY_POINTS
 def test_the_screen_says_that_a_function_runs_before_it_blocks(kernel, entry_point):
     """Nothing can be drawn while it does."""
     run = kernel.run(entry_point.format(tool="short_gauge"))
@@ -303,12 +303,12 @@ def press(kernel, run, label):
     return message["header"]["msg_id"]
 
 
-hears_clicks = pytest.mark.skipif(
+runs_clicks = pytest.mark.skipif(
     int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
 )
 
 
-@hears_clicks
+@runs_clicks
 @pytest.mark.parametrize(("label", "is_run"), [("Allow", True), ("Deny", False)])
 def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
     """In a front end that names its cells, and so draws widgets."""
@@ -323,7 +323,7 @@ def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
     assert not any("widget-view" in str(output["data"]) for output in run.outputs if "data" in output)
 
 
-@hears_clicks
+@runs_clicks
 def test_the_buttons_stand_below_what_they_decide_on(kernel, sim):
     """The call, as the answer shows it, is drawn before they are."""
     code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
@@ -338,7 +338,7 @@ def test_the_buttons_stand_below_what_they_decide_on(kernel, sim):
     assert "widget-view" in str(shown[-1])
 
 
-@hears_clicks
+@runs_clicks
 def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
     """The second one does not ask."""
     code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'
@@ -353,7 +353,7 @@ def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
     assert [state.get("description") for state in opened].count("Allow") == 1
 
 
-@hears_clicks
+@runs_clicks
 def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(kernel, sim):
     """A button shows more of it; the others that allow wait for that."""
     arguments = {"port": "quay " * 1_000 + "THE TAIL"}
@@ -375,7 +375,7 @@ def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(kernel, sim):
     assert "tide_table runs" in run.stdout
 
 
-@hears_clicks
+@runs_clicks
 def test_after_a_press_a_quiet_line_stands_where_the_buttons_were(kernel, sim):
     """A saved notebook must not hold a widget that is gone, not even where no answer is drawn over it."""
     code = '%%claude --quiet --tools tide_table\nUse tide_table for port "<b>Brest</b>"'
@@ -417,7 +417,7 @@ def test_an_interrupt_in_a_tool_ends_the_cell_and_leaves_a_valid_history(kernel,
     assert result(sim)["is_error"] is True
 
 
-@DOORS
+@ENTRY_POINTS
 def test_nothing_of_an_interrupted_tool_goes_on(kernel, entry_point):
     """An async function ends with its cell, instead of living on in the kernel's loop."""
     run = kernel.start(entry_point.format(tool="beating_vane")).until(

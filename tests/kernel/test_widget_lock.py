@@ -5,7 +5,7 @@ import pytest
 
 from claude_magic.simulator import Gate, hold, reply
 
-hears_clicks = pytest.mark.skipif(
+runs_clicks = pytest.mark.skipif(
     int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
 )
 CLICK = {"method": "custom", "content": {"event": "click"}}
@@ -128,7 +128,7 @@ def test_controls_that_are_not_shown_are_closed(watched, sim, controls, prompt):
     assert watched.value("len(watched) - count") == "0"
 
 
-@hears_clicks
+@runs_clicks
 @pytest.mark.parametrize("option", ["", "--bg"])
 def test_a_stop_button_under_an_answer(watched, sim, option):
     """Under a cell that waits, and under one that has ended."""
@@ -144,7 +144,7 @@ def test_a_stop_button_under_an_answer(watched, sim, option):
     assert run.contents("comm_close")
 
 
-@hears_clicks
+@runs_clicks
 def test_buttons_that_let_a_tool_run(watched):
     """They go when one is pressed."""
     watched.run(TOOL)

@@ -90,7 +90,7 @@ def test_closing_cancels_what_runs_and_then_closes_the_client() -> None:
 
 
 def test_a_closed_bridge_refuses_work_and_leaves_no_coroutine_behind(bridge: Bridge) -> None:
-    """Otherwise whoever waits for it would wait for ever."""
+    """Otherwise anyone who waits for it would wait for ever."""
     bridge.close()
     bridge.close()
 

@@ -47,7 +47,7 @@ async def ask(
     is_cancelled: bool = False,
     is_known_to_be_simulated: bool = True,
 ) -> None:
-    """Send a request as the runtime does: admit, stream, settle. Or cancel it when its first words have come."""
+    """Send a request as the runtime does: admit, stream, finish. Or cancel it when its first words have come."""
     config = ClientConfig(base_url=url, max_retries=ATTEMPTS - 1, initial_backoff=0, rate_limit_rps=1000)
     accountant = TurnAccountant(
         ledger,
@@ -65,7 +65,7 @@ async def ask(
                     if is_cancelled and isinstance(event, ContentBlockDelta):
                         raise asyncio.CancelledError
         finally:
-            accountant.settle(stream.message)
+            accountant.finish(stream.message)
 
 
 def paths(sim: Simulator) -> list[str]:
@@ -199,7 +199,7 @@ def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Sim
                     await asyncio.sleep(0.005)
             reading.cancel()
             await asyncio.wait([reading])
-            accountant.settle(stream.message)
+            accountant.finish(stream.message)
 
     asyncio.run(run())
 

@@ -119,7 +119,7 @@ def test_no_ctrl_c_is_lost_at_whatever_moment_it_comes(runtime: Runtime, sim: Si
 
 
 def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a reply does not settle, nobody has to wait for it."""
+    """Where a reply does not finish, nobody has to wait for it."""
 
     class Stuck:
         pending_calls = None
@@ -142,7 +142,7 @@ def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c_between_two_steps_of_a_wait_comes_with_the_next(runtime: Runtime, sim: Simulator) -> None:
-    """Whoever draws between two steps is not interrupted in the middle of a frame."""
+    """Anyone who draws between two steps is not interrupted in the middle of a frame."""
     sim.script(hold(Gate()))
     answer = runtime.start("Hello")
     steps = []

@@ -1,4 +1,4 @@
-"""Tools in plain Python: whoever waits for the answer runs them, or the loop that awaits it does."""
+"""Tools in plain Python: the thread that waits for the answer runs them, or the loop that awaits it does."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_async_function_gets_a_loop_where_none_runs(runtime: Runtime, sim: Si
     assert [result["content"] for result in results(sim)] == ["Brest: 04:12"]
 
 
-def test_a_call_waits_for_whoever_comes_to_wait(runtime: Runtime, when: Callable[..., None]) -> None:
+def test_a_call_waits_until_a_thread_waits_for_it(runtime: Runtime, when: Callable[..., None]) -> None:
     """The answer was started long before; nothing runs behind the back of the thread that owns the tools."""
     ran: list[str] = []
 

@@ -170,7 +170,7 @@ def test_s1_the_streaming_path_is_a_setting(serve: Any, make_client: Any, play: 
 def test_r4_t1_a_failure_before_the_first_content_is_retried_unseen(
     behaviour: Any, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: whoever reads the stream sees one clean reply, each event once."""
+    """Promise: a reader of the stream sees one clean reply, each event once."""
     sim.script(behaviour, reply("There."))
     told: list[Any] = []
 

@@ -46,7 +46,7 @@ def run(
         loop.close()
 
 
-async def settle(turns: int = 5) -> None:
+async def let_run(turns: int = 5) -> None:
     """Let the tasks that are ready run, without moving the clock."""
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -105,7 +105,7 @@ def test_s1_a_message_start_tells_model_id_and_usage() -> None:
 
 
 def test_s1_a_block_start_carries_the_typed_block() -> None:
-    """Promise: whoever draws knows the kind of block before its first delta."""
+    """Promise: what draws knows the kind of block before its first delta."""
     event = decode({"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}})
 
     assert isinstance(event, ContentBlockStart)

@@ -24,7 +24,7 @@ def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
     limits.hear(
         admission, {name: value for word in words for name, value in word.items()}, at, is_refusal=False
     )
-    limits.settle(admission, Usage(), at)
+    limits.finish(admission, Usage(), at)
     return limits
 
 
@@ -86,7 +86,7 @@ def test_a_request_that_failed_without_an_answer_is_taken_to_be_counted() -> Non
     limits = learnt(told(limit=60, remaining=1))
     admission = limits.let_through(need(), START)
 
-    limits.settle(admission, None, START)
+    limits.finish(admission, None, START)
 
     assert wait(limits) == ("requests", 1.0)
 
@@ -166,7 +166,7 @@ def test_real_usage_replaces_what_was_expected() -> None:
     limits.hear(admission, told("output-tokens", 900, 900), START, is_refusal=False)
     assert limits.state(START)[0].level == pytest.approx(400)
 
-    limits.settle(admission, Usage(input_tokens=5, output_tokens=100), START)
+    limits.finish(admission, Usage(input_tokens=5, output_tokens=100), START)
 
     assert limits.state(START)[0].level == pytest.approx(800)
     assert wait(limits, count=2) is None
@@ -329,7 +329,7 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
     now = START
     first = limits.let_through(need(), now)
     limits.hear(first, told(limit=per_minute, remaining=server.take(now)), now, is_refusal=False)
-    limits.settle(first, Usage(), now)
+    limits.finish(first, Usage(), now)
     on_the_way: list[tuple[Admission, int]] = []
 
     for action, seconds, which in steps:
@@ -340,7 +340,7 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
         elif action == "answer" and on_the_way:
             admission, remaining = on_the_way.pop(which % len(on_the_way))
             limits.hear(admission, told(limit=per_minute, remaining=remaining), now, is_refusal=False)
-            limits.settle(admission, Usage(), now)
+            limits.finish(admission, Usage(), now)
 
 
 def test_what_was_learnt_goes_on_after_a_reload() -> None:

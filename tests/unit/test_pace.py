@@ -11,7 +11,7 @@ from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
 from claude_magic.client._pace import Ticket
 from claude_magic.client._server_limits import Need, WaitReason
 
-from .moved_loop import MovedLoop, run, settle
+from .moved_loop import MovedLoop, let_run, run
 from .test_rate_limit import worst_excess
 from .told import need, told
 
@@ -48,7 +48,7 @@ class Office:
 
     def answer(self, ticket: Ticket, headers: Mapping[str, str], *, is_refusal: bool = False) -> None:
         ticket.hear(headers, is_refusal=is_refusal)
-        ticket.settle(None if is_refusal else Usage())
+        ticket.finish(None if is_refusal else Usage())
         self.bucket.recheck()
 
     async def learn(self, headers: Mapping[str, str], model: str = HAIKU) -> None:
@@ -94,7 +94,7 @@ def test_a_slow_class_of_models_does_not_slow_another() -> None:
         office = Office(loop)
         await office.learn(told(limit=1, remaining=0), OPUS)
         jobs = [asyncio.create_task(office.send(f"opus {number}", OPUS)) for number in range(2)]
-        await settle()
+        await let_run()
 
         await asyncio.gather(*(office.send(f"haiku {number}") for number in range(20)))
 
@@ -147,7 +147,7 @@ def test_to_be_cancelled_while_waiting_takes_nothing_and_keeps_the_order() -> No
         office = Office(loop)
         await office.learn(told(limit=60, remaining=0))
         jobs = {name: asyncio.create_task(office.send(name)) for name in "abcdef"}
-        await settle()
+        await let_run()
 
         jobs["a"].cancel()
         jobs["c"].cancel()
@@ -170,7 +170,7 @@ def test_to_be_cancelled_just_after_the_grant_gives_the_way_to_the_next() -> Non
         await office.learn(told(limit=60, remaining=1))
         blocker = await office.send("blocker")
         jobs = [asyncio.create_task(office.send(name)) for name in ("victim", "next")]
-        await settle()
+        await let_run()
 
         blocker.withdraw()
         office.bucket.recheck()  # the victim is granted, and has not run yet
@@ -226,7 +226,7 @@ def test_who_waits_is_told_why_and_for_how_long_and_again_when_that_changes() ->
 
         under_way = await office.send("waiting")
         job = asyncio.create_task(office.send("later"))
-        await settle()
+        await let_run()
         office.answer(under_way, told(limit=6, remaining=0))
         await job
 
@@ -245,7 +245,7 @@ def test_those_who_queued_for_the_bucket_are_told_when_a_limit_of_the_servers_tu
         office = Office(loop, rate=1)
         first = await office.send("first")
         jobs = [asyncio.create_task(office.send(str(number))) for number in range(5)]
-        await settle()
+        await let_run()
 
         office.answer(first, told(limit=6, remaining=0))
         for job in jobs:
@@ -266,7 +266,7 @@ def test_the_expectation_counts_those_before() -> None:
         office = Office(loop)
         await office.learn(told(limit=60, remaining=0))
         jobs = [asyncio.create_task(office.send(str(number))) for number in range(2)]
-        await settle()
+        await let_run()
 
         third = office.ticket("third")
 
@@ -326,7 +326,7 @@ def test_the_state_tells_limits_waiting_and_rate() -> None:
         office = Office(loop)
         await office.learn(told(limit=300, remaining=0))
         job = asyncio.create_task(office.send("waiting"))
-        await settle()
+        await let_run()
 
         (state,) = office.pace.state
         assert (state.model_class, state.waiting, state.under_way) == (HAIKU, 1, 0)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from claude_magic.client import TokenBucket
 
-from .moved_loop import MovedLoop, run, settle
+from .moved_loop import MovedLoop, let_run, run
 
 
 def worst_excess(grants: list[tuple[float, float]], rate: float, capacity: float) -> float:
@@ -114,7 +114,7 @@ def test_l2_a_newcomer_does_not_overtake_a_waiter_that_was_just_granted() -> Non
             order.append(name)
 
         first = asyncio.create_task(take("first"))
-        await settle()
+        await let_run()
         # Both run in the same turn of the loop: the bucket's timer grants `first`, then the newcomer asks.
         loop.call_later(0.5, lambda: newcomers.append(asyncio.create_task(take("newcomer"))))
         newcomers: list[asyncio.Task[None]] = []
@@ -150,7 +150,7 @@ def test_l2_cancelled_waiter_loses_no_capacity_and_delays_nobody(victim: int) ->
         bucket = TokenBucket(10, 1, clock=loop.time)
         await bucket.acquire()
         tasks = [asyncio.create_task(bucket.acquire()) for _ in range(5)]
-        await settle()
+        await let_run()
 
         tasks.pop(victim).cancel()
         waits = await asyncio.gather(*tasks)
@@ -168,7 +168,7 @@ def test_l2_a_waiter_cancelled_just_after_its_grant_gives_the_slot_to_the_next()
         bucket = TokenBucket(10, 1, clock=loop.time)
         await bucket.acquire()
         first, second = (asyncio.create_task(bucket.acquire()) for _ in range(2))
-        await settle()
+        await let_run()
         # The bucket's own timer is earlier in the queue of the same moment, so the grant comes before the
         # cancel.
         loop.call_later(0.1, first.cancel)
@@ -188,7 +188,7 @@ def test_l2_the_level_after_all_waiters_were_cancelled_is_as_if_they_never_came(
         bucket = TokenBucket(10, 1, clock=loop.time)
         await bucket.acquire()
         tasks = [asyncio.create_task(bucket.acquire()) for _ in range(100)]
-        await settle()
+        await let_run()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -260,7 +260,7 @@ def test_l3_two_hundred_waiters_get_the_configured_rate() -> None:
 
 
 def test_r3_a_pause_holds_everybody_and_the_longest_wins() -> None:
-    """Promise: after a 429 nobody goes before the server allows it, whoever asked for less."""
+    """Promise: after a 429 nobody goes before the server allows it, not even for less."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = TokenBucket(10, clock=loop.time)
@@ -285,7 +285,7 @@ def test_r3_a_pause_holds_those_who_wait_already() -> None:
         bucket = TokenBucket(10, 1, clock=loop.time)
         await bucket.acquire()
         waiter = asyncio.create_task(bucket.acquire())
-        await settle()
+        await let_run()
 
         bucket.pause_for(3)
 
@@ -307,7 +307,7 @@ def test_reconfiguring_keeps_the_queue_in_order_and_serves_it_at_the_new_rate() 
             order.append(number)
 
         tasks = [asyncio.create_task(take(number)) for number in range(10)]
-        await settle()
+        await let_run()
         start = loop.time()
 
         bucket.reconfigure(10, 1)
@@ -338,7 +338,7 @@ def test_a_waiter_larger_than_a_lowered_capacity_is_still_served() -> None:
         bucket = TokenBucket(10, 10, clock=loop.time)
         await bucket.acquire(10)
         waiter = asyncio.create_task(bucket.acquire(10))
-        await settle()
+        await let_run()
 
         bucket.reconfigure(10, 2)
 
@@ -355,7 +355,7 @@ def test_l1_state_tells_level_queue_and_next_grant() -> None:
         bucket = TokenBucket(2, 4, clock=loop.time)
         await bucket.acquire(4)
         waiters = [asyncio.create_task(bucket.acquire()) for _ in range(3)]
-        await settle()
+        await let_run()
 
         state = bucket.state
 
@@ -419,7 +419,7 @@ def test_l2_waiting_on_two_running_loops_at_once_is_refused() -> None:
         bucket = TokenBucket(0.001)
         await bucket.acquire()
         waiter = asyncio.create_task(bucket.acquire())
-        await settle()
+        await let_run()
 
         def elsewhere() -> str:
             with pytest.raises(RuntimeError) as caught:

@@ -86,7 +86,7 @@ PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_a_package_exports_is_used(package: str) -> None:
-    """By another package or a test; of the public ones, by whoever wants."""
+    """By another package or a test; of the public ones, by anyone."""
     others = [
         path
         for folder in (ROOT, Path(__file__).parents[1])

@@ -1,4 +1,4 @@
-"""What a server tells of its limits, for the tests of whoever listens."""
+"""What a server tells of its limits, for the tests of what reads it."""
 
 from __future__ import annotations
 

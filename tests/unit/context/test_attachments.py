@@ -344,7 +344,7 @@ EXPOSED = {
 
 @pytest.mark.parametrize("name", EXPOSED)
 def test_a_file_that_looks_like_credentials_is_marked(tmp_path: Path, name: str) -> None:
-    """Its content is as the user named it; whoever sends it asks first. No value is quoted."""
+    """Its content is as the user named it; the sender asks first. No value is quoted."""
     (tmp_path / name).write_text(EXPOSED[name], encoding="utf-16" if name.startswith("utf16") else "utf-8")
 
     collected = attached(name, tmp_path)

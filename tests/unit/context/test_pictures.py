@@ -208,7 +208,7 @@ def test_what_can_be_seen_through_stays_so() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
 def test_a_file_that_fits_is_sent_as_it_is(kind: str) -> None:
-    """Byte for byte: nothing is gained by writing it anew."""
+    """Byte for byte: nothing is gained by writing it again."""
     data = file_of(Image.new("RGB", (40, 30)), kind)
 
     collected = image_block(data)

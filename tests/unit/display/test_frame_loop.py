@@ -14,7 +14,7 @@ TIMEOUT = 10.0
 
 
 class HandmadeReply:
-    """Changes and ends when told to, and tells whoever observes it, as replies do on the bridge thread."""
+    """Changes and ends when told to, and tells its observers, as replies do on the bridge thread."""
 
     def __init__(self) -> None:
         self._observers: list[Callable[[object], None]] = []
@@ -136,7 +136,7 @@ def test_a_picture_that_fails_does_not_keep_others_from_being_drawn(
 
 
 def test_a_countdown_runs_without_changes(frame_loop: FrameLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply that waits is drawn anew once per tick."""
+    """A reply that waits is drawn again once per tick."""
     monkeypatch.setattr("claude_magic.display._frames.TICK", 0.02)
     reply, drawing = HandmadeReply(), Drawing()
 
@@ -147,7 +147,7 @@ def test_a_countdown_runs_without_changes(frame_loop: FrameLoop, monkeypatch: py
 
 
 def test_a_reply_that_has_ended_before_is_drawn_once(frame_loop: FrameLoop) -> None:
-    """Whoever follows too late still gets the last picture."""
+    """Anyone who follows too late still gets the last picture."""
     reply, drawing = HandmadeReply(), Drawing()
     reply.end()
 

@@ -177,7 +177,7 @@ class Timers:
 
 
 def test_only_the_end_of_a_movement_counts():
-    """Each note begins the while anew, so that one call is left."""
+    """Each note starts the time again, so that one call is left."""
     calls, timers = [], Timers()
     pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 

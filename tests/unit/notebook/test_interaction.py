@@ -103,7 +103,7 @@ class World:
 
     def move_to(self, n):
         self.n = n
-        self.interaction.settle()
+        self.interaction.refresh()
         return self.interaction.current
 
     @property
@@ -173,7 +173,7 @@ def test_asking_again_replaces_what_is_remembered(world):
     """For the state that is shown."""
     world.begin()
     world.interaction.forget_current()
-    world.interaction.settle()
+    world.interaction.refresh()
 
     assert world.prompts == ["n is 3", "n is 3"]
 

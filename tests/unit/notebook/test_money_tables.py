@@ -48,7 +48,7 @@ def book(ledger: Ledger, model: str, usage: Usage, **fields: Any) -> None:
     reservation = asyncio.run(
         ledger.admit(cast(ClaudeClient, Client()), request, attempts=1, is_simulated=is_simulated)
     )
-    ledger.settle(reservation, bill=lines_of(model, usage), **{"thread": "main", **fields})
+    ledger.finish(reservation, bill=lines_of(model, usage), **{"thread": "main", **fields})
 
 
 def lines(bundle: Bundle) -> list[list[str]]:
@@ -305,7 +305,7 @@ def test_a_dry_run_of_an_unlisted_model_names_no_price() -> None:
 
 
 def test_a_key_in_the_prompt_is_not_shown_either() -> None:
-    """Whoever pastes it shall not find it saved in the notebook."""
+    """Anyone who pastes it must not find it saved in the notebook."""
     request = MessageRequest(model="m", max_tokens=1, messages=[{"role": "user", "content": KEY}])
     shown = render_dry_run(
         DryRun(

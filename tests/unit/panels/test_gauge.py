@@ -64,7 +64,7 @@ def text_of(html: str) -> str:
 
 
 def test_the_public_name_comes_late() -> None:
-    """As that of the panel: whoever does not use it does not import widgets."""
+    """As that of the panel: nobody imports widgets without using it."""
     script = """
 import sys
 import claude_magic

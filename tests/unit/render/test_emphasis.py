@@ -1,4 +1,4 @@
-"""Emphasis beside Chinese, Japanese and Korean characters, here and for whoever renders our Markdown."""
+"""Emphasis beside Chinese, Japanese and Korean characters, here and for front ends that render our Markdown."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: 
     """Twice the answer, in twice the pieces, is no more than about twice the characters rendered."""
     rendered: list[int] = []
     monkeypatch.setattr(_frame, "render_fragment", lambda source, env: rendered.append(len(source)) or "")
-    monkeypatch.setattr(_frame, "settle", lambda source: source)
+    monkeypatch.setattr(_frame, "close_open_marks", lambda source: source)
 
     def work(length: int) -> int:
         rendered.clear()
@@ -161,7 +161,7 @@ def test_the_work_is_linear_in_the_length_of_the_answer(text: str, monkeypatch: 
 
 
 def test_a_text_that_is_not_a_continuation_starts_over() -> None:
-    """A retry that answers anew is shown as it is, not after what came before."""
+    """A retry that answers again is shown as it is, not after what came before."""
     growing = GrowingMarkdown()
     growing.update(LONG[:20_000])
 

@@ -93,7 +93,7 @@ def test_an_answer_of_many_rounds_keeps_to_as_many_slots_as_a_cell_can_show() ->
 
 
 def test_formats_other_than_markdown_have_one_slot() -> None:
-    """Drawn anew as a whole."""
+    """Drawn again as a whole."""
     (slot,) = LiveFrames().slots(snapshot(text("# not a heading"), format="text"), 0.0)
 
     assert "<h1" not in slot

@@ -91,7 +91,7 @@ def test_a_whole_answer_is_booked_at_its_price() -> None:
 
     turn.note(STARTED)
     turn.note(finished())
-    turn.settle(ANSWER)
+    turn.finish(ANSWER)
 
     assert ledger.account().spent == pytest.approx(KNOWN)
     assert ledger.account().unconfirmed == 0
@@ -106,7 +106,7 @@ def test_failed_attempts_before_it_stay_open() -> None:
     for outcome in (finished(ServerError("bad", status=500)), finished()):
         turn.note(STARTED)
         turn.note(outcome)
-    turn.settle(ANSWER)
+    turn.finish(ANSWER)
 
     assert ledger.account().spent == pytest.approx(KNOWN)
     assert ledger.account().unconfirmed > 0.01
@@ -118,7 +118,7 @@ def test_a_cancelled_answer_may_go_on_at_the_server() -> None:
     turn = accountant(ledger)
 
     turn.note(STARTED)
-    turn.settle(ANSWER)
+    turn.finish(ANSWER)
 
     account = ledger.account()
     assert account.spent == pytest.approx(KNOWN)
@@ -130,7 +130,7 @@ def test_a_request_that_never_left_costs_nothing() -> None:
     """It was cancelled while it waited for the limiter."""
     ledger = Ledger()
 
-    accountant(ledger).settle(None)
+    accountant(ledger).finish(None)
 
     assert ledger.rows() == ()
     assert ledger.account().committed == 0
@@ -143,7 +143,7 @@ def test_an_answer_without_a_usage_is_not_taken_for_free() -> None:
 
     turn.note(STARTED)
     turn.note(finished())
-    turn.settle(Message(model="claude-sonnet-5-5", content=[]))
+    turn.finish(Message(model="claude-sonnet-5-5", content=[]))
 
     assert ledger.account().spent == 0
     assert ledger.account().unconfirmed > 0.01
@@ -158,7 +158,7 @@ def test_a_simulator_is_known_by_its_responses() -> None:
     turn.note(STARTED)
     turn.note(ResponseStarted(attempt=1, status=200, request_id=None, headers=headers))
     turn.note(finished())
-    turn.settle(ANSWER)
+    turn.finish(ANSWER)
 
     assert ledger.account().committed == 0
     assert ledger.rows()[0].is_simulated
@@ -172,8 +172,8 @@ def test_settling_twice_books_once() -> None:
     turn.note(STARTED)
     turn.note(finished())
 
-    turn.settle(ANSWER)
-    turn.settle(ANSWER)
+    turn.finish(ANSWER)
+    turn.finish(ANSWER)
 
     assert ledger.rows()[0].requests == 1
 
@@ -187,7 +187,7 @@ def test_a_reply_that_cannot_be_read_gives_back_what_was_reserved() -> None:
         turn.note(STARTED)
         turn.note(finished())
 
-        turn.settle(cast(Any, broken))
+        turn.finish(cast(Any, broken))
 
         account = ledger.account()
         assert (account.reserved, account.spent) == (0, 0)
@@ -213,7 +213,7 @@ def test_a_count_beyond_reason_neither_fails_nor_frees_money(count: float) -> No
         turn.note(STARTED)
         turn.note(finished())
 
-        turn.settle(Message.model_validate({"model": "claude-sonnet-5-5", "content": [], "usage": usage}))
+        turn.finish(Message.model_validate({"model": "claude-sonnet-5-5", "content": [], "usage": usage}))
 
         account = ledger.account()
         assert account.reserved == 0

@@ -17,7 +17,7 @@ def learn(pace: ServerPace) -> None:
     ticket = pace.ticket(Need(request), lambda _: None)
     ticket.enter()
     ticket.hear({"anthropic-ratelimit-requests-limit": "60"}, is_refusal=False)
-    ticket.settle(None)
+    ticket.finish(None)
 
 
 def test_a_client_that_is_exchanged_goes_on_with_what_is_known() -> None:

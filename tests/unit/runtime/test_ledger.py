@@ -54,11 +54,11 @@ async def admit(
     )
 
 
-def settle(
+def finish(
     ledger: Ledger, reservation: Reservation, usage: Usage | None, *, model: str = SONNET, **fields: Any
 ) -> None:
     bill = () if usage is None else lines_of(model, usage)
-    ledger.settle(reservation, bill=bill, **{"thread": "main", **fields})
+    ledger.finish(reservation, bill=bill, **{"thread": "main", **fields})
 
 
 def ledger_with(budget: float | None) -> Ledger:
@@ -82,10 +82,10 @@ def test_rows_are_kept_by_model_and_thread() -> None:
     async def run() -> Ledger:
         ledger = Ledger()
         usage = Usage(input_tokens=1000, output_tokens=100, cache_read_input_tokens=500)
-        settle(ledger, await admit(ledger), usage)
-        settle(ledger, await admit(ledger), usage)
-        settle(ledger, await admit(ledger), usage, thread="side")
-        settle(ledger, await admit(ledger), usage, model="llama4", thread=None)
+        finish(ledger, await admit(ledger), usage)
+        finish(ledger, await admit(ledger), usage)
+        finish(ledger, await admit(ledger), usage, thread="side")
+        finish(ledger, await admit(ledger), usage, model="llama4", thread=None)
         return ledger
 
     main, side, unknown = asyncio.run(run()).rows()
@@ -122,7 +122,7 @@ def test_the_refusal_says_all_one_needs() -> None:
 
     async def run() -> None:
         ledger = ledger_with(2.0)
-        settle(ledger, await admit(ledger), Usage(output_tokens=152_000))
+        finish(ledger, await admit(ledger), Usage(output_tokens=152_000))
         await admit(ledger, CountingClient(3412), asked=request(max_tokens=16_000), attempts=4)
 
     with pytest.raises(BudgetExceededError) as refused:
@@ -155,7 +155,7 @@ def test_a_settled_request_gives_back_what_it_did_not_use() -> None:
     async def run() -> Ledger:
         ledger = ledger_with(WORST_OF_ONE)
         ledger.release(await admit(ledger))
-        settle(ledger, await admit(ledger), Usage(input_tokens=0))
+        finish(ledger, await admit(ledger), Usage(input_tokens=0))
         await admit(ledger)
         return ledger
 
@@ -182,8 +182,8 @@ def test_attempts_that_may_have_been_billed_count_at_their_worst() -> None:
 
     async def run() -> Ledger:
         ledger = ledger_with(10 * WORST_OF_ONE)
-        settle(ledger, await admit(ledger, attempts=4), Usage(output_tokens=100), unconfirmed_attempts=2)
-        settle(ledger, await admit(ledger, attempts=4), None, unconfirmed_attempts=4)
+        finish(ledger, await admit(ledger, attempts=4), Usage(output_tokens=100), unconfirmed_attempts=2)
+        finish(ledger, await admit(ledger, attempts=4), None, unconfirmed_attempts=4)
         return ledger
 
     account = asyncio.run(run()).account()
@@ -198,7 +198,7 @@ def test_what_a_partial_answer_cost_is_not_counted_twice() -> None:
     async def run() -> Ledger:
         ledger = ledger_with(1.0)
         reservation = await admit(ledger)
-        settle(ledger, reservation, Usage(output_tokens=100), unconfirmed_attempts=1, is_partial=True)
+        finish(ledger, reservation, Usage(output_tokens=100), unconfirmed_attempts=1, is_partial=True)
         return ledger
 
     ledger = asyncio.run(run())
@@ -213,7 +213,7 @@ def test_an_answer_of_a_model_without_a_price_counts_at_its_worst() -> None:
 
     async def run() -> Ledger:
         ledger = ledger_with(1.0)
-        settle(ledger, await admit(ledger), Usage(output_tokens=100), model="llama4")
+        finish(ledger, await admit(ledger), Usage(output_tokens=100), model="llama4")
         return ledger
 
     assert asyncio.run(run()).account().unconfirmed == pytest.approx(WORST_OF_ONE)
@@ -243,7 +243,7 @@ def test_the_simulator_has_an_account_of_its_own() -> None:
 
     async def run() -> Ledger:
         ledger = ledger_with(1.2 * WORST_OF_ONE)
-        settle(ledger, await admit(ledger, is_simulated=True), Usage(output_tokens=500))
+        finish(ledger, await admit(ledger, is_simulated=True), Usage(output_tokens=500))
         with pytest.raises(BudgetExceededError):
             await admit(ledger, is_simulated=True)
         await admit(ledger)
@@ -273,7 +273,7 @@ def test_the_next_ledger_of_the_kernel_goes_on() -> None:
     async def run() -> Ledger:
         ledger = ledger_with(5.0)
         reservation = await admit(ledger, attempts=2)
-        settle(ledger, reservation, Usage(output_tokens=100), unconfirmed_attempts=1)
+        finish(ledger, reservation, Usage(output_tokens=100), unconfirmed_attempts=1)
         return ledger
 
     ledger = asyncio.run(run())
@@ -283,11 +283,11 @@ def test_the_next_ledger_of_the_kernel_goes_on() -> None:
 
 
 def test_a_forked_child_has_nothing_in_flight() -> None:
-    """What its parent has sent is the parent's to settle; what was spent by then counts for both."""
+    """What its parent has sent is the parent's to finish; what was spent by then counts for both."""
 
     async def run() -> Ledger:
         ledger = ledger_with(5.0)
-        settle(ledger, await admit(ledger), Usage(output_tokens=100))
+        finish(ledger, await admit(ledger), Usage(output_tokens=100))
         await admit(ledger)
         return ledger.for_forked_child()
 
@@ -311,8 +311,8 @@ def test_a_price_that_is_not_known_takes_back_none_that_is() -> None:
 
     async def run() -> Ledger:
         ledger = ledger_with(1.0)
-        settle(ledger, await admit(ledger), Usage(output_tokens=100))
-        settle(ledger, await admit(ledger), Usage(output_tokens=100, service_tier="priority"))
+        finish(ledger, await admit(ledger), Usage(output_tokens=100))
+        finish(ledger, await admit(ledger), Usage(output_tokens=100, service_tier="priority"))
         return ledger
 
     ledger = asyncio.run(run())
@@ -332,7 +332,7 @@ def test_each_model_that_took_part_has_its_row() -> None:
 
     async def run() -> Ledger:
         ledger = Ledger()
-        settle(ledger, await admit(ledger), usage)
+        finish(ledger, await admit(ledger), usage)
         return ledger
 
     opus, sonnet = asyncio.run(run()).rows()
@@ -347,8 +347,8 @@ def test_an_estimate_is_known_as_one_in_rows_and_account() -> None:
 
     async def run() -> Ledger:
         ledger = Ledger()
-        settle(ledger, await admit(ledger), Usage(output_tokens=100))
-        settle(ledger, await admit(ledger), Usage(output_tokens=1).estimated(500), is_partial=True)
+        finish(ledger, await admit(ledger), Usage(output_tokens=100))
+        finish(ledger, await admit(ledger), Usage(output_tokens=1).estimated(500), is_partial=True)
         return ledger
 
     ledger = asyncio.run(run())
@@ -367,7 +367,7 @@ def test_a_reservation_is_given_back_even_if_it_cannot_be_booked(monkeypatch: py
         reservation = await admit(ledger)
         monkeypatch.setattr(reservation, "worst_case", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            settle(ledger, reservation, None, unconfirmed_attempts=1)
+            finish(ledger, reservation, None, unconfirmed_attempts=1)
         return ledger
 
     assert asyncio.run(run()).account().reserved == 0

@@ -83,7 +83,7 @@ def test_surcharges_are_read_from_the_usage() -> None:
 
 
 def test_searches_cost_a_cent_each() -> None:
-    """Besides what they find, which is input."""
+    """Apart from what they find, which is input."""
     searches = {"web_search_requests": 3, "web_fetch_requests": 5}
 
     assert cost(server_tool_use=searches) == pytest.approx(0.03)

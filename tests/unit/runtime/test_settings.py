@@ -144,7 +144,7 @@ def test_our_own_variable_goes_before_the_one_shared_with_other_programs() -> No
 def test_f1_a_bad_value_names_setting_source_and_what_is_accepted(
     variables: Mapping[str, str], pattern: str
 ) -> None:
-    """Whoever reads the message knows what to change, and where."""
+    """Anyone who reads the message knows what to change, and where."""
     with pytest.raises(ConfigurationError, match=pattern):
         resolve([environment_layer(variables)])
 
@@ -329,7 +329,7 @@ def test_a_blank_system_prompt_is_none(blank: str) -> None:
 HOSTILE = {
     "deep arrays": b"a=" + b"[" * 5_000,
     "deep tables": b"x={" + b"a={" * 2_000,
-    "a shallow tower": b"model = [[[[[[1]]]]]]",
+    "a mustow tower": b"model = [[[[[[1]]]]]]",
     "a long number": b"max_tokens = " + b"9" * 5_000,
     "a long hexadecimal number": b"max_tokens = 0x" + b"f" * 5_000,
     "another one": b"max_retries = 0x" + b"f" * 5_000,

@@ -88,6 +88,6 @@ def test_prose_is_no_code(answer: str) -> None:
 
 
 def test_blocks_know_their_language() -> None:
-    """For whoever shows them in colour."""
+    """For code that shows them in colour."""
     assert [block.language for block in find_code("```SQL\nselect 1\n```")] == ["sql"]
     assert [block.language for block in find_code("print(1)")] == ["python"]

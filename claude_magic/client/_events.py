@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import from_json
 
@@ -38,9 +38,8 @@ class ContentBlockStart:
     raw: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ContentBlockDelta:
-    """Something was added to block `index`.
+class ContentBlockDelta(NamedTuple):
+    """Something was added to block `index`. A tuple, because nearly all events are one, and a tuple is made quickly.
 
     Attributes:
         index: Position of the block in the content.
@@ -49,7 +48,7 @@ class ContentBlockDelta:
         raw: The delta's JSON object.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # in the place of a method of tuples
     kind: str
     text: str
     raw: Mapping[str, Any]
@@ -172,9 +171,9 @@ class SplitCharacters:
 
     def join(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """Return what to hand out for the next event of the stream, in order."""
-        if type(event) is ContentBlockDelta:  # nearly all events
-            return (self._join_delta(event) if self._held or has_half(event.text) else event,)
         match event:
+            case ContentBlockDelta():
+                return (self.join_delta(event),)
             case ContentBlockStart():
                 return (self._cut_start(event),)
             case ContentBlockStop() if self._held:
@@ -182,6 +181,12 @@ class SplitCharacters:
             case MessageStop() if self._held:
                 return (*self.flush(), event)
         return (event,)
+
+    def join_delta(self, event: ContentBlockDelta) -> ContentBlockDelta:
+        """Return what to hand out for the next delta."""
+        if not self._held and (event.text.isascii() or not has_half(event.text)):
+            return event
+        return self._join_delta(event)
 
     def flush(self) -> list[ContentBlockDelta]:
         """Return what is still held back, because nothing more comes."""

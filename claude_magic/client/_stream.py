@@ -278,9 +278,15 @@ class EventReader:
         add = self.accumulator.add
         for event in events:
             add(event)
+        join = self._characters.join_delta
         try:
             for sse in self._decoder.feed(chunk):
                 event = self._event_of(sse)
+                if type(event) is ContentBlockDelta:  # nearly all events
+                    event = join(event)
+                    add(event)
+                    events.append(event)
+                    continue
                 if isinstance(event, ErrorEvent):
                     self._failure = self._error_of(event)
                     break
@@ -300,9 +306,12 @@ class EventReader:
         Raises:
             StreamInterruptedError: Its data is not JSON.
         """
-        event: StreamEvent | None = None
-        with contextlib.suppress(StreamInterruptedError):
+        event: StreamEvent | None
+        try:
             event = decode_event(sse, keeps_halves=True)
+        except StreamInterruptedError:
+            event = None
+        else:
             if type(event) is ContentBlockDelta and event.text:
                 return event
         response = self._response

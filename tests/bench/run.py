@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TARGET = ROOT / ".bench-venv"
 PEERS_PYTHON = TARGET / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-PEERS = ("anthropic>=2", "httpx-sse", "httpx", "aiolimiter", "httpx2[brotli]", "pydantic", "h11")
+PEERS = ("anthropic>=2", "httpx-sse", "httpx", "aiolimiter", "httpx2[brotli]", "pydantic", "h11", "orjson")
 COLUMNS = ("figure", "ours", "peer", "ratio", "target", "reached")
 TIMEOUT = 1800.0
 

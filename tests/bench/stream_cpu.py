@@ -17,9 +17,11 @@ PEERS: dict[str, Callable[[AsyncExitStack, str], readers.Reader]] = {
     "SDK raw": readers.sdk_raw,
     "httpx-sse + json": readers.sse_and_json,
     "bare httpx2": readers.bare,
+    "floor": readers.floor,
 }
 CONTESTANTS = {"ours": readers.ours, **PEERS}
 MAX_HELPER_SHARE = 0.1
+MAX_OVER_FLOOR = 1.5
 MAX_GROWTH = 1.25
 """Cost of an event among 100,000 over one among 20,000: linear, within what the measurement scatters."""
 
@@ -33,9 +35,10 @@ async def measure(server: str) -> list[Figure]:
     name = f"CPU per event, {SHORT:,} deltas, many per read (µs)"
     return [
         ratio_at_most(name, short["ours"], short["SDK helper"], MAX_HELPER_SHARE, peer_name="SDK helper"),
+        ratio_at_most(name, short["ours"], short["floor"], MAX_OVER_FLOOR, peer_name="floor"),
         *(
             Figure(name=name, ours=short["ours"], peer=short[peer], peer_name=peer)
-            for peer in list(PEERS)[1:]
+            for peer in list(PEERS)[1:-1]
         ),
         Figure(
             name=f"CPU per event, {LONG:,} deltas, many per read (µs)",

@@ -1,8 +1,7 @@
 """Values that look like credentials, in what was collected for the user, become `[REDACTED]`.
 
 What the user typed is theirs and passes. Three kinds are recognised: the values of environment variables whose names say that
-they are secret, the forms in which credentials are written (`_secret_forms`), and what is given to a name such as `password`
-(`_secret_assignments`).
+they are secret, the forms in which credentials are written, and what is given to a name such as `password`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The tree of turns. Every branch is append-only, as the models of today demand of a conversation.
 
-Running a cell again begins a new branch; `_placing.py` says where. Nothing is deleted, but by `clear`.
+Running a cell again begins a new branch; `Place` says where. Nothing is deleted, but by `clear`.
 """
 
 from __future__ import annotations

@@ -4,14 +4,6 @@ Surfaces that are made of widgets stand in `claude_magic.display.widgets`, which
 """
 
 from ._buttons import ApprovalButtons, StopButton, stop_button
-from ._cell import (
-    OutputSurface,
-    QuietSurface,
-    TerminalSurface,
-    choose_surface,
-    publish_final,
-    remark_on_stopping,
-)
 from ._frames import (
     Debounce,
     Followed,
@@ -24,6 +16,14 @@ from ._frames import (
     was_interrupted,
 )
 from ._frontend import FrontEnd, route_to_subshell, waits_for_cells
+from ._output import (
+    OutputSurface,
+    QuietSurface,
+    TerminalSurface,
+    choose_surface,
+    publish_final,
+    remark_on_stopping,
+)
 from ._recorder import OutputRecorder, keeps_displays
 from ._surface import (
     FRAME_INTERVAL,

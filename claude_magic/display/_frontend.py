@@ -26,7 +26,7 @@ class FrontEnd:
         publisher: Publishes displays.
         has_kernel: A kernel runs the shell; a terminal does not.
         is_captured: Outputs are collected (`%%capture`) instead of shown.
-        is_attended: A person looks at the outputs as they come. Who executes notebooks unattended takes no input.
+        is_attended: A person looks at the outputs as they come. Tools that execute notebooks unattended accept no input.
         has_widgets: A person looks at a front end with widgets. Such front ends name their cells; a console and nbclient do not.
         runs_clicks: A click is handled while an awaited cell runs.
         follows_context: What a thread displays reaches the cell that the thread works for, if its context comes along.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from ..render import (
+    LAST,
     Bundle,
     Column,
     LiveFrames,
@@ -25,8 +26,8 @@ FRAME_INTERVAL: Final = 1 / 13
 LONGEST_INTERVAL: Final = 1 / 2
 IDLE_INTERVAL: Final = 1.0
 TAIL_CHARS_PER_SECOND: Final = 25_000
-"""What is sent again with each frame is sent the less often the longer it is, in characters of HTML: a paragraph 13 times a
-second, a piece full of formulas, which the browser sets again each time, 5 times."""
+"""Bounds the data rate: the longer the part is that is sent again with each frame, in characters of HTML, the fewer frames. A paragraph
+is sent 13 times a second, a piece full of formulas, which the browser sets again each time, 5 times."""
 
 Snapshot_contra = TypeVar("Snapshot_contra", contravariant=True)
 
@@ -76,7 +77,7 @@ class Content(Protocol[Snapshot_contra]):
         """Return the line that stands for it after a prompt that ends with a semicolon; "" for none."""
 
     def columns(self, snapshot: Snapshot_contra, /) -> Sequence[Column]:
-        """Return the answers in it, with the expressions that have them."""
+        """Return the answers, each with the expression that holds it."""
 
 
 class AnswerContent:
@@ -119,7 +120,7 @@ class AnswerContent:
         return f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _"
 
     def columns(self, snapshot: ReplySnapshot, /) -> Sequence[Column]:
-        return (Column(name="", kept_in="claude.last", answer=snapshot),)
+        return (Column(name="", kept_in=self._kept_in or LAST, answer=snapshot),)
 
 
 class Compared(Protocol):

@@ -29,7 +29,7 @@ from ..render import (
     render_column_heading,
 )
 from ..runtime import ReplySnapshot
-from ._cell import publish_final
+from ._output import publish_final
 from ._surface import AnswerContent, Compared, ComparisonContent, interval_after
 
 _lock: Final = threading.RLock()
@@ -57,8 +57,20 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
     return hold
 
 
+def _closing(close: Callable[[Widget], None]) -> Callable[[Widget], None]:
+    hold = _holding(close)
+
+    @functools.wraps(close)
+    def close_if_open(widget: Widget) -> None:
+        # The collector closes what is closed already, in the middle of anything, in any thread: it must not wait for the lock.
+        if widget.comm is not None:
+            hold(widget)
+
+    return close_if_open
+
+
 Widget.open = _holding(Widget.open)
-Widget.close = _holding(Widget.close)
+Widget.close = _closing(Widget.close)
 Widget._handle_control_comm_msg = classmethod(_holding(Widget._handle_control_comm_msg.__func__))
 
 
@@ -189,7 +201,7 @@ class ColumnsSurface:
             self._handle.update(bundle.data, metadata=bundle.metadata, raw=True)
         # Now that no display has the widgets: without its model a front end shows an error instead.
         if self._grid is not None:
-            close_all([self._grid, *(look for _, blocks in self._columns for look in blocks.shared_looks)])
+            close_all([self._grid])
 
     def _show(self) -> None:
         boxes = [

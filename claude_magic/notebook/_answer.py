@@ -154,11 +154,11 @@ def is_silenced(line: Line) -> bool:
     return line.prompt.rstrip().endswith(";")
 
 
-def shortened(error: _Error, shell: Any) -> _Error:
+def with_short_traceback(error: _Error, shell: Any) -> _Error:
     """Give an error its short form, if it is an interrupt or one of ours: what happened and what to do, no frames. Return it.
 
     IPython asks an exception for its own traceback (`_render_traceback_`), so nothing of the shell is patched, and the
-    cell fails as it should: Run All stops, `%tb` and `%debug` work. Only what leaves our magics is shortened; an error
+    cell fails as it should: Run All stops, `%tb` and `%debug` work. Only what leaves our magics is with_short_traceback; an error
     raised in a user's own function keeps its traceback.
     """
     if isinstance(error, (ClaudeError, KeyboardInterrupt)):
@@ -180,7 +180,7 @@ def _surface(line: Line, cell: Cell) -> Surface[Any]:
     )
 
 
-WAITED = "--bg has waited for its answer: outputs are collected here, and none that comes later would be."
+WAITED = "--bg waited for the answer, because outputs are captured here and later ones would be lost."
 
 
 def can_answer_in_background(line: Line, cell: Cell) -> bool:
@@ -192,14 +192,16 @@ def can_answer_in_background(line: Line, cell: Cell) -> bool:
         UsageError: What is asked for cannot be done by a cell that has ended.
     """
     options, front_end = line.options, cell.front_end
-    # As `fix` does by itself.
+    # `fix` puts its code into a cell without the option that excludes --bg.
     if options.background and options.insert_code:
         raise UsageError(
             "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave --bg out. "
             "Nothing was sent."
         )
-    if not options.background or not front_end.has_kernel:
-        return options.background
+    if not options.background:
+        return False
+    if not front_end.has_kernel:
+        return True
     return cell.runtime.settings().values.live and front_end.is_attended and not front_end.is_captured
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client import ClaudeError
 from ..runtime import Reply
-from ._answer import WAITED, answer, answer_in_background, can_answer_in_background, shortened
+from ._answer import WAITED, answer, answer_in_background, can_answer_in_background, with_short_traceback
 from ._question import prepare
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ async def ask(line: Line, cell: Cell) -> Reply | Comparison | None:
         if can_answer_in_background(line, cell):
             return answer_in_background(line, question, cell)
         if line.options.background:
-            question = dataclasses.replace(question, notes=(*question.notes, WAITED))
+            question = dataclasses.replace(question, outlives_cell=False, notes=(*question.notes, WAITED))
         return await answer(line, question, cell)
     except (ClaudeError, KeyboardInterrupt) as error:
-        raise shortened(error, cell.shell) from None
+        raise with_short_traceback(error, cell.shell) from None
     finally:
         # The controls of `--interact` keep the cell, and must not keep the user's frames with it.
         cell.scope.leave()

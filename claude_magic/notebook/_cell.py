@@ -18,7 +18,7 @@ class View(Protocol):
     """Controls of a cell, which live on after it."""
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop reacting to the controls."""
 
 
 class Session:
@@ -75,7 +75,6 @@ class Cell:
         shell: The shell.
         errors: The errors that the shell has shown.
         scope: Where in the user's code the magic stands.
-        is_awaited: See above.
     """
 
     def __init__(self, session: Session, scope: Scope, *, is_awaited: bool = False) -> None:
@@ -191,7 +190,12 @@ def _execution_of(parent: dict[str, Any]) -> object:
 
 
 def _present(snapshot: ReplySnapshot, runtime: Runtime) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    from ..client import ConfigurationError
     from ..render import render_reply
 
-    bundle = render_reply(snapshot, remote_images=runtime.settings().values.remote_images)
+    try:
+        remote_images = runtime.settings().values.remote_images
+    except ConfigurationError:  # a settings file that has broken since: the next question says so
+        remote_images = False
+    bundle = render_reply(snapshot, remote_images=remote_images)
     return bundle.data, bundle.metadata

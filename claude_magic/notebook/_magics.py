@@ -160,6 +160,6 @@ class ClaudeMagics(ClaudeTraits, Magics):
         try:
             call.command.load()(cell, call.arguments)
         except Exception as error:
-            from ._answer import shortened
+            from ._answer import with_short_traceback
 
-            raise shortened(error, self.shell) from None
+            raise with_short_traceback(error, self.shell) from None

@@ -42,6 +42,32 @@ _MAX_SEARCHES: Final = 5
 """Each costs a cent."""
 
 
+_FIX = (
+    "A cell of my notebook failed. First explain in a few sentences why. Then give the corrected cell, whole, as one "
+    "Python code block and no other code.\n\n"
+)
+_FIX_MAGIC = (
+    "A cell of my notebook failed, which begins with a magic. First explain in a few sentences why. Then give the corrected cell, "
+    "whole and with its magic, as one Python code block and no other code.\n\n"
+)
+_FIX_BETWEEN = (
+    "Something in my notebook failed between two cells. First explain in a few sentences why. Then give the corrected code as one "
+    "Python code block and no other code.\n\n"
+)
+_EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
+_TAIL_CHARS: Final = 200
+_GO_ON = (
+    "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
+    "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
+)
+_BEGIN = "You were interrupted before the first word of your answer. Go on."
+_GO_ON_ALONE = (
+    "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
+    "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
+    "add no preamble."
+)
+
+
 def prepare(line: Line, cell: Cell) -> tuple[Line, Question]:
     """Return what a cell asks, and the line with what its subcommand adds to the options.
 
@@ -61,7 +87,7 @@ def ask_prompt(
     """Return the question of a prompt.
 
     Args:
-        line: The line, whose prompt has the user's values in the place of their names.
+        line: The line, with its prompt as typed.
         cell: The cell that asks.
         attachments: What goes in front of the prompt.
         values: Values that take precedence over the user's own, by name.
@@ -167,7 +193,44 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
     Raises:
         ConfigurationError: Something they name does not exist, or cannot be sent.
     """
-    return list(_collect_attachments(options, cell))
+    collected: list[Collected] = []
+    for spec in options.attach:
+        try:
+            collected.append(attach(spec, cell.names()))
+        except ConfigurationError as error:
+            error.say(f"-a {error.message}")
+            raise
+    if options.cells:
+        collected.append(collect_cells(cells_of(cell.shell), parse_cell_range(options.cells)))
+    return collected
+
+
+def tool_executor(options: Options, names: Mapping[str, object], cell: Cell) -> ToolExecutor:
+    """Return what runs the tools of a cell: on its loop where it is awaited, else on the thread that waits.
+
+    Args:
+        options: What the cell asks for.
+        names: Where the tools are found.
+        cell: The cell.
+
+    Raises:
+        ConfigurationError: A tool does not exist, or cannot be one.
+    """
+    toolbox, is_asked = Toolbox.named(options.tools, names), options.approve != "never"
+    if not cell.is_awaited:
+        return WaitingExecutor(
+            toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
+        )
+    context, task = contextvars.copy_context(), asyncio.current_task()
+    context.run(keeps_displays.set, True)
+    ask = ApprovalButtons().ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
+    return LoopExecutor(
+        toolbox,
+        asyncio.get_running_loop(),
+        context,
+        approve=ask if is_asked else None,
+        interrupt=_nothing if task is None else task.cancel,
+    )
 
 
 def settings_of(options: Options) -> Mapping[str, Any]:
@@ -201,7 +264,7 @@ def _question(
         prompt=prompt,
         content=content_of([each.parts for each in collected]),
         where=None if options.no_history else _where(options, cell),
-        tools=execute_tools(options, names, cell) if options.tools else None,
+        tools=tool_executor(options, names, cell) if options.tools else None,
         max_searches=_MAX_SEARCHES if options.web_search else 0,
         output_schema=schema,
         stop_sequences=options.stop or None,
@@ -230,22 +293,11 @@ def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
         yield f"The thread {name} begins here. Did you mean {guess}? %claude threads lists them."
 
 
-def _collect_attachments(options: Options, cell: Cell) -> Iterator[Collected]:
-    for spec in options.attach:
-        try:
-            yield attach(spec, cell.names())
-        except ConfigurationError as error:
-            error.say(f"-a {error.message}")
-            raise
-    if options.cells:
-        yield collect_cells(cells_of(cell.shell), parse_cell_range(options.cells))
-
-
 def _check_exposure(exposed: tuple[str, ...], options: Options) -> None:
     """Refuse what looks like credentials, unless it was asked for.
 
     Raises:
-        ConfigurationError: It does.
+        ConfigurationError: There is some.
     """
     if not exposed or options.raw:
         return
@@ -274,38 +326,10 @@ def _read_system(spec: str) -> tuple[str, tuple[str, ...]]:
     return decode_file(data, spec)
 
 
-_FIX = (
-    "A cell of my notebook failed. First explain in a few sentences why. Then give the corrected cell, whole, as one "
-    "Python code block and no other code.\n\n"
-)
-_FIX_MAGIC = (
-    "A cell of my notebook failed, which begins with a magic. First explain in a few sentences why. Then give the corrected cell, "
-    "whole and with its magic, as one Python code block and no other code.\n\n"
-)
-_FIX_BETWEEN = (
-    "Something in my notebook failed between two cells. First explain in a few sentences why. Then give the corrected code as one "
-    "Python code block and no other code.\n\n"
-)
-_EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
-
-
 def _opening(source: str) -> str:
     if not source.strip():
         return _FIX_BETWEEN
     return _FIX_MAGIC if source.lstrip().startswith(("%", "!")) else _FIX
-
-
-_TAIL_CHARS: Final = 200
-_GO_ON = (
-    "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
-    "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
-)
-_BEGIN = "You were interrupted before the first word of your answer. Go on."
-_GO_ON_ALONE = (
-    "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
-    "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
-    "add no preamble."
-)
 
 
 def _whole_so_far(cut: str, last: Reply | None) -> str:
@@ -334,34 +358,6 @@ def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:
     if _broke_off(last):
         return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
     return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."
-
-
-def execute_tools(options: Options, names: Mapping[str, object], cell: Cell) -> ToolExecutor:
-    """Return what runs the tools of a cell: on its loop where it is awaited, else on the thread that waits.
-
-    Args:
-        options: What the cell asks for.
-        names: Where the tools are found.
-        cell: The cell.
-
-    Raises:
-        ConfigurationError: A tool does not exist, or cannot be one.
-    """
-    toolbox, is_asked = Toolbox.named(options.tools, names), options.approve != "never"
-    if not cell.is_awaited:
-        return WaitingExecutor(
-            toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
-        )
-    context, task = contextvars.copy_context(), asyncio.current_task()
-    context.run(keeps_displays.set, True)
-    ask = ApprovalButtons().ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
-    return LoopExecutor(
-        toolbox,
-        asyncio.get_running_loop(),
-        context,
-        approve=ask if is_asked else None,
-        interrupt=_nothing if task is None else task.cancel,
-    )
 
 
 def _loop_between_cells() -> asyncio.AbstractEventLoop:

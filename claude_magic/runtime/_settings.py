@@ -92,25 +92,32 @@ SETTINGS: tuple[str, ...] = tuple(
 """The settings by name, without those that are for programs which make a client themselves."""
 
 SECRET_FIELDS = ("api_key", "auth_token")
-"""Settings that are read by `_credentials` and stand in no model, so that nothing can print them."""
+"""Settings that are read in `_connection.py` and stand in no model, so that nothing can print them."""
 
-STRANGER_FIELDS = frozenset(SETTINGS) - {
-    "base_url",
-    "messages_path",
-    "headers",
-    "auth_header",
-    "api_version",
-    "betas",
-    "lenient_stream_end",
-    "demo",
-    "remote_images",
-}
+STRANGER_FIELDS = frozenset(
+    {
+        "model",
+        "max_tokens",
+        "effort",
+        "thinking",
+        "system",
+        "rate_limit_rps",
+        "max_retries",
+        "initial_backoff",
+        "max_backoff",
+        "max_retry_time",
+        "timeout",
+        "stream_timeout",
+        "live",
+    }
+)
 """What a file beside a notebook may set. It may come with the notebook from a stranger, who is neither to be sent the key, nor the
 answers (which an image's address can carry away), nor to pass a simulator off as Claude or half an answer off as a whole."""
 
 NOTEBOOK_FIELDS = frozenset(SETTINGS) - {"demo"}
 """What `%config` may set: a notebook never chooses silently that a simulator answers."""
 
+DEFAULT_SOURCE = "default"
 LOCAL_SOURCE = "file (claude-magic.toml beside the notebook)"
 """Where a setting comes from that a file beside the notebook has set."""
 
@@ -132,7 +139,7 @@ class ResolvedSettings:
     notes: tuple[str, ...] = field(default=())
 
     def with_model(self, model: str) -> ResolvedSettings:
-        """Return these settings with another model, under whose full name it is asked for."""
+        """Return these settings with another model, given by its full name."""
         return replace(self, values=self.values.model_copy(update={"model": model}))
 
     def is_default(self, name: str) -> bool:
@@ -161,9 +168,6 @@ def shown(value: object) -> str:
         return shorten(repr(value[:200] if isinstance(value, str | bytes | list | tuple) else value))
     except (ValueError, RecursionError):  # a number of more digits than Python writes
         return f"a {type(value).__name__} that is too large to show"
-
-
-DEFAULT_SOURCE = "default"
 
 
 FILE_NAME = "claude-magic.toml"
@@ -433,7 +437,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
     for variable in environment:
         if variable.startswith(_PREFIX) and variable not in known:
             hint = f" Set {keys[variable]} instead." if variable in keys else _suggest(variable, known)
-            yield f"The environment variable {variable} means nothing here.{hint}"
+            yield f"The environment variable {variable} is not a setting.{hint}"
 
 
 def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:

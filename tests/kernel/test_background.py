@@ -186,8 +186,9 @@ def test_where_nobody_sits_it_waits_and_says_so(kernel, sim):
     (output,) = run.outputs
     assert "hi from nobody" in kernel.run("%claude jobs").outputs[0]["data"]["text/plain"]
     assert output["data"]["text/plain"] == TEXT
-    assert "has waited" in output["data"]["text/html"]
+    assert "--bg waited for the answer" in output["data"]["text/html"]
     assert kernel.value("answer.done()") == "True"
+    assert kernel.value("answer.outlives_cell") == "False"
 
 
 @pytest.mark.parametrize("options", ["--bg -x", "--bg --tools print"])

@@ -57,7 +57,7 @@ def test_executed_unattended_every_kind_of_cell_ends_in_its_answer(executed, liv
 
     assert texts(plain) == [TEXT]
     assert texts(background) == [TEXT]
-    assert "has waited" in background[0]["data"]["text/html"]
+    assert "--bg waited for the answer" in background[0]["data"]["text/html"]
     assert sorted(texts(line)) == sorted([TEXT, TEXT + "\n"])
     assert len(compared) == 1
     assert texts(compared)[0].count(TEXT) == 2

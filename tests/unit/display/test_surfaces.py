@@ -257,6 +257,33 @@ def test_a_terminal_tells_why_an_answer_without_a_word_failed():
     assert stream.getvalue().index("Interrupted.") < stream.getvalue().index("opus\n")
 
 
+def test_a_terminal_says_how_an_answer_of_thoughts_alone_ended():
+    """Among several: its heading must not stand there with nothing below it."""
+    stream = io.StringIO()
+    surface = terminal(stream, ComparisonContent)
+
+    surface.finish(
+        side_by_side(
+            sonnet=streaming("", thinking="Hm.", phase=Phase.CANCELLED),
+            opus=streaming("Two.", phase=Phase.COMPLETE),
+        )
+    )
+
+    assert stream.getvalue().index("Interrupted.") < stream.getvalue().index("opus\n")
+
+
+def test_a_terminal_that_is_not_live_writes_once():
+    """At the end."""
+    stream = io.StringIO()
+    surface = TerminalSurface(stream, AnswerContent(remote_images=False), draws=False)
+
+    surface.draw(streaming("One"))
+    assert stream.getvalue() == ""
+    surface.finish(streaming("One two.", phase=Phase.COMPLETE))
+
+    assert stream.getvalue().startswith("One two.\n\n")
+
+
 def test_a_quiet_surface_shows_only_what_it_is_given_for_the_end():
     """Nothing for `--quiet`; a line, or a failure, elsewhere."""
     ends = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +36,11 @@ class Slow(HTML):
     """While a page is told of it, another thread does something, for which there is more than time enough."""
 
     work: Any = None
+    at_once: Any = None
 
     def get_state(self, *args: Any, **kwargs: Any) -> Any:
+        if self.at_once is not None:
+            self.at_once()
         if self.work is not None:
             thread = threading.Thread(target=self.work, daemon=True)
             self.threads.append(thread)
@@ -84,6 +88,34 @@ def test_a_widget_that_another_thread_makes_waits_until_the_page_is_told(page: P
     assert slow.model_id in before
     assert len(after) > len(before)
     assert missing(before) == missing(after) == set()
+
+
+def test_collecting_closed_widgets_waits_for_nobody(page: Page) -> None:
+    """The collector runs in any thread, in the middle of anything: also where the thread that holds the lock waits for it."""
+    slow = Slow("in the middle of all")
+    closed = HTML("no longer needed")
+    closed.itself = closed
+    closed.close()
+    kept = [closed]
+    del closed
+    threads = []
+
+    def collect() -> None:
+        kept.clear()
+        gc.collect()
+
+    def wait_for_collector() -> None:
+        if not threads:
+            threads.append(threading.Thread(target=collect, daemon=True))
+            threads[0].start()
+            threads[0].join(60.0)
+
+    slow.at_once = wait_for_collector
+
+    Widget._handle_control_comm_msg(ASK)
+
+    assert [thread.is_alive() for thread in threads] == [False]
+    assert slow.model_id in page.states[0]
 
 
 def test_a_widget_that_another_thread_closes_waits_until_the_page_is_told(page: Page) -> None:

@@ -8,6 +8,7 @@ import pytest
 from claude_magic.notebook._commands import COMMANDS, spelling
 from claude_magic.notebook._grammar import find_call, read_line
 from claude_magic.notebook._options import OPTION_SPECS
+from claude_magic.runtime._settings import SECRET_FIELDS, SETTINGS
 
 ROOT = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(.+?)` \| (.*?) \| `%claude (.+?)` \| `(test_\w+)` \|$", re.MULTILINE)
@@ -69,3 +70,11 @@ def test_the_example_of_a_subcommand_is_one(command):
 
     assert call is not None
     assert call.command is command
+
+
+def test_the_settings_are_all_there():
+    """Each is named in the first column of its table."""
+    table = README[README.index("| setting | default |") :].partition("\n\n")[0]
+    named = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()))
+
+    assert sorted(named) == sorted([*SETTINGS, *SECRET_FIELDS])

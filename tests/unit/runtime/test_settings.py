@@ -183,8 +183,8 @@ def test_a_misspelt_variable_or_key_is_noted_with_a_suggestion() -> None:
     file = user_file_layer(USER, {"modle": "x", "nonsense": 1})
 
     assert environment.notes == (
-        "The environment variable CLAUDE_MAGIC_MODLE means nothing here. Did you mean CLAUDE_MAGIC_MODEL?",
-        "The environment variable CLAUDE_MAGIC_API_KEY means nothing here. Set ANTHROPIC_API_KEY instead.",
+        "The environment variable CLAUDE_MAGIC_MODLE is not a setting. Did you mean CLAUDE_MAGIC_MODEL?",
+        "The environment variable CLAUDE_MAGIC_API_KEY is not a setting. Set ANTHROPIC_API_KEY instead.",
     )
     assert file.notes[0].endswith("sets 'modle', which is no setting; ignored. Did you mean model?")
     assert file.notes[1].endswith("sets 'nonsense', which is no setting; ignored.")

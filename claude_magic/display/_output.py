@@ -35,10 +35,12 @@ class TerminalSurface:
         stream: Where to write. On anything but a terminal there are no colours, and a line that would change in
             place is written once instead.
         content: What is shown.
+        draws: Write while the answer grows, not only at its end.
     """
 
-    def __init__(self, stream: TextIO, content: AnyContent) -> None:
+    def __init__(self, stream: TextIO, content: AnyContent, *, draws: bool = True) -> None:
         self.is_live = False
+        self._draws = draws
         self.has_cleared = False
         self._stream = stream
         self._content = content
@@ -46,6 +48,8 @@ class TerminalSurface:
 
     def draw(self, snapshot: Any, /) -> float:
         """Write what has come of the answer that is being written; where that has ended, go on to the next."""
+        if not self._draws:
+            return IDLE_INTERVAL
         columns = self._content.columns(snapshot)
         while True:
             index = max(0, len(self._begun) - 1)
@@ -74,10 +78,10 @@ class TerminalSurface:
 
     def _end(self, columns: Sequence[Column]) -> None:
         column = columns[len(self._begun) - 1]
-        self._begun[-1].finish(column.answer, kept_in=column.kept_in)
+        has_footer = self._begun[-1].finish(column.answer, kept_in=column.kept_in)
         # The error of the cell follows the only answer; of several, each says how it ended.
-        if column.name and column.answer.phase is not Phase.COMPLETE and not column.answer.blocks:
-            self._stream.write(render_footer_text(column.answer) + "\n")
+        if column.name and not has_footer:
+            self._stream.write(_visible(render_footer_text(column.answer)) + "\n")
         if len(self._begun) < len(columns):
             self._stream.write("\n")
 
@@ -101,20 +105,25 @@ class _Writer:
             self._write_status(snapshot)
         self._stream.flush()
 
-    def finish(self, snapshot: ReplySnapshot, *, kept_in: str) -> None:
+    def finish(self, snapshot: ReplySnapshot, *, kept_in: str) -> bool:
         """Write the rest and the footer.
 
         Args:
             snapshot: The reply, at its end.
             kept_in: The expression that has a partial answer.
+
+        Returns:
+            Whether there is a footer; an answer that failed without a word has none.
         """
         self._append(self._transcript(snapshot))
         self._clear_status()
         if self._written:
             self._stream.write("\n" if self._written.endswith("\n") else "\n\n")
-        if self._written or snapshot.phase is Phase.COMPLETE:
+        has_footer = bool(self._written) or snapshot.phase is Phase.COMPLETE
+        if has_footer:
             self._stream.write(self._dim(_visible(render_footer_text(snapshot, kept_in=kept_in))) + "\n")
         self._stream.flush()
+        return has_footer
 
     def _append(self, transcript: str) -> None:
         """Write what a transcript has more than the one before."""
@@ -170,15 +179,12 @@ def _visible(text: str) -> str:
     return reveal(text.translate(_VISIBLE))
 
 
-INTERRUPT = "to stop, interrupt the kernel (■)"
-
-
 class OutputSurface:
     """The output area of a cell, or one display among its other outputs.
 
     A cell that holds nothing but the answer has a display for each slot, and in the end one output with all types takes
-    their place. Among other outputs there is one display, and nothing is cleared. Where outputs are collected or compared,
-    nothing is drawn before the end.
+    their place. Among other outputs there is one display, and nothing is cleared. Where outputs are captured (`%%capture`) or checked against
+    saved ones (nbval), nothing is drawn before the end.
 
     Args:
         publisher: Publishes displays.
@@ -285,17 +291,20 @@ def choose_surface(
     if is_silenced:
         return QuietSurface(lambda snapshot: _say_silenced(front_end, content.silenced(snapshot)))
     if not front_end.has_kernel and not front_end.is_captured:
-        return TerminalSurface(sys.stdout, content)
+        return TerminalSurface(sys.stdout, content, draws=is_live)
     if not is_live or front_end.is_captured:
-        return OutputSurface(front_end.publisher, content, owns_area=True, is_live=False)
+        return OutputSurface(front_end.publisher, content, owns_area=owns_area, is_live=False)
     if in_widgets is not None and front_end.has_widgets:
         return in_widgets()
     return OutputSurface(front_end.publisher, content, owns_area=owns_area)
 
 
+_INTERRUPT = "to stop, interrupt the kernel (■)"
+
+
 def remark_on_stopping(front_end: FrontEnd, *, is_awaited: bool) -> str:
     """Return how to stop an answer where there is a person to tell, and no button for it; "" elsewhere."""
-    return INTERRUPT if front_end.has_widgets and not (is_awaited and front_end.runs_clicks) else ""
+    return _INTERRUPT if front_end.has_widgets and not (is_awaited and front_end.runs_clicks) else ""
 
 
 def publish_final(publisher: Any, content: AnyContent, snapshot: Any) -> None:

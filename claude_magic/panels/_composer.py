@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +25,8 @@ from ipywidgets import (
 from ..client import ConfigurationError
 from ..context import Collected, attach, content_of, interpolate, join, names_of, notes_on, refusal
 from ..display import route_to_subshell
-from ..runtime import EFFORTS, SHORT_NAMES, Settings
+from ..runtime import EFFORTS, SHORT_NAMES, Question, Settings
 from ._browser_side import LimiterLine, Note
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sendable:
-    """A prompt with what goes along.
-
-    Attributes:
-        content: What is sent as the user's turn.
-        attached: The names of what goes with the words.
-        notes: What the reader should know about it, as sentences.
-    """
-
-    content: str | Sequence[Mapping[str, Any]]
-    attached: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 class Attachments(HBox):
@@ -62,8 +46,8 @@ class Attachments(HBox):
         route_to_subshell(self._upload, self._variables)
         super().__init__([self._upload, self._variables], _dom_classes=["claude-magic-attachments"])
 
-    def go_with(self, prompt: str) -> Sendable:
-        """Return a prompt with the user's values in place of `{{ names }}`, and all that was attached.
+    def question(self, prompt: str) -> Question:
+        """Return the question of a prompt, with the user's values in place of `{{ names }}`, and all that was attached.
 
         Raises:
             ConfigurationError: Something that it names does not exist, or cannot be sent.
@@ -76,10 +60,13 @@ class Attachments(HBox):
         if exposed and exposed != self._accepted:
             self._accepted = exposed
             raise ConfigurationError(refusal(exposed, "To send it as it is, send again."))
-        return Sendable(
+        return Question(
+            prompt=prompt,
             content=content_of([each.parts for each in collected]),
             attached=tuple(attached),
             notes=notes_on(collected),
+            outlives_cell=True,
+            origin="panel",
         )
 
     def clear(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import keyword
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
-from ..client import ConfigurationError, mended
+from ..client import ConfigurationError
 from ..display import frame_loop, interval_after, route_to_subshell
 from ..display.widgets import BlockColumn, close_all
 from ..render import (
@@ -20,9 +20,8 @@ from ..render import (
     render_footer,
     render_question,
 )
-from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
+from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ..schema import escape_hidden, find_code, join_code
-from ..tools import ToolExecutor
 from ._browser_side import BrowserSide, FaultsTold
 from ._tools import ApprovalBar
 
@@ -120,47 +119,6 @@ def _button(label: str, tooltip: str, on_click: Callable[[Button], None]) -> But
     return button
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question of a panel.
-
-    Attributes:
-        prompt: The user's words.
-        thread: The conversation it belongs to.
-        key: Tells it from the other questions of the kernel, as cells are told apart: asked again, it takes its own place.
-        content: What is sent as the user's turn.
-        is_new: The conversation began again with it.
-        attached: The names of what goes with the words.
-        notes: What the reader should know about what is sent, as sentences.
-    """
-
-    prompt: str
-    thread: str
-    key: str
-    content: str | Sequence[Mapping[str, Any]]
-    is_new: bool = False
-    attached: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "prompt", mended(self.prompt)
-        )  # as the runtime does: a page takes valid Unicode only
-
-    def to_question(self, tools: ToolExecutor | None) -> Question:
-        """Return what the runtime is asked, with what runs the calls of its answer."""
-        where = Where(thread=self.thread, cell=self.key, is_new=self.is_new)
-        return Question(
-            prompt=self.prompt,
-            content=self.content,
-            where=where,
-            tools=tools,
-            outlives_cell=True,
-            origin="panel",
-            notes=self.notes,
-        )
-
-
 FRAME_INTERVAL: Final = 1 / 10
 """Seconds. Now and then a frame sends two or three widgets; in all they stay below 15 a second."""
 
@@ -173,7 +131,7 @@ class ExchangeView(VBox):
     A block of the answer is a widget of its own. One that has settled is never sent again.
 
     Args:
-        asked: The question.
+        question: The question.
         reply: The answer.
         approval: Where a person is asked whether a call may run.
         actions: What can be done with the answer, once it is there.
@@ -182,14 +140,14 @@ class ExchangeView(VBox):
 
     def __init__(
         self,
-        asked: Asked,
+        question: Question,
         reply: Reply,
         approval: ApprovalBar,
         actions: AnswerActions,
         *,
         remote_images: bool = False,
     ) -> None:
-        self.asked = asked
+        self.question = question
         self.reply = reply
         self.actions = actions
         self._blocks = BlockColumn(
@@ -201,20 +159,20 @@ class ExchangeView(VBox):
         )
         self._lock = threading.Lock()
         self._is_taken_away = False
-        question = HTML(
-            render_question(asked.prompt, asked.attached),
+        words = HTML(
+            render_question(question.prompt, question.attached),
             _dom_classes=["claude-magic-block", "claude-magic-question"],
         )
         self._footer = HTML(_dom_classes=["claude-magic-block", "claude-magic-footer"])
         self._foot = HBox(_dom_classes=["claude-magic-foot"])
         super().__init__(
-            [question, self._blocks.box, approval, self._foot], _dom_classes=["claude-magic-exchange"]
+            [words, self._blocks.box, approval, self._foot], _dom_classes=["claude-magic-exchange"]
         )
 
     def snapshot(self) -> Exchange:
         """Return it as it is now, for a transcript."""
         return Exchange(
-            question=self.asked.prompt, attached=self.asked.attached, answer=self.reply.snapshot()
+            question=self.question.prompt, attached=self.question.attached, answer=self.reply.snapshot()
         )
 
     def draw(self) -> float:
@@ -290,12 +248,12 @@ class Exchanges(VBox):
         return {view.reply: view.snapshot() for view in self.views if view.reply.done()}
 
     def add(
-        self, asked: Asked, start: Callable[[ApprovalBar], Reply], *, instead_of: Reply | None = None
+        self, question: Question, start: Callable[[ApprovalBar], Reply], *, instead_of: Reply | None = None
     ) -> Reply:
         """Start a reply, and show it at the end, or in the place of another one and of all that followed it.
 
         Args:
-            asked: The question.
+            question: The question.
             start: Asks it, and is given where a person can be asked about calls.
             instead_of: The other one.
 
@@ -310,7 +268,7 @@ class Exchanges(VBox):
             approval = ApprovalBar(self._surroundings.browser.announce)
             reply = start(approval)
             actions = AnswerActions(reply, self._surroundings)
-            view = ExchangeView(asked, reply, approval, actions, remote_images=self._remote_images)
+            view = ExchangeView(question, reply, approval, actions, remote_images=self._remote_images)
             self.children = (*kept, view)
         self._on_change()
         frame_loop.follow(reply, lambda: self._draw(view))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
@@ -13,11 +14,11 @@ from ipywidgets import VBox
 from ..client import ConfigurationError
 from ..display import waits_for_cells
 from ..display.widgets import close_all
-from ..runtime import Reply, get_runtime
+from ..runtime import Question, Reply, Where, get_runtime
 from ..tools import Toolbox
 from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note, Transcript
 from ._composer import Attachments, Composer, SettingsRow
-from ._exchange import Asked, Exchanges, Surroundings
+from ._exchange import Exchanges, Surroundings
 from ._tools import ApprovalBar, BetweenCells, blocking_calls
 
 ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."
@@ -72,7 +73,7 @@ class PromptPanel(VBox):
         self._toolbox = Toolbox(functions) if functions else None
         self._is_asked = approve != "never"
         self._numbers = itertools.count(1)
-        self._begins_anew = False
+        self._starts_new = False
         self._settings = SettingsRow(
             values,
             thread=f"panel-{next(_panel_numbers)}" if thread is None else thread,
@@ -134,18 +135,12 @@ class PromptPanel(VBox):
         Raises:
             ConfigurationError: The question could not be sent, or an answer of this panel is in flight.
         """
-        sendable = self._attachments.go_with(prompt)
-        asked = Asked(
-            prompt=prompt,
-            content=sendable.content,
-            attached=sendable.attached,
-            notes=sendable.notes,
-            thread=self._settings.thread,
-            key=f"panel {self._browser.panel_id}#{next(self._numbers)}",
-            is_new=self._begins_anew,
-        )
-        reply = self._ask(asked)
-        self._begins_anew = False
+        question = self._attachments.question(prompt)
+        # Asked again, it takes its own place.
+        key = f"panel {self._browser.panel_id}#{next(self._numbers)}"
+        where = Where(thread=self._settings.thread, cell=key, is_new=self._starts_new)
+        reply = self._ask(dataclasses.replace(question, where=where))
+        self._starts_new = False
         self._attachments.clear()
         return reply
 
@@ -155,7 +150,7 @@ class PromptPanel(VBox):
 
     def clear(self) -> None:
         """Stop, empty the panel, and begin a new conversation with the next question."""
-        self._begins_anew = True
+        self._starts_new = True
         self._exchanges.take_away()
         self._note.tell("")
         self._show_state()
@@ -170,13 +165,14 @@ class PromptPanel(VBox):
         self._exchanges.close()
         close_all((*self.children, self.layout))
 
-    def _ask(self, asked: Asked, *, instead_of: Reply | None = None) -> Reply:
+    def _ask(self, question: Question, *, instead_of: Reply | None = None) -> Reply:
         options = self._settings.options()
 
         def start(approval: ApprovalBar) -> Reply:
-            return self._runtime.start(asked.to_question(self._executor(approval)), **options)
+            asked = dataclasses.replace(question, tools=self._executor(approval))
+            return self._runtime.start(asked, **options)
 
-        return self._exchanges.add(asked, start, instead_of=instead_of)
+        return self._exchanges.add(question, start, instead_of=instead_of)
 
     def _executor(self, approval: ApprovalBar) -> BetweenCells | None:
         if self._toolbox is None:
@@ -207,7 +203,7 @@ class PromptPanel(VBox):
     def _on_retry(self, reply: Reply) -> None:
         for view in self._exchanges.views:
             if view.reply is reply:
-                self._ask(view.asked, instead_of=reply)
+                self._ask(view.question, instead_of=reply)
                 self._note.tell("")
 
     # What is shown...

@@ -69,6 +69,7 @@ class Question:
         origin: Who asks, in a word or two for lists of what is in flight: "In[4]".
         notes: What the reader should know about what is sent, as sentences.
         redacted: What of it became `[REDACTED]`, by label, never by value.
+        attached: The names of what goes along with the words, for the screen.
         is_raw: It is sent as it is, even with what looks like a key in it.
     """
 
@@ -86,6 +87,7 @@ class Question:
     origin: str = "Python"
     notes: tuple[str, ...] = ()
     redacted: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
     is_raw: bool = False
 
     def __post_init__(self) -> None:

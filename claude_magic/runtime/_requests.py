@@ -139,14 +139,6 @@ class History:
     is_rebound: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRequest:
-    """A request, and what is different in it from what was asked, as sentences."""
-
-    request: MessageRequest
-    notes: tuple[str, ...]
-
-
 def check_prompt(question: Question) -> None:
     """Check that there is something to send.
 
@@ -200,13 +192,13 @@ def check_stop_sequences(stop_sequences: object) -> list[str] | None:
     return list(sequences) or None
 
 
-def plan_request(
+def make_request(
     question: Question,
     settings: ResolvedSettings,
     history: History | None = None,
     *,
     model: str | None = None,
-) -> PlannedRequest:
+) -> tuple[MessageRequest, tuple[str, ...]]:
     """Build the request for a question.
 
     Args:
@@ -214,6 +206,9 @@ def plan_request(
         settings: The settings in force.
         history: What was said before; None if nothing was.
         model: The model, by its full name; None for the one of the settings.
+
+    Returns:
+        The request, and what is different in it from what was asked, as sentences.
     """
     history = history or History()
     settings = settings if model is None else settings.with_model(model)
@@ -237,10 +232,8 @@ def plan_request(
     if history.is_rebound and facts is not None and facts.binds_thinking:
         _allow_rebinding(fields)
     fields = _merged(fields, _checked_extra(question.extra))
-    return PlannedRequest(
-        request=MessageRequest(**{name: value for name, value in fields.items() if value is not None}),
-        notes=tuple(notes),
-    )
+    request = MessageRequest(**{name: value for name, value in fields.items() if value is not None})
+    return request, tuple(notes)
 
 
 def _output_config(question: Question, settings: ResolvedSettings) -> dict[str, Any]:

@@ -34,11 +34,10 @@ from ._reply import Reply, ended
 from ._requests import (
     History,
     ModelNames,
-    PlannedRequest,
     Question,
     check_no_key,
     check_prompt,
-    plan_request,
+    make_request,
     table_id,
 )
 from ._settings import ResolvedSettings
@@ -287,12 +286,12 @@ class TurnPlanner:
                 is_rebound=self._conversations.binding(place, fingerprint=binding),
             )
             notes += self._notes_on(place, question, model)
-        planned: PlannedRequest = plan_request(question, settings, history, model=model)
+        request, changes = make_request(question, settings, history, model=model)
         return TurnPlan(
             question=question,
             place=place,
-            request=planned.request,
-            notes=(*notes, *planned.notes),
+            request=request,
+            notes=(*notes, *changes),
             fingerprint=binding,
         )
 

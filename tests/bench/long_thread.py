@@ -10,7 +10,7 @@ from measure import Figure, at_most, note, print_figures
 
 from claude_magic.client import MessageRequest
 from claude_magic.conversation import Conversations, fingerprint
-from claude_magic.runtime._requests import History, Question, plan_request
+from claude_magic.runtime._requests import History, Question, make_request
 from claude_magic.runtime._settings import option_layer, resolve
 
 TURNS = 200
@@ -67,7 +67,7 @@ def plan(conversations: Conversations) -> MessageRequest:
     """The request, as it is planned for a question."""
     settings = resolve([option_layer({"system": "Be brief."})])
     history = History(messages=walk(conversations))
-    return plan_request(Question(prompt="And?"), settings, history).request
+    return make_request(Question(prompt="And?"), settings, history)[0]
 
 
 def ask(conversations: Conversations) -> bytes:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from claude_magic.client import ConfigurationError
+from claude_magic.client import ConfigurationError, MessageRequest
 from claude_magic.runtime._models import facts_of
 from claude_magic.runtime._requests import (
     History,
-    PlannedRequest,
     Question,
     check_stop_sequences,
-    plan_request,
+    make_request,
 )
 from claude_magic.runtime._settings import option_layer, resolve
 
@@ -21,8 +20,19 @@ ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 HIDDEN = {"type": "adaptive", "display": "omitted"}
 
 
-def plan(**options: Any) -> PlannedRequest:
-    return plan_request(Question(prompt="Hello"), resolve([option_layer(options)]))
+class Made(NamedTuple):
+    """A request, and what is different in it from what was asked."""
+
+    request: MessageRequest
+    notes: tuple[str, ...]
+
+
+def made(*arguments: Any, **options: Any) -> Made:
+    return Made(*make_request(*arguments, **options))
+
+
+def plan(**options: Any) -> Made:
+    return made(Question(prompt="Hello"), resolve([option_layer(options)]))
 
 
 def thinking(**options: Any) -> object:
@@ -49,7 +59,7 @@ def test_options_reach_the_request() -> None:
     )
 
     question = Question(prompt="Hello", stop_sequences=["END"])
-    body = plan_request(question, settings).request.to_body(stream=False)
+    body = made(question, settings).request.to_body(stream=False)
 
     assert body["system"] == "Be brief."
     assert body["output_config"] == {"effort": "low"}
@@ -155,9 +165,9 @@ def test_what_was_said_before_comes_first_and_is_cached() -> None:
         {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]},
     ]
 
-    body = plan_request(
-        Question(prompt="And?"), resolve([option_layer({})]), History(messages=said)
-    ).request.to_body(stream=True)
+    body = made(Question(prompt="And?"), resolve([option_layer({})]), History(messages=said)).request.to_body(
+        stream=True
+    )
 
     assert body["messages"] == [*said, {"role": "user", "content": "And?"}]
     assert body["cache_control"] == {"type": "ephemeral"}
@@ -176,7 +186,7 @@ def test_thinking_of_another_system_prompt_is_dropped_by_the_server(model: str, 
     """Models that bind their thinking would refuse it; the others know no such field."""
     settings = resolve([option_layer({"model": model, "thinking": "show"})])
 
-    request = plan_request(Question(prompt="And?"), settings, History(is_rebound=True)).request
+    request = made(Question(prompt="And?"), settings, History(is_rebound=True)).request
 
     binding = {"prefix_mismatch_behavior": "drop_block"}
     assert (request.thinking or {}).get("block_binding") == (binding if is_asked else None)
@@ -188,7 +198,7 @@ def test_further_fields_are_merged_into_the_request() -> None:
     extra = {"output_config": {"task_budget": 5}, "service_tier": "standard_only", "max_tokens": 9}
     settings = resolve([option_layer({"effort": "low"})])
 
-    body = plan_request(Question(prompt="Hi", extra=extra), settings).request.to_body(stream=True)
+    body = made(Question(prompt="Hi", extra=extra), settings).request.to_body(stream=True)
 
     assert body["output_config"] == {"effort": "low", "task_budget": 5}
     assert body["service_tier"] == "standard_only"
@@ -199,7 +209,7 @@ def test_further_fields_are_merged_into_the_request() -> None:
 def test_fields_that_are_ours_to_write_cannot_be_set(name: str) -> None:
     """They would take the conversation apart."""
     with pytest.raises(ConfigurationError, match=f"{name} cannot be set"):
-        plan_request(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))
+        made(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))
 
 
 @pytest.mark.parametrize(
@@ -216,6 +226,6 @@ def test_the_web_search_is_of_the_version_that_the_model_knows(model: str, versi
     """The newest for current models; the one that all know for older ones, and for those that we do not know."""
     settings = resolve([option_layer({"model": model})])
 
-    tools = plan_request(Question(prompt="Hello", max_searches=5), settings).request.tools
+    tools = made(Question(prompt="Hello", max_searches=5), settings).request.tools
 
     assert tools == [{"type": version, "name": "web_search", "max_uses": 5}]

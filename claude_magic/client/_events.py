@@ -473,6 +473,11 @@ class BlockBuilder:
         return (value, None) if isinstance(value, dict) else ({}, raw_input)
 
 
+# Folds the events of a stream into a `Message`. No I/O.
+#
+# Text is collected in pieces and joined when a block is complete or a message is asked for; the arguments of a tool are
+# parsed once, when their block ends. Usage is replaced field by field, because the counts of the API are cumulative. Until
+# its last event a stream says that there was one token of output, so for a reply that ends without that, it is estimated.
 _NOT_SET_BY_DELTA = ("type", "content", "usage", "delta")
 
 

@@ -76,6 +76,10 @@ def _shorten(value: object) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
+# Content blocks: the parts a message consists of.
+#
+# What the API returned must go back unchanged (signatures, empty thinking blocks, blocks nobody here knows), so a block
+# keeps every field it came with, and `to_param` gives back those and no others.
 class ContentBlock(ShortReprModel):
     """One block of a message's content, of a type that has no class of its own here, or of a shape unknown to it.
 
@@ -202,6 +206,9 @@ def may_go_back(block: ContentBlock, answered: frozenset[str]) -> bool:
     return block.is_complete and not is_malformed
 
 
+# What comes back, as data: messages, usage, models.
+#
+# Replies tolerate what servers add, leave out, send as null or as another type; that is the API's documented contract.
 MOST_TOKENS: Final = 10**9
 """Largest count that is believed: a hundred times the longest context there is."""
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ._messages import Usage
     from ._server_limits import Admission, Forecast
 
+# The gate before the server's limits for one class of models. The queue before it is the bucket's (`_rate_limit`).
+#
+# Nobody waits here for ever. After `PATIENCE`, in which every bucket of a minute's worth fills up whatever it held, the gate
+# lets the first in line through: what is wrong about our picture of the server is then the server's to say, with a 429.
 PATIENCE: Final = MINUTE
 """Seconds that the first in line waits at most, not counting a pause that a server asked for."""
 

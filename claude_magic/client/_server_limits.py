@@ -17,6 +17,14 @@ from ._rate_limit import LimiterReason
 if TYPE_CHECKING:
     from ._requests import MessageRequest
 
+# One limit of a server as it looks from here: a bucket that holds a minute's worth and refills all the time.
+#
+# What the server says is old when it arrives, and rounded. The mirror errs on the safe side: what flowed in on the way is not
+# counted, tokens are taken to be rounded up, and the caller names what is in flight and not counted by the server yet.
+#
+# A refusal says that the mirror was too full. Either nothing was left, because somebody else draws on the same limit; then less
+# of what flows in is taken to be ours. Or there was enough: the server looks at shorter spans than a minute, and then the bucket
+# is taken to be smaller, and filled by our own count only, for what the server says of the minute is no help.
 _MINUTE: Final = 60.0
 _ROUNDING: Final = 500
 """By how much a number of tokens that was rounded to thousands may be too high."""
@@ -380,6 +388,15 @@ def _sum_of(parts: Sequence[Any]) -> InputSize:
     return InputSize(sum(size.text_bytes for size in sizes), sum(size.other_tokens for size in sizes))
 
 
+# What a server's responses have taught about its limits for one class of models. No I/O, and nobody waits here.
+#
+# The server has a bucket for requests, one for input tokens and one for output tokens, which refill all the time. Each response
+# says what was left in them; between two responses each is mirrored here, at the rate that its limit says. A request that has
+# been sent is *in flight* until the server's word includes it: requests and input count from the response's headers on, output
+# when the answer is complete. What is in flight is held against the mirror, so that it is no fuller than the bucket at the
+# server as long as nobody else draws on that.
+#
+# Responses overtake each other. The word of one that was sent before another which has already spoken is not listened to.
 MINUTE: Final = 60.0
 """Seconds in which a bucket of the server fills up, whatever it held."""
 MEMORY: Final = 2 * MINUTE

@@ -36,6 +36,10 @@ from ._errors import (
 )
 from ._retry import describe_seconds
 
+# Which proxy of the environment stands before one server, if any does.
+#
+# Only that one matters: a proxy for other hosts, however it is written, must not keep a client from its own server. So the
+# variables are read here, for one address, and the HTTP library is told what came of it.
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _SOCKS = ("socks5", "socks5h")
 _ENTRY = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[^\]]*\]|[^:/]*)(?::(?P<port>\d{1,5}))?/?")

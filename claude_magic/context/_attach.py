@@ -23,6 +23,10 @@ from ._names import MISSING, look_up
 from ._pictures import image_block, media_type_of
 from ._redaction import exposed_in
 
+# Files whose names look like the one that was typed, and are another: by a space that is none, or by how a letter is composed.
+#
+# macOS puts U+202F in front of AM and PM in the names of screenshots, and may write é as two characters; web pages give away
+# no-break spaces and zero-width characters.
 _NAMES: Final = {
     "\u00a0": "a no-break space",
     "\u202f": "a narrow no-break space, as macOS puts into the names of screenshots",

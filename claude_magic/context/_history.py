@@ -84,6 +84,10 @@ def _trace_chain(trace: traceback.TracebackException) -> Iterator[traceback.Trac
         waiting += getattr(each, "exceptions", None) or []
 
 
+# Errors of the session: the traceback, the cell it came from, and the values its frame shows.
+#
+# The record of the last error reads the frame when it is asked; those before it are text only, so that no frame, and nothing that
+# hangs on one, is kept alive for long.
 _MAX_KEPT_CHARS = 100_000
 _MAX_TRACEBACK_CHARS = 12_000
 _MAX_SOURCE_CHARS = 40_000

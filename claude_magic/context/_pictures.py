@@ -375,6 +375,10 @@ def _quoted(text: object) -> str:
     return f" “{one_line(text, _MAX_VALUE_CHARS)}”" if text else ""
 
 
+# What objects show of themselves in a notebook: Markdown, formulas, pictures, JSON, HTML, by the methods that IPython asks for.
+#
+# The order is that of JupyterLab, except that HTML, and SVG as source, come after what a model reads better. An object whose own
+# text says something is told by that text before its HTML is looked at.
 _METHODS: Final = {
     "text/markdown": "_repr_markdown_",
     "text/latex": "_repr_latex_",

@@ -16,6 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+# Secrets that are known by the name they are given to: `password = "…"`, `api_key: …`, `SMTP_PASS=…`, in code, JSON, YAML, TOML, INI, shells.
+#
+# Code and prose about keys and tokens stay readable, so what is no literal is no secret: a call, a dotted name, a placeholder. How
+# much a value must look like a secret depends on its name: nearly anything is one behind `password`, little behind `key`.
 _LONGEST: Final = 2_000
 _LOOK: Final = 300
 """Characters of a value without quotes that are judged. Another name may stand in it, and begin the next."""
@@ -174,6 +178,11 @@ def is_secret_setting(name: str, value: str) -> bool:
         or is_trivial(name, value)
     )
 
+
+# How credentials are written: the forms that well-known services give their keys, and those that protocols and files have for passwords.
+#
+# Each form reads a text in time that grows with its length alone: repetitions have bounds, or give nothing back (`++`).
+# The forms of keys are those that the services publish for scanners of repositories.
 
 # Not in the middle of a word. In the repr of a text, though, `\n` may stand before it, and on a terminal a color: `\x1b[32m`.
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=[\d;]m))"

@@ -393,6 +393,11 @@ _LIBRARIES: Final = frozenset(
 )
 
 
+# Tables of polars, pyarrow and other libraries that narwhals knows, told as those of pandas are.
+#
+# Lazy ones (of polars, DuckDB, Ibis, dask, Spark) are told by their columns and their plan: nothing is computed for a prompt.
+
+
 def is_table(value: object) -> bool:
     """Tell a table, a column or a lazy table of a library that narwhals knows, pandas aside."""
     if type(value).__module__.partition(".")[0].lstrip("_") not in _LIBRARIES:

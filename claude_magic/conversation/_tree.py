@@ -147,6 +147,14 @@ def path_to_root(turns: Mapping[str, Turn], turn_id: str | None) -> Iterator[Tur
         turn_id = turn.parent
 
 
+# Where a cell's next turn goes.
+#
+# A cell that has not asked in a thread goes on at the head, wherever `undo`, `fork` or `load` have put that. A cell that asks again
+# begins a new branch: its turn follows the *present* turn of the cell that its previous turn followed, so that a second Run All builds a
+# fresh branch throughout, and an edit further up counts. Nothing goes on from a turn that was taken back, but from what it stood on.
+#
+# One execution may ask several questions. They have keys of their own, `id`, `id#1`, `id#2`, and follow one another; what came after
+# them follows the last one of the latest execution, however many that asked.
 _LATER_QUESTION = re.compile(r"(?P<cell>.+)#(?P<number>[1-9]\d*)", re.DOTALL | re.ASCII)
 
 

@@ -180,6 +180,11 @@ def _surface(line: Line, cell: Cell) -> Surface[Any]:
     )
 
 
+# `--bg`: the cell is done at once, and its answer is drawn in it while others run.
+#
+# It is drawn on the thread of the frame loop. Displaying from a thread reaches the right cell where the kernel keeps what the present
+# cell is in a context variable, because that comes along; elsewhere (ipykernel 6) only a display that stands already can be
+# updated, so there is one.
 WAITED = "--bg waited for the answer, because outputs are captured here and later ones would be lost."
 
 

@@ -52,8 +52,6 @@ from ._names import DEFAULT_THREAD
 from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
 
 if TYPE_CHECKING:
-    from ipywidgets import ValueWidget
-
     from ._cell import Cell
     from ._commands import Line
 
@@ -97,7 +95,7 @@ class View(Protocol):
         """Say why there is no answer."""
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop reacting to the controls."""
 
 
 class Interaction:

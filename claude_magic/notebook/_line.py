@@ -91,6 +91,9 @@ class Scanner:
         return "".join(pieces)
 
 
+# Characters that word processors, chats and web pages put in the place of those on a keyboard.
+#
+# Every dash, quote, space and letter that looks like one of ASCII's is known by its properties in Unicode, not from a list.
 _DASHES = "\u2212\u2043\u02d7\u23af\u2500"
 """Look like dashes, and are none by their category: minus, hyphen bullet, lines."""
 _QUOTES = "\u201e\u201a\u2033\u2032\u00b4\uff02\uff07\u301d\u301e\u301f"

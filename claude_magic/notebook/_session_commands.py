@@ -1,4 +1,7 @@
-"""`%claude history threads fork undo clear save load`: looking at conversations, and moving about in them."""
+"""Subcommands about this kernel: its conversations, its jobs, its key, its panels.
+
+`history threads fork undo clear save load`, `jobs stop`, `status login logout demo`, `panel`.
+"""
 
 from __future__ import annotations
 

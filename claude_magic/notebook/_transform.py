@@ -24,6 +24,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from ._grammar import find_command
 from ._names import ShellSurroundings
 
+# Which lines of a cell begin a statement, and which are inside a string, a bracket or a continued line.
+#
+# A cell among whose lines are `%claude` lines is no Python, and what stands behind `%claude` least of all, so no tokenizer
+# can read it as a whole. This one reads it line by line and is told, before each, whether the line is to be read as code.
 _TOKEN = re.compile(r"""(?P<comment>\#)|(?P<quote>'''|\"""|['"])|(?P<opening>[(\[{])|(?P<closing>[)\]}])""")
 
 

@@ -325,6 +325,11 @@ def _field(block: BlockSnapshot, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+# Citations: small numbers in the answer, and the list of sources under it.
+#
+# Citations cut a text into blocks in mid-sentence, but it is one Markdown text. So the numbers are put into it as marks that
+# Markdown passes through like letters, and become links in the finished HTML. The marks are noncharacters of Unicode, which
+# are taken out of what the model wrote: it cannot forge one.
 _MARK: Final = CITATION_START + "{}" + CITATION_END
 _MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
 _PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")

@@ -35,6 +35,9 @@ from ._sanitise import (
 )
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
+# HTML that a model wrote, for `-f html`: content and its looks get through, nothing that acts, loads or leaves its place.
+#
+# A second allow-list beside the one of `_sanitise.py`, because this one is for elements and styles that are not ours.
 _TAG_NAMES: Final = """
     a abbr address article aside b bdi bdo blockquote br caption center cite code col colgroup data dd del details
     dfn div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins kbd li main mark
@@ -167,6 +170,9 @@ def _link_to_image(image: re.Match[str]) -> str:
     return f'<a href="{escape(url)}">image: {label}</a>' if url else label
 
 
+# Plain text in which only the formulas are typeset, for `-f math`.
+#
+# No Markdown: stars, hashes and line ends stay as written. What counts as a formula is what counts as one in Markdown.
 _LINE_END: Final = re.compile(r"\r\n?")
 _BLANK_LINES: Final = re.compile(r"(\n[ \t]*\n\s*)")
 _MARK: Final = re.compile(r"[$\\]")

@@ -21,6 +21,11 @@ from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
 from ._sanitise import NO_MATH_CLASSES, STATUS_LINE, sanitise
 from ._tex import Allowance
 
+# The last lines of a growing text, made fit to be seen: half-written marks are closed or held back.
+#
+# Without this the picture flickers: a lone `-` under a line makes it a heading for a moment, `**bold` shows its stars
+# until the closing ones arrive, a link shows its address while it is being written.
+
 # A last line of nothing but these may become a list, a rule, a heading, a fence, an underline, a table ...
 _MARKS: Final = "-=*_+#~`$|:\\ \t>"
 _LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
@@ -69,6 +74,17 @@ def _with_inline_marks_closed(paragraph: str) -> str:
     shown = _HALF_LINK.sub(r"\1", paragraph).rstrip("*")
     return shown + "**" if shown.count("**") % 2 else shown
 
+
+# Markdown that is still growing, cut into finished blocks, a pending one and a tail.
+#
+# Each finished block gets a display of its own and is never sent again. The tail is sent with each frame, and each time
+# the front end sets its formulas again, so it is kept short: what is closed in it moves on into the pending block, a good
+# piece at a time, until that is large enough to be finished. Where a block ends is
+# for the Markdown parser to say: a top-level block is closed once another one has begun in a complete line after it
+# (an incomplete line may still turn out to be anything: `-` a list, a rule, or the underline of a heading).
+#
+# The work is linear in the length of the text: finished source is rendered once, and a tail that has grown long is
+# rendered again only when it has grown by a fixed share.
 
 # JupyterLab stops showing new outputs of a cell near 50 (measured on 4.6.6).
 MAX_BLOCKS: Final = 35

@@ -47,6 +47,15 @@ from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, UNSEEN, Allowance, disarmed
 if TYPE_CHECKING:
     from markdown_it.utils import EnvType
 
+# Emphasis in Chinese, Japanese and Korean, which CommonMark's rules spoil.
+#
+# A run of `*` or `~` closes emphasis only where what stands before it is no punctuation, or what follows is a blank or punctuation.
+# Chinese and Japanese have no blanks between words, and Korean particles follow a word at once: so `**结论：**样本` shows its stars. The
+# published amendment (https://github.com/tats-u/markdown-cjk-friendly) says that beside a character of these languages only
+# punctuation of other languages holds emphasis back. Where there is none of their characters, nothing changes.
+#
+# The Markdown that we hand to other parsers gets a sign that nobody sees where they would need the amendment.
+
 # A citation's number, which becomes a link later: noncharacters around digits.
 CITATION_START: Final = "\ufdd0"
 CITATION_END: Final = "\ufdd1"

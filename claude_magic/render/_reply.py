@@ -1,4 +1,4 @@
-"""The final output of a reply, with all its types."""
+"""What stays of a reply: the final output with all its types, its footer, answers side by side, and the transcript of a panel."""
 
 from __future__ import annotations
 

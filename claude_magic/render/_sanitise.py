@@ -7,6 +7,11 @@ from typing import Final
 
 import nh3
 
+# Every inline style that our HTML may carry, in one place, because the sanitiser allows exactly these.
+#
+# Styles are inline because a `<style>` element would leak into the whole page. Colours and sizes are
+# Jupyter's theme variables, so that light and dark themes are both right; each has a fallback for front ends
+# that lack the variable (VS Code, Colab, an exported page).
 _MUTED = "var(--jp-ui-font-color2, #757575)"
 _FAINT = "var(--jp-border-color2, #bdbdbd)"
 _SMALL = "var(--jp-ui-font-size1, 13px)"

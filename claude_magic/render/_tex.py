@@ -22,6 +22,10 @@ from markdown_it.token import Token
 
 from ..schema import hidden_in
 
+# Names of TeX commands and environments that are known to be harmless in a formula, by what they do with what follows.
+#
+# Taken from the maps of MathJax's base, AMS, mathtools, braket, cancel, color, mhchem and bussproofs packages. A command that
+# stands in none of these sets is taken for one of the worst kind: see above.
 _SYMBOL_NAMES: Final = """
     aleph allowbreak alpha alwaysDashedLine alwaysNoLine alwaysRootAtBottom alwaysRootAtTop alwaysSingleLine
     alwaysSolidLine amalg And angle approx approxeq arccos arcsin arctan arctanh arg argmax argmin Arrowvert arrowvert
@@ -452,6 +456,12 @@ def disarmed(text: str) -> str:
     return _UNSAFE_COMMAND.sub(lambda command: f"\\{UNSEEN}{command[0][1:]}", text)
 
 
+# How much of an answer is drawn: in proportion to what was written, over the whole answer.
+#
+# A few characters of Markdown can become very much of a page: the empty cells of a sparse table, a long address behind a short
+# reference. So each block is weighed before it is drawn, by its tokens, which the parser makes in linear time. What would
+# outgrow the allowance is shown as its source. Formulas have an allowance of their own, of the work that MathJax has with
+# them.
 TOO_LARGE: Final = "Shown as source: drawn, it would be far larger than what was written."
 TOO_MANY_FORMULAS: Final = "The rest of the formulas are shown as source: more would hold up the page."
 

@@ -29,6 +29,11 @@ from ..client import (
 )
 from ._connection import Connection
 
+# The bridge: one daemon thread with an asyncio loop, on which the shared client and all its requests live.
+#
+# A client that is bound to the kernel's own loop breaks as soon as it is used from another loop or thread, stands still
+# while a cell computes, and dies with the code that closes that loop. So the client has a loop of its own, which nobody else
+# runs, blocks or closes; everything else reaches it through this class, from any thread.
 _Result = TypeVar("_Result")
 
 _CLOSING_TIMEOUT = 5.0

@@ -30,6 +30,10 @@ from ._settings import (
     user_file_path,
 )
 
+# Finds the API key. It is held in a `Credential`, which prints as `[REDACTED]`, and in nothing else.
+#
+# The order: `%claude login`, `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, the settings file in the user's config folder, the
+# OS keyring, Colab's secrets. The last two are asked only where nothing else was found.
 KEYRING_SERVICE = "claude-magic"
 KEYRING_USER = "api_key"
 COLAB_SECRET = "ANTHROPIC_API_KEY"  # noqa: S105  # the name under which Colab keeps it

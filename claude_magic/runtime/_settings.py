@@ -297,6 +297,14 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+# Where settings come from, in their order: the first source that has a value wins.
+#
+# 1. an explicit option or argument
+# 2. `%config ClaudeMagics.…`
+# 3. the environment: `CLAUDE_MAGIC_<NAME>`, then `ANTHROPIC_BASE_URL` and `ANTHROPIC_CUSTOM_HEADERS`; empty is unset
+# 4. `claude-magic.toml` beside the notebook (in the current folder), which may not set everything: it may be a stranger's
+# 5. `claude-magic.toml` in the user's config folder
+# 6. the default
 _PREFIX = "CLAUDE_MAGIC_"
 _FOREIGN_VARIABLES = {"base_url": "ANTHROPIC_BASE_URL", "headers": "ANTHROPIC_CUSTOM_HEADERS"}
 _MAX_UNKNOWN = 5

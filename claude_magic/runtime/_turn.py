@@ -42,6 +42,10 @@ from ._requests import (
 )
 from ._settings import ResolvedSettings
 
+# What of a turn may stand in the history of later requests.
+#
+# The API refuses a history with a tool call that nobody answered, a reply that ends in thinking, a reply without content.
+# So a turn is closed before it is kept, however it ended.
 Turns = list[dict[str, Any]]
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})

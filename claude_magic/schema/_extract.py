@@ -219,6 +219,13 @@ def _describe_lack(text: str) -> str:
     return "The answer holds no complete JSON."
 
 
+# Characters that cannot be seen, or that turn the direction of writing: in code they make it read as something it is not.
+#
+# They are shown as editors show them, by their number. What people need stays: the joiners inside of emoji and of scripts that
+# have them, marks of direction in Arabic and Hebrew prose, soft hyphens within words.
+#
+# See https://www.unicode.org/reports/tr55 (source code) and https://trojansource.codes.
+
 # Controls, format characters, and what else Unicode calls default ignorable, or draws blank without being a space.
 _CANDIDATE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"

@@ -41,6 +41,9 @@ def rest_after(answer: str, tail: str) -> str | None:
     return rest.lstrip("\n") or None if found else None
 
 
+# What the simulator knows something about, and how it finds it.
+#
+# Each file in `corpus/` is one topic, told in several forms; its headings name them.
 _WORD = re.compile(r"[a-z0-9_%][a-z0-9_+=.]*[a-z0-9_+]|[a-z0-9]")
 _SECTION = re.compile(r"^## (In one sentence|Answer|In points|As code|As a table)$", re.MULTILINE)
 

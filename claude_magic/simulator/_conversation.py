@@ -272,6 +272,9 @@ def _without_first_line(message: JSON) -> JSON:
     return {**message, "content": blocks}
 
 
+# A request as one row of items: tools, system, messages.
+#
+# Prompt caching, the check of returned thinking and the count of input tokens all go along this row.
 TOKENS_PER_MESSAGE = 3
 TOKENS_PER_TOOL = 12
 TOKENS_FOR_TOOLS = 60

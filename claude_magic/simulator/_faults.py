@@ -258,6 +258,9 @@ def drip(delay: float = 0.01, *, chunk_bytes: int = DRIP_BYTES, text: str | None
     return change_steps(trickle, text=text)
 
 
+# How a stream can look different and still, or no longer, mean the same.
+#
+# Pure functions over events, bytes and steps; `_scenarios` gives them their names.
 PINGS_IN_A_STORM = 500
 HUGE_EVENT_BYTES = 8 * 1024 * 1024
 IDLE_TIME = 0.05

@@ -266,6 +266,11 @@ def pick(text: str, choices: Sequence[T]) -> T:
     return choices[int.from_bytes(digest[:8], "big") % len(choices)]
 
 
+# A deterministic stand-in for the tokenizer.
+#
+# A token is a run of at most four letters with the blank before it, up to three digits, a run of blanks or one
+# other character. That is near the real figures for English prose, and the pieces join to the text again, so a
+# text can be cut after exactly n tokens.
 _TOKEN = re.compile(r" ?[A-Za-z]{1,4}| ?\d{1,3}|\n+| {2,}| ?[^\w\s]|\w{1,2}|\s|.", re.DOTALL)
 
 

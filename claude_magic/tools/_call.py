@@ -22,6 +22,9 @@ from ..client import ConfigurationError, ToolUseBlock, mended
 from ..context import Collected, Lifted, describe, join, redact, unread
 from ._tool import BadArgumentsError, Toolbox
 
+# What a function gave back, or how it failed, as the model gets it: bounded, and without what looks like a secret.
+#
+# Nobody typed it, and it was the model that chose what to call, so it is redacted as all else that is collected for the user.
 _MAX_CHARS = 60_000
 _MAX_INNER_TOKENS = 1_000
 """Of an object inside of data; about how much of a table is still good to read there."""

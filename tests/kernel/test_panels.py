@@ -360,7 +360,7 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
             "Send list(rows) instead",
         ),
         ("panel._settings._thread.value = 'one two'", "Hello", "A thread cannot be called"),
-        ("panel._attachments.go_with = None", "Hello", "a fault in claude_magic (TypeError"),
+        ("panel._attachments.question = None", "Hello", "a fault in claude_magic (TypeError"),
     ],
     ids=[
         "a variable that is not there",

@@ -79,7 +79,7 @@ class AskOptions(TypedDict, total=False):
         schema: A pydantic model, dataclass or TypedDict that the answer must fit; the object is `reply.parsed`.
         tools: Functions of yours that Claude may call. They run where the answer is waited for: on the thread that called
             `ask`, or on the loop that awaits `ask_async`.
-        approve: "ask" has you type yes or no before each call; "never" lets all of them run. The previous is the default.
+        approve: "ask" has you type yes or no before each call; "never" lets all of them run. "ask" is the default.
         extra: Further fields of the request, as the API names them.
         raw: Send the prompt even if it holds what looks like an API key.
     """
@@ -124,7 +124,7 @@ class PanelOptions(TypedDict, total=False):
         effort: "low", "medium", "high", "xhigh" or "max".
         max_tokens: Bound of an answer in model tokens, thinking included.
         tools: Functions of yours that Claude may call. They run between cells.
-        approve: "ask" asks with buttons before each call; "never" lets all of them run. The previous is the default.
+        approve: "ask" asks with buttons before each call; "never" lets all of them run. "ask" is the default.
     """
 
     thread: str | None

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # A refusal says that the mirror was too full. Either nothing was left, because somebody else draws on the same limit; then less
 # of what flows in is taken to be ours. Or there was enough: the server looks at shorter spans than a minute, and then the bucket
 # is taken to be smaller, and filled by our own count only, for what the server says of the minute is no help.
-_MINUTE: Final = 60.0
+MINUTE: Final = 60.0
+"""Seconds in which a bucket of the server fills up, whatever it held."""
 _ROUNDING: Final = 500
 """By how much a number of tokens that was rounded to thousands may be too high."""
 
@@ -67,7 +68,7 @@ class MirroredLimit:
     @property
     def rate(self) -> float:
         """What flows in per second, as far as it is ours."""
-        return self.per_minute / _MINUTE * self._share
+        return self.per_minute / MINUTE * self._share
 
     def level(self, now: float) -> float:
         """What is in the bucket; below 0 after more was taken than there was."""
@@ -112,7 +113,7 @@ class MirroredLimit:
         self._slowed_at = now
         self._share = max(_LEAST_SHARE, self._share * _SLOWER)
         if not is_used_up:
-            self.capacity = max(1.0, min(self.capacity / 2, self.per_minute / _MINUTE))
+            self.capacity = max(1.0, min(self.capacity / 2, self.per_minute / MINUTE))
             self._level, self._at = 0.0, now
 
     @property
@@ -397,8 +398,6 @@ def _sum_of(parts: Sequence[Any]) -> InputSize:
 # server as long as nobody else draws on that.
 #
 # Responses overtake each other. The word of one that was sent before another which has already spoken is not listened to.
-MINUTE: Final = 60.0
-"""Seconds in which a bucket of the server fills up, whatever it held."""
 MEMORY: Final = 2 * MINUTE
 """Seconds for which the server's last word counts."""
 

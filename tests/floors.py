@@ -1,7 +1,7 @@
 """Run the tests, but for those in a browser, on the oldest versions that pyproject.toml promises to work with.
 
 Among them are the oldest IPython (8.37) and the oldest kernel (ipykernel 6.30.1), which behave differently from today's: a kernel
-without subshells, history without outputs, the older hook for completion.
+without subshells, history without outputs, the older hook for completion. Arguments choose tests in place of all.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> int:
         "-W",
         "ignore::DeprecationWarning",
     ]  # old packages beside new ones use what has been renamed since
-    return subprocess.run([*command, *FOLDERS], cwd=ROOT).returncode
+    return subprocess.run([*command, *(sys.argv[1:] or FOLDERS)], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":

@@ -57,20 +57,20 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
     return hold
 
 
-def _closing(close: Callable[[Widget], None]) -> Callable[[Widget], None]:
-    hold = _holding(close)
-
-    @functools.wraps(close)
-    def close_if_open(widget: Widget) -> None:
-        # The collector closes what is closed already, in the middle of anything, in any thread: it must not wait for the lock.
+def _collecting(collect: Callable[[Widget], None]) -> Callable[[Widget], None]:
+    @functools.wraps(collect)
+    def collect_if_open(widget: Widget) -> None:
+        # ipywidgets closes what is collected, which was closed before: its list keeps the others. The collector runs in any
+        # thread, in the middle of anything, so it must not wait for the lock, nor may `close` of a subclass.
         if widget.comm is not None:
-            hold(widget)
+            collect(widget)
 
-    return close_if_open
+    return collect_if_open
 
 
 Widget.open = _holding(Widget.open)
-Widget.close = _closing(Widget.close)
+Widget.close = _holding(Widget.close)
+Widget.__del__ = _collecting(Widget.__del__)
 Widget._handle_control_comm_msg = classmethod(_holding(Widget._handle_control_comm_msg.__func__))
 
 

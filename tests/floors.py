@@ -29,7 +29,7 @@ OURS_ALONE = (
     "tests/unit/test_server_limits.py",
     "tests/unit/test_sse.py",
     "tests/server/test_pacing.py",
-    "tests/kernel/test_conversations.py",  # which turns are sent; cells and their keys are in test_context.py and test_readme.py
+    "tests/kernel/test_conversations.py",  # which turns are sent; cells and their keys are in test_context.py and test_reference.py
     "tests/kernel/test_formats.py",
     "tests/kernel/test_shared_limiter.py",
     "tests/kernel/test_turn_order.py",

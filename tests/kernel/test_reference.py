@@ -1,6 +1,6 @@
-"""The examples of the README's table, each run in a real kernel as it stands there.
+"""The examples of docs/reference.md, each run in a real kernel as it stands there.
 
-`tests/unit/notebook/test_readme_table.py` checks that the table is complete and names these tests.
+`tests/unit/notebook/test_reference_tables.py` checks that the tables are complete and names these tests.
 """
 
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from claude_magic.simulator import Gate, hold, reply
 
-README = Path(__file__).parents[2] / "README.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 PRELUDE = """
 import pathlib
 df = {"port": ["Brest", "Oslo"], "visits": [3, 4]}
@@ -25,9 +25,9 @@ def weather(city: str) -> str:
 
 @pytest.fixture
 def example():
-    """The README's example for an option or subcommand, by what stands in its first column."""
+    """The example of docs/reference.md for an option or subcommand, by what stands in its first column."""
     rows = re.findall(
-        r"^\| `([^`]+)` \| [^`]*? \| `(.+?)` \|", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `([^`]+)` \| [^`]*? \| `(.+?)` \|", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE
     )
     examples = {key.replace("\\|", "|"): code for key, code in rows}
     return lambda key: examples[key]

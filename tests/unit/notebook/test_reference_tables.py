@@ -1,4 +1,4 @@
-"""The README's tables name every option and subcommand, an example, and a test that runs it in a real kernel."""
+"""The tables of docs/reference.md name every option and subcommand, an example, and a test that runs it in a real kernel."""
 
 import re
 from pathlib import Path
@@ -12,9 +12,9 @@ from claude_magic.runtime._settings import SECRET_FIELDS, SETTINGS
 
 ROOT = Path(__file__).parents[3]
 ROW = re.compile(r"^\| `(.+?)` \| (.*?) \| `%claude (.+?)` \| `(test_\w+)` \|$", re.MULTILINE)
-TESTS = (ROOT / "tests" / "kernel" / "test_readme.py").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROWS = {key.replace("\\|", "|"): rest for key, *rest in ROW.findall(README)}
+TESTS = (ROOT / "tests" / "kernel" / "test_reference.py").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+ROWS = {key.replace("\\|", "|"): rest for key, *rest in ROW.findall(REFERENCE)}
 
 
 class Surroundings:
@@ -50,7 +50,7 @@ def test_a_row_names_a_test_that_runs_its_example(key):
     name = ROWS[key][2]
     source = re.search(rf"^def {name}\(.*?(?=^def |^@|\Z)", TESTS, re.MULTILINE | re.DOTALL)
 
-    assert source is not None, f"{name} is not in tests/kernel/test_readme.py"
+    assert source is not None, f"{name} is not in tests/kernel/test_reference.py"
     assert f'"{key}"' in source[0]
     assert "example(" in source[0]
 
@@ -74,7 +74,7 @@ def test_the_example_of_a_subcommand_is_one(command):
 
 def test_the_settings_are_all_there():
     """Each is named in the first column of its table."""
-    table = README[README.index("| setting | default |") :].partition("\n\n")[0]
+    table = REFERENCE[REFERENCE.index("| setting | default |") :].partition("\n\n")[0]
     named = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()))
 
     assert sorted(named) == sorted([*SETTINGS, *SECRET_FIELDS])

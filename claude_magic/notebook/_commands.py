@@ -10,11 +10,10 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._names import Surroundings
-from ._options import OPTION_SPECS, Options, OptionSpec, closest, is_thread_name
+from ._options import OPTION_GROUPS, OPTION_SPECS, Options, closest, is_thread_name
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -402,12 +401,6 @@ def show_help(_cell: Cell, _arguments: Mapping[str, str]) -> None:
     print(FULL_HELP, end="")
 
 
-def spelling(spec: OptionSpec) -> str:
-    """Return how an option is written: `-m, --model MODEL`."""
-    names = ", ".join(spec.names)
-    return names if spec.value is None else f"{names} {spec.value}"
-
-
 def _columns(rows: Iterable[tuple[str, str]]) -> str:
     rows = list(rows)
     width = max(len(left) for left, _ in rows)
@@ -417,13 +410,14 @@ def _columns(rows: Iterable[tuple[str, str]]) -> str:
 def _option_rows() -> Iterator[tuple[str, str]]:
     for spec in OPTION_SPECS:
         # A long name without a short one stands under the other long ones.
-        yield ("" if len(spec.names) > 1 else "    ") + spelling(spec), spec.help
+        yield ("" if len(spec.names) > 1 else "    ") + spec.usage, spec.help
 
 
 def _render_options() -> str:
     lines = dict(zip(OPTION_SPECS, _columns(_option_rows()).splitlines(), strict=True))
-    groups = groupby(OPTION_SPECS, key=lambda spec: spec.group)
-    return "\n\n".join(f"{title}:\n\n" + "\n".join(lines[spec] for spec in specs) for title, specs in groups)
+    return "\n\n".join(
+        f"{title}:\n\n" + "\n".join(lines[spec] for spec in specs) for title, specs in OPTION_GROUPS.items()
+    )
 
 
 def _render_commands() -> str:

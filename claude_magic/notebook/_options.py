@@ -282,31 +282,48 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class OptionSpec:
     """How one option is spelled, read and explained.
 
     Attributes:
-        names: Spellings, the short one first where there is one.
-        field: The field of `Options` it sets.
-        value: What its value is called in the help and in errors; `None` for a flag.
+        usage: How it is written, the short name first where there is one: `-m, --model MODEL`. A flag has no value.
         help: One line for the help.
-        group: The heading under which the help has it.
         convert: Turns the typed text into the value; raises `ValueError` with the end of a sentence.
         combine: Makes one value of several, for an option that may be repeated; raises likewise.
         choices: The words it takes, where they are few.
         takes_dash: Whether an unquoted value may begin with a dash, as `-3:` does.
+        sets: The field of `Options` it sets, where that is not called as the option is.
     """
 
-    names: tuple[str, ...]
-    field: str
-    value: str | None
+    usage: str
     help: str
-    group: str
     convert: Callable[[str], object] = str
     combine: Callable[[Sequence[Any]], object] | None = None
     choices: tuple[str, ...] = ()
     takes_dash: Callable[[str], bool] = lambda _: False
+    sets: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its spellings."""
+        return tuple(word.rstrip(",") for word in self.usage.split() if word.startswith("-"))
+
+    @property
+    def name(self) -> str:
+        """Its full spelling."""
+        return self.names[-1]
+
+    @property
+    def field(self) -> str:
+        """The field of `Options` it sets."""
+        return self.sets or self.name.lstrip("-").replace("-", "_")
+
+    @property
+    def value(self) -> str | None:
+        """What its value is called in the help and in errors; `None` for a flag."""
+        last = self.usage.split()[-1]
+        return None if last.startswith("-") else last
 
     @property
     def is_flag(self) -> bool:
@@ -318,226 +335,91 @@ class OptionSpec:
         """Whether it may be given more than once."""
         return self.combine is not None
 
-    @property
-    def name(self) -> str:
-        """Its full spelling."""
-        return self.names[-1]
+
+def _choice(usage: str, help: str, choices: tuple[str, ...]) -> OptionSpec:
+    return OptionSpec(usage, help, one_of(*choices), choices=choices)
 
 
-def _flag(*names: str, field: str, group: str, help: str) -> OptionSpec:
-    return OptionSpec(names=names, field=field, value=None, help=help, group=group)
+OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
+    "Who answers, and how": (
+        OptionSpec("-m, --model MODEL", "opus, sonnet, haiku, fable, or a full name", model_name),
+        OptionSpec("--compare M,N", "several models; their answers stand side by side", model_names),
+        OptionSpec(
+            "-s, --system TEXT", 'system prompt ("in quotes" if it has spaces), or @FILE', system_prompt
+        ),
+        OptionSpec("--max-tokens N", "most tokens of the answer, thinking included", positive_integer),
+        _choice("--effort LEVEL", f"how hard to try: {', '.join(EFFORT_LEVELS)}", EFFORT_LEVELS),
+        _choice("--thinking MODE", "show (folded), hide, or off", THINKING_MODES),
+    ),
+    "Conversation": (
+        OptionSpec("--thread T", "conversation to continue; created at its first use", thread_name),
+        OptionSpec("--new", "start a new conversation; earlier turns are kept but not sent", sets="is_new"),
+        OptionSpec(
+            "--no-history", "ask outside of any conversation; nothing is sent before it or kept after it"
+        ),
+    ),
+    "What is sent along": (
+        OptionSpec(
+            "-a, --attach THING",
+            "send a file, URL, variable or figure; may be repeated",
+            given,
+            combine=tuple,
+        ),
+        OptionSpec(
+            "--cells RANGE",
+            "send cells with their outputs: -3: (the last three), 2:5, all, none",
+            cell_range,
+            choices=("all", "none"),
+            takes_dash=looks_like_range,
+        ),
+        OptionSpec(
+            "--interact N,M",
+            "show controls for variables of the prompt; may be repeated",
+            control_names,
+            combine=join_names,
+        ),
+        OptionSpec(
+            "--raw", "send the prompt as typed: double braces, and what looks like a key or a password"
+        ),
+    ),
+    "What comes of the answer": (
+        _choice(
+            "-f, --format FORMAT", f"show the answer as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}", FORMATS
+        ),
+        OptionSpec(
+            "-o, --out NAME", "assign the reply to a variable, even if it is interrupted", variable_name
+        ),
+        OptionSpec(
+            "--schema SCHEMA", 'return an object of a class, or of "name, age int, tags list[str]"', given
+        ),
+        OptionSpec(
+            "-x, --code", "put the code of the answer into a new cell; it is not run", sets="insert_code"
+        ),
+        OptionSpec("--quiet", "show nothing; the reply is in _ or the variable of -o"),
+        OptionSpec(
+            "--bg", "return at once; the answer streams into the cell while others run", sets="background"
+        ),
+    ),
+    "What Claude may do": (
+        OptionSpec("--tools F,G", "your functions that Claude may call", function_names),
+        _choice("--approve WHEN", "ask before each call (default), or never", APPROVALS),
+        OptionSpec("--web-search", "let Claude search the web and cite sources"),
+    ),
+    "The request itself": (
+        OptionSpec("--stop TEXT", "end the answer at this text; may be repeated", given, combine=tuple),
+        OptionSpec(
+            "--set KEY=VALUE",
+            "set any other field of the request; JSON or text; may be repeated",
+            setting,
+            combine=merge_settings,
+            sets="extra",
+        ),
+        OptionSpec("--dry-run", "show what would be sent and what it could cost; send nothing"),
+    ),
+}
+"""All options under the headings of the help, in its order."""
 
-
-def _choice(
-    *names: str, field: str, value: str, choices: tuple[str, ...], group: str, help: str
-) -> OptionSpec:
-    return OptionSpec(
-        names=names,
-        field=field,
-        value=value,
-        help=help,
-        group=group,
-        convert=one_of(*choices),
-        choices=choices,
-    )
-
-
-_WHO = "Who answers, and how"
-_WITH = "What is sent along"
-_TALK = "Conversation"
-_ANSWER = "What comes of the answer"
-_TOOLS = "What Claude may do"
-_REQUEST = "The request itself"
-
-OPTION_SPECS = (
-    OptionSpec(
-        names=("-m", "--model"),
-        field="model",
-        value="MODEL",
-        help="opus, sonnet, haiku, fable, or a full name",
-        group=_WHO,
-        convert=model_name,
-    ),
-    OptionSpec(
-        names=("--compare",),
-        field="compare",
-        value="M,N",
-        help="several models; their answers stand side by side",
-        group=_WHO,
-        convert=model_names,
-    ),
-    OptionSpec(
-        names=("-s", "--system"),
-        field="system",
-        value="TEXT",
-        help='system prompt ("in quotes" if it has spaces), or @FILE',
-        group=_WHO,
-        convert=system_prompt,
-    ),
-    OptionSpec(
-        names=("--max-tokens",),
-        field="max_tokens",
-        value="N",
-        help="most tokens of the answer, thinking included",
-        group=_WHO,
-        convert=positive_integer,
-    ),
-    _choice(
-        "--effort",
-        field="effort",
-        value="LEVEL",
-        choices=EFFORT_LEVELS,
-        group=_WHO,
-        help=f"how hard to try: {', '.join(EFFORT_LEVELS)}",
-    ),
-    _choice(
-        "--thinking",
-        field="thinking",
-        value="MODE",
-        choices=THINKING_MODES,
-        group=_WHO,
-        help="show (folded), hide, or off",
-    ),
-    OptionSpec(
-        names=("--thread",),
-        field="thread",
-        value="T",
-        help="conversation to continue; created at its first use",
-        group=_TALK,
-        convert=thread_name,
-    ),
-    _flag(
-        "--new",
-        field="is_new",
-        group=_TALK,
-        help="start a new conversation; earlier turns are kept but not sent",
-    ),
-    _flag(
-        "--no-history",
-        field="no_history",
-        group=_TALK,
-        help="ask outside of any conversation; nothing is sent before it or kept after it",
-    ),
-    OptionSpec(
-        names=("-a", "--attach"),
-        field="attach",
-        value="THING",
-        help="send a file, URL, variable or figure; may be repeated",
-        group=_WITH,
-        convert=given,
-        combine=tuple,
-    ),
-    OptionSpec(
-        names=("--cells",),
-        field="cells",
-        value="RANGE",
-        help="send cells with their outputs: -3: (the last three), 2:5, all, none",
-        group=_WITH,
-        convert=cell_range,
-        choices=("all", "none"),
-        takes_dash=looks_like_range,
-    ),
-    OptionSpec(
-        names=("--interact",),
-        field="interact",
-        value="N,M",
-        help="show controls for variables of the prompt; may be repeated",
-        group=_WITH,
-        convert=control_names,
-        combine=join_names,
-    ),
-    _flag(
-        "--raw",
-        field="raw",
-        group=_WITH,
-        help="send the prompt as typed: double braces, and what looks like a key or a password",
-    ),
-    _choice(
-        "-f",
-        "--format",
-        field="format",
-        value="FORMAT",
-        choices=FORMATS,
-        group=_ANSWER,
-        help=f"show the answer as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
-    ),
-    OptionSpec(
-        names=("-o", "--out"),
-        field="out",
-        value="NAME",
-        help="assign the reply to a variable, even if it is interrupted",
-        group=_ANSWER,
-        convert=variable_name,
-    ),
-    OptionSpec(
-        names=("--schema",),
-        field="schema",
-        value="SCHEMA",
-        help='return an object of a class, or of "name, age int, tags list[str]"',
-        group=_ANSWER,
-        convert=given,
-    ),
-    _flag(
-        "-x",
-        "--code",
-        field="insert_code",
-        group=_ANSWER,
-        help="put the code of the answer into a new cell; it is not run",
-    ),
-    _flag(
-        "--quiet", field="quiet", group=_ANSWER, help="show nothing; the reply is in _ or the variable of -o"
-    ),
-    _flag(
-        "--bg",
-        field="background",
-        group=_ANSWER,
-        help="return at once; the answer streams into the cell while others run",
-    ),
-    OptionSpec(
-        names=("--tools",),
-        field="tools",
-        value="F,G",
-        help="your functions that Claude may call",
-        group=_TOOLS,
-        convert=function_names,
-    ),
-    _choice(
-        "--approve",
-        field="approve",
-        value="WHEN",
-        choices=APPROVALS,
-        group=_TOOLS,
-        help="ask before each call (default), or never",
-    ),
-    _flag(
-        "--web-search", field="web_search", group=_TOOLS, help="let Claude search the web and cite sources"
-    ),
-    OptionSpec(
-        names=("--stop",),
-        field="stop",
-        value="TEXT",
-        help="end the answer at this text; may be repeated",
-        group=_REQUEST,
-        convert=given,
-        combine=tuple,
-    ),
-    OptionSpec(
-        names=("--set",),
-        field="extra",
-        value="KEY=VALUE",
-        help="set any other field of the request; JSON or text; may be repeated",
-        group=_REQUEST,
-        convert=setting,
-        combine=merge_settings,
-    ),
-    _flag(
-        "--dry-run",
-        field="dry_run",
-        group=_REQUEST,
-        help="show what would be sent and what it could cost; send nothing",
-    ),
-)
-
+OPTION_SPECS = tuple(spec for specs in OPTION_GROUPS.values() for spec in specs)
 SPEC_BY_NAME = {name: spec for spec in OPTION_SPECS for name in spec.names}
 SPEC_BY_FIELD = {spec.field: spec for spec in OPTION_SPECS}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from claude_magic.notebook import ClaudeMagics
-from claude_magic.notebook._commands import COMMANDS, FULL_HELP, spelling
+from claude_magic.notebook._commands import COMMANDS, FULL_HELP
 from claude_magic.notebook._options import EFFORT_LEVELS, OPTION_SPECS, Options
 from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 
@@ -11,7 +11,7 @@ from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.field)
 def test_the_help_explains_every_option(spec):
     """Both spellings and the value's name, on one line with what it does."""
-    (line,) = [line for line in FULL_HELP.splitlines() if line.strip().startswith(spelling(spec))]
+    (line,) = [line for line in FULL_HELP.splitlines() if line.strip().startswith(spec.usage)]
 
     assert line.endswith(f"  {spec.help}")
     assert spec.field in Options.__slots__

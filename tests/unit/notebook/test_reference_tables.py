@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.notebook._commands import COMMANDS, spelling
+from claude_magic.notebook._commands import COMMANDS
 from claude_magic.notebook._grammar import find_call, read_line
 from claude_magic.notebook._options import OPTION_SPECS
 from claude_magic.runtime._settings import SECRET_FIELDS, SETTINGS
@@ -29,7 +29,7 @@ class Surroundings:
 
 def test_the_tables_are_complete_and_in_the_order_of_the_help():
     """Every option, every subcommand, and the words of the grammar itself."""
-    options = [spelling(spec) for spec in OPTION_SPECS]
+    options = [spec.usage for spec in OPTION_SPECS]
     commands = [command.usage for command in COMMANDS]
 
     assert [key for key in ROWS if key not in ("NAME <<", "--", "ask PROMPT")] == options + commands
@@ -39,9 +39,7 @@ def test_the_tables_are_complete_and_in_the_order_of_the_help():
 @pytest.mark.parametrize("entry", [*OPTION_SPECS, *COMMANDS], ids=lambda entry: entry.name)
 def test_a_row_says_what_the_help_says(entry):
     """Word for word."""
-    key = entry.usage if hasattr(entry, "usage") else spelling(entry)
-
-    assert ROWS[key][0].replace("\\|", "|") == entry.help
+    assert ROWS[entry.usage][0].replace("\\|", "|") == entry.help
 
 
 @pytest.mark.parametrize("key", ROWS)
@@ -58,7 +56,7 @@ def test_a_row_names_a_test_that_runs_its_example(key):
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.name)
 def test_the_example_of_an_option_uses_it(spec):
     """It parses, and sets the option's field."""
-    options = read_line(ROWS[spelling(spec)][1], Surroundings()).options
+    options = read_line(ROWS[spec.usage][1], Surroundings()).options
 
     assert getattr(options, spec.field)
 

@@ -1,4 +1,4 @@
-"""What is known of the models, with a date: facts, prices, classes. Unknown models work, and have no price."""
+"""What is known of the models, with a date: facts and prices. Unknown models work, and have no price."""
 
 from __future__ import annotations
 
@@ -22,34 +22,49 @@ _OLDER_WEB_SEARCH: Final = "web_search_20250305"
 _DATE_SUFFIX = re.compile(r"-20\d{6}$", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Price(NamedTuple):
+    """USD per million tokens."""
+
+    input: float
+    output: float
+    write_5m: float
+    """Input that is written to the prompt cache for five minutes."""
+    write_1h: float
+    """The same for an hour."""
+    read: float
+    """Input that is read from the prompt cache."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What one model is and takes.
+    """What one model is and takes, and what it costs.
 
     Attributes:
         line: The family it is the newest or an older member of.
         released: Its day of release, as ISO text; of some only the month is known, as "2026-05".
+        price: Its row of the price list.
         thinking: Types of the `thinking` field it accepts.
+        long_prompts: The price of a whole request whose prompt is longer than so many tokens, where that is another one.
         quiet_up_to_high: Takes `disabled` only up to effort high.
         max_output_tokens: Largest `max_tokens`.
         context_window: Size of its context window.
         cache_minimum_tokens: Shortest prefix that it caches; shorter ones are not, without a word.
         binds_thinking: Checks that thinking comes back under the system prompt, tools and messages that it arose
             from, and takes `thinking.block_binding` to drop what does not.
-        takes_forced_tools: Takes a `tool_choice` of `any` or `tool`.
         web_search: Version of the web search that it takes.
         retires: Day from which it is gone, as ISO text, or None while none is set.
     """
 
     line: Line
     released: str
+    price: Price
     thinking: frozenset[ThinkingType]
+    long_prompts: tuple[int, Price] | None = None
     quiet_up_to_high: bool = False
     max_output_tokens: int = 128_000
     context_window: int = 1_000_000
     cache_minimum_tokens: int = 512
     binds_thinking: bool = False
-    takes_forced_tools: bool = True
     web_search: str = "web_search_20260318"
     retires: str | None = None
 
@@ -60,90 +75,66 @@ _OPTIONAL: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "disabled"})
 _OPTIONAL_OR_BUDGET: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "enabled", "disabled"})
 _BUDGET: Final[frozenset[ThinkingType]] = frozenset({"enabled", "disabled"})
 
+_FABLE_5_2 = Price(8, 40, 10, 16, 0.20)
+_FABLE_5_1 = Price(10, 50, 12.5, 20, 0.25)
+_FABLE_5 = Price(10, 50, 12.5, 20, 1.00)
+_OPUS_4_AND_5 = Price(5, 25, 6.25, 10, 0.50)
+_SONNET_4 = Price(3, 15, 3.75, 6, 0.30)
 
-def _fable(line: Line, released: str, *, is_bound: bool) -> ModelFacts:
-    return ModelFacts(
-        line=line,
-        released=released,
-        thinking=_ALWAYS,
-        binds_thinking=is_bound,
-        takes_forced_tools=not is_bound,
-    )
-
-
-def _generation_4(
-    line: Line, released: str, *, thinking: frozenset[ThinkingType], cache_minimum_tokens: int
-) -> ModelFacts:
-    return ModelFacts(
-        line=line,
-        released=released,
-        thinking=thinking,
-        cache_minimum_tokens=cache_minimum_tokens,
-        web_search=_OLDER_WEB_SEARCH,
-    )
-
-
-def _generation_4_5(
-    line: Line, released: str, *, cache_minimum_tokens: int, retires: str | None = None
-) -> ModelFacts:
-    return ModelFacts(
-        line=line,
-        released=released,
-        thinking=_BUDGET,
-        max_output_tokens=64_000,
-        context_window=200_000,
-        cache_minimum_tokens=cache_minimum_tokens,
-        web_search=_OLDER_WEB_SEARCH,
-        retires=retires,
-    )
-
+_GENERATION_4: Final[dict[str, Any]] = {"web_search": _OLDER_WEB_SEARCH}
+_GENERATION_4_5: Final[dict[str, Any]] = {
+    **_GENERATION_4,
+    "thinking": _BUDGET,
+    "max_output_tokens": 64_000,
+    "context_window": 200_000,
+}
 
 MODELS: Final[Mapping[str, ModelFacts]] = {
-    "claude-fable-5-2": _fable("fable", "2026-11-09", is_bound=True),
-    "claude-mythos-5-2": _fable("mythos", "2026-11-09", is_bound=True),
+    "claude-fable-5-2": ModelFacts("fable", "2026-11-09", _FABLE_5_2, _ALWAYS, binds_thinking=True),
+    "claude-mythos-5-2": ModelFacts("mythos", "2026-11-09", _FABLE_5_2, _ALWAYS, binds_thinking=True),
     "claude-haiku-5-5": ModelFacts(
-        line="haiku",
-        released="2026-10-07",
-        thinking=_OPTIONAL,
+        "haiku",
+        "2026-10-07",
+        Price(0.10, 0.50, 0.125, 0.20, 0.01),
+        _OPTIONAL,
+        long_prompts=(100_000, Price(0.50, 2.50, 0.625, 1.00, 0.05)),
         quiet_up_to_high=True,
         binds_thinking=True,
     ),
     "claude-sonnet-5-5": ModelFacts(
-        line="sonnet",
-        released="2026-09-28",
-        thinking=_IN_STEPS,
-        binds_thinking=True,
-        takes_forced_tools=False,
+        "sonnet", "2026-09-28", Price(2, 10, 2.5, 4, 0.10), _IN_STEPS, binds_thinking=True
     ),
     "claude-opus-5-5": ModelFacts(
-        line="opus",
-        released="2026-09-22",
-        thinking=_ALWAYS,
-        binds_thinking=True,
-        takes_forced_tools=False,
+        "opus", "2026-09-22", Price(4, 20, 5, 8, 0.20), _ALWAYS, binds_thinking=True
     ),
-    "claude-fable-5-1": _fable("fable", "2026-09-01", is_bound=True),
-    "claude-mythos-5-1": _fable("mythos", "2026-09-01", is_bound=True),
-    "claude-opus-5": ModelFacts(
-        line="opus", released="2026-07-24", thinking=_OPTIONAL, quiet_up_to_high=True
-    ),
+    "claude-fable-5-1": ModelFacts("fable", "2026-09-01", _FABLE_5_1, _ALWAYS, binds_thinking=True),
+    "claude-mythos-5-1": ModelFacts("mythos", "2026-09-01", _FABLE_5_1, _ALWAYS, binds_thinking=True),
+    "claude-opus-5": ModelFacts("opus", "2026-07-24", _OPUS_4_AND_5, _OPTIONAL, quiet_up_to_high=True),
     "claude-sonnet-5": ModelFacts(
-        line="sonnet", released="2026-06-30", thinking=_OPTIONAL, cache_minimum_tokens=1024
+        "sonnet", "2026-06-30", Price(2, 10, 2.5, 4, 0.20), _OPTIONAL, cache_minimum_tokens=1024
     ),
-    "claude-fable-5": _fable("fable", "2026-06-09", is_bound=False),
-    "claude-mythos-5": _fable("mythos", "2026-06-09", is_bound=False),
-    "claude-opus-4-8": _generation_4("opus", "2026-05", thinking=_OPTIONAL, cache_minimum_tokens=1024),
-    "claude-opus-4-7": _generation_4("opus", "2026-04", thinking=_OPTIONAL, cache_minimum_tokens=2048),
-    "claude-opus-4-6": _generation_4(
-        "opus", "2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=4096
+    "claude-fable-5": ModelFacts("fable", "2026-06-09", _FABLE_5, _ALWAYS),
+    "claude-mythos-5": ModelFacts("mythos", "2026-06-09", _FABLE_5, _ALWAYS),
+    "claude-opus-4-8": ModelFacts(
+        "opus", "2026-05", _OPUS_4_AND_5, _OPTIONAL, cache_minimum_tokens=1024, **_GENERATION_4
     ),
-    "claude-sonnet-4-6": _generation_4(
-        "sonnet", "2026-02", thinking=_OPTIONAL_OR_BUDGET, cache_minimum_tokens=1024
+    "claude-opus-4-7": ModelFacts(
+        "opus", "2026-04", _OPUS_4_AND_5, _OPTIONAL, cache_minimum_tokens=2048, **_GENERATION_4
     ),
-    "claude-opus-4-5": _generation_4_5("opus", "2025-11", cache_minimum_tokens=4096, retires="2027-01-22"),
-    "claude-haiku-4-5": _generation_4_5("haiku", "2025-10", cache_minimum_tokens=4096),
-    "claude-sonnet-4-5": _generation_4_5(
-        "sonnet", "2025-09", cache_minimum_tokens=1024, retires="2026-11-30"
+    "claude-opus-4-6": ModelFacts(
+        "opus", "2026-02", _OPUS_4_AND_5, _OPTIONAL_OR_BUDGET, cache_minimum_tokens=4096, **_GENERATION_4
+    ),
+    "claude-sonnet-4-6": ModelFacts(
+        "sonnet", "2026-02", _SONNET_4, _OPTIONAL_OR_BUDGET, cache_minimum_tokens=1024, **_GENERATION_4
+    ),
+    "claude-opus-4-5": ModelFacts(
+        "opus", "2025-11", _OPUS_4_AND_5, cache_minimum_tokens=4096, retires="2027-01-22", **_GENERATION_4_5
+    ),
+    "claude-haiku-4-5": ModelFacts(
+        "haiku", "2025-10", Price(1, 5, 1.25, 2, 0.10), cache_minimum_tokens=4096, **_GENERATION_4_5
+    ),
+    "claude-sonnet-4-5": ModelFacts(
+        "sonnet", "2025-09", _SONNET_4, cache_minimum_tokens=1024, retires="2026-11-30", **_GENERATION_4_5
     ),
 }
 """By name without a date, newest first."""
@@ -172,51 +163,6 @@ def web_search_of(model: str) -> str:
 PRICES_AS_OF: Final = "2026-11-27"
 """The day on which this list was right. Prices change: that of one model's cache was halved nine days after its release."""
 
-
-class Price(NamedTuple):
-    """USD per million tokens."""
-
-    input: float
-    output: float
-    write_5m: float
-    """Input that is written to the prompt cache for five minutes."""
-    write_1h: float
-    """The same for an hour."""
-    read: float
-    """Input that is read from the prompt cache."""
-
-
-_FABLE_5_2 = Price(8, 40, 10, 16, 0.20)
-_FABLE_5_1 = Price(10, 50, 12.5, 20, 0.25)
-_FABLE_5 = Price(10, 50, 12.5, 20, 1.00)
-_OPUS_4_AND_5 = Price(5, 25, 6.25, 10, 0.50)
-_SONNET_4 = Price(3, 15, 3.75, 6, 0.30)
-
-_PRICES: Final[Mapping[str, Price]] = {
-    "claude-fable-5-2": _FABLE_5_2,
-    "claude-mythos-5-2": _FABLE_5_2,
-    "claude-opus-5-5": Price(4, 20, 5, 8, 0.20),
-    "claude-sonnet-5-5": Price(2, 10, 2.5, 4, 0.10),
-    "claude-haiku-5-5": Price(0.10, 0.50, 0.125, 0.20, 0.01),
-    "claude-fable-5-1": _FABLE_5_1,
-    "claude-mythos-5-1": _FABLE_5_1,
-    "claude-fable-5": _FABLE_5,
-    "claude-mythos-5": _FABLE_5,
-    "claude-opus-5": _OPUS_4_AND_5,
-    "claude-sonnet-5": Price(2, 10, 2.5, 4, 0.20),
-    "claude-opus-4-8": _OPUS_4_AND_5,
-    "claude-opus-4-7": _OPUS_4_AND_5,
-    "claude-opus-4-6": _OPUS_4_AND_5,
-    "claude-sonnet-4-6": _SONNET_4,
-    "claude-opus-4-5": _OPUS_4_AND_5,
-    "claude-haiku-4-5": Price(1, 5, 1.25, 2, 0.10),
-    "claude-sonnet-4-5": _SONNET_4,
-}
-
-_LONG_PROMPTS: Final[Mapping[str, tuple[int, Price]]] = {
-    "claude-haiku-5-5": (100_000, Price(0.50, 2.50, 0.625, 1.00, 0.05)),
-}
-"""Models that cost more, for the whole request, when the prompt is longer than so many tokens."""
 
 _MILLION: Final = 1_000_000
 _SPEEDS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "fast": 2.0}
@@ -258,14 +204,16 @@ def price_of(model: str, prompt_tokens: int = 0) -> Price | None:
         model: The model.
         prompt_tokens: Size of the whole prompt, cached parts included; it decides on the tier.
     """
-    name = undated(model)
-    longer_than, price = _LONG_PROMPTS.get(name, (0, None))
-    return price if price is not None and prompt_tokens > longer_than else _PRICES.get(name)
+    facts = facts_of(model)
+    if facts is None:
+        return None
+    longer_than, price = facts.long_prompts or (prompt_tokens, facts.price)
+    return price if prompt_tokens > longer_than else facts.price
 
 
 def dearest_model() -> str:
     """Return the model that costs the most, which bounds what an unknown choice of the server's may cost."""
-    return max(_PRICES, key=lambda model: (_PRICES[model].output, _PRICES[model].input))
+    return max(MODELS, key=lambda model: (MODELS[model].price.output, MODELS[model].price.input))
 
 
 def bill_of(message: Message, *, asked: str) -> tuple[BillLine, ...]:

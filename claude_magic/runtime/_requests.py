@@ -26,7 +26,7 @@ from ..context import holds_key
 from ..schema import OutputSchema
 from ..tools import ToolExecutor
 from ._budget import BudgetExceededError
-from ._models import MODELS, MODELS_AS_OF, Line, ModelFacts, facts_of, web_search_of
+from ._models import MODELS, Line, ModelFacts, facts_of, web_search_of
 from ._settings import ResolvedSettings
 
 
@@ -339,8 +339,6 @@ SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if l
 
 _LIKENESS: Final = 0.7
 """Of two names, as difflib measures it, from which on one may be a slip for the other."""
-
-SHORT_NAMES_AS_OF: Final = MODELS_AS_OF
 
 _LISTING_TIMEOUT: Final = 2.0
 """Seconds for the server to list its models, before the first word of an answer can come."""

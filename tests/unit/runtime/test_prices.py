@@ -110,7 +110,6 @@ def test_the_tables_know_the_same_models() -> None:
         assert model.created.startswith(facts.released[:7])
         assert facts.cache_minimum_tokens == model.cache_minimum_tokens
         assert facts.binds_thinking == model.checks_thinking
-        assert facts.takes_forced_tools == model.has_forced_tools
         assert facts.retires == model.retires
         assert facts.thinking == set(model.thinking)
         assert facts.quiet_up_to_high == model.disabled_up_to_high

@@ -12,37 +12,3 @@ from ._names import UserNames, closest_name, is_history, names_of, root_of
 from ._pictures import Lifted, image_block
 from ._prompt import describe_name, interpolate, names_in
 from ._redaction import REDACTED, exposed_in, holds_key, redact, refusal
-
-__all__ = [
-    "REDACTED",
-    "CellRecord",
-    "Collected",
-    "ErrorRecord",
-    "Lifted",
-    "Part",
-    "UserNames",
-    "attach",
-    "closest_name",
-    "collect_cells",
-    "content_of",
-    "decode_file",
-    "describe",
-    "describe_error",
-    "describe_name",
-    "holds_key",
-    "exposed_in",
-    "image_block",
-    "interpolate",
-    "is_history",
-    "join",
-    "names_in",
-    "names_of",
-    "notes_on",
-    "parse_cell_range",
-    "redact",
-    "refusal",
-    "register",
-    "root_of",
-    "safe_repr",
-    "unread",
-]

@@ -11,16 +11,3 @@ from ._tree import (
     Turn,
     fingerprint,
 )
-
-__all__ = [
-    "Cleared",
-    "Conversations",
-    "Forest",
-    "Place",
-    "Thread",
-    "ThreadSummary",
-    "Turn",
-    "fingerprint",
-    "load_forest",
-    "save_forest",
-]

@@ -2,5 +2,3 @@
 
 from ._extension import connect, load, unload
 from ._magics import ClaudeMagics
-
-__all__ = ["ClaudeMagics", "connect", "load", "unload"]

@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from ._gauge import LimitsGauge, shown_gauge
 from ._panel import PromptPanel
-
-__all__ = ["LimitsGauge", "PromptPanel", "shown_gauge"]

@@ -15,22 +15,3 @@ from ._extract import (
     reveal,
 )
 from ._schema import OutputSchema, fields_of, make_output_schema, portable
-
-__all__ = [
-    "AnswerError",
-    "NoJSONError",
-    "OutputSchema",
-    "SchemaMismatchError",
-    "describe_hidden",
-    "escape_hidden",
-    "extract_code",
-    "extract_json",
-    "fenced_blocks",
-    "fields_of",
-    "find_code",
-    "hidden_in",
-    "join_code",
-    "make_output_schema",
-    "portable",
-    "reveal",
-]

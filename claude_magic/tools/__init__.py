@@ -4,19 +4,3 @@ from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecut
 from ._executors import LoopExecutor, TypedApproval, WaitingExecutor
 from ._nested_loop import interrupts_raised_between_cells
 from ._tool import Toolbox
-
-__all__ = [
-    "NOBODY",
-    "REFUSED",
-    "CallReading",
-    "CallState",
-    "LoopExecutor",
-    "ToolCall",
-    "ToolExecutor",
-    "ToolResult",
-    "Toolbox",
-    "TypedApproval",
-    "WaitingExecutor",
-    "interrupts_raised_between_cells",
-    "visible",
-]

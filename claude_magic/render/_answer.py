@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..runtime import BlockSnapshot, CallSnapshot, CallState, ReplySnapshot
 from ..schema import reveal
 from ..tools import visible
-from ._code import render_data, render_remark, short
+from ._code import render_data, short
 from ._formats import Body, render_body
 from ._markdown import (
     CITATION_END,
@@ -35,32 +35,25 @@ from ._sanitise import (
     CALL,
     CALL_SIGNATURE,
     CITATION,
-    FOLD,
-    FOLD_BODY,
-    FOLD_SUMMARY,
     NO_MATH_CLASSES,
     QUIET,
     SOURCES,
+    folded,
     sanitise,
+    styled,
+    without_math,
 )
 from ._tex import Allowance
 
 
-def render_thinking(text: str, *, is_open: bool = False, allowance: Allowance | None = None) -> str:
+def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
     """Return thinking folded away under its name; "" where there is none.
 
     Args:
         text: What the model thought, as Markdown; untrusted.
-        is_open: It is still thinking.
         allowance: What may still be drawn of the answer.
     """
-    if not text.strip():
-        return ""
-    title = "Thinking…" if is_open else "Thinking"
-    return sanitise(
-        f'<details style="{FOLD}"><summary style="{FOLD_SUMMARY}">{escape(title, quote=False)}</summary>'
-        f'<div style="{FOLD_BODY}">{render_markdown(text, allowance=allowance)}</div></details>'
-    )
+    return sanitise(folded("Thinking", render_markdown(text, allowance=allowance))) if text.strip() else ""
 
 
 _MAX_QUERY_CHARS: Final = 120
@@ -114,7 +107,7 @@ def render_result(result: BlockSnapshot) -> str:
     """Return the HTML of a result block, not sanitised yet."""
     content = _content(result)
     if error := error_of(content):
-        return render_remark(f"Failed: {error}.")
+        return styled(QUIET, f"Failed: {error}.")
     if isinstance(content, list):
         pages = [item for item in content if isinstance(item, Mapping) and _text(item, "url")]
         if pages and len(pages) == len(content):
@@ -162,7 +155,7 @@ def _output(content: Mapping[str, Any]) -> Iterable[str]:
     shown = [text for text in texts if text.strip()]
     yield from map(render_data, shown)
     if not shown:
-        yield render_remark("No output.")
+        yield styled(QUIET, "No output.")
 
 
 def _plain(content: Any) -> str:
@@ -280,20 +273,17 @@ def _details(arguments: Mapping[str, Any], result: str) -> Iterator[str]:
 
 def _fold(summary: str, inside: str) -> str:
     """Return a folded line; `summary` and `inside` are HTML that holds nothing unescaped."""
-    if not inside:
-        return sanitise(f'<div class="{NO_MATH_CLASSES}" style="{QUIET}">{summary}</div>')
-    return sanitise(
-        f'<div class="{NO_MATH_CLASSES}"><details style="{CALL}"><summary style="{FOLD_SUMMARY}">{summary}</summary>'
-        f'<div style="{FOLD_BODY}">{inside}</div></details></div>'
+    return without_math(
+        folded(summary, inside, style=CALL) if inside else f'<div style="{QUIET}">{summary}</div>'
     )
 
 
 def _quiet(text: str) -> str:
-    return f'<span style="{QUIET}">{escape(text, quote=False)}</span>'
+    return styled(QUIET, text, "span")
 
 
 def _code(text: str) -> str:
-    return f'<span style="{CALL_SIGNATURE}">{escape(text, quote=False)}</span>'
+    return styled(CALL_SIGNATURE, text, "span")
 
 
 def _signature(name: str, arguments: Mapping[str, Any]) -> str:

@@ -15,18 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from ..schema import reveal
-from ._sanitise import (
-    CALL_DATA,
-    CODE_BLOCK,
-    CODE_INSIDE,
-    CODE_TOKENS,
-    FOLD,
-    FOLD_BODY,
-    FOLD_SUMMARY,
-    NO_MATH_CLASSES,
-    QUIET,
-    sanitise,
-)
+from ._sanitise import CALL_DATA, CODE_BLOCK, CODE_INSIDE, CODE_TOKENS, folded, styled, without_math
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -107,8 +96,7 @@ def _tokens(
 
 
 def _span(text: str, style: str) -> str:
-    escaped = escape(text, quote=False)
-    return f'<span style="{style}">{escaped}</span>' if style and text else escaped
+    return styled(style, text, "span") if style and text else escape(text, quote=False)
 
 
 @cache
@@ -157,11 +145,7 @@ def _style_of(token_type: _TokenType | None) -> str:
 
 def render_folded_code(title: str, code: str, language: str) -> str:
     """Return the HTML of a code block that opens on a click."""
-    return sanitise(
-        f'<div class="{NO_MATH_CLASSES}"><details style="{FOLD}">'
-        f'<summary style="{FOLD_SUMMARY}">{escape(title, quote=False)}</summary>'
-        f'<div style="{FOLD_BODY}">{render_code(code, language)}</div></details></div>'
-    )
+    return without_math(folded(escape(title, quote=False), render_code(code, language)))
 
 
 _MAX_CHARS: Final = 8_000
@@ -173,12 +157,7 @@ def render_data(text: str) -> str:
         return ""
     cut = len(text) - _MAX_CHARS
     shown = f"{text[:_MAX_CHARS]}\n… {cut:,} more characters" if cut > 0 else text
-    return f'<pre style="{CALL_DATA}">{escape(reveal(shown, is_code=True), quote=False)}</pre>'
-
-
-def render_remark(text: str) -> str:
-    """Return a quiet line, as HTML that is not sanitised yet."""
-    return f'<div style="{QUIET}">{escape(text, quote=False)}</div>'
+    return styled(CALL_DATA, reveal(shown, is_code=True), "pre")
 
 
 def short(text: str, most: int) -> str:

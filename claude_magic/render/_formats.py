@@ -20,8 +20,7 @@ import nh3
 from ..runtime import ReplySnapshot
 from ..schema import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
 from . import _math
-from ._code import render_code, render_remark
-from ._markdown import notice
+from ._code import render_code
 from ._neutralise import neutralise_markdown
 from ._sanitise import (
     FOREIGN_HTML,
@@ -29,9 +28,11 @@ from ._sanitise import (
     NO_MATH_CLASSES,
     PLAIN_TEXT,
     PROSE,
+    QUIET,
     SAFE_SCHEMES,
     clean,
-    sanitise,
+    styled,
+    without_math,
 )
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
@@ -187,8 +188,8 @@ def render_prose(text: str) -> str:
         "".join(_render_paragraph(part, allowance)) if index % 2 == 0 else part
         for index, part in enumerate(parts)
     )
-    remark = notice(TOO_MANY_FORMULAS) if allowance.has_no_formulas_left else ""
-    return sanitise(f'<div class="{NO_MATH_CLASSES}"><div style="{PROSE}">{html}</div>{remark}</div>')
+    remark = styled(QUIET, TOO_MANY_FORMULAS) if allowance.has_no_formulas_left else ""
+    return without_math(f'<div style="{PROSE}">{html}</div>{remark}')
 
 
 def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
@@ -341,13 +342,12 @@ def _pretty(value: object) -> str:
 
 
 def _highlighted(code: str, language: str) -> str:
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{render_code(code, language)}</div>')
+    return without_math(render_code(code, language))
 
 
 def _plain_html(text: str, remark: str = "") -> str:
-    note = render_remark(remark) if remark else ""
-    body = f'<div style="{PLAIN_TEXT}">{escape(reveal(text.strip(chr(10))), quote=False)}</div>'
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{body}{note}</div>')
+    note = styled(QUIET, remark) if remark else ""
+    return without_math(styled(PLAIN_TEXT, reveal(text.strip("\n"))) + note)
 
 
 def _fenced(text: str, language: str) -> str:

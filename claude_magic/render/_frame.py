@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby, islice
 from typing import Final, NamedTuple
 
@@ -18,7 +17,7 @@ from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
 from ._answer import render_answer, render_calls, render_thinking
 from ._formats import render_growing
 from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
-from ._sanitise import NO_MATH_CLASSES, STATUS_LINE, sanitise
+from ._sanitise import STATUS_LINE, sanitise, styled, without_math
 from ._tex import Allowance
 
 # The last lines of a growing text, made fit to be seen: half-written marks are closed or held back.
@@ -276,8 +275,7 @@ def render_status_line(snapshot: ReplySnapshot, now: float, *, remark: str = "")
 
 def render_line(text: str) -> str:
     """Return the HTML of one quiet line of plain text."""
-    line = f'<div style="{STATUS_LINE}">{escape(text, quote=False)}</div>'
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{line}</div>')
+    return without_math(styled(STATUS_LINE, text))
 
 
 def describe_status(snapshot: ReplySnapshot, now: float) -> str:

@@ -41,6 +41,7 @@ from ._sanitise import (
     SOURCE_BLOCK,
     TABLE,
     sanitise,
+    styled,
 )
 from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, UNSEEN, Allowance, disarmed
 
@@ -267,7 +268,7 @@ def render_fragment(text: str, env: Env) -> str:
             had_formulas_left = not allowance.has_no_formulas_left
             pieces.append(str(md.renderer.render(block.tokens, md.options, env)))
             if had_formulas_left and allowance.has_no_formulas_left:
-                pieces.append(notice(TOO_MANY_FORMULAS))
+                pieces.append(styled(QUIET, TOO_MANY_FORMULAS) + "\n")
     return "".join(pieces)
 
 
@@ -316,12 +317,7 @@ def _top_level_groups(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 def source_block(source: str, reason: str) -> str:
     """Return HTML, not sanitised yet, of Markdown that is shown as it was written, and why."""
-    return f'<pre style="{SOURCE_BLOCK}">{escape(reveal(source), quote=False)}</pre>\n{notice(reason)}'
-
-
-def notice(text: str) -> str:
-    """Return a quiet line below a block, as HTML that is not sanitised yet."""
-    return f'<div style="{QUIET}">{escape(text, quote=False)}</div>\n'
+    return f"{styled(SOURCE_BLOCK, reveal(source), 'pre')}\n{styled(QUIET, reason)}\n"
 
 
 def parse_blocks(text: str) -> list[Token]:
@@ -505,7 +501,7 @@ class _Renderer(RendererHTML):
         return _formula("div", r"\[", content, r"\]") + "\n"
 
     def math_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
-        return f'<pre style="{SOURCE_BLOCK}">{escape(reveal(tokens[idx].content), quote=False)}</pre>\n'
+        return styled(SOURCE_BLOCK, reveal(tokens[idx].content), "pre") + "\n"
 
     def sparse_table(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         return source_block(tokens[idx].content, TOO_LARGE)

@@ -26,11 +26,11 @@ from ._sanitise import (
     COLUMNS,
     FAILURE,
     FOOTER,
-    NO_MATH_CLASSES,
     NOTICE,
     QUESTION,
     STATUS_LINE,
-    sanitise,
+    styled,
+    without_math,
 )
 from ._tex import Allowance
 
@@ -49,8 +49,8 @@ def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         snapshot: The reply.
         kept_in: The expression that has a partial answer.
     """
-    facts = f'<div style="{FOOTER}">{escape(describe_facts(snapshot), quote=False)}</div>'
-    return _without_math([*_remarks(snapshot, kept_in), facts])
+    remarks = [*_remarks(snapshot, kept_in), (FOOTER, describe_facts(snapshot))]
+    return without_math("".join(styled(*remark) for remark in remarks))
 
 
 def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -61,7 +61,7 @@ def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         kept_in: The expression that has a partial answer.
     """
     remarks = _remarks(snapshot, kept_in)
-    return _without_math(remarks) if remarks else ""
+    return without_math("".join(styled(*remark) for remark in remarks)) if remarks else ""
 
 
 def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -71,17 +71,14 @@ def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
 
 def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
     """Return the remarks as plain text; "" where there are none."""
-    lines = [*_notes(snapshot), describe_stop(snapshot, kept_in), _describe_failure(snapshot, kept_in)]
-    return "\n".join(line for line in lines if line)
+    return "\n".join(text for _, text in _remarks(snapshot, kept_in))
 
 
-def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[str]:
-    parts = [f'<div style="{FOOTER}">{escape(note, quote=False)}</div>' for note in _notes(snapshot)]
-    if stop := describe_stop(snapshot, kept_in):
-        parts.append(f'<div style="{NOTICE}">{escape(stop, quote=False)}</div>')
-    if failure := _describe_failure(snapshot, kept_in):
-        parts.append(f'<div style="{FAILURE}">{escape(failure, quote=False)}</div>')
-    return parts
+def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[tuple[str, str]]:
+    """Return what went differently than wanted, each with its style."""
+    remarks = [(FOOTER, note) for note in _notes(snapshot)]
+    remarks += [(NOTICE, describe_stop(snapshot, kept_in)), (FAILURE, _describe_failure(snapshot, kept_in))]
+    return [remark for remark in remarks if remark[1]]
 
 
 def _notes(snapshot: ReplySnapshot) -> tuple[str, ...]:
@@ -95,11 +92,6 @@ def _notes(snapshot: ReplySnapshot) -> tuple[str, ...]:
 def _hidden_in(text: str) -> list[str]:
     in_code = [sign for block in fenced_blocks(text) for sign in hidden_in(block.code, is_code=True)]
     return [*hidden_in(text), *in_code]
-
-
-def _without_math(parts: list[str]) -> str:
-    # Two amounts in dollars are not a formula.
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{"".join(parts)}</div>')
 
 
 def describe_facts(snapshot: ReplySnapshot) -> str:
@@ -242,20 +234,17 @@ def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
 
 def render_notice(text: str) -> Bundle:
     """Return the line, in HTML and in plain text."""
-    html = sanitise(f'<div class="{NO_MATH_CLASSES}" style="{FOOTER}">{escape(text, quote=False)}</div>')
-    return Bundle({"text/html": html, "text/plain": text}, {})
+    return Bundle({"text/html": without_math(styled(FOOTER, text)), "text/plain": text}, {})
 
 
 def render_approval(text: str) -> str:
     """Return the HTML of what a person is asked about a call of a tool: all of it, with every blank."""
-    question = f'<div style="{APPROVAL}">{escape(text, quote=False)}</div>'
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{question}</div>')
+    return without_math(styled(APPROVAL, text))
 
 
 def render_complaint(text: str) -> str:
     """Return the HTML of a line that says what went wrong."""
-    line = f'<div style="{FAILURE}">{escape(text, quote=False)}</div>'
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{line}</div>')
+    return without_math(styled(FAILURE, text))
 
 
 _BETWEEN: Final = "\n\n---\n\n"
@@ -311,10 +300,8 @@ def render_columns(columns: Iterable[str]) -> str:
 
 def render_column_heading(column: Column) -> str:
     """Return the HTML of what stands above a column: the model, and what its answer took."""
-    name = f'<div style="{COLUMN_NAME}">{escape(column.name, quote=False)}</div>'
-    facts = f'<div style="{COLUMN_FACTS}">{escape(column.facts, quote=False)}</div>'
-    heading = f'<div style="{COLUMN_HEADING}">{name}{facts}</div>'
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{heading}</div>')
+    heading = styled(COLUMN_NAME, column.name) + styled(COLUMN_FACTS, column.facts)
+    return without_math(f'<div style="{COLUMN_HEADING}">{heading}</div>')
 
 
 def _markdown(column: Column, answer: str) -> str:
@@ -364,10 +351,9 @@ class Exchange:
 def render_question(question: str, attached: Sequence[str] = ()) -> str:
     """Return the HTML of what the user asked: the words as they were typed, and the names of what went with them."""
     names = " · ".join(attached)
-    below = f'<div style="{ATTACHED}">Attached: {escape(names, quote=False)}</div>' if names else ""
-    shown = reveal(_shortened(question.strip()))
-    words = f'<div style="{QUESTION}">{escape(shown, quote=False)}{below}</div>'
-    return sanitise(f'<div class="{NO_MATH_CLASSES}">{words}</div>')
+    below = styled(ATTACHED, f"Attached: {names}") if names else ""
+    shown = escape(reveal(_shortened(question.strip())), quote=False)
+    return without_math(f'<div style="{QUESTION}">{shown}{below}</div>')
 
 
 def render_transcript(exchange: Exchange, *, remote_images: bool = False) -> list[Bundle]:
@@ -430,9 +416,7 @@ def _shortened(question: str) -> str:
 def render_state(state: str, answer: ReplySnapshot, *, remote_images: bool = False) -> Bundle:
     """Return the answer with the state above it, as `n = 3`; a view that lives hides it, as it does a transcript."""
     bundle = render_reply(answer, remote_images=remote_images)
-    line = sanitise(
-        f'<div class="{NO_MATH_CLASSES}"><div style="{STATUS_LINE}">{escape(state, quote=False)}</div></div>'
-    )
+    line = without_math(styled(STATUS_LINE, state))
     data = {
         "text/html": f'<div class="{TRANSCRIPT_CLASS}">{line}{bundle.data["text/html"]}</div>',
         "text/markdown": f"{neutralise_markdown(state)}\n\n{bundle.data['text/markdown']}",

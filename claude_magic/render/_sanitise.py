@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from html import escape
 from typing import Final
 
 import nh3
@@ -224,6 +225,25 @@ def _cleaner() -> nh3.Cleaner:
 def sanitise(html: str) -> str:
     """Return `html` with everything removed that our own renderer never emits."""
     return clean(_cleaner(), html)
+
+
+def without_math(html: str) -> str:
+    """Return `html` sanitised, where MathJax leaves it alone: two amounts in dollars are not a formula."""
+    return sanitise(f'<div class="{NO_MATH_CLASSES}">{html}</div>')
+
+
+def styled(style: str, text: str, tag: str = "div") -> str:
+    """Return an element that shows `text` in one of the styles above; HTML that is not sanitised yet."""
+    return f'<{tag} style="{style}">{escape(text, quote=False)}</{tag}>'
+
+
+def folded(summary: str, inside: str, *, style: str = FOLD) -> str:
+    """Return HTML that opens on a click, not sanitised yet; `summary` and `inside` hold nothing unescaped."""
+    head, body = (
+        f'<summary style="{FOLD_SUMMARY}">{summary}</summary>',
+        f'<div style="{FOLD_BODY}">{inside}</div>',
+    )
+    return f'<details style="{style}">{head}{body}</details>'
 
 
 def clean(cleaner: nh3.Cleaner, html: str) -> str:

@@ -19,14 +19,14 @@ from ._sanitise import (
     FOOTER,
     NAME_OF_NUMBERS,
     NAME_OF_WORDS,
-    NO_MATH_CLASSES,
     ROW,
     ROW_LABEL,
     ROW_VALUE,
     ROWS_HEADING,
     SCROLLING_TABLE,
     TABLE,
-    sanitise,
+    styled,
+    without_math,
 )
 
 # One long cell does not make every other as long.
@@ -53,14 +53,9 @@ def render_rows(
     """
     table = _Table(groups=groups, columns=columns, numbers=frozenset(numbers))
     sentences = tuple(notes)
-    # Two amounts in dollars are not a formula.
-    html = f'<div class="{NO_MATH_CLASSES}">{table.html()}{"".join(map(_note_html, sentences))}</div>'
+    html = without_math(table.html() + "".join(styled(FOOTER, sentence) for sentence in sentences))
     text = "\n\n".join(part for part in (table.text(), "\n".join(sentences)) if part)
-    return Bundle({"text/html": sanitise(html), "text/plain": text}, {})
-
-
-def _note_html(sentence: str) -> str:
-    return f'<div style="{FOOTER}">{escape(sentence, quote=False)}</div>'
+    return Bundle({"text/html": html, "text/plain": text}, {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +89,7 @@ class _Table:
             yield "".join(self._cell("td", *cell) for cell in enumerate(row))
 
     def _cell(self, tag: str, column: int, text: str) -> str:
-        return f'<{tag} style="{self._style(tag, column)}">{escape(text, quote=False)}</{tag}>'
+        return styled(self._style(tag, column), text, tag)
 
     def _style(self, tag: str, column: int) -> str:
         if not self.columns:

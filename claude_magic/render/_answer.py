@@ -531,28 +531,25 @@ def _markdown_answer(snapshot: ReplySnapshot, citations: Citations, *, remote_im
 
 def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool) -> Iterator[str]:
     allowance = Allowance()
-    for kind, blocks in _runs(snapshot):
+    for kind, blocks in runs_of(snapshot):
         # Citations split a text in mid-sentence, so neighbouring text blocks are one Markdown text.
         if kind == "text":
             env = new_env(remote_images=remote_images, allowance=allowance)
             html = render_fragment(citations.mark(blocks), env)
             yield sanitise(wrap(citations.place(html)))
-        elif kind == "thinking":
-            yield _thinking(blocks, allowance)
         else:
-            yield render_calls(blocks, among=snapshot.blocks, is_final=True)
+            yield render_run(kind, blocks, snapshot.blocks, allowance, is_final=True)
 
 
 def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
     """Yield what stands above an answer that is one piece; above mere data no thinking: it is data that was asked for."""
-    for kind, blocks in _runs(snapshot):
-        if kind == "thinking" and snapshot.format not in _JUST_DATA:
-            yield _thinking(blocks, Allowance())
-        elif kind == "other":
-            yield render_calls(blocks, among=snapshot.blocks, is_final=True)
+    left_out = ("text", "thinking") if snapshot.format in _JUST_DATA else ("text",)
+    for kind, blocks in runs_of(snapshot):
+        if kind not in left_out:
+            yield render_run(kind, blocks, snapshot.blocks, Allowance(), is_final=True)
 
 
-def _runs(snapshot: ReplySnapshot) -> Iterator[tuple[str, tuple[BlockSnapshot, ...]]]:
+def runs_of(snapshot: ReplySnapshot) -> Iterator[tuple[str, tuple[BlockSnapshot, ...]]]:
     """Yield neighbouring blocks of a kind together: "text", "thinking", and whatever else there is as "other"."""
     for kind, blocks in groupby(snapshot.blocks, key=_kind):
         yield kind, tuple(blocks)
@@ -562,5 +559,23 @@ def _kind(block: BlockSnapshot) -> str:
     return block.kind if block.kind in ("text", "thinking") else "other"
 
 
-def _thinking(blocks: tuple[BlockSnapshot, ...], allowance: Allowance) -> str:
-    return render_thinking("\n\n".join(block.text for block in blocks), allowance=allowance)
+def render_run(
+    kind: str,
+    blocks: Sequence[BlockSnapshot],
+    among: Sequence[BlockSnapshot],
+    allowance: Allowance,
+    *,
+    is_final: bool,
+) -> str:
+    """Return the HTML of a run that is no text: thinking, or calls and what came of them.
+
+    Args:
+        kind: As `runs_of` has it.
+        blocks: The blocks of the run.
+        among: All blocks of the reply, for results that stand apart from their calls.
+        allowance: What may still be drawn of the answer.
+        is_final: No more is coming.
+    """
+    if kind == "thinking":
+        return render_thinking("\n\n".join(block.text for block in blocks), allowance=allowance)
+    return render_calls(blocks, among=among, is_final=is_final)

@@ -10,11 +10,11 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
-from ._answer import render_answer, render_calls, render_thinking
+from ._answer import render_answer, render_run, runs_of
 from ._formats import render_growing
 from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
 from ._sanitise import STATUS_LINE, sanitise, styled, without_math
@@ -382,7 +382,7 @@ class LiveFrames:
                 yield render_growing(snapshot, remote_images=self._remote_images)
             return
         allowance = Allowance()
-        runs = [(kind, list(blocks)) for kind, blocks in groupby(snapshot.blocks, key=_kind)]
+        runs = list(runs_of(snapshot))
         for index, (kind, blocks) in enumerate(runs):
             is_last = index == len(runs) - 1 and not is_final
             if kind == "text":
@@ -415,7 +415,7 @@ class LiveFrames:
         fold = self._folds.get(index)
         if fold is None or fold.source != source:
             left = allowance.copy()
-            html = _render_fold(kind, blocks, among, left, is_final=is_final)
+            html = render_run(kind, blocks, among, left, is_final=is_final)
             fold = self._folds[index] = _Fold(source, html, left)
         return fold
 
@@ -451,20 +451,3 @@ class _GrowingText:
 def _is_under_way(kind: str, blocks: Sequence[BlockSnapshot]) -> bool:
     """Whether there is nothing to fold away yet: thinking goes on, or a call is being written."""
     return kind == "thinking" or (blocks[-1].kind == "tool_use" and blocks[-1].call is None)
-
-
-def _kind(block: BlockSnapshot) -> str:
-    return block.kind if block.kind in ("text", "thinking") else "call"
-
-
-def _render_fold(
-    kind: str,
-    blocks: Sequence[BlockSnapshot],
-    among: Sequence[BlockSnapshot],
-    allowance: Allowance,
-    *,
-    is_final: bool,
-) -> str:
-    if kind == "thinking":
-        return render_thinking("\n\n".join(block.text for block in blocks), allowance=allowance)
-    return render_calls(blocks, among=among, is_final=is_final)

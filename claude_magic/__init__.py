@@ -7,7 +7,6 @@ loads nothing else; every name below comes at first use.
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
@@ -15,7 +14,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .api import Claude, claude
+    from .api import AskOptions, Claude, PanelOptions, claude
     from .client import (
         APIError,
         BillingError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APIError",
+    "AskOptions",
     "BillingError",
     "Claude",
     "ClaudeError",
@@ -49,6 +49,7 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "OverloadedError",
+    "PanelOptions",
     "Phase",
     "PromptPanel",
     "RateLimitError",
@@ -65,7 +66,7 @@ __all__ = [
 ]
 
 _PACKAGES = {
-    ".api": ("Claude", "claude"),
+    ".api": ("AskOptions", "Claude", "PanelOptions", "claude"),
     ".panels": ("LimitsGauge", "PromptPanel"),
     ".runtime": ("Phase", "Reply", "ReplySnapshot"),
 }
@@ -76,9 +77,6 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_PACKAGE_OF.get(name, ".client"), __name__), name)
-    notebook = sys.modules.get(f"{__name__}.notebook")
-    if notebook is not None and name == "claude":
-        notebook.connect()  # so that `%config ClaudeMagics` counts here too
     globals()[name] = value  # the next look-up does not come here
     return value
 
@@ -88,12 +86,13 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register the magics: `%load_ext claude_magic`."""
-    notebook = importlib.import_module(".notebook", __name__)
-    notebook.load(shell)
+    """Register the magics, and bind `claude` where that name is free: `%load_ext claude_magic`."""
+    notebook, api = (importlib.import_module(name, __name__) for name in (".notebook", ".api"))
+    # An instance of its own: it holds no state, and tells what we bound from what the user has imported.
+    notebook.load(shell, api.Claude())
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Take the magics away, and end the client and its thread: `%unload_ext claude_magic`."""
+    """Take away the magics and `claude`, and end the client and its thread: `%unload_ext claude_magic`."""
     notebook = importlib.import_module(".notebook", __name__)
     notebook.unload(shell)

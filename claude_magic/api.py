@@ -1,23 +1,24 @@
-"""`claude`: Claude for plain Python in a cell, a function, a thread or a script."""
+"""`claude`: Claude for plain Python in a cell, a function, a thread or a script.
+
+`%load_ext` binds it in the notebook, so this file imports the rest of the package where it is first used.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
+import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
-from .client import BucketState, ClaudeClient, ConfigurationError
-from .runtime import Question, Reply, ReplySnapshot, Runtime, Where, get_runtime, interrupts_kept_for
-from .schema import OutputSchema
-from .tools import LoopExecutor, Toolbox, TypedApproval, WaitingExecutor
-
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .client import BucketState, ClaudeClient
     from .panels import PromptPanel
-    from .tools import ToolExecutor
+    from .runtime import Reply, ReplySnapshot, Runtime
+    from .tools import LoopExecutor, Toolbox, ToolExecutor, WaitingExecutor
 
 Functions = Iterable[Callable[..., Any]] | None
 
@@ -31,14 +32,20 @@ def execute_while_waiting(functions: Functions, approve: str | None) -> WaitingE
     toolbox = _toolbox(functions)
     if toolbox is None:
         return None
+    from .tools import TypedApproval, WaitingExecutor
+
     return WaitingExecutor(toolbox, approve=TypedApproval().ask if _is_asked(approve) else None)
 
 
 def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor | None:
     """Return what runs functions on the loop of the task that calls this. Raises as `execute_while_waiting` does."""
+    import asyncio
+
     toolbox, task = _toolbox(functions), asyncio.current_task()
     if toolbox is None or task is None:
         return None
+    from .tools import LoopExecutor, TypedApproval
+
     return LoopExecutor(
         toolbox,
         asyncio.get_running_loop(),
@@ -50,11 +57,17 @@ def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor |
 
 def _toolbox(functions: Functions) -> Toolbox | None:
     given = tuple(functions or ())
-    return Toolbox(given) if given else None
+    if not given:
+        return None
+    from .tools import Toolbox
+
+    return Toolbox(given)
 
 
 def _is_asked(approve: str | None) -> bool:
     if approve not in (None, "ask", "never"):
+        from .client import ConfigurationError
+
         raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}. Nothing was sent.')
     return approve != "never"
 
@@ -63,6 +76,9 @@ _Result = TypeVar("_Result")
 
 _LOOK_INTERVAL = 0.5
 """Seconds between two looks at whether an answer is held up by a pause that a server asked for."""
+
+
+_NOTEBOOK = "claude_magic.notebook"
 
 
 class AskOptions(TypedDict, total=False):
@@ -110,6 +126,8 @@ def _tell_pause(reply: Reply) -> bool:
 
 
 async def _tell_pause_of(reply: Reply) -> None:
+    import asyncio
+
     while not reply.done() and not _tell_pause(reply):  # noqa: ASYNC110 (the reply lives on another thread)
         await asyncio.sleep(_LOOK_INTERVAL)
 
@@ -136,6 +154,35 @@ class PanelOptions(TypedDict, total=False):
     approve: Literal["ask", "never"] | None
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+_SEE = "**options: See `{}`."
+
+
+def _spelled_out(options: Any) -> Callable[[_Method], _Method]:
+    """Give a method that takes `**options` the signature and the docstring in which each of them stands, for `?` and completion."""
+
+    def spell_out(method: _Method) -> _Method:
+        signature = inspect.signature(method)
+        parameters = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        parameters += [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if name == "raw" else None,
+                annotation=getattr(annotation, "__forward_arg__", annotation),
+            )
+            for name, annotation in options.__annotations__.items()
+        ]
+        method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        # Python's -OO leaves docstrings out.
+        if method.__doc__ and options.__doc__:
+            listed = inspect.cleandoc(options.__doc__).partition("Attributes:\n")[2].strip()
+            method.__doc__ = inspect.cleandoc(method.__doc__).replace(_SEE.format(options.__name__), listed)
+        return method
+
+    return spell_out
+
+
 class Claude:
     """Asks Claude through the kernel's one client, with its limiter, retries and settings. Holds no state of its own.
 
@@ -153,6 +200,7 @@ class Claude:
         ```
     """
 
+    @_spelled_out(AskOptions)
     def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, wait for the whole answer, and return it. For any thread.
 
@@ -167,6 +215,8 @@ class Claude:
             ClaudeError: It failed; what had come is in `claude.last.text`.
             KeyboardInterrupt: It was interrupted.
         """
+        from .runtime import interrupts_kept_for
+
         tools = execute_while_waiting(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
         with interrupts_kept_for(reply) as waiting:
@@ -175,6 +225,7 @@ class Claude:
                 told = told or _tell_pause(reply)
         return reply.result()
 
+    @_spelled_out(AskOptions)
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and await the whole answer. For any event loop.
 
@@ -187,6 +238,8 @@ class Claude:
         Raises:
             ClaudeError: It failed; what had come is in `claude.last.text`.
         """
+        import asyncio
+
         tools = execute_on_loop(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
         telling = asyncio.create_task(_tell_pause_of(reply))
@@ -198,6 +251,7 @@ class Claude:
         finally:
             telling.cancel()
 
+    @_spelled_out(AskOptions)
     def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and return at once with a reply that is still in flight. For any thread.
 
@@ -209,6 +263,8 @@ class Claude:
             ConfigurationError: The question could not be sent; with tools it cannot be, because nobody might come to run them.
         """
         if options.get("tools"):
+            from .client import ConfigurationError
+
             raise ConfigurationError(
                 "Tools run where an answer is waited for, and claude.submit does not wait. Use claude.ask(...) or "
                 "`await claude.ask_async(...)`. Nothing was sent."
@@ -219,6 +275,7 @@ class Claude:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)
 
+    @_spelled_out(PanelOptions)
     def panel(self, **options: Unpack[PanelOptions]) -> PromptPanel:
         """Return a panel, which shows itself as the value of a cell. This imports ipywidgets.
 
@@ -250,7 +307,11 @@ class Claude:
     @property
     def runtime(self) -> Runtime:
         """The runtime behind all this, for extensions."""
+        from .runtime import get_runtime
+
         runtime = get_runtime()
+        if runtime.presenter is None and (notebook := sys.modules.get(_NOTEBOOK)) is not None:
+            notebook.connect()  # so that `%config ClaudeMagics` counts here too
         if runtime.presenter is None:  # the magics are not loaded, but a reply must look the same
             runtime.set_presenter(_present)
         return runtime
@@ -261,6 +322,9 @@ class Claude:
             raise TypeError(
                 f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent."
             )
+        from .runtime import Question, Where
+        from .schema import OutputSchema
+
         thread, kind = options.get("thread"), options.get("schema")
         schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
         question = Question(

@@ -9,7 +9,7 @@ import symtable
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, Final
 
 from ..client import ConfigurationError
@@ -35,6 +35,18 @@ def names_of(shell: Any, local: Mapping[str, object] | None = None) -> Mapping[s
     errors = getattr(getattr(magic, "__self__", None), "errors", None)
     extra = {} if errors is None else {"Err": errors}
     return UserNames(shell.user_ns, shell.user_ns_hidden, extra=extra, local=local)
+
+
+_FACADE: Final = "claude_magic.api"
+
+
+def last_reply_in(shell: Any) -> str:
+    """Return the expression that has the last reply in a shell: `claude.last` where `claude` is ours, else one that works there."""
+    names = getattr(shell, "user_ns", {})
+    if type(names.get("claude")).__module__ == _FACADE or shell is None:
+        return "claude.last"
+    is_imported = isinstance(names.get("claude_magic"), ModuleType)
+    return f"claude_magic.claude.last{'' if is_imported else ' (after `import claude_magic`)'}"
 
 
 def is_history(name: str) -> bool:

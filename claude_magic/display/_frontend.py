@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..context import last_reply_in
 from ..render import render_notice
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class FrontEnd:
         runs_clicks: A click is handled while an awaited cell runs.
         follows_context: What a thread displays reaches the cell that the thread works for, if its context comes along.
             ipykernel 6 keeps the current cell elsewhere: there, it reaches whichever cell runs.
+        last_reply: The expression by which the user's code reaches the last reply.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -43,6 +45,7 @@ class FrontEnd:
         self.is_attended = kernel is not None and bool(getattr(kernel, "_allow_stdin", False))
         self.has_widgets = self.is_attended and bool((parent.get("metadata") or {}).get("cellId"))
         self.runs_clicks = self.has_widgets and _kernel_version() >= _FIRST_WITH_CLICKS
+        self.last_reply = last_reply_in(shell)
         self.follows_context = isinstance(
             getattr(self.publisher, "_parent_header", None), contextvars.ContextVar
         )

@@ -88,13 +88,15 @@ class AnswerContent:
         remark: How to stop the answer; "" where that need not be said.
         kept_in: The expression that has the answer when others have been asked meanwhile; "" where the answer is the value of the
             cell, whose error says how it failed.
+        last: The expression that has the last reply.
     """
 
     chars_per_second = 200_000
 
-    def __init__(self, *, remote_images: bool, remark: str = "", kept_in: str = "") -> None:
+    def __init__(self, *, remote_images: bool, remark: str = "", kept_in: str = "", last: str = LAST) -> None:
         self._remote_images = remote_images
         self._kept_in = kept_in
+        self._last = last
         self._frames = LiveFrames(remote_images=remote_images, remark=remark)
 
     def slots(self, snapshot: ReplySnapshot, /) -> Sequence[str]:
@@ -108,7 +110,8 @@ class AnswerContent:
         if self._kept_in:
             return render_reply(snapshot, remote_images=self._remote_images, kept_in=self._kept_in)
         # The error of the cell is shown right below.
-        return render_reply(dataclasses.replace(snapshot, error=None), remote_images=self._remote_images)
+        shown = dataclasses.replace(snapshot, error=None)
+        return render_reply(shown, remote_images=self._remote_images, kept_in=self._last)
 
     def is_empty(self, snapshot: ReplySnapshot, /) -> bool:
         has_content = snapshot.phase is Phase.COMPLETE or bool(snapshot.text or snapshot.thinking)
@@ -120,7 +123,7 @@ class AnswerContent:
         return f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _"
 
     def columns(self, snapshot: ReplySnapshot, /) -> Sequence[Column]:
-        return (Column(name="", kept_in=self._kept_in or LAST, answer=snapshot),)
+        return (Column(name="", kept_in=self._kept_in or self._last, answer=snapshot),)
 
 
 class Compared(Protocol):

@@ -28,7 +28,7 @@ from ..display import (
     stop_button,
     was_interrupted,
 )
-from ..render import A_WHILE, HIDDEN_IN_CELL, LAST, short_traceback
+from ..render import A_WHILE, HIDDEN_IN_CELL, short_traceback
 from ..runtime import Job, Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ._question import settings_of
@@ -172,7 +172,7 @@ def _surface(line: Line, cell: Cell) -> Surface[Any]:
     remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
     return choose_surface(
         front_end,
-        AnswerContent(remote_images=values.remote_images, remark=remark),
+        AnswerContent(remote_images=values.remote_images, remark=remark, last=front_end.last_reply),
         owns_area=cell.is_awaited,
         is_live=values.live,
         is_quiet=line.options.quiet,
@@ -230,7 +230,8 @@ def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
 
 def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
     front_end = cell.front_end
-    kept_in = line.options.out or (job.reply.origin.replace("In", "Out") if cell.is_awaited else LAST)
+    value = job.reply.origin.replace("In", "Out") if cell.is_awaited else front_end.last_reply
+    kept_in = line.options.out or value
     if line.options.quiet or is_silenced(line):
         failure = AnswerContent(remote_images=False, kept_in=kept_in)
 

@@ -53,7 +53,7 @@ class Session:
 
         runtime = get_runtime()
         runtime.use_config(self._configured)
-        runtime.set_presenter(lambda snapshot: _present(snapshot, runtime))
+        runtime.set_presenter(lambda snapshot: _present(snapshot, runtime, self.shell))
         return runtime
 
     def close(self) -> None:
@@ -189,13 +189,16 @@ def _execution_of(parent: dict[str, Any]) -> object:
     return (parent.get("header") or {}).get("msg_id")
 
 
-def _present(snapshot: ReplySnapshot, runtime: Runtime) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _present(
+    snapshot: ReplySnapshot, runtime: Runtime, shell: Any
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     from ..client import ConfigurationError
+    from ..context import last_reply_in
     from ..render import render_reply
 
     try:
         remote_images = runtime.settings().values.remote_images
     except ConfigurationError:  # a settings file that has broken since: the next question says so
         remote_images = False
-    bundle = render_reply(snapshot, remote_images=remote_images)
+    bundle = render_reply(snapshot, remote_images=remote_images, kept_in=last_reply_in(shell))
     return bundle.data, bundle.metadata

@@ -384,8 +384,8 @@ plainly a sentence. Everything else is a prompt, and so is everything after %cla
 take options before them: %claude -m opus fix."""
 
 _CLOSING = """\
-The value of the cell, _, is the reply: print(_.text), _.usage, _.message. The last reply is also `claude.last`,
-after `from claude_magic import claude`. An interrupted or failed reply keeps what had arrived.
+The value of the cell, _, is the reply: print(_.text), _.usage, _.message. The last reply is also `claude.last`;
+%load_ext binds `claude` where you have no variable of that name. An interrupted or failed reply keeps what had arrived.
 
 %config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the kernel; %config ClaudeMagics lists them all.
 Keys come from ANTHROPIC_API_KEY where Jupyter was started, or from %claude login: never from a cell."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -61,7 +62,9 @@ class Completer:
             context.full_text, context.cursor_line, context.cursor_position, self._surroundings
         )
         return {
-            "completions": [SimpleCompletion(text, type=found.kind) for text in found.texts],
+            "completions": [
+                SimpleCompletion(text, type=kind) for text, kind in zip(found.texts, found.kinds, strict=True)
+            ],
             "matched_fragment": found.fragment,
             "ordered": True,
             "suppress": True,
@@ -171,8 +174,12 @@ def _classes(fragment: str, surroundings: Surroundings) -> Iterator[str]:
 def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
     chosen, comma, typed = fragment.rpartition(",")
     for name, value in _named(typed, surroundings):
-        if callable(value) and not _is_class(value) and name not in chosen.split(","):
+        # Other objects that can be called may be tools, too, but are hardly meant as such.
+        if isinstance(value, _FUNCTIONS) and name not in chosen.split(","):
             yield f"{chosen}{comma}{name}"
+
+
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, functools.partial)
 
 
 def _is_class(value: object) -> bool:
@@ -228,15 +235,34 @@ class Completions:
     Attributes:
         fragment: Those characters.
         texts: What may stand there, best first; each begins with them.
-        kind: What these are, for front ends that show it.
+        kinds: What each of them is, for front ends that show it.
     """
 
     fragment: str = ""
     texts: tuple[str, ...] = ()
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
+
+    def __add__(self, other: Completions) -> Completions:
+        """Return both, these first; of the same characters."""
+        return Completions(
+            fragment=self.fragment, texts=self.texts + other.texts, kinds=self.kinds + other.kinds
+        )
 
 
 NOTHING = Completions()
+_KINDS = {
+    "model": "model",
+    "compare": "model",
+    "thread": "thread",
+    "tools": "function",
+    "schema": "class",
+    "system": "path",
+    "file": "path",
+    "name": "variable",
+    "out": "variable",
+    "interact": "variable",
+}
+"""By the field of an option, or the key of an argument."""
 
 
 def complete_cell(text: str, line_number: int, column: int, surroundings: Surroundings) -> Completions:
@@ -266,7 +292,9 @@ def complete_words(words: str, surroundings: Surroundings, *, is_cell: bool) -> 
         given.append(spec)
         scanner.skip(word.partition("=")[0])
         if not spec.is_flag and (fragment := _pass_value(scanner)) is not None:
-            return _offer(value_texts(spec, fragment, surroundings), fragment, spec.field)
+            return _offer(
+                value_texts(spec, fragment, surroundings), fragment, _KINDS.get(spec.field, "value")
+            )
 
 
 def _pass_value(scanner: Scanner) -> str | None:
@@ -297,12 +325,13 @@ def _complete_first_word(
     typed = scanner.rest()
     word, space, argument = typed.partition(" ")
     if not space:
-        texts = _option_names(given) if typed[:1] in ("", "-") else []
-        return _offer([*_subcommands(given, is_cell=is_cell), *texts], typed, "option")
+        subcommands = _offer(_subcommands(given, is_cell=is_cell), typed, "subcommand")
+        return subcommands + _offer(_option_names(given) if typed[:1] in ("", "-") else (), typed, "option")
     command = COMMAND_BY_NAME.get(word)
     if is_cell or command is None or command.argument is None or (given and command.kind == "do"):
         return NOTHING
-    return _offer(argument_texts(command.argument, argument, surroundings), argument, command.argument.key)
+    kind = _KINDS.get(command.argument.key, "value")
+    return _offer(argument_texts(command.argument, argument, surroundings), argument, kind)
 
 
 def _subcommands(given: Sequence[OptionSpec], *, is_cell: bool) -> list[str]:
@@ -323,4 +352,4 @@ def _option_names(given: Sequence[OptionSpec]) -> list[str]:
 
 def _offer(texts: Iterable[str], fragment: str, kind: str) -> Completions:
     fitting = tuple(text for text in texts if text.startswith(fragment))
-    return Completions(fragment=fragment, texts=fitting, kind=kind)
+    return Completions(fragment=fragment, texts=fitting, kinds=(kind,) * len(fitting))

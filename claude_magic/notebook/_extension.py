@@ -26,6 +26,7 @@ class _Loaded:
     watch: ShellWatch
     completer: Completer
     previous_magics: dict[str, Any]
+    facade: Any
 
 
 # Kept on the shell, not here: `%reload_ext` reloads our modules and must still find what is to be taken away.
@@ -34,8 +35,13 @@ _RUNTIME = "claude_magic.runtime"
 _WIDGETS = "claude_magic.display.widgets"
 
 
-def load(shell: Any) -> None:
-    """Register the magics. Quiet, and quick: nothing is imported, opened or started that is not needed for this."""
+def load(shell: Any, facade: Any) -> None:
+    """Register the magics. Quiet, and quick: nothing is imported, opened or started that is not needed for this.
+
+    Args:
+        shell: The shell.
+        facade: What `claude` is in the user's code, where that name is free.
+    """
     if getattr(shell, _KEY, None) is not None:
         unload(shell)
     previous = _find_other_owner(shell)
@@ -47,8 +53,16 @@ def load(shell: Any) -> None:
     watch.start()
     completer = Completer(shell)
     completer.start()
+    if MAGIC not in shell.user_ns:
+        # Among the hidden names: no name of the user's, for `%who` and in prompts.
+        shell.push({MAGIC: facade}, interactive=False)
     loaded = _Loaded(
-        magics=magics, transformer=transformer, watch=watch, completer=completer, previous_magics=previous
+        magics=magics,
+        transformer=transformer,
+        watch=watch,
+        completer=completer,
+        previous_magics=previous,
+        facade=facade,
     )
     setattr(shell, _KEY, loaded)
     if _RUNTIME in sys.modules:
@@ -75,6 +89,10 @@ def unload(shell: Any) -> None:
     _remove(shell.input_transformers_cleanup, loaded.transformer)
     _remove(shell.configurables, loaded.magics)
     _take_magics_away(shell.magics_manager, loaded)
+    shell.drop_by_id({MAGIC: loaded.facade})
+    if shell.user_ns_hidden.get(MAGIC) is loaded.facade:
+        # The user has given the name to something else.
+        del shell.user_ns_hidden[MAGIC]
     _close_runtime()
 
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import ipywidgets
+from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
 from ipywidgets import ValueWidget
 
 from ..client import ClaudeError, ConfigurationError, MessageRequest
-from ..context import names_in
+from ..context import last_reply_in, names_in
 from ..display import (
     FRAME_INTERVAL,
     IDLE_INTERVAL,
@@ -459,10 +460,11 @@ class InteractionView:
         self._blocks.box.remove_class(_PREVIOUS)
         self._line.value = in_widget(render_line(self._describe(state, snapshot)))
         totals = render_line(_describe_totals(self._interaction.asked))
-        self._footer.value = in_widget(render_footer(snapshot) + totals)
+        kept_in = last_reply_in(get_ipython())
+        self._footer.value = in_widget(render_footer(snapshot, kept_in=kept_in) + totals)
         self._buttons.children = (self._again,)
         if snapshot.text or snapshot.phase is Phase.COMPLETE:
-            bundle = render_state(state.label, snapshot, remote_images=self._remote_images)
+            bundle = render_state(state.label, snapshot, remote_images=self._remote_images, kept_in=kept_in)
             self._transcript.update(bundle.data, metadata=bundle.metadata, raw=True)
         self._interaction.finish(state)
 

@@ -19,6 +19,7 @@ from ipywidgets import HTML
 from traitlets import Bool, Unicode
 
 from ..client import BucketState, ClaudeError
+from ..context import last_reply_in
 from ..display import FrontEnd, route_to_subshell
 from ..render import Bundle, Exchange, render_complaint, render_line, render_transcript
 from ..runtime import Reply
@@ -255,7 +256,8 @@ class Transcript:
                 self._outputs[reply] = [_display(context, bundle) for bundle in self._render(exchange)]
 
     def _render(self, exchange: Exchange) -> list[Bundle]:
-        return render_transcript(exchange, remote_images=self._remote_images)
+        kept_in = last_reply_in(get_ipython())
+        return render_transcript(exchange, remote_images=self._remote_images, kept_in=kept_in)
 
 
 def _display(context: contextvars.Context, bundle: Bundle) -> _Output:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from IPython import get_ipython
 from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
 from ..client import ConfigurationError
+from ..context import last_reply_in
 from ..display import frame_loop, interval_after, route_to_subshell
 from ..display.widgets import BlockColumn, close_all
 from ..render import (
@@ -198,7 +200,7 @@ class ExchangeView(VBox):
             self._blocks.empty()
         else:
             self._blocks.finish(snapshot)
-        self._footer.value = render_footer(snapshot)
+        self._footer.value = render_footer(snapshot, kept_in=last_reply_in(get_ipython()))
         self.actions.offer(has_text=bool(snapshot.text))
         self._foot.children = (self._footer, self.actions)
 

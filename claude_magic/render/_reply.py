@@ -356,10 +356,12 @@ def render_question(question: str, attached: Sequence[str] = ()) -> str:
     return without_math(f'<div style="{QUESTION}">{shown}{below}</div>')
 
 
-def render_transcript(exchange: Exchange, *, remote_images: bool = False) -> list[Bundle]:
+def render_transcript(
+    exchange: Exchange, *, remote_images: bool = False, kept_in: str = LAST
+) -> list[Bundle]:
     """Return an exchange as outputs of moderate size, from top to bottom, each as HTML and as Markdown."""
     question = render_question(exchange.question, exchange.attached)
-    sections = list(_sections(exchange.answer, remote_images=remote_images))
+    sections = list(_sections(exchange.answer, remote_images=remote_images, kept_in=kept_in))
     sections[0] = (question + sections[0][0], f"{_quote(exchange.question)}\n\n{sections[0][1]}")
     return [
         Bundle({"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown}, {})
@@ -367,12 +369,12 @@ def render_transcript(exchange: Exchange, *, remote_images: bool = False) -> lis
     ]
 
 
-def _sections(answer: ReplySnapshot, *, remote_images: bool) -> Iterator[tuple[str, str]]:
+def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Iterator[tuple[str, str]]:
     """Yield the answer as HTML and Markdown: in one piece, but for long ones that are nothing but text."""
     kinds = {block.kind for block in answer.blocks}
     is_plain = answer.format == "md" and kinds <= {"text", "thinking"}
     if not is_plain or len(answer.text) <= SECTION_CHARS or any(block.data for block in answer.blocks):
-        bundle = render_reply(answer, remote_images=remote_images)
+        bundle = render_reply(answer, remote_images=remote_images, kept_in=kept_in)
         yield bundle.data["text/html"], bundle.data["text/markdown"]
         return
     pieces = _cut(answer.text)
@@ -383,7 +385,7 @@ def _sections(answer: ReplySnapshot, *, remote_images: bool) -> Iterator[tuple[s
         if index == 0:
             html = thinking + html
         if index == len(pieces) - 1:
-            html += render_footer(answer)
+            html += render_footer(answer, kept_in=kept_in)
         yield html, neutralise_markdown(piece)
 
 
@@ -413,9 +415,11 @@ def _shortened(question: str) -> str:
     return f"{question[:QUESTION_CHARS]} … {cut:,} more characters" if cut > 0 else question
 
 
-def render_state(state: str, answer: ReplySnapshot, *, remote_images: bool = False) -> Bundle:
+def render_state(
+    state: str, answer: ReplySnapshot, *, remote_images: bool = False, kept_in: str = LAST
+) -> Bundle:
     """Return the answer with the state above it, as `n = 3`; a view that lives hides it, as it does a transcript."""
-    bundle = render_reply(answer, remote_images=remote_images)
+    bundle = render_reply(answer, remote_images=remote_images, kept_in=kept_in)
     line = without_math(styled(STATUS_LINE, state))
     data = {
         "text/html": f'<div class="{TRANSCRIPT_CLASS}">{line}{bundle.data["text/html"]}</div>',

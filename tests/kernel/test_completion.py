@@ -23,7 +23,7 @@ def complete(start_kernel):
     kernel = start_kernel()
     kernel.run(SETUP)
 
-    def press_tab(text):
+    def answer(text):
         before, _, after = text.partition("|")
         request = kernel.client.complete(before + after, len(before))
         while True:
@@ -31,8 +31,17 @@ def complete(start_kernel):
             if reply["parent_header"]["msg_id"] == request:
                 content = reply["content"]
                 assert content["cursor_end"] == len(before)
-                return before[: content["cursor_start"]], content["matches"]
+                return before[: content["cursor_start"]], content
 
+    def press_tab(text):
+        kept, content = answer(text)
+        return kept, content["matches"]
+
+    def kinds(text):
+        found = answer(text)[1]["metadata"]["_jupyter_types_experimental"]
+        return {each["text"]: each["type"] for each in found}
+
+    press_tab.kernel, press_tab.kinds = kernel, kinds
     return press_tab
 
 
@@ -106,6 +115,27 @@ def test_tab_on_a_bare_line_offers_subcommands_then_options(complete):
 
     assert matches[:3] == ["ask", "fix", "explain"]
     assert matches.index("help") < matches.index("--model") < matches.index("-m")
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("%claude s", {"save": "subcommand", "stop": "subcommand", "status": "subcommand"}),
+        ("%claude --raw --q", {"--quiet": "option"}),
+        ("%claude --tools ", {"fetch": "function", "find": "function", "numbered": "function"}),
+        ("%claude --schema ", {"Person": "class"}),
+        ("%claude --thread ", {"main": "thread"}),
+        ("%claude -s @no", {"@notes.md": "path"}),
+    ],
+)
+def test_tab_says_what_each_of_them_is(complete, text, kinds):
+    """Subcommands are no options; functions stand for tools and classes for schemas, nothing else that can be called."""
+    complete.kernel.run(
+        "import functools, string\nnumbered = functools.partial(find)\nmachine = string.Formatter()"
+    )
+    complete.kernel.run("machine.__class__.__call__ = lambda self: 1")
+
+    assert complete.kinds(text) == kinds
 
 
 def test_tab_is_forgotten_when_the_extension_is_unloaded(start_kernel):

@@ -49,8 +49,54 @@ def test_loading_imports_nothing_that_a_cell_may_never_need():
     assert packages <= {"claude_magic", "IPython"}
     assert {name.split(".")[1] for name in loaded if name.startswith("claude_magic.")} == {
         "_version",
+        "api",
         "notebook",
     }
+
+
+def test_loading_binds_claude_and_unloading_takes_it_back(start_kernel, sim):
+    """It is there without an import, is no name of the user's, and counts `%config` from the first question."""
+    kernel = start_kernel(load=False)
+    kernel.run("%load_ext claude_magic")
+    heavy = "sorted({'pydantic', 'httpx2', 'ipywidgets'} & set(__import__('sys').modules))"
+    assert kernel.value(f"claude.__class__.__name__, {heavy}") == "('Claude', [])"
+    assert kernel.run("%who").stdout == "Interactive namespace is empty.\n"
+
+    kernel.run("%config ClaudeMagics.model = 'claude-haiku-5-5'")
+    kernel.run("claude.ask('hi')")
+    assert sim.requests[-1].body["model"] == "claude-haiku-5-5"
+    assert kernel.run("%%claude --dry-run\n{{ claude }}").status == "ok"
+    assert kernel.run("%reload_ext claude_magic\nprint(claude.last.model)").stdout == "claude-haiku-5-5\n"
+
+    kernel.run("%unload_ext claude_magic")
+    assert kernel.value("'claude' in globals(), 'claude' in get_ipython().user_ns_hidden") == "(False, False)"
+
+
+def test_a_variable_claude_of_the_users_stays_and_notes_name_another_way(start_kernel, sim):
+    """Whether it was there before the extension or came later; what a note names can be run as it stands."""
+    sim.script(*[hold(Gate(), after_deltas=1, text="Half an answer and no more.")] * 3)
+    kernel = start_kernel(load=False)
+
+    def interrupted():
+        run = kernel.start("%%claude\nhi").until(lambda run: any("Half" in frame for frame in run.frames))
+        kernel.manager.interrupt_kernel()
+        return run.finish().outputs[0]["data"]["text/html"]
+
+    kernel.run("claude = 'Monet'")
+    kernel.run("%load_ext claude_magic")
+    assert kernel.value("claude") == "'Monet'"
+    assert "is kept in claude_magic.claude.last (after `import claude_magic`)." in interrupted()
+    assert kernel.run("import claude_magic; print(claude_magic.claude.last.text[:4])").stdout == "Half\n"
+    assert "is kept in claude_magic.claude.last." in interrupted()
+
+    kernel.run("%unload_ext claude_magic")
+    assert kernel.value("claude") == "'Monet'"
+    kernel.run("del claude")
+    kernel.run("%load_ext claude_magic")
+    assert "is kept in claude.last." in interrupted()
+    kernel.run("claude = 'Debussy'")
+    kernel.run("%unload_ext claude_magic")
+    assert kernel.value("claude, 'claude' in get_ipython().user_ns_hidden") == "('Debussy', False)"
 
 
 def test_unloading_leaves_nothing_behind(start_kernel, sim):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -301,3 +302,22 @@ def test_a_pause_of_a_day_fails_at_once_in_plain_python_and_ends_with_another_se
     with Simulator() as other:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", other.url)
         assert claude.ask("Hello").phase is Phase.COMPLETE
+
+
+@pytest.mark.parametrize("name", ["ask", "ask_async", "submit"])
+def test_a_signature_lists_the_options_and_the_docstring_explains_them(name: str) -> None:
+    """What `claude.ask?` shows, and what is completed between its parentheses."""
+    method = getattr(claude, name)
+    parameters = inspect.signature(method).parameters
+
+    assert list(parameters) == ["prompt", *claude_magic.AskOptions.__annotations__]
+    assert str(parameters["max_tokens"]) == "max_tokens: 'int | None' = None"
+    documentation = inspect.getdoc(method) or ""
+    for option in claude_magic.AskOptions.__annotations__:
+        assert f"\n    {option}: " in documentation
+    assert "AskOptions" not in documentation
+
+
+def test_the_signature_of_a_panel_lists_its_options() -> None:
+    """As those of questions do."""
+    assert list(inspect.signature(claude.panel).parameters) == [*claude_magic.PanelOptions.__annotations__]

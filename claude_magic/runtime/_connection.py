@@ -266,40 +266,6 @@ def _key(connection: Connection) -> tuple[bool, str] | None:
     return None if credential is None else (credential.is_token, credential.reveal())
 
 
-def is_demo(settings: ResolvedSettings, found: FoundCredential | None, choice: bool | None) -> bool:
-    """Decide whether the simulator answers.
-
-    Args:
-        settings: The settings in force.
-        found: The credential in force.
-        choice: What `%claude demo` said, or None.
-    """
-    if choice is not None:
-        return choice
-    mode = settings.values.demo
-    return mode == "on" or (mode == "auto" and found is None and settings.is_default("base_url"))
-
-
-def demo_connection(settings: ResolvedSettings, simulator: EmbeddedSimulator) -> Connection:
-    """Connect to the simulator. It gets no credential, and no header that may hold a secret of some gateway."""
-    config = settings.values.client_config(
-        base_url=simulator.url(), messages_path="/v1/messages", headers={}, auth_header="x-api-key"
-    )
-    return Connection(config=config, credential=None, is_simulated=True)
-
-
-def real_connection(settings: ResolvedSettings, found: FoundCredential | None) -> Connection:
-    """Connect to the server that the settings name.
-
-    Raises:
-        ConfigurationError: It is the official API, and there is no credential.
-    """
-    config = settings.values.client_config()
-    if found is None and config.is_official_host:
-        raise ConfigurationError(_NO_KEY)
-    return Connection(config=config, credential=None if found is None else found.credential)
-
-
 ConfigReader: TypeAlias = Callable[[], Mapping[str, object]]
 
 
@@ -374,8 +340,11 @@ class Configuration:
         return redact(text, found)
 
     def is_demo(self, settings: ResolvedSettings, found: FoundCredential | None) -> bool:
-        """Whether the embedded simulator answers."""
-        return is_demo(settings, found, self.demo_choice)
+        """Whether the embedded simulator answers: as `%claude demo` said, else as the settings have it."""
+        if self.demo_choice is not None:
+            return self.demo_choice
+        mode = settings.values.demo
+        return mode == "on" or (mode == "auto" and found is None and settings.is_default("base_url"))
 
     def connect(self, settings: ResolvedSettings, found: FoundCredential | None) -> Connection:
         """Decide whom a request goes to; starts the simulator where it is that one.
@@ -385,8 +354,16 @@ class Configuration:
         """
         if self.is_demo(settings, found):
             with self._simulator_lock:
-                return demo_connection(settings, self._simulator)
-        return real_connection(settings, found)
+                url = self._simulator.url()
+            # It gets no credential, and no header that may hold a secret of some gateway.
+            config = settings.values.client_config(
+                base_url=url, messages_path="/v1/messages", headers={}, auth_header="x-api-key"
+            )
+            return Connection(config=config, credential=None, is_simulated=True)
+        config = settings.values.client_config()
+        if found is None and config.is_official_host:
+            raise ConfigurationError(_NO_KEY)
+        return Connection(config=config, credential=None if found is None else found.credential)
 
     def close(self) -> None:
         """End the simulator; it starts again when it is needed."""

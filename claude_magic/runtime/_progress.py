@@ -172,31 +172,12 @@ class Progress:
 
     def note(self, event: ClientEvent) -> None:
         """Take in what the client tells about its attempts."""
-        with self._lock:
-            if self._phase.is_final:
-                return
-            match event:
-                case LimiterWaiting():
-                    self._enter(Phase.QUEUED, self._limiter_wait(event))
-                case AttemptStarted():
-                    self._enter(Phase.SENT, None)
-                case ResponseStarted():
-                    self._request_id = event.request_id
-                    self._is_simulated = SIMULATOR_HEADER in event.headers
-                case AttemptFinished():
-                    self._take_attempt(event)
-            self._version += 1
-        self._tell()
+        self._change(lambda: self._take_client_event(event))
 
     def wait_for_turn(self) -> None:
         """Take in that an answer comes first which this one goes on from."""
         wait = Wait(kind="turn", reason="", until=math.inf, attempt=1, max_attempts=self._max_attempts)
-        with self._lock:
-            if self._phase.is_final:
-                return
-            self._enter(Phase.QUEUED, wait)
-            self._version += 1
-        self._tell()
+        self._change(lambda: self._enter(Phase.QUEUED, wait))
 
     def feed(self, event: StreamEvent, accumulator: MessageAccumulator) -> None:
         """Take in one event of the stream; `accumulator` has taken it in already, and perhaps some that follow."""
@@ -211,22 +192,16 @@ class Progress:
 
     def end_round(self, message: Message) -> None:
         """Take in that a request has been answered; another may follow."""
-        with self._lock:
-            if self._phase.is_final:
-                return
-            self._take_round(message)
-            self._version += 1
-        self._tell()
+        self._change(lambda: self._take_round(message))
 
     def note_call(self, call_id: str, state: CallState, result: str = "") -> None:
         """Take in how far the call of a tool has come."""
-        with self._lock:
-            if self._phase.is_final:
-                return
+
+        def take_call() -> None:
             self._content.note_call(call_id, state, result)
             self._enter(Phase.CALLING, None)
-            self._version += 1
-        self._tell()
+
+        self._change(take_call)
 
     def add_note(self, note: str) -> None:
         """Add a sentence for the reader; one that stands there already is not said twice."""
@@ -267,6 +242,27 @@ class Progress:
         """Make a new lock, in a forked child: the bridge thread, which may have held it, does not exist there."""
         self._lock = threading.Lock()
         self._observers = ()
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Make a change under the lock, and tell of it; nothing changes what is final."""
+        with self._lock:
+            if self._phase.is_final:
+                return
+            change()
+            self._version += 1
+        self._tell()
+
+    def _take_client_event(self, event: ClientEvent) -> None:
+        match event:
+            case LimiterWaiting():
+                self._enter(Phase.QUEUED, self._limiter_wait(event))
+            case AttemptStarted():
+                self._enter(Phase.SENT, None)
+            case ResponseStarted():
+                self._request_id = event.request_id
+                self._is_simulated = SIMULATOR_HEADER in event.headers
+            case AttemptFinished():
+                self._take_attempt(event)
 
     def _take_event(self, event: StreamEvent) -> bool:
         """Take in an event, under the lock; return whether it changed anything that can be seen."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
 from ..schema import OutputSchema, extract_code, extract_json
-from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor
+from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor, sigint_handled
 from ._progress import Progress
 from ._snapshot import Phase, ReplySnapshot
 
@@ -89,7 +89,7 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
         reply.pending_calls.subscribe(waiting.note_pending_call) if reply.pending_calls is not None else None
     )
     try:
-        with _sigint_handled(waiting.interrupt):
+        with sigint_handled(waiting.interrupt):
             yield waiting
     finally:
         forget()
@@ -175,20 +175,6 @@ class Waiting:
             self._reply.pending_calls.run_next()
         except KeyboardInterrupt:
             self.interrupt(signal.SIGINT, None)
-
-
-@contextlib.contextmanager
-def _sigint_handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Install a SIGINT handler where that is possible and Ctrl-C has its usual meaning."""
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or previous in (signal.SIG_IGN, None):
-        yield
-        return
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 # Keeping an event loop awake enough to hear the interrupt button.
@@ -439,14 +425,8 @@ class Reply:
         by `claude.ask_async` is cancelled with its task, because nobody else has it.)
         """
         if not self.done():
-            loop = asyncio.get_running_loop()
-            is_done = loop.create_future()
-            forget = self.when_done(lambda: _wake(loop, is_done))
-            try:
-                with loop_kept_awake(loop):
-                    yield from is_done.__await__()
-            finally:
-                forget()
+            with loop_kept_awake(asyncio.get_running_loop()):
+                yield from ended(self).__await__()
         self._raise_failure()
         if self.phase is Phase.CANCELLED:
             raise asyncio.CancelledError(_CANCELLED)

@@ -15,7 +15,15 @@ from typing import TypeAlias
 
 from ..client import ToolUseBlock
 from ._call import NOBODY, REFUSED, CallState, RunningCall, ToolCall, ToolResult
-from ._nested_loop import GetLoop, Interruptible, Interrupts, NestedLoopError, interrupts_raised, run_to_end
+from ._nested_loop import (
+    GetLoop,
+    Interruptible,
+    Interrupts,
+    NestedLoopError,
+    interrupts_raised,
+    run_to_end,
+    running_loop,
+)
 from ._tool import Toolbox
 
 Approve: TypeAlias = Callable[[ToolCall], Awaitable[str]]
@@ -61,10 +69,7 @@ class LoopExecutor:
 
     def is_held_up_here(self) -> bool:
         """Whether blocking this thread would keep the calls from running."""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+        return running_loop() is self._loop
 
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]

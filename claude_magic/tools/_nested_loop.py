@@ -32,12 +32,12 @@ def interrupts_raised() -> contextlib.AbstractContextManager[None]:
 
     While an awaited cell runs, a kernel answers Ctrl-C by cancelling a task, which a function that blocks the loop never sees.
     """
-    return _sigint_handled(signal.default_int_handler)
+    return sigint_handled(signal.default_int_handler)
 
 
 def interrupts_raised_between_cells() -> contextlib.AbstractContextManager[None]:
     """Do the same where a kernel has switched Ctrl-C off, because no cell runs that it could be meant for."""
-    return _sigint_handled(signal.default_int_handler, also_where_off=True)
+    return sigint_handled(signal.default_int_handler, also_where_off=True)
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def interrupts_cancelling(task: asyncio.Task[Any], loop: asyncio.AbstractEventLo
         task.cancel()
         loop.call_soon_threadsafe(_nothing)  # wakes it
 
-    with _sigint_handled(handle):
+    with sigint_handled(handle):
         yield came
 
 
@@ -96,7 +96,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _sigint_handled(
+def sigint_handled(
     handler: Callable[[int, FrameType | None], Any], *, also_where_off: bool = False
 ) -> Iterator[None]:
     """Install a SIGINT handler where that is possible and Ctrl-C is not switched off."""
@@ -139,7 +139,7 @@ def run_to_end(awaitable: Awaitable[Any], *, idle_loop: GetLoop | None = None) -
         NestedLoopError: The event loop that runs here cannot be nested; the message says what to do instead.
         KeyboardInterrupt: Ctrl-C. The awaitable has been cancelled, so that it does not go on behind the user's back.
     """
-    loop = _running_loop()
+    loop = running_loop()
     if loop is not None:
         _let_nest(loop, awaitable)
         return _run_on(loop, awaitable)
@@ -150,7 +150,8 @@ def run_to_end(awaitable: Awaitable[Any], *, idle_loop: GetLoop | None = None) -
         return _run_on(runner.get_loop(), awaitable)
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs on this thread, if one does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -182,7 +182,7 @@ def find_place(
 
 
 def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
-    """Make a turn the present one of its cell. Later questions of an execution before this one are previous ones from now on."""
+    """Make a turn the present one of its cell. Later questions of an execution before this one are earlier ones from now on."""
     asking, number = _split(cell)
     for key in _questions(thread, asking):
         if _split(key)[1] > number:

@@ -9,7 +9,7 @@ from collections.abc import ItemsView, KeysView, Mapping, Sequence, Set, ValuesV
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 from ipywidgets import ValueWidget
@@ -18,9 +18,6 @@ from traitlets import TraitError
 from ..client import ConfigurationError
 from ..context import safe_repr
 from ..display.widgets import close_all
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_OPTIONS = 1_000
 _MOST_SHOWN = 200

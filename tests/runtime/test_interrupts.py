@@ -142,7 +142,7 @@ def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c_between_two_steps_of_a_wait_comes_with_the_next(runtime: Runtime, sim: Simulator) -> None:
-    """Anyone who draws between two steps is not interrupted in the middle of a frame."""
+    """A frame that is drawn between two steps is not broken off in its middle."""
     sim.script(hold(Gate()))
     answer = runtime.start("Hello")
     steps = []

@@ -136,6 +136,6 @@ def test_o2_a_settings_object_says_where_a_value_is_from_and_hides_headers(
 
 
 def test_o2_the_credential_of_a_runtime_cannot_be_pickled(used_runtime: Runtime) -> None:
-    """Anyone who saves a kernel's variables does not save the key."""
+    """Whatever stores a kernel's variables stores no key."""
     with pytest.raises(TypeError):
         pickle.dumps(used_runtime.hand_over()["login"])

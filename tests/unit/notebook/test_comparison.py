@@ -79,7 +79,7 @@ def test_a_model_that_was_not_asked_is_told_from_those_that_were(comparison):
 
 
 def test_it_has_ended_when_all_have(comparison, replies):
-    """Anyone who waits is called once."""
+    """What waits for it is called once."""
     calls = []
     comparison.when_done(lambda: calls.append(comparison.phase))
 

@@ -305,7 +305,7 @@ def test_a_dry_run_of_an_unlisted_model_names_no_price() -> None:
 
 
 def test_a_key_in_the_prompt_is_not_shown_either() -> None:
-    """Anyone who pastes it must not find it saved in the notebook."""
+    """A key that was pasted by mistake is not saved in the output."""
     request = MessageRequest(model="m", max_tokens=1, messages=[{"role": "user", "content": KEY}])
     shown = render_dry_run(
         DryRun(

@@ -341,7 +341,7 @@ def test_an_error_is_a_few_lines_coloured_like_ipythons() -> None:
 
 
 def test_an_interrupt_is_one_line() -> None:
-    """Anyone who pressed the button knows what happened."""
+    """The user has pressed the button, and needs no explanation."""
     assert short_traceback(KeyboardInterrupt(), colors=False) == ["KeyboardInterrupt: interrupted"]
 
 

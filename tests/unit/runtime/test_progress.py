@@ -177,7 +177,7 @@ def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress:
 
 
 def test_a_snapshot_does_not_change_when_the_reply_does(progress: Fed) -> None:
-    """Anyone who draws may keep it."""
+    """It is frozen, so that a frame can keep it."""
     progress.take(text_block())
     progress.take(delta("one"))
     before = progress.snapshot()

@@ -144,7 +144,7 @@ def test_our_own_variable_goes_before_the_one_shared_with_other_programs() -> No
 def test_f1_a_bad_value_names_setting_source_and_what_is_accepted(
     variables: Mapping[str, str], pattern: str
 ) -> None:
-    """Anyone who reads the message knows what to change, and where."""
+    """The message says what to change, and where."""
     with pytest.raises(ConfigurationError, match=pattern):
         resolve([environment_layer(variables)])
 

@@ -162,7 +162,7 @@ def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> Non
 
 
 def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
-    """Anyone who waits for the result must not wait for ever."""
+    """The thread that waits for the result must not wait for ever."""
 
     async def approve(_each: ToolCall) -> str:
         raise RuntimeError("no widgets")

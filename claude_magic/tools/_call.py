@@ -446,7 +446,7 @@ class RunningCall:
         return self._tool is not None and self._tool.is_async
 
     def unfit(self) -> ToolResult | None:
-        """Return what to answer a call that cannot be made, or None if it can. Nobody need be asked about the previous."""
+        """Return what to answer a call that cannot be made, about which nobody need be asked; None if it can be."""
         if self._block.raw_input is not None:
             return self._failed(json.dumps({"INVALID_JSON": self._block.raw_input}))
         if self._tool is None:

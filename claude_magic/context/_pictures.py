@@ -37,11 +37,7 @@ _MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
 _STRAIGHT = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 """Modes that Pillow converts in one way only."""
 
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-)
+_SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
 def media_type_of(data: bytes) -> str | None:

@@ -17,16 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..client import ClaudeError, ConfigurationError
 from ..display import ComparisonContent, Surface, choose_surface, remark_on_stopping
 from ..render import Column, render_comparison
-from ..runtime import (
-    SHORT_NAMES,
-    Phase,
-    Question,
-    Reply,
-    facts_of,
-    nearest_model,
-    table_id,
-    undated,
-)
+from ..runtime import SHORT_NAMES, Phase, Question, Reply, facts_of, nearest_model, table_id, undated
 from ._answer import bind, follow_to_end, is_silenced
 from ._question import settings_of
 

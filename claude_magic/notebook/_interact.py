@@ -307,11 +307,7 @@ def _can_show(cell: Cell) -> bool:
 
 
 async def _ask_once(
-    line: Line,
-    cell: Cell,
-    own: list[ValueWidget],
-    values: Values,
-    question_for: Callable[[Values], Question],
+    line: Line, cell: Cell, own: list[ValueWidget], values: Values, question_for: Callable[[Values], Question]
 ) -> Reply:
     """Ask where controls cannot be shown, with a note that says so."""
     close_all(own)
@@ -381,14 +377,7 @@ class InteractionView:
         self._buttons = ipywidgets.HBox()
         self._row = ipywidgets.VBox(self._controls)
         self._box = ipywidgets.VBox(
-            [
-                ipywidgets.HTML(_STYLE),
-                self._row,
-                self._line,
-                self._blocks.box,
-                self._footer,
-                self._buttons,
-            ],
+            [ipywidgets.HTML(_STYLE), self._row, self._line, self._blocks.box, self._footer, self._buttons],
             _dom_classes=[_CLASS],
         )
         self._transcript = DisplayHandle()

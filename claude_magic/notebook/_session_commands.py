@@ -48,7 +48,7 @@ def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
     key = cell.next_key
     summary = cell.runtime.conversations.fork(arguments["name"], cell=key)
     cell.front_end.say(
-        f"{summary.name} begins after {_turns(summary.turns)}. Go on there with --thread {summary.name}.",
+        f"{summary.name} begins after {_turns(summary.turns)}. Go on there with --thread {summary.name}."
     )
 
 
@@ -69,7 +69,7 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
         return
     what = f"“{_excerpt(taken[0].prompt)}”" if len(taken) == 1 else f"The last {len(taken)} turns"
     cell.front_end.say(
-        f"{what} {'is' if len(taken) == 1 else 'are'} taken back, and {'stays' if len(taken) == 1 else 'stay'} in %claude history.",
+        f"{what} {'is' if len(taken) == 1 else 'are'} taken back, and {'stays' if len(taken) == 1 else 'stay'} in %claude history."
     )
 
 
@@ -95,7 +95,7 @@ def save(cell: Cell, arguments: Mapping[str, str]) -> None:
     forest = cell.runtime.conversations.forest()
     size = save_forest(forest, path)
     cell.front_end.say(
-        f"Saved: {_turns(len(forest.turns))} in {len(forest.threads)} threads, {size / 1000:,.1f} kB, to {path}.",
+        f"Saved: {_turns(len(forest.turns))} in {len(forest.threads)} threads, {size / 1000:,.1f} kB, to {path}."
     )
 
 
@@ -110,7 +110,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
     cell.runtime.conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
     cell.front_end.say(
-        f"Loaded: {_turns(len(forest.turns))}. These threads go on where they were saved: {names or 'none'}.",
+        f"Loaded: {_turns(len(forest.turns))}. These threads go on where they were saved: {names or 'none'}."
     )
 
 

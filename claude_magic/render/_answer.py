@@ -209,10 +209,7 @@ _STATES: Final[Mapping[CallState, str]] = {
 
 
 def render_calls(
-    blocks: Sequence[BlockSnapshot],
-    *,
-    among: Sequence[BlockSnapshot] | None = None,
-    is_final: bool = False,
+    blocks: Sequence[BlockSnapshot], *, among: Sequence[BlockSnapshot] | None = None, is_final: bool = False
 ) -> str:
     """Return the HTML of the blocks that are neither text nor thinking, with each server call's result inside its fold.
 

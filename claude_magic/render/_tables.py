@@ -37,11 +37,7 @@ Group = tuple[str, Sequence[Row]]
 
 
 def render_rows(
-    groups: Sequence[Group],
-    *,
-    columns: Row = (),
-    numbers: Collection[int] = (),
-    notes: Iterable[str] = (),
+    groups: Sequence[Group], *, columns: Row = (), numbers: Collection[int] = (), notes: Iterable[str] = ()
 ) -> Bundle:
     """Return groups of rows, each under its heading ("" for none).
 

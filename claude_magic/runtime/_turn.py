@@ -31,15 +31,7 @@ from ._ledger import TurnAccountant
 from ._models import facts_of
 from ._progress import Progress
 from ._reply import Reply, ended
-from ._requests import (
-    History,
-    ModelNames,
-    Question,
-    check_no_key,
-    check_prompt,
-    make_request,
-    table_id,
-)
+from ._requests import History, ModelNames, Question, check_no_key, check_prompt, make_request, table_id
 from ._settings import ResolvedSettings
 
 # What of a turn may stand in the history of later requests.
@@ -292,11 +284,7 @@ class TurnPlanner:
             notes += self._notes_on(place, question, model)
         request, changes = make_request(question, settings, history, model=model)
         return TurnPlan(
-            question=question,
-            place=place,
-            request=request,
-            notes=(*notes, *changes),
-            fingerprint=binding,
+            question=question, place=place, request=request, notes=(*notes, *changes), fingerprint=binding
         )
 
     def _notes_on(self, place: Place, question: Question, model: str) -> list[str]:

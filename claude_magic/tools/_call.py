@@ -141,9 +141,7 @@ def _outcome_of_data(value: object) -> Outcome:
     lifted = Lifted()
     notes: dict[str, None] = {}
     text = to_json(
-        _prepared(value, 0),
-        fallback=lambda inner: _inside(inner, lifted, notes),
-        inf_nan_mode="strings",
+        _prepared(value, 0), fallback=lambda inner: _inside(inner, lifted, notes), inf_nan_mode="strings"
     ).decode("utf-8")
     parts = lifted.parts(_bounded(text))
     return Outcome(_as_content(parts), (*notes, *lifted.notes()))
@@ -255,12 +253,7 @@ class CallState(enum.Enum):
     @property
     def is_final(self) -> bool:
         """Whether the call has come to its end."""
-        return self not in (
-            CallState.WRITTEN,
-            CallState.WAITING,
-            CallState.APPROVAL,
-            CallState.RUNNING,
-        )
+        return self not in (CallState.WRITTEN, CallState.WAITING, CallState.APPROVAL, CallState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -484,12 +477,7 @@ class RunningCall:
         return self._result(text, CallState.FAILED, is_error=True)
 
     def _result(
-        self,
-        content: str | list[dict[str, Any]],
-        state: CallState,
-        *,
-        is_error: bool = False,
-        note: str = "",
+        self, content: str | list[dict[str, Any]], state: CallState, *, is_error: bool = False, note: str = ""
     ) -> ToolResult:
         return ToolResult(
             tool_use_id=self._block.id, content=content, is_error=is_error, state=state, note=note

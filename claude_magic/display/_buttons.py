@@ -12,8 +12,8 @@ import importlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from ..render import A_WHILE, render_approval, render_notice
-from ..tools import REFUSED, CallReading, ToolCall
+from ..render import A_WHILE, render_notice
+from ..tools import REFUSED, ToolCall
 from ._frontend import FrontEnd, route_to_subshell
 from ._recorder import keeps_displays
 
@@ -103,12 +103,8 @@ async def _appear(button: StopButton) -> None:
     button.show()
 
 
-_YES, _NO, _ALL = "allow", "deny", "all"
-_OUTCOMES = {_YES: "Allowed", _NO: "Refused", _ALL: "Allowed, as all of this answer"}
-
-
 class ApprovalButtons:
-    """Asks about the calls of one answer with buttons. "Allow all" holds to its end."""
+    """Asks about the calls of one answer with buttons in the running cell. "Allow all" holds to its end."""
 
     def __init__(self) -> None:
         self._is_all_allowed = False
@@ -117,75 +113,33 @@ class ApprovalButtons:
         """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
         if self._is_all_allowed:
             return ""
+        from .widgets import ALLOW_ALL, DENY  # late: most notebooks never need it
+
         asking = keeps_displays.set(False)
         try:
             pressed = await _pressed_button(call)
         finally:
             keeps_displays.reset(asking)
-        self._is_all_allowed = pressed == _ALL
-        return REFUSED if pressed == _NO else ""
+        self._is_all_allowed = pressed == ALLOW_ALL
+        return REFUSED if pressed == DENY else ""
 
 
 async def _pressed_button(call: ToolCall) -> str:
-    """Show three buttons below what they decide on, until one of them is pressed."""
-    import ipywidgets  # late: most notebooks never need it
+    """Show the buttons below what they decide on until one of them is pressed, then a line with the outcome."""
     from IPython.display import display
 
-    from .widgets import close_all
+    from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all
 
-    loop = asyncio.get_running_loop()
-    verdict: asyncio.Future[str] = loop.create_future()
-    buttons = [
-        ipywidgets.Button(description="Allow", tooltip=f"Let {call.name} run", button_style="primary"),
-        ipywidgets.Button(description="Deny", tooltip=f"Do not let {call.name} run"),
-        ipywidgets.Button(description="Allow all", tooltip="Let all calls of this answer run"),
-    ]
-    for button, meaning in zip(buttons, (_YES, _NO, _ALL), strict=True):
-        button.on_click(_resolver(loop, verdict, meaning))
-    reading = CallReading(call)
-    question = ipywidgets.HTML(_asked(reading))
-    if not reading.is_complete:  # what was not seen cannot be allowed
-        more = ipywidgets.Button(description="Show more", tooltip="Show the rest of the arguments")
-        allowing = (buttons[0], buttons[2])
-
-        def show_more(_button: object) -> None:
-            reading.show_more()
-            question.value = _asked(reading)
-            more.disabled = reading.is_complete
-            for each in allowing:
-                each.disabled = not reading.is_complete
-
-        for each in allowing:
-            each.disabled = True
-        more.on_click(show_more)
-        buttons.append(more)
-    box = ipywidgets.VBox([question, ipywidgets.HBox(buttons)])
-    shown = display(box, display_id=True)
+    outcomes = {ALLOW: "Allowed", DENY: "Refused", ALLOW_ALL: "Allowed, as all of this answer"}
+    bar = ApprovalBar()
+    verdict = bar.ask(call)
+    shown = display(bar, display_id=True)
     outcome = "Not decided"
     try:
         pressed = await verdict
-        outcome = _OUTCOMES[pressed]
+        outcome = outcomes[pressed]
         return pressed
     finally:
         # First the display: a front end that has lost the widget would put an error in its place.
         shown.update(render_notice(f"{outcome}: {call}").data, raw=True)
-        close_all((box,))
-
-
-def _asked(reading: CallReading) -> str:
-    return render_approval(f"Claude wants to run {reading.text}")
-
-
-def _resolver(
-    loop: asyncio.AbstractEventLoop, verdict: asyncio.Future[str], meaning: str
-) -> Callable[[object], None]:
-    """Return what a click calls; clicks may come on any thread."""
-
-    def resolve() -> None:
-        if not verdict.done():
-            verdict.set_result(meaning)
-
-    def on_click(_button: object) -> None:
-        loop.call_soon_threadsafe(resolve)
-
-    return on_click
+        close_all((bar,))

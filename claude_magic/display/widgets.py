@@ -1,4 +1,4 @@
-"""Widgets: the one owner of ipywidgets' list of them, an answer as a column of blocks, and answers side by side.
+"""Widgets: the one owner of ipywidgets' list of them, an answer as a column of blocks, answers side by side, and whether a tool may run.
 
 A page that opens asks ipywidgets for the state of all widgets, which is collected in a walk through a dict. If another thread
 makes or closes a widget meanwhile, the walk fails (ipywidgets 8.1), and the page says "Loading widget..." for ever. So from the
@@ -10,6 +10,8 @@ holds one lock. No other module takes it. Whatever makes widgets imports this mo
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +28,12 @@ from ..render import (
     WIDGET_CLASSES,
     Column,
     in_widget,
+    render_approval,
     render_column_heading,
 )
 from ..runtime import ReplySnapshot
+from ..tools import CallReading, ToolCall
+from ._frontend import route_to_subshell
 from ._output import publish_final
 from ._surface import AnswerContent, Compared, ComparisonContent, interval_after
 
@@ -226,3 +231,93 @@ def _draw_column(parts: tuple[ipywidgets.HTMLMath, BlockColumn], column: Column)
     heading, blocks = parts
     heading.value = in_widget(render_column_heading(column))
     return blocks.draw(column.answer)
+
+
+ALLOW: Final = "Allow"
+DENY: Final = "Deny"
+ALLOW_ALL: Final = "Allow all"
+_TOOLTIPS: Final = {
+    ALLOW: "Let {name} run",
+    DENY: "Do not let {name} run",
+    ALLOW_ALL: "Let all calls of this answer run",
+}
+
+
+class ApprovalBar(ipywidgets.VBox):
+    """Buttons below the call that they decide on, as long as it is undecided."""
+
+    def __init__(self) -> None:
+        super().__init__(_dom_classes=["claude-magic-approval"])
+
+    def ask(self, call: ToolCall, *, on_press: Callable[[], None] = lambda: None) -> asyncio.Future[str]:
+        """Show the buttons; return what has the label of the one that is pressed: `ALLOW`, `DENY` or `ALLOW_ALL`.
+
+        Args:
+            call: What is to run.
+            on_press: Called when one is pressed, on any thread.
+        """
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[str] = loop.create_future()
+
+        def press(button: ipywidgets.Button) -> None:
+            label = button.description
+            on_press()
+            # Where the kernel shuts down, the loop is closed.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, verdict, label)
+
+        self._show(call, press)
+        return verdict
+
+    def hide(self) -> None:
+        """Take the buttons away."""
+        shown: tuple[Widget, ...] = self.children
+        self._fill()
+        close_all(shown)
+
+    def _show(self, call: ToolCall, press: Callable[[ipywidgets.Button], None]) -> None:
+        buttons = {
+            label: ipywidgets.Button(description=label, tooltip=tooltip.format(name=call.name))
+            for label, tooltip in _TOOLTIPS.items()
+        }
+        buttons[ALLOW].button_style = "primary"
+        for button in buttons.values():
+            button.on_click(press)
+        reading = CallReading(call)
+        words = ipywidgets.HTML(_asked(reading), _dom_classes=["claude-magic-block"])
+        row = [*buttons.values()]
+        if not reading.is_complete:
+            row.append(_more_button(reading, words, [buttons[ALLOW], buttons[ALLOW_ALL]]))
+        route_to_subshell(*row)
+        self._fill(words, ipywidgets.HBox(row, _dom_classes=["claude-magic-verdicts"]))
+
+    def _fill(self, *widgets: Widget) -> None:
+        self.children = widgets
+
+
+def _more_button(
+    reading: CallReading, words: ipywidgets.HTML, allowing: Sequence[ipywidgets.Button]
+) -> ipywidgets.Button:
+    """Return the button that shows the next page. What was not seen cannot be allowed."""
+    more = ipywidgets.Button(description="Show more", tooltip="Show the rest of the arguments")
+
+    def show(_button: ipywidgets.Button) -> None:
+        reading.show_more()
+        words.value = _asked(reading)
+        more.disabled = reading.is_complete
+        for button in allowing:
+            button.disabled = not reading.is_complete
+
+    for button in allowing:
+        button.disabled = True
+    more.on_click(show)
+    return more
+
+
+def _asked(reading: CallReading) -> str:
+    return render_approval(f"Claude wants to run {reading.text}")
+
+
+def _resolve(verdict: asyncio.Future[str], label: str) -> None:
+    if not verdict.done():
+        verdict.set_result(label)

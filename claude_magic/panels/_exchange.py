@@ -25,7 +25,7 @@ from ..render import (
 from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ..schema import escape_hidden, find_code, join_code
 from ._browser_side import BrowserSide, FaultsTold
-from ._tools import ApprovalBar
+from ._tools import PanelApproval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class ExchangeView(VBox):
         self,
         question: Question,
         reply: Reply,
-        approval: ApprovalBar,
+        approval: PanelApproval,
         actions: AnswerActions,
         *,
         remote_images: bool = False,
@@ -250,7 +250,7 @@ class Exchanges(VBox):
         return {view.reply: view.snapshot() for view in self.views if view.reply.done()}
 
     def add(
-        self, question: Question, start: Callable[[ApprovalBar], Reply], *, instead_of: Reply | None = None
+        self, question: Question, start: Callable[[PanelApproval], Reply], *, instead_of: Reply | None = None
     ) -> Reply:
         """Start a reply, and show it at the end, or in the place of another one and of all that followed it.
 
@@ -267,7 +267,7 @@ class Exchanges(VBox):
                 raise ConfigurationError("A reply is in flight in this panel. Stop it, or wait for its end.")
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
-            approval = ApprovalBar(self._surroundings.browser.announce)
+            approval = PanelApproval(self._surroundings.browser.announce)
             reply = start(approval)
             actions = AnswerActions(reply, self._surroundings)
             view = ExchangeView(question, reply, approval, actions, remote_images=self._remote_images)

@@ -19,7 +19,7 @@ from ..tools import Toolbox
 from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note, Transcript
 from ._composer import Attachments, Composer, SettingsRow
 from ._exchange import Exchanges, Surroundings
-from ._tools import ApprovalBar, BetweenCells, blocking_calls
+from ._tools import BetweenCells, PanelApproval, blocking_calls
 
 ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."
 
@@ -103,18 +103,7 @@ class PromptPanel(VBox):
             on_page=self._faults.told(self._transcript.tell_page),
             on_missing=self._faults.told(self._hand_over),
         )
-        self._exchanges = Exchanges(
-            Surroundings(
-                browser=self._browser,
-                assign=_assign,
-                retry=self._on_retry,
-                tell=self._note.tell,
-                faults=self._faults,
-            ),
-            on_change=self._show_state,
-            on_end=self._keep,
-            remote_images=values.remote_images,
-        )
+        self._exchanges = self._make_exchanges(remote_images=values.remote_images)
         conversation = VBox([self._exchanges], _dom_classes=["claude-magic-conversation"])
         super().__init__([conversation, self._composer, self._browser], _dom_classes=["claude-magic-panel"])
         self._browser.panel_id = self.model_id
@@ -165,16 +154,28 @@ class PromptPanel(VBox):
         self._exchanges.close()
         close_all((*self.children, self.layout))
 
+    def _make_exchanges(self, *, remote_images: bool) -> Exchanges:
+        surroundings = Surroundings(
+            browser=self._browser,
+            assign=_assign,
+            retry=self._on_retry,
+            tell=self._note.tell,
+            faults=self._faults,
+        )
+        return Exchanges(
+            surroundings, on_change=self._show_state, on_end=self._keep, remote_images=remote_images
+        )
+
     def _ask(self, question: Question, *, instead_of: Reply | None = None) -> Reply:
         options = self._settings.options()
 
-        def start(approval: ApprovalBar) -> Reply:
+        def start(approval: PanelApproval) -> Reply:
             asked = dataclasses.replace(question, tools=self._executor(approval))
             return self._runtime.start(asked, **options)
 
         return self._exchanges.add(question, start, instead_of=instead_of)
 
-    def _executor(self, approval: ApprovalBar) -> BetweenCells | None:
+    def _executor(self, approval: PanelApproval) -> BetweenCells | None:
         if self._toolbox is None:
             return None
         return BetweenCells(

@@ -15,7 +15,7 @@ from ipywidgets.widgets.widget import _instances
 from claude_magic.client import BucketState, ConfigurationError
 from claude_magic.panels import PromptPanel
 from claude_magic.panels._browser_side import describe_limiter
-from claude_magic.panels._tools import ApprovalBar
+from claude_magic.panels._tools import PanelApproval
 from claude_magic.runtime import close_runtime
 from claude_magic.simulator import Simulator
 from claude_magic.tools import ToolCall
@@ -176,8 +176,8 @@ def test_a_call_is_shown_to_its_end_before_a_button_can_allow_it(length: int) ->
     call = ToolCall(name="run", arguments={"code": "#" * length + " the tail"})
 
     async def allow() -> tuple[str, list[bool]]:
-        bar = ApprovalBar(lambda _words: None)
-        asked = asyncio.ensure_future(bar.ask(call, on_press=lambda: None))
+        bar = PanelApproval(lambda _words: None)
+        asked = asyncio.ensure_future(bar.decide(call, on_press=lambda: None))
         await asyncio.sleep(0)
         words, row = bar.children
         allow_one, deny, allow_all, *more = row.children

@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
@@ -48,9 +49,8 @@ _MAX_DIFFERENCES: Final = 3
 def look_alikes(path: Path) -> list[Path]:
     """Return the files in the folder of a path whose names look like the last part of it."""
     wanted = _as_seen(path.name)
-    return [
-        twin for twin in _files_in(path.parent) if twin.name != path.name and _as_seen(twin.name) == wanted
-    ]
+    names = (entry.name for entry in islice(_entries_beside(path), _MAX_FILES) if entry.is_file())
+    return [path.parent / name for name in names if name != path.name and _as_seen(name) == wanted]
 
 
 def name_difference(typed: str, name: str) -> str:
@@ -106,12 +106,10 @@ def _name_of(char: str) -> str:
     return f"{name} (U+{ord(char):04X})"
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def _entries_beside(path: Path) -> Iterator[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
-            for _, entry in zip(range(_MAX_FILES), entries, strict=False):
-                if entry.is_file():
-                    yield folder / entry.name
+        with os.scandir(path.parent) as entries:
+            yield from entries
     except (OSError, ValueError):  # no such folder, or one that may not be read
         return
 
@@ -475,7 +473,7 @@ def _encoded(parts: SplitResult) -> str:
 def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:
     """Say what was probably meant."""
     root, *rest = _NAME.findall(spec) or [""]
-    there = dict.fromkeys([*_files_beside(path), *names])
+    there = dict.fromkeys([*(entry.name for entry in _entries_beside(path)), *names])
     for meant_otherwise in (path.name, root):  # there, but no file; there, but not what follows it
         there.pop(meant_otherwise, None)
     matches = difflib.get_close_matches(path.name, there, n=2, cutoff=0.6)
@@ -486,11 +484,3 @@ def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:
     if spec == ".".join((root, *rest)):
         return f" {root} exists, but has no {'.'.join(rest)}."
     return f" The value of an expression goes into the prompt: {{{{ {spec} }}}}."
-
-
-def _files_beside(path: Path) -> Iterator[str]:
-    try:
-        with os.scandir(path.parent) as entries:
-            yield from (entry.name for entry in entries)
-    except (OSError, ValueError):  # no such folder, or one that may not be read
-        return

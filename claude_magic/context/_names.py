@@ -16,7 +16,7 @@ from ..client import ConfigurationError
 from ._collected import error_text
 
 _HISTORY: Final = re.compile(r"In|Out|_{1,3}|_\d+|_i{1,3}|_i\d+")
-_ABSENT: Final = object()
+MISSING: Final = object()
 _LIKENESS: Final = 0.75
 """Lets `dff` be a slip of `df`, and `gravity` be none of `gravity_of_mars`."""
 
@@ -89,8 +89,8 @@ class UserNames(Mapping[str, object]):
     def __getitem__(self, name: str) -> object:
         if name in self._local:
             return self._local[name]
-        value = self._namespace.get(name, _ABSENT)
-        if value is not _ABSENT and self._is_own(name, value):
+        value = self._namespace.get(name, MISSING)
+        if value is not MISSING and self._is_own(name, value):
             return value
         return self._extra[name]
 
@@ -113,14 +113,13 @@ class UserNames(Mapping[str, object]):
             return not (isinstance(value, str) and value == "")  # what `_` is before there is any output
         if name.startswith("__"):
             return False
-        return self._hidden.get(name, _ABSENT) is not value
+        return self._hidden.get(name, MISSING) is not value
 
 
 def _is_writable(name: str) -> bool:
     return name.isidentifier() and not (name.startswith("__") and name.endswith("__"))
 
 
-MISSING: Final = object()
 _LONGEST_PATH = 1_000
 
 

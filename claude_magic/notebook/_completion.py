@@ -128,13 +128,6 @@ def _models(_fragment: str, _surroundings: Surroundings) -> Iterator[str]:
     yield from MODELS
 
 
-def _model_lists(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    chosen, comma, _ = fragment.rpartition(",")
-    for name in _models(fragment, surroundings):
-        if name not in chosen.split(","):
-            yield f"{chosen}{comma}{name}"
-
-
 def _threads(_fragment: str, surroundings: Surroundings) -> Iterable[str]:
     return surroundings.threads()
 
@@ -153,13 +146,6 @@ def _variables(fragment: str, surroundings: Surroundings) -> Iterator[str]:
             yield name
 
 
-def _variable_lists(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    chosen, comma, typed = fragment.rpartition(",")
-    for name in _variables(typed, surroundings):
-        if name not in chosen.split(","):
-            yield f"{chosen}{comma}{name}"
-
-
 def _attachments(fragment: str, surroundings: Surroundings) -> Iterator[str]:
     yield from _variables(fragment, surroundings)
     yield from _files(fragment)
@@ -172,11 +158,10 @@ def _classes(fragment: str, surroundings: Surroundings) -> Iterator[str]:
 
 
 def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    chosen, comma, typed = fragment.rpartition(",")
-    for name, value in _named(typed, surroundings):
+    for name, value in _named(fragment, surroundings):
         # Other objects that can be called may be tools, too, but are hardly meant as such.
-        if isinstance(value, _FUNCTIONS) and name not in chosen.split(","):
-            yield f"{chosen}{comma}{name}"
+        if isinstance(value, _FUNCTIONS):
+            yield name
 
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, functools.partial)
@@ -209,16 +194,31 @@ def _files(fragment: str) -> Iterator[str]:
             yield f"{typed}{name}{'/' if is_folder else ''}"
 
 
-_FINDERS: dict[str, Callable[[str, Surroundings], Iterable[str]]] = {
+_Finder = Callable[[str, Surroundings], Iterable[str]]
+
+
+def _several(find: _Finder) -> _Finder:
+    """Return what finds names with commas between them, each once."""
+
+    def find_next(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+        chosen, comma, typed = fragment.rpartition(",")
+        for name in find(typed, surroundings):
+            if name not in chosen.split(","):
+                yield f"{chosen}{comma}{name}"
+
+    return find_next
+
+
+_FINDERS: dict[str, _Finder] = {
     "model": _models,
-    "compare": _model_lists,
+    "compare": _several(_models),
     "system": _prompt_files,
     "thread": _threads,
     "attach": _attachments,
-    "interact": _variable_lists,
+    "interact": _several(_variables),
     "out": _variables,
     "schema": _classes,
-    "tools": _functions,
+    "tools": _several(_functions),
 }
 
 

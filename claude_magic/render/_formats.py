@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from html import escape, unescape
 from typing import Any, Final
@@ -29,8 +29,8 @@ from ._sanitise import (
     PLAIN_TEXT,
     PROSE,
     QUIET,
-    SAFE_SCHEMES,
     clean,
+    make_cleaner,
     styled,
     without_math,
 )
@@ -98,7 +98,7 @@ def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
 
 @cache
 def _cleaner(*, has_images: bool) -> nh3.Cleaner:
-    return nh3.Cleaner(
+    return make_cleaner(
         tags=set(_TAG_NAMES.split()) - (set() if has_images else {"img"}),
         clean_content_tags=set(_SILENT_TAG_NAMES.split()),
         attributes={
@@ -121,11 +121,6 @@ def _cleaner(*, has_images: bool) -> nh3.Cleaner:
             "tr": {"bgcolor"},
         },
         attribute_filter=_filter_attribute,
-        set_tag_attribute_values={"a": {"target": "_blank"}},
-        url_schemes=set(SAFE_SCHEMES),
-        url_relative="deny",
-        link_rel="noopener noreferrer",
-        strip_comments=True,
     )
 
 
@@ -282,7 +277,11 @@ def _code_body(text: str) -> Body:
     if not blocks:
         return _text_body(text, "The answer holds no code.")
     code, language = join_code(blocks), blocks[0].language
-    return Body(_highlighted(code, language), _fenced(code, language), reveal(code, is_code=True))
+    return _source_body(code, language)
+
+
+def _source_body(source: str, language: str) -> Body:
+    return Body(_highlighted(source, language), _fenced(source, language), reveal(source, is_code=True))
 
 
 def _json_body(text: str) -> Body:
@@ -292,17 +291,15 @@ def _json_body(text: str) -> Body:
         return _text_body(text, error.message)
     except RecursionError:
         return _text_body(text, "The JSON of the answer is nested too deeply to be laid out.")
-    return Body(_highlighted(pretty, "json"), _fenced(pretty, "json"), reveal(pretty, is_code=True))
+    return _source_body(pretty, "json")
 
 
 def _html_body(text: str, *, remote_images: bool) -> Body:
     source = _html_source(text)
     if not source:
         return _text_body(text, "The answer holds no HTML.")
-    return Body(
-        render_foreign_html(source, remote_images=remote_images),
-        _fenced(source, "html"),
-        reveal(source, is_code=True),
+    return replace(
+        _source_body(source, "html"), html=render_foreign_html(source, remote_images=remote_images)
     )
 
 

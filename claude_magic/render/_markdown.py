@@ -366,9 +366,9 @@ def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -
 
 def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     """Take a table that would have more cells than characters: most of them nobody has written."""
-    if start_line + 2 >= end_line or "|" not in _line(state, start_line):
+    if start_line + 2 >= end_line or "|" not in _math.line_of(state, start_line):
         return False
-    delimiters = _line(state, start_line + 1).strip()
+    delimiters = _math.line_of(state, start_line + 1).strip()
     if not _DELIMITER_ROW.fullmatch(delimiters) or state.sCount[start_line + 1] < state.blkIndent:
         return False
     if state.is_code_block(start_line) or state.is_code_block(start_line + 1):
@@ -396,10 +396,6 @@ def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
         line += 1
     state.parentType = previous
     return line
-
-
-def _line(state: StateBlock, number: int) -> str:
-    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
 
 
 def _break_tag(state: StateInline, silent: bool) -> bool:

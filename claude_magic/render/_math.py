@@ -153,7 +153,7 @@ def _bracketed(src: str, start: int, memory: MutableMapping[str, Any]) -> Formul
 def _math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     if state.is_code_block(start_line):
         return False
-    closing, skipped = _opening_mark(_line(state, start_line))
+    closing, skipped = _opening_mark(line_of(state, start_line))
     if not closing:
         return False
     found = _find_end(state, start_line, end_line, closing, skipped)
@@ -184,7 +184,7 @@ def _find_end(state: StateBlock, start: int, end: int, closing: str, skipped: in
     for number in range(start, end):
         if number > start and (state.isEmpty(number) or state.sCount[number] < state.blkIndent):
             return number, False
-        line = _line(state, number)
+        line = line_of(state, number)
         position = line.find(closing, skipped if number == start else 0)
         if position >= 0:
             is_alone = line[position + len(closing) :].strip() in _PUNCTUATION
@@ -193,7 +193,7 @@ def _find_end(state: StateBlock, start: int, end: int, closing: str, skipped: in
 
 
 def _push_block(state: StateBlock, start: int, next_line: int, *, closing: str, skipped: int) -> None:
-    source = "\n".join(_line(state, number) for number in range(start, next_line))
+    source = "\n".join(line_of(state, number) for number in range(start, next_line))
     end = source.find(closing, skipped) if closing else len(source)
     after = source[end + len(closing) :].strip()
     formula = source[skipped if closing else 0 : end if skipped else end + len(closing)].strip()
@@ -216,5 +216,6 @@ def _push_paragraph(state: StateBlock, text: str) -> None:
     state.push("paragraph_close", "p", -1)
 
 
-def _line(state: StateBlock, number: int) -> str:
+def line_of(state: StateBlock, number: int) -> str:
+    """Return a line of a block, without what indents it."""
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]

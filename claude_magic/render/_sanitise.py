@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 import nh3
 
@@ -197,9 +197,21 @@ _STYLES_BY_TAG: Final = {
 }
 
 
+def make_cleaner(**allowed: Any) -> nh3.Cleaner:
+    """Return a sanitiser: what it allows, with links that lead to the web alone, in a tab of their own."""
+    return nh3.Cleaner(
+        **allowed,
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        url_schemes=set(SAFE_SCHEMES),
+        url_relative="deny",
+        link_rel="noopener noreferrer",
+        strip_comments=True,
+    )
+
+
 @cache
 def _cleaner() -> nh3.Cleaner:
-    return nh3.Cleaner(
+    return make_cleaner(
         tags=set(_TAGS),
         clean_content_tags={"script", "style"},
         attributes={
@@ -210,15 +222,10 @@ def _cleaner() -> nh3.Cleaner:
             "th": {"colspan"},
         },
         tag_attribute_values={tag: {"style": styles} for tag, styles in _STYLES_BY_TAG.items()},
-        set_tag_attribute_values={"a": {"target": "_blank"}},
         allowed_classes={
             "div": {*NO_MATH_CLASSES.split(), *MATH_CLASSES.split()},
             "span": set(MATH_CLASSES.split()),
         },
-        url_schemes=set(SAFE_SCHEMES),
-        url_relative="deny",
-        link_rel="noopener noreferrer",
-        strip_comments=True,
     )
 
 

@@ -169,7 +169,6 @@ class Runtime:
         max_tokens: int | None = None,
         effort: str | None = None,
         thinking: str | None = None,
-        stop_sequences: list[str] | None = None,
     ) -> Reply:
         """Ask, and return the reply at once; it streams from now on. Options left out are taken from the settings.
 
@@ -180,7 +179,6 @@ class Runtime:
             max_tokens: Bound of the answer in model tokens, thinking included.
             effort: "low", "medium", "high", "xhigh" or "max".
             thinking: "show", "hide" or "off".
-            stop_sequences: Strings at which the answer ends.
 
         Raises:
             ConfigurationError: A setting or option cannot be used, there is no key, or the prompt is empty. Nothing was
@@ -194,7 +192,7 @@ class Runtime:
             "thinking": thinking,
         }
         if not isinstance(question, Question):
-            question = Question(prompt=question, stop_sequences=stop_sequences)
+            question = Question(prompt=question)
         settings = self.settings(options)
         plan = self._planner.plan(question, settings)
         found = self.find_credential()

@@ -40,21 +40,8 @@ from ..schema import fields_of, portable
 _MAX_DESCRIPTION_CHARS = 4_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Documentation:
-    """What a docstring says.
-
-    Attributes:
-        description: What the function does, and what it returns; empty where nothing is said.
-        arguments: What is said about arguments, by their names.
-    """
-
-    description: str
-    arguments: Mapping[str, str]
-
-
-def documentation_of(function: Callable[..., Any], implementation: Any) -> Documentation:
-    """Read the docstrings of a function.
+def documentation_of(function: Callable[..., Any], implementation: Any) -> tuple[str, Mapping[str, str]]:
+    """Return what docstrings say of a function and what it returns, empty where nothing, and of arguments by their names.
 
     Args:
         function: What is called: a function, a class, an object.
@@ -63,9 +50,7 @@ def documentation_of(function: Callable[..., Any], implementation: Any) -> Docum
     inner = docstring_parser.parse(_docstring(implementation))
     outer = docstring_parser.parse(_docstring(function)) if function is not implementation else inner
     description = _description(outer) or _description(inner)
-    return Documentation(
-        description=description[:_MAX_DESCRIPTION_CHARS], arguments={**_arguments(inner), **_arguments(outer)}
-    )
+    return description[:_MAX_DESCRIPTION_CHARS], {**_arguments(inner), **_arguments(outer)}
 
 
 def _docstring(thing: Any) -> str:
@@ -404,15 +389,14 @@ class Tool:
         implementation = implementation_of(function)
         unwrapped = inspect.unwrap(implementation)
         self.is_async = inspect.iscoroutinefunction(unwrapped) or inspect.isasyncgenfunction(unwrapped)
-        documentation = documentation_of(_unbound(function), implementation)
-        self.description = documentation.description
+        self.description, about_arguments = documentation_of(_unbound(function), implementation)
         self.notes = tuple(
             f"{self.name} keeps the default of its argument {each.name}: "
             f"JSON cannot express {shown_type(each.hint)}."
             for each in self._parameters.each
             if each.is_kept
         )
-        self._model = _arguments_model(self.name, self._parameters, documentation.arguments)
+        self._model = _arguments_model(self.name, self._parameters, about_arguments)
 
     def definition(self) -> dict[str, Any]:
         """The tool as the API describes it."""

@@ -118,15 +118,13 @@ def describe_frame(frame: Any, chars: int) -> Collected:
     described = min(columns, MAX_COLUMNS)
     sample = _sample(frame).iloc[:, :described]  # rows first: before pandas 3, a slice of columns is a copy
     notes: list[str] = []
-    parts = [f"DataFrame: {rows:,} rows × {columns:,} columns"]
-    if described < columns:
-        parts[0] += (
-            f" (the first {described} are described; {_rest(frame)})\nOther columns: {_other_names(frame)}"
-        )
-        notes.append(f"Of {columns:,} columns, the first {described} are described.")
+    others = slice(MAX_COLUMNS, MAX_COLUMNS + _MAX_COUNTED_COLUMNS)
+    heading = _heading(
+        "DataFrame", frame.shape, frame.columns[others].tolist(), frame.dtypes.iloc[others].tolist(), notes
+    )
     if len(sample) < rows:
         notes.append(_note_on(sample, rows))
-    parts[0] += _index_line(frame.index)
+    parts = [heading + _index_line(frame.index)]
     if columns:
         tallies = [tally(frame.iloc[:, index], sample.iloc[:, index]) for index in range(described)]
         parts.append(_columns(sample, tallies, is_sampled=len(sample) < rows))
@@ -234,17 +232,20 @@ def _note_on(sample: Any, rows: int) -> str:
     return f"Quartiles and common values of the table are from {len(sample):,} of its {rows:,} rows."
 
 
-def _rest(frame: Any) -> str:
-    """Count the types of the columns that are not described."""
-    types = frame.dtypes.iloc[MAX_COLUMNS : MAX_COLUMNS + _MAX_COUNTED_COLUMNS]
-    counted = Counter(map(str, types.tolist())).most_common(MOST_COMMON)
-    return "of the others " + ", ".join(f"{count:,} are {name}" for name, count in counted)
-
-
-def _other_names(frame: Any) -> str:
-    names = [_label(name) for name in frame.columns[MAX_COLUMNS : MAX_COLUMNS + MAX_NAMED].tolist()]
-    more = frame.shape[1] - MAX_COLUMNS - MAX_NAMED
-    return ", ".join(names) + (f", and {more:,} more" if more > 0 else "")
+def _heading(
+    title: str, shape: tuple[int, int], names: Sequence[Any], types: Sequence[Any], notes: list[str]
+) -> str:
+    """Return the first lines on a table; names and types are those of its columns that are not described."""
+    rows, columns = shape
+    heading = f"{title}: {rows:,} rows × {columns:,} columns"
+    if columns <= MAX_COLUMNS:
+        return heading
+    notes.append(f"Of {columns:,} columns, the first {MAX_COLUMNS} are described.")
+    counted = Counter(map(str, types)).most_common(MOST_COMMON)
+    kinds = ", ".join(f"{count:,} are {kind}" for kind, count in counted)
+    more = columns - MAX_COLUMNS - MAX_NAMED
+    named = ", ".join(map(_label, names[:MAX_NAMED])) + (f", and {more:,} more" if more > 0 else "")
+    return f"{heading} (the first {MAX_COLUMNS} are described; of the others {kinds})\nOther columns: {named}"
 
 
 def _columns(sample: Any, tallies: list[Tally], *, is_sampled: bool) -> str:
@@ -316,18 +317,19 @@ def edges(rows: int, columns: int, *, room: int, write: Callable[[str, int], str
 
 
 def _ever_less(rows: int, columns: int, write: Callable[[str, int], str]) -> Iterator[str]:
+    def whole(shown: int) -> str:
+        return f"All rows:\n{write('all', shown)}"
+
+    def ends(shown: int) -> str:
+        return f"First rows:\n{write('first', shown)}\nLast rows:\n{write('last', shown)}"
+
     if rows <= _MAX_WHOLE_ROWS:
-        yield f"All rows:\n{write('all', columns)}"
-    is_short = rows <= 2 * EDGE_ROWS
-    if not is_short:
-        yield f"First rows:\n{write('first', columns)}\nLast rows:\n{write('last', columns)}"
+        yield whole(columns)
+    if rows > 2 * EDGE_ROWS:
+        yield ends(columns)
     while columns > _MIN_COLUMNS:
         columns = max(_MIN_COLUMNS, columns // 2)
-        few = (
-            f"All rows:\n{write('all', columns)}"
-            if is_short
-            else f"First rows:\n{write('first', columns)}\nLast rows:\n{write('last', columns)}"
-        )
+        few = whole(columns) if rows <= 2 * EDGE_ROWS else ends(columns)
         yield f"{few}\n(of the first {columns} columns)"
 
 
@@ -386,7 +388,6 @@ def fitted(parts: list[str], chars: int, notes: list[str]) -> Collected:
     return Collected(parts=(f"\n{text}\n",), notes=tuple(notes))
 
 
-"""Beyond this, extremes and means are of the sample, too."""
 _STATISTICS: Final = ("count", "mean", "std", "min", "25%", "50%", "75%", "max")
 _LIBRARIES: Final = frozenset(
     {"cudf", "dask", "duckdb", "ibis", "modin", "polars", "pyarrow", "pyspark", "sqlframe"}
@@ -472,24 +473,10 @@ def _plan(value: Any) -> Iterator[str]:
 
 
 def _describe_rows(table: Any, value: Any, chars: int) -> Collected:
-    rows, columns = table.shape
-    names = list(table.columns)
-    shown = names[:MAX_COLUMNS]
-    notes = []
-    parts = [f"{_title(table, value)}: {rows:,} rows × {columns:,} columns"]
-    if len(shown) < columns:
-        others = Counter(str(dtype) for dtype in list(table.schema.values())[MAX_COLUMNS:]).most_common(
-            MOST_COMMON
-        )
-        kinds = ", ".join(f"{count:,} are {kind}" for kind, count in others)
-        rest = names[MAX_COLUMNS : MAX_COLUMNS + MAX_NAMED]
-        more = columns - MAX_COLUMNS - len(rest)
-        parts[0] += (
-            f" (the first {len(shown)} are described; of the others {kinds})\n"
-            f"Other columns: {', '.join(map(_label, rest))}{f', and {more:,} more' if more else ''}"
-        )
-        notes.append(f"Of {columns:,} columns, the first {len(shown)} are described.")
-    parts += _described(table.select(shown), rows, chars, notes)
+    names, types = list(table.columns), list(table.schema.values())
+    notes: list[str] = []
+    parts = [_heading(_title(table, value), table.shape, names[MAX_COLUMNS:], types[MAX_COLUMNS:], notes)]
+    parts += _described(table.select(names[:MAX_COLUMNS]), len(table), chars, notes)
     return fitted(parts, chars, notes)
 
 
@@ -513,9 +500,7 @@ def _described(table: Any, rows: int, chars: int, notes: list[str]) -> Iterator[
         return
     heading = "Statistics"
     if step > 1:
-        notes.append(
-            f"Quartiles and common values of the table are from {len(sample):,} of its {rows:,} rows."
-        )
+        notes.append(_note_on(sample, rows))
         heading += f" (from one row in {step}; count and missing are of all rows"
         heading += ", as are mean, min and max)" if rows <= _MAX_ROWS else ")"
     numbers = [

@@ -263,9 +263,8 @@ def _looks_like(data: bytes) -> str:
 def _pdf(data: bytes, path: Path) -> Collected:
     encoded = base64.b64encode(data).decode("ascii")
     source = {"type": "base64", "media_type": "application/pdf", "data": encoded}
-    pages = len(
-        _PDF_PAGE.findall(data)
-    )  # none where they are compressed, some twice where it was edited: a guess
+    # A guess: none are found where they are compressed, some twice where it was edited.
+    pages = len(_PDF_PAGE.findall(data))
     note = (
         f"{path.name} seems to have {pages:,} pages; the API takes {MAX_PAGES}, or 600 with a model whose context is larger than "
         "200,000 tokens."
@@ -374,9 +373,8 @@ def attach(spec: str, names: Mapping[str, object], *, directory: Path | None = N
     value = look_up(spec, names) if "[" not in spec else MISSING  # brackets stand in names of files
     if value is not MISSING:
         described = describe(value, name=spec)
-        exposed = (
-            () if described.redacted else exposed_in(described.text, spec)
-        )  # of a text, which is sent as it is
+        # A text is sent as it is.
+        exposed = () if described.redacted else exposed_in(described.text, spec)
         return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts), exposed=exposed)
     if path is None:
         raise ConfigurationError(

@@ -54,9 +54,8 @@ class _Script:
             return 0.0
         if self.common is None:
             return 0.3 if char in self.possible else 1.0
-        if (
-            "\uff61" <= char <= "\uff9f"
-        ):  # Japanese of half width, which any two bytes of others may look like
+        # Japanese of half width: any two bytes of others may look like it.
+        if "\uff61" <= char <= "\uff9f":
             return 0.2
         written = char.encode(encoding, "ignore")
         return 0.1 if len(written) == 2 and written[0] in self.common else 0.6
@@ -321,9 +320,8 @@ def _oddity(sample: bytes, encoding: str) -> float:
         words = _WORD.findall(text)
         odd += len(_SYMBOL_IN_WORD.findall(text)) + sum(map(_odd_letters, words))
         if encoding == "cp1252":
-            odd += (
-                sum(char in "ìòùÌÒÙ" for word in words for char in word[:-1]) / 2
-            )  # at the end of a word, as a rule
+            # These stand at the end of a word, as a rule.
+            odd += sum(char in "ìòùÌÒÙ" for word in words for char in word[:-1]) / 2
     else:
         odd += len(_ALONE.findall(text))
     return odd / len(foreign)
@@ -341,7 +339,6 @@ def _odd_letters(word: str) -> float:
     odd += foreign * any(first.islower() and second.isupper() for first, second in pairwise(word))
     odd += sum(char in "ךםןףץς" for char in word[:-1])
     if True in is_latin:
-        return odd + (
-            foreign / 2 if foreign > max(3, len(word) * 2 // 3) else 0.0
-        )  # so many letters with marks
+        # No word has marks on so many of its letters.
+        return odd + (foreign / 2 if foreign > max(3, len(word) * 2 // 3) else 0.0)
     return odd + (0.05 * foreign if word.isupper() and len(word) > 2 else 0.0)

@@ -267,9 +267,8 @@ def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAUL
     """
     chars = max(200, round(max_tokens * CHARS_PER_TOKEN))
     with noting_redactions() as labels, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of foreign code that is asked for a summary: nobody can do anything about them
+        # Foreign code is asked for a summary, and nobody can do anything about its warnings.
+        warnings.simplefilter("ignore")
         collected = _describe_safely(value, chars, name or type(value).__name__)
         if plain_text(value) is None:
             collected = _redacted(collected)

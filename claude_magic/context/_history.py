@@ -239,9 +239,8 @@ def _sources_of_functions(error: BaseException, name_of_file: Callable[[str], st
     codes = [frame.f_code for frame in frames if not is_library(frame.f_code.co_filename)]
     cell = next((code.co_filename for code in codes if is_typed(code.co_filename)), None)
     others = [code for code in codes if code.co_filename != cell]
-    whole = {
-        code.co_filename for code in others if code.co_name == "<module>"
-    }  # scripts of %run, imported modules
+    # Scripts of %run, and imported modules.
+    whole = {code.co_filename for code in others if code.co_name == "<module>"}
     others = [code for code in others if code.co_name == "<module>" or code.co_filename not in whole]
     sources = []
     for code in list(dict.fromkeys(others))[-_MAX_FUNCTIONS:]:

@@ -117,9 +117,8 @@ def find_assignments(text: str) -> Iterator[FoundSecret]:
 
 def is_trivial(name: str, value: str) -> bool:
     """Say whether a value is none that anybody hides: a switch, a number, an address, or a word of its own name."""
-    return (
-        _TRIVIAL.fullmatch(value) is not None or value.lower() in name.lower()
-    )  # POSTGRES_PASSWORD=postgres
+    # The latter as in POSTGRES_PASSWORD=postgres.
+    return _TRIVIAL.fullmatch(value) is not None or value.lower() in name.lower()
 
 
 def _judge(name: str, before: str, value: str, kind: str, *, is_quoted: bool) -> str:

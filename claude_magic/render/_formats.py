@@ -18,7 +18,7 @@ from typing import Any, Final
 import nh3
 
 from ..runtime import ReplySnapshot
-from ..schema import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
+from ..schema import NoJSONError, extract_json, fence_around, fenced_blocks, find_code, join_code, reveal
 from . import _math
 from ._code import render_code
 from ._neutralise import neutralise_markdown
@@ -350,7 +350,6 @@ def _plain_html(text: str, remark: str = "") -> str:
 def _fenced(text: str, language: str) -> str:
     """Return Markdown that shows `text` as it is."""
     text = reveal(text, is_code=language != "text")
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = fence_around(text)
     tag = language if re.fullmatch(r"[\w+#.\-]*", language) else ""
     return "\n".join((fence + tag, text.removesuffix("\n"), fence))

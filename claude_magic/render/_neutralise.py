@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from markdown_it.token import Token
 
-from ..schema import reveal
+from ..schema import fence_around, reveal
 from . import _math
 from ._markdown import MarkdownBlock, new_env, split_blocks, with_unseen_signs
 from ._sanitise import SAFE_SCHEMES
@@ -101,8 +101,7 @@ def _spaced(formula: str) -> str:
 
 def _fenced(token: Token) -> list[str]:
     """Return the block between fences that no parser can take for anything else."""
-    longest = max((len(run) for run in re.findall("`+", token.content)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = fence_around(token.content)
     words = token.info.split() if token.type == "fence" else []
     language = _LANGUAGE.match(words[0]) if words else None
     code = reveal(token.content.removesuffix("\n"), is_code=True)

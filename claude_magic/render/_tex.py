@@ -334,9 +334,8 @@ class _Scan:
         if self._groups and self._groups[-1].end == r"\end":
             self._depth = self._groups[-1].start_depth
         if mark != "&":
-            self._reader = _Reader(
-                is_counting=False, bare_left=1, bare_after_group=False
-            )  # of a distance: \\[1em]
+            # It may read a distance: \\[1em].
+            self._reader = _Reader(is_counting=False, bare_left=1, bare_after_group=False)
 
     def _number(self, digits: str, unit: str | None) -> None:
         reader = self._reader

@@ -147,9 +147,8 @@ class Bridge:
                 await self._cancel_tasks()
                 await self._on_close()
                 await self._loop.shutdown_asyncgens()
-        except (
-            Exception
-        ) as failure:  # nobody waits for this thread's errors, and the loop must close all the same
+        except Exception as failure:
+            # Nobody waits for this thread's errors, and the loop must close all the same.
             logger.warning("Closing the client failed: %s", type(failure).__name__)
 
     async def _cancel_tasks(self) -> None:

@@ -161,9 +161,8 @@ def _ask_keyring() -> str | None:
     thread = threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True)
     thread.start()
     thread.join(_LOOKUP_TIMEOUT)
-    if (
-        failures and type(failures[0]).__name__ != "NoKeyringError"
-    ):  # there is none on this machine: no failure
+    # That there is none on this machine is no failure.
+    if failures and type(failures[0]).__name__ != "NoKeyringError":
         raise failures[0]
     if failures:
         return None

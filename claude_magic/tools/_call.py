@@ -74,9 +74,8 @@ def outcome_of(value: object) -> Outcome:
     if isinstance(value, Iterator) and unread(value) is not None:
         return _outcome_of_yielded(_taken(value))
     if _is_data(value):
-        with suppress(
-            Exception
-        ):  # it holds itself, or half a character, or what breaks when looked at: see below
+        # It holds itself, or half a character, or what breaks when looked at: see below.
+        with suppress(Exception):
             return _outcome_of_data(value)
     return _outcome_described(value)
 
@@ -275,9 +274,8 @@ class ToolResult:
     note: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "content", mended(self.content)
-        )  # half characters are shown as they are sent
+        # Half characters are shown as they are sent.
+        object.__setattr__(self, "content", mended(self.content))
 
     @property
     def text(self) -> str:

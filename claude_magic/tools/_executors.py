@@ -225,9 +225,8 @@ class WaitingExecutor:
         except KeyboardInterrupt:
             job.future.cancel()
             raise
-        except (
-            Exception
-        ) as error:  # of ours, or a loop that cannot be nested: nothing that the model could do better
+        except Exception as error:
+            # A fault of ours, or a loop that cannot be nested: nothing that the model could do better.
             job.future.set_exception(error)
             return
         if result is None:

@@ -213,9 +213,8 @@ def _read(parameter: inspect.Parameter, hint: Any, tool: str) -> Parameter:
     if (declared := _declared(default, hint)) is not None:
         hint, default = Annotated[hint, declared], ...
     elif hint is Any and default is not ... and not _is_json(default):
-        hint = as_pydantic_takes_it(
-            type(default)
-        )  # else a model could put anything in the place of a connection
+        # Else a model could put anything in the place of a connection.
+        hint = as_pydantic_takes_it(type(default))
     markers = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
     for marker in (default,) if default is not ... else markers:
         if _has(marker, "dependency"):
@@ -401,9 +400,8 @@ class Tool:
     def definition(self) -> dict[str, Any]:
         """The tool as the API describes it."""
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", PydanticJsonSchemaWarning
-            )  # of defaults that are no JSON: left out
+            # Defaults that are no JSON are left out.
+            warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
             schema = self._model.model_json_schema(by_alias=True, schema_generator=_ArgumentsSchema)
         definition = {"name": self.name, "input_schema": _tidied(schema)}
         return {**definition, "description": self.description} if self.description else definition

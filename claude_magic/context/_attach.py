@@ -82,17 +82,15 @@ def shown(name: str) -> str:
 
 def _as_seen(name: str) -> str:
     """Return a name as it looks: composed, with plain spaces and hyphens, without what has no width."""
-    chars = (
-        " "
-        if char.isspace()
-        else "-"
-        if char in _HYPHENS
-        else ""
-        if unicodedata.category(char) in ("Cf", "Cc")
-        else char
-        for char in unicodedata.normalize("NFC", name)
-    )
-    return " ".join("".join(chars).split())
+    return " ".join("".join(map(_char_as_seen, unicodedata.normalize("NFC", name))).split())
+
+
+def _char_as_seen(char: str) -> str:
+    if char.isspace():
+        return " "
+    if char in _HYPHENS:
+        return "-"
+    return "" if unicodedata.category(char) in ("Cf", "Cc") else char
 
 
 def _is_odd(char: str) -> bool:

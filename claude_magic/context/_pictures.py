@@ -193,11 +193,9 @@ def _decoding(name: str) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise _too_large(name, "more pixels than can be decoded") from None
     except Exception as error:  # decoders raise whatever the damage leads them to
-        reason = (
-            "it holds no picture that can be decoded"
-            if isinstance(error, UnidentifiedImageError)
-            else " ".join(str(error).split())
-        )
+        reason = " ".join(str(error).split())
+        if isinstance(error, UnidentifiedImageError):
+            reason = "it holds no picture that can be decoded"
         raise ConfigurationError(
             f"{name} is damaged and cannot be read as a picture ({reason or type(error).__name__}). Save or download it "
             "again. Nothing was sent."

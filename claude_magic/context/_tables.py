@@ -92,11 +92,8 @@ def _tally_piece(piece: Any) -> Tally:
 def _kind_of(column: Any) -> str:
     """Return numpy's letter for a type: also of the types that pandas adds, but not of those that have no order."""
     dtype = column.dtype
-    return (
-        "O"
-        if str(dtype) == "category" or type(dtype).__name__ == "SparseDtype"
-        else str(getattr(dtype, "kind", "O"))
-    )
+    has_no_order = str(dtype) == "category" or type(dtype).__name__ == "SparseDtype"
+    return "O" if has_no_order else str(getattr(dtype, "kind", "O"))
 
 
 SAMPLE_ROWS = 20_000
@@ -294,10 +291,8 @@ def _values(column: Any, counted: Tally) -> str:
         return f"{name}: of type " + ", ".join(f"{kind} ({count:,}×)" for kind, count in kinds)
     counts = counts[counts > 0]
     common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts.head(MOST_COMMON).items())
-    return (
-        f"{name}: {len(counts):,} distinct; most common: {common}"
-        if common
-        else f"{name}: nothing but missing"
+    return f"{name}: " + (
+        f"{len(counts):,} distinct; most common: {common}" if common else "nothing but missing"
     )
 
 

@@ -120,12 +120,8 @@ def describe_odd(text: str) -> str:
     if not odd:
         return "nothing odd"
     name = unicodedata.name(odd, "unnamed").lower()
-    shown = "" if unicodedata.category(odd) == "Cf" else f"{odd} "
-    return (
-        f"{shown}(U+{ord(odd):04X}, {name})"
-        if shown
-        else f"an invisible character (U+{ord(odd):04X}, {name})"
-    )
+    shown = "an invisible character" if unicodedata.category(odd) == "Cf" else odd
+    return f"{shown} (U+{ord(odd):04X}, {name})"
 
 
 def _typed(character: str) -> str:
@@ -353,11 +349,9 @@ def _check_together(options: Options) -> None:
 
 def _explain_missing(spec: OptionSpec, word: str) -> str:
     found = f", but {word} follows" if word else ""
-    hint = (
-        f". A value that begins with a dash stands behind =, as in {spec.name}={word}"
-        if word[1:] and word not in SPEC_BY_NAME
-        else ""
-    )
+    hint = ""
+    if word[1:] and word not in SPEC_BY_NAME:
+        hint = f". A value that begins with a dash stands behind =, as in {spec.name}={word}"
     return f"{spec.name} needs a value: {spec.name} {spec.value}{found}{hint}. Nothing was sent."
 
 

@@ -312,11 +312,11 @@ def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem:
     models = [_of_server(model) for model in offered] if offered else list(_of_table())
     short_names = {(newest_of(name, offered or ()) or table_id(name) or ""): name for name in SHORT_NAMES}
     rows = [_model_row(model, short_names.get(model.id, ""), default) for model in models]
-    notes = (
-        []
-        if offered
-        else [f"{problem or 'The server lists no models.'} These are the ones known on {MODELS_AS_OF}."]
-    )
+    notes = []
+    if not offered:
+        notes.append(
+            f"{problem or 'The server lists no models.'} These are the ones known on {MODELS_AS_OF}."
+        )
     notes.append(f"Prices by the list of {PRICES_AS_OF}. Other names are sent as they are: -m NAME.")
     if not any(_is_default(model.id, default, short_names.get(model.id, "")) for model in models):
         notes.append(f"The default, {default}, is not among them.")

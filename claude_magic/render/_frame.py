@@ -47,11 +47,8 @@ def close_open_marks(source: str) -> str:
 def _without_undecided_line(source: str) -> str:
     start = source.rfind("\n") + 1
     rest = source[start:].strip(_MARKS)
-    return (
-        source[: max(0, start - 1)]
-        if start < len(source) and (not rest or _LIST_NUMBER.fullmatch(rest))
-        else source
-    )
+    is_undecided = start < len(source) and (not rest or _LIST_NUMBER.fullmatch(rest))
+    return source[: max(0, start - 1)] if is_undecided else source
 
 
 def _with_table_head(source: str) -> str | None:

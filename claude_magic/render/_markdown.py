@@ -234,7 +234,7 @@ _MAX_PARAGRAPH_CHARS: Final = 60_000
 _LINE_END: Final = re.compile(r"\r\n?")
 _SCHEME: Final = re.compile(r"\s*([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _BARE_URL: Final = re.compile(r"https?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
-_TASK: Final = re.compile(r"\[([ xX])\] ")
+_TASK: Final = re.compile(r"\A\[([ xX])\] ")
 _DELIMITER_ROW: Final = re.compile(r"[|:\-][|:\- \t]+")
 _BREAK_TAG: Final = re.compile(r"<br ?/?>", re.IGNORECASE)
 
@@ -417,11 +417,7 @@ def _long_paragraph(state: StateCore) -> None:
 def _task_list(state: StateCore) -> None:
     for before, token in zip(state.tokens[1:], state.tokens[2:], strict=False):
         if token.type == "inline" and before.type == "paragraph_open" and before.level >= 2:
-            token.content = (
-                _TASK.sub(lambda box: "☐ " if box[1] == " " else "☑ ", token.content, count=1)
-                if _TASK.match(token.content)
-                else token.content
-            )
+            token.content = _TASK.sub(lambda box: "☐ " if box[1] == " " else "☑ ", token.content)
 
 
 def _is_harmless_link(url: str) -> bool:

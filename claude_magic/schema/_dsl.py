@@ -230,12 +230,9 @@ class SpecParser:
             return list[str]
         if word in TYPES:
             return TYPES[word]
-        found = self._lookup(word)
-        return (
-            _Value(int(word) if re.fullmatch(r"-?\d{1,15}", word) else word, start)
-            if found is None
-            else found
-        )
+        if (found := self._lookup(word)) is not None:
+            return found
+        return _Value(int(word) if re.fullmatch(r"-?\d{1,15}", word) else word, start)
 
     def _joined(self, options: list[Any]) -> Any:
         values = [option for option in options if isinstance(option, _Value)]

@@ -6,7 +6,6 @@ answer of the model that is named first; the others are kept beside it, on branc
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import itertools
 import threading
@@ -19,6 +18,7 @@ from ..display import ComparisonContent, Surface, choose_surface, remark_on_stop
 from ..render import Column, render_comparison
 from ..runtime import SHORT_NAMES, Phase, Question, Reply, facts_of, nearest_model, table_id, undated
 from ._answer import bind, follow_to_end, is_silenced
+from ._money_commands import list_models
 from ._question import settings_of
 
 if TYPE_CHECKING:
@@ -192,11 +192,8 @@ def _check_different(names: Sequence[str]) -> None:
 
 def _offered(runtime: Runtime) -> list[str]:
     """Return the models that the server lists; none if it does not say."""
-    try:
-        models = runtime.list_models().result(timeout=_LISTING_TIMEOUT)
-    except (ClaudeError, TimeoutError, concurrent.futures.CancelledError):
-        return []
-    return [model.id for model in models]
+    models, _problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
+    return [model.id for model in models or ()]
 
 
 def _hint(name: str, offered: Sequence[str]) -> str:

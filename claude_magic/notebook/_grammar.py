@@ -14,13 +14,12 @@ sent. It is a prompt where it is plainly one: a sentence of four words or more, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from IPython.core.error import UsageError
 
 from ._commands import ANY_THREAD, COMMAND_BY_NAME, ESCAPE, EXISTING_NAME, NEW_THREAD, Call, Command, Line
 from ._line import Scanner, parse_cell, parse_option_line
-from ._names import DEFAULT_THREAD, Surroundings
+from ._names import Surroundings
 from ._options import SPEC_BY_NAME, closest
 
 _HELP = ("?", "??")
@@ -78,23 +77,12 @@ def read_line(line: str, surroundings: Surroundings) -> Line:
     return Line(options=parsed.options, prompt=parsed.rest)
 
 
-class _Nowhere:
-    """A kernel in which nothing has been done yet."""
-
-    def names(self) -> Mapping[str, object]:
-        return {}
-
-    def threads(self) -> tuple[str, ...]:
-        return (DEFAULT_THREAD,)
-
-
-def read_cell(line: str, body: str, surroundings: Surroundings | None = None) -> Line:
+def read_cell(line: str, body: str, surroundings: Surroundings) -> Line:
     """Read a `%%claude` cell: the words behind its options and all below them are the prompt.
 
     Raises:
         UsageError: The options are wrong, or it is most likely meant as a subcommand.
     """
-    surroundings = surroundings or _Nowhere()
     request = parse_cell(line, body)
     parsed = parse_option_line(line)
     if parsed.is_closed:

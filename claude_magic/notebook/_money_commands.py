@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,26 +93,24 @@ def _why_no_gauge(cell: Cell) -> str:
 def models(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show which models can be asked, as the server lists them."""
     runtime = cell.runtime
-    offered, problem = _list_models(runtime)
+    offered, problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
     bundle = render_models(offered, default=runtime.settings().values.model, problem=problem)
     cell.front_end.show(bundle.data, bundle.metadata)
 
 
-def _list_models(runtime: Runtime) -> tuple[list[ModelInfo] | None, str]:
-    """Ask the server for its models; where it does not list them in time, say why as a sentence."""
+def list_models(runtime: Runtime, *, timeout: float) -> tuple[list[ModelInfo] | None, str]:
+    """Ask the server for its models; where it does not list them within so many seconds, say why as a sentence."""
     try:
         future = runtime.list_models()
     except ConfigurationError as error:
         return None, error.message
     try:
-        return future.result(timeout=_LISTING_TIMEOUT), ""
-    except TimeoutError:
-        return None, f"The server did not list its models within {_LISTING_TIMEOUT:g} s."
+        return future.result(timeout=timeout), ""
+    except (TimeoutError, concurrent.futures.CancelledError):
+        return None, f"The server did not list its models within {timeout:g} s."
     except ClaudeError as error:
-        return (
-            None,
-            f"The server did not list its models ({type(error).__name__}: {runtime.redact(error.message)}).",
-        )
+        reason = f"{type(error).__name__}: {runtime.redact(error.message)}"
+        return None, f"The server did not list its models ({reason})."
     finally:
         future.cancel()
 

@@ -145,8 +145,8 @@ def test_ask_escapes_every_subcommand(command):
 def test_ask_is_a_word_of_its_own():
     """`asking` is not `ask ing`, and a cell's first line knows no subcommands."""
     assert read_line("asking nicely", HERE).prompt == "asking nicely"
-    assert read_cell("ask me", "more").prompt == "ask me\nmore"
-    assert read_cell("fix", "x = = 1\n").prompt == "fix\nx = = 1"
+    assert read_cell("ask me", "more", HERE).prompt == "ask me\nmore"
+    assert read_cell("fix", "x = = 1\n", HERE).prompt == "fix\nx = = 1"
     assert read_line("ask", HERE).is_empty
 
 
@@ -182,8 +182,8 @@ def test_a_cell_that_is_but_a_subcommand_is_not_sent():
     """Subcommands have one percent sign; below a prompt's first word, a cell is always a prompt."""
     for body in ("", "\n", "  \n"):
         with pytest.raises(UsageError, match="Did you mean %claude fix"):
-            read_cell("fix", body)
-    assert read_cell("-- fix", "").prompt == "fix"
+            read_cell("fix", body, HERE)
+    assert read_cell("-- fix", "", HERE).prompt == "fix"
 
 
 @given(st.text(alphabet="-=moutasfixdehlp '\"\\<> \t", max_size=30))

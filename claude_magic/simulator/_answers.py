@@ -1,388 +1,410 @@
-"""What the simulator says."""
+"""What the simulator says to a question: few topics, and what newcomers type first. The rest it owns up to.
+
+Only the sentence that was typed chooses. What goes along with it is told by `_sent`, and never answered from.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import ast
+import math
+import operator
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal
 
 from ._conversation import Conversation
-from ._small_talk import (
-    answer_arithmetic,
-    count_things,
-    decline_translation,
-    explain_code,
-    explain_traceback,
-    greet,
-    say_exactly,
-    summarise,
-    tell_fact,
-    transform,
-    write_verse,
+from ._sent import explain_error, tell_what_was_sent
+from ._values import CAPITALS
+from ._wire import read_corpus, read_words
+
+OWN_UP = (
+    "I don't know that: this is the **simulator**, which answers a few questions by rule, not a model.\n"
+    "For a real answer run `%claude login`, or set `ANTHROPIC_API_KEY` where Jupyter starts."
 )
 
-_CUT = re.compile(r"\bwas cut off\b.*\bGo on exactly where it stopped\b", re.DOTALL)
-_TAIL = re.compile(r"It stopped with:\n\n(.*)\Z", re.DOTALL)
+
+def answer_text(conversation: Conversation) -> str:
+    """A Markdown answer to the last question; the same one for the same conversation."""
+    if conversation.wants_rest:
+        return _go_on(conversation) or OWN_UP
+    return (
+        answer_briefly(conversation)
+        or explain_error(conversation.sent)
+        or tell_what_was_sent(conversation.sent)
+        or _remember(conversation)
+        or _answer_with_numbers(conversation.typed)
+        or _explain(conversation)
+        or OWN_UP
+    )
 
 
-def find_tail(prompt: str) -> str | None:
-    """The end of the answer that a prompt wants continued; None where it wants something else."""
-    tail = _TAIL.search(prompt) if _CUT.search(prompt) else None
-    return tail[1].strip() if tail else None
+def answer_briefly(conversation: Conversation) -> str | None:
+    """What needs no thinking: words to be said again, greetings and the like."""
+    said = _say_exactly(conversation)
+    if said is not None or conversation.sent:
+        return said
+    found = find_topic(conversation.typed)
+    return found.answer if found is not None and found.is_short else None
 
 
-def rest_after(answer: str, tail: str) -> str | None:
-    """What comes in a whole answer after its cut part; None where the part does not stand in it."""
-    before, found, rest = answer.rpartition(tail)
-    del before
+_GO_ON = re.compile(
+    r"\bwas cut off\b.*\bGo on exactly where it stopped\b.*It stopped with:\n\n(.*)\Z", re.DOTALL
+)
+_GO_ON_ALONE = re.compile(r"<question>\n(.*?)\n</question>.*<answer>\n(.*?)\n</answer>", re.DOTALL)
+
+
+def _go_on(conversation: Conversation) -> str | None:
+    """The rest of an answer that was cut off, or all of one that had not begun."""
+    alone, tail = _GO_ON_ALONE.search(conversation.prompt), _GO_ON.search(conversation.prompt)
+    previous = conversation.asking(alone[1]) if alone else conversation.before
+    if previous is None:
+        return None
+    answer = answer_text(previous)
+    if alone is None and tail is None:
+        return answer
+    _, found, rest = answer.rpartition((alone[2] if alone else tail[1] if tail else "").strip())
     return rest.lstrip("\n") or None if found else None
 
 
-# What the simulator knows something about, and how it finds it.
+_EXACTLY = re.compile(
+    r"(?:^|(?<=[.!?] )|(?<=please ))(?:say|reply|respond|answer|print|output|return|repeat|write)\b(?: with| back)?"
+    r"(?P<how>(?: (?:(?:the|this) (?:one |single |exact )?(?:word|words|text|phrase|sentence|line)"
+    r"|the following|after me|only|just|exactly|this))+)"
+    r"(?P<mark>\s*:)?\s+(?P<text>\S.*)",
+    re.IGNORECASE | re.DOTALL | re.MULTILINE,
+)
+_QUOTED = re.compile(r"[\"“'`](?P<text>.+?)[\"”'`]", re.DOTALL)
+
+
+def _say_exactly(conversation: Conversation) -> str | None:
+    """What a prompt asks to be said word for word.
+
+    It must be marked by a colon or quotes, or be announced as words, or be a single word: "write only code for a game" is
+    no such request. And the request itself must have been typed.
+    """
+    match = _EXACTLY.search(conversation.prompt)
+    if match is None or match["how"] not in conversation.typed:
+        return None
+    text = match["text"].strip()
+    quoted = _QUOTED.match(text)
+    if quoted is not None:
+        return quoted["text"]
+    is_announced = re.search(
+        r"after me|word|text|phrase|sentence|line|following", match["how"], re.IGNORECASE
+    )
+    if not (match["mark"] or is_announced or len(text.split()) == 1):
+        return None
+    return text if "\n" in text else text.rstrip(" .")
+
+
+# Topics.
 #
-# Each file in `corpus/` is one topic, told in several forms; its headings name them.
-_WORD = re.compile(r"[a-z0-9_%][a-z0-9_+=.]*[a-z0-9_+]|[a-z0-9]")
+# Each file in `corpus/` is one topic, told in several forms. Its first lines name the phrases that call for it, and further words
+# that belong to it.
+_WORD = re.compile(r"%{0,2}[a-z_][a-z0-9_']*")
 _SECTION = re.compile(r"^## (In one sentence|Answer|In points|As code|As a table)$", re.MULTILINE)
+_AUDIENCE = re.compile(r"(?<=\S) to (?:a|an|my|someone|somebody)\b.*", re.IGNORECASE | re.DOTALL)
+_COMMON = read_words("common")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """One subject, told in several forms."""
+    """One subject, told in several forms; a form that it lacks is empty."""
 
     title: str
-    phrases: tuple[str, ...]
-    """Each is one or more word beginnings; a prompt fits that holds all words of a phrase."""
-    sentence: str
+    phrases: tuple[tuple[str, ...], ...]
+    words: frozenset[str]
+    """All that may stand in a question about it."""
     answer: str
     """Markdown without its heading."""
-    points: tuple[str, ...]
-    """The most important first."""
-    code: str
-    """Python in a fence, or empty."""
-    table: str
-    """A Markdown table, or empty."""
+    sentence: str = ""
+    points: tuple[str, ...] = ()
+    code: str = ""
+    table: str = ""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is a mere answer."""
+        return not self.sentence
 
 
-def find_topic(prompt: str) -> Topic | None:
-    """The topic whose phrases fit best; None where none fits.
+def find_topic(sentence: str) -> Topic | None:
+    """The one topic that a sentence is about; None where there is none, or a second one.
 
-    A phrase counts the square of its words, so that two words together beat two that merely occur.
+    One of its phrases must stand there in whole words, and most words of the sentence must belong to it.
     """
-    words = _WORD.findall(prompt.lower())
-    best_score, best = 0, None
-    for topic in all_topics():
-        score = max(_score(phrase, words) for phrase in topic.phrases)
-        if score > best_score:
-            best_score, best = score, topic
-    return best
+    words = _words(_AUDIENCE.sub("", sentence))
+    telling = [word for word in words if word not in _COMMON]
+    if not telling:
+        return next((topic for topic in all_topics() if tuple(words) in topic.phrases), None)
+    called = {
+        topic: {word for word in telling if word in topic.words}
+        for topic in all_topics()
+        if any(_holds(words, each) or _holds(telling, each) for each in topic.phrases)
+    }
+    best = max(called, key=lambda topic: len(called[topic]), default=None)
+    if best is None or any(known - called[best] for known in called.values()):
+        return None
+    ties = [topic for topic, known in called.items() if known == called[best]]
+    return best if len(ties) == 1 and 2 * sum(word in best.words for word in telling) > len(telling) else None
 
 
-def _score(phrase: str, words: list[str]) -> int:
-    parts = phrase.split()
-    is_fitting = all(any(word.startswith(part) for word in words) for part in parts)
-    return len(parts) ** 2 if is_fitting else 0
+def _words(text: str) -> list[str]:
+    return [
+        word.removesuffix("s") if len(word) > 3 and word not in _COMMON and not word.endswith("ss") else word
+        for word in _WORD.findall(text.lower().replace("’", "'"))
+    ]
+
+
+def _holds(words: list[str], phrase: tuple[str, ...]) -> bool:
+    """Whether a phrase stands in a sentence; one of nothing but common words must be all of it."""
+    size = len(phrase)
+    return not _COMMON.issuperset(phrase) and any(
+        tuple(words[at : at + size]) == phrase for at in range(len(words) - size + 1)
+    )
 
 
 @cache
 def all_topics() -> tuple[Topic, ...]:
-    """Every topic of the corpus, by file name."""
+    """Every topic, and every short answer."""
     folder = resources.files(__package__) / "corpus"
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".md")), key=lambda file: file.name
-    )
-    return tuple(_parse(file.read_text(encoding="utf-8")) for file in files)
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".md"))
+    topics = [_parse(text) for text in map(read_corpus, names) if text.startswith("# ")]
+    titles = ", ".join(f"*{topic.title}*" for topic in topics)
+    parts = re.split(r"^## (.*)\n\n", read_corpus("short-answers.txt"), flags=re.MULTILINE)[1:]
+    short = [
+        Topic(
+            phrases=_phrases(names),
+            words=frozenset(_words(names)),
+            title=names,
+            answer=answer.strip("\n").replace("{topics}", titles),
+        )
+        for names, answer in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    return (*topics, *short)
+
+
+def _phrases(text: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(_words(phrase)) for phrase in text.split(", "))
 
 
 def _parse(text: str) -> Topic:
     head, *rest = _SECTION.split(text)
     sections = {name: body.strip() for name, body in zip(rest[::2], rest[1::2], strict=True)}
-    title, phrases = head.strip().split("\n\n")
-    points = sections["In points"].splitlines()
+    title, named = head.strip().split("\n\n")
+    phrases = named.partition("\n")[0]
     return Topic(
+        phrases=_phrases(phrases.removeprefix("phrases: ")),
+        words=frozenset(_words(re.sub(r"^\w+: ", "", named, flags=re.MULTILINE))),
         title=title.removeprefix("# "),
-        phrases=tuple(phrase.strip() for phrase in phrases.removeprefix("phrases:").split(",")),
         sentence=sections["In one sentence"],
         answer=sections["Answer"],
-        points=tuple(point.removeprefix("- ") for point in points),
+        points=tuple(point.removeprefix("- ") for point in sections["In points"].splitlines()),
         code=sections.get("As code", ""),
         table=sections.get("As a table", ""),
     )
 
 
-Form = Literal["answer", "sentence", "table", "points", "code"]
-
-_FORMS: tuple[tuple[Form, str], ...] = (
+_NUMBERS: Mapping[str, int] = read_words("numbers")
+_NUMBER = rf"(\d{{1,9}}|{'|'.join(_NUMBERS)})"
+_FORMS = (
     ("sentence", r"\b(?:in|with) (?:one|a single|a|1)(?: short)? sentence\b|\bone[- ](?:sentence|liner)\b"),
     ("table", r"\b(?:as|in|make|draw|give|show|want|with|into|use|create|write)\b.{0,30}\btable\b"),
     ("points", r"\b(?:bullets?|as a list|points|steps|list (?:of )?(?:\d+|three|four|five|the))\b"),
+    ("points", rf"\b{_NUMBER} (?:bullets?|points?|steps|reasons|facts|things|tips)\b"),
     (
         "code",
         r"\b(?:code|snippet|implement|write (?:an? )?(?:\w+ )?(?:function|script|program)|function to)\b",
     ),
     ("sentence", r"\b(?:briefly|in short|short answer|be brief|terse|concise)\b"),
 )
-_NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5}
-_COUNT = re.compile(
-    r"\b(\d|two|three|four|five)\b(?: \w+){0,2} (?:bullets?|points?|steps|reasons|facts|things|tips)"
-)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormHint:
-    """A form, and for points how many."""
-
-    form: Form
-    count: int | None = None
-
-
-def form_hint_of(prompt: str, system: str) -> FormHint:
-    """What the prompt asks for, else what the system prompt does."""
-    for text in (prompt.lower(), system.lower()):
-        count = _COUNT.search(text)
-        if count is not None:
-            word = count[1]
-            return FormHint(form="points", count=_NUMBER_WORDS.get(word) or int(word))
-        for form, pattern in _FORMS:
-            if re.search(pattern, text):
-                return FormHint(form=form)
-    return FormHint(form="answer")
-
-
-def shape(topic: Topic, hint: FormHint) -> str:
-    """The topic in the form that is asked for; its full answer where it lacks that form."""
-    if hint.form == "sentence":
+def _explain(conversation: Conversation) -> str | None:
+    """A topic in the form that is asked for: by the question, else by the system prompt. "As a table" means the topic before."""
+    form = next(
+        (
+            (form, match)
+            for text in (conversation.typed, conversation.system)
+            for form, pattern in _FORMS
+            if (match := re.search(pattern, text, re.IGNORECASE))
+        ),
+        None,
+    )
+    topic = find_topic(conversation.typed)
+    is_follow_up = form is not None or re.search(r"\b(?:more|longer|again)\b", conversation.typed)
+    if topic is None and is_follow_up and _COMMON.issuperset(_words(conversation.typed)):
+        topics = map(find_topic, reversed(conversation.earlier))
+        topic = next((each for each in topics if each is not None and not each.is_short), None)
+    if topic is None or topic.is_short:
+        return None if topic is None else topic.answer
+    kind, match = form or ("answer", None)
+    if kind == "sentence":
         return topic.sentence
-    if hint.form == "points":
-        return "\n".join(f"{number}. {point}" for number, point in enumerate(topic.points[: hint.count], 1))
-    if hint.form == "code" and topic.code:
+    if kind == "points" and match is not None:
+        count = _to_number(match[1]) if match.lastindex else None
+        return "\n".join(f"{number}. {point}" for number, point in enumerate(topic.points[:count], 1))
+    if kind == "code" and topic.code:
         return f"{topic.sentence}\n\n{topic.code}"
-    if hint.form == "table" and topic.table:
+    if kind == "table" and topic.table:
         return f"**{topic.title}**\n\n{topic.table}"
     return f"## {topic.title}\n\n{topic.answer}"
 
 
-_HEAD = re.compile(r"(?:DataFrame|Table)(?: \(\w+\))?: ([\d,]+) rows × ([\d,]+) columns")
-_COLUMN = re.compile(r"^- (.+?): (\w+(?:\[[^\]]*\])?)(?:, ([\d,]+) missing)?", re.MULTILINE)
-_NUMBERS = re.compile(r"^(\S.*?)\s+\S+((?:\s+-?[\d.e+]+){7})\s*$", re.MULTILINE)
-_COMMON = re.compile(r"^(.+?): [\d,]+ distinct; most common: (.+?) \(([\d,]+)×\)", re.MULTILINE)
-_MAX_LINES = 8
+def _to_number(text: str) -> int:
+    return int(text) if text.isdigit() else _NUMBERS[text.lower()]
 
 
-def read_table(prompt: str) -> str | None:
-    """What a described table holds, as far as the description tells; None where there is none."""
-    head = _HEAD.search(prompt)
-    if head is None:
-        return None
-    described = prompt[head.start() :]
-    columns = _COLUMN.findall(described)
-    lines = [
-        f"The table has **{head[1]} rows** and **{head[2]} columns**: {_listed([name for name, *_ in columns])}."
-    ]
-    facts = [
-        *(_say_numbers(name, *figures.split()) for name, figures in _NUMBERS.findall(described)),
-        *(f"`{name}`: mostly {value} ({count} times)" for name, value, count in _COMMON.findall(described)),
-        *(f"`{name}` lacks {missing} values" for name, _, missing in columns if missing),
-    ]
-    if facts:
-        lines.append("\n".join(f"- {fact}" for fact in facts[:_MAX_LINES]))
-    return "\n\n".join(lines)
-
-
-def _say_numbers(
-    name: str, mean: str, _deviation: str, least: str, _q1: str, median: str, _q3: str, most: str
-) -> str:
-    return f"`{name}` runs from {least} to **{most}**; its mean is {mean}, its median {median}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-_FOLLOW_UP = re.compile(
-    r"^(and|now|again|go on|continue|more|tell me more|why|how so|shorter|longer|as an?|in one|in a"
-    r"|in \w+ points|make|show|give|turn|put|simpler|explain)\b|\b(it|that|this|same|above|previous)\b",
-    re.IGNORECASE,
-)
+# What was said before.
 _NAME_TOLD = re.compile(r"\b(?:my name is|call me|i am called)\s+([A-Z][\w'-]*)", re.IGNORECASE)
-_NAME_ASKED = re.compile(r"\bwhat(?:'s| is) my name\b|\bwho am i\b|\bmy name\?", re.IGNORECASE)
-_FACT_TOLD = re.compile(
-    r"\b(?:remember that\s+|note that\s+)?my (?P<what>fav\w+ [\w ]+?|[\w ]{3,30}?) is (?P<value>[^.!?\n]+)",
-    re.IGNORECASE,
-)
+_NAME_ASKED = re.compile(r"\bwhat(?:'s| is) my name\b|\bwho am i\b", re.IGNORECASE)
+_FACT_TOLD = re.compile(r"\bmy (?P<what>[\w ]{3,30}?) is (?P<value>[^.!?\n]+)", re.IGNORECASE)
 _FACT_ASKED = re.compile(r"\bwhat(?:'s| is| was) my (?P<what>[\w ]+)", re.IGNORECASE)
 _EARLIER_ASKED = re.compile(
-    r"\b(?:what did i (?:ask|say)|my (?:first|last|previous|earlier) (?:question|message|prompt))\b",
+    r"\bwhat did i (?:ask|say)\b|\bmy (first|last|previous|earlier) (?:question|message|prompt)\b",
     re.IGNORECASE,
 )
-SHOWN_CHARACTERS = 200
-
-
-def answer_text(conversation: Conversation) -> str:
-    """A Markdown answer to the last prompt; the same one for the same conversation."""
-    prompt = conversation.prompt
-    return (
-        say_exactly(prompt)
-        or _go_on(conversation)
-        or _remember(conversation)
-        or explain_traceback(prompt)
-        or explain_code(prompt)
-        or read_table(prompt)
-        or summarise(conversation)
-        or _describe_attachments(conversation)
-        or count_things(conversation)
-        or transform(prompt)
-        or decline_translation(prompt)
-        or answer_arithmetic(prompt)
-        or tell_fact(prompt)
-        or write_verse(prompt)
-        or greet(prompt)
-        or _explain(conversation)
-        or _own_up(conversation)
-    )
-
-
-def _go_on(conversation: Conversation) -> str | None:
-    """The rest of an answer that was cut off."""
-    tail = find_tail(conversation.prompt)
-    if tail is None or not conversation.earlier_prompts:
-        return None
-    *before, cut = conversation.earlier_prompts
-    previous = dataclasses.replace(
-        conversation,
-        prompt=cut,
-        earlier_prompts=tuple(before),
-        earlier_answers=conversation.earlier_answers[: len(before)],
-    )
-    return rest_after(answer_text(previous), tail)
+_LONGEST_QUOTE = 200
 
 
 def _remember(conversation: Conversation) -> str | None:
     """What an earlier turn said, where the last one asks for it."""
-    prompt, earlier = conversation.prompt, conversation.earlier_prompts
-    if _EARLIER_ASKED.search(prompt):
+    typed, earlier = conversation.typed, conversation.earlier
+    if _EARLIER_ASKED.search(typed):
         if not earlier:
             return "This is your first message in this conversation."
-        quoted = earlier[0] if "first" in prompt.lower() else earlier[-1]
-        return f"You wrote:\n\n{_quote(quoted)}"
-    told = _NAME_TOLD.search(prompt)
-    if told is not None and len(prompt) < SHOWN_CHARACTERS and "?" not in prompt:
-        return f"Nice to meet you, {told[1]}. I will know it as long as this conversation lasts."
-    if _NAME_ASKED.search(prompt):
+        quoted = earlier[0] if "first" in typed.lower() else earlier[-1]
+        return "You wrote:\n\n" + "\n".join(f"> {line}" for line in quoted[:_LONGEST_QUOTE].splitlines())
+    if _NAME_ASKED.search(typed):
         names = [match[1] for text in earlier if (match := _NAME_TOLD.search(text))]
         return f"Your name is **{names[-1]}**." if names else "You have not told me your name."
-    return _remember_fact(prompt, earlier)
+    told = _NAME_TOLD.search(typed)
+    if told is not None and len(typed) < _LONGEST_QUOTE and "?" not in typed:
+        return f"Nice to meet you, {told[1]}. I will know it as long as this conversation lasts."
+    asked = _FACT_ASKED.search(typed)
+    facts = [] if asked is None else [match for text in earlier for match in _FACT_TOLD.finditer(text)]
+    values = [
+        fact["value"] for fact in facts if asked and fact["what"].lower() == asked["what"].lower().strip()
+    ]
+    return f"Your {asked['what'].strip()} is **{values[-1].strip()}**." if asked and values else None
 
 
-def _remember_fact(prompt: str, earlier: tuple[str, ...]) -> str | None:
-    asked = _FACT_ASKED.search(prompt)
-    if asked is None:
-        return None
-    for text in reversed(earlier):
-        told = _FACT_TOLD.search(text)
-        if told is not None and told["what"].lower().strip() == asked["what"].lower().strip():
-            return f"Your {told['what'].strip()} is **{told['value'].strip()}**."
-    return None
-
-
-def _describe_attachments(conversation: Conversation) -> str | None:
-    if not conversation.attachments:
-        return None
-    listed = "\n".join(f"- {attachment}" for attachment in conversation.attachments)
-    return f"I received:\n\n{listed}\n\nThe simulator reads size and kind off the data, but it cannot look at what is in it."
-
-
-def _explain(conversation: Conversation) -> str | None:
-    """A topic of the corpus, in the form that is asked for."""
-    hint = form_hint_of(conversation.prompt, conversation.system)
-    topic = find_topic(conversation.prompt) or _topic_before(conversation)
-    return None if topic is None else shape(topic, hint)
-
-
-def _topic_before(conversation: Conversation) -> Topic | None:
-    """The topic of the turn before, for prompts such as "as a table" or "go on"."""
-    if not _FOLLOW_UP.search(conversation.prompt):
-        return None
-    for prompt in reversed(conversation.earlier_prompts):
-        topic = find_topic(prompt)
-        if topic is not None:
-            return topic
-    return None
-
-
-def _own_up(conversation: Conversation) -> str:
-    """Say that this is beyond the simulator, in the form that was asked for."""
-    hint = form_hint_of(conversation.prompt, conversation.system)
-    if hint.form == "sentence":
-        return "I don't know that: I am a simulator, which answers by rule, and this has no rule."
-    if hint.form == "table":
-        return f"{_OWN_UP}\n\n{_topics_table()}"
-    if hint.form == "code":
-        return f"{_OWN_UP} Here is where it could begin:\n\n{_code_frame(conversation.prompt)}"
-    if hint.form == "points":
-        return f"{_OWN_UP}\n\n{_points(hint)}"
-    return f"{_OWN_UP} You wrote:\n\n{_quote(conversation.prompt)}\n\n{_WHAT_NOW}"
-
-
-_OWN_UP = "I don't know that: this is the **simulator**, which answers by rule, not a model."
-_WHAT_NOW = """What you can do:
-
-1. Ask about something I know, for example *why is the sky blue*, *pandas groupby* or *p-values*; *as a table*,
-   *as code* and *in one sentence* work, too.
-2. Ask `who are you` to see what I can do.
-3. Give an API key with `%claude login`: the same cell is then answered by Claude."""
-
-
-_STEPS = (
-    "Say what the result is to be used for.",
-    "Collect what is known.",
-    "Try the simplest thing first.",
-    "Look at what came out.",
-    "Change one thing at a time.",
+# Numbers, letters and capitals.
+_MAX_COUNT = 200
+_MAX_POWER_BITS = 4096
+"""Larger results are refused: they would keep everybody waiting."""
+_CALCULATION = re.compile(
+    r"(?:(?:what(?:'s| is)|calculate|compute|evaluate|solve|how much is|work out)\s+)?(?P<sum>[\d\s().+\-*/]+?)[\s=?.]*",
+    re.IGNORECASE,
 )
-_NOT_IN_NAMES = frozenset(
-    (
-        "write",
-        "function",
-        "code",
-        "python",
-        "please",
-        "the",
-        "that",
-        "for",
-        "and",
-        "with",
-        "script",
-        "program",
-    )
+_IN_SYMBOLS = (
+    (r"\bto the power of\b|\^", "**"),
+    (r"\bplus\b", "+"),
+    (r"\bminus\b|−", "-"),
+    (r"(?<=\d)\s*[x×]\s*(?=\d)|\btimes\b|\bmultiplied by\b", "*"),
+    (r"\bdivided by\b|÷", "/"),
+    (r"\bsquared\b", "**2"),
+    (r"(\d+(?:\.\d+)?)\s*(?:%|percent) of\b", r"\1/100*"),
+    (r"\b(?:the )?square root of (\d+(?:\.\d+)?)", r"\1**0.5"),
+    (r"(?<=\d),(?=\d{3}\b)", ""),
 )
-_CODE_FRAME = '''```python
-def {name}(value):
-    """Say here what goes in and what comes out."""
-    return value
-```'''
+_BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
 
 
-def _quote(text: str) -> str:
-    shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS].rstrip() + " ..."
-    return "\n".join(f"> {line}" for line in shown.splitlines()) or "> (nothing)"
+def _answer_with_numbers(typed: str) -> str | None:
+    """A calculation, primes, numbers in a row, the letters of a word, a capital; None where nothing of that is asked."""
+    text = typed.strip()
+    rules: tuple[tuple[str, Callable[[re.Match[str]], str | None]], ...] = (
+        (rf"(?:name|list|give me|say|what are)(?: the first)? {_NUMBER} primes?(?: numbers?)?", _name_primes),
+        (r"is (\d{1,9}) (?:a )?prime(?: number)?", _test_prime),
+        (rf"count (?:from {_NUMBER} )?(?:up )?to {_NUMBER}", _count),
+(r"how many (?:times does )?(?:the letter )?[\"'`]?([a-z])\b.*\bin (?:the word )?[\"'`“]?([a-z]+)\W*", _count_letters),
+        (r"(?:what(?:'s| is)|name) the capital (?:city )?of (?:the )?([a-z ]+)", _name_capital),
+    )  # fmt: skip
+    for pattern, answer in rules:
+        match = re.fullmatch(pattern, text.rstrip(" .!?"), re.IGNORECASE)
+        if match is not None:
+            return answer(match)
+    return _calculate(text)
 
 
-def _topics_table() -> str:
-    rows = [f"| {topic.title} | *{topic.phrases[0]}* |" for topic in all_topics()[:10]]
-    return "\n".join(
-        ["What I could put into a table instead:", "", "| Topic | Ask for |", "|---|---|", *rows]
+def _name_primes(match: re.Match[str]) -> str:
+    primes = [2]
+    while len(primes) < min(_to_number(match[1]), _MAX_COUNT):
+        primes.append(next(n for n in range(primes[-1] + 1, 2 * primes[-1]) if all(n % p for p in primes)))
+    return ", ".join(map(str, primes))
+
+
+def _test_prime(match: re.Match[str]) -> str:
+    number = int(match[1])
+    divisor = next((each for each in range(2, math.isqrt(number) + 1) if number % each == 0), None)
+    if divisor is not None:
+        return f"No: {number} = {divisor} × {number // divisor}."
+    return f"Yes, {number} is a prime." if number > 1 else "No: primes begin with 2."
+
+
+def _count(match: re.Match[str]) -> str:
+    start = _to_number(match[1] or "1")
+    return ", ".join(map(str, range(start, min(_to_number(match[2]), start + _MAX_COUNT) + 1)))
+
+
+def _count_letters(match: re.Match[str]) -> str:
+    letter, word = match[1].lower(), match[2]
+    count = word.lower().count(letter)
+    spelt = " ".join(f"**{each}**" if each.lower() == letter else each for each in word)
+    return (
+        f"The letter *{letter}* occurs **{'once' if count == 1 else f'{count} times'}** in *{word}*: {spelt}"
     )
 
 
-def _points(hint: FormHint) -> str:
-    listed = "\n".join(f"{number}. {step}" for number, step in enumerate(_STEPS[: hint.count], 1))
-    return f"A list that fits nearly everything:\n\n{listed}"
+def _name_capital(match: re.Match[str]) -> str | None:
+    country = match[1].strip().title()
+    capital = next((city for city, where in CAPITALS.items() if where.removeprefix("the ") == country), None)
+    return None if capital is None else f"The capital of {CAPITALS[capital]} is **{capital}**."
 
 
-def _code_frame(prompt: str) -> str:
-    words = re.findall(r"[a-z]{3,}", prompt.lower())
-    name = "_".join([word for word in words if word not in _NOT_IN_NAMES][:3]) or "solve"
-    return _CODE_FRAME.format(name=name)
+def _calculate(text: str) -> str | None:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return None
+    for pattern, symbol in _IN_SYMBOLS:
+        text = re.sub(pattern, symbol, text, flags=re.IGNORECASE)
+    match = _CALCULATION.fullmatch(text)
+    if match is None or not re.search(r"\d\s*[-+*/]+\s*[\d(.-]", match["sum"]):
+        return None
+    shown = " ".join(re.sub(r"\s*(\*\*|[+*/]|(?<=[\d)])\s*-)\s*", r" \1 ", match["sum"]).split())
+    try:
+        value = _value(ast.parse(match["sum"].strip(), mode="eval").body)
+    except ZeroDivisionError:
+        return f"`{shown}` divides by zero, which has no result."
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return f"`{shown}` = **{value:,}**" if isinstance(value, int) else f"`{shown}` = **{value:.10g}**"
+
+
+def _value(node: ast.expr) -> float:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        inner = _value(node.operand)
+        return -inner if isinstance(node.op, ast.USub) else inner
+    if not isinstance(node, ast.BinOp):
+        raise ValueError("not arithmetic")
+    left, right = _value(node.left), _value(node.right)
+    if type(node.op) in _BINARY:
+        return _BINARY[type(node.op)](left, right)
+    if abs(left) > 1 and math.log2(abs(left)) * right > _MAX_POWER_BITS:
+        raise OverflowError("too large")
+    result = left**right
+    if isinstance(result, complex):
+        raise ValueError("not real")
+    return float(result) if isinstance(result, float) else int(result)

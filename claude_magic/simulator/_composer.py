@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._answers import answer_text
-from ._checks import make_instance
+from ._answers import answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
-from ._small_talk import greet, say_exactly
+from ._values import make_instance
 from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, pick
 
 _WORD = re.compile(r"[a-z]{4,}")
@@ -86,16 +85,26 @@ def _is_spoken_of(name: str, schema: JSON, prompt: str) -> bool:
     return is_said or bool(_stems(name.lower().replace("_", " ")) & _stems(prompt.lower()))
 
 
-def describe_results(results: Sequence[JSON], calls: Sequence[JSON]) -> str:
-    """An answer that uses the tools' results."""
-    name_of_id = {call["id"]: call["name"] for call in calls}
-    return "\n\n".join(_describe(result, name_of_id.get(result["tool_use_id"], "tool")) for result in results)
+_NOT_RUN = re.compile(
+    r"\b(?:refused|denied|declined|cancelled|not (?:made|run|allowed|called)|did not|could not be asked|nobody|no tool)\b",
+    re.IGNORECASE,
+)
+
+
+def _describe_results(conversation: Conversation) -> str:
+    """An answer that uses the tools' results; where none gave any, one without them, which says so."""
+    name_of_id = {call["id"]: call["name"] for call in conversation.tool_calls}
+    results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
+    told = [_describe(result, name) for name, result in results]
+    if all(result.get("is_error") for _, result in results):
+        told.append(answer_text(conversation))
+    return "\n\n".join(told)
 
 
 def _describe(result: JSON, name: str) -> str:
     text = _text_of_result(result).strip()
     if result.get("is_error"):
-        return f"`{name}` failed:\n\n> {text or 'no message'}\n\nPlease correct the call, or ask without it."
+        return f"`{name}` {_how_it_ended(text)}: {text or 'it gave no reason'}"
     if not text:
         return f"`{name}` has finished and returned nothing."
     try:
@@ -103,6 +112,12 @@ def _describe(result: JSON, name: str) -> str:
     except ValueError:
         return f"According to `{name}`: {text}" if "\n" not in text else f"`{name}` returned:\n\n{text}"
     return _describe_value(name, value)
+
+
+def _how_it_ended(reason: str) -> str:
+    if "interrupted" in reason:
+        return "did not run to its end"
+    return "did not run" if _NOT_RUN.search(reason) else "failed"
 
 
 def _describe_value(name: str, value: Any) -> str:
@@ -348,24 +363,34 @@ def _speak(fields: JSON, conversation: Conversation) -> tuple[list[JSON], str]:
     """The blocks without limits or thinking, and the reason to stop."""
     tools: Sequence[JSON] = fields.get("tools") or []
     schema = ((fields.get("output_config") or {}).get("format") or {}).get("schema")
+    typed = conversation.typed
     if conversation.is_resumed:
-        return [
-            _text("The search that was paused is complete; the simulator found nothing more.")
-        ], "end_turn"
-    if conversation.tool_results:
-        return [_text(describe_results(conversation.tool_results, conversation.tool_calls))], "end_turn"
-    if wants_search(conversation.prompt, tools):
-        return search_blocks(conversation.prompt), "end_turn"
+        text = "The search that was paused is complete; the simulator found nothing more."
+        return [_text(text)], "end_turn"
+    if conversation.tool_results and not conversation.asks:
+        return [_text(_describe_results(conversation))], "end_turn"
+    if wants_search(typed, tools):
+        return search_blocks(typed), "end_turn"
     choice: JSON | None = fields.get("tool_choice")
-    chosen = choose_tools(conversation.prompt, tools, choice)
+    chosen = [] if conversation.wants_rest else choose_tools(typed, tools, choice)
     if chosen:
-        calls = [call_block(tool, conversation.prompt) for tool in chosen]
+        calls = [call_block(tool, typed) for tool in chosen]
         is_forced = (choice or {}).get("type") in ("any", "tool")
         return calls if is_forced else [_text(_announcement(chosen)), *calls], "tool_use"
     if schema is not None:
-        instance = make_instance(schema, conversation.prompt)
-        return [_text(json.dumps(instance, ensure_ascii=False))], "end_turn"
-    return [_text(answer_text(conversation))], "end_turn"
+        return [_text(json.dumps(make_instance(schema, typed), ensure_ascii=False))], "end_turn"
+    failed = [
+        _describe_left(each, conversation) for each in conversation.tool_results if each.get("is_error")
+    ]
+    return [_text("\n\n".join([*failed, answer_text(conversation)]))], "end_turn"
+
+
+def _describe_left(result: JSON, conversation: Conversation) -> str:
+    """A call of the question before, which has no result; the last question is another one."""
+    name = next(
+        (each["name"] for each in conversation.tool_calls if each["id"] == result["tool_use_id"]), "tool"
+    )
+    return f"(`{name}`, which the question before asked for, {_how_it_ended(_text_of_result(result))}.)"
 
 
 def _text(text: str) -> JSON:
@@ -382,9 +407,9 @@ def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | No
     is_forced = (fields.get("tool_choice") or {}).get("type") in ("any", "tool")
     if not thinking_of(fields, model).is_on or is_forced:
         return None
-    if is_adaptive(fields) and not conversation.tool_results and not _gives_to_think(conversation):
+    if is_adaptive(fields) and not conversation.tool_results and answer_briefly(conversation) is not None:
         return None
-    asked = " ".join(conversation.prompt.split())
+    asked = " ".join(conversation.typed.split())
     subject = f"“{asked[:80]}{'…' if len(asked) > 80 else ''}”" if asked else "what was sent"
     steps = [f"The request is {subject}."]
     if conversation.tool_results:
@@ -395,12 +420,6 @@ def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | No
     if effort != "low":
         steps.append("I look for what is known about it, and choose the form that suits it best.")
     return " ".join(steps)
-
-
-def _gives_to_think(conversation: Conversation) -> bool:
-    """Whether there is more to do than to greet, to thank, or to say a sentence again."""
-    prompt = conversation.prompt
-    return not (greet(prompt) or say_exactly(prompt)) or bool(conversation.attachments)
 
 
 def _thinking_block(thought: str, fields: JSON, model: Model, items: Sequence[Item]) -> JSON:

@@ -23,6 +23,7 @@ from ._checks import (
     check_required,
     check_string,
 )
+from ._sent import Thing, read_attachment, take_apart
 from ._wire import JSON, Request, count_tokens, encode_json, invalid
 
 PATCH_PIXELS = 28
@@ -67,10 +68,10 @@ def read_document(block: JSON) -> Picture:
     if data is None:
         where = source.get("url") or source.get("file_id") or "elsewhere"
         return Picture(description=f"{title}a document at {where}", tokens=TOKENS_PER_PAGE)
-    pages = max(1, len(_PAGE.findall(data)))
-    plural = "page" if pages == 1 else "pages"
+    pages = len(_PAGE.findall(data))  # none where they are compressed
+    known = f" of {pages} page{'' if pages == 1 else 's'}" if pages else ""
     return Picture(
-        description=f"{title}a PDF of {pages} {plural}, {_bytes(len(data))}", tokens=pages * TOKENS_PER_PAGE
+        description=f"{title}a PDF{known}, {_bytes(len(data))}", tokens=max(1, pages) * TOKENS_PER_PAGE
     )
 
 
@@ -131,55 +132,122 @@ def _bytes(count: int) -> str:
 
 _DIRECTIVE = re.compile(r"\A[ \t]*!simulate[ \t]+(?P<name>[\w-]+)[ \t]*(?:\r?\n|\Z)")
 _REMINDER = re.compile(r"<(system-reminder)>.*?</\1>\s*", re.DOTALL)
+_WANTS_REST = re.compile(
+    r"\bwas cut off\b.*\bGo on exactly where it stopped\b|\AYou were interrupted before the first word of your answer\b",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """A request as one who answers it sees it."""
 
+    fields: JSON
     prompt: str
-    """The last turn's text."""
+    """The last question's text, with the values that stand in it."""
+    typed: str
+    """The sentence of it that was typed."""
+    sent: tuple[Thing, ...]
+    """What goes along with it."""
     system: str
-    earlier_prompts: tuple[str, ...]
-    """The texts of the user's turns before, oldest first."""
-    earlier_answers: tuple[str, ...]
-    """The texts of the assistant's turns, oldest first."""
-    attachments: tuple[str, ...]
-    """What came with the last turn, each in a few words."""
-    documents: tuple[str, ...]
-    """The texts of the plain-text documents of the last turn."""
+    earlier: tuple[str, ...]
+    """The sentences that were typed before, oldest first."""
     tool_results: tuple[JSON, ...]
     """The results that the last turn holds."""
     tool_calls: tuple[JSON, ...]
     """Every call of the conversation."""
+    asks: bool
+    """The last turn holds a question, and not merely results."""
     is_resumed: bool
     """The last turn is a paused one of the assistant."""
+
+    @property
+    def wants_rest(self) -> bool:
+        """Whether the question is to go on with an answer that was cut off."""
+        return bool(_WANTS_REST.search(self.prompt))
+
+    @property
+    def before(self) -> Conversation | None:
+        """The conversation as it was at the question before; None if this is the first."""
+        messages = self.fields["messages"]
+        asked = [at for at, message in enumerate(messages) if _read_question(message) is not None]
+        return None if len(asked) < 2 else self._at(messages[: asked[-2] + 1])
+
+    def asking(self, question: str) -> Conversation:
+        """The conversation that asks nothing but this."""
+        return self._at([{"role": "user", "content": question}])
+
+    def _at(self, messages: list[JSON]) -> Conversation:
+        return read_conversation({**self.fields, "messages": messages})
 
 
 def read_conversation(fields: JSON) -> Conversation:
     """Read a request that was found in order."""
     turns = _merged_turns(fields["messages"])
     last_role, last_blocks = turns[-1]
-    texts = {
-        role: tuple(_joined(blocks) for who, blocks in turns if who == role) for role in ("user", "assistant")
-    }
-    prompts = tuple(_spoken(strip_directive(text)) for text in texts["user"])
+    questions = [each for message in fields["messages"] if (each := _read_question(message)) is not None]
+    question = questions[-1] if questions else _Question(prompt="", typed="", sent=())
     return Conversation(
-        prompt=prompts[-1] if prompts else "",
+        fields=fields,
+        prompt=question.prompt,
+        typed=question.typed,
+        sent=question.sent,
         system="\n".join([text_of(fields.get("system") or ""), *_system_turns(fields["messages"])]),
-        earlier_prompts=prompts[:-1],
-        earlier_answers=tuple(_joined(blocks) for role, blocks in turns if role == "assistant"),
-        attachments=tuple(_attachments(last_blocks)),
-        documents=tuple(_documents(last_blocks)),
+        earlier=tuple(each.typed for each in questions[:-1]),
         tool_results=tuple(block for block in last_blocks if block["type"] == "tool_result"),
         tool_calls=tuple(block for _, blocks in turns for block in blocks if block["type"] == "tool_use"),
+        asks=any(_spoken(block)["type"] in _ASKING for block in last_blocks),
         is_resumed=last_role == "assistant"
         and any(block["type"] == "server_tool_use" for block in last_blocks),
     )
 
 
-def _has_server_call(blocks: list[JSON]) -> bool:
-    return any(block["type"] == "server_tool_use" for block in blocks)
+_ASKING = ("text", "image", "document")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    prompt: str
+    typed: str
+    sent: tuple[Thing, ...]
+
+
+def _read_question(message: JSON) -> _Question | None:
+    """What a message asks; None if it is not the user's, or holds nothing but results of tools."""
+    blocks = [_spoken(block) for block in blocks_of(message["content"])]
+    blocks = [block for block in blocks if block["type"] in _ASKING]
+    if message["role"] != "user" or not blocks:
+        return None
+    words: list[str] = []
+    sent: list[Thing] = []
+    for number, block in enumerate(blocks):
+        if block["type"] != "text":
+            label = sent.pop().label if sent and sent[-1] == Thing(label=sent[-1].label) else ""
+            sent.append(_read_medium(block, label))
+        elif number < len(blocks) - 1 and (attached := read_attachment(block["text"])) is not None:
+            sent += attached
+        else:
+            words.append(block["text"])
+    prompt = "\n".join(words).strip()
+    typed, things = take_apart(prompt)
+    return _Question(prompt=prompt, typed=typed, sent=(*sent, *things))
+
+
+def _spoken(block: JSON) -> JSON:
+    """A block without what a program has put around what a person said."""
+    if block["type"] != "text":
+        return block
+    text = _REMINDER.sub("", strip_directive(block["text"]))
+    return {**block, "text": text} if text.strip() else {**block, "type": "reminder"}
+
+
+def _read_medium(block: JSON, label: str) -> Thing:
+    source = block["source"]
+    if source.get("type") == "text":
+        language = "csv" if str(block.get("title", "")).endswith(".csv") else "block"
+        return Thing(label=block.get("title") or "a text", language=language, body=source["data"])
+    picture = read_image(block) if block["type"] == "image" else read_document(block)
+    return Thing(label=label, language="media", body=picture.description)
 
 
 def _merged_turns(messages: list[JSON]) -> list[tuple[str, list[JSON]]]:
@@ -199,33 +267,6 @@ def _merged_turns(messages: list[JSON]) -> list[tuple[str, list[JSON]]]:
 
 def _system_turns(messages: list[JSON]) -> list[str]:
     return [text_of(message["content"]) for message in messages if message["role"] == "system"]
-
-
-def _spoken(text: str) -> str:
-    """What a person said: not what a program that speaks for them has put around it."""
-    return _REMINDER.sub("", text).strip() or text
-
-
-def _joined(blocks: list[JSON]) -> str:
-    return "\n".join(block["text"] for block in blocks if block["type"] == "text")
-
-
-def _attachments(blocks: list[JSON]) -> list[str]:
-    found = [read_image(block).description for block in blocks if block["type"] == "image"]
-    for block in blocks:
-        if block["type"] != "document":
-            continue
-        if block["source"].get("type") == "text":
-            words = len(block["source"]["data"].split())
-            found.append(f"{block.get('title') or 'a text'}, {words} words")
-        else:
-            found.append(read_document(block).description)
-    return found
-
-
-def _documents(blocks: list[JSON]) -> list[str]:
-    sources = [block["source"] for block in blocks if block["type"] == "document"]
-    return [source["data"] for source in sources if source.get("type") == "text"]
 
 
 def text_of(content: Any) -> str:

@@ -19,25 +19,16 @@ from ._stream import (
     PING,
     Answer,
     Behaviour,
+    Change,
     Post,
     deliver,
-    deliver_events,
     encode_event,
     message_events,
     stream_head,
 )
-from ._wire import JSON, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
+from ._wire import JSON, TYPE_OF_STATUS, APIError, Chunk, Finish, Gate, HangUp, Head, Hold, Pause, Steps
 
-STATUS_OF_ERROR = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
+STATUS_OF_ERROR = {error_type: status for status, error_type in TYPE_OF_STATUS.items()}
 DRIP_BYTES = 16
 
 
@@ -61,18 +52,9 @@ def change_message(change: Callable[[JSON], JSON]) -> Behaviour:
     return behave
 
 
-def change_events(
-    change: Callable[[Iterable[JSON]], Iterable[JSON]], *, text: str | None = None
-) -> Behaviour:
+def change_events(change: Change, *, text: str | None = None) -> Behaviour:
     """Stream changed events; a request that wants no stream is answered as usual."""
-
-    def behave(post: Post) -> Steps:
-        answer = answer_for(post, text)
-        if not post.request.wants_stream:
-            return deliver(post, answer)
-        return deliver_events(post, answer, change(message_events(answer.message)))
-
-    return behave
+    return lambda post: deliver(post, answer_for(post, text), change)
 
 
 def change_bytes(change: Callable[[bytes], Iterable[bytes]], *, text: str | None = None) -> Behaviour:
@@ -93,11 +75,7 @@ def change_bytes(change: Callable[[bytes], Iterable[bytes]], *, text: str | None
 
 def change_steps(change: Callable[[Steps], Steps], *, text: str | None = None) -> Behaviour:
     """Change the sending itself, of a stream or of a JSON body."""
-
-    def behave(post: Post) -> Steps:
-        return change(deliver(post, answer_for(post, text)))
-
-    return behave
+    return lambda post: change(deliver(post, answer_for(post, text)))
 
 
 # Ending it too early.
@@ -125,8 +103,7 @@ def _cut(after_events: int, *, how: str, text: str | None, cuts_event: bool = Fa
             if not isinstance(step, Chunk):
                 yield step
                 continue
-            is_whole = sent < after_events and not _is_json(step)
-            if is_whole:
+            if sent < after_events and not _is_json(step):
                 yield step
                 sent += 1
                 continue

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from ._wire import APIError, Request, invalid, split_target
+from ._wire import APIError, Request, invalid, read_corpus, split_target
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
@@ -16,50 +16,7 @@ _FIRST_PARTY_BETA = "claude-code-20250219"
 """Sent by the Claude Code command-line client, which has features of its own that change with each of its versions."""
 _DATED = re.compile(r"[a-z][a-z\d-]*-(\d{8}|\d{4}-\d{2}-\d{2})")
 
-KNOWN_BETAS = frozenset(
-    {
-        "advisor-tool-2026-03-01",
-        "cache-diagnosis-2026-04-07",
-        "code-execution-2025-05-22",
-        "code-execution-2025-08-25",
-        "compact-2026-01-12",
-        "compact-2026-09-04",
-        "computer-use-2025-01-24",
-        "computer-use-2025-11-24",
-        "context-1m-2025-08-07",
-        "context-management-2025-06-27",
-        "effort-2025-11-24",
-        "extended-cache-ttl-2025-04-11",
-        "fallback-credit-2026-07-01",
-        "fast-mode-2026-02-01",
-        "files-api-2025-04-14",
-        "fine-grained-tool-streaming-2025-05-14",
-        "interleaved-thinking-2025-05-14",
-        "managed-agents-2026-04-01",
-        "mcp-client-2025-04-04",
-        "mcp-client-2025-11-20",
-        "mcp-client-2026-09-15",
-        "message-batches-2024-09-24",
-        "message-threads-2026-08-12",
-        "mid-conversation-system-2026-04-07",
-        "mid-conversation-system-clear-at-2026-08-21",
-        "oauth-2025-04-20",
-        "oidc-federation-2026-04-01",
-        "output-300k-2026-03-24",
-        "pdfs-2024-09-25",
-        "prompt-caching-2024-07-31",
-        "server-side-fallback-2026-07-01",
-        "skills-2025-10-02",
-        "structured-outputs-2025-11-13",
-        "thinking-binding-controls-2026-08-01",
-        "thinking-display-updates-2026-08-18",
-        "token-counting-2024-11-01",
-        "token-efficient-tools-2025-02-19",
-        "user-profiles-billing-2026-10-01",
-        "web-fetch-2025-09-10",
-    }
-)
-
+KNOWN_BETAS = frozenset(read_corpus("betas.txt").split())
 
 _LOOPBACK_HOST = re.compile(r"(?P<host>localhost\.?|[\d.]+|\[[\da-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 from ._wire import JSON, APIError
 
@@ -116,196 +116,94 @@ def _midnight(date: str) -> str:
     return f"{date}T00:00:00Z"
 
 
-def _fable(version: tuple[int, int], created: str, line: Line = "fable") -> Model:
-    major, minor = version
-    name = f"{major}" if minor == 0 else f"{major}.{minor}"
+def _model(id: str, created: str, **differences: Any) -> Model:
+    """A model, most of it as its name tells: `claude-LINE-MAJOR-MINOR` and perhaps a date; before version 4 the line is last."""
+    words = [word for word in id.split("-")[1:] if len(word) < 8]
+    numbers = tuple(int(word) for word in words if word.isdigit())
+    line = next(word for word in words if not word.isdigit())
+    generation = (numbers[0], numbers[1] if len(numbers) > 1 else 0)
+    shared: JSON = {}
+    if generation < (4, 6):
+        shared = {
+            "context_tokens": 200_000,
+            "output_tokens": 64_000,
+            "thinking": ("disabled", "enabled"),
+            "efforts": (),
+        }
+    elif generation == (4, 6):
+        shared = {"thinking": ("adaptive", "disabled", "enabled"), "efforts": UP_TO_MAX}
+    elif line in ("fable", "mythos"):
+        shared = {
+            "thinking": ("adaptive",),
+            "has_forced_tools": generation[1] == 0,
+            "checks_thinking": generation[1] > 0,
+        }
+    elif generation == (5, 5):
+        shared = {"checks_thinking": True}
     return Model(
-        id=f"claude-{line}-{name.replace('.', '-')}",
-        display_name=f"Claude {line.capitalize()} {name}",
-        line=line,
+        id=id,
+        display_name=f"Claude {line.capitalize()} {'.'.join(map(str, numbers))}",
+        line=cast(Line, line),
         created=created,
-        generation=version,
-        thinking=("adaptive",),
-        thinks_by_default=True,
-        has_forced_tools=minor == 0,
-        has_system_turns=True,
-        checks_thinking=minor > 0,
+        generation=generation,
+        thinks_by_default=generation >= (5, 0),
+        has_system_turns=generation >= (4, 8) and id != "claude-sonnet-5",
+        **{**shared, **differences},
     )
 
 
-_MODELS = (
-    _fable((5, 2), "2026-11-09"),
-    _fable((5, 2), "2026-11-09", "mythos"),
-    Model(
-        id="claude-haiku-5-5",
-        display_name="Claude Haiku 5.5",
-        line="haiku",
-        created="2026-10-07",
-        generation=(5, 5),
-        thinks_by_default=True,
-        disabled_up_to_high=True,
-        default_effort="medium",
-        has_system_turns=True,
-        checks_thinking=True,
-    ),
-    Model(
-        id="claude-sonnet-5-5",
-        display_name="Claude Sonnet 5.5",
-        line="sonnet",
-        created="2026-09-28",
-        generation=(5, 5),
-        thinking=("adaptive", "between_tools"),
-        thinks_by_default=True,
-        has_forced_tools=False,
-        has_system_turns=True,
-        checks_thinking=True,
-    ),
-    Model(
-        id="claude-opus-5-5",
-        display_name="Claude Opus 5.5",
-        line="opus",
-        created="2026-09-22",
-        generation=(5, 5),
-        thinking=("adaptive",),
-        thinks_by_default=True,
-        default_effort="medium",
-        has_forced_tools=False,
-        has_system_turns=True,
-        checks_thinking=True,
-    ),
-    _fable((5, 1), "2026-09-01"),
-    _fable((5, 1), "2026-09-01", "mythos"),
-    Model(
-        id="claude-opus-5",
-        display_name="Claude Opus 5",
-        line="opus",
-        created="2026-07-24",
-        generation=(5, 0),
-        thinks_by_default=True,
-        disabled_up_to_high=True,
-        has_system_turns=True,
-    ),
-    Model(
-        id="claude-sonnet-5",
-        display_name="Claude Sonnet 5",
-        line="sonnet",
-        created="2026-06-30",
-        generation=(5, 0),
-        thinks_by_default=True,
-        cache_minimum_tokens=1024,
-    ),
-    _fable((5, 0), "2026-06-09"),
-    _fable((5, 0), "2026-06-09", "mythos"),
-    Model(
-        id="claude-opus-4-8",
-        display_name="Claude Opus 4.8",
-        line="opus",
-        created="2026-05-01",
-        generation=(4, 8),
-        has_system_turns=True,
-        cache_minimum_tokens=1024,
-    ),
-    Model(
-        id="claude-opus-4-7",
-        display_name="Claude Opus 4.7",
-        line="opus",
-        created="2026-04-01",
-        generation=(4, 7),
-        cache_minimum_tokens=2048,
-    ),
-    Model(
-        id="claude-opus-4-6",
-        display_name="Claude Opus 4.6",
-        line="opus",
-        created="2026-02-05",
-        generation=(4, 6),
-        thinking=("adaptive", "disabled", "enabled"),
-        efforts=UP_TO_MAX,
-        cache_minimum_tokens=4096,
-    ),
-    Model(
-        id="claude-sonnet-4-6",
-        display_name="Claude Sonnet 4.6",
-        line="sonnet",
-        created="2026-02-17",
-        generation=(4, 6),
-        thinking=("adaptive", "disabled", "enabled"),
-        efforts=UP_TO_MAX,
-        cache_minimum_tokens=1024,
-    ),
-    Model(
-        id="claude-opus-4-5-20251101",
-        display_name="Claude Opus 4.5",
-        line="opus",
-        created="2025-11-01",
+def _retired(id: str, created: str, retired: str) -> Model:
+    limits = {"output_tokens": 32_000, "thinking": ("disabled",)}
+    return _model(id, created, lifecycle="retired", deprecated=retired, retires=retired, **limits)
+
+
+_ONLY_ADAPTIVE: JSON = {"thinking": ("adaptive",), "has_forced_tools": False, "default_effort": "medium"}
+
+ALL_MODELS: tuple[Model, ...] = (
+    _model("claude-fable-5-2", "2026-11-09"),
+    _model("claude-mythos-5-2", "2026-11-09"),
+    _model("claude-haiku-5-5", "2026-10-07", disabled_up_to_high=True, default_effort="medium"),
+    _model("claude-sonnet-5-5", "2026-09-28", thinking=("adaptive", "between_tools"), has_forced_tools=False),
+    _model("claude-opus-5-5", "2026-09-22", **_ONLY_ADAPTIVE),
+    _model("claude-fable-5-1", "2026-09-01"),
+    _model("claude-mythos-5-1", "2026-09-01"),
+    _model("claude-opus-5", "2026-07-24", disabled_up_to_high=True),
+    _model("claude-sonnet-5", "2026-06-30", cache_minimum_tokens=1024),
+    _model("claude-fable-5", "2026-06-09"),
+    _model("claude-mythos-5", "2026-06-09"),
+    _model("claude-opus-4-8", "2026-05-01", cache_minimum_tokens=1024),
+    _model("claude-opus-4-7", "2026-04-01", cache_minimum_tokens=2048),
+    _model("claude-opus-4-6", "2026-02-05", cache_minimum_tokens=4096),
+    _model("claude-sonnet-4-6", "2026-02-17", cache_minimum_tokens=1024),
+    _model(
+        "claude-opus-4-5-20251101",
+        "2025-11-01",
         lifecycle="deprecated",
         deprecated="2026-11-27",
         retires="2027-01-22",
-        generation=(4, 5),
-        context_tokens=200_000,
-        output_tokens=64_000,
-        thinking=("disabled", "enabled"),
         efforts=UP_TO_HIGH,
         cache_minimum_tokens=4096,
     ),
-    Model(
-        id="claude-haiku-4-5-20251001",
-        display_name="Claude Haiku 4.5",
-        line="haiku",
-        created="2025-10-01",
-        generation=(4, 5),
-        context_tokens=200_000,
-        output_tokens=64_000,
-        thinking=("disabled", "enabled"),
-        efforts=(),
-        cache_minimum_tokens=4096,
-    ),
-    Model(
-        id="claude-sonnet-4-5-20250929",
-        display_name="Claude Sonnet 4.5",
-        line="sonnet",
-        created="2025-09-29",
+    _model("claude-haiku-4-5-20251001", "2025-10-01", cache_minimum_tokens=4096),
+    _model(
+        "claude-sonnet-4-5-20250929",
+        "2025-09-29",
         lifecycle="deprecated",
         deprecated="2026-08-31",
         retires="2026-11-30",
-        generation=(4, 5),
-        context_tokens=200_000,
-        output_tokens=64_000,
-        thinking=("disabled", "enabled"),
-        efforts=(),
         cache_minimum_tokens=1024,
     ),
+    _retired("claude-opus-4-1-20250805", "2025-08-05", "2026-08-05"),
+    _retired("claude-opus-4-20250514", "2025-05-14", "2026-06-15"),
+    _retired("claude-sonnet-4-20250514", "2025-05-14", "2026-06-15"),
+    _retired("claude-3-haiku-20240307", "2024-03-07", "2026-04-20"),
+    _retired("claude-3-7-sonnet-20250219", "2025-02-19", "2026-02-19"),
+    _retired("claude-3-5-haiku-20241022", "2024-10-22", "2026-02-19"),
+    _retired("claude-3-opus-20240229", "2024-02-29", "2026-01-05"),
+    _retired("claude-3-5-sonnet-20241022", "2024-10-22", "2025-10-28"),
+    _retired("claude-3-5-sonnet-20240620", "2024-06-20", "2025-10-28"),
 )
-
-_RETIRED: Mapping[str, tuple[str, Line, tuple[int, int], str, str]] = {
-    "claude-opus-4-1-20250805": ("Claude Opus 4.1", "opus", (4, 1), "2025-08-05", "2026-08-05"),
-    "claude-opus-4-20250514": ("Claude Opus 4", "opus", (4, 0), "2025-05-14", "2026-06-15"),
-    "claude-sonnet-4-20250514": ("Claude Sonnet 4", "sonnet", (4, 0), "2025-05-14", "2026-06-15"),
-    "claude-3-haiku-20240307": ("Claude Haiku 3", "haiku", (3, 0), "2024-03-07", "2026-04-20"),
-    "claude-3-7-sonnet-20250219": ("Claude Sonnet 3.7", "sonnet", (3, 7), "2025-02-19", "2026-02-19"),
-    "claude-3-5-haiku-20241022": ("Claude Haiku 3.5", "haiku", (3, 5), "2024-10-22", "2026-02-19"),
-    "claude-3-opus-20240229": ("Claude Opus 3", "opus", (3, 0), "2024-02-29", "2026-01-05"),
-    "claude-3-5-sonnet-20241022": ("Claude Sonnet 3.5", "sonnet", (3, 5), "2024-10-22", "2025-10-28"),
-    "claude-3-5-sonnet-20240620": ("Claude Sonnet 3.5", "sonnet", (3, 5), "2024-06-20", "2025-10-28"),
-}
-
-_RETIRED_MODELS = tuple(
-    Model(
-        id=id,
-        display_name=name,
-        line=line,
-        generation=generation,
-        created=created,
-        lifecycle="retired",
-        deprecated=retired,
-        retires=retired,
-        context_tokens=200_000,
-        output_tokens=32_000,
-        thinking=("disabled",),
-        efforts=(),
-    )
-    for id, (name, line, generation, created, retired) in _RETIRED.items()
-)
+"""Newest first."""
 
 ALIASES: Mapping[str, str] = {
     "claude-opus-4-5": "claude-opus-4-5-20251101",
@@ -313,9 +211,6 @@ ALIASES: Mapping[str, str] = {
     "claude-sonnet-4-5": "claude-sonnet-4-5-20250929",
 }
 """The only ids that stand for another."""
-
-ALL_MODELS: tuple[Model, ...] = (*_MODELS, *_RETIRED_MODELS)
-"""Newest first."""
 
 MODEL_OF_ID = {model.id: model for model in ALL_MODELS}
 
@@ -326,8 +221,15 @@ def find_model(name: str) -> Model:
     Raises:
         APIError: 404, there is none, or it is retired.
     """
+    model = _known_model(name)
+    if model.lifecycle == "retired":
+        raise APIError(404, f"model: {name}")
+    return model
+
+
+def _known_model(name: str) -> Model:
     model = MODEL_OF_ID.get(ALIASES.get(name, name))
-    if model is None or model.lifecycle == "retired":
+    if model is None:
         raise APIError(404, f"model: {name}")
     return model
 
@@ -338,10 +240,7 @@ def describe_model(name: str) -> JSON:
     Raises:
         APIError: 404, there is no such model.
     """
-    model = MODEL_OF_ID.get(ALIASES.get(name, name))
-    if model is None:
-        raise APIError(404, f"model: {name}")
-    return model.describe()
+    return _known_model(name).describe()
 
 
 def list_models(query: Mapping[str, Sequence[str]]) -> JSON:

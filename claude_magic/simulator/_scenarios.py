@@ -43,7 +43,8 @@ class Scenario:
     """After the last behaviour an attempt succeeds; otherwise the last one repeats."""
 
 
-def _as_usual(post: Post) -> Steps:
+def as_usual(post: Post) -> Steps:
+    """The request's own answer."""
     return deliver(post, post.answer())
 
 
@@ -204,7 +205,7 @@ _MESSAGES: Mapping[str, tuple[str, Behaviour]] = {
 
 
 def _all_scenarios() -> list[Scenario]:
-    found = [Scenario(name="plain", description="nothing goes wrong", behaviours=(_as_usual,))]
+    found = [Scenario(name="plain", description="nothing goes wrong", behaviours=(as_usual,))]
     for name, (description, attempts) in _ONCE.items():
         found.append(Scenario(name=name, description=description, behaviours=attempts, recovers=True))
     for group in (_STATUSES, _CONNECTIONS, _EVENTS, _BYTES, _MESSAGES):

@@ -14,9 +14,9 @@ from ._composer import Composition, check_returned_thinking, compose
 from ._conversation import Item, edit_context, items_of, total_tokens
 from ._headers import api_version, authenticate, betas, check_json
 from ._models import Model, describe_model, list_models
-from ._stream import Answer
+from ._stream import Answer, new_message
 from ._validation import Terms, check_count_request, check_message_request
-from ._wire import JSON, APIError, Request, invalid, new_id
+from ._wire import JSON, APIError, Request, invalid
 
 REQUESTS_PER_MINUTE = 10_000
 INPUT_TOKENS_PER_MINUTE = 10_000_000
@@ -307,7 +307,10 @@ class MessageService:
             composition = compose(fields, model, items)
             limiter.charge(cached.uncached + cached.written_5m + cached.written_1h, composition.output_tokens)
             headers = limiter.headers()
-        message = _message(model, composition, {**cached.usage(), **_output_usage(composition)})
+        usage = {**cached.usage(), **_output_usage(composition)}
+        message = new_message(
+            model.id, composition.content, composition.stop_reason, composition.stop_sequence, usage
+        )
         if edited is not None:
             message["context_management"] = {"applied_edits": edited.applied}
         if transformations:
@@ -360,19 +363,6 @@ def _check_context(items: list[Item], model: Model) -> None:
     tokens = total_tokens(items)
     if tokens > model.context_tokens:
         raise invalid(f"prompt is too long: {tokens} tokens > {model.context_tokens} maximum")
-
-
-def _message(model: Model, composition: Composition, usage: JSON) -> JSON:
-    return {
-        "id": new_id("msg"),
-        "type": "message",
-        "role": "assistant",
-        "model": model.id,
-        "content": composition.content,
-        "stop_reason": composition.stop_reason,
-        "stop_sequence": composition.stop_sequence,
-        "usage": usage,
-    }
 
 
 def _output_usage(composition: Composition) -> JSON:

@@ -17,10 +17,10 @@ from typing import Self
 
 from .._version import __version__
 from ._conversation import take_directive
-from ._scenarios import Scenario, scenario
+from ._scenarios import Scenario, as_usual, scenario
 from ._server import READ_TIMEOUT, Connection, RecordedRequest, ServerState
 from ._service import Limits, MessageService
-from ._stream import Behaviour, Post, deliver, refuse
+from ._stream import Behaviour, Post, refuse
 from ._wire import APIError, Request, Steps, body_steps, json_steps, new_id, opaque
 
 MARK_HEADER = "claude-magic-simulator"
@@ -95,7 +95,7 @@ class API:
             return self._next_attempt(_known_scenario(named), request), undirected
         if self._standing is not None:
             return self._next_attempt(self._standing, request), undirected
-        return _as_usual, undirected
+        return as_usual, undirected
 
     def _next_attempt(self, chosen: Scenario, request: Request) -> Behaviour:
         """The scenario's behaviour for this repetition of the request."""
@@ -108,12 +108,8 @@ class API:
             return chosen.behaviours[attempt]
         if chosen.recovers:
             del self._attempts[key]  # the next run of the same cell meets the trouble again
-            return _as_usual
+            return as_usual
         return chosen.behaviours[-1]
-
-
-def _as_usual(post: Post) -> Steps:
-    return deliver(post, post.answer())
 
 
 def _known_scenario(name: str) -> Scenario:

@@ -17,6 +17,7 @@ from ._wire import (
     encode_json,
     error_envelope,
     json_steps,
+    new_id,
     split_tokens,
 )
 
@@ -27,7 +28,22 @@ PING_INTERVAL = 10.0
 """Seconds of paced output after which a ping is sent."""
 
 PING: JSON = {"type": "ping"}
-DELTA_EVENTS = frozenset({"content_block_delta"})
+
+
+def new_message(
+    model: str, content: Sequence[JSON], stop_reason: str | None, stop_sequence: str | None, usage: JSON
+) -> JSON:
+    """A message as it is answered without streaming."""
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": list(content),
+        "stop_reason": stop_reason,
+        "stop_sequence": stop_sequence,
+        "usage": usage,
+    }
 
 
 def message_events(message: JSON) -> Iterator[JSON]:
@@ -148,7 +164,7 @@ def paced(events: Iterable[JSON], chunk_delay: float) -> Steps:
     since_ping = 0.0
     for event in events:
         yield Chunk(encode_event(event))
-        if chunk_delay <= 0 or event["type"] not in DELTA_EVENTS:
+        if chunk_delay <= 0 or event["type"] != "content_block_delta":
             continue
         yield Pause(chunk_delay)
         since_ping += chunk_delay
@@ -182,24 +198,18 @@ Behaviour: TypeAlias = Callable[[Post], Steps]
 """Decides how one request is answered."""
 
 
-def deliver(post: Post, answer: Answer) -> Steps:
-    """Send the answer in the form that the request asks for."""
-    if post.request.wants_stream:
-        return deliver_events(post, answer, message_events(answer.message))
-    return json_steps(200, answer.message, {**post.headers, **answer.headers})
+Change: TypeAlias = Callable[[Iterable[JSON]], Iterable[JSON]]
+"""Makes other events of those that tell a message."""
 
 
-def deliver_events(post: Post, answer: Answer, events: Iterable[JSON]) -> Steps:
-    """Send these events at the simulator's pace."""
+def deliver(post: Post, answer: Answer, change: Change | None = None) -> Steps:
+    """Send the answer in the form that the request asks for; a stream may be changed, and goes at the simulator's pace."""
+    if not post.request.wants_stream:
+        yield from json_steps(200, answer.message, {**post.headers, **answer.headers})
+        return
+    events: Iterable[JSON] = message_events(answer.message)
     yield stream_head(post, answer)
-    yield from paced(events, post.chunk_delay)
-
-
-def deliver_bytes(post: Post, answer: Answer, change: Callable[[bytes], bytes]) -> Steps:
-    """Send the events after a change to their bytes, still one write for each event."""
-    yield stream_head(post, answer)
-    for event in message_events(answer.message):
-        yield Chunk(change(encode_event(event)))
+    yield from paced(change(events) if change else events, post.chunk_delay)
 
 
 def stream_head(post: Post, answer: Answer | None = None, extra: Mapping[str, str] | None = None) -> Head:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,6 @@ from ._checks import (
 )
 from ._conversation import BETA_OF_EDIT, check_context_management
 from ._headers import NEW_VERSION
-from ._message_checks import check_messages
 from ._models import Model, find_model
 from ._wire import JSON, invalid
 
@@ -242,3 +242,260 @@ def _breakpoints(fields: JSON) -> Iterator[tuple[str, Any]]:
     for path, place in places:
         if place.get("cache_control") is not None:
             yield f"{path}.cache_control", place["cache_control"]
+
+
+# Messages: roles, blocks, and which block may follow which.
+MAX_MESSAGES = 100_000
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*\Z")
+
+SERVER_RESULTS = frozenset(
+    f"{tool}_tool_result"
+    for tool in (
+        "web_search",
+        "web_fetch",
+        "code_execution",
+        "bash_code_execution",
+        "text_editor_code_execution",
+        "tool_search",
+    )
+)
+USER_BLOCKS = frozenset({"text", "image", "document", "search_result", "tool_result", "container_upload"})
+ASSISTANT_BLOCKS = SERVER_RESULTS | {
+    "text",
+    "thinking",
+    "redacted_thinking",
+    "tool_use",
+    "server_tool_use",
+    "container_upload",
+}
+RESULT_BLOCKS = frozenset({"text", "image", "document", "search_result", "tool_reference"})
+
+
+def check_messages(value: Any, model: Model, version: str) -> None:
+    """Every rule for `messages`."""
+    messages = check_array(value, "messages")
+    if not messages:
+        raise invalid("messages: at least one message is required")
+    if len(messages) > MAX_MESSAGES:
+        raise invalid(f"messages: at most {MAX_MESSAGES} messages are allowed")
+    for index, message in enumerate(messages):
+        _check_message(message, f"messages.{index}", model, is_last=index == len(messages) - 1)
+    _check_roles(messages, model)
+    _check_tool_results(messages)
+    if version == NEW_VERSION:
+        _check_new_version(messages)
+
+
+def _check_message(value: Any, path: str, model: Model, *, is_last: bool) -> None:
+    message = check_dictionary(value, path)
+    role = check_required(message, "role", path)
+    roles = ("user", "assistant", "system") if model.has_system_turns else ("user", "assistant")
+    check_one_of(role, f"{path}.role", roles)
+    check_no_extras(message, path, ("role", "content"))
+    content = check_required(message, "content", path)
+    if not content and not (is_last and role == "assistant"):
+        raise invalid(
+            f"{path}: all messages must have non-empty content"
+            " except for the optional final assistant message"
+        )
+    if isinstance(content, str):
+        if not content.strip() and content:
+            raise invalid("messages: text content blocks must contain non-whitespace text")
+        return
+    for index, block in enumerate(check_array(content, f"{path}.content")):
+        _check_block(block, f"{path}.content.{index}", role)
+
+
+def _check_block(value: Any, path: str, role: str) -> None:
+    block = check_dictionary(value, path)
+    kind = check_string(check_required(block, "type", path), f"{path}.type")
+    allowed = ASSISTANT_BLOCKS if role == "assistant" else USER_BLOCKS
+    if role == "assistant" and kind == "document":
+        return  # the old version accepts it; the new one's rule stands in _check_new_version
+    if kind not in allowed:
+        raise invalid(f"{path}.type: `{kind}` blocks are not allowed in {role} messages")
+    if kind in BLOCK_CHECKS:
+        BLOCK_CHECKS[kind](block, f"{path}.{kind}")
+
+
+def _check_text(block: JSON, path: str) -> None:
+    text = check_string(check_required(block, "text", path), f"{path}.text")
+    if not text:
+        raise invalid("messages: text content blocks must be non-empty")
+    if not text.strip():
+        raise invalid("messages: text content blocks must contain non-whitespace text")
+    check_no_extras(block, path, ("type", "text", "cache_control", "citations"))
+
+
+def _check_image(block: JSON, path: str) -> None:
+    check_no_extras(block, path, ("type", "source", "cache_control", "transformations"))
+    source = check_dictionary(check_required(block, "source", path), f"{path}.source")
+    kind = check_one_of(check_required(source, "type", f"{path}.source"), f"{path}.source.type", _SOURCES)
+    if kind == "base64":
+        media_type = check_required(source, "media_type", f"{path}.source.base64")
+        check_one_of(media_type, f"{path}.source.base64.media_type", IMAGE_TYPES)
+        _check_base64(source, f"{path}.source.base64")
+
+
+def _check_document(block: JSON, path: str) -> None:
+    check_no_extras(block, path, ("type", "source", "title", "context", "citations", "cache_control"))
+    source = check_dictionary(check_required(block, "source", path), f"{path}.source")
+    kinds = (*_SOURCES, "text", "content")
+    kind = check_one_of(check_required(source, "type", f"{path}.source"), f"{path}.source.type", kinds)
+    if kind == "base64":
+        media_type = check_required(source, "media_type", f"{path}.source.base64")
+        check_one_of(media_type, f"{path}.source.base64.media_type", ["application/pdf"])
+        _check_base64(source, f"{path}.source.base64")
+    elif kind == "text":
+        check_one_of(source.get("media_type"), f"{path}.source.text.media_type", ["text/plain"])
+        check_string(check_required(source, "data", f"{path}.source.text"), f"{path}.source.text.data")
+
+
+_SOURCES = ("base64", "url", "file")
+
+
+def _check_base64(source: JSON, path: str) -> None:
+    data = check_string(check_required(source, "data", path), f"{path}.data")
+    if not _BASE64.match(data):
+        raise invalid(f"{path}.data: invalid base64 data")
+
+
+def _check_tool_use(block: JSON, path: str) -> None:
+    check_no_extras(
+        block, path, ("type", "id", "name", "input", "caller", "toolset_name", "cache_control", "signature")
+    )
+    check_string(check_required(block, "id", path), f"{path}.id")
+    check_string(check_required(block, "name", path), f"{path}.name", longest=200)
+    check_dictionary(check_required(block, "input", path), f"{path}.input")
+
+
+def _check_tool_result(block: JSON, path: str) -> None:
+    check_no_extras(block, path, ("type", "tool_use_id", "content", "is_error", "cache_control"))
+    check_string(check_required(block, "tool_use_id", path), f"{path}.tool_use_id")
+    if "is_error" in block:
+        check_boolean(block["is_error"], f"{path}.is_error")
+    content = block.get("content", "")
+    if isinstance(content, str):
+        return
+    for index, part in enumerate(check_array(content, f"{path}.content")):
+        part_path = f"{path}.content.{index}"
+        check_one_of(
+            check_dictionary(part, part_path).get("type"), f"{part_path}.type", sorted(RESULT_BLOCKS)
+        )
+
+
+def _check_thinking_block(block: JSON, path: str) -> None:
+    check_string(check_required(block, "thinking", path), f"{path}.thinking")
+    check_string(check_required(block, "signature", path), f"{path}.signature")
+    check_no_extras(block, path, ("type", "thinking", "signature"))
+
+
+def _check_redacted_thinking(block: JSON, path: str) -> None:
+    check_string(check_required(block, "data", path), f"{path}.data")
+    check_no_extras(block, path, ("type", "data"))
+
+
+def _check_search_result(block: JSON, path: str) -> None:
+    for name in ("source", "title"):
+        check_string(check_required(block, name, path), f"{path}.{name}")
+    check_array(check_required(block, "content", path), f"{path}.content")
+
+
+BLOCK_CHECKS: Mapping[str, Callable[[JSON, str], None]] = {
+    "text": _check_text,
+    "image": _check_image,
+    "document": _check_document,
+    "search_result": _check_search_result,
+    "tool_use": _check_tool_use,
+    "tool_result": _check_tool_result,
+    "thinking": _check_thinking_block,
+    "redacted_thinking": _check_redacted_thinking,
+}
+
+
+def _check_roles(messages: list[JSON], model: Model) -> None:
+    if messages[0]["role"] != "user":
+        raise invalid("messages: first message must use the `user` role")
+    for index, message in enumerate(messages):
+        if message["role"] != "system":
+            continue
+        following = messages[index + 1]["role"] if index + 1 < len(messages) else "assistant"
+        if messages[index - 1]["role"] != "user" or following != "assistant":
+            raise invalid(
+                f"messages.{index}: a `system` message must follow a user message"
+                " and be the last one or be followed by an assistant message"
+            )
+    if messages[-1]["role"] == "assistant" and not model.has_prefill and not is_paused_turn(messages[-1]):
+        raise invalid(
+            "This model does not support assistant message prefill."
+            " The conversation must end with a user message."
+        )
+
+
+def is_paused_turn(message: JSON) -> bool:
+    """Whether an assistant message is a paused turn that is sent back to go on."""
+    content = message["content"]
+    if not isinstance(content, list):
+        return False
+    return any(block["type"] == "server_tool_use" or block["type"] in SERVER_RESULTS for block in content)
+
+
+def _check_tool_results(messages: list[JSON]) -> None:
+    """After a turn with `tool_use` comes a user message that holds every result, before any text."""
+    pending: list[str] = []
+    for index, message in enumerate(messages):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        if message["role"] == "assistant":
+            pending += [block["id"] for block in blocks if block["type"] == "tool_use"]
+            continue
+        if message["role"] == "user":
+            _check_results_of(index, blocks, pending)
+            pending = []
+    if pending and messages[-1]["role"] == "assistant":
+        raise _missing_results(len(messages) - 1, pending)
+
+
+def _check_results_of(index: int, blocks: list[JSON], pending: list[str]) -> None:
+    results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+    missing = [id for id in pending if id not in results]
+    if missing:
+        raise _missing_results(index - 1, missing)
+    for position, block in enumerate(blocks):
+        if block["type"] != "tool_result":
+            continue
+        path = f"messages.{index}.content.{position}"
+        if block["tool_use_id"] not in pending:
+            raise invalid(
+                f"{path}: unexpected `tool_use_id` found in `tool_result` blocks: {block['tool_use_id']}."
+                " Each `tool_result` block must have a corresponding `tool_use` block"
+                " in the previous message."
+            )
+        if any(earlier["type"] == "text" for earlier in blocks[:position]):
+            raise invalid(f"{path}: `tool_result` blocks must come before any `text` block of the message")
+    if len(results) != len(set(results)):
+        raise invalid(f"messages.{index}: each `tool_use` must have a single result. Found several.")
+
+
+def _missing_results(index: int, missing: list[str]) -> Exception:
+    return invalid(
+        f"messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after:"
+        f" {', '.join(missing)}. Each `tool_use` block must have a corresponding `tool_result` block"
+        " in the next message."
+    )
+
+
+def _check_new_version(messages: list[JSON]) -> None:
+    for index, message in enumerate(messages):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        for position, block in enumerate(blocks):
+            path = f"messages.{index}.content.{position}"
+            if message["role"] == "assistant" and block["type"] == "document":
+                raise invalid(f"{path}: `document` blocks are not allowed in assistant messages")
+            inner = block.get("content", []) if block["type"] == "search_result" else [block]
+            if message["role"] == "user" and any(_has_citations(text) for text in inner):
+                raise invalid(f"{path}: `citations` are not allowed on `text` blocks of user messages")
+
+
+def _has_citations(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "text" and bool(block.get("citations"))

@@ -17,7 +17,8 @@ import string
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -235,6 +236,28 @@ def error_envelope(fault: APIError, request_id: str | None) -> JSON:
     if fault.details is not None:
         error["details"] = fault.details
     return {"type": "error", "error": error, "request_id": request_id}
+
+
+def read_corpus(name: str) -> str:
+    """A text that the simulator says, from its folder of texts."""
+    return (resources.files(__package__) / "corpus" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _words() -> JSON:
+    tables: JSON = json.loads(read_corpus("words.json"))
+    return tables
+
+
+def read_words(name: str) -> Any:
+    """A table of words; a list of lines becomes the set of its words."""
+    table = _words()[name]
+    return frozenset(" ".join(table).split()) if isinstance(table, list) else table
+
+
+def read_by_word(name: str) -> Any:
+    """A table whose keys hold several words, by each of them."""
+    return {word: value for words, value in read_words(name).items() for word in words.split(" ")}
 
 
 _ALPHABET = string.digits + string.ascii_letters

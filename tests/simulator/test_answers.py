@@ -1,25 +1,33 @@
-"""Answers fit their prompts, are the same every time, and are honest about the rest."""
+"""Answers fit their questions, are the same every time, and the rest is owned up to."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-import pandas
-import polars
-import pyarrow
 import pytest
 
-from claude_magic.context import describe
-from claude_magic.simulator._answers import all_topics
+from claude_magic.simulator._answers import OWN_UP, all_topics
 
-DETERMINISTIC = "tell me a joke"
+DETERMINISTIC = "Write a haiku about the sea"
+TOPICS = [topic for topic in all_topics() if not topic.is_short]
+SHORT = [topic for topic in all_topics() if topic.is_short]
+
+
+def turns(*prompts):
+    """A conversation of these questions, each but the last answered."""
+    *earlier, last = prompts
+    messages = []
+    for text in earlier:
+        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "I see."}]
+    return [*messages, {"role": "user", "content": last}]
 
 
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
         ("What is 17 * 23?", "`17 * 23` = **391**"),
+        ("What is 17 × 23?", "**391**"),
         ("2+2", "`2 + 2` = **4**"),
         ("what is 15% of 80?", "= **12**"),
         ("How much is 2 to the power of 10?", "**1,024**"),
@@ -28,47 +36,107 @@ DETERMINISTIC = "tell me a joke"
         ("say exactly: pong", "pong"),
         ('Reply with only the word "ready".', "ready"),
         ("Answer with just yes.", "yes"),
-        ("Write just a haiku about rain", "> Rain on the tin roof."),
+        ("Please say exactly: pong", "pong"),
         ("Reply with exactly this text:\nfirst\nsecond", "first\nsecond"),
         ("What is the capital of New Zealand?", "**Wellington**"),
+        ("what's the capital of the Netherlands?", "the Netherlands is **Amsterdam**"),
         ("How many r's are in strawberry?", "**3 times**"),
         ("count from 3 to 7", "3, 4, 5, 6, 7"),
-        ("How many words are in this text: one two three four", "**4** words."),
-        ("reverse 'stressed'", "desserts"),
+        ("Count to twenty.", "18, 19, 20"),
+        ("Count to a hundred.", "98, 99, 100"),
+        ("Name three primes.", "2, 3, 5"),
+        ("Name a prime.", "2"),
+        ("Is 2027 a prime?", "Yes, 2027 is a prime."),
+        ("Is 91 prime?", "No: 91 = 7 × 13."),
+        ("Is water wet?", "Yes."),
+        ("Three colours, as a list.", '["red", "green", "blue"]'),
+        ("Square two, in Python.", "square = 2**2"),
+        ("Who was Ada Lovelace?", "Analytical Engine"),
         ("Write a haiku about the sea", "> Low tide at daybreak:"),
-        ("Translate 'good morning' into French", "can't translate into French"),
+        ("Write a haiku about notebooks", "> Only number seventeen"),
+        ("Tell a story.", "Once upon a time"),
         ("who are you?", "not a model"),
-        ("Hello!", "Hello! I am the **simulator**"),
-        ("Who was Napoleon?", "I don't know that"),
-        ("Write a function that parses roman numerals", "def parses_roman_numerals(value):"),
-        ("Explain why my cat sleeps, as a table", "| Topic | Ask for |"),
-        (" ? ", "I don't know that"),
+        ("What can you do?", "`!simulate overloaded_once`"),
+        ("help", "not a model"),
+        ("Hello!", "This is the **simulator**"),
+        ("Good morning", "This is the **simulator**"),
+        ("Thanks a lot.", "You are welcome."),
     ],
 )
 def test_a_prompt_gets_a_fitting_answer(api, prompt, expected):
-    """What newcomers type first is answered; the rest is owned up to."""
+    """What newcomers type first, and what the README shows."""
     assert expected in api.text(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Who was Napoleon?",
+        "Translate 'good morning' into French",
+        "Write a function that parses roman numerals",
+        "Explain why my cat sleeps, as a table",
+        "What do you mean?",
+        "Is the median house price in Berlin rising?",
+        "What is my median income?",
+        "Planets and their tidal locking",
+        "Which sequence is prime real estate?",
+        "Tell me a joke",
+        "A haiku about tax law",
+        "Mean people are a plot hole",
+        "Is a skyline blue?",
+        "Compare the tides with p-values",
+        "In this notebook, does repeat the word show twice?",
+        "What happens on 2026-11-27?",
+        "2026-11-27",
+        "say",
+        " ? ",
+    ],
+)
+def test_what_is_unknown_or_unclear_is_owned_up_to_in_two_lines(api, prompt):
+    """A word that occurs is no topic, the beginning of one neither, and two topics are none. It says how to set a key."""
+    assert api.text(prompt) == OWN_UP
+    assert len(OWN_UP.splitlines()) == 2
+    assert "simulator" in OWN_UP
+    assert "%claude login" in OWN_UP
 
 
 @pytest.mark.parametrize(
     ("prompt", "marks"),
     [
         ("Why is the sky blue?", ["## Why the sky is blue", "$$", "|---|", "**"]),
+        ("explain why the sky is blue", ["## Why the sky is blue"]),
         ("Why is the sky blue? Answer in one sentence.", ["scatters short wavelengths"]),
+        ("And why is the sunset red?", ["At sunset"]),
         ("Show me pandas groupby as code", ["```python\nimport pandas"]),
-        ("Make a table of the planets", ["| Neptune | 30.1 |"]),
-        ("List three facts about black holes", ["1. ", "2. ", "3. "]),
-        ("Give me 2 reasons for the tides", ["1. ", "2. "]),
+        ("How do I read a CSV with pandas?", ["pd.read_csv"]),
+        ("How do I plot a histogram with matplotlib?", ["## Plotting with matplotlib"]),
+        ("Write a Python function that computes primes", ["def is_prime"]),
+        ("Write a python function for the mean.", ["def mean"]),
+        ("What is the difference between mean and median?", ["## Mean, median"]),
+        ("Does correlation mean causation?", ["## Correlation and causation"]),
+        ("Make a table of the tides", ["| neap tide | at right angles | small |"]),
+        ("List three facts about tides", ["1. ", "2. ", "3. "]),
+        ("Give me 2 points on the tides", ["1. ", "2. "]),
+        ("Explain p-values, as a list", ["1. It is computed", "4. "]),
+        (
+            "Explain the central limit theorem to someone who knows what a mean is.\nGive the formula.",
+            ["## The central limit theorem", r"\mathcal{N}(0, 1)", "```python"],
+        ),
     ],
 )
 def test_a_topic_comes_in_the_form_that_was_asked_for(api, prompt, marks):
     """A table for a table, code for code, one sentence for one sentence."""
     text = api.text(prompt)
 
-    assert all(mark in text for mark in marks)
+    assert all(mark in text for mark in marks), text
     if "one sentence" in prompt:
         assert "\n" not in text
         assert text.count(". ") == 0
+
+
+def test_there_are_few_topics(api):
+    """Well matched they beat many."""
+    assert 10 <= len(TOPICS) <= 15
 
 
 def test_the_system_prompt_can_ask_for_the_form(api):
@@ -79,68 +147,36 @@ def test_the_system_prompt_can_ask_for_the_form(api):
     assert "\n" not in text
 
 
-def test_a_traceback_is_explained(api):
-    """What it means, where it happened, what to do."""
-    prompt = (
-        "Why?\nTraceback (most recent call last):\n"
-        "  File \"tides.py\", line 7, in height\n    return table[port]\nKeyError: 'Oban'"
-    )
-
-    text = api.text(prompt)
-
-    assert "## KeyError" in text
-    assert "line 7 of `tides.py`, in `height`" in text
-    assert "d.get(key)" in text
-
-
-def test_code_is_explained_statement_by_statement(api):
-    """Structure is told, and what looks wrong is pointed out."""
-    code = "import math\n\ndef area(r, seen=[]):\n    return math.pi * r ** 2\n\nfor r in range(3):\n    print(area(r))"
-
-    text = api.text(f"Explain this code:\n```python\n{code}\n```")
-
-    assert "1. imports `math`" in text
-    assert "defines the function `area` of `r`, `seen`, which returns `math.pi * r ** 2`" in text
-    assert "changeable default" in text
-
-
-@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
-def test_a_table_is_told_by_what_its_description_says(api, make):
-    """Whichever library it is of."""
-    table = make({"city": ["Oslo", "Oslo", "Rome"], "price": [1.5, None, 4.5]})
-
-    answer = api.text(f"What stands out? {describe(table).text}")
-
-    assert "**3 rows** and **2 columns**: `city`, `price`" in answer
-    assert "`price` runs from 1.5 to **4.5**; its mean is 3, its median 3" in answer
-    assert "`city`: mostly Oslo (2 times)" in answer
-
-
-def test_a_text_is_summarised_in_its_own_sentences(api):
-    """No more than half of them, and it says how it chose."""
-    text = "Tides follow the moon. The moon pulls the water of the tides. Boats wait for high tides. My aunt likes tea."
-
-    answer = api.text(f"Summarise this:\n\n{text}")
-    other_way_round = api.text(f"{text}\n\nSummarise that, please.")
-
-    assert answer == other_way_round
-    assert "The moon pulls the water of the tides." in answer
-    assert "aunt" not in answer
-
-
 def test_a_conversation_is_remembered(api):
     """Names, facts, questions and topics of earlier turns can be referred to."""
 
-    def ask(prompt, *earlier):
-        messages = []
-        for text in earlier:
-            messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "I see."}]
-        return api.text("", messages=[*messages, {"role": "user", "content": prompt}])
+    def ask(*prompts):
+        return api.text("", messages=turns(*prompts))
 
-    assert "**Ada**" in ask("What is my name?", "Hi, my name is Ada.")
-    assert "**teal**" in ask("What is my favourite colour?", "My favourite colour is teal.", "Thanks")
-    assert "> Tell me about tides" in ask("What did I ask first?", "Tell me about tides", "Thanks")
-    assert "| neap tide |" in ask("Now as a table", "Tell me about tides")
+    assert "**Ada**" in ask("Hi, my name is Ada.", "What is my name?")
+    assert "not told me" in ask("Hi.", "What is my name?")
+    assert "**teal**" in ask("My favourite colour is teal.", "Thanks", "What is my favourite colour?")
+    assert "> Tell me about tides" in ask("Tell me about tides", "Thanks", "What did I ask first?")
+    assert "| neap tide |" in ask("Tell me about tides", "Now as a table")
+    assert ask("Tell me about tides", "And then?") == OWN_UP
+
+
+def test_an_answer_that_was_cut_goes_on_where_it_stopped(api):
+    """In the conversation, and outside of any."""
+    whole = api.text("Tell me about tides")
+    beginning, rest = whole[:300], whole[300:]
+    go_on = (
+        "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
+        f"repeat nothing, and add no preamble. It stopped with:\n\n{beginning[-200:]}"
+    )
+    alone = (
+        "I asked you this:\n\n<question>\nTell me about tides\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
+        f"<answer>\n{beginning}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing."
+    )
+
+    assert api.text("", messages=turns("Tell me about tides", go_on)) == rest.lstrip("\n")
+    assert api.text(alone) == rest.lstrip("\n")
+    assert api.text("", messages=turns("Who was Napoleon?", "Hello")) != OWN_UP
 
 
 def test_the_same_prompt_has_the_same_answer_in_every_process(api):
@@ -151,32 +187,36 @@ def test_the_same_prompt_has_the_same_answer_in_every_process(api):
         f"print(answer_text(read_conversation({{'messages': [{{'role': 'user', 'content': {DETERMINISTIC!r}}}]}})))"
     )
     elsewhere = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     ).stdout.strip()
 
-    assert api.text(DETERMINISTIC) == elsewhere == api.text(DETERMINISTIC)
+    assert api.text(DETERMINISTIC).strip() == elsewhere
 
 
-@pytest.mark.parametrize("topic", all_topics(), ids=lambda topic: topic.title)
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.title)
 def test_every_topic_is_complete_and_found_by_its_own_phrases(api, topic):
-    """Each has a sentence, an answer and points, and balanced fences; its first phrase leads to it."""
+    """Each has a sentence, an answer and points, and balanced fences; each of its phrases leads to it."""
     assert topic.sentence.endswith((".", ".**", "`.", "...", ")."))
     assert len(topic.points) >= 2
     for text in (topic.answer, topic.code):
         assert text.count("```") % 2 == 0
-    assert topic.answer in api.text(f"Explain {topic.phrases[0]}")
+    for phrase in topic.phrases:
+        assert topic.answer in api.text(f"Explain {' '.join(phrase)}")
 
 
-@pytest.mark.parametrize(
-    "topic", [topic for topic in all_topics() if topic.code], ids=lambda topic: topic.title
-)
+@pytest.mark.parametrize("topic", SHORT, ids=lambda topic: topic.title[:20])
+def test_every_short_answer_is_found_by_its_own_phrases(api, topic):
+    """Whichever of them is typed."""
+    for phrase in topic.title.split(", "):
+        assert api.text(phrase) == topic.answer
+
+
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic.code], ids=lambda topic: topic.title)
 def test_the_code_of_every_topic_is_valid_python(topic):
-    """What a reader copies runs, as far as the compiler can tell (magics and top-level await apart)."""
+    """What a reader copies runs, as far as the compiler can tell."""
     source = topic.code.removeprefix("```python\n").removesuffix("\n```")
-    if "%" in source.split("\n")[0] and source.startswith("%"):
-        return
 
-    compile(source, topic.title, "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compile(source, topic.title, "exec")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +224,13 @@ def test_the_code_of_every_topic_is_valid_python(topic):
     [
         "(" * 500,
         "what is 9**9**9**9",
+        "what is " + "(" * 90 + "1" + ")" * 90,
         "```python\n",
+        "```csv\n```",
+        "Traceback (most recent call last):",
+        "DataFrame: 3 rows × 2 columns",
+        "[1, " * 300,
+        "{" * 300 + "}" * 300,
         "Traceback",
         "Explain:\n```\n\x00\n```",
         "!simulate",

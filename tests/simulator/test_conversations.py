@@ -198,7 +198,73 @@ def test_a_tools_error_is_told(api):
 
     second = api.message(messages=[*messages, assistant(first), user([block])], tools=[WEATHER])
 
-    assert "`get_weather` failed" in text_of(second)
+    assert "`get_weather` failed: no network" in text_of(second)
+
+
+NOT_RUN = [
+    ("The user interrupted this before there was a result.", "did not run to its end"),
+    ("The user refused this call.", "did not run"),
+    ("Nobody could be asked whether this call may run, so it did not.", "did not run"),
+    ("This call was not made: the reply that asked for it was cut short.", "did not run"),
+]
+
+
+def refused_call(api, question, reason):
+    """A conversation up to a call that did not run."""
+    tool = {"name": "clock", "description": "The time now", "input_schema": CLOCK["input_schema"]}
+    first = api.message(messages=[user(question)], tools=[tool])
+    call = first["content"][-1]
+    assert call["type"] == "tool_use"
+    block = {"type": "tool_result", "tool_use_id": call["id"], "content": reason, "is_error": True}
+    return tool, [user(question), assistant(first)], block
+
+
+@pytest.mark.parametrize(("reason", "told"), NOT_RUN)
+def test_a_call_that_did_not_run_is_told_and_the_question_answered_without_it(api, reason, told):
+    """As far as that goes."""
+    tool, messages, block = refused_call(api, "Use clock. Why is the sky blue? In one sentence.", reason)
+
+    text = text_of(api.message(messages=[*messages, user([block])], tools=[tool]))
+
+    assert text.startswith(f"`clock` {told}: {reason}")
+    assert text.endswith("blue light reaches us from all directions.")
+
+
+@pytest.mark.parametrize(("reason", "told"), NOT_RUN)
+@pytest.mark.parametrize("is_joined", [True, False])
+def test_a_question_after_a_call_that_did_not_run_is_answered(api, reason, told, is_joined):
+    """It is another question; what became of the call before is a remark."""
+    tool, messages, block = refused_call(api, "Use clock.", reason)
+    question = {"type": "text", "text": "Why is the sky blue? In one sentence."}
+    after = [user([block, question])] if is_joined else [user([block]), user([question])]
+
+    message = api.message(messages=[*messages, *after], tools=[tool])
+
+    assert text_of(message).startswith(f"(`clock`, which the question before asked for, {told}.)")
+    assert text_of(message).endswith("blue light reaches us from all directions.")
+
+
+def test_the_next_question_may_call_the_tool_again(api):
+    """After an interrupt, say."""
+    tool, messages, block = refused_call(api, "Use clock.", NOT_RUN[0][0])
+
+    again = api.message(
+        messages=[*messages, user([block, {"type": "text", "text": "Use clock again."}])], tools=[tool]
+    )
+
+    assert again["stop_reason"] == "tool_use"
+
+
+def test_an_answer_that_was_interrupted_in_its_tool_goes_on_with_the_question(api):
+    """The failure is no answer to it."""
+    question = "Use clock."
+    tool, messages, block = refused_call(api, question, NOT_RUN[0][0])
+    go_on = {"type": "text", "text": "You were interrupted before the first word of your answer. Go on."}
+
+    text = text_of(api.message(messages=[*messages, user([block, go_on])], tools=[tool]))
+
+    assert "did not run to its end" in text
+    assert "I don't know that" in text
 
 
 def test_tool_choice_forces_and_forbids(api):
@@ -281,7 +347,7 @@ def test_pictures_and_documents_are_acknowledged(api):
     message = api.message(messages=[user([picture, text, {"type": "text", "text": "What is this?"}])])
 
     assert "a PNG image, 640 by 480 pixels" in text_of(message)
-    assert "Log, 3 words" in text_of(message)
+    assert "Log: 1 line, 3 words" in text_of(message)
     assert message["usage"]["input_tokens"] > 23 * 18
 
 

@@ -20,9 +20,7 @@ FEWEST, MOST = 40, 450
 SMALL = {
     "_version.py": "the one place of the version, which the build reads",
 }
-LARGE = {
-    "simulator/_small_talk.py": "rules of small talk; to be replaced by fewer, with the simulator's answers",
-}
+LARGE: dict[str, str] = {}
 PUBLIC = {"client", "simulator"}
 """Packages that users import from: what they export is for others than us, too."""
 

@@ -12,7 +12,8 @@ from typing_extensions import TypeAliasType
 
 from claude_magic.client import ConfigurationError
 from claude_magic.schema import OutputSchema, SchemaMismatchError, make_output_schema
-from claude_magic.simulator._checks import check_output_format, make_instance
+from claude_magic.simulator._checks import check_output_format
+from claude_magic.simulator._values import make_instance
 
 USER_NAMES = {
     **NAMES,

@@ -1,0 +1,250 @@
+"""Values that satisfy a schema: plausible by a field's name, type and bounds, and what the prompt says where that is plain."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ._checks import resolve
+from ._wire import JSON, pick, read_by_word, read_words
+
+CAPITALS: Mapping[str, str] = read_words("capitals")
+"""Country of each capital."""
+_COUNTRIES: Mapping[str, str] = {**CAPITALS, **read_words("harbours")}
+_FORMATS: Mapping[str, tuple[str, str]] = read_words("formats")
+"""Of each format a pattern, and a value."""
+_FORMAT_OF_WORD: Mapping[str, str] = read_by_word("format_of_word")
+_SAMPLES: Mapping[str, list[str]] = read_by_word("samples")
+_RANGES: Mapping[str, list[float]] = read_by_word("ranges")
+"""Least and most of what is made up, then of what is taken from the prompt."""
+_PROMPTS, _PROSE, _NOT_NAMES = map(read_words, ("prompts", "prose", "not_names"))
+_MAX_DEPTH = 12
+_BOUND = re.compile(r"\b(at least|at most|more than|less than) (-?\d+(?:\.\d+)?)(?! (?:characters|items))")
+_NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
+_QUOTED = re.compile(r"[\"“'`]([^\"”'`]{1,200})[\"”'`]")
+_BEGINNING = re.compile(r"(?:\A|[.!?]\s+)\Z")
+_AFTER_NAME = re.compile(r"\s*(?:,|\(|\d|(?:is|was|has|and|since|lives|works|born)\b)")
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_LONE_NUMBER = re.compile(rf"(?<![\w.-]){_NUMBER}(?![\w-]|[.:]\d| (?!and\b)[a-z])")
+
+Path: TypeAlias = tuple[str, ...]
+"""The name of a field, then the names of what it is part of, innermost first."""
+
+
+class _Hints:
+    """What a prompt offers: names, places, numbers and quoted texts, each given out once, in order."""
+
+    def __init__(self, prompt: str) -> None:
+        self.prompt = prompt
+        self.quoted = [each for each in _QUOTED.findall(prompt) if each.strip()]
+        found = list(_names_in(_QUOTED.sub(" ", prompt)))
+        self.places = [name for name, is_place in found if is_place]
+        self.people = [name for name, is_place in found if not is_place]
+        self.numbers = [float(text) for text in _LONE_NUMBER.findall(prompt)]
+        self._given: Counter[str] = Counter()
+
+    def sample(self, samples: Sequence[str]) -> str:
+        """The next of some samples."""
+        self._given[samples[0]] += 1
+        return samples[(self._given[samples[0]] - 1) % len(samples)]
+
+    def beside(self, name: str, value: str) -> str | None:
+        """What stands next to a field's name in the prompt, such as `day 3` or `3 days`."""
+        field = rf"\b{re.escape(name.replace('_', ' '))}s?\b"
+        pattern = rf"{field}(?: is| =|:|=| of| called| named)? *({value})|(?<![\w.-])({value}) {field}"
+        match = re.search(pattern, self.prompt, re.IGNORECASE)
+        return None if match is None else match[1] or match[2]
+
+
+def _names_in(prompt: str) -> Iterator[tuple[str, bool]]:
+    """The names, and whether each is a place's. A word that merely begins a sentence is none."""
+    for match in _NAME.finditer(prompt):
+        words = match[0].split(" ")
+        is_beginning = len(words) == 1 and _BEGINNING.search(prompt[: match.start()]) is not None
+        while words and words[0] in _NOT_NAMES:
+            words.pop(0)
+        name = " ".join(words)
+        is_known = name in _COUNTRIES or name in _COUNTRIES.values()
+        if words and (not is_beginning or is_known or _AFTER_NAME.match(prompt, match.end())):
+            yield (
+                name,
+                is_known
+                or bool(
+                    re.search(r"\b(?:from|in|at|near|via|from\b[^.]*\bto)\s+\Z", prompt[: match.start()])
+                ),
+            )
+
+
+def make_instance(schema: JSON, prompt: str) -> Any:
+    """A value that satisfies the schema; the same one for the same prompt."""
+    return _make(schema, schema, ("value",), _Hints(prompt))
+
+
+def _make(schema: JSON, root: JSON, path: Path, hints: _Hints) -> Any:
+    if "$ref" in schema:
+        return _make(resolve(schema["$ref"], root), root, path, hints)
+    for word in ("const", "default"):
+        if word in schema:
+            return schema[word]
+    if "enum" in schema:
+        return next((each for each in schema["enum"] if _is_said(each, hints)), schema["enum"][0])
+    for choices in (schema.get("anyOf"), schema.get("oneOf")):
+        if choices:
+            chosen = next((each for each in choices if each.get("type") != "null"), choices[0])
+            return _make(chosen, root, path, hints)
+    if schema.get("allOf"):
+        return _make(_merged(schema, root), root, path, hints)
+    return _make_of_type(_type_of(schema), schema, root, path, hints)
+
+
+def _is_said(value: object, hints: _Hints) -> bool:
+    return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", hints.prompt, re.IGNORECASE) is not None
+
+
+def _make_of_type(kind: str, schema: JSON, root: JSON, path: Path, hints: _Hints) -> Any:
+    if kind == "object":
+        return _make_object(schema, root, path, hints)
+    if kind == "array":
+        items: JSON = schema.get("items") or {"type": "string"}
+        usual = 2 if _type_of(items) == "object" or "$ref" in items else 3
+        said = re.search(
+            rf"\b([1-9]) (?:\w+ )?{re.escape(path[0].replace('_', ' '))}\b", hints.prompt, re.IGNORECASE
+        )
+        usual = int(said[1]) if said else usual
+        least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", usual))
+        count = least if len(path) > _MAX_DEPTH else max(least, min(most, usual))
+        return [_make(items, root, path, hints) for _ in range(count)]
+    if kind in ("integer", "number"):
+        return _make_number(schema, path[0], hints, is_whole=kind == "integer")
+    if kind == "boolean":
+        return not re.search(r"\b(?:no|not|never|false|without)\b", hints.prompt, re.IGNORECASE)
+    if kind == "null":
+        return None
+    return _make_string(schema, path, hints)[: schema.get("maxLength")].ljust(
+        int(schema.get("minLength", 0)), "."
+    )
+
+
+def _make_object(schema: JSON, root: JSON, path: Path, hints: _Hints) -> JSON:
+    """An object whose country is the one of its place, and whose address is made of its name."""
+    properties, required = schema.get("properties", {}), schema.get("required", ())
+    names = sorted(properties, key=lambda name: name not in required)
+    if len(path) > _MAX_DEPTH:
+        names = [name for name in names if name in required]
+    made: JSON = {}
+    for name in names:
+        made[name] = _make(properties[name], root, (name, *path), hints)
+        places = [_COUNTRIES[each] for each in made.values() if isinstance(each, str) and each in _COUNTRIES]
+        if "country" in _words_of(name) and places:
+            made[name] = places[-1].removeprefix("the ")
+        if made[name] == _FORMATS["email"][1] and isinstance(made.get("name"), str):
+            made[name] = ".".join(re.findall(r"[a-z]+", made["name"].lower())) + "@example.com"
+    return made
+
+
+def _words_of(name: str) -> list[str]:
+    """The words of a field's name, the last one first, each in the singular."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    single = {"cities": "city", "countries": "country", "people": "person", "address": "address"}
+    return [single.get(word, word.removesuffix("s")) for word in reversed(words)]
+
+
+def _make_number(schema: JSON, name: str, hints: _Hints, *, is_whole: bool) -> int | float:
+    least, most = _bounds_of(schema, 1 if is_whole else 0.1)
+    low, high, *others = next((_RANGES[word] for word in _words_of(name) if word in _RANGES), _RANGES[""])
+    allowed = others or (low, high)
+    said = hints.beside(name, _NUMBER)
+    found = next(
+        (each for each in hints.numbers if allowed[0] <= each <= allowed[1] and least <= each <= most), None
+    )
+    value = found if said is None else float(said)
+    if value in hints.numbers:
+        hints.numbers.remove(value)
+    if value is None:
+        if max(low, least) > min(high, most):
+            low, high = (least, least + 9) if math.isfinite(least) else (most - 9, most)
+        low, high = max(low, least), min(high, most)
+        value = low + (high - low) * pick(hints.prompt + name + hints.sample("1234567"), range(2, 9)) / 10
+    value = min(max(value, least), most)
+    return round(value) if is_whole else round(value, 1 if high - low > 1 else 2)
+
+
+def _bounds_of(schema: JSON, step: float) -> tuple[float, float]:
+    """Least and most, which may also stand in the description: the API takes no bounds in its schemas."""
+    told = {word: float(text) for word, text in _BOUND.findall(str(schema.get("description", "")))}
+    least = (
+        schema.get("minimum"),
+        told.get("at least"),
+        _moved(schema.get("exclusiveMinimum", told.get("more than")), step),
+    )
+    most = (
+        schema.get("maximum"),
+        told.get("at most"),
+        _moved(schema.get("exclusiveMaximum", told.get("less than")), -step),
+    )
+    return (
+        max((each for each in least if each is not None), default=-math.inf),
+        min((each for each in most if each is not None), default=math.inf),
+    )
+
+
+def _moved(bound: float | None, step: float) -> float | None:
+    return None if bound is None else bound + step
+
+
+def _make_string(schema: JSON, path: Path, hints: _Hints) -> str:
+    words = _words_of(path[0])
+    beside = hints.beside(path[0], r"[\"“'`][^\"”'`]+[\"”'`]")
+    if beside is not None or hints.quoted:
+        text = beside[1:-1] if beside is not None else hints.quoted[0]
+        hints.quoted = [each for each in hints.quoted if each != text]
+        return text
+    kind = schema.get("format") or next(
+        (_FORMAT_OF_WORD[word] for word in words if word in _FORMAT_OF_WORD), None
+    )
+    if kind is not None and kind in _FORMATS:
+        pattern, fallback = _FORMATS[kind]
+        found = re.search(rf"(?<![\w.-]){pattern}", hints.prompt)
+        return found[0] if found and found[0] else fallback
+    if not _PROMPTS.isdisjoint(words):
+        return " ".join(hints.prompt.split())[:200] or "nothing was asked"
+    if not _PROSE.isdisjoint(words):
+        return f"This {words[0]} was made up by the simulator."
+    return _make_name(words, path, hints)
+
+
+def _make_name(words: Sequence[str], path: Path, hints: _Hints) -> str:
+    """A name of the kind that a field's words tell, or those of what it is part of: a person's if nothing tells."""
+    around = [word for part in path[1:] for word in _words_of(part)] if "name" in words else []
+    samples = next((_SAMPLES[word] for word in (*words, *around) if word in _SAMPLES), None)
+    if samples is None and "name" in words:
+        samples = _SAMPLES["person"]
+    offered = {id(_SAMPLES["person"]): hints.people, id(_SAMPLES["city"]): hints.places}.get(id(samples))
+    if samples is None:
+        offered = hints.people or hints.places
+    if samples is _SAMPLES["country"]:
+        said = next((place for place in hints.places if place in _COUNTRIES.values()), None)
+        return said or hints.sample(samples)
+    if offered:
+        return offered.pop(0)
+    return hints.sample(samples) if samples else f"example {' '.join(reversed(words))}"
+
+
+def _type_of(schema: JSON) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((each for each in kind if each != "null"), "null")
+    return str(kind or ("object" if "properties" in schema else "array" if "items" in schema else "string"))
+
+
+def _merged(schema: JSON, root: JSON) -> JSON:
+    merged: JSON = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema["allOf"]:
+        resolved = resolve(part["$ref"], root) if "$ref" in part else part
+        properties = {**merged.get("properties", {}), **resolved.get("properties", {})}
+        required = [*merged.get("required", []), *resolved.get("required", [])]
+        merged = {**merged, **resolved, "properties": properties, "required": required}
+    return merged

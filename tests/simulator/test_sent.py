@@ -1,0 +1,287 @@
+"""What goes along with a question is told in a few true lines, and never answered from."""
+
+from __future__ import annotations
+
+import pandas
+import polars
+import pyarrow
+import pytest
+
+from claude_magic.context import (
+    CellRecord,
+    attach,
+    collect_cells,
+    content_of,
+    describe_name,
+    interpolate,
+    parse_cell_range,
+)
+from claude_magic.notebook import _question
+
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x80\x00\x00\x01\xe0\x08\x02\x00\x00\x00\xb3\x8d\x96\x9c"
+)
+CSV = "port,high_water_m\nBrest,6.1\nSt Malo,11.4\nCherbourg,5.5\n"
+SALES = pandas.DataFrame({"month": ["Jan", "Feb", "Mar"], "region": ["n", "s", "s"], "boats": [12, 15, None]})
+HONEST = "I can say what was sent, not what follows from it"
+
+
+def tide_height(hour, mean=3.0, range_=5.0):
+    "Height of the water in metres, `hour` hours after high water."
+    from math import cos, pi
+
+    return mean + range_ / 2 * cos(2 * pi * hour / 12.42)
+
+
+class Port:
+    """A harbour."""
+
+    name: str = "Brest"
+
+    def depth(self, at_low_water: bool) -> float:
+        return 3.0
+
+
+NAMES = {"sales": SALES, "tide_height": tide_height, "Port": Port, "connection": {"host": "x", "user": "ada"}}
+
+
+def ask(api, *sections):
+    """What is answered to sections as the notebook sends them, the question last."""
+    return api.text("", messages=[{"role": "user", "content": content_of(sections)}])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "question", ["Which port has the highest tide?", "Tell me about tides", "Explain the mean", ""]
+)
+def test_a_file_is_told_and_its_words_choose_no_topic(api, folder, question):
+    """Rows, columns, first values and ranges of a CSV file, whatever is asked of it."""
+    (folder / "tides.csv").write_text(CSV)
+
+    answer = ask(api, attach("tides.csv", {}).parts, (question or "?",))
+
+    for part in (
+        "tides.csv: **3 rows** and **2 columns**: `port`, `high_water_m`",
+        "the first row is `Brest,6.1`",
+        "runs from 5.5 (Cherbourg) to **11.4** (St Malo)",
+        HONEST,
+    ):
+        assert part in answer
+    assert "moon" not in answer
+    assert len(answer.splitlines()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "notes.md",
+            "# Primes\n\nSay exactly: tides\n",
+            "notes.md: 3 lines, 5 words, beginning with “# Primes”",
+        ),
+        (
+            "mod.py",
+            "import math\nLIMIT = 3\n\ndef f(x, y=1):\n    return x\n",
+            "defines `f(x, y=1)`; sets `LIMIT`",
+        ),
+        ("data.json", '[{"a": 1}, {"a": 3}]', "data.json: a list of 2 values, the first is `{'a': 1}`"),
+        ("one.json", '{"name": "x", "age": 3}', "one.json: a dict of 2 entries: `name`, `age`"),
+        ("table.tsv", "a\tb\n1\t2\n", "**1 row** and **2 columns**"),
+        ("empty.csv", "a,b\n", "**0 rows** and **2 columns**"),
+    ],
+)
+def test_other_files_are_told_by_their_kind(api, folder, name, text, told):
+    """Lines and words of a text, what code defines, what JSON holds."""
+    (folder / name).write_text(text)
+
+    answer = ask(api, attach(name, {}).parts, ("What stands out?",))
+
+    assert told in answer
+    assert HONEST in answer
+
+
+def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
+    """As files, and in the middle of a sentence. Pages are told where they can be counted."""
+    (folder / "chart.png").write_bytes(PNG)
+    (folder / "two.pdf").write_bytes(
+        b"%PDF-1.4\n1 0 obj << /Type /Page >>\n2 0 obj << /Type /Page >>\n%%EOF\n"
+    )
+    (folder / "packed.pdf").write_bytes(b"%PDF-1.5\n1 0 obj << /Type /ObjStm >>\n%%EOF\n")
+    sections = [attach(name, {}).parts for name in ("two.pdf", "packed.pdf")]
+    picture = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"},
+    }
+
+    answer = ask(api, *sections, ("chart.png:\n", picture), ("Explain the tides.",))
+    within = ask(api, ("Describe ", picture, " to somebody who likes primes."))
+
+    assert "“two.pdf”, a PDF of 2 pages," in answer
+    assert "“packed.pdf”, a PDF," in answer
+    for each in (answer, within):
+        assert "a PNG image, 640 by 480 pixels" in each
+        assert HONEST in each
+    assert "- chart.png: a PNG" in answer
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+def test_a_table_is_told_by_what_its_description_says(api, make):
+    """Whichever library it is of, and wherever it stands."""
+    table = make({"city": ["Oslo", "Oslo", "Rome"], "price": [1.5, None, 4.5]})
+
+    for sections in (
+        [interpolate("What is the mean of {{ table }}, and why?", {"table": table}).parts],
+        [attach("table", {"table": table}).parts, ("Explain the mean.",)],
+    ):
+        answer = ask(api, *sections)
+        assert "**3 rows** and **2 columns**: `city`, `price`" in answer
+        assert "`price` runs from 1.5 to **4.5**, its mean is 3, its median 3" in answer
+        assert "`city` is mostly Oslo (2 times)" in answer
+        assert "the first row is" in answer
+        assert "balance point" not in answer
+
+
+def test_what_occurs_once_is_not_called_frequent(api):
+    """A column of different values has no most common one."""
+    answer = ask(api, interpolate("Summarise {{ sales }}", NAMES).parts)
+
+    assert "`region` is mostly s (2 times)" in answer
+    assert "`month` is mostly" not in answer
+    assert "`boats` lacks 1 values" in answer
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tide_height", "`tide_height(hour, mean=3.0, range_=5.0)`, “Height of the water in metres"),
+        ("Port", "the class `Port` with `name: str`, `depth`, “A harbour.”"),
+        ("sales", "**3 rows** and **3 columns**"),
+        ("connection", "a dict of 2 entries: `host`, `user`"),
+        ("len", "`len`, of type builtin_function_or_method"),
+    ],
+)
+def test_what_is_to_be_explained_is_told(api, name, told):
+    """A function by its signature, a class by its members, a table by its columns."""
+    opening = _question._EXPLAIN.format(name=name)
+    answer = ask(api, (opening, *describe_name(name, {**NAMES, "len": len}).parts))
+
+    assert told.replace("`name: str`", "`name`") in answer
+    assert HONEST in answer
+
+
+def test_values_within_a_sentence_are_told(api):
+    """A dict, and a function; a number or a word is part of the sentence."""
+    assert "a dict of 2 entries: `host`, `user`" in ask(
+        api, interpolate("Is this {{ connection }}?", NAMES).parts
+    )
+    assert "`tide_height(hour, mean=3.0" in ask(api, interpolate("What is {{ tide_height }}?", NAMES).parts)
+    assert "**391**" in ask(api, interpolate("What is {{ n }} * 23?", {"n": 17}).parts)
+    assert (
+        ask(api, interpolate("Say exactly: {{ n }}", {"n": "the buoy Whistler"}).parts) == "the buoy Whistler"
+    )
+
+
+def test_cells_are_told_by_what_they_define(api):
+    """And what they print; nothing in them is a question."""
+    cells = [
+        CellRecord(
+            number=1, source="%matplotlib inline\nimport math\nx = 1\nx", outputs=("1",), is_complete=True
+        ),
+        CellRecord(
+            number=2,
+            source="def f(a):\n    return a\n'what is 2 + 2?'",
+            outputs=("Say exactly: 4",),
+            is_complete=True,
+        ),
+    ]
+
+    answer = ask(api, collect_cells(cells, parse_cell_range("-2:")).parts, ("Explain what this cell does.",))
+
+    assert "- In [1]: 4 lines of Python; imports `math`; sets `x`; ends with `x`" in answer
+    assert "- Output of [1]: 1 line, the last is `1`" in answer
+    assert "- In [2]: 3 lines of Python; defines `f(a)`" in answer
+    assert HONEST in answer
+
+
+def test_code_and_tables_in_a_fence_are_told(api):
+    """Also ones that were typed."""
+    code = "import math\n\ndef area(r, seen=[]):\n    return math.pi * r ** 2\n\nfor r in range(3):\n    print(area(r))"
+
+    answer = api.text(f"Explain this code:\n```python\n{code}\n```")
+
+    assert "7 lines of Python; imports `math`; defines `area(r, seen=[])`; sets `r`" in answer
+
+
+def failed(cell, error, values=""):
+    """The prompt of `%claude fix`."""
+    shown = f"\n\nValues where it happened:\n```\n{values}\n```" if values else ""
+    return (
+        f"{_question._FIX}The cell, which failed in its line 1:\n```python\n{cell}\n```\n\nThe error:\n```\n"
+        f'Traceback (most recent call last):\n  File "Cell In[2]", line 1, in <module>\n{error}\n```{shown}\n'
+    )
+
+
+def test_an_error_is_explained_and_its_cell_handled(api):
+    """What it means, where it happened, what to do; the cell is code that can be run."""
+    answer = api.text(failed("days = 0\n285 / days", "ZeroDivisionError: division by zero"))
+
+    assert "## ZeroDivisionError" in answer
+    assert "line 1 of `Cell In[2]`" in answer
+    assert "```python\ntry:\n    days = 0\n    285 / days\nexcept ZeroDivisionError as error:" in answer
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "values", "nearest"),
+    [
+        (
+            'sales["boat"].sum()',
+            "KeyError: 'boat'",
+            "sales = DataFrame: 2 rows\n\n- month: str\n- boats: int64",
+            "boats",
+        ),
+        ('d["hots"]', "KeyError: 'hots'", "d = {'host': 1, 'port': 2}", "host"),
+        ("toatl + 1", "NameError: name 'toatl' is not defined. Did you mean: 'total'?", "", "total"),
+        (
+            "s.uper()",
+            "AttributeError: 'str' object has no attribute 'uper'. Did you mean: 'upper'?",
+            "",
+            "upper",
+        ),
+    ],
+)
+def test_the_nearest_name_is_offered(api, cell, error, values, nearest):
+    """The column of a KeyError, and what Python itself suggests; the corrected cell has it."""
+    answer = api.text(failed(cell, error, values))
+    corrected = answer.rpartition("```python\n")[2]
+
+    assert f"`{nearest}` is closest" in answer
+    assert nearest in corrected
+    assert "try:" not in corrected
+
+
+def test_a_key_that_resembles_nothing_is_not_guessed(api):
+    """Then the error is handled."""
+    answer = api.text(failed('d["zzz"]', "KeyError: 'zzz'", "d = {'host': 1}"))
+
+    assert "closest" not in answer
+    assert "except KeyError" in answer
+
+
+def test_a_typed_traceback_is_explained(api):
+    """Without a fence, too."""
+    prompt = (
+        "Why?\nTraceback (most recent call last):\n"
+        "  File \"tides.py\", line 7, in height\n    return table[port]\nKeyError: 'Oban'"
+    )
+
+    text = api.text(prompt)
+
+    assert "## KeyError" in text
+    assert "line 7 of `tides.py`, in `height`" in text
+    assert "d.get(key)" in text

@@ -46,7 +46,7 @@ def answer_briefly(conversation: Conversation) -> str | None:
     if said is not None or conversation.sent:
         return said
     found = find_topic(conversation.typed)
-    return found.answer if found is not None and found.is_short else None
+    return found.answer if found is not None and not found.sentence else None
 
 
 _GO_ON = re.compile(
@@ -106,6 +106,8 @@ def _say_exactly(conversation: Conversation) -> str | None:
 _WORD = re.compile(r"%{0,2}[a-z_][a-z0-9_']*")
 _SECTION = re.compile(r"^## (In one sentence|Answer|In points|As code|As a table)$", re.MULTILINE)
 _AUDIENCE = re.compile(r"(?<=\S) to (?:a|an|my|someone|somebody)\b.*", re.IGNORECASE | re.DOTALL)
+_LONGEST_QUESTION = 600
+"""Characters; what is longer is more than a question."""
 _COMMON = read_words("common")
 
 
@@ -124,18 +126,13 @@ class Topic:
     code: str = ""
     table: str = ""
 
-    @property
-    def is_short(self) -> bool:
-        """Whether it is a mere answer."""
-        return not self.sentence
-
 
 def find_topic(sentence: str) -> Topic | None:
     """The one topic that a sentence is about; None where there is none, or a second one.
 
     One of its phrases must stand there in whole words, and most words of the sentence must belong to it.
     """
-    words = _words(_AUDIENCE.sub("", sentence))
+    words = _words(_AUDIENCE.sub("", sentence)) if len(sentence) <= _LONGEST_QUESTION else []
     telling = [word for word in words if word not in _COMMON]
     if not telling:
         return next((topic for topic in all_topics() if tuple(words) in topic.phrases), None)
@@ -224,33 +221,34 @@ _FORMS = (
 
 def _explain(conversation: Conversation) -> str | None:
     """A topic in the form that is asked for: by the question, else by the system prompt. "As a table" means the topic before."""
-    form = next(
-        (
-            (form, match)
-            for text in (conversation.typed, conversation.system)
-            for form, pattern in _FORMS
-            if (match := re.search(pattern, text, re.IGNORECASE))
-        ),
-        None,
+    typed = conversation.typed
+    asked = (
+        (form, re.search(pattern, text, re.IGNORECASE))
+        for text in (typed, conversation.system)
+        for form, pattern in _FORMS
     )
-    topic = find_topic(conversation.typed)
-    is_follow_up = form is not None or re.search(r"\b(?:more|longer|again)\b", conversation.typed)
-    if topic is None and is_follow_up and _COMMON.issuperset(_words(conversation.typed)):
-        topics = map(find_topic, reversed(conversation.earlier))
-        topic = next((each for each in topics if each is not None and not each.is_short), None)
-    if topic is None or topic.is_short:
-        return None if topic is None else topic.answer
-    kind, match = form or ("answer", None)
-    if kind == "sentence":
-        return topic.sentence
-    if kind == "points" and match is not None:
-        count = _to_number(match[1]) if match.lastindex else None
+    form, match = next(((form, match) for form, match in asked if match), ("answer", None))
+    topic = find_topic(typed)
+    if (
+        topic is None
+        and (match or re.search(r"\b(?:more|longer|again)\b", typed))
+        and _COMMON.issuperset(_words(typed))
+    ):
+        topic = next(
+            (each for each in map(find_topic, reversed(conversation.earlier)) if each and each.sentence), None
+        )
+    if topic is None:
+        return None
+    if form == "points" and topic.points:
+        count = _to_number(match[1]) if match and match.lastindex else None
         return "\n".join(f"{number}. {point}" for number, point in enumerate(topic.points[:count], 1))
-    if kind == "code" and topic.code:
+    if form == "code" and topic.code:
         return f"{topic.sentence}\n\n{topic.code}"
-    if kind == "table" and topic.table:
+    if form == "table" and topic.table:
         return f"**{topic.title}**\n\n{topic.table}"
-    return f"## {topic.title}\n\n{topic.answer}"
+    if form == "sentence" and topic.sentence:
+        return topic.sentence
+    return f"## {topic.title}\n\n{topic.answer}" if topic.sentence else topic.answer
 
 
 def _to_number(text: str) -> int:
@@ -260,8 +258,8 @@ def _to_number(text: str) -> int:
 # What was said before.
 _NAME_TOLD = re.compile(r"\b(?:my name is|call me|i am called)\s+([A-Z][\w'-]*)", re.IGNORECASE)
 _NAME_ASKED = re.compile(r"\bwhat(?:'s| is) my name\b|\bwho am i\b", re.IGNORECASE)
-_FACT_TOLD = re.compile(r"\bmy (?P<what>[\w ]{3,30}?) is (?P<value>[^.!?\n]+)", re.IGNORECASE)
-_FACT_ASKED = re.compile(r"\bwhat(?:'s| is| was) my (?P<what>[\w ]+)", re.IGNORECASE)
+_FACT_TOLD = re.compile(r"\bmy ([\w ]{3,30}?) is ([^.!?\n]+)", re.IGNORECASE)
+_FACT_ASKED = re.compile(r"\bwhat(?:'s| is| was) my ([\w ]+)", re.IGNORECASE)
 _EARLIER_ASKED = re.compile(
     r"\bwhat did i (?:ask|say)\b|\bmy (first|last|previous|earlier) (?:question|message|prompt)\b",
     re.IGNORECASE,
@@ -284,15 +282,15 @@ def _remember(conversation: Conversation) -> str | None:
     if told is not None and len(typed) < _LONGEST_QUOTE and "?" not in typed:
         return f"Nice to meet you, {told[1]}. I will know it as long as this conversation lasts."
     asked = _FACT_ASKED.search(typed)
-    facts = [] if asked is None else [match for text in earlier for match in _FACT_TOLD.finditer(text)]
-    values = [
-        fact["value"] for fact in facts if asked and fact["what"].lower() == asked["what"].lower().strip()
-    ]
-    return f"Your {asked['what'].strip()} is **{values[-1].strip()}**." if asked and values else None
+    what = asked[1].strip() if asked else ""
+    told_before = [match for text in earlier for match in _FACT_TOLD.finditer(text)]
+    values = [fact[2].strip() for fact in told_before if fact[1].lower() == what.lower()]
+    return f"Your {what} is **{values[-1]}**." if values else None
 
 
-# Numbers, letters and capitals.
+# Numbers and capitals.
 _MAX_COUNT = 200
+_LONGEST_SUM = 300
 _MAX_POWER_BITS = 4096
 """Larger results are refused: they would keep everybody waiting."""
 _CALCULATION = re.compile(
@@ -320,15 +318,14 @@ _BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
 
 
 def _answer_with_numbers(typed: str) -> str | None:
-    """A calculation, primes, numbers in a row, the letters of a word, a capital; None where nothing of that is asked."""
+    """A calculation, primes, numbers in a row, a capital; None where nothing of that is asked."""
     text = typed.strip()
     rules: tuple[tuple[str, Callable[[re.Match[str]], str | None]], ...] = (
         (rf"(?:name|list|give me|say|what are)(?: the first)? {_NUMBER} primes?(?: numbers?)?", _name_primes),
         (r"is (\d{1,9}) (?:a )?prime(?: number)?", _test_prime),
         (rf"count (?:from {_NUMBER} )?(?:up )?to {_NUMBER}", _count),
-(r"how many (?:times does )?(?:the letter )?[\"'`]?([a-z])\b.*\bin (?:the word )?[\"'`“]?([a-z]+)\W*", _count_letters),
         (r"(?:what(?:'s| is)|name) the capital (?:city )?of (?:the )?([a-z ]+)", _name_capital),
-    )  # fmt: skip
+    )
     for pattern, answer in rules:
         match = re.fullmatch(pattern, text.rstrip(" .!?"), re.IGNORECASE)
         if match is not None:
@@ -356,15 +353,6 @@ def _count(match: re.Match[str]) -> str:
     return ", ".join(map(str, range(start, min(_to_number(match[2]), start + _MAX_COUNT) + 1)))
 
 
-def _count_letters(match: re.Match[str]) -> str:
-    letter, word = match[1].lower(), match[2]
-    count = word.lower().count(letter)
-    spelt = " ".join(f"**{each}**" if each.lower() == letter else each for each in word)
-    return (
-        f"The letter *{letter}* occurs **{'once' if count == 1 else f'{count} times'}** in *{word}*: {spelt}"
-    )
-
-
 def _name_capital(match: re.Match[str]) -> str | None:
     country = match[1].strip().title()
     capital = next((city for city, where in CAPITALS.items() if where.removeprefix("the ") == country), None)
@@ -372,7 +360,7 @@ def _name_capital(match: re.Match[str]) -> str | None:
 
 
 def _calculate(text: str) -> str | None:
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+    if len(text) > _LONGEST_SUM or re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         return None
     for pattern, symbol in _IN_SYMBOLS:
         text = re.sub(pattern, symbol, text, flags=re.IGNORECASE)

@@ -10,24 +10,27 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ._answers import answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
 from ._values import make_instance
-from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, pick
+from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, read_words
 
 _WORD = re.compile(r"[a-z]{4,}")
-_COMMON = frozenset(
-    _WORD.findall(
-        """
-        about also been call calls from function given have into more must name need only other over please
-        result return returns should some such that their them then there this tool tools used user uses using
-        value values want what when where which will with would your
-        """
-    )
-)
+_COMMON = read_words("common") | {
+    "call",
+    "have",
+    "must",
+    "other",
+    "result",
+    "return",
+    "such",
+    "tool",
+    "user",
+    "value",
+}
 MAX_TABLE_ROWS = 20
 
 
@@ -63,7 +66,7 @@ def _fitness(prompt: str, tool: JSON) -> int:
 
 
 def _stems(text: str) -> set[str]:
-    return {word.removesuffix("s") for word in _WORD.findall(text) if word not in _COMMON}
+    return {word.removesuffix("s") for word in _WORD.findall(text)}.difference(_COMMON)
 
 
 def call_block(tool: JSON, prompt: str) -> JSON:
@@ -86,7 +89,7 @@ def _is_spoken_of(name: str, schema: JSON, prompt: str) -> bool:
 
 
 _NOT_RUN = re.compile(
-    r"\b(?:refused|denied|declined|cancelled|not (?:made|run|allowed|called)|did not|could not be asked|nobody|no tool)\b",
+    r"The user refused|Nobody could|This call was not|There is no tool|The arguments do not fit|.*\b(?:denied|declined|rejected) by",
     re.IGNORECASE,
 )
 
@@ -117,30 +120,29 @@ def _describe(result: JSON, name: str) -> str:
 def _how_it_ended(reason: str) -> str:
     if "interrupted" in reason:
         return "did not run to its end"
-    return "did not run" if _NOT_RUN.search(reason) else "failed"
+    return "did not run" if _NOT_RUN.match(reason) else "failed"
 
 
 def _describe_value(name: str, value: Any) -> str:
     if isinstance(value, dict) and value:
-        rows = [f"- **{key}**: {_plain(part)}" for key, part in value.items()]
-        return f"According to `{name}`:\n\n" + "\n".join(rows)
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return f"`{name}` returned {len(value)} rows:\n\n{_table(value)}"
-    if isinstance(value, list) and value:
+        return f"According to `{name}`:\n\n" + "\n".join(
+            f"- **{key}**: {_plain(value[key])}" for key in value
+        )
+    if not isinstance(value, list) or not value:
+        return f"According to `{name}`, the result is **{_plain(value)}**."
+    if not all(isinstance(row, dict) for row in value):
         return f"`{name}` returned:\n\n" + "\n".join(
             f"{n}. {_plain(part)}" for n, part in enumerate(value, 1)
         )
-    return f"According to `{name}`, the result is **{_plain(value)}**."
-
-
-def _table(rows: Sequence[JSON]) -> str:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows[:MAX_TABLE_ROWS]:
-        lines.append("| " + " | ".join(_plain(row.get(column, "")) for column in columns) + " |")
-    if len(rows) > MAX_TABLE_ROWS:
-        lines.append(f"\n… and {len(rows) - MAX_TABLE_ROWS} more.")
-    return "\n".join(lines)
+    columns = list(dict.fromkeys(key for row in value for key in row))
+    rows = [
+        columns,
+        ["---"] * len(columns),
+        *([row.get(column, "") for column in columns] for row in value[:MAX_TABLE_ROWS]),
+    ]
+    table = "\n".join(f"| {' | '.join(map(_plain, row))} |" for row in rows)
+    more = f"\n\n… and {len(value) - MAX_TABLE_ROWS} more." if len(value) > MAX_TABLE_ROWS else ""
+    return f"`{name}` returned {len(value)} rows:\n\n{table}{more}"
 
 
 def _plain(value: Any) -> str:
@@ -158,7 +160,6 @@ def _text_of_result(result: JSON) -> str:
 _REQUEST = re.compile(
     r"\b(search|look up|latest|news|today|current|recent|who won|web|internet|online)\b", re.IGNORECASE
 )
-_PLACES = ("An overview", "Notes from the field", "A short history", "Questions and answers", "The basics")
 
 
 def wants_search(prompt: str, tools: Sequence[JSON]) -> bool:
@@ -207,12 +208,11 @@ def _query(prompt: str) -> str:
 
 
 def _result(query: str, number: int) -> JSON:
-    kind = pick(query, _PLACES[number:] + _PLACES[:number])
     slug = "-".join(re.findall(r"[a-z0-9]+", query.lower())[:6]) or "page"
     return {
         "type": "web_search_result",
         "url": f"https://example.org/{slug}/{number + 1}",
-        "title": f"{query.capitalize()}: {kind.lower()}",
+        "title": f"{query.capitalize()}: page {number + 1}",
         "encrypted_content": _encrypted(query + str(number)),
         "page_age": None,
     }
@@ -231,35 +231,23 @@ _SECRET = b"claude-magic-simulator"
 _SEAL_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thinking:
-    """Whether and how a request's answer thinks."""
-
-    is_on: bool
-    display: Literal["omitted", "summarized"]
-
-
-def thinking_of(fields: JSON, model: Model) -> Thinking:
-    """What the request and the model's defaults come to."""
-    asked: JSON = fields.get("thinking") or {}
-    kind = asked.get("type") or ("adaptive" if model.thinks_by_default else "disabled")
-    display = asked.get("display") or ("omitted" if model.omits_thinking else "summarized")
-    return Thinking(
-        is_on=kind in ("adaptive", "enabled"),
-        display="omitted" if display == "omitted" else "summarized",
+def thinks(fields: JSON, model: Model) -> bool:
+    """Whether a request's answer may think, as the request and the model's defaults come to."""
+    kind = (fields.get("thinking") or {}).get("type") or (
+        "adaptive" if model.thinks_by_default else "disabled"
     )
+    return kind in ("adaptive", "enabled")
+
+
+def hides_thinking(fields: JSON, model: Model) -> bool:
+    """Whether the text of the thinking is left out."""
+    display = (fields.get("thinking") or {}).get("display") or ("omitted" if model.omits_thinking else "")
+    return display == "omitted"
 
 
 def is_adaptive(fields: JSON) -> bool:
     """Whether it is left to the model if it thinks."""
     return (fields.get("thinking") or {}).get("type") in (None, "adaptive")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Signed:
-    model: str
-    prefix: bytes
-    text: bytes
 
 
 def sign(model: Model, prefix: bytes, text: str) -> str:
@@ -272,7 +260,8 @@ def _seal(payload: bytes) -> bytes:
     return hmac.digest(_SECRET, payload, "sha256")
 
 
-def _read(signature: str) -> _Signed | None:
+def _read(signature: str) -> tuple[str, bytes, bytes] | None:
+    """The model, the digest of what comes before, and that of the text; None if this was not signed here."""
     try:
         raw = base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
@@ -281,7 +270,7 @@ def _read(signature: str) -> _Signed | None:
     if not hmac.compare_digest(seal, _seal(payload)):
         return None
     model, _, rest = payload.partition(b"\0")
-    return _Signed(model=model.decode(), prefix=rest[:-32], text=rest[-32:])
+    return model.decode(), rest[:-32], rest[-32:]
 
 
 def check_returned_thinking(
@@ -317,11 +306,12 @@ def _complaint(item: Item, model: Model, before: bytes) -> str | None:
     signed = _read(block["signature"])
     if signed is None:
         return ""
-    if signed.text != hashlib.sha256(block["thinking"].encode()).digest():
+    signed_by, prefix, text = signed
+    if text != hashlib.sha256(block["thinking"].encode()).digest():
         return ": the block was changed after it was produced"
-    if not model.checks_thinking or signed.model != model.id:
+    if not model.checks_thinking or signed_by != model.id:
         return None  # a block of another model is left unread, without a word
-    return None if signed.prefix == before else ": it is bound to another conversation"
+    return None if prefix == before else ": it is bound to another conversation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,7 +395,7 @@ def _announcement(tools: Sequence[JSON]) -> str:
 def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | None:
     """The text of the thinking, also where it is not shown; None where there is none."""
     is_forced = (fields.get("tool_choice") or {}).get("type") in ("any", "tool")
-    if not thinking_of(fields, model).is_on or is_forced:
+    if not thinks(fields, model) or is_forced:
         return None
     if is_adaptive(fields) and not conversation.tool_results and answer_briefly(conversation) is not None:
         return None
@@ -423,7 +413,7 @@ def _thought(conversation: Conversation, model: Model, fields: JSON) -> str | No
 
 
 def _thinking_block(thought: str, fields: JSON, model: Model, items: Sequence[Item]) -> JSON:
-    shown = "" if thinking_of(fields, model).display == "omitted" else thought
+    shown = "" if hides_thinking(fields, model) else thought
     prefix = items[-1].digest if items else b""
     return {"type": "thinking", "thinking": shown, "signature": sign(model, prefix, shown)}
 

@@ -6,10 +6,10 @@ import base64
 import binascii
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,6 @@ MAX_IMAGE_TOKENS = 4784
 UNKNOWN_IMAGE_TOKENS = 1568
 TOKENS_PER_PAGE = 1500
 _PAGE = re.compile(rb"/Type\s*/Page[^s]")
-_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,45 +75,14 @@ def read_document(block: JSON) -> Picture:
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels, from the file's first bytes; None where they tell nothing."""
+    """Width and height in pixels; None where the file does not tell."""
+    from PIL import Image
+
     try:
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            width, height = struct.unpack(">II", data[16:24])
-            return width, height
-        if data[:4] == b"GIF8":
-            width, height = struct.unpack("<HH", data[6:10])
-            return width, height
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp_size(data)
-        if data[:2] == b"\xff\xd8":
-            return _jpeg_size(data)
-    except (struct.error, IndexError):
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return None
-
-
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    form = data[12:16]
-    if form == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if form == b"VP8 ":
-        width, height = struct.unpack("<HH", data[26:30])
-        return width & 0x3FFF, height & 0x3FFF
-    if form == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
-    return None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    at = 2
-    while data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
-    return None
 
 
 def _decode(source: JSON) -> bytes | None:
@@ -150,8 +118,6 @@ class Conversation:
     sent: tuple[Thing, ...]
     """What goes along with it."""
     system: str
-    earlier: tuple[str, ...]
-    """The sentences that were typed before, oldest first."""
     tool_results: tuple[JSON, ...]
     """The results that the last turn holds."""
     tool_calls: tuple[JSON, ...]
@@ -165,6 +131,12 @@ class Conversation:
     def wants_rest(self) -> bool:
         """Whether the question is to go on with an answer that was cut off."""
         return bool(_WANTS_REST.search(self.prompt))
+
+    @property
+    def earlier(self) -> list[str]:
+        """The sentences that were typed before, oldest first."""
+        questions = map(_read_question, self.fields["messages"])
+        return [question.typed for question in questions if question is not None][:-1]
 
     @property
     def before(self) -> Conversation | None:
@@ -185,15 +157,14 @@ def read_conversation(fields: JSON) -> Conversation:
     """Read a request that was found in order."""
     turns = _merged_turns(fields["messages"])
     last_role, last_blocks = turns[-1]
-    questions = [each for message in fields["messages"] if (each := _read_question(message)) is not None]
-    question = questions[-1] if questions else _Question(prompt="", typed="", sent=())
+    questions = (_read_question(message) for message in reversed(fields["messages"]))
+    question = next((each for each in questions if each is not None), _Question(prompt="", typed="", sent=()))
     return Conversation(
         fields=fields,
         prompt=question.prompt,
         typed=question.typed,
         sent=question.sent,
         system="\n".join([text_of(fields.get("system") or ""), *_system_turns(fields["messages"])]),
-        earlier=tuple(each.typed for each in questions[:-1]),
         tool_results=tuple(block for block in last_blocks if block["type"] == "tool_result"),
         tool_calls=tuple(block for _, blocks in turns for block in blocks if block["type"] == "tool_use"),
         asks=any(_spoken(block)["type"] in _ASKING for block in last_blocks),

@@ -12,7 +12,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ._behaviours import SETTLING_TIME, build_message
 from ._stream import (
@@ -431,65 +431,33 @@ def in_many_data_lines(raw: bytes) -> Iterator[bytes]:
 # Steps.
 
 
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-
-    def flush_block(self) -> bytes: ...
-
-    def finish(self) -> bytes: ...
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._zlib = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-
-    def compress(self, data: bytes, /) -> bytes:
-        return self._zlib.compress(data)
-
-    def flush_block(self) -> bytes:
-        return self._zlib.flush(zlib.Z_SYNC_FLUSH)
-
-    def finish(self) -> bytes:
-        return self._zlib.flush()
-
-
-class _Brotli:
-    def __init__(self) -> None:
-        try:
-            self._brotli: Any = importlib.import_module("brotli").Compressor()
-        except ImportError:
-            raise APIError(400, "This scenario needs the package `brotli`, which is not installed.") from None
-
-    def compress(self, data: bytes, /) -> bytes:
-        return bytes(self._brotli.process(data))
-
-    def flush_block(self) -> bytes:
-        return bytes(self._brotli.flush())
-
-    def finish(self) -> bytes:
-        return bytes(self._brotli.finish())
-
-
 def compress_gzip(steps: Steps) -> Steps:
     """Compress the body with gzip, flushed after every write."""
-    return _compress(steps, _Gzip(), "gzip")
+    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return _compress(
+        steps, "gzip", lambda data: gzip.compress(data) + gzip.flush(zlib.Z_SYNC_FLUSH), gzip.flush
+    )
 
 
 def compress_brotli(steps: Steps) -> Steps:
     """Compress the body with Brotli, flushed after every write."""
-    return _compress(steps, _Brotli(), "br")
+    try:
+        brotli: Any = importlib.import_module("brotli").Compressor()
+    except ImportError:
+        raise APIError(400, "This scenario needs the package `brotli`, which is not installed.") from None
+    return _compress(steps, "br", lambda data: bytes(brotli.process(data) + brotli.flush()), brotli.finish)
 
 
-def _compress(steps: Steps, compressor: _Compressor, name: str) -> Steps:
+def _compress(
+    steps: Steps, name: str, compress: Callable[[bytes], bytes], finish: Callable[[], bytes]
+) -> Steps:
     for step in steps:
         if isinstance(step, Head):
             kept = [(key, value) for key, value in step.headers if key != "content-length"]
             yield dataclasses.replace(step, headers=(*kept, ("content-encoding", name)))
-        elif isinstance(step, Chunk):
-            yield Chunk(compressor.compress(step.data) + compressor.flush_block())
         else:
-            yield step
-    yield Chunk(compressor.finish())
+            yield Chunk(compress(step.data)) if isinstance(step, Chunk) else step
+    yield Chunk(bytes(finish()))
 
 
 def close_when_idle(steps: Steps) -> Steps:

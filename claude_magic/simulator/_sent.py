@@ -6,10 +6,13 @@ It is recognised by the form that `claude_magic` gives it, or by its fence, and 
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
+import dataclasses
 import json
 import re
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -21,7 +24,7 @@ from ._wire import read_corpus
 class Thing:
     """One thing that was sent."""
 
-    label: str
+    label: str = ""
     """What stands above it, without its colon: a file's name, `In [3]`, "The error"."""
     language: str = "block"
     """Of a fence; "table", "value", "media" or "block" for what has none."""
@@ -49,90 +52,76 @@ _FIX = re.compile(
     re.DOTALL,
 )
 _VALUE = re.compile(r"[\[{].*[\]}]", re.DOTALL)
+_LONGEST_VALUE = 20_000
+_MOST = 12
+"""Names that are listed, columns that are told."""
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_HONESTLY = "I am the **simulator**: I can say what was sent, not what follows from it. With a key (`%claude login`) Claude answers."
 
 
 def take_apart(text: str) -> tuple[str, tuple[Thing, ...]]:
     """The sentence that was typed, and the things that stand in or around it."""
     explained = _EXPLAIN.match(text)
     if explained is not None:
-        found = take_apart(explained["body"])[1] or (
-            Thing(label="", language="value", body=explained["body"].strip()),
-        )
-        return "", tuple(
-            Thing(label=explained["label"], language=each.language, body=each.body) for each in found
-        )
+        return "", _labelled(explained["label"], explained["body"], "value")
     typed, things, at = "", [], 0
     text = _FIX.sub("", text).removeprefix("Cells of my notebook:\n")
-    while match := min(
-        (each for form in (_FENCE, _TABLE, _TRACEBACK) if (each := form.search(text, at))),
-        key=lambda each: each.start(),
-        default=None,
-    ):
-        before = text[at : match.start()]
+    while found := [each for form in (_FENCE, _TABLE, _TRACEBACK) if (each := form.search(text, at))]:
+        match = min(found, key=lambda each: each.start())
+        before, (language, body) = text[at : match.start()], ("", match[0])
+        if match.re is _FENCE:
+            language, body = match["language"], match["body"]
+        elif match.re is _TABLE:
+            language = "table"
         label = _LABEL.search(before)
-        typed += before[: label.start()] if label and match.re is not _TRACEBACK else before
-        language = match["language"] if match.re is _FENCE else "table" if match.re is _TABLE else ""
-        body = match["body"] if match.re is _FENCE else match[0]
-        things.append(Thing(label=label["label"].strip() if label else "", language=language, body=body))
+        typed += before[: label.start()] if label else before
+        things.append(Thing(label=label["label"] if label else "", language=language, body=body))
         at = match.end()
     typed += text[at:]
-    value = None if things else _VALUE.search(typed)
-    if value is not None and isinstance(_literal(value[0]), dict | list) and _literal(value[0]):
-        things.append(Thing(label="", language="value", body=value[0]))
-        typed = typed[: value.start()] + typed[value.end() :]
+    value = _VALUE.search(typed[:_LONGEST_VALUE]) if not things else None
+    if value is not None and isinstance(literal := _literal(value[0]), dict | list) and literal:
+        return typed.replace(value[0], "", 1).strip(), (Thing(language="value", body=value[0]),)
     return typed.strip(), tuple(things)
+
+
+def _labelled(label: str, body: str, otherwise: str) -> tuple[Thing, ...]:
+    found = take_apart(body)[1][:1] or (Thing(language=otherwise, body=body.strip("\n")),)
+    return tuple(dataclasses.replace(each, label=label) for each in found)
 
 
 def read_attachment(text: str) -> tuple[Thing, ...] | None:
     """What a block of text of its own holds, in front of the question; None if it is part of the question."""
-    label, _, body = text.partition(":\n")
-    if "\n" in label or not (label and text.startswith(label + ":\n")):
+    label, colon, body = text.partition(":\n")
+    if "\n" in label or not label or not colon:
         return None
-    if label == "Cells of my notebook":
-        return take_apart(text)[1]
-    found = take_apart(body)[1] if body.strip() else ()
-    whole = Thing(label=label, body=body.strip("\n"))
-    return tuple(Thing(label=label, language=each.language, body=each.body) for each in found[:1]) or (whole,)
+    return take_apart(text)[1] if label == "Cells of my notebook" else _labelled(label, body, "block")
 
 
 def tell_what_was_sent(sent: Sequence[Thing]) -> str | None:
     """What the question brought along; None if it brought nothing."""
-    lines = [
-        f"- {f'{each.label}: ' if each.label else ''}{line}"
-        for each in sent
-        if (line := "; ".join(_tell(each)))
-    ]
-    if not lines:
-        return None
-    return (
-        "This is what reached me:\n\n"
-        + "\n".join(lines)
-        + (
-            "\n\nI am the **simulator**: I can say what was sent, not what follows from it. With a key (`%claude login`) Claude answers."
-        )
-    )
+    told = [(each.label, "; ".join(_tell(each))) for each in sent]
+    lines = [f"- {label}: {line}" if label else f"- {line}" for label, line in told if line]
+    return "\n".join(("This is what reached me:\n", *lines, "", _HONESTLY)) if lines else None
 
 
 def _tell(thing: Thing) -> Iterator[str]:
     """Short statements about a thing."""
+    language, body, lines = thing.language, thing.body, thing.body.strip().split("\n")
+    ending = thing.label.rpartition(".")[2]
     if thing.label == "The error" or thing.label.startswith("Output of"):
-        lines = thing.body.strip().split("\n")
         yield f"{_many(len(lines), 'line')}, the last is `{_cut(lines[-1])}`"
-    elif thing.language == "table":
-        yield from _tell_table(thing.body)
-    elif thing.language in ("csv", "tsv") or thing.label.endswith((".csv", ".tsv")):
-        yield from _tell_csv(thing.body, "\t" if "tsv" in (thing.language, thing.label[-3:]) else ",")
-    elif thing.language == "value":
-        yield from _tell_value(thing.body)
-    elif thing.language in ("python", "py", "python3", "") and (code := _parse(thing.body)) is not None:
-        yield from _tell_code(code, len(thing.body.strip().split("\n")))
-    elif thing.language == "json":
-        yield from _tell_value(thing.body)
-    elif thing.language == "media":
-        yield thing.body
-    elif thing.body:
-        lines = thing.body.strip().split("\n")
-        yield f"{_many(len(lines), 'line')}, {_many(len(thing.body.split()), 'word')}, beginning with “{_cut(lines[0])}”"
+    elif language == "table":
+        yield from _tell_table(body)
+    elif {"csv", "tsv"} & {language, ending}:
+        yield from _tell_csv(lines, "\t" if "tsv" in (language, ending) else ",")
+    elif language in ("value", "json"):
+        yield _tell_value(body)
+    elif language in ("python", "py", "") and (code := _parse(body)) is not None:
+        yield from (f"{_many(len(lines), 'line')} of Python", *_tell_code(code))
+    elif language == "media":
+        yield body
+    elif body:
+        yield f"{_many(len(lines), 'line')}, {_many(len(body.split()), 'word')}, beginning with “{_cut(lines[0])}”"
 
 
 _HEAD = re.compile(r"(.+?): ([\d,]+) (?:rows × ([\d,]+) columns|values)")
@@ -147,127 +136,95 @@ def _tell_table(body: str) -> Iterator[str]:
     if head is None:
         yield body.partition("\n")[0]
         return
-    names = _COLUMN.findall(body)
-    listed = ", ".join(f"`{name}`" for name, _ in names[:12])
-    yield (
-        f"{head[1]} of **{head[2]} rows** and **{head[3]} columns**: {listed}"
-        if head[3]
-        else f"{head[1]} of {head[2]} values"
-    )
-    for name, mean, least, median, most in _RANGE.findall(body)[:8]:
+    columns = _COLUMN.findall(body)
+    size = f"**{head[2]} rows** and **{head[3]} columns**: {_names(name for name, _ in columns)}"
+    yield f"{head[1]} of {size if head[3] else f'{head[2]} values'}"
+    for name, mean, least, median, most in _RANGE.findall(body)[:_MOST]:
         if re.match(r"-?[\d.]", least):
             yield f"`{name}` runs from {least} to **{most}**, its mean is {mean}, its median {median}"
+    for name, value, times in _COMMON.findall(body)[:_MOST]:
+        if times != "1":
+            yield f"`{name}` is mostly {value} ({times} times)"
     yield from (
-        f"`{name}` is mostly {value} ({times} times)"
-        for name, value, times in _COMMON.findall(body)[:8]
-        if times != "1"
+        f"`{name}` lacks {_many(int(missing.replace(',', '')), 'value')}"
+        for name, missing in columns
+        if missing
     )
-    yield from (f"`{name}` lacks {missing} values" for name, missing in names if missing)
-    rows = _ROWS.search(body)
-    if rows is not None:
+    if rows := _ROWS.search(body):
         yield f"the first row is `{' '.join(rows[2].split())}`"
 
 
-def _tell_csv(body: str, delimiter: str) -> Iterator[str]:
-    rows = [row for row in csv.reader(body.strip("\n").split("\n"), delimiter=delimiter) if row]
-    if not rows:
-        yield "an empty table"
-        return
-    names, *data = rows
-    yield f"**{_many(len(data), 'row')}** and **{_many(len(names), 'column')}**: {', '.join(f'`{name}`' for name in names[:12])}"
-    if data:
-        yield f"the first row is `{delimiter.join(data[0])}`"
-    for at, name in enumerate(names[:12]):
-        try:
-            numbered = [(float(row[at]), row) for row in data]
-        except (ValueError, IndexError):
-            continue
-        if numbered and at:
-            (_, least), (_, most) = min(numbered), max(numbered)
-            yield f"`{name}` runs from {least[at]} ({least[0]}) to **{most[at]}** ({most[0]})"
+def _tell_csv(lines: Sequence[str], delimiter: str) -> Iterator[str]:
+    names, *rows = [row for row in csv.reader(lines, delimiter=delimiter) if row] or [[]]
+    yield f"**{_many(len(rows), 'row')}** and **{_many(len(names), 'column')}**: {_names(names)}"
+    if rows:
+        yield f"the first row is `{delimiter.join(rows[0])}`"
+    for at, name in enumerate(names[1:_MOST], 1):
+        with contextlib.suppress(ValueError, IndexError):
+            ordered = [
+                rows[place] for _, place in sorted((float(row[at]), place) for place, row in enumerate(rows))
+            ]
+            (label, *_), (other, *_) = ordered[0], ordered[-1]
+            yield f"`{name}` runs from {ordered[0][at]} ({label}) to **{ordered[-1][at]}** ({other})"
 
 
 def _literal(text: str) -> object:
-    try:
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
+    return None
 
 
-def _tell_value(body: str) -> Iterator[str]:
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = _literal(body)
+def _tell_value(body: str) -> str:
+    value = _literal(body)
     if isinstance(value, dict):
-        entries = "entry" if len(value) == 1 else "entries"
-        yield f"a dict of {len(value)} {entries}: " + ", ".join(f"`{key}`" for key in list(value)[:12])
-    elif isinstance(value, list):
-        yield (
-            f"a list of {_many(len(value), 'value')}, the first is `{_cut(value[0])}`"
-            if value
-            else "an empty list"
-        )
-    else:
-        yield f"`{_cut(body)}`"
+        return f"a dict of {len(value)} {'entry' if len(value) == 1 else 'entries'}: {_names(value)}"
+    if isinstance(value, list) and value:
+        return f"a list of {_many(len(value), 'value')}, the first is `{_cut(value[0])}`"
+    return f"`{_cut(body)}`"
 
 
 def _parse(source: str) -> ast.Module | None:
-    """Python code, its magics left out; None if it is none, or nothing but words."""
-    try:
-        tree = ast.parse("\n".join("" if re.match(r"\s*[%!]", line) else line for line in source.split("\n")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    return tree if tree.body else None
+    """Python code, its magics left out; None if it is none."""
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = ast.parse(re.sub(r"^\s*[%!].*", "", source, flags=re.MULTILINE))
+        return tree if tree.body else None
+    return None
 
 
-def _tell_code(tree: ast.Module, lines: int) -> Iterator[str]:
-    yield f"{_many(lines, 'line')} of Python"
-    imported = [
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    ]
-    if imported:
-        yield "imports " + ", ".join(f"`{name}`" for name in dict.fromkeys(imported))
+def _tell_code(tree: ast.Module) -> Iterator[str]:
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    if imports:
+        yield f"imports {_names(alias.name for node in imports for alias in node.names)}"
+    others = [node for node in tree.body if not isinstance(node, _DEFINITIONS)]
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(node, _DEFINITIONS):
             documentation = (ast.get_docstring(node) or "").partition("\n")[0]
             yield f"defines {_signature(node)}" + (f", “{documentation}”" if documentation else "")
-    names = [
-        name.id
-        for node in tree.body
-        for name in ast.walk(node)
-        if isinstance(name, ast.Name) and _is_set(name, node)
-    ]
-    if names:
-        yield "sets " + ", ".join(f"`{name}`" for name in list(dict.fromkeys(names))[:12])
-    last = tree.body[-1]
-    if isinstance(last, ast.Expr):
-        yield f"ends with `{_cut(ast.unparse(last))}`"
-
-
-def _is_set(name: ast.Name, statement: ast.stmt) -> bool:
-    return isinstance(name.ctx, ast.Store) and not isinstance(
-        statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    )
+    names = [name for node in others for name in ast.walk(node) if isinstance(name, ast.Name)]
+    if set_ones := [name.id for name in names if isinstance(name.ctx, ast.Store)]:
+        yield f"sets {_names(set_ones)}"
+    if isinstance(tree.body[-1], ast.Expr):
+        yield f"ends with `{_cut(ast.unparse(tree.body[-1]))}`"
 
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
-    if isinstance(node, ast.ClassDef):
-        methods = [
-            part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
-        ]
-        fields = [ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)]
-        having = " with " + ", ".join(f"`{name}`" for name in fields + methods) if fields + methods else ""
-        return f"the class `{node.name}`{having}"
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"`{node.name}({ast.unparse(node.args)}){returns}`"
+    if not isinstance(node, ast.ClassDef):
+        returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+        return f"`{node.name}({ast.unparse(node.args)}){returns}`"
+    fields = [ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)]
+    members = [*fields, *(part.name for part in node.body if isinstance(part, _DEFINITIONS))]
+    return f"the class `{node.name}`" + (f" with {_names(members)}" if members else "")
+
+
+def _names(names: Iterable[str]) -> str:
+    each = list(dict.fromkeys(map(str, names)))
+    return ", ".join(f"`{name}`" for name in each[:_MOST]) + (", …" if len(each) > _MOST else "")
 
 
 def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _cut(value: object) -> str:
@@ -295,36 +252,24 @@ def _meanings() -> dict[str, tuple[str, str]]:
 
 def explain_error(sent: Sequence[Thing]) -> str | None:
     """What the error among the things means and what to do; None where there is none."""
-    errors = [
-        each
-        for each in sent
-        if each.label == "The error" or (not each.language and _TRACEBACK.search(each.body))
-    ]
-    found = _LAST_LINE.findall(errors[-1].body) if errors else []
+    shown = next((each.body for each in sent if each.label == "The error" or _TRACEBACK.match(each.body)), "")
+    found = _LAST_LINE.findall(shown)
     if not found:
         return None
     name, message = found[-1]
     meaning, advice = _meanings().get(name, _meanings()["Other"])
-    parts = [f"## {name}", f"**What it means**: {meaning}."]
-    if message:
-        parts.append(f"**What it says**: `{message.strip()}`")
-    places = _PLACE.findall(errors[-1].body)
+    parts = [f"## {name}", f"**What it means**: {meaning}.", f"**What it says**: `{message.strip()}`"]
+    places = _PLACE.findall(shown)
     if places:
-        place, line, function = next(
-            (each for each in reversed(places) if each[0].startswith("Cell")), places[-1]
-        )
+        place, line, function = ([each for each in places if each[0].startswith("Cell")] or places)[-1]
         inside = f", in `{function}`" if function and function != "<module>" else ""
-        parts.append(
-            f"**Where**: line {line} of `{place}`{inside}. The lines around it tell how the program got there."
-        )
+        parts.append(f"**Where**: line {line} of `{place}`{inside}.")
     wrong, nearest = _nearest(name, message, sent)
     if nearest is not None:
         parts.append(f"**Nearest**: of the names that were sent, `{nearest}` is closest to `{wrong}`.")
     parts.append(f"**What to do**: {advice}")
-    cell = next((each.body for each in sent if each.label.startswith("The cell")), None)
-    if cell is not None and (corrected := _correct(cell, name, wrong, nearest)):
-        parts.append(corrected)
-    return "\n\n".join(parts)
+    cells = [each.body for each in sent if each.label.startswith("The cell")]
+    return "\n\n".join([*parts, *(_correct(cell, name, wrong, nearest) for cell in cells)])
 
 
 def _nearest(error: str, message: str, sent: Sequence[Thing]) -> tuple[str, str | None]:
@@ -338,15 +283,12 @@ def _nearest(error: str, message: str, sent: Sequence[Thing]) -> tuple[str, str 
     return wrong, close[0] if close else None
 
 
-def _correct(cell: str, error: str, wrong: str, nearest: str | None) -> str | None:
+def _correct(cell: str, error: str, wrong: str, nearest: str | None) -> str:
     """The cell with the nearest name in the place of the wrong one, else with the error handled."""
-    if nearest is not None and re.search(rf"\b{re.escape(wrong)}\b", cell):
-        corrected = re.sub(rf"\b{re.escape(wrong)}\b", nearest, cell).strip()
-        return f"With that name:\n\n```python\n{corrected}\n```"
-    try:
-        body = ast.parse(cell).body
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    source = "\n".join(f"    {line}" for line in ast.unparse(ast.Module(body, [])).split("\n"))
-    handled = f'try:\n{source}\nexcept {error} as error:\n    print(f"{error}: {{error}}")'
+    written = re.compile(rf"\b{re.escape(wrong)}\b")
+    if nearest is not None and written.search(cell):
+        return f"With that name:\n\n```python\n{written.sub(lambda _: nearest, cell).strip()}\n```"
+    if _parse(cell) is None or re.search(r"^\s*[%!]", cell, re.MULTILINE):
+        return ""
+    handled = f'try:\n{textwrap.indent(cell.strip(), "    ")}\nexcept {error} as error:\n    print(f"{error}: {{error}}")'
     return f"This cell handles the error; what to do instead is yours to say:\n\n```python\n{handled}\n```"

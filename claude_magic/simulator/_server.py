@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import h11
 
-from ._headers import foreign_fault
+from ._checks import foreign_fault
 from ._wire import APIError, Chunk, HangUp, Head, Hold, Pause, Request, Step, Steps, read_json
 
 _BYTES_PER_RECORD = 1_000

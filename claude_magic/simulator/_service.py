@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+from ._checks import api_version, authenticate, betas, check_json
 from ._composer import Composition, check_returned_thinking, compose
 from ._conversation import Item, edit_context, items_of, total_tokens
-from ._headers import api_version, authenticate, betas, check_json
 from ._models import Model, describe_model, list_models
 from ._stream import Answer, new_message
 from ._validation import Terms, check_count_request, check_message_request

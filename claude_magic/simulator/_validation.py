@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._checks import (
+    NEW_VERSION,
     check_array,
     check_boolean,
     check_dictionary,
@@ -22,7 +23,6 @@ from ._checks import (
     check_tools,
 )
 from ._conversation import BETA_OF_EDIT, check_context_management
-from ._headers import NEW_VERSION
 from ._models import Model, find_model
 from ._wire import JSON, invalid
 

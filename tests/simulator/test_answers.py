@@ -10,8 +10,8 @@ import pytest
 from claude_magic.simulator._answers import OWN_UP, all_topics
 
 DETERMINISTIC = "Write a haiku about the sea"
-TOPICS = [topic for topic in all_topics() if not topic.is_short]
-SHORT = [topic for topic in all_topics() if topic.is_short]
+TOPICS = [topic for topic in all_topics() if topic.sentence]
+SHORT = [topic for topic in all_topics() if not topic.sentence]
 
 
 def turns(*prompts):
@@ -40,7 +40,6 @@ def turns(*prompts):
         ("Reply with exactly this text:\nfirst\nsecond", "first\nsecond"),
         ("What is the capital of New Zealand?", "**Wellington**"),
         ("what's the capital of the Netherlands?", "the Netherlands is **Amsterdam**"),
-        ("How many r's are in strawberry?", "**3 times**"),
         ("count from 3 to 7", "3, 4, 5, 6, 7"),
         ("Count to twenty.", "18, 19, 20"),
         ("Count to a hundred.", "98, 99, 100"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
-import struct
 
 import pytest
+from PIL import Image
 
 from claude_magic.simulator import Simulator
 
@@ -333,10 +334,15 @@ def test_web_search_shows_its_query_results_and_citations(api):
 
 def test_pictures_and_documents_are_acknowledged(api):
     """The size of a picture is read off its data."""
-    png = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", 640, 480)
+    png = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(png, "png")
     picture = {
         "type": "image",
-        "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(png).decode()},
+        "source": {
+            "type": "base64",
+            "media_type": "image/png",
+            "data": base64.b64encode(png.getvalue()).decode(),
+        },
     }
     text = {
         "type": "document",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pandas
 import polars
 import pyarrow
 import pytest
+from PIL import Image
 
 from claude_magic.context import (
     CellRecord,
@@ -18,9 +21,8 @@ from claude_magic.context import (
 )
 from claude_magic.notebook import _question
 
-PNG = (
-    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x80\x00\x00\x01\xe0\x08\x02\x00\x00\x00\xb3\x8d\x96\x9c"
-)
+PICTURE = io.BytesIO()
+Image.new("RGB", (640, 480)).save(PICTURE, "png")
 CSV = "port,high_water_m\nBrest,6.1\nSt Malo,11.4\nCherbourg,5.5\n"
 SALES = pandas.DataFrame({"month": ["Jan", "Feb", "Mar"], "region": ["n", "s", "s"], "boats": [12, 15, None]})
 HONEST = "I can say what was sent, not what follows from it"
@@ -108,16 +110,13 @@ def test_other_files_are_told_by_their_kind(api, folder, name, text, told):
 
 def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
     """As files, and in the middle of a sentence. Pages are told where they can be counted."""
-    (folder / "chart.png").write_bytes(PNG)
+    (folder / "chart.png").write_bytes(PICTURE.getvalue())
     (folder / "two.pdf").write_bytes(
         b"%PDF-1.4\n1 0 obj << /Type /Page >>\n2 0 obj << /Type /Page >>\n%%EOF\n"
     )
     (folder / "packed.pdf").write_bytes(b"%PDF-1.5\n1 0 obj << /Type /ObjStm >>\n%%EOF\n")
     sections = [attach(name, {}).parts for name in ("two.pdf", "packed.pdf")]
-    picture = {
-        "type": "image",
-        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"},
-    }
+    _, picture = attach("chart.png", {}).parts
 
     answer = ask(api, *sections, ("chart.png:\n", picture), ("Explain the tides.",))
     within = ask(api, ("Describe ", picture, " to somebody who likes primes."))
@@ -128,6 +127,16 @@ def test_a_picture_and_a_document_are_told_by_kind_and_size(api, folder):
         assert "a PNG image, 640 by 480 pixels" in each
         assert HONEST in each
     assert "- chart.png: a PNG" in answer
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp"])
+def test_the_size_of_each_kind_of_picture_is_told(api, folder, kind):
+    """Of all that the API takes."""
+    Image.new("RGB", (123, 45)).save(folder / f"small.{kind}")
+
+    answer = ask(api, attach(f"small.{kind}", {}).parts, ("What is this?",))
+
+    assert f"- small.{kind}: a {kind.upper()} image, 123 by 45 pixels" in answer
 
 
 @pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
@@ -153,7 +162,7 @@ def test_what_occurs_once_is_not_called_frequent(api):
 
     assert "`region` is mostly s (2 times)" in answer
     assert "`month` is mostly" not in answer
-    assert "`boats` lacks 1 values" in answer
+    assert "`boats` lacks 1 value" in answer
 
 
 @pytest.mark.parametrize(

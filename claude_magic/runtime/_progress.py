@@ -42,6 +42,7 @@ from ..client import (
 )
 from ..tools import CallState
 from ._models import bill_of, cost_of, total
+from ._requests import Question
 from ._snapshot import GrowingContent, Phase, ReplySnapshot, Round, Wait, WaitKind
 
 SIMULATOR_HEADER = "claude-magic-simulator"
@@ -56,34 +57,30 @@ class Progress:
     """How far one reply has come.
 
     Args:
+        question: What was asked; of the prompt, only its hash is kept.
         model: The model that was asked for.
         max_attempts: Most attempts that the retry policy allows.
         notes: What was done differently from what was asked, as sentences.
-        format: How the answer is to be shown.
-        prompt: What was asked; only its hash is kept.
-        beginning: Text that the answer goes on from.
         clock: Monotonic clock in seconds.
     """
 
     def __init__(
         self,
+        question: Question,
         *,
         model: str,
         max_attempts: int,
         notes: tuple[str, ...] = (),
-        format: str = "md",
-        prompt: str = "",
-        beginning: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._observers: tuple[Callback, ...] = ()
         self._final_callbacks: list[Callback] = []
-        self._content = GrowingContent(beginning)
+        self._content = GrowingContent(question.beginning)
         self._rounds: tuple[Round, ...] = ()
-        self._format = format
-        self._prompt_hash = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        self._format = question.format
+        self._prompt_hash = hashlib.sha256(question.prompt.encode("utf-8", "surrogatepass")).hexdigest()
         self._asked_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._started_at = clock()
         self._ended_at: float | None = None

@@ -18,9 +18,10 @@ from types import FrameType
 from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
-from ..schema import OutputSchema, extract_code, extract_json
-from ..tools import LoopExecutor, ToolExecutor, WaitingExecutor, sigint_handled
+from ..schema import extract_code, extract_json
+from ..tools import LoopExecutor, WaitingExecutor, sigint_handled
 from ._progress import Progress
+from ._requests import Question
 from ._snapshot import Phase, ReplySnapshot
 
 # Waiting for a reply on a plain thread, in such a way that Ctrl-C always works and is never lost.
@@ -260,23 +261,13 @@ class Reply:
 
     presenter: ClassVar[Presenter | None] = None
 
-    def __init__(
-        self,
-        prompt: str,
-        progress: Progress,
-        *,
-        thread: str | None = None,
-        schema: OutputSchema | None = None,
-        tools: ToolExecutor | None = None,
-        outlives_cell: bool = False,
-        origin: str = "Python",
-    ) -> None:
-        self.prompt = prompt
-        self.origin = origin
+    def __init__(self, question: Question, progress: Progress, *, thread: str | None = None) -> None:
+        self.prompt = question.prompt
+        self.origin = question.origin
         self.thread = thread
-        self.outlives_cell = outlives_cell
-        self._schema = schema
-        self._tools = tools
+        self.outlives_cell = question.outlives_cell
+        self._schema = question.output_schema
+        self._tools = question.tools
         self.is_on_screen = False
         self._progress = progress
         self._pid = os.getpid()

@@ -198,14 +198,12 @@ class Runtime:
         found = self.find_credential()
         connection = self._configuration.connect(settings, found)
         progress = Progress(
+            question,
             model=plan.request.model,
             max_attempts=connection.config.max_retries + 1,
             notes=(*plan.notes, *self._configuration.influences(settings)),
-            format=question.format,
-            prompt=question.prompt,
-            beginning=question.beginning,
         )
-        reply = self._reply_to(plan, progress)
+        reply = Reply(question, progress, thread=plan.thread)
         accountant = self._accountant_for(plan, connection)
         run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
 
@@ -216,18 +214,6 @@ class Runtime:
 
         self._spawn(reply, plan, run, connection, on_end)
         return reply
-
-    def _reply_to(self, plan: TurnPlan, progress: Progress) -> Reply:
-        question = plan.question
-        return Reply(
-            question.prompt,
-            progress,
-            thread=None if plan.place is None else plan.place.thread,
-            schema=question.output_schema,
-            tools=question.tools,
-            outlives_cell=question.outlives_cell,
-            origin=question.origin,
-        )
 
     def _spawn(
         self,
@@ -269,12 +255,11 @@ class Runtime:
         """
         if plan.place is None:
             return ()
-        thread = plan.place.thread
         before = [
             reply
             for reply, other in tuple(self._in_flight.items())
             if other.place is not None
-            and other.place.thread == thread
+            and other.thread == plan.thread
             and not (other.place.is_beside or reply.done())
         ]
         return () if any(reply.phase is Phase.CALLING for reply in before) else tuple(before)
@@ -306,7 +291,7 @@ class Runtime:
             self.server_limits,
             attempts=connection.config.max_retries + 1,
             is_simulated=connection.is_simulated,
-            thread=None if plan.place is None else plan.place.thread,
+            thread=plan.thread,
         )
 
     def submit(

@@ -185,6 +185,11 @@ class TurnPlan:
     notes: tuple[str, ...]
     fingerprint: str
 
+    @property
+    def thread(self) -> str | None:
+        """The thread that it stands in; None where it stands alone."""
+        return None if self.place is None else self.place.thread
+
 
 class TurnPlanner:
     """Plans turns, and takes them into the conversations when they are over.

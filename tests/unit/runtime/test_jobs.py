@@ -1,6 +1,6 @@
 """Jobs: numbers that stay, and which ended ones are listed."""
 
-from claude_magic.runtime import Jobs, Phase, Reply
+from claude_magic.runtime import Jobs, Phase, Question, Reply
 from claude_magic.runtime._progress import Progress
 from claude_magic.runtime._reply import KEPT_JOBS
 
@@ -12,8 +12,9 @@ class Started:
         self.replies = []
 
     def start(self):
-        progress = Progress(model="claude-test", max_attempts=1)
-        reply = Reply("hi", progress)
+        question = Question(prompt="hi")
+        progress = Progress(question, model="claude-test", max_attempts=1)
+        reply = Reply(question, progress)
         reply.bind(lambda: progress.cancel(None))
         self.replies.append(reply)
         return reply

@@ -33,7 +33,7 @@ from claude_magic.client import (
     Usage,
 )
 from claude_magic.client._messages import parse_block
-from claude_magic.runtime import CallState, Phase
+from claude_magic.runtime import CallState, Phase, Question
 from claude_magic.runtime._progress import Progress, describe_reason
 from claude_magic.runtime._snapshot import GrowingContent
 
@@ -69,7 +69,7 @@ class Fed(Progress):
 
 @pytest.fixture
 def progress(clock: Clock) -> Fed:
-    return Fed(model="asked-for", max_attempts=4, clock=clock)
+    return Fed(question=Question(prompt="Hello"), model="asked-for", max_attempts=4, clock=clock)
 
 
 def begun(block: ContentBlock, index: int = 0) -> ContentBlockStart:

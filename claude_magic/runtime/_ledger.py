@@ -53,7 +53,7 @@ from ._models import BillLine, bill_of
 from ._progress import SIMULATOR_HEADER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
     """What the requests of one model in one thread took.
 
@@ -254,7 +254,13 @@ class Ledger:
                 self._in_flight.pop(reservation, None)
                 self._books.unconfirmed[reservation.is_simulated] += unconfirmed
                 for number, line in enumerate(bill):
-                    self._book(line, thread, reservation, is_first=number == 0, is_partial=is_partial)
+                    key = (line.model, thread, reservation.is_simulated)
+                    row = self._books.rows.get(key) or LedgerRow(*key)
+                    # The request is counted with the model that answered.
+                    is_first = number == 0
+                    self._books.rows[key] = row.plus(
+                        line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
+                    )
 
     def release(self, reservation: Reservation) -> None:
         """Give back what is reserved for a request that was not sent."""
@@ -293,25 +299,6 @@ class Ledger:
         if self._books.budget is not None and self._forked_from is None:
             child._forked_from = ParentBudget(os.getppid(), self._books.budget)
         return child
-
-    def _book(
-        self,
-        line: BillLine,
-        thread: str | None,
-        reservation: Reservation,
-        *,
-        is_first: bool,
-        is_partial: bool,
-    ) -> None:
-        """Add a line of a bill to its row. The request is counted with the model that answered."""
-        is_simulated = reservation.is_simulated
-        key = (line.model, thread, is_simulated)
-        row = self._books.rows.get(key) or LedgerRow(
-            model=line.model, thread=thread, is_simulated=is_simulated
-        )
-        self._books.rows[key] = row.plus(
-            line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
-        )
 
     def _account(self, is_simulated: bool) -> Account:
         reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate, groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..runtime import BlockSnapshot, CallSnapshot, CallState, ReplySnapshot
 from ..schema import reveal
@@ -528,51 +528,50 @@ def _markdown_answer(snapshot: ReplySnapshot, citations: Citations, *, remote_im
 
 def _parts(snapshot: ReplySnapshot, citations: Citations, *, remote_images: bool) -> Iterator[str]:
     allowance = Allowance()
-    for kind, blocks in runs_of(snapshot):
+    for run in runs_of(snapshot):
         # Citations split a text in mid-sentence, so neighbouring text blocks are one Markdown text.
-        if kind == "text":
+        if run.kind == "text":
             env = new_env(remote_images=remote_images, allowance=allowance)
-            html = render_fragment(citations.mark(blocks), env)
+            html = render_fragment(citations.mark(run.blocks), env)
             yield sanitise(wrap(citations.place(html)))
         else:
-            yield render_run(kind, blocks, snapshot.blocks, allowance, is_final=True)
+            yield render_run(run, snapshot.blocks, allowance, is_final=True)
 
 
 def _aside(snapshot: ReplySnapshot) -> Iterator[str]:
     """Yield what stands above an answer that is one piece; above mere data no thinking: it is data that was asked for."""
     left_out = ("text", "thinking") if snapshot.format in _JUST_DATA else ("text",)
-    for kind, blocks in runs_of(snapshot):
-        if kind not in left_out:
-            yield render_run(kind, blocks, snapshot.blocks, Allowance(), is_final=True)
+    for run in runs_of(snapshot):
+        if run.kind not in left_out:
+            yield render_run(run, snapshot.blocks, Allowance(), is_final=True)
 
 
-def runs_of(snapshot: ReplySnapshot) -> Iterator[tuple[str, tuple[BlockSnapshot, ...]]]:
-    """Yield neighbouring blocks of a kind together: "text", "thinking", and whatever else there is as "other"."""
+class Run(NamedTuple):
+    """Neighbouring blocks of a kind: "text", "thinking", and whatever else there is as "other"."""
+
+    kind: str
+    blocks: tuple[BlockSnapshot, ...]
+
+
+def runs_of(snapshot: ReplySnapshot) -> Iterator[Run]:
+    """Yield the blocks of a reply, those of a kind together."""
     for kind, blocks in groupby(snapshot.blocks, key=_kind):
-        yield kind, tuple(blocks)
+        yield Run(kind, tuple(blocks))
 
 
 def _kind(block: BlockSnapshot) -> str:
     return block.kind if block.kind in ("text", "thinking") else "other"
 
 
-def render_run(
-    kind: str,
-    blocks: Sequence[BlockSnapshot],
-    among: Sequence[BlockSnapshot],
-    allowance: Allowance,
-    *,
-    is_final: bool,
-) -> str:
+def render_run(run: Run, among: Sequence[BlockSnapshot], allowance: Allowance, *, is_final: bool) -> str:
     """Return the HTML of a run that is no text: thinking, or calls and what came of them.
 
     Args:
-        kind: As `runs_of` has it.
-        blocks: The blocks of the run.
+        run: Thinking, or others.
         among: All blocks of the reply, for results that stand apart from their calls.
         allowance: What may still be drawn of the answer.
         is_final: No more is coming.
     """
-    if kind == "thinking":
-        return render_thinking("\n\n".join(block.text for block in blocks), allowance=allowance)
-    return render_calls(blocks, among=among, is_final=is_final)
+    if run.kind == "thinking":
+        return render_thinking("\n\n".join(block.text for block in run.blocks), allowance=allowance)
+    return render_calls(run.blocks, among=among, is_final=is_final)

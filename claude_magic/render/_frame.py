@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
-from ._answer import render_answer, render_run, runs_of
+from ._answer import Run, render_answer, render_run, runs_of
 from ._formats import render_growing
 from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
 from ._sanitise import STATUS_LINE, sanitise, styled, without_math
@@ -380,15 +380,15 @@ class LiveFrames:
             return
         allowance = Allowance()
         runs = list(runs_of(snapshot))
-        for index, (kind, blocks) in enumerate(runs):
+        for index, run in enumerate(runs):
             is_last = index == len(runs) - 1 and not is_final
-            if kind == "text":
-                text = "".join(block.text for block in blocks)
+            if run.kind == "text":
+                text = "".join(block.text for block in run.blocks)
                 growing = self._text(index, allowance)
                 yield from growing.slots(text, is_final=not is_last)
                 allowance = growing.allowance_left
-            elif not (is_last and _is_under_way(kind, blocks)):  # of those the status line tells
-                fold = self._fold(index, kind, blocks, snapshot.blocks, allowance, is_final=is_final)
+            elif not (is_last and _is_under_way(run)):  # of those the status line tells
+                fold = self._fold(index, run, snapshot.blocks, allowance, is_final=is_final)
                 allowance = fold.allowance_left
                 if fold.html:
                     yield fold.html
@@ -399,20 +399,13 @@ class LiveFrames:
         return self._texts[index]
 
     def _fold(
-        self,
-        index: int,
-        kind: str,
-        blocks: Sequence[BlockSnapshot],
-        among: Sequence[BlockSnapshot],
-        allowance: Allowance,
-        *,
-        is_final: bool,
+        self, index: int, run: Run, among: Sequence[BlockSnapshot], allowance: Allowance, *, is_final: bool
     ) -> _Fold:
-        source = (blocks, is_final, allowance.copy())
+        source = (run, is_final, allowance.copy())
         fold = self._folds.get(index)
         if fold is None or fold.source != source:
             left = allowance.copy()
-            html = render_run(kind, blocks, among, left, is_final=is_final)
+            html = render_run(run, among, left, is_final=is_final)
             fold = self._folds[index] = _Fold(source, html, left)
         return fold
 
@@ -445,6 +438,7 @@ class _GrowingText:
         return slots
 
 
-def _is_under_way(kind: str, blocks: Sequence[BlockSnapshot]) -> bool:
+def _is_under_way(run: Run) -> bool:
     """Whether there is nothing to fold away yet: thinking goes on, or a call is being written."""
-    return kind == "thinking" or (blocks[-1].kind == "tool_use" and blocks[-1].call is None)
+    last = run.blocks[-1]
+    return run.kind == "thinking" or (last.kind == "tool_use" and last.call is None)

@@ -21,15 +21,18 @@ help: ## this list
 python:
 	@test -n "$(PYTHON)" || { echo "claude_magic needs Python 3.11 or newer, with venv; none was found on PATH. Name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 
-# Modules are compiled when they are first imported: most of what is installed never is.
+# Modules are compiled when they are first imported: most of what is installed never is. An editable install brings no data, so the
+# front-end extension is copied to where Jupyter looks for it.
 $(INSTALLED): pyproject.toml claude_magic/_version.py | python
 	@echo "Setting up $(VENV) with $(PYTHON) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --group dev
+	@$(BIN)/python tests/browser/copy_labextension.py
 	@touch $@
 
 lab: $(INSTALLED) ## JupyterLab with the first notebook; without a key on the simulator, saying so
+	@$(BIN)/python tests/browser/copy_labextension.py  # it may have changed since
 	@test -n "$$ANTHROPIC_API_KEY$$ANTHROPIC_AUTH_TOKEN$$ANTHROPIC_BASE_URL" || echo "No API key is set in this shell: unless one is configured elsewhere, cells are answered by the simulator, and say so."
 	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01-first-steps.ipynb
 

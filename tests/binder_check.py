@@ -8,6 +8,7 @@ the first, the one that needs the most packages, and the one with widgets.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,14 @@ def main() -> int:
     subprocess.run([*install, "-r", "binder/requirements.txt"], cwd=ROOT, check=True)
     folder = TARGET / "notebooks"
     shutil.copytree(ROOT / "notebooks", folder)
+    listed = subprocess.run(
+        [programs / "jupyter", "labextension", "list"],
+        env=_environment(programs),
+        capture_output=True,
+        text=True,
+    )
+    if not re.search(r"claude-magic v\S+ .*enabled.*OK", listed.stdout + listed.stderr):
+        sys.exit(f"binder: JupyterLab does not list the front-end extension:\n{listed.stdout}{listed.stderr}")
     convert = [
         programs / "jupyter",
         "nbconvert",
@@ -52,7 +61,7 @@ def _environment(programs: Path) -> dict[str, str]:
     environment = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(TARGET / "home")}
     if os.name == "nt":
         environment = {**os.environ, **environment, "CLAUDE_MAGIC_DEMO": "auto"}
-    (TARGET / "home").mkdir()
+    (TARGET / "home").mkdir(exist_ok=True)
     return environment
 
 

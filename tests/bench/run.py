@@ -47,6 +47,7 @@ BENCHES = (
     Bench("lab_stream"),
     Bench("lab_panel"),
     Bench("lab_compare"),
+    Bench("lab_prompt"),
     Bench("interrupt"),
 )
 

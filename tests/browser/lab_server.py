@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import nbformat
+from copy_labextension import copy_labextension
 from nbformat.sign import NotebookNotary
 
 START_TIMEOUT = 90.0
@@ -50,12 +51,16 @@ class LabServer:
     Args:
         folder: An empty folder for everything that the server writes.
         env: Variables for the server and so for its kernels, on top of the cleaned environment of the tests.
+        has_labextension: Whether Lab has our front-end extension, as it has where the package is installed.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, *, has_labextension: bool = True
+    ) -> None:
         self.root = folder / "notebooks"
         self._folder = folder
         self._env = dict(env or {})
+        self._has_labextension = has_labextension
         self._token = secrets.token_hex(16)
         self._numbers = itertools.count(1)
         self._log = folder / "lab.log"
@@ -66,6 +71,8 @@ class LabServer:
         self.root.mkdir(parents=True)
         for name, settings in _SETTINGS.items():
             self.write_settings(name, settings)
+        if self._has_labextension:
+            copy_labextension(self._folder / "data")
         page_config = {"disabledExtensions": {f"@jupyterlab/{name}-extension": True for name in _UNUSED}}
         (self._folder / "config" / "labconfig").mkdir(parents=True)
         (self._folder / "config" / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
@@ -143,9 +150,16 @@ class LabServer:
 
     def write_settings(self, plugin: str, settings: Mapping[str, Any]) -> None:
         """Set a plug-in's user settings, for pages that are opened from now on."""
-        path = self._folder / "settings" / f"{plugin}.jupyterlab-settings"
+        path = self._settings_file(plugin)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
+
+    def forget_settings(self, plugin: str) -> None:
+        """Give a plug-in its default settings again."""
+        self._settings_file(plugin).unlink()
+
+    def _settings_file(self, plugin: str) -> Path:
+        return self._folder / "settings" / f"{plugin}.jupyterlab-settings"
 
     def _command(self) -> list[str]:
         return [

@@ -1,0 +1,194 @@
+// Lets the prompts of %%claude cells read as prose, in JupyterLab 4 and Notebook 7. Written by hand, loaded as it is: no build.
+"use strict";
+(() => {
+  // The spellings of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares.
+  const FLAGS = "-- --new --no-history --raw -x --code --quiet --bg --web-search --dry-run".split(" ");
+  const VALUED = (
+    "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact " +
+    "-f --format -o --out --schema --tools --approve --stop --set"
+  ).split(" ");
+  const MAGIC = /^%%claude(?!\S)(\s+[\p{L}_][\p{L}\p{N}_]*\s*<<)?/u;
+  const WORD = /\s*(-\S+)/y;
+  const VALUE =
+    /(?:=|\s+(?!-\D))(?:[^\s"'=]+=(?=["']))?(?:"(?:\\["\\]|[^"])*"?|'(?:\\['\\]|[^'])*'?|\S+)/y;
+  const FENCE = /^ {0,3}(`{3,}(?!.*`)|~{3,}) *(.*)/;
+  const BLOCK = /^( {0,24})((#{1,6} +)|(?:[-*+]|\d{1,9}[.)]) +|> ?)?/;
+  const BRACES = /(?<!\{)\{\{(?![{%#])(?:(?!\{\{|\n\s*\n)[^]){1,1000}?\}\}/g;
+
+  const faint = "rgba(128, 128, 128, .1)";
+  const color = (name) => ({ color: `var(--jp-mirror-editor-${name}-color)` });
+  const STYLE = {
+    // The colours of code, in any theme: CodeMirror makes the names of their classes.
+    '.claude-line [class^="ͼ"], .claude-line .cm-builtin, .claude-line .cm-nonmatchingBracket': { all: "unset" },
+    ".claude-magic": { ...color("operator"), fontWeight: "bold" },
+    ".claude-option": color("property"),
+    ".claude-value": color("string-2"),
+    ".claude-unknown": { textDecoration: "underline wavy var(--jp-mirror-editor-error-color)" },
+    ".claude-braces": { ...color("property"), background: faint, borderRadius: "3px" },
+    ".claude-heading": { fontWeight: "bold" },
+    ".claude-fence": { background: faint },
+    ".claude-dim": { color: "var(--jp-ui-font-color2)" },
+    ".cm-line.claude-hang": { paddingLeft: "calc(6px + var(--hang))", textIndent: "calc(-1 * var(--hang))" },
+  };
+
+  // The parts of an option line, as notebook/_line.py reads it: [start, end, kind].
+  function readOptions(text) {
+    let at = MAGIC.exec(text)[0].length;
+    const parts = [[0, 8, "magic"], [8, at, "value"]];
+    const match = (pattern) => ((pattern.lastIndex = at), pattern.exec(text));
+    for (let found, word; word !== "--" && (found = match(WORD)); ) {
+      word = found[1];
+      const [name] = word.split("=");
+      const isValued = VALUED.includes(name) && (name === word || name[1] === "-");
+      const start = WORD.lastIndex - word.length;
+      at = start + (isValued ? name : word).length;
+      parts.push([start, at, isValued || FLAGS.includes(word) ? "option" : "unknown"]);
+      const value = isValued && match(VALUE);
+      if (value) parts.push([at, (at += value[0].length), "value"]);
+    }
+    return parts;
+  }
+
+  async function makePlugin() {
+    const { Compartment, EditorState, Prec, StateField } = await take("codemirror/state");
+    const { Decoration, EditorView, ViewPlugin } = await take("codemirror/view");
+    const { indentService } = await take("codemirror/language");
+    const { EditorExtensionRegistry, IEditorExtensionRegistry } = await take("jupyterlab/codemirror");
+    const { ISettingRegistry } = await take("jupyterlab/settingregistry");
+
+    // The lines that may open or close a fence. After a change only the lines that it touched are looked at.
+    const findFences = (doc, from, to) => {
+      const found = [];
+      for (let at = from, each; at <= to; at = each.to + 1) {
+        each = doc.lineAt(at);
+        const fence = FENCE.exec(each.text);
+        if (fence) found.push(Decoration.line({ fence }).range(each.from));
+      }
+      return found;
+    };
+    const fences = StateField.define({
+      create: ({ doc }) => Decoration.set(findFences(doc, 0, doc.length)),
+      update(set, { changes, newDoc }) {
+        set = set.map(changes);
+        changes.iterChangedRanges((_from, _to, start, end) => {
+          const from = newDoc.lineAt(start).from;
+          const to = newDoc.lineAt(end).to;
+          set = set.update({ filterFrom: from, filterTo: to, filter: () => false, add: findFences(newDoc, from, to) });
+        });
+        return set;
+      },
+    });
+
+    function decorate({ hasFocus, state, visibleRanges }) {
+      const { doc } = state;
+      let first = doc.line(1);
+      while (!first.text.trim()) first = doc.line(first.number + 1);
+      const parts = readOptions(first.text);
+      const isRaw = parts.some(([from, to]) => first.text.slice(from, to) === "--raw");
+      const found = [];
+      const line = (from, kinds, attributes) =>
+        found.push(Decoration.line({ class: `claude-line ${kinds}`, attributes }).range(from));
+      const mark = (from, to, kind, attributes) =>
+        found.push(Decoration.mark({ class: `claude-${kind}`, attributes }).range(from, to));
+      const next = state.field(fences).iter();
+      let open = "";
+      const pass = (at) => {
+        for (; next.value && next.from < at; next.next()) {
+          const [, ticks, info] = next.value.spec.fence;
+          if (!open) open = ticks;
+          else if (ticks.startsWith(open) && !info) open = "";
+        }
+      };
+      let done = -1;
+      for (const { from, to } of visibleRanges) {
+        for (let at = Math.max(from, done + 1); at <= to; at = done + 1) {
+          const { from: start, to: end, text } = doc.lineAt(at);
+          done = end;
+          pass(start);
+          const wasOpen = open;
+          pass(end + 1);
+          if (start < first.from) continue;
+          if (start === first.from) {
+            line(start, "claude-options");
+            for (const [a, b, kind] of parts) {
+              const isWrong = kind === "unknown";
+              // A word that is being typed is not wrong yet.
+              const isTyped = isWrong && hasFocus && state.selection.main.head === start + b;
+              if (a < b && !isTyped) mark(start + a, start + b, kind, isWrong && { title: "There is no such option" });
+            }
+          } else if (open || wasOpen) {
+            line(start, `claude-fence${open && wasOpen ? "" : " claude-dim"}`);
+          } else {
+            const [{ length }, { length: indent }, marker, isHeading] = BLOCK.exec(text);
+            line(start, `claude-${isHeading ? "heading" : "hang"}`, { style: `--hang: ${length}ch` });
+            if (marker) mark(start + indent, start + length, "dim");
+          }
+        }
+        if (!isRaw)
+          for (const { 0: { length }, index } of doc.sliceString(from, to).matchAll(BRACES))
+            mark(from + index, from + index + length, "braces");
+      }
+      return Decoration.set(found, true);
+    }
+
+    const prose = [
+      // Null is "as far in as the line above", which is what lists want.
+      Prec.highest(indentService.of(() => null)),
+      Prec.highest(EditorState.languageData.of(() => [{ closeBrackets: { brackets: [] } }])),
+      // The lowest stands outermost, around the spans of Python's colours.
+      Prec.lowest(EditorView.decorations.of(decorate)),
+      EditorView.lineWrapping,
+      EditorView.baseTheme(STYLE),
+      fences,
+    ];
+
+    const part = new Compartment();
+    const editors = new Set();
+    const code = [];
+    let isOn = true;
+    function wanted(lines) {
+      for (const line of lines) if (line.trim()) return isOn && MAGIC.test(line) ? prose : code;
+      return code;
+    }
+    // All that runs in a cell that is no prompt: a look at its first line when it is changed.
+    const toggle = EditorState.transactionExtender.of(({ docChanged, newDoc, startState }) => {
+      const now = part.get(startState);
+      const next = docChanged ? wanted(newDoc.iterLines()) : now;
+      return now === next ? null : { effects: part.reconfigure(next) };
+    });
+    const keep = ViewPlugin.define((editor) => (editors.add(editor), { destroy: () => editors.delete(editor) }));
+    function factory({ model }) {
+      if (model?.type !== "code") return null;
+      const start = wanted(model.sharedModel.getSource().split("\n"));
+      return EditorExtensionRegistry.createImmutableExtension([part.of(start), toggle, keep]);
+    }
+    function follow({ composite }) {
+      isOn = composite.prose !== false;
+      for (const each of editors) each.dispatch({ effects: part.reconfigure(wanted(each.state.doc.iterLines())) });
+    }
+    return {
+      id: "claude-magic:prompts",
+      autoStart: true,
+      optional: [IEditorExtensionRegistry, ISettingRegistry],
+      activate(_app, registry, settings) {
+        registry?.addExtension({ name: "claude-magic", factory });
+        settings?.load("claude-magic:prompts").then((own) => (own.changed.connect(follow), follow(own)), () => {});
+      },
+    };
+  }
+
+  let scope;
+  // The version that Lab takes: the one that is loaded, else the newest.
+  const take = async (name) => {
+    const [[, shared]] = Object.entries(scope[`@${name}`]).sort(
+      ([a, { loaded: isA }], [b, { loaded: isB }]) => !!isB - !!isA || b.localeCompare(a, "en", { numeric: true }),
+    );
+    return (await shared.get())();
+  };
+
+  (window._JUPYTERLAB ??= {})["claude-magic"] = {
+    init: (shared) => void (scope = shared),
+    // Where something of this is missing, prompts look as they do without it.
+    get: () => makePlugin().then((plugin) => () => [plugin], () => () => []),
+  };
+})();

@@ -85,6 +85,7 @@ class Place:
         cell: The key of the cell that asks, or None.
         left_behind: Later turns that will belong to the previous answer's branch.
         left_aside: Turns on the way to the head that are not on the way to this place, because it is on a branch from before.
+        left_head: The number of the turn in which the thread ends, if some are left behind or aside; else 0.
         is_beside: The turn is kept on a branch of its own, and its thread does not go on from it.
     """
 
@@ -94,6 +95,7 @@ class Place:
     cell: str | None
     left_behind: int = 0
     left_aside: int = 0
+    left_head: int = 0
     is_beside: bool = False
 
 
@@ -130,10 +132,12 @@ class Forest:
     Attributes:
         turns: By id, oldest first.
         threads: By name.
+        numbers: The numbers of the turns, by id, as `Conversations` counts them; none in a forest that comes from a file.
     """
 
     turns: Mapping[str, Turn]
     threads: Mapping[str, Thread]
+    numbers: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def path(self, turn_id: str | None) -> Iterator[Turn]:
         """Yield the turns from one up to the root."""
@@ -325,11 +329,16 @@ class Cleared:
 
 
 class Conversations:
-    """The threads of a kernel. Every method may be called from any thread."""
+    """The threads of a kernel. Every method may be called from any thread.
+
+    Turns are numbered from 1 on, in the order in which they come, whatever their threads. No number is given twice.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._turns: dict[str, Turn] = {}
+        self._numbers: dict[str, int] = {}
+        self._last_number = 0
         self._threads: dict[str, Thread] = {MAIN_THREAD: Thread()}
 
     # Asking...
@@ -354,7 +363,11 @@ class Conversations:
         with self._lock:
             known = self._threads.get(name) or Thread()
             place = find_place(self._turns, known, name=name, cell=cell, start_new=start_new)
-        return replace(place, is_beside=True, left_behind=0, left_aside=0) if is_beside else place
+            if is_beside:
+                return replace(place, is_beside=True, left_behind=0, left_aside=0)
+            if place.left_behind or place.left_aside:
+                return replace(place, left_head=self._numbers.get(known.head or "", 0))
+            return place
 
     def messages(self, place: Place) -> list[dict[str, Any]]:
         """Return what was said on the way from the root to a place, oldest first: the very objects that were added."""
@@ -410,6 +423,7 @@ class Conversations:
                 context_tokens=context_tokens,
             )
             self._turns[turn.id] = turn
+            self._count(turn.id)
             thread = self._threads.setdefault(place.thread, Thread())
             if not place.is_beside:
                 self._move(thread, turn.id)
@@ -436,6 +450,30 @@ class Conversations:
                 known.head = turn.parent
                 known.taken_back.add(turn.id)
             return taken
+
+    def switch(self, number: int) -> tuple[Turn, int]:
+        """Let the thread of a turn end in it: the next question goes on from there. What came after it stays in the tree.
+
+        Run again, the cells on the way there ask in the places that they have on that way.
+
+        Args:
+            number: The number of the turn.
+
+        Returns:
+            The turn, and the number of the one in which its thread ended before; 0 if that had none.
+
+        Raises:
+            ConfigurationError: There is no such turn.
+        """
+        with self._lock:
+            turn = self.turn(number)
+            thread = self._threads.setdefault(turn.thread, Thread())
+            previous = self._numbers.get(thread.head or "", 0)
+            self._move(thread, turn.id)
+            for each in reversed(list(self._path(turn.id))):
+                if each.cell is not None and each.thread == turn.thread:
+                    take_cell(thread, each.cell, each.id)
+            return turn, previous
 
     def ends_in(self, cell: str | None, *, thread: str | None = None) -> bool:
         """Whether a thread ends in the present turn of a cell, so that nothing goes on from that yet."""
@@ -497,7 +535,7 @@ class Conversations:
                 if turn.id in heirs:
                     self._turns[turn.id] = replace(turn, thread=heirs[turn.id])
                 else:
-                    del self._turns[turn.id]
+                    del self._turns[turn.id], self._numbers[turn.id]
             for other in self._threads.values():
                 other.taken_back &= self._turns.keys()
             kept = sum(turn.id in heirs for turn in own)
@@ -511,11 +549,30 @@ class Conversations:
             names = sorted(self._threads, key=lambda name: (name != MAIN_THREAD, name))
             return tuple(self._summary(name) for name in names)
 
+    def turn(self, number: int) -> Turn:
+        """Return the turn of a number.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        with self._lock:
+            found = next((turn for turn in self._turns.values() if self._numbers[turn.id] == number), None)
+        if found is None:
+            raise ConfigurationError(
+                f"There is no turn {number}: %claude history shows the turns with their numbers. Nothing has changed."
+            )
+        return found
+
+    def number_of(self, turn: Turn) -> int:
+        """Return the number of a turn; 0 where it is gone."""
+        with self._lock:
+            return self._numbers.get(turn.id, 0)
+
     def forest(self) -> Forest:
         """Return all turns and threads as they are now."""
         with self._lock:
             threads = {name: thread.copy() for name, thread in self._threads.items()}
-            return Forest(turns=dict(self._turns), threads=threads)
+            return Forest(turns=dict(self._turns), threads=threads, numbers=dict(self._numbers))
 
     def adopt(self, forest: Forest) -> None:
         """Add the turns of another forest; the threads that it has move to where they are there.
@@ -525,6 +582,8 @@ class Conversations:
         with self._lock:
             forest = fit_beside(forest, self._turns)
             self._turns.update(forest.turns)
+            for turn_id in forest.turns:
+                self._count(turn_id)
             for name, thread in forest.threads.items():
                 known = self._threads.setdefault(name, Thread())
                 known.forked_by = thread.forked_by
@@ -536,6 +595,8 @@ class Conversations:
         with self._lock:
             return {
                 "_turns": dict(self._turns),
+                "_numbers": dict(self._numbers),
+                "_last_number": self._last_number,
                 "_threads": {name: each.copy() for name, each in self._threads.items()},
             }
 
@@ -546,6 +607,12 @@ class Conversations:
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
         self._lock = threading.RLock()
+
+    def _count(self, turn_id: str) -> None:
+        """Give a turn its number, if it has none."""
+        if turn_id not in self._numbers:
+            self._last_number += 1
+            self._numbers[turn_id] = self._last_number
 
     def _last_of(self, cell: str | None, thread: str | None) -> Turn | None:
         """Return the present turn of a cell if its thread ends in it."""

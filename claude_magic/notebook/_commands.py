@@ -129,6 +129,7 @@ EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name, guess=_l
 EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread, guess=_likely_thread)
 ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, guess=_nothing)
 NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, guess=_nothing)
+TURN = Argument(key="n", usage="N", read=_spelled_as(_COUNT), guess=_likely_number)
 COUNT = Argument(key="n", usage="[N]", read=_spelled_as(_COUNT), guess=_likely_number)
 JSON_FILE = Argument(key="file", usage="FILE.json", read=_file, guess=_likely_file)
 AMOUNT = Argument(
@@ -252,7 +253,7 @@ COMMANDS = (
     ),
     Command(
         name="history",
-        help="show the turns of all conversations, or of one, as a tree",
+        help="show the turns of all conversations, or of one, as a tree with numbers",
         handler="._session_commands:history",
         argument=EXISTING_THREAD,
         takes_prose=True,
@@ -271,6 +272,12 @@ COMMANDS = (
         help="take back the last turn, or the last N; they stay in the tree",
         handler="._session_commands:undo",
         argument=COUNT,
+    ),
+    Command(
+        name="switch",
+        help="go on from turn N of the history, on whatever branch it is",
+        handler="._session_commands:switch",
+        argument=TURN,
     ),
     Command(
         name="clear",

@@ -1,6 +1,6 @@
 """Subcommands about this kernel: its conversations, its jobs, its key, its panels.
 
-`history threads fork undo clear save load`, `jobs stop`, `status login logout demo`, `panel`.
+`history threads fork undo switch clear save load`, `jobs stop`, `status login logout demo`, `panel`.
 """
 
 from __future__ import annotations
@@ -68,9 +68,30 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
         cell.front_end.say("There are no turns to take back.")
         return
     what = f"“{_excerpt(taken[0].prompt)}”" if len(taken) == 1 else f"The last {len(taken)} turns"
-    cell.front_end.say(
-        f"{what} {'is' if len(taken) == 1 else 'are'} taken back, and {'stays' if len(taken) == 1 else 'stay'} in %claude history."
-    )
+    back = f"%claude switch {conversations.number_of(taken[0])} brings {'it' if len(taken) == 1 else 'them'} back"
+    cell.front_end.say(f"{what} {'is' if len(taken) == 1 else 'are'} taken back: {back}.")
+
+
+def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Let a thread go on from a turn of the history.
+
+    Raises:
+        ConfigurationError: There is no such turn.
+        UsageError: An answer of its thread is in flight, and would move the thread again.
+    """
+    number, conversations = int(arguments["n"]), cell.runtime.conversations
+    turn = conversations.turn(number)
+    if any(reply.thread == turn.thread for reply in cell.runtime.in_flight()):
+        raise UsageError(
+            f"An answer of the thread {turn.thread} is in flight, and the thread will go on from that. Wait for it, or stop it "
+            "with %claude stop. Nothing has changed."
+        )
+    _, previous = conversations.switch(number)
+    if previous == number:
+        cell.front_end.say(f"{turn.thread} ends in turn {number} already.")
+        return
+    back = f" %claude switch {previous} goes back to where it was." if previous else ""
+    cell.front_end.say(f"{turn.thread} goes on from turn {number}, “{_excerpt(turn.prompt)}”.{back}")
 
 
 def clear(cell: Cell, arguments: Mapping[str, str]) -> None:

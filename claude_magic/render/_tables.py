@@ -118,12 +118,12 @@ _EXCERPT_CHARS: Final = 70
 _MAX_ROWS: Final = 80
 _SHOWN_AT_TOP: Final = 10
 
-_COLUMNS: Final = ("turn", "model", "context", "thread")
-_LEGEND: Final = "● is sent with the next question of its thread, ○ is on a previous branch."
+_COLUMNS: Final = ("turn", "question", "model", "context", "thread")
+_LEGEND: Final = "● is sent with the next question of its thread, ○ is on another branch: %claude switch N goes on from turn N."
 _BRANCH: Final = "├\N{NO-BREAK SPACE}"
 _BESIDE: Final = "│\N{NO-BREAK SPACE}"
 _MAX_DEPTH: Final = 8
-_BETWEEN: Final[Row] = ("\N{NO-BREAK SPACE}", "", "", "")
+_BETWEEN: Final[Row] = ("", "\N{NO-BREAK SPACE}", "", "", "")
 
 
 def render_history(forest: Forest, thread: str | None = None) -> Bundle:
@@ -142,8 +142,8 @@ def render_history(forest: Forest, thread: str | None = None) -> Bundle:
     for step in _walk(shown, on_path):
         if rows and step.is_root:
             rows.append(_BETWEEN)
-        rows.append(_row(step, heads, step.turn.id in on_path))
-    return render_rows([("", _bounded(rows))], columns=_COLUMNS, numbers=(2,), notes=(_LEGEND,))
+        rows.append((str(forest.numbers[step.turn.id]), *_row(step, heads, step.turn.id in on_path)))
+    return render_rows([("", _bounded(rows))], columns=_COLUMNS, numbers=(0, 3), notes=(_LEGEND,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def _bounded(rows: list[Row]) -> list[Row]:
         return rows
     end = len(rows) - _MAX_ROWS + _SHOWN_AT_TOP
     left_out = sum(row is not _BETWEEN for row in rows[_SHOWN_AT_TOP:end])
-    gap: Row = (f"… {left_out:,} turns …", "", "", "")
+    gap: Row = ("", f"… {left_out:,} turns …", "", "", "")
     return [*rows[:_SHOWN_AT_TOP], gap, *rows[end:]]
 
 

@@ -305,13 +305,14 @@ def _notes_on_branches(place: Place) -> list[str]:
     behind, aside = place.left_behind, place.left_aside
     notes = []
     if behind:
-        turns = "1 later turn belongs" if behind == 1 else f"{behind} later turns belong"
-        notes.append(f"{turns} to the previous answer of this cell, on a branch of its own: %claude history")
+        turns = "1 later turn is" if behind == 1 else f"{behind} later turns are"
+        kept = "it is kept" if behind == 1 else "they are kept"
+        notes.append(f"{turns} no longer sent; {kept}: `%claude switch {place.left_head}` goes back")
     if aside:
         turns = "1 turn is" if aside == 1 else f"{aside} turns are"
         notes.append(
-            f"{turns} not part of this conversation: the cell goes on after the one that it followed before, on that one's "
-            "branch: %claude history"
+            f"{turns} not part of this conversation, because this cell goes on after the turn that it followed before, on another "
+            f"branch: `%claude switch {place.left_head}` goes back"
         )
     return notes
 

@@ -61,7 +61,7 @@ def test_running_a_cell_in_the_middle_again_branches_there(notebook, sim):
     run = notebook(b="Two, differently")
 
     assert asked(sim) == ["One", "Two, differently"]
-    assert "2 later turns belong to the previous answer" in run.frames[-1]
+    assert "2 later turns are no longer sent; they are kept: `%claude switch 4` goes back" in run.frames[-1]
 
     notebook(c="Three")
     assert asked(sim) == ["One", "Two, differently", "Three"]
@@ -109,6 +109,7 @@ def test_the_footer_names_the_turns_that_a_cell_leaves_aside(notebook, sim):
 
     assert asked(sim) == ["One", "Two", "Three"]
     assert "2 turns are not part of this conversation" in run.frames[-1]
+    assert "`%claude switch 5` goes back" in run.frames[-1]
 
 
 def test_a_second_run_all_passes_each_subcommand(notebook, sim):
@@ -320,3 +321,27 @@ def test_a_change_of_the_system_prompt_in_a_thread_is_no_error(notebook, sim):
 
     assert asked(sim) == ["One", "Two", "Three", "Four"]
     assert accepted(sim)
+
+
+def test_switch_goes_back_to_where_the_conversation_was(notebook, sim):
+    """After an early cell was run again, as the note says; and never from under an answer that is on its way."""
+    notebook(a="One", b="Two", c="Three", d="Four")
+    notebook(b="Two, differently")
+
+    run = notebook(x="%claude switch 4")
+    (told,) = run.outputs
+    assert told["data"]["text/plain"] == (
+        "main goes on from turn 4, “Four”. %claude switch 5 goes back to where it was."
+    )
+    notebook(e="Five")
+    assert asked(sim) == ["One", "Two", "Three", "Four", "Five"]
+    notebook(x="%claude switch 5", c="Three")
+    assert asked(sim) == ["One", "Two, differently", "Three"]
+    assert "There is no turn 99" in notebook(x="%claude switch 99").error["evalue"]
+
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=1))
+    notebook.kernel.run("six = claude.submit('Six', thread='main')")
+    refused = notebook(x="%claude switch 1")
+    assert "An answer of the thread main is in flight" in str(refused.messages)
+    gate.open()

@@ -383,6 +383,21 @@ def test_undo_takes_back_the_last_turn(kernel, sim, example):
     assert prompts(sim) == ["First.", "Third."]
 
 
+def test_switch_goes_on_from_any_turn(start_kernel, sim, example):
+    """By its number; what came after it is kept."""
+    kernel = start_kernel()
+    succeed(kernel, "%claude First.")
+    succeed(kernel, "%claude Second.")
+
+    assert "main goes on from turn 1, “First.”. %claude switch 2 goes back" in plain(
+        succeed(kernel, example("switch N"))
+    )
+    succeed(kernel, "%claude Third.")
+
+    assert prompts(sim) == ["First.", "Third."]
+    assert "● Third." in plain(succeed(kernel, "%claude history"))
+
+
 def test_clear_forgets_a_conversation(kernel, sim, example):
     """The others stay."""
     succeed(kernel, "%claude --thread ada Hello.")

@@ -21,6 +21,7 @@ STEPS = st.one_of(
     st.tuples(st.just("beside"), CELLS, THREADS),
     st.tuples(st.just("undo"), st.integers(1, 3), THREADS),
     st.tuples(st.just("fork"), st.none(), THREADS),
+    st.tuples(st.just("switch"), st.integers(1, 9), THREADS),
     st.tuples(st.just("clear"), st.none(), THREADS),
 )
 
@@ -30,6 +31,9 @@ def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> li
     what, detail, thread = step
     if what == "undo":
         conversations.undo(detail, thread=thread)
+    elif what == "switch":
+        with contextlib.suppress(ConfigurationError):
+            conversations.switch(detail)
     elif what == "clear":
         conversations.clear(thread)
     elif what == "fork":

@@ -196,3 +196,75 @@ def test_a_cell_that_has_not_asked_ends_no_thread() -> None:
     assert not conversations.ends_in(None)
     assert not conversations.ends_in("a")
     assert not conversations.ends_in("a", thread="elsewhere")
+
+
+def test_a_thread_switches_to_a_later_state_and_back() -> None:
+    """After an early cell was run again, the way back is the number that the place tells."""
+    conversations = Conversations()
+    run_all(conversations, "abcd")
+    place = conversations.place(cell="b")
+    ask(conversations, "b again", "b")
+
+    assert (place.left_behind, place.left_head) == (2, 4)
+    turn, previous = conversations.switch(4)
+
+    assert (turn.prompt, previous) == ("d", 5)
+    assert said(conversations) == ["a", "b", "c", "d"]
+    assert said(conversations, "c") == ["a", "b"], "cells ask in the places that they have on this way"
+    conversations.switch(previous)
+    assert said(conversations) == ["a", "b again"]
+    assert said(conversations, "c") == ["a", "b again"]
+
+
+def test_a_thread_switches_to_a_turn_that_stood_beside_it_or_was_taken_back() -> None:
+    """The answer of another model goes on, and so does what `undo` took off the way."""
+    conversations = Conversations()
+    ask(conversations, "one", "a")
+    ask(conversations, "by another model", "b", is_beside=True)
+    ask(conversations, "two", "b")
+    conversations.undo()
+
+    conversations.switch(2)
+    assert said(conversations) == ["one", "by another model"]
+    conversations.switch(3)
+    assert said(conversations) == ["one", "two"]
+    assert said(conversations, "c") == ["one", "two"]
+
+
+def test_later_questions_of_an_execution_are_kept_apart_by_a_switch() -> None:
+    """A state in which a cell had asked twice has both of them again."""
+    conversations = Conversations()
+    for key in ("a", "loop", "loop#1"):
+        ask(conversations, key, key)
+    ask(conversations, "loop once", "loop")
+
+    conversations.switch(3)
+
+    assert said(conversations) == ["a", "loop", "loop#1"]
+    assert said(conversations, "loop") == ["a"]
+    assert said(conversations, "loop#1") == ["a", "loop"]
+
+
+def test_a_switch_moves_the_thread_of_the_turn_alone() -> None:
+    """The others stay where they are."""
+    conversations = Conversations()
+    ask(conversations, "one")
+    conversations.fork("idea")
+    ask(conversations, "two", thread="idea")
+    ask(conversations, "three", thread="idea")
+
+    turn, previous = conversations.switch(2)
+
+    assert (turn.thread, previous) == ("idea", 3)
+    assert said(conversations, thread="idea") == ["one", "two"]
+    assert said(conversations) == ["one"]
+
+
+def test_a_number_that_no_turn_has_is_an_error_and_changes_nothing() -> None:
+    """It says where the numbers stand."""
+    conversations = Conversations()
+    ask(conversations, "one")
+
+    with pytest.raises(ConfigurationError, match=r"There is no turn 7: %claude history shows"):
+        conversations.switch(7)
+    assert said(conversations) == ["one"]

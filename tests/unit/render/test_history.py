@@ -9,7 +9,7 @@ import pytest
 from claude_magic.conversation import Conversations
 from claude_magic.render import render_history
 
-LEGEND = "● is sent with the next question of its thread, ○ is on a previous branch."
+LEGEND = "● is sent with the next question of its thread, ○ is on another branch: %claude switch N goes on from turn N."
 
 
 def ask(conversations: Conversations, prompt: str, cell: str | None = None, **changes: object) -> None:
@@ -22,10 +22,11 @@ def ask(conversations: Conversations, prompt: str, cell: str | None = None, **ch
 
 
 def tree(conversations: Conversations, thread: str | None = None) -> list[str]:
-    """The first column of the plain text, and the names of threads behind an arrow."""
+    """The questions of the plain text, and the names of threads behind an arrow."""
     text = render_history(conversations.forest(), thread).data["text/plain"]
     lines = text.replace("\N{NO-BREAK SPACE}", " ").splitlines()[1:-2]
-    return [re.sub(r"\s{2,}(claude\S*)?\s*", " > ", line).removesuffix(" > ") for line in lines]
+    questions = [line[len("turn  ") :] for line in lines]
+    return [re.sub(r"\s{2,}(claude\S*)?\s*", " > ", line).removesuffix(" > ") for line in questions]
 
 
 def test_no_turns_is_said_in_words() -> None:
@@ -48,6 +49,22 @@ def test_branches_stand_beside_the_way_to_the_head() -> None:
         "● two again",
         "● three > main",
     ]
+
+
+def test_each_turn_has_its_number() -> None:
+    """In the order in which they came, whatever their branches, as `switch` takes them; a number of a turn that is gone stays free."""
+    conversations = Conversations()
+    for prompt, cell in (("one", "a"), ("two", "b"), ("two again", "b")):
+        ask(conversations, prompt, cell)
+    ask(conversations, "elsewhere", thread="idea")
+    conversations.clear("idea")
+    ask(conversations, "three", "c")
+
+    text = render_history(conversations.forest()).data["text/plain"].replace("\N{NO-BREAK SPACE}", " ")
+
+    assert [line.split()[0] for line in text.splitlines()[1:-2]] == ["1", "2", "3", "5"]
+    for number, prompt in ((1, "one"), (2, "two"), (3, "two again"), (5, "three")):
+        assert conversations.turn(number).prompt == prompt
 
 
 def test_conversations_that_began_anew_are_apart() -> None:
@@ -79,8 +96,9 @@ def test_model_tokens_and_broken_answers_are_told() -> None:
 
     text = render_history(conversations.forest()).data["text/plain"]
 
-    assert text.splitlines()[0].split() == ["turn", "model", "context", "thread"]
+    assert text.splitlines()[0].split() == ["turn", "question", "model", "context", "thread"]
     assert text.splitlines()[1].split() == [
+        "1",
         "●",
         "one",
         "(broke",

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from claude_magic.client import ClaudeError, Credential
-from claude_magic.client._transport import CredentialAuth, SecretHeader
+from claude_magic.client._transport import SecretHeader, auth_header
 from claude_magic.simulator import (
     Simulator,
     drop_before_headers,
@@ -229,17 +229,16 @@ def test_o2_response_headers_given_to_observers_are_redacted(
 def test_c3_o2_the_key_stands_in_no_header_collection_that_can_be_printed(
     sim: Simulator, make_client: Any, play: Any
 ) -> None:
-    """Promise: not in the client's headers, and masked in those of the request while it is under way."""
+    """Promise: masked in the headers of the client, and in those of the request while it is under way."""
 
     async def main() -> None:
         async with make_client(sim.url) as client:
             response = await client._transport.open("GET", "/v1/models")
             request = response._response.request
-            http = client._transport._client
+            transport = client._transport
 
-            assert "x-api-key" not in http.headers
             assert request.headers["x-api-key"] == "[REDACTED]"
-            for shown in (request.headers, request.headers.raw, http.auth, vars(http), client, response):
+            for shown in (request.headers, request.headers.raw, vars(transport), client, response):
                 assert KEY not in repr(shown)
             await response.aclose()
 
@@ -248,12 +247,58 @@ def test_c3_o2_the_key_stands_in_no_header_collection_that_can_be_printed(
     assert sim.requests[0].headers["x-api-key"] == KEY
 
 
-def test_o2_the_auth_object_shows_nothing() -> None:
-    """Promise: repr and vars of the auth object are masked."""
-    auth = CredentialAuth(Credential(api_key=KEY), "x-api-key")
+def test_o2_the_header_with_the_key_shows_nothing() -> None:
+    """Promise: it prints and decodes as masked, however it is called."""
+    for credential in (Credential(api_key=KEY), Credential(auth_token=KEY)):
+        name, value = auth_header(credential, "x-api-key")
 
-    assert repr(auth) == "CredentialAuth([REDACTED])"
-    assert KEY not in repr(vars(auth))
+        assert KEY.encode() in bytes(value)
+        assert KEY not in f"{name!r} {value!r} {value} {value.decode()} {[value]}"
+
+
+def test_o2_a_header_that_was_clean_before_is_searched_again_when_it_is_not(
+    sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: what is remembered of clean headers hides no other value, and no name that quotes the key."""
+    sim.script(
+        reply("1", headers={"x-echo": "fine"}),
+        reply("2", headers={"x-echo": "fine"}),
+        reply("3", headers={"x-echo": KEY, "x-other": "fine"}),
+        reply("4", headers={"x-echo": "fine", f"x-{KEY}": "fine"}),
+    )
+
+    async def main() -> list[dict[str, str]]:
+        async with make_client(sim.url) as client:
+            found = []
+            for _ in range(4):
+                async with client.stream_message(ask()) as stream:
+                    async for _ in stream:
+                        pass
+                found.append(stream.response.headers)
+            return found
+
+    headers = play(main)
+
+    assert [each["x-echo"] for each in headers] == ["fine", "fine", "[REDACTED]", "fine"]
+    assert headers[3]["x-[REDACTED]"] == "fine"
+    assert KEY not in repr(headers)
+
+
+def test_o2_few_headers_are_remembered(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: a server whose headers are new each time, or long, does not fill the memory."""
+    sim.script(*(reply("x", headers={f"x-{n}-{m}": "v" for m in range(40)}) for n in range(30)))
+    sim.script(reply("x", headers={"x-long": "v" * 5000}))
+
+    async def main() -> set[tuple[str, str]]:
+        async with make_client(sim.url) as client:
+            for _ in range(31):
+                await client.send_message(ask())
+            return set(client._transport._clean_headers)
+
+    remembered = play(main)
+
+    assert 0 < len(remembered) < 600
+    assert all(len(value) < 5000 for _, value in remembered)
 
 
 def test_o1_each_attempt_is_logged_once_with_its_fields_and_without_the_prompt(

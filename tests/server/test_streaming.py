@@ -525,8 +525,7 @@ def test_s2_a_thousand_cancelled_streams_later_the_pool_serves(
             sim.clear()
             replies = await asyncio.gather(*(client.send_message(ask()) for _ in range(20)))
             assert all(message.text for message in replies)
-            http = client._transport
-            pool = http._client._transport_for_url(http._url_for("/v1/messages"))._pool
+            pool = client._transport._http._pool
             while sim.open_connections > 10:
                 await asyncio.sleep(0.01)
             assert "Requests: 0 active, 0 queued" in repr(pool)

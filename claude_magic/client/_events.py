@@ -129,6 +129,9 @@ _TEXT_DELTA_BY_BLOCK = {"text": "text_delta", "thinking": "thinking_delta"}
 _END_OF_OPENAI_STREAM = b"[DONE]"
 """How OpenAI-shaped servers end a stream, some of them on this path too."""
 
+_LF = ord("\n")
+_new_tuple = tuple.__new__  # half the time of calling the class of a named tuple
+
 
 def decode_event(sse: ServerSentEvent, *, keeps_halves: bool = False) -> StreamEvent:
     """Turn a server-sent event into a typed one.
@@ -143,14 +146,12 @@ def decode_event(sse: ServerSentEvent, *, keeps_halves: bool = False) -> StreamE
         StreamInterruptedError: The data is not JSON, so a part of the reply is lost.
     """
     try:
-        raw = from_json(sse.data)  # 0.4 µs for a text delta, where json.loads takes 1.8, jiter and orjson 0.3
+        raw = from_json(sse.data)
     except ValueError:
         raw = _decode_odd_data(sse, keeps_halves=keeps_halves)
     if not isinstance(raw, dict):
         return UnknownEvent(sse.event, raw)
     kind = raw.get("type")
-    if kind == "content_block_delta":  # nearly all events
-        return _block_delta(raw)
     decode = _DECODERS.get(kind) if isinstance(kind, str) else None
     decode = decode or _DECODERS.get(sse.event)
     if decode is not None:
@@ -160,45 +161,87 @@ def decode_event(sse: ServerSentEvent, *, keeps_halves: bool = False) -> StreamE
     return ErrorEvent(raw) if "error" in raw else UnknownEvent(sse.event, raw)
 
 
+class PlainDeltas:
+    """Decodes deltas written as the API writes them, which nearly all events are; it leaves the others to `decode_event`.
+
+    Those of one block have the same bytes around their text, and so only the text is read. That takes a third of the time
+    that `read_block` and `decode_event` take, and gives the same.
+    """
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._kind = ""
+        self._field = ""
+        self._beginning = b""
+
+    def expect(self, event: ContentBlockDelta) -> None:
+        """Take note that the next deltas are probably like this one."""
+        index, kind = event.index, event.kind
+        field = _TEXT_FIELD_BY_DELTA.get(kind)
+        if field is None or (index, kind) == (self._index, self._kind):
+            return
+        self._index, self._kind, self._field = index, kind, field
+        self._beginning = (
+            'event: content_block_delta\ndata: {"type":"content_block_delta",'
+            f'"index":{index},"delta":{{"type":"{kind}","{field}":'
+        ).encode("ascii")
+
+    def decode(self, block: bytes) -> ContentBlockDelta | None:
+        """Return the delta that an event is if it is like the last one and has text, else None.
+
+        Args:
+            block: The event's lines, parted by LF.
+        """
+        rest = block.removeprefix(self._beginning)
+        literal = rest.rstrip(b" }")  # the API pads events with spaces
+        if len(rest) == len(block) or rest.count(b"}", len(literal)) != 2 or _LF in rest:
+            return None
+        try:
+            text = from_json(literal)
+        except ValueError:
+            return None
+        if type(text) is not str or not text:
+            return None
+        raw = {"type": self._kind, self._field: text}
+        return _new_tuple(ContentBlockDelta, (self._index, self._kind, text, raw))
+
+
 class SplitCharacters:
     """Joins characters that came in two deltas of a block, half and half: emoji, of a server that cuts UTF-16 or bytes.
 
     The first half is held back until the second is there. One that has no second becomes U+FFFD when its block ends.
+
+    Attributes:
+        held: What is held back, by index and kind. While it is empty, deltas without halves need not be joined.
     """
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, str], str] = {}
+        self.held: dict[tuple[int, str], str] = {}
 
     def join(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """Return what to hand out for the next event of the stream, in order."""
         match event:
             case ContentBlockDelta():
-                return (self.join_delta(event),)
+                return (self._join_delta(event),)
             case ContentBlockStart():
                 return (self._cut_start(event),)
-            case ContentBlockStop() if self._held:
+            case ContentBlockStop() if self.held:
                 return (*self._released(event.index), event)
-            case MessageStop() if self._held:
+            case MessageStop() if self.held:
                 return (*self.flush(), event)
         return (event,)
 
-    def join_delta(self, event: ContentBlockDelta) -> ContentBlockDelta:
-        """Return what to hand out for the next delta."""
-        if not self._held and (event.text.isascii() or not has_half(event.text)):
-            return event
-        return self._join_delta(event)
-
     def flush(self) -> list[ContentBlockDelta]:
         """Return what is still held back, because nothing more comes."""
-        return [delta for index in {index for index, _ in self._held} for delta in self._released(index)]
+        return [delta for index in {index for index, _ in self.held} for delta in self._released(index)]
 
     def _join_delta(self, event: ContentBlockDelta) -> ContentBlockDelta:
         key = (event.index, event.kind)
-        if event.kind not in _TEXT_FIELD_BY_DELTA or not (key in self._held or has_half(event.text)):
+        if event.kind not in _TEXT_FIELD_BY_DELTA or not (key in self.held or has_half(event.text)):
             return event
-        text, begun = split_end(self._held.pop(key, "") + event.text)
+        text, begun = split_end(self.held.pop(key, "") + event.text)
         if begun:
-            self._held[key] = begun
+            self.held[key] = begun
         return ContentBlockDelta(*key, text, {**event.raw, _TEXT_FIELD_BY_DELTA[event.kind]: text})
 
     def _cut_start(self, event: ContentBlockStart) -> ContentBlockStart:
@@ -210,13 +253,13 @@ class SplitCharacters:
             return event
         text, begun = split_end(text)
         if begun:
-            self._held[event.index, delta] = begun
+            self.held[event.index, delta] = begun
         raw = {**event.raw, _TEXT_FIELD_BY_DELTA[delta]: text}
         return ContentBlockStart(event.index, parse_block(raw, is_complete=False), raw)
 
     def _released(self, index: int) -> list[ContentBlockDelta]:
-        keys = [key for key in self._held if key[0] == index]
-        texts = ((key, split_end(self._held.pop(key), is_end=True)[0]) for key in keys)
+        keys = [key for key in self.held if key[0] == index]
+        texts = ((key, split_end(self.held.pop(key), is_end=True)[0]) for key in keys)
         return [
             ContentBlockDelta(*key, text, {"type": key[1], _TEXT_FIELD_BY_DELTA[key[1]]: text})
             for key, text in texts
@@ -255,20 +298,6 @@ def _with_halves_in_text(raw: Any) -> Any:
 
 
 def _block_delta(raw: dict[str, Any]) -> StreamEvent:
-    try:
-        delta = raw["delta"]
-        kind = delta["type"]
-        text = delta[_TEXT_FIELD_BY_DELTA[kind]]
-        index = raw["index"]
-    except (KeyError, TypeError):
-        return _odd_block_delta(raw)
-    if type(text) is str and type(index) is int:
-        return ContentBlockDelta(index, kind, text, delta)
-    return _odd_block_delta(raw)
-
-
-def _odd_block_delta(raw: dict[str, Any]) -> StreamEvent:
-    """Read a delta that carries no text, or lacks something."""
     delta = raw.get("delta")
     if not isinstance(delta, dict):
         return UnknownEvent("content_block_delta", raw)

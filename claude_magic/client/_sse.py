@@ -19,21 +19,6 @@ _BOM = b"\xef\xbb\xbf"
 _LF = ord("\n")
 _BLANK_LINE = b"\n\n"
 
-_NAME_BY_LINE = {
-    f"event: {name}".encode(): name
-    for name in (
-        "message_start",
-        "content_block_start",
-        "content_block_delta",
-        "content_block_stop",
-        "message_delta",
-        "message_stop",
-        "ping",
-        "error",
-    )
-}
-"""The first lines that nearly all events of the Messages API have."""
-
 
 class ServerSentEvent(NamedTuple):
     """One event of a stream.
@@ -78,6 +63,14 @@ class SSEDecoder:
             StreamInterruptedError: An event is larger than `max_event_bytes`. If others precede it in the same bytes,
                 they are returned first, and the next call raises. The decoder cannot be used afterwards.
         """
+        return [event for block in self.split(data) if (event := read_block(block)) is not None]
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Take the next bytes as `feed` does, and return the events as they came, for `read_block`: their lines, parted by LF.
+
+        Raises:
+            StreamInterruptedError: See `feed`.
+        """
         if self._failure is not None:
             raise self._failure
         data = self._normalised(data)
@@ -95,7 +88,9 @@ class SSEDecoder:
         rest = blocks.pop()
         self._pieces = [rest] if rest else []
         self._pending_bytes = len(rest)
-        return self._checked(self._read_blocks(blocks, len(data)))
+        return self._checked(
+            blocks if len(data) <= self._max_event_bytes else self._up_to_the_largest(blocks)
+        )
 
     def close(self) -> None:
         """Take note of the end of the stream, and drop an event that has no blank line behind it, as the rules say."""
@@ -129,28 +124,20 @@ class SSEDecoder:
         self._is_after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _read_blocks(self, blocks: list[bytes], size: int) -> list[ServerSentEvent]:
-        """Interpret what stands between blank lines."""
-        events: list[ServerSentEvent] = []
-        may_be_too_large = size > self._max_event_bytes
-        for block in blocks:
-            if may_be_too_large and len(block) > self._max_event_bytes:
+    def _up_to_the_largest(self, blocks: list[bytes]) -> list[bytes]:
+        """Return the events before the first that is too large, if one is, and refuse that."""
+        for number, block in enumerate(blocks):
+            if len(block) > self._max_event_bytes:
                 self._refuse()
-                break
-            line, separator, data = block.partition(b"\ndata: ")
-            name = _NAME_BY_LINE.get(line)
-            if name is not None and separator and b"\n" not in data:
-                events.append(ServerSentEvent(name, data))
-            elif (event := _read_lines(block)) is not None:
-                events.append(event)
-        return events
+                return blocks[:number]
+        return blocks
 
-    def _checked(self, events: list[ServerSentEvent]) -> list[ServerSentEvent]:
+    def _checked(self, blocks: list[bytes]) -> list[bytes]:
         if self._pending_bytes > self._max_event_bytes:
             self._refuse()
-        if self._failure is not None and not events:
+        if self._failure is not None and not any(map(read_block, blocks)):
             raise self._failure
-        return events
+        return blocks
 
     def _refuse(self) -> None:
         self.close()
@@ -161,8 +148,12 @@ class SSEDecoder:
         )
 
 
-def _read_lines(block: bytes) -> ServerSentEvent | None:
-    """Interpret the lines of one event by the letter of the rules; None if it has no data."""
+def read_block(block: bytes) -> ServerSentEvent | None:
+    """Interpret the lines of one event by the letter of the rules; None if it has no data.
+
+    Args:
+        block: The lines, parted by LF.
+    """
     name = b""
     values: list[bytes] = []
     for line in block.split(b"\n"):

@@ -25,6 +25,7 @@ from ._events import (
     MessageAccumulator,
     MessageStop,
     Ping,
+    PlainDeltas,
     SplitCharacters,
     StreamEvent,
     decode_event,
@@ -32,7 +33,7 @@ from ._events import (
 from ._json import decode_json
 from ._messages import Message
 from ._retry import Deadline
-from ._sse import ServerSentEvent, SSEDecoder
+from ._sse import ServerSentEvent, SSEDecoder, read_block
 
 if TYPE_CHECKING:
     from ._attempts import Attempts
@@ -190,6 +191,7 @@ class EventReader:
         self.accumulator = MessageAccumulator()
         self.is_complete = False
         self._response = response
+        self._plain = PlainDeltas()
         self._characters = SplitCharacters()
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
@@ -272,33 +274,41 @@ class EventReader:
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
         events: list[StreamEvent] = []
+        add, decode, held = self.accumulator.add, self._plain.decode, self._characters.held
         if not chunk:
             self._end()
             events.extend(self._characters.flush())
-        add = self.accumulator.add
         for event in events:
             add(event)
-        join = self._characters.join_delta
         try:
-            for sse in self._decoder.feed(chunk):
-                event = self._event_of(sse)
-                if type(event) is ContentBlockDelta:  # nearly all events
-                    event = join(event)
+            for block in self._decoder.split(chunk):
+                delta = decode(block)
+                if delta is not None and not held:  # nearly all events
+                    add(delta)
+                    events.append(delta)
+                    continue
+                for event in self._decode_any(block):
                     add(event)
                     events.append(event)
-                    continue
-                if isinstance(event, ErrorEvent):
-                    self._failure = self._error_of(event)
-                    break
-                for whole in self._characters.join(event):
-                    add(whole)
-                    events.append(whole)
-                if isinstance(event, MessageStop):
-                    self.is_complete = True
+                if self.is_complete or self._failure is not None:
                     break
         except ClaudeError as error:
             self._failure = error.with_traceback(None)  # whose frames hold what was sent
         return events
+
+    def _decode_any(self, block: bytes) -> Sequence[StreamEvent]:
+        """Decode an event of any form, and take note of an end; return what to hand out for it."""
+        sse = read_block(block)
+        if sse is None:
+            return ()
+        event = self._event_of(sse)
+        if isinstance(event, ErrorEvent):
+            self._failure = self._error_of(event)
+            return ()
+        if isinstance(event, ContentBlockDelta):
+            self._plain.expect(event)
+        self.is_complete = isinstance(event, MessageStop)
+        return self._characters.join(event)
 
     def _event_of(self, sse: ServerSentEvent) -> StreamEvent:
         """Decode an event. All but the content itself is redacted first: it may end up in a text of ours.

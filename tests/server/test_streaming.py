@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +15,19 @@ import pytest
 from claude_magic.client import (
     AttemptFinished,
     ClaudeError,
+    ErrorEvent,
+    MessageAccumulator,
+    MessageStop,
     NetworkError,
     OverloadedError,
+    Ping,
     RequestTimeoutError,
     ServerError,
+    SSEDecoder,
     StreamInterruptedError,
+    decode_event,
 )
+from claude_magic.client._events import SplitCharacters
 from claude_magic.simulator import (
     Simulator,
     close_mid_stream,
@@ -30,6 +39,8 @@ from claude_magic.simulator import (
     stream_bytes,
     stream_events,
 )
+
+RECORDED = sorted((Path(__file__).parents[1] / "streams").glob("*.sse"))
 
 START = {
     "type": "message_start",
@@ -129,6 +140,39 @@ def test_s1_one_byte_at_a_time_gives_the_same_reply(
 
     assert message.text == "Grüße 🌍"
     assert message.usage.output_tokens == 9
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_s1_recorded_streams_are_read_as_they_are_decoded(
+    path: Path, sim: Simulator, make_client: Any, play: Any, ask: Any
+) -> None:
+    """Promise: the client hands out what each event decodes to by itself, and folds it into the same message."""
+    raw = path.read_bytes()
+    sim.script(stream_bytes(raw))
+    expected, folded = [], MessageAccumulator()
+    characters = SplitCharacters()
+    for sse in SSEDecoder().feed(raw):
+        events = characters.join(decode_event(sse, keeps_halves=True))
+        expected += [event for event in events if not isinstance(event, ErrorEvent)]
+        if isinstance(events[-1], ErrorEvent | MessageStop):
+            break
+
+    async def main() -> tuple[list[Any], Any]:
+        seen: list[Any] = []
+        async with make_client(sim.url, max_retries=0) as client:
+            stream = client.stream_message(ask())
+            with contextlib.suppress(ClaudeError):
+                async for event in stream:
+                    seen.append(event)
+            return seen, stream.message
+
+    seen, message = play(main)
+
+    for event in expected:
+        folded.add(event)
+    without_pings = [event for event in expected if not isinstance(event, Ping)]
+    assert [event for event in seen if not isinstance(event, Ping)] == without_pings
+    assert message == folded.message()
 
 
 def test_s1_the_streaming_path_is_a_setting(serve: Any, make_client: Any, play: Any, ask: Any) -> None:

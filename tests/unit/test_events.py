@@ -27,7 +27,8 @@ from claude_magic.client import (
     UnknownEvent,
     decode_event,
 )
-from claude_magic.client._events import SplitCharacters
+from claude_magic.client._events import PlainDeltas, SplitCharacters
+from claude_magic.client._sse import read_block
 
 EVENT_NAMES = (
     *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),
@@ -367,3 +368,95 @@ def test_s1_no_order_of_sloppy_events_makes_accumulating_fail(payloads: list[dic
     json.dumps(accumulator.message().to_param())
     accumulator.message().to_partial_param()
     repr(accumulator.message())
+
+
+PLAIN = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%s","%s":%s}%s}'
+FIELDS = (
+    ("text_delta", "text"),
+    ("thinking_delta", "thinking"),
+    ("input_json_delta", "partial_json"),
+    ("signature_delta", "signature"),
+)
+
+
+def decoded_block(block: bytes) -> StreamEvent | None:
+    """Decode an event by the long way."""
+    sse = read_block(block)
+    try:
+        return None if sse is None else decode_event(sse, keeps_halves=True)
+    except StreamInterruptedError:
+        return None
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+@pytest.mark.parametrize("padding", ["", " ", " " * 50])
+def test_s1_deltas_like_the_last_one_are_decoded_by_the_short_way(
+    kind: str, field: str, padding: str
+) -> None:
+    """Promise: all that carry text, also with escapes, beyond ASCII and padded; another block's not at first."""
+    plain = PlainDeltas()
+    texts = ["a", '\\n"}}', " }", "Grüße 🌍", "\u2028"]
+    blocks = [(PLAIN % (3, kind, field, json.dumps(text), padding)).encode() for text in texts]
+
+    assert plain.decode(blocks[0]) is None
+    plain.expect(ContentBlockDelta(3, kind, "a", {"type": kind, field: "a"}))
+
+    assert [plain.decode(block) for block in blocks] == [
+        ContentBlockDelta(3, kind, text, {"type": kind, field: text}) for text in texts
+    ]
+    assert plain.decode((PLAIN % (4, kind, field, '"a"', padding)).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b'"a"}}',
+        b"",
+        (PLAIN % (0, "text_delta", "text", '""', "")).encode(),
+        (PLAIN % (0, "text_delta", "text", '"a"', "}")).encode(),
+        (PLAIN % (0, "text_delta", "text", '"a"', ',"text":"b"')).encode(),
+        (PLAIN % (0, "text_delta", "text", '"a","text":"b"', "")).encode(),
+        (PLAIN % (0, "text_delta", "text", "5", "")).encode(),
+        (PLAIN % (0, "text_delta", "text", "null", "")).encode(),
+        (PLAIN % (0, "text_delta", "text", r'"\ud83d"', "")).encode(),
+        (PLAIN % (0, "text_delta", "text", '"a"\n', "")).encode(),
+        (PLAIN % (0, "text_delta", "text", '"a"', "\n")).encode(),
+        (PLAIN % (0, "text_delta", "text", '"a"', "")).encode() + b"\nid: 5",
+        (PLAIN % (0, "text_delta", "text", '"a"', "")).encode() + b"\ndata: }",
+        (PLAIN % (0, "text_delta", "text", '"%s"', "")).encode() % b"\xf0\x9f",
+    ],
+)
+def test_s1_the_short_way_leaves_what_is_not_a_plain_delta(block: bytes) -> None:
+    """Promise: nothing is taken for text that the rules do not take for it."""
+    plain = PlainDeltas()
+    plain.expect(ContentBlockDelta(0, "text_delta", "a", {"type": "text_delta", "text": "a"}))
+
+    assert plain.decode(block) is None
+
+
+@given(
+    st.sampled_from(FIELDS),
+    st.text(max_size=4),
+    st.lists(
+        st.tuples(
+            st.integers(0, 120), st.integers(0, 3), st.sampled_from(["", '"', "}", "{", " ", "\n", ",", "\\"])
+        ),
+        max_size=3,
+    ),
+)
+def test_s1_both_ways_of_decoding_a_delta_give_the_same(
+    names: tuple[str, str], text: str, changes: list[tuple[int, int, str]]
+) -> None:
+    """Promise: whatever is wrong with an event, the short way says what the long one says, or nothing."""
+    kind, field = names
+    plain = PlainDeltas()
+    plain.expect(ContentBlockDelta(0, kind, "a", {"type": kind, field: "a"}))
+    block = PLAIN % (0, kind, field, json.dumps(text), "")
+    for at, length, inserted in changes:
+        block = block[:at] + inserted + block[at + length :]
+
+    found = plain.decode(block.encode())
+
+    assert found is None or found == decoded_block(block.encode())
+    if text and not changes:
+        assert found is not None

@@ -219,6 +219,12 @@ def test_s1_events_before_one_that_is_too_large_are_still_handed_out() -> None:
             decoder.feed(b"data: 4\n\n")
 
 
+def test_s1_comments_before_an_event_that_is_too_large_do_not_delay_the_error() -> None:
+    """Promise: where nothing can be handed out first, the same call raises."""
+    with pytest.raises(StreamInterruptedError):
+        SSEDecoder(max_event_bytes=100).feed(b": ping\n\ndata: " + b"x" * 200 + b"\n\n")
+
+
 def test_s1_the_bound_is_for_one_event_not_for_a_chunk() -> None:
     """Promise: many small events in one read are not taken for a large one."""
     decoder = SSEDecoder(max_event_bytes=100)

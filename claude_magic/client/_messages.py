@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Self, TypeGuard
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PrivateAttr,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     SkipValidation,
     ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
@@ -42,16 +41,24 @@ class ShortReprModel(BaseModel):
 class Received(ShortReprModel):
     """A model of something a server sent. A field of the wrong type counts as absent if it has a default."""
 
-    @field_validator("*", mode="wrap")
+    @model_validator(mode="wrap")
     @classmethod
-    def _tolerate(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    def _tolerate(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read the whole at once, as nearly always nothing is wrong; otherwise again, without what is."""
         try:
             return handler(value)
-        except ValidationError:
-            field = cls.model_fields[info.field_name or ""]
-            if field.is_required():
+        except ValidationError as invalid:
+            wrong = {name: cls.model_fields.get(str(name)) for name in _wrong_fields(invalid)}
+            if not isinstance(value, Mapping) or any(f is None or f.is_required() for f in wrong.values()):
                 raise
-            return field.get_default(call_default_factory=True)
+        defaults = {name: f.get_default(call_default_factory=True) for name, f in wrong.items() if f}
+        return handler({**value, **defaults})
+
+
+def _wrong_fields(invalid: ValidationError) -> Iterator[str | int]:
+    """Yield the names of the fields that are wrong; where it is all of the object, an empty one."""
+    for problem in invalid.errors(include_url=False, include_context=False, include_input=False):
+        yield (*problem["loc"], "")[0]
 
 
 class _Shown(str):
@@ -213,6 +220,7 @@ MOST_TOKENS: Final = 10**9
 """Largest count that is believed: a hundred times the longest context there is."""
 
 _DEEPEST_USAGE: Final = 8
+_NUMBERS: Final = (int, float)
 _COUNT_SUFFIXES: Final = ("_tokens", "_requests")
 _BYTES_PER_TOKEN: Final = 3
 """Of what models write, prose and code together: 3 to 4 for English, 3 for Chinese, fewer for code."""
@@ -224,7 +232,7 @@ def is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def _sound_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -237,12 +245,12 @@ def _sound_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
 
 
 def _sound(value: Any, depth: int) -> Any:
+    if is_count(value):
+        return int(value)
     if isinstance(value, Mapping):
         return _sound_fields(value, depth - 1) if depth else {}
     if isinstance(value, list):
         return [_sound(item, depth - 1) for item in value] if depth else []
-    if is_count(value):
-        return int(value)
     return None if _is_number(value) and not abs(value) <= MOST_TOKENS else value
 
 
@@ -480,13 +488,10 @@ def fallback_model(block: ContentBlock) -> str | None:
 
 def _fallback_model(content: Any, usage: Any) -> str | None:
     """Return the model that answered in the place of another, by the fields of a message; None if none did."""
-    counted = (
-        usage
-        if isinstance(usage, Usage)
-        else Usage.model_validate(usage if isinstance(usage, Mapping) else {})
-    )
-    if counted.fallback_model is not None:
-        return counted.fallback_model
+    if isinstance(usage, Mapping) and "iterations" in usage:
+        usage = Usage.model_validate(usage)
+    if isinstance(usage, Usage) and usage.fallback_model is not None:
+        return usage.fallback_model
     for block in reversed(content if isinstance(content, list) else []):
         is_marker = isinstance(block, Mapping) and block.get("type") == "fallback"
         model = (

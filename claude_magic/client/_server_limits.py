@@ -215,18 +215,21 @@ class ClassRecord(TypedDict):
     tokens_of_answer: float
 
 
-_PREFIX: Final = "anthropic-"
 _KIND_BY_HEADER: Final[Mapping[str, str]] = {
-    "ratelimit-requests": "requests",
-    "ratelimit-tokens": "tokens",
-    "ratelimit-input-tokens": "input tokens",
-    "ratelimit-output-tokens": "output tokens",
-    "priority-input-tokens": "priority input tokens",
-    "priority-output-tokens": "priority output tokens",
-    "fast-input-tokens": "fast input tokens",
-    "fast-output-tokens": "fast output tokens",
+    "anthropic-ratelimit-requests": "requests",
+    "anthropic-ratelimit-tokens": "tokens",
+    "anthropic-ratelimit-input-tokens": "input tokens",
+    "anthropic-ratelimit-output-tokens": "output tokens",
+    "anthropic-priority-input-tokens": "priority input tokens",
+    "anthropic-priority-output-tokens": "priority output tokens",
+    "anthropic-fast-input-tokens": "fast input tokens",
+    "anthropic-fast-output-tokens": "fast output tokens",
 }
 """Names of limits as the headers spell them, and in words. "tokens" is the one that is nearest to being used up."""
+
+_HEADERS: Final = tuple(
+    (kind, f"{name}-limit", f"{name}-remaining", f"{name}-reset") for name, kind in _KIND_BY_HEADER.items()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,21 +251,19 @@ class ServerLimit:
 
 def read_limits(headers: Mapping[str, str]) -> tuple[ServerLimit, ...]:
     """Return the limits that the headers of a response tell of; names are in lower case."""
-    limits = (_read_limit(headers, f"{_PREFIX}{name}", kind) for name, kind in _KIND_BY_HEADER.items())
-    return tuple(limit for limit in limits if limit is not None)
-
-
-def _read_limit(headers: Mapping[str, str], name: str, kind: str) -> ServerLimit | None:
-    limit, remaining = _number(headers.get(f"{name}-limit")), _number(headers.get(f"{name}-remaining"))
-    if limit is None and remaining is None:
-        return None
-    return ServerLimit(
-        kind=kind, limit=limit, remaining=remaining, resets_at=_moment(headers.get(f"{name}-reset"))
-    )
+    limits: list[ServerLimit] = []
+    for kind, limit_name, remaining_name, reset_name in _HEADERS:
+        limit, remaining = _number(headers.get(limit_name)), _number(headers.get(remaining_name))
+        if limit is not None or remaining is not None:
+            resets_at = _moment(headers.get(reset_name))
+            limits.append(ServerLimit(kind=kind, limit=limit, remaining=remaining, resets_at=resets_at))
+    return tuple(limits)
 
 
 def _number(text: str | None) -> int | None:
-    text = (text or "").strip()
+    if text is None:
+        return None
+    text = text.strip()
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
 
 

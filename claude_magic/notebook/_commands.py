@@ -158,7 +158,7 @@ SWITCH = Argument(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Command:
     """One subcommand.
 
@@ -230,131 +230,89 @@ class Line:
 
 COMMANDS = (
     Command(
-        name="fix",
-        help="explain the last error and put a corrected cell below",
-        handler="._question:fix",
+        "fix",
+        "explain the last error and put a corrected cell below",
+        "._question:fix",
         kind="ask",
         takes_prose=True,
     ),
     Command(
-        name="explain",
-        help="explain a variable, function, class or module of yours",
-        handler="._question:explain",
-        argument=EXISTING_NAME,
+        "explain",
+        "explain a variable, function, class or module of yours",
+        "._question:explain",
+        EXISTING_NAME,
         kind="ask",
         takes_prose=True,
     ),
     Command(
-        name="continue",
-        help="continue an answer that was cut off",
-        handler="._question:continue_answer",
+        "continue",
+        "continue an answer that was cut off",
+        "._question:continue_answer",
         kind="ask",
         takes_prose=True,
     ),
     Command(
-        name="history",
-        help="show the turns of all conversations, or of one, as a tree with numbers",
-        handler="._session_commands:history",
-        argument=EXISTING_THREAD,
+        "history",
+        "show the turns of all conversations, or of one, as a tree with numbers",
+        "._session_commands:history",
+        EXISTING_THREAD,
+        takes_prose=True,
+    ),
+    Command("threads", "list the conversations of this kernel", "._session_commands:threads"),
+    Command(
+        "fork", "start a new conversation where the current one is", "._session_commands:fork", NEW_THREAD
+    ),
+    Command(
+        "undo",
+        "take back the last turn, or the last N; they stay in the tree",
+        "._session_commands:undo",
+        COUNT,
+    ),
+    Command(
+        "switch",
+        "go on from turn N of the history, on whatever branch it is",
+        "._session_commands:switch",
+        TURN,
+    ),
+    Command("clear", "delete a conversation", "._session_commands:clear", EXISTING_THREAD),
+    Command("save", "write the conversations to a readable file", "._session_commands:save", JSON_FILE),
+    Command("load", "read saved conversations", "._session_commands:load", JSON_FILE),
+    Command("jobs", "list the answers in flight, and those of background cells", "._session_commands:jobs"),
+    Command(
+        "stop",
+        "stop the answer in flight, or one by its number; what has arrived stays",
+        "._session_commands:stop",
+        JOB,
         takes_prose=True,
     ),
     Command(
-        name="threads", help="list the conversations of this kernel", handler="._session_commands:threads"
+        "panel", "open a conversation beside the cells, with buttons", "._session_commands:panel", ANY_THREAD
+    ),
+    Command("usage", "show tokens and prices by model and conversation", "._money_commands:usage"),
+    Command(
+        "budget",
+        "show or set the most to spend, in USD; a request that could exceed it is refused",
+        "._money_commands:budget",
+        AMOUNT,
     ),
     Command(
-        name="fork",
-        help="start a new conversation where the current one is",
-        handler="._session_commands:fork",
-        argument=NEW_THREAD,
+        "limits",
+        "show the server's rate limits and what is left; with --live, as a gauge that moves",
+        "._money_commands:limits",
+        LIVE,
+    ),
+    Command("models", "list the models, their short names and prices", "._money_commands:models"),
+    Command(
+        "status",
+        "show client, limiter and every setting with its source; never a key",
+        "._session_commands:status",
     ),
     Command(
-        name="undo",
-        help="take back the last turn, or the last N; they stay in the tree",
-        handler="._session_commands:undo",
-        argument=COUNT,
+        "login", "enter an API key; it stays in memory until the kernel ends", "._session_commands:login"
     ),
-    Command(
-        name="switch",
-        help="go on from turn N of the history, on whatever branch it is",
-        handler="._session_commands:switch",
-        argument=TURN,
-    ),
-    Command(
-        name="clear",
-        help="delete a conversation",
-        handler="._session_commands:clear",
-        argument=EXISTING_THREAD,
-    ),
-    Command(
-        name="save",
-        help="write the conversations to a readable file",
-        handler="._session_commands:save",
-        argument=JSON_FILE,
-    ),
-    Command(
-        name="load",
-        help="read saved conversations",
-        handler="._session_commands:load",
-        argument=JSON_FILE,
-    ),
-    Command(
-        name="jobs",
-        help="list the answers in flight, and those of background cells",
-        handler="._session_commands:jobs",
-    ),
-    Command(
-        name="stop",
-        help="stop the answer in flight, or one by its number; what has arrived stays",
-        handler="._session_commands:stop",
-        argument=JOB,
-        takes_prose=True,
-    ),
-    Command(
-        name="panel",
-        help="open a conversation beside the cells, with buttons",
-        handler="._session_commands:panel",
-        argument=ANY_THREAD,
-    ),
-    Command(
-        name="usage",
-        help="show tokens and prices by model and conversation",
-        handler="._money_commands:usage",
-    ),
-    Command(
-        name="budget",
-        help="show or set the most to spend, in USD; a request that could exceed it is refused",
-        handler="._money_commands:budget",
-        argument=AMOUNT,
-    ),
-    Command(
-        name="limits",
-        help="show the server's rate limits and what is left; with --live, as a gauge that moves",
-        handler="._money_commands:limits",
-        argument=LIVE,
-    ),
-    Command(
-        name="models", help="list the models, their short names and prices", handler="._money_commands:models"
-    ),
-    Command(
-        name="status",
-        help="show client, limiter and every setting with its source; never a key",
-        handler="._session_commands:status",
-    ),
-    Command(
-        name="login",
-        help="enter an API key; it stays in memory until the kernel ends",
-        handler="._session_commands:login",
-    ),
-    Command(name="logout", help="forget the entered key", handler="._session_commands:logout"),
-    Command(
-        name="demo",
-        help="let the built-in simulator answer, or stop that",
-        handler="._session_commands:demo",
-        argument=SWITCH,
-    ),
-    Command(
-        name="help", help="show all options and subcommands", handler="._commands:show_help", takes_prose=True
-    ),
+    Command("logout", "forget the entered key", "._session_commands:logout"),
+    Command("demo", "let the built-in simulator answer, or stop that", "._session_commands:demo", SWITCH),
+    Command("help", "show all options and subcommands", "._commands:show_help", takes_prose=True),
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}

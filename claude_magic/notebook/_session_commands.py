@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from ..client import BucketState, ConfigurationError
-from ..render import Bundle, describe_cost, describe_status, render_history, render_rows
+from ..render import Bundle, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, ThreadSummary, load_forest, save_forest
 from ._names import DEFAULT_THREAD
 
@@ -67,7 +67,9 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
     if not taken:
         cell.front_end.say("There are no turns to take back.")
         return
-    what = f"“{_excerpt(taken[0].prompt)}”" if len(taken) == 1 else f"The last {len(taken)} turns"
+    what = (
+        f"“{excerpt(taken[0].prompt, _EXCERPT_CHARS)}”" if len(taken) == 1 else f"The last {len(taken)} turns"
+    )
     back = f"%claude switch {conversations.number_of(taken[0])} brings {'it' if len(taken) == 1 else 'them'} back"
     cell.front_end.say(f"{what} {'is' if len(taken) == 1 else 'are'} taken back: {back}.")
 
@@ -91,7 +93,9 @@ def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
         cell.front_end.say(f"{turn.thread} ends in turn {number} already.")
         return
     back = f" %claude switch {previous} goes back to where it was." if previous else ""
-    cell.front_end.say(f"{turn.thread} goes on from turn {number}, “{_excerpt(turn.prompt)}”.{back}")
+    cell.front_end.say(
+        f"{turn.thread} goes on from turn {number}, “{excerpt(turn.prompt, _EXCERPT_CHARS)}”.{back}"
+    )
 
 
 def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -139,12 +143,7 @@ def _row(summary: ThreadSummary) -> tuple[str, ...]:
     head = summary.head
     if head is None:
         return summary.name, "0", "", ""
-    return summary.name, str(summary.turns), f"{head.context_tokens:,}", _excerpt(head.prompt)
-
-
-def _excerpt(prompt: str) -> str:
-    text = " ".join(prompt.split())
-    return text if len(text) <= _EXCERPT_CHARS else f"{text[: _EXCERPT_CHARS - 1]}…"
+    return summary.name, str(summary.turns), f"{head.context_tokens:,}", excerpt(head.prompt, _EXCERPT_CHARS)
 
 
 def _turns(count: int) -> str:
@@ -206,9 +205,9 @@ def _job_row(job: Job, now: float) -> tuple[str, ...]:
     return (
         str(job.number),
         job.reply.origin,
-        _job_excerpt(job.reply.prompt, _QUESTION_CHARS),
+        excerpt(job.reply.prompt, _QUESTION_CHARS),
         snapshot.model,
-        _job_excerpt(_describe_job(snapshot, now), _STATE_CHARS),
+        excerpt(_describe_job(snapshot, now), _STATE_CHARS),
         f"{snapshot.elapsed:.1f}",
         describe_cost(snapshot),
     )
@@ -229,11 +228,6 @@ def _describe_job(snapshot: ReplySnapshot, now: float) -> str:
 def _list_jobs(jobs: Sequence[Job]) -> str:
     named = ", ".join(f"job {job.number} ({job.reply.origin})" for job in jobs[:_MOST_LISTED])
     return named if len(jobs) <= _MOST_LISTED else f"{named} and {len(jobs) - _MOST_LISTED} more"
-
-
-def _job_excerpt(text: str, most: int) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 Row = tuple[str, ...]

@@ -1,7 +1,7 @@
 """Pictures of replies: safe HTML, Markdown and plain text from frozen snapshots. Pure: nothing is displayed here."""
 
 from ._answer import render_calls, render_thinking
-from ._code import render_folded_code
+from ._code import excerpt, render_folded_code
 from ._formats import render_growing
 from ._frame import (
     A_WHILE,

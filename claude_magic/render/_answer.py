@@ -462,7 +462,7 @@ def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, Source]:
     place, quote = _place(citation), _citation_text(citation, "cited_text")
     name = title or url or "Document"
     index = citation.get("document_index", citation.get("search_result_index"))
-    quote = quote if len(quote) <= _MAX_QUOTE_CHARS else quote[: _MAX_QUOTE_CHARS - 1] + "…"
+    quote = short(quote, _MAX_QUOTE_CHARS)
     return (index if isinstance(index, int) else None, name, place, quote), Source(
         number, "", name, place, quote
     )

@@ -163,3 +163,8 @@ def render_data(text: str) -> str:
 def short(text: str, most: int) -> str:
     """Return `text` with at most `most` characters, the last one an ellipsis where it is cut."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def excerpt(text: str, most: int) -> str:
+    """Return `text` on one line, shortened as `short` does."""
+    return short(" ".join(text.split()), most)

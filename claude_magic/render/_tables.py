@@ -12,6 +12,7 @@ from typing import Final
 
 from ..client import BucketState, PaceState
 from ..runtime import Forest, Turn
+from ._code import excerpt
 from ._reply import Bundle
 from ._sanitise import (
     COLUMN_NUMBERS,
@@ -192,15 +193,10 @@ def _row(step: _Step, heads: Mapping[str, str | None], is_on_path: bool) -> Row:
     turn, depth = step.turn, min(step.depth, _MAX_DEPTH)
     lines = _BESIDE * (depth - 1) + (_BRANCH if step.begins else _BESIDE) if depth else ""
     mark = "●" if is_on_path else "○"
-    words = f"{_excerpt(turn.prompt)}{' (broke off)' if turn.is_partial else ''}"
+    words = f"{excerpt(turn.prompt, _EXCERPT_CHARS)}{' (broke off)' if turn.is_partial else ''}"
     tokens = f"{turn.context_tokens:,}" if turn.context_tokens else ""
     names = ", ".join(name for name, head in heads.items() if head == turn.id)
     return f"{lines}{mark} {words}", turn.model, tokens, names
-
-
-def _excerpt(prompt: str) -> str:
-    text = " ".join(prompt.split())
-    return text if len(text) <= _EXCERPT_CHARS else f"{text[: _EXCERPT_CHARS - 1]}…"
 
 
 def _bounded(rows: list[Row]) -> list[Row]:

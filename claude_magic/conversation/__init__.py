@@ -1,6 +1,14 @@
 """Conversations: a tree of turns, keyed by the cells that asked. Plain data, and a file to keep it in."""
 
-from ._saving import load_forest, save_forest
+from ._saving import (
+    OUTPUT_KEY,
+    load_forest,
+    read_notebook,
+    restore,
+    save_forest,
+    saved_answers,
+    turn_fields,
+)
 from ._tree import (
     Cleared,
     Conversations,

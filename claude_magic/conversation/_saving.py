@@ -1,20 +1,21 @@
-"""Conversations as a JSON file that a person can read, and back, exactly."""
+"""Conversations as a JSON file that a person can read, and back, exactly; and what of them is saved with the answers of a notebook."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..client import ConfigurationError, mended
-from ._tree import Forest, Thread, Turn
+from ._tree import MAIN_THREAD, Forest, Thread, Turn, split_key
 
 FORMAT = "claude_magic conversations"
 VERSION = 1
@@ -128,6 +129,18 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 
 def _read_fields(path: Path) -> Mapping[str, Any]:
+    document = _read_json(path)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ConfigurationError(f"{path} holds no conversations of claude_magic, so it was left alone.")
+    return document
+
+
+def _read_json(path: Path) -> Any:
+    """Return what a JSON file holds; None where it is no JSON.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
     try:
         path = _whole(path)
         if path.exists() and not path.is_file():
@@ -136,12 +149,9 @@ def _read_fields(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}.") from None
     try:
-        document = mended(json.loads(data))
+        return mended(json.loads(data))
     except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ConfigurationError(f"{path} holds no conversations of claude_magic, so it was left alone.")
-    return document
+        return None
 
 
 def _whole(path: Path) -> Path:
@@ -238,3 +248,302 @@ def _ancestry(forest: Forest, turn_id: str | None, seen: set[str]) -> Iterator[s
 def _require(condition: bool, problem: str) -> None:
     if not condition:
         raise ValueError(problem)
+
+
+# A notebook keeps its answers as outputs. The metadata of each tell where in the conversation it stands and what was asked, so
+# that the notebook gives the conversation back as it stands there now: in the order of its cells, without what the user has
+# deleted, with what the user has edited.
+OUTPUT_KEY: Final = "claude_magic"
+"""In the metadata of an output."""
+_MOST_PROMPT_CHARS: Final = 2_000
+"""A longer prompt stands in its cell alone."""
+_EXCERPT_CHARS: Final = 40
+_CUT_SHORT: Final = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
+
+
+def turn_fields(turn: Turn, *, prompt: str, text: str, shown: str) -> dict[str, Any]:
+    """Return what is saved about a turn with its answer, for the metadata of an output.
+
+    Args:
+        turn: The turn.
+        prompt: The user's words, without secrets.
+        text: The whole answer, of all rounds.
+        shown: The plain text of the output; "" where it has none.
+    """
+    answer = turn.answer_text if len(turn.messages) == 2 else text
+    said = {
+        "id": turn.id,
+        "parent": turn.parent,
+        "thread": turn.thread,
+        "cell": turn.cell,
+        "begins": (turn.parent is None and turn.follows is not None) or None,
+        "prompt": prompt if len(prompt) <= _MOST_PROMPT_CHARS else None,
+        "more": None if _is_all_words(turn) else True,
+        "shown_sha256": _hash(shown) if shown else None,
+        "text": None if answer == shown else answer,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedAnswer:
+    """An answer as it stands in the file of a notebook.
+
+    Attributes:
+        facts: What is saved about it.
+        turn: What is saved about its turn, as `turn_fields` has it.
+        shown: The plain text of its output.
+        source: The cell that holds it, as text.
+        cell: The id of that cell; "" where it has none.
+        index: The place of that cell, counted from 0.
+        is_beside: It is one of several to one question, and not the first.
+    """
+
+    facts: Mapping[str, Any]
+    turn: Mapping[str, Any]
+    shown: str
+    source: str
+    cell: str
+    index: int
+    is_beside: bool
+
+    @property
+    def thread(self) -> str:
+        """The thread in which it was asked."""
+        return _text_in(self.turn, "thread") or MAIN_THREAD
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether the cell that holds it is the one that asked."""
+        asked = _text_in(self.turn, "cell")
+        return bool(asked) and split_key(asked)[0] == self.cell
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether its text is not what was shown."""
+        expected = _text_in(self.turn, "shown_sha256")
+        return bool(expected) and _hash(self.shown) != expected
+
+    @property
+    def text(self) -> str:
+        """The answer: as it stands there where it was edited."""
+        saved = self.turn.get("text")
+        return saved if isinstance(saved, str) and not self.is_edited else self.shown
+
+    @property
+    def key(self) -> str | None:
+        """What tells the question from others if its cell is run again; None where the file does not say."""
+        cell, number = split_key(_text_in(self.turn, "cell"))
+        if not self.cell or not cell or cell.startswith(("panel ", "vscode-notebook-cell:")):
+            return None
+        return f"{self.cell}#{number}" if number else self.cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The conversation that a notebook gives back.
+
+    Attributes:
+        forest: Turns and threads.
+        notes: What of it is not as it was, as sentences.
+    """
+
+    forest: Forest
+    notes: tuple[str, ...]
+
+
+def read_notebook(path: Path) -> Mapping[str, Any]:
+    """Read the file of a notebook.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is none.
+    """
+    document = _read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
+        raise ConfigurationError(f"{path} is no notebook, so nothing was loaded.")
+    return document
+
+
+def saved_answers(document: Mapping[str, Any]) -> list[SavedAnswer]:
+    """Return the answers in a notebook that belong to a conversation, in the order in which they stand; each once."""
+    found: dict[str, SavedAnswer] = {}
+    order: list[str] = []
+    for index, cell in enumerate(document["cells"]):
+        for answer in _answers_of(cell, index):
+            key = _text_in(answer.turn, "id")
+            if key not in found:
+                order.append(key)
+            # A reply that another cell shows again stands in the cell that asked.
+            if key not in found or (answer.is_at_home and not found[key].is_at_home):
+                found[key] = answer
+    return sorted((found[key] for key in order), key=lambda answer: answer.index)
+
+
+def restore(
+    document: Mapping[str, Any],
+    *,
+    prompt_of: Callable[[str], str | None],
+    known: Mapping[str, Turn],
+) -> Restored:
+    """Return the conversation that the answers of a notebook make, in the order in which they stand there.
+
+    Args:
+        document: The notebook.
+        prompt_of: Returns the prompt of a cell that is a question and nothing else, else None.
+        known: The turns that are there, by id. One that says the same in the same place is taken as it is.
+    """
+    turns: dict[str, Turn] = {}
+    threads: dict[str, Thread] = {}
+    edited_questions: list[str] = []
+    edited = more = 0
+    place: tuple[str | None, str | None] = (None, None)
+    for answer in saved_answers(document):
+        written = prompt_of(answer.source)
+        prompt = _prompt(answer, written)
+        if prompt is None:
+            edited_questions.append(_excerpt(written or answer.source))
+            continue
+        if not answer.text.strip():
+            continue
+        thread = threads.setdefault(answer.thread, Thread())
+        if not answer.is_beside:
+            place = _place(answer, thread, turns)
+        turn = _restored(answer, prompt, place)
+        turns[turn.id] = known[turn.id] if _says_the_same(known.get(turn.id), turn) else turn
+        edited += answer.is_edited
+        more += answer.turn.get("more") is True
+        if not answer.is_beside:
+            thread.head = turn.id
+            if turn.cell is not None:
+                thread.cells[turn.cell] = turn.id
+    unanswered = sum(_is_unanswered(cell, prompt_of) for cell in document["cells"])
+    notes = _notes_on_restored(edited_questions, edited=edited, more=more, unanswered=unanswered)
+    return Restored(forest=Forest(turns=turns, threads=threads), notes=tuple(notes))
+
+
+def _notes_on_restored(
+    edited_questions: list[str], *, edited: int, more: int, unanswered: int
+) -> Iterator[str]:
+    if edited_questions:
+        named = ", ".join(f"“{each}”" for each in edited_questions[:3])
+        rest = f" and {len(edited_questions) - 3} more" if len(edited_questions) > 3 else ""
+        yield f"Left out, because their questions were edited since they were answered: {named}{rest}. Run them again."
+    if edited:
+        are = (
+            "answer was edited in the file and is taken as it stands"
+            if edited == 1
+            else "answers were edited in the file and are taken as they stand"
+        )
+        yield f"{edited} {are} there."
+    if more:
+        had = "question" if more == 1 else "questions"
+        yield f"{more} {had} had more than words (attachments, values, calls of tools), which a notebook does not keep: only the words are sent."
+    if unanswered:
+        cells = "cell that asks has" if unanswered == 1 else "cells that ask have"
+        yield f"{unanswered} {cells} no saved answer."
+
+
+def _answers_of(cell: Any, index: int) -> Iterator[SavedAnswer]:
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        return
+    source, cell_id = _joined(cell.get("source")), _text_in(cell, "id")
+    for output, facts in _outputs_of(cell):
+        several = facts.get("comparison") or facts.get("exchanges")
+        each_of = several if isinstance(several, list) else [facts]
+        data = output.get("data")
+        shown = "" if several or not isinstance(data, dict) else _joined(data.get("text/plain"))
+        for number, each in enumerate(each_of):
+            turn = each.get("turn") if isinstance(each, dict) else None
+            if isinstance(turn, dict) and _text_in(turn, "id"):
+                is_beside = number > 0 and "comparison" in facts
+                yield SavedAnswer(
+                    facts=each,
+                    turn=turn,
+                    shown=shown,
+                    source=source,
+                    cell=cell_id,
+                    index=index,
+                    is_beside=is_beside,
+                )
+
+
+def _outputs_of(cell: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield the outputs of a cell that are answers of ours, with what is saved about them."""
+    outputs = cell.get("outputs")
+    for output in outputs if isinstance(outputs, list) else ():
+        metadata = output.get("metadata") if isinstance(output, dict) else None
+        facts = metadata.get(OUTPUT_KEY) if isinstance(metadata, dict) else None
+        if isinstance(facts, dict):
+            yield output, facts
+
+
+def _is_unanswered(cell: Any, prompt_of: Callable[[str], str | None]) -> bool:
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code" or any(_outputs_of(cell)):
+        return False
+    return prompt_of(_joined(cell.get("source"))) is not None
+
+
+def _prompt(answer: SavedAnswer, written: str | None) -> str | None:
+    """Return what was asked: as it is written in the cell; None where that was edited, or where it is not known."""
+    if written is not None:
+        return written if _hash(written) == answer.facts.get("prompt_sha256") else None
+    return _text_in(answer.turn, "prompt") or None
+
+
+def _place(answer: SavedAnswer, thread: Thread, turns: Mapping[str, Turn]) -> tuple[str | None, str | None]:
+    """Return what a turn stands on, and what it follows: the one before it in its thread; the first of a fork, where that began."""
+    follows = thread.head
+    if follows is None and _text_in(answer.turn, "parent") in turns:
+        follows = _text_in(answer.turn, "parent")
+    return (None if answer.turn.get("begins") is True else follows), follows
+
+
+def _restored(answer: SavedAnswer, prompt: str, place: tuple[str | None, str | None]) -> Turn:
+    facts, usage = answer.facts, answer.facts.get("usage")
+    content = [{"type": "text", "text": answer.text}]
+    return Turn(
+        id=_text_in(answer.turn, "id"),
+        parent=place[0],
+        follows=place[1],
+        thread=answer.thread,
+        cell=answer.key,
+        prompt=prompt,
+        messages=({"role": "user", "content": prompt}, {"role": "assistant", "content": content}),
+        model=_text_in(facts, "model"),
+        fingerprint="",
+        is_partial="status" in facts or facts.get("stop_reason") in _CUT_SHORT,
+        usage=usage if isinstance(usage, dict) else None,
+        asked_at=_text_in(facts, "asked_at"),
+    )
+
+
+def _says_the_same(there: Turn | None, turn: Turn) -> bool:
+    if there is None or len(there.messages) != 2:
+        return False
+    return (there.parent, there.prompt, there.answer_text) == (turn.parent, turn.prompt, turn.answer_text)
+
+
+def _is_all_words(turn: Turn) -> bool:
+    asked = turn.messages[0]["content"]
+    return len(turn.messages) == 2 and asked in (turn.prompt, [{"type": "text", "text": turn.prompt}])
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _joined(text: Any) -> str:
+    """Return a text of a notebook, which may be a list of its lines."""
+    if isinstance(text, list):
+        return "".join(each for each in text if isinstance(each, str))
+    return text if isinstance(text, str) else ""
+
+
+def _text_in(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _excerpt(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _EXCERPT_CHARS else f"{words[: _EXCERPT_CHARS - 1]}…"

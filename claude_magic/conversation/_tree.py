@@ -187,9 +187,9 @@ def find_place(
 
 def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
     """Make a turn the present one of its cell. Later questions of an execution before this one are earlier ones from now on."""
-    asking, number = _split(cell)
+    asking, number = split_key(cell)
     for key in _questions(thread, asking):
-        if _split(key)[1] > number:
+        if split_key(key)[1] > number:
             del thread.cells[key]
     thread.cells[cell] = turn_id
 
@@ -211,8 +211,8 @@ def _present_of_cell(turns: Mapping[str, Turn], thread: Thread, turn: Turn, aski
     """Return the present turn of the cell that a turn belongs to; the turn itself where that cell has none, or it has no cell."""
     if turn.cell is None:
         return turn
-    cell, _ = _split(turn.cell)
-    keys = [turn.cell] if cell == _split(asking)[0] else _questions(thread, cell)
+    cell, _ = split_key(turn.cell)
+    keys = [turn.cell] if cell == split_key(asking)[0] else _questions(thread, cell)
     known = [thread.cells[key] for key in keys if thread.cells.get(key) in turns]
     standing = [each for each in known if each not in thread.taken_back]
     return turns[(standing or known or [turn.id])[-1]]
@@ -220,11 +220,11 @@ def _present_of_cell(turns: Mapping[str, Turn], thread: Thread, turn: Turn, aski
 
 def _questions(thread: Thread, cell: str) -> list[str]:
     """Return the keys of the questions of a cell, in their order."""
-    keys = [key for key in thread.cells if key.startswith(cell) and _split(key)[0] == cell]
-    return sorted(keys, key=lambda key: _split(key)[1])
+    keys = [key for key in thread.cells if key.startswith(cell) and split_key(key)[0] == cell]
+    return sorted(keys, key=lambda key: split_key(key)[1])
 
 
-def _split(key: str) -> tuple[str, int]:
+def split_key(key: str) -> tuple[str, int]:
     """Return the cell of a key, and which question of an execution it stands for, counted from 0."""
     match = _LATER_QUESTION.fullmatch(key)
     return (key, 0) if match is None else (match["cell"], int(match["number"]))
@@ -574,10 +574,14 @@ class Conversations:
             threads = {name: thread.copy() for name, thread in self._threads.items()}
             return Forest(turns=dict(self._turns), threads=threads, numbers=dict(self._numbers))
 
-    def adopt(self, forest: Forest) -> None:
+    def adopt(self, forest: Forest, *, forgets_cells: bool = False) -> None:
         """Add the turns of another forest; the threads that it has move to where they are there.
 
         Turns of one's own stay on their branches.
+
+        Args:
+            forest: The other one.
+            forgets_cells: In these threads, cells whose turns it does not hold have not asked: run again, they go on at the end.
         """
         with self._lock:
             forest = fit_beside(forest, self._turns)
@@ -587,6 +591,8 @@ class Conversations:
             for name, thread in forest.threads.items():
                 known = self._threads.setdefault(name, Thread())
                 known.forked_by = thread.forked_by
+                if forgets_cells:
+                    known.cells.clear()
                 known.cells.update(thread.cells)
                 known.taken_back |= thread.taken_back
                 self._move(known, thread.head)

@@ -34,6 +34,7 @@ class Session:
         keys: Tell cells apart.
         inserted: The code that was put below a cell, by its key.
         views: The controls of a cell, by its key.
+        asked_in: The threads in which a cell has asked.
     """
 
     def __init__(self, shell: Any, configured: Callable[[], Mapping[str, object]]) -> None:
@@ -42,6 +43,7 @@ class Session:
         self.keys = CellKeys(shell)
         self.inserted: dict[str, str] = {}
         self.views: dict[str, View] = {}
+        self.asked_in: set[str] = set()
         self._configured = configured
 
     def runtime(self) -> Runtime:
@@ -114,6 +116,12 @@ class Cell:
     def names(self) -> Mapping[str, object]:
         """Return the user's own names, as they are seen where the magic stands."""
         return self.scope.names()
+
+    def is_first_in(self, thread: str) -> bool:
+        """Whether no cell has asked in a thread before; from now on one has."""
+        is_first = thread not in self._session.asked_in
+        self._session.asked_in.add(thread)
+        return is_first
 
     def keep_value(self, value: Any) -> None:
         """Do what IPython's display hook does with the value of a cell, but for showing it: `_`, `Out`, the result."""

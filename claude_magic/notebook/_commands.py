@@ -24,6 +24,9 @@ _WRITTEN_AMOUNT = re.compile(r"(?:\d[\d_']*)?(?:[.,]\d+)?", re.ASCII)
 _FILE = re.compile(
     r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)""", re.IGNORECASE
 )
+_SAVED = re.compile(_FILE.pattern.replace("json", "(?:json|ipynb)"), re.IGNORECASE)
+THIS_NOTEBOOK = "notebook"
+"""Stands for the file of the notebook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,15 @@ def _file(text: str, _surroundings: Surroundings) -> str | None:
     return None if match is None else match["quoted"] or match["plain"]
 
 
+def _saved(text: str, _surroundings: Surroundings) -> str | None:
+    match = _SAVED.fullmatch(text)
+    return text if text == THIS_NOTEBOOK else None if match is None else match["quoted"] or match["plain"]
+
+
+def _likely_saved(text: str, surroundings: Surroundings) -> str | None:
+    return closest(text, (THIS_NOTEBOOK,), cutoff=0.6) or _likely_file(text, surroundings)
+
+
 def _likely_file(text: str, _surroundings: Surroundings) -> str | None:
     stem = text.strip("\"'“”‘’")
     return (
@@ -132,6 +144,9 @@ NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, guess=_nothing
 TURN = Argument(key="n", usage="N", read=_spelled_as(_COUNT), guess=_likely_number)
 COUNT = Argument(key="n", usage="[N]", read=_spelled_as(_COUNT), guess=_likely_number)
 JSON_FILE = Argument(key="file", usage="FILE.json", read=_file, guess=_likely_file)
+SAVED = Argument(
+    key="file", usage="FILE|notebook", read=_saved, guess=_likely_saved, choices=(THIS_NOTEBOOK,)
+)
 AMOUNT = Argument(
     key="amount", usage="[AMOUNT|off]", read=_spelled_as(_AMOUNT), guess=_likely_amount, choices=("off",)
 )
@@ -276,7 +291,12 @@ COMMANDS = (
     ),
     Command("clear", "delete a conversation", "._session_commands:clear", EXISTING_THREAD),
     Command("save", "write the conversations to a readable file", "._session_commands:save", JSON_FILE),
-    Command("load", "read saved conversations", "._session_commands:load", JSON_FILE),
+    Command(
+        "load",
+        "read saved conversations: those of a .json file, or of the answers in this or another notebook",
+        "._session_commands:load",
+        SAVED,
+    ),
     Command("jobs", "list the answers in flight, and those of background cells", "._session_commands:jobs"),
     Command(
         "stop",

@@ -21,6 +21,7 @@ from ._commands import (
     EXISTING_NAME,
     EXISTING_THREAD,
     JSON_FILE,
+    SAVED,
     Argument,
 )
 from ._line import Scanner
@@ -118,6 +119,9 @@ def argument_texts(argument: Argument, fragment: str, surroundings: Surroundings
         return surroundings.threads()
     if argument is JSON_FILE:
         return (path for path in _files(fragment) if path.endswith((".json", "/")))
+    if argument is SAVED:
+        paths = (path for path in _files(fragment) if path.endswith((".json", ".ipynb", "/")))
+        return (*argument.choices, *paths)
     return argument.choices
 
 

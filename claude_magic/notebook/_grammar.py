@@ -100,6 +100,30 @@ def read_cell(line: str, body: str, surroundings: Surroundings) -> Line:
     return request
 
 
+_ASKS = re.compile(r"\s*(?P<percents>%%?)claude(?!\S)(?P<words>[^\n]*)(?:\n(?P<body>.*))?", re.DOTALL)
+
+
+def prompt_of(source: str) -> str | None:
+    """Return the prompt of a cell that is a question and nothing else, as it stands in a file; None for any other cell."""
+    # IPython ends every cell with a line break.
+    match = _ASKS.fullmatch(source if source.endswith("\n") else f"{source}\n")
+    if match is None:
+        return None
+    words, body = match["words"].removesuffix("\r"), match["body"] or ""
+    try:
+        if match["percents"] == "%%":
+            prompt = parse_cell(words, body).prompt
+            return prompt if prompt.strip() else None
+        parsed = parse_option_line(words)
+    except UsageError:
+        return None
+    first, _, rest = parsed.rest.partition(" ")
+    is_told = not parsed.is_closed and first in COMMAND_BY_NAME and COMMAND_BY_NAME[first].kind == "do"
+    if body.strip() or is_told:
+        return None
+    return (rest if first == ESCAPE and not parsed.is_closed else parsed.rest) or None
+
+
 def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: str) -> None:
     """Refuse a prompt that is most likely meant as a subcommand.
 

@@ -1,4 +1,4 @@
-"""What a shell remembers of its cells: the errors, as `Err` shows them, what cells printed, and which replies a cell started.
+"""What a shell remembers of its cells, and in which file they are: errors, as `Err` shows them, output, replies in flight.
 
 IPython leaves each error that it shows in `sys.last_value`, wherever it came from: a cell, a script of `%run`, a magic that is not
 there, a `_repr_html_`, a widget's callback. So that is where errors are found: when a cell ends, and when somebody asks. Only the
@@ -7,11 +7,14 @@ error is kept until somebody asks; making text of it then keeps cells quick.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from ..context import CellRecord, ErrorRecord
@@ -245,3 +248,71 @@ def _in_flight() -> tuple[Reply, ...]:
 def _last() -> Reply | None:
     runtime = _runtime()
     return None if runtime is None else runtime.last
+
+
+_SESSION_NAME = "JPY_SESSION_NAME"
+"""Jupyter puts the path of the notebook here when it starts the kernel."""
+_VSCODE_NAME = "__vsc_ipynb_file__"
+_VSCODE_CELL = "vscode-notebook-cell:"
+_MOST_BYTES = 16_000_000
+"""Of a notebook that is read unasked."""
+_MOST_SEARCHED = 50
+
+
+def notebook_path(shell: Any, *, may_search: bool) -> Path | None:
+    """Return the file in which the front end saves the notebook of a shell, as far as the kernel can know; None where it cannot.
+
+    Args:
+        shell: The shell.
+        may_search: Look into the notebooks of the working directory for the cell that runs, where the file has got another name
+            since the kernel was started.
+    """
+    cell = _running_cell(shell)
+    in_vscode = unquote(urlsplit(cell).path) if cell.startswith(_VSCODE_CELL) else None
+    named = (shell.user_ns.get(_VSCODE_NAME), in_vscode, os.environ.get(_SESSION_NAME))
+    paths = [Path(name) for name in named if isinstance(name, str) and name.endswith(".ipynb")]
+    there = next((path for path in paths if path.is_file()), None)
+    if not may_search or not cell or in_vscode or (there is not None and _holds(there, cell)):
+        return there
+    try:
+        others = sorted(Path.cwd().glob("*.ipynb"))[:_MOST_SEARCHED]
+    except OSError:  # the working directory was deleted
+        return there
+    found = [path for path in others if _holds(path, cell)]
+    return found[0] if len(found) == 1 else there
+
+
+def answers_above(shell: Any, thread: str) -> int:
+    """Return how many answers of a thread the notebook has saved above the cell that runs; 0 where that cannot be told.
+
+    It never fails, and reads no large file: a question waits for it.
+    """
+    cell = _running_cell(shell)
+    if not cell:  # nobody looks at a notebook, though the environment may name one
+        return 0
+    from ..runtime import read_notebook, saved_answers  # late: loading the extension must not cost this
+
+    try:
+        path = notebook_path(shell, may_search=False)
+        if path is None or path.stat().st_size > _MOST_BYTES:
+            return 0
+        document = read_notebook(path)
+        ids = [each.get("id") for each in document["cells"]]
+        end = ids.index(cell) if cell in ids else len(ids)
+        return sum(each.thread == thread and each.index < end for each in saved_answers(document))
+    except Exception:  # whatever is in that file or keeps it from being read, the question is asked
+        return 0
+
+
+def _running_cell(shell: Any) -> str:
+    """Return the id of the cell that runs; "" where the front end does not say."""
+    parent = getattr(shell, "parent_header", None)
+    cell = (parent.get("metadata") or {}).get("cellId") if isinstance(parent, dict) else None
+    return cell if isinstance(cell, str) else ""
+
+
+def _holds(path: Path, cell: str) -> bool:
+    try:
+        return path.stat().st_size <= _MOST_BYTES and f'"{cell}"'.encode() in path.read_bytes()
+    except OSError:
+        return False

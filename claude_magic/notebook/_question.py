@@ -30,7 +30,8 @@ from ..runtime import Phase, Question, Reply, Where
 from ..schema import make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
 from ._commands import Line
-from ._history import cells_of
+from ._history import answers_above, cells_of
+from ._names import DEFAULT_THREAD
 from ._options import Options, closest
 
 if TYPE_CHECKING:
@@ -273,7 +274,12 @@ def _question(
         beginning=beginning,
         outlives_cell=options.background,
         origin=cell.name,
-        notes=(*options.notes, *notes_on(collected), *_note_on_thread(options.thread, cell)),
+        notes=(
+            *options.notes,
+            *notes_on(collected),
+            *_note_on_thread(options.thread, cell),
+            *_note_on_answers_above(options, cell),
+        ),
         redacted=whole.redacted,
         is_raw=options.raw,
     )
@@ -291,6 +297,22 @@ def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
     guess = None if name is None or name in known else closest(name, known, cutoff=0.75)
     if guess is not None:
         yield f"The thread {name} begins here. Did you mean {guess}? %claude threads lists them."
+
+
+def _note_on_answers_above(options: Options, cell: Cell) -> Iterator[str]:
+    """Say with the first question of a thread that the answers above it are from before this kernel started."""
+    thread = options.thread or DEFAULT_THREAD
+    if options.no_history or options.is_new or options.dry_run or not cell.is_first_in(thread):
+        return
+    if any(summary.name == thread and summary.turns for summary in cell.runtime.conversations.threads()):
+        return
+    count = answers_above(cell.shell, thread)
+    if count:
+        are = "answer above is" if count == 1 else f"{count} answers above are"
+        them = "it" if count == 1 else "them"
+        yield (
+            f"The {are} from before this kernel started, and not in this conversation: `%claude load notebook` brings {them} back."
+        )
 
 
 def _check_exposure(exposed: tuple[str, ...], options: Options) -> None:

@@ -16,7 +16,21 @@ from IPython.display import display
 
 from ..client import BucketState, ConfigurationError
 from ..render import Bundle, describe_cost, describe_status, excerpt, render_history, render_rows
-from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, ThreadSummary, load_forest, save_forest
+from ..runtime import (
+    Forest,
+    Job,
+    Phase,
+    ReplySnapshot,
+    RuntimeStatus,
+    ThreadSummary,
+    load_forest,
+    read_notebook,
+    restore,
+    save_forest,
+)
+from ._commands import THIS_NOTEBOOK
+from ._grammar import prompt_of
+from ._history import notebook_path
 from ._names import DEFAULT_THREAD
 
 if TYPE_CHECKING:
@@ -130,13 +144,67 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: It cannot be read, or holds something else. Nothing has changed.
     """
+    if arguments["file"] == THIS_NOTEBOOK:
+        this = notebook_path(cell.shell, may_search=True)
+        if this is None:
+            raise ConfigurationError(
+                "The kernel does not know the file of this notebook: it is not saved, has another name since the kernel was started, or "
+                "is on another machine. Save it, and name it: %claude load FILE.ipynb. Nothing has changed."
+            )
+        _load_notebook(cell, this)
+        return
     path = Path(arguments["file"])
+    if path.suffix.lower() == ".ipynb":
+        _load_notebook(cell, path)
+        return
     forest = load_forest(path)
     cell.runtime.conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
     cell.front_end.say(
         f"Loaded: {_turns(len(forest.turns))}. These threads go on where they were saved: {names or 'none'}."
     )
+
+
+def _load_notebook(cell: Cell, path: Path) -> None:
+    """Rebuild the threads from the answers that a notebook has saved, and go on where they end.
+
+    Raises:
+        ConfigurationError: It cannot be read, or holds no such answers. Nothing has changed.
+    """
+    conversations = cell.runtime.conversations
+    before = conversations.forest()
+    document = read_notebook(path)
+    restored = restore(document, prompt_of=prompt_of, known=before.turns)
+    turns = restored.forest.turns
+    if not turns:
+        left = " ".join(restored.notes)
+        raise ConfigurationError(
+            f"{path.name}, as it was last saved, holds no answers that can be brought back.{f' {left}' if left else ''} Save the notebook, "
+            "and load it again. Nothing has changed."
+        )
+    conversations.adopt(restored.forest, forgets_cells=True)
+    saved_at = time.strftime("%H:%M", time.localtime(path.expanduser().stat().st_mtime))
+    now = conversations.forest()
+    last = next(now.path(now.threads[DEFAULT_THREAD].head), None)
+    ends = (
+        "" if last is None else f" {DEFAULT_THREAD} goes on after “{excerpt(last.prompt, _EXCERPT_CHARS)}”."
+    )
+    lines = [
+        f"Loaded from {path.name}, as saved at {saved_at}: {_turns(len(turns))} in {', '.join(restored.forest.threads)}.{ends}",
+        *restored.notes,
+        *_left_by(before, now),
+    ]
+    for line in lines:
+        cell.front_end.say(line)
+
+
+def _left_by(before: Forest, now: Forest) -> Iterator[str]:
+    """Say how to go back to where threads were."""
+    for name, thread in before.threads.items():
+        head = thread.head
+        if head is not None and all(turn.id != head for turn in now.path(now.threads[name].head)):
+            number = before.numbers[head]
+            yield f"{name} ended in turn {number} before: %claude switch {number} goes back there."
 
 
 def _row(summary: ThreadSummary) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ class Transcript:
         with self._lock:
             if self._only is not None:
                 bundles = [bundle for exchange in exchanges.values() for bundle in self._render(exchange)]
-                self._only.update(_joined(bundles), raw=True)
+                self._only.update(_joined(bundles), metadata=_facts_in(bundles), raw=True)
             if self._context is not None:
                 self._update_outputs(self._context, exchanges)
                 self.tell_page()
@@ -262,16 +262,24 @@ class Transcript:
 
 def _display(context: contextvars.Context, bundle: Bundle) -> _Output:
     output = _Output(uuid.uuid4().hex, DisplayHandle())
-    context.run(output.handle.display, bundle.data, raw=True, metadata={KEY: output.key})
+    context.run(output.handle.display, bundle.data, raw=True, metadata={**bundle.metadata, KEY: output.key})
     return output
 
 
 def _as_saved(bundle: Bundle, key: str) -> dict[str, Any]:
-    return {"output_type": "display_data", "data": bundle.data, "metadata": {KEY: key}}
+    return {"output_type": "display_data", "data": bundle.data, "metadata": {**bundle.metadata, KEY: key}}
 
 
 def _joined(bundles: list[Bundle]) -> dict[str, str]:
     return {
         "text/html": "".join(bundle.data["text/html"] for bundle in bundles),
         "text/markdown": "\n\n---\n\n".join(bundle.data["text/markdown"] for bundle in bundles),
+    }
+
+
+def _facts_in(bundles: list[Bundle]) -> dict[str, Any]:
+    """Return what is saved about several answers, in one output."""
+    return {
+        name: {"exchanges": [bundle.metadata[name] for bundle in bundles if bundle.metadata]}
+        for name in {name: None for bundle in bundles for name in bundle.metadata}
     }

@@ -11,6 +11,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from ..client import Usage
+from ..context import redact
+from ..conversation import OUTPUT_KEY, turn_fields
 from ..runtime import Phase, ReplySnapshot, format_price
 from ..schema import describe_hidden, fenced_blocks, hidden_in, reveal
 from ._answer import render_answer, render_thinking
@@ -197,7 +199,7 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_i
 
     `text/html` has the folded thinking, the calls, the answer and the footer; `text/markdown` and `text/plain` are the answer
     alone, the latter as the model wrote it but for characters that cannot be seen (where a format asks for its code or its
-    JSON, just that). The metadata hold neither prompt nor key.
+    JSON, just that). The metadata hold what brings the conversation back from the notebook, and no key.
 
     Args:
         snapshot: The reply.
@@ -210,11 +212,17 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_i
         "text/markdown": answer.markdown,
         "text/plain": answer.plain,
     }
-    return Bundle(data, {"claude_magic": facts_on(snapshot)})
+    return Bundle(data, {OUTPUT_KEY: facts_on(snapshot, shown=answer.plain)})
 
 
-def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
-    """Return what is saved about a reply beside its text; neither prompt nor key."""
+def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
+    """Return what is saved about a reply beside its text; no key.
+
+    Args:
+        snapshot: The reply.
+        shown: The plain text that stands beside this; "" where there is none of this reply alone.
+    """
+    turn = snapshot.turn
     facts = {
         "model": snapshot.model,
         "request_id": snapshot.request_id,
@@ -228,6 +236,9 @@ def facts_on(snapshot: ReplySnapshot) -> dict[str, Any]:
         "simulated": snapshot.is_simulated or None,
         "status": None if snapshot.phase is Phase.COMPLETE else snapshot.phase.value,
         "error": type(snapshot.error).__name__ if snapshot.error else None,
+        "turn": None
+        if turn is None
+        else turn_fields(turn, prompt=redact(turn.prompt)[0], text=snapshot.text, shown=shown),
     }
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
@@ -289,7 +300,7 @@ def render_comparison(columns: Sequence[Column], *, remote_images: bool = False)
         "text/plain": "\n\n".join(_plain(column, answer.plain) for column, answer in pairs),
     }
     facts = [{"name": column.name, **facts_on(column.answer)} for column in columns]
-    return Bundle(data, {"claude_magic": {"comparison": facts}})
+    return Bundle(data, {OUTPUT_KEY: {"comparison": facts}})
 
 
 def render_columns(columns: Iterable[str]) -> str:
@@ -363,10 +374,12 @@ def render_transcript(
     question = render_question(exchange.question, exchange.attached)
     sections = list(_sections(exchange.answer, remote_images=remote_images, kept_in=kept_in))
     sections[0] = (question + sections[0][0], f"{_quote(exchange.question)}\n\n{sections[0][1]}")
-    return [
+    bundles = [
         Bundle({"text/html": f'<div class="{TRANSCRIPT_CLASS}">{html}</div>', "text/markdown": markdown}, {})
         for html, markdown in sections
     ]
+    bundles[0].metadata[OUTPUT_KEY] = facts_on(exchange.answer)
+    return bundles
 
 
 def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> Iterator[tuple[str, str]]:
@@ -426,4 +439,4 @@ def render_state(
         "text/markdown": f"{neutralise_markdown(state)}\n\n{bundle.data['text/markdown']}",
         "text/plain": f"{state}\n\n{bundle.data['text/plain']}",
     }
-    return Bundle(data, bundle.metadata)
+    return Bundle(data, {OUTPUT_KEY: facts_on(answer, shown=data["text/plain"])})

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from ..conversation import Forest, Thread, ThreadSummary, Turn, load_forest, save_forest
+from ..conversation import (
+    Forest,
+    Thread,
+    ThreadSummary,
+    Turn,
+    load_forest,
+    read_notebook,
+    restore,
+    save_forest,
+    saved_answers,
+)
 from ..tools import CallState
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case

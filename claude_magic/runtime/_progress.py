@@ -40,6 +40,7 @@ from ..client import (
     Usage,
     fallback_model,
 )
+from ..conversation import Turn
 from ..tools import CallState
 from ._models import bill_of, cost_of, total
 from ._requests import Question
@@ -94,6 +95,7 @@ class Progress:
         self._is_simulated = False
         self._error: ClaudeError | None = None
         self._attempts: tuple[AttemptFinished, ...] = ()
+        self._turn: Turn | None = None
         self._version = 0
 
     # Reading, from any thread...
@@ -128,6 +130,7 @@ class Progress:
                 format=self._format,
                 prompt_hash=self._prompt_hash,
                 asked_at=self._asked_at,
+                turn=self._turn,
                 stop_reason=None if message is None else message.stop_reason,
                 stop_details=None if message is None else message.stop_details,
                 stop_sequence=None if message is None else message.stop_sequence,
@@ -207,6 +210,11 @@ class Progress:
                 self._notes = (*self._notes, note)
                 self._version += 1
 
+    def note_turn(self, turn: Turn | None) -> None:
+        """Take in the turn in which the reply stands in the conversation; its end follows."""
+        with self._lock:
+            self._turn = turn
+
     def complete(self) -> None:
         """End well; the last round has been told to `end_round`."""
         self._end(Phase.COMPLETE, partial=None)
@@ -224,7 +232,8 @@ class Progress:
         with self._lock:
             left_behind = ("_lock", "_observers", "_final_callbacks", "_clock")
             state = {name: value for name, value in self.__dict__.items() if name not in left_behind}
-            return {**state, "_content": self._content.settled()}
+            # Nothing of the conversation goes along: a turn holds what was attached to its question.
+            return {**state, "_content": self._content.settled(), "_turn": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -22,6 +22,7 @@ from ..client import (
     ToolUseBlock,
     Usage,
 )
+from ..conversation import Turn
 from ..tools import CallState
 from ._models import BillLine
 
@@ -155,6 +156,7 @@ class ReplySnapshot:
         format: How the answer is to be shown: "md", "text", "code", "json", "html" or "math".
         prompt_hash: SHA-256 of what was asked, in hexadecimal digits.
         asked_at: When it was asked, as RFC 3339 text.
+        turn: Its turn in the conversation, once it stands there; None where it stands alone, also in a reply that was stored.
     """
 
     phase: Phase
@@ -177,6 +179,7 @@ class ReplySnapshot:
     format: str = "md"
     prompt_hash: str = ""
     asked_at: str = ""
+    turn: Turn | None = None
 
     @property
     def is_estimate(self) -> bool:

@@ -507,13 +507,14 @@ class TurnRun:
     def _keep_turn(self, reason: str, *, last: Message | None, is_partial: bool) -> None:
         if (messages := closed_turn(self._turn, reason)) is not None:
             usage = self._progress.snapshot().usage
-            self._planner.keep(
+            turn = self._planner.keep(
                 self._plan,
                 messages,
                 is_partial=is_partial,
                 last=last,
                 usage=None if usage is None else usage.model_dump(mode="json", exclude_none=True),
             )
+            self._progress.note_turn(turn)
 
 
 def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:

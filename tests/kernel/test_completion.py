@@ -77,6 +77,7 @@ def complete(start_kernel):
         ("%claude --tools fetch,f", "%claude --tools ", ["fetch,find"]),
         ("%claude explain Per", "%claude explain ", ["Person"]),
         ("%claude load ta", "%claude load ", ["talk.json"]),
+        ("%claude load n", "%claude load ", ["notebook"]),
         ("%claude demo ", "%claude demo ", ["on", "off"]),
         ("%%claude --ef| hi\nprompt", "%%claude ", ["--effort"]),
     ],

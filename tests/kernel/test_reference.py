@@ -409,7 +409,7 @@ def test_clear_forgets_a_conversation(kernel, sim, example):
 
 def test_save_and_load_keep_conversations(start_kernel, sim, example, tmp_path):
     """In a file that people can read, and exactly."""
-    for key in ("save FILE.json", "load FILE.json"):
+    for key in ("save FILE.json", "load FILE|notebook"):
         kernel = start_kernel()
         kernel.run(f"%cd -q {tmp_path}")
         if key.startswith("save"):

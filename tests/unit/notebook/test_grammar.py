@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from claude_magic.notebook._commands import COMMANDS
-from claude_magic.notebook._grammar import find_command, read_cell, read_line
+from claude_magic.notebook._grammar import find_command, prompt_of, read_cell, read_line
 from claude_magic.notebook._options import Options
 
 
@@ -225,7 +225,8 @@ def test_any_line_is_read_or_refused_in_one_line(line):
         ("save talk", "save talk.json"),
         ("save talk.txt", "save FILE.json"),
         ("save me.json now", "save FILE.json"),
-        ("load 'a.json", "load FILE.json"),
+        ("load 'a.json", "load FILE|notebook"),
+        ("load notebok", "load notebook"),
         ("sav talk.json", "save talk.json"),
         ("undo last", "undo [N]"),
         ("undo that", "undo [N]"),
@@ -367,3 +368,33 @@ def test_a_cell_that_is_a_subcommand_to_the_letter_is_not_sent(line, body):
 def test_what_stands_below_is_a_prompt_whatever_it_is(line, body):
     """Subcommands stand on a line of one percent sign; on the first line of a cell, prose may begin with any word."""
     assert read_cell(line, body, HERE).prompt
+
+
+@pytest.mark.parametrize(
+    ("source", "prompt"),
+    [
+        ("%%claude\nWhy?", "Why?"),
+        ("%%claude\nWhy?\n", "Why?"),
+        ("\n%%claude -m opus Why\nis it?", "Why\nis it?"),
+        ("%%claude -o answer\r\nWhy?", "Why?"),
+        ("%claude why is it?", "why is it?"),
+        ("%claude x << -m opus why?", "why?"),
+        ("%claude ask status", "status"),
+        ("%claude -- status", "status"),
+        ("%claude fix", "fix"),
+        ("%claude explain df", "explain df"),
+        ("%claude history", None),
+        ("%claude load notebook", None),
+        ("%claude", None),
+        ("%%claude\n\n", None),
+        ("%%claude --nonsense\nWhy?", None),
+        ("x = 1\n%claude why?", None),
+        ("%claude why?\nx = 1", None),
+        ("print('%claude why?')", None),
+        ("%%claudette\nWhy?", None),
+        ("", None),
+    ],
+)
+def test_the_prompt_of_a_saved_cell_is_what_it_would_ask(source, prompt):
+    """For questions and nothing else; a cell of the file does not end with the line break that IPython adds."""
+    assert prompt_of(source) == prompt

@@ -7,11 +7,13 @@ import math
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from snapshots import snapshot
 
 from claude_magic.client import ClaudeError, OverloadedError, Usage
+from claude_magic.conversation import Turn
 from claude_magic.render import (
     describe_status,
     describe_total_cost,
@@ -76,6 +78,49 @@ def test_metadata_tell_the_facts_and_nothing_private() -> None:
             "simulated": True,
         }
     }
+
+
+def turn(prompt: str, *texts: str, **changes: Any) -> Turn:
+    """A turn with as many rounds as there are texts."""
+    replies = [{"role": "assistant", "content": [{"type": "text", "text": text}]} for text in texts]
+    messages = ({"role": "user", "content": prompt}, *replies)
+    fields = {"id": "1", "parent": None, "follows": None, "thread": "main", "cell": "c", "model": "m"}
+    return Turn(prompt=prompt, messages=messages, fingerprint="f", **{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ({"format": "md"}, {}),
+        ({"format": "code"}, {"text": "```python\nx = 1\n```"}),
+    ],
+)
+def test_metadata_hold_what_brings_the_turn_back(reply: dict[str, Any], expected: dict[str, str]) -> None:
+    """Where it stands and what was asked; the answer only where the output shows something else."""
+    text = "```python\nx = 1\n```"
+    said = turn("Is sk-ant-api03-" + "x" * 80 + " a key?", text, parent="0")
+
+    saved = render_reply(snapshot(("text", text), turn=said, **reply)).metadata["claude_magic"]["turn"]
+
+    assert len(saved.pop("shown_sha256")) == 64
+    assert saved == {
+        "id": "1",
+        "parent": "0",
+        "thread": "main",
+        "cell": "c",
+        "prompt": "Is [REDACTED] a key?",
+        **expected,
+    }
+
+
+def test_metadata_tell_what_a_notebook_does_not_hold() -> None:
+    """That more than words was sent, or that the conversation began there."""
+    said = turn("Go on", "a", "b", follows="0")
+
+    saved = render_reply(snapshot(("text", "a"), ("text", "b"), turn=said)).metadata["claude_magic"]["turn"]
+
+    assert (saved["more"], saved["begins"]) == (True, True)
+    assert "text" not in saved, "the texts of all rounds are shown"
 
 
 def test_the_metadata_of_a_failure_name_it() -> None:

@@ -1,0 +1,295 @@
+"""A notebook that outlives its kernel: what the first question says, and how the conversation comes back from the file."""
+
+import json
+
+import pytest
+
+from claude_magic.simulator import reply
+
+KEY = "sk-ant-api03-" + "secret0" * 12
+
+
+class Notebook:
+    """A notebook on disk, run in kernels that know its name, as Jupyter starts them."""
+
+    def __init__(self, start_kernel, path):
+        self.path = path
+        self.cells = {}
+        self._start = start_kernel
+        self.restart()
+
+    def restart(self, **env):
+        self.kernel = self._start(**({"JPY_SESSION_NAME": str(self.path)} | env))
+
+    def run(self, **sources):
+        """Run cells by their ids, prompts as `%%claude` cells; return the last run."""
+        for cell_id, source in sources.items():
+            source = source if source.startswith(("%", "from", "claude")) else f"%%claude\n{source}"
+            run = self.kernel.run(source, cell_id=cell_id)
+            self.cells[cell_id] = {
+                "id": cell_id,
+                "cell_type": "code",
+                "source": source.splitlines(keepends=True),
+                "metadata": {},
+            }
+            self.keep(cell_id, run)
+        return run
+
+    def keep(self, cell_id, run):
+        """Take the outputs of a run as they are now."""
+        outputs = [{key: output[key] for key in output if key != "transient"} for output in run.outputs]
+        self.cells[cell_id]["outputs"] = outputs
+
+    def save(self, *order):
+        cells = [{"cell_type": "markdown", "id": "m", "source": "# Title", "metadata": {}}]
+        cells += [self.cells[each] for each in (order or self.cells)]
+        document = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        self.path.write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.fixture
+def notebook(start_kernel, sim, tmp_path):
+    return Notebook(start_kernel, tmp_path / "talk.ipynb")
+
+
+def said(sim):
+    """The texts of the last request, oldest first."""
+    texts = []
+    for message in sim.requests[-1].body["messages"]:
+        content = message["content"]
+        texts.append(content if isinstance(content, str) else content[-1]["text"])
+    return texts
+
+
+def told(run):
+    return [output["data"]["text/plain"] for output in run.outputs if "data" in output]
+
+
+def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_sent(notebook, sim):
+    """In one line, once, and with what brings them back; that makes the conversation the one that it was."""
+    sim.script(reply("Hello Ada."), reply("1729."), reply("Who?"), reply("Ada."))
+    notebook.run(a="My name is Ada", b="A number?")
+    notebook.save()
+    notebook.restart()
+
+    first = notebook.run(c="What is my name?")
+    note = (
+        "The 2 answers above are from before this kernel started, and not in this conversation: "
+        "`%claude load notebook` brings them back."
+    )
+    assert note in first.frames[-1]
+    assert said(sim) == ["What is my name?"]
+    assert "from before this kernel" not in notebook.run(d="%%claude\nAnd now?").frames[-1]
+
+    loaded = told(notebook.run(e="%claude load notebook"))
+    assert loaded[0].startswith("Loaded from talk.ipynb, as saved at ")
+    assert loaded[0].endswith(": 2 turns in main. main goes on after “A number?”.")
+    assert loaded[1:] == ["main ended in turn 2 before: %claude switch 2 goes back there."]
+
+    notebook.run(c="What is my name?")
+    assert said(sim) == ["My name is Ada", "Hello Ada.", "A number?", "1729.", "What is my name?"]
+    notebook.run(b="Another number?")
+    assert said(sim) == ["My name is Ada", "Hello Ada.", "Another number?"], "cells ask in their places again"
+    assert all(request.status == 200 for request in sim.requests)
+
+
+@pytest.mark.parametrize(
+    ("cell", "source"),
+    [
+        ("a", "My name is Ada"),
+        ("c", "%%claude --new\nAnew"),
+        ("c", "%%claude --no-history\nAlone"),
+        ("c", "%%claude --thread other\nElsewhere"),
+        ("c", "%%claude --dry-run\nSee"),
+    ],
+)
+def test_a_question_with_no_answers_of_its_conversation_above_says_nothing(notebook, sim, cell, source):
+    """Run All from the top, a conversation that begins, one that never was, another thread."""
+    notebook.run(a="My name is Ada", b="A number?")
+    notebook.save()
+    notebook.restart()
+
+    run = notebook.run(**{cell: source})
+
+    assert "from before this kernel" not in str(run.messages)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"cells": 3}', b'{"cells": [1, {"cell_type": "code", "outputs": 2}]}']
+)
+def test_whatever_the_file_holds_the_question_is_asked(notebook, sim, content):
+    """A look at it never costs an answer."""
+    notebook.path.write_bytes(content)
+
+    assert notebook.run(a="Hello").status == "ok"
+
+
+def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
+    """Whether there is no file, no name, or nothing in the file; a file can be named."""
+    run = notebook.run(a="%claude load notebook")
+    assert "The kernel does not know the file of this notebook" in run.error["evalue"]
+    notebook.save()
+    run = notebook.run(a="%claude load notebook")
+    assert (
+        "talk.ipynb, as it was last saved, holds no answers that can be brought back." in run.error["evalue"]
+    )
+    run = notebook.run(a="%claude load nowhere.ipynb")
+    assert "nowhere.ipynb cannot be read: No such file or directory" in run.error["evalue"]
+
+    notebook.run(b="Hello")
+    notebook.save()
+    other = start_kernel()
+    assert "1 turn in main" in told(other.run(f"%claude load {notebook.path}"))[0]
+
+
+def test_a_notebook_that_got_another_name_is_found_by_its_cell(notebook, sim, tmp_path):
+    """In the working directory, where notebooks are; never one that merely has the name."""
+    notebook.run(a="Hello", x="%claude history")
+    notebook.save()
+    renamed = tmp_path / "renamed.ipynb"
+    notebook.path.rename(renamed)
+    notebook.restart()
+    notebook.kernel.run(f"%cd -q {tmp_path}")
+
+    assert "Loaded from renamed.ipynb" in told(notebook.run(x="%claude load notebook"))[0]
+
+
+def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, sim):
+    """Reordered, deleted, edited: the saved file says what the conversation is, and a note what is missing."""
+    sim.script(*[reply(f"Answer {letter}.") for letter in "abcde"])
+    notebook.run(a="Question a", b="Question b", c="Question c", d="Question d", e="Question e")
+    notebook.cells["b"]["source"] = ["%%claude\n", "Question b, edited"]
+    notebook.cells["c"]["outputs"] = []
+    (output,) = notebook.cells["d"]["outputs"]
+    output["data"]["text/plain"] = ["Answer d, ", "as I want it."]
+    notebook.save("e", "a", "b", "c", "d")
+    notebook.restart()
+
+    loaded = told(notebook.run(x="%claude load notebook"))
+    notebook.run(f="%claude Go on")
+
+    assert said(sim) == [
+        *(
+            "Question e",
+            "Answer e.",
+            "Question a",
+            "Answer a.",
+            "Question d",
+            "Answer d, as I want it.",
+            "Go on",
+        ),
+    ]
+    assert loaded[1:] == [
+        "Left out, because their questions were edited since they were answered: “Question b, edited”. Run them again.",
+        "1 answer was edited in the file and is taken as it stands there.",
+        "1 cell that asks has no saved answer.",
+    ]
+
+
+def test_threads_forks_and_beginnings_come_back(notebook, sim):
+    """Each where it began; an answer of its own is in none of them."""
+    notebook.run(
+        a="One",
+        b="%claude fork idea",
+        c="%%claude --thread idea\nTwo",
+        d="%%claude --no-history\nAlone",
+        e="%%claude --new\nThree",
+        f="%%claude -f code --thread sea\nFour",
+        g="claude.ask('Five', thread='main')",
+    )
+    notebook.save()
+    notebook.restart()
+    notebook.run(x="%claude load notebook")
+
+    def asked(**cells):
+        notebook.run(**cells)
+        return said(sim)[::2]
+
+    assert asked(y="%%claude --thread idea\nGo on") == ["One", "Two", "Go on"]
+    assert asked(z="%%claude --thread sea\nGo on") == ["Four", "Go on"]
+    assert asked(w="Go on") == ["Three", "Five", "Go on"]
+
+
+def test_answers_of_several_models_come_back_beside_each_other(notebook, sim):
+    """The first goes on; `switch` goes on from another."""
+    notebook.run(a="One", b="%%claude --compare sonnet,opus\nTwo")
+    notebook.save()
+    notebook.restart()
+
+    assert "3 turns in main" in told(notebook.run(x="%claude load notebook"))[0]
+    notebook.run(c="%claude switch 3", d="Go on")
+    assert said(sim)[::2] == ["One", "Two", "Go on"]
+    assert "claude-opus" in notebook.kernel.value(
+        "[*claude.runtime.conversations.forest().turns.values()][2].model"
+    )
+
+
+def test_a_panel_comes_back_from_its_transcript(notebook, sim):
+    """Its thread goes on in cells."""
+    sim.script(reply("In the panel."), reply("Once more."))
+    shown = notebook.run(p="from claude_magic import PromptPanel; panel = PromptPanel(thread='side'); panel")
+    for prompt, answer in (("Aside?", "In the panel."), ("And?", "Once more.")):
+        assert notebook.kernel.run(f"reply = panel.ask({prompt!r})\nawait reply", cell_id="q").status == "ok"
+        shown.until(lambda run, answer=answer: any(answer in frame for frame in run.frames))
+    notebook.keep("p", shown)
+    notebook.save()
+    notebook.restart()
+
+    assert "2 turns in side" in told(notebook.run(x="%claude load notebook"))[0]
+    notebook.run(c="%%claude --thread side\nGo on")
+    assert said(sim) == ["Aside?", "In the panel.", "And?", "Once more.", "Go on"]
+
+
+def test_a_background_answer_comes_back(notebook, sim):
+    """It came after its cell had ended."""
+    sim.script(reply("From behind."))
+    source = "%%claude --bg\nTake your time"
+    notebook.run(a=source)
+    shown = notebook.kernel.run(source, cell_id="a", allow_stdin=True)
+    shown.until(lambda run: any("turn" in each["metadata"].get("claude_magic", {}) for each in run.outputs))
+    notebook.keep("a", shown)
+    notebook.save()
+    notebook.restart()
+
+    notebook.run(x="%claude load notebook", b="Go on")
+    assert said(sim)[0] == "Take your time"
+
+
+def test_a_partial_answer_comes_back_as_one_that_can_be_continued(notebook, sim):
+    """And the rest of one that was continued is not said twice."""
+    sim.script(reply("Half an", stop_reason="max_tokens"), reply(" answer."), reply("Yes."))
+    notebook.run(a="Tell me", b="%claude continue", c="Whole?")
+    notebook.save()
+    notebook.restart()
+    notebook.run(x="%claude load notebook", d="Go on")
+
+    assert said(sim) == ["Tell me", "Half an", "continue", " answer.", "Whole?", "Yes.", "Go on"]
+
+
+def test_what_is_saved_is_small_and_holds_no_secret(notebook, sim):
+    """Neither what was attached, nor a key that somebody insisted on sending, nor the answer a second time."""
+    sim.script(reply("word " * 2_000), reply("No."))
+    notebook.kernel.run("table = ['privately held'] * 50")
+    notebook.run(a="Tell me of {{ table }}", b=f"%%claude --raw\nIs {KEY} a key?")
+
+    saved = [json.dumps(notebook.cells[each]["outputs"][0]["metadata"]["claude_magic"]) for each in "ab"]
+
+    assert len(saved[0]) < 1_500
+    assert "privately" not in saved[0]
+    assert KEY not in saved[1]
+    notebook.save()
+    notebook.restart()
+    loaded = told(notebook.run(x="%claude load notebook"))
+    assert loaded[1].startswith("1 question had more than words (attachments, values, calls of tools)")
+
+
+def test_loading_twice_or_without_a_restart_changes_nothing(notebook, sim):
+    """Turns that are there already are taken as they are, with all that the file does not hold."""
+    notebook.run(a="One", b="Two")
+    notebook.save()
+    turns = "[turn.id for turn in claude.runtime.conversations.forest().turns.values()]"
+    before = notebook.kernel.value(turns)
+
+    for _ in range(2):
+        notebook.run(x="%claude load notebook")
+        assert notebook.kernel.value(turns) == before

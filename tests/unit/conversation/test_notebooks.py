@@ -1,0 +1,206 @@
+"""Conversations out of the answers that a notebook has saved: what is saved with each, and what becomes of a file."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from talks import ask, said
+
+from claude_magic.client import ConfigurationError
+from claude_magic.conversation import Conversations, Turn, read_notebook, restore, saved_answers, turn_fields
+
+Cell = dict[str, Any]
+
+
+def prompt_of(source: str) -> str | None:
+    """The prompt of a cell of these tests."""
+    return source.removeprefix("%%claude\n") if source.startswith("%%claude\n") else None
+
+
+def answered(turn: Turn, *, cell: str | None = None, source: str | None = None, **facts: Any) -> Cell:
+    """A cell that holds the answer of a turn, as a front end saves it."""
+    shown = turn.answer_text
+    saved = turn_fields(turn, prompt=turn.prompt, text=shown, shown=shown)
+    prompt_hash = hashlib.sha256(turn.prompt.encode()).hexdigest()
+    metadata = {"claude_magic": {"model": turn.model, "prompt_sha256": prompt_hash, "turn": saved, **facts}}
+    output = {"output_type": "display_data", "data": {"text/plain": [shown]}, "metadata": metadata}
+    return {
+        "cell_type": "code",
+        "id": (turn.cell or "none").partition("#")[0] if cell is None else cell,
+        "source": f"%%claude\n{turn.prompt}" if source is None else source,
+        "outputs": [output],
+    }
+
+
+def after_a_restart(*cells: Cell) -> Conversations:
+    """The conversations of a kernel that has loaded a notebook of these cells, saved and read as JSON."""
+    conversations = Conversations()
+    document = json.loads(json.dumps({"cells": cells}))
+    conversations.adopt(restore(document, prompt_of=prompt_of, known={}).forest, forgets_cells=True)
+    return conversations
+
+
+def notes_on(*cells: Cell) -> tuple[str, ...]:
+    return restore({"cells": cells}, prompt_of=prompt_of, known={}).notes
+
+
+def test_the_conversation_is_the_one_that_was_and_cells_keep_their_places() -> None:
+    """Also where one cell has asked twice."""
+    before = Conversations()
+    one, two, three, four = (ask(before, each, each) for each in ("a", "b", "b#1", "c"))
+    several = answered(two)
+    several["source"] = "for each in topics: ..."
+    several["outputs"] += answered(three)["outputs"]
+
+    conversations = after_a_restart(answered(one), several, answered(four))
+
+    assert said(conversations) == ["a", "b", "b#1", "c"]
+    assert said(conversations, "b") == ["a"]
+    assert said(conversations, "b#1") == ["a", "b"]
+    assert said(conversations, "c") == ["a", "b", "b#1"]
+
+
+def test_a_copied_cell_and_a_reply_that_is_shown_again_count_once() -> None:
+    """In the cell that asked, where that still holds it."""
+    turn = ask(Conversations(), "one", "a")
+    again = answered(turn, cell="z", source="claude.last")
+
+    for cells in ([again, answered(turn)], [answered(turn), again]):
+        (answer,) = saved_answers({"cells": cells})
+        assert (answer.cell, answer.key) == ("a", "a")
+    (answer,) = saved_answers({"cells": [answered(turn, cell="copy")]})
+    assert answer.key == "copy", "the cell that holds it asks in its place"
+
+
+@pytest.mark.parametrize("asked_by", [None, "panel 3f#1", "vscode-notebook-cell:/home/ada/talk.ipynb#W2s"])
+def test_a_key_that_may_mean_another_cell_by_now_is_dropped(asked_by: str | None) -> None:
+    """The answer stays; a cell that is run again then goes on at the end."""
+    turn = ask(Conversations(), "one", asked_by)
+
+    (answer,) = saved_answers({"cells": [answered(turn, cell="a")]})
+    assert answer.key is None
+
+
+def test_a_prompt_of_a_cell_is_read_there_and_a_long_one_in_code_is_left_out() -> None:
+    """The metadata hold no prompt of more than a page."""
+    turn = ask(Conversations(), "word " * 1_000, "a")
+    assert "prompt" not in turn_fields(turn, prompt=turn.prompt, text="", shown="")
+
+    assert said(after_a_restart(answered(turn))) == [turn.prompt]
+    assert said(after_a_restart(answered(turn, source="claude.ask(long, thread='main')"))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "prompts", "note"),
+    [
+        (lambda cell: cell.update(source="%%claude\nb, edited"), ["a"], "Left out, because"),
+        (lambda cell: cell.update(outputs=[]), ["a"], "1 cell that asks has no saved answer."),
+        (
+            lambda cell: cell["outputs"][0]["data"].update({"text/plain": "mine"}),
+            ["a", "b"],
+            "1 answer was edited in the file and is taken as it stands there.",
+        ),
+        (lambda cell: cell["outputs"][0]["data"].clear(), ["a"], ""),
+    ],
+)
+def test_edits_are_respected(change: Callable[[Cell], object], prompts: list[str], note: str) -> None:
+    """What was edited counts as it stands, or is left out, with a word."""
+    before = Conversations()
+    one, two = ask(before, "a", "a"), ask(before, "b", "b")
+    cells = [answered(one), answered(two)]
+    change(cells[1])
+
+    assert said(after_a_restart(*cells)) == prompts
+    assert "".join(notes_on(*cells)).startswith(note)
+
+
+def test_a_thread_that_forked_and_one_that_began_again_do_so_again() -> None:
+    """What was before the beginning stays in the tree."""
+    before = Conversations()
+    one = ask(before, "one", "a")
+    before.fork("idea")
+    two = ask(before, "two", "b", thread="idea")
+    three = ask(before, "three", "c", start_new=True)
+
+    conversations = after_a_restart(*map(answered, (one, two, three)))
+
+    assert said(conversations, thread="idea") == ["one", "two"]
+    assert said(conversations) == ["three"]
+    assert len(conversations.forest().turns) == 3
+
+
+def test_turns_that_are_there_are_taken_as_they_are() -> None:
+    """With their thinking, where nothing was changed before them; on a branch of their own otherwise."""
+    conversations = Conversations()
+    one, two = ask(conversations, "a", "a"), ask(conversations, "b", "b", thinks=True)
+    for cells, expected in (([one, two], [one, two]), ([two], [one, two])):
+        known = conversations.forest().turns
+        restored = restore({"cells": [*map(answered, cells)]}, prompt_of=prompt_of, known=known)
+        conversations.adopt(restored.forest, forgets_cells=True)
+        assert [*conversations.forest().turns.values()][:2] == expected
+    assert said(conversations) == ["b"]
+    assert len(conversations.forest().turns) == 3
+
+
+def test_a_cell_that_asked_before_the_notebook_was_loaded_goes_on_after_it() -> None:
+    """It is the one whose note said how to load it."""
+    turn = ask(Conversations(), "one", "a")
+    conversations = Conversations()
+    ask(conversations, "What was that?", "b")
+
+    restored = restore({"cells": [answered(turn)]}, prompt_of=prompt_of, known=conversations.forest().turns)
+    conversations.adopt(restored.forest, forgets_cells=True)
+
+    assert said(conversations, "b") == ["one"]
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+PLACES = st.lists(st.integers(0, 20), min_size=1, max_size=8)
+
+
+@given(PLACES, JUNK)
+def test_a_damaged_file_gives_what_is_whole_in_it_and_no_error(places: list[int], junk: Any) -> None:
+    """Whatever stands in whichever place of it."""
+    before = Conversations()
+    cells = [answered(ask(before, each, each)) for each in "ab"]
+    document: Any = {"cells": copy.deepcopy(cells)}
+    at: Any = document["cells"]
+    for place in places[:-1]:
+        keys = list(at) if isinstance(at, dict) else list(range(len(at))) if isinstance(at, list) else []
+        if not keys or not isinstance(at[keys[place % len(keys)]], dict | list):
+            break
+        at = at[keys[place % len(keys)]]
+    keys = list(at) if isinstance(at, dict) else list(range(len(at)))
+    if keys:
+        at[keys[places[-1] % len(keys)]] = junk
+
+    forest = restore(document, prompt_of=prompt_of, known={}).forest
+    conversations = Conversations()
+    conversations.adopt(forest, forgets_cells=True)
+
+    assert len(said(conversations)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [("[]", "is no notebook"), ("{", "is no notebook"), (None, "cannot be read")]
+)
+def test_what_is_no_notebook_is_told(tmp_path: Path, content: str | None, problem: str) -> None:
+    """In one line."""
+    path = tmp_path / "talk.ipynb"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=problem):
+        read_notebook(path)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._answers import answer_briefly, answer_text
+from ._answers import OWN_UP, answer_briefly, answer_text
 from ._conversation import Conversation, Item, read_conversation
 from ._models import Model
 from ._values import make_instance
@@ -100,7 +100,8 @@ def _describe_results(conversation: Conversation) -> str:
     results = [(name_of_id.get(each["tool_use_id"], "tool"), each) for each in conversation.tool_results]
     told = [_describe(result, name) for name, result in results]
     if all(result.get("is_error") for _, result in results):
-        told.append(answer_text(conversation))
+        answer = answer_text(conversation)
+        told.append("Without its result the simulator has no answer." if answer == OWN_UP else answer)
     return "\n\n".join(told)
 
 

@@ -31,15 +31,15 @@ class Thing:
     body: str = ""
 
 
-_FENCE = re.compile(
-    r"^(?P<fence>`{3,})(?P<language>[\w+.-]*)[ ]*\n(?P<body>.*?)(?:^(?P=fence)[ \t]*$|\Z)",
+_TABLE_HEAD = (
+    r"(?:[\w ]{1,60}(?: \(\w+\))?: [\d,]+ rows × [\d,]+ columns|Series\b[^\n]{0,200}: [\d,]+ values)"
+)
+_THING = re.compile(
+    r"^(?P<fence>`{3,})(?P<language>[\w+.-]*) *\n(?P<code>.*?)(?:^(?P=fence) *$|\Z)"
+    rf"|(?P<table>^{_TABLE_HEAD}.*?(?=^{_TABLE_HEAD}|\Z)|\bArray: [\d,]+(?: × [\d,]+)*, \w+.*)"
+    r"|^Traceback \(most recent call last\):.*",
     re.DOTALL | re.MULTILINE,
 )
-_TABLE_HEAD = r"(?:[\w ]+(?: \(\w+\))?: [\d,]+ rows × [\d,]+ columns|Series\b[^\n]*: [\d,]+ values)"
-_TABLE = re.compile(
-    rf"^{_TABLE_HEAD}.*?(?=^{_TABLE_HEAD}|\Z)|\bArray: [\d,]+(?: × [\d,]+)*, \w+.*", re.DOTALL | re.MULTILINE
-)
-_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):.*", re.DOTALL | re.MULTILINE)
 _LABEL = re.compile(
     r"(?:^|\n)(?P<label>In \[\d+\]|Output of \[\d+\]|The cell[^\n]*|The error|What it wrote to stderr|Code from elsewhere that it ran"
     r"|Values where it happened):\s*\Z"
@@ -51,10 +51,10 @@ _FIX = re.compile(
     r"\A(?:A cell of my notebook failed|Something in my notebook failed between two cells)\b.*?\n\n",
     re.DOTALL,
 )
-_VALUE = re.compile(r"[\[{].*[\]}]", re.DOTALL)
 _LONGEST_VALUE = 20_000
+_LONGEST_LABEL = 200
 _MOST = 12
-"""Names that are listed, columns that are told."""
+"""Things and columns that are told, names that are listed."""
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _HONESTLY = "I am the **simulator**: I can say what was sent, not what follows from it. With a key (`%claude login`) Claude answers."
 
@@ -66,22 +66,27 @@ def take_apart(text: str) -> tuple[str, tuple[Thing, ...]]:
         return "", _labelled(explained["label"], explained["body"], "value")
     typed, things, at = "", [], 0
     text = _FIX.sub("", text).removeprefix("Cells of my notebook:\n")
-    while found := [each for form in (_FENCE, _TABLE, _TRACEBACK) if (each := form.search(text, at))]:
-        match = min(found, key=lambda each: each.start())
-        before, (language, body) = text[at : match.start()], ("", match[0])
-        if match.re is _FENCE:
-            language, body = match["language"], match["body"]
-        elif match.re is _TABLE:
-            language = "table"
-        label = _LABEL.search(before)
+    for match in _THING.finditer(text):
+        before = text[at : match.start()]
+        label = _LABEL.search(before, max(0, len(before) - _LONGEST_LABEL))
         typed += before[: label.start()] if label else before
+        language = "table" if match["table"] else match["language"] or ""
+        body = match[0] if match["fence"] is None else match["code"]
         things.append(Thing(label=label["label"] if label else "", language=language, body=body))
         at = match.end()
     typed += text[at:]
-    value = _VALUE.search(typed[:_LONGEST_VALUE]) if not things else None
-    if value is not None and isinstance(literal := _literal(value[0]), dict | list) and literal:
-        return typed.replace(value[0], "", 1).strip(), (Thing(language="value", body=value[0]),)
+    value = "" if things else _value_in(typed[:_LONGEST_VALUE])
+    if value:
+        return typed.replace(value, "", 1).strip(), (Thing(language="value", body=value),)
     return typed.strip(), tuple(things)
+
+
+def _value_in(text: str) -> str:
+    """The dict or list that stands in a sentence; "" if none does."""
+    begins = [at for at in (text.find("["), text.find("{")) if at >= 0]
+    value = text[min(begins, default=len(text)) : max(text.rfind("]"), text.rfind("}")) + 1]
+    found = _literal(value)
+    return value if isinstance(found, dict | list) and found else ""
 
 
 def _labelled(label: str, body: str, otherwise: str) -> tuple[Thing, ...]:
@@ -99,7 +104,8 @@ def read_attachment(text: str) -> tuple[Thing, ...] | None:
 
 def tell_what_was_sent(sent: Sequence[Thing]) -> str | None:
     """What the question brought along; None if it brought nothing."""
-    told = [(each.label, "; ".join(_tell(each))) for each in sent]
+    between = "\n  - " if len(sent) == 1 else "; "
+    told = [(each.label, between.join(_tell(each))) for each in sent[:_MOST]]
     lines = [f"- {label}: {line}" if label else f"- {line}" for label, line in told if line]
     return "\n".join(("This is what reached me:\n", *lines, "", _HONESTLY)) if lines else None
 
@@ -252,7 +258,9 @@ def _meanings() -> dict[str, tuple[str, str]]:
 
 def explain_error(sent: Sequence[Thing]) -> str | None:
     """What the error among the things means and what to do; None where there is none."""
-    shown = next((each.body for each in sent if each.label == "The error" or _TRACEBACK.match(each.body)), "")
+    shown = next(
+        (each.body for each in sent if each.label == "The error" or each.body.startswith("Traceback (")), ""
+    )
     found = _LAST_LINE.findall(shown)
     if not found:
         return None

@@ -76,6 +76,10 @@ class Editors:
         keyboard.press("Control+End")
         for piece in pieces:
             keyboard.press("Enter") if piece == "Enter" else keyboard.type(piece)
+        return self.source(index)
+
+    def source(self, index: int) -> str:
+        """Return what is sent of a cell when it is run."""
         return str(self.notebook.page.evaluate(_SOURCE, index))
 
     def _editor(self, index: int) -> Any:
@@ -211,6 +215,10 @@ def test_nothing_is_added_to_what_is_typed(open_fresh: Callable[..., Editors]) -
     )
     assert editors.type(0, *typed) == '%%claude\na (b "c\nif [d:\nelse:\ne\n  - f\n  g'
     assert editors.type(1, "f(", "Enter", "'") == "f(\n    ''\n)"
+    editors.type(0, "()")
+    editors.notebook.page.keyboard.press("ArrowLeft")
+    editors.notebook.page.keyboard.press("Enter")
+    assert editors.source(0).endswith("\n  g(\n)")
 
 
 def test_a_cell_becomes_a_prompt_while_it_is_typed(open_cells: Callable[..., Editors]) -> None:

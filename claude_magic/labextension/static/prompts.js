@@ -1,4 +1,5 @@
-// Lets the prompts of %%claude cells read as prose, in JupyterLab 4 and Notebook 7. Written by hand, loaded as it is: no build.
+// Lets the prompts of %%claude cells read as prose, in JupyterLab 4 and Notebook 7. It decorates: the cell stays a cell of Python,
+// and what is typed is what is sent. Written by hand and loaded as it is; there is no build step.
 "use strict";
 (() => {
   // The spellings of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares.
@@ -50,34 +51,11 @@
   }
 
   async function makePlugin() {
-    const { Compartment, EditorState, Prec, StateField } = await take("codemirror/state");
-    const { Decoration, EditorView, ViewPlugin } = await take("codemirror/view");
+    const { Compartment, EditorState, Prec } = await take("codemirror/state");
+    const { Decoration, EditorView, ViewPlugin, keymap } = await take("codemirror/view");
     const { indentService } = await take("codemirror/language");
     const { EditorExtensionRegistry, IEditorExtensionRegistry } = await take("jupyterlab/codemirror");
     const { ISettingRegistry } = await take("jupyterlab/settingregistry");
-
-    // The lines that may open or close a fence. After a change only the lines that it touched are looked at.
-    const findFences = (doc, from, to) => {
-      const found = [];
-      for (let at = from, each; at <= to; at = each.to + 1) {
-        each = doc.lineAt(at);
-        const fence = FENCE.exec(each.text);
-        if (fence) found.push(Decoration.line({ fence }).range(each.from));
-      }
-      return found;
-    };
-    const fences = StateField.define({
-      create: ({ doc }) => Decoration.set(findFences(doc, 0, doc.length)),
-      update(set, { changes, newDoc }) {
-        set = set.map(changes);
-        changes.iterChangedRanges((_from, _to, start, end) => {
-          const from = newDoc.lineAt(start).from;
-          const to = newDoc.lineAt(end).to;
-          set = set.update({ filterFrom: from, filterTo: to, filter: () => false, add: findFences(newDoc, from, to) });
-        });
-        return set;
-      },
-    });
 
     function decorate({ hasFocus, state, visibleRanges }) {
       const { doc } = state;
@@ -90,23 +68,21 @@
         found.push(Decoration.line({ class: `claude-line ${kinds}`, attributes }).range(from));
       const mark = (from, to, kind, attributes) =>
         found.push(Decoration.mark({ class: `claude-${kind}`, attributes }).range(from, to));
-      const next = state.field(fences).iter();
       let open = "";
-      const pass = (at) => {
-        for (; next.value && next.from < at; next.next()) {
-          const [, ticks, info] = next.value.spec.fence;
-          if (!open) open = ticks;
-          else if (ticks.startsWith(open) && !info) open = "";
-        }
+      const pass = (text) => {
+        const [, ticks, info] = FENCE.exec(text) ?? [];
+        if (ticks && !open) open = ticks;
+        else if (ticks?.startsWith(open) && !info) open = "";
       };
-      let done = -1;
+      let number = 1;
       for (const { from, to } of visibleRanges) {
-        for (let at = Math.max(from, done + 1); at <= to; at = done + 1) {
-          const { from: start, to: end, text } = doc.lineAt(at);
-          done = end;
-          pass(start);
+        const top = doc.lineAt(from).number;
+        // Whether a line is inside a fence depends on all lines above it.
+        if (number < top) for (const text of doc.iterLines(number, top)) pass(text);
+        for (number = Math.max(number, top); number <= doc.lineAt(to).number; number++) {
+          const { from: start, text } = doc.line(number);
           const wasOpen = open;
-          pass(end + 1);
+          pass(text);
           if (start < first.from) continue;
           if (start === first.from) {
             line(start, "claude-options");
@@ -131,15 +107,23 @@
       return Decoration.set(found, true);
     }
 
+    // Between two brackets Lab's own Enter would add a line. The completer's Enter stays the completer's.
+    const enter = ({ dispatch, dom, state }) => {
+      const { from, to } = state.selection.main;
+      const isBetween = /^(\(\)|\[\]|\{\})$/.test(state.sliceDoc(from - 1, to + 1));
+      if (!isBetween || dom.closest(".jp-mod-completer-active")) return false;
+      dispatch(state.replaceSelection(state.lineBreak));
+      return true;
+    };
     const prose = [
+      Prec.highest(keymap.of([{ key: "Enter", run: enter }])),
       // Null is "as far in as the line above", which is what lists want.
       Prec.highest(indentService.of(() => null)),
       Prec.highest(EditorState.languageData.of(() => [{ closeBrackets: { brackets: [] } }])),
-      // The lowest stands outermost, around the spans of Python's colours.
+      // The lowest stands outermost: around the spans of Python's colours, so that a mark is one piece.
       Prec.lowest(EditorView.decorations.of(decorate)),
       EditorView.lineWrapping,
       EditorView.baseTheme(STYLE),
-      fences,
     ];
 
     const part = new Compartment();

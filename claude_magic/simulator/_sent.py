@@ -96,9 +96,10 @@ def _labelled(label: str, body: str, otherwise: str) -> tuple[Thing, ...]:
 
 def read_attachment(text: str) -> tuple[Thing, ...] | None:
     """What a block of text of its own holds, in front of the question; None if it is part of the question."""
-    label, colon, body = text.partition(":\n")
-    if "\n" in label or not label or not colon:
+    match = re.fullmatch(r"([^\n]+):(?:\n(.*))?", text, re.DOTALL)
+    if match is None:
         return None
+    label, body = match[1], match[2] or ""
     return take_apart(text)[1] if label == "Cells of my notebook" else _labelled(label, body, "block")
 
 

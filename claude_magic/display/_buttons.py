@@ -70,7 +70,7 @@ class StopButton:
         import ipywidgets  # late: short answers need none
         from IPython.display import display
 
-        from .widgets import close_all
+        from .widgets import close_all, in_words
 
         button = ipywidgets.Button(
             description="Stop",
@@ -83,7 +83,7 @@ class StopButton:
         box = ipywidgets.HBox([button, style], _dom_classes=[_MARK])
         route_to_subshell(button)  # below a background cell also while another one computes
         self._close_widgets = functools.partial(close_all, (box,))
-        display(box)
+        display(in_words(box, "The answer was on its way."), raw=True)
 
     def close(self) -> None:
         """Take it away. First its display must have gone: without its model a front end shows an error in its place."""
@@ -128,12 +128,13 @@ async def _pressed_button(call: ToolCall) -> str:
     """Show the buttons below what they decide on until one of them is pressed, then a line with the outcome."""
     from IPython.display import display
 
-    from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all
+    from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all, in_words
 
     outcomes = {ALLOW: "Allowed", DENY: "Refused", ALLOW_ALL: "Allowed, as all of this answer"}
     bar = ApprovalBar()
     verdict = bar.ask(call)
-    shown = display(bar, display_id=True)
+    asked = in_words(bar, f"A person is asked whether {call.name} may run.")
+    shown = display(asked, display_id=True, raw=True)
     outcome = "Not decided"
     try:
         pressed = await verdict

@@ -15,7 +15,8 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import ipywidgets
 from IPython.display import DisplayHandle
@@ -51,6 +52,18 @@ def close_all(widgets: Iterable[Widget]) -> None:
                 if part is not None:
                     part.close()
             close_all(getattr(widget, "children", ()))
+
+
+def in_words(widget: Widget, line: str) -> dict[str, Any]:
+    """Return the mimebundle of a widget with a line for where there are no widgets: a saved file on a site, an export."""
+    bundle: dict[str, Any] = ipywidgets.DOMWidget._repr_mimebundle_(widget)
+    return {**bundle, "text/plain": line}
+
+
+def page_source(kind: Literal["js", "css"], own: Path) -> str:
+    """Return what the browser loads for a widget: what all of ours share, and a file of its own."""
+    shared = Path(__file__).with_name(f"_page.{kind}")
+    return "\n".join(path.read_text(encoding="utf-8") for path in (shared, own))
 
 
 def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,7 +232,7 @@ class ColumnsSurface:
             grid_template_columns=COLUMN_WIDTHS, grid_gap=COLUMN_GAP, overflow="visible"
         )
         self._grid = ipywidgets.GridBox(boxes, layout=layout)
-        self._handle.display(self._grid)
+        self._handle.display(in_words(self._grid, "The answers were on their way."), raw=True)
 
 
 def _with_heading(blocks: BlockColumn) -> tuple[ipywidgets.HTMLMath, BlockColumn]:

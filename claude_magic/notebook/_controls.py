@@ -21,6 +21,8 @@ from ..display.widgets import close_all
 
 _MOST_OPTIONS = 1_000
 _MOST_SHOWN = 200
+_LONGEST_NAME = 24
+"""Characters; the front end shows a longer one whole where the pointer rests on it."""
 _WIDTH = "min(100%, 30em)"
 
 
@@ -37,7 +39,15 @@ def make_controls(values: Mapping[str, object]) -> dict[str, ValueWidget]:
     except ConfigurationError:
         close_all(own_controls(controls, values))
         raise
+    _line_up(own_controls(controls, values))
     return controls
+
+
+def _line_up(controls: Sequence[ValueWidget]) -> None:
+    """Let their names take the same width, so that the controls begin at one edge."""
+    longest = max((len(control.description) for control in controls), default=0)
+    for control in controls:
+        control.style.description_width = f"{min(longest, _LONGEST_NAME) + 1}ch"
 
 
 def own_controls(controls: Mapping[str, ValueWidget], values: Mapping[str, object]) -> list[ValueWidget]:
@@ -66,10 +76,7 @@ def make_control(name: str, value: Any) -> ValueWidget:
             "choose from, (smallest, largest) or a widget has one. Nothing was sent."
         )
     control.description = name
-    control.style.description_width = "initial"
     control.layout.width = _WIDTH
-    if isinstance(control, ipywidgets.Checkbox):
-        control.indent = False
     if hasattr(control, "continuous_update"):
         control.continuous_update = False  # what counts is where a slider is let go, and text that is entered
     return control

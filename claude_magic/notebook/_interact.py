@@ -15,8 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import anywidget
 import ipywidgets
 from IPython.core.getipython import get_ipython
 from IPython.display import DisplayHandle, display
@@ -35,7 +37,7 @@ from ..display import (
     route_to_subshell,
     was_interrupted,
 )
-from ..display.widgets import BlockColumn, close_all
+from ..display.widgets import BlockColumn, close_all, in_words, page_source
 from ..render import (
     TRANSCRIPT_CLASS,
     describe_status,
@@ -334,12 +336,14 @@ PAUSE: Final = 0.5
 
 _CLASS: Final = "claude-magic-interact"
 _PREVIOUS: Final = "claude-magic-previous"
-_STYLE: Final = f"""<style>
-.jp-OutputArea:has(> .jp-OutputArea-child .{_CLASS}) > .jp-OutputArea-child:has(.{TRANSCRIPT_CLASS}) {{ display: none; }}
-.{_CLASS} .widget-html:has(> .widget-html-content > style) {{ display: none; }}
-.{_CLASS} .{_PREVIOUS} {{ opacity: 0.45; }}
-.{_CLASS} .jupyter-button {{ font-size: var(--jp-ui-font-size1, 13px); border-radius: 3px; }}
-</style>"""
+_HERE: Final = Path(__file__).parent
+
+
+class PageSide(anywidget.AnyWidget):
+    """Belongs to one view, and shows nothing itself: it names sliders, and notices that the kernel is gone."""
+
+    _esm = page_source("js", _HERE / "_interact.js")
+    _css = page_source("css", _HERE / "_interact.css")
 
 
 class InteractionView:
@@ -374,17 +378,27 @@ class InteractionView:
         self._footer = self._blocks.block()
         self._stop = _action("Stop", "Stop this answer. What has come of it stays.", interaction.stop)
         self._again = _action("Ask again", "Ask for this state once more, and pay again.", self._ask_again)
-        self._buttons = ipywidgets.HBox()
-        self._row = ipywidgets.VBox(self._controls)
+        self._buttons = ipywidgets.HBox(_dom_classes=["claude-magic-buttons"])
+        self._row = ipywidgets.VBox(self._controls, _dom_classes=["claude-magic-controls"])
         self._box = ipywidgets.VBox(
-            [ipywidgets.HTML(_STYLE), self._row, self._line, self._blocks.box, self._footer, self._buttons],
+            [
+                PageSide(_dom_classes=["claude-magic-page-side"]),
+                self._row,
+                self._line,
+                self._blocks.box,
+                self._footer,
+                self._buttons,
+            ],
             _dom_classes=[_CLASS],
         )
         self._transcript = DisplayHandle()
 
     def open(self) -> None:
         """Show it in the cell that runs, and listen to the controls."""
-        display(self._box)
+        names = ", ".join(control.description for control in self._controls if control.description)
+        display(
+            in_words(self._box, f"Controls for {names or 'the prompt'}: run this cell to use them."), raw=True
+        )
         nothing = {"text/html": f'<div class="{TRANSCRIPT_CLASS}"></div>', "text/plain": ""}
         self._transcript.display(nothing, raw=True)
         route_to_subshell(*self._own, self._stop, self._again)

@@ -1,6 +1,5 @@
-// The part of a panel that runs in the browser. No build step: anywidget loads this file as it is.
+// The part of a panel that runs in the browser. It is loaded behind `display/_page.js`, whose functions it calls.
 
-const VIEW_MIME = "application/vnd.jupyter.widget-view+json";
 const KEY = "claude_magic_transcript"; // in the metadata of an output
 const NOTHING = { output_type: "display_data", data: { "text/html": "", "text/markdown": "" }, metadata: {} };
 const UNTIL_OUTPUTS_HAVE_COME = 1000; // ms; they are in flight when the kernel tells of them
@@ -12,7 +11,7 @@ export default {
     const deeds = {
       copy: async ({ text }) => report((await copy(text)) ? "Copied." : "The browser does not allow copying here."),
       insert: async ({ text, kind }) => {
-        if (insertCell(model, text, kind)) return report("Inserted below.");
+        if (insertCell(model, text, kind, (cell) => showsPanel(model, cell))) return report("Inserted below.");
         const outcome = "Copied: this front end lets nobody insert cells. Paste it into one.";
         report((await copy(text)) ? outcome : "This front end lets nobody insert cells, or copy.");
       },
@@ -45,13 +44,20 @@ export default {
     model.on("change:announcement", announce);
     el.setAttribute("aria-live", "assertive");
     let isShown = true;
+    const loseKernel = (reason) => {
+      panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", false);
+      lose(panel(), reason);
+    };
+    const forgetKernel = watchKernel(model, loseKernel);
     whenAttached(el, () => isShown).then((isAttached) => {
       if (!isAttached) return;
       label(panel());
       tellBusy();
+      if (panel().matches(".jupyter-widgets-disconnected")) loseKernel(RESTARTED);
     });
     return () => {
       isShown = false;
+      forgetKernel();
       window.removeEventListener("keydown", onKey, { capture: true });
       model.off("change:is_busy", tellBusy);
       model.off("change:announcement", announce);
@@ -101,6 +107,7 @@ function label(panel) {
   conversation?.setAttribute("role", "log");
   conversation?.setAttribute("aria-label", "Conversation");
   conversation?.setAttribute("tabindex", "0"); // so that the arrow keys scroll it
+  nameTurns(panel.querySelector(".claude-magic-exchanges"));
   panel.querySelector(".claude-magic-note")?.setAttribute("role", "status");
   panel.querySelector(".claude-magic-prompt textarea")?.setAttribute("aria-label", "Prompt for Claude");
   panel.querySelector(".claude-magic-attachments input[type=text]")?.setAttribute("aria-label", "Variables to send along");
@@ -111,43 +118,31 @@ function label(panel) {
   }
 }
 
-// The clipboard...
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return copyBySelection(text);
-  }
+// Who speaks, and which answer a button belongs to.
+function nameTurns(exchanges) {
+  const watch = new MutationObserver(() => nameAll());
+  // A question and its answer are there before their parts, and these before what grows in them, which is not watched.
+  const nameAll = () =>
+    [...(exchanges?.children ?? [])].forEach((turn, index) => {
+      watch.observe(turn, { childList: true });
+      nameTurn(turn, index);
+    });
+  if (exchanges) watch.observe(exchanges, { childList: true });
+  nameAll();
 }
 
-// Pages that are not served safely, and frames without permission, have no clipboard but this one.
-function copyBySelection(text) {
-  const focused = document.activeElement;
-  const area = document.createElement("textarea");
-  area.value = text;
-  area.style.cssText = "position:fixed;opacity:0";
-  document.body.append(area);
-  area.select();
-  const isCopied = document.execCommand("copy");
-  area.remove();
-  focused?.focus?.();
-  return isCopied;
-}
-
-// The notebook. JupyterLab and Notebook 7 keep its model where a widget's manager can reach it.
-
-const notebookOf = (model) => model.widget_manager?.context?.model;
-
-function insertCell(model, source, kind) {
-  const cells = notebookOf(model)?.sharedModel;
-  if (!cells?.insertCell) return false;
-  const own = cells.cells.findIndex((cell) =>
-    (cell.outputs ?? []).some((output) => output.data?.[VIEW_MIME]?.model_id === model.get("panel_id")),
-  );
-  cells.insertCell(own < 0 ? cells.cells.length : own + 1, { cell_type: kind, source, metadata: {} });
-  return true;
+function nameTurn(turn, index) {
+  const name = (part, words, role = "group") => {
+    part?.setAttribute("role", role);
+    part?.setAttribute("aria-label", words);
+  };
+  const number = index + 1;
+  const [question, answer, approval, foot] = turn.children; // which get their classes later
+  name(turn, `Question ${number} and its answer`, "article");
+  name(question, "You asked");
+  name(answer, "Claude answered");
+  name(approval, `May this tool run for answer ${number}?`);
+  name(foot, `Answer ${number}`);
 }
 
 // The outputs of the cells that show the panel.
@@ -156,6 +151,9 @@ function ownOutputs(model) {
   const isPanel = (output) => output.data?.[VIEW_MIME]?.model_id === model.get("panel_id");
   return ofCells.filter((outputs) => listed(outputs).some(isPanel));
 }
+
+const showsPanel = (model, cell) =>
+  (cell.outputs ?? []).some((output) => output.data?.[VIEW_MIME]?.model_id === model.get("panel_id"));
 
 const listed = (outputs) => Array.from({ length: outputs.length }, (_, index) => outputs.get(index));
 

@@ -15,13 +15,14 @@ from typing import Any, Final, Literal
 import anywidget
 from IPython import get_ipython
 from IPython.display import DisplayHandle
-from ipywidgets import HTML
+from ipywidgets import HTML, HTMLMath
 from traitlets import Bool, Unicode
 
 from ..client import BucketState, ClaudeError
 from ..context import last_reply_in
 from ..display import FrontEnd, route_to_subshell
-from ..render import Bundle, Exchange, render_complaint, render_line, render_transcript
+from ..display.widgets import page_source
+from ..render import Bundle, Exchange, render_complaint, render_earlier, render_line, render_transcript
 from ..runtime import Reply
 
 _HERE = Path(__file__).parent
@@ -36,8 +37,8 @@ class BrowserSide(anywidget.AnyWidget):
         announcement: What screen readers are told at once.
     """
 
-    _esm = (_HERE / "_browser_side.js").read_text(encoding="utf-8")
-    _css = (_HERE / "_browser_side.css").read_text(encoding="utf-8")
+    _esm = page_source("js", _HERE / "_browser_side.js")
+    _css = page_source("css", _HERE / "_browser_side.css")
 
     panel_id = Unicode().tag(sync=True)
     is_busy = Bool(False).tag(sync=True)
@@ -138,6 +139,33 @@ class Note(HTML):
     def complain(self, sentence: str) -> None:
         """Show what went wrong until the next sentence."""
         self.value = render_complaint(sentence)
+
+
+class Heading(HTML):
+    """The line above a panel: its conversation and its model."""
+
+    def __init__(self) -> None:
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-heading"])
+
+    def show(self, thread: str, model: str) -> None:
+        """Show what the next question is asked with."""
+        self.value = render_line(f"{thread} · {model}")
+
+
+class EarlierTurns(HTMLMath):
+    """The turns that the panel's own go on from, folded.
+
+    Args:
+        remote_images: Load images from other hosts.
+    """
+
+    def __init__(self, *, remote_images: bool) -> None:
+        self._remote_images = remote_images
+        super().__init__(_dom_classes=["claude-magic-block", "claude-magic-earlier", "jp-RenderedHTMLCommon"])
+
+    def show(self, thread: str, turns: Sequence[tuple[str, str]]) -> None:
+        """Show questions and answers, oldest first; nothing where there are none."""
+        self.value = render_earlier(thread, turns, remote_images=self._remote_images)
 
 
 class LimiterLine(HTML):

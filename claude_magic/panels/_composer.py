@@ -101,6 +101,7 @@ class SettingsRow(VBox):
         effort: Or None.
         max_tokens: Or None.
         system: Or None.
+        on_change: Called when another thread or model is chosen.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class SettingsRow(VBox):
         effort: str | None = None,
         max_tokens: int | None = None,
         system: str | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._usual_max_tokens = settings.max_tokens
         self._model = Combobox(
@@ -157,6 +159,8 @@ class SettingsRow(VBox):
             placeholder=thread,
             continuous_update=False,
         )
+        for field in (self._model, self._thread):
+            field.observe(lambda _change: on_change(), "value")
         fields = (self._model, self._effort, self._thinking, self._max_tokens, self._thread)
         route_to_subshell(*fields, self._system)
         super().__init__(
@@ -171,7 +175,17 @@ class SettingsRow(VBox):
         Raises:
             ConfigurationError: It is not the name of one.
         """
-        return _checked_thread(self._thread.value.strip() or str(self._thread.placeholder))
+        return _checked_thread(self.typed_thread)
+
+    @property
+    def typed_thread(self) -> str:
+        """The same as it was typed, whether it is the name of one or not."""
+        return self._thread.value.strip() or str(self._thread.placeholder)
+
+    @property
+    def model(self) -> str:
+        """The model that was chosen, or the settings'."""
+        return self._model.value.strip() or str(self._model.placeholder)
 
     def offer_threads(self, threads: Sequence[str]) -> None:
         """Offer these conversations to choose from."""

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 from ipywidgets import HTML, VBox
 
 from ..client import BucketState, ConfigurationError, PaceState, ServerLimit, model_class
 from ..display import Ticker
-from ..display.widgets import close_all
+from ..display.widgets import close_all, in_words
 from ..render import describe_pace, describe_status
 from ..runtime import ModelLimits, Refusal, Reply, Runtime, get_runtime
 
@@ -329,6 +329,12 @@ class LimitsGauge(VBox):
         self._forget = get_runtime().watch(self._ticker.wake)
         if self._draw() is not None:
             self._ticker.wake()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return in_words(self, f"{LABEL}: run this cell to show them.")
 
     @property
     def is_closed(self) -> bool:

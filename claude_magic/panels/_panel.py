@@ -12,11 +12,12 @@ from IPython.display import display
 from ipywidgets import VBox
 
 from ..client import ConfigurationError
+from ..conversation import Turn
 from ..display import waits_for_cells
-from ..display.widgets import close_all
+from ..display.widgets import close_all, in_words
 from ..runtime import Question, Reply, Where, get_runtime
 from ..tools import Toolbox
-from ._browser_side import BrowserSide, FaultsTold, LimiterLine, Note, Transcript
+from ._browser_side import BrowserSide, EarlierTurns, FaultsTold, Heading, LimiterLine, Note, Transcript
 from ._composer import Attachments, Composer, SettingsRow
 from ._exchange import Exchanges, Surroundings
 from ._tools import BetweenCells, PanelApproval, blocking_calls
@@ -74,6 +75,8 @@ class PromptPanel(VBox):
         self._is_asked = approve != "never"
         self._numbers = itertools.count(1)
         self._starts_new = False
+        self._note = Note()
+        self._faults = FaultsTold(self._note.complain)
         self._settings = SettingsRow(
             values,
             thread=f"panel-{next(_panel_numbers)}" if thread is None else thread,
@@ -82,9 +85,10 @@ class PromptPanel(VBox):
             system=system,
             effort=effort,
             max_tokens=max_tokens,
+            on_change=self._faults.told(self._show_place),
         )
-        self._note = Note()
-        self._faults = FaultsTold(self._note.complain)
+        self._heading = Heading()
+        self._earlier = EarlierTurns(remote_images=values.remote_images)
         self._limiter = LimiterLine()
         self._attachments = Attachments()
         self._composer = Composer(
@@ -104,10 +108,18 @@ class PromptPanel(VBox):
             on_missing=self._faults.told(self._hand_over),
         )
         self._exchanges = self._make_exchanges(remote_images=values.remote_images)
-        conversation = VBox([self._exchanges], _dom_classes=["claude-magic-conversation"])
-        super().__init__([conversation, self._composer, self._browser], _dom_classes=["claude-magic-panel"])
+        turns = VBox([self._earlier, self._exchanges], _dom_classes=["claude-magic-turns"])
+        self._conversation = VBox([turns], _dom_classes=["claude-magic-conversation"])
+        super().__init__(
+            [self._heading, self._conversation, self._composer, self._browser],
+            _dom_classes=["claude-magic-panel"],
+        )
         self._browser.panel_id = self.model_id
+        self._show_place()
         self._show_state()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(thread={self._settings.typed_thread!r})"
 
     # For programs...
 
@@ -128,6 +140,7 @@ class PromptPanel(VBox):
         # Asked again, it takes its own place.
         key = f"panel {self._browser.panel_id}#{next(self._numbers)}"
         where = Where(thread=self._settings.thread, cell=key, is_new=self._starts_new)
+        self._show_place()
         reply = self._ask(dataclasses.replace(question, where=where))
         self._starts_new = False
         self._attachments.clear()
@@ -142,6 +155,7 @@ class PromptPanel(VBox):
         self._starts_new = True
         self._exchanges.take_away()
         self._note.tell("")
+        self._show_place()
         self._show_state()
         self._transcript.update({})
 
@@ -150,7 +164,8 @@ class PromptPanel(VBox):
         if self.comm is None:  # closed before, or never made
             return
         super().close()
-        self.children[0].close()  # the conversation, before what is in it
+        # Before what is in it.
+        self._conversation.close()
         self._exchanges.close()
         close_all((*self.children, self.layout))
 
@@ -212,6 +227,21 @@ class PromptPanel(VBox):
     def _threads(self) -> tuple[str, ...]:
         return tuple(thread.name for thread in self._runtime.conversations.threads())
 
+    def _show_place(self) -> None:
+        """Show what the next question is asked with, and what it goes on from."""
+        thread = self._settings.thread
+        self._heading.show(thread, self._settings.model)
+        earlier = [] if self._starts_new else self._turns_before(thread)
+        self._earlier.show(thread, [(turn.prompt, turn.answer_text) for turn in earlier])
+
+    def _turns_before(self, thread: str) -> list[Turn]:
+        """Return the turns that the panel's own go on from, oldest first."""
+        forest = self._runtime.conversations.forest()
+        head = forest.threads[thread].head if thread in forest.threads else None
+        own = f"panel {self._browser.panel_id}#"
+        path = [*forest.path(head)][::-1]
+        return [*itertools.takewhile(lambda turn: not (turn.cell or "").startswith(own), path)]
+
     def _show_state(self) -> None:
         """Show whether an answer is in flight, and how the limiter is."""
         is_busy = self._exchanges.is_busy
@@ -230,6 +260,11 @@ class PromptPanel(VBox):
     def _hand_over(self, keys: Sequence[str]) -> None:
         """Give a page the outputs that it lacks."""
         self._transcript.hand_over(keys, self._exchanges.ended())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return in_words(
+            self, f"Claude panel on thread {self._settings.typed_thread}: run this cell to open it."
+        )
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)

@@ -31,6 +31,7 @@ from ._reply import (
     render_columns,
     render_comparison,
     render_complaint,
+    render_earlier,
     render_footer,
     render_footer_text,
     render_notice,

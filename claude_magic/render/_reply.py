@@ -31,6 +31,8 @@ from ._sanitise import (
     NOTICE,
     QUESTION,
     STATUS_LINE,
+    folded,
+    sanitise,
     styled,
     without_math,
 )
@@ -360,11 +362,41 @@ class Exchange:
 
 
 def render_question(question: str, attached: Sequence[str] = ()) -> str:
-    """Return the HTML of what the user asked: the words as they were typed, and the names of what went with them."""
+    """Return the HTML of what the user asked, as a quotation: the words as they were typed, and the names of what went with them.
+
+    It keeps its lines where a site strips all styles.
+    """
     names = " · ".join(attached)
     below = styled(ATTACHED, f"Attached: {names}") if names else ""
-    shown = escape(reveal(_shortened(question.strip())), quote=False)
-    return without_math(f'<div style="{QUESTION}">{shown}{below}</div>')
+    shown = "<br>".join(escape(reveal(_shortened(question.strip())), quote=False).splitlines())
+    return without_math(f'<blockquote style="{QUESTION}">{shown}{below}</blockquote>')
+
+
+EARLIER_SHOWN: Final = 10
+"""Of the turns before a panel's own; a conversation of cells may have hundreds."""
+
+
+def render_earlier(thread: str, turns: Sequence[tuple[str, str]], *, remote_images: bool = False) -> str:
+    """Return the HTML of turns that a panel continues, folded under "main · 3 earlier turns"; "" where there are none.
+
+    Args:
+        thread: The conversation.
+        turns: Its questions and answers, oldest first. The last few are shown.
+        remote_images: Load images from other hosts.
+    """
+    if not turns:
+        return ""
+    title = f"{thread} · {len(turns):,} earlier {'turn' if len(turns) == 1 else 'turns'}"
+    left, allowance, parts = len(turns) - EARLIER_SHOWN, Allowance(), []
+    if left > 0:
+        parts.append(styled(FOOTER, f"{left:,} more: %claude history {thread}"))
+    for question, answer in turns[-EARLIER_SHOWN:]:
+        cut = f"{answer[:SECTION_CHARS]}…" if len(answer) > SECTION_CHARS else answer
+        parts += [
+            render_question(question),
+            render_markdown(cut, remote_images=remote_images, allowance=allowance),
+        ]
+    return sanitise(folded(escape(title, quote=False), "".join(parts)))
 
 
 def render_transcript(

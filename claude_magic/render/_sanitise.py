@@ -33,7 +33,7 @@ PROSE: Final = "margin:0.6em 0;white-space:pre-wrap;overflow-wrap:anywhere;line-
 QUIET: Final = f"color:{_MUTED};font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
 FOREIGN_HTML: Final = "overflow:auto;max-width:100%;contain:content"  # nothing in it is painted outside of it
 QUESTION: Final = (
-    "margin:0.2em 0 0.6em 0;padding:0.5em 0.8em;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;"
+    "margin:0.2em 0 0.6em 0;padding:0.5em 0.8em;border:0;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;"
     f"line-height:1.5;background:var(--jp-layout-color2, rgba(128,128,128,0.12));font-family:{_UI_FONT}"
 )
 ATTACHED: Final = f"margin-top:0.2em;color:{_MUTED};font-size:{_SMALL}"
@@ -175,9 +175,11 @@ _STYLES_BY_TAG: Final = {
     "th": set(_CELL_STYLES),
     "span": {*CODE_TOKENS.values(), CALL_SIGNATURE, QUIET},
     "sup": {CITATION},
+    "blockquote": {QUESTION},
     "details": {FOLD, CALL},
     "summary": {FOLD_SUMMARY},
     "div": {
+        APPROVAL,
         ATTACHED,
         COLUMN_FACTS,
         COLUMN_HEADING,
@@ -188,7 +190,6 @@ _STYLES_BY_TAG: Final = {
         NOTICE,
         PLAIN_TEXT,
         PROSE,
-        QUESTION,
         QUIET,
         SCROLLING_TABLE,
         SOURCES,

@@ -101,6 +101,46 @@ def test_a_dragged_slider_is_one_request_and_going_back_is_none(
     assert page.output(1).evaluate("node => node.scrollWidth - node.clientWidth") <= 1
 
 
+EDGES = """root => [...root.querySelectorAll(".claude-magic-controls > *")].map(row => Math.round(
+    row.querySelector("select, input, .noUi-base").getBoundingClientRect().left))"""
+RESTART = (
+    "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
+)
+
+
+def test_controls_have_names_and_line_up(notebook: Callable[..., NotebookPage]) -> None:
+    """By the accessible tree, also a slider and the field beside it; they begin at one edge."""
+    page = notebook("interact-names")
+    for role, name in (
+        ("slider", "n"),
+        ("textbox", "n, value"),
+        ("combobox", "city"),
+        ("checkbox", "is_terse"),
+    ):
+        expect(page.output(1).get_by_role(role, name=name, exact=True)).to_be_visible()  # type: ignore[arg-type]
+
+    edges = page.output(1).evaluate(EDGES)
+
+    assert len(edges) == 3
+    assert max(edges) - min(edges) <= 8
+
+
+def test_controls_without_their_kernel_say_what_to_do(notebook: Callable[..., NotebookPage]) -> None:
+    """The answer stays, and nothing is offered that would not be heard."""
+    page = notebook("interact-restarted")
+    page.page.evaluate(RESTART)
+    lost = page.output(1).locator(".claude-magic-lost-line")
+    expect(lost).to_have_text("The kernel was restarted: run this cell again.")
+    page.screenshot("interact-restarted", page.cell(1))
+
+    expect(page.output(1).get_by_text("Three lighthouses").first).to_be_visible()
+    expect(page.output(1).get_by_role("slider")).to_have_count(0)
+    expect(page.output(1).get_by_role("button")).to_have_count(0)
+    saved = page.saved().cells[1].outputs
+    assert saved[0].data["text/plain"] == "Controls for n, city, is_terse: run this cell to use them."
+    assert "<style" not in str(saved)
+
+
 def test_other_controls_ask_too_and_an_answer_can_be_asked_again(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:

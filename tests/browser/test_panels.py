@@ -503,6 +503,177 @@ NAME_OF_FOCUSED = """() => {
 }"""
 
 
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 700)])
+def test_a_panel_on_the_thread_of_cells_shows_their_turns_folded(
+    open_with: OpenWith, theme: str, width: int
+) -> None:
+    """Below a line with thread and model; unfolded, they can be read."""
+    notebook = open_with(
+        "%load_ext claude_magic",
+        "%claude Say exactly: one",
+        f"%claude {EXPLAIN}",
+        "%claude panel main",
+        theme=theme,
+        width=width,
+    )
+    for cell in range(4):
+        notebook.run_cell(cell)
+    panel = shown_panel(notebook, 3)
+    earlier = panel.conversation.get_by_text("main · 2 earlier turns")
+    expect(panel.root.locator(".claude-magic-heading")).to_have_text("main · claude-sonnet-5-5")
+    expect(earlier).to_be_visible()
+    expect(panel.conversation.get_by_text("Say exactly: one")).to_be_hidden()
+    panel.root.scroll_into_view_if_needed()
+    notebook.screenshot(f"panel-earlier-{theme.lower()}-{width}")
+
+    earlier.click()
+    expect(panel.conversation.get_by_text("Say exactly: one")).to_be_visible()
+    expect(panel.conversation.locator("mjx-container").first).to_be_visible()
+    panel.ask("Say exactly: three")
+    panel.expect_answers(1)
+    notebook.screenshot(f"panel-earlier-unfolded-{theme.lower()}-{width}")
+
+    expect(earlier).to_be_visible()
+
+
+def test_a_screen_reader_hears_who_speaks_and_what_a_button_is_about(open_with: OpenWith) -> None:
+    """By the accessible tree: each question with its answer, and the buttons of each answer under its number."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    for number, word in enumerate(["first", "second"], start=1):
+        panel.ask(f"Say exactly: the {word}")
+        panel.expect_answers(number)
+
+    for number, word in enumerate(["first", "second"], start=1):
+        turn = panel.conversation.get_by_role("article", name=f"Question {number} and its answer", exact=True)
+        expect(turn.get_by_role("group", name="You asked")).to_contain_text(f"Say exactly: the {word}")
+        expect(turn.get_by_role("group", name="Claude answered")).to_contain_text(f"the {word}")
+        actions = turn.get_by_role("group", name=f"Answer {number}", exact=True)
+        expect(actions.get_by_role("button")).to_have_text(["Copy", "New cell", "Variable", "Retry"])
+
+
+def test_the_keyboard_reaches_the_question_about_a_tool_before_stop(open_with: OpenWith) -> None:
+    """What is to be decided comes first, and says which answer it is about."""
+    notebook = open_with(MAKE_WITH_TOOL)
+    panel = panel_in(notebook)
+    panel.ask('Use tide_table for port "Brest"')
+    asked = panel.root.get_by_role("group", name="May this tool run for answer 1?")
+    expect(asked.get_by_role("button")).to_have_text(["Allow", "Deny", "Allow all"])
+
+    panel.conversation.focus()
+    names = []
+    while "Stop" not in names and len(names) < 20:
+        notebook.page.keyboard.press("Tab")
+        names.append(notebook.page.evaluate(NAME_OF_FOCUSED))
+
+    assert names[-5:] == ["Allow", "Deny", "Allow all", "Prompt for Claude", "Stop"]
+    panel.button("Deny").click()
+    panel.expect_answers(1)
+
+
+DISCONNECTED_ICONS = """root => [root, ...root.querySelectorAll(".jupyter-widgets-disconnected")].filter(node =>
+    node.checkVisibility() && !["none", "normal"].includes(getComputedStyle(node, "::before").content)).length"""
+RESTART = (
+    "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
+)
+
+
+@pytest.mark.parametrize("how", ["restart", "crash"])
+def test_a_panel_without_its_kernel_can_be_read_and_says_what_to_do(
+    open_with: OpenWith, sim: Simulator, how: str
+) -> None:
+    """What had come stays, also of an answer that was on its way; nothing is offered that would not be heard."""
+    notebook = open_with(MAKE, "import os\nos._exit(1)")
+    panel = panel_in(notebook)
+    panel.ask("Say exactly: before the end")
+    panel.expect_answers(1)
+    ask_for_long(panel, sim)
+    expect(panel.conversation).to_contain_text("Sentence 0 of many.")
+
+    if how == "restart":
+        notebook.page.evaluate(RESTART)
+    else:
+        notebook.start_cell(1)
+    expect(panel.root.locator(".claude-magic-lost-line")).to_have_text(
+        "The kernel was restarted: run this cell again."
+    )
+    if how == "crash":
+        notebook.page.get_by_role("button", name="Ok", exact=True).click()
+    notebook.wait_until_still()
+    notebook.screenshot(f"panel-after-{how}")
+
+    expect(panel.conversation).to_contain_text("before the end")
+    expect(panel.conversation).to_contain_text("Sentence 0 of many.")
+    expect(panel.root.get_by_role("button")).to_have_count(0)
+    expect(panel.prompt).to_be_hidden()
+    assert panel.root.evaluate(DISCONNECTED_ICONS) == 0
+    notebook.wait_until_idle()
+    again = panel_in(notebook)
+    again.ask("Say exactly: here again")
+    again.expect_answers(1)
+
+
+SCROLLERS = """view => [view, ...view.querySelectorAll("*")].filter(node => node.scrollHeight > node.clientHeight + 1
+    && ["auto", "scroll"].includes(getComputedStyle(node).overflowY)).map(node => node.className)"""
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 700)])
+def test_a_panel_fills_a_new_view_of_its_output_with_one_scrollbar(
+    open_with: OpenWith, theme: str, width: int
+) -> None:
+    """As beside the notebook: the conversation scrolls, and the prompt stays at the lower end."""
+    notebook = open_with(MAKE, theme=theme, width=width)
+    panel = panel_in(notebook)
+    for number in (1, 2):
+        panel.ask(EXPLAIN)
+        panel.expect_answers(number)
+
+    notebook.cell(0).locator(".jp-InputPrompt").first.click()
+    notebook.execute("notebook:create-output-view")
+    view = notebook.page.locator(".jp-LinkedOutputView")
+    beside = PanelOnPage(view.get_by_role("region", name="Claude panel"))
+    expect(beside.answers).to_have_count(2)
+    expect(beside.button("Send")).to_be_in_viewport()
+    notebook.wait_until_still()
+    notebook.screenshot(f"panel-view-{theme.lower()}-{width}")
+
+    scrollers = view.evaluate(SCROLLERS)
+    assert len(scrollers) == 1
+    assert "claude-magic-conversation" in scrollers[0]
+    place, whole = beside.root.bounding_box(), view.bounding_box()
+    assert abs(place["y"] + place["height"] - whole["y"] - whole["height"]) <= 2
+    assert abs(place["width"] - whole["width"]) <= 2
+    beside.button("Settings").click()
+    expect(beside.root.get_by_label("Thread")).to_be_visible()
+    beside.ask("Say exactly: from the view")
+    beside.expect_answers(3)
+
+
+def test_a_saved_panel_is_a_line_and_a_conversation(open_with: OpenWith) -> None:
+    """In the file, and in the page without a kernel: no widget as text, no style sheet, and nothing red."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    panel.ask("Say exactly: kept\nin two lines")
+    panel.expect_answers(1)
+
+    outputs = notebook.saved().cells[0].outputs
+    notebook.execute("kernelmenu:shutdown")
+    notebook.open()
+    expect(notebook.output(0).locator("blockquote")).to_be_visible()
+    notebook.screenshot("panel-reopened")
+
+    assert outputs[0].data["text/plain"] == "Claude panel on thread panel-1: run this cell to open it."
+    assert "<style" not in str(outputs)
+    assert "VBox(" not in str(outputs)
+    assert notebook.output(0).evaluate(RED_WORDS) == []
+
+
+RED_WORDS = """root => [...root.querySelectorAll("*")].filter(node => {
+    const [red, green, blue] = getComputedStyle(node).color.match(/\\d+/g).map(Number);
+    return node.checkVisibility() && node.textContent.trim() && red > 150 && green < 110 && blue < 110;
+}).map(node => node.outerHTML.slice(0, 200))"""
+
+
 def test_a_hostile_answer_does_nothing_in_a_panel(open_with: OpenWith, sim: Simulator) -> None:
     """Streaming and at the end, markup that a model wrote is text, and no other host is asked for anything."""
     payloads = [

@@ -37,7 +37,7 @@ def test_a_panel_is_shown_as_the_value_of_a_cell(panel: Run) -> None:
     shown = panel.contents("display_data")
 
     assert "application/vnd.jupyter.widget-view+json" in shown[0]["data"]
-    assert shown[0]["data"]["text/plain"].startswith("PromptPanel(")
+    assert shown[0]["data"]["text/plain"] == "Claude panel on thread panel-1: run this cell to open it."
     assert panel.status == "ok"
 
 

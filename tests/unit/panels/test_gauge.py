@@ -273,5 +273,15 @@ def test_a_gauge_survives_a_setting_that_cannot_be_used(
     gauge.close()
 
 
+def test_a_gauge_is_one_short_line_where_there_are_no_widgets(sim: Simulator) -> None:
+    """On GitHub and in an export."""
+    gauge = LimitsGauge()
+
+    assert (
+        gauge._repr_mimebundle_()["text/plain"] == "Limits of requests to Claude: run this cell to show them."
+    )
+    gauge.close()
+
+
 def picture(gauge: LimitsGauge) -> str:
     return str(gauge.children[0].value)

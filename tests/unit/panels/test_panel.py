@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from ipywidgets import HBox
 from ipywidgets.widgets.widget import _instances
 
 from claude_magic.client import BucketState, ConfigurationError
@@ -192,6 +193,39 @@ def test_a_call_is_shown_to_its_end_before_a_button_can_allow_it(length: int) ->
         return await asked, states
 
     assert asyncio.run(allow()) == ("", [True] * (len(call.pages()) - 1))
+
+
+def test_a_panel_says_what_it_goes_on_from(sim: Simulator) -> None:
+    """The turns of its thread that are not its own; after Clear, none, because none is sent."""
+    cells, other = PromptPanel(thread="sums"), PromptPanel(thread="other")
+    for prompt in ("Say exactly: one", "Say exactly: two"):
+        cells.ask(prompt).result(timeout=20)
+
+    panel = PromptPanel(thread="sums", model="opus")
+    panel.ask("Say exactly: three").result(timeout=20)
+
+    assert "sums · opus" in panel._heading.value
+    assert "sums · 2 earlier turns" in panel._earlier.value
+    assert "Say exactly: three" not in panel._earlier.value
+    assert cells._earlier.value == other._earlier.value == ""
+    panel._settings._thread.value = "other"
+    assert "other · opus" in panel._heading.value
+    assert panel._earlier.value == ""
+    panel._settings._thread.value = "sums"
+    assert "sums · 2 earlier turns" in panel._earlier.value
+    panel.clear()
+    assert panel._earlier.value == ""
+
+
+def test_a_panel_is_one_short_line_where_there_are_no_widgets() -> None:
+    """On GitHub, in an export; and in a box of the user's it names itself in few words."""
+    panel = PromptPanel(thread="sums")
+
+    bundle = panel._repr_mimebundle_()
+
+    assert bundle["text/plain"] == "Claude panel on thread sums: run this cell to open it."
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.model_id
+    assert repr(HBox([panel])) == "HBox(children=(PromptPanel(thread='sums'),))"
 
 
 def test_a_panel_asks_or_does_not() -> None:

@@ -8,7 +8,15 @@ import pytest
 from hostile import HOSTILE
 from snapshots import snapshot
 
-from claude_magic.render import TRANSCRIPT_CLASS, Exchange, LiveFrames, render_question, render_transcript
+from claude_magic.render import (
+    TRANSCRIPT_CLASS,
+    Exchange,
+    LiveFrames,
+    render_approval,
+    render_earlier,
+    render_question,
+    render_transcript,
+)
 from claude_magic.render._reply import SECTION_CHARS, _cut
 from claude_magic.runtime import Phase
 
@@ -59,8 +67,56 @@ def test_a_hostile_question_is_shown_as_text(payload: str) -> None:
     """What a user pasted may come from anywhere."""
     html = render_question(payload, [payload])
 
-    assert set(re.findall(r"<(\w+)", html)) == {"div"}
+    assert set(re.findall(r"<(\w+)", html)) <= {"div", "blockquote", "br"}
     assert "mathjax_process" not in html
+
+
+def without_styles(html: str) -> str:
+    """Return HTML as a site leaves it that allows neither styles nor classes."""
+    return re.sub(r' (style|class)="[^"]*"', "", html)
+
+
+def test_a_transcript_reads_well_without_its_styles() -> None:
+    """The question is a quotation that keeps its lines, and the answer stands below it."""
+    exchange = Exchange(
+        question="Sort this:\nb\na", attached=("poem.txt",), answer=snapshot(("text", "a, b"))
+    )
+
+    (bundle,) = render_transcript(exchange)
+    html = without_styles(bundle.data["text/html"])
+
+    assert "<blockquote>Sort this:<br>b<br>a<div>Attached: poem.txt</div></blockquote>" in html
+    assert html.index("</blockquote>") < html.index("a, b")
+    assert "<style" not in html
+
+
+def test_turns_before_a_panel_are_folded_under_their_number() -> None:
+    """The last few are there, and a line says how the others are seen; one is a turn, and none is nothing."""
+    turns = [(f"Question {number}?", f"**Answer {number}.**") for number in range(30)]
+
+    html = render_earlier("main", turns)
+
+    assert html.startswith("<details")
+    assert "main · 30 earlier turns</summary>" in html
+    assert "20 more: %claude history main" in html
+    assert "Question 19?" not in html
+    assert html.index("Question 20?") < html.index("<strong>Answer 20.</strong>") < html.index("Question 29?")
+    assert "main · 1 earlier turn</summary>" in render_earlier("main", turns[:1])
+    assert render_earlier("main", []) == ""
+
+
+@pytest.mark.parametrize("payload", HOSTILE)
+def test_hostile_turns_before_a_panel_are_shown_as_text(payload: str) -> None:
+    """Names of threads, questions and answers."""
+    html = render_earlier(payload, [(payload, payload)])
+
+    assert not re.search(r"<(script|iframe|style|img|svg|object|form)\b", html)
+    assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', "", html))
+
+
+def test_a_call_that_is_asked_about_keeps_every_blank() -> None:
+    """What is allowed must be seen as it is: lines and blanks of an argument count."""
+    assert "white-space:pre-wrap" in render_approval("write(text='a\n    b')")
 
 
 def test_an_answer_that_failed_tells_why() -> None:

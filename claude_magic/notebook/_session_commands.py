@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,15 +93,11 @@ def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
 
     Raises:
         ConfigurationError: There is no such turn.
-        UsageError: An answer of its thread is in flight, and would move the thread again.
+        UsageError: An answer of its thread is in flight.
     """
     number, conversations = int(arguments["n"]), cell.runtime.conversations
     turn = conversations.turn(number)
-    if any(reply.thread == turn.thread for reply in cell.runtime.in_flight()):
-        raise UsageError(
-            f"An answer of the thread {turn.thread} is in flight, and the thread will go on from that. Wait for it, or stop it "
-            "with %claude stop. Nothing has changed."
-        )
+    _check_at_rest(cell, [turn.thread])
     _, previous = conversations.switch(number)
     if previous == number:
         cell.front_end.say(f"{turn.thread} ends in turn {number} already.")
@@ -110,6 +106,21 @@ def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
     cell.front_end.say(
         f"{turn.thread} goes on from turn {number}, “{excerpt(turn.prompt, _EXCERPT_CHARS)}”.{back}"
     )
+
+
+def _check_at_rest(cell: Cell, threads: Iterable[str]) -> None:
+    """Check that no answer of threads that are to be moved is in flight.
+
+    Raises:
+        UsageError: One is, and would move its thread again when it ends.
+    """
+    moved = {*threads}
+    name = next((reply.thread for reply in cell.runtime.in_flight() if reply.thread in moved), None)
+    if name is not None:
+        raise UsageError(
+            f"An answer of the thread {name} is in flight, and the thread will go on from that. Wait for it, or stop it with "
+            "%claude stop. Nothing has changed."
+        )
 
 
 def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -143,6 +154,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
 
     Raises:
         ConfigurationError: It cannot be read, or holds something else. Nothing has changed.
+        UsageError: An answer of one of these threads is in flight.
     """
     if arguments["file"] == THIS_NOTEBOOK:
         this = notebook_path(cell.shell, may_search=True)
@@ -158,6 +170,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
         _load_notebook(cell, path)
         return
     forest = load_forest(path)
+    _check_at_rest(cell, forest.threads)
     cell.runtime.conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
     cell.front_end.say(
@@ -170,6 +183,7 @@ def _load_notebook(cell: Cell, path: Path) -> None:
 
     Raises:
         ConfigurationError: It cannot be read, or holds no such answers. Nothing has changed.
+        UsageError: An answer of one of these threads is in flight.
     """
     conversations = cell.runtime.conversations
     before = conversations.forest()
@@ -182,6 +196,7 @@ def _load_notebook(cell: Cell, path: Path) -> None:
             f"{path.name}, as it was last saved, holds no answers that can be brought back.{f' {left}' if left else ''} Save the notebook, "
             "and load it again. Nothing has changed."
         )
+    _check_at_rest(cell, restored.forest.threads)
     conversations.adopt(restored.forest, forgets_cells=True)
     saved_at = time.strftime("%H:%M", time.localtime(path.expanduser().stat().st_mtime))
     now = conversations.forest()

@@ -79,7 +79,7 @@ class PromptPanel(VBox):
         self._faults = FaultsTold(self._note.complain)
         self._settings = SettingsRow(
             values,
-            thread=f"panel-{next(_panel_numbers)}" if thread is None else thread,
+            thread=self._own_thread() if thread is None else thread,
             threads=self._threads(),
             model=model,
             system=system,
@@ -241,6 +241,11 @@ class PromptPanel(VBox):
         own = f"panel {self._browser.panel_id}#"
         path = [*forest.path(head)][::-1]
         return [*itertools.takewhile(lambda turn: not (turn.cell or "").startswith(own), path)]
+
+    def _own_thread(self) -> str:
+        """Return the name of a thread that is not there yet: one of a file that was loaded is no panel's own."""
+        known = self._threads()
+        return next(name for number in _panel_numbers if (name := f"panel-{number}") not in known)
 
     def _show_state(self) -> None:
         """Show whether an answer is in flight, and how the limiter is."""

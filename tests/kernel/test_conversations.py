@@ -340,8 +340,11 @@ def test_switch_goes_back_to_where_the_conversation_was(notebook, sim):
     assert "There is no turn 99" in notebook(x="%claude switch 99").error["evalue"]
 
     gate = Gate()
+    notebook(x="%claude save talk.json")
     sim.script(hold(gate, after_deltas=1))
     notebook.kernel.run("six = claude.submit('Six', thread='main')")
     refused = notebook(x="%claude switch 1")
+    assert "An answer of the thread main is in flight" in str(refused.messages)
+    refused = notebook(x="%claude load talk.json")
     assert "An answer of the thread main is in flight" in str(refused.messages)
     gate.open()

@@ -240,6 +240,20 @@ def test_a_panel_comes_back_from_its_transcript(notebook, sim):
     assert said(sim) == ["Aside?", "In the panel.", "And?", "Once more.", "Go on"]
 
 
+def test_a_new_panel_does_not_go_on_with_the_thread_of_one_that_is_gone(notebook, sim):
+    """A thread of its own is its own, also where a notebook brought one of that name back."""
+    shown = notebook.run(p="from claude_magic import PromptPanel; panel = PromptPanel(); panel")
+    assert notebook.kernel.run("reply = panel.ask('Aside?')\nawait reply", cell_id="q").status == "ok"
+    shown.until(lambda run: any("Aside?" in frame for frame in run.frames))
+    notebook.keep("p", shown)
+    notebook.save()
+    notebook.restart()
+
+    assert "1 turn in panel-1" in told(notebook.run(x="%claude load notebook"))[0]
+    notebook.kernel.run("from claude_magic import PromptPanel; await PromptPanel().ask('New')", cell_id="r")
+    assert said(sim) == ["New"]
+
+
 def test_a_background_answer_comes_back(notebook, sim):
     """It came after its cell had ended."""
     sim.script(reply("From behind."))

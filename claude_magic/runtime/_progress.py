@@ -230,13 +230,14 @@ class Progress:
     def __getstate__(self) -> dict[str, Any]:
         """What a final state is as data; who looks on stays behind."""
         with self._lock:
-            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock")
+            # A turn holds what was attached to its question.
+            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn")
             state = {name: value for name, value in self.__dict__.items() if name not in left_behind}
-            # Nothing of the conversation goes along: a turn holds what was attached to its question.
-            return {**state, "_content": self._content.settled(), "_turn": None}
+            return {**state, "_content": self._content.settled()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._turn = None
         self._lock, self._observers, self._final_callbacks, self._clock = (
             threading.Lock(),
             (),

@@ -20,7 +20,7 @@ import claude_magic
 from claude_magic import claude
 from claude_magic.client import ClaudeError, Completion, Message, StreamInterruptedError, Usage
 from claude_magic.notebook._compare import Comparison
-from claude_magic.runtime import BudgetExceededError, Phase, Question, Reply, Runtime
+from claude_magic.runtime import BudgetExceededError, Phase, Question, Reply, Runtime, Where
 from claude_magic.schema import AnswerError, OutputSchema, make_output_schema
 from claude_magic.simulator import Gate, Simulator, close_mid_stream, hold, reply
 
@@ -204,6 +204,19 @@ def test_no_secret_and_no_function_goes_along(make_runtime: Any, sim: Simulator)
         copy.deepcopy(runtime)
     with pytest.raises(TypeError, match="the key would be written out"):
         pickle.dumps(runtime.find_credential())
+
+
+def test_nothing_that_was_attached_goes_along(make_runtime: Any, sim: Simulator) -> None:
+    """A reply knows its turn in the conversation, and that holds all that was sent."""
+    runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url)
+    sim.script(reply("A lantern."))
+    question = Question(prompt="What is it?", content="privately held", where=Where())
+    asked = runtime.start(question).result(TIMEOUT)
+
+    assert asked.snapshot().turn is not None
+    stored = pickle.dumps(asked)
+    assert b"privately held" not in stored
+    assert pickle.loads(stored).snapshot().turn is None
 
 
 def test_what_hangs_together_with_replies_can_be_stored_too(

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ipywidgets import HBox
 from ipywidgets.widgets.widget import _instances
 
 from claude_magic.client import BucketState, ConfigurationError
-from claude_magic.panels import PromptPanel
+from claude_magic.panels import PromptPanel, _browser_side
 from claude_magic.panels._browser_side import describe_limiter
 from claude_magic.panels._tools import PanelApproval
-from claude_magic.runtime import close_runtime
+from claude_magic.runtime import close_runtime, saved_answers
 from claude_magic.simulator import Simulator
 from claude_magic.tools import ToolCall
 
@@ -261,3 +263,27 @@ def test_the_limiter_is_described_in_a_few_words(changes: dict[str, float], line
     state = BucketState(**{name: getattr(IDLE, name) for name in IDLE.__slots__} | changes)
 
     assert describe_limiter(state) == line
+
+
+def test_where_one_output_holds_all_answers_it_tells_the_turns_of_all(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ipykernel 6, so that a notebook gives the conversation back there, too."""
+    updates: list[dict[str, Any]] = []
+    handle = SimpleNamespace(
+        display=lambda *_args, **_kwargs: None,
+        update=lambda _data, **kwargs: updates.append(kwargs["metadata"]),
+    )
+    monkeypatch.setattr(_browser_side, "FrontEnd", lambda _shell: SimpleNamespace(follows_context=False))
+    monkeypatch.setattr(_browser_side, "DisplayHandle", lambda: handle)
+    panel = PromptPanel()
+    for prompt in ("One", "Two"):
+        panel.ask(prompt).result(timeout=20)
+
+    panel._transcript.show(panel._exchanges.ended())
+
+    output = {"metadata": updates[-1], "data": {"text/html": ""}}
+    cell = {"cell_type": "code", "id": "a", "source": "%claude panel", "outputs": [output]}
+    answers = saved_answers({"cells": [cell]})
+    assert [answer.turn["prompt"] for answer in answers] == ["One", "Two"]
+    assert [answer.text for answer in answers] == [reply.text for reply in panel.replies]

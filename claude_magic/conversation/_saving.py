@@ -261,12 +261,12 @@ _EXCERPT_CHARS: Final = 40
 _CUT_SHORT: Final = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
 
 
-def turn_fields(turn: Turn, *, prompt: str, text: str, shown: str) -> dict[str, Any]:
+def turn_fields(turn: Turn, *, redact: Callable[[str], str], text: str, shown: str) -> dict[str, Any]:
     """Return what is saved about a turn with its answer, for the metadata of an output.
 
     Args:
         turn: The turn.
-        prompt: The user's words, without secrets.
+        redact: Returns a text without the secrets in it.
         text: The whole answer, of all rounds.
         shown: The plain text of the output; "" where it has none.
     """
@@ -277,7 +277,7 @@ def turn_fields(turn: Turn, *, prompt: str, text: str, shown: str) -> dict[str, 
         "thread": turn.thread,
         "cell": turn.cell,
         "begins": (turn.parent is None and turn.follows is not None) or None,
-        "prompt": prompt if len(prompt) <= _MOST_PROMPT_CHARS else None,
+        "prompt": redact(turn.prompt) if len(turn.prompt) <= _MOST_PROMPT_CHARS else None,
         "more": None if _is_all_words(turn) else True,
         "shown_sha256": _hash(shown) if shown else None,
         "text": None if answer == shown else answer,

@@ -240,7 +240,7 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
         "error": type(snapshot.error).__name__ if snapshot.error else None,
         "turn": None
         if turn is None
-        else turn_fields(turn, prompt=redact(turn.prompt)[0], text=snapshot.text, shown=shown),
+        else turn_fields(turn, redact=lambda prompt: redact(prompt)[0], text=snapshot.text, shown=shown),
     }
     return {name: value for name, value in facts.items() if value not in (None, "")}
 

@@ -28,7 +28,7 @@ def prompt_of(source: str) -> str | None:
 def answered(turn: Turn, *, cell: str | None = None, source: str | None = None, **facts: Any) -> Cell:
     """A cell that holds the answer of a turn, as a front end saves it."""
     shown = turn.answer_text
-    saved = turn_fields(turn, prompt=turn.prompt, text=shown, shown=shown)
+    saved = turn_fields(turn, redact=str, text=shown, shown=shown)
     prompt_hash = hashlib.sha256(turn.prompt.encode()).hexdigest()
     metadata = {"claude_magic": {"model": turn.model, "prompt_sha256": prompt_hash, "turn": saved, **facts}}
     output = {"output_type": "display_data", "data": {"text/plain": [shown]}, "metadata": metadata}
@@ -92,7 +92,7 @@ def test_a_key_that_may_mean_another_cell_by_now_is_dropped(asked_by: str | None
 def test_a_prompt_of_a_cell_is_read_there_and_a_long_one_in_code_is_left_out() -> None:
     """The metadata hold no prompt of more than a page."""
     turn = ask(Conversations(), "word " * 1_000, "a")
-    assert "prompt" not in turn_fields(turn, prompt=turn.prompt, text="", shown="")
+    assert "prompt" not in turn_fields(turn, redact=str, text="", shown="")
 
     assert said(after_a_restart(answered(turn))) == [turn.prompt]
     assert said(after_a_restart(answered(turn, source="claude.ask(long, thread='main')"))) == []

@@ -7,7 +7,7 @@ answer that the request would have had.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Literal
 
@@ -292,19 +292,9 @@ def refuse(message: JSON) -> JSON:
     return with_content(message, [], stop_reason="refusal", stop_details=REFUSAL)
 
 
-def refuse_half_way(message: JSON) -> JSON:
-    """Refuse after half of the text."""
-    return with_text(message, _half(message), stop_reason="refusal", stop_details=REFUSAL)
-
-
-def cut_by_max_tokens(message: JSON) -> JSON:
-    """Stop half-way for want of tokens."""
-    return with_text(message, _half(message), stop_reason="max_tokens")
-
-
-def fill_context(message: JSON) -> JSON:
-    """Stop half-way for want of context."""
-    return with_text(message, _half(message), stop_reason="model_context_window_exceeded")
+def stop_half_way(stop_reason: str, **details: object) -> Callable[[JSON], JSON]:
+    """Stop after half of the text, for this reason."""
+    return lambda message: with_text(message, _half(message), stop_reason=stop_reason, **details)
 
 
 def stop_strangely(message: JSON) -> JSON:

@@ -19,18 +19,7 @@ from ._values import make_instance
 from ._wire import JSON, count_tokens, cut_to_tokens, invalid, new_id, opaque, read_words
 
 _WORD = re.compile(r"[a-z]{4,}")
-_COMMON = read_words("common") | {
-    "call",
-    "have",
-    "must",
-    "other",
-    "result",
-    "return",
-    "such",
-    "tool",
-    "user",
-    "value",
-}
+_COMMON = read_words("common") | read_words("of_tools")
 MAX_TABLE_ROWS = 20
 
 

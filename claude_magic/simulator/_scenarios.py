@@ -192,10 +192,16 @@ _BYTES: Mapping[str, tuple[str, Behaviour]] = {
 
 _MESSAGES: Mapping[str, tuple[str, Behaviour]] = {
     "refusal": ("a refusal before any text", change_message(messages.refuse)),
-    "refusal_mid_stream": ("a refusal after some text", change_message(messages.refuse_half_way)),
-    "max_tokens": ("cut by max_tokens", change_message(messages.cut_by_max_tokens)),
+    "refusal_mid_stream": (
+        "a refusal after some text",
+        change_message(messages.stop_half_way("refusal", stop_details=messages.REFUSAL)),
+    ),
+    "max_tokens": ("cut by max_tokens", change_message(messages.stop_half_way("max_tokens"))),
     "pause_turn": ("a long server-side turn pauses once", messages.pause_turn),
-    "context_window_exceeded": ("the context window is full", change_message(messages.fill_context)),
+    "context_window_exceeded": (
+        "the context window is full",
+        change_message(messages.stop_half_way("model_context_window_exceeded")),
+    ),
     "unknown_stop_reason": ("a stop reason that nobody knows", change_message(messages.stop_strangely)),
     "empty_answer": ("an answer without content", change_message(messages.say_nothing)),
     "thinking_only": ("thinking ate all of max_tokens", change_message(messages.only_think)),

@@ -124,7 +124,9 @@ def _tell(thing: Thing) -> Iterator[str]:
     elif language in ("value", "json"):
         yield _tell_value(body)
     elif language in ("python", "py", "") and (code := _parse(body)) is not None:
-        yield from (f"{_many(len(lines), 'line')} of Python", *_tell_code(code))
+        yield f"{_many(len(lines), 'line')} of Python"
+        with contextlib.suppress(RecursionError):
+            yield from list(_tell_code(code))
     elif language == "media":
         yield body
     elif body:
@@ -162,7 +164,12 @@ def _tell_table(body: str) -> Iterator[str]:
 
 
 def _tell_csv(lines: Sequence[str], delimiter: str) -> Iterator[str]:
-    names, *rows = [row for row in csv.reader(lines, delimiter=delimiter) if row] or [[]]
+    try:
+        read = [row for row in csv.reader(lines, delimiter=delimiter) if row and not row[0].startswith("[… ")]
+    except csv.Error as error:
+        yield f"{_many(len(lines), 'line')}, which cannot be read as a table: {error}"
+        return
+    names, *rows = read or [[]]
     yield f"**{_many(len(rows), 'row')}** and **{_many(len(names), 'column')}**: {_names(names)}"
     if rows:
         yield f"the first row is `{delimiter.join(rows[0])}`"
@@ -176,7 +183,7 @@ def _tell_csv(lines: Sequence[str], delimiter: str) -> Iterator[str]:
 
 
 def _literal(text: str) -> object:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return ast.literal_eval(text)

@@ -71,9 +71,9 @@ class LabServer:
         self.root.mkdir(parents=True)
         for name, settings in _SETTINGS.items():
             self.write_settings(name, settings)
-        if self._has_labextension:
-            copy_labextension(self._folder / "data")
-        page_config = {"disabledExtensions": {f"@jupyterlab/{name}-extension": True for name in _UNUSED}}
+        copy_labextension(self._folder / "data")
+        disabled = {f"@jupyterlab/{name}-extension": True for name in _UNUSED}
+        page_config = {"disabledExtensions": {**disabled, "claude-magic": not self._has_labextension}}
         (self._folder / "config" / "labconfig").mkdir(parents=True)
         (self._folder / "config" / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
         with self._log.open("wb") as log:
@@ -178,6 +178,8 @@ class LabServer:
             "IPYTHONDIR": "ipython",
             "JUPYTER_CONFIG_DIR": "config",
             "JUPYTER_DATA_DIR": "data",
+            # Before the environment's own, which may hold another version of the front-end extension.
+            "JUPYTER_PATH": "data",
             "JUPYTER_RUNTIME_DIR": "runtime",
             "JUPYTERLAB_SETTINGS_DIR": "settings",
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",

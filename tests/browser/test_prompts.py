@@ -57,7 +57,8 @@ class Editors:
         self.notebook = notebook
 
     def look(self, index: int, text: str) -> list[str]:
-        """Return colour, weight and slant of the first character of a text."""
+        """Return colour, weight and slant of the first character of a text, once Lab has read the cell as Python."""
+        expect(self.notebook.cell(index).locator('.cm-line [class^="ͼ"]').first).to_be_attached()
         look: list[str] = self._editor(index).evaluate(_LOOK, text)
         return look
 
@@ -177,20 +178,22 @@ def test_braces_and_markdown_are_set_lightly(open_cells: Callable[..., Editors])
 
 
 def test_a_fence_is_found_wherever_it_opens(open_cells: Callable[..., Editors]) -> None:
-    """Far above of what is shown, and after changes: what opens a fence is remembered, not looked for."""
+    """Far above of what is shown, and after changes: what is above decides, not what is seen."""
     body = "\n".join(f"line {number}" for number in range(3_000))
     editors = open_cells(f"%%claude\n~~~\n{body}\nlast")
 
+    fence = editors.notebook.cell(0).locator(".claude-fence")
     editors.type(0, "!")
-    assert editors.marks(0, "fence")[-1] == "last!"
+    expect(fence.last).to_have_text("last!")
     editors.type(0, "Enter", "~~~", "Enter", "out")
-    assert editors.marks(0, "fence")[-1] == "~~~"
+    expect(fence.last).to_have_text("~~~")
     page = editors.notebook.page
     page.keyboard.press("Control+Home")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Delete")
     editors.type(0, " of it")
-    assert "last!" not in editors.marks(0, "fence")
+    expect(fence.last).to_have_text("out of it")
+    expect(fence.filter(has_text="last!")).to_have_count(0)
 
 
 def test_nothing_is_added_to_what_is_typed(open_fresh: Callable[..., Editors]) -> None:

@@ -17,16 +17,22 @@ from pydantic_core import from_json
 
 from ._errors import StreamInterruptedError
 from ._json import decode_json, decode_odd_json, has_half, mended, split_end
-from ._messages import ContentBlock, Message, Usage, estimate_tokens, parse_block
+from ._messages import NO_USAGE, ContentBlock, Message, Usage, estimate_tokens, parse_block
 from ._sse import ServerSentEvent
 
 
 @dataclass(frozen=True, slots=True)
 class MessageStart:
-    """The reply begins. `message` has no content yet, as a rule; `raw` is its JSON object."""
+    """The reply begins. `raw` is its JSON object."""
 
-    message: Message
     raw: Mapping[str, Any]
+
+    @property
+    def message(self) -> Message:
+        """The reply as it begins; without content, as a rule. Parsed when it is asked for: the first delta does not wait for it."""
+        content = self.raw.get("content")
+        blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+        return Message.model_validate({**self.raw, "content": blocks})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,12 @@ class ContentBlockStart:
     """Block `index` begins. `raw` is the block's JSON object, as far as it is known at its start."""
 
     index: int
-    block: ContentBlock
     raw: Mapping[str, Any]
+
+    @property
+    def block(self) -> ContentBlock:
+        """The block as it begins. Parsed when it is asked for."""
+        return parse_block(self.raw, is_complete=False)
 
 
 class ContentBlockDelta(NamedTuple):
@@ -174,11 +184,17 @@ class PlainDeltas:
         self._field = ""
         self._beginning = b""
 
-    def expect(self, event: ContentBlockDelta) -> None:
-        """Take note that the next deltas are probably like this one."""
-        index, kind = event.index, event.kind
-        field = _TEXT_FIELD_BY_DELTA.get(kind)
-        if field is None or (index, kind) == (self._index, self._kind):
+    def expect(self, event: StreamEvent) -> None:
+        """Take note of what the next deltas are probably like, from one that came, or from the start of their block."""
+        match event:
+            case ContentBlockStart(index):
+                kind = _PIECE_KIND_BY_TYPE.get(str(event.raw.get("type")))
+            case ContentBlockDelta(index, kind):
+                pass
+            case _:
+                return
+        field = _TEXT_FIELD_BY_DELTA.get(kind or "")
+        if kind is None or field is None or (index, kind) == (self._index, self._kind):
             return
         self._index, self._kind, self._field = index, kind, field
         self._beginning = (
@@ -255,7 +271,7 @@ class SplitCharacters:
         if begun:
             self.held[event.index, delta] = begun
         raw = {**event.raw, _TEXT_FIELD_BY_DELTA[delta]: text}
-        return ContentBlockStart(event.index, parse_block(raw, is_complete=False), raw)
+        return ContentBlockStart(event.index, raw)
 
     def _released(self, index: int) -> list[ContentBlockDelta]:
         keys = [key for key in self.held if key[0] == index]
@@ -312,7 +328,7 @@ def _block_start(raw: dict[str, Any]) -> StreamEvent:
     block = raw.get("content_block")
     if not isinstance(block, dict):
         return UnknownEvent("content_block_start", raw)
-    return ContentBlockStart(_index(raw), parse_block(block, is_complete=False), block)
+    return ContentBlockStart(_index(raw), block)
 
 
 def _block_stop(raw: dict[str, Any]) -> StreamEvent:
@@ -321,10 +337,7 @@ def _block_stop(raw: dict[str, Any]) -> StreamEvent:
 
 def _message_start(raw: dict[str, Any]) -> StreamEvent:
     message = raw.get("message")
-    fields = message if isinstance(message, dict) else {}
-    content = fields.get("content")
-    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-    return MessageStart(Message.model_validate({**fields, "content": blocks}), fields)
+    return MessageStart(message if isinstance(message, dict) else {})
 
 
 def _message_delta(raw: dict[str, Any]) -> StreamEvent:
@@ -526,10 +539,10 @@ class MessageAccumulator:
         self.is_complete = False
         self.unknown: list[StreamEvent] = []
         self._fields: dict[str, Any] = {}
-        self._begun: list[ContentBlock] = []
+        self._start: MessageStart | None = None
         self._builders: list[BlockBuilder] = []
         self._open: dict[int, BlockBuilder] = {}
-        self._told = Usage()
+        self._reported: tuple[Usage, MessageStart | None] = (NO_USAGE, None)
         self._counted_pieces: int | None = None
 
     @property
@@ -540,9 +553,10 @@ class MessageAccumulator:
     @property
     def usage(self) -> Usage:
         """The counts so far. What has come since the server counted last is estimated, and so marked."""
-        if not self._told.model_fields_set or self._counted_pieces == self._pieces():
-            return self._told
-        return self._told.estimated(sum(builder.estimated_tokens for builder in self._builders))
+        reported = self._reported_usage()
+        if not reported.model_fields_set or self._counted_pieces == self._pieces():
+            return reported
+        return reported.estimated(sum(builder.estimated_tokens for builder in self._builders))
 
     @property
     def text(self) -> str:
@@ -570,9 +584,9 @@ class MessageAccumulator:
     def message(self) -> Message:
         """Return the reply as far as it has come. Its blocks know whether they are complete."""
         content = [builder.block(is_complete=self.is_complete) for builder in self._in_order()]
-        return Message.model_validate(
-            {**self._fields, "content": content or self._begun, "usage": self.usage}
-        )
+        if not content and self._start is not None:
+            content = self._start.message.content
+        return Message.model_validate({**self._fields, "content": content, "usage": self.usage})
 
     def _add_landmark(self, event: StreamEvent) -> None:
         match event:
@@ -585,8 +599,8 @@ class MessageAccumulator:
             case MessageStart():
                 # A second one, from a gateway that began again, updates the fields and keeps the content.
                 self._fields |= event.raw
-                self._begun = event.message.content
-                self._told = self._told.merged(event.message.usage)
+                self._reported = (self._reported_usage(), event)
+                self._start = event
             case MessageDelta():
                 self._end(event)
             case MessageStop():
@@ -629,9 +643,14 @@ class MessageAccumulator:
                 self._fields[name] = value
         if event.usage is None:
             return
-        self._told = self._told.merged(event.usage)
+        self._reported = (self._reported_usage().merged(event.usage), None)
         if "output_tokens" in event.usage.model_fields_set:
             self._counted_pieces = self._pieces()
+
+    def _reported_usage(self) -> Usage:
+        """What the server has counted. The start of a message is read when somebody asks, who may be in any thread."""
+        usage, start = self._reported
+        return usage if start is None else usage.merged(start.message.usage)
 
     def _pieces(self) -> int:
         """How much has come. It only grows."""

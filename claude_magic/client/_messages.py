@@ -220,7 +220,6 @@ MOST_TOKENS: Final = 10**9
 """Largest count that is believed: a hundred times the longest context there is."""
 
 _DEEPEST_USAGE: Final = 8
-_NUMBERS: Final = (int, float)
 _COUNT_SUFFIXES: Final = ("_tokens", "_requests")
 _BYTES_PER_TOKEN: Final = 3
 """Of what models write, prose and code together: 3 to 4 for English, 3 for Chinese, fewer for code."""
@@ -228,11 +227,13 @@ _BYTES_PER_TOKEN: Final = 3
 
 def is_count(value: object) -> bool:
     """Whether a value that a server sent can be a number of tokens, or of anything that is counted."""
+    if type(value) is int:  # nearly always
+        return 0 <= value <= MOST_TOKENS
     return _is_number(value) and 0 <= value <= MOST_TOKENS and value == int(value)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _sound_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -335,6 +336,8 @@ class Usage(Received):
 
     def merged(self, update: Usage) -> Usage:
         """Return this usage with the fields that `update` came with; counts are cumulative, never added."""
+        if not self.model_fields_set:
+            return update
         return self.model_copy(
             update={name: value for name, value in update if name in update.model_fields_set}
         )
@@ -347,6 +350,10 @@ class Usage(Received):
             "is_estimate": self.is_estimate or other.is_estimate,
         }
         return self.model_copy(update={name: value for name, value in total.items() if value is not None})
+
+
+NO_USAGE: Final = Usage()
+"""What is known before the server has said anything."""
 
 
 class Message(Received):
@@ -368,7 +375,7 @@ class Message(Received):
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: dict[str, Any] | None = None
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
     @model_validator(mode="before")
     @classmethod

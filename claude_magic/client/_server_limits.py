@@ -631,6 +631,8 @@ class Forecast:
 
 def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[LimiterReason, ServerLimit]:
     """Choose the limits to keep to. One of 0, which would allow nothing, says nothing."""
+    if not told:
+        return {}
     by_kind = {limit.kind: limit for limit in told if limit.limit}
     keep: dict[LimiterReason, ServerLimit] = {kind: by_kind[kind] for kind in _KINDS if kind in by_kind}
     # "tokens" repeats the tightest of the two others, unless it is the limit of a workspace.

@@ -305,8 +305,7 @@ class EventReader:
         if isinstance(event, ErrorEvent):
             self._failure = self._error_of(event)
             return ()
-        if isinstance(event, ContentBlockDelta):
-            self._plain.expect(event)
+        self._plain.expect(event)
         self.is_complete = isinstance(event, MessageStop)
         return self._characters.join(event)
 

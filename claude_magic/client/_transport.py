@@ -20,8 +20,8 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from itertools import chain, product
-from typing import Any
+from itertools import product
+from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 import httpx2
@@ -189,9 +189,10 @@ _MAX_CONNECTIONS = 512
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 """Largest response read into memory; twice the largest request the API takes."""
 
-_MAX_CLEAN_HEADERS = 500
-_MAX_REMEMBERED_CHARACTERS = 4000
-"""Of the headers of one response that are not known yet: these two bound the memory that is spent on them."""
+_LONGEST_REMEMBERED = 200
+_MOST_REMEMBERED = 500
+"""Characters and number of the texts of a server that were found clean of the key. Most headers, and the events that carry no
+text, are always the same."""
 
 _LOGGERS = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
 _MAY_HAVE_RUN = "The request may have been executed, and billed, all the same."
@@ -246,7 +247,7 @@ class HTTPTransport:
         self._credential = credential
         self._timeouts = {"timeout": httpx2.Timeout(config.timeout).as_dict()}
         self._urls: dict[str, httpx2.URL] = {}
-        self._clean_headers: set[tuple[str, str]] = set()
+        self._clean_texts: set[str] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._proxy = proxy_for(config.base_url)
@@ -257,24 +258,30 @@ class HTTPTransport:
 
     def redact(self, text: str) -> str:
         """Replace the key in text that came from the server."""
-        return text if self._credential is None else self._credential.redact(text)
+        if self._credential is None or self._is_clean({text}):
+            return text
+        return self._credential.redact(text)
 
     def headers_of(self, response: httpx2.Response) -> dict[str, str]:
-        """Return the headers of a response, after the key was replaced where they quote it.
-
-        Most stand in every response, so those that were found clean are not searched again.
-        """
+        """Return the headers of a response, after the key was replaced where they quote it."""
         headers = dict(response.headers.items())
-        unknown = headers.items() - self._clean_headers
-        together = "\n".join(chain.from_iterable(unknown))
-        if self.redact(together) != together:
+        if not self._is_clean({*headers, *headers.values()}):
             headers = {self.redact(name): self.redact(value) for name, value in headers.items()}
             response.headers = httpx2.Headers(headers)
-        elif len(together) < _MAX_REMEMBERED_CHARACTERS:
-            if len(self._clean_headers) > _MAX_CLEAN_HEADERS:
-                self._clean_headers.clear()
-            self._clean_headers |= unknown
         return headers
+
+    def _is_clean(self, texts: set[str]) -> bool:
+        """Tell whether none of the texts quotes the key. What is known to be clean is not searched again."""
+        unknown = texts - self._clean_texts
+        if not unknown or self._credential is None:
+            return True
+        together = "\n".join(unknown)
+        if self._credential.redact(together) != together:
+            return False
+        if len(self._clean_texts) >= _MOST_REMEMBERED:
+            self._clean_texts.clear()
+        self._clean_texts.update(text for text in unknown if len(text) <= _LONGEST_REMEMBERED)
+        return True
 
     async def open(
         self, method: str, path: str, body: bytes | None = None, betas: Sequence[str] = ()
@@ -394,9 +401,9 @@ class WireResponse:
     def __init__(self, response: httpx2.Response, transport: HTTPTransport) -> None:
         self._response = response
         self._transport = transport
-        self._chunks: AsyncGenerator[bytes, None] = response.aiter_bytes()
         self.status = response.status_code
         self.headers = transport.headers_of(response)
+        self._chunks = _chunks_of(response, self.headers)
         self._peeked = b""
 
     @property
@@ -415,9 +422,9 @@ class WireResponse:
         if chunk:
             return chunk
         try:
-            chunk = await self._chunks.__anext__()
-        except StopAsyncIteration:
-            return b""
+            chunk = await anext(self._chunks, b"")
+            if not chunk:
+                await self._response.aclose()
         except Exception as failure:  # the border, as in HTTPTransport.open
             error = self._translate(failure)
         else:
@@ -484,6 +491,13 @@ class WireResponse:
         if isinstance(failure, httpx2.DecodingError):
             return StreamInterruptedError(f"The reply cannot be decompressed ({reason}).")
         return StreamInterruptedError(f"The connection broke before the reply was complete ({reason}).")
+
+
+def _chunks_of(response: httpx2.Response, headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    """Return the body, decoded. One that is not compressed comes from the connection without the layers that decode."""
+    if "content-encoding" in headers:
+        return response.aiter_bytes()
+    return cast("AsyncGenerator[bytes, None]", cast("httpx2.AsyncByteStream", response.stream).__aiter__())
 
 
 def _build_http(config: ClientConfig, proxy: EnvironmentProxy | None) -> httpx2.AsyncHTTPTransport:

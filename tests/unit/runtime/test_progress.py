@@ -32,7 +32,6 @@ from claude_magic.client import (
     UnknownEvent,
     Usage,
 )
-from claude_magic.client._messages import parse_block
 from claude_magic.runtime import CallState, Phase, Question
 from claude_magic.runtime._progress import Progress, describe_reason
 from claude_magic.runtime._snapshot import GrowingContent
@@ -73,7 +72,7 @@ def progress(clock: Clock) -> Fed:
 
 
 def begun(block: ContentBlock, index: int = 0) -> ContentBlockStart:
-    return ContentBlockStart(index, block, block.to_param())
+    return ContentBlockStart(index, block.to_param())
 
 
 def text_block(index: int = 0) -> ContentBlockStart:
@@ -206,7 +205,7 @@ def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Fe
     assert progress.snapshot().model == "asked-for"
 
     start = Message(model="answers", content=[], usage=Usage(input_tokens=12, output_tokens=1))
-    progress.take(MessageStart(start, {}))
+    progress.take(MessageStart(start.model_dump()))
     progress.take(MessageDelta("end_turn", Usage(output_tokens=40), {}))
 
     snapshot = progress.snapshot()
@@ -262,7 +261,7 @@ def test_the_reason_of_a_retry_is_told_in_a_word_or_two(error: ClaudeError | Non
 def test_until_the_server_counts_the_output_is_estimated(progress: Fed) -> None:
     """Its first count of 1 is no price. What is read on the way, and what an answer that breaks off leaves, is marked."""
     start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
-    progress.take(MessageStart(start, {}))
+    progress.take(MessageStart(start.model_dump()))
     progress.take(text_block())
     progress.take(delta("tide " * 600))
 
@@ -279,7 +278,7 @@ def test_until_the_server_counts_the_output_is_estimated(progress: Fed) -> None:
 def test_a_server_that_has_counted_is_believed(progress: Fed) -> None:
     """The estimate gives way."""
     start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
-    progress.take(MessageStart(start, {}))
+    progress.take(MessageStart(start.model_dump()))
     progress.take(text_block())
     progress.take(delta("tide " * 600))
     progress.take(MessageDelta("end_turn", Usage(output_tokens=40), {}))
@@ -294,8 +293,8 @@ def test_the_model_is_the_one_that_answers(progress: Fed) -> None:
     """As soon as the server says that another one stands in, and with a word to the reader in the end."""
     start = Message(model="claude-fable-5-2", content=[], usage=Usage(input_tokens=10, output_tokens=1))
     marker = {"type": "fallback", "from": {"model": "claude-fable-5-2"}, "to": {"model": "claude-opus-5-5"}}
-    progress.take(MessageStart(start, {}))
-    progress.take(ContentBlockStart(0, parse_block(marker), marker))
+    progress.take(MessageStart(start.model_dump()))
+    progress.take(ContentBlockStart(0, marker))
 
     assert progress.snapshot().model == "claude-opus-5-5"
 

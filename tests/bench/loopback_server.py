@@ -4,6 +4,7 @@ The first part of the path says what comes back, so that every client reaches it
 
 - `/burst/N`: a stream of N deltas, in pieces of 64 KiB, which is many events in one read
 - `/paced/N`: a stream of N deltas, each in a TCP write of its own, a millisecond apart
+- `/first/0`: headers and the events up to the first delta in one TCP write; the delta's text is the moment of the write
 - `/small`: a short reply that is not streamed
 """
 
@@ -20,6 +21,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 PIECE_BYTES = 64 * 1024
 PACE = 0.001
 
@@ -86,11 +91,18 @@ def _framed(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
+def _serve_first_delta(connection: socket.socket) -> None:
+    start, block, _, *ending = stream_of(1)
+    before = _STREAM_HEAD + _framed(start) + _framed(block)
+    moment = str(time.monotonic_ns())
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": moment}}
+    connection.sendall(before + _framed(encode_event(delta)))
+    time.sleep(PACE)
+    connection.sendall(b"".join(map(_framed, ending)) + b"0\r\n\r\n")
+
+
 def _serve_stream(connection: socket.socket, kind: str, deltas: int) -> None:
-    connection.sendall(
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-        b"request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
+    connection.sendall(_STREAM_HEAD)
     if kind == "burst":
         whole = b"".join(stream_of(deltas))
         for start in range(0, len(whole), PIECE_BYTES):
@@ -127,6 +139,8 @@ def _serve(connection: socket.socket) -> None:
             _, kind, size, *_ = path.split("/")
             if kind == "small":
                 connection.sendall(small)
+            elif kind == "first":
+                _serve_first_delta(connection)
             else:
                 _serve_stream(connection, kind, int(size))
 

@@ -38,6 +38,7 @@ class Bench:
 BENCHES = (
     Bench("stream_cpu", needs_peers=True),
     Bench("stream_writes", needs_peers=True),
+    Bench("first_delta", needs_peers=True),
     Bench("small_request", needs_peers=True),
     Bench("bucket", needs_peers=True),
     Bench("load_ext"),

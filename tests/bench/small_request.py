@@ -1,4 +1,7 @@
-"""A small request that is not streamed, through limiter, retry policy and models, beside bare httpx2 and the SDK."""
+"""A small request that is not streamed, through limiter, retry policy and models, beside bare httpx2 and the SDK.
+
+One after the other, and with 16 and 64 in flight at all times.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,36 @@ from measure import Figure, interleave, print_figures, ratio_at_most
 
 from claude_magic.client import Credential, HTTPClaudeClient, MessageRequest
 
-REQUESTS = 100
-ROUNDS = 31
+REQUESTS = 128
+ROUNDS_BY_WIDTH = {1: 31, 16: 21, 64: 21}
 MAX_RATIO = 1.15
 
 
 async def measure(server: str) -> list[Figure]:
     """Send batches of requests with each client in turn."""
+    return [
+        figure
+        for width, rounds in ROUNDS_BY_WIDTH.items()
+        for figure in await _measure(server, width, rounds)
+    ]
+
+
+async def _measure(server: str, width: int, rounds: int) -> list[Figure]:
     url = f"{server}/small/0"
     async with AsyncExitStack() as stack:
         runs = {
-            "ours": _batch(_ours(stack, url)),
-            "bare httpx2": _batch(_bare(stack, url)),
-            "SDK": _batch(_sdk(stack, url)),
+            "ours": _batch(_ours(stack, url), width),
+            "bare httpx2": _batch(_bare(stack, url), width),
+            "SDK": _batch(_sdk(stack, url), width),
         }
         for run in runs.values():
             await run()
-        costs = await interleave(runs, rounds=ROUNDS)
+        costs = await interleave(runs, rounds=rounds)
     figures = []
     for kind in ("cpu", "wall"):
         micros = {name: getattr(cost, kind) / REQUESTS * 1e6 for name, cost in costs.items()}
-        name = f"small request, {'CPU' if kind == 'cpu' else 'wall clock'} (µs)"
+        crowd = "" if width == 1 else f", {width} in flight"
+        name = f"small request{crowd}, {'CPU' if kind == 'cpu' else 'wall clock'} (µs)"
         figures += [
             ratio_at_most(name, micros["ours"], micros["bare httpx2"], MAX_RATIO, peer_name="bare httpx2"),
             Figure(name=name, ours=micros["ours"], peer=micros["SDK"], peer_name="SDK"),
@@ -42,10 +54,13 @@ async def measure(server: str) -> list[Figure]:
     return figures
 
 
-def _batch(send: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        for _ in range(REQUESTS):
+def _batch(send: Callable[[], Awaitable[object]], width: int) -> Callable[[], Awaitable[object]]:
+    async def send_many() -> None:
+        for _ in range(REQUESTS // width):
             await send()
+
+    async def run() -> None:
+        await asyncio.gather(*(send_many() for _ in range(width)))
 
     return run
 

@@ -57,11 +57,11 @@ from ._messages import (
     estimate_tokens,
     fallback_model,
 )
-from ._pace import ServerPace
+from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._requests import MessageRequest
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after
-from ._server_limits import ClassRecord, PacedLimit, PaceState, ServerLimit, model_class, read_limits
+from ._server_limits import ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ResponseInfo
 

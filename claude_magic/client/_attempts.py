@@ -17,8 +17,7 @@ from ._retry import GiveUp, RetryPolicy, describe_seconds
 
 if TYPE_CHECKING:
     from ._messages import Usage
-    from ._pace import Ticket
-    from ._server_limits import Need, WaitReason
+    from ._pace import Need, Ticket, WaitReason
 
 logger = logging.getLogger("claude_magic.client")
 

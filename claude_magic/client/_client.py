@@ -19,11 +19,10 @@ from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
-from ._pace import ServerPace
+from ._pace import Need, ServerPace
 from ._rate_limit import TokenBucket
 from ._requests import MessageRequest
 from ._retry import Deadline
-from ._server_limits import Need
 from ._stream import MessageStream, parse_reply, read_error, read_object, request_id_of
 from ._transport import HTTPTransport, request_headers
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_magic.client import Usage
-from claude_magic.client._server_limits import MEMORY, MINUTE, Admission, LearntLimits
+from claude_magic.client._pace import MEMORY, Admission, LearntLimits
+from claude_magic.client._server_limits import MINUTE
 
 from .told import need, told
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
-from claude_magic.client._pace import Ticket
-from claude_magic.client._server_limits import Need, WaitReason
+from claude_magic.client._pace import Need, Ticket, WaitReason
 
 from .moved_loop import MovedLoop, let_run, run
 from .test_rate_limit import worst_excess

@@ -111,7 +111,7 @@
     const enter = ({ dispatch, dom, state }) => {
       const { from, to } = state.selection.main;
       const isBetween = /^(\(\)|\[\]|\{\})$/.test(state.sliceDoc(from - 1, to + 1));
-      if (!isBetween || dom.closest(".jp-mod-completer-active")) return false;
+      if (!isBetween || state.readOnly || dom.closest(".jp-mod-completer-active")) return false;
       dispatch(state.replaceSelection(state.lineBreak));
       return true;
     };

@@ -3,7 +3,7 @@
 Surfaces that are made of widgets stand in `claude_magic.display.widgets`, which imports ipywidgets.
 """
 
-from ._buttons import ApprovalButtons, StopButton, stop_button
+from ._buttons import ApprovalButtons
 from ._frames import (
     Debounce,
     Followed,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import groupby
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ..render import Bundle, Column, describe_status, render_footer_text
+from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_text
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import visible
 from ._frontend import FrontEnd
 from ._surface import FRAME_INTERVAL, IDLE_INTERVAL, AnyContent, Surface, interval_after
+
+if TYPE_CHECKING:
+    from .widgets import LiveWidgets
 
 _MAX_CALL_CHARS = 160
 """Two lines of a usual terminal; the whole result is in the reply."""
@@ -39,7 +45,6 @@ class TerminalSurface:
     """
 
     def __init__(self, stream: TextIO, content: AnyContent, *, draws: bool = True) -> None:
-        self.is_live = False
         self._draws = draws
         self.has_cleared = False
         self._stream = stream
@@ -61,7 +66,7 @@ class TerminalSurface:
             self._end(columns)
             self._begin(columns[len(self._begun)])
 
-    def finish(self, snapshot: Any, /) -> None:
+    def finish(self, snapshot: Any, /, *, is_alone: bool = True) -> None:
         """Write the rest of all of them."""
         columns = self._content.columns(snapshot)
         if not self._begun:
@@ -182,30 +187,47 @@ def _visible(text: str) -> str:
 class OutputSurface:
     """The output area of a cell, or one display among its other outputs.
 
-    A cell that holds nothing but the answer has a display for each slot, and in the end one output with all types takes
-    their place. Among other outputs there is one display, and nothing is cleared. Where outputs are captured (`%%capture`) or checked against
-    saved ones (nbval), nothing is drawn before the end.
+    Where widgets can be shown there is one display: HTML at first, widgets once the answer has taken a while, and what stays. A page
+    that shows the widgets follows updates, so the end is an update, too, and what a reader looks at stays in its place.
+
+    Elsewhere a cell that holds nothing but the answer has a display for each slot, and in the end one output with all types takes
+    their place; among other outputs there is one display, and nothing is cleared. Where outputs are captured (`%%capture`) or checked
+    against saved ones (nbval), nothing is drawn before the end.
 
     Args:
         publisher: Publishes displays.
         content: What is shown.
         owns_area: The cell holds nothing else.
         is_live: Draw while it grows.
+        in_widgets: Makes the widgets, of which the front end shows a view; None where it shows none.
     """
 
-    def __init__(self, publisher: Any, content: AnyContent, *, owns_area: bool, is_live: bool = True) -> None:
-        self.is_live = is_live
+    def __init__(
+        self,
+        publisher: Any,
+        content: AnyContent,
+        *,
+        owns_area: bool,
+        is_live: bool = True,
+        in_widgets: Callable[[], LiveWidgets] | None = None,
+    ) -> None:
         self.has_cleared = False
         self._publisher = publisher
         self._content = content
-        self._is_one_display = is_live and not owns_area
+        self._owns_area = owns_area
+        self._is_live = is_live
+        self._in_widgets = in_widgets
+        self._is_one_display = is_live and (not owns_area or content.is_whole or in_widgets is not None)
+        self._widgets: LiveWidgets | None = None
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
 
     def draw(self, snapshot: Any, /) -> float:
         """Send what has changed."""
-        if not self.is_live:
+        if not self._is_live:
             return IDLE_INTERVAL
+        if (interval := self._draw_widgets(snapshot)) is not None:
+            return interval
         slots = self._content.slots(snapshot)
         if not self._is_one_display:
             for index, html in enumerate(slots):
@@ -215,19 +237,45 @@ class OutputSurface:
         self._show(0, html)
         return max(FRAME_INTERVAL, len(html) / self._content.chars_per_second)
 
-    def finish(self, snapshot: Any, /) -> None:
-        """Replace all slots by one output.
+    def finish(self, snapshot: Any, /, *, is_alone: bool = True) -> None:
+        """Put one output in the place of all there is.
 
-        Front ends without updates (`jupyter console`, an `Output` widget) show the answer here for the first time,
-        which is why even a single slot of an own area is not simply updated.
+        Front ends without updates (`jupyter console`, an `Output` widget) show the answer here for the first time, which is why a
+        cell is cleared where no page is known to follow them, even if it has a single slot.
         """
-        if self._is_one_display:
+        follows_updates = self._widgets is not None and self._widgets.was_seen
+        if self._is_one_display and (
+            not self._owns_area or (follows_updates and is_alone and not self._content.is_empty(snapshot))
+        ):
             self._publish(self._content.final(snapshot), 0, update=bool(self._shown))
-            return
-        if self._shown:
-            self._publisher.clear_output(wait=True)
-            self.has_cleared = True
-        publish_final(self._publisher, self._content, snapshot)
+        else:
+            if self._shown:
+                self._publisher.clear_output(wait=True)
+                self.has_cleared = True
+            publish_final(self._publisher, self._content, snapshot)
+        if self._widgets is not None:
+            self._widgets.end(snapshot)
+
+    def _draw_widgets(self, snapshot: Any) -> float | None:
+        """Bring the widgets up to date, if it is time for them; return the seconds until the next frame."""
+        if self._in_widgets is None:
+            return None
+        if self._widgets is None:
+            elapsed = max(column.answer.elapsed for column in self._content.columns(snapshot))
+            if elapsed < A_WHILE or not self._shown or not _has_imported_widgets():
+                return None
+            self._widgets = self._in_widgets()
+        if self._widgets.is_unseen:
+            # A front end that lacks the widgets' own extension, or a page that was closed.
+            self._widgets.end(snapshot)
+            self._widgets = self._in_widgets = None
+            return None
+        interval = self._widgets.draw(snapshot)
+        if not self._widgets.is_shown:
+            html = "".join(self._shown)
+            data = {**self._widgets.show(), "text/html": html}
+            self._publish(Bundle(data, {}), 0, update=True)
+        return interval
 
     def _show(self, index: int, html: str) -> None:
         is_new = index == len(self._shown)
@@ -243,6 +291,23 @@ class OutputSurface:
         _publish(self._publisher, bundle.data, bundle.metadata, transient=transient, update=update)
 
 
+def _has_imported_widgets() -> bool:
+    """Import them in a thread, so that the loop, and the stream, go on meanwhile; return whether that is done."""
+    return not _import_of_widgets().is_alive()
+
+
+@cache
+def _import_of_widgets() -> threading.Thread:
+    thread = threading.Thread(
+        target=importlib.import_module,
+        args=(f"{__package__}.widgets",),
+        name="claude-magic-import",
+        daemon=True,
+    )
+    thread.start()
+    return thread
+
+
 class QuietSurface:
     """Nothing while an answer grows, and at its end what `at_end` shows.
 
@@ -251,7 +316,6 @@ class QuietSurface:
     """
 
     def __init__(self, at_end: Callable[[Any], None] | None = None) -> None:
-        self.is_live = False
         self.has_cleared = False
         self._at_end = at_end
 
@@ -259,7 +323,7 @@ class QuietSurface:
         """Draw nothing."""
         return IDLE_INTERVAL
 
-    def finish(self, snapshot: Any, /) -> None:
+    def finish(self, snapshot: Any, /, *, is_alone: bool = True) -> None:
         """Show what there is to show."""
         if self._at_end is not None:
             self._at_end(snapshot)
@@ -273,7 +337,8 @@ def choose_surface(
     is_live: bool,
     is_quiet: bool = False,
     is_silenced: bool = False,
-    in_widgets: Callable[[], Surface[Any]] | None = None,
+    in_widgets: bool = False,
+    stop: Callable[[], None] | None = None,
 ) -> Surface[Any]:
     """Return what an answer is drawn on in the running cell.
 
@@ -284,7 +349,8 @@ def choose_surface(
         is_live: The setting `live`: draw while it grows.
         is_quiet: Show nothing.
         is_silenced: The prompt ends with a semicolon: show one line at the end.
-        in_widgets: Makes a surface of widgets, for content that is drawn in them where the front end has them.
+        in_widgets: Draw it in widgets once it has taken a while, where the front end has them.
+        stop: What a button among the widgets does, on any thread; None for no button.
     """
     if is_quiet:
         return QuietSurface()
@@ -294,9 +360,15 @@ def choose_surface(
         return TerminalSurface(sys.stdout, content, draws=is_live)
     if not is_live or front_end.is_captured:
         return OutputSurface(front_end.publisher, content, owns_area=owns_area, is_live=False)
-    if in_widgets is not None and front_end.has_widgets:
-        return in_widgets()
-    return OutputSurface(front_end.publisher, content, owns_area=owns_area)
+    if not (in_widgets and front_end.has_widgets):
+        return OutputSurface(front_end.publisher, content, owns_area=owns_area)
+
+    def make() -> LiveWidgets:
+        from .widgets import LiveWidgets
+
+        return LiveWidgets(content, stop=stop)
+
+    return OutputSurface(front_end.publisher, content, owns_area=owns_area, in_widgets=make)
 
 
 _INTERRUPT = "to stop, interrupt the kernel (■)"

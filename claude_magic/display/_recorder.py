@@ -1,6 +1,6 @@
 """Records what others print into a cell while an answer streams in it: log lines, the prints of a thread, a tool's figures.
 
-The final output of an answer replaces all outputs of its cell, and theirs would go with it. A kernel's `sys.stdout` and
+Where the final output of an answer replaces all outputs of its cell, theirs would go with it. A kernel's `sys.stdout` and
 `sys.stderr` can echo what is written to them (ipykernel's `OutStream.echo`), and its display publisher passes on what is
 displayed (`register_hook`). What is recorded there is replayed below the answer. Of displays only those of tools are
 kept, which ran for this answer: not a progress bar that a thread draws.
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-keeps_displays: contextvars.ContextVar[bool] = contextvars.ContextVar("keeps_displays", default=False)
-"""Set where a tool runs: what is displayed in this context stays in the cell."""
+keeps_displays: contextvars.ContextVar[bool | None] = contextvars.ContextVar("keeps_displays", default=None)
+"""True where a tool runs: what is displayed in this context stays in the cell. False where a person is asked: it goes in the end."""
 
 _Recorded = list["_Text | _Display"]
 
@@ -25,6 +25,9 @@ class OutputRecorder:
 
     Args:
         publisher: What displays are published with.
+
+    Attributes:
+        has_passing: Something was displayed that is to go with the end of the answer.
     """
 
     def __init__(self, publisher: Any) -> None:
@@ -53,6 +56,10 @@ class OutputRecorder:
                 echo.stream.echo = echo.previous
         if hasattr(self._publisher, "unregister_hook"):
             self._publisher.unregister_hook(self._displays)
+
+    @property
+    def has_passing(self) -> bool:
+        return self._displays.has_passing
 
     def replay(self) -> None:
         """Write and display it again, now that the outputs are cleared."""
@@ -113,12 +120,15 @@ class _DisplayEcho:
     """Keeps what tools display; a hook of ipykernel's publisher, which passes its messages through."""
 
     def __init__(self, publisher: Any, recorded: _Recorded) -> None:
+        self.has_passing = False
         self._publisher = publisher
         self._recorded = recorded
 
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
-        if keeps_displays.get():
+        keeps = keeps_displays.get()
+        if keeps:
             self._keep(message["msg_type"], message["content"])
+        self.has_passing |= keeps is False and message["msg_type"] == "display_data"
         return message
 
     def _keep(self, kind: str, content: dict[str, Any]) -> None:

@@ -41,18 +41,21 @@ class Surface(Protocol[Snapshot_contra]):
     """Something that an answer, or several, can be drawn on.
 
     Attributes:
-        is_live: What is drawn is seen while it grows, in a cell.
         has_cleared: Finishing has cleared what others had put into the same cell.
     """
 
-    is_live: bool
     has_cleared: bool
 
     def draw(self, snapshot: Snapshot_contra, /) -> float:
         """Show how far it has come; return the seconds after which the next frame may follow."""
 
-    def finish(self, snapshot: Snapshot_contra, /) -> None:
-        """Show it as it stays."""
+    def finish(self, snapshot: Snapshot_contra, /, *, is_alone: bool = True) -> None:
+        """Show it as it stays.
+
+        Args:
+            snapshot: What is shown, at its end.
+            is_alone: Nothing else stands in the cell that is to go with the end, as a question that has been answered.
+        """
 
 
 class Content(Protocol[Snapshot_contra]):
@@ -60,9 +63,15 @@ class Content(Protocol[Snapshot_contra]):
 
     Attributes:
         chars_per_second: What a surface sends of it where each frame is the whole, in characters of HTML.
+        is_whole: A frame has one slot, which holds all there is.
+        remote_images: Load images from other hosts.
+        remark: How to stop it; "" where that need not be said.
     """
 
     chars_per_second: int
+    is_whole: bool
+    remote_images: bool
+    remark: str
 
     def slots(self, snapshot: Snapshot_contra, /) -> Sequence[str]:
         """Return a frame as pieces of HTML, of which all but the last have settled."""
@@ -89,15 +98,26 @@ class AnswerContent:
         kept_in: The expression that has the answer when others have been asked meanwhile; "" where the answer is the value of the
             cell, whose error says how it failed.
         last: The expression that has the last reply.
+        in_pieces: Each block of the text gets a slot of its own as soon as it is whole.
     """
 
     chars_per_second = 200_000
+    is_whole = False
 
-    def __init__(self, *, remote_images: bool, remark: str = "", kept_in: str = "", last: str = LAST) -> None:
-        self._remote_images = remote_images
+    def __init__(
+        self,
+        *,
+        remote_images: bool,
+        remark: str = "",
+        kept_in: str = "",
+        last: str = LAST,
+        in_pieces: bool = False,
+    ) -> None:
+        self.remote_images = remote_images
+        self.remark = remark
         self._kept_in = kept_in
         self._last = last
-        self._frames = LiveFrames(remote_images=remote_images, remark=remark)
+        self._frames = LiveFrames(remote_images=remote_images, remark=remark, in_pieces=in_pieces)
 
     def slots(self, snapshot: ReplySnapshot, /) -> Sequence[str]:
         return self._frames.slots(snapshot, time.monotonic())
@@ -108,10 +128,10 @@ class AnswerContent:
 
     def final(self, snapshot: ReplySnapshot, /) -> Bundle:
         if self._kept_in:
-            return render_reply(snapshot, remote_images=self._remote_images, kept_in=self._kept_in)
+            return render_reply(snapshot, remote_images=self.remote_images, kept_in=self._kept_in)
         # The error of the cell is shown right below.
         shown = dataclasses.replace(snapshot, error=None)
-        return render_reply(shown, remote_images=self._remote_images, kept_in=self._last)
+        return render_reply(shown, remote_images=self.remote_images, kept_in=self._last)
 
     def is_empty(self, snapshot: ReplySnapshot, /) -> bool:
         has_content = snapshot.phase is Phase.COMPLETE or bool(snapshot.text or snapshot.thinking)
@@ -141,17 +161,22 @@ class ComparisonContent:
 
     Args:
         remote_images: Load images from other hosts.
+        remark: How to stop the answers; "" where that need not be said.
     """
 
     chars_per_second = 60_000
+    is_whole = True
 
-    def __init__(self, *, remote_images: bool) -> None:
-        self._remote_images = remote_images
+    def __init__(self, *, remote_images: bool, remark: str = "") -> None:
+        self.remote_images = remote_images
+        self.remark = remark
         self._frames: list[LiveFrames] = []
 
     def slots(self, snapshot: Compared, /) -> Sequence[str]:
         if not self._frames:
-            self._frames = [LiveFrames(remote_images=self._remote_images) for _ in snapshot.columns]
+            self._frames = [
+                LiveFrames(remote_images=self.remote_images, remark=self.remark) for _ in snapshot.columns
+            ]
         now = time.monotonic()
         html = render_columns(
             render_column_heading(column) + "".join(frames.slots(column.answer, now))
@@ -160,7 +185,7 @@ class ComparisonContent:
         return (html,)
 
     def final(self, snapshot: Compared, /) -> Bundle:
-        return render_comparison(snapshot.columns, remote_images=self._remote_images)
+        return render_comparison(snapshot.columns, remote_images=self.remote_images)
 
     def is_empty(self, _snapshot: Compared, /) -> bool:
         return False

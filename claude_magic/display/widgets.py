@@ -14,20 +14,21 @@ import asyncio
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import ipywidgets
-from IPython.display import DisplayHandle
 from ipywidgets import Widget
-from ipywidgets.widgets.widget_string import HTMLMathStyle
+from ipywidgets.widgets.widget_string import HTMLMathStyle, HTMLStyle
 
 from ..render import (
     COLUMN_GAP,
     COLUMN_WIDTHS,
     WIDGET_CLASSES,
     Column,
+    has_formulas,
     in_widget,
     render_approval,
     render_column_heading,
@@ -35,8 +36,10 @@ from ..render import (
 from ..runtime import ReplySnapshot
 from ..tools import CallReading, ToolCall
 from ._frontend import route_to_subshell
-from ._output import publish_final
-from ._surface import AnswerContent, Compared, ComparisonContent, interval_after
+from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, interval_after
+
+_GROUP_SIZE: Final = 24
+"""Blocks of a group: the shorter the lists are that a box tells with each block more, the more groups there are."""
 
 _lock: Final = threading.RLock()
 
@@ -89,11 +92,32 @@ def _collecting(collect: Callable[[Widget], None]) -> Callable[[Widget], None]:
 Widget.open = _holding(Widget.open)
 Widget.close = _holding(Widget.close)
 Widget.__del__ = _collecting(Widget.__del__)
-Widget._handle_control_comm_msg = classmethod(_holding(Widget._handle_control_comm_msg.__func__))
+
+_told: int = 0
+
+
+def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def tell(*args: Any, **kwargs: Any) -> Any:
+        global _told
+        _told += 1
+        return method(*args, **kwargs)
+
+    return tell
+
+
+def _pages_told() -> int:
+    """Return how often a page has asked for the state of all widgets, which it does when it opens."""
+    return _told
+
+
+Widget._handle_control_comm_msg = classmethod(_holding(_counting(Widget._handle_control_comm_msg.__func__)))
 
 
 class BlockColumn:
     """An answer while it grows: a widget for each block, so that what has settled is not sent again.
+
+    Only a block with formulas is an `HTMLMath`: a front end that is given one looks for formulas in it, each time it changes.
 
     Args:
         remote_images: Load images from other hosts.
@@ -102,6 +126,7 @@ class BlockColumn:
         classes: The classes of each block.
         box_classes: The classes of the column.
         dress: Makes the value of a block from its HTML.
+        in_pieces: Each block of the text gets a widget of its own as soon as it is whole, so that its formulas are set once.
     """
 
     def __init__(
@@ -113,16 +138,25 @@ class BlockColumn:
         classes: Sequence[str] = WIDGET_CLASSES,
         box_classes: Sequence[str] = (),
         dress: Callable[[str], str] = in_widget,
+        in_pieces: bool = False,
     ) -> None:
-        self._new_content = functools.partial(AnswerContent, remote_images=remote_images, remark=remark)
+        self._new_content = functools.partial(
+            AnswerContent, remote_images=remote_images, remark=remark, in_pieces=in_pieces
+        )
         self._dress = dress
         self._classes = tuple(classes)
         # The blocks share their looks, because each widget of its own is two more messages.
         if layout is None:
             layout = ipywidgets.Layout(display="block", margin="0", padding="0", height="auto")
-        self._looks: dict[str, Any] = {"layout": layout, "style": HTMLMathStyle()}
+        self._layout = layout
+        self._styles = {ipywidgets.HTML: HTMLStyle(), ipywidgets.HTMLMath: HTMLMathStyle()}
+        self._group_size = _GROUP_SIZE if in_pieces else 0
         box_layout = {} if box_classes else {"min_width": "0", "overflow": "visible"}
+        if in_pieces:
+            box_layout["display"] = "block"
         self.box = ipywidgets.VBox(layout=ipywidgets.Layout(**box_layout), _dom_classes=tuple(box_classes))
+        self._blocks: list[ipywidgets.HTML] = []
+        self._groups: list[ipywidgets.VBox] = []
         self.start_over()
 
     def start_over(self) -> None:
@@ -143,106 +177,186 @@ class BlockColumn:
         """Show no block."""
         self._show([])
 
-    def block(self, html: str = "") -> ipywidgets.HTMLMath:
+    def block(self, html: str = "", *, has_math: bool = True) -> ipywidgets.HTML:
         """Return a widget that looks like a block, for what stands beside them."""
-        return ipywidgets.HTMLMath(self._dress(html), **self._looks, _dom_classes=self._classes)
+        kind = ipywidgets.HTMLMath if has_math else ipywidgets.HTML
+        looks = {"layout": self._layout, "style": self._styles[kind]}
+        return kind(self._dress(html), **looks, _dom_classes=self._classes)
 
     @property
     def shared_looks(self) -> tuple[Widget, ...]:
         """The looks that all of its blocks have."""
-        return tuple(self._looks.values())
+        return (self._layout, *self._styles.values())
 
     def _show(self, slots: Sequence[str]) -> None:
-        blocks = self.box.children
-        for block, html in zip(blocks, slots, strict=False):
-            # Sends nothing where nothing has changed.
-            block.value = self._dress(html)
-        if len(slots) != len(blocks):
-            new = [self.block(html) for html in slots[len(blocks) :]]
-            self.box.children = (*blocks[: len(slots)], *new)
-            for block in blocks[len(slots) :]:
+        previous = self._blocks
+        self._blocks = [
+            self._brought_up_to_date(previous[index] if index < len(previous) else None, html)
+            for index, html in enumerate(slots)
+        ]
+        self._place()
+        kept = set(self._blocks)
+        for block in previous:
+            if block not in kept:
                 # Not by `close_all`: its looks are those of the others, too.
                 block.close()
 
+    def _brought_up_to_date(self, block: ipywidgets.HTML | None, html: str) -> ipywidgets.HTML:
+        has_math = has_formulas(html)
+        if block is None or (has_math and not isinstance(block, ipywidgets.HTMLMath)):
+            return self.block(html, has_math=has_math)
+        # Sends nothing where nothing has changed.
+        block.value = self._dress(html)
+        return block
 
-class ColumnsSurface:
-    """Several answers side by side, in widgets as long as they grow. What stays in the cell is one display without widgets.
+    def _place(self) -> None:
+        """Put the blocks into the column; in groups where they are many, since a box tells all it holds with each one more."""
+        if not self._group_size:
+            self.box.children = tuple(self._blocks)
+            return
+        starts = range(0, len(self._blocks), self._group_size)
+        groups = [tuple(self._blocks[start : start + self._group_size]) for start in starts]
+        while len(self._groups) < len(groups):
+            self._groups.append(ipywidgets.VBox(layout=self._layout))
+        for index, group in enumerate(self._groups):
+            group.children = groups[index] if index < len(groups) else ()
+        self.box.children = tuple(self._groups)
+
+
+LIVE_CLASS: Final = "claude-magic-live"
+STOP_CLASS: Final = "claude-magic-cell-stop"
+# The button stays in sight of who reads in a long answer: at the bottom of whatever scrolls, the notebook or the box of a cell with
+# scrolled outputs. What stands between must not be a scroll container itself, which all that hide their overflow are.
+_IN_AREA: Final = f".jp-OutputArea-child:has(> * > .{LIVE_CLASS})"
+_STYLE: Final = f"""<style>
+.jp-CodeCell:not(.jp-mod-outputsScrolled) .jp-OutputArea:has(> * > * > .{LIVE_CLASS}) {{ overflow: visible; min-width: 0; }}
+{_IN_AREA}, {_IN_AREA} > .jp-OutputArea-output {{ overflow: visible; min-width: 0; }}
+.{LIVE_CLASS} > .widget-html:has(style) {{ display: none; }}
+.{LIVE_CLASS} mjx-container[display="true"] {{ overflow: auto hidden; }}
+.{STOP_CLASS} {{ position: sticky; bottom: 0; z-index: 1; margin: 0; background: var(--jp-layout-color0, white); }}
+.{STOP_CLASS} .jupyter-button {{ font-size: var(--jp-ui-font-size1, 13px); line-height: 24px; border-radius: 3px; }}
+.{STOP_CLASS} .jupyter-button i {{ color: var(--jp-error-color1, #d32f2f); font-size: 10px; vertical-align: 1px; }}
+</style>"""
+
+
+class LiveWidgets:
+    """Answers while they grow, in one view, with a button that stops them. None of it stays.
+
+    A page that is opened meanwhile shows them in its turn, and is not told of the display that takes their place. So where one has
+    been opened, the widgets stay, with the answers as they are in the end.
 
     Args:
-        publisher: Publishes displays.
-        content: What stays.
-        owns_area: The cell holds nothing else.
-        remote_images: Load images from other hosts.
-        remark: What is said below answers that take a while: how to stop them.
+        content: What is shown.
+        stop: What a click does; it may come on any thread. None where it would not be handled.
     """
 
     _FRAMES_PER_SECOND: Final = 26
     """What all columns together send at most; now and then one sends two or three blocks."""
+    _SEEN_WITHIN: Final = 20.0
+    """Seconds that a page is given to show them, however busy it is."""
 
-    def __init__(
-        self,
-        publisher: Any,
-        content: ComparisonContent,
-        *,
-        owns_area: bool,
-        remote_images: bool,
-        remark: str = "",
-    ) -> None:
-        self.is_live = True
-        self.has_cleared = False
-        self._publisher = publisher
+    def __init__(self, content: AnyContent, *, stop: Callable[[], None] | None) -> None:
+        self.is_shown = False
         self._content = content
-        self._owns_area = owns_area
-        self._new_blocks = functools.partial(BlockColumn, remote_images=remote_images, remark=remark)
-        self._columns: list[tuple[ipywidgets.HTMLMath, BlockColumn]] = []
-        self._grid: ipywidgets.GridBox | None = None
-        self._handle = DisplayHandle()
+        self._stop = stop
+        self._columns: list[tuple[ipywidgets.HTML | None, BlockColumn]] = []
+        self._box = ipywidgets.VBox(
+            layout=ipywidgets.Layout(display="block", overflow="visible", margin="0"),
+            _dom_classes=[LIVE_CLASS],
+        )
+        self._was_seen = False
+        self._shown_at = 0.0
+        self._pages_told = 0
 
-    def draw(self, snapshot: Compared, /) -> float:
-        """Bring the widgets up to date."""
-        if self._grid is None:
-            self._columns = [_with_heading(self._new_blocks()) for _ in snapshot.columns]
-        tail_chars = sum(map(_draw_column, self._columns, snapshot.columns))
-        if self._grid is None:
-            self._show()
-        return interval_after(tail_chars, shortest=len(self._columns) / self._FRAMES_PER_SECOND)
+    @property
+    def was_seen(self) -> bool:
+        """Whether a page has shown them. Not known where messages of widgets wait for the end of a cell."""
+        self._was_seen |= bool(self._box._view_count)
+        return self._was_seen
 
-    def finish(self, snapshot: Compared, /) -> None:
-        """Put one display in the place of the widgets."""
-        if self._grid is None or self._owns_area:
-            if self._grid is not None:
-                self._publisher.clear_output(wait=True)
-                self.has_cleared = True
-            publish_final(self._publisher, self._content, snapshot)
-        else:
-            bundle = self._content.final(snapshot)
-            self._handle.update(bundle.data, metadata=bundle.metadata, raw=True)
-        # Now that no display has the widgets: without its model a front end shows an error instead.
-        if self._grid is not None:
-            close_all([self._grid])
+    @property
+    def is_unseen(self) -> bool:
+        """Whether no page shows them, though there was time enough. Known where clicks are handled while a cell runs."""
+        if self._stop is None or self.was_seen:
+            return False
+        return self.is_shown and time.monotonic() - self._shown_at > self._SEEN_WITHIN
 
-    def _show(self) -> None:
-        boxes = [
-            ipywidgets.VBox(
-                [heading, blocks.box], layout=ipywidgets.Layout(min_width="0", overflow="visible")
+    def draw(self, snapshot: Any) -> float:
+        """Bring them up to date; return the seconds after which the next frame may follow."""
+        answers = self._content.columns(snapshot)
+        if not self._columns:
+            self._fill(answers)
+        tail_chars = sum(map(_draw_column, self._columns, answers))
+        return interval_after(
+            tail_chars, shortest=max(FRAME_INTERVAL, len(answers) / self._FRAMES_PER_SECOND)
+        )
+
+    def show(self) -> dict[str, Any]:
+        """Return the data of a display that shows them."""
+        self.is_shown = True
+        self._shown_at = time.monotonic()
+        self._pages_told = _pages_told()
+        data: dict[str, Any] = self._box._repr_mimebundle_()
+        return {**data, "text/plain": "The answer is being written."}
+
+    def end(self, snapshot: Any) -> None:
+        """Close them, unless a page shows them that was opened meanwhile. No other display may have them by now."""
+        if _pages_told() == self._pages_told:
+            looks = [look for _, blocks in self._columns for look in blocks.shared_looks]
+            close_all((self._box, *looks))
+            return
+        for (_heading, blocks), column in zip(self._columns, self._content.columns(snapshot), strict=True):
+            blocks.finish(column.answer)
+        self._box.children = self._box.children[:1]
+
+    def _fill(self, answers: Sequence[Column]) -> None:
+        for each in answers:
+            blocks = BlockColumn(
+                remote_images=self._content.remote_images,
+                remark=self._content.remark,
+                in_pieces=True,
             )
+            self._columns.append((blocks.block(has_math=False) if each.name else None, blocks))
+        boxes = [
+            ipywidgets.VBox([heading, blocks.box], layout=ipywidgets.Layout(min_width="0", display="block"))
+            if heading is not None
+            else blocks.box
             for heading, blocks in self._columns
         ]
-        layout = ipywidgets.Layout(
-            grid_template_columns=COLUMN_WIDTHS, grid_gap=COLUMN_GAP, overflow="visible"
-        )
-        self._grid = ipywidgets.GridBox(boxes, layout=layout)
-        self._handle.display(in_words(self._grid, "The answers were on their way."), raw=True)
+        if len(boxes) > 1:
+            looks = ipywidgets.Layout(grid_template_columns=COLUMN_WIDTHS, grid_gap=COLUMN_GAP)
+            boxes = [ipywidgets.GridBox(boxes, layout=looks)]
+        boxes.append(ipywidgets.HTML(_STYLE))
+        if self._stop is not None:
+            boxes.append(_stop_button(self._stop))
+        self._box.children = boxes
+        # From now on pages count their views of it.
+        self._box._view_count = 0
 
 
-def _with_heading(blocks: BlockColumn) -> tuple[ipywidgets.HTMLMath, BlockColumn]:
-    return blocks.block(), blocks
+def _stop_button(stop: Callable[[], None]) -> ipywidgets.HBox:
+    button = ipywidgets.Button(
+        description="Stop",
+        icon="stop",
+        tooltip="Stop this answer. What has come of it stays.",
+        layout=ipywidgets.Layout(width="auto", height="26px", margin="4px 0 2px 0"),
+    )
+
+    def on_click(_button: object) -> None:
+        button.disabled = True
+        stop()
+
+    button.on_click(on_click)
+    # Below a background cell also while another one computes.
+    route_to_subshell(button)
+    return ipywidgets.HBox([button], _dom_classes=[STOP_CLASS])
 
 
-def _draw_column(parts: tuple[ipywidgets.HTMLMath, BlockColumn], column: Column) -> int:
+def _draw_column(parts: tuple[ipywidgets.HTML | None, BlockColumn], column: Column) -> int:
     """Bring a column up to date; return how long what changes with each frame is, in characters."""
     heading, blocks = parts
-    heading.value = in_widget(render_column_heading(column))
+    if heading is not None:
+        heading.value = in_widget(render_column_heading(column))
     return blocks.draw(column.answer)
 
 

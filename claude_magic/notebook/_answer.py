@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Callable
@@ -14,9 +13,7 @@ from ..client import ClaudeError
 from ..display import (
     AnswerContent,
     OutputRecorder,
-    OutputSurface,
     QuietSurface,
-    StopButton,
     Surface,
     choose_surface,
     follow,
@@ -25,10 +22,9 @@ from ..display import (
     let_interrupts_arrive,
     publish_final,
     remark_on_stopping,
-    stop_button,
     was_interrupted,
 )
-from ..render import A_WHILE, HIDDEN_IN_CELL, short_traceback
+from ..render import HIDDEN_IN_CELL, short_traceback
 from ..runtime import Job, Phase, Question, Reply, ReplySnapshot
 from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ._question import settings_of
@@ -45,7 +41,7 @@ _Started = TypeVar("_Started", bound="Followed[Any]")
 async def answer(line: Line, question: Question, cell: Cell) -> Reply:
     """Ask, and draw the answer in the cell. Raises as `ask` does."""
     reply, is_interrupted = await follow_to_end(
-        lambda: start(line, question, cell), lambda _reply: _surface(line, cell), cell
+        lambda: start(line, question, cell), lambda reply: _surface(line, cell, reply), cell
     )
     check_whole(reply, is_interrupted=is_interrupted)
     finish(reply, line, cell)
@@ -74,10 +70,8 @@ async def follow_to_end(
     with OutputRecorder(cell.front_end.publisher) as recorder:
         started = begin()
         surface = surface_for(started)
-        can_stop = surface.is_live
-        async with stop_button(cell.front_end, started.cancel) if can_stop else contextlib.nullcontext():
-            is_interrupted = await wait(started, surface, cell)
-            surface.finish(started.snapshot())
+        is_interrupted = await wait(started, surface, cell)
+        surface.finish(started.snapshot(), is_alone=not recorder.has_passing)
         # One that came while the last frame was drawn counts too: it must keep the next cell from running.
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if surface.has_cleared:
@@ -167,7 +161,7 @@ def with_short_traceback(error: _Error, shell: Any) -> _Error:
     return error
 
 
-def _surface(line: Line, cell: Cell) -> Surface[Any]:
+def _surface(line: Line, cell: Cell, reply: Reply) -> Surface[Any]:
     values, front_end = cell.runtime.settings().values, cell.front_end
     remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
     return choose_surface(
@@ -177,6 +171,8 @@ def _surface(line: Line, cell: Cell) -> Surface[Any]:
         is_live=values.live,
         is_quiet=line.options.quiet,
         is_silenced=is_silenced(line),
+        in_widgets=cell.is_awaited and front_end.runs_clicks,
+        stop=reply.cancel,
     )
 
 
@@ -221,9 +217,7 @@ def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     if not cell.front_end.has_kernel:
         print(f"Job {job.number} has started; %claude jobs shows its progress.")
         return reply
-    surface = _background_surface(line, cell, job)
-    has_button = isinstance(surface, OutputSurface) and _owns_area(cell) and cell.front_end.runs_clicks
-    frames = _BackgroundFrames(reply, surface, StopButton(reply.cancel) if has_button else None)
+    frames = _BackgroundFrames(reply, _background_surface(line, cell, job))
     frame_loop.follow(reply, frames.draw)
     return reply
 
@@ -246,7 +240,15 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         remark=f"in the background · %claude stop {job.number} ends it",
         kept_in=kept_in,
     )
-    return OutputSurface(front_end.publisher, content, owns_area=_owns_area(cell))
+    owns_area = _owns_area(cell)
+    return choose_surface(
+        front_end,
+        content,
+        owns_area=owns_area,
+        is_live=True,
+        in_widgets=owns_area and front_end.runs_clicks,
+        stop=job.reply.cancel,
+    )
 
 
 def _owns_area(cell: Cell) -> bool:
@@ -257,10 +259,9 @@ def _owns_area(cell: Cell) -> bool:
 class _BackgroundFrames:
     """Draws one answer in the cell that asks now, whichever cell runs by then. Draws its first frame at once."""
 
-    def __init__(self, reply: Reply, surface: Surface[Any], button: StopButton | None) -> None:
+    def __init__(self, reply: Reply, surface: Surface[Any]) -> None:
         self._reply = reply
         self._surface = surface
-        self._button = button
         self._context = contextvars.copy_context()
         surface.draw(reply.snapshot())
 
@@ -272,13 +273,8 @@ class _BackgroundFrames:
         snapshot = self._reply.snapshot()
         if snapshot.phase.is_final:
             self._surface.finish(_with_mismatch(snapshot, self._reply))
-            if self._button is not None:
-                self._button.close()
             return 0.0
-        interval = self._surface.draw(snapshot)
-        if self._button is not None and not self._button.is_shown and snapshot.elapsed >= A_WHILE:
-            self._button.show()
-        return interval
+        return self._surface.draw(snapshot)
 
 
 def _with_mismatch(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:

@@ -40,7 +40,7 @@ async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
         ConfigurationError: It cannot be asked. Nothing was sent.
     """
     comparison, is_interrupted = await follow_to_end(
-        lambda: _start(line, question, cell), lambda _comparison: _surface(line, cell), cell
+        lambda: _start(line, question, cell), lambda comparison: _surface(line, cell, comparison), cell
     )
     error = _why_not_whole(comparison, is_interrupted=is_interrupted)
     if error is not None:
@@ -133,29 +133,18 @@ def _failure_of(reply: Reply) -> ClaudeError | None:
     return None
 
 
-def _surface(line: Line, cell: Cell) -> Surface[Any]:
+def _surface(line: Line, cell: Cell, comparison: Comparison) -> Surface[Any]:
     values, front_end = cell.runtime.settings().values, cell.front_end
-    content = ComparisonContent(remote_images=values.remote_images)
-
-    def in_widgets() -> Surface[Any]:
-        from ..display.widgets import ColumnsSurface  # late: it imports ipywidgets
-
-        return ColumnsSurface(
-            front_end.publisher,
-            content,
-            owns_area=cell.is_awaited,
-            remote_images=values.remote_images,
-            remark=remark_on_stopping(front_end, is_awaited=cell.is_awaited),
-        )
-
+    remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
     return choose_surface(
         front_end,
-        content,
-        owns_area=False,
+        ComparisonContent(remote_images=values.remote_images, remark=remark),
+        owns_area=cell.is_awaited,
         is_live=values.live,
         is_quiet=line.options.quiet,
         is_silenced=is_silenced(line),
-        in_widgets=in_widgets,
+        in_widgets=True,
+        stop=comparison.cancel if cell.is_awaited and front_end.runs_clicks else None,
     )
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
+from markdown_it.token import Token
+
 from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
 from ._answer import Run, render_answer, render_run, runs_of
 from ._formats import render_growing
@@ -84,6 +86,7 @@ def _with_inline_marks_closed(paragraph: str) -> str:
 
 # JupyterLab stops showing new outputs of a cell near 50 (measured on 4.6.6).
 MAX_BLOCKS: Final = 35
+MAX_PIECES: Final = 600
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _PENDING_STEP_CHARS: Final = 1_000
@@ -131,6 +134,7 @@ class GrowingMarkdown:
     Args:
         remote_images: Load images from http and https addresses instead of linking to them.
         allowance: What may still be drawn of the answer of which this text is a part.
+        in_pieces: Finish what is closed at once, however small, so that nothing of it is drawn twice.
     """
 
     _text: str
@@ -147,8 +151,11 @@ class GrowingMarkdown:
     _open_rendered: int  # how much source the open part had when it was rendered last
     _complete: int  # up to here complete lines have been searched for closed blocks
 
-    def __init__(self, *, remote_images: bool = False, allowance: Allowance | None = None) -> None:
+    def __init__(
+        self, *, remote_images: bool = False, allowance: Allowance | None = None, in_pieces: bool = False
+    ) -> None:
         self._remote_images = remote_images
+        self._in_pieces = in_pieces
         self._first_allowance = allowance or Allowance()
         self._start_over()
 
@@ -196,15 +203,19 @@ class GrowingMarkdown:
         )
         self._closed_html.append(sanitise(html))
         self._closed += length
-        if self._closed - self._pending >= _PENDING_STEP_CHARS:
+        if self._in_pieces or self._closed - self._pending >= _PENDING_STEP_CHARS:
             self._move_on()
 
     def _move_on(self) -> None:
         """Move what is closed out of the tail, and finish the pending block if it is large enough now."""
+        count = len(self._finished)
+        least = _least_piece_size(count) if self._in_pieces else _least_block_size(count)
+        if self._in_pieces and self._closed - self._pending < least:
+            return
         self._pending_html += self._closed_html
         self._closed_html.clear()
         self._pending = self._closed
-        if self._pending - self._emitted >= _least_block_size(len(self._finished)):
+        if self._pending - self._emitted >= least:
             self._finished.append(_block(self._text[self._emitted : self._pending], self._pending_html))
             self._emitted = self._pending
             self._pending_html.clear()
@@ -217,7 +228,10 @@ class GrowingMarkdown:
         source = self._text[self._closed :]
         self.allowance_left = self._allowance.copy()
         shown = source if is_final else close_open_marks(source)
-        html = render_fragment(shown, self._env(dict(self._references), self.allowance_left))
+        env = self._env(dict(self._references), self.allowance_left)
+        # The front end would set each of its formulas once more with every word that comes.
+        env["shows_source"] = not is_final
+        html = render_fragment(shown, env)
         self._open_html = sanitise(html)
         self._open_rendered = len(source)
 
@@ -233,11 +247,21 @@ def _block(source: str, html: list[str]) -> Block:
 def _length_of_closed_blocks(lines: str) -> int:
     """Return how many characters of `lines`, which are complete, belong to top-level blocks that are closed."""
     tokens = parse_blocks(lines)
-    starts = [token.map[0] for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+    blocks = [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+    starts = [token.map[0] for token in blocks if token.map]
+    if blocks and blocks[-1].map and _ends_by_itself(blocks[-1]):
+        starts.append(blocks[-1].map[1])
     if len(starts) < 2:
         return 0
     ends = islice(_LINE_END.finditer(lines), starts[-1] - 1, None)
     return next(ends).end() if starts[-1] else 0
+
+
+def _ends_by_itself(token: Token) -> bool:
+    """Whether no line that follows can belong to the block that begins with this token."""
+    return token.type in ("math_block", "hr") or (
+        token.type == "heading_open" and token.markup.startswith("#")
+    )
 
 
 def _least_block_size(block_count: int) -> int:
@@ -249,6 +273,14 @@ def _least_block_size(block_count: int) -> int:
     if block_count >= MAX_BLOCKS - 2:
         return 1 << 62
     return 1_000 << (block_count // 8 + max(0, block_count - 27))
+
+
+def _least_piece_size(piece_count: int) -> int:
+    """Return the size in characters from which closed source becomes piece number `piece_count`, from 0.
+
+    Anything at first. A page that has very many pieces has enough to do.
+    """
+    return 0 if piece_count < MAX_PIECES else 1_000 << ((piece_count - MAX_PIECES) // 100)
 
 
 _PENDING = {
@@ -338,11 +370,13 @@ class LiveFrames:
     Args:
         remote_images: Load images from other hosts.
         remark: What is to be said below an answer that takes a while, as long as it has not ended: how to stop it.
+        in_pieces: Each block of the text gets a slot of its own as soon as it is whole. There may be very many then.
     """
 
-    def __init__(self, *, remote_images: bool = False, remark: str = "") -> None:
+    def __init__(self, *, remote_images: bool = False, remark: str = "", in_pieces: bool = False) -> None:
         self._remote_images = remote_images
         self._remark = remark
+        self._in_pieces = in_pieces
         self._texts: dict[int, _GrowingText] = {}
         self._folds: dict[int, _Fold] = {}
         self._count = 0
@@ -360,7 +394,7 @@ class LiveFrames:
             remark = self._remark if snapshot.elapsed >= A_WHILE else ""
             if status := render_status_line(snapshot, now, remark=remark):
                 slots.append(status)
-        if len(slots) > MAX_SLOTS:
+        if len(slots) > MAX_SLOTS and not self._in_pieces:
             slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]
         # A status line that has gone leaves its slot to whatever comes next.
         self._count = max(self._count, len(slots))
@@ -395,7 +429,9 @@ class LiveFrames:
 
     def _text(self, index: int, allowance: Allowance) -> _GrowingText:
         if index not in self._texts or self._texts[index].allowance != allowance:
-            self._texts[index] = _GrowingText(remote_images=self._remote_images, allowance=allowance)
+            self._texts[index] = _GrowingText(
+                remote_images=self._remote_images, allowance=allowance, in_pieces=self._in_pieces
+            )
         return self._texts[index]
 
     def _fold(
@@ -421,9 +457,11 @@ class _Fold(NamedTuple):
 class _GrowingText:
     """One stretch of text, between whatever else stands in an answer."""
 
-    def __init__(self, *, remote_images: bool, allowance: Allowance) -> None:
+    def __init__(self, *, remote_images: bool, allowance: Allowance, in_pieces: bool) -> None:
         self.allowance = allowance.copy()
-        self._markdown = GrowingMarkdown(remote_images=remote_images, allowance=self.allowance)
+        self._markdown = GrowingMarkdown(
+            remote_images=remote_images, allowance=self.allowance, in_pieces=in_pieces
+        )
         self._finished: tuple[str, list[str]] | None = None
 
     @property

@@ -481,14 +481,14 @@ class _Renderer(RendererHTML):
 
     def math_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         token = tokens[idx]
-        if not allowance_of(env).admit_formula(token.content):
+        if not allowance_of(env).admit_formula(token.content) or env.get("shows_source"):
             return f"<code>{escape(reveal(token.content, is_code=True), quote=False)}</code>"
         opening, closing = (r"\[", r"\]") if token.meta["is_display"] else (r"\(", r"\)")
         return _formula("span", opening, token.content, closing)
 
     def math_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Env) -> str:
         content = tokens[idx].content
-        if not allowance_of(env).admit_formula(content):
+        if not allowance_of(env).admit_formula(content) or env.get("shows_source"):
             return self.math_open(tokens, idx, options, env)
         return _formula("div", r"\[", content, r"\]") + "\n"
 

@@ -149,6 +149,12 @@ SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 NO_MATH_CLASSES: Final = "mathjax_ignore tex2jax_ignore"
 MATH_CLASSES: Final = "mathjax_process tex2jax_process"
 
+
+def has_formulas(html: str) -> bool:
+    """Whether a front end finds formulas in HTML of ours."""
+    return MATH_CLASSES in html
+
+
 _TAG_NAMES: Final = """
     a blockquote br code details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary sup
     table tbody td th thead tr ul

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -55,6 +56,17 @@ MAX_MEGABYTES = 4.5
 MAX_FRAMES_PER_SECOND = 15
 MAX_SETTLING = 1.0
 MAX_LONG_TASKS = 2.5
+MAX_OVER_ONCE = 3.0
+"""Long tasks in all, over those of showing the finished answer once."""
+
+MAX_LONGEST_OVER_ONCE = 1.5
+LONG_TASK = 0.05
+"""Seconds; what takes less is not told."""
+
+ONE_FRAME = 20.0
+"""Milliseconds within which messages belong to one frame: a block that has settled, and the tail after it."""
+
+SHOW_AGAIN = "from IPython.display import display\nfrom claude_magic import claude\ndisplay(claude.last)"
 
 # Everything is noted inside the page: how late Playwright hears of it would otherwise be measured too.
 WATCH = """
@@ -83,10 +95,10 @@ WATCH_CELL = """cell => {
             window.bench.lastChange = Date.now();
     }).observe(cell, {subtree: true, childList: true, characterData: true, attributes: true});
 }"""
-IS_COMPLETE = """([words, quiet]) => {
+IS_COMPLETE = """([index, words, quiet]) => {
     const {messages, lastChange} = window.bench;
     const isIdle = messages.findLast(message => message.state)?.state === 'idle';
-    const output = document.querySelectorAll('.jp-Cell')[1].querySelector('.jp-Cell-outputArea');
+    const output = document.querySelectorAll('.jp-Cell')[index].querySelector('.jp-Cell-outputArea');
     return isIdle && output.textContent.includes(words) && Date.now() - lastChange > quiet
         && Date.now() - messages.findLast(message => message.state).at > quiet;
 }"""
@@ -104,27 +116,40 @@ class Watched:
     last_change: float
     formulas: int
 
-    def figures(self) -> list[Figure]:
-        """Return the figures."""
-        shown = [m for m in self.messages if m["kind"] in ("display_data", "update_display_data")]
-        streaming = (float(shown[-1]["sent"]) - float(shown[0]["sent"])) / 1e3
+    def figures(self, once: Watched) -> list[Figure]:
+        """Return the figures; those of the browser also over what it takes to show the finished answer once."""
+        kinds = ("display_data", "update_display_data", "comm_msg", "comm_open")
+        times = [float(m["sent"]) for m in self.messages if m["kind"] in kinds]
+        frames = 1 + sum(later - earlier > ONE_FRAME for earlier, later in pairwise(times))
         idle_at = max(float(m["sent"]) for m in self.messages if m["state"] == "idle")
         return [
             at_most("iopub (MB)", sum(float(m["size"]) for m in self.messages) / 1e6, MAX_MEGABYTES),
-            at_most("frames per second", len(shown) / streaming, MAX_FRAMES_PER_SECOND),
+            at_most("frames per second", frames / ((times[-1] - times[0]) / 1e3), MAX_FRAMES_PER_SECOND),
             at_most(
                 "complete after the kernel is done (s)",
                 max(0.0, self.last_change - idle_at) / 1e3,
                 MAX_SETTLING,
             ),
+            at_most("long tasks in all (s)", self.in_long_tasks, MAX_LONG_TASKS),
+            Figure(name="long tasks of showing it once (s)", ours=once.in_long_tasks),
+            at_most("long tasks in all, over that", self.in_long_tasks / once.in_long_tasks, MAX_OVER_ONCE),
+            Figure(name="the longest task (s)", ours=self.longest_task),
+            Figure(name="the longest task of showing it once (s)", ours=once.longest_task),
             at_most(
-                "long tasks in all (s)",
-                sum(length for _, length in self.long_tasks) / 1e3,
-                MAX_LONG_TASKS,
+                "the longest task, over that", self.longest_task / once.longest_task, MAX_LONGEST_OVER_ONCE
             ),
-            Figure(name="the longest task (s)", ours=max((t for _, t in self.long_tasks), default=0.0) / 1e3),
             Figure(name="formulas in the final picture", ours=self.formulas),
         ]
+
+    @property
+    def in_long_tasks(self) -> float:
+        """Seconds in tasks of more than 50 ms, or 50 ms where there are none."""
+        return max(LONG_TASK, sum(length for _, length in self.long_tasks) / 1e3)
+
+    @property
+    def longest_task(self) -> float:
+        """Seconds, or 50 ms where there is no long task."""
+        return max([LONG_TASK, *(length / 1e3 for _, length in self.long_tasks)])
 
 
 def main() -> None:
@@ -134,10 +159,13 @@ def main() -> None:
         paper = Path(folder) / "paper.md"
         paper.write_text(write_paper(), encoding="utf-8")
         for name, answer in (("a paper", paper), ("all formulas", None)):
-            watched = _stream(Path(folder) / name.replace(" ", "-"), answer)
-            told = [replace(figure, name=f"Lab, {name}: {figure.name}") for figure in watched.figures()]
-            # The worst case has no target: setting 1,590 formulas once takes the browser 1.5 s, no matter who asks for it.
-            figures += told if answer else [replace(figure, target="", reached=None) for figure in told]
+            watched, once = _stream(Path(folder) / name.replace(" ", "-"), answer)
+            told = [replace(figure, name=f"Lab, {name}: {figure.name}") for figure in watched.figures(once)]
+            # The worst case has targets over showing it once only: setting 1,590 formulas takes the browser what it takes.
+            figures += [
+                each if answer or "over that" in each.name else replace(each, target="", reached=None)
+                for each in told
+            ]
     print_figures(figures)
 
 
@@ -149,8 +177,8 @@ def write_paper() -> str:
     return "".join(parts) + LAST_WORDS
 
 
-def _stream(folder: Path, answer: Path | None) -> Watched:
-    """Stream one answer into a fresh Lab; without an answer, the simulator's long one."""
+def _stream(folder: Path, answer: Path | None) -> tuple[Watched, Watched]:
+    """Stream one answer into a fresh Lab; without an answer, the simulator's long one. Then show it again, in another cell."""
     with (
         simulator_process(chunk_delay=DELTA_INTERVAL, answer=answer, deltas=2_000) as url,
         LabServer(folder / "server", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-ant-bench"}) as lab,
@@ -161,29 +189,32 @@ def _stream(folder: Path, answer: Path | None) -> Watched:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         context.add_init_script(WATCH)
-        cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", CELL)]
+        cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext claude_magic", CELL, SHOW_AGAIN)]
         notebook = NotebookPage(lab, context.new_page(), lab.write_notebook("bench.ipynb", cells))
         notebook.open()
         notebook.run_cell(0)
-        watched = _watch(notebook)
+        watched = _watch(notebook, 1)
+        once = _watch(notebook, 2)
         notebook.close()
         browser.close()
-    return watched
+    return watched, once
 
 
-def _watch(notebook: NotebookPage) -> Watched:
+def _watch(notebook: NotebookPage, index: int) -> Watched:
     page: Page = notebook.page
-    notebook.cell(1).evaluate(WATCH_CELL)
-    notebook.start_cell(1)
-    note("streaming for a minute")
+    notebook.cell(index).evaluate(WATCH_CELL)
+    notebook.start_cell(index)
+    note("streaming for a minute" if index == 1 else "showing the finished answer once")
     try:
-        page.wait_for_function(IS_COMPLETE, arg=[LAST_WORDS, QUIET], timeout=LONGEST, polling=500)
+        page.wait_for_function(IS_COMPLETE, arg=[index, LAST_WORDS, QUIET], timeout=LONGEST, polling=500)
     except TimeoutError:
         states = page.evaluate("window.bench.messages.filter(m => m.state).map(m => m.state)")
-        note(f"never complete; kernel: {states}; the output ends: {notebook.output(1).inner_text()[-600:]!r}")
+        note(
+            f"never complete; kernel: {states}; the output ends: {notebook.output(index).inner_text()[-600:]!r}"
+        )
         raise
     noted = page.evaluate("window.bench")
-    formulas = notebook.output(1).locator("mjx-container").count()
+    formulas = notebook.output(index).locator("mjx-container").count()
     return Watched(noted["messages"], noted["longTasks"], noted["lastChange"], formulas)
 
 

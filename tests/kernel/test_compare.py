@@ -288,13 +288,13 @@ def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers
     """What has settled is not sent again; in the end no widget is left, and one output stays."""
     section = "## A part\n\n" + "Some words of prose. " * 60 + "\n\n"
     long = [section[start : start + 60] for _ in range(20) for start in range(0, len(section), 60)]
-    answers(sonnet=reply(chunks=long, chunk_delay=0.002), opus=reply(chunks=long, chunk_delay=0.003))
+    answers(sonnet=reply(chunks=long, chunk_delay=0.006), opus=reply(chunks=long, chunk_delay=0.008))
 
     run = kernel.run(COMPARE, allow_stdin=True, cell_id="widgets")
 
     sent = sum(len(str(content)) for content in run.contents("comm_open", "comm_msg"))
     assert 2 * len("".join(long)) < sent < 24 * len("".join(long))
-    blocks = [each["comm_id"] for each in run.contents("comm_open") if "HTMLMathModel" in str(each["data"])]
+    blocks = [each["comm_id"] for each in run.contents("comm_open") if "HTMLModel" in str(each["data"])]
     assert len(blocks) > 10
     assert set(blocks) <= {each["comm_id"] for each in run.contents("comm_close")}
     (output,) = run.outputs

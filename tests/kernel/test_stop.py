@@ -18,7 +18,7 @@ def stop_button(run):
         if message["msg_type"] == "comm_open"
         and message["content"]["data"].get("state", {}).get("description") == "Stop"
     }
-    is_shown = any("widget-view" in str(content) for content in run.contents("display_data"))
+    is_shown = any("widget-view" in str(content) for content in run.contents("update_display_data"))
     return next(iter(opened), None) if is_shown else None
 
 

@@ -79,12 +79,19 @@ def send(kernel, comm, data):
 
 def test_answers_side_by_side(watched, sim):
     """They grow block by block, and are closed at their end."""
-    sim.script(reply(LONG), reply(LONG))
+    gate = Gate()
+    sim.script(*[hold(gate, after_deltas=20, text=LONG)] * 2)
 
-    run = watched.run("%%claude --compare sonnet,opus\nName some.", allow_stdin=True, cell_id="compare")
+    run = watched.start("%%claude --compare sonnet,opus\nName some.", allow_stdin=True, cell_id="compare")
+    run.until(lambda each: len(each.contents("comm_open")) > 10)
+    gate.open()
+    run.finish()
 
     assert run.status == "ok"
-    assert len(run.contents("comm_open")) > 10
+    opened, closed = (
+        {each["comm_id"] for each in run.contents(kind)} for kind in ("comm_open", "comm_close")
+    )
+    assert opened == closed
 
 
 def test_answers_side_by_side_that_are_stopped(watched, sim):
@@ -136,7 +143,7 @@ def test_a_stop_button_under_an_answer(watched, sim, option):
     sim.script(hold(gate, after_deltas=2, text=LONG))
 
     run = watched.start(f"%%claude {option} -o answer\nhi", allow_stdin=True, cell_id="stop")
-    run.until(lambda each: "widget-view" in str(each.contents("display_data")))
+    run.until(lambda each: "widget-view" in str(each.contents("update_display_data")))
     send(watched, comm_of(run, "Stop"), CLICK)
     run.until(lambda each: each.contents("comm_close")).finish()
     gate.open()

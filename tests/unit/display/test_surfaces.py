@@ -306,3 +306,93 @@ def test_no_control_character_of_a_model_reaches_a_terminal(text):
         for char in stream.getvalue()
         if (ord(char) < 32 or 127 <= ord(char) < 160) and char not in "\t\n"
     ]
+
+
+class FakeWidgets:
+    """Stands for the widgets of an answer."""
+
+    def __init__(self, *, was_seen, is_unseen=False):
+        self.was_seen, self.is_unseen = was_seen, is_unseen
+        self.is_shown = False
+        self.log = []
+
+    def draw(self, _snapshot):
+        self.log.append("draw")
+        return FRAME_INTERVAL
+
+    def show(self):
+        self.is_shown = True
+        return {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": ""}
+
+    def end(self, _snapshot):
+        self.log.append("end")
+
+
+def old(text, **how):
+    """An answer that has taken a while."""
+    return dataclasses.replace(streaming(text, **how), elapsed=2.0)
+
+
+def until_in_widgets(surface, fake):
+    """Draw until the module of the widgets is there."""
+    while not fake.log:
+        surface.draw(old("Hello, you."))
+
+
+def test_where_a_page_shows_the_widgets_there_is_one_display_that_is_never_cleared(publisher):
+    """HTML, widgets, and what stays: what a reader looks at has its place all the time."""
+    fake = FakeWidgets(was_seen=True)
+    surface = area(publisher, in_widgets=lambda: fake)
+
+    surface.draw(streaming("Hello"))
+    until_in_widgets(surface, fake)
+    ((_, in_widgets),) = publisher.area.items()
+    surface.finish(old("Hello, you.", phase=Phase.COMPLETE))
+
+    assert "application/vnd.jupyter.widget-view+json" in in_widgets
+    assert "Hello" in in_widgets["text/html"]
+    assert len({display_id for display_id, _ in publisher.messages}) == 1
+    ((_, data),) = publisher.area.items()
+    assert set(data) == {"text/html", "text/markdown", "text/plain"}
+    assert fake.log[-1] == "end"
+    assert not surface.has_cleared
+
+
+@pytest.mark.parametrize(
+    ("was_seen", "is_alone", "last"),
+    [
+        (False, True, streaming("Hello, you.", phase=Phase.COMPLETE)),
+        (True, False, streaming("Hello, you.", phase=Phase.COMPLETE)),
+        (True, True, dataclasses.replace(BEGINNING, phase=Phase.FAILED)),
+    ],
+    ids=["no page is known to follow updates", "a question was asked meanwhile", "nothing came"],
+)
+def test_elsewhere_the_end_clears_the_cell(publisher, was_seen, is_alone, last):
+    """So that the answer stands in it alone, and in front ends without updates, too."""
+    fake = FakeWidgets(was_seen=was_seen)
+    surface = area(publisher, in_widgets=lambda: fake)
+    surface.draw(streaming("Hello"))
+    until_in_widgets(surface, fake)
+
+    surface.finish(last, is_alone=is_alone)
+
+    assert surface.has_cleared
+    assert [set(data) for data in publisher.area.values()] == (
+        [] if last.phase is Phase.FAILED else [{"text/html", "text/markdown", "text/plain"}]
+    )
+    assert fake.log[-1] == "end"
+
+
+def test_widgets_that_no_page_shows_give_way_to_html(publisher):
+    """As in a front end that lacks their extension."""
+    fake = FakeWidgets(was_seen=False)
+    surface = area(publisher, in_widgets=lambda: fake)
+    surface.draw(streaming("Hello"))
+    until_in_widgets(surface, fake)
+
+    fake.is_unseen = True
+    surface.draw(old("Hello, you. More."))
+
+    ((_, data),) = publisher.area.items()
+    assert set(data) == {"text/html"}
+    assert "More" in data["text/html"]

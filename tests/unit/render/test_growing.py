@@ -260,3 +260,70 @@ def test_what_is_sent_with_each_frame_stays_short() -> None:
         longest = max(longest, len(growing.update(text[:position]).tail.source))
 
     assert longest < 1_000 + 100
+
+
+FORMULAS = "Some words, $x_1$ and $y_1$.\n\n$$z_1 = 1$$\n\n- with $a_1$\n- and $b_1$\n\n" * 40
+SET = "mathjax_process"
+
+
+def test_a_formula_is_shown_as_its_source_until_its_block_is_whole() -> None:
+    """A front end would set it again with each word that follows."""
+    growing = GrowingMarkdown()
+
+    shown = growing.update("Words before.\n\nThen $x^2$ and $y^2$, and more of")
+
+    assert SET not in shown.tail.html
+    assert "x^2" in shown.tail.html
+    assert growing.update("Words before.\n\nThen $x^2$ and $y^2$.", is_final=True).tail.html.count(SET) == 2
+
+
+@pytest.mark.parametrize("block", ["$$\nx = 1\n$$\n", "# A heading with $x$\n"])
+def test_a_block_that_ends_by_itself_does_not_wait_for_the_next_one(block: str) -> None:
+    """Nothing that follows can belong to it."""
+    plan = GrowingMarkdown(in_pieces=True).update(block)
+
+    assert [SET in each.html for each in plan.finished] == [True]
+
+
+def test_in_pieces_each_formula_is_drawn_once() -> None:
+    """What is closed is finished at once, and the tail has none."""
+    growing = GrowingMarkdown(in_pieces=True)
+
+    for position in range(0, len(FORMULAS), 7):
+        plan = growing.update(FORMULAS[:position])
+        assert SET not in plan.pending.html + plan.tail.html
+    plan = growing.update(FORMULAS, is_final=True)
+
+    assert source_of(plan) == FORMULAS
+    assert sum(each.html.count(SET) for each in plan.blocks) == 5 * 40
+
+
+def test_pieces_do_not_become_more_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a number on they grow."""
+    monkeypatch.setattr(_frame, "MAX_PIECES", 20)
+    growing = GrowingMarkdown(in_pieces=True)
+
+    for position in range(0, len(FORMULAS), 50):
+        plan = growing.update(FORMULAS[:position])
+
+    assert 20 < len(plan.finished) < 20 + len(FORMULAS) / 1_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, steps=st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_pieces_hold_the_text_and_stay_as_they_are(text: str, steps: list[int]) -> None:
+    """As blocks do."""
+    growing = GrowingMarkdown(in_pieces=True)
+    finished: tuple[_frame.Block, ...] = ()
+    position = turn = 0
+    while position < len(text):
+        position += steps[turn % len(steps)]
+        turn += 1
+
+        plan = growing.update(text[:position])
+
+        assert source_of(plan) == text[:position]
+        assert plan.finished[: len(finished)] == finished
+        finished = plan.finished
+    if "]:" not in text:
+        assert picture_of(growing.update(text, is_final=True)) == without_wrappers(render_markdown(text))

@@ -1,0 +1,249 @@
+"""What a reader looks at stays in its place when an answer ends, and Stop stays in reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import nbformat
+import pytest
+from lab_server import NotebookFolder
+from notebook_page import NotebookPage
+from playwright.sync_api import Locator, expect
+
+from claude_magic.simulator import Behaviour, Gate, Post, Simulator, hold
+from claude_magic.simulator._wire import HangUp, Hold, Pause, Steps, split_tokens
+
+LOAD = "%load_ext claude_magic"
+SECTION = r"""## Part @
+
+The mean $\bar{x}_@$ of a sample is itself a random quantity, and $n$ is the number of its values. It strays from $\mu_@$, the more
+the wider the values are spread, and from another sample one would have got another one.
+
+$$\operatorname{Var}(\bar{x}_@) = \frac{\sigma^2}{n}$$
+
+- The values have to be **independent**.
+- For large $n$ the mean is nearly normal.
+
+```python
+spread = statistics.stdev(values)  # section @
+```
+
+"""
+SECTIONS = 12
+TEXT = (
+    "".join(SECTION.replace("@", str(number)) for number in range(1, SECTIONS + 1)) + "That was the last one."
+)
+FORMULAS = 5 * SECTIONS
+SHOWN_LATE = f"Part {SECTIONS - 2}"
+"""What has come when a reader scrolls."""
+HELD_AT = len(split_tokens(TEXT[: TEXT.index(f"## Part {SECTIONS - 1}") + 300]))
+
+# Scrolls until this heading is near the top, and tells where it is from then on.
+SCROLL = """([index, words]) => {
+    const cell = document.querySelectorAll(".jp-Cell")[index];
+    const heading = [...cell.querySelectorAll(".jp-Cell-outputArea h2")].find(each => each.textContent === words);
+    const box = document.querySelector(".jp-mod-outputsScrolled .jp-Cell-outputArea")
+        ?? document.querySelector(".jp-WindowedPanel-outer");
+    box.scrollTop += heading.getBoundingClientRect().top - box.getBoundingClientRect().top - 60;
+}"""
+TOP = """([index, words]) => {
+    const cell = document.querySelectorAll(".jp-Cell")[index];
+    const heading = [...cell.querySelectorAll(".jp-Cell-outputArea h2")].find(each => each.textContent === words);
+    return heading.getBoundingClientRect().top;
+}"""
+SCROLL_AREAS = """output => [output, ...output.querySelectorAll("*")].filter(each =>
+    each.scrollHeight > each.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(each).overflowY)).length"""
+# The formulas that MathJax sets, each time that it does.
+COUNT_FORMULAS = """cell => {
+    window.formulasSet = 0;
+    new MutationObserver(changes => {
+        for (const { addedNodes } of changes) for (const node of addedNodes)
+            if (node.nodeName === "MJX-CONTAINER") window.formulasSet += 1;
+    }).observe(cell, { childList: true, subtree: true });
+}"""
+
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture
+def notebook(
+    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator, request: pytest.FixtureRequest
+) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook with these cells; the first, which loads the extension, has run."""
+    sim.clear()
+
+    def open_with(*sources: str, **looks: Any) -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, *sources)]
+        name = request.node.name.translate(str.maketrans("[] ", "---"))
+        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
+        page.run_cell(0)
+        return page
+
+    return open_with
+
+
+def held(gate: Gate) -> Behaviour:
+    return hold(gate, after_deltas=HELD_AT, text=TEXT)
+
+
+def broken_behind(gate: Gate) -> Behaviour:
+    """Return a stream that breaks off once the gate is open."""
+
+    def behave(post: Post) -> Steps:
+        for step in held(gate)(post):
+            yield step
+            if isinstance(step, Hold):
+                yield HangUp("reset")
+                return
+
+    return behave
+
+
+def stop_of(page: NotebookPage) -> Locator:
+    return page.output(1).get_by_role("button", name="Stop")
+
+
+def half_way(page: NotebookPage, words: str) -> float:
+    """Start the cell, wait for most of its answer and for Stop, and scroll into it; return where its heading is."""
+    page.start_cell(1)
+    stop_of(page).wait_for()
+    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    page.wait_until_still()
+    page.page.evaluate(SCROLL, [1, words])
+    page.wait_until_still()
+    return float(page.page.evaluate(TOP, [1, words]))
+
+
+def top_of(page: NotebookPage, words: str) -> float:
+    page.wait_until_still()
+    return float(page.page.evaluate(TOP, [1, words]))
+
+
+@pytest.mark.parametrize("width", [1200, 700])
+@pytest.mark.parametrize("ending", ["end", "stop", "interrupt", "error"])
+def test_what_a_reader_looks_at_stays_in_its_place(
+    notebook: Callable[..., NotebookPage], sim: Simulator, ending: str, width: int
+) -> None:
+    """However the answer ends; and the saved file has the one output, and the error of a cell that failed."""
+    gate = Gate()
+    sim.script(broken_behind(gate) if ending == "error" else held(gate))
+    page = notebook("%%claude\nExplain the mean.", width=width)
+
+    before = half_way(page, "Part 6")
+    expect(stop_of(page)).to_be_in_viewport(ratio=1)
+    page.screenshot(f"still-{ending}-{width}-before")
+    if ending == "stop":
+        stop_of(page).click()
+    elif ending == "interrupt":
+        page.interrupt()
+    else:
+        gate.open()
+    page.wait_for_cell(1)
+    expect(stop_of(page)).to_have_count(0)
+    after = top_of(page, "Part 6")
+    page.screenshot(f"still-{ending}-{width}-after")
+
+    assert abs(after - before) <= 20
+    gate.open()
+    first, *others = page.saved().cells[1].outputs
+    assert set(first.data) == {"text/html", "text/markdown", "text/plain"}
+    assert [each.output_type for each in others] == ([] if ending == "end" else ["error"])
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1200), ("Dark", 700)])
+def test_a_cell_with_scrolled_outputs_has_one_scroll_area(
+    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
+) -> None:
+    """Stop stays in reach there, too, and what is looked at in its place."""
+    gate = Gate()
+    sim.script(held(gate))
+    page = notebook("%%claude\nExplain the mean.", theme=theme, width=width)
+    page.page.evaluate(
+        "() => { const n = window.jupyterapp.shell.currentWidget.content; n.activeCellIndex = 1; }"
+    )
+    page.execute("notebook:enable-output-scrolling")
+    before = half_way(page, "Part 6")
+    stop = stop_of(page)
+    expect(stop).to_be_in_viewport(ratio=1)
+    areas = page.output(1).evaluate(SCROLL_AREAS)
+    page.screenshot(f"still-scrolled-{theme.lower()}-before")
+    gate.open()
+    page.wait_for_cell(1)
+    after = top_of(page, "Part 6")
+    page.screenshot(f"still-scrolled-{theme.lower()}-after")
+
+    assert areas == 1
+    assert abs(after - before) <= 20
+
+
+def test_answers_side_by_side_stay_in_their_place(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """They are replaced by one output as a single one is."""
+    gate = Gate()
+    sim.script(held(gate), held(gate))
+    page = notebook("%%claude --compare sonnet,opus\nExplain the mean.", width=1600)
+
+    before = half_way(page, "Part 6")
+    expect(stop_of(page)).to_be_in_viewport(ratio=1)
+    page.screenshot("still-compare-before")
+    gate.open()
+    page.wait_for_cell(1)
+    after = top_of(page, "Part 6")
+    page.screenshot("still-compare-after")
+
+    assert abs(after - before) <= 20
+    (output,) = page.saved().cells[1].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+
+
+def test_a_background_answer_stays_in_its_place(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """Its cell has ended long before."""
+    gate = Gate()
+    sim.script(held(gate))
+    page = notebook("%%claude --bg\nExplain the mean.")
+
+    before = half_way(page, "Part 6")
+    expect(stop_of(page)).to_be_in_viewport(ratio=1)
+    gate.open()
+    expect(page.output(1)).to_contain_text("That was the last one.")
+    expect(stop_of(page)).to_have_count(0)
+    after = top_of(page, "Part 6")
+
+    assert abs(after - before) <= 20
+    (output,) = page.saved().cells[1].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+
+
+def test_each_formula_is_set_once_while_it_comes_and_once_in_the_end(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """Not again with each word that follows. What has come in the first second is set once more, with the change to widgets."""
+    gate, first = Gate(), Gate()
+
+    def behave(post: Post) -> Steps:
+        # The first words, and a while until the widgets are there: from then on it counts.
+        for number, step in enumerate(held(gate)(post)):
+            if number == 4:
+                yield Hold(first)
+            yield step
+            if number > 4:
+                yield Pause(0.002)
+
+    sim.script(behave)
+    page = notebook("%%claude\nExplain the mean.")
+    page.cell(1).evaluate(COUNT_FORMULAS)
+
+    page.start_cell(1)
+    stop_of(page).wait_for()
+    first.open()
+    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    gate.open()
+    page.wait_for_cell(1)
+    page.wait_until_still()
+
+    assert page.output(1).locator("mjx-container").count() == FORMULAS
+    assert FORMULAS <= page.page.evaluate("window.formulasSet") <= 2 * FORMULAS

@@ -11,8 +11,8 @@ from lab_server import NotebookFolder
 from notebook_page import NotebookPage
 from playwright.sync_api import Locator, expect
 
-from claude_magic.simulator import Behaviour, Gate, Post, Simulator, hold
-from claude_magic.simulator._wire import HangUp, Hold, Pause, Steps, split_tokens
+from claude_magic.simulator import Behaviour, Gate, Post, Simulator, reply
+from claude_magic.simulator._wire import Chunk, HangUp, Hold, Pause, Steps
 
 LOAD = "%load_ext claude_magic"
 SECTION = r"""## Part @
@@ -37,7 +37,8 @@ TEXT = (
 FORMULAS = 5 * SECTIONS
 SHOWN_LATE = f"Part {SECTIONS - 2}"
 """What has come when a reader scrolls."""
-HELD_AT = len(split_tokens(TEXT[: TEXT.index(f"## Part {SECTIONS - 1}") + 300]))
+PIECES = [TEXT[start : start + 20] for start in range(0, len(TEXT), 20)]
+HELD_AT = TEXT.index(f"Part {SECTIONS - 1}") // 20 + 10
 
 # Scrolls until this heading is near the top, and tells where it is from then on.
 SCROLL = """([index, words]) => {
@@ -84,7 +85,18 @@ def notebook(
 
 
 def held(gate: Gate) -> Behaviour:
-    return hold(gate, after_deltas=HELD_AT, text=TEXT)
+    """Return a stream that waits at the gate when most of it has come."""
+
+    def behave(post: Post) -> Steps:
+        deltas = 0
+        for step in reply(chunks=PIECES)(post):
+            is_delta = isinstance(step, Chunk) and step.data.startswith(b"event: content_block_delta")
+            deltas += is_delta
+            if is_delta and deltas == HELD_AT:
+                yield Hold(gate)
+            yield step
+
+    return behave
 
 
 def broken_behind(gate: Gate) -> Behaviour:

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_text
+from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_text, unanchored
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import visible
@@ -247,7 +247,10 @@ class OutputSurface:
         if self._is_one_display and (
             not self._owns_area or (follows_updates and is_alone and not self._content.is_empty(snapshot))
         ):
-            self._publish(self._content.final(snapshot), 0, update=bool(self._shown))
+            final = self._content.final(snapshot)
+            if follows_updates:
+                final.data["text/html"] = unanchored(final.data["text/html"])
+            self._publish(final, 0, update=bool(self._shown))
         else:
             if self._shown:
                 self._publisher.clear_output(wait=True)

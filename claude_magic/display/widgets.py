@@ -226,13 +226,14 @@ class BlockColumn:
 LIVE_CLASS: Final = "claude-magic-live"
 STOP_CLASS: Final = "claude-magic-cell-stop"
 # The button stays in sight of who reads in a long answer: at the bottom of whatever scrolls, the notebook or the box of a cell with
-# scrolled outputs. What stands between must not be a scroll container itself, which all that hide their overflow are.
+# scrolled outputs. What stands between must not be a scroll container itself, which all that hide their overflow are. The lines are as long
+# as those of the output that stays, so that the end moves nothing.
 _IN_AREA: Final = f".jp-OutputArea-child:has(> * > .{LIVE_CLASS})"
 _STYLE: Final = f"""<style>
 .jp-CodeCell:not(.jp-mod-outputsScrolled) .jp-OutputArea:has(> * > * > .{LIVE_CLASS}) {{ overflow: visible; min-width: 0; }}
 {_IN_AREA}, {_IN_AREA} > .jp-OutputArea-output {{ overflow: visible; min-width: 0; }}
 .{LIVE_CLASS} > .widget-html:has(style) {{ display: none; }}
-.{LIVE_CLASS} mjx-container[display="true"] {{ overflow: auto hidden; }}
+.{LIVE_CLASS} {{ padding-right: 20px; font-size: var(--jp-content-font-size1, 14px); }}
 .{STOP_CLASS} {{ position: sticky; bottom: 0; z-index: 1; margin: 0; background: var(--jp-layout-color0, white); }}
 .{STOP_CLASS} .jupyter-button {{ font-size: var(--jp-ui-font-size1, 13px); line-height: 24px; border-radius: 3px; }}
 .{STOP_CLASS} .jupyter-button i {{ color: var(--jp-error-color1, #d32f2f); font-size: 10px; vertical-align: 1px; }}

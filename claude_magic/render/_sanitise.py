@@ -142,6 +142,14 @@ def in_widget(html: str) -> str:
     return f'<div style="{IN_WIDGET}">{html}</div>' if html else ""
 
 
+def unanchored(html: str) -> str:
+    """Return safe HTML during whose typesetting a browser keeps its distance from the top, and not a line that it has picked.
+
+    It takes the place of something as high, and is first laid out with the source of its formulas.
+    """
+    return f'<div style="overflow-anchor:none">{html}</div>'
+
+
 SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 
 # MathJax (3 and later: mathjax_*, 2: tex2jax_*) leaves elements of the first classes alone and typesets those of

@@ -3,7 +3,7 @@
 Surfaces that are made of widgets stand in `claude_magic.display.widgets`, which imports ipywidgets.
 """
 
-from ._buttons import ApprovalButtons
+from ._buttons import ApprovalButtons, is_variable_name, new_cell
 from ._frames import (
     Debounce,
     Followed,

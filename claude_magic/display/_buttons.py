@@ -1,8 +1,15 @@
-"""Buttons in the running cell that ask whether a call of a tool may run. ipywidgets is imported when the first one is shown."""
+"""Buttons in the running cell that ask whether a call of a tool may run, and what buttons under an answer do with it.
+
+ipywidgets is imported when the first button is shown: short answers need none.
+"""
 
 from __future__ import annotations
 
-from ..render import render_notice
+import keyword
+from typing import Literal, NamedTuple
+
+from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_notice
+from ..schema import escape_hidden, find_code, join_code
 from ..tools import REFUSED, ToolCall
 from ._recorder import keeps_displays
 
@@ -48,3 +55,26 @@ async def _pressed_button(call: ToolCall) -> str:
         # First the display: a front end that has lost the widget would put an error in its place.
         shown.update(render_notice(f"{outcome}: {call}").data, raw=True)
         close_all((bar,))
+
+
+class NewCell(NamedTuple):
+    """What is put into a new cell, and what the user is told about it; "" for nothing."""
+
+    source: str
+    kind: Literal["code", "markdown"]
+    remark: str
+
+
+def new_cell(text: str) -> NewCell:
+    """Return a cell of the code of an answer, or, where it has none, of its text."""
+    code = join_code(find_code(text))
+    if not code:
+        # What a front end makes of a Markdown cell may load images and hold buttons that run commands.
+        return NewCell(neutralise_markdown(text), "markdown", "")
+    shown = escape_hidden(code)
+    return NewCell(shown, "code", "" if shown == code else HIDDEN_IN_CELL)
+
+
+def is_variable_name(name: str) -> bool:
+    """Whether an answer can be given this name."""
+    return name.isidentifier() and not keyword.iskeyword(name)

@@ -28,6 +28,7 @@ class FrontEnd:
         has_kernel: A kernel runs the shell; a terminal does not.
         is_captured: Outputs are collected (`%%capture`) instead of shown.
         is_attended: A person looks at the outputs as they come. Tools that execute notebooks unattended accept no input.
+        cell_id: What the front end calls the cell that runs; "" where it does not say.
         has_widgets: A person looks at a front end with widgets. Such front ends name their cells; a console and nbclient do not.
         runs_clicks: A click is handled while an awaited cell runs.
         follows_context: What a thread displays reaches the cell that the thread works for, if its context comes along.
@@ -43,7 +44,8 @@ class FrontEnd:
         self.has_kernel = hasattr(shell, "kernel")
         self.is_captured = _is_capturing(self.publisher)
         self.is_attended = kernel is not None and bool(getattr(kernel, "_allow_stdin", False))
-        self.has_widgets = self.is_attended and bool((parent.get("metadata") or {}).get("cellId"))
+        self.cell_id = str((parent.get("metadata") or {}).get("cellId") or "")
+        self.has_widgets = self.is_attended and bool(self.cell_id)
         self.runs_clicks = self.has_widgets and _kernel_version() >= _FIRST_WITH_CLICKS
         self.last_reply = last_reply_in(shell)
         self.follows_context = isinstance(

@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import anywidget
 import ipywidgets
 from ipywidgets import Widget
 from ipywidgets.widgets.widget_string import HTMLMathStyle, HTMLStyle
+from traitlets import Unicode
 
 from ..render import (
     COLUMN_GAP,
@@ -449,3 +452,80 @@ def _asked(reading: CallReading) -> str:
 def _resolve(verdict: asyncio.Future[str], label: str) -> None:
     if not verdict.done():
         verdict.set_result(label)
+
+
+class CellActions(anywidget.AnyWidget):
+    """Copy, New cell, Variable and Retry under the answers of cells: one widget for all cells of a kernel.
+
+    It is in no output. The page puts the buttons beside the outputs of a cell, so that no file has them. A front end that does not let
+    it shows none.
+
+    Args:
+        on_action: Called with the id of a cell, "copy", "insert", "keep" or "retry", and the name that was typed for "keep"; on any thread.
+        on_gone: Called with the id of a cell whose outputs are cleared.
+    """
+
+    _esm = page_source("js", Path(__file__).with_name("_actions.js"))
+    _css = page_source("css", Path(__file__).with_name("_actions.css"))
+
+    own_id = Unicode().tag(sync=True)
+
+    def __init__(self, on_action: Callable[[str, str, str], None], on_gone: Callable[[str], None]) -> None:
+        self._on_action = on_action
+        self._on_gone = on_gone
+        self._offers: dict[str, dict[str, Any]] = {}
+        self._numbers = itertools.count(1)
+        self._page = ""
+        super().__init__()
+        self.own_id = self.model_id
+        self.on_msg(self._hear)
+        route_to_subshell(self)
+
+    def offer(self, cell: str, *, has_text: bool, can_retry: bool) -> None:
+        """Show the buttons under a cell, until its outputs are cleared; without a text that is only to ask again."""
+        offer = {
+            "do": "offer",
+            "widget": self.model_id,
+            "number": next(self._numbers),
+            "cell": cell,
+            "has_text": has_text,
+            "can_retry": can_retry,
+        }
+        self._offers[cell] = offer
+        if self._page:
+            self.send(offer)
+
+    def withdraw(self, cell: str) -> None:
+        """Take the buttons of a cell away."""
+        if self._offers.pop(cell, None) is not None:
+            self.send({"do": "withdraw", "cell": cell})
+
+    def copy(self, cell: str, text: str) -> None:
+        """Put text on the clipboard."""
+        self.send({"do": "copy", "cell": cell, "text": text})
+
+    def insert(self, cell: str, source: str, kind: str, remark: str) -> None:
+        """Put a new cell of this kind, "code" or "markdown", below a cell, and say the remark, if there is one."""
+        self.send({"do": "insert", "cell": cell, "text": source, "kind": kind, "remark": remark})
+
+    def tell(self, cell: str, sentence: str) -> None:
+        """Show a sentence beside the buttons of a cell."""
+        self.send({"do": "tell", "cell": cell, "text": sentence})
+
+    def _hear(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        if "act" in content:
+            self._on_action(str(content.get("cell")), str(content["act"]), str(content.get("name", "")))
+        elif "gone" in content:
+            cell = str(content["gone"])
+            # Another answer may have come meanwhile.
+            if self._offers.get(cell, {}).get("number") == content.get("number"):
+                del self._offers[cell]
+                self._on_gone(cell)
+        elif "page" in content:
+            if self._page not in ("", content["page"]):
+                # A page that is loaded later takes no outputs for cells that it did not run.
+                self._offers = {cell: {**offer, "can_retry": False} for cell, offer in self._offers.items()}
+            self._page = str(content["page"])
+            self.send({"do": "listen"})
+            for offer in tuple(self._offers.values()):
+                self.send(offer)

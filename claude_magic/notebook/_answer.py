@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from IPython.core.error import UsageError
 
@@ -19,7 +20,9 @@ from ..display import (
     follow,
     follow_blocking,
     frame_loop,
+    is_variable_name,
     let_interrupts_arrive,
+    new_cell,
     publish_final,
     remark_on_stopping,
     was_interrupted,
@@ -43,6 +46,7 @@ async def answer(line: Line, question: Question, cell: Cell) -> Reply:
     reply, is_interrupted = await follow_to_end(
         lambda: start(line, question, cell), lambda reply: _surface(line, cell, reply), cell
     )
+    offer_actions(reply, line, question, cell)
     check_whole(reply, is_interrupted=is_interrupted)
     finish(reply, line, cell)
     return reply
@@ -217,7 +221,11 @@ def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     if not cell.front_end.has_kernel:
         print(f"Job {job.number} has started; %claude jobs shows its progress.")
         return reply
-    frames = _BackgroundFrames(reply, _background_surface(line, cell, job))
+    frames = _BackgroundFrames(
+        reply,
+        _background_surface(line, cell, job),
+        at_end=lambda: offer_actions(reply, line, question, cell),
+    )
     frame_loop.follow(reply, frames.draw)
     return reply
 
@@ -259,8 +267,9 @@ def _owns_area(cell: Cell) -> bool:
 class _BackgroundFrames:
     """Draws one answer in the cell that asks now, whichever cell runs by then. Draws its first frame at once."""
 
-    def __init__(self, reply: Reply, surface: Surface[Any]) -> None:
+    def __init__(self, reply: Reply, surface: Surface[Any], *, at_end: Callable[[], None]) -> None:
         self._reply = reply
+        self._at_end = at_end
         self._surface = surface
         self._context = contextvars.copy_context()
         surface.draw(reply.snapshot())
@@ -273,6 +282,7 @@ class _BackgroundFrames:
         snapshot = self._reply.snapshot()
         if snapshot.phase.is_final:
             self._surface.finish(_with_mismatch(snapshot, self._reply))
+            self._at_end()
             return 0.0
         return self._surface.draw(snapshot)
 
@@ -286,3 +296,122 @@ def _with_mismatch(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:
     except SchemaMismatchError as error:
         return dataclasses.replace(snapshot, notes=(*snapshot.notes, str(error)))
     return snapshot
+
+
+MOST_ACTIONS: Final = 50
+"""Answers that have buttons under them, so that a session does not keep all that it was ever told."""
+
+
+class AnswerActions:
+    """What the buttons under the answers of cells do. One for a shell.
+
+    Args:
+        shell: The shell, among whose names an answer gets one.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        from ..display.widgets import CellActions  # late: it imports ipywidgets
+
+        self._shell = shell
+        self._offers: dict[str, tuple[Reply, Callable[[], None]]] = {}
+        self._page = CellActions(self._act, self._forget)
+
+    def offer(self, cell_id: str, reply: Reply, retry: Callable[[], None] | None) -> None:
+        """Show the buttons under an answer that has ended. Any thread may call this.
+
+        Args:
+            cell_id: The cell.
+            reply: The answer.
+            retry: Asks again and draws in the cell; None where that is not possible.
+        """
+        self._offers.pop(cell_id, None)
+        self._offers[cell_id] = (reply, retry or _do_nothing)
+        for oldest in [*self._offers][:-MOST_ACTIONS]:
+            self._forget(oldest)
+            self._page.withdraw(oldest)
+        self._page.offer(cell_id, has_text=bool(reply.text), can_retry=retry is not None)
+
+    def close(self) -> None:
+        """Take them away."""
+        from ..display.widgets import close_all
+
+        self._offers.clear()
+        close_all((self._page,))
+
+    def _forget(self, cell_id: str) -> None:
+        self._offers.pop(cell_id, None)
+
+    def _act(self, cell_id: str, action: str, name: str) -> None:
+        reply, retry = self._offers.get(cell_id, (None, _do_nothing))
+        if reply is None:
+            return
+        if action == "copy":
+            self._page.copy(cell_id, reply.text)
+        elif action == "insert":
+            self._page.insert(cell_id, *new_cell(reply.text))
+        elif action == "keep" and not is_variable_name(name):
+            self._page.tell(cell_id, f"{name!r} cannot be the name of a variable.")
+        elif action == "keep":
+            self._shell.push({name: reply})
+            self._page.tell(cell_id, f"{name} is this answer now.")
+        elif action == "retry":
+            try:
+                retry()
+            except ClaudeError as error:
+                self._page.tell(cell_id, error.message)
+
+
+def _do_nothing() -> None:
+    """Stand for what is not offered."""
+
+
+def offer_actions(reply: Reply, line: Line, question: Question, cell: Cell) -> None:
+    """Show buttons under an answer that was drawn in its cell, where a person looks and a click is handled.
+
+    The buttons are made on a thread of their own: the cell need not wait until ipywidgets is imported.
+    """
+    front_end, options = cell.front_end, line.options
+    is_seen = cell.runtime.settings().values.live and not front_end.is_captured
+    if not (cell.is_awaited and front_end.runs_clicks and is_seen) or options.quiet or is_silenced(line):
+        return
+    context = contextvars.copy_context()
+    # Tools run on the loop of the cell, which has ended.
+    can_retry = front_end.follows_context and question.tools is None
+
+    def retry() -> None:
+        context.copy().run(_ask_again, line, question, cell)
+
+    def offer() -> None:
+        with _making_actions:
+            session = cell.session
+            if session.actions is None:
+                session.actions = AnswerActions(cell.shell)
+        session.actions.offer(front_end.cell_id, reply, retry if can_retry else None)
+
+    threading.Thread(
+        target=context.copy().run, args=(offer,), name="claude-magic-actions", daemon=True
+    ).start()
+
+
+_making_actions = threading.Lock()
+
+
+def _ask_again(line: Line, question: Question, cell: Cell) -> None:
+    """Ask once more, and draw the answer in the cell in the place of the previous one, whichever cell runs by now.
+
+    Raises:
+        ClaudeError: It could not be sent. The previous answer stays.
+    """
+    question = dataclasses.replace(question, outlives_cell=True)
+    reply = start(line, question, cell)
+    front_end = cell.front_end
+    front_end.publisher.clear_output(wait=True)
+    content = AnswerContent(
+        remote_images=cell.runtime.settings().values.remote_images,
+        kept_in=line.options.out or front_end.last_reply,
+    )
+    surface = choose_surface(
+        front_end, content, owns_area=True, is_live=True, in_widgets=True, stop=reply.cancel
+    )
+    frames = _BackgroundFrames(reply, surface, at_end=lambda: offer_actions(reply, line, question, cell))
+    frame_loop.follow(reply, frames.draw)

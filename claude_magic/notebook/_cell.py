@@ -11,7 +11,7 @@ from ._names import Scope
 
 if TYPE_CHECKING:
     from ..display import FrontEnd
-    from ..runtime import ReplySnapshot, Runtime
+    from ..runtime import Reply, ReplySnapshot, Runtime
 
 
 class View(Protocol):
@@ -19,6 +19,16 @@ class View(Protocol):
 
     def close(self) -> None:
         """Stop reacting to the controls."""
+
+
+class Actions(Protocol):
+    """The buttons under the answers of cells."""
+
+    def offer(self, cell_id: str, reply: Reply, retry: Callable[[], None] | None) -> None:
+        """Show the buttons under an answer that has ended."""
+
+    def close(self) -> None:
+        """Take them away."""
 
 
 class Session:
@@ -35,6 +45,7 @@ class Session:
         inserted: The code that was put below a cell, by its key.
         views: The controls of a cell, by its key.
         asked_in: The threads in which a cell has asked.
+        actions: The buttons under the answers of cells, once there are any.
     """
 
     def __init__(self, shell: Any, configured: Callable[[], Mapping[str, object]]) -> None:
@@ -44,6 +55,7 @@ class Session:
         self.inserted: dict[str, str] = {}
         self.views: dict[str, View] = {}
         self.asked_in: set[str] = set()
+        self.actions: Actions | None = None
         self._configured = configured
 
     def runtime(self) -> Runtime:
@@ -63,6 +75,9 @@ class Session:
         for view in self.views.values():
             view.close()
         self.views.clear()
+        if self.actions is not None:
+            self.actions.close()
+            self.actions = None
 
 
 class Cell:
@@ -77,6 +92,7 @@ class Cell:
         shell: The shell.
         errors: The errors that the shell has shown.
         scope: Where in the user's code the magic stands.
+        session: What the shell keeps.
     """
 
     def __init__(self, session: Session, scope: Scope, *, is_awaited: bool = False) -> None:
@@ -84,12 +100,12 @@ class Cell:
         self.errors = session.errors
         self.scope = scope
         self.is_awaited = is_awaited
-        self._session = session
+        self.session = session
 
     @property
     def runtime(self) -> Runtime:
         """The kernel's runtime, with the settings of `%config`."""
-        return self._session.runtime()
+        return self.session.runtime()
 
     @functools.cached_property
     def front_end(self) -> FrontEnd:
@@ -101,12 +117,12 @@ class Cell:
     @functools.cached_property
     def key(self) -> str | None:
         """Tells the question of this cell from others, taken when this is read; None where the front end does not say which cell runs."""
-        return self._session.keys.take()
+        return self.session.keys.take()
 
     @property
     def next_key(self) -> str | None:
         """The key that the next question will get."""
-        return self._session.keys.peek()
+        return self.session.keys.peek()
 
     @property
     def name(self) -> str:
@@ -119,8 +135,8 @@ class Cell:
 
     def is_first_in(self, thread: str) -> bool:
         """Whether no cell has asked in a thread before; from now on one has."""
-        is_first = thread not in self._session.asked_in
-        self._session.asked_in.add(thread)
+        is_first = thread not in self.session.asked_in
+        self.session.asked_in.add(thread)
         return is_first
 
     def keep_value(self, value: Any) -> None:
@@ -135,19 +151,19 @@ class Cell:
 
         A cell that is run again and comes to the same code does not insert it again.
         """
-        if self.key is not None and self._session.inserted.get(self.key) == code:
+        if self.key is not None and self.session.inserted.get(self.key) == code:
             return
         self.shell.set_next_input(code, replace=False)
         if self.key is not None:
-            self._session.inserted[self.key] = code
+            self.session.inserted[self.key] = code
 
     def keep_view(self, view: View) -> None:
         """Keep controls as long as the cell is not run again."""
-        self._session.views[self.key or ""] = view
+        self.session.views[self.key or ""] = view
 
     def close_previous_view(self) -> None:
         """Close the controls that the cell had before."""
-        previous = self._session.views.pop(self.next_key or "", None)
+        previous = self.session.views.pop(self.next_key or "", None)
         if previous is not None:
             previous.close()
 

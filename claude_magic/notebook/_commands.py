@@ -267,6 +267,12 @@ COMMANDS = (
         takes_prose=True,
     ),
     Command(
+        "code",
+        "put the code of the last answer into a new cell; nothing is sent",
+        "._session_commands:code",
+        takes_prose=True,
+    ),
+    Command(
         "history",
         "show the turns of all conversations, or of one, as a tree with numbers",
         "._session_commands:history",

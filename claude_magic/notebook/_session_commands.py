@@ -1,6 +1,6 @@
 """Subcommands about this kernel: its conversations, its jobs, its key, its panels.
 
-`history threads fork undo switch clear save load`, `jobs stop`, `status login logout demo`, `panel`.
+`code`, `history threads fork undo switch clear save load`, `jobs stop`, `status login logout demo`, `panel`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from ..client import BucketState, ConfigurationError
+from ..display import new_cell
 from ..render import Bundle, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import (
     Forest,
@@ -37,6 +38,25 @@ if TYPE_CHECKING:
     from ._cell import Cell
 
 _EXCERPT_CHARS = 60
+
+
+def code(cell: Cell, _arguments: Mapping[str, str]) -> None:
+    """Put the code of the last answer into a new cell.
+
+    Raises:
+        UsageError: There is none.
+    """
+    last = cell.runtime.last
+    if last is None:
+        raise UsageError("There is no answer yet, so there is no code for a new cell. Nothing has changed.")
+    found = new_cell(last.text)
+    if found.kind != "code":
+        raise UsageError(
+            "The last answer has no code, so there is no new cell. print(claude.last.text) shows the answer."
+        )
+    cell.insert_below(found.source)
+    if found.remark:
+        cell.front_end.say(found.remark)
 
 
 def history(cell: Cell, arguments: Mapping[str, str]) -> None:

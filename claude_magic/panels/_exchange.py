@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +12,14 @@ from ipywidgets import HTML, Button, HBox, Layout, Text, VBox
 
 from ..client import ConfigurationError
 from ..context import last_reply_in
-from ..display import frame_loop, interval_after, route_to_subshell
+from ..display import frame_loop, interval_after, is_variable_name, new_cell, route_to_subshell
 from ..display.widgets import BlockColumn, close_all
 from ..render import (
-    HIDDEN_IN_CELL,
     Exchange,
-    neutralise_markdown,
     render_footer,
     render_question,
 )
 from ..runtime import Phase, Question, Reply, ReplySnapshot
-from ..schema import escape_hidden, find_code, join_code
 from ._browser_side import BrowserSide, FaultsTold
 from ._tools import PanelApproval
 
@@ -85,15 +81,10 @@ class AnswerActions(HBox):
         self._surroundings.browser.copy(self._reply.text)
 
     def _on_insert(self, _button: Button) -> None:
-        text = self._reply.text
-        code = join_code(find_code(text))
-        if code:
-            shown = escape_hidden(code)
-            self._surroundings.browser.insert_cell(shown, "code")
-            if shown != code:
-                self._surroundings.tell(HIDDEN_IN_CELL)
-        else:  # what a front end makes of a Markdown cell may load images and hold buttons that run commands
-            self._surroundings.browser.insert_cell(neutralise_markdown(text), "markdown")
+        cell = new_cell(self._reply.text)
+        self._surroundings.browser.insert_cell(cell.source, cell.kind)
+        if cell.remark:
+            self._surroundings.tell(cell.remark)
 
     def _on_keep(self, _button: Button) -> None:
         is_hidden = self._name.layout.display == "none"
@@ -103,7 +94,7 @@ class AnswerActions(HBox):
         name = self._name.value.strip()
         if not name:
             return
-        if not name.isidentifier() or keyword.iskeyword(name):
+        if not is_variable_name(name):
             self._surroundings.tell(f"{name!r} cannot be the name of a variable.")
             return
         self._surroundings.assign(name, self._reply)

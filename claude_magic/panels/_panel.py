@@ -108,8 +108,8 @@ class PromptPanel(VBox):
             on_missing=self._faults.told(self._hand_over),
         )
         self._exchanges = self._make_exchanges(remote_images=values.remote_images)
-        turns = VBox([self._earlier, self._exchanges], _dom_classes=["claude-magic-turns"])
-        self._conversation = VBox([turns], _dom_classes=["claude-magic-conversation"])
+        self._turns = VBox([self._earlier, self._exchanges], _dom_classes=["claude-magic-turns"])
+        self._conversation = VBox([self._turns], _dom_classes=["claude-magic-conversation"])
         super().__init__(
             [self._heading, self._conversation, self._composer, self._browser],
             _dom_classes=["claude-magic-panel"],
@@ -166,6 +166,7 @@ class PromptPanel(VBox):
         super().close()
         # Before what is in it.
         self._conversation.close()
+        self._turns.close()
         self._exchanges.close()
         close_all((*self.children, self.layout))
 

@@ -608,7 +608,8 @@ def test_a_panel_without_its_kernel_can_be_read_and_says_what_to_do(
     expect(panel.prompt).to_be_hidden()
     assert panel.root.evaluate(DISCONNECTED_ICONS) == 0
     notebook.wait_until_idle()
-    again = panel_in(notebook)
+    notebook.start_cell(0)
+    again = shown_panel(notebook)
     again.ask("Say exactly: here again")
     again.expect_answers(1)
 

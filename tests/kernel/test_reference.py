@@ -347,6 +347,22 @@ def test_continue_asks_for_the_rest(kernel, sim, example):
     assert "Once upon a" in prompts(sim)[-1]
 
 
+def test_code_puts_the_last_code_into_a_cell(kernel, sim, example):
+    """Nothing is asked again; without code it says so."""
+    sim.script(reply("So:\n\n```python\nx = 1\n```"), reply("Words."))
+    succeed(kernel, "%claude Code, please.")
+    before = len(sim.requests)
+
+    run = succeed(kernel, example("code"))
+    succeed(kernel, "%claude Words, please.")
+    failed = kernel.run(example("code"))
+
+    (payload,) = run.reply["content"]["payload"]
+    assert (payload["source"], payload["text"]) == ("set_next_input", "x = 1")
+    assert len(sim.requests) == before + 1
+    assert "The last answer has no code" in failed.stderr
+
+
 def test_history_shows_the_turns(kernel, sim, example):
     """Of all conversations."""
     succeed(kernel, "%claude Remember the lighthouse.")

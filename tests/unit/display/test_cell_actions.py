@@ -1,0 +1,111 @@
+"""The buttons under the answers of cells, without a page: what is offered to it, and what it may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from claude_magic.display import is_variable_name, new_cell
+from claude_magic.display.widgets import CellActions, close_all
+
+
+class Page:
+    """A page: what it was sent, and what it said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.acts: list[tuple[str, str, str]] = []
+        self.gone: list[str] = []
+        monkeypatch.setattr(CellActions, "send", lambda _widget, content: self._receive(content))
+        self.actions = CellActions(lambda *act: self.acts.append(act), self.gone.append)
+
+    def _receive(self, content: dict[str, Any]) -> None:
+        if content["do"] != "listen":
+            self.sent.append(content)
+
+    def say(self, **content: Any) -> None:
+        self.actions._hear(self.actions, content, None)
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    page = Page(monkeypatch)
+    yield page
+    close_all((page.actions,))
+
+
+def test_what_is_offered_before_the_page_listens_reaches_it_once(page: Page) -> None:
+    """A message to a widget that the page has not made yet would be lost."""
+    page.actions.offer("a", has_text=True, can_retry=True)
+    assert page.sent == []
+
+    page.say(page="one")
+    page.actions.offer("b", has_text=False, can_retry=True)
+
+    assert [(each["cell"], each["has_text"], each["can_retry"]) for each in page.sent] == [
+        ("a", True, True),
+        ("b", False, True),
+    ]
+
+
+def test_a_page_that_presents_itself_twice_is_one_page(page: Page) -> None:
+    """It does so until it is heard."""
+    page.actions.offer("a", has_text=True, can_retry=True)
+    page.say(page="one")
+    page.say(page="one")
+
+    assert [each["can_retry"] for each in page.sent] == [True, True]
+
+
+def test_a_page_that_is_loaded_later_gets_no_retry(page: Page) -> None:
+    """It would not show the new answer: it takes no outputs for cells that it did not run."""
+    page.say(page="one")
+    page.actions.offer("a", has_text=True, can_retry=True)
+    page.actions.offer("b", has_text=True, can_retry=True)
+    page.actions.withdraw("b")
+    page.sent.clear()
+
+    page.say(page="another")
+
+    assert [(each["cell"], each["can_retry"]) for each in page.sent] == [("a", False)]
+
+
+def test_a_cell_that_was_cleared_before_its_next_answer_keeps_that_ones_buttons(page: Page) -> None:
+    """Word of it may come late."""
+    page.say(page="one")
+    page.actions.offer("a", has_text=True, can_retry=True)
+    page.actions.offer("a", has_text=True, can_retry=True)
+    first, second = page.sent
+
+    page.say(gone="a", number=first["number"])
+    assert page.gone == []
+    page.say(gone="a", number=second["number"])
+    assert page.gone == ["a"]
+
+
+def test_clicks_are_told_with_their_cell(page: Page) -> None:
+    """And with the name that was typed."""
+    page.say(act="copy", cell="a", name="")
+    page.say(act="keep", cell="b", name="mine")
+
+    assert page.acts == [("a", "copy", ""), ("b", "keep", "mine")]
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("So:\n\n```python\nx = 1\n```", ("x = 1", "code", "")),
+        ("Just **words**.", ("Just **words**.", "markdown", "")),
+    ],
+)
+def test_an_answer_becomes_a_cell_of_its_code_or_of_its_text(text: str, cell: tuple[str, str, str]) -> None:
+    """The same in cells and in panels."""
+    assert new_cell(text) == cell
+
+
+@pytest.mark.parametrize(("name", "is_one"), [("mean", True), ("class", False), ("a b", False), ("", False)])
+def test_what_can_be_the_name_of_a_variable(name: str, is_one: bool) -> None:
+    """As in Python."""
+    assert is_variable_name(name) is is_one

@@ -405,7 +405,8 @@ def _ask_again(line: Line, question: Question, cell: Cell) -> None:
     question = dataclasses.replace(question, outlives_cell=True)
     reply = start(line, question, cell)
     front_end = cell.front_end
-    front_end.publisher.clear_output(wait=True)
+    publisher: Any = front_end.publisher
+    publisher.clear_output(wait=True)
     content = AnswerContent(
         remote_images=cell.runtime.settings().values.remote_images,
         kept_in=line.options.out or front_end.last_reply,

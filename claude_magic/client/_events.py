@@ -186,15 +186,14 @@ class PlainDeltas:
 
     def expect(self, event: StreamEvent) -> None:
         """Take note of what the next deltas are probably like, from one that came, or from the start of their block."""
-        match event:
-            case ContentBlockStart(index):
-                kind = _PIECE_KIND_BY_TYPE.get(str(event.raw.get("type")))
-            case ContentBlockDelta(index, kind):
-                pass
-            case _:
-                return
-        field = _TEXT_FIELD_BY_DELTA.get(kind or "")
-        if kind is None or field is None or (index, kind) == (self._index, self._kind):
+        if isinstance(event, ContentBlockDelta):
+            kind = event.kind
+        elif isinstance(event, ContentBlockStart):
+            kind = _PIECE_KIND_BY_TYPE.get(str(event.raw.get("type"))) or ""
+        else:
+            return
+        index, field = event.index, _TEXT_FIELD_BY_DELTA.get(kind)
+        if field is None or (kind == self._kind and index == self._index):
             return
         self._index, self._kind, self._field = index, kind, field
         self._beginning = (
@@ -209,8 +208,12 @@ class PlainDeltas:
             block: The event's lines, parted by LF.
         """
         rest = block.removeprefix(self._beginning)
-        literal = rest.rstrip(b" }")  # the API pads events with spaces
-        if len(rest) == len(block) or rest.count(b"}", len(literal)) != 2 or _LF in rest:
+        literal = rest.removesuffix(b"}}")
+        if len(literal) == len(rest):  # spaces stand between or behind the braces: the API pads its events
+            literal = rest.rstrip(b" }")
+            if rest.count(b"}", len(literal)) != 2:
+                return None
+        if len(rest) == len(block) or _LF in rest:
             return None
         try:
             text = from_json(literal)
@@ -236,9 +239,9 @@ class SplitCharacters:
 
     def join(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """Return what to hand out for the next event of the stream, in order."""
+        if isinstance(event, ContentBlockDelta):
+            return (self._join_delta(event) if self.held or has_half(event.text) else event,)
         match event:
-            case ContentBlockDelta():
-                return (self._join_delta(event),)
             case ContentBlockStart():
                 return (self._cut_start(event),)
             case ContentBlockStop() if self.held:
@@ -565,9 +568,13 @@ class MessageAccumulator:
 
     def add(self, event: StreamEvent) -> None:
         """Take in the next event. None is refused."""
-        if type(event) is not ContentBlockDelta:  # half the cost of isinstance, for nearly all events
+        if isinstance(event, ContentBlockDelta):
+            self.add_delta(event)
+        else:
             self._add_landmark(event)
-            return
+
+    def add_delta(self, event: ContentBlockDelta) -> None:
+        """Take in the next event, a delta, as nearly all are."""
         self.has_content_delta = True
         builder = self._open.get(event.index) or self._find(event)
         if builder is None:

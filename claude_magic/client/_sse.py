@@ -18,6 +18,7 @@ DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LF = ord("\n")
 _BLANK_LINE = b"\n\n"
+_EVENT = b"event: "
 
 
 class ServerSentEvent(NamedTuple):
@@ -154,6 +155,9 @@ def read_block(block: bytes) -> ServerSentEvent | None:
     Args:
         block: The lines, parted by LF.
     """
+    line, separator, data = block.partition(b"\ndata: ")
+    if separator and line.startswith(_EVENT) and _LF not in line and _LF not in data:  # as most are written
+        return ServerSentEvent(line.removeprefix(_EVENT).decode("utf-8", "replace"), data)
     name = b""
     values: list[bytes] = []
     for line in block.split(b"\n"):

@@ -274,7 +274,8 @@ class EventReader:
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
         events: list[StreamEvent] = []
-        add, decode, held = self.accumulator.add, self._plain.decode, self._characters.held
+        add, add_delta = self.accumulator.add, self.accumulator.add_delta
+        decode, held = self._plain.decode, self._characters.held
         if not chunk:
             self._end()
             events.extend(self._characters.flush())
@@ -284,7 +285,7 @@ class EventReader:
             for block in self._decoder.split(chunk):
                 delta = decode(block)
                 if delta is not None and not held:  # nearly all events
-                    add(delta)
+                    add_delta(delta)
                     events.append(delta)
                     continue
                 for event in self._decode_any(block):

@@ -258,9 +258,8 @@ class HTTPTransport:
 
     def redact(self, text: str) -> str:
         """Replace the key in text that came from the server."""
-        if self._credential is None or self._is_clean({text}):
-            return text
-        return self._credential.redact(text)
+        credential = self._credential
+        return text if credential is None or self._is_clean({text}) else credential.redact(text)
 
     def headers_of(self, response: httpx2.Response) -> dict[str, str]:
         """Return the headers of a response, after the key was replaced where they quote it."""

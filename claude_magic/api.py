@@ -56,12 +56,11 @@ def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor |
 
 
 def _toolbox(functions: Functions) -> Toolbox | None:
-    given = tuple(functions or ())
-    if not given:
+    if functions is None:
         return None
     from .tools import Toolbox
 
-    return Toolbox(given)
+    return Toolbox.of(functions)
 
 
 def _is_asked(approve: str | None) -> bool:
@@ -82,22 +81,22 @@ _NOTEBOOK = "claude_magic.notebook"
 
 
 class AskOptions(TypedDict, total=False):
-    """What may be given with a question; what is left out is taken from the settings.
+    """Options of a question. The settings decide what is left out.
 
     Attributes:
         model: Model to ask.
         system: System prompt.
-        max_tokens: Bound of the answer in model tokens, thinking included.
+        max_tokens: Most tokens of the answer, thinking included.
         effort: "low", "medium", "high", "xhigh" or "max".
         thinking: "show", "hide" or "off".
         stop_sequences: Strings at which the answer ends.
-        thread: The thread of the conversation to go on with; without one the question stands alone.
+        thread: The conversation to continue; without one the question stands alone.
         schema: A pydantic model, dataclass or TypedDict that the answer must fit; the object is `reply.parsed`.
-        tools: Functions of yours that Claude may call. They run where the answer is waited for: on the thread that called
-            `ask`, or on the loop that awaits `ask_async`.
-        approve: "ask" has you type yes or no before each call; "never" lets all of them run. "ask" is the default.
-        extra: Further fields of the request, as the API names them.
-        raw: Send the prompt even if it holds what looks like an API key.
+        tools: Functions of yours that Claude may call. They run on the thread that called `ask`, or on the
+            loop that awaits `ask_async`.
+        approve: "ask" (the default) asks you to type yes or no before each call; "never" runs all of them.
+        extra: More fields of the request, as the API names them.
+        raw: Send the prompt even if it contains what looks like an API key.
     """
 
     model: str | None
@@ -133,16 +132,16 @@ async def _tell_pause_of(reply: Reply) -> None:
 
 
 class PanelOptions(TypedDict, total=False):
-    """What a panel may begin with; what is left out is taken from the settings.
+    """Options of a panel. The settings decide what is left out.
 
     Attributes:
-        thread: The conversation that its questions belong to; one of its own where left out.
+        thread: The conversation that its questions belong to; a new one if left out.
         model: Model to ask.
         system: System prompt.
         effort: "low", "medium", "high", "xhigh" or "max".
-        max_tokens: Bound of an answer in model tokens, thinking included.
+        max_tokens: Most tokens of an answer, thinking included.
         tools: Functions of yours that Claude may call. They run between cells.
-        approve: "ask" asks with buttons before each call; "never" lets all of them run. "ask" is the default.
+        approve: "ask" (the default) shows buttons before each call; "never" runs all of them.
     """
 
     thread: str | None
@@ -184,7 +183,7 @@ def _spelled_out(options: Any) -> Callable[[_Method], _Method]:
 
 
 class Claude:
-    """Asks Claude through the kernel's one client, with its limiter, retries and settings. Holds no state of its own.
+    """Asks Claude through the kernel's shared client, with its limiter, retries and settings. Has no state of its own.
 
     Example:
         ```python
@@ -204,7 +203,7 @@ class Claude:
     def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, wait for the whole answer, and return it. For any thread.
 
-        On the main thread Ctrl-C (the kernel's interrupt) cancels it and raises KeyboardInterrupt; what had come is in
+        On the main thread Ctrl-C (the kernel's interrupt) cancels it and raises KeyboardInterrupt; what had arrived is in
         `claude.last`. In a cell that runs an event loop this blocks the loop: there, `await claude.ask_async(...)` is better.
 
         Args:
@@ -212,7 +211,7 @@ class Claude:
             **options: See `AskOptions`.
 
         Raises:
-            ClaudeError: It failed; what had come is in `claude.last.text`.
+            ClaudeError: It failed; what had arrived is in `claude.last.text`.
             KeyboardInterrupt: It was interrupted.
         """
         from .runtime import interrupts_kept_for
@@ -236,7 +235,7 @@ class Claude:
             **options: See `AskOptions`.
 
         Raises:
-            ClaudeError: It failed; what had come is in `claude.last.text`.
+            ClaudeError: It failed; what had arrived is in `claude.last.text`.
         """
         import asyncio
 
@@ -260,13 +259,13 @@ class Claude:
             **options: See `AskOptions`.
 
         Raises:
-            ConfigurationError: The question could not be sent; with tools it cannot be, because nobody might come to run them.
+            ConfigurationError: The question could not be sent, or it has tools, which run only where the caller waits.
         """
         if options.get("tools"):
             from .client import ConfigurationError
 
             raise ConfigurationError(
-                "Tools run where an answer is waited for, and claude.submit does not wait. Use claude.ask(...) or "
+                "Tools run where the caller waits for the answer, and claude.submit does not wait. Use claude.ask(...) or "
                 "`await claude.ask_async(...)`. Nothing was sent."
             )
         return self._start(prompt, options, None)
@@ -291,7 +290,7 @@ class Claude:
 
     @property
     def last(self) -> Reply | None:
-        """The reply that was started last, by whatever means; also a failed or interrupted one. None before the first."""
+        """The reply that was started last, from any cell, panel or program; also a failed or interrupted one. None before the first."""
         return self.runtime.last
 
     @property
@@ -320,7 +319,7 @@ class Claude:
         known = AskOptions.__annotations__
         if unknown := sorted(options.keys() - known.keys()):
             raise TypeError(
-                f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent."
+                f"There is no option {unknown[0]!r}. The options are {', '.join(known)}. Nothing was sent."
             )
         from .runtime import Question, Where
         from .schema import OutputSchema

@@ -280,8 +280,8 @@ class Attempts:
             return None
         exceeds = "" if bound is None else f" That is more than {bound}."
         error = RateLimitError(
-            "Not sent: when the server refused an earlier request (429), it asked to wait; "
-            f"{describe_seconds(asked)} are left of that.{exceeds} "
+            "Not sent: the server refused an earlier request (429) and asked to wait; "
+            f"{describe_seconds(asked)} of that are left.{exceeds} "
             "Run it again later, or use another model, key or server.",
             status=429,
             error_type="rate_limit_error",

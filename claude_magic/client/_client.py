@@ -369,7 +369,7 @@ def _counted_tokens(reply: dict[str, Any]) -> int:
     """Read the answer of `count_tokens`, on which a budget relies."""
     tokens = reply["input_tokens"]
     if not is_count(tokens):
-        raise ValueError("the number of tokens is none")
+        raise ValueError("the number of tokens is missing")
     return int(tokens)
 
 

@@ -97,7 +97,7 @@ class ClientConfig(BaseModel):
     def _check_messages_path(cls, value: str) -> str:
         if not re.fullmatch(r"/(?!/)[^\s?#\\]+", value) or not value.isascii():
             raise ConfigurationError(
-                f"The setting messages_path must be a path with one slash first, as /v1/messages, not {value!r}."
+                f"The setting messages_path must be a path that starts with one slash, such as /v1/messages, not {value!r}."
             )
         return value
 
@@ -107,7 +107,7 @@ class ClientConfig(BaseModel):
         for beta in value:
             if not re.fullmatch(r"[A-Za-z0-9._-]+", beta, re.ASCII):
                 raise ConfigurationError(
-                    f"The setting betas holds {beta!r}, which is not the name of a beta feature."
+                    f"The setting betas contains {beta!r}, which is not the name of a beta feature."
                 )
         return value
 
@@ -149,7 +149,9 @@ def normalise_base_url(value: str) -> str:
     """
     text = value.strip()
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        raise ConfigurationError("The setting base_url holds a space or another character that no URL has.")
+        raise ConfigurationError(
+            "The setting base_url contains a space or another character that a URL cannot have."
+        )
     url = _split_url(text)
     if url.scheme not in ("http", "https"):
         raise ConfigurationError(
@@ -158,10 +160,10 @@ def normalise_base_url(value: str) -> str:
         )
     if "@" in url.netloc:
         raise ConfigurationError(
-            "The setting base_url holds a user name or password. Leave it out; the key has its own setting."
+            "The setting base_url contains a user name or password. Leave it out; the key has its own setting."
         )
     if url.query or url.fragment or text.endswith(("?", "#")):
-        raise ConfigurationError("The setting base_url must not hold a query (?…) or fragment (#…).")
+        raise ConfigurationError("The setting base_url must not contain a query (?…) or fragment (#…).")
     return f"{url.scheme}://{url.netloc.lower()}{_strip_api_path(url.path)}"
 
 
@@ -172,7 +174,9 @@ def _split_url(text: str) -> SplitResult:
     except ValueError:  # a port that is no number, an IPv6 address without its bracket
         is_usable = False
     if not is_usable:
-        raise ConfigurationError(f"The setting base_url is no URL of a server: {text.rpartition('@')[2]!r}.")
+        raise ConfigurationError(
+            f"The setting base_url is not the URL of a server: {text.rpartition('@')[2]!r}."
+        )
     return url
 
 
@@ -197,15 +201,15 @@ def is_loopback(host: str) -> bool:
 
 def _check_header(name: str, content: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
-        raise ConfigurationError(f"The setting headers holds {name!r}, which is not a header name.")
+        raise ConfigurationError(f"The setting headers contains {name!r}, which is not a header name.")
     if name.lower() in _MANAGED_HEADERS:
         raise ConfigurationError(
-            f"The setting headers must not hold {name}: the client sets it itself, "
+            f"The setting headers must not contain {name}: the client sets it itself, "
             "from the settings for credentials, api_version and betas."
         )
     if not content.isascii() or not content.replace("\t", " ").isprintable():
         raise ConfigurationError(
-            f"The value of the header {name} holds a line break or a character outside ASCII."
+            f"The value of the header {name} contains a line break or a character outside ASCII."
         )
 
 
@@ -254,7 +258,7 @@ class Credential:
 
     def __init__(self, *, api_key: str | None = None, auth_token: str | None = None) -> None:
         if (api_key is None) == (auth_token is None):
-            raise ConfigurationError("Give either an API key or an auth token, not both and not none.")
+            raise ConfigurationError("Give either an API key or an auth token, not both.")
         self.is_token = auth_token is not None
         self.__value = _checked(auth_token or api_key or "", "auth token" if self.is_token else "API key")
         self.__quotations: _Quotations | None = None
@@ -292,7 +296,7 @@ def _checked(value: str, name: str) -> str:
         raise ConfigurationError(f"The {name} is empty. Set it again, without quotes around it.")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigurationError(
-            f"The {name} holds a space, a line break or a character that no key has; it is not shown here. "
+            f"The {name} contains a space, a line break or a character that a key cannot have; it is not shown here. "
             "Copy it again, in one piece."
         )
     return text

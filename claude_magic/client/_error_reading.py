@@ -60,15 +60,15 @@ _STATUS_BY_TYPE: Mapping[str, int] = {
 }
 
 _HINT_BY_STATUS: Mapping[int, str] = {
-    407: "The proxy wants a login: write it into the proxy variable, as http://user:password@host:port.",
+    407: "The proxy requires a login: write it into the proxy variable, as http://user:password@host:port.",
     408: "Send it again.",
-    409: "Send it again once the other change is through.",
+    409: "Send it again once the other change is done.",
     413: "Make the request smaller: shorten the conversation or the attachments.",
     422: "Change the request as described; the same one would fail again.",
-    511: "The network wants a login: open any page in a browser, and log in there.",
+    511: "The network requires a login: open any page in a browser, and log in there.",
 }
 _REDIRECT_HINT = (
-    "Redirects are not followed, because the API key would go along. If that is a login page of the network, log in "
+    "Redirects are not followed, because that would send the API key to another address. If that is a login page of the network, log in "
     "with a browser; otherwise set base_url to the final address."
 )
 _FINAL_PAGE_HINT = (
@@ -76,15 +76,13 @@ _FINAL_PAGE_HINT = (
     "answers in its place."
 )
 _PASSING_PAGE_HINT = (
-    "That is not an answer of the Messages API: something before it, such as a proxy, sent the page. Try again later; "
-    "if it stays, check base_url."
+    "That is not an answer of the Messages API: something in front of it, such as a proxy, sent the page. Try again later; "
+    "if it persists, check base_url."
 )
 _UNEXPLAINED_403_HINT = (
-    "The server gives no reason: check what this key may do, base_url, and any proxy or firewall on the way."
+    "The server gives no reason: check what this key may do, base_url, and any proxy or firewall in between."
 )
-_SPEND_CAP_HINT = (
-    "A spend limit is reached, so waiting minutes does not help; raise the limit or wait for the next period."
-)
+_SPEND_CAP_HINT = "A spend limit is reached, so waiting a few minutes does not help. Raise the limit, or wait for the next period."
 
 _MAX_TEXT = 500
 _MAX_NAME = 100

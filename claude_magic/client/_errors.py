@@ -174,9 +174,7 @@ class InvalidApiKeyError(APIError):
 class BillingError(APIError):
     """402: the account behind the key cannot pay. The same request fails until its owner mends that."""
 
-    hint = (
-        "The account behind this key cannot pay: mend its plan, credit or payment method, or use another key."
-    )
+    hint = "The account behind this key cannot pay: update its plan, credit or payment method, or use another key."
 
 
 class ForbiddenError(APIError):
@@ -210,13 +208,13 @@ class ServerError(APIError):
     """500, 502, 503, 504: the server, or a proxy before it, failed. The request may have been executed."""
 
     transient_by_default = True
-    hint = "The fault is on the server's side; try again later."
+    hint = "The error is on the server's side. Try again later."
 
 
 class OverloadedError(ServerError):
     """529: the API is overloaded for everybody, whatever your own limits are."""
 
-    hint = "The load is everybody's, not your quota; try again later."
+    hint = "The API is overloaded for everybody; your quota is not the reason. Try again later."
 
 
 class UnknownStatusError(APIError):

@@ -299,7 +299,7 @@ def _decode_odd_data(sse: ServerSentEvent, *, keeps_halves: bool) -> Any:
         return _with_halves_in_text(raw) if keeps_halves else mended(raw)
     raise StreamInterruptedError(
         f"The server sent an event that is not JSON ({data[:60].decode('utf-8', 'replace')!r}…: {reason}). "
-        "Check base_url, and any proxy on the way, which may have changed the stream."
+        "Check base_url, and any proxy in between, which may have changed the stream."
     )
 
 

@@ -41,7 +41,7 @@ def encode_json(value: Any) -> bytes:
     except (PydanticSerializationError, RecursionError) as error:
         reason = str(error)
     raise ConfigurationError(
-        f"The request cannot be written as JSON ({reason}). Nothing was sent; use text, numbers, lists and dicts only."
+        f"The request cannot be written as JSON ({reason}). Nothing was sent. Use text, numbers, lists and dicts only."
     )
 
 

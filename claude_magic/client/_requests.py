@@ -113,7 +113,7 @@ class MessageRequest(ShortReprModel):
         if len(body) > MAX_BODY_BYTES:
             raise ConfigurationError(
                 f"The request has {len(body) / 2**20:.1f} MB; the API takes 32. Files and pictures of earlier turns count, since "
-                "they are sent with every request of a conversation. Nothing was sent; send less, or begin a new one."
+                "they are sent with every request of a conversation. Nothing was sent. Send less, or start a new conversation."
             )
         return body
 

@@ -154,7 +154,7 @@ def _explain_refusal(response: WireResponse, body: bytes) -> ClaudeError:
     content_type = response.headers.get("content-type", "")
     if "json" in content_type and body.lstrip().startswith(b"{"):
         return StreamInterruptedError(
-            f"The reply is not complete: its JSON breaks off after {len(body)} bytes. Send it again.",
+            f"The reply is not complete: its JSON ends after {len(body)} bytes. Send it again.",
             request_id=request_id,
         )
     return unexpected_body_error(response.status, response.url, content_type, body[:65_536])

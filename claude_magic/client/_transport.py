@@ -153,8 +153,8 @@ def _checked(url: str, variable: str, host: str) -> str:
         address = ""
     if not address:
         raise ConfigurationError(
-            f"{variable} is not the address of a proxy. Write it as http://host:port, special characters of a "
-            f"password as in an address (%40 for @). {way_out}"
+            f"{variable} is not the address of a proxy. Write it as http://host:port, with special characters of a "
+            f"password encoded as in a URL (%40 for @). {way_out}"
         )
     if parts.scheme not in (*_PORTS, *_SOCKS):
         raise ConfigurationError(
@@ -165,7 +165,7 @@ def _checked(url: str, variable: str, host: str) -> str:
     if parts.scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError(
             f"{variable} names a SOCKS proxy ({address}), which needs the package socksio: run `%pip install socksio`, "
-            f"then this again. {way_out}"
+            f"then run this again. {way_out}"
         )
     return address
 
@@ -195,7 +195,7 @@ _MOST_REMEMBERED = 500
 text, are always the same."""
 
 _LOGGERS = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
-_MAY_HAVE_RUN = "The request may have been executed, and billed, all the same."
+_MAY_HAVE_RUN = "The request may still have been executed and billed."
 
 
 class SecretHeader(bytes):
@@ -300,7 +300,7 @@ class HTTPTransport:
             ConfigurationError: The request cannot be sent at all, or the client is closed.
         """
         if self._is_closed:
-            raise ConfigurationError("This client is closed; build another one.")
+            raise ConfigurationError("This client is closed; create another one.")
         try:
             request = self._request(method, path, body, betas)
             response = await self._http.handle_async_request(request)
@@ -377,7 +377,7 @@ class HTTPTransport:
                 )
             case httpx2.TransportError():
                 return NetworkError(
-                    f"The connection to {host} broke before an answer came ({reason}). {_MAY_HAVE_RUN}"
+                    f"The connection to {host} broke before an answer arrived ({reason}). {_MAY_HAVE_RUN}"
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
                 return ConfigurationError(f"No request can be sent to {host}: {reason}.")
@@ -484,7 +484,7 @@ class WireResponse:
         reason = self._transport.redact(_reason_of(failure))
         if isinstance(failure, httpx2.TimeoutException):
             return RequestTimeoutError(
-                f"No byte of the reply came for {describe_seconds(timeout)}, though it had begun. "
+                f"No data of the reply arrived for {describe_seconds(timeout)}, though it had started. "
                 "Raise timeout if the server may be silent for longer."
             )
         if isinstance(failure, httpx2.DecodingError):
@@ -582,7 +582,7 @@ def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTime
                 was_sent=False,
             )
         case httpx2.WriteTimeout():
-            return RequestTimeoutError(f"{host} did not take the request within {limit}. {_MAY_HAVE_RUN}")
+            return RequestTimeoutError(f"{host} did not accept the request within {limit}. {_MAY_HAVE_RUN}")
     return RequestTimeoutError(
         f"{host} did not answer within {limit}. {_MAY_HAVE_RUN} Raise timeout if it needs more."
     )
@@ -604,7 +604,7 @@ def _connect_error(
         )
     if proxy is not None:
         return NetworkError(
-            f"{_named(proxy)} cannot be reached ({reason}), or {host} not through it. Check the variable, or add the "
+            f"{_named(proxy)} cannot be reached ({reason}), or cannot reach {host}. Check the variable, or add the "
             "host to NO_PROXY.",
             was_sent=False,
         )

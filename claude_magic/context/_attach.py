@@ -130,7 +130,9 @@ def read_notebook(text: str, spec: str) -> Collected:
         shown = "\n\n".join(part for number, cell in enumerate(cells, 1) for part in _cell(number, cell))
         return Collected(parts=(shown,), notes=tuple(_notes(cells, spec)))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ConfigurationError(f"{spec} is not a notebook of today's format. Nothing was sent.") from None
+        raise ConfigurationError(
+            f"{spec} is not a notebook in the current format. Nothing was sent."
+        ) from None
 
 
 def _cell(number: int, cell: Mapping[str, Any]) -> Iterator[str]:
@@ -218,7 +220,7 @@ def read_file(path: Path, spec: str) -> Collected:
         raise ConfigurationError(f"{spec} cannot be read: {error.strerror}. Nothing was sent.") from None
     if kind == "text" and (promised := _PROMISED.get(path.suffix.lower())):
         raise ConfigurationError(
-            f"{spec} is no {promised}, as its name says: {_looks_like(data)}. Save or download it again. Nothing was sent."
+            f"{spec} is not a {promised}, although its name says so: {_looks_like(data)}. Save or download it again. Nothing was sent."
         )
     if kind == "text":
         return _text(data, path, spec, size)
@@ -252,9 +254,9 @@ def _looks_like(data: bytes) -> str:
         return "it is empty"
     beginning = data[:_SNIFFED_BYTES].lstrip().lower()
     if beginning.startswith((b"<!doctype html", b"<html")):
-        return "it holds a web page (HTML)"
+        return "it contains a web page (HTML)"
     if beginning.startswith((b"version https://git-lfs",)):
-        return "it holds the pointer of Git LFS that stands for the file"
+        return "it contains a Git LFS pointer instead of the file"
     return f"it begins with {data[:16]!r}"
 
 
@@ -375,9 +377,7 @@ def attach(spec: str, names: Mapping[str, object], *, directory: Path | None = N
         exposed = () if described.redacted else exposed_in(described.text, spec)
         return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts), exposed=exposed)
     if path is None:
-        raise ConfigurationError(
-            f"{spec}: {folder_problem}, and there is no such variable. Nothing was sent."
-        )
+        raise ConfigurationError(f"{spec} is not a variable, and {folder_problem}. Nothing was sent.")
     return _nearly(spec, names, path)
 
 
@@ -390,7 +390,7 @@ def _path_of(spec: str, directory: Path | None) -> tuple[Path | None, str]:
         except OSError:
             return (
                 None,
-                "the working directory of this kernel has been deleted, so only whole paths lead to files",
+                "the working directory of this kernel has been deleted, so only absolute paths work",
             )
     return (path if directory is None else directory / path), ""
 
@@ -407,7 +407,7 @@ def _nearly(spec: str, names: Mapping[str, object], path: Path) -> Collected:
         ConfigurationError: There is no such file, or no way to choose.
     """
     if os.path.isdir(path):
-        raise ConfigurationError(f"{spec}: that is a folder. Name the files. Nothing was sent.")
+        raise ConfigurationError(f"{spec} is a folder. Name the files in it. Nothing was sent.")
     if _exists(path):
         raise ConfigurationError(f"{spec} is a pipe, a socket or a device, not a file. Nothing was sent.")
     twins = look_alikes(path)
@@ -419,12 +419,11 @@ def _nearly(spec: str, names: Mapping[str, object], path: Path) -> Collected:
     if twins:
         differences = "; ".join(name_difference(path.name, twin.name) for twin in twins[:3])
         raise ConfigurationError(
-            f"{spec}: there is no such file in {path.parent}, but {len(twins)} that look alike: with {differences}. Rename one of "
-            "them, or choose it by Tab. Nothing was sent."
+            f"{spec} is not a file in {path.parent}, but {len(twins)} names there look like it: with {differences}. Rename one of "
+            "them, or choose it with Tab. Nothing was sent."
         )
     raise ConfigurationError(
-        f"{spec}: there is no such file in {path.parent}, and no such variable.{_advice(spec, names, path)} "
-        "Nothing was sent."
+        f"{spec} is neither a file in {path.parent} nor a variable.{_advice(spec, names, path)} Nothing was sent."
     )
 
 
@@ -441,23 +440,23 @@ def _from_address(address: str) -> Collected:
         parts = urlsplit(address)
         encoded = _encoded(parts)
     except ValueError as error:
-        raise ConfigurationError(f"{address} is no address: {error}. Nothing was sent.") from None
+        raise ConfigurationError(f"{address} is not an address: {error}. Nothing was sent.") from None
     if parts.scheme in ("http", "https"):
         if not parts.hostname or _BLANK.search(parts.netloc):
-            raise ConfigurationError(f"{address} is no address: it names no host. Nothing was sent.")
+            raise ConfigurationError(f"{address} is not an address: it names no host. Nothing was sent.")
         source = {"type": "url", "url": encoded}
         if _PICTURE_PATH.search(parts.path):
             return Collected(parts=({"type": "image", "source": source},))
         if parts.path.lower().endswith(".pdf"):
             return Collected(parts=({"type": "document", "source": source},))
     raise ConfigurationError(
-        f"{address}: the API reads pictures (png, jpeg, gif, webp) and PDFs from an address of the web, and this looks like "
-        "neither. Download it and attach the file. Nothing was sent."
+        f"{address}: the API reads pictures (png, jpeg, gif, webp) and PDFs from a URL, and this does not look like "
+        "either. Download it and attach the file. Nothing was sent."
     )
 
 
 def _encoded(parts: SplitResult) -> str:
-    """Return an address with all that may not stand in one percent-encoded (RFC 3986), as browsers do; the rest as it is."""
+    """Return an address with all that is not allowed in one percent-encoded (RFC 3986), as browsers do; the rest as it is."""
     path, query, fragment = (
         quote(_LONE_PERCENT.sub("%25", part), safe=_ALLOWED)
         for part in (parts.path, parts.query, parts.fragment)

@@ -138,6 +138,11 @@ def one_line(value: object, chars: int) -> str:
     return " ".join(cut.splitlines())
 
 
+def with_article(noun: str) -> str:
+    """Return a noun with its article: an int, a DataFrame, a UserDict."""
+    return f"an {noun}" if re.match(r"[aeio]|u(?!ni|se|u)", noun, re.IGNORECASE) else f"a {noun}"
+
+
 def error_text(error: BaseException) -> str:
     """Return type and message of a foreign error, in bounds and without secrets."""
     kind = type(error).__name__

@@ -193,7 +193,7 @@ def _marked(data: bytes, encoding: str, is_whole: bool) -> Decoded | None:
     text = data.decode(encoding, "replace")
     if "\0" in text or text.count("\ufffd") > len(text) / 10:
         return None
-    return Decoded(text=text, doubt="holds bytes that are not of its encoding; they are shown as �.")
+    return Decoded(text=text, doubt="contains bytes that do not fit its encoding; they are shown as �.")
 
 
 def _with_zeros(data: bytes, is_whole: bool) -> Decoded | None:
@@ -221,7 +221,7 @@ def _with_zeros(data: bytes, is_whole: bool) -> Decoded | None:
         or sum(char.isprintable() for char in text) < len(text) / 2
     ):
         return None
-    return Decoded(text=text, doubt=f"holds zero bytes ({zeros:,}), which were left out.")
+    return Decoded(text=text, doubt=f"contains zero bytes ({zeros:,}), which were left out.")
 
 
 def _not_utf_8(data: bytes, is_whole: bool) -> Decoded | None:
@@ -275,7 +275,7 @@ def _mixed(data: bytes) -> Decoded | None:
         return None
     text = _ESCAPED.sub(lambda match: bytes([ord(match[0]) - 0xDC00]).decode("cp1252", "replace"), text)
     places = "one place" if wrong == 1 else f"{wrong:,} places"
-    return Decoded(text=text, doubt=f"is UTF-8 but for {places}, read as Windows-1252, which is a guess.")
+    return Decoded(text=text, doubt=f"is UTF-8 except for {places}, read as Windows-1252, which is a guess.")
 
 
 def _sample(data: bytes) -> bytes:

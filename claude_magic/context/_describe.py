@@ -48,6 +48,7 @@ from ._collected import (
     one_line,
     plain_text,
     safe_repr,
+    with_article,
 )
 from ._pictures import (
     Lifted,
@@ -328,9 +329,11 @@ def _inside(value: Any, chars: int, *, with_picture: bool) -> Collected | None:
         return _described_inside(value, chars, with_picture=with_picture)
     except ConfigurationError as error:
         reason = str(error).removesuffix(" Nothing was sent.")
-        return Collected(parts=(f"<{type(value).__name__}, not sent>",), notes=(f"Inside of data, {reason}",))
+        return Collected(
+            parts=(f"<{type(value).__name__}, not sent>",), notes=(f"Inside the data, {reason}",)
+        )
     except Exception as error:
-        note = f"Inside of data, a {type(value).__name__} could not be described ({error_text(error)})."
+        note = f"Inside the data, a {type(value).__name__} could not be described ({error_text(error)})."
         return Collected(parts=(safe_repr(value, _MAX_FAILED_CHARS),), notes=(note,))
 
 
@@ -357,17 +360,16 @@ def _described_inside(value: Any, chars: int, *, with_picture: bool) -> Collecte
         return Collected(parts=(name_code(value),))
     if (unread_kind := unread(value)) is not None:
         return Collected(
-            parts=(f"<{unread_kind}, not read>",), notes=(f"Inside of data: {_why_unread(unread_kind)}",)
+            parts=(f"<{unread_kind}, not read>",), notes=(f"Inside the data: {_why_unread(unread_kind)}",)
         )
     return describe_rich(value, chars, is_data=is_data(kind)) if has_rich_form(value) else None
 
 
 def _why_unread(kind: str, name: str = "it") -> str:
-    article = "an" if kind[0] in "aeiou" else "a"
     if kind == "coroutine":
-        return "a coroutine has no value yet. Await it in a cell, and send what it gives."
+        return "a coroutine has no value yet. Await it in a cell, and send the result."
     values = f"[value async for value in {name}]" if kind.startswith("async") else f"list({name})"
-    return f"{article} {kind} gives its values only once, so it is not read. Send {values} instead."
+    return f"{with_article(kind)} gives its values only once, so it is not read. Send {values} instead."
 
 
 def _short_table(table: Any, chars: int) -> Collected | None:
@@ -434,7 +436,7 @@ def _describe_stream(stream: Any, chars: int) -> Collected | str:
         return _describe_bytes(stream.getvalue(), chars)
     if isinstance(stream, io.StringIO):
         return bounded(stream.getvalue(), chars)
-    note = "An open file is sent by its name alone. To send what is in it, attach it: -a PATH."
+    note = "Only the name of an open file is sent. To send its content, attach it: -a PATH."
     return Collected(parts=(safe_repr(stream, chars),), notes=(note,))
 
 
@@ -465,7 +467,7 @@ def _describe_media(media: Any, _chars: int) -> Collected:
     source = media.filename or media.url or "data in memory"
     return Collected(
         parts=(f"<{kind}: {source}>",),
-        notes=(f"{kind} is sent by its name alone: the API takes neither sound nor films.",),
+        notes=(f"Only the name of {kind} is sent: the API takes neither audio nor video.",),
     )
 
 

@@ -155,7 +155,7 @@ class ErrorRecord:
 
 def describe_error(record: ErrorRecord) -> Collected:
     """Return all that helps to understand an error, redacted: the cell, the traceback, the values."""
-    where = "" if record.line is None else f", which failed in its line {record.line}"
+    where = "" if record.line is None else f", which failed in line {record.line}"
     printed = _clean(record.printed, _MAX_PRINTED_CHARS, "stderr")
     cell = _clean(record.source, _MAX_SOURCE_CHARS, "cell")
     trace = _clean(record.traceback, _MAX_TRACEBACK_CHARS, "traceback")
@@ -174,7 +174,7 @@ def describe_error(record: ErrorRecord) -> Collected:
     if record.is_printed_unknown:
         notes = (
             *notes,
-            "What the program wrote to stderr is not sent: IPython remembers that from its version 9 on.",
+            "What the program wrote to stderr is not sent: IPython keeps that only since version 9.",
         )
     return dataclasses.replace(everything, parts=("".join(texts).lstrip("\n"),), notes=notes)
 
@@ -359,14 +359,14 @@ def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collect
         if not cells:
             return Collected(notes=("--cells: no cell of that range has been run.",))
         raise ConfigurationError(
-            f"--cells: no cell of that range has been run. The numbers of those that have been, but for questions to Claude, go from "
-            f"{cells[0].number} to {cells[-1].number}. Nothing was sent."
+            f"--cells: no cell of that range has been run. Cells between {cells[0].number} and {cells[-1].number} have been; questions "
+            "to Claude do not count. Nothing was sent."
         )
     with noting_redactions() as cut_labels:
         text, labels = redact("\n".join(part for cell in chosen for part in _shown(cell)))
     if len(text) > MAX_CHARS:
         raise ConfigurationError(
-            f"--cells: these cells have {len(text):,} characters; at most {MAX_CHARS:,} are sent. Ask for fewer, --cells -3: say. "
+            f"--cells: these cells have {len(text):,} characters; at most {MAX_CHARS:,} are sent. Ask for fewer, for example --cells -3:. "
             "Nothing was sent."
         )
     return Collected(
@@ -398,5 +398,5 @@ def _notes(cells: Sequence[CellRecord]) -> Iterator[str]:
         yield f"--cells: long outputs were cut, in {', '.join(cut)}."
     if not all(cell.is_complete for cell in cells):
         yield (
-            "--cells: of outputs only the values of last lines are sent; IPython remembers what cells print from its version 9 on."
+            "--cells: of outputs only the values of last lines are sent; IPython keeps what cells print only since version 9."
         )

@@ -62,7 +62,7 @@ def image_block(data: bytes, *, name: str = "the picture") -> Collected:
     """
     media_type = media_type_of(data)
     if media_type is None:
-        raise ConfigurationError(f"{name} is no PNG, JPEG, GIF or WebP picture. Nothing was sent.")
+        raise ConfigurationError(f"{name} is not a PNG, JPEG, GIF or WebP picture. Nothing was sent.")
     from PIL import Image, ImageOps
 
     with _decoding(name):
@@ -195,7 +195,7 @@ def _decoding(name: str) -> Iterator[None]:
     except Exception as error:  # decoders raise whatever the damage leads them to
         reason = " ".join(str(error).split())
         if isinstance(error, UnidentifiedImageError):
-            reason = "it holds no picture that can be decoded"
+            reason = "it contains no picture that can be decoded"
         raise ConfigurationError(
             f"{name} is damaged and cannot be read as a picture ({reason or type(error).__name__}). Save or download it "
             "again. Nothing was sent."
@@ -231,7 +231,7 @@ def _facts(image: Any, data: bytes) -> Iterator[str]:
     if image.format == "PNG" and data[24] > 8 and image.mode in _MODES:  # the depth; else `_eight_bits` tells
         yield f"was reduced from {data[24]} to 8 bits"
     if image.mode == "CMYK":
-        yield "was converted from colours of print (CMYK) to RGB"
+        yield "was converted from print colours (CMYK) to RGB"
     if image.mode not in _MODES and image.mode != "CMYK":
         yield ""
 
@@ -516,7 +516,7 @@ def _html(text: Any, chars: int) -> Collected:
 
 def _svg(text: Any, chars: int) -> Collected:
     source = text.decode("utf-8") if isinstance(text, bytes) else str(text)
-    note = "An SVG picture is sent as its source: the API takes none as a picture."
+    note = "An SVG picture is sent as its source: the API does not take SVG."
     collected = _in_fence(source, chars, "svg")
     return Collected(parts=collected.parts, notes=(note, *collected.notes))
 

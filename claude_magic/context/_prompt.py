@@ -58,7 +58,7 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
         ConfigurationError: An expression could not be evaluated, or a name is nearly one of the user's. Nothing was sent.
     """
     pieces: list[Collected] = []
-    untouched: list[str] = []
+    untouched: list[tuple[str, str]] = []
     parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
     copied = position = 0
     while opening := _OPENING.search(text, position):
@@ -68,7 +68,7 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
             continue
         _refuse_slip(braced, names)
         if reason := _why_not(braced, names):
-            untouched.append(f"{_in_braces(braced.source)} {reason}")
+            untouched.append((_in_braces(braced.source), reason))
         elif braced.expression is not None:
             pieces += [_typed(text[copied : opening.start()]), _inline(braced.expression, names)]
             copied = braced.end
@@ -109,19 +109,19 @@ def _ends(text: str, start: int, stop: int) -> Iterator[int]:
 
 
 def _why_not(braced: _Braced, names: Mapping[str, object]) -> str:
-    """Say why something stays as typed; "" if there is nothing to say: it does not, or was not meant to be a value."""
+    """Say why something stays as typed, as a clause; "" if there is nothing to say: it does not, or was not meant to be a value."""
     if braced.expression is None:
         word = re.match(r"\w+", braced.source)
-        return "is no Python expression" if word and word[0] in names else ""
+        return "it is not a Python expression" if word and word[0] in names else ""
     root = braced.expression.root
     if root is None:
-        return "is about no name of yours"
+        return "it uses none of your variables"
     if root not in names and hasattr(builtins, root):
-        return f"begins with Python's own `{root}`"
+        return f"it begins with Python's own `{root}`"
     if _GETTEXT.match(braced.source) and not callable(names.get("_")):
-        return "calls `_`, which is no function here"
+        return "it calls `_`, which is not a function here"
     missing = _missing(braced.expression, names)
-    return f"has no `{missing[0]}` in the notebook" if missing else ""
+    return f"there is no variable `{missing[0]}`" if missing else ""
 
 
 def _missing(expression: Expression, names: Mapping[str, object]) -> list[str]:
@@ -138,7 +138,7 @@ def _refuse_slip(braced: _Braced, names: Mapping[str, object]) -> None:
         guess = closest_name(name, names)
         if guess is not None:
             raise ConfigurationError(
-                f"{_in_braces(braced.source)}: there is no {name} in the notebook. Did you mean {guess}? Nothing was sent."
+                f"{_in_braces(braced.source)}: there is no variable {name}. Did you mean {guess}? Nothing was sent."
             )
 
 
@@ -148,7 +148,7 @@ def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:
     if text is None:
         return describe(value, name=expression.source)
     shown = _in_braces(expression.source)
-    notes = (f"{shown} is sent whole: {len(text):,} characters.",) if len(text) > _LONG_TEXT else ()
+    notes = (f"{shown} is sent in full: {len(text):,} characters.",) if len(text) > _LONG_TEXT else ()
     return Collected(parts=(text,), notes=notes, exposed=exposed_in(text, shown))
 
 
@@ -173,13 +173,17 @@ def _typed(text: str) -> Collected:
     return Collected(parts=(text,) if text else ())
 
 
-def _note_on(untouched: list[str]) -> Iterator[str]:
+def _note_on(untouched: list[tuple[str, str]]) -> Iterator[str]:
     unique = list(dict.fromkeys(untouched))
     if not unique:
         return
-    shown = "; ".join(unique[:_MOST_NAMED])
+    if len(unique) == 1:
+        [(shown, why)] = unique
+        yield f"Sent as typed: {re.sub('^it ', lambda _: f'{shown} ', why)}."
+        return
+    named = "; ".join(f"{shown} ({why})" for shown, why in unique[:_MOST_NAMED])
     more = f"; and {len(unique) - _MOST_NAMED} more" if len(unique) > _MOST_NAMED else ""
-    yield f"Sent as typed: {shown}{more}."
+    yield f"Sent as typed: {named}{more}."
 
 
 def describe_name(name: str, names: Mapping[str, object]) -> Collected:
@@ -194,9 +198,8 @@ def describe_name(name: str, names: Mapping[str, object]) -> Collected:
     """
     value = look_up(name, names)
     if value is MISSING:
-        raise ConfigurationError(
-            f"There is no {name} in the notebook.{_advice(name, names)} Nothing was sent."
-        )
+        kind = "variable " if name.isidentifier() else ""
+        raise ConfigurationError(f"There is no {kind}{name}.{_advice(name, names)} Nothing was sent.")
     collected = describe(value, name=name)
     kind = f"`{name}`, of type {type(value).__name__}:\n"
     return Collected(parts=(kind, *collected.parts), notes=collected.notes, redacted=collected.redacted)

@@ -436,7 +436,7 @@ def refusal(exposed: tuple[str, ...], way_out: str) -> str:
         exposed: What `exposed_in` returned.
         way_out: How to send it all the same, as a sentence.
     """
-    one, several = "holds what looks like credentials", "hold what looks like credentials"
+    one, several = "contains what looks like credentials", "contain what looks like credentials"
     return f"{'; '.join(exposed)} {one if len(exposed) == 1 else several}. Nothing was sent. Take them out. {way_out}"
 
 

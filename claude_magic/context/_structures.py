@@ -89,7 +89,7 @@ class _Rendering:
                 before = f"{said}\n" if said and items and not depth else ""
             elif not isinstance(value, str | bytes):
                 if _INNER_ADDRESS.search(text):
-                    self._note(f"Inside of {type(value).__name__}, objects are named by their type alone.")
+                    self._note(f"Inside {type(value).__name__}, only the types of objects are sent.")
                 text = without_addresses(text)
         if items is None:
             self._room -= len(text or "")
@@ -117,7 +117,7 @@ class _Rendering:
     def _opaque(self, value: Any) -> str:
         kind = type(value)
         self._note(
-            f"Of an object of type {kind.__module__}.{kind.__qualname__}, only the type is sent: it shows nothing else."
+            f"Only the type of a {kind.__module__}.{kind.__qualname__} is sent: its repr shows nothing else."
         )
         offers = [name for name in dir(kind) if not name.startswith("_")]
         rest = f", and {len(offers) - _MAX_OFFERS} more" if len(offers) > _MAX_OFFERS else ""

@@ -281,7 +281,7 @@ def _values(column: Any, counted: Tally) -> str:
     """Say what is in a column that holds no numbers: the span of dates, else what is most common."""
     name = _label(column.name)
     if not counted.count:
-        return f"{name}: nothing but missing"
+        return f"{name}: only missing values"
     if is_countable(column):
         return f"{name}: from {counted.min} to {counted.max}"
     try:
@@ -290,10 +290,20 @@ def _values(column: Any, counted: Tally) -> str:
         kinds = Counter(type(value).__name__ for value in column.tolist()).most_common(MOST_COMMON)
         return f"{name}: of type " + ", ".join(f"{kind} ({count:,}×)" for kind, count in kinds)
     counts = counts[counts > 0]
-    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts.head(MOST_COMMON).items())
     return f"{name}: " + (
-        f"{len(counts):,} distinct; most common: {common}" if common else "nothing but missing"
+        _commonest(list(counts.head(MOST_COMMON).items()), len(counts)) or "only missing values"
     )
+
+
+def _commonest(counts: Sequence[tuple[Any, int]], distinct: int) -> str:
+    """Say which values are most common, the most common one first; no counts where each occurs once."""
+    if not counts:
+        return ""
+    if counts[0][1] == 1:
+        first = ", ".join(_label(value) for value, _ in counts)
+        return f"{distinct:,} distinct, each once: {first}{', …' if distinct > len(counts) else ''}"
+    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts)
+    return f"{distinct:,} distinct; most common: {common}"
 
 
 def edges(rows: int, columns: int, *, room: int, write: Callable[[str, int], str]) -> str:
@@ -518,7 +528,7 @@ def _facts(column: Any, sample: Any, rows: int) -> tuple[str, list[str] | str]:
     heading += f", {missing:,} missing" if missing else ""
     heading += f", {not_numbers:,} NaN" if not_numbers else ""
     if missing + not_numbers == rows:
-        return heading, f"{name}: nothing but missing" if rows else ""
+        return heading, f"{name}: only missing values" if rows else ""
     counted = column if rows <= _MAX_ROWS else sample
     if not_numbers:
         counted, sample = (
@@ -547,8 +557,7 @@ def _common(name: str, values: Any) -> str:
     counts = _try(lambda: values.value_counts(sort=True).rows())
     if counts is None:  # lists and records, which a library may not compare
         return ""
-    common = ", ".join(f"{_label(value)} ({count:,}×)" for value, count in counts[:MOST_COMMON])
-    return f"{name}: {len(counts):,} distinct; most common: {common}"
+    return f"{name}: {_commonest(counts[:MOST_COMMON], len(counts))}"
 
 
 def _table_rows(table: Any, part: str, columns: int) -> str:

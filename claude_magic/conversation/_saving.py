@@ -41,7 +41,7 @@ def save_forest(forest: Forest, path: Path) -> int:
         raise ConfigurationError(f"{path} cannot be written: {_reason(error)}. Nothing was saved.") from None
     if not has_folder:
         raise ConfigurationError(
-            f"{path} cannot be written, because there is no folder {path.parent}. Make it first; nothing was saved."
+            f"{path} cannot be written, because there is no folder {path.parent}. Create it first. Nothing was saved."
         )
     if is_there:
         _read_fields(path)
@@ -131,7 +131,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _read_fields(path: Path) -> Mapping[str, Any]:
     document = _read_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ConfigurationError(f"{path} holds no conversations of claude_magic, so it was left alone.")
+        raise ConfigurationError(f"{path} contains no conversations of claude_magic, so it was left alone.")
     return document
 
 
@@ -167,7 +167,9 @@ def _whole(path: Path) -> Path:
     try:
         return Path.cwd() / path
     except FileNotFoundError:
-        raise OSError("the working directory of this kernel has been deleted; name a whole path") from None
+        raise OSError(
+            "the working directory of this kernel has been deleted; give an absolute path"
+        ) from None
 
 
 def _reason(error: Exception) -> str:
@@ -177,10 +179,11 @@ def _reason(error: Exception) -> str:
 
 def _read_turn(fields: Mapping[str, Any]) -> Turn:
     for name in _TEXT_FIELDS:
-        _require(isinstance(fields[name], str), f"{name} of a turn is no text")
+        _require(isinstance(fields[name], str), f"{name} of a turn is not text")
     for name in _OPTIONAL_TEXT_FIELDS:
         _require(
-            fields[name] is None or isinstance(fields[name], str), f"{name} of turn {fields['id']} is no text"
+            fields[name] is None or isinstance(fields[name], str),
+            f"{name} of turn {fields['id']} is not text",
         )
     for name in _FLAGS:
         _require(isinstance(fields[name], bool), f"{name} of turn {fields['id']} is neither true nor false")
@@ -189,9 +192,9 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
         bool(messages) and messages[0]["role"] == "user", f"turn {fields['id']} does not begin with the user"
     )
     tokens = fields["context_tokens"]
-    _require(isinstance(tokens, int), f"context_tokens of turn {fields['id']} is no number")
+    _require(isinstance(tokens, int), f"context_tokens of turn {fields['id']} is not a number")
     usage = fields["usage"]
-    _require(usage is None or isinstance(usage, dict), f"usage of turn {fields['id']} is no object")
+    _require(usage is None or isinstance(usage, dict), f"usage of turn {fields['id']} is not an object")
     known = {name: fields[name] for name in (*_TEXT_FIELDS, *_OPTIONAL_TEXT_FIELDS, *_FLAGS)}
     return Turn(**known, messages=messages, usage=usage, context_tokens=tokens)
 
@@ -202,7 +205,7 @@ def _read_message(message: Any, turn_id: str) -> dict[str, Any]:
         and message.get("role") in ("user", "assistant")
         and _is_content(message.get("content"))
     )
-    _require(is_right, f"turn {turn_id} holds something that is no message")
+    _require(is_right, f"turn {turn_id} contains something that is not a message")
     return dict(message)
 
 
@@ -215,9 +218,9 @@ def _is_content(content: Any) -> bool:
 def _read_thread(fields: Mapping[str, Any]) -> Thread:
     cells, taken_back = fields["cells"], fields["taken_back"]
     turns = (*cells.values(), *taken_back)
-    _require(all(isinstance(turn, str) for turn in turns), "cells of a thread are no turns")
+    _require(all(isinstance(turn, str) for turn in turns), "cells of a thread are not turns")
     forked_by = fields["forked_by"]
-    _require(forked_by is None or isinstance(forked_by, str), "forked_by of a thread is no text")
+    _require(forked_by is None or isinstance(forked_by, str), "forked_by of a thread is not text")
     return Thread(head=fields["head"], cells=dict(cells), taken_back=set(taken_back), forked_by=forked_by)
 
 
@@ -360,7 +363,7 @@ def read_notebook(path: Path) -> Mapping[str, Any]:
     """
     document = _read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
-        raise ConfigurationError(f"{path} is no notebook, so nothing was loaded.")
+        raise ConfigurationError(f"{path} is not a notebook, so nothing was loaded.")
     return document
 
 
@@ -430,14 +433,14 @@ def _notes_on_restored(
         yield f"Left out, because their questions were edited since they were answered: {named}{rest}. Run them again."
     if edited:
         are = (
-            "answer was edited in the file and is taken as it stands"
+            "answer was edited in the file and is used as it is"
             if edited == 1
-            else "answers were edited in the file and are taken as they stand"
+            else "answers were edited in the file and are used as they are"
         )
         yield f"{edited} {are} there."
     if more:
         had = "question" if more == 1 else "questions"
-        yield f"{more} {had} had more than words (attachments, values, calls of tools), which a notebook does not keep: only the words are sent."
+        yield f"{more} {had} had more than words (attachments, values, calls of tools), which a notebook does not keep: only the text is sent."
     if unanswered:
         cells = "cell that asks has" if unanswered == 1 else "cells that ask have"
         yield f"{unanswered} {cells} no saved answer."

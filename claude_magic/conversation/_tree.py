@@ -517,7 +517,7 @@ class Conversations:
         with self._lock:
             if self._is_in_use(name) and (cell is None or self._forked_by(name) != cell):
                 raise ConfigurationError(
-                    f"There is a thread {name} already. Take another name, or forget it with %claude clear {name}."
+                    f"There is a thread {name} already. Choose another name, or delete it with %claude clear {name}."
                 )
             source = self._threads.get(thread or MAIN_THREAD) or Thread()
             self._threads[name] = Thread(head=source.head, forked_by=cell)

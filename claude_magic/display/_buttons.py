@@ -41,7 +41,7 @@ async def _pressed_button(call: ToolCall) -> str:
 
     from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all, in_words
 
-    outcomes = {ALLOW: "Allowed", DENY: "Refused", ALLOW_ALL: "Allowed, as all of this answer"}
+    outcomes = {ALLOW: "Allowed", DENY: "Refused", ALLOW_ALL: "Allowed, like all calls of this answer"}
     bar = ApprovalBar()
     verdict = bar.ask(call)
     asked = in_words(bar, f"A person is asked whether {call.name} may run.")

@@ -140,7 +140,7 @@ class AnswerContent:
     def silenced(self, snapshot: ReplySnapshot, /) -> str:
         if not snapshot.text:
             return ""
-        return f"{describe_facts(snapshot)} · silenced by the ; at the end, the answer is in _"
+        return f"{describe_facts(snapshot)} · hidden by the ; at the end, the answer is in _"
 
     def columns(self, snapshot: ReplySnapshot, /) -> Sequence[Column]:
         return (Column(name="", kept_in=self._kept_in or self._last, answer=snapshot),)
@@ -195,7 +195,7 @@ class ComparisonContent:
         names = ", ".join(column.name for column in snapshot.columns)
         seconds = f"{max(answer.elapsed for answer in answers):.1f} s"
         facts = " · ".join(fact for fact in (names, describe_total_cost(answers), seconds) if fact)
-        return f"{facts} · silenced by the ; at the end, the answers are in _"
+        return f"{facts} · hidden by the ; at the end, the answers are in _"
 
     def columns(self, snapshot: Compared, /) -> Sequence[Column]:
         return snapshot.columns

@@ -342,7 +342,7 @@ def _stop_button(stop: Callable[[], None]) -> ipywidgets.HBox:
     button = ipywidgets.Button(
         description="Stop",
         icon="stop",
-        tooltip="Stop this answer. What has come of it stays.",
+        tooltip="Stop this answer. What has arrived stays.",
         layout=ipywidgets.Layout(width="auto", height="26px", margin="4px 0 2px 0"),
     )
 

@@ -142,7 +142,7 @@ def check_whole(reply: Reply, *, is_interrupted: bool) -> None:
     if reply.phase is Phase.CANCELLED:
         raise KeyboardInterrupt("the answer was stopped.")
     if is_interrupted:
-        raise KeyboardInterrupt("the answer had just come to its end.")
+        raise KeyboardInterrupt("the answer had just ended.")
     if reply.error is not None:
         raise reply.error
 
@@ -200,7 +200,7 @@ def can_answer_in_background(line: Line, cell: Cell) -> bool:
     # `fix` puts its code into a cell without the option that excludes --bg.
     if options.background and options.insert_code:
         raise UsageError(
-            "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave --bg out. "
+            "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave out --bg. "
             "Nothing was sent."
         )
     if not options.background:

@@ -281,17 +281,20 @@ COMMANDS = (
     ),
     Command("threads", "list the conversations of this kernel", "._session_commands:threads"),
     Command(
-        "fork", "start a new conversation where the current one is", "._session_commands:fork", NEW_THREAD
+        "fork",
+        "start a thread that branches off the current conversation",
+        "._session_commands:fork",
+        NEW_THREAD,
     ),
     Command(
         "undo",
-        "take back the last turn, or the last N; they stay in the tree",
+        "take back the last turn, or the last N; the history keeps them",
         "._session_commands:undo",
         COUNT,
     ),
     Command(
         "switch",
-        "go on from turn N of the history, on whatever branch it is",
+        "continue from turn N of the history, on any branch",
         "._session_commands:switch",
         TURN,
     ),
@@ -323,7 +326,7 @@ COMMANDS = (
     ),
     Command(
         "limits",
-        "show the server's rate limits and what is left; with --live, as a gauge that moves",
+        "show the server's rate limits and what is left; --live shows a live gauge",
         "._money_commands:limits",
         LIVE,
     ),
@@ -336,14 +339,14 @@ COMMANDS = (
     Command(
         "login", "enter an API key; it stays in memory until the kernel ends", "._session_commands:login"
     ),
-    Command("logout", "forget the entered key", "._session_commands:logout"),
-    Command("demo", "let the built-in simulator answer, or stop that", "._session_commands:demo", SWITCH),
+    Command("logout", "delete the entered key", "._session_commands:logout"),
+    Command("demo", "turn the built-in simulator on or off", "._session_commands:demo", SWITCH),
     Command("help", "show all options and subcommands", "._commands:show_help", takes_prose=True),
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}
 ESCAPE = "ask"
-"""The word behind which everything is a prompt."""
+"""The word after which everything is a prompt."""
 
 
 SHORT_HELP = """\
@@ -351,7 +354,7 @@ SHORT_HELP = """\
 %claude [options] prompt  the same on one line
 %claude fix               explain the last error, and correct its cell
 %claude status            client, limiter and settings, each with its source
-%claude login             type in an API key, for this kernel only
+%claude login             enter an API key, for this kernel only
 %claude help              all of it (also %claude?)
 """
 
@@ -371,7 +374,7 @@ that starts with a dash after =. Options cannot be abbreviated."""
 
 _SUBCOMMANDS = """\
 Subcommands. Each must be the whole line. A line that begins like one but does not fit it is an error, unless it is
-plainly a sentence. Everything else is a prompt, and so is everything after %claude ask. Subcommands that ask Claude
+clearly a sentence. Everything else is a prompt, and so is everything after %claude ask. Subcommands that ask Claude
 take options before them: %claude -m opus fix."""
 
 _CLOSING = """\

@@ -60,11 +60,11 @@ def each_model(line: Line, question: Question, cell: Cell) -> list[Line]:
         return [line]
     if question.beginning:
         raise ConfigurationError(
-            "--compare asks several models, and continue goes on with the answer of one. Use one of them; nothing was sent."
+            "--compare asks several models, and `continue` continues a single answer. Use one of them. Nothing was sent."
         )
     if line.options.insert_code:
         raise ConfigurationError(
-            "--compare has several answers, and fix puts the code of one into a new cell. Use one of them; nothing was sent."
+            "--compare has several answers, and `fix` puts the code of one into a new cell. Use one of them. Nothing was sent."
         )
     check_models(names, cell.runtime)
     return [line.with_options(model=name) for name in names]
@@ -110,7 +110,7 @@ def _why_not_whole(comparison: Comparison, *, is_interrupted: bool) -> BaseExcep
     if comparison.phase is Phase.CANCELLED:
         return KeyboardInterrupt("the answers were stopped.")
     if is_interrupted:
-        return KeyboardInterrupt("the answers had just come to their end.")
+        return KeyboardInterrupt("the answers had just ended.")
     failures = {
         name: error for name, reply in comparison.items() if (error := _failure_of(reply)) is not None
     }
@@ -119,7 +119,7 @@ def _why_not_whole(comparison: Comparison, *, is_interrupted: bool) -> BaseExcep
     told = [f"{name} failed with {type(error).__name__}: {error}" for name, error in failures.items()]
     kept = [comparison.expression_for(name) for name in comparison if name not in failures]
     verb = "is" if len(kept) == 1 else "are"
-    return ComparisonError(" ".join([*told, *([f"{' and '.join(kept)} {verb} whole."] if kept else [])]))
+    return ComparisonError(" ".join([*told, *([f"{' and '.join(kept)} {verb} complete."] if kept else [])]))
 
 
 def _failure_of(reply: Reply) -> ClaudeError | None:
@@ -164,7 +164,7 @@ def check_models(names: Sequence[str], runtime: Runtime) -> None:
             known for model in offered for known in (model, undated(model))
         }:
             raise ConfigurationError(
-                f"There is no model {name} at this server.{_hint(name, offered)} Nothing was sent."
+                f"This server has no model {name}.{_hint(name, offered)} Nothing was sent."
             )
 
 

@@ -72,8 +72,8 @@ def make_control(name: str, value: Any) -> ValueWidget:
         ) from None
     if control is None:
         raise ConfigurationError(
-            f"There is no control for {name}, which is of type {type(value).__name__}: a number, True or False, text, a day, a list to "
-            "choose from, (smallest, largest) or a widget has one. Nothing was sent."
+            f"There is no control for {name}, which is of type {type(value).__name__}. Controls are made for numbers, True and False, "
+            "text, dates, lists of choices, (smallest, largest) and widgets. Nothing was sent."
         )
     control.description = name
     control.layout.width = _WIDTH
@@ -116,7 +116,7 @@ def _plain(value: Any) -> Any:
 def _picker(value: Any) -> ValueWidget | None:
     """Return the control of a day or a time; None for what is neither, or is none that exists (pandas' NaT)."""
     if isinstance(value, (datetime.date, datetime.time)) and value != value:
-        raise ValueError("it is no point in time")
+        raise ValueError("it is not a date or time")
     if isinstance(value, datetime.datetime):
         # Plain ones: pandas' own are a kind of these, to the nanosecond.
         plain = datetime.datetime.combine(value.date(), value.time(), value.tzinfo)

@@ -154,7 +154,7 @@ def _describe_budget(runtime: Runtime, worst: WorstCase | None) -> str:
 def _remarks(dry_run: DryRun) -> Iterator[str]:
     yield from dry_run.notes
     if _shortened(dry_run.preview.body) != dry_run.preview.body:
-        yield "Base64 data are cut here, and sent whole."
+        yield "Base64 data is shortened here, but sent in full."
 
 
 def _name_notes(name: str) -> Iterator[str]:

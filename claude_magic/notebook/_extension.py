@@ -73,7 +73,7 @@ def load(shell: Any, facade: Any) -> None:
     if previous:
         owner = _describe_owner(next(iter(previous.values())))
         print(
-            f"%claude belonged to {owner}; claude_magic answers it now. %unload_ext claude_magic gives it back."
+            f"%claude belonged to {owner}; claude_magic handles it now. %unload_ext claude_magic gives it back."
         )
 
 

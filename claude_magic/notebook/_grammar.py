@@ -94,8 +94,8 @@ def read_cell(line: str, body: str, surroundings: Surroundings) -> Line:
     call = find_call(parsed.rest, surroundings)
     if call is not None and not call.command.takes_prose:
         raise UsageError(
-            f"%claude {_shown(parsed.rest, call.command)} is a subcommand, and those have one percent sign and a cell of their own. "
-            "To send it as a prompt, write -- behind %%claude. Nothing was sent."
+            f"%claude {_shown(parsed.rest, call.command)} is a subcommand: write it with one percent sign, in a cell of its own. "
+            "To send it as a prompt, write -- after %%claude. Nothing was sent."
         )
     return request
 
@@ -153,7 +153,7 @@ def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: 
     escaped = _written("%claude", options, ESCAPE, text.strip() if not rest else "…")
     typed = _written(f"{percents}claude", options, _shown(text.strip(), command))
     raise UsageError(
-        f"{typed} is no subcommand. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent."
+        f"{typed} is not a subcommand. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent."
     )
 
 

@@ -376,8 +376,8 @@ class InteractionView:
         self._blocks = BlockColumn(remote_images=remote_images)
         self._line = self._blocks.block()
         self._footer = self._blocks.block()
-        self._stop = _action("Stop", "Stop this answer. What has come of it stays.", interaction.stop)
-        self._again = _action("Ask again", "Ask for this state once more, and pay again.", self._ask_again)
+        self._stop = _action("Stop", "Stop this answer. What has arrived stays.", interaction.stop)
+        self._again = _action("Ask again", "Ask again with these values; it costs again.", self._ask_again)
         self._buttons = ipywidgets.HBox(_dom_classes=["claude-magic-buttons"])
         self._row = ipywidgets.VBox(self._controls, _dom_classes=["claude-magic-controls"])
         self._box = ipywidgets.VBox(
@@ -498,17 +498,15 @@ def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:
         )
     if is_silenced(line):
         raise ConfigurationError(
-            "--interact shows controls, and a ; at the end of the prompt lets nothing be shown. Use one of them; nothing was sent."
+            "--interact shows controls, and a ; at the end of the prompt hides them. Use one of them. Nothing was sent."
         )
     mine, spoken_of = cell.names(), names_in(line.prompt)
     for name in line.options.interact:
         if name not in mine:
-            raise ConfigurationError(
-                f"--interact {name}: there is no {name} in the notebook. Nothing was sent."
-            )
+            raise ConfigurationError(f"--interact {name}: there is no variable {name}. Nothing was sent.")
         if name not in spoken_of:
             raise ConfigurationError(
-                f"--interact {name}: {{{{ {name} }}}} does not stand in the prompt, so a control would change nothing. Nothing "
+                f"--interact {name}: {{{{ {name} }}}} is not in the prompt, so a control would change nothing. Nothing "
                 "was sent."
             )
     return {name: mine[name] for name in line.options.interact}

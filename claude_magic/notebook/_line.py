@@ -83,10 +83,10 @@ class Scanner:
             index += 1
         self.position = index + 1
         if index >= len(self.text):
-            raise UsageError(f"The quote {quote} behind {name} is not closed. Nothing was sent.")
+            raise UsageError(f"The quote {quote} after {name} is not closed. Nothing was sent.")
         if self.peek_char() and not self.peek_char().isspace():
             raise UsageError(
-                f"Put a space behind the quoted value of {name}, or \\ before a quote inside it. Nothing was sent."
+                f"Put a space after the quoted value of {name}, or \\ before a quote inside it. Nothing was sent."
             )
         return "".join(pieces)
 
@@ -234,7 +234,7 @@ def _refuse_typography(word: str) -> None:
     value = "" if spec.is_flag or not equals else "=…"
     shown = word if not equals and len(word) <= _MOST_SHOWN else f"{word[: len(body) + 1]}…"
     raise UsageError(
-        f"{shown} holds {describe_odd(word)}, and an option is written with the keys of a keyboard: type {name}{value}. "
+        f"{shown} contains {describe_odd(word)}, but options are plain ASCII: type {name}{value}. "
         f"{_ESCAPE_HINT}"
     )
 
@@ -308,7 +308,7 @@ def _combine(field: str, found: list[object]) -> object:
     try:
         return spec.combine(found)
     except ValueError as error:
-        raise UsageError(f"{spec.name} {error}. Nothing was sent.") from None
+        raise UsageError(f"{spec.name} {_sentence(error)} Nothing was sent.") from None
 
 
 def _convert(spec: OptionSpec, name: str, text: str) -> object:
@@ -319,8 +319,14 @@ def _convert(spec: OptionSpec, name: str, text: str) -> object:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         hint = _hint_at_typing(spec, text)
         raise UsageError(
-            f"{name} {shown.partition('=')[0]}: {spec.value} {error}.{hint} Nothing was sent."
+            f"{name} {shown.partition('=')[0]}: {spec.value} {_sentence(error)}{hint} Nothing was sent."
         ) from None
+
+
+def _sentence(error: ValueError) -> str:
+    """Return the end of a sentence that an option has raised, with a full stop if it has none."""
+    text = str(error)
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _hint_at_typing(spec: OptionSpec, text: str) -> str:
@@ -333,17 +339,17 @@ def _hint_at_typing(spec: OptionSpec, text: str) -> str:
     except ValueError:
         return ""
     equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
-    return f" It holds {describe_odd(text)}; type {spec.name}{equals}{typed}."
+    return f" It contains {describe_odd(text)}; type {spec.name}{equals}{typed}."
 
 
 def _check_together(options: Options) -> None:
     for one, other, why in EXCLUSIVE_FIELDS:
         if getattr(options, one) and getattr(options, other):
             names = f"{SPEC_BY_FIELD[one].name} and {SPEC_BY_FIELD[other].name}"
-            raise UsageError(f"{names} exclude each other: {why}. Nothing was sent.")
+            raise UsageError(f"{names} cannot be combined: {why}. Nothing was sent.")
     if options.schema is not None and options.format not in (None, "json"):
         raise UsageError(
-            f"--schema and --format {options.format} exclude each other: an object is shown as json. Nothing was sent."
+            f"--schema and --format {options.format} cannot be combined: an object is shown as json. Nothing was sent."
         )
 
 
@@ -351,7 +357,7 @@ def _explain_missing(spec: OptionSpec, word: str) -> str:
     found = f", but {word} follows" if word else ""
     hint = ""
     if word[1:] and word not in SPEC_BY_NAME:
-        hint = f". A value that begins with a dash stands behind =, as in {spec.name}={word}"
+        hint = f". A value that begins with a dash goes after =, as in {spec.name}={word}"
     return f"{spec.name} needs a value: {spec.name} {spec.value}{found}{hint}. Nothing was sent."
 
 

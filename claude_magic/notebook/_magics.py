@@ -45,17 +45,17 @@ class ClaudeTraits(Configurable):
     rate_limit_rps = Float(help="Requests per second.", **_UNSET).tag(config=True)
     max_retries = Int(help="Attempts after the first.", **_UNSET).tag(config=True)
     initial_backoff = Float(help="Seconds before the first retry.", **_UNSET).tag(config=True)
-    max_backoff = Float(help="Longest wait before a retry, in seconds.", **_UNSET).tag(config=True)
-    max_retry_time = Float(help="Bound of the time spent retrying, in seconds.", **_UNSET).tag(config=True)
-    timeout = Float(help="Bound of each phase of a request, in seconds.", **_UNSET).tag(config=True)
-    stream_timeout = Float(help="Bound of a whole answer, in seconds.", **_UNSET).tag(config=True)
+    max_backoff = Float(help="Most seconds before a retry.", **_UNSET).tag(config=True)
+    max_retry_time = Float(help="Most seconds spent on retries.", **_UNSET).tag(config=True)
+    timeout = Float(help="Most seconds for each phase of a request.", **_UNSET).tag(config=True)
+    stream_timeout = Float(help="Most seconds for a whole answer.", **_UNSET).tag(config=True)
 
     # Where, and in which dialect...
-    base_url = Unicode(help="Where the API is, without /v1.", **_UNSET).tag(config=True)
+    base_url = Unicode(help="Address of the API, without /v1.", **_UNSET).tag(config=True)
     api_version = Unicode(help="The anthropic-version header.", **_UNSET).tag(config=True)
     messages_path = Unicode(help="Path of the Messages call.", **_UNSET).tag(config=True)
-    betas = List(trait=Unicode(), help="Beta features to ask for.", **_UNSET).tag(config=True)
-    headers = Dict(help="Further request headers; a key is refused here.", **_UNSET).tag(config=True)
+    betas = List(trait=Unicode(), help="Beta features to request.", **_UNSET).tag(config=True)
+    headers = Dict(help="More request headers; a key is refused here.", **_UNSET).tag(config=True)
     auth_header = Enum(("x-api-key", "authorization"), help="Header that carries the key.", **_UNSET).tag(
         config=True
     )
@@ -128,8 +128,8 @@ class ClaudeMagics(ClaudeTraits, Magics):
             UsageError: Always.
         """
         raise UsageError(
-            "%%claude must be the first thing in its cell: no comment, no code and no space may stand before it. Put "
-            "what does into a cell of its own. Nothing was run, and nothing was sent."
+            "%%claude must be the first thing in its cell: no comment, code or space may come before it. Put "
+            "that into a cell of its own. Nothing was run or sent."
         )
 
     def _read(self, line: str, body: str | None, cell: Cell) -> Line | None:
@@ -144,7 +144,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
             return parsed
         if parsed.options != Options():
             raise UsageError(
-                "There is no prompt, only options. Write it behind them, or in the cell below %%claude. Nothing was sent."
+                "There is no prompt, only options. Write it after them, or in the cell below %%claude. Nothing was sent."
             )
         show_short_help()
         return None

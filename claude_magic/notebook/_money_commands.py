@@ -1,4 +1,4 @@
-"""`%claude usage`, `budget`, `limits` and `models`: what has been spent, what may be, and whom one can ask."""
+"""`%claude usage`, `budget`, `limits` and `models`: what was spent, what may be, and which models there are."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
         ledger.set_budget(None)
     elif amount:
         ledger.set_budget(float(amount.removeprefix("$")))
-    print("\n".join(describe_budget(ledger)))
+    bundle = render_budget(ledger)
+    cell.front_end.show(bundle.data, bundle.metadata)
 
 
 def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -81,7 +82,7 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
     )
     cell.front_end.show(bundle.data, bundle.metadata)
     if why_not:
-        print(f"The gauge does not move: {why_not}. This is the current state.")
+        print(f"No live gauge: {why_not}. This is the current state.")
 
 
 def _why_no_gauge(cell: Cell) -> str:
@@ -115,12 +116,15 @@ def list_models(runtime: Runtime, *, timeout: float) -> tuple[list[ModelInfo] | 
         future.cancel()
 
 
+_SOURCES = (("Claude", False), ("Simulator", True))
+
+
 def render_usage(ledger: Ledger) -> Bundle:
-    """Describe what the requests of a kernel took as a table; the simulator's stand apart."""
+    """Describe the tokens and prices of a kernel's requests as a table; the simulator's stand apart."""
     rows = ledger.rows()
     groups = [
         (heading, [*map(_row, part), *_total(part)])
-        for heading, is_simulated in (("Claude", False), ("Simulator", True))
+        for heading, is_simulated in _SOURCES
         if (part := [row for row in rows if row.is_simulated is is_simulated])
     ]
     if not groups:
@@ -128,35 +132,60 @@ def render_usage(ledger: Ledger) -> Bundle:
     return render_rows(groups, columns=_COLUMNS, numbers=_NUMBERS, notes=_notes(ledger))
 
 
-def describe_budget(ledger: Ledger) -> Iterator[str]:
-    """Say how much of the budget is left, in sentences."""
+_BUDGET_COLUMNS = ("item", "amount", "note")
+_NO_BUDGET = "There is no budget. %claude budget 2.00 sets one: 2 USD for the life of this kernel."
+
+
+def render_budget(ledger: Ledger) -> Bundle:
+    """Describe the budget as a table: what is spent, what may still be billed, what is left; the simulator's stand apart."""
     amount = ledger.budget
     if amount is None:
-        yield "There is no budget. %claude budget 2.00 sets one: 2 USD, from the start of this kernel to its end."
-        return
-    yield from _describe_budget(amount, ledger)
+        return render_rows([], notes=[_NO_BUDGET])
+    accounts = [(heading, ledger.account(is_simulated=is_simulated)) for heading, is_simulated in _SOURCES]
+    claude, simulator = accounts
+    shown = accounts if simulator[1].committed else [claude]
+    groups = [(heading, list(_budget_rows(amount, account))) for heading, account in shown]
+    notes = [
+        "A request that could exceed the budget is refused before it is sent: its input, max_tokens and every retry count, "
+        f"at the prices of {PRICES_AS_OF}."
+    ]
+    if simulator in shown:
+        notes.append(_SIMULATED_PRICES)
+    return render_rows(groups, columns=_BUDGET_COLUMNS, numbers=(1,), notes=notes)
+
+
+def _budget_rows(budget: float, account: Account) -> Iterator[Row]:
+    left = budget - account.committed
+    yield "budget", format_usd(budget), "for the life of this kernel"
+    yield "spent", format_price(account.spent, is_estimate=account.is_estimate), ""
+    yield "reserved", format_usd(account.reserved), "at most, for requests in flight"
+    yield "unconfirmed", format_usd(account.unconfirmed), "at most, for attempts that broke off"
     yield (
-        "A request that could pass it is refused before it is sent: its input, max_tokens and every retry count, at the "
-        f"prices of {PRICES_AS_OF}."
+        "left",
+        format_price(max(0.0, left), is_estimate=account.is_estimate),
+        "the budget is exceeded" if left < 0 else "",
     )
 
 
 def _left(budget: float, account: Account) -> str:
     used = [f"{format_price(account.spent, is_estimate=account.is_estimate)} spent"]
     if account.unconfirmed:
-        used.append(f"up to {format_usd(account.unconfirmed)} for attempts that broke off")
+        used.append(f"up to {format_usd(account.unconfirmed)} unconfirmed")
     if account.reserved:
-        used.append(f"up to {format_usd(account.reserved)} in flight")
+        used.append(f"up to {format_usd(account.reserved)} reserved")
     left = budget - account.committed
     remaining = format_price(max(0.0, left), is_estimate=account.is_estimate)
-    return f"{remaining} left{' (it is passed)' if left < 0 else ''}, {', '.join(used)}"
+    return f"{remaining} left{' (exceeded)' if left < 0 else ''}, {', '.join(used)}"
+
+
+_SIMULATED_PRICES = "The simulator's answers cost nothing; their price is what Claude would have cost."
 
 
 def _notes(ledger: Ledger) -> Iterator[str]:
     rows = ledger.rows()
-    yield f"Prices in USD by the list of {PRICES_AS_OF}."
+    yield f"Prices in USD as of {PRICES_AS_OF}."
     if any(row.cost is None for row in rows):
-        yield "What is not on that list has no price here, only tokens; it is not in the sum."
+        yield "Models without a known price are listed with their tokens only, and not in the sum."
     if any(row.estimated for row in rows):
         yield "≈ is an estimate: those answers ended before the server had counted their output."
     for is_simulated in (False, True):
@@ -165,7 +194,7 @@ def _notes(ledger: Ledger) -> Iterator[str]:
             whose = " (simulated)" if is_simulated else ""
             yield f"Up to {format_usd(unconfirmed)} more may be billed for attempts that broke off{whose}."
     if any(row.is_simulated for row in rows):
-        yield "The simulator's answers cost nothing; their price is what Claude would have cost."
+        yield _SIMULATED_PRICES
     if ledger.budget is not None:
         yield from _describe_budget(ledger.budget, ledger)
 
@@ -234,12 +263,12 @@ def render_limits(
     told = limits.by_model()[:_SHOWN_MODELS]
     groups += [(_heading(each, now), [_limit_row(limit, now) for limit in each.limits]) for each in told]
     if refusals := limits.refusals():
-        groups.append(("Refused because of the pace (429)", list(_refusal_rows(refusals, now))))
+        groups.append(("Recent refusals (429)", list(_refusal_rows(refusals, now))))
     notes = [] if told else [_NOTHING_TOLD]
     return render_rows(groups, notes=notes)
 
 
-_NOTHING_TOLD = "The server has not told its limits: they come with the responses of Claude's API. Other servers tell none."
+_NOTHING_TOLD = "The server has not reported its limits: Claude's API sends them with each response; other servers may not."
 
 
 def _waiting_row(reply: Reply) -> Row:
@@ -249,13 +278,13 @@ def _waiting_row(reply: Reply) -> Row:
 
 
 def _heading(told: ModelLimits, now: float) -> str:
-    return f"Server, for {told.model}, as it said {_ago(now - told.received_at)}"
+    return f"Server, for {told.model}, reported {_ago(now - told.received_at)}"
 
 
 def _limit_row(limit: ServerLimit, now: float) -> Row:
     left = "unknown" if limit.remaining is None else f"{limit.remaining:,}"
-    of = "" if limit.limit is None else f" of {limit.limit:,} a minute"
-    return (limit.kind, f"{left} left{of}", _reset(limit.resets_at, now))
+    of = "" if limit.limit is None else f" of {limit.limit:,}"
+    return (limit.kind, f"{left}{of} left this minute", _reset(limit.resets_at, now))
 
 
 def _reset(moment: datetime | None, now: float) -> str:
@@ -268,7 +297,7 @@ def _reset(moment: datetime | None, now: float) -> str:
 def _refusal_rows(refusals: Sequence[Refusal], now: float) -> Iterator[Row]:
     for refusal in refusals[:_SHOWN_REFUSALS]:
         wait = refusal.retry_after
-        asked = "without saying for how long" if wait is None else f"for {_duration(wait)}"
+        asked = "with no time to wait" if wait is None else f"asked to wait {_duration(wait)}"
         yield refusal.model, f"{_ago(now - refusal.at)}, {asked}"
     if len(refusals) > _SHOWN_REFUSALS:
         yield "", f"and {len(refusals) - _SHOWN_REFUSALS} before that"
@@ -314,9 +343,9 @@ def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem:
     notes = []
     if not offered:
         notes.append(
-            f"{problem or 'The server lists no models.'} These are the ones known on {MODELS_AS_OF}."
+            f"{problem or 'The server lists no models.'} These are the models known on {MODELS_AS_OF}."
         )
-    notes.append(f"Prices by the list of {PRICES_AS_OF}. Other names are sent as they are: -m NAME.")
+    notes.append(f"Prices as of {PRICES_AS_OF}. Other names are sent as they are: -m NAME.")
     if not any(_is_default(model.id, default, short_names.get(model.id, "")) for model in models):
         notes.append(f"The default, {default}, is not among them.")
     return render_rows([("", rows)], columns=_MODEL_COLUMNS, numbers=_MODEL_NUMBERS, notes=notes)

@@ -120,7 +120,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
         if text not in choices:
             guess = closest(text, choices) or ("md" if "md" in choices and text == "markdown" else None)
             raise ValueError(
-                f"is one of {', '.join(choices)}" + (f"; did you mean {guess}?" if guess else "")
+                f"is one of {', '.join(choices)}." + (f" Did you mean {guess}?" if guess else "")
             )
         return text
 
@@ -130,28 +130,28 @@ def one_of(*choices: str) -> Callable[[str], str]:
 def positive_integer(text: str) -> int:
     """Read a whole number above 0, of at most nine digits."""
     if not (_NUMBER.fullmatch(text) and int(text) > 0):
-        raise ValueError("is a whole number above 0, written in at most nine digits (16000)")
+        raise ValueError("is a whole number above 0, with at most nine digits, such as 16000")
     return int(text)
 
 
 def variable_name(text: str) -> str:
     """Read a name that can be assigned to, and is not needed by others."""
     if keyword.iskeyword(text):
-        raise ValueError("is the name of a variable, and that is a word of Python's own")
+        raise ValueError("is the name of a variable, and that is a Python keyword")
     if not text.isidentifier():
         raise ValueError("is the name of a variable: letters, digits and _, no digit first")
     if hasattr(builtins, text) or _IPYTHONS.fullmatch(text) or text in _OURS:
-        raise ValueError(f"is a name of your own, and {text} is needed as it is: code after it would break")
+        raise ValueError(f"is a name of your own; {text} is taken, and code that uses it would break")
     return text
 
 
 def model_name(text: str) -> str:
     """Read a model's name; parameters in JSON and a provider in front are what other magics take."""
     if text.startswith("{"):
-        raise ValueError("is a model's name (-m opus); fields of the request go into --set: --set top_k=5")
+        raise ValueError("is a model's name (-m opus); set fields of the request with --set: --set top_k=5")
     if match := _PROVIDER.fullmatch(text):
         model = match["model"] or "opus"
-        raise ValueError(f"stands without a provider in front; did you mean --model {model}?")
+        raise ValueError(f"has no provider in front. Did you mean --model {model}?")
     return given(text)
 
 
@@ -163,9 +163,9 @@ def model_names(text: str) -> tuple[str, ...]:
             "are two models or more, with commas and no spaces between them: --compare sonnet,opus"
         )
     if len(names) > MOST_COMPARED:
-        raise ValueError(f"are {MOST_COMPARED} models at most, so that the columns can be read")
+        raise ValueError(f"are at most {MOST_COMPARED} models, so that the columns stay readable")
     if len(set(names)) < len(names):
-        raise ValueError("hold the same model twice; each is asked once, and found under its name")
+        raise ValueError("name the same model twice; each is asked once, and found under its name")
     return names
 
 
@@ -179,14 +179,14 @@ def given(text: str) -> str:
 def system_prompt(text: str) -> str:
     """Read a system prompt, or the file that holds it."""
     if text == "@":
-        raise ValueError("names a file behind the @: --system @style.md")
+        raise ValueError("names a file after the @: --system @style.md")
     return text
 
 
 def thread_name(text: str) -> str:
     """Read the name of a conversation."""
     if not is_thread_name(text):
-        raise ValueError("is one word: letters, digits, _ . and -")
+        raise ValueError("is one word of letters, digits, _ . and -")
     return text
 
 
@@ -233,7 +233,7 @@ def function_names(text: str) -> tuple[str, ...]:
     if not all(part.isidentifier() for name in names for part in name.split(".")):
         raise ValueError("are names of functions, with commas and no spaces between them: --tools f,g")
     if len(set(names)) < len(names):
-        raise ValueError("holds the same function twice")
+        raise ValueError("names the same function twice")
     return names
 
 
@@ -272,7 +272,7 @@ def _json_or_text(written: str) -> Any:
     except ValueError:
         if written[:1] in ("{", "[", '"'):
             raise ValueError(
-                'is not valid JSON behind the =; in single quotes it may have spaces: --set \'metadata={"user_id": "me"}\''
+                'is not valid JSON after the =; in single quotes it may have spaces: --set \'metadata={"user_id": "me"}\''
             ) from None
         return written
 
@@ -358,7 +358,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
             "--no-history", "ask outside of any conversation; nothing is sent before it or kept after it"
         ),
     ),
-    "What is sent along": (
+    "What is sent with the prompt": (
         OptionSpec(
             "-a, --attach THING",
             "send a file, URL, variable or figure; may be repeated",
@@ -382,7 +382,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
             "--raw", "send the prompt as typed: double braces, and what looks like a key or a password"
         ),
     ),
-    "What comes of the answer": (
+    "What happens to the answer": (
         _choice(
             "-f, --format FORMAT", f"show the answer as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}", FORMATS
         ),
@@ -436,13 +436,17 @@ EXCLUSIVE_FIELDS = (
         "each state of the controls has another answer; reply.code has the code of one",
     ),
     ("interact", "raw", "controls stand for double braces, and --raw sends those as typed"),
-    ("interact", "quiet", "controls are there to be seen"),
+    ("interact", "quiet", "controls must be visible"),
     ("compare", "insert_code", 'there are several answers: answers["sonnet"].code has the code of one'),
-    ("thread", "is_new", "one goes on with a conversation and the other begins one"),
+    ("thread", "is_new", "one continues a conversation and the other starts one"),
     ("thread", "no_history", "one belongs to a conversation and the other to none"),
-    ("is_new", "no_history", "one begins a conversation and the other belongs to none"),
+    ("is_new", "no_history", "one starts a conversation and the other belongs to none"),
     ("schema", "insert_code", "one asks for data and the other for code"),
-    ("background", "insert_code", "a cell that has ended can insert none below it; reply.code has the code"),
+    (
+        "background",
+        "insert_code",
+        "a cell that has ended cannot insert one below it; reply.code has the code",
+    ),
     ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
 )
 """Two fields that cannot both be set, and why."""

@@ -122,7 +122,7 @@ def fix(line: Line, cell: Cell) -> tuple[Line, Question]:
     record = errors[-1]
     collected = describe_error(record)
     if errors.shown_since:
-        note = f"This is about the {record.name} before the {errors.shown_since} that was shown last, which is no fault of a cell's code."
+        note = f"This is about the {record.name} before the {errors.shown_since} that was shown last, which does not come from the code of a cell."
         collected = dataclasses.replace(collected, notes=(*collected.notes, note))
     line = line.with_options(insert_code=True)
     return line, _ask_about(line, cell, "fix", _opening(record.source), collected)
@@ -182,7 +182,7 @@ def with_system_text(line: Line) -> Line:
     system, notes = _read_system(spec)
     if not system.strip():
         raise ConfigurationError(
-            f"The system prompt {spec} is a file with nothing in it. Leave -s out to ask without one. Nothing was sent."
+            f"The system prompt {spec} is an empty file. Leave out -s to ask without one. Nothing was sent."
         )
     _check_exposure(exposed_in(system, f"The system prompt {spec}", Path(spec)), options)
     return line.with_options(system=system, notes=(*options.notes, *notes))
@@ -311,7 +311,7 @@ def _note_on_answers_above(options: Options, cell: Cell) -> Iterator[str]:
         are = "answer above is" if count == 1 else f"{count} answers above are"
         them = "it" if count == 1 else "them"
         yield (
-            f"The {are} from before this kernel started, and not in this conversation: `%claude load notebook` brings {them} back."
+            f"The {are} from before this kernel started, and not part of this conversation: `%claude load notebook` brings {them} back."
         )
 
 
@@ -370,16 +370,16 @@ def _broke_off(reply: Reply) -> bool:
 def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:
     if is_last_turn_cut:
         return (
-            "The answer that was cut is not what this cell goes on from: run again, a cell asks in place of its earlier question. "
+            "The answer that was cut does not come before this cell: run again, a cell asks in place of its earlier question. "
             "Continue in a new cell."
         )
     if last is None:
-        return "There is no answer to continue, because nothing has been asked yet."
+        return "There is no answer to continue: nothing has been asked yet."
     if last.thread is not None and _is_cut(last):
         return "The answer that was cut is not part of the conversation any more: it was taken back, or the thread was cleared."
     if _broke_off(last):
         return "The last answer broke off before its first word, so there is nothing to continue. Ask again."
-    return "There is no answer to continue: the last one came to its end. Ask for more in words of your own."
+    return "There is no answer to continue: the last one is complete. Ask for more in your own words."
 
 
 def _loop_between_cells() -> asyncio.AbstractEventLoop:

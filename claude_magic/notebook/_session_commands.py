@@ -82,7 +82,7 @@ def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
     key = cell.next_key
     summary = cell.runtime.conversations.fork(arguments["name"], cell=key)
     cell.front_end.say(
-        f"{summary.name} begins after {_turns(summary.turns)}. Go on there with --thread {summary.name}."
+        f"{summary.name} starts after {_turns(summary.turns)}. Continue it with --thread {summary.name}."
     )
 
 
@@ -120,11 +120,11 @@ def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
     _check_at_rest(cell, [turn.thread])
     _, previous = conversations.switch(number)
     if previous == number:
-        cell.front_end.say(f"{turn.thread} ends in turn {number} already.")
+        cell.front_end.say(f"{turn.thread} already ends at turn {number}.")
         return
     back = f" %claude switch {previous} goes back to where it was." if previous else ""
     cell.front_end.say(
-        f"{turn.thread} goes on from turn {number}, “{excerpt(turn.prompt, _EXCERPT_CHARS)}”.{back}"
+        f"{turn.thread} continues from turn {number}, “{excerpt(turn.prompt, _EXCERPT_CHARS)}”.{back}"
     )
 
 
@@ -147,11 +147,11 @@ def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
     """Forget a thread for good."""
     cleared = cell.runtime.conversations.clear(arguments.get("thread"))
     if not (cleared.forgotten or cleared.kept):
-        cell.front_end.say("There were no turns to delete.")
+        cell.front_end.say("There are no turns to delete.")
         return
     sentences = [f"Deleted: {_turns(cleared.forgotten)}."]
     if cleared.kept:
-        sentences.append(f"Kept, because other threads go on from there: {_turns(cleared.kept)}.")
+        sentences.append(f"Kept, because other threads continue from there: {_turns(cleared.kept)}.")
     cell.front_end.say(" ".join(sentences))
 
 
@@ -194,7 +194,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
     cell.runtime.conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
     cell.front_end.say(
-        f"Loaded: {_turns(len(forest.turns))}. These threads go on where they were saved: {names or 'none'}."
+        f"Loaded: {_turns(len(forest.turns))}. These threads continue where they were saved: {names or 'none'}."
     )
 
 
@@ -213,7 +213,7 @@ def _load_notebook(cell: Cell, path: Path) -> None:
     if not turns:
         left = " ".join(restored.notes)
         raise ConfigurationError(
-            f"{path.name}, as it was last saved, holds no answers that can be brought back.{f' {left}' if left else ''} Save the notebook, "
+            f"The saved {path.name} has no answers that can be brought back.{f' {left}' if left else ''} Save the notebook, "
             "and load it again. Nothing has changed."
         )
     _check_at_rest(cell, restored.forest.threads)
@@ -222,7 +222,7 @@ def _load_notebook(cell: Cell, path: Path) -> None:
     now = conversations.forest()
     last = next(now.path(now.threads[DEFAULT_THREAD].head), None)
     ends = (
-        "" if last is None else f" {DEFAULT_THREAD} goes on after “{excerpt(last.prompt, _EXCERPT_CHARS)}”."
+        "" if last is None else f" {DEFAULT_THREAD} continues after “{excerpt(last.prompt, _EXCERPT_CHARS)}”."
     )
     lines = [
         f"Loaded from {path.name}, as saved at {saved_at}: {_turns(len(turns))} in {', '.join(restored.forest.threads)}.{ends}",
@@ -239,7 +239,7 @@ def _left_by(before: Forest, now: Forest) -> Iterator[str]:
         head = thread.head
         if head is not None and all(turn.id != head for turn in now.path(now.threads[name].head)):
             number = before.numbers[head]
-            yield f"{name} ended in turn {number} before: %claude switch {number} goes back there."
+            yield f"{name} ended at turn {number} before: %claude switch {number} goes back there."
 
 
 def _row(summary: ThreadSummary) -> tuple[str, ...]:
@@ -337,7 +337,7 @@ Row = tuple[str, ...]
 
 
 NO_WIDGETS = (
-    "A panel is made of widgets, and a terminal shows none. Open a notebook (JupyterLab, Notebook 7, VS Code), "
+    "A panel needs widgets, which a terminal cannot show. Open a notebook (JupyterLab, Notebook 7, VS Code), "
     "or ask here: %claude and your question."
 )
 
@@ -356,7 +356,7 @@ def render_status(status: RuntimeStatus) -> Bundle:
 def _client_rows(status: RuntimeStatus) -> Iterator[Row]:
     yield "answers come from", status.base_url
     yield "credential", status.credential or "none"
-    yield "connection", "open" if status.is_running else "made with the first request"
+    yield "connection", "open" if status.is_running else "opens with the first request"
     yield "in flight", str(status.in_flight)
     if status.last_error is not None:
         yield "last error", status.last_error
@@ -369,7 +369,10 @@ def limiter_rows(state: BucketState) -> Iterator[Row]:
     yield "free now", f"{max(0.0, state.level):.1f} of {state.capacity:g} requests"
     yield "rate", f"{state.refill_rate:g} requests/s"
     queue = f"{state.waiters} waiting"
-    yield "queue", queue if state.next_grant is None else f"{queue}, the next for {state.next_grant:.1f} s"
+    yield (
+        "queue",
+        queue if state.next_grant is None else f"{queue}, the next one is sent in {state.next_grant:.1f} s",
+    )
     if state.paused_for:
         yield "paused", f"for {state.paused_for:.0f} s, as the server asked"
 
@@ -404,7 +407,7 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
 def logout(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Forget the key that was typed in."""
     cell.runtime.logout()
-    print("The entered key is forgotten. %claude status shows whether another one is configured.")
+    print("The entered key is deleted. %claude status shows whether another one is configured.")
 
 
 def demo(cell: Cell, arguments: Mapping[str, str]) -> None:

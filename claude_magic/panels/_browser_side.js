@@ -110,7 +110,7 @@ function label(panel) {
   nameTurns(panel.querySelector(".claude-magic-exchanges"));
   panel.querySelector(".claude-magic-note")?.setAttribute("role", "status");
   panel.querySelector(".claude-magic-prompt textarea")?.setAttribute("aria-label", "Prompt for Claude");
-  panel.querySelector(".claude-magic-attachments input[type=text]")?.setAttribute("aria-label", "Variables to send along");
+  panel.querySelector(".claude-magic-attachments input[type=text]")?.setAttribute("aria-label", "Variables to send");
   for (const toggle of panel.querySelectorAll(".claude-magic-unfold-attachments, .claude-magic-unfold-settings")) {
     const tell = () => toggle.setAttribute("aria-expanded", toggle.classList.contains("mod-active"));
     new MutationObserver(tell).observe(toggle, { attributeFilter: ["class"] });

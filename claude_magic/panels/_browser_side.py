@@ -122,7 +122,7 @@ class FaultsTold:
             return
         logger.error("A panel failed.", exc_info=error)
         self._complain(
-            f"That did not work, because of a fault in claude_magic ({type(error).__name__}: {error}). Please report it."
+            f"That did not work, because of a bug in claude_magic ({type(error).__name__}: {error}). Please report it."
         )
 
 

@@ -39,8 +39,8 @@ class Attachments(HBox):
             tooltip="Choose files to send with the prompt: text, pictures, PDF, notebooks",
         )
         self._variables = Text(
-            placeholder="variables to send along: df, figure",
-            tooltip="Names of variables to send with the prompt, with commas between",
+            placeholder="variables to send: df, figure",
+            tooltip="Names of variables to send with the prompt, separated by commas",
         )
         self._accepted: tuple[str, ...] = ()
         route_to_subshell(self._upload, self._variables)
@@ -122,31 +122,31 @@ class SettingsRow(VBox):
             options=tuple(SHORT_NAMES),
             placeholder=settings.model,
             description="Model",
-            tooltip="A model's name, or a short one such as opus; empty for the usual one",
+            tooltip="A model's name, or a short one such as opus; empty for the default",
         )
         self._effort = Dropdown(
-            options=[(settings.effort or "the model's own", ""), *((each, each) for each in EFFORTS)],
+            options=[(settings.effort or "default", ""), *((each, each) for each in EFFORTS)],
             value=_checked_effort(effort),
             description="Effort",
             tooltip="How hard the model tries",
         )
         self._thinking = Dropdown(
-            options=[("as in the settings", ""), ("shown", "show"), ("hidden", "hide"), ("off", "off")],
+            options=[("default", ""), ("shown", "show"), ("hidden", "hide"), ("off", "off")],
             description="Thinking",
-            tooltip="Whether the model thinks first, and shows a summary of it",
+            tooltip="Whether the model thinks first, and a summary of that is shown",
         )
         self._max_tokens = BoundedIntText(
             value=max_tokens or settings.max_tokens,
             min=1,
             max=_MOST_TOKENS,
             description="Max tokens",
-            tooltip="Bound of an answer in tokens, thinking included",
+            tooltip="Most tokens of an answer, thinking included",
         )
         self._system = Textarea(
             value=system or "",
             rows=2,
-            placeholder=settings.system or "Role and instructions",
-            description="System",
+            placeholder=settings.system or "none",
+            description="System prompt",
             tooltip="System prompt",
             continuous_update=False,
             _dom_classes=["claude-magic-system"],
@@ -208,7 +208,7 @@ class SettingsRow(VBox):
 def _checked_thread(name: str) -> str:
     if not _THREAD.fullmatch(name):
         raise ConfigurationError(
-            f"A thread cannot be called {name[:60]!r}: its name is one word, of letters, digits, _ . and -. Nothing was sent."
+            f"{name[:60]!r} cannot be the name of a thread: it is one word of letters, digits, _ . and -. Nothing was sent."
         )
     return name
 
@@ -219,7 +219,7 @@ def _checked_effort(effort: str | None) -> str:
     return effort or ""
 
 
-STOP_HINT = "Stop the answer; what has come of it stays"
+STOP_HINT = "Stop the answer; what has arrived stays"
 
 
 class Composer(VBox):
@@ -261,10 +261,10 @@ class Composer(VBox):
         self._stop = Button(
             description="Stop", tooltip=STOP_HINT, disabled=True, _dom_classes=["claude-magic-stop"]
         )
-        self._clear = Button(description="Clear", tooltip="Empty the panel and start a new conversation")
+        self._clear = Button(description="Clear", tooltip="Clear the panel and start a new conversation")
         self._attach = ToggleButton(
             description="Attach",
-            tooltip="Send files or variables along",
+            tooltip="Attach files or variables",
             _dom_classes=["claude-magic-unfold-attachments"],
         )
         unfold = ToggleButton(

@@ -255,7 +255,9 @@ class Exchanges(VBox):
         """
         with self._lock:
             if self.is_busy:
-                raise ConfigurationError("A reply is in flight in this panel. Stop it, or wait for its end.")
+                raise ConfigurationError(
+                    "A reply is in flight in this panel. Stop it, or wait until it ends."
+                )
             index = self.replies.index(instead_of) if instead_of in self.replies else len(self.replies)
             kept, dropped = self.views[:index], self.views[index:]
             approval = PanelApproval(self._surroundings.browser.announce)

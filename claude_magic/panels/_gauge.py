@@ -206,7 +206,7 @@ def draw_gauge(reading: GaugeReading) -> str:
     for each in reading.classes:
         parts += _class_parts(reading.limiter, each)
     if not reading.classes:
-        parts.append(f'<div style="{_LINE};{_QUIET}">The server has not told any limits yet.</div>')
+        parts.append(f'<div style="{_LINE};{_QUIET}">The server has not reported any limits yet.</div>')
     if reading.waiting:
         parts += _waiting_parts(reading.waiting, reading.more_waiting)
     if reading.refusals:
@@ -244,7 +244,7 @@ def _until_free(limiter: BucketState) -> float:
 
 
 def _class_parts(limiter: BucketState, reading: ClassReading) -> Iterator[str]:
-    said = f"the server's word of {_clock(reading.received_at)}"
+    said = f"as of {_clock(reading.received_at)}"
     yield _heading(reading.name, said)
     for limit in reading.limits:
         yield _bar(limit.kind, limit.left, limit.limit, _left(limit), of=reading.name)
@@ -253,9 +253,8 @@ def _class_parts(limiter: BucketState, reading: ClassReading) -> Iterator[str]:
 
 
 def _left(limit: LimitReading) -> str:
-    if limit.full_in <= 0:
-        return f"all {limit.limit:,} of a minute"
-    return f"{math.floor(limit.left):,} of {limit.limit:,} · full in {math.ceil(limit.full_in)} s"
+    left = f"{math.floor(limit.left):,} of {limit.limit:,} left this minute"
+    return left if limit.full_in <= 0 else f"{left} · full in {math.ceil(limit.full_in)} s"
 
 
 def _waiting_parts(waiting: Sequence[WaitingReading], more: int) -> Iterator[str]:
@@ -269,7 +268,7 @@ def _waiting_parts(waiting: Sequence[WaitingReading], more: int) -> Iterator[str
 
 
 def _refusal_parts(refusals: Sequence[Refusal]) -> Iterator[str]:
-    yield _heading("Refused lately (429)", "")
+    yield _heading("Recent refusals (429)", "")
     for each in refusals:
         wait = each.retry_after
         asked = "did not say for how long" if wait is None else f"asked to wait {math.ceil(wait):,} s"

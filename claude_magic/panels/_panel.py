@@ -22,7 +22,7 @@ from ._composer import Attachments, Composer, SettingsRow
 from ._exchange import Exchanges, Surroundings
 from ._tools import BetweenCells, PanelApproval, blocking_calls
 
-ONLY_BETWEEN_CELLS: Final = "Stop is heard between cells; while one computes, interrupt the kernel (■)."
+ONLY_BETWEEN_CELLS: Final = "Stop works between cells; while a cell runs, interrupt the kernel (■)."
 
 _panel_numbers = itertools.count(1)
 
@@ -30,18 +30,18 @@ _panel_numbers = itertools.count(1)
 class PromptPanel(VBox):
     """Asks Claude and shows the answers while they stream, also while the kernel runs a cell.
 
-    All panels, cells and `claude.ask` share the kernel's one client, with its limiter and settings.
+    All panels, cells and `claude.ask` share one client, with its limiter and settings.
 
     Args:
-        thread: The conversation that the questions belong to; one of the panel's own where it is left out. Panels and
-            cells of the same thread share it.
-        model: The model to begin with; the settings' where it is left out. Likewise the others.
+        thread: The conversation that the questions belong to; a new one if left out. Panels and cells of the same thread
+            share it.
+        model: The model to start with. The settings decide what is left out, here and below.
         system: System prompt.
         effort: "low", "medium", "high", "xhigh" or "max".
-        max_tokens: Bound of an answer in model tokens, thinking included.
+        max_tokens: Most tokens of an answer, thinking included.
         tools: Functions of yours that Claude may call. They run between cells, on the kernel's main thread; what they print
             appears below the panel (with ipykernel 6, in the cell that was run last).
-        approve: "ask" asks with buttons before each call; "never" lets all of them run.
+        approve: "ask" (the default) shows buttons before each call; "never" runs all of them.
 
     Raises:
         ConfigurationError: A setting in force, or one of these, cannot be used.
@@ -70,8 +70,7 @@ class PromptPanel(VBox):
             raise ConfigurationError(f'approve is "ask" or "never", not {approve!r}.')
         self._runtime = get_runtime()
         values = self._runtime.settings().values
-        functions = tuple(tools or ())
-        self._toolbox = Toolbox(functions) if functions else None
+        self._toolbox = None if tools is None else Toolbox.of(tools)
         self._is_asked = approve != "never"
         self._numbers = itertools.count(1)
         self._starts_new = False
@@ -147,7 +146,7 @@ class PromptPanel(VBox):
         return reply
 
     def stop(self) -> None:
-        """Stop the answer that is in flight; what has come of it stays."""
+        """Stop the answer that is in flight; what has arrived stays."""
         self._exchanges.stop()
 
     def clear(self) -> None:

@@ -78,9 +78,9 @@ def describe_server_call(
         case "web_fetch":
             doing, done, what = "reading", "read", _text(arguments, "url")
         case "code_execution" | "bash_code_execution":
-            doing, done, what = "running code", "ran code", "at the server"
+            doing, done, what = "running code", "ran code", "on the server"
         case "text_editor_code_execution":
-            doing, done, what = "editing", "edited", f"{_text(arguments, 'path')} at the server"
+            doing, done, what = "editing", "edited", f"{_text(arguments, 'path')} on the server"
         case _:
             return None
     if result is None and not is_final:

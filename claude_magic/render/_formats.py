@@ -275,7 +275,7 @@ def _text_body(text: str, remark: str = "") -> Body:
 def _code_body(text: str) -> Body:
     blocks = find_code(text)
     if not blocks:
-        return _text_body(text, "The answer holds no code.")
+        return _text_body(text, "The answer contains no code.")
     code, language = join_code(blocks), blocks[0].language
     return _source_body(code, language)
 
@@ -297,7 +297,7 @@ def _json_body(text: str) -> Body:
 def _html_body(text: str, *, remote_images: bool) -> Body:
     source = _html_source(text)
     if not source:
-        return _text_body(text, "The answer holds no HTML.")
+        return _text_body(text, "The answer contains no HTML.")
     return replace(
         _source_body(source, "html"), html=render_foreign_html(source, remote_images=remote_images)
     )

@@ -285,7 +285,7 @@ def _least_piece_size(piece_count: int) -> int:
 
 _PENDING = {
     CallState.WAITING: "waiting for the kernel, a cell is running…",
-    CallState.APPROVAL: "waiting for your word on {name}…",
+    CallState.APPROVAL: "waiting for your approval of {name}…",
     CallState.RUNNING: "running {name}…",
 }
 
@@ -328,7 +328,7 @@ def _describe_streaming(snapshot: ReplySnapshot) -> str:
         return ""
     if last.kind.endswith("tool_use"):
         name = (last.data or {}).get("name") or "a tool"
-        return f"writing a call of {name}…"
+        return f"writing a call to {name}…"
     return "thinking…" if last.kind != "text" or not snapshot.text else ""
 
 
@@ -342,7 +342,7 @@ def _describe_call(snapshot: ReplySnapshot) -> str:
 
 def _describe_wait(wait: Wait, now: float) -> str:
     if wait.kind == "turn":
-        return "waiting for the answer before it in this conversation…"
+        return "waiting for the previous answer of this conversation…"
     left = wait.remaining(now)
     seconds = "" if math.isinf(left) else f" {math.ceil(left)} s"
     if wait.kind == "rate":

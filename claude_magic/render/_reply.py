@@ -40,8 +40,8 @@ from ._tex import Allowance
 
 LAST = "claude.last"
 """The expression that has the last reply, whatever became of it."""
-HIDDEN_IN_CELL: Final = "In the new cell, characters that cannot be seen, or that turn the direction of writing, stand as escapes."
-_HIDDEN: Final = "The answer has characters that cannot be seen, or that turn the direction of writing"
+HIDDEN_IN_CELL: Final = "In the new cell, invisible characters and those that change the direction of text are written as escapes."
+_HIDDEN: Final = "The answer has invisible characters, or characters that change the direction of text"
 _ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
@@ -138,30 +138,28 @@ def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
     match snapshot.stop_reason:
         case "max_tokens":
             after = f" after {_describe_output(snapshot.usage)} tokens" if snapshot.usage else ""
-            return f"Cut at max_tokens{after}. Raise --max-tokens, or ask it to continue."
+            return f"Cut at max_tokens{after}. Raise --max-tokens, or run `%claude continue`."
         case "refusal":
             return _describe_refusal(snapshot.stop_details or {})
         case "pause_turn":
-            return (
-                "Paused by the server in the middle of its tool calls: send the conversation again to go on."
-            )
+            return "Paused by the server in the middle of its tool calls: send the conversation again to continue."
         case "model_context_window_exceeded":
             return (
                 "Cut: the context window of the model is full. Shorten the conversation or start a new one."
             )
         case "tool_use":
-            return "Waits for the result of a tool call."
+            return "Waiting for the result of a tool call."
         case "compaction":
-            return "Ended to compact the conversation: go on with the compacted history."
+            return "Ended to compact the conversation: continue with the compacted history."
         case other:
-            return f"Ended for a reason that this version does not know: {other}."
+            return f"Ended for a reason unknown to this version: {other}."
 
 
 def _describe_refusal(details: Mapping[str, Any]) -> str:
     category = str(details.get("category") or "").replace("_", " ")
     explanation = str(details.get("explanation") or "").strip()
     kind = f" ({category})" if category else ""
-    return f"Claude declined to answer{kind}. {explanation or 'Asking the same again will not help; rephrase it.'}"
+    return f"Claude declined to answer{kind}. {explanation or 'Asking the same again does not help; rephrase it.'}"
 
 
 def _describe_failure(snapshot: ReplySnapshot, kept_in: str) -> str:

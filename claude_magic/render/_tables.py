@@ -120,7 +120,7 @@ _MAX_ROWS: Final = 80
 _SHOWN_AT_TOP: Final = 10
 
 _COLUMNS: Final = ("turn", "question", "model", "context", "thread")
-_LEGEND: Final = "● is sent with the next question of its thread, ○ is on another branch: %claude switch N goes on from turn N."
+_LEGEND: Final = "● is sent with the next question of its thread, ○ is on another branch: %claude switch N continues from turn N."
 _BRANCH: Final = "├\N{NO-BREAK SPACE}"
 _BESIDE: Final = "│\N{NO-BREAK SPACE}"
 _MAX_DEPTH: Final = 8
@@ -138,7 +138,7 @@ def render_history(forest: Forest, thread: str | None = None) -> Bundle:
     on_path = {turn.id for head in heads.values() for turn in forest.path(head)}
     shown = [turn for turn in forest.turns.values() if thread in (None, turn.thread) or turn.id in on_path]
     if not shown:
-        return render_rows([("", [("No turns yet: the next question begins the conversation.",)])])
+        return render_rows([("", [("No turns yet: the next question starts the conversation.",)])])
     rows: list[Row] = []
     for step in _walk(shown, on_path):
         if rows and step.is_root:
@@ -229,7 +229,7 @@ def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
     else:
         yield f"{limiter.refill_rate:g} requests/s as configured"
     if used_up := [limit.kind for limit in state.limits if limit.level < 1]:
-        yield f"waits for {' and '.join(used_up)} to flow in again"
+        yield f"waits for {' and '.join(used_up)} to refill"
     if state.held_for:
         yield f"held back for {math.ceil(state.held_for)} s after a 429"
     if state.waiting:

@@ -461,8 +461,8 @@ def disarmed(text: str) -> str:
 # reference. So each block is weighed before it is drawn, by its tokens, which the parser makes in linear time. What would
 # outgrow the allowance is shown as its source. Formulas have an allowance of their own, of the work that MathJax has with
 # them.
-TOO_LARGE: Final = "Shown as source: drawn, it would be far larger than what was written."
-TOO_MANY_FORMULAS: Final = "The rest of the formulas are shown as source: more would hold up the page."
+TOO_LARGE: Final = "Shown as source: rendered, it would be far larger than its source."
+TOO_MANY_FORMULAS: Final = "The rest of the formulas are shown as source: more would slow the page down."
 
 _CHARS_PER_WRITTEN: Final = 24
 _ALWAYS_CHARS: Final = 8_000

@@ -225,14 +225,14 @@ Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mappin
 """Turns a snapshot into a mimebundle: data and metadata by MIME type. Given by the layers that know how to draw."""
 
 _HELD_UP = (
-    "The tools of this reply run on the event loop of this thread, and waiting for it here would block that. The reply goes on; "
+    "The tools of this reply run on the event loop of this thread, and waiting for it here would block that. The reply continues; "
     "`await` it instead."
 )
 _ON_ITS_WAY = (
     "This reply is still in flight, so it cannot be copied or stored: wait for it first with `reply.result()` (or `await "
-    "reply`), or take what has come of it, `reply.text`."
+    "reply`), or take what has arrived, `reply.text`."
 )
-_CANCELLED = "The reply was cancelled. What had come of it is in its text."
+_CANCELLED = "The reply was cancelled. Its text holds what had arrived."
 
 
 class Reply:
@@ -277,12 +277,12 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The answer, as far as it has come."""
+        """The answer, as far as it has arrived."""
         return self.snapshot().text
 
     @property
     def thinking(self) -> str:
-        """The summary of the model's thinking, as far as it has come; empty where the model shows none."""
+        """The summary of the model's thinking, as far as it has arrived; empty where the model shows none."""
         return self.snapshot().thinking
 
     @property
@@ -373,7 +373,7 @@ class Reply:
         return self.phase.is_final
 
     def cancel(self) -> None:
-        """Stop it, and keep what has come.
+        """Stop it, and keep what has arrived.
 
         The connection closes within milliseconds, wherever the reply is: waiting for the limiter, for a retry, for the
         first word, or streaming. Safe in a signal handler; after the end it does nothing.
@@ -400,7 +400,7 @@ class Reply:
             raise ConfigurationError(_HELD_UP)
         if not self.done() and not wait_interruptibly(self, timeout):
             raise TimeoutError(
-                f"The reply has not ended within {timeout:g} s. It goes on; `cancel()` stops it."
+                f"The reply has not ended within {timeout:g} s. It continues; `cancel()` stops it."
             )
         self._raise_failure()
         if self.phase is Phase.CANCELLED:
@@ -453,7 +453,7 @@ class Reply:
         """End it in a forked child, where the thread that would go on with it does not exist."""
         self._progress.reset_lock()
         self._cancel = None
-        reason = f"The reply belongs to process {self._pid}, from which this one was forked; it goes on only there."
+        reason = f"The reply belongs to process {self._pid}, from which this one was forked; it continues only there."
         self._progress.fail(NetworkError(reason), None)
 
     # Copies...

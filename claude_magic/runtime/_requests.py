@@ -171,8 +171,8 @@ def check_no_key(question: Question, system: str | None) -> None:
     for what, text in typed.items():
         if holds_key(text):
             raise ConfigurationError(
-                f"{what} holds what looks like an Anthropic API key, so nothing was sent. Take it out, also of a cell: cells are "
-                "saved with their notebook, and %claude login asks for a key. --raw (raw=True in Python) sends it all the same."
+                f"{what} contains what looks like an Anthropic API key, so nothing was sent. Remove it, from the cell too: cells are "
+                "saved with their notebook, and %claude login asks for a key. --raw (raw=True in Python) sends it anyway."
             )
 
 
@@ -188,7 +188,7 @@ def check_stop_sequences(stop_sequences: object) -> list[str] | None:
     if not isinstance(sequences, list | tuple) or not all(isinstance(each, str) for each in sequences):
         raise ConfigurationError(f"stop_sequences must be a list of strings, not {stop_sequences!r}.")
     if not all(each.strip() for each in sequences):
-        raise ConfigurationError("stop_sequences holds a blank string, which the API refuses.")
+        raise ConfigurationError("stop_sequences contains a blank string, which the API refuses.")
     return list(sequences) or None
 
 
@@ -256,7 +256,7 @@ def _allow_rebinding(fields: dict[str, Any]) -> None:
 def _checked_extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in _NEVER_EXTRA.intersection(extra):
         raise ConfigurationError(
-            f"{name} cannot be set as a further field of the request, because claude_magic writes it. Nothing was sent."
+            f"{name} cannot be set as an additional field of the request, because claude_magic writes it. Nothing was sent."
         )
     return extra
 
@@ -281,7 +281,7 @@ def _bounded_max_tokens(settings: ResolvedSettings, facts: ModelFacts | None, no
         return asked
     notes.append(
         f"max_tokens was lowered from {asked:,} to {facts.max_output_tokens:,}, the most that "
-        f"{settings.values.model} gives."
+        f"{settings.values.model} can return."
     )
     return facts.max_output_tokens
 
@@ -329,7 +329,7 @@ def _no_thinking(settings: ResolvedSettings, facts: ModelFacts, notes: list[str]
 def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | None:
     budget = min(_USUAL_THINKING_BUDGET, max_tokens // 2)
     if budget < _MIN_THINKING_BUDGET:
-        notes.append(f"max_tokens {max_tokens:,} is too small for thinking, so there is none.")
+        notes.append(f"max_tokens {max_tokens:,} is too small for thinking, so thinking is off.")
         return None
     return {"type": "enabled", "budget_tokens": budget}
 

@@ -384,7 +384,7 @@ class Runtime:
         if found is not None:
             raise ConfigurationError(
                 f"There is an {found.kind} ({found.source}), and a notebook does not override it. To use the simulator "
-                "all the same, start Jupyter with CLAUDE_MAGIC_DEMO=on."
+                "anyway, start Jupyter with CLAUDE_MAGIC_DEMO=on."
             )
         self._configuration.demo_choice = True
 

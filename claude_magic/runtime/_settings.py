@@ -344,7 +344,7 @@ def config_layer(traits: Mapping[str, object]) -> Layer:
     )
     if refused:
         raise ConfigurationError(
-            f"%config cannot set {', '.join(refused)}, because notebooks are saved and passed on. "
+            f"%config cannot set {', '.join(refused)}, because notebooks are saved and shared. "
             "Use `%claude login`, `%claude demo on`, or the environment."
         )
     return Layer(values=traits, describe=lambda _: "%config")
@@ -372,7 +372,7 @@ def local_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
     refused = [name for name in content if name in (*SETTINGS, *SECRET_FIELDS)]
     refused = [name for name in refused if name not in STRANGER_FIELDS]
     notes = [
-        f"{where} may not set {name}, because it may be a stranger's; ignored. Set it in your own config folder or in "
+        f"{where} may not set {name}, because it may come from somebody else; ignored. Set it in your own config folder or in "
         "the environment."
         for name in refused
     ]
@@ -453,9 +453,9 @@ def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
     unknown = [name for name in content if name not in known]
     for name in unknown[:_MAX_UNKNOWN]:
         hint = _suggest(name, known) if len(name) <= _LONGEST_NAME else ""
-        yield f"{where} sets {shown(name)}, which is no setting; ignored.{hint}"
+        yield f"{where} sets {shown(name)}, which is not a setting; ignored.{hint}"
     if len(unknown) > _MAX_UNKNOWN:
-        yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more things that are no settings; ignored."
+        yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more unknown settings; ignored."
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

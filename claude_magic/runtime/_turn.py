@@ -311,7 +311,7 @@ def _notes_on_branches(place: Place) -> list[str]:
     if aside:
         turns = "1 turn is" if aside == 1 else f"{aside} turns are"
         notes.append(
-            f"{turns} not part of this conversation, because this cell goes on after the turn that it followed before, on another "
+            f"{turns} not part of this conversation, because this cell continues after the turn that it followed before, on another "
             f"branch: `%claude switch {place.left_head}` goes back"
         )
     return notes
@@ -330,7 +330,7 @@ def _notes_on_context(parent: Turn, question: Question, model: str) -> list[str]
     ways_out = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
     if parent.context_tokens >= facts.context_window:
         raise ContextFullError(
-            f"This thread holds {parent.context_tokens:,} tokens, and {model} takes {facts.context_window:,}, so nothing "
+            f"This thread has {parent.context_tokens:,} tokens, and {model} takes {facts.context_window:,}, so nothing "
             f"was sent. {ways_out}; --no-history asks without it."
         )
     if tokens < _NEARLY_FULL * facts.context_window:
@@ -433,7 +433,7 @@ class TurnRun:
             elif message.stop_reason == "tool_use" and message.tool_uses and self._tools is not None:
                 if rounds == MAX_TOOL_ROUNDS:
                     self._progress.add_note(
-                        f"Stopped after {MAX_TOOL_ROUNDS} rounds of tool calls. Ask it to go on, if it should."
+                        f"Stopped after {MAX_TOOL_ROUNDS} rounds of tool calls. Ask it to continue if needed."
                     )
                     return message
                 rounds += 1
@@ -531,7 +531,7 @@ def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callab
         return
     logger.error("A reply failed unexpectedly:\n%s", redact("".join(traceback.format_exception(failure))))
     text = redact(f"{type(failure).__name__}: {failure}")
-    fault = ClaudeError(f"The reply failed because of a fault in claude_magic ({text}). Please report it.")
+    fault = ClaudeError(f"The reply failed because of a bug in claude_magic ({text}). Please report it.")
     progress.fail(fault, None)
 
 

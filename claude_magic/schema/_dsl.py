@@ -127,10 +127,12 @@ class SpecParser:
     def _is_at_end(self) -> bool:
         return not self._spec[self._position :].strip()
 
-    def _fail(self, what: str, position: int | None = None) -> NoReturn:
+    def _fail(self, what: str, position: int | None = None, hint: str = "") -> NoReturn:
         at = self._position if position is None else position
         where = "at its end" if at >= len(self._spec.rstrip()) else f"at character {at + 1}"
-        raise ConfigurationError(f"--schema: {what} ({where} of `{_shortened(self._spec)}`).")
+        raise ConfigurationError(
+            f"--schema: {what} ({where} of `{_shortened(self._spec)}`).{hint and f' {hint}'}"
+        )
 
     # Rules...
 
@@ -140,7 +142,7 @@ class SpecParser:
             self._skip_breaks()
             field_name, field = self._field(name)
             if field_name in fields:
-                self._fail(f"the field {field_name} is there twice")
+                self._fail(f"the field {field_name} is given twice")
             fields[field_name] = field
             is_parted = self._take(",") or self._match(_BREAK) is not None
             self._skip_breaks()
@@ -222,7 +224,7 @@ class SpecParser:
             return list.__class_getitem__(item)
         if word in _DICTS:
             self._fail(
-                f"{word} has keys that nobody knows, and the API takes none such; list the fields in braces, "
+                f"{word} has free keys, which the API does not take; list the fields in braces, "
                 "or take list[{key, value}]",
                 start,
             )
@@ -248,9 +250,11 @@ class SpecParser:
         word = str(value.value)
         near = _FOREIGN.get(word) or next(iter(difflib.get_close_matches(word, TYPES, n=1)), None)
         hint = (
-            f"did you mean {near}?" if near else f"types are {', '.join(TYPES)}, list[...], {{...}} and a|b|c"
+            f"Did you mean {near}?"
+            if near
+            else f"Types are {', '.join(TYPES)}, list[...], {{...}} and a|b|c."
         )
-        self._fail(f"unknown type {word}: {hint}", value.position)
+        self._fail(f"there is no type {word}", value.position, hint)
 
     def _model(self, name: str, fields: dict[str, Any]) -> type[BaseModel]:
         title = "".join(part.capitalize() for part in name.split("_"))
@@ -260,7 +264,7 @@ class SpecParser:
                 warnings.simplefilter("ignore", UserWarning)
                 return create_model(title, __config__=ConfigDict(protected_namespaces=()), **fields)
         except (NameError, TypeError, ValueError) as error:
-            self._fail(f"these fields cannot be: {error}")
+            self._fail(f"these fields are not possible: {error}")
 
 
 def _field_definition(field_type: Any, description: str | None, *, is_optional: bool) -> tuple[Any, Any]:

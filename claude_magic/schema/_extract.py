@@ -134,7 +134,7 @@ class AnswerError(ClaudeError, ValueError):
 
 
 class NoJSONError(AnswerError):
-    """The answer holds no complete JSON value."""
+    """The answer contains no complete JSON value."""
 
 
 class SchemaMismatchError(AnswerError):
@@ -211,17 +211,17 @@ def _describe_lack(text: str) -> str:
         return "The answer is empty, so there is no JSON in it."
     opening = _AT_LINE_START.search(text)
     if opening is None:
-        return "The answer holds no JSON value that is whole. Ask for it with -f json, or say what it is to look like with --schema."
+        return "The answer contains no complete JSON value. Ask for it with -f json, or say what it should look like with --schema."
     try:
         _decoder.raw_decode(text, opening.end())
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         if error.pos >= len(text):
-            return f"The JSON of the answer breaks off at its end ({where}): the answer may have been cut."
+            return f"The JSON of the answer is incomplete ({where}): the answer may have been cut."
         return f"The answer is not JSON: {error.msg} ({where})."
     except (ValueError, RecursionError) as error:
         return f"The JSON of the answer cannot be read: {error}."
-    return "The answer holds no complete JSON."
+    return "The answer contains no complete JSON."
 
 
 # Characters that cannot be seen, or that turn the direction of writing: in code they make it read as something it is not.

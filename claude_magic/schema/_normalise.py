@@ -102,7 +102,7 @@ class _Normaliser:
             result |= self._array(schema, place)
         elif not ({"type", "enum", "const"} & schema.keys()):
             raise ConfigurationError(
-                f"--schema: {place} may be anything, and the API wants to know its type. Annotate it."
+                f"--schema: {place} may be anything, and the API needs its type. Annotate it."
             )
         return self._with_the_rest(result, {word: schema[word] for word in schema if word not in used})
 
@@ -156,7 +156,7 @@ class _Normaliser:
             items = alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
         if not items:
             raise ConfigurationError(
-                f"--schema: {place} is a list of anything, and the API wants to know what is in it. "
+                f"--schema: {place} is a list of anything, and the API needs the type of its items. "
                 "Annotate it, such as list[str]."
             )
         return {"items": self._schema(items, f"{place}[]")}

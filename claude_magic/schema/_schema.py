@@ -331,7 +331,7 @@ class OutputSchema:
         if len(problems) > _MAX_PROBLEMS:
             shown += f"; and {len(problems) - _MAX_PROBLEMS} more"
         return SchemaMismatchError(
-            f"The answer does not fit {self.name}: {shown.rstrip('.')}. What came is in reply.text.",
+            f"The answer does not fit {self.name}: {shown.rstrip('.')}. reply.text has it as it came.",
             text=text,
             problems=problems,
         )
@@ -350,7 +350,7 @@ def make_output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
     """
     spec = spec.strip()
     if not spec:
-        raise ConfigurationError("--schema: say what the answer is to be, such as `name, age int`.")
+        raise ConfigurationError("--schema: say what the answer should be, such as `name, age int`.")
     if _DOTTED.fullmatch(spec) and spec.partition(".")[0] in names:
         return OutputSchema(_as_type(_resolve(spec, names), spec), spec)
     if _DOTTED.fullmatch(spec) and spec not in TYPES:
@@ -398,10 +398,12 @@ def _as_type(value: object, name: str) -> Any:
         return value
     kind = type(value)
     if _is_model(kind) or dataclasses.is_dataclass(kind):
-        raise ConfigurationError(f"--schema: {name} is an object of {kind.__name__}; name the class itself.")
+        raise ConfigurationError(
+            f"--schema: {name} is an instance of {kind.__name__}. Name the class itself."
+        )
     raise ConfigurationError(
-        f"--schema: {name} is of type {kind.__name__}; it takes a pydantic model, a dataclass or a TypedDict, "
-        "or a description such as `name, age int`."
+        f"--schema: {name} is of type {kind.__name__}, not a class. Name a pydantic model, a dataclass or a TypedDict, "
+        "or list the fields, such as `name, age int`."
     )
 
 
@@ -420,8 +422,8 @@ def _describe_unknown(word: str, names: Mapping[str, object]) -> str:
     types = [name for name in names if _is_typelike(names[name])]
     near = difflib.get_close_matches(word, [*types, *TYPES], n=1, cutoff=0.7)
     if near:
-        return f"--schema: there is no {word}; did you mean {near[0]}?"
-    return f"--schema: there is no {word}. Define it first, or say what type it is, such as `{word} str`."
+        return f"--schema: there is no type {word}. Did you mean {near[0]}?"
+    return f"--schema: there is no type {word}. Define it first; as a field, give it a type, such as `{word} str`."
 
 
 def _make_adapter(kind: Any, name: str) -> TypeAdapter[Any]:

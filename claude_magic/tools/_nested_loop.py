@@ -121,7 +121,7 @@ GetLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 _OLDEST = (1, 7, 3)
 _SAFE_COROUTINES = frozenset({"Kernel.shell_main", "Kernel.dispatch_queue"})
 """What runs a plain cell: ipykernel 7's loop over shell messages, ipykernel 6's."""
-_INSTEAD = "Use `await claude.ask_async(...)`, or a %%claude cell of its own."
+_INSTEAD = "Use `await claude.ask_async(...)`, or a separate %%claude cell."
 
 
 class NestedLoopError(ConfigurationError):
@@ -219,7 +219,7 @@ def _nest(loop: asyncio.AbstractEventLoop) -> None:
         except ValueError as error:  # uvloop's
             raise NestedLoopError(f"This event loop cannot be nested ({error}). {_INSTEAD}") from None
     if getattr(type(loop), "_run_once").__module__ != "nest_asyncio2":  # noqa: B009  private, and named so
-        raise NestedLoopError(f"Another package has patched the event loop before. {_INSTEAD}")
+        raise NestedLoopError(f"Another package has already patched the event loop. {_INSTEAD}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

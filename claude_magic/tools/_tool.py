@@ -34,7 +34,7 @@ from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 from pydantic_core import to_jsonable_python
 
 from ..client import ConfigurationError
-from ..context import redact
+from ..context import redact, with_article
 from ..schema import fields_of, portable
 
 _MAX_DESCRIPTION_CHARS = 4_000
@@ -378,6 +378,10 @@ class Tool:
     """
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
+        if not callable(function):
+            raise ConfigurationError(
+                f"tools takes functions, and {with_article(type(function).__name__)} is not one. Nothing was sent."
+            )
         self.function = function
         self.name = _name_of(function) if name is None else name
         if not _NAME.fullmatch(self.name):
@@ -521,6 +525,21 @@ class Toolbox:
         self.notes = tuple(note for tool in tools for note in tool.notes)
 
     @classmethod
+    def of(cls, functions: object) -> Toolbox | None:
+        """Return the tools of a list of functions, as given in Python; None if there are none in it.
+
+        Raises:
+            ConfigurationError: It is not a list of functions, or one of them cannot be a tool.
+        """
+        if callable(functions) or not isinstance(functions, Iterable):
+            kind = with_article(type(functions).__name__)
+            raise ConfigurationError(
+                f"tools takes a list of functions, as in tools=[f], not {kind}. Nothing was sent."
+            )
+        given = tuple(functions)
+        return cls(given) if given else None
+
+    @classmethod
     def named(cls, names: Iterable[str], known: Mapping[str, object]) -> Toolbox:
         """Return the tools of these names.
 
@@ -557,9 +576,7 @@ def _find(name: str, known: Mapping[str, object]) -> Callable[..., Any]:
     root, *rest = name.split(".")
     if root not in known:
         hint = _close_to(root, [each for each in known if callable(known[each])])
-        raise _not_found(
-            name, f"there is no {root} in the notebook", hint or "Run the cell that defines it first."
-        )
+        raise _not_found(name, f"there is no variable {root}", hint or "Run the cell that defines it first.")
     value: Any = known[root]
     path = root
     for attribute in rest:
@@ -567,11 +584,15 @@ def _find(name: str, known: Mapping[str, object]) -> Callable[..., Any]:
             value = getattr(value, attribute)
         except AttributeError:
             raise _not_found(
-                name, f"{path} has no {attribute}", _close_to(attribute, dir(value)) or "See dir() of it."
+                name,
+                f"{path} has no {attribute}",
+                _close_to(attribute, dir(value)) or f"dir({path}) lists what it has.",
             ) from None
         path = f"{path}.{attribute}"
     if not callable(value):
-        raise _not_found(name, f"that is no function, but {type(value).__name__}", "Name a function.")
+        raise _not_found(
+            name, f"{name} is {with_article(type(value).__name__)}, not a function", "Name a function."
+        )
     return value  # type: ignore[no-any-return]
 
 

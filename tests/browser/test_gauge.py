@@ -72,7 +72,7 @@ def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
     page, gauge = gauge_page(theme, width)
     slots = gauge.get_by_role("meter", name="free slots left, this kernel")
     expect(slots).to_have_attribute("aria-valuenow", "10")
-    expect(gauge).to_contain_text("has not told any limits yet")
+    expect(gauge).to_contain_text("has not reported any limits yet")
 
     page.start_cell(2)
     requests = gauge.get_by_role("meter", name="requests left, claude-sonnet-5-5")

@@ -209,7 +209,7 @@ def test_files_and_variables_go_with_a_question(open_with: OpenWith, sim: Simula
         panel.root.get_by_text("Files (0)").click()
     chooser.value.set_files(poem)
     expect(panel.root.get_by_text("Files (1)")).to_be_visible()
-    panel.root.get_by_placeholder("variables to send along: df, figure").fill("rows")
+    panel.root.get_by_placeholder("variables to send: df, figure").fill("rows")
     notebook.screenshot("panel-attaching")
     panel.ask("The mean is {{ rows['mean'] }}. What is this?")
     panel.expect_answers(1)
@@ -487,13 +487,13 @@ def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWi
         "Settings",
         "Clear",
         "Files (0)",
-        "Variables to send along",
+        "Variables to send",
         "Model",
         "Effort",
         "Thinking",
         "Max tokens",
         "Thread",
-        "System",
+        "System prompt",
     ]
 
 

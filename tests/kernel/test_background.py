@@ -151,7 +151,9 @@ def test_a_later_question_of_the_conversation_waits_for_the_answer(kernel, sim, 
     background("%%claude --bg --new\nFirst question")
 
     later = kernel.start("%%claude\nSecond question", allow_stdin=True, cell_id="later")
-    later.until(lambda each: any("the answer before it" in frame for frame in each.frames))
+    later.until(
+        lambda each: any("the previous answer of this conversation" in frame for frame in each.frames)
+    )
     gate.open()
     later.finish()
 
@@ -197,7 +199,7 @@ def test_what_a_cell_that_has_ended_cannot_do_is_refused(kernel, sim, background
     run = background(f"%%claude {options}\nhi")
 
     assert run.status == "error"
-    assert "exclude each other" in run.stderr
+    assert "cannot be combined" in run.stderr
     assert "Nothing was sent" in run.stderr
     assert sim.requests == []
 

@@ -198,12 +198,12 @@ def test_an_interrupt_stops_them_all_and_keeps_what_had_come(kernel, sim, answer
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ("--compare sonett,opus", "There is no model sonett at this server. Did you mean sonnet?"),
+        ("--compare sonett,opus", "This server has no model sonett. Did you mean sonnet?"),
         ("--compare sonnet,claude-sonnet-5-5", "are the same model, claude-sonnet-5-5"),
-        ("--compare sonnet,opus --model haiku", "--model and --compare exclude each other"),
-        ("--compare sonnet,opus --tools print", "--compare and --tools exclude each other"),
-        ("--compare sonnet,opus --bg", "--compare and --bg exclude each other"),
-        ("--compare sonnet,opus -x", "--compare and --code exclude each other"),
+        ("--compare sonnet,opus --model haiku", "--model and --compare cannot be combined"),
+        ("--compare sonnet,opus --tools print", "--compare and --tools cannot be combined"),
+        ("--compare sonnet,opus --bg", "--compare and --bg cannot be combined"),
+        ("--compare sonnet,opus -x", "--compare and --code cannot be combined"),
         ("--compare sonnet,opus --schema nothing_of_that_name", "nothing_of_that_name"),
     ],
 )

@@ -280,7 +280,7 @@ def test_what_cells_printed_goes_along_as_far_as_ipython_remembers(start_kernel,
     if int(importlib.metadata.version("ipython").split(".")[0]) >= 9:
         assert "```\nhigh water\n```" in sent(sim)
     else:
-        assert "from its version 9 on" in run.frames[-1]
+        assert "only since version 9" in run.frames[-1]
 
 
 def test_fix_sends_whole_what_is_spread_over_cells(start_kernel, sim):
@@ -296,7 +296,7 @@ def test_fix_sends_whole_what_is_spread_over_cells(start_kernel, sim):
     kernel.run("%claude fix")
 
     text = sent(sim)
-    assert "which failed in its line 4" in text
+    assert "which failed in line 4" in text
     assert "\n    rows = 0\n" in text
     assert "ipykernel_" not in text
     assert "correct-horse-9" not in text
@@ -310,7 +310,7 @@ def test_fix_knows_what_is_no_python_at_all(start_kernel, sim):
     kernel.run("%claude fix")
 
     assert "SyntaxError" in sent(sim)
-    assert "which failed in its line" in sent(sim)
+    assert "which failed in line" in sent(sim)
     assert "def f(:" in sent(sim)
 
 
@@ -385,7 +385,7 @@ def test_hidden_characters_of_code_stand_as_escapes_in_the_new_cell(kernel, sim,
     (payload,) = run.reply["content"]["payload"]
     assert payload["text"] == "if user != 'root\\u202e \\u2066':  # \\u200bcheck\n    pass"
     shown = [output["data"] for output in run.outputs if "data" in output]
-    assert "stand as escapes" in shown[-1]["text/plain"]
+    assert "written as escapes" in shown[-1]["text/plain"]
     assert not any(
         sign in value for data in shown for value in data.values() for sign in "\u202e\u2066\u200b"
     )

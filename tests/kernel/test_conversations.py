@@ -190,7 +190,7 @@ def test_clear_tells_what_other_threads_keep(notebook, sim):
     run = notebook(a="One", b="%claude fork idea", c="Two", d="%claude clear")
 
     told = run.outputs[0]["data"]["text/plain"]
-    assert told == "Deleted: 1 turn. Kept, because other threads go on from there: 1 turn."
+    assert told == "Deleted: 1 turn. Kept, because other threads continue from there: 1 turn."
 
     notebook(e="%%claude --thread idea\nThree")
     assert asked(sim) == ["One", "Three"]
@@ -331,7 +331,7 @@ def test_switch_goes_back_to_where_the_conversation_was(notebook, sim):
     run = notebook(x="%claude switch 4")
     (told,) = run.outputs
     assert told["data"]["text/plain"] == (
-        "main goes on from turn 4, “Four”. %claude switch 5 goes back to where it was."
+        "main continues from turn 4, “Four”. %claude switch 5 goes back to where it was."
     )
     notebook(e="Five")
     assert asked(sim) == ["One", "Two", "Three", "Four", "Five"]

@@ -75,7 +75,7 @@ def test_executed_unattended_what_would_move_stands_still(executed):
     assert "There are no controls here" in moved[0]["data"]["text/html"]
     table, remark = texts(gauge)
     assert "requests" in table
-    assert remark.startswith("The gauge does not move: ")
+    assert remark.startswith("No live gauge: ")
 
 
 def test_executed_unattended_a_panel_keeps_what_was_said(executed):

@@ -103,9 +103,9 @@ def test_an_answer_that_does_not_fit_fails_and_is_kept(kernel, sim):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("Keper", "there is no Keper"),
-        ("'age strng'", "did you mean str?"),
-        ("'a dict'", "keys that nobody knows"),
+        ("Keper", "there is no type Keper"),
+        ("'age strng'", "Did you mean str?"),
+        ("'a dict'", "free keys"),
     ],
 )
 def test_a_schema_that_cannot_be_is_an_error_before_anything_is_sent(kernel, sim, spec, words):

@@ -333,18 +333,18 @@ def test_an_interrupt_ends_the_cell_and_leaves_the_controls(kernel, sim):
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
-        ("%%claude --interact m\n{{ m }}", "there is no m in the notebook"),
-        ("%%claude --interact n\nNo braces.", "{{ n }} does not stand in the prompt"),
+        ("%%claude --interact m\n{{ m }}", "there is no variable m"),
+        ("%%claude --interact n\nNo braces.", "{{ n }} is not in the prompt"),
         ("%%claude --interact kernel_info\n{{ kernel_info }}", "There is no control for kernel_info"),
         ("%%claude --interact empty\n{{ empty }}", "it is empty"),
         ("%%claude --interact n\n{{ n }};", "a ; at the end"),
         ("%claude --interact n explain n", "explain n has none"),
         (
             "%%claude --interact n --compare sonnet,opus\n{{ n }}",
-            "--interact and --compare exclude each other",
+            "--interact and --compare cannot be combined",
         ),
-        ("%%claude --interact n --bg\n{{ n }}", "--interact and --bg exclude each other"),
-        ("%%claude --interact n --tools print\n{{ n }}", "--interact and --tools exclude each other"),
+        ("%%claude --interact n --bg\n{{ n }}", "--interact and --bg cannot be combined"),
+        ("%%claude --interact n --tools print\n{{ n }}", "--interact and --tools cannot be combined"),
     ],
 )
 def test_what_can_have_no_controls_is_refused_before_anything_is_sent(kernel, sim, code, problem):

@@ -346,7 +346,7 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
 @pytest.mark.parametrize(
     ("prepare", "prompt", "complaint"),
     [
-        ("panel._attachments._variables.value = 'tides'", "What is it?", "tides: there is no such file in"),
+        ("panel._attachments._variables.value = 'tides'", "What is it?", "tides is neither a file in"),
         ("", "{{ 1 / zero }}", "raised ZeroDivisionError: division by zero. Nothing was sent."),
         (
             "import datetime; panel._attachments._upload.value = ({'name': 'chart.png', 'type': 'image/png', 'size': 12, "
@@ -359,8 +359,8 @@ def test_what_looks_like_credentials_is_sent_from_a_panel_at_the_second_click(
             "Sum up.",
             "Send list(rows) instead",
         ),
-        ("panel._settings._thread.value = 'one two'", "Hello", "A thread cannot be called"),
-        ("panel._attachments.question = None", "Hello", "a fault in claude_magic (TypeError"),
+        ("panel._settings._thread.value = 'one two'", "Hello", "cannot be the name of a thread"),
+        ("panel._attachments.question = None", "Hello", "a bug in claude_magic (TypeError"),
     ],
     ids=[
         "a variable that is not there",

@@ -74,7 +74,7 @@ def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_
 
     first = notebook.run(c="What is my name?")
     note = (
-        "The 2 answers above are from before this kernel started, and not in this conversation: "
+        "The 2 answers above are from before this kernel started, and not part of this conversation: "
         "`%claude load notebook` brings them back."
     )
     assert note in first.frames[-1]
@@ -83,8 +83,8 @@ def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_
 
     loaded = told(notebook.run(e="%claude load notebook"))
     assert loaded[0].startswith("Loaded from talk.ipynb, as saved at ")
-    assert loaded[0].endswith(": 2 turns in main. main goes on after “A number?”.")
-    assert loaded[1:] == ["main ended in turn 2 before: %claude switch 2 goes back there."]
+    assert loaded[0].endswith(": 2 turns in main. main continues after “A number?”.")
+    assert loaded[1:] == ["main ended at turn 2 before: %claude switch 2 goes back there."]
 
     notebook.run(c="What is my name?")
     assert said(sim) == ["My name is Ada", "Hello Ada.", "A number?", "1729.", "What is my name?"]
@@ -130,9 +130,7 @@ def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
     assert "The kernel does not know the file of this notebook" in run.error["evalue"]
     notebook.save()
     run = notebook.run(a="%claude load notebook")
-    assert (
-        "talk.ipynb, as it was last saved, holds no answers that can be brought back." in run.error["evalue"]
-    )
+    assert "The saved talk.ipynb has no answers that can be brought back." in run.error["evalue"]
     run = notebook.run(a="%claude load nowhere.ipynb")
     assert "nowhere.ipynb cannot be read: No such file or directory" in run.error["evalue"]
 
@@ -181,7 +179,7 @@ def test_what_the_user_has_changed_is_taken_as_it_stands_or_left_out(notebook, s
     ]
     assert loaded[1:] == [
         "Left out, because their questions were edited since they were answered: “Question b, edited”. Run them again.",
-        "1 answer was edited in the file and is taken as it stands there.",
+        "1 answer was edited in the file and is used as it is there.",
         "1 cell that asks has no saved answer.",
     ]
 

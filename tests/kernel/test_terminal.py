@@ -261,7 +261,7 @@ def test_errors_and_help_are_readable(terminal, sim):
     assert "Traceback" not in shown
 
     ask(terminal, "%claude panel")
-    assert "a terminal shows none" in until_prompt(terminal)
+    assert "which a terminal cannot show" in until_prompt(terminal)
     ask(terminal, "%claude")
     assert "%claude [options] prompt" in until_prompt(terminal)
     ask(terminal, "%claude status")

@@ -177,7 +177,7 @@ def test_a_fault_of_ours_ends_the_reply_as_failed(
     monkeypatch.setattr(Progress, "complete", fail)
     answer = runtime.start("Hello")
 
-    with pytest.raises(ClaudeError, match=r"fault in claude_magic \(ZeroDivisionError: near \[REDACTED\]\)"):
+    with pytest.raises(ClaudeError, match=r"bug in claude_magic \(ZeroDivisionError: near \[REDACTED\]\)"):
         answer.result(TIMEOUT)
 
     assert "ZeroDivisionError" in caplog.text

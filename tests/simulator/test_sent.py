@@ -231,7 +231,7 @@ def failed(cell, error, values=""):
     """The prompt of `%claude fix`."""
     shown = f"\n\nValues where it happened:\n```\n{values}\n```" if values else ""
     return (
-        f"{_question._FIX}The cell, which failed in its line 1:\n```python\n{cell}\n```\n\nThe error:\n```\n"
+        f"{_question._FIX}The cell, which failed in line 1:\n```python\n{cell}\n```\n\nThe error:\n```\n"
         f'Traceback (most recent call last):\n  File "Cell In[2]", line 1, in <module>\n{error}\n```{shown}\n'
     )
 

@@ -125,7 +125,7 @@ def test_r1_a_spend_cap_429_is_not_transient(code: str) -> None:
     assert isinstance(error, RateLimitError)
     assert error.is_spend_cap
     assert not error.is_transient
-    assert "raise the limit" in str(error)
+    assert "Raise the limit" in str(error)
 
 
 def test_r1_a_plain_429_without_advice_is_transient() -> None:

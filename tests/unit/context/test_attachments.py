@@ -169,19 +169,22 @@ def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> Non
         ("broken.ipynb", "not a notebook"),
         ("deep.ipynb", "not a notebook"),
         ("damaged.png", "is damaged"),
-        ("page.png", r"is no picture \(PNG, JPEG, GIF or WebP\), as its name says: it holds a web page"),
-        ("page.PDF", "is no PDF, as its name says: it holds a web page"),
+        (
+            "page.png",
+            r"is not a picture \(PNG, JPEG, GIF or WebP\), although its name says so: it contains a web page",
+        ),
+        ("page.PDF", "is not a PDF, although its name says so: it contains a web page"),
         ("empty.jpg", "it is empty"),
-        ("pointer.webp", "it holds the pointer of Git LFS"),
+        ("pointer.webp", "it contains a Git LFS pointer"),
         ("words.gif", "it begins with b'some words'"),
         ("pickled.dat", "neither text nor a picture"),
         ("huge.txt", "1.9 MB; at most 400,000 characters"),
         ("huge.pdf", "4,096.0 MB; a PDF may have 24.0 MB"),
-        ("http://[oops", "no address"),
+        ("http://[oops", "is not an address"),
         ("s3://bucket/picture.png", "Download it"),
-        ("~nobody-of-this-name/x", "no such file"),
-        ("x" * 5000, "no such file"),
-        ("a\0b", "no such file"),
+        ("~nobody-of-this-name/x", "is neither a file in"),
+        ("x" * 5000, "is neither a file in"),
+        ("a\0b", "is neither a file in"),
         ("/dev/null", "a pipe, a socket or a device"),
         ("rows[0]", r"\{\{ rows\[0\] \}\}"),
         ("rows.size", "rows exists, but has no size"),
@@ -239,7 +242,7 @@ def test_an_address_is_sent_as_browsers_send_it(typed: str, sent: str, tmp_path:
 )
 def test_an_address_without_a_host_that_can_be_is_an_error(address: str, tmp_path: Path) -> None:
     """It could not be fetched."""
-    with pytest.raises(ConfigurationError, match="is no address"):
+    with pytest.raises(ConfigurationError, match="is not an address"):
         attach(address, {}, directory=tmp_path)
 
 
@@ -275,7 +278,7 @@ def test_of_several_files_that_look_alike_none_is_attached(tmp_path: Path) -> No
     for space in "\u00a0\u202f":
         (tmp_path / f"my{space}notes.txt").write_text("x", encoding="utf-8")
 
-    with pytest.raises(ConfigurationError, match="2 that look alike") as caught:
+    with pytest.raises(ConfigurationError, match="2 names there look like it") as caught:
         attached("my notes.txt", tmp_path)
 
     assert "U+00A0" in str(caught.value)

@@ -112,7 +112,7 @@ def test_two_encodings_in_one_file_are_read_as_what_they_are() -> None:
     text, notes = decode_file(data, "a.txt")
 
     assert text == "größer, höher, weiter: 東京\nschön\n"
-    assert notes == ("a.txt is UTF-8 but for one place, read as Windows-1252, which is a guess.",)
+    assert notes == ("a.txt is UTF-8 except for one place, read as Windows-1252, which is a guess.",)
 
 
 def test_zeros_in_a_text_are_left_out_with_a_note() -> None:
@@ -120,7 +120,7 @@ def test_zeros_in_a_text_are_left_out_with_a_note() -> None:
     text, notes = decode_file(b"\0" * 20 + b"12:00 started\n12:01 went on\n", "a.log")
 
     assert text == "12:00 started\n12:01 went on\n"
-    assert notes == ("a.log holds zero bytes (20), which were left out.",)
+    assert notes == ("a.log contains zero bytes (20), which were left out.",)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_the_failing_line_of_the_cell_is_told(source: str, line: int | None) -> 
     text = describe_error(record).text
 
     assert record.line == line
-    assert ("which failed in its line" in text) == (line is not None)
+    assert ("which failed in line" in text) == (line is not None)
 
 
 def test_values_come_from_the_users_code_not_from_a_library(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_what_is_to_be_computed_is_no_path(text: str) -> None:
         ("Out[99]", "no Out[99]"),
         ("df.saless", "Did you mean df.sales?"),
         ("dff.sales", "Did you mean df.sales?"),
-        ("xyz", "no xyz"),
+        ("xyz", "no variable xyz"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_was_probably_meant(path: str, advice: str) -> None:

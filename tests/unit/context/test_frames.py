@@ -50,6 +50,14 @@ def test_a_frame_is_told_by_shape_types_statistics_and_rows() -> None:
     assert "1    2.5  Oslo" in text
 
 
+def test_values_that_occur_once_each_have_no_counts() -> None:
+    """None of them is common; the first few are examples."""
+    frame = pd.DataFrame({"month": ["Jan", "Feb"], "code": [f"c{number}" for number in range(2)]})
+
+    assert "month: 2 distinct, each once: Jan, Feb\n" in describe(frame).text
+    assert "each once: c0, c1, c2, …" in describe(pd.Series([f"c{number}" for number in range(9)])).text
+
+
 def test_a_million_rows_are_described_without_a_copy(big: pd.DataFrame) -> None:
     """The memory it takes is that of a sample and one piece of a column, whatever the size of the frame."""
     describe(big)  # what pandas imports at first use is not counted
@@ -95,8 +103,8 @@ def test_extremes_and_missing_numbers_are_of_all_rows(big: pd.DataFrame) -> None
         (pd.DataFrame(index=range(3)), "3 rows × 0 columns"),
         (pd.DataFrame({"a": []}), "0 rows × 1 columns"),
         (pd.DataFrame([[1, "x"], [2, "y"]], columns=["a", "a"]), "a: 2 distinct"),
-        (pd.DataFrame({"a": [pd.NaT, pd.NaT]}), "a: nothing but missing"),
-        (pd.DataFrame({"a": [None, None]}), "a: nothing but missing"),
+        (pd.DataFrame({"a": [pd.NaT, pd.NaT]}), "a: only missing values"),
+        (pd.DataFrame({"a": [None, None]}), "a: only missing values"),
         (pd.DataFrame({"a": [np.nan, np.nan]}), "- a: float64, 2 missing"),
         (pd.DataFrame({"a": [1, "x", None, [2]]}), "- a: object, 1 missing"),
         (pd.DataFrame({"a": [{"k": 1}, {2}]}), "{'k': 1}"),

@@ -156,23 +156,33 @@ def test_a_named_text_is_sent_whole_and_as_it_is() -> None:
 
     assert collected.parts == (text,)
     assert collected.redacted == ()
-    assert collected.notes == (f"{{{{ text }}}} is sent whole: {len(text):,} characters.",)
+    assert collected.notes == (f"{{{{ text }}}} is sent in full: {len(text):,} characters.",)
 
 
 @pytest.mark.parametrize(
     ("typed", "reason"),
     [
-        ("{{ foo }}", "{{ foo }} has no `foo` in the notebook"),
-        ("{{ x + foo }}", "{{ x + foo }} has no `foo` in the notebook"),
+        ("{{ foo }}", "there is no variable `foo`"),
+        ("{{ x + foo }}", "there is no variable `foo`"),
         ("{{ len(x) }}", "{{ len(x) }} begins with Python's own `len`"),
-        ("{{ x:.2f }}", "{{ x:.2f }} is no Python expression"),
-        ("{{ x +\n }}", "{{ x + }} is no Python expression"),
-        ("{{ 1 }}", "{{ 1 }} is about no name of yours"),
+        ("{{ x:.2f }}", "{{ x:.2f }} is not a Python expression"),
+        ("{{ x +\n }}", "{{ x + }} is not a Python expression"),
+        ("{{ 1 }}", "{{ 1 }} uses none of your variables"),
     ],
 )
 def test_a_note_says_why_something_stays(typed: str, reason: str) -> None:
     """The reader learns it quietly, and that is all."""
     assert interpolate(typed, NAMES).notes == (f"Sent as typed: {reason}.",)
+
+
+def test_a_note_on_several_names_each() -> None:
+    """With its own reason."""
+    (note,) = interpolate("{{ foo }} {{ 1 }}", NAMES).notes
+
+    assert (
+        note
+        == "Sent as typed: {{ foo }} (there is no variable `foo`); {{ 1 }} (it uses none of your variables)."
+    )
 
 
 def test_there_is_one_note_for_all_that_stays() -> None:
@@ -181,7 +191,7 @@ def test_there_is_one_note_for_all_that_stays() -> None:
 
     (note,) = interpolate(typed, NAMES).notes
 
-    assert note.startswith("Sent as typed: {{ name0 }} has no `name0` in the notebook; ")
+    assert note.startswith("Sent as typed: {{ name0 }} (there is no variable `name0`); ")
     assert note.endswith("; and 47 more.")
 
 

@@ -288,7 +288,7 @@ def test_sound_is_named_and_noted() -> None:
     collected = describe(display.Audio(data=np.ones(10), rate=8_000))
 
     assert collected.text == "<Audio: data in memory>"
-    assert "neither sound nor films" in collected.notes[0]
+    assert "neither audio nor video" in collected.notes[0]
 
 
 def test_what_a_cell_was_captured_to_show_is_sent() -> None:
@@ -473,7 +473,7 @@ def test_an_object_that_shows_nothing_is_named_by_its_type_and_noted(make: Calla
     for value in (make(), [make()], {"a": (make(),)}, Bag(inner=make())):
         collected = describe(value)
         assert " at 0x" not in collected.text
-        assert "only the type is sent" in collected.notes[0]
+        assert "Only the type of a" in collected.notes[0]
 
 
 def test_an_object_is_told_by_its_public_attributes() -> None:
@@ -495,7 +495,7 @@ def test_an_address_inside_of_a_text_is_noted() -> None:
     box = type("Box", (), {"__repr__": lambda self: f"Box({object()!r})"})()
 
     assert describe(box) == Collected(
-        parts=("Box(<object object>)",), notes=("Inside of Box, objects are named by their type alone.",)
+        parts=("Box(<object object>)",), notes=("Inside Box, only the types of objects are sent.",)
     )
 
 

@@ -175,7 +175,7 @@ def deep_png() -> bytes:
     [
         (file_of(ramp(0, 4_095, "uint16"), "PNG"), "was scaled from mode I;16 to 8 bits"),
         (deep_png(), "was reduced from 16 to 8 bits"),
-        (file_of(Image.new("CMYK", (4, 4)), "JPEG"), "converted from colours of print (CMYK) to RGB"),
+        (file_of(Image.new("CMYK", (4, 4)), "JPEG"), "converted from print colours (CMYK) to RGB"),
         (
             file_of(
                 Image.new("RGB", (4, 4)),

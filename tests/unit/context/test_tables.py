@@ -50,12 +50,20 @@ def test_a_table_is_told_by_shape_types_statistics_and_rows(table: Any) -> None:
         "count 3 2.33333 1.528 1 1.5 2 3 4",
         "city: 2 distinct; most common: Oslo (2×), Rome (1×)",
         "day: from 2026-01-01 to 2026-01-03",
-        "none: nothing but missing",
+        "none: only missing values",
         "{'name': 'Ada'}",
     ):
         assert words in text
     assert collected.notes == ()
     assert " at 0x" not in text
+
+
+def test_values_that_occur_once_each_have_no_counts() -> None:
+    """None of them is common."""
+    text = describe(pl.DataFrame({"month": ["Jan", "Feb"]})).text
+
+    assert "2 distinct, each once: " in text
+    assert "×)" not in text
 
 
 def test_the_rows_stand_in_columns() -> None:

@@ -106,7 +106,7 @@ def test_a_prompt_of_a_cell_is_read_there_and_a_long_one_in_code_is_left_out() -
         (
             lambda cell: cell["outputs"][0]["data"].update({"text/plain": "mine"}),
             ["a", "b"],
-            "1 answer was edited in the file and is taken as it stands there.",
+            "1 answer was edited in the file and is used as it is there.",
         ),
         (lambda cell: cell["outputs"][0]["data"].clear(), ["a"], ""),
     ],
@@ -194,7 +194,8 @@ def test_a_damaged_file_gives_what_is_whole_in_it_and_no_error(places: list[int]
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [("[]", "is no notebook"), ("{", "is no notebook"), (None, "cannot be read")]
+    ("content", "problem"),
+    [("[]", "is not a notebook"), ("{", "is not a notebook"), (None, "cannot be read")],
 )
 def test_what_is_no_notebook_is_told(tmp_path: Path, content: str | None, problem: str) -> None:
     """In one line."""

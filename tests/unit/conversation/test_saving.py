@@ -222,9 +222,9 @@ def damaged(document: dict[str, Any], change: str) -> Any:
         ("no head", "the last turn of thread main is missing"),
         ("no model", "'model' is missing"),
         ("the same id twice", "two turns have the same id"),
-        ("a message that is none", "holds something that is no message"),
-        ("a block that is none", "holds something that is no message"),
-        ("wrong type", "prompt of a turn is no text"),
+        ("a message that is none", "holds something that is not a message"),
+        ("a block that is none", "holds something that is not a message"),
+        ("wrong type", "prompt of a turn is not text"),
         ("turns are no list", "has the wrong type"),
     ],
 )

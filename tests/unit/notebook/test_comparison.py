@@ -124,7 +124,7 @@ def test_models_are_listed_with_commas():
     ("given", "problem"),
     [
         ("sonnet", "two models or more"),
-        ("a,b,c,d,e,f,g", "6 models at most"),
+        ("a,b,c,d,e,f,g", "at most 6 models"),
         ("sonnet,sonnet", "the same model twice"),
         ("sonnet,", "empty"),
     ],

@@ -141,7 +141,7 @@ def test_a_widget_stands_for_itself_and_is_left_as_it_is():
         ([], "it is empty"),
         ((10, 0), "There is no control for name = \\(10, 0\\)"),
         ((0, 10, -1), "step"),
-        (pd.NaT, "no point in time"),
+        (pd.NaT, "not a date or time"),
         (range(10**12), "more than 1,000 values"),
         (float("nan"), "There is no control"),
         (pd.DataFrame({"a": [1]}), "of type DataFrame"),
@@ -214,9 +214,9 @@ def test_a_pause_can_be_ended_and_closed():
         ("--interact n --interact n", "the same variable twice"),
         ("--interact 3", "names of variables"),
         ("--interact n.real", "names of variables"),
-        ("--interact n --raw", "exclude each other"),
-        ("--interact n --quiet", "exclude each other"),
-        ("--interact n -x", "exclude each other"),
+        ("--interact n --raw", "cannot be combined"),
+        ("--interact n --quiet", "cannot be combined"),
+        ("--interact n -x", "cannot be combined"),
     ],
 )
 def test_names_that_cannot_be_controlled_are_refused(line, problem):

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import math
+import re
 from typing import Any, cast
 
 import pytest
@@ -24,7 +25,7 @@ from claude_magic.client import (
     preview_request,
 )
 from claude_magic.notebook._dry_run import DryRun, render_dry_run
-from claude_magic.notebook._money_commands import describe_budget, render_limits, render_models, render_usage
+from claude_magic.notebook._money_commands import render_budget, render_limits, render_models, render_usage
 from claude_magic.render import Bundle
 from claude_magic.runtime import Ledger, Phase, RateLimits, Reply, ReplySnapshot, Wait, worst_case
 from claude_magic.runtime._models import lines_of
@@ -69,7 +70,7 @@ def test_usage_lists_models_and_threads_with_their_sum() -> None:
     assert ["claude-sonnet-5-5", "main", "1", "1,500", "500", "100", "$0.00305"] in table
     assert ["claude-opus-5-5", "none", "1", "2,000", "0", "200", "$0.012"] in table
     assert ["all", "2", "3,500", "500", "300", "$0.0151"] in table
-    assert "Prices in USD by the list of 2026-11-27." in render_usage(ledger).data["text/plain"]
+    assert "Prices in USD as of 2026-11-27." in render_usage(ledger).data["text/plain"]
 
 
 def test_a_model_without_a_price_shows_its_tokens_only() -> None:
@@ -81,7 +82,7 @@ def test_a_model_without_a_price_shows_its_tokens_only() -> None:
 
     assert "not known" in text
     assert "$" not in text.split("Prices")[0]
-    assert "it is not in the sum" in text
+    assert "not in the sum" in text
 
 
 def test_the_simulator_stands_apart() -> None:
@@ -113,18 +114,27 @@ def test_an_empty_ledger_says_so() -> None:
 
 
 def test_the_budget_tells_what_is_left() -> None:
-    """Of real money first, then of the rehearsal."""
+    """Of real money first, then of the simulator."""
     ledger = Ledger()
-    assert "There is no budget." in "\n".join(describe_budget(ledger))
+    assert "There is no budget." in render_budget(ledger).data["text/plain"]
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=50_000))
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=250_000), is_simulated=True)
     ledger.set_budget(2.0)
 
-    real, simulated, rule = describe_budget(ledger)
+    claude, simulator, notes = render_budget(ledger).data["text/plain"].split("\n\n")
 
-    assert real == "Budget: $2.00; $1.50 left, $0.50 spent."
-    assert simulated.endswith("$0.00 left (it is passed), $2.50 spent.")
-    assert "refused before it is sent" in rule
+    assert claude.splitlines() == [
+        "Claude",
+        "item         amount  note",
+        "budget        $2.00  for the life of this kernel",
+        "spent         $0.50",
+        "reserved      $0.00  at most, for requests in flight",
+        "unconfirmed   $0.00  at most, for attempts that broke off",
+        "left          $1.50",
+    ]
+    assert simulator.splitlines()[-1] == "left          $0.00  the budget is exceeded"
+    assert "refused before it is sent" in notes
+    assert "Budget: $2.00; $1.50 left, $0.50 spent." in render_usage(ledger).data["text/plain"]
 
 
 def test_limits_show_ours_and_the_servers() -> None:
@@ -141,9 +151,9 @@ def test_limits_show_ours_and_the_servers() -> None:
     text = render_limits(LIMITER, (), limits, [], now=1_000_000_005.0).data["text/plain"]
 
     assert "9.5 of 10 requests" in text
-    assert "Server, for claude-x, as it said 5 s ago" in text
-    assert "requests  0 left of 50 a minute  full again in 25 s" in text
-    assert "5 s ago, for 12 s" in text
+    assert "Server, for claude-x, reported 5 s ago" in text
+    assert re.search(r"requests +0 of 50 left this minute +full again in 25 s", text)
+    assert "5 s ago, asked to wait 12 s" in text
 
 
 def test_who_waits_is_listed() -> None:
@@ -179,7 +189,7 @@ def test_who_waits_is_listed() -> None:
         ),
         (
             {"limits": (PacedLimit(kind="input tokens", per_minute=6000, level=-20),), "waiting": 2},
-            "10 requests/s as configured; waits for input tokens to flow in again; 2 waiting",
+            "10 requests/s as configured; waits for input tokens to refill; 2 waiting",
         ),
         ({"held_for": 11.2}, "10 requests/s as configured; held back for 12 s after a 429"),
     ],
@@ -204,7 +214,7 @@ def test_a_class_of_which_nothing_is_known_has_no_pace() -> None:
 
 def test_a_server_that_tells_no_limits_is_no_riddle() -> None:
     """Local servers send none."""
-    assert "has not told its limits" in render_limits(LIMITER, (), RateLimits(), []).data["text/plain"]
+    assert "has not reported its limits" in render_limits(LIMITER, (), RateLimits(), []).data["text/plain"]
 
 
 def test_models_are_those_of_the_server() -> None:
@@ -240,7 +250,7 @@ def test_without_a_server_the_dated_table_is_shown() -> None:
     """And why."""
     text = render_models(None, default="claude-sonnet-5-5", problem="It is down.").data["text/plain"]
 
-    assert "It is down. These are the ones known on 2026-11-27." in text
+    assert "It is down. These are the models known on 2026-11-27." in text
     assert "claude-fable-5-2" in text
 
 
@@ -287,7 +297,7 @@ def test_pictures_are_cut_in_what_is_shown() -> None:
     text = dry_run([{"type": "image", "source": source}]).data["text/plain"]
 
     assert "11,000 characters of base64, 8,250 bytes" in text
-    assert "Base64 data are cut here, and sent whole." in text
+    assert "Base64 data is shortened here, but sent in full." in text
     assert len(text) < 3000
 
 

@@ -39,7 +39,7 @@ def test_code_in_a_new_cell_hides_nothing(sign: str) -> None:
     ((code, kind),) = inserted
     assert kind == "code"
     assert code == f"x = 'a{sign.encode('unicode_escape').decode()}b'"
-    assert "stand as escapes" in told[0]
+    assert "written as escapes" in told[0]
 
 
 def test_ordinary_code_is_inserted_without_a_word() -> None:

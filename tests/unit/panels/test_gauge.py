@@ -179,7 +179,7 @@ def test_the_picture_says_everything_in_words() -> None:
     for words in (
         "4 in flight · 3 waiting · next slot in 0.1 s",
         "0.2 of 10 · 10 more a second",
-        "1,500 of 60,000 · full in 59 s",
+        "1,500 of 60,000 left this minute · full in 59 s",
         "5 requests/s in the long run, not 10, because the server allows 300 a minute",
         "In[4] · Why? Say waiting for the rate limiter, 1 s…",
         "and 2 more",
@@ -188,7 +188,7 @@ def test_the_picture_says_everything_in_words() -> None:
     ):
         assert words in text
     assert 'role="meter" aria-label="input tokens left, claude-x"' in html
-    assert 'aria-valuetext="1,500 of 60,000 · full in 59 s"' in html
+    assert 'aria-valuetext="1,500 of 60,000 left this minute · full in 59 s"' in html
     assert "width:2.5%" in html
 
 
@@ -234,7 +234,7 @@ def test_a_gauge_follows_what_is_asked_and_rests_when_it_is_over(sim: Simulator)
 
     assert waited(lambda: not gauge.is_drawn)
     assert "in flight" not in picture(gauge)
-    assert "all 6,000 of a minute" in text_of(picture(gauge))
+    assert "6,000 of 6,000 left this minute" in text_of(picture(gauge))
     gauge.close()
 
 

@@ -175,7 +175,7 @@ def test_a_search_tells_what_was_searched_and_links_what_was_found() -> None:
             "code_execution",
             {"code": "print(1)"},
             {"type": "code_execution_result", "stdout": "1\n", "stderr": "", "return_code": 0, "content": []},
-            "ran code at the server · exit code 0",
+            "ran code on the server · exit code 0",
         ),
         (
             "tool_search_tool_regex",

@@ -63,7 +63,7 @@ def test_code_is_only_the_code_in_colour() -> None:
 
 def test_an_answer_without_code_is_shown_with_a_quiet_note() -> None:
     """Nothing is lost only because it was not what was hoped for."""
-    assert visible(shown("I cannot.", "code")) == "I cannot.The answer holds no code."
+    assert visible(shown("I cannot.", "code")) == "I cannot.The answer contains no code."
 
 
 def test_json_is_laid_out() -> None:
@@ -77,7 +77,11 @@ def test_json_is_laid_out() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "note"),
-    [("No.", "holds no JSON"), ('{"a": 1', "breaks off at its end"), ("[" * 5_000, "JSON")],
+    [
+        ("No.", "contains no complete JSON"),
+        ('{"a": 1', "JSON of the answer is incomplete"),
+        ("[" * 5_000, "JSON"),
+    ],
 )
 def test_what_is_not_json_is_shown_as_text_and_says_why(answer: str, note: str) -> None:
     """A refusal, or an answer that was cut."""
@@ -126,7 +130,7 @@ def test_html_is_found_in_a_fence_or_bare(answer: str) -> None:
 
 def test_an_answer_without_html_is_shown_with_a_quiet_note() -> None:
     """As for code."""
-    assert visible(shown("1 < 2", "html")) == "1 < 2The answer holds no HTML."
+    assert visible(shown("1 < 2", "html")) == "1 < 2The answer contains no HTML."
 
 
 def test_html_cannot_leave_its_place() -> None:

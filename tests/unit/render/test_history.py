@@ -9,7 +9,7 @@ import pytest
 from claude_magic.conversation import Conversations
 from claude_magic.render import render_history
 
-LEGEND = "● is sent with the next question of its thread, ○ is on another branch: %claude switch N goes on from turn N."
+LEGEND = "● is sent with the next question of its thread, ○ is on another branch: %claude switch N continues from turn N."
 
 
 def ask(conversations: Conversations, prompt: str, cell: str | None = None, **changes: object) -> None:
@@ -33,7 +33,7 @@ def test_no_turns_is_said_in_words() -> None:
     """Not shown as an empty table."""
     bundle = render_history(Conversations().forest())
 
-    assert bundle.data["text/plain"] == "No turns yet: the next question begins the conversation."
+    assert bundle.data["text/plain"] == "No turns yet: the next question starts the conversation."
 
 
 def test_branches_stand_beside_the_way_to_the_head() -> None:

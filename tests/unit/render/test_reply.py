@@ -240,9 +240,9 @@ def test_the_footer_tells_no_price_that_is_not_known() -> None:
         ("pause_turn", "Paused by the server"),
         ("model_context_window_exceeded", "the context window of the model is full"),
         ("refusal", "Claude declined to answer"),
-        ("tool_use", "Waits for the result of a tool"),
+        ("tool_use", "Waiting for the result of a tool"),
         ("compaction", "compact the conversation"),
-        ("eaten_by_bears", "a reason that this version does not know: eaten_by_bears"),
+        ("eaten_by_bears", "a reason unknown to this version: eaten_by_bears"),
     ],
 )
 def test_a_stop_other_than_the_normal_one_is_said_in_plain_words(stop_reason: str, words: str) -> None:

@@ -186,8 +186,8 @@ def test_a_misspelt_variable_or_key_is_noted_with_a_suggestion() -> None:
         "The environment variable CLAUDE_MAGIC_MODLE is not a setting. Did you mean CLAUDE_MAGIC_MODEL?",
         "The environment variable CLAUDE_MAGIC_API_KEY is not a setting. Set ANTHROPIC_API_KEY instead.",
     )
-    assert file.notes[0].endswith("sets 'modle', which is no setting; ignored. Did you mean model?")
-    assert file.notes[1].endswith("sets 'nonsense', which is no setting; ignored.")
+    assert file.notes[0].endswith("sets 'modle', which is not a setting; ignored. Did you mean model?")
+    assert file.notes[1].endswith("sets 'nonsense', which is not a setting; ignored.")
 
 
 @pytest.mark.parametrize(

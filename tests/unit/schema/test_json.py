@@ -34,8 +34,8 @@ def test_json_is_found(answer: str, value: object) -> None:
     ("answer", "words"),
     [
         ("", "is empty"),
-        ("There is none.", "holds no JSON"),
-        ('{"a": [1, 2', "breaks off at its end (line 1, column 12)"),
+        ("There is none.", "contains no complete JSON"),
+        ('{"a": [1, 2', "JSON of the answer is incomplete (line 1, column 12)"),
         ('{\n  "a": 1,\n}', "line 3, column 1"),
         ("{'a': 1}", "line 1, column 2"),
         ("[" * 100_000, "cannot be read"),

@@ -190,12 +190,15 @@ def test_a_field_that_may_be_missing_is_not_a_union_with_null() -> None:
         ("Scores", r"Scores\.scores is a dict with free keys"),
         ("Anything", r"Anything\.thing may be anything"),
         ("Bag", r"Bag\.things is a list of anything"),
-        ("answer", "answer is of type int; it takes a pydantic model, a dataclass or a TypedDict"),
-        ("somebody", "somebody is an object of Keeper; name the class itself"),
-        ("Keper", "there is no Keper; did you mean Keeper?"),
-        ("verdict", "there is no verdict. Define it first, or say what type it is, such as `verdict str`"),
+        ("answer", "answer is of type int, not a class. Name a pydantic model, a dataclass or a TypedDict"),
+        ("somebody", "somebody is an instance of Keeper. Name the class itself"),
+        ("Keper", "there is no type Keper. Did you mean Keeper?"),
+        (
+            "verdict",
+            "there is no type verdict. Define it first; as a field, give it a type, such as `verdict str`",
+        ),
         ("models.Ship", "models has no attribute Ship"),
-        ("", "say what the answer is to be"),
+        ("", "say what the answer should be"),
         (", ".join(f"f{n}?" for n in range(25)), "25 optional fields, and the API takes at most 24"),
         (
             ", ".join(f"f{n} int|str" for n in range(17)),
@@ -221,7 +224,7 @@ def test_a_class_that_is_no_model_is_refused() -> None:
 
 def test_only_names_of_the_user_count() -> None:
     """A name that they have not defined is not looked up anywhere else."""
-    with pytest.raises(ConfigurationError, match="there is no Keeper"):
+    with pytest.raises(ConfigurationError, match="there is no type Keeper"):
         make_output_schema("Keeper", {})
 
 
@@ -241,7 +244,7 @@ def test_a_mismatch_says_where_and_why_and_keeps_the_text() -> None:
     assert str(caught.value).startswith(
         "The answer does not fit Lighthouse: name: Input should be a valid string"
     )
-    assert str(caught.value).endswith("What came is in reply.text.")
+    assert str(caught.value).endswith("reply.text has it as it came.")
 
 
 def test_many_problems_are_counted_not_listed() -> None:

@@ -128,7 +128,7 @@ def test_a_loop_that_another_package_has_patched_is_refused() -> None:
     """
     )
 
-    assert printed.startswith("refused: Another package has patched the event loop")
+    assert printed.startswith("refused: Another package has already patched the event loop")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends itself POSIX signals")

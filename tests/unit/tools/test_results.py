@@ -64,9 +64,7 @@ def test_what_json_cannot_express_is_told_by_its_type() -> None:
     outcome = outcome_of({"x": object()})
 
     assert json.loads(outcome.content) == {"x": "<object>"}
-    assert outcome.notes == (
-        "Of an object of type builtins.object, only the type is sent: it shows nothing else.",
-    )
+    assert outcome.notes == ("Only the type of a builtins.object is sent: its repr shows nothing else.",)
 
 
 def picture(color: str = "red") -> Image.Image:

@@ -183,8 +183,33 @@ def test_tools_are_found_by_the_names_of_the_notebook() -> None:
     assert Toolbox.named(["gull.read"], names).find("gull_read") is not None
     with pytest.raises(ConfigurationError, match="Did you mean tide_table"):
         Toolbox.named(["tide_tabel"], names)
-    with pytest.raises(ConfigurationError, match="no function, but int"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"--tools number: number is an int, not a function\. Name a function\. Nothing",
+    ):
         Toolbox.named(["number"], names)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (print, "tools takes a list of functions, as in tools=[f], not a builtin_function_or_method"),
+        (3, "tools takes a list of functions, as in tools=[f], not an int"),
+        ([3], "tools takes functions, and an int is not one"),
+        (["tide_table"], "tools takes functions, and a str is not one"),
+    ],
+)
+def test_what_is_no_list_of_functions_is_refused(given: object, words: str) -> None:
+    """One function alone, or something else in the list."""
+    with pytest.raises(ConfigurationError) as caught:
+        Toolbox.of(given)
+
+    assert caught.value.message == f"{words}. Nothing was sent."
+
+
+def test_an_empty_list_of_functions_is_no_tools() -> None:
+    """A list that is built may be empty."""
+    assert Toolbox.of([]) is None
 
 
 def test_types_that_nobody_can_resolve_leave_the_arguments_open() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..context import last_reply_in
@@ -13,6 +15,8 @@ from ..render import render_notice
 if TYPE_CHECKING:
     from ipywidgets import Widget
 
+_BUSY_INTERVAL = 1.0
+"""Seconds between two reports that the kernel is busy."""
 _FIRST_WITH_CLICKS = 7
 """ipykernel 6 handles a click when the cell has ended."""
 
@@ -63,6 +67,30 @@ class FrontEnd:
         """Display one quiet line."""
         bundle = render_notice(line)
         self.show(bundle.data, bundle.metadata)
+
+    @contextlib.asynccontextmanager
+    async def shown_as_busy(self) -> AsyncIterator[None]:
+        """Let the front end show the kernel as busy as long as the context lasts.
+
+        JupyterLab shows the state that any message has reported last, and makes a subshell for the first widget of a
+        kernel: when that is done, it shows "Idle", though the cell runs. So the state is reported again, every second.
+        """
+        if not self.runs_clicks:
+            yield
+            return
+        reporting = asyncio.create_task(self._report_busy())
+        try:
+            yield
+        finally:
+            # On the loop of the cell, so that none comes after the kernel has said that it is idle.
+            reporting.cancel()
+
+    async def _report_busy(self) -> None:
+        kernel = self._shell.kernel
+        while True:
+            await asyncio.sleep(_BUSY_INTERVAL)
+            # Without a parent, as when a kernel starts: what belongs to the cell stays as it is, its timing too.
+            kernel.session.send(kernel.iopub_socket, "status", {"execution_state": "busy"})
 
 
 def route_to_subshell(*widgets: Widget) -> None:

@@ -74,8 +74,9 @@ async def follow_to_end(
     with OutputRecorder(cell.front_end.publisher) as recorder:
         started = begin()
         surface = surface_for(started)
-        is_interrupted = await wait(started, surface, cell)
-        surface.finish(started.snapshot(), is_alone=not recorder.has_passing)
+        async with cell.front_end.shown_as_busy():
+            is_interrupted = await wait(started, surface, cell)
+            surface.finish(started.snapshot(), is_alone=not recorder.has_passing)
         # One that came while the last frame was drawn counts too: it must keep the next cell from running.
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if surface.has_cleared:

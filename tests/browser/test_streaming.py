@@ -42,6 +42,32 @@ def notebook(
     return open_with
 
 
+_NOTE_STATUS = """() => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    window.statusChanges = [];
+    kernel.statusChanged.connect((_, status) => window.statusChanges.push(status));
+}"""
+
+
+def test_the_kernel_is_shown_as_busy_while_a_cell_waits(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """With the Stop button, Lab makes a subshell, and then shows "Idle": not for long."""
+    page = notebook("%%claude\nGo on.")
+    page.page.evaluate(_NOTE_STATUS)
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=3))
+
+    page.start_cell(1)
+    page.page.get_by_role("button", name="Stop").first.wait_for()
+    page.wait_for("() => window.statusChanges.join() === 'busy,idle,busy'")
+    expect(page.page.locator("#jp-main-statusbar")).to_contain_text("Busy")
+    gate.open()
+    page.wait_for_cell(1)
+
+    expect(page.page.locator("#jp-main-statusbar")).to_contain_text("Idle")
+
+
 def test_a_cell_streams_and_its_saved_file_holds_one_output(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:

@@ -66,6 +66,36 @@ def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
     assert opened == {content["comm_id"] for content in run.contents("comm_close")}
 
 
+@runs_clicks
+def test_a_cell_that_waits_is_shown_as_busy(kernel, sim):
+    """Also after a message that was handled meanwhile, as JupyterLab sends with the first widget; never after its end."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text=TEXT))
+    states = []
+
+    def listen(run):
+        states.extend(
+            (message["parent_header"].get("msg_type"), message["content"]["execution_state"])
+            for message in [*run.messages, *kernel.take(request), *kernel.take("")]
+            if message["msg_type"] == "status"
+        )
+        run.messages.clear()
+        return states
+
+    kernel.take("")
+    run = kernel.start("%%claude\nhi", allow_stdin=True, cell_id="busy").until(stop_button)
+    request = kernel.client.session.msg("create_subshell_request", {})
+    kernel.client.control_channel.send(request)
+    request = request["header"]["msg_id"]
+    run.until(lambda each: ("create_subshell_request", "idle") in listen(each))
+    run.until(lambda each: listen(each)[-1] == (None, "busy"))
+    gate.open()
+    run.until(lambda each: ("execute_request", "idle") in listen(each))
+
+    kernel.run("1")
+    assert kernel.take("") == []
+
+
 def test_a_short_answer_has_no_button(start_kernel, sim):
     """And where nobody would click on those below an answer, widgets are not imported."""
     kernel = start_kernel()

@@ -41,7 +41,7 @@ from ..tools import CallReading, ToolCall
 from ._frontend import route_to_subshell
 from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, interval_after
 
-_GROUP_SIZE: Final = 24
+_GROUP_SIZE: Final = 12
 """Blocks of a group: the shorter the lists are that a box tells with each block more, the more groups there are."""
 
 _lock: Final = threading.RLock()
@@ -193,9 +193,15 @@ class BlockColumn:
 
     def _show(self, slots: Sequence[str]) -> None:
         previous = self._blocks
+        more = [None] * (len(slots) - len(previous))
+        is_plain = bool(previous) and not isinstance(previous[-1], ipywidgets.HTMLMath)
+        if self._group_size and more and is_plain and not has_formulas(slots[-1]):
+            # The tail stays the tail: what has settled comes in before it.
+            present = [*previous[:-1], *more, previous[-1]]
+        else:
+            present = [*previous, *more]
         self._blocks = [
-            self._brought_up_to_date(previous[index] if index < len(previous) else None, html)
-            for index, html in enumerate(slots)
+            self._brought_up_to_date(block, html) for block, html in zip(present, slots, strict=False)
         ]
         self._place()
         kept = set(self._blocks)

@@ -212,8 +212,8 @@ def damaged(document: dict[str, Any], change: str) -> Any:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ("no JSON", "holds no conversations"),
-        ("another format", "holds no conversations"),
+        ("no JSON", "contains no conversations"),
+        ("another format", "contains no conversations"),
         ("newer", "version 2"),
         ("no turns", "'turns' is missing"),
         ("cycle", "its own ancestor"),
@@ -222,8 +222,8 @@ def damaged(document: dict[str, Any], change: str) -> Any:
         ("no head", "the last turn of thread main is missing"),
         ("no model", "'model' is missing"),
         ("the same id twice", "two turns have the same id"),
-        ("a message that is none", "holds something that is not a message"),
-        ("a block that is none", "holds something that is not a message"),
+        ("a message that is none", "contains something that is not a message"),
+        ("a block that is none", "contains something that is not a message"),
         ("wrong type", "prompt of a turn is not text"),
         ("turns are no list", "has the wrong type"),
     ],

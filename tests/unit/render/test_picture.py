@@ -67,7 +67,7 @@ def test_a_call_that_is_being_written_is_told_by_the_status_line() -> None:
     """Its arguments are not there yet."""
     slots = LiveFrames().slots(snapshot(text("Let me see."), call(None)), 0.0)
 
-    assert "writing a call of tide" in slots[-1]
+    assert "writing a call to tide" in slots[-1]
     assert "tide()" not in "".join(slots)
 
 

@@ -138,7 +138,7 @@ def test_our_own_variable_goes_before_the_one_shared_with_other_programs() -> No
         ({"ANTHROPIC_BASE_URL": "api.anthropic.com"}, r"base_url must begin with https.*ANTHROPIC_BASE_URL"),
         ({"CLAUDE_MAGIC_MESSAGES_PATH": "//evil.example"}, r"messages_path .*CLAUDE_MAGIC_MESSAGES_PATH"),
         ({"ANTHROPIC_CUSTOM_HEADERS": "no colon"}, r"headers .*`Name: value`.*ANTHROPIC_CUSTOM_HEADERS"),
-        ({"ANTHROPIC_CUSTOM_HEADERS": "x-api-key: sk-secret"}, r"must not hold x-api-key"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "x-api-key: sk-secret"}, r"must not contain x-api-key"),
     ],
 )
 def test_f1_a_bad_value_names_setting_source_and_what_is_accepted(

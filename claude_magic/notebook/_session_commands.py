@@ -138,7 +138,7 @@ def _check_at_rest(cell: Cell, threads: Iterable[str]) -> None:
     name = next((reply.thread for reply in cell.runtime.in_flight() if reply.thread in moved), None)
     if name is not None:
         raise UsageError(
-            f"An answer of the thread {name} is in flight, and the thread will go on from that. Wait for it, or stop it with "
+            f"An answer of the thread {name} is in flight, and the thread will continue from it. Wait for it, or stop it with "
             "%claude stop. Nothing has changed."
         )
 

@@ -349,7 +349,8 @@ def render_status(status: RuntimeStatus) -> Bundle:
             ("Client", list(_client_rows(status))),
             ("Limiter", list(limiter_rows(status.limiter))),
             ("Settings", [(row.name, row.value, row.source) for row in status.settings]),
-        ]
+        ],
+        notes=status.notes,
     )
 
 
@@ -360,8 +361,6 @@ def _client_rows(status: RuntimeStatus) -> Iterator[Row]:
     yield "in flight", str(status.in_flight)
     if status.last_error is not None:
         yield "last error", status.last_error
-    for note in status.notes:
-        yield "note", note
 
 
 def limiter_rows(state: BucketState) -> Iterator[Row]:

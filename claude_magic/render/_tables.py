@@ -64,6 +64,8 @@ class _Table:
     numbers: frozenset[int]
 
     def html(self) -> str:
+        if not self.groups:
+            return ""
         count = max((len(row) for row in self._all_rows()), default=1)
         lines = (line for group in self.groups for line in self._html_lines(*group, count))
         body = "".join(f'<tr style="{ROW}">{line}</tr>' for line in lines)
@@ -138,7 +140,7 @@ def render_history(forest: Forest, thread: str | None = None) -> Bundle:
     on_path = {turn.id for head in heads.values() for turn in forest.path(head)}
     shown = [turn for turn in forest.turns.values() if thread in (None, turn.thread) or turn.id in on_path]
     if not shown:
-        return render_rows([("", [("No turns yet: the next question starts the conversation.",)])])
+        return render_rows([], notes=["No turns yet: the next question starts the conversation."])
     rows: list[Row] = []
     for step in _walk(shown, on_path):
         if rows and step.is_root:

@@ -26,8 +26,18 @@ from claude_magic.client import (
 )
 from claude_magic.notebook._dry_run import DryRun, render_dry_run
 from claude_magic.notebook._money_commands import render_budget, render_limits, render_models, render_usage
+from claude_magic.notebook._session_commands import render_status
 from claude_magic.render import Bundle
-from claude_magic.runtime import Ledger, Phase, RateLimits, Reply, ReplySnapshot, Wait, worst_case
+from claude_magic.runtime import (
+    Ledger,
+    Phase,
+    RateLimits,
+    Reply,
+    ReplySnapshot,
+    RuntimeStatus,
+    Wait,
+    worst_case,
+)
 from claude_magic.runtime._models import lines_of
 from claude_magic.simulator._models import ALL_MODELS
 
@@ -135,6 +145,25 @@ def test_the_budget_tells_what_is_left() -> None:
     assert simulator.splitlines()[-1] == "left          $0.00  the budget is exceeded"
     assert "refused before it is sent" in notes
     assert "Budget: $2.00; $1.50 left, $0.50 spent." in render_usage(ledger).data["text/plain"]
+
+
+def test_what_a_person_should_know_stands_below_the_status() -> None:
+    """Where the notes of every table stand, the longest ones too."""
+    status = RuntimeStatus(
+        base_url="http://gateway.example",
+        host="own",
+        is_running=False,
+        credential=None,
+        limiter=LIMITER,
+        in_flight=0,
+        last_error=None,
+        settings=(),
+        notes=("The API key crosses the network unencrypted.",),
+    )
+
+    assert (
+        render_status(status).data["text/plain"].endswith("\n\nThe API key crosses the network unencrypted.")
+    )
 
 
 def test_limits_show_ours_and_the_servers() -> None:

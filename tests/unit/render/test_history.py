@@ -34,6 +34,7 @@ def test_no_turns_is_said_in_words() -> None:
     bundle = render_history(Conversations().forest())
 
     assert bundle.data["text/plain"] == "No turns yet: the next question starts the conversation."
+    assert "<table" not in bundle.data["text/html"]
 
 
 def test_branches_stand_beside_the_way_to_the_head() -> None:

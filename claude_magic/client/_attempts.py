@@ -281,7 +281,7 @@ class Attempts:
         exceeds = "" if bound is None else f" That is more than {bound}."
         error = RateLimitError(
             "Not sent: the server refused an earlier request (429) and asked to wait; "
-            f"{describe_seconds(asked)} of that are left.{exceeds} "
+            f"{describe_seconds(asked)} are left.{exceeds} "
             "Run it again later, or use another model, key or server.",
             status=429,
             error_type="rate_limit_error",

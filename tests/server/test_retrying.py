@@ -499,7 +499,7 @@ def test_r1_r4_a_connection_that_drops_before_an_answer_is_retried_and_said_to_b
     assert [type(error) for error in failures] == [NetworkError, NetworkError]
     for error in failures:
         assert error.was_sent is True
-        assert "may have been executed" in str(error)
+        assert "may still have been executed" in str(error)
 
 
 def test_r1_r4_a_server_that_cannot_be_reached_is_retried_and_known_not_to_have_got_anything(
@@ -539,7 +539,7 @@ def test_t1_c2_a_read_timeout_is_retried_and_then_a_request_timeout_error(
 
     assert error.was_sent is True
     assert (len(sim.requests), sleeps) == (2, [10])
-    assert "may have been executed" in str(error)
+    assert "may still have been executed" in str(error)
 
 
 def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:

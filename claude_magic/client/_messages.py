@@ -10,7 +10,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     PrivateAttr,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
@@ -20,6 +19,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 _LONGEST_SHOWN = 60
 """Characters of one value in a repr: a cell that ends in a message shows its repr."""

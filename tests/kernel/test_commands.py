@@ -315,7 +315,7 @@ def test_a_file_with_nothing_in_it_is_no_system_prompt(kernel, sim):
 
     run = kernel.run("%claude -s @empty.md hi")
 
-    assert "nothing in it" in run.error["evalue"]
+    assert "is an empty file" in run.error["evalue"]
     assert sim.requests == []
 
 

@@ -161,7 +161,7 @@ def test_one_that_fails_does_not_take_the_other_with_it(kernel, answers):
     assert run.status == "error"
     assert run.error["ename"] == "ComparisonError"
     assert "opus failed with InvalidRequestError" in run.error["evalue"]
-    assert '_["sonnet"] is whole' in run.error["evalue"]
+    assert '_["sonnet"] is complete' in run.error["evalue"]
     assert len(run.error["traceback"]) <= 5
     picture, _ = run.outputs
     assert ARMEN in picture["data"]["text/html"]

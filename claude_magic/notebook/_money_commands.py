@@ -82,7 +82,7 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
     )
     cell.front_end.show(bundle.data, bundle.metadata)
     if why_not:
-        print(f"No live gauge: {why_not}. This is the current state.")
+        print(f"No live gauge: {why_not}. The table shows the current state.")
 
 
 def _why_no_gauge(cell: Cell) -> str:

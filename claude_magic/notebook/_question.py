@@ -27,7 +27,7 @@ from ..context import (
 )
 from ..display import ApprovalButtons, keeps_displays
 from ..runtime import Phase, Question, Reply, Where
-from ..schema import make_output_schema
+from ..schema import OutputSchema, make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
 from ._commands import Line
 from ._history import answers_above, cells_of
@@ -260,7 +260,7 @@ def _question(
     options, whole = line.options, join(collected)
     _check_exposure(whole.exposed, options)
     names = cell.names() if options.schema or options.tools else {}
-    schema = make_output_schema(options.schema, names) if options.schema else None
+    schema = _output_schema(options.schema, names) if options.schema else None
     return Question(
         prompt=prompt,
         content=content_of([each.parts for each in collected]),
@@ -365,6 +365,13 @@ def _is_cut(reply: Reply) -> bool:
 
 def _broke_off(reply: Reply) -> bool:
     return reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
+
+
+def _output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
+    try:
+        return make_output_schema(spec, names)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error.message} Nothing was sent.") from None
 
 
 def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:

@@ -94,7 +94,7 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
     """
     count, conversations = int(arguments.get("n") or 1), cell.runtime.conversations
     there = next((each.turns for each in conversations.threads() if each.name == DEFAULT_THREAD), 0)
-    if 1 < count > there:
+    if there and count > there:
         verb = "is" if there == 1 else "are"
         raise UsageError(f"There {verb} only {_turns(there)} to take back, not {count}. Nothing has changed.")
     taken = conversations.undo(count)

@@ -114,6 +114,7 @@ def test_a_schema_that_cannot_be_is_an_error_before_anything_is_sent(kernel, sim
 
     assert run.status == "error"
     assert words in run.error["evalue"]
+    assert run.error["evalue"].endswith(" Nothing was sent.")
     assert sim.requests == []
 
 

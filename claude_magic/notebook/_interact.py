@@ -314,7 +314,7 @@ async def _ask_once(
     """Ask where controls cannot be shown, with a note that says so."""
     close_all(own)
     told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
-    note = f"There are no controls here, so --interact has asked once, with {told}."
+    note = f"There are no controls here, so --interact asked once, with {told}."
     question = question_for(values)
     return await answer(line, dataclasses.replace(question, notes=(*question.notes, note)), cell)
 
@@ -480,7 +480,7 @@ class InteractionView:
 def _describe_totals(asked: Sequence[Reply]) -> str:
     price = describe_total_cost(reply.snapshot() for reply in asked)
     requests = "1 request" if len(asked) == 1 else f"{len(asked)} requests"
-    return f"{requests} sent by these controls{f' · {price} in all' if price else ''}"
+    return f"{requests} sent by these controls{f' · {price} in total' if price else ''}"
 
 
 def _action(label: str, tooltip: str, on_click: Any) -> ipywidgets.Button:

@@ -343,7 +343,7 @@ def _choice(usage: str, help: str, choices: tuple[str, ...]) -> OptionSpec:
 OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
     "Who answers, and how": (
         OptionSpec("-m, --model MODEL", "opus, sonnet, haiku, fable, or a full name", model_name),
-        OptionSpec("--compare M,N", "several models; their answers stand side by side", model_names),
+        OptionSpec("--compare M,N", "several models; their answers appear side by side", model_names),
         OptionSpec(
             "-s, --system TEXT", 'system prompt ("in quotes" if it has spaces), or @FILE', system_prompt
         ),
@@ -435,7 +435,7 @@ EXCLUSIVE_FIELDS = (
         "insert_code",
         "each state of the controls has another answer; reply.code has the code of one",
     ),
-    ("interact", "raw", "controls stand for double braces, and --raw sends those as typed"),
+    ("interact", "raw", "controls replace double braces, and --raw sends those as typed"),
     ("interact", "quiet", "controls must be visible"),
     ("compare", "insert_code", 'there are several answers: answers["sonnet"].code has the code of one'),
     ("thread", "is_new", "one continues a conversation and the other starts one"),

@@ -298,9 +298,7 @@ def test_where_there_are_no_widgets_it_asks_once_and_says_so(kernel, sim):
     (output,) = kernel.run(CELL).outputs
 
     assert asked(sim) == ["Name 3 lighthouses."]
-    assert (
-        "There are no controls here, so --interact has asked once, with n = 3." in output["data"]["text/html"]
-    )
+    assert "There are no controls here, so --interact asked once, with n = 3." in output["data"]["text/html"]
 
 
 def test_an_answer_to_a_schema_is_an_object(kernel, sim, show):

@@ -322,5 +322,5 @@ def test_where_there_are_no_controls_a_prompt_is_asked_once(terminal, sim):
 
     shown = until_prompt(terminal)
     assert "Three." in shown
-    assert "--interact has asked once, with n = 3" in shown
+    assert "--interact asked once, with n = 3" in shown
     assert "IntSlider" not in shown

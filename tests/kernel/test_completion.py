@@ -121,7 +121,7 @@ def test_tab_on_a_bare_line_offers_subcommands_then_options(complete):
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
-        ("%claude s", {"save": "subcommand", "stop": "subcommand", "status": "subcommand"}),
+        ("%claude s", dict.fromkeys(["save", "stop", "status", "switch"], "subcommand")),
         ("%claude --raw --q", {"--quiet": "option"}),
         ("%claude --tools ", {"fetch": "function", "find": "function", "numbered": "function"}),
         ("%claude --schema ", {"Person": "class"}),

@@ -1,6 +1,6 @@
 """Run every notebook top to bottom with nbval, against the simulator, and once more: the second run must give the same.
 
-nbval compares what cells print with what was saved, where a cell asks for it (`# NBVAL_CHECK_OUTPUT`).
+nbval compares what cells print with what was saved, where a cell asks for it (tag `nbval-check-output`).
 """
 
 from __future__ import annotations

@@ -1,33 +1,38 @@
 // The buttons under the answers of cells. They stand in the page and not in the notebook, so that no file has them. It is loaded
 // behind `display/_page.js`, whose functions it calls.
 //
-// The model of a notebook does not know the elements of its cells. So a view of this widget is put among the outputs of a cell,
-// for as long as it takes to see in which element that appears.
+// The model of a notebook does not know the elements of its cells. So an answer has a class that names its cell.
 
-const UNTIL_GIVEN_UP = 30_000; // ms; a cell whose outputs are folded away shows nothing
-const seekers = new Map(); // by the widget's id: what waits for the element of a cell
+const LOOK_AGAIN = 250; // ms
+const UNTIL_GIVEN_UP = 600_000; // ms; a cell that is far from what is in sight is not in the document
 
 export default {
   // Once per page.
   initialize({ model }) {
-    const page = { model, bars: new Map(), turn: Promise.resolve() };
-    const deeds = {
-      offer: (told) => (page.turn = page.turn.then(() => offer(page, told))),
-      withdraw: ({ cell }) => page.bars.get(cell)?.remove(),
+    const page = { model, bars: new Map(), offers: new Map() };
+    const actions = {
+      offer: (offered) => offer(page, offered),
+      withdraw: ({ cell }) => {
+        page.offers.delete(cell);
+        page.bars.get(cell)?.remove();
+      },
       copy: async ({ cell, text }) =>
         page.bars.get(cell)?.say((await copy(text)) ? "Copied." : "The browser does not allow copying here."),
       insert: ({ cell, text, kind, remark }) => {
         const isBelow = insertCell(model, text, kind, (each) => each.id === cell);
-        page.bars.get(cell)?.say(isBelow ? remark || "Inserted below." : "This front end lets nobody insert cells.");
+        page.bars.get(cell)?.say(isBelow ? remark || "Inserted below." : "This front end cannot insert cells.");
       },
       tell: ({ cell, text }) => page.bars.get(cell)?.say(text),
     };
     let isHeard = false;
     const act = (message) => {
       isHeard = true;
-      deeds[message.do]?.(message);
+      actions[message.do]?.(message);
     };
-    const removeAll = () => [...page.bars.values()].forEach((bar) => bar.remove());
+    const removeAll = () => {
+      page.offers.clear();
+      [...page.bars.values()].forEach((bar) => bar.remove());
+    };
     const forgetKernel = watchKernel(model, removeAll);
     model.on("msg:custom", act);
     const name = `${Date.now()}-${Math.random()}`;
@@ -41,69 +46,45 @@ export default {
       forgetKernel();
       removeAll();
     };
-  },
-
-  render({ model, el }) {
-    let frame = requestAnimationFrame(function look() {
-      const cell = el.closest(".jp-CodeCell");
-      if (cell) seekers.get(model.get("own_id"))?.(cell);
-      else frame = requestAnimationFrame(look);
-    });
-    return () => cancelAnimationFrame(frame);
-  },
+  }
 };
 
-// A page in the background draws nothing.
-async function untilVisible() {
-  while (document.hidden) await new Promise((done) => document.addEventListener("visibilitychange", done, { once: true }));
-}
-
-async function offer(page, { widget, number, cell: id, has_text: hasText, can_retry: canRetry }) {
-  const cell = [...(notebookOf(page.model)?.cells ?? [])].find((each) => each.id === id);
+async function offer(page, { number, cell: id, mark, has_text: hasText, can_retry: canRetry }) {
+  page.offers.set(id, number);
   page.bars.get(id)?.remove();
-  if (!cell?.outputs?.length || !cell.sharedModel?.updateOutputs) return;
-  await untilVisible();
-  const element = await elementOf(page, cell, widget);
-  if (!element || !cell.outputs.length) return;
+  const isOffered = () => page.offers.get(id) === number && cellOf(page, id)?.outputs?.length;
+  const element = await elementOf(mark, isOffered);
+  if (!element) return;
+  const { outputs } = cellOf(page, id);
   const bar = makeBar(page, id, { hasText, canRetry });
   const watch = () => {
-    if (!cell.outputs.length) bar.remove(); // the cell is run again, or its outputs are cleared
+    if (outputs.length) return;
+    // The cell is run again, or its outputs are cleared.
+    page.bars.get(id)?.remove();
+    page.model.send({ gone: id, number });
   };
-  cell.outputs.changed.connect(watch);
+  outputs.changed.connect(watch);
   page.bars.set(id, {
     say: bar.say,
     remove: () => {
-      cell.outputs.changed.disconnect(watch);
+      outputs.changed.disconnect(watch);
       bar.element.remove();
       page.bars.delete(id);
     },
   });
-  bar.remove = () => {
-    page.bars.get(id)?.remove();
-    page.model.send({ gone: id, number });
-  };
   element.append(bar.element);
 }
 
-function elementOf(page, cell, widget) {
-  const notebook = notebookOf(page.model);
-  const shared = cell.sharedModel; // what is saved; removing from `cell.outputs` would leave it there (JupyterLab 4.6)
-  const wasDirty = notebook.dirty;
-  const data = { [VIEW_MIME]: { version_major: 2, version_minor: 0, model_id: widget } };
-  return new Promise((resolve) => {
-    const done = (element) => {
-      clearTimeout(timer);
-      seekers.delete(widget);
-      const index = shared.getOutputs().findIndex((output) => output.data?.[VIEW_MIME]?.model_id === widget);
-      if (index >= 0) shared.updateOutputs(index, index + 1, []);
-      notebook.dirty = wasDirty;
-      resolve(element);
-    };
-    const timer = setTimeout(done, UNTIL_GIVEN_UP);
-    seekers.set(widget, done);
-    const end = shared.getOutputs().length;
-    shared.updateOutputs(end, end, [{ output_type: "display_data", data, metadata: {} }]);
-  });
+const cellOf = (page, id) => [...(notebookOf(page.model)?.cells ?? [])].find((each) => each.id === id);
+
+// The element of the cell with the answer, as soon as it is in the document; null when nothing is offered any more.
+async function elementOf(mark, isOffered) {
+  for (let waited = 0; waited < UNTIL_GIVEN_UP && isOffered(); waited += LOOK_AGAIN) {
+    const element = document.querySelector(`.jp-CodeCell .${CSS.escape(mark)}`)?.closest(".jp-CodeCell");
+    if (element) return element;
+    await new Promise((done) => setTimeout(done, LOOK_AGAIN));
+  }
+  return null;
 }
 
 function makeBar(page, cell, { hasText, canRetry }) {

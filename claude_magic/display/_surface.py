@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeVar
@@ -89,6 +90,11 @@ class Content(Protocol[Snapshot_contra]):
         """Return the answers, each with the expression that holds it."""
 
 
+def answer_mark(cell: str) -> str:
+    """Return the class of the answer of a cell, by which the page finds the cell."""
+    return f"claude-magic-at-{re.sub('[^A-Za-z0-9_-]', '-', cell)}"
+
+
 class AnswerContent:
     """One answer.
 
@@ -99,6 +105,7 @@ class AnswerContent:
             cell, whose error says how it failed.
         last: The expression that has the last reply.
         in_pieces: Each block of the text gets a slot of its own as soon as it is whole.
+        cell: The id of the cell that holds it, where the page puts buttons under it; "" where it does not.
     """
 
     chars_per_second = 200_000
@@ -112,9 +119,11 @@ class AnswerContent:
         kept_in: str = "",
         last: str = LAST,
         in_pieces: bool = False,
+        cell: str = "",
     ) -> None:
         self.remote_images = remote_images
         self.remark = remark
+        self._cell = cell
         self._kept_in = kept_in
         self._last = last
         self._frames = LiveFrames(remote_images=remote_images, remark=remark, in_pieces=in_pieces)
@@ -127,11 +136,13 @@ class AnswerContent:
         return self._frames.last_slots(snapshot)
 
     def final(self, snapshot: ReplySnapshot, /) -> Bundle:
-        if self._kept_in:
-            return render_reply(snapshot, remote_images=self.remote_images, kept_in=self._kept_in)
-        # The error of the cell is shown right below.
-        shown = dataclasses.replace(snapshot, error=None)
-        return render_reply(shown, remote_images=self.remote_images, kept_in=self._last)
+        # Where the cell fails, its error is shown right below.
+        shown = snapshot if self._kept_in else dataclasses.replace(snapshot, error=None)
+        bundle = render_reply(shown, remote_images=self.remote_images, kept_in=self._kept_in or self._last)
+        if not self._cell:
+            return bundle
+        marked = f'<div class="{answer_mark(self._cell)}">{bundle.data["text/html"]}</div>'
+        return Bundle({**bundle.data, "text/html": marked}, bundle.metadata)
 
     def is_empty(self, snapshot: ReplySnapshot, /) -> bool:
         has_content = snapshot.phase is Phase.COMPLETE or bool(snapshot.text or snapshot.thinking)

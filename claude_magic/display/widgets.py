@@ -24,7 +24,6 @@ import anywidget
 import ipywidgets
 from ipywidgets import Widget
 from ipywidgets.widgets.widget_string import HTMLMathStyle, HTMLStyle
-from traitlets import Unicode
 
 from ..render import (
     COLUMN_GAP,
@@ -39,7 +38,7 @@ from ..render import (
 from ..runtime import ReplySnapshot
 from ..tools import CallReading, ToolCall
 from ._frontend import route_to_subshell
-from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, interval_after
+from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, answer_mark, interval_after
 
 _GROUP_SIZE: Final = 12
 """Blocks of a group: the shorter the lists are that a box tells with each block more, the more groups there are."""
@@ -474,8 +473,6 @@ class CellActions(anywidget.AnyWidget):
     _esm = page_source("js", Path(__file__).with_name("_actions.js"))
     _css = page_source("css", Path(__file__).with_name("_actions.css"))
 
-    own_id = Unicode().tag(sync=True)
-
     def __init__(self, on_action: Callable[[str, str, str], None], on_gone: Callable[[str], None]) -> None:
         self._on_action = on_action
         self._on_gone = on_gone
@@ -483,7 +480,6 @@ class CellActions(anywidget.AnyWidget):
         self._numbers = itertools.count(1)
         self._page = ""
         super().__init__()
-        self.own_id = self.model_id
         self.on_msg(self._hear)
         route_to_subshell(self)
 
@@ -491,9 +487,9 @@ class CellActions(anywidget.AnyWidget):
         """Show the buttons under a cell, until its outputs are cleared; without a text that is only to ask again."""
         offer = {
             "do": "offer",
-            "widget": self.model_id,
             "number": next(self._numbers),
             "cell": cell,
+            "mark": answer_mark(cell),
             "has_text": has_text,
             "can_retry": can_retry,
         }

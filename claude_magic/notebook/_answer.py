@@ -171,7 +171,12 @@ def _surface(line: Line, cell: Cell, reply: Reply) -> Surface[Any]:
     remark = remark_on_stopping(front_end, is_awaited=cell.is_awaited)
     return choose_surface(
         front_end,
-        AnswerContent(remote_images=values.remote_images, remark=remark, last=front_end.last_reply),
+        AnswerContent(
+            remote_images=values.remote_images,
+            remark=remark,
+            last=front_end.last_reply,
+            cell=_cell_with_actions(line, cell),
+        ),
         owns_area=cell.is_awaited,
         is_live=values.live,
         is_quiet=line.options.quiet,
@@ -248,6 +253,7 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         remote_images=cell.runtime.settings().values.remote_images,
         remark=f"in the background · %claude stop {job.number} ends it",
         kept_in=kept_in,
+        cell=_cell_with_actions(line, cell),
     )
     owns_area = _owns_area(cell)
     return choose_surface(
@@ -371,9 +377,8 @@ def offer_actions(reply: Reply, line: Line, question: Question, cell: Cell) -> N
 
     The buttons are made on a thread of their own: the cell need not wait until ipywidgets is imported.
     """
-    front_end, options = cell.front_end, line.options
-    is_seen = cell.runtime.settings().values.live and not front_end.is_captured
-    if not (cell.is_awaited and front_end.runs_clicks and is_seen) or options.quiet or is_silenced(line):
+    front_end, cell_id = cell.front_end, _cell_with_actions(line, cell)
+    if not cell_id:
         return
     context = contextvars.copy_context()
     # Tools run on the loop of the cell, which has ended.
@@ -387,7 +392,7 @@ def offer_actions(reply: Reply, line: Line, question: Question, cell: Cell) -> N
             session = cell.session
             if session.actions is None:
                 session.actions = AnswerActions(cell.shell)
-        session.actions.offer(front_end.cell_id, reply, retry if can_retry else None)
+        session.actions.offer(cell_id, reply, retry if can_retry else None)
 
     threading.Thread(
         target=context.copy().run, args=(offer,), name="claude-magic-actions", daemon=True
@@ -395,6 +400,16 @@ def offer_actions(reply: Reply, line: Line, question: Question, cell: Cell) -> N
 
 
 _making_actions = threading.Lock()
+
+
+def _cell_with_actions(line: Line, cell: Cell) -> str:
+    """Return the id of the cell, if buttons are shown under its answer; "" if not."""
+    front_end = cell.front_end
+    is_seen = cell.runtime.settings().values.live and not front_end.is_captured
+    is_shown = not (line.options.quiet or is_silenced(line))
+    return (
+        front_end.cell_id or "" if cell.is_awaited and front_end.runs_clicks and is_seen and is_shown else ""
+    )
 
 
 def _ask_again(line: Line, question: Question, cell: Cell) -> None:
@@ -411,6 +426,7 @@ def _ask_again(line: Line, question: Question, cell: Cell) -> None:
     content = AnswerContent(
         remote_images=cell.runtime.settings().values.remote_images,
         kept_in=line.options.out or front_end.last_reply,
+        cell=_cell_with_actions(line, cell),
     )
     surface = choose_surface(
         front_end, content, owns_area=True, is_live=True, in_widgets=True, stop=reply.cancel

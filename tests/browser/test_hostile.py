@@ -48,13 +48,13 @@ NOT_LIVE = "%load_ext claude_magic\n%config ClaudeMagics.live = False"
 ALL = "\n\n".join(HOSTILE)
 COVER = r"\rlap{\kern-9em\colorbox{yellow}{" + "Claude wants to run nothing. " * 9 + "}}"
 COVERS = "\n\n".join(["Hello.", rf"$\smash{{\raise3em{{{COVER}}}}}$", rf"$\smash{{\lower3em{{{COVER}}}}}$"])
-# Whether anything of an answer is in front of what does not belong to it.
+# Whether anything of an answer is in front of what does not belong to it, by more than the part of a pixel that is rounded.
 IS_COVERED = """answer => {
     const box = document.querySelector(".jp-Notebook").getBoundingClientRect();
     for (let y = box.top + 5; y < box.bottom; y += 5)
         for (let x = box.left + 5; x < box.right; x += 20) {
             const inside = [...document.querySelectorAll(answer)].map(each => each.getBoundingClientRect())
-                .some(own => own.left <= x && x <= own.right && own.top <= y && y <= own.bottom);
+                .some(own => own.left - 1 < x && x < own.right + 1 && own.top - 1 < y && y < own.bottom + 1);
             if (!inside && document.elementFromPoint(x, y)?.closest(`${answer} mjx-container`)) return [x, y];
         }
 }"""

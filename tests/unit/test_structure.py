@@ -100,5 +100,5 @@ def test_the_package_stays_as_small_as_it_is() -> None:
     """Files and code lines in all. A new capability raises the numbers, with its commit; nothing else does."""
     counts = [code_lines((ROOT / name).read_text(encoding="utf-8")) for name in FILES]
 
-    assert len(counts) <= 125
-    assert sum(counts) <= 27_953
+    assert len(counts) <= 124
+    assert sum(counts) <= 27_300

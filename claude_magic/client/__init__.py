@@ -59,7 +59,7 @@ from ._messages import (
 )
 from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
-from ._requests import MessageRequest
+from ._requests import MessageRequest, RequestKeys, request_key
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after
 from ._server_limits import ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
@@ -111,6 +111,7 @@ __all__ = [
     "Ping",
     "RateLimitError",
     "RedactedThinkingBlock",
+    "RequestKeys",
     "RequestPreview",
     "RequestTimeoutError",
     "ResponseInfo",
@@ -145,6 +146,7 @@ __all__ = [
     "parse_retry_after",
     "preview_request",
     "read_limits",
+    "request_key",
 ]
 
 logging.getLogger("claude_magic").addHandler(logging.NullHandler())

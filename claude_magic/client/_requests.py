@@ -6,7 +6,9 @@ what is valid, and answers it in words of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -120,3 +122,78 @@ class MessageRequest(ShortReprModel):
     def count_tokens_body(self) -> dict[str, Any]:
         """Return what the counting endpoint takes."""
         return {name: value for name, value in self.to_body(stream=False).items() if name in _COUNTED_FIELDS}
+
+
+_NOT_IN_KEY = frozenset({"stream", "messages", "cache_control", "metadata", "service_tier"})
+"""What changes how a request travels and is billed, but not what it asks."""
+_KEY_BYTES = 16
+
+
+class RequestKeys:
+    """Names requests by what they ask: equal requests have equal keys, in every process and at all times.
+
+    In the key are model, messages, system prompt, tools, schema, sampling, thinking, and whatever else may change the answer. Not in
+    it: caching, service tier, metadata, and how a request is sent (timeouts, retries, streamed or not, online or in a batch).
+
+    Args:
+        request: A request. Keys are made of all that it holds, but for its messages, which may differ from key to key.
+    """
+
+    def __init__(self, request: MessageRequest) -> None:
+        fields = {
+            name: value
+            for name, value in request
+            if value is not None and name not in _NOT_IN_KEY and value != ()
+        }
+        if "system" in fields:
+            fields["system"] = _plain_content(fields["system"])
+        if "tools" in fields:
+            fields["tools"] = [_uncached(tool) for tool in fields["tools"]]
+        self._hash = blake2b(_canonical(fields), digest_size=_KEY_BYTES)
+
+    def key(self, messages: Sequence[Mapping[str, Any]], repetition: int = 0) -> bytes:
+        """Return the key of the request with these messages: 16 bytes.
+
+        Args:
+            messages: The turns, as they are sent.
+            repetition: Tells several draws of the same request apart; 0 is the first.
+        """
+        made = self._hash.copy()
+        plain = [{**turn, "content": _plain_content(turn["content"])} for turn in messages]
+        made.update(_canonical(plain))
+        if repetition:
+            made.update(b"%d" % repetition)
+        return made.digest()
+
+
+def request_key(request: MessageRequest, repetition: int = 0) -> bytes:
+    """Return the key of one request; see `RequestKeys`."""
+    return RequestKeys(request).key(request.messages, repetition)
+
+
+def _plain_content(content: object) -> object:
+    """Return content as blocks without marks for the cache; text alone is one block."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if isinstance(content, list | tuple):
+        return [_uncached(block) for block in content]
+    return content
+
+
+def _uncached(block: object) -> object:
+    if not isinstance(block, Mapping):
+        return block
+    plain = {name: value for name, value in block.items() if name != "cache_control"}
+    if block.get("type") == "tool_result" and "content" in plain:
+        plain["content"] = _plain_content(plain["content"])
+    return plain
+
+
+_write_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str
+).encode
+
+
+def _canonical(value: object) -> bytes:
+    """Write a JSON value so that equal ones are written alike."""
+    return _write_canonical(value).encode("utf-8", "surrogatepass")

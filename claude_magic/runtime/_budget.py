@@ -14,6 +14,7 @@ import json
 import math
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -347,8 +348,34 @@ def publish_budget(amount: float | None) -> None:
         path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
 
 
+_SETTLED: Final = 2.0
+"""Seconds after which a change of the folder can be told from the next one by its time."""
+
+_none_above: tuple[int, int] | None = None
+"""The process that found no budget above it, and when the folder had changed last by then: a map asks thousands of times."""
+
+
 def find_parent_budget() -> ParentBudget | None:
     """Return the budget of the nearest process above this one that has one."""
+    global _none_above
+    looked_at = (os.getpid(), _changed_at())
+    if looked_at == _none_above:
+        return None
+    found = _find_above()
+    is_settled = time.time() - looked_at[1] / 1e9 > _SETTLED
+    _none_above = looked_at if found is None and is_settled else None
+    return found
+
+
+def _changed_at() -> int:
+    """When a mark was made or taken away last, in nanoseconds; 0 where there never was one."""
+    try:
+        return os.stat(_folder()).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _find_above() -> ParentBudget | None:
     marks = set(_marked())
     if not marks - {os.getpid()}:
         return None
@@ -402,5 +429,9 @@ def _started_at() -> float:
 
 
 def _mark_of(pid: int) -> Path:
+    return Path(_folder(), f"budget-{pid}")
+
+
+def _folder() -> str:
     user = str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
-    return Path(tempfile.gettempdir(), f"claude-magic-{user}", f"budget-{pid}")
+    return f"{tempfile.gettempdir()}{os.sep}claude-magic-{user}"

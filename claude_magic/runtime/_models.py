@@ -317,6 +317,8 @@ def _has_counts(step: Mapping[str, Any]) -> bool:
 
 def _line_usage(steps: Sequence[Usage], whole: Usage, has_answered: bool) -> Usage:
     """Add up what one model took; the rest of what the server says stands with the one that answered."""
+    if has_answered and len(steps) == 1 and steps[0] is whole:
+        return whole
     counts = {
         "input_tokens": sum(step.input_tokens for step in steps),
         "output_tokens": sum(step.output_tokens for step in steps),

@@ -14,7 +14,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .api import AskOptions, Claude, PanelOptions, claude
+    from .api import AskOptions, Claude, MapOptions, PanelOptions, claude
+    from .bulk import JournalError, MapRun, MapStoppedError
     from .client import (
         APIError,
         BillingError,
@@ -45,7 +46,11 @@ __all__ = [
     "ForbiddenError",
     "InvalidApiKeyError",
     "InvalidRequestError",
+    "JournalError",
     "LimitsGauge",
+    "MapOptions",
+    "MapRun",
+    "MapStoppedError",
     "NetworkError",
     "NotFoundError",
     "OverloadedError",
@@ -66,7 +71,8 @@ __all__ = [
 ]
 
 _PACKAGES = {
-    ".api": ("AskOptions", "Claude", "PanelOptions", "claude"),
+    ".api": ("AskOptions", "Claude", "MapOptions", "PanelOptions", "claude"),
+    ".bulk": ("JournalError", "MapRun", "MapStoppedError"),
     ".panels": ("LimitsGauge", "PromptPanel"),
     ".runtime": ("Phase", "Reply", "ReplySnapshot"),
 }

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import inspect
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from pathlib import Path
+    from types import FrameType
 
+    from .bulk import Journal, MapPlan, MapRun, MapSurface, Request
     from .client import BucketState, ClaudeClient
+    from .display import FrontEnd
     from .panels import PromptPanel
     from .runtime import Reply, ReplySnapshot, Runtime
     from .tools import LoopExecutor, Toolbox, ToolExecutor, WaitingExecutor
@@ -153,6 +158,47 @@ class PanelOptions(TypedDict, total=False):
     approve: Literal["ask", "never"] | None
 
 
+class MapOptions(TypedDict, total=False):
+    """What may be given with a map; what is left out is taken from the settings.
+
+    Attributes:
+        schema: What each answer must fit: a pydantic model, dataclass or TypedDict, or a description as `label, confidence float`.
+            A table gets a column for each field.
+        model: Model to ask.
+        system: System prompt.
+        max_tokens: Bound of each answer in model tokens, thinking included.
+        effort: "low", "medium", "high", "xhigh" or "max".
+        thinking: "show", "hide" or "off".
+        stop_sequences: Strings at which an answer ends.
+        extra: Further fields of the requests, as the API names them.
+        raw: Send rows even if they hold what looks like an API key.
+        names: The names that the prompt may hold beside those of a row; by default those that the caller sees.
+        repeat: Draws of each row: a table gets a row for each, a list a list.
+        prefix: What the names of the answer columns begin with.
+        journal: Where answers are kept: a file or folder; by default `.claude-magic` in the current folder; False keeps none.
+        max_cost: USD that the map may cost. Needed in scripts where the estimate is above the setting `map_ask_above`.
+        concurrency: Requests in flight at most; by default as many as server and limiter take, up to 200.
+        dry_run: Send nothing; return what would be sent.
+    """
+
+    schema: Any
+    model: str | None
+    system: str | None
+    max_tokens: int | None
+    effort: str | None
+    thinking: str | None
+    stop_sequences: list[str] | None
+    extra: Mapping[str, Any] | None
+    raw: bool
+    names: Mapping[str, object] | None
+    repeat: int
+    prefix: str
+    journal: str | Path | bool | None
+    max_cost: float | None
+    concurrency: int | None
+    dry_run: bool
+
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _SEE = "**options: See `{}`."
 
@@ -270,6 +316,75 @@ class Claude:
             )
         return self._start(prompt, options, None)
 
+    @_spelled_out(MapOptions)
+    def map(self, prompt: str, items: Any, **options: Unpack[MapOptions]) -> Any:
+        """Ask about each row of a table, or each item of anything else, and return it with the answers. Waits.
+
+        Each answer is kept in the journal before it counts: running the same line again asks only rows without one. A row that
+        fails has no answer, and the reason beside it; see `errors` and `retry`.
+
+        Args:
+            prompt: The prompt, with values in double braces: `{{ column }}` of a table, `{{ item }}` of a list, column or dict.
+                The part before the first value is cached at the server where it is long enough.
+            items: A table or column of pandas, polars or another library that narwhals knows; a list, dict or generator.
+            **options: See `MapOptions`.
+
+        Returns:
+            A table for a table or column: its own columns, those of the answers, and `error`. A list or dict for anything else,
+            with the reasons in its `errors`.
+
+        Raises:
+            ConfigurationError: It cannot be asked so, or costs more than was agreed to. Nothing was sent.
+            MapStoppedError: Not all rows were asked: the budget has ended, the key is refused, the server does not answer.
+            KeyboardInterrupt: It was interrupted. What was answered is kept.
+        """
+        return self._map(self._map_request(prompt, items, options, sys._getframe(1)), options)
+
+    @_spelled_out(MapOptions)
+    def map_async(self, prompt: str, items: Any, **options: Unpack[MapOptions]) -> Coroutine[Any, Any, Any]:
+        """Do as `map` does, and let the event loop go on meanwhile: `out = await claude.map_async(prompt, df)`.
+
+        Cancelling the task that awaits stops the map; what was answered is kept.
+
+        Args:
+            prompt: As for `map`.
+            items: As for `map`.
+            **options: See `MapOptions`.
+        """
+        return self._map_async(self._map_request(prompt, items, options, sys._getframe(1)), options)
+
+    def errors(self, result: Any, column: str = "error") -> Any:
+        """Return the rows of a map's result that have no answer: of a table as a table, else the reasons by place or key.
+
+        Args:
+            result: What `map` returned.
+            column: The column of the errors, where `prefix` was given.
+
+        Raises:
+            ConfigurationError: It is no result of a map.
+        """
+        from .bulk import failed_rows
+
+        return failed_rows(result, column)
+
+    def retry(self, result: Any) -> Any:
+        """Ask the rows of a map's result that have no answer again, and return the whole with their answers.
+
+        Also asks those whose answer was cut, declined, or did not fit the schema; running the line of the map again does not.
+
+        Args:
+            result: What `map` returned: the object itself, not a copy.
+
+        Raises:
+            ConfigurationError: It is no result of a map of this process.
+        """
+        from dataclasses import replace
+
+        from .bulk import origin_of
+
+        request, options, journal = origin_of(result)
+        return self._map(replace(request, asks_failed_again=True), options, journal)
+
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)
@@ -344,8 +459,129 @@ class Claude:
             thinking=options.get("thinking"),
         )
 
+    def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> Request:
+        from .bulk import Request
+        from .schema import OutputSchema, make_output_schema
+
+        known = MapOptions.__annotations__
+        if unknown := sorted(options.keys() - known.keys()):
+            raise TypeError(
+                f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent."
+            )
+        names = options.get("names")
+        names = {**frame.f_globals, **frame.f_locals} if names is None else names
+        kind = options.get("schema")
+        if isinstance(kind, str):
+            schema: OutputSchema | None = make_output_schema(kind, names)
+        else:
+            schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
+        settings = ("model", "system", "max_tokens", "effort", "thinking")
+        return Request(
+            prompt=prompt,
+            items=items,
+            names=names,
+            settings={name: options.get(name) for name in settings},
+            schema=schema,
+            stop_sequences=options.get("stop_sequences"),
+            extra=options.get("extra"),
+            is_raw=bool(options.get("raw")),
+            repeat=options.get("repeat", 1),
+            prefix=options.get("prefix", ""),
+            concurrency=options.get("concurrency"),
+            max_cost=options.get("max_cost"),
+        )
+
+    def _map(self, request: Request, options: MapOptions, journal: Journal | None = None) -> Any:
+        from .display import follow_blocking
+
+        with self._planned(request, options, journal) as plan:
+            for _ in plan.read():
+                pass
+            if options.get("dry_run"):
+                return plan.preview()
+            run, surface = self._begin_map(plan, request)
+            try:
+                follow_blocking(run, surface)
+            except KeyboardInterrupt:
+                surface.finish(run.snapshot())
+                raise KeyboardInterrupt(_STOPPED_MAP) from None
+            surface.finish(run.snapshot())
+            return self._map_result(run, plan, request, options)
+
+    async def _map_async(self, request: Request, options: MapOptions) -> Any:
+        import asyncio
+
+        from .display import follow
+
+        with self._planned(request, options) as plan:
+            for _ in plan.read():
+                await asyncio.sleep(0)
+            if options.get("dry_run"):
+                return plan.preview()
+            run, surface = self._begin_map(plan, request)
+            try:
+                await follow(run, surface)
+            finally:
+                surface.finish(run.snapshot())
+            return self._map_result(run, plan, request, options)
+
+    @contextlib.contextmanager
+    def _planned(
+        self, request: Request, options: MapOptions, journal: Journal | None = None
+    ) -> Iterator[MapPlan]:
+        from .bulk import make_plan
+
+        plan = make_plan(request, self.runtime, journal or options.get("journal"))
+        try:
+            yield plan
+        finally:
+            plan.close()
+
+    def _begin_map(self, plan: MapPlan, request: Request) -> tuple[MapRun, MapSurface]:
+        from .bulk import MapSurface, check_price
+
+        front_end, values = _front_end(), self.runtime.settings().values
+        ask = _asks_for_price(front_end)
+        check_price(plan.preview(), request.max_cost, asks_above=values.map_ask_above, ask=ask)
+        return plan.start(), MapSurface(front_end, is_live=values.live)
+
+    def _map_result(self, run: MapRun, plan: MapPlan, request: Request, options: MapOptions) -> Any:
+        from .bulk import register_accessors, remember_origin
+
+        run.check()
+        result = run.so_far()
+        in_memory = plan.journal if plan.journal.path is None else None
+        remember_origin(result, (request, options, in_memory))
+        register_accessors(result)
+        return result
+
     def __repr__(self) -> str:
-        return "<claude: ask, ask_async, submit, last>"
+        return "<claude: ask, ask_async, submit, map, last>"
+
+
+_STOPPED_MAP = (
+    "the map was stopped. What was answered is kept: running the same line again asks only the rest."
+)
+
+
+def _front_end() -> FrontEnd | None:
+    """Return what IPython's front end can do; None outside of IPython."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    shell = get_ipython()
+    if shell is None:
+        return None
+    from .display import FrontEnd
+
+    return FrontEnd(shell)
+
+
+def _asks_for_price(front_end: FrontEnd | None) -> Callable[[str], bool] | None:
+    """Return what asks the person at the front end; None where there is none."""
+    if front_end is None or not (
+        front_end.is_attended if front_end.has_kernel else sys.stdin is not None and sys.stdin.isatty()
+    ):
+        return None
+    return lambda question: input(question).strip().casefold() in ("y", "yes")
 
 
 def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -358,4 +594,4 @@ def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, A
 claude = Claude()
 """The one everybody imports."""
 
-__all__ = ["AskOptions", "Claude", "PanelOptions", "claude"]
+__all__ = ["AskOptions", "Claude", "MapOptions", "PanelOptions", "claude"]

@@ -6,9 +6,9 @@ becomes `[REDACTED]`.
 
 from ._attach import attach, decode_file
 from ._collected import Collected, Part, content_of, join, notes_on, safe_repr, with_article
-from ._describe import describe, register, unread
+from ._describe import CHARS_PER_TOKEN, describe, register, unread
 from ._history import CellRecord, ErrorRecord, collect_cells, describe_error, parse_cell_range
 from ._names import UserNames, closest_name, is_history, last_reply_in, names_of, root_of
 from ._pictures import Lifted, image_block
-from ._prompt import describe_name, interpolate, names_in
+from ._prompt import NullValueError, describe_name, interpolate, names_in, row_prompt
 from ._redaction import REDACTED, exposed_in, holds_key, redact, refusal

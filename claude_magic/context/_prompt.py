@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
 from ..client import ConfigurationError
-from ._collected import Collected, error_text, join, plain_text
+from ._collected import Collected, Part, error_text, join, plain_text
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._names import MISSING, Expression, closest_name, look_up, parse_expression, root_of
-from ._redaction import exposed_in
+from ._redaction import exposed_in, refusal
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
 _GETTEXT = re.compile(r"_\s*\(")
@@ -30,6 +30,7 @@ _MOST_REMEMBERED = 1_000
 _MOST_NAMED = 3
 """Expressions that a note names; of the rest it gives the number."""
 _LONGEST_NAMED = 60
+_MOST_COLUMNS = 12
 _LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
 """Characters of a text beyond which a note says that all of it is sent."""
 
@@ -223,3 +224,160 @@ def _attributes(value: object) -> list[str]:
         return [name for name in dir(value) if isinstance(name, str)]
     except Exception:  # `__dir__` is theirs
         return []
+
+
+class NullValueError(ConfigurationError):
+    """A value that the prompt of a row needs is missing in that row."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowPrompt:
+    """A prompt for many rows, read once.
+
+    Attributes:
+        pieces: Its parts in order: text that is the same for all rows, and expressions about a row.
+        columns: The names of a row that the expressions are about.
+        names: The names of the user that they need, too.
+        notes: Sentences for the reader.
+    """
+
+    pieces: tuple[str | Expression, ...]
+    columns: tuple[str, ...]
+    names: Mapping[str, object]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def beginning(self) -> str:
+        """The text before the first value of a row: the same for all of them."""
+        first = self.pieces[0]
+        return first if isinstance(first, str) else ""
+
+    @property
+    def shared_after(self) -> int:
+        """Characters of the text that is the same for all rows and stands behind a value, where no cache finds it."""
+        return sum(len(piece) for piece in self.pieces[1:] if isinstance(piece, str))
+
+    def fill(self, row: Mapping[str, object]) -> tuple[Part, ...]:
+        """Return what is asked about a row, behind `beginning`: text, and blocks where a value is a picture.
+
+        Args:
+            row: The values, by name.
+
+        Raises:
+            NullValueError: A value is missing.
+            ConfigurationError: An expression could not be evaluated.
+        """
+        parts: list[Part] = []
+        texts: list[str] = []
+        for piece in self.pieces[1:] if self.beginning else self.pieces:
+            if isinstance(piece, str):
+                texts.append(piece)
+                continue
+            for part in self._value_of(piece, row):
+                if isinstance(part, str):
+                    texts.append(part)
+                else:
+                    parts += ["".join(texts), part]
+                    texts.clear()
+        parts.append("".join(texts))
+        return tuple(part for part in parts if part)
+
+    def _value_of(self, expression: Expression, row: Mapping[str, object]) -> tuple[Part, ...]:
+        if expression.source in row:
+            value = row[expression.source]
+        else:
+            value = _evaluate(expression, {**self.names, **row})
+        if _is_null(value):
+            raise NullValueError(f"{_in_braces(expression.source)} is null in this row, so it was not asked.")
+        text = plain_text(value)
+        return (text,) if text is not None else describe(value, name=expression.source).parts
+
+
+def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object]) -> RowPrompt:
+    """Read a prompt whose `{{ expression }}` are about the rows of a table; names of a row go before the user's own.
+
+    Args:
+        text: What was typed.
+        columns: The names that a row has.
+        names: The user's names.
+
+    Raises:
+        ConfigurationError: An expression has a name that is neither; none is about a row; or one about no row could not be
+            evaluated. Nothing was sent.
+    """
+    pieces: list[str | Expression] = []
+    notes: dict[str, None] = {}
+    needed: dict[str, None] = {}
+    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
+    copied = position = 0
+    while opening := _OPENING.search(text, position):
+        braced = _find_braced(text, opening.end(), parse)
+        expression = None if braced is None else braced.expression
+        if braced is None or expression is None or expression.root is None:
+            position = opening.end()
+            continue
+        position = braced.end
+        _refuse_unknown(expression, columns, names)
+        _add_text(pieces, text[copied : opening.start()])
+        if used := [name for name in expression.needed if name in columns]:
+            needed |= dict.fromkeys(used)
+            pieces.append(expression)
+        else:
+            constant = _inline(expression, names)
+            notes |= dict.fromkeys(constant.notes)
+            if constant.exposed:
+                raise ConfigurationError(
+                    refusal(constant.exposed, "Write it into a column and use raw=True.")
+                )
+            _add_text(pieces, constant.text)
+        copied = braced.end
+    _add_text(pieces, text[copied:])
+    if not needed:
+        raise ConfigurationError(
+            "The prompt has no value of a row in it, so every row would ask the same. Write one in double braces: "
+            f"{_some(columns, '{{{{ {} }}}}')}. Nothing was sent."
+        )
+    own = {
+        name: names[name]
+        for piece in pieces
+        if not isinstance(piece, str)
+        for name in piece.needed
+        if name not in columns and name in names
+    }
+    return RowPrompt(tuple(pieces), tuple(needed), own, tuple(notes))
+
+
+def _add_text(pieces: list[str | Expression], text: str) -> None:
+    if pieces and isinstance(last := pieces[-1], str):
+        pieces[-1] = last + text
+    elif text:
+        pieces.append(text)
+
+
+def _refuse_unknown(expression: Expression, columns: Collection[str], names: Mapping[str, object]) -> None:
+    """Refuse an expression with a name that is neither of a row nor of the user.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    for name in expression.needed:
+        if name in columns or name in names or hasattr(builtins, name):
+            continue
+        guess = closest_name(name, [*columns, *names])
+        hint = f" Did you mean {guess}?" if guess is not None else ""
+        raise ConfigurationError(
+            f"{_in_braces(expression.source)}: a row has no {name}, and neither has the notebook.{hint} A row has "
+            f"{_some(columns, '{}')}. Nothing was sent."
+        )
+
+
+def _some(columns: Collection[str], form: str) -> str:
+    shown = ", ".join(form.format(name) for name in islice(columns, _MOST_COLUMNS))
+    return shown if len(columns) <= _MOST_COLUMNS else f"{shown} and {len(columns) - _MOST_COLUMNS} more"
+
+
+def _is_null(value: object) -> bool:
+    """Tell None, NaN, and the nulls of pandas."""
+    if isinstance(value, float):
+        return value != value
+    return value is None or type(value).__name__ in ("NAType", "NaTType")

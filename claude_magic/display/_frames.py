@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..runtime import Phase, Reply, Waitable, interrupts_kept_for, loop_kept_awake
+from ..runtime import Phase, Waitable, interrupts_kept_for, loop_kept_awake
 from ._surface import Surface
 
 logger = logging.getLogger("claude_magic.display")
@@ -161,6 +161,16 @@ async def let_interrupts_arrive() -> None:
         await asyncio.sleep(0)
 
 
+class Drawn(Protocol):
+    """What the frame loop follows: a reply, or a map."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call back after each change, the last one included; return what ends that."""
+
+
 FRAMES_PER_SECOND = 30
 """What all subjects together may send, so that a person can still type while ten of them stream."""
 
@@ -177,7 +187,7 @@ class FrameLoop:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
-    def follow(self, reply: Reply, draw: Draw) -> None:
+    def follow(self, reply: Drawn, draw: Draw) -> None:
         """Draw now, after each change of the reply, and last when it has ended."""
         subject = _Subject(reply, draw)
         subject.forget = reply.observe(lambda _reply: self._note_change(subject))
@@ -234,7 +244,7 @@ class FrameLoop:
 class _Subject:
     """A reply and how it is drawn."""
 
-    def __init__(self, reply: Reply, draw: Draw) -> None:
+    def __init__(self, reply: Drawn, draw: Draw) -> None:
         self.reply = reply
         self.has_changed = True
         self.is_over = False

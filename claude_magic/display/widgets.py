@@ -337,13 +337,14 @@ class LiveWidgets:
             boxes = [ipywidgets.GridBox(boxes, layout=looks)]
         boxes.append(ipywidgets.HTML(_STYLE))
         if self._stop is not None:
-            boxes.append(_stop_button(self._stop))
+            boxes.append(stop_button(self._stop))
         self._box.children = boxes
         # From now on pages count their views of it.
         self._box._view_count = 0
 
 
-def _stop_button(stop: Callable[[], None]) -> ipywidgets.HBox:
+def stop_button(stop: Callable[[], None]) -> ipywidgets.HBox:
+    """Return a button that calls `stop` once, on any thread."""
     button = ipywidgets.Button(
         description="Stop",
         icon="stop",

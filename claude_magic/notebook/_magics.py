@@ -41,6 +41,11 @@ class ClaudeTraits(Configurable):
     )
     remote_images = Bool(help="Let answers load images from other hosts.", **_UNSET).tag(config=True)
 
+    # What a map may cost...
+    map_ask_above = Float(help="Price of a map in USD above which you are asked first.", **_UNSET).tag(
+        config=True
+    )
+
     # How often and how long...
     rate_limit_rps = Float(help="Requests per second.", **_UNSET).tag(config=True)
     max_retries = Int(help="Attempts after the first.", **_UNSET).tag(config=True)

@@ -17,7 +17,7 @@ from ..tools import CallState
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
 from ._connection import Connection, FoundCredential
-from ._ledger import Ledger, LedgerRow
+from ._ledger import Ledger, LedgerRow, TurnAccountant
 from ._models import (
     MODELS,
     MODELS_AS_OF,

@@ -192,7 +192,13 @@ class Ledger:
     # Requests, on the bridge...
 
     async def admit(
-        self, client: ClaudeClient, request: MessageRequest, *, attempts: int, is_simulated: bool
+        self,
+        client: ClaudeClient,
+        request: MessageRequest,
+        *,
+        attempts: int,
+        is_simulated: bool,
+        counts_input: bool = True,
     ) -> Reservation:
         """Let a request pass, and reserve the most that it can cost until it is settled.
 
@@ -203,6 +209,7 @@ class Ledger:
             request: What is about to be sent.
             attempts: Most attempts that the retry policy allows.
             is_simulated: The simulator is known to answer.
+            counts_input: Let the server count the input; otherwise our own upper bound stands for it.
 
         Raises:
             BudgetExceededError: It could pass the budget, or nobody knows because its model has no price; or the budget is that
@@ -216,7 +223,7 @@ class Ledger:
         if self.budget is not None:
             for model in models_of(request):
                 check_price(model)
-            counted = await count_input(client, request)
+            counted = await count_input(client, request) if counts_input else None
             reservation.worst = worst_case(request, counted, attempts=attempts)
         with self._lock:
             if self._books.budget is not None and reservation.worst is not None:
@@ -348,11 +355,20 @@ class TurnAccountant:
         attempts: Most attempts that the retry policy allows for one request.
         is_simulated: The embedded simulator answers. Others are recognised by their responses.
         thread: The thread that the turn stands in, or None.
+        counts_input: Let the server count the input of each request for the budget: a request more for each.
     """
 
     def __init__(
-        self, ledger: Ledger, limits: RateLimits, *, attempts: int, is_simulated: bool, thread: str | None
+        self,
+        ledger: Ledger,
+        limits: RateLimits,
+        *,
+        attempts: int,
+        is_simulated: bool,
+        thread: str | None,
+        counts_input: bool = True,
     ) -> None:
+        self._counts_input = counts_input
         self._ledger = ledger
         self._limits = limits
         self._attempts = attempts
@@ -363,6 +379,11 @@ class TurnAccountant:
         self._is_under_way = False
         self._is_whole = False
         self._unconfirmed = 0
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulator answers, as far as that is known."""
+        return self._is_simulated
 
     async def admit(self, client: ClaudeClient, request: MessageRequest) -> None:
         """Return if the request may be sent; the most that it can cost is reserved until `finish`.
@@ -377,7 +398,11 @@ class TurnAccountant:
         self._is_under_way = self._is_whole = False
         self._unconfirmed = 0
         self._reservation = await self._ledger.admit(
-            client, request, attempts=self._attempts, is_simulated=self._is_simulated
+            client,
+            request,
+            attempts=self._attempts,
+            is_simulated=self._is_simulated,
+            counts_input=self._counts_input,
         )
 
     def note(self, event: ClientEvent) -> None:
@@ -392,15 +417,15 @@ class TurnAccountant:
                 self._is_whole = event.error is None
                 self._unconfirmed += event.error is not None and may_be_billed(event.error)
 
-    def finish(self, arrived: Message | Callable[[], Message | None] | None) -> None:
-        """Book what the admitted request took. Whatever happens, what was reserved for it is given back.
+    def finish(self, arrived: Message | Callable[[], Message | None] | None) -> tuple[BillLine, ...]:
+        """Book what the admitted request took, and return it. Whatever happens, what was reserved for it is given back.
 
         Args:
             arrived: The reply, or what had arrived of it, or what tells that; None where nothing had.
         """
         reservation, self._reservation = self._reservation, None
         if reservation is None:
-            return
+            return ()
         bill: tuple[BillLine, ...] = ()
         try:
             message = arrived() if callable(arrived) else arrived
@@ -418,6 +443,7 @@ class TurnAccountant:
             )
         except Exception:  # likewise
             logger.exception("what a reply took cannot be booked")
+        return bill
 
     def _is_open_ended(self, *, is_counted: bool) -> bool:
         """Whether the last attempt has not told what it cost: it goes on at the server, or the server does not count."""
@@ -426,6 +452,7 @@ class TurnAccountant:
     def _note_response(self, response: ResponseStarted) -> None:
         if SIMULATOR_HEADER in response.headers and self._client is not None:
             self._ledger.note_simulator(self._client)
+            self._is_simulated = True
             if self._reservation is not None:
                 self._reservation.is_simulated = True
         if self._reservation is not None:

@@ -536,6 +536,27 @@ def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None
         loop.call_soon_threadsafe(resolve)
 
 
+class Cancellable(Protocol):
+    """What can be listed and stopped as a job: a reply, or a map."""
+
+    @property
+    def prompt(self) -> str:
+        """What was asked."""
+
+    @property
+    def origin(self) -> str:
+        """Who asked, in a word or two."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def cancel(self) -> None:
+        """Stop it."""
+
+    def snapshot(self) -> Any:
+        """Return it as it is at this moment."""
+
+
 KEPT_JOBS: Final = 50
 """Background cells whose ended jobs are still listed."""
 
@@ -550,7 +571,7 @@ class Job:
     """
 
     number: int
-    reply: Reply
+    reply: Cancellable
 
 
 class Jobs:
@@ -560,14 +581,14 @@ class Jobs:
         in_flight: Returns the replies that have not ended, oldest first.
     """
 
-    def __init__(self, in_flight: Callable[[], Iterable[Reply]]) -> None:
+    def __init__(self, in_flight: Callable[[], Iterable[Cancellable]]) -> None:
         self._in_flight = in_flight
         self._lock = threading.Lock()
         self._last_number = 0
-        self._numbers: dict[Reply, int] = {}
-        self._of_cells: dict[Reply, str | None] = {}
+        self._numbers: dict[Cancellable, int] = {}
+        self._of_cells: dict[Cancellable, str | None] = {}
 
-    def add(self, reply: Reply, *, cell: str | None) -> None:
+    def add(self, reply: Cancellable, *, cell: str | None) -> None:
         """Give a background cell's reply its number. It is listed also when it has ended.
 
         Args:
@@ -581,7 +602,7 @@ class Jobs:
             for each in ended[: max(0, len(self._of_cells) - KEPT_JOBS)]:
                 del self._of_cells[each]
 
-    def find(self, reply: Reply) -> Job:
+    def find(self, reply: Cancellable) -> Job:
         """Return a reply under its number, which it gets now if it has none."""
         with self._lock:
             return self._job(reply)
@@ -601,7 +622,7 @@ class Jobs:
             self._numbers = {reply: number for reply, number in self._numbers.items() if reply in replies}
             return tuple(sorted((self._job(reply) for reply in replies), key=lambda job: job.number))
 
-    def _job(self, reply: Reply) -> Job:
+    def _job(self, reply: Cancellable) -> Job:
         if reply not in self._numbers:
             self._last_number += 1
             self._numbers[reply] = self._last_number

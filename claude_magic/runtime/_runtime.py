@@ -7,7 +7,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -310,6 +310,42 @@ class Runtime:
                 return await work(client)
 
         return self._engine.submit(run, rate=connection.config.rate_limit_rps)
+
+    def spawn(
+        self,
+        work: Callable[[ClaudeClient, Callable[[], TurnAccountant]], Coroutine[Any, Any, None]],
+        options: Mapping[str, object],
+        *,
+        on_end: Callable[[asyncio.Task[None]], None],
+    ) -> Callable[[], None]:
+        """Run work of many requests with the shared client on the bridge; return what cancels it, from any thread.
+
+        Args:
+            work: Gets the client, and what makes accountants: each books one request after the other, and each request is
+                admitted, so that a budget holds. They count no input at the server.
+            options: As for `settings`.
+            on_end: Called on the bridge with its task, once that has ended.
+
+        Raises:
+            ConfigurationError: A setting or option cannot be used, or there is no key.
+        """
+        connection = self._configuration.connect(self.settings(options), self.find_credential())
+
+        def make_accountant() -> TurnAccountant:
+            return TurnAccountant(
+                self.ledger,
+                self.server_limits,
+                attempts=connection.config.max_retries + 1,
+                is_simulated=connection.is_simulated,
+                thread=None,
+                counts_input=False,
+            )
+
+        async def run(shared: SharedClient) -> None:
+            async with shared.lend(connection) as client:
+                await work(client, make_accountant)
+
+        return self._engine.spawn(run, rate=connection.config.rate_limit_rps, on_end=on_end)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
         """Ask whether the server can be reached and takes the key. Never billed."""

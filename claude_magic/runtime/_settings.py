@@ -64,6 +64,7 @@ class Settings(ClientConfig):
         demo: "on" lets the embedded simulator answer, "auto" does so where there is neither a key nor a base_url.
         live: Draw answers while they stream.
         remote_images: Let answers load images from other hosts.
+        map_ask_above: Estimated price of a map in USD above which a person is asked first.
     """
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
@@ -77,6 +78,7 @@ class Settings(ClientConfig):
     demo: Demo = "off"
     live: bool = True
     remote_images: bool = False
+    map_ask_above: Annotated[float, Field(ge=0)] = 1.0
 
     def client_config(self, **changes: Any) -> ClientConfig:
         """The client's part of the settings."""

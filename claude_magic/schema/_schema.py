@@ -276,6 +276,11 @@ class OutputSchema:
             }
         self.json_schema = normalise(schema, name)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the object's fields; none where the type is no object."""
+        return () if self._is_wrapped else tuple(_resolved(self.json_schema).get("properties", ()))
+
     def __repr__(self) -> str:
         return f"<OutputSchema {self.name}>"
 
@@ -447,9 +452,14 @@ def _reason(error: Exception) -> str:
 
 
 def _is_object(schema: Mapping[str, Any]) -> bool:
+    return bool(_resolved(schema).get("type") == "object")
+
+
+def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a schema's own reference leads to."""
     reference = schema.get("$ref", "").removeprefix("#/$defs/")
-    target = schema.get("$defs", {}).get(reference, schema)
-    return bool(target.get("type") == "object")
+    target: Mapping[str, Any] = schema.get("$defs", {}).get(reference, schema)
+    return target
 
 
 def _describe(problem: ErrorDetails) -> str:

@@ -1,0 +1,13 @@
+"""A prompt over many rows: `claude.map`. It loses no row, pays for none twice, and says the price before."""
+
+from __future__ import annotations
+
+from ._journal import Journal, JournalError, journal_path
+from ._plan import MapPlan, Request, make_plan
+from ._rows import failed_rows, origin_of, register_accessors, remember_origin
+from ._run import (
+    MapRun,
+    MapStoppedError,
+    MapSurface,
+    check_price,
+)

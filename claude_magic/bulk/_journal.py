@@ -1,0 +1,538 @@
+"""The journal: each answer of a map, kept beside the notebook before it counts.
+
+An answer is found again by the key of its request (`RequestKeys`), so running the same line again asks only what has no answer
+yet. Answers are written by one thread, as many at a time as have come since its last commit: that costs one `fsync` for all of
+them, and no answer is counted before its commit has returned.
+
+SQLite in WAL mode: several kernels may read and write at once, and neither `kill -9` nor a power cut loses what was committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ..client import ClaudeError
+from ..render import Bundle, render_rows
+from ..runtime import format_usd
+
+FOLDER: Final = ".claude-magic"
+FILE_NAME: Final = "journal.sqlite"
+VERSION: Final = 1
+_APPLICATION_ID: Final = 0x434D4A4C
+_COMMIT_INTERVAL: Final = 0.02
+"""Seconds between two commits: what comes meanwhile shares one."""
+_LOCK_TIMEOUT: Final = 30.0
+"""Seconds to wait for another process to finish its commit, which takes milliseconds."""
+_KEYS_PER_QUERY: Final = 500
+_KEY_BYTES: Final = 16
+_DAY: Final = 86_400.0
+_MOST_RUNS: Final = 20
+_SHOWN_CHARS: Final = 80
+
+_SCHEMA: Final = """
+CREATE TABLE answers (
+    key BLOB PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, text TEXT NOT NULL, problem TEXT, model TEXT NOT NULL,
+    request_id TEXT, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL, is_simulated INTEGER NOT NULL
+);
+CREATE INDEX answers_of_run ON answers (run, cost, tokens_in, tokens_out);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, started REAL NOT NULL, ended REAL, state TEXT NOT NULL, prompt TEXT NOT NULL,
+    model TEXT NOT NULL, rows INTEGER NOT NULL, requests INTEGER NOT NULL, failed INTEGER NOT NULL, list INTEGER NOT NULL
+);
+CREATE TABLE lists (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, keys BLOB NOT NULL);
+"""
+
+
+class JournalError(ClaudeError):
+    """The journal cannot be read or written. What was in it before still is."""
+
+
+class Answer(NamedTuple):
+    """A finished request.
+
+    Attributes:
+        key: The key of the request.
+        text: The text that came.
+        problem: Why the text is no answer, as a sentence; None if it is one.
+        model: The model that answered.
+        request_id: The server's id of the request, or None.
+        tokens_in: All input in model tokens, cached or not.
+        tokens_out: Output in model tokens.
+        cost: USD; None where the price is not known.
+        is_simulated: A simulator answered.
+    """
+
+    key: bytes
+    text: str
+    problem: str | None
+    model: str
+    request_id: str | None
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    is_simulated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run, as `%claude journal` lists it.
+
+    Attributes:
+        id: Its number.
+        started: When, by `time.time()`.
+        ended: When it ended; None while it runs, and where its process was killed.
+        state: "running", "done", "stopped" or "failed".
+        prompt: The prompt, as typed.
+        model: The model that was asked.
+        rows: Rows of the input.
+        requests: Distinct requests of all rows.
+        failed: Requests without an answer at its end.
+        answers: Answers that this run has paid for.
+        tokens_in: Their input.
+        tokens_out: Their output.
+        cost: Their price in USD, as far as it is known.
+    """
+
+    id: int
+    started: float
+    ended: float | None
+    state: str
+    prompt: str
+    model: str
+    rows: int
+    requests: int
+    failed: int
+    answers: int
+    tokens_in: int
+    tokens_out: int
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What two runs have in common.
+
+    Attributes:
+        first: The one.
+        second: The other.
+        same: Rows that ask the same in both.
+        gone: Rows of the first that the second does not have.
+        new: Rows of the second that the first does not have.
+    """
+
+    first: RunRecord
+    second: RunRecord
+    same: int
+    gone: int
+    new: int
+
+
+class Journal:
+    """A journal, open. Every method may be called from any thread.
+
+    Args:
+        path: Its file, which is made where it is missing; None keeps everything in memory, until it is closed.
+        lock_timeout: Seconds to wait while another process writes.
+
+    Raises:
+        JournalError: It cannot be opened: locked, written by a newer version, no journal, no place to write.
+    """
+
+    def __init__(self, path: Path | None, *, lock_timeout: float = _LOCK_TIMEOUT) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        if path is not None:
+            _make_folder(path)
+        with self._explained():
+            self._database = sqlite3.connect(
+                ":memory:" if path is None else path,
+                timeout=lock_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+        self._close = weakref.finalize(self, self._database.close)
+
+    def close(self) -> None:
+        """Close the file. Closing twice is fine. What is in memory only stays, as long as somebody holds this."""
+        if self.path is not None:
+            with self._lock:
+                self._close()
+
+    # Answers...
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """Return the answers that are there already, by key."""
+        found: dict[bytes, Answer] = {}
+        columns = ", ".join(Answer._fields)
+        with self._lock, self._explained():
+            for start in range(0, len(keys), _KEYS_PER_QUERY):
+                part = keys[start : start + _KEYS_PER_QUERY]
+                marks = ",".join("?" * len(part))
+                rows = self._database.execute(f"SELECT {columns} FROM answers WHERE key IN ({marks})", part)  # noqa: S608 (marks only)
+                found.update((row[0], Answer._make((*row[:-1], bool(row[-1])))) for row in rows)
+        return found
+
+    def add(self, answers: Sequence[Answer], run: int) -> None:
+        """Write answers, all or none; they are durable when this returns. A later answer to the same request takes its place."""
+        now = time.time()
+        rows = [(each.key, run, now, *each[1:]) for each in answers]
+        with self._transaction():
+            self._database.executemany(
+                "INSERT OR REPLACE INTO answers (key, run, at, text, problem, model, request_id, tokens_in, tokens_out, cost, "
+                "is_simulated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+    # Runs...
+
+    def begin_run(
+        self, *, prompt: str, model: str, rows: int, requests: int, keys: bytes, digest: bytes
+    ) -> int:
+        """Note that a run begins, and return its number.
+
+        Args:
+            prompt: As typed.
+            model: The model that is asked.
+            rows: Rows of the input.
+            requests: Distinct requests among them.
+            keys: The keys of all rows, joined.
+            digest: A hash of `keys`: runs over the same rows share one list.
+        """
+        with self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO lists (digest, keys) VALUES (?, ?)", (digest, keys))
+            (number,) = self._database.execute("SELECT id FROM lists WHERE digest = ?", (digest,)).fetchone()
+            made = self._database.execute(
+                "INSERT INTO runs (started, state, prompt, model, rows, requests, failed, list) VALUES (?, 'running', ?, ?, ?, ?, 0, ?)",
+                (time.time(), prompt, model, rows, requests, number),
+            )
+            return int(made.lastrowid or 0)
+
+    def end_run(self, run: int, *, state: str, failed: int) -> None:
+        """Note how a run ended."""
+        with self._transaction():
+            self._database.execute(
+                "UPDATE runs SET ended = ?, state = ?, failed = ? WHERE id = ?",
+                (time.time(), state, failed, run),
+            )
+
+    def runs(self) -> list[RunRecord]:
+        """Return all runs, oldest first, with what their answers cost."""
+        with self._lock, self._explained():
+            paid = {
+                run: rest
+                for run, *rest in self._database.execute(
+                    "SELECT run, count(*), total(tokens_in), total(tokens_out), total(cost) FROM answers GROUP BY run"
+                )
+            }
+            rows = self._database.execute(
+                "SELECT id, started, ended, state, prompt, model, rows, requests, failed FROM runs ORDER BY id"
+            ).fetchall()
+        return [_record(row, paid.get(row[0], (0, 0, 0, 0.0))) for row in rows]
+
+    def compare(self, first: int, second: int) -> Difference:
+        """Return what two runs have in common.
+
+        Raises:
+            JournalError: There is no such run.
+        """
+        known = {run.id: run for run in self.runs()}
+        for number in (first, second):
+            if number not in known:
+                raise JournalError(
+                    f"There is no run {number} in the journal. %claude journal lists the runs."
+                )
+        one, other = Counter(self._keys_of(first)), Counter(self._keys_of(second))
+        same = sum((one & other).values())
+        return Difference(
+            first=known[first],
+            second=known[second],
+            same=same,
+            gone=one.total() - same,
+            new=other.total() - same,
+        )
+
+    def prune(self, days: float | None) -> tuple[int, int]:
+        """Delete what was answered more than `days` ago, or everything (None), and return the freed space.
+
+        Returns:
+            How many answers were deleted, and how many bytes the file is smaller.
+        """
+        size, until = self.size(), time.time() - (0.0 if days is None else days * _DAY)
+        with self._transaction():
+            gone = self._database.execute("DELETE FROM answers WHERE at <= ?", (until,)).rowcount
+            self._database.execute(
+                "DELETE FROM runs WHERE started <= ? AND id NOT IN (SELECT run FROM answers)", (until,)
+            )
+            self._database.execute("DELETE FROM lists WHERE id NOT IN (SELECT list FROM runs)")
+        with self._lock, self._explained():
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return gone, max(0, size - self.size())
+
+    def size(self) -> int:
+        """Return the bytes that the journal takes on the disk; 0 in memory."""
+        if self.path is None:
+            return 0
+        files = [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def _keys_of(self, run: int) -> Iterator[bytes]:
+        with self._lock, self._explained():
+            (keys,) = self._database.execute(
+                "SELECT keys FROM lists JOIN runs ON runs.list = lists.id WHERE runs.id = ?", (run,)
+            ).fetchone()
+        yield from (keys[start : start + _KEY_BYTES] for start in range(0, len(keys), _KEY_BYTES))
+
+    # The file...
+
+    def _prepare(self) -> None:
+        """Make the tables where there are none, and check whose file it is.
+
+        Raises:
+            JournalError: It is no journal, or a newer one.
+        """
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        (application,) = self._database.execute("PRAGMA application_id").fetchone()
+        (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != _APPLICATION_ID and (tables or version):
+            raise JournalError(
+                f"{self.path} is a database of another program, so it is not used as a journal. Name another file with journal=."
+            )
+        if version > VERSION:
+            raise JournalError(
+                f"{self.path} was written by a newer claude_magic (journal version {version}, and this one knows {VERSION}). "
+                "Update claude_magic, or name another file with journal=."
+            )
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        if not version:
+            with self._transaction():
+                # Another process may have been faster.
+                if not self._database.execute("PRAGMA user_version").fetchone()[0]:
+                    for statement in _SCHEMA.split(";"):
+                        self._database.execute(statement)
+                    self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    self._database.execute(f"PRAGMA user_version = {VERSION}")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._explained():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what SQLite says into an error that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(_explain(self.path, error)) from None
+
+
+class JournalWriter:
+    """Writes answers as they come, many with one commit.
+
+    Args:
+        journal: Where they are written.
+        run: The run that they belong to.
+        on_kept: Told of answers that are durable now, on the writer's thread.
+        on_failure: Told, on the same thread, why no more can be written.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        run: int,
+        *,
+        on_kept: Callable[[list[Answer]], None],
+        on_failure: Callable[[ClaudeError], None],
+    ) -> None:
+        self._journal = journal
+        self._run = run
+        self._on_kept = on_kept
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._pending: list[Answer] = []
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="claude-magic-journal", daemon=True)
+        self._thread.start()
+
+    def put(self, answer: Answer) -> None:
+        """Write an answer soon; returns at once."""
+        with self._lock:
+            self._pending.append(answer)
+
+    def close(self) -> None:
+        """Write what is left, and end. Blocks for the last commit."""
+        self._is_closing.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._is_closing.wait(_COMMIT_INTERVAL)
+            with self._lock:
+                answers, self._pending = self._pending, []
+            if not answers:
+                continue
+            try:
+                self._journal.add(answers, self._run)
+            except ClaudeError as error:
+                self._on_failure(error)
+                return
+            self._on_kept(answers)
+
+
+def journal_path(place: str | Path | None = None) -> Path:
+    """Return the file of a journal: beside the notebook (in the current folder), or where `place` says.
+
+    Args:
+        place: A file, or a folder that gets the usual file in it; None is the current folder's `.claude-magic`.
+    """
+    if place is None:
+        return Path.cwd() / FOLDER / FILE_NAME
+    path = Path(place).expanduser()
+    return path if path.suffix else path / FILE_NAME
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder of a journal. In one of our own, git ignores everything."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent.name == FOLDER and not (path.parent / ".gitignore").exists():
+            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise JournalError(
+            f"The journal cannot be kept in {path.parent}: {error.strerror or error}. Nothing was sent. Name another place with "
+            "journal='folder', or keep none with journal=False."
+        ) from None
+
+
+def _explain(path: Path | None, error: sqlite3.Error) -> str:
+    reason = str(error)
+    if "full" in reason or "disk I/O" in reason:
+        return (
+            f"The journal {path} cannot be written ({reason}). What was written before is kept. Free some space on its disk, then run "
+            "the same line again."
+        )
+    if "locked" in reason or "busy" in reason:
+        return f"The journal {path} is locked by another process. End that one, or wait for it, then run the same line again."
+    if "readonly" in reason or "unable to open" in reason:
+        return (
+            f"The journal {path} cannot be opened for writing ({reason}). Name another place with journal='folder', or keep none "
+            "with journal=False."
+        )
+    if isinstance(error, sqlite3.DatabaseError) and ("not a database" in reason or "malformed" in reason):
+        return (
+            f"The journal {path} cannot be read ({reason}). Move the file away to begin a new one, or name another with journal=. Its "
+            "answers may be saved with the tool `sqlite3 FILE .recover`."
+        )
+    return f"The journal {path} failed: {reason}."
+
+
+def _record(row: Sequence[Any], paid: Sequence[Any]) -> RunRecord:
+    number, started, ended, state, prompt, model, rows, requests, failed = row
+    answers, tokens_in, tokens_out, cost = paid
+    return RunRecord(
+        id=number,
+        started=started,
+        ended=ended,
+        state=state,
+        prompt=prompt,
+        model=model,
+        rows=rows,
+        requests=requests,
+        failed=failed,
+        answers=answers,
+        tokens_in=int(tokens_in),
+        tokens_out=int(tokens_out),
+        cost=cost,
+    )
+
+
+_COLUMNS: Final = ("run", "started", "state", "prompt", "model", "rows", "answers paid", "failed", "price")
+_NUMBERS: Final = (0, 5, 6, 7, 8)
+
+
+def render_journal(journal: Journal) -> Bundle:
+    """List the runs of a journal, with its size."""
+    runs = journal.runs()
+    note = f"{journal.path}: {_bytes(journal.size())}"
+    if not runs:
+        return render_rows([], notes=[f"No map has run here yet. {note}."])
+    shown = [_run_row(run) for run in runs[-_MOST_RUNS:]]
+    notes = [
+        note
+        + (f"; {len(runs) - _MOST_RUNS} earlier runs are not shown" if len(runs) > _MOST_RUNS else "")
+        + "."
+    ]
+    notes.append(
+        "%claude journal compare A B compares two runs; %claude journal prune DAYS deletes older answers."
+    )
+    return render_rows([("", shown)], columns=_COLUMNS, numbers=_NUMBERS, notes=notes)
+
+
+def render_difference(difference: Difference) -> Bundle:
+    """Describe what two runs have in common."""
+    runs = (difference.first, difference.second)
+    rows: list[tuple[str, ...]] = [
+        ("started", *(_moment(run.started) for run in runs)),
+        ("prompt", *(excerpt(run.prompt) for run in runs)),
+        ("model", *(run.model for run in runs)),
+        ("rows", *(f"{run.rows:,}" for run in runs)),
+        ("rows only here", f"{difference.gone:,}", f"{difference.new:,}"),
+        ("answers paid", *(f"{run.answers:,}" for run in runs)),
+        ("price", *(format_usd(run.cost) for run in runs)),
+    ]
+    heads = ("", *(f"run {run.id}" for run in runs))
+    return render_rows(
+        [("", rows)], columns=heads, notes=[f"{difference.same:,} rows ask the same in both runs."]
+    )
+
+
+def _run_row(run: RunRecord) -> tuple[str, ...]:
+    return (
+        str(run.id),
+        _moment(run.started),
+        "cut off" if run.state == "running" and run.ended is None else run.state,
+        excerpt(run.prompt, 40),
+        run.model,
+        f"{run.rows:,}",
+        f"{run.answers:,}",
+        f"{run.failed:,}",
+        format_usd(run.cost),
+    )
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
+def excerpt(text: str, most: int = _SHOWN_CHARS) -> str:
+    """Return a text on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

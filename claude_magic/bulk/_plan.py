@@ -1,0 +1,509 @@
+"""From a prompt and rows to requests: what each row asks, which of it is answered already, what the rest may cost."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from ..client import ConfigurationError, RequestKeys, Usage
+from ..context import (
+    CHARS_PER_TOKEN,
+    Collected,
+    NullValueError,
+    Part,
+    content_of,
+    exposed_in,
+    refusal,
+    row_prompt,
+)
+from ..runtime import Question, ResolvedSettings, Runtime, cost_of, facts_of, table_id
+from ..schema import AnswerError, OutputSchema
+from ._engine import MOST_AT_ONCE, Job, Results, Task
+from ._journal import Answer, Journal, journal_path
+from ._rows import DRAW, Rows, as_rows, field_values
+from ._run import MapRun, Preview
+
+_CHUNK: Final = 256
+"""Rows that are read at a time."""
+_ANSWER: Final = "answer"
+_ERROR: Final = "error"
+_USUAL_OUTPUT: Final = 200
+_USUAL_OBJECT: Final = 60
+"""Model tokens of an answer, where none of this map has come yet."""
+_SAFETY: Final = 1.1
+"""A shared part that may be too short to be cached is not marked: what is marked in vain is still asked first, alone."""
+_CACHED: Final = {"type": "ephemeral"}
+_NOT_ASKED: Final = "not asked: the map was stopped before this row"
+_SHOWN_REQUESTS: Final = 3
+_RESOLVING_TIMEOUT = 10.0
+"""Seconds for the server to list its models, where a short name is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is mapped over what.
+
+    Attributes:
+        prompt: The prompt, with values of a row in double braces.
+        items: The input.
+        names: The user's names, which the prompt may hold, too.
+        settings: Options that are settings, by name; None counts as not given.
+        schema: What an answer must fit, or None.
+        attachments: What goes in front of the prompt, the same for all rows.
+        stop_sequences: Strings at which an answer ends.
+        extra: Further fields of the request.
+        is_raw: Send what looks like a key or a password.
+        repeat: Draws of each row.
+        prefix: What the names of the answer columns begin with.
+        concurrency: Requests in flight at most; None for as many as the server takes.
+        max_cost: USD that the run may cost, or None.
+        asks_failed_again: Also ask what was answered with an error before: cut, declined, not fitting the schema.
+        max_searches: Web searches that the server may make for each row.
+        origin: Who asks, in a word or two.
+        outlives_cell: It belongs to no cell.
+    """
+
+    prompt: str
+    items: Any
+    names: Mapping[str, object]
+    settings: Mapping[str, object]
+    schema: OutputSchema | None = None
+    attachments: Sequence[Collected] = ()
+    stop_sequences: Sequence[str] | None = None
+    extra: Mapping[str, Any] | None = None
+    is_raw: bool = False
+    repeat: int = 1
+    prefix: str = ""
+    concurrency: int | None = None
+    max_cost: float | None = None
+    asks_failed_again: bool = False
+    max_searches: int = 0
+    origin: str = "Python"
+    outlives_cell: bool = False
+
+
+class MapPlan:
+    """A map before it is asked. Its steps run the user's expressions, on the thread that takes them.
+
+    Args:
+        request: What is mapped over what.
+        runtime: Who asks.
+        journal: Where answers are kept. It is closed with the run.
+        model: The full name of the model.
+
+    Raises:
+        ConfigurationError: It cannot be asked. Nothing was sent.
+    """
+
+    def __init__(self, request: Request, runtime: Runtime, journal: Journal, model: str) -> None:
+        self.journal = journal
+        self._request = request
+        self._runtime = runtime
+        self._check(request)
+        self._rows: Rows = as_rows(request.items)
+        self._prompt = row_prompt(request.prompt, self._rows.names, request.names)
+        self._options = {**request.settings, "model": model}
+        self._settings: ResolvedSettings = runtime.settings(self._options)
+        plan = runtime.plan(self._question(), self._options)
+        self._notes = [*plan.notes, *self._prompt.notes]
+        self._model = plan.request.model
+        shared = [*(each.parts for each in request.attachments), (self._prompt.beginning,)]
+        self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
+        self._is_cached = self._can_cache()
+        self._template = plan.request.model_copy(update=self._template_fields(plan.request.system))
+        self._keys = RequestKeys(self._template)
+        self._names = self._column_names()
+        self._index_of = array("q")
+        self._row_problems: dict[int, str] = {}
+        self._all_keys = bytearray()
+        self._indices: dict[bytes, int] = {}
+        self._chars = self._known_output = self._failed_before = self._refused = 0
+        self.results = Results(0)
+        self._fed_rows = self._fed_requests = 0
+        self._has_started = False
+
+    # Reading...
+
+    def read(self) -> Iterator[int]:
+        """Read all rows; yields after every few how many there are by now."""
+        for start in range(0, self._rows.count, _CHUNK):
+            self._read_chunk(start)
+            yield min(start + _CHUNK, self._rows.count)
+        self._indices = {}
+
+    def _read_chunk(self, start: int) -> None:
+        repeat = self._request.repeat
+        fresh: dict[bytes, str] = {}
+        for number, parts in enumerate(self._filled(start), start):
+            for draw in range(repeat):
+                if isinstance(parts, str):
+                    self._row_problems[number] = parts
+                    self._index_of.append(-1)
+                    self._all_keys += bytes(16)
+                    continue
+                key = self._keys.key(self._messages(parts), draw)
+                self._all_keys += key
+                index = self._indices.get(key)
+                if index is None:
+                    index = self._indices[key] = len(self._indices)
+                    fresh[key] = text = _text_of(parts)
+                    self._chars += len(text)
+                self._index_of.append(index)
+        results = self.results
+        results.texts.extend([None] * len(fresh))
+        for key, answer in self.journal.find(list(fresh)).items():
+            if self._take_known(self._indices[key], answer):
+                del fresh[key]
+        if not self._request.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
+            self._refuse_exposed(fresh)
+
+    def _filled(self, start: int) -> list[tuple[Part, ...] | str]:
+        """Return what a few rows ask, each; or, as a text, why one cannot be asked."""
+        rows = self._rows.read(start, start + _CHUNK, self._prompt.columns)
+        filled: list[tuple[Part, ...] | str] = []
+        for row in rows:
+            try:
+                filled.append(self._prompt.fill(row))
+            except NullValueError as error:
+                filled.append(error.message)
+            except ConfigurationError as error:
+                filled.append(error.message.removesuffix(" Nothing was sent."))
+        return filled
+
+    def _refuse_exposed(self, texts: Mapping[bytes, str]) -> None:
+        """Do not ask what contains what looks like credentials."""
+        for key, text in texts.items():
+            if exposed := exposed_in(text, "The row"):
+                reason = refusal(exposed, "raw=True (--raw in a cell) sends it as it is.")
+                self.results.problems[self._indices[key]] = reason.replace(
+                    "Nothing was sent. ", "It was not sent. "
+                )
+                self._refused += 1
+
+    def _take_known(self, index: int, answer: Answer) -> bool:
+        """Take what the journal has; return whether that is enough."""
+        if answer.problem is not None and self._request.asks_failed_again:
+            return False
+        self.results.take(index, answer)
+        self.results.known += answer.problem is None
+        self._failed_before += answer.problem is not None
+        self._known_output += answer.tokens_out
+        return True
+
+    # What it will do...
+
+    def preview(self) -> Preview:
+        """Return what it is about to do, once all rows are read."""
+        results = self.results
+        requests, answered = len(results.texts), results.known + self._failed_before
+        to_ask = requests - answered - self._refused
+        shared = _chars_of(self._shared) + len(self._settings.values.system or "")
+        row_tokens = round(self._chars / max(1, requests) * to_ask / CHARS_PER_TOKEN)
+        shared_tokens = round(shared / CHARS_PER_TOKEN)
+        usual = _USUAL_OUTPUT if self._request.schema is None else _USUAL_OBJECT
+        output = round(self._known_output / answered) if self._known_output else usual
+        output = min(output, self._template.max_tokens)
+        cost = cost_of(self._model, self._usage(to_ask, row_tokens, shared_tokens, output))
+        rate = self._runtime.limiter_state().refill_rate
+        return Preview(
+            model=self._model,
+            rows=len(self._index_of),
+            requests=requests,
+            known=results.known,
+            unasked=len(self._row_problems) * self._request.repeat + self._refused,
+            to_ask=to_ask,
+            tokens_in=row_tokens + shared_tokens * to_ask,
+            tokens_out=output * to_ask,
+            cost=cost,
+            seconds=to_ask / rate,
+            is_simulated=self._runtime.is_demo,
+            notes=tuple(self._remarks(to_ask)),
+            samples=tuple(self._samples()),
+        )
+
+    def _usage(self, to_ask: int, row_tokens: int, shared_tokens: int, output: int) -> Usage:
+        is_read = self._is_cached and to_ask > 1
+        return Usage(
+            input_tokens=row_tokens + (0 if is_read else shared_tokens * to_ask),
+            cache_creation_input_tokens=shared_tokens if is_read else 0,
+            cache_read_input_tokens=shared_tokens * (to_ask - 1) if is_read else 0,
+            output_tokens=output * to_ask,
+        )
+
+    def _remarks(self, to_ask: int) -> Iterator[str]:
+        yield from self._notes
+        minimum = self._cache_minimum()
+        if to_ask > 1 and self._prompt.shared_after / CHARS_PER_TOKEN > minimum:
+            yield (
+                f"{self._prompt.shared_after:,} characters behind the first value are the same for all rows, and no cache finds them "
+                "there. Put what all rows share in front of the values."
+            )
+        if self._failed_before:
+            yield (
+                f"{self._failed_before:,} were answered with an error before (cut, declined, or not fitting the schema). They are not "
+                "asked again by this line; claude.retry asks them."
+            )
+
+    def _samples(self) -> Iterator[dict[str, Any]]:
+        """Yield the first requests as they would be sent, as the API's JSON objects."""
+        asked = [parts for parts in self._filled(0) if not isinstance(parts, str)]
+        for parts in asked[:_SHOWN_REQUESTS]:
+            request = self._template.model_copy(update={"messages": self._messages(parts)})
+            yield request.to_body(stream=False)
+
+    # Asking...
+
+    def start(self) -> MapRun:
+        """Begin to ask what has no answer yet; returns at once.
+
+        Raises:
+            ClaudeError: The journal cannot be written, or there is no key. Nothing was sent.
+        """
+        request = self._request
+        keys = bytes(self._all_keys)
+        number = self.journal.begin_run(
+            prompt=request.prompt,
+            model=self._model,
+            rows=len(self._index_of),
+            requests=len(self.results.texts),
+            keys=keys,
+            digest=blake2b(keys, digest_size=16).digest(),
+        )
+        task = Task(
+            request=self._template,
+            schema=request.schema,
+            feed=self._feed,
+            again=self._job,
+            results=self.results,
+            rows=len(self._index_of),
+            most=request.concurrency or MOST_AT_ONCE,
+            max_cost=request.max_cost,
+            warms_cache=self._is_cached,
+        )
+        run = MapRun(
+            task,
+            prompt=request.prompt,
+            origin=request.origin,
+            outlives_cell=request.outlives_cell,
+            make_result=self.result,
+        )
+        self._has_started = True
+        run.start(
+            self.journal,
+            number,
+            lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
+        )
+        return run
+
+    def close(self) -> None:
+        """Close the journal, unless a run has it, which closes it at its end."""
+        if not self._has_started:
+            self.journal.close()
+
+    def _feed(self) -> list[Job]:
+        """Return the next requests that have no answer. A request is asked for the first row that makes it."""
+        repeat, jobs = self._request.repeat, list[Job]()
+        while not jobs and self._fed_rows < self._rows.count:
+            start, self._fed_rows = self._fed_rows, min(self._fed_rows + _CHUNK, self._rows.count)
+            wanted = []
+            for place in range(start * repeat, self._fed_rows * repeat):
+                if self._index_of[place] == self._fed_requests:
+                    wanted.append((self._fed_requests, place))
+                    self._fed_requests += 1
+            wanted = [(index, place) for index, place in wanted if self._is_open(index)]
+            if wanted:
+                filled = self._filled(start)
+                made = (self._made(index, place, filled[place // repeat - start]) for index, place in wanted)
+                jobs = [job for job in made if job is not None]
+        return jobs
+
+    def _is_open(self, index: int) -> bool:
+        return self.results.texts[index] is None and index not in self.results.problems
+
+    def _made(self, index: int, place: int, parts: tuple[Part, ...] | str) -> Job | None:
+        if isinstance(
+            parts, str
+        ):  # an expression that gave a value when the rows were read, and gives none now
+            self.results.problems[index] = parts
+            return None
+        messages = self._messages(parts)
+        return Job(index, place, self._keys.key(messages, place % self._request.repeat), messages)
+
+    def _job(self, index: int, place: int) -> Job:
+        row = place // self._request.repeat
+        (values,) = self._rows.read(row, row + 1, self._prompt.columns)
+        messages = self._messages(self._prompt.fill(values))
+        return Job(index, place, self._keys.key(messages, place % self._request.repeat), messages)
+
+    def result(self) -> Any:
+        """Return the input with the answers there are beside it; rows without one have the reason in the column of errors."""
+        names, *_ = self._names
+        fields = self._fields()
+        columns: list[list[Any]] = [[] for _ in names]
+        errors: list[str | None] = []
+        made: dict[int, tuple[list[Any], str | None]] = {}
+        is_repeated = len(self.results.texts) < len(self._index_of)
+        for place, index in enumerate(self._index_of):
+            if (found := made.get(index)) is None or index < 0:
+                found = self._values(index, place, fields)
+                if is_repeated and index >= 0:
+                    made[index] = found
+            values, error = found
+            errors.append(error)
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        return self._rows.build(
+            dict(zip(names, columns, strict=True)),
+            errors,
+            error_name=self._names[1],
+            repeat=self._request.repeat,
+        )
+
+    def _values(self, index: int, place: int, fields: tuple[str, ...]) -> tuple[list[Any], str | None]:
+        nothing: list[Any] = [None] * max(1, len(fields))
+        if index < 0:
+            return nothing, self._row_problems[place // self._request.repeat]
+        text = self.results.texts[index]
+        if text is None:
+            return nothing, self.results.problems.get(index, _NOT_ASKED)
+        if self._request.schema is None:
+            return [text], None
+        try:
+            value = self._request.schema.parse(text)
+        except AnswerError as error:  # the class of the schema has changed its mind since
+            return nothing, str(error)
+        return (field_values(value, fields) if fields else [value]), None
+
+    # Parts of a request...
+
+    def _question(self) -> Question:
+        request = self._request
+        return Question(
+            prompt=request.prompt,
+            output_schema=request.schema,
+            max_searches=request.max_searches,
+            stop_sequences=request.stop_sequences,
+            extra=request.extra or {},
+            is_raw=request.is_raw,
+        )
+
+    def _messages(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
+        if not self._is_cached and not self._request.attachments:
+            content = content_of([(self._prompt.beginning, *parts)])
+        else:
+            content = [*self._shared, *_blocks_of(content_of([tuple(parts)]))]
+        return [{"role": "user", "content": content}]
+
+    def _cache_minimum(self) -> float:
+        facts = facts_of(self._model)
+        return math.inf if facts is None else facts.cache_minimum_tokens
+
+    def _can_cache(self) -> bool:
+        chars = _chars_of(self._shared) + len(self._settings.values.system or "")
+        return chars / CHARS_PER_TOKEN >= _SAFETY * self._cache_minimum()
+
+    def _template_fields(self, system: Any) -> dict[str, Any]:
+        """Return what differs from the request of one question: the mark for the cache stands behind what all rows share."""
+        fields: dict[str, Any] = {"messages": [], "cache_control": None}
+        if not self._is_cached:
+            return fields
+        if self._shared:
+            self._shared = [*self._shared[:-1], {**self._shared[-1], "cache_control": _CACHED}]
+        elif isinstance(system, str):
+            fields["system"] = [{"type": "text", "text": system, "cache_control": _CACHED}]
+        return fields
+
+    # The result's columns...
+
+    def _fields(self) -> tuple[str, ...]:
+        schema = self._request.schema
+        return schema.fields if schema is not None and self._rows.columns else ()
+
+    def _column_names(self) -> tuple[list[str], str]:
+        """Return the names of the answer columns, and of that of the errors.
+
+        Raises:
+            ConfigurationError: One of them is taken by a column that no earlier map has made.
+        """
+        request, taken = self._request, set(self._rows.columns)
+        names = [f"{request.prefix}{name}" for name in self._fields() or (_ANSWER,)]
+        error = f"{request.prefix}{_ERROR}"
+        made = {*names, error, *([DRAW] if request.repeat > 1 else [])}
+        # All of them are there only if this is the result of an earlier map: then they are replaced.
+        clash = [name for name in made if name in taken]
+        if clash and (len(clash) < len(made) or request.repeat > 1):
+            raise ConfigurationError(
+                f"The table has a column {sorted(clash)[0]} already, and an answer would go there. prefix= names the columns of the answers "
+                "differently: prefix='claude_'. Nothing was sent."
+            )
+        return names, error
+
+    @staticmethod
+    def _check(request: Request) -> None:
+        if isinstance(request.repeat, bool) or not isinstance(request.repeat, int) or request.repeat < 1:
+            raise ConfigurationError(
+                f"repeat is a whole number from 1, not {request.repeat!r}. Nothing was sent."
+            )
+        concurrency = request.concurrency
+        if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
+            raise ConfigurationError(
+                f"concurrency is a whole number from 1, not {concurrency!r}. Nothing was sent."
+            )
+        if request.max_cost is not None and not request.max_cost >= 0:
+            raise ConfigurationError(
+                f"max_cost is an amount in USD, such as 2.50, not {request.max_cost!r}. Nothing was sent."
+            )
+
+
+def make_plan(
+    request: Request, runtime: Runtime, journal: Journal | str | Path | bool | None = None
+) -> MapPlan:
+    """Return a map that has read none of its rows yet.
+
+    Args:
+        request: What is mapped over what.
+        runtime: Who asks.
+        journal: A file or folder; None and True for the one beside the notebook, False for none on the disk; or one that is open.
+
+    Raises:
+        ConfigurationError: It cannot be asked. Nothing was sent.
+        JournalError: The journal cannot be opened.
+    """
+    name = runtime.settings(request.settings).values.model
+    model = name
+    if table_id(name) is not None:
+        # The server's newest of that name: what is asked is part of each key, so it is looked up first.
+        found = runtime.submit(lambda client: runtime.model_names.resolve(client, name))
+        model = found.result(_RESOLVING_TIMEOUT)
+    if not isinstance(journal, Journal):
+        place = None if journal is None or journal is True else journal
+        opened = Journal(
+            None if place is False else journal_path(None if place is None else Path(str(place)))
+        )
+    else:
+        opened = journal
+    try:
+        return MapPlan(request, runtime, opened, model)
+    except BaseException:
+        if opened is not journal:
+            opened.close()
+        raise
+
+
+def _blocks_of(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content.strip() else []
+    return list(content)
+
+
+def _chars_of(blocks: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(block.get("text", "")) for block in blocks)
+
+
+def _text_of(parts: tuple[Part, ...]) -> str:
+    return "".join(part for part in parts if isinstance(part, str))

@@ -1,0 +1,366 @@
+"""What is mapped: tables, columns, lists, dicts. Each is read in pieces as rows with names, and given back with the answers beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import importlib
+import json
+import sys
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+
+from pydantic import BaseModel
+
+from ..client import ConfigurationError
+
+ITEM: Final = "item"
+ROW: Final = "row"
+KEY: Final = "key"
+DRAW: Final = "draw"
+Columns = Mapping[str, list[Any]]
+
+
+class Rows(Protocol):
+    """An input, as rows.
+
+    Attributes:
+        count: How many rows there are.
+        names: What a prompt may call the values of a row.
+        columns: Names that stand in the result already.
+    """
+
+    count: int
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    def read(self, start: int, stop: int, needed: Sequence[str]) -> list[dict[str, Any]]:
+        """Return rows, with the values that are needed."""
+
+    def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
+        """Return the input with the answers beside it.
+
+        Args:
+            answers: The values of each column, `repeat` for each row.
+            errors: Why there is none, or None; likewise.
+            error_name: The column of the errors.
+            repeat: How many draws there are of each row.
+        """
+
+
+class Answers(list[Any]):
+    """The answers to a list, in its order; None where there is none.
+
+    Attributes:
+        errors: Why there is none, by position.
+    """
+
+    def __init__(self, answers: Iterable[Any] = (), errors: Mapping[int, str] | None = None) -> None:
+        super().__init__(answers)
+        self.errors = dict(errors or {})
+
+
+class AnswersByKey(dict[Any, Any]):
+    """The answers to a dict, by its keys; None where there is none.
+
+    Attributes:
+        errors: Why there is none, by key.
+    """
+
+    def __init__(
+        self, answers: Mapping[Any, Any] | None = None, errors: Mapping[Any, str] | None = None
+    ) -> None:
+        super().__init__(answers or {})
+        self.errors = dict(errors or {})
+
+
+def as_rows(items: Any) -> Rows:
+    """Return an input as rows.
+
+    Args:
+        items: A table or column of pandas, polars or another library that narwhals knows; a dict; any other iterable, which
+            is read to its end.
+
+    Raises:
+        ConfigurationError: It is none of these, or has no rows. Nothing was sent.
+    """
+    rows = _as_rows(items)
+    if not rows.count:
+        raise ConfigurationError("There are no rows to map, so nothing was sent.")
+    return rows
+
+
+def _as_rows(items: Any) -> Rows:
+    if isinstance(items, str | bytes):
+        raise ConfigurationError(
+            "A map asks about each of several items, and this is one text. Put it into a list, or use claude.ask. Nothing was sent."
+        )
+    if isinstance(items, Mapping):
+        return _DictRows(items)
+    if isinstance(items, list | tuple | range):
+        return _ListRows(items)
+    table = _as_table(items)
+    if table is not None:
+        return table
+    if isinstance(items, Iterable):
+        return _ListRows(list(items))
+    raise ConfigurationError(
+        f"A map takes a table, a column, a list, a dict or a generator, not {type(items).__name__}. Nothing was sent."
+    )
+
+
+def _as_table(items: Any) -> Rows | None:
+    """Return a table or column as rows; None if it is none."""
+    import narwhals.stable.v2 as nw  # late: lists need none
+
+    try:
+        seen = nw.from_native(items, allow_series=True, pass_through=True)
+    except Exception as error:  # each library says in its own way that columns have the same name
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigurationError(f"This table cannot be mapped: {reason}. Nothing was sent.") from None
+    if isinstance(seen, nw.LazyFrame):
+        raise ConfigurationError("This table is lazy. Collect it first: df.collect(). Nothing was sent.")
+    if isinstance(seen, nw.Series):
+        name = seen.name if isinstance(seen.name, str) and seen.name else ITEM
+        return _FrameRows(seen.alias(name).to_frame(), is_column=True)
+    return _FrameRows(seen) if isinstance(seen, nw.DataFrame) else None
+
+
+class _FrameRows:
+    """A table."""
+
+    def __init__(self, frame: Any, *, is_column: bool = False) -> None:
+        self._frame = frame
+        self.count = len(frame)
+        self.columns = tuple(str(name) for name in frame.columns)
+        self._is_column = is_column
+        extra = [ROW] + ([ITEM] if is_column else [])
+        self.names = tuple(dict.fromkeys([*self.columns, *extra]))
+
+    def read(self, start: int, stop: int, needed: Sequence[str]) -> list[dict[str, Any]]:
+        whole = ROW in needed and ROW not in self.columns
+        wanted = [name for name in self.columns if whole or name in needed or self._is_column]
+        part = self._frame[start:stop]
+        values = [_values_of(part[name]) for name in wanted]
+        rows = [dict(zip(wanted, row, strict=True)) for row in zip(*values, strict=True)]
+        for row in rows:
+            if self._is_column:
+                row.setdefault(ITEM, row[self.columns[0]])
+            if whole:
+                row[ROW] = dict(row)
+        return rows
+
+    def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
+        frame, made = self._frame, dict(answers)
+        if repeat > 1:
+            frame = frame[[index for index in range(self.count) for _ in range(repeat)]]
+            made = {DRAW: [draw for _ in range(self.count) for draw in range(1, repeat + 1)], **made}
+        made[error_name] = list(errors)
+        native = frame.to_native()
+        pandas = sys.modules.get("pandas")
+        if pandas is not None and isinstance(native, pandas.DataFrame):
+            return _with_pandas_columns(pandas, native, made)
+        return _with_columns(frame, made)
+
+
+def _values_of(column: Any) -> list[Any]:
+    """Return the values of a column; each null is None, also what pandas has in its place."""
+    values = cast(list[Any], column.to_list())
+    if column.null_count():
+        missing = column.is_null().to_list()
+        return [None if is_null else value for value, is_null in zip(values, missing, strict=True)]
+    return values
+
+
+def _with_pandas_columns(pandas: Any, frame: Any, made: Columns) -> Any:
+    # By position: an index may hold a value twice.
+    added = {}
+    for name, values in made.items():
+        kinds = {type(value) for value in values if value is not None}
+        dtype = "Int64" if kinds == {int} else "boolean" if kinds == {bool} else None
+        has_null = None in values
+        added[name] = pandas.Series(
+            values, index=frame.index, dtype=dtype if has_null else (object if not kinds else None)
+        )
+    return frame.assign(**added)
+
+
+def _with_columns(frame: Any, made: Columns) -> Any:
+    import narwhals.stable.v2 as nw
+
+    backend = nw.get_native_namespace(frame)
+    series = []
+    for name, values in made.items():
+        try:
+            kind = nw.String() if all(value is None or isinstance(value, str) for value in values) else None
+            series.append(nw.new_series(name, values, kind, backend=backend))
+        except Exception:  # values of several kinds, as each library puts it
+            texts = [
+                value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+                for value in values
+            ]
+            series.append(nw.new_series(name, texts, nw.String(), backend=backend))
+    return frame.with_columns(*series).to_native()
+
+
+class _ListRows:
+    """A list, or what was read into one."""
+
+    def __init__(self, items: Sequence[Any], *, keys: Sequence[Any] | None = None) -> None:
+        self._items = items
+        self._keys = keys
+        self.count = len(items)
+        self.columns: tuple[str, ...] = ()
+        fields = [name for name in items[0] if isinstance(name, str)] if _are_mappings(items) else []
+        self.names = tuple(dict.fromkeys([*fields, ITEM, *(() if keys is None else (KEY,))]))
+        self._fields = frozenset(fields)
+
+    def read(self, start: int, stop: int, needed: Sequence[str]) -> list[dict[str, Any]]:
+        rows = []
+        for index in range(start, min(stop, self.count)):
+            item = self._items[index]
+            row = {ITEM: item}
+            if self._keys is not None:
+                row[KEY] = self._keys[index]
+            if self._fields:
+                row |= {name: item.get(name) for name in needed if name in self._fields}
+            rows.append(row)
+        return rows
+
+    def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
+        (values,) = answers.values()
+        told: dict[int, str] = {}
+        for place, error in enumerate(errors):
+            if error is not None:
+                told.setdefault(place // repeat, error)
+        if repeat > 1:
+            values = [values[start : start + repeat] for start in range(0, len(values), repeat)]
+        return Answers(values, told)
+
+
+class _DictRows(_ListRows):
+    """A dict."""
+
+    def __init__(self, items: Mapping[Any, Any]) -> None:
+        self._of = list(items)
+        super().__init__(list(items.values()), keys=self._of)
+
+    def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
+        made = super().build(answers, errors, error_name=error_name, repeat=repeat)
+        return AnswersByKey(
+            dict(zip(self._of, made, strict=True)),
+            {self._of[place]: error for place, error in made.errors.items()},
+        )
+
+
+def _are_mappings(items: Sequence[Any]) -> bool:
+    return bool(items) and all(isinstance(item, Mapping) for item in items)
+
+
+def field_values(value: Any, fields: Sequence[str]) -> list[Any]:
+    """Return the values of an object's fields as columns hold them: plain data, nested models as dicts."""
+    if isinstance(value, Mapping):
+        return [plain(value.get(name)) for name in fields]
+    if isinstance(value, BaseModel):
+        names = {
+            str(field.validation_alias or field.alias or name): name
+            for name, field in type(value).model_fields.items()
+        }
+        return [plain(getattr(value, names.get(name, name), None)) for name in fields]
+    return [plain(getattr(value, name, None)) for name in fields]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as a column holds it."""
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
+
+
+def failed_rows(result: Any, column: str = "error") -> Any:
+    """Return the rows of a result that have no answer: of a table the same kind of table, else the reasons by place or key.
+
+    Args:
+        result: What a map has returned.
+        column: The column of the errors.
+
+    Raises:
+        ConfigurationError: It is no result of a map.
+    """
+    if isinstance(result, Answers | AnswersByKey):
+        return dict(result.errors)
+    import narwhals.stable.v2 as nw
+
+    frame = nw.from_native(result, pass_through=True)
+    if not isinstance(frame, nw.DataFrame) or column not in frame.columns:
+        raise ConfigurationError(
+            f"This is no result of a map: it has no column {column}. Where prefix= was given, name it: 'PREFIXerror'."
+        )
+    return frame.filter(~nw.col(column).is_null()).to_native()
+
+
+_origins: dict[int, tuple[weakref.ref[Any], Any]] = {}
+
+
+def remember_origin(result: Any, origin: Any) -> None:
+    """Remember how a result came about, as long as it lives."""
+    mark = id(result)
+    with contextlib.suppress(TypeError):  # a kind of table that takes no weak references
+        _origins[mark] = (weakref.ref(result, lambda _gone: _origins.pop(mark, None)), origin)
+
+
+def origin_of(result: Any) -> Any:
+    """Return how a result came about.
+
+    Raises:
+        ConfigurationError: It is no result of a map, or a copy of one.
+    """
+    found = _origins.get(id(result))
+    if found is None or found[0]() is not result:
+        raise ConfigurationError(
+            "This is no result of a map of this kernel, or a copy of one. Run the line of the map again: it asks the rows without an answer."
+        )
+    return found[1]
+
+
+def register_accessors(result: Any) -> None:
+    """Give tables of pandas and polars the attribute `claude`, with `errors()` and `retry()`, once there is a result of theirs."""
+
+    class ClaudeAccessor:
+        """The rows of a map's result that have no answer."""
+
+        def __init__(self, table: Any) -> None:
+            self._table = table
+
+        def errors(self, column: str = "error") -> Any:
+            """Return the rows that have no answer."""
+            return failed_rows(self._table, column)
+
+        def retry(self) -> Any:
+            """Ask these again, and return the whole with their answers."""
+            # By name: the facade stands above this package.
+            return importlib.import_module("claude_magic").claude.retry(self._table)
+
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if (
+        pandas is not None
+        and isinstance(result, pandas.DataFrame)
+        and not hasattr(pandas.DataFrame, "claude")
+    ):
+        pandas.api.extensions.register_dataframe_accessor("claude")(ClaudeAccessor)
+    if (
+        polars is not None
+        and isinstance(result, polars.DataFrame)
+        and not hasattr(polars.DataFrame, "claude")
+    ):
+        polars.api.register_dataframe_namespace("claude")(ClaudeAccessor)

@@ -1,0 +1,721 @@
+"""`claude.map`: no row is lost, none is asked twice after it was answered, and what it costs is said before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from pydantic import BaseModel
+
+from claude_magic import ClaudeError, claude
+from claude_magic.bulk import Journal, JournalError, MapStoppedError, journal_path
+from claude_magic.client import ConfigurationError, InvalidApiKeyError
+from claude_magic.runtime import close_runtime, get_runtime
+from claude_magic.simulator import (
+    Behaviour,
+    Gate,
+    Simulator,
+    close_mid_stream,
+    drop_before_headers,
+    hold,
+    reply,
+    scenario,
+    status,
+)
+
+QUICK = {
+    "CLAUDE_MAGIC_RATE_LIMIT_RPS": "100000",
+    "CLAUDE_MAGIC_INITIAL_BACKOFF": "0.01",
+    "CLAUDE_MAGIC_MAX_BACKOFF": "0.02",
+}
+
+
+@pytest.fixture(autouse=True)
+def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
+    """This process as a kernel whose environment points at `sim`, and which waits for nothing."""
+    for name, value in {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": sim.url, **QUICK}.items():
+        monkeypatch.setenv(name, value)
+    yield
+    get_runtime().ledger.set_budget(None)
+    close_runtime()
+
+
+def prompts(sim: Simulator) -> list[str]:
+    """What was asked, in the order of its coming."""
+    asked = [seen.body for seen in sim.requests if seen.path == "/v1/messages"]
+    contents = [body["messages"][0]["content"] for body in asked]
+    return [content if isinstance(content, str) else content[-1]["text"] for content in contents]
+
+
+def spent() -> float:
+    """What the simulator's answers would have cost in this process so far, in USD."""
+    return get_runtime().ledger.account(is_simulated=True).committed
+
+
+def told(text: str) -> Behaviour:
+    """Answer with a text."""
+    return reply(text)
+
+
+class Label(BaseModel):
+    label: Literal["good", "bad"]
+    score: float
+
+
+GOOD = json.dumps({"label": "good", "score": 0.75})
+
+
+# What comes back...
+
+
+def test_a_table_comes_back_with_the_answers_beside_it() -> None:
+    """Its own columns and its index first."""
+    frame = pd.DataFrame({"text": ["one", "two"], "n": [1, 2]}, index=[7, 7])
+
+    out = claude.map("Say exactly: {{ text }}", frame)
+
+    assert list(out.columns) == ["text", "n", "answer", "error"]
+    assert list(out.index) == [7, 7]
+    assert out["answer"].tolist() == ["one", "two"]
+    assert out["error"].isna().all()
+    assert list(frame.columns) == ["text", "n"]
+
+
+def test_a_schema_makes_a_column_of_each_field(sim: Simulator) -> None:
+    sim.script(told(GOOD))
+
+    out = claude.map("Rate {{ text }}", pd.DataFrame({"text": ["fine"]}), schema=Label)
+
+    assert out.loc[0, ["label", "score"]].tolist() == ["good", 0.75]
+    assert sim.requests[0].body["output_config"]["format"]["type"] == "json_schema"
+
+
+def test_a_schema_may_be_a_description() -> None:
+    out = claude.map("Rate {{ text }}", pd.DataFrame({"text": ["fine"]}), schema="label, tags list[str]")
+
+    assert list(out.columns) == ["text", "label", "tags", "error"]
+    assert isinstance(out.loc[0, "tags"], list)
+
+
+@pytest.mark.parametrize("make", [pl.DataFrame, pa.table])
+def test_a_table_of_another_library_stays_one(make: Callable[[Any], Any]) -> None:
+    out = claude.map("Say {{ text }}", make({"text": ["one", None]}), schema="label, score float")
+
+    assert type(out) is type(make({"text": []}))
+    rows = out.to_pylist() if hasattr(out, "to_pylist") else out.to_dicts()
+    assert rows[1]["label"] is None
+    assert "null" in rows[1]["error"]
+    assert isinstance(rows[0]["score"], float)
+
+
+def test_a_column_becomes_a_table() -> None:
+    """With the column in it, so that one sees what was answered."""
+    out = claude.map("Say {{ item }} {{ word }}", pd.Series(["one", "two"], name="word", index=["a", "b"]))
+
+    assert list(out.columns) == ["word", "answer", "error"]
+    assert list(out.index) == ["a", "b"]
+
+
+def test_a_list_a_dict_and_a_generator() -> None:
+    as_list = claude.map("Say exactly: {{ item }}", ["one", "two"])
+    as_dict = claude.map("Say exactly: {{ item }} of {{ key }}", {"a": "one", "b": None})
+    generated = claude.map("Say exactly: {{ item * 2 }}", (number for number in range(2)))
+
+    assert as_list == ["one", "two"]
+    assert as_dict == {"a": "one of a", "b": None}
+    assert list(as_dict.errors) == ["b"]
+    assert generated == ["0", "2"]
+
+
+def test_objects_for_a_list_with_a_schema(sim: Simulator) -> None:
+    sim.script(told(GOOD))
+
+    assert claude.map("Rate {{ item }}", ["fine"], schema=Label) == [Label(label="good", score=0.75)]
+
+
+def test_items_that_are_dicts_have_names() -> None:
+    out = claude.map("Say exactly: {{ word }}", [{"word": "one"}, {"word": "two"}])
+
+    assert out == ["one", "two"]
+
+
+def test_the_callers_names_are_known_and_the_rows_own_go_first(sim: Simulator) -> None:
+    language, text = "German", "not this"
+
+    claude.map("In {{ language }}: {{ text.upper() }}", pd.DataFrame({"text": ["fine"]}))
+
+    assert prompts(sim) == ["In German: FINE"]
+    assert (language, text) == ("German", "not this")
+
+
+def test_awaited_it_lets_the_loop_run(sim: Simulator) -> None:
+    gate = Gate()
+    sim.script(hold(gate))
+
+    async def main() -> Any:
+        async def open_gate() -> None:
+            gate.open()
+
+        mapping = asyncio.create_task(claude.map_async("Say {{ item }}", ["one"]))
+        await asyncio.sleep(0)
+        await open_gate()
+        return await mapping
+
+    assert len(asyncio.run(main())) == 1
+
+
+# Each request once...
+
+
+def test_equal_rows_are_asked_once(sim: Simulator) -> None:
+    out = claude.map("Say exactly: {{ item }}", ["one", "two", "one", "one"])
+
+    assert sorted(prompts(sim)) == ["Say exactly: one", "Say exactly: two"]
+    assert out == ["one", "two", "one", "one"]
+
+
+def test_running_it_again_asks_nothing(sim: Simulator) -> None:
+    frame = pd.DataFrame({"text": ["one", "two"]})
+    first = claude.map("Say {{ text }}", frame)
+    sim.clear()
+
+    again = claude.map("Say {{ text }}", frame)
+
+    assert sim.requests == []
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_only_what_has_changed_is_asked(sim: Simulator) -> None:
+    """A row, a column, the prompt, the model."""
+    frame = pd.DataFrame({"text": ["one", "two", "three"]})
+    claude.map("Say {{ text }}", frame)
+
+    def asked(prompt: str = "Say {{ text }}", **options: Any) -> list[str]:
+        sim.clear()
+        claude.map(prompt, frame, **options)
+        return sorted(prompts(sim))
+
+    frame.loc[1, "text"] = "four"
+    assert asked() == ["Say four"]
+    frame["more"] = 1
+    assert asked() == []
+    assert asked("Tell {{ text }}") == ["Tell four", "Tell one", "Tell three"]
+    assert len(asked(model="claude-opus-5-5")) == 3
+    assert len(asked(max_tokens=99)) == 3
+    assert asked(concurrency=3) == []
+    monkeypatched = dict(os.environ, CLAUDE_MAGIC_TIMEOUT="77", CLAUDE_MAGIC_MAX_RETRIES="1")
+    os.environ.update(
+        {name: monkeypatched[name] for name in ("CLAUDE_MAGIC_TIMEOUT", "CLAUDE_MAGIC_MAX_RETRIES")}
+    )
+    try:
+        assert asked() == []
+    finally:
+        del os.environ["CLAUDE_MAGIC_TIMEOUT"], os.environ["CLAUDE_MAGIC_MAX_RETRIES"]
+
+
+def test_its_own_result_is_mapped_again_for_nothing(sim: Simulator) -> None:
+    """`df = claude.map(..., df)`, run twice."""
+    frame = claude.map("Say {{ text }}", pd.DataFrame({"text": ["one"]}))
+    sim.clear()
+
+    frame = claude.map("Say {{ text }}", frame)
+
+    assert list(frame.columns) == ["text", "answer", "error"]
+    assert sim.requests == []
+
+
+def test_draws_are_requests_of_their_own(sim: Simulator) -> None:
+    out = claude.map("Say {{ text }}", pd.DataFrame({"text": ["one", "two"]}), repeat=3)
+    assert len(sim.requests) == 6
+    assert out["draw"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert out["text"].tolist() == ["one"] * 3 + ["two"] * 3
+
+    sim.clear()
+    assert [len(draws) for draws in claude.map("Say {{ item }}", ["one", "two"], repeat=4)] == [4, 4]
+    assert len(sim.requests) == 2
+
+
+def test_the_part_that_all_rows_share_is_cached_and_one_request_goes_first(sim: Simulator) -> None:
+    shared = "A long instruction. " * 200
+    gate = Gate()
+    sim.script(hold(gate))
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            claude.map(f"{shared}Rate {{{{ item }}}}", ["one", "two", "three"])
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while not sim.requests:
+            pass
+        assert len(sim.requests) == 1
+    finally:
+        gate.open()
+        thread.join()
+
+    assert failed == []
+    contents = [seen.body["messages"][0]["content"] for seen in sim.requests]
+    assert [content[0]["cache_control"] for content in contents] == [{"type": "ephemeral"}] * 3
+    assert len({content[0]["text"] for content in contents}) == 1
+    assert sorted(content[1]["text"] for content in contents) == ["one", "three", "two"]
+
+
+def test_a_long_system_prompt_is_cached(sim: Simulator) -> None:
+    claude.map("{{ item }}", ["one"], system="A long instruction. " * 200)
+
+    assert sim.requests[0].body["system"][0]["cache_control"] == {"type": "ephemeral"}
+
+
+# Rows that fail...
+
+
+def test_a_row_that_fails_is_a_value(sim: Simulator) -> None:
+    """And it is asked again by the same line, the others are not."""
+    frame = pd.DataFrame({"text": ["one", "two"]})
+    sim.script(status(400, message="too long"))
+
+    out = claude.map("Say {{ text }}", frame, concurrency=1)
+    assert out["answer"].isna().tolist() == [True, False]
+    assert "InvalidRequestError 400: " in out.loc[0, "error"]
+    assert "too long" in out.loc[0, "error"]
+    assert claude.errors(out)["text"].tolist() == ["one"]
+    assert out.claude.errors()["text"].tolist() == ["one"]
+    sim.clear()
+
+    out = claude.map("Say {{ text }}", frame)
+
+    assert prompts(sim) == ["Say one"]
+    assert out["error"].isna().all()
+
+
+@pytest.mark.parametrize("journal", [None, False])
+def test_retry_asks_the_failed_rows_alone(sim: Simulator, journal: bool | None) -> None:
+    sim.script(status(400), status(400))
+    out = claude.map(
+        "Say {{ text }}", pl.DataFrame({"text": ["one", "two", "three"]}), concurrency=1, journal=journal
+    )
+    sim.clear()
+
+    again = out.claude.retry()
+
+    assert prompts(sim) == ["Say one", "Say two"]
+    assert again["error"].null_count() == 3
+    assert out["error"].null_count() == 1
+
+
+def test_a_copy_cannot_be_retried() -> None:
+    out = claude.map("Say {{ text }}", pd.DataFrame({"text": ["one"]}))
+
+    with pytest.raises(ConfigurationError, match="Run the line of the map again"):
+        claude.retry(out.copy())
+
+
+def test_an_answer_that_does_not_fit_is_asked_once_more_with_the_complaint(sim: Simulator) -> None:
+    sim.script(told('{"label": "ugly", "score": 1}'), told(GOOD))
+
+    out = claude.map("Rate {{ text }}", pd.DataFrame({"text": ["fine"]}), schema=Label)
+
+    assert out.loc[0, "label"] == "good"
+    again = sim.requests[1].body["messages"]
+    assert [turn["role"] for turn in again] == ["user", "assistant", "user"]
+    assert "label" in again[2]["content"]
+
+
+def test_one_that_never_fits_is_an_error_of_its_row_and_paid_for_once(sim: Simulator) -> None:
+    """The same line does not pay for it again; `retry` does."""
+    frame = pd.DataFrame({"text": ["fine"]})
+    sim.script(told("no"), told("no"))
+
+    out = claude.map("Rate {{ text }}", frame, schema=Label)
+    assert "does not fit the schema, also when asked again" in out.loc[0, "error"]
+    assert len(sim.requests) == 2
+
+    again = claude.map("Rate {{ text }}", frame, schema=Label)
+    assert len(sim.requests) == 2
+    assert again.loc[0, "error"] == out.loc[0, "error"]
+
+    sim.script(told(GOOD))
+    assert claude.retry(again).loc[0, "label"] == "good"
+    assert claude.map("Rate {{ text }}", frame, schema=Label).loc[0, "label"] == "good"
+    assert len(sim.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("max_tokens", "cut at max_tokens"), ("refusal", "declined"), ("empty_answer", "empty")]
+)
+def test_half_an_answer_is_none(sim: Simulator, name: str, why: str) -> None:
+    sim.script(scenario(name))
+
+    out = claude.map("Say {{ item }}", ["one"])
+
+    assert out == [None]
+    assert why in out.errors[0]
+
+
+def test_null_cells_are_not_asked(sim: Simulator) -> None:
+    frame = pd.DataFrame({"text": ["one", None], "number": [float("nan"), 2.0]})
+
+    out = claude.map("Say {{ text }}", frame)
+    assert prompts(sim) == ["Say one"]
+    assert out.loc[1, "error"] == "{{ text }} is null in this row, so it was not asked."
+
+    out = claude.map("Say {{ number }}", frame, prefix="n_")
+    assert out["n_error"].isna().tolist() == [False, True]
+
+    out = claude.map("Say {{ text or 'nothing' }}", frame, prefix="m_")
+    assert out["m_error"].isna().all()
+
+
+def test_an_expression_that_fails_is_an_error_of_its_row(sim: Simulator) -> None:
+    out = claude.map("Say {{ 6 // item }}", [0, 2])
+
+    assert "ZeroDivisionError" in out.errors[0]
+    assert prompts(sim) == ["Say 3"]
+
+
+def test_a_row_with_a_key_is_not_sent(sim: Simulator) -> None:
+    secret = "sk-ant-api03-" + "abcDEF123_" * 9
+
+    out = claude.map("Say {{ item }}", ["fine", secret])
+    assert prompts(sim) == ["Say fine"]
+    assert "looks like credentials" in out.errors[1]
+    assert secret not in str(out.errors)
+
+    claude.map("Say {{ item }}", ["fine", secret], raw=True)
+    assert prompts(sim)[1:] == [f"Say {secret}"]
+
+
+# What ends a run...
+
+
+def test_a_refused_key_ends_it_at_once(sim: Simulator) -> None:
+    """No other row would fare better."""
+    sim.script(*[status(401)] * 300)
+
+    with pytest.raises(
+        MapStoppedError, match=r"InvalidApiKeyError 401.*running the same line again asks only the rest"
+    ) as stopped:
+        claude.map("Say {{ item }}", range(300))
+
+    assert len(sim.requests) < 20
+    assert len(stopped.value.result) == 300
+    assert "not asked" in stopped.value.result.errors[299]
+    assert InvalidApiKeyError.__name__
+
+
+def test_a_server_that_is_gone_ends_it(sim: Simulator) -> None:
+    """After some rows, not after a million."""
+    sim.script(*[status(500)] * 4_000)
+
+    with pytest.raises(MapStoppedError, match=r"0 of 1,000 requests are answered"):
+        claude.map("Say {{ item }}", range(1_000), concurrency=4, max_cost=50)
+
+    assert len(sim.requests) < 200
+
+
+def test_a_budget_that_ends_in_mid_run_keeps_what_there_is(sim: Simulator) -> None:
+    before = spent()
+    get_runtime().ledger.set_budget(before + 0.2)
+
+    with pytest.raises(MapStoppedError, match=r"are spent.*Raise the budget") as stopped:
+        claude.map("Say {{ item }}", range(200), max_tokens=300)
+
+    answered = sum(answer is not None for answer in stopped.value.result)
+    assert 0 < answered < 200
+    assert 0.1 < spent() - before <= 0.2
+    sim.clear()
+    get_runtime().ledger.set_budget(None)
+
+    claude.map("Say {{ item }}", range(200), max_tokens=300)
+
+    assert len(sim.requests) == 200 - answered
+
+
+def test_max_cost_is_checked_before_and_kept(sim: Simulator) -> None:
+    before = spent()
+    with pytest.raises(ConfigurationError, match=r"would cost about .*max_cost is \$0.01"):
+        claude.map("Say {{ item }}", range(100), max_cost=0.01)
+    assert sim.requests == []
+
+    with pytest.raises(
+        ConfigurationError, match=r"Above \$1.00 \(setting map_ask_above\) it needs your approval: max_cost="
+    ):
+        claude.map("Say {{ item }}", range(1_000))
+    assert sim.requests == []
+
+    sim.script(*[told("word " * 600)] * 100)
+    with pytest.raises(MapStoppedError, match="the next row could pass it"):
+        claude.map("Say {{ item }}", range(100), max_cost=0.25, concurrency=2)
+    assert 0.2 < spent() - before <= 0.25
+
+
+def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
+    gate = Gate()
+    sim.script(*[scenario("plain")] * 30, *[hold(gate)] * 200)
+    interrupt = threading.Thread(target=lambda: _interrupt_after(sim, 40))
+    interrupt.start()
+
+    with pytest.raises(KeyboardInterrupt, match="running the same line again asks only the rest"):
+        claude.map("Say {{ item }}", range(200))
+    interrupt.join()
+    gate.open()
+
+    (run,) = Journal(journal_path()).runs()
+    assert (run.state, run.answers) == ("stopped", 30)
+    sim.clear()
+
+    assert len(claude.map("Say {{ item }}", range(200)).errors) == 0
+    assert len(sim.requests) == 170
+
+
+def _interrupt_after(sim: Simulator, requests: int) -> None:
+    while len(sim.requests) < requests or len(Journal(journal_path()).find(_keys())) < 30:
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _keys() -> list[bytes]:
+    with sqlite3.connect(journal_path()) as database:
+        found = [key for (key,) in database.execute("SELECT key FROM answers")]
+    database.close()
+    return found
+
+
+# Through it all...
+
+
+FAULTS: list[Behaviour] = [
+    status(429, retry_after=0.01),
+    status(529),
+    drop_before_headers(),
+    close_mid_stream(after_events=3),
+    status(500, body=b'{"type":"error","error":{"ty'),
+    status(200, body=b'{"id": "msg_1", "cont', content_type="application/json"),
+]
+
+
+@pytest.mark.parametrize("max_tokens", [1_000, 16_000])
+def test_with_a_third_of_all_requests_failing_all_rows_are_right(sim: Simulator, max_tokens: int) -> None:
+    """Streamed and not; in their order, and none asked again after it was answered."""
+    chance = random.Random(7)
+    script = [chance.choice(FAULTS) if chance.random() < 0.3 else None for _ in range(2_000)]
+    sim.script(*[fault or scenario("plain") for fault in script])
+
+    out = claude.map("Say exactly: number {{ item }}", range(300), max_tokens=max_tokens)
+    if out.errors:
+        out = claude.map("Say exactly: number {{ item }}", range(300), max_tokens=max_tokens)
+
+    assert out == [f"number {number}" for number in range(300)]
+    outcomes: dict[str, list[bool]] = {}
+    for prompt, fault in zip(prompts(sim), script, strict=False):
+        outcomes.setdefault(prompt, []).append(fault is None)
+    assert set(outcomes) == {f"Say exactly: number {number}" for number in range(300)}
+    again = [prompt for prompt, answered in outcomes.items() if True in answered[:-1]]
+    assert again == [], "asked again after an answer"
+
+
+def test_refusals_of_many_at_once_end_no_run(sim: Simulator) -> None:
+    """Of those that ask at once some stop when the server asks for less, never all, whatever is yet to be read of the rows."""
+    chance = random.Random(3)
+    sim.script(*[status(529) if chance.random() < 0.5 else scenario("plain") for _ in range(900)])
+
+    out = claude.map("Say number {{ item }}.", range(900), max_tokens=1_000, concurrency=64, max_cost=50)
+
+    assert out.errors == {}
+    assert len(set(prompts(sim))) == 900
+
+
+KILLED = """
+    from claude_magic import claude
+
+    out = claude.map("Say exactly: number a{{ item }}", range(250), max_tokens=1000, max_cost=50)
+    assert not out.errors, out.errors
+    wrong = [answer for number, answer in enumerate(out) if answer != f"number a{number}"]
+    assert wrong == [], wrong
+    print("whole")
+"""
+
+
+def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
+    sim: Simulator, tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    """What is in the journal at a kill is not asked by the runs after it."""
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(KILLED)],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def kept() -> set[str]:
+        path = journal_path(tmp_path / ".claude-magic")
+        if not path.exists():
+            return set()
+        database = sqlite3.connect(path)
+        try:
+            found = {text.split("number a")[1] for (text,) in database.execute("SELECT text FROM answers")}
+        except sqlite3.OperationalError:  # the tables are yet to be made
+            found = set()
+        database.close()
+        return found
+
+    for _ in range(3):
+        before = kept()
+        sim.clear()
+        process = start()
+        eventually(lambda: len(kept()) >= len(before) + 30 or process.poll() is not None)  # noqa: B023 (called at once)
+        process.kill()
+        process.communicate()
+        asked = {prompt.split("number a")[1] for prompt in prompts(sim)}
+        assert asked.isdisjoint(before)
+
+    sim.clear()
+    before = kept()
+    assert len(before) >= 90
+    process = start()
+    printed, complaints = process.communicate(timeout=300)
+
+    assert (printed, process.returncode) == ("whole\n", 0), complaints
+    asked = [prompt.split("number a")[1] for prompt in prompts(sim)]
+    assert before.isdisjoint(asked)
+    assert sorted(asked, key=int) == sorted({str(number) for number in range(250)} - before, key=int)
+
+
+# Wrong inputs...
+
+
+@pytest.mark.parametrize(
+    ("prompt", "items", "options", "why"),
+    [
+        ("Say it", ["one"], {}, r"no value of a row in it.*\{\{ item \}\}"),
+        ("{{ txet }}", pd.DataFrame({"text": ["one"]}), {}, "a row has no txet.*Did you mean text"),
+        ("{{ text }}", pd.DataFrame({"text": []}), {}, "no rows to map"),
+        ("{{ item }}", "one text", {}, "this is one text. Put it into a list"),
+        ("{{ item }}", 5, {}, "takes a table, a column, a list, a dict or a generator, not int"),
+        ("{{ text }}", pl.LazyFrame({"text": ["one"]}), {}, "is lazy. Collect it first"),
+        ("{{ text }}", pd.DataFrame([[1, 2]], columns=["text", "text"]), {}, "cannot be mapped: .*unique"),
+        (
+            "{{ text }}",
+            pd.DataFrame({"text": ["one"], "answer": [1]}),
+            {},
+            "has a column answer already.*prefix=",
+        ),
+        ("{{ item }}", ["one"], {"repeat": 0}, "repeat is a whole number from 1"),
+        ("{{ item }}", ["one"], {"concurrency": 0}, "concurrency is a whole number from 1"),
+        ("{{ item }}", ["one"], {"max_cost": -1}, "max_cost is an amount in USD"),
+        ("{{ item }}", ["one"], {"schema": "labell sstr"}, "--schema"),
+        ("{{ item }}", ["one"], {"extra": {"messages": []}}, "messages cannot be set"),
+        ("   ", ["one"], {}, "no value of a row"),
+    ],
+)
+def test_a_wrong_input_is_a_clear_error_and_nothing_is_sent(
+    sim: Simulator, prompt: str, items: Any, options: Any, why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"(?s){why}"):
+        claude.map(prompt, items, **options)
+
+    assert sim.requests == []
+
+
+def test_an_option_that_does_not_exist_is_named() -> None:
+    with pytest.raises(TypeError, match="no option 'modle'"):
+        claude.map("{{ item }}", ["one"], modle="x")  # type: ignore[call-arg]
+
+
+def test_a_journal_that_cannot_be_read_sends_nothing(sim: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "mine.sqlite").write_bytes(b"no database at all, and rather long for one" * 100)
+
+    with pytest.raises(JournalError, match="cannot be read"):
+        claude.map("{{ item }}", ["one"], journal=tmp_path / "mine.sqlite")
+
+    assert sim.requests == []
+
+
+def test_a_disk_that_fills_up_ends_it_and_keeps_what_was_written(
+    sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Journal.add
+    calls: list[int] = []
+
+    def add(self: Journal, answers: Any, run: int) -> None:
+        calls.append(len(answers))
+        if len(calls) == 2:
+            (pages,) = self._database.execute("PRAGMA page_count").fetchone()
+            self._database.execute(f"PRAGMA max_page_count = {pages}")
+        original(self, answers, run)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", add)
+        with pytest.raises(
+            MapStoppedError, match="Free some space on its disk, then run the same line again"
+        ):
+            claude.map("Say {{ item }}", range(2_000), max_cost=50, max_tokens=1_000)
+
+    assert len(sim.requests) < 2_000
+    assert len(_keys()) >= calls[0]
+
+
+def test_a_last_commit_that_fails_is_no_success(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that could not be kept do not count, also when they were the last."""
+
+    def add(self: Journal, answers: Any, run: int) -> None:
+        raise JournalError("The disk has gone.")
+
+    monkeypatch.setattr(Journal, "add", add)
+
+    with pytest.raises(MapStoppedError, match=r"The disk has gone.*0 of 2 requests"):
+        claude.map("Say {{ item }}", ["one", "two"])
+
+
+def test_dry_run_sends_nothing_and_shows_three_requests(sim: Simulator) -> None:
+    claude.map("Say {{ item }}", ["a", "b"])
+    sim.clear()
+
+    preview = claude.map("Say {{ item }}", ["a", "b", "c", "d", None, "d"], dry_run=True)
+
+    assert (preview.rows, preview.requests, preview.known, preview.to_ask, preview.unasked) == (6, 4, 2, 2, 1)
+    assert [body["messages"][0]["content"] for body in preview.samples] == ["Say a", "Say b", "Say c"]
+    assert "answered already   2" in str(preview)
+    assert sim.requests == []
+
+
+def test_what_stands_behind_a_value_and_cannot_be_cached_is_told() -> None:
+    preview = claude.map("{{ item }}\n" + "A long instruction. " * 200, ["a", "b"], dry_run=True)
+
+    assert "no cache finds them there" in " ".join(preview.notes)
+
+
+def test_every_answer_is_booked(sim: Simulator) -> None:
+    before = sum(row.requests for row in get_runtime().ledger.rows())
+
+    claude.map("Say {{ item }}", range(20))
+
+    assert sum(row.requests for row in get_runtime().ledger.rows()) - before == 20
+
+
+def test_errors_are_ours() -> None:
+    assert issubclass(MapStoppedError, ClaudeError)

@@ -1,0 +1,195 @@
+"""The engine of a map, with a client that answers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from claude_magic.bulk._engine import Engine, Job, Results, Task
+from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
+from claude_magic.runtime import BudgetExceededError
+
+REQUEST = MessageRequest(model="claude-sonnet-5-5", max_tokens=100, messages=[])
+
+
+class Accountant:
+    """Admits and books nothing."""
+
+    is_simulated = True
+
+    async def admit(self, client: object, request: object) -> None:
+        """Let it pass."""
+
+    def finish(self, arrived: object) -> tuple[()]:
+        """Book nothing."""
+        return ()
+
+    def note(self, event: object) -> None:
+        """Take no note."""
+
+
+class Client:
+    """Answers with `answer`, a step of the loop later.
+
+    Attributes:
+        engine: The engine that asks.
+        asked: What was asked, in its order.
+        most: The most requests in flight at once.
+    """
+
+    def __init__(self, answer: Callable[[Client, str], None]) -> None:
+        self.engine: Engine | None = None
+        self.asked: list[str] = []
+        self.most = self._in_flight = 0
+        self._answer = answer
+
+    async def send_message(self, request: MessageRequest, *, observer: Any = None) -> Message:
+        """Answer one request."""
+        prompt = request.messages[0]["content"]
+        self.asked.append(prompt)
+        self._in_flight += 1
+        self.most = max(self.most, self._in_flight)
+        try:
+            await asyncio.sleep(0)
+            self._answer(self, prompt)
+        finally:
+            self._in_flight -= 1
+        return Message.model_validate({"model": "m", "content": [{"type": "text", "text": f"re: {prompt}"}]})
+
+
+class Writer:
+    """Keeps answers at once."""
+
+    def __init__(self, kept: Callable[..., None]) -> None:
+        self.put = lambda answer: kept([answer])
+
+
+def job(index: int) -> Job:
+    """The request of a row."""
+    return Job(index, index, index.to_bytes(16, "big"), [{"role": "user", "content": str(index)}])
+
+
+def run(
+    rows: int,
+    answer: Callable[[Client, str], None] = lambda _client, _prompt: None,
+    accountant: Any = None,
+    at_a_time: int = 20,
+    **task: Any,
+) -> tuple[Results, Client]:
+    """Run a map of so many rows."""
+    client, results = Client(answer), Results(rows)
+    numbers = iter(range(rows))
+
+    def feed() -> list[Job]:
+        return [job(index) for index in islice(numbers, at_a_time)]
+
+    async def main() -> None:
+        given = Task(
+            request=REQUEST,
+            schema=None,
+            feed=feed,
+            again=lambda index, _row: job(index),
+            results=results,
+            rows=rows,
+            **task,
+        )
+        make: Any = accountant or Accountant
+        engine = Engine(given, client, make, lambda _in_flight, _limit: None)  # type: ignore[arg-type]
+        client.engine = engine
+        await engine.run(Writer(engine.kept))  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    return results, client
+
+
+@pytest.mark.parametrize("at_a_time", [1, 20])
+def test_every_row_is_asked_once(at_a_time: int) -> None:
+    """Also where rows are read more slowly than they are answered."""
+    results, client = run(100, at_a_time=at_a_time)
+
+    assert results.texts == [f"re: {index}" for index in range(100)]
+    assert sorted(map(int, client.asked)) == list(range(100))
+
+
+def test_all_rows_are_read_also_where_the_bound_falls_under_those_at_work() -> None:
+    """Of several workers that see one too many, one leaves: never all, with rows yet to be read."""
+
+    def fall(client: Client, _prompt: str) -> None:
+        assert client.engine is not None
+        client.engine.concurrency.cap(1)
+
+    results, _ = run(50, fall, at_a_time=1)
+
+    assert None not in results.texts
+
+
+def test_never_more_than_allowed_are_in_flight() -> None:
+    _, client = run(100, most=3)
+
+    assert client.most == 3
+
+
+def test_what_fails_in_passing_is_asked_once_more_after_the_rest() -> None:
+    failed: list[str] = []
+
+    def fail_once(_client: Client, prompt: str) -> None:
+        if prompt == "0" and not failed:
+            failed.append(prompt)
+            raise OverloadedError("busy", status=529)
+
+    results, client = run(30, fail_once)
+
+    assert None not in results.texts
+    assert client.asked[-1] == "0"
+
+
+def test_what_fails_for_good_is_not() -> None:
+    def fail(_client: Client, prompt: str) -> None:
+        if prompt == "3":
+            raise InvalidRequestError("too long", status=400)
+
+    results, client = run(30, fail)
+
+    assert list(results.problems) == [3]
+    assert client.asked.count("3") == 1
+
+
+def test_one_goes_first_where_a_cache_is_to_be_warmed() -> None:
+    seen: list[int] = []
+    run(20, lambda client, _prompt: seen.append(client.most), warms_cache=True)
+
+    assert seen[0] == 1
+    assert max(seen) > 1
+
+
+def test_a_budget_that_has_room_for_two_lets_two_be_in_flight() -> None:
+    """And only a request that does not fit alone ends the run."""
+    in_flight: list[object] = []
+
+    class Tight(Accountant):
+        async def admit(self, client: object, request: object) -> None:
+            if len(in_flight) == 2:
+                raise BudgetExceededError("No room.")
+            in_flight.append(request)
+
+        def finish(self, arrived: object) -> tuple[()]:
+            in_flight.pop()
+            return ()
+
+    results, client = run(40, accountant=Tight)
+
+    assert None not in results.texts
+    assert client.most == 2
+
+
+def test_a_budget_without_room_ends_it() -> None:
+    class Empty(Accountant):
+        async def admit(self, client: object, request: object) -> None:
+            raise BudgetExceededError("No room.")
+
+    with pytest.raises(BudgetExceededError, match=r"No room\."):
+        run(40, accountant=Empty)

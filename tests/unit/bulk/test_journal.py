@@ -1,0 +1,278 @@
+"""The journal of maps: what is written is found again by each process that opens it, and what cannot be is said."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claude_magic.bulk._journal import Answer, Journal, JournalError, JournalWriter, journal_path
+from claude_magic.client import ClaudeError
+
+
+def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer:
+    """An answer to the request of that number."""
+    return Answer(number.to_bytes(16, "big"), text, problem, "claude-sonnet-5-5", "req_1", 10, 2, 0.5, False)
+
+
+def begun(journal: Journal, *numbers: int) -> int:
+    """A run over the rows of these numbers."""
+    keys = b"".join(answer(number).key for number in numbers)
+    return journal.begin_run(
+        prompt="{{ text }}", model="m", rows=len(numbers), requests=len(set(numbers)), keys=keys, digest=keys
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return journal_path(tmp_path / ".claude-magic")
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal(path)
+    yield opened
+    opened.close()
+
+
+def test_an_answer_is_found_by_its_key_after_the_file_is_opened_again(journal: Journal, path: Path) -> None:
+    journal.add([answer(1), answer(2, "no", "cut")], begun(journal, 1, 2))
+    journal.close()
+
+    again = Journal(path)
+
+    assert again.find([answer(number).key for number in (1, 2, 3)]) == {
+        answer(1).key: answer(1),
+        answer(2).key: answer(2, "no", "cut"),
+    }
+    again.close()
+
+
+def test_many_keys_are_found_at_once(journal: Journal) -> None:
+    """More than SQLite takes in one query."""
+    answers = [answer(number) for number in range(1_200)]
+    journal.add(answers, begun(journal, 1))
+
+    assert len(journal.find([each.key for each in answers])) == 1_200
+
+
+def test_a_later_answer_takes_the_place_of_an_earlier_one(journal: Journal) -> None:
+    """As `retry` has it."""
+    run = begun(journal, 1)
+    journal.add([answer(1, "", "cut")], run)
+    journal.add([answer(1, "whole")], run)
+
+    assert journal.find([answer(1).key])[answer(1).key].text == "whole"
+
+
+def test_git_ignores_the_folder(journal: Journal, path: Path) -> None:
+    assert (path.parent / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_the_users_own_gets_no_gitignore(tmp_path: Path) -> None:
+    Journal(tmp_path / "mine" / "answers.sqlite").close()
+
+    assert not (tmp_path / "mine" / ".gitignore").exists()
+
+
+def test_it_is_durable_at_each_commit(journal: Journal) -> None:
+    """WAL, and an `fsync` with each: a power cut loses nothing that was committed."""
+    pragmas = [
+        journal._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    ]
+
+    assert pragmas == ["wal", 2]
+
+
+def test_two_may_write_at_once(journal: Journal, path: Path) -> None:
+    """As two kernels do."""
+    other = Journal(path)
+
+    def write(to: Journal, first: int) -> None:
+        run = begun(to, first)
+        for number in range(first, first + 50):
+            to.add([answer(number)], run)
+
+    threads = [threading.Thread(target=write, args=each) for each in ((journal, 0), (other, 25))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(other.find([answer(number).key for number in range(100)])) == 75
+    other.close()
+
+
+# What it cannot do...
+
+
+def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    before = path.read_bytes()
+
+    with pytest.raises(JournalError, match=r"cannot be read .*Move the file away"):
+        Journal(path)
+
+    assert path.read_bytes() == before
+
+
+def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE mine (x)")
+    other.close()
+
+    with pytest.raises(JournalError, match="of another program"):
+        Journal(path)
+
+
+def test_a_newer_journal_is_left_alone(journal: Journal, path: Path) -> None:
+    journal._database.execute("PRAGMA user_version = 7")
+    journal.close()
+
+    with pytest.raises(JournalError, match=r"newer claude_magic \(journal version 7, and this one knows 1\)"):
+        Journal(path)
+
+
+def test_a_locked_journal_says_so(journal: Journal, path: Path) -> None:
+    run = begun(journal, 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    impatient = Journal(path, lock_timeout=0.01)
+
+    with pytest.raises(JournalError, match="is locked by another process"):
+        impatient.add([answer(1)], run)
+
+    other.execute("ROLLBACK")
+    other.close()
+    impatient.add([answer(1)], run)
+    assert impatient.find([answer(1).key])
+    impatient.close()
+
+
+def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(JournalError, match=r"cannot be kept in .*journal=False"):
+        Journal(tmp_path / "file" / "journal.sqlite")
+
+
+def test_a_full_disk_keeps_what_was_written(journal: Journal, path: Path) -> None:
+    run = begun(journal, 1)
+    journal.add([answer(1)], run)
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(JournalError, match=r"cannot be written .*full.* Free some space"):
+        journal.add([answer(number, "long" * 1_000) for number in range(2, 20)], run)
+
+    journal.close()
+    again = Journal(path)
+    assert list(again.find([answer(number).key for number in range(20)])) == [answer(1).key]
+    again.close()
+
+
+# The writer...
+
+
+def test_an_answer_is_told_of_when_it_is_durable(journal: Journal, path: Path) -> None:
+    """A process that opens the file at that moment finds it."""
+    found: list[int] = []
+
+    def look(answers: list[Answer]) -> None:
+        other = Journal(path)
+        found.append(len(other.find([each.key for each in answers])) - len(answers))
+        other.close()
+
+    writer = JournalWriter(
+        journal, begun(journal, 1), on_kept=look, on_failure=lambda error: pytest.fail(str(error))
+    )
+    for number in range(100):
+        writer.put(answer(number))
+    writer.close()
+
+    assert set(found) == {0}
+    assert len(journal.find([answer(number).key for number in range(100)])) == 100
+
+
+def test_many_answers_share_a_commit(journal: Journal) -> None:
+    """A commit waits for the disk."""
+    groups: list[int] = []
+    writer = JournalWriter(
+        journal, begun(journal, 1), on_kept=lambda answers: groups.append(len(answers)), on_failure=print
+    )
+    for number in range(500):
+        writer.put(answer(number))
+    writer.close()
+
+    assert sum(groups) == 500
+    assert len(groups) < 100
+
+
+def test_the_writer_tells_of_a_disk_that_is_full(journal: Journal) -> None:
+    run = begun(journal, 1)
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    failures: list[ClaudeError] = []
+    kept: list[Answer] = []
+
+    writer = JournalWriter(journal, run, on_kept=kept.extend, on_failure=failures.append)
+    for number in range(20):
+        writer.put(answer(number, "long" * 1_000))
+    writer.close()
+
+    assert kept == []
+    assert "Free some space" in str(failures[0])
+
+
+# Runs...
+
+
+def test_runs_are_listed_with_what_they_paid(journal: Journal) -> None:
+    first = begun(journal, 1, 2)
+    journal.add([answer(1), answer(2)], first)
+    journal.end_run(first, state="done", failed=0)
+    begun(journal, 1, 2, 3)
+
+    one, two = journal.runs()
+
+    assert (one.state, one.answers, one.cost, one.tokens_in, one.rows) == ("done", 2, 1.0, 20, 2)
+    assert (two.state, two.ended, two.answers, two.cost) == ("running", None, 0, 0.0)
+
+
+def test_two_runs_are_compared_by_what_their_rows_ask(journal: Journal) -> None:
+    """Wherever these stand."""
+    first, second = begun(journal, 1, 2, 3, 3), begun(journal, 9, 1, 2, 3)
+
+    difference = journal.compare(first, second)
+
+    assert (difference.same, difference.gone, difference.new) == (3, 1, 1)
+
+
+def test_a_run_that_is_not_there_cannot_be_compared(journal: Journal) -> None:
+    with pytest.raises(JournalError, match="There is no run 7"):
+        journal.compare(begun(journal, 1), 7)
+
+
+def test_runs_over_the_same_rows_share_one_list_of_them(journal: Journal) -> None:
+    """A map that is resumed ten times does not fill the disk with keys."""
+    for _ in range(3):
+        begun(journal, 1, 2)
+
+    assert journal._database.execute("SELECT count(*) FROM lists").fetchone() == (1,)
+
+
+def test_pruning_deletes_what_is_older(journal: Journal) -> None:
+    run = begun(journal, 1)
+    journal.add([answer(number, "long" * 1_000) for number in range(100)], run)
+
+    assert journal.prune(1)[0] == 0
+    gone, freed = journal.prune(None)
+
+    assert gone == 100
+    assert freed > 100_000
+    assert journal.runs() == []

@@ -1,0 +1,70 @@
+"""A prompt for many rows: read once, filled for each."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from claude_magic.client import ConfigurationError
+from claude_magic.context import NullValueError, row_prompt
+
+
+def filled(prompt: str, row: dict[str, object], **names: object) -> str:
+    """What is asked about one row."""
+    read = row_prompt(prompt, list(row), names)
+    return read.beginning + "".join(str(part) for part in read.fill(row))
+
+
+def test_values_stand_in_the_place_of_their_expressions() -> None:
+    assert filled("A {{ x }} and {{ x + 1 }}.", {"x": 1}) == "A 1 and 2."
+    assert filled("{{ x }}", {"x": "only"}) == "only"
+
+
+def test_a_rows_own_names_go_first() -> None:
+    assert filled("{{ x }} {{ y }}", {"x": "row"}, x="mine", y="mine") == "row mine"
+
+
+def test_what_all_rows_share_is_the_beginning() -> None:
+    """With the values of the user's names in it, which are the same for all."""
+    read = row_prompt("In {{ language }}: {{ x }}. Be brief.", ["x"], {"language": "German"})
+
+    assert read.beginning == "In German: "
+    assert read.columns == ("x",)
+    assert read.shared_after == len(". Be brief.")
+
+
+def test_expressions_are_evaluated_with_both() -> None:
+    assert filled("{{ f(x) }}", {"x": 2}, f=lambda value: value * 10) == "20"
+
+
+def test_other_braces_stay_as_typed() -> None:
+    assert filled("{% if %} {{ 'x' }} {{ }} {x} {{ x }}", {"x": 1}) == "{% if %} {{ 'x' }} {{ }} {x} 1"
+
+
+def test_the_value_is_not_looked_into_again() -> None:
+    assert filled("{{ x }}", {"x": "{{ y }}", "y": 1}) == "{{ y }}"
+
+
+@pytest.mark.parametrize("null", [None, float("nan"), pd.NA, pd.NaT])
+def test_a_null_cannot_be_asked_about(null: object) -> None:
+    with pytest.raises(NullValueError, match=r"\{\{ x \}\} is null in this row"):
+        filled("{{ x }}", {"x": null})
+
+
+def test_a_name_that_is_nowhere_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ConfigurationError, match=r"a row has no txet.*Did you mean text\? A row has text, n"):
+        filled("{{ txet }}", {"text": "a", "n": 1})
+
+
+def test_a_prompt_without_a_value_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"every row would ask the same.*\{\{ text \}\}"):
+        filled("Classify {{ y }}", {"text": "a"}, y=1)
+
+
+def test_an_expression_that_fails_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"\{\{ 1 // x \}\} raised ZeroDivisionError"):
+        filled("{{ 1 // x }}", {"x": 0})
+
+
+def test_a_list_in_a_cell_is_described() -> None:
+    assert "1" in filled("{{ x }}", {"x": [1, 2]})

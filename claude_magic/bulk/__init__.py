@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ._journal import Journal, JournalError, journal_path
+from ._journal import Journal, JournalError, journal_path, render_difference, render_journal
 from ._plan import MapPlan, Request, make_plan
 from ._rows import failed_rows, origin_of, register_accessors, remember_origin
 from ._run import (
     MapRun,
+    MapSnapshot,
     MapStoppedError,
     MapSurface,
     check_price,
+    render_preview,
 )

@@ -6,16 +6,32 @@ thread instead, so that the coroutine never suspends, and `run_blocking` runs it
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import dataclasses
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..client import ClaudeError
-from ..runtime import Reply
-from ._answer import WAITED, answer, answer_in_background, can_answer_in_background, with_short_traceback
-from ._question import prepare
+from ..client import ClaudeError, ConfigurationError
+from ..context import closest_name
+from ..display import frame_loop
+from ..runtime import Phase, Reply
+from ..schema import make_output_schema
+from ._answer import (
+    WAITED,
+    answer,
+    answer_in_background,
+    bind,
+    can_answer_in_background,
+    follow_to_end,
+    is_silenced,
+    with_short_traceback,
+)
+from ._question import MAX_SEARCHES, collect_attachments, prepare, settings_of, with_system_text
 
 if TYPE_CHECKING:
+    from ..bulk import MapPlan, MapRun, MapSurface, Request
     from ._cell import Cell
     from ._commands import Line
     from ._compare import Comparison
@@ -34,8 +50,8 @@ def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     raise RuntimeError("A cell that blocks has awaited something.")
 
 
-async def ask(line: Line, cell: Cell) -> Reply | Comparison | None:
-    """Ask and show; None where nothing was to be sent.
+async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
+    """Ask and show; None where nothing was to be sent. What a map returns is of the kind of what was mapped.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the partial answer stays.
@@ -47,6 +63,8 @@ async def ask(line: Line, cell: Cell) -> Reply | Comparison | None:
             from ._interact import interact  # late: it imports ipywidgets
 
             return await interact(line, cell)
+        if line.options.map is not None:
+            return await map_rows(with_system_text(line), cell)
         line, question = prepare(line, cell)
         if line.options.dry_run:
             from ._dry_run import show_dry_run
@@ -67,3 +85,162 @@ async def ask(line: Line, cell: Cell) -> Reply | Comparison | None:
     finally:
         # The controls of `--interact` keep the cell, and must not keep the user's frames with it.
         cell.scope.leave()
+
+
+_STOPPED = "the map was stopped. What was answered is kept: running the cell again asks only the rest."
+
+
+async def map_rows(line: Line, cell: Cell) -> Any:
+    """Ask about each row of what `--map` names, and return it with the answers; None after a dry run, the run itself with `--bg`.
+
+    Raises:
+        KeyboardInterrupt: The cell was interrupted. The variable of `-o` has what there is.
+        ClaudeError: It cannot be asked so, or ended before all rows were asked; likewise.
+    """
+    from ..bulk import MapSurface, check_price, make_plan, register_accessors, remember_origin
+
+    options, runtime = line.options, cell.runtime
+    request = _map_request(line, cell)
+    plan = make_plan(request, runtime)
+    try:
+        for _ in plan.read():
+            if cell.is_awaited:
+                await asyncio.sleep(0)  # so that an interrupt is heard
+        preview = plan.preview()
+        if options.dry_run:
+            _show_preview(preview, cell)
+            return None
+        values = runtime.settings().values
+        check_price(preview, options.max_cost, asks_above=values.map_ask_above, ask=_asks(cell))
+        if can_answer_in_background(line, cell):
+            return _map_in_background(line, plan, cell)
+        can_stop = cell.is_awaited and cell.front_end.runs_clicks
+
+        def surface_for(run: MapRun) -> MapSurface:
+            return MapSurface(
+                cell.front_end,
+                owns_area=cell.is_awaited,
+                is_quiet=options.quiet or is_silenced(line),
+                is_live=values.live and not cell.front_end.is_captured,
+                stop=run.cancel if can_stop else None,
+            )
+
+        run, is_interrupted = await follow_to_end(plan.start, surface_for, cell)
+    finally:
+        plan.close()
+    result = run.so_far()
+    remember_origin(result, (dataclasses.replace(request, outlives_cell=False), {}, None))
+    register_accessors(result)
+    bind(run if options.background else result, line, cell)
+    if options.background:
+        cell.front_end.say(WAITED)
+    if is_interrupted or run.phase is Phase.CANCELLED:
+        raise KeyboardInterrupt(_STOPPED)
+    run.check()
+    return run if options.background else result
+
+
+def _map_request(line: Line, cell: Cell) -> Request:
+    """Return what a cell maps over what.
+
+    Raises:
+        ConfigurationError: There is no such variable, or something else it names cannot be sent.
+    """
+    from ..bulk import Request
+
+    options, names = line.options, cell.names()
+    return Request(
+        prompt=line.prompt.rstrip().removesuffix(";") if is_silenced(line) else line.prompt,
+        items=_found(options.map or "", cell),
+        names=names,
+        settings=settings_of(options),
+        schema=make_output_schema(options.schema, names) if options.schema else None,
+        attachments=collect_attachments(options, cell),
+        stop_sequences=options.stop or None,
+        extra=options.extra,
+        is_raw=options.raw,
+        max_cost=options.max_cost,
+        max_searches=MAX_SEARCHES if options.web_search else 0,
+        origin=cell.name,
+        outlives_cell=options.background,
+    )
+
+
+def _found(path: str, cell: Cell) -> Any:
+    """Return what `--map` names.
+
+    Raises:
+        ConfigurationError: There is nothing of that name.
+    """
+    names = cell.names()
+    root, *attributes = path.split(".")
+    if root not in names:
+        guess = closest_name(root, names)
+        hint = f" Did you mean {guess}?" if guess is not None else ""
+        raise ConfigurationError(f"--map: there is no {root} in the notebook.{hint} Nothing was sent.")
+    value: Any = names[root]
+    for attribute in attributes:
+        try:
+            value = getattr(value, attribute)
+        except AttributeError:
+            raise ConfigurationError(
+                f"--map: {root} has no {attribute} ({path}). Nothing was sent."
+            ) from None
+    return value
+
+
+def _show_preview(preview: Any, cell: Cell) -> None:
+    from ..bulk import render_preview
+
+    bundle = render_preview(preview, redact=cell.runtime.redact)
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def _asks(cell: Cell) -> Callable[[str], bool] | None:
+    """Return what asks the person at the front end whether a map may cost so much; None where nobody is there."""
+    front_end = cell.front_end
+    is_there = front_end.is_attended if front_end.has_kernel else sys.stdin is not None and sys.stdin.isatty()
+    return (lambda question: input(question).strip().casefold() in ("y", "yes")) if is_there else None
+
+
+def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
+    """Begin a map, and return at once; its progress is drawn in this cell while others run."""
+    from ..bulk import MapSurface
+
+    runtime, front_end = cell.runtime, cell.front_end
+    runtime.jobs.stop_of_cell(cell.key)
+    run = plan.start()
+    runtime.jobs.add(run, cell=cell.key)
+    bind(run, line, cell)
+    job = runtime.jobs.find(run)
+    if not front_end.has_kernel:
+        print(f"Job {job.number} has started; %claude jobs shows its progress.")
+        return run
+    surface = MapSurface(
+        front_end,
+        is_quiet=line.options.quiet or is_silenced(line),
+        remark=f"in the background · %claude stop {job.number} ends it",
+    )
+    frame_loop.follow(run, _MapFrames(run, surface).draw)
+    return run
+
+
+class _MapFrames:
+    """Draws a map in the cell that asks now, whichever cell runs by then. Draws its first frame at once."""
+
+    def __init__(self, run: MapRun, surface: MapSurface) -> None:
+        self._run = run
+        self._surface = surface
+        self._context = contextvars.copy_context()
+        surface.draw(run.snapshot())
+
+    def draw(self) -> float:
+        """Show how far it has come; return the seconds after which the next frame may follow."""
+        return self._context.run(self._draw)
+
+    def _draw(self) -> float:
+        snapshot = self._run.snapshot()
+        if snapshot.phase.is_final:
+            self._surface.finish(snapshot)
+            return 0.0
+        return self._surface.draw(snapshot)

@@ -164,6 +164,13 @@ LIVE = Argument(
     guess=_likely_choice("--live"),
     choices=("--live",),
 )
+RUNS = Argument(
+    key="what",
+    usage="[compare A B|prune DAYS]",
+    read=_spelled_as(re.compile(r"compare [1-9]\d{0,8} [1-9]\d{0,8}|prune (?:\d{1,5}|all)", re.ASCII)),
+    guess=_nothing,
+    choices=("compare", "prune"),
+)
 SWITCH = Argument(
     key="state",
     usage="on|off",
@@ -313,6 +320,12 @@ COMMANDS = (
         "._session_commands:stop",
         JOB,
         takes_prose=True,
+    ),
+    Command(
+        "journal",
+        "list the maps of this folder, what they cost, and the size of their journal; compare two, or delete old answers",
+        "._session_commands:journal",
+        RUNS,
     ),
     Command(
         "panel", "open a conversation beside the cells, with buttons", "._session_commands:panel", ANY_THREAD

@@ -24,9 +24,9 @@ from ._commands import (
     SAVED,
     Argument,
 )
-from ._line import Scanner
+from ._line import EXCLUSIVE_FIELDS, Scanner
 from ._names import ShellSurroundings, Surroundings
-from ._options import EXCLUSIVE_FIELDS, OPTION_SPECS, SPEC_BY_NAME, OptionSpec
+from ._options import OPTION_SPECS, SPEC_BY_NAME, OptionSpec
 
 _HOOK = "complete_command"
 _COMMANDS = ("%claude", "%%claude")
@@ -220,6 +220,7 @@ _FINDERS: dict[str, _Finder] = {
     "thread": _threads,
     "attach": _attachments,
     "interact": _several(_variables),
+    "map": _variables,
     "out": _variables,
     "schema": _classes,
     "tools": _several(_functions),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from IPython.core.error import UsageError
 
 from ._commands import Line
-from ._options import EXCLUSIVE_FIELDS, SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, closest
+from ._options import SPEC_BY_FIELD, SPEC_BY_NAME, Options, OptionSpec, closest
 
 
 class Scanner:
@@ -340,6 +340,44 @@ def _hint_at_typing(spec: OptionSpec, text: str) -> str:
         return ""
     equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
     return f" It contains {describe_odd(text)}; type {spec.name}{equals}{typed}."
+
+
+EXCLUSIVE_FIELDS = (
+    ("model", "compare", "one names the model that answers and the other several"),
+    ("compare", "tools", "each model would call your functions again"),
+    ("compare", "background", "several answers grow side by side as long as their cell runs"),
+    ("interact", "compare", "controls are for the answers of one model"),
+    ("interact", "background", "controls ask in the background by themselves"),
+    ("interact", "tools", "each movement of a control could call your functions again"),
+    (
+        "interact",
+        "insert_code",
+        "each state of the controls has another answer; reply.code has the code of one",
+    ),
+    ("interact", "raw", "controls replace double braces, and --raw sends those as typed"),
+    ("interact", "quiet", "controls must be visible"),
+    ("compare", "insert_code", 'there are several answers: answers["sonnet"].code has the code of one'),
+    ("thread", "is_new", "one continues a conversation and the other starts one"),
+    ("thread", "no_history", "one belongs to a conversation and the other to none"),
+    ("is_new", "no_history", "one starts a conversation and the other belongs to none"),
+    ("schema", "insert_code", "one asks for data and the other for code"),
+    *(
+        ("map", other, "each row is asked by itself, outside of any conversation")
+        for other in ("thread", "is_new")
+    ),
+    *(
+        ("map", other, "there is an answer for each row")
+        for other in ("compare", "interact", "insert_code", "format")
+    ),
+    ("map", "tools", "each row could call your functions; claude.ask in a loop does that"),
+    (
+        "background",
+        "insert_code",
+        "a cell that has ended cannot insert one below it; reply.code has the code",
+    ),
+    ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
+)
+"""Two fields that cannot both be set, and why."""
 
 
 def _check_together(options: Options) -> None:

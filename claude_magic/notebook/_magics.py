@@ -18,9 +18,7 @@ from ._names import Scope, ShellSurroundings
 from ._options import EFFORT_LEVELS, THINKING_MODES, Options
 
 if TYPE_CHECKING:
-    from ..runtime import Reply
     from ._commands import Call
-    from ._compare import Comparison
 
 _UNSET: Any = {"default_value": None, "allow_none": True}
 
@@ -113,14 +111,16 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     @no_var_expand
     @line_cell_magic
-    def claude(self, line: str, cell: str | None = None) -> Reply | Comparison | None:
+    def claude(self, line: str, cell: str | None = None) -> Any:
         running = Cell(self.session, Scope.of_caller(self.shell))
         call = find_command(line, ShellSurroundings(self.shell, running.scope)) if cell is None else None
         if call is not None:
             self._run(call, running)
             return None
-        reply = self._ask_blocking(self._read(line, cell, running), running)
-        if reply is not None:
+        parsed = self._read(line, cell, running)
+        reply = self._ask_blocking(parsed, running)
+        # The result of a map is a table of the user's, and only a line stands in the cell.
+        if reply is not None and parsed is not None and parsed.options.map is None:
             reply.is_on_screen = True
         return reply
 
@@ -154,7 +154,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
         show_short_help()
         return None
 
-    def _ask_blocking(self, line: Line | None, cell: Cell) -> Reply | Comparison | None:
+    def _ask_blocking(self, line: Line | None, cell: Cell) -> Any:
         if line is None:
             return None
         from ._ask import ask, run_blocking

@@ -23,6 +23,8 @@ class Options:
     Attributes:
         model: A model's id, or a short name such as `opus`.
         compare: Models that answer side by side, in place of one.
+        map: The variable whose rows are asked about, each by itself.
+        max_cost: What a map may cost, in USD.
         system: The system prompt, or `@` and the path of a file that holds it.
         max_tokens: The longest answer.
         effort: One of `EFFORT_LEVELS`.
@@ -51,6 +53,8 @@ class Options:
 
     model: str | None = None
     compare: tuple[str, ...] = ()
+    map: str | None = None
+    max_cost: float | None = None
     system: str | None = None
     max_tokens: int | None = None
     effort: str | None = None
@@ -101,6 +105,7 @@ _IPYTHONS = re.compile(
 _OURS = ("claude", "Err")
 _THREAD = re.compile(r"\w[\w.-]*")
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_AMOUNT = re.compile(r"\$?(\d{1,9}(\.\d*)?|\.\d+)", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 
 # Fields of a request that have an option of their own, or that are not the reader's to set.
@@ -132,6 +137,20 @@ def positive_integer(text: str) -> int:
     if not (_NUMBER.fullmatch(text) and int(text) > 0):
         raise ValueError("is a whole number above 0, with at most nine digits, such as 16000")
     return int(text)
+
+
+def amount(text: str) -> float:
+    """Read an amount of money: `2`, `0.50`, `$3`."""
+    if not _AMOUNT.fullmatch(text):
+        raise ValueError("is an amount in USD (2.50)")
+    return float(text.removeprefix("$"))
+
+
+def input_name(text: str) -> str:
+    """Read the name of what is mapped; it may be dotted."""
+    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split(".")):
+        raise ValueError("is the name of a table, column, list or dict of yours: --map df, --map df.text")
+    return text
 
 
 def variable_name(text: str) -> str:
@@ -379,6 +398,12 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
             combine=join_names,
         ),
         OptionSpec(
+            "--map TABLE",
+            "ask about each row; {{ column }} is its value, {{ item }} an item of a list",
+            input_name,
+        ),
+        OptionSpec("--max-cost USD", "with --map: the most that it may cost", amount),
+        OptionSpec(
             "--raw", "send the prompt as typed: double braces, and what looks like a key or a password"
         ),
     ),
@@ -422,31 +447,3 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
 OPTION_SPECS = tuple(spec for specs in OPTION_GROUPS.values() for spec in specs)
 SPEC_BY_NAME = {name: spec for spec in OPTION_SPECS for name in spec.names}
 SPEC_BY_FIELD = {spec.field: spec for spec in OPTION_SPECS}
-
-EXCLUSIVE_FIELDS = (
-    ("model", "compare", "one names the model that answers and the other several"),
-    ("compare", "tools", "each model would call your functions again"),
-    ("compare", "background", "several answers grow side by side as long as their cell runs"),
-    ("interact", "compare", "controls are for the answers of one model"),
-    ("interact", "background", "controls ask in the background by themselves"),
-    ("interact", "tools", "each movement of a control could call your functions again"),
-    (
-        "interact",
-        "insert_code",
-        "each state of the controls has another answer; reply.code has the code of one",
-    ),
-    ("interact", "raw", "controls replace double braces, and --raw sends those as typed"),
-    ("interact", "quiet", "controls must be visible"),
-    ("compare", "insert_code", 'there are several answers: answers["sonnet"].code has the code of one'),
-    ("thread", "is_new", "one continues a conversation and the other starts one"),
-    ("thread", "no_history", "one belongs to a conversation and the other to none"),
-    ("is_new", "no_history", "one starts a conversation and the other belongs to none"),
-    ("schema", "insert_code", "one asks for data and the other for code"),
-    (
-        "background",
-        "insert_code",
-        "a cell that has ended cannot insert one below it; reply.code has the code",
-    ),
-    ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
-)
-"""Two fields that cannot both be set, and why."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _MAX_SYSTEM_BYTES: Final = 2**20
 """More than any model's context holds."""
-_MAX_SEARCHES: Final = 5
+MAX_SEARCHES: Final = 5
 """Each costs a cent."""
 
 
@@ -266,7 +266,7 @@ def _question(
         content=content_of([each.parts for each in collected]),
         where=None if options.no_history else _where(options, cell),
         tools=tool_executor(options, names, cell) if options.tools else None,
-        max_searches=_MAX_SEARCHES if options.web_search else 0,
+        max_searches=MAX_SEARCHES if options.web_search else 0,
         output_schema=schema,
         stop_sequences=options.stop or None,
         extra=options.extra,

@@ -24,6 +24,7 @@ from ..runtime import (
     ReplySnapshot,
     RuntimeStatus,
     ThreadSummary,
+    format_usd,
     load_forest,
     read_notebook,
     restore,
@@ -35,6 +36,7 @@ from ._history import notebook_path
 from ._names import DEFAULT_THREAD
 
 if TYPE_CHECKING:
+    from ..bulk import MapSnapshot
     from ._cell import Cell
 
 _EXCERPT_CHARS = 60
@@ -305,6 +307,8 @@ def stop(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 def _job_row(job: Job, now: float) -> tuple[str, ...]:
     snapshot = job.reply.snapshot()
+    if not isinstance(snapshot, ReplySnapshot):
+        return _map_row(job, snapshot)
     return (
         str(job.number),
         job.reply.origin,
@@ -314,6 +318,51 @@ def _job_row(job: Job, now: float) -> tuple[str, ...]:
         f"{snapshot.elapsed:.1f}",
         describe_cost(snapshot),
     )
+
+
+def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
+    """Describe a map among the jobs."""
+    words = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
+    state = f"{words.get(snapshot.phase, 'runs')}: {snapshot.done:,} of {snapshot.requests:,} requests"
+    return (
+        str(job.number),
+        job.reply.origin,
+        excerpt(job.reply.prompt, _QUESTION_CHARS),
+        snapshot.model,
+        state,
+        f"{snapshot.elapsed:.1f}",
+        "" if snapshot.cost is None else format_usd(snapshot.cost),
+    )
+
+
+def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """List the runs of the journal beside the notebook, compare two of them (`compare 1 2`), or prune it (`prune 30`).
+
+    Raises:
+        JournalError: It cannot be read, or there is no such run.
+    """
+    from ..bulk import Journal, journal_path, render_difference, render_journal
+
+    words = arguments.get("what", "").split()
+    if not journal_path().exists():
+        cell.front_end.say("No map has run in this folder yet: there is no journal.")
+        return
+    opened = Journal(journal_path())
+    try:
+        if words[:1] == ["prune"]:
+            gone, freed = opened.prune(None if words[1] == "all" else float(words[1]))
+            cell.front_end.say(
+                f"Deleted: {gone:,} answers, {freed / 1e6:,.1f} MB. A map that needs one of them asks it again."
+            )
+            return
+        bundle = (
+            render_difference(opened.compare(int(words[1]), int(words[2])))
+            if words
+            else render_journal(opened)
+        )
+        cell.front_end.show(bundle.data, bundle.metadata)
+    finally:
+        opened.close()
 
 
 def _describe_job(snapshot: ReplySnapshot, now: float) -> str:

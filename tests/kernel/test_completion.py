@@ -53,7 +53,7 @@ def complete(start_kernel):
         ("%claude as", "%claude ", ["ask"]),
         ("%claude -m opus f", "%claude -m opus ", ["fix"]),
         ("%claude --th", "%claude ", ["--thinking", "--thread"]),
-        ("%%claude --max", "%%claude ", ["--max-tokens"]),
+        ("%%claude --max", "%%claude ", ["--max-tokens", "--max-cost"]),
         ("%claude --raw --no", "%claude --raw ", ["--no-history"]),
         ("answer = %claude --ef", "answer = %claude ", ["--effort"]),
         ("for each in frame:\n    %claude --dry", "for each in frame:\n    %claude ", ["--dry-run"]),

@@ -15,6 +15,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 PRELUDE = """
 import pathlib
 df = {"port": ["Brest", "Oslo"], "visits": [3, 4]}
+countries = ["France", "Norway"]
 pathlib.Path("sales.csv").write_text("port,visits\\nBrest,3\\nOslo,4\\n")
 pathlib.Path("style.md").write_text("Answer like a lighthouse keeper.")
 def weather(city: str) -> str:
@@ -177,6 +178,23 @@ def test_interact_makes_controls_of_variables(kernel, sim, example):
     assert prompts(sim)[-1] == "Name 3 primes."
 
     assert "asked once, with n = 3" in str(succeed(kernel, example("--interact N,M")).outputs)
+
+
+def test_map_asks_about_each_row(kernel, sim, example):
+    """The variable gets the answers, in the order of the rows."""
+    succeed(kernel, example("--map TABLE"))
+
+    asked = [text_of(seen.body["messages"][0]["content"]) for seen in sim.requests]
+    assert sorted(asked) == ["What is the capital of France?", "What is the capital of Norway?"]
+    assert kernel.value("['Paris' in capitals[0], 'Oslo' in capitals[1]]") == "[True, True]"
+
+
+def test_max_cost_bounds_a_map(kernel, sim, example):
+    """What would cost more is not begun."""
+    succeed(kernel, example("--max-cost USD"))
+
+    run = kernel.run("%claude --map countries --max-cost 0.0001 Describe {{ item }}.")
+    assert "max_cost is $0.0001. Nothing was sent." in run.error["evalue"]
 
 
 def test_raw_sends_braces_as_typed(kernel, sim, example):
@@ -449,6 +467,20 @@ def test_jobs_and_stop_know_what_is_on_its_way(kernel, sim, example):
 
     assert kernel.value("answer.cancel(), answer.error")
     assert "stopped" in plain(succeed(kernel, "%claude jobs"))
+
+
+def test_journal_lists_the_maps(kernel, sim, example):
+    """With what they cost; and two of them side by side."""
+    kernel.run("import shutil; shutil.rmtree('.claude-magic', ignore_errors=True)")
+    succeed(kernel, "%claude --map countries -o where Where is {{ item }}?")
+    succeed(kernel, "%claude --map countries -o where Where exactly is {{ item }}?")
+
+    assert "Where exactly is {{ item }}?" in plain(
+        succeed(kernel, example("journal [compare A B|prune DAYS]"))
+    )
+    assert "0 rows ask the same in both runs." in plain(succeed(kernel, "%claude journal compare 1 2"))
+    assert "Deleted: 0 answers" in plain(succeed(kernel, "%claude journal prune 30"))
+    assert "Deleted: " in plain(succeed(kernel, "%claude journal prune all"))
 
 
 def test_panel_shows_a_panel(kernel, sim, example):

@@ -324,3 +324,26 @@ def test_where_there_are_no_controls_a_prompt_is_asked_once(terminal, sim):
     assert "Three." in shown
     assert "--interact asked once, with n = 3" in shown
     assert "IntSlider" not in shown
+
+
+def test_a_map_has_a_bar_then_one_line_and_ctrl_c_keeps_what_there_is(terminal, sim):
+    """The bar moves in place; the same line asks only the rest."""
+    gate = Gate()
+    sim.script(reply("alpha"), reply("beta"), hold(gate))
+    ask(terminal, "words = ['one', 'two', 'three']")
+    terminal.expect(PROMPT)
+
+    ask(terminal, "%claude --map words -o out Say {{ item }}")
+    terminal.expect(r"2/3 \[")
+    terminal.sendintr()
+    stopped = until_prompt(terminal)
+    gate.open()
+    assert "stopped · 3 rows, 2 of 3 requests answered" in stopped
+    assert "What was answered is kept" in stopped
+    sim.clear()
+
+    ask(terminal, "%claude --map words -o out Say {{ item }};")
+    until_prompt(terminal)
+    ask(terminal, "print(len(sorted(out, key=str)), out.errors)")
+    assert "3 {}" in until_prompt(terminal)
+    assert len(sim.requests) == 1

@@ -5,7 +5,7 @@
   // The spellings of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares.
   const FLAGS = "-- --new --no-history --raw -x --code --quiet --bg --web-search --dry-run".split(" ");
   const VALUED = (
-    "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact " +
+    "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost " +
     "-f --format -o --out --schema --tools --approve --stop --set"
   ).split(" ");
   const MAGIC = /^%%claude(?!\S)(\s+[\p{L}_][\p{L}\p{N}_]*\s*<<)?/u;

@@ -113,6 +113,8 @@ EVERY_OPTION = {
     "--raw": {"raw": True},
     "--quiet": {"quiet": True},
     "--bg": {"background": True},
+    "--map df": {"map": "df"},
+    "--map=df.text --max-cost $2.50": {"map": "df.text", "max_cost": 2.5},
 }
 
 

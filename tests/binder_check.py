@@ -1,8 +1,8 @@
 """Build a fresh environment from binder/ alone, as Binder would, and run notebooks in it.
 
 What Binder does, without its container: install binder/requirements.txt from the repository's folder, then start everything
-through binder/start. The notebooks must run on the simulator, with no key, and every cell must succeed. Three of them do for all:
-the first, the one that needs the most packages, and the one with widgets.
+through binder/start. The notebooks must run on the simulator, with no key, and every cell must succeed. Four of them do for all:
+the first, the one that needs the most packages, the one with widgets, and the one with tables and a journal on the disk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / ".binder-check"
-NOTEBOOKS = ("01-first-steps.ipynb", "02-context-and-attachments.ipynb", "05-panels.ipynb")
+NOTEBOOKS = ("01-first-steps.ipynb", "02-context-and-attachments.ipynb", "05-panels.ipynb", "06-map.ipynb")
 
 
 def main() -> int:

@@ -1,0 +1,152 @@
+"""A map of 10,000 short rows, 64 in flight, limiter off, journal on, beside bare httpx2 with the same requests; and the journal at 100,000."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from loopback_server import loopback_server
+from measure import Cost, Figure, at_least, at_most, note, print_figures
+
+from claude_magic.bulk import Journal, MapPlan, Request, make_plan
+from claude_magic.bulk._journal import Answer
+from claude_magic.runtime import Runtime
+
+ROWS = int(os.environ.get("MAP_ROWS", "10000"))
+MANY = int(os.environ.get("MAP_MANY", "100000"))
+IN_FLIGHT = 64
+ROUNDS = 3
+KEY = "sk-ant-bench-0123456789"
+PROMPT = "Classify: {{ item }}"
+
+
+def items(count: int) -> list[str]:
+    """Short rows, no two alike."""
+    return [f"The parcel came late, box {number} was torn." for number in range(count)]
+
+
+def plan_for(runtime: Runtime, rows: list[str], journal: Path | bool) -> MapPlan:
+    """Read the rows of a map."""
+    settings = {"max_tokens": 1024, "thinking": "off"}
+    request = Request(
+        prompt=PROMPT, items=rows, names={}, settings=settings, concurrency=IN_FLIGHT, max_cost=1e6
+    )
+    plan = make_plan(request, runtime, journal)
+    for _ in plan.read():
+        pass
+    return plan
+
+
+def map_once(runtime: Runtime, rows: list[str], journal: Path | bool) -> Cost:
+    """Map all rows, and return what it took, from the first row read to the result."""
+    cpu, started = time.process_time(), time.perf_counter()
+    answers = plan_for(runtime, rows, journal).start().result()
+    assert len(answers) == len(rows)
+    assert not answers.errors
+    return Cost(time.process_time() - cpu, time.perf_counter() - started)
+
+
+async def bare_once(url: str, rows: list[str]) -> Cost:
+    """Send the same requests with bare httpx2, as many at once, and keep the texts."""
+    headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+    limits = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    texts: list[str | None] = [None] * len(rows)
+    numbers = iter(range(len(rows)))
+    async with httpx2.AsyncClient(trust_env=False, headers=headers, limits=limits) as client:
+
+        async def work() -> None:
+            for number in numbers:
+                body: dict[str, Any] = {
+                    "model": "claude-sonnet-5-5",
+                    "max_tokens": 1024,
+                    "messages": [{"role": "user", "content": f"Classify: {rows[number]}"}],
+                }
+                response = await client.post(f"{url}/v1/messages", json=body)
+                texts[number] = response.json()["content"][0]["text"]
+
+        cpu, started = time.process_time(), time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+        return Cost(time.process_time() - cpu, time.perf_counter() - started)
+
+
+def resumed(runtime: Runtime, folder: Path) -> tuple[float, float]:
+    """Return the seconds to resume a finished map of many rows, and the megabytes that it takes beyond data and answers."""
+    rows = items(MANY)
+    journal = Journal(folder / "many.sqlite")
+    plan = plan_for(runtime, rows, folder / "many.sqlite")
+    filled = [plan._keys.key(plan._messages(plan._prompt.fill({"item": row}))) for row in rows]
+    run = journal.begin_run(prompt=PROMPT, model="m", rows=MANY, requests=MANY, keys=b"", digest=b"0")
+    for start in range(0, MANY, 10_000):
+        part = filled[start : start + 10_000]
+        journal.add([Answer(key, "silt", None, "m", None, 1, 1, 0.0, False) for key in part], run)
+    journal.close()
+    plan.close()
+    del plan, filled
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    answers = plan_for(runtime, rows, folder / "many.sqlite").start().result()
+    seconds = time.perf_counter() - started
+    assert len(answers) == MANY
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def measure(server: str, folder: Path) -> list[Figure]:
+    """Run all, in turn."""
+    url = f"{server}/small/0"
+    environment = {
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": url,
+        "CLAUDE_MAGIC_RATE_LIMIT_RPS": "1000000",
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    runtime = Runtime(environment=environment)
+    rows = items(ROWS)
+    map_once(runtime, rows[:500], False)
+    costs: dict[str, list[Cost]] = {"map": [], "no journal": [], "bare": []}
+    for number in range(ROUNDS):
+        note(f"round {number + 1} of {ROUNDS}")
+        costs["bare"].append(asyncio.run(bare_once(url, rows)))
+        costs["map"].append(map_once(runtime, rows, folder / f"round-{number}.sqlite"))
+        costs["no journal"].append(map_once(runtime, rows, False))
+    wall = {name: statistics.median(cost.wall for cost in found) for name, found in costs.items()}
+    cpu = {name: statistics.median(cost.cpu for cost in found) for name, found in costs.items()}
+    resume, memory = resumed(runtime, folder)
+    runtime.close()
+    share = max(0.0, (wall["map"] - wall["no journal"]) / wall["map"] * 100)
+    bare = "bare httpx2"
+    return [
+        Figure(
+            name=f"map of {ROWS:,} rows (requests/s)",
+            ours=ROWS / wall["map"],
+            peer=ROWS / wall["bare"],
+            peer_name=bare,
+        ),
+        at_least("map, requests/s as a share of bare httpx2", wall["bare"] / wall["map"], 0.85),
+        Figure(
+            name="map, CPU of a row (µs)",
+            ours=cpu["map"] / ROWS * 1e6,
+            peer=cpu["bare"] / ROWS * 1e6,
+            peer_name=bare,
+        ),
+        at_most("map: journal on the disk over one in memory, share of its time (%)", share, 5.0),
+        at_most(f"map of {MANY:,} rows: resume of a finished run (s)", resume, 3.0),
+        at_most(f"map of {MANY:,} rows: memory at its peak over the rows (MB)", memory, 50.0),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    with loopback_server() as server, tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder  # budgets that other processes of this machine set are no part of this
+        print_figures(measure(server, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ export default {
   // Once per panel and page, however often it is shown.
   initialize({ model }) {
     const report = (outcome) => model.send({ outcome });
-    const deeds = {
+    const actions = {
       copy: async ({ text }) => report((await copy(text)) ? "Copied." : "The browser does not allow copying here."),
       insert: async ({ text, kind }) => {
         if (insertCell(model, text, kind, (cell) => showsPanel(model, cell))) return report("Inserted below.");
@@ -18,7 +18,7 @@ export default {
       compare: (told) => setTimeout(() => compareOutputs(model, told), UNTIL_OUTPUTS_HAVE_COME),
       add: ({ outputs }) => addOutputs(model, outputs),
     };
-    const act = (message) => deeds[message.do]?.(message);
+    const act = (message) => actions[message.do]?.(message);
     model.on("msg:custom", act);
     model.send({ page: true });
     return () => model.off("msg:custom", act);
@@ -32,6 +32,11 @@ export default {
       if (event.key === "Escape") stopAnswer(panel(), event);
       if (event.key === "Enter" && event.target.closest(".claude-magic-prompt")) enter(panel(), event);
     };
+    // At the press: an answer that grows moves the button away from under the pointer, and then the browser makes no click of it.
+    const onPress = (event) => {
+      const stop = event.button === 0 && event.target.closest?.("button.claude-magic-stop:not(:disabled)");
+      if (stop && panel()?.contains(stop)) stop.click();
+    };
     const tellBusy = () => {
       const isBusy = model.get("is_busy");
       panel()?.querySelector(".claude-magic-conversation")?.setAttribute("aria-busy", isBusy);
@@ -40,6 +45,7 @@ export default {
     const announce = () => (el.textContent = model.get("announcement"));
     // On the window, because notebooks take keys on the document before these reach anything in it.
     window.addEventListener("keydown", onKey, { capture: true });
+    window.addEventListener("pointerdown", onPress, { capture: true });
     model.on("change:is_busy", tellBusy);
     model.on("change:announcement", announce);
     el.setAttribute("aria-live", "assertive");
@@ -59,6 +65,7 @@ export default {
       isShown = false;
       forgetKernel();
       window.removeEventListener("keydown", onKey, { capture: true });
+      window.removeEventListener("pointerdown", onPress, { capture: true });
       model.off("change:is_busy", tellBusy);
       model.off("change:announcement", announce);
     };

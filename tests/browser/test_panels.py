@@ -134,6 +134,23 @@ def test_a_panel_streams_and_stops_while_a_cell_computes(open_with: OpenWith, si
     notebook.wait_until_idle()
 
 
+def test_stop_acts_although_it_moves_away_between_press_and_release(
+    open_with: OpenWith, sim: Simulator
+) -> None:
+    """A growing answer moves it; the browser makes no click of a press here and a release there."""
+    notebook = open_with(MAKE)
+    panel = panel_in(notebook)
+    ask_for_long(panel, sim)
+
+    panel.button("Stop").hover()
+    notebook.page.mouse.down()
+    panel.prompt.hover()
+    notebook.page.mouse.up()
+
+    panel.expect_answers(1)
+    assert sim.requests[-1].client_gone
+
+
 def test_a_retry_is_shown_with_its_countdown(open_with: OpenWith) -> None:
     """Waiting is said where the answer will stand: why, how long, which attempt."""
     notebook = open_with(MAKE)

@@ -341,6 +341,9 @@ class LiveWidgets:
         self._box.children = boxes
         # From now on pages count their views of it.
         self._box._view_count = 0
+        if self._stop is not None:
+            # What a page tells of its views waits for no cell.
+            route_to_subshell(self._box)
 
 
 def stop_button(stop: Callable[[], None]) -> ipywidgets.HBox:

@@ -15,8 +15,10 @@ import pytest
 from ipywidgets import HTML, Button, GridBox, HBox, VBox, Widget
 
 import claude_magic
-from claude_magic.display import widgets
-from claude_magic.display.widgets import close_all
+from claude_magic.client import Usage
+from claude_magic.display import AnswerContent, widgets
+from claude_magic.display.widgets import LiveWidgets, close_all
+from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
 
 ASK = {"content": {"data": {"method": "request_states"}}}
 LIBRARIES = {"ipywidgets", "anywidget"}
@@ -231,3 +233,36 @@ def test_whatever_makes_widgets_imports_the_owner_of_their_lock() -> None:
 
     assert {"notebook", "panels"} <= {path.parent.name for path, _scope in making}
     assert lacking == []
+
+
+SNAPSHOT = ReplySnapshot(
+    blocks=(BlockSnapshot(kind="text", text="Hello.", is_complete=True),),
+    phase=Phase.STREAMING,
+    model="claude-sonnet-5-5",
+    usage=Usage(),
+    stop_reason=None,
+    stop_details=None,
+    stop_sequence=None,
+    request_id=None,
+    is_simulated=False,
+    elapsed=2.0,
+    wait=None,
+    error=None,
+    attempts=(),
+    version=1,
+)
+
+
+def test_what_a_page_tells_of_its_views_waits_for_no_cell(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an answer in the background would lose its Stop button while another cell computes, as one that no page shows."""
+    routed: list[Widget] = []
+    monkeypatch.setattr(widgets, "route_to_subshell", lambda *each: routed.extend(each))
+    live = LiveWidgets(AnswerContent(remote_images=False), stop=lambda: None)
+
+    live.draw(SNAPSHOT)
+
+    shown = live.show()["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert shown in [each.model_id for each in routed]
+    assert any(isinstance(each, Button) for each in routed)

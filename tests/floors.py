@@ -16,12 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / ".floors-venv"
 TOOLS = ("pytest", "hypothesis")
-NOT_HERE = ("jupyterlab", "notebook", "nbval", "playwright")
+NOT_HERE = ("jupyterlab", "notebook", "nbval", "playwright", "hatchling")
 FOLDERS = ("tests/unit", "tests/server", "tests/runtime", "tests/kernel")
 OURS_ALONE = (
     "tests/unit/conversation",  # the tree of turns and its files
     "tests/unit/test_cores.py",
     "tests/unit/test_deadline.py",
+    "tests/unit/test_labextension.py",  # what JupyterLab loads, and how the wheel carries it
     "tests/unit/test_learnt_limits.py",  # what follows from the server's headers
     "tests/unit/test_pace.py",
     "tests/unit/test_rate_limit.py",

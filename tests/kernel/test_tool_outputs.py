@@ -37,16 +37,17 @@ def kernel(start_kernel):
     return kernel
 
 
-def ask(kernel, tool):
-    """Have a tool called, and return what the cell holds in the end, the answer first."""
+def ask(kernel, tool, count):
+    """Have a tool called, and return what the cell holds in the end, so many outputs, the answer first."""
     run = kernel.run(f'%%claude --tools {tool} --approve never\nUse {tool} for port "Brest"')
     assert run.status == "ok"
+    assert len(run.outputs) == count, run.outputs
     return run.outputs
 
 
 def test_prints_and_displays_of_a_tool_stay_in_their_order(kernel):
     """The answer's last picture replaces all outputs of the cell; theirs are shown again below it."""
-    answer, before, curve, after = ask(kernel, "draw_tide")
+    answer, before, curve, after = ask(kernel, "draw_tide", 4)
 
     assert "draw_tide" in answer["data"]["text/plain"]
     assert (before["text"], after["text"]) == ("before\n", "after\n")
@@ -55,7 +56,7 @@ def test_prints_and_displays_of_a_tool_stay_in_their_order(kernel):
 
 def test_a_display_that_was_updated_stays_as_it_was_last(kernel):
     """And can be updated still, by the name it has."""
-    _answer, height = ask(kernel, "watch_tide")
+    _answer, height = ask(kernel, "watch_tide", 2)
 
     assert height["data"]["text/html"] == "<b>2 m</b>"
     assert height["transient"]["display_id"]
@@ -63,6 +64,6 @@ def test_a_display_that_was_updated_stays_as_it_was_last(kernel):
 
 def test_what_a_tool_has_cleared_does_not_come_back(kernel):
     """As in a cell of its own."""
-    _answer, number = ask(kernel, "count_tides")
+    _answer, number = ask(kernel, "count_tides", 2)
 
     assert number["text"] == "tide 2\n"

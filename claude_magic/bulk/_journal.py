@@ -477,7 +477,7 @@ _NUMBERS: Final = (0, 5, 6, 7, 8)
 def render_journal(journal: Journal) -> Bundle:
     """List the runs of a journal, with its size."""
     runs = journal.runs()
-    note = f"{journal.path}: {_bytes(journal.size())}"
+    note = f"{_from_here(journal.path)}: {_bytes(journal.size())}"
     if not runs:
         return render_rows([], notes=[f"No map has run here yet. {note}."])
     shown = [_run_row(run) for run in runs[-_MOST_RUNS:]]
@@ -490,6 +490,12 @@ def render_journal(journal: Journal) -> Bundle:
         "%claude journal compare A B compares two runs; %claude journal prune DAYS deletes older answers."
     )
     return render_rows([("", shown)], columns=_COLUMNS, numbers=_NUMBERS, notes=notes)
+
+
+def _from_here(path: Path | None) -> Path | None:
+    """Return a path as seen from the current folder: a notebook that is shared does not tell whose folder that is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
 
 
 def render_difference(difference: Difference) -> Bundle:

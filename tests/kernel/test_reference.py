@@ -475,9 +475,10 @@ def test_journal_lists_the_maps(kernel, sim, example):
     succeed(kernel, "%claude --map countries -o where Where is {{ item }}?")
     succeed(kernel, "%claude --map countries -o where Where exactly is {{ item }}?")
 
-    assert "Where exactly is {{ item }}?" in plain(
-        succeed(kernel, example("journal [compare A B|prune DAYS]"))
-    )
+    listed = plain(succeed(kernel, example("journal [compare A B|prune DAYS]")))
+    assert "Where exactly is {{ item }}?" in listed
+    # As seen from here: a shared notebook does not tell whose folder this is.
+    assert "\n.claude-magic/journal.sqlite: " in f"\n{listed}"
     assert "0 rows ask the same in both runs." in plain(succeed(kernel, "%claude journal compare 1 2"))
     assert "Deleted: 0 answers" in plain(succeed(kernel, "%claude journal prune 30"))
     assert "Deleted: " in plain(succeed(kernel, "%claude journal prune all"))

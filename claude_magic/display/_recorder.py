@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 keeps_displays: contextvars.ContextVar[bool | None] = contextvars.ContextVar("keeps_displays", default=None)
 """True where a tool runs: what is displayed in this context stays in the cell. False where a person is asked: it goes in the end."""
@@ -65,15 +66,21 @@ class OutputRecorder:
         """Write and display it again, now that the outputs are cleared."""
         recorded = self._recorded[:]
         self._recorded.clear()
-        for each in recorded:
-            each.replay()
+        for stream, run in groupby(recorded, key=lambda each: getattr(each, "stream", None)):
+            if stream is None:
+                for each in run:
+                    cast(_Display, each).replay()
+            else:
+                # With one write: a stream that is flushed between two, by a timer of an earlier print, makes two outputs of a line.
+                stream.write("".join(cast(_Text, each).text for each in run))
 
 
+@dataclass(frozen=True, slots=True)
 class _Text:
     """Something written to a stream."""
 
-    def __init__(self, stream: Any, text: str) -> None:
-        self.replay: Callable[[], object] = lambda: stream.write(text)
+    stream: Any
+    text: str
 
 
 class _Display:

@@ -67,3 +67,15 @@ def test_what_a_tool_has_cleared_does_not_come_back(kernel):
     _answer, number = ask(kernel, "count_tides", 2)
 
     assert number["text"] == "tide 2\n"
+
+
+def test_a_line_that_a_tool_prints_stays_one_output(kernel):
+    """However often the kernel flushes its streams meanwhile: a timer of an earlier print does it at any moment."""
+    eager = "from ipykernel.iostream import OutStream\nschedule, OutStream._schedule_flush = OutStream._schedule_flush, OutStream.flush"
+    assert kernel.run(eager).status == "ok"
+    try:
+        _answer, number = ask(kernel, "count_tides", 2)
+    finally:
+        kernel.run("OutStream._schedule_flush = schedule")
+
+    assert number["text"] == "tide 2\n"

@@ -157,12 +157,13 @@ def with_short_traceback(error: _Error, shell: Any) -> _Error:
     """Give an error its short form, if it is an interrupt or one of ours: what happened and what to do, no frames. Return it.
 
     IPython asks an exception for its own traceback (`_render_traceback_`), so nothing of the shell is patched, and the
-    cell fails as it should: Run All stops, `%tb` and `%debug` work. Only what leaves our magics is with_short_traceback; an error
+    cell fails as it should: Run All stops, `%tb` and `%debug` work. Only what leaves our magics is given it; an error
     raised in a user's own function keeps its traceback.
     """
     if isinstance(error, (ClaudeError, KeyboardInterrupt)):
         colors = str(getattr(shell, "colors", "")).lower() != "nocolor"
-        error._render_traceback_ = lambda: short_traceback(error, colors=colors)  # type: ignore[union-attr]
+        # One text, not lines: with `%xmode Plain` or `Minimal`, IPython joins what it gets with nothing in between.
+        error._render_traceback_ = lambda: ["\n".join(short_traceback(error, colors=colors))]  # type: ignore[union-attr]
     return error
 
 

@@ -116,7 +116,7 @@ def test_f1_a_missing_key_is_a_clear_error_at_first_use(start_kernel):
 
     assert run.error["ename"] == "ConfigurationError"
     assert "ANTHROPIC_API_KEY" in run.error["evalue"]
-    assert len(run.error["traceback"]) <= 4
+    assert len("\n".join(run.error["traceback"]).splitlines()) <= 4
 
 
 @pytest.mark.parametrize("key", ["sk-ant-with\nnewline", "sk ant spaces", "sk-änt"])

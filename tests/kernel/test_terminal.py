@@ -268,6 +268,18 @@ def test_errors_and_help_are_readable(terminal, sim):
     assert re.search(r"max_retries +3 +default", until_prompt(terminal))
 
 
+@pytest.mark.parametrize("mode", ["Context", "Plain", "Minimal"])
+def test_an_error_keeps_its_words_apart_whatever_the_mode_of_tracebacks(terminal, mode):
+    """`%xmode Plain` and `Minimal` join what an exception gives as its traceback without a line break."""
+    ask(terminal, f"%xmode {mode}")
+    until_prompt(terminal)
+
+    name = "a" * 100
+    ask(terminal, f"%claude -a {name} hi")
+
+    assert f"-a {name} is neither a file in" in " ".join(until_prompt(terminal).split())
+
+
 def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):
     """In a pipe: no escape sequence, no line that changes in place, and a wait is told once."""
     sim.script(status(529), reply("Into a pipe."))

@@ -13,6 +13,7 @@ It checks requests as strictly as the API does, answers by rule (the same prompt
 in every way that a client must survive: see `scenarios`.
 """
 
+from ._batches import Batch, BatchScript, accept_unheard
 from ._behaviours import (
     drop_before_headers,
     reply,
@@ -39,12 +40,15 @@ from ._wire import Gate
 
 __all__ = [
     "Answer",
+    "Batch",
+    "BatchScript",
     "Behaviour",
     "Post",
     "Gate",
     "RecordedRequest",
     "Scenario",
     "Simulator",
+    "accept_unheard",
     "close_mid_stream",
     "drip",
     "drop_before_headers",

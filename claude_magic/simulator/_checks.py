@@ -110,8 +110,8 @@ def betas(request: Request) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def check_json(request: Request) -> None:
-    """The body is a JSON object, and says so."""
+def check_json_headers(request: Request) -> None:
+    """The headers say that the body is JSON, and not compressed."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         sent = f"`{media_type}`" if media_type else "none"
@@ -119,6 +119,11 @@ def check_json(request: Request) -> None:
     if request.headers.get("content-encoding", "identity") != "identity":
         code = {"error_code": "request_body_encoding_unsupported"}
         raise APIError(400, "The simulator reads no compressed request bodies.", details=code)
+
+
+def check_json(request: Request) -> None:
+    """The body is a JSON object, and says so."""
+    check_json_headers(request)
     if request.body is None:
         raise invalid("The request body is not valid JSON")
     if not isinstance(request.body, dict):

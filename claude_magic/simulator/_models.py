@@ -6,9 +6,9 @@ Ids, limits and refusals as published on 22 November 2026. Models change often: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from ._wire import JSON, APIError
 
@@ -251,24 +251,50 @@ def list_models(query: Mapping[str, Sequence[str]]) -> JSON:
     """
     lifecycles = _lifecycles(query)
     models = [model for model in ALL_MODELS if model.lifecycle in lifecycles]
+    query = {name: [ALIASES.get(value, value) for value in values] for name, values in query.items()}
+    return page_of(models, query, describe=Model.describe, what="model")
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+_Entry = TypeVar("_Entry", bound=_Named)
+
+
+def page_of(
+    entries: Sequence[_Entry],
+    query: Mapping[str, Sequence[str]],
+    *,
+    describe: Callable[[_Entry], JSON],
+    what: str,
+) -> JSON:
+    """One page of a list, by the parameters `limit`, `after_id` and `before_id`.
+
+    Args:
+        entries: The whole list.
+        query: The parameters.
+        describe: Makes of an entry what is sent.
+        what: What an entry is, in a word or two.
+
+    Raises:
+        APIError: 400, a parameter makes no sense.
+    """
     limit = _limit(query)
     after, before = query.get("after_id", [None])[-1], query.get("before_id", [None])[-1]
     if after is not None and before is not None:
         raise APIError(400, "Only one of `after_id` and `before_id` can be specified.")
     if after is not None:
-        models = models[_position(models, after, "after_id") + 1 :]
+        entries = entries[_position(entries, after, "after_id", what) + 1 :]
     if before is not None:
-        earlier = models[: _position(models, before, "before_id")]
-        return _page(earlier[-limit:], has_more=len(earlier) > limit)
-    return _page(models[:limit], has_more=len(models) > limit)
-
-
-def _page(models: Sequence[Model], *, has_more: bool) -> JSON:
+        entries = entries[: _position(entries, before, "before_id", what)]
+    shown = entries[:limit] if before is None else entries[-limit:]
     return {
-        "data": [model.describe() for model in models],
-        "has_more": has_more,
-        "first_id": models[0].id if models else None,
-        "last_id": models[-1].id if models else None,
+        "data": [describe(entry) for entry in shown],
+        "has_more": len(entries) > limit,
+        "first_id": shown[0].id if shown else None,
+        "last_id": shown[-1].id if shown else None,
     }
 
 
@@ -292,8 +318,8 @@ def _limit(query: Mapping[str, Sequence[str]]) -> int:
     return limit
 
 
-def _position(models: Sequence[Model], name: str, parameter: str) -> int:
-    for position, model in enumerate(models):
-        if model.id == ALIASES.get(name, name):
+def _position(entries: Sequence[_Named], name: str, parameter: str, what: str) -> int:
+    for position, entry in enumerate(entries):
+        if entry.id == name:
             return position
-    raise APIError(400, f"{parameter}: {name} is not a model of this list")
+    raise APIError(400, f"{parameter}: {name} is not a {what} of this list")

@@ -25,7 +25,7 @@ from ._faults import (
     slow_headers,
 )
 from ._stream import Behaviour, Post, deliver
-from ._wire import Steps
+from ._wire import APIError, Steps
 
 A_LONG_TIME = 3600.0
 RETRY_AFTER = 2
@@ -237,3 +237,15 @@ def scenario(name: str) -> Scenario:
     except KeyError:
         known = ", ".join(_BY_NAME)
         raise ValueError(f"The simulator knows no scenario {name!r}. It knows: {known}.") from None
+
+
+def find_scenario(name: str) -> Scenario:
+    """The scenario that a request asks for.
+
+    Raises:
+        APIError: 400, there is none of that name.
+    """
+    try:
+        return scenario(name)
+    except ValueError as error:
+        raise APIError(400, str(error)) from None

@@ -15,7 +15,20 @@ from typing import Any, cast
 import h11
 
 from ._checks import foreign_fault
-from ._wire import APIError, Chunk, HangUp, Head, Hold, Pause, Request, Step, Steps, read_json
+from ._wire import (
+    BATCHES_PATH,
+    APIError,
+    Chunk,
+    HangUp,
+    Head,
+    Hold,
+    Pause,
+    Request,
+    Step,
+    Steps,
+    read_json,
+    split_target,
+)
 
 _BYTES_PER_RECORD = 1_000
 """What the names of headers and Python's own part come to."""
@@ -59,6 +72,9 @@ MAX_DRAINED_BYTES = 2 * MAX_BODY_BYTES
 """Of a body that is too large this much is read and thrown away, so that the client comes to read why; then it is cut off."""
 MAX_HELD_BYTES = 4 * MAX_BODY_BYTES
 """Bodies of all requests that are in flight, together."""
+MAX_BATCH_BYTES = 256 * 1024 * 1024
+"""Of a batch of requests, in which they are read one by one."""
+MAX_HELD_BATCH_BYTES = 2 * MAX_BATCH_BYTES
 MAX_VALUES = 1_000_000
 """Values in a body: each takes far more memory than the two bytes in which it can be written."""
 MAX_HEADER_BYTES = 256 * 1024
@@ -95,7 +111,7 @@ class ServerState:
         self.requests: list[RecordedRequest] = []
         self._recorded_bytes = 0
         self.received = 0
-        self.held_bytes = 0
+        self.held_bytes = self.held_batch_bytes = 0
         self.accepted = 0
         self.connections: set[Connection] = set()
 
@@ -309,14 +325,17 @@ class _Incoming:
         self._state = state
         self._body = bytearray()
         self._fault = foreign_fault(self._target, self._headers)
-        self._left_to_drain = MAX_DRAINED_BYTES
+        self._is_batch = (self._method, split_target(self._target).path) == ("POST", BATCHES_PATH)
+        self._most = MAX_BATCH_BYTES if self._is_batch else MAX_BODY_BYTES
+        most_drained = self._most + MAX_DRAINED_BYTES - MAX_BODY_BYTES
+        self._left_to_drain = most_drained
         if sum(map(len, self._headers.values())) > MAX_HEADER_BYTES:
             # Else refused while it arrives, unless the last of it comes in one piece with its end.
             self._drop(APIError(431, "Request header fields are too large"))
         declared = int(self._headers.get("content-length", "0"))
-        self.is_hopeless = declared > MAX_DRAINED_BYTES
+        self.is_hopeless = declared > most_drained
         """It is not worth reading to its end."""
-        if declared > MAX_BODY_BYTES:
+        if declared > self._most:
             self._drop(APIError(413, "Request exceeds the maximum size"))
 
     def add(self, data: bytes | bytearray) -> None:
@@ -325,12 +344,17 @@ class _Incoming:
         self.is_hopeless = self.is_hopeless or self._left_to_drain < 0
         if self._fault is not None:
             return
-        if len(self._body) + len(data) > MAX_BODY_BYTES:
+        held, most = (
+            (self._state.held_batch_bytes, MAX_HELD_BATCH_BYTES)
+            if self._is_batch
+            else (self._state.held_bytes, MAX_HELD_BYTES)
+        )
+        if len(self._body) + len(data) > self._most:
             self._drop(APIError(413, "Request exceeds the maximum size"))
-        elif self._state.held_bytes + len(data) > MAX_HELD_BYTES:
+        elif held + len(data) > most:
             self._drop(APIError(529, "Overloaded: the simulator holds too many large requests at once"))
         else:
-            self._state.held_bytes += len(data)
+            self._hold(len(data))
             self._body += data
 
     def _drop(self, fault: APIError) -> None:
@@ -339,12 +363,19 @@ class _Incoming:
 
     def let_go(self) -> None:
         """Hold the body no longer."""
-        self._state.held_bytes -= len(self._body)
+        self._hold(-len(self._body))
         self._body = bytearray()
+
+    def _hold(self, count: int) -> None:
+        if self._is_batch:
+            self._state.held_batch_bytes += count
+        else:
+            self._state.held_bytes += count
 
     def request(self) -> Request:
         """The request, now that it is complete."""
-        if len(self._body) > MAX_VALUES and sum(map(self._body.count, (b"[", b"{", b","))) > MAX_VALUES:
+        is_long = len(self._body) > MAX_VALUES and not self._is_batch
+        if is_long and sum(map(self._body.count, (b"[", b"{", b","))) > MAX_VALUES:
             self._drop(APIError(413, f"Request exceeds the maximum of {MAX_VALUES:,} values"))
         return Request(
             method=self._method,

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+from ._batches import BatchService, message_of
 from ._checks import api_version, authenticate, betas, check_json
 from ._composer import Composition, check_returned_thinking, compose
-from ._conversation import Item, edit_context, items_of, total_tokens
+from ._conversation import Item, edit_context, items_of, take_directive, total_tokens
 from ._models import Model, describe_model, list_models
-from ._stream import Answer, new_message
+from ._scenarios import as_usual, find_scenario
+from ._stream import Answer, Post, new_message
 from ._validation import Terms, check_count_request, check_message_request
-from ._wire import JSON, APIError, Request, invalid
+from ._wire import BATCHES_PATH, JSON, APIError, Request, Steps, encode_json, invalid, new_id
 
 REQUESTS_PER_MINUTE = 10_000
 INPUT_TOKENS_PER_MINUTE = 10_000_000
@@ -258,7 +260,12 @@ def _running_sums(items: list[Item]) -> list[int]:
     return sums
 
 
-_METHODS_OF_PATH = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
+_METHODS_OF_PATH = {
+    "/v1/messages": "POST",
+    "/v1/messages/count_tokens": "POST",
+    BATCHES_PATH: "POST",
+    "/v1/models": "GET",
+}
 
 
 class MessageService:
@@ -268,6 +275,7 @@ class MessageService:
         api_key: The only key that is accepted; by default any is that does not contain "invalid".
         limits: The rate limits of each class of models.
         clock: The time in seconds.
+        batch_seconds: How long a batch takes.
     """
 
     def __init__(
@@ -276,24 +284,28 @@ class MessageService:
         api_key: str | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        batch_seconds: float = 3.0,
     ) -> None:
         self._api_key = api_key
         self._limits = limits or Limits()
         self._clock = clock
         self._cache = PromptCache(clock)
-        self._limiters: dict[str, RateLimiter] = {}
+        self._limiters: dict[tuple[str, str], RateLimiter] = {}
         self._lock = threading.Lock()
+        self.batches = BatchService(self._answer_in_batch, clock=clock, seconds=batch_seconds)
 
     def clear(self) -> None:
-        """Forget cached prompts and what was taken from the rate limits."""
+        """Forget cached prompts, batches, and what was taken from the rate limits."""
+        self.batches.clear()
         with self._lock:
             self._cache.clear()
             self._limiters.clear()
 
     def create(self, request: Request) -> Answer:
         """Answer POST `/v1/messages`."""
-        terms = self._terms(request)
-        fields = request.fields
+        return self._answer(request.fields, self._terms(request))
+
+    def _answer(self, fields: JSON, terms: Terms, tier: str = "standard") -> Answer:
         model = check_message_request(fields, terms)
         items = items_of(fields)
         transformations = check_returned_thinking(items, model, fields, terms.betas)
@@ -301,13 +313,15 @@ class MessageService:
         seen = items if edited is None else items_of(edited.fields)
         _check_context(seen, model)
         with self._lock:
-            limiter = self._limiters.setdefault(model.bucket, RateLimiter(self._limits, self._clock))
+            # Batches have limits of their own.
+            limits = Limits() if tier == "batch" else self._limits
+            limiter = self._limiters.setdefault((model.bucket, tier), RateLimiter(limits, self._clock))
             limiter.admit(total_tokens(seen))
             cached = self._cache.use(seen, model, fields.get("cache_control"))
             composition = compose(fields, model, items)
             limiter.charge(cached.uncached + cached.written_5m + cached.written_1h, composition.output_tokens)
             headers = limiter.headers()
-        usage = {**cached.usage(), **_output_usage(composition)}
+        usage = {**cached.usage(), **_output_usage(composition), "service_tier": tier}
         message = new_message(
             model.id, composition.content, composition.stop_reason, composition.stop_sequence, usage
         )
@@ -316,6 +330,27 @@ class MessageService:
         if transformations:
             message["input_transformations"] = transformations
         return Answer(message=message, headers=headers)
+
+    def answer_batches(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
+        """Answer what is about batches."""
+        key = authenticate(request, self._api_key)
+        terms = Terms(version=api_version(request), betas=betas(request))
+        return self.batches.respond(request, terms, key, request_id, headers)
+
+    def _answer_in_batch(self, fields: JSON, terms: Terms) -> JSON:
+        """Answer one request of a batch. A scenario that it asks for decides about it; what passes has passed by then."""
+        request = Request(method="POST", target="/v1/messages", headers={}, raw_body=encode_json(fields))
+        name, undirected = take_directive(request)
+        chosen = None if name is None else find_scenario(name)
+        behaviour = as_usual if chosen is None or chosen.recovers else chosen.behaviours[-1]
+        post = Post(
+            request=undirected,
+            request_id=new_id("req"),
+            chunk_delay=0.0,
+            headers={},
+            answer=lambda: self._answer(undirected.fields, terms, "batch"),
+        )
+        return message_of(behaviour(post))
 
     def other(self, request: Request) -> JSON:
         """Answer every other endpoint."""
@@ -366,7 +401,7 @@ def _check_context(items: list[Item], model: Model) -> None:
 
 
 def _output_usage(composition: Composition) -> JSON:
-    usage: JSON = {"output_tokens": composition.output_tokens, "service_tier": "standard"}
+    usage: JSON = {"output_tokens": composition.output_tokens}
     if composition.thinking_tokens:
         usage["output_tokens_details"] = {"thinking_tokens": composition.thinking_tokens}
     searches = sum(block["type"] == "server_tool_use" for block in composition.content)

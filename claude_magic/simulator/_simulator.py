@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import Self
 
 from .._version import __version__
+from ._batches import Batch, BatchScript, Endpoint
 from ._conversation import take_directive
-from ._scenarios import Scenario, as_usual, scenario
+from ._scenarios import Scenario, as_usual, find_scenario, scenario
 from ._server import READ_TIMEOUT, Connection, RecordedRequest, ServerState
 from ._service import Limits, MessageService
 from ._stream import Behaviour, Post, refuse
-from ._wire import APIError, Request, Steps, body_steps, json_steps, new_id, opaque
+from ._wire import BATCHES_PATH, APIError, Request, Steps, body_steps, json_steps, new_id, opaque
 
 MARK_HEADER = "claude-magic-simulator"
 SCENARIO_HEADER = "x-simulator-scenario"
@@ -69,6 +70,8 @@ class API:
     def _route(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
         if (request.method, request.path) == ("POST", "/v1/messages"):
             return self._create_message(request, request_id, headers)
+        if request.path.startswith(f"{BATCHES_PATH}/") or request.path == BATCHES_PATH:
+            return self._service.answer_batches(request, request_id, headers)
         if request.method == "OPTIONS":
             return body_steps(200, b"", {**headers, "allow": "GET, HEAD, OPTIONS, POST"})
         return json_steps(200, self._service.other(request), headers)
@@ -92,7 +95,7 @@ class API:
             return self._scripted.popleft(), undirected
         named = request.headers.get(SCENARIO_HEADER) or name
         if named is not None:
-            return self._next_attempt(_known_scenario(named), request), undirected
+            return self._next_attempt(find_scenario(named), request), undirected
         if self._standing is not None:
             return self._next_attempt(self._standing, request), undirected
         return as_usual, undirected
@@ -110,13 +113,6 @@ class API:
             del self._attempts[key]  # the next run of the same cell meets the trouble again
             return as_usual
         return chosen.behaviours[-1]
-
-
-def _known_scenario(name: str) -> Scenario:
-    try:
-        return scenario(name)
-    except ValueError as error:
-        raise APIError(400, str(error)) from None
 
 
 HOST = "127.0.0.1"
@@ -146,7 +142,8 @@ class Simulator:
         input_tokens_per_minute: As above, for uncached input tokens.
         output_tokens_per_minute: As above, for output tokens.
         burst: The most requests at once, where that is less than a minute's worth. The headers do not tell of it.
-        clock: The time in seconds by which limits refill and cached prompts expire, for tests.
+        batch_seconds: How long a batch of messages takes.
+        clock: The time in seconds by which limits refill, cached prompts expire and batches proceed, for tests.
         max_recorded: How many of the latest requests are kept in `requests`; 0 keeps none.
         max_recorded_bytes: How many bytes they may take together; the oldest are forgotten first.
         read_timeout: Seconds that a request may take from its first byte to its last.
@@ -167,6 +164,7 @@ class Simulator:
         input_tokens_per_minute: int | None = None,
         output_tokens_per_minute: int | None = None,
         burst: int | None = None,
+        batch_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         max_recorded: int = 10_000,
         max_recorded_bytes: int = 64 * 1024 * 1024,
@@ -179,7 +177,8 @@ class Simulator:
             output_tokens_per_minute=output_tokens_per_minute,
             burst=burst,
         )
-        service = MessageService(api_key=api_key, limits=limits, clock=clock)
+        service = MessageService(api_key=api_key, limits=limits, clock=clock, batch_seconds=batch_seconds)
+        self._batches = service.batches
         self._api = API(service, chunk_delay=chunk_delay, scenario_name=scenario)
         self._state = ServerState(
             self._api.respond,
@@ -241,6 +240,11 @@ class Simulator:
         return list(self._state.requests)
 
     @property
+    def batches(self) -> list[Batch]:
+        """The batches that were accepted, and not deleted since, oldest first."""
+        return self._batches.all()
+
+    @property
     def connections(self) -> int:
         """How many TCP connections were accepted so far."""
         return self._state.accepted
@@ -256,8 +260,16 @@ class Simulator:
         """Queue behaviours: each POST to `/v1/messages` from now on takes one; then it answers as usual."""
         self._api.script(behaviours)
 
+    def script_batch(self, script: BatchScript) -> None:
+        """Let the next batch that is created fare so."""
+        self._batches.script(script)
+
+    def script_batch_calls(self, endpoint: Endpoint, *behaviours: Behaviour) -> None:
+        """Queue behaviours for the calls of one batch endpoint: "create", "retrieve", "list", "results", "cancel" or "delete"."""
+        self._batches.behave(endpoint, *behaviours)
+
     def clear(self) -> None:
-        """Forget what was scripted and not yet taken, the requests, cached prompts and used-up limits."""
+        """Forget what was scripted and not yet taken, the requests, batches, cached prompts and used-up limits."""
         self._api.clear()
         self._state.forget()
 

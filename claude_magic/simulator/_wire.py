@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 JSON: TypeAlias = dict[str, Any]
+BATCHES_PATH = "/v1/messages/batches"
 
 
 @dataclass(frozen=True, kw_only=True)

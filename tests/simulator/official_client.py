@@ -6,6 +6,7 @@ Usage: python official_client.py URL. Prints one line for each check and ends wi
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 
 import anthropic
@@ -29,6 +30,17 @@ def check_message(client):
     assert message.stop_reason == "end_turn"
     assert message.usage.input_tokens > 0
     assert message._request_id.startswith("req_")
+
+
+def check_batches(client):
+    requests = [{"custom_id": f"row-{n}", "params": asking(f"Say exactly: {n}")} for n in range(3)]
+    batch = client.messages.batches.create(requests=requests)
+    while client.messages.batches.retrieve(batch.id).processing_status != "ended":
+        time.sleep(0.05)
+    found = {entry.custom_id: entry.result for entry in client.messages.batches.results(batch.id)}
+    assert [found[f"row-{n}"].message.content[-1].text for n in range(3)] == ["0", "1", "2"]
+    assert [each.id for each in client.messages.batches.list()] == [batch.id]
+    assert client.messages.batches.delete(batch.id).type == "message_batch_deleted"
 
 
 def check_raw_stream(client):

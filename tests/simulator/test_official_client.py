@@ -65,7 +65,7 @@ def client_python() -> Path:
 @pytest.mark.timeout(INSTALL_TIMEOUT * 2 + 60)
 def test_the_official_client_accepts_the_simulator(client_python):
     """Messages, streams, thinking, tools, schemas, search, models, counting, errors and retries."""
-    with Simulator() as sim:
+    with Simulator(batch_seconds=0.2) as sim:
         result = subprocess.run(
             [client_python, SCRIPT, sim.url], capture_output=True, text=True, timeout=120, check=False
         )

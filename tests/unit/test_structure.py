@@ -100,6 +100,6 @@ def test_the_package_stays_as_small_as_it_is() -> None:
     """Files and code lines in all. A new capability raises the numbers, with its commit; nothing else does."""
     counts = [code_lines((ROOT / name).read_text(encoding="utf-8")) for name in FILES]
 
-    # 124, and 6 for `bulk`: the journal, the engine, the rows, the plan, the run, and the door.
-    assert len(counts) <= 130
-    assert sum(counts) <= 29_700
+    # 124; 6 for `bulk`: the journal, the engine, the rows, the plan, the run, and the door; 1 for the simulator's batches.
+    assert len(counts) <= 131
+    assert sum(counts) <= 30_200

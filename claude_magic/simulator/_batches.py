@@ -1,0 +1,602 @@
+"""Message batches: many requests in one, answered by and by, at half the price.
+
+A batch is worked through evenly in `seconds`, in the order of its requests. What is not done 24 hours after it was created
+expires; what is not done when it is cancelled is cancelled. All this is arithmetic on the clock, so a test moves that. Answers
+are made when they are first read, and then stay as they are.
+
+Only so many bytes are kept. Beyond them the oldest batches that have ended are archived, as all are after 29 days.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from ._checks import check_dictionary, check_json_headers, check_no_extras, check_required
+from ._models import page_of
+from ._stream import Answer, Behaviour, Post
+from ._validation import Terms
+from ._wire import (
+    BATCHES_PATH,
+    JSON,
+    APIError,
+    Chunk,
+    Gate,
+    HangUp,
+    Head,
+    Hold,
+    Pause,
+    Request,
+    Steps,
+    encode_json,
+    error_envelope,
+    invalid,
+    json_steps,
+    new_id,
+    opaque,
+    read_json,
+)
+
+MAX_REQUESTS: Final = 100_000
+MAX_QUEUED: Final = 500_000
+"""Requests of one workspace that are not done; the published figure of the highest tier."""
+MAX_KEPT_BYTES: Final = 512 * 1024 * 1024
+MAX_KEPT: Final = 5_000
+"""Batches that are remembered at all."""
+EXPIRES_AFTER: Final = 24 * 3600.0
+ARCHIVED_AFTER: Final = 29 * 24 * 3600.0
+CANCELLING: Final = 2.0
+"""Seconds that a batch takes to stop."""
+_BYTES_PER_ROW: Final = 200
+"""What Python takes to keep one."""
+_CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_NOT_IN_BATCHES: Final = ("speed", "thread", "fallbacks")
+_LONGEST_PAUSE: Final = 60.0
+_ROWS_BETWEEN_YIELDS: Final = 50
+_COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
+
+Endpoint: TypeAlias = Literal["create", "retrieve", "list", "results", "cancel", "delete"]
+Answering: TypeAlias = Callable[[JSON, Terms], JSON]
+"""Makes of one request its message, or raises `APIError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchScript:
+    """How one batch fares. Requests are named by their place in it, from 0.
+
+    Attributes:
+        seconds: How long it takes to work through it; None for what the simulator was set to. More than 24 hours leave a part
+            that expires.
+        expired: Requests that expire whatever the time.
+        cancelled: Requests that come out cancelled, as if somebody else had done it.
+        errored: Requests that fail at the server.
+        order: In which order the results come.
+        cuts: After how many lines the downloads of the results break off, one after the other; later ones do not.
+        cut_by: How they do. "end" looks like a proper end.
+        retry_after: Seconds that answers ask to wait as long as it is in progress.
+    """
+
+    seconds: float | None = None
+    expired: Collection[int] = ()
+    cancelled: Collection[int] = ()
+    errored: Collection[int] = ()
+    order: Literal["sent", "reversed", "mixed"] = "mixed"
+    cuts: tuple[int, ...] = ()
+    cut_by: Literal["reset", "close", "end"] = "reset"
+    retry_after: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Row:
+    custom_id: str
+    params: bytes
+    line: bytes | None = None
+    """Its result, once somebody has read it."""
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Batch:
+    """One batch, as the simulator keeps it.
+
+    Attributes:
+        id: Its id.
+        workspace: Whose it is: batches of others are not found.
+        created_at: When it was accepted, by the simulator's clock.
+        seconds: How long it takes, if nothing stops it.
+        custom_ids: The names of its requests, in the order in which they came.
+    """
+
+    id: str
+    workspace: str
+    base_url: str
+    terms: Terms
+    created_at: float
+    seconds: float
+    script: BatchScript
+    rows: list[_Row]
+    custom_ids: tuple[str, ...]
+    cancelled_at: float | None = None
+    archived_at: float | None = None
+    counts: JSON | None = None
+    """How many requests ended in which way, once all have."""
+    cuts: deque[int] = field(default_factory=deque)
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes it takes."""
+        return sum(len(row.params) + len(row.line or b"") + _BYTES_PER_ROW for row in self.rows)
+
+    @property
+    def ends_at(self) -> float:
+        """When nothing of it is left to be done."""
+        ends = self.created_at + min(self.seconds, EXPIRES_AFTER)
+        return ends if self.cancelled_at is None else min(ends, self.cancelled_at + CANCELLING)
+
+    def outcome(self, place: int) -> str:
+        """How the request at a place ends."""
+        script, done_at = self.script, self.created_at + self.seconds * (place + 1) / len(self.custom_ids)
+        for name, places in (
+            ("expired", script.expired),
+            ("canceled", script.cancelled),
+            ("errored", script.errored),
+        ):
+            if place in places:
+                return name
+        if self.cancelled_at is not None and done_at > self.cancelled_at:
+            return "canceled"
+        return "expired" if done_at > self.created_at + EXPIRES_AFTER else "succeeded"
+
+    def places(self) -> Iterator[int]:
+        """In which order the results come."""
+        places = list(range(len(self.rows)))
+        if self.script.order == "mixed":
+            places.sort(key=lambda place: opaque(self.custom_ids[place], 4))
+        return reversed(places) if self.script.order == "reversed" else iter(places)
+
+
+class BatchService:
+    """The batch endpoints.
+
+    Args:
+        answer: Makes of one request its message.
+        clock: The time in seconds.
+        seconds: How long a batch takes that is not scripted.
+        max_kept_bytes: Of batches that have ended, so many bytes are kept.
+    """
+
+    def __init__(
+        self,
+        answer: Answering,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        seconds: float = 3.0,
+        max_kept_bytes: int = MAX_KEPT_BYTES,
+    ) -> None:
+        self._answer = answer
+        self._clock = clock
+        self._epoch = time.time() - clock()
+        self._seconds = seconds
+        self._max_kept_bytes = max_kept_bytes
+        self._lock = threading.Lock()
+        self._batches: dict[str, Batch] = {}
+        self._scripts: deque[BatchScript] = deque()
+        self._behaviours: dict[Endpoint, deque[Behaviour]] = {}
+
+    # What tests do...
+
+    def script(self, script: BatchScript) -> None:
+        """Let the next batch that is created fare so."""
+        self._scripts.append(script)
+
+    def behave(self, endpoint: Endpoint, *behaviours: Behaviour) -> None:
+        """Let the next calls of an endpoint be answered so, one after the other."""
+        self._behaviours.setdefault(endpoint, deque()).extend(behaviours)
+
+    def clear(self) -> None:
+        """Forget all batches, and what was scripted."""
+        with self._lock:
+            self._batches.clear()
+            self._scripts.clear()
+            self._behaviours.clear()
+
+    def all(self) -> list[Batch]:
+        """Return the batches that were accepted, oldest first, and not deleted since."""
+        with self._lock:
+            return list(self._batches.values())
+
+    # The endpoints...
+
+    def respond(
+        self, request: Request, terms: Terms, key: str, request_id: str, headers: dict[str, str]
+    ) -> Steps:
+        """Answer one request to a path that begins as `BATCHES_PATH`.
+
+        Args:
+            request: The request, whose headers are in order.
+            terms: What they decide.
+            key: Its key, which stands for a workspace unless a header names one.
+            request_id: Its id.
+            headers: What the API puts on every response.
+        """
+        workspace = request.headers.get("anthropic-workspace-id") or f"wrkspc_01{opaque(key)}"
+        headers = {**headers, "anthropic-workspace-id": workspace}
+        endpoint, batch_id = _endpoint_of(request)
+        scripted = self._behaviours.get(endpoint)
+        behaviour = scripted.popleft() if scripted else None
+
+        def answer() -> Answer:
+            body = self._call(endpoint, batch_id, request, terms, workspace)
+            return Answer(message=body, headers=self._paced(body))
+
+        yield from self._work(workspace)
+        if behaviour is not None:
+            post = Post(
+                request=request, request_id=request_id, chunk_delay=0.0, headers=headers, answer=answer
+            )
+            yield from behaviour(post)
+        elif endpoint == "results":
+            yield from self._results(self._find(batch_id, workspace), headers)
+        else:
+            made = answer()
+            yield from json_steps(200, made.message, {**headers, **made.headers})
+
+    def _work(self, workspace: str) -> Steps:
+        """Answer the requests of batches that have ended, and let other connections go on meanwhile."""
+        now = self._clock()
+        for batch in self.all():
+            if batch.workspace != workspace or batch.counts is not None or batch.ends_at > now:
+                continue
+            counts = dict.fromkeys(_COUNTS, 0)
+            for place in range(len(batch.rows)):
+                counts[self._kind(batch, place)] += 1
+                if place % _ROWS_BETWEEN_YIELDS == 0:
+                    yield Pause(0.0)
+            batch.counts = counts
+
+    def _kind(self, batch: Batch, place: int) -> str:
+        """How a request has ended. The answer of one that is not in order is an error."""
+        kind = batch.outcome(place)
+        if kind == "succeeded" and b'"result":{"type":"errored"' in self._line(batch, place)[:200]:
+            return "errored"
+        return kind
+
+    def _call(
+        self, endpoint: Endpoint, batch_id: str, request: Request, terms: Terms, workspace: str
+    ) -> JSON:
+        if endpoint == "create":
+            return self._describe(self._create(request, terms, workspace))
+        if endpoint == "list":
+            return self._list(request, workspace)
+        batch = self._find(batch_id, workspace)
+        if endpoint == "cancel":
+            return self._cancel(batch)
+        if endpoint == "delete":
+            return self._delete(batch)
+        return self._describe(batch)
+
+    def _create(self, request: Request, terms: Terms, workspace: str) -> Batch:
+        check_json_headers(request)
+        rows = [_row(entry, index) for index, entry in enumerate(_entries(request.raw_body))]
+        custom_ids = tuple(row.custom_id for row in rows)
+        _check_rows(custom_ids)
+        with self._lock:
+            self._check_queue(workspace, len(rows))
+            script = self._scripts.popleft() if self._scripts else BatchScript()
+            batch = Batch(
+                id=new_id("msgbatch"),
+                workspace=workspace,
+                base_url=f"http://{request.headers.get('host', '')}",
+                terms=terms,
+                created_at=self._clock(),
+                seconds=self._seconds if script.seconds is None else script.seconds,
+                script=script,
+                rows=rows,
+                custom_ids=custom_ids,
+                cuts=deque(script.cuts),
+            )
+            self._batches[batch.id] = batch
+            self._make_room()
+        return batch
+
+    def _check_queue(self, workspace: str, more: int) -> None:
+        """Refuse what would be too much to keep; called with the lock held."""
+        now = self._clock()
+        queued = [batch for batch in self._batches.values() if batch.counts is None or batch.ends_at > now]
+        mine = sum(len(batch.rows) for batch in queued if batch.workspace == workspace)
+        if mine + more > MAX_QUEUED or sum(batch.bytes for batch in queued) > self._max_kept_bytes:
+            raise APIError(
+                429,
+                f"Your batches would have more than {MAX_QUEUED:,} requests that are not done.",
+                headers={"retry-after": "60"},
+            )
+
+    def _make_room(self) -> None:
+        """Archive the oldest that have ended, and forget the oldest of all; called with the lock held."""
+        now = self._clock()
+        sizes = {batch.id: batch.bytes for batch in self._batches.values()}
+        total = sum(sizes.values())
+        for batch in tuple(self._batches.values()):
+            if total > self._max_kept_bytes and batch.counts is not None:
+                total -= sizes[batch.id]
+                _archive(batch, now)
+        for batch in tuple(self._batches.values()):
+            if len(self._batches) > MAX_KEPT and batch.counts is not None:
+                del self._batches[batch.id]
+
+    def _find(self, batch_id: str, workspace: str) -> Batch:
+        batch = self._batches.get(batch_id)
+        if batch is None or batch.workspace != workspace:
+            raise APIError(404, f"Message batch {batch_id} not found")
+        if batch.archived_at is None and self._clock() >= batch.created_at + ARCHIVED_AFTER:
+            _archive(batch, batch.created_at + ARCHIVED_AFTER)
+        return batch
+
+    def _list(self, request: Request, workspace: str) -> JSON:
+        newest_first = [batch for batch in reversed(self.all()) if batch.workspace == workspace]
+        return page_of(
+            newest_first,
+            request.query,
+            describe=lambda batch: self._describe(self._find(batch.id, workspace)),
+            what="message batch",
+        )
+
+    def _cancel(self, batch: Batch) -> JSON:
+        if batch.counts is not None:
+            raise invalid(f"Message batch {batch.id} has ended and cannot be canceled.")
+        if batch.cancelled_at is None:
+            batch.cancelled_at = self._clock()
+        return self._describe(batch)
+
+    def _delete(self, batch: Batch) -> JSON:
+        if batch.counts is None:
+            raise invalid(
+                f"Message batch {batch.id} is in progress and cannot be deleted. Cancel it, or wait for its end."
+            )
+        with self._lock:
+            self._batches.pop(batch.id, None)
+        return {"id": batch.id, "type": "message_batch_deleted"}
+
+    def _describe(self, batch: Batch) -> JSON:
+        counts = batch.counts
+        has_ended = counts is not None
+        if counts is None:
+            counts = {**dict.fromkeys(_COUNTS, 0), "processing": len(batch.custom_ids)}
+        is_cancelling = batch.cancelled_at is not None and not has_ended
+        return {
+            "id": batch.id,
+            "type": "message_batch",
+            "processing_status": "ended" if has_ended else "canceling" if is_cancelling else "in_progress",
+            "request_counts": counts,
+            "created_at": self._moment(batch.created_at),
+            "expires_at": self._moment(batch.created_at + EXPIRES_AFTER),
+            "ended_at": self._moment(batch.ends_at) if has_ended else None,
+            "cancel_initiated_at": self._moment(batch.cancelled_at),
+            "archived_at": self._moment(batch.archived_at),
+            "results_url": f"{batch.base_url}{BATCHES_PATH}/{batch.id}/results"
+            if has_ended and batch.archived_at is None
+            else None,
+        }
+
+    def _paced(self, body: JSON) -> dict[str, str]:
+        batch = self._batches.get(str(body.get("id")))
+        if batch is None or batch.script.retry_after is None or batch.counts is not None:
+            return {}
+        return {"retry-after": f"{batch.script.retry_after:g}"}
+
+    def _moment(self, at: float | None) -> str | None:
+        """Write a time of the clock as the API does."""
+        if at is None:
+            return None
+        return datetime.fromtimestamp(self._epoch + at, UTC).isoformat().replace("+00:00", "Z")
+
+    # Results...
+
+    def _results(self, batch: Batch, headers: dict[str, str]) -> Steps:
+        if batch.counts is None:
+            raise APIError(404, f"Message batch {batch.id} has no results yet: it is in progress.")
+        if batch.archived_at is not None:
+            raise APIError(404, f"The results of message batch {batch.id} are no longer available.")
+        return self._lines(batch, headers)
+
+    def _lines(self, batch: Batch, headers: dict[str, str]) -> Steps:
+        most = batch.cuts.popleft() if batch.cuts else None
+        yield Head(
+            200, (("content-type", "application/x-jsonl"), ("transfer-encoding", "chunked"), *headers.items())
+        )
+        for number, place in enumerate(batch.places()):
+            line = self._line(batch, place)
+            if number == most:
+                yield Chunk(line[: len(line) // 2] if batch.script.cut_by != "end" else b"")
+                if batch.script.cut_by != "end":
+                    yield Pause(0.02)  # so that what was sent before has arrived
+                    yield HangUp("reset" if batch.script.cut_by == "reset" else "close")
+                return
+            yield Chunk(line)
+
+    def _line(self, batch: Batch, place: int) -> bytes:
+        row = batch.rows[place]
+        if row.line is None:
+            made = {"custom_id": row.custom_id, "result": self._result(batch, place)}
+            row.line, row.params = encode_json(made) + b"\n", b""
+        return row.line
+
+    def _result(self, batch: Batch, place: int) -> JSON:
+        kind = batch.outcome(place)
+        if kind in ("expired", "canceled"):
+            return {"type": kind}
+        request_id = new_id("req")
+        try:
+            if kind == "errored":
+                raise APIError(500, "Internal server error")
+            fields = check_dictionary(read_json(batch.rows[place].params), "params")
+            _check_fields(fields)
+            return {"type": "succeeded", "message": self._answer(fields, batch.terms)}
+        except APIError as fault:
+            return {"type": "errored", "error": error_envelope(fault, request_id)}
+
+
+def message_of(steps: Steps) -> JSON:
+    """Return the message that steps deliver to one request; what is no answer is an error.
+
+    Raises:
+        APIError: They refuse it, or hang up.
+    """
+    status, body = 0, b""
+    for step in steps:
+        if isinstance(step, Head):
+            status = step.status
+        elif isinstance(step, Chunk):
+            body += step.data
+        elif isinstance(step, HangUp | Hold) or (isinstance(step, Pause) and step.seconds > _LONGEST_PAUSE):
+            raise APIError(500, "Internal server error")
+    found = read_json(body)
+    if status == 200 and isinstance(found, dict):
+        return found
+    error = found.get("error") if isinstance(found, dict) else None
+    error = error if isinstance(error, dict) else {}
+    raise APIError(
+        status if status >= 400 else 500,
+        str(error.get("message", "Internal server error")),
+        error_type=error.get("type"),
+        details=error.get("details"),
+    )
+
+
+def accept_unheard(*, how: Literal["reset", "close"] = "reset", gate: Gate | None = None) -> Behaviour:
+    """Do what is asked, and end the connection before the answer: the client does not learn of it.
+
+    Args:
+        how: How the connection ends.
+        gate: Wait until it is open.
+    """
+
+    def behave(post: Post) -> Steps:
+        post.answer()
+        if gate is not None:
+            yield Hold(gate)
+        yield HangUp(how)
+
+    return behave
+
+
+_ENDPOINTS: Final[dict[tuple[str, bool, str], Endpoint]] = {
+    ("POST", False, ""): "create",
+    ("GET", False, ""): "list",
+    ("GET", True, ""): "retrieve",
+    ("DELETE", True, ""): "delete",
+    ("POST", True, "cancel"): "cancel",
+    ("GET", True, "results"): "results",
+}
+
+
+def _endpoint_of(request: Request) -> tuple[Endpoint, str]:
+    batch_id, _, action = request.path.removeprefix(BATCHES_PATH).removeprefix("/").partition("/")
+    method = "GET" if request.method == "HEAD" else request.method
+    endpoint = _ENDPOINTS.get((method, bool(batch_id), action))
+    if endpoint is not None:
+        return endpoint, batch_id
+    methods = [known for known, has_id, other in _ENDPOINTS if (has_id, other) == (bool(batch_id), action)]
+    if methods:
+        raise APIError(405, f"{method} is not allowed here; use {' or '.join(methods)}")
+    raise APIError(404, f"Not Found: {method} {request.path}")
+
+
+def _entries(raw: bytes) -> Iterator[Any]:
+    """Yield what stands in `requests`, one by one: as Python objects all together would take ten times their bytes."""
+    try:
+        text = raw.decode()
+        decoder, at = json.JSONDecoder(), _after_blanks(text, 0)
+        if text[at : at + 1] != "{":
+            raise invalid("Input should be a valid dictionary or object to extract fields from")
+        names: list[str] = []
+        mark = "{"
+        while mark != "}":
+            name, at = decoder.raw_decode(text, _after_blanks(text, at + 1))
+            at = _after_blanks(text, at)
+            if text[at : at + 1] != ":" or not isinstance(name, str):
+                raise ValueError(name)
+            at = _after_blanks(text, at + 1)
+            names.append(name)
+            if name == "requests" and text[at : at + 1] == "[":
+                at = yield from _elements(decoder, text, at)
+            else:
+                _, at = decoder.raw_decode(text, at)
+            at = _after_blanks(text, at)
+            mark = text[at : at + 1]
+            if mark not in (",", "}"):
+                raise ValueError(mark)
+        if _after_blanks(text, at + 1) < len(text):
+            raise ValueError("there is more behind the end")
+    except (ValueError, RecursionError):
+        raise invalid("The request body is not valid JSON") from None
+    check_required(dict.fromkeys(names), "requests")
+    check_no_extras(dict.fromkeys(names), "", ("requests",))
+
+
+def _elements(decoder: json.JSONDecoder, text: str, at: int) -> Any:
+    """Yield the elements of the array that begins at a place, and return the place behind it."""
+    at = _after_blanks(text, at + 1)
+    if text[at : at + 1] == "]":
+        return at + 1
+    while True:
+        element, at = decoder.raw_decode(text, at)
+        yield element
+        at = _after_blanks(text, at)
+        mark = text[at : at + 1]
+        if mark == "]":
+            return at + 1
+        if mark != ",":
+            raise ValueError(mark)
+        at = _after_blanks(text, at + 1)
+
+
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
+
+
+def _after_blanks(text: str, at: int) -> int:
+    match = _BLANKS.match(text, at)
+    return at if match is None else match.end()
+
+
+def _row(entry: Any, index: int) -> _Row:
+    path = f"requests.{index}"
+    if index >= MAX_REQUESTS:
+        raise invalid(f"requests: List should have at most {MAX_REQUESTS:,} items")
+    fields = check_dictionary(entry, path)
+    custom_id = check_required(fields, "custom_id", path)
+    if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
+        raise invalid(f"{path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
+    params = check_dictionary(check_required(fields, "params", path), f"{path}.params")
+    check_no_extras(fields, path, ("custom_id", "params"))
+    return _Row(custom_id=custom_id, params=encode_json(params))
+
+
+def _check_rows(custom_ids: tuple[str, ...]) -> None:
+    if not custom_ids:
+        raise invalid("requests: List should have at least 1 item")
+    if len(set(custom_ids)) < len(custom_ids):
+        seen: set[str] = set()
+        double = next(name for name in custom_ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise invalid(f"requests: custom_id must be unique within a batch, and {double} is not")
+
+
+def _check_fields(fields: JSON) -> None:
+    """Check what a request may not hold in a batch, though it may elsewhere."""
+    if fields.get("stream"):
+        raise invalid("stream: streaming is not supported in message batches")
+    for name in _NOT_IN_BATCHES:
+        if name in fields:
+            raise invalid(f"{name}: not supported in message batches")
+    if fields.get("max_tokens") == 0:
+        raise invalid("max_tokens: Input should be greater than or equal to 1 in message batches")
+
+
+def _archive(batch: Batch, at: float) -> None:
+    batch.archived_at, batch.rows = at, []

@@ -8,6 +8,16 @@ from __future__ import annotations
 import logging
 
 from ._attempts import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
+from ._batches import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_REQUESTS,
+    BatchResult,
+    MessageBatch,
+    MessageBatches,
+    batch_body,
+    batch_entry,
+    may_be_created,
+)
 from ._client import ClaudeClient, Health, HTTPClaudeClient, RequestPreview, preview_request
 from ._config import OFFICIAL_BASE_URL, REDACTED, ClientConfig, Credential, is_loopback, normalise_base_url
 from ._error_reading import error_from_event, error_from_response
@@ -60,13 +70,16 @@ from ._messages import (
 from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._requests import MessageRequest, RequestKeys, request_key
-from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after
+from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
 from ._server_limits import ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ResponseInfo
 
 __all__ = [
+    "BatchResult",
     "BlockBuilder",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_REQUESTS",
     "OFFICIAL_BASE_URL",
     "REDACTED",
     "APIError",
@@ -96,6 +109,8 @@ __all__ = [
     "LimiterWaiting",
     "Message",
     "MessageAccumulator",
+    "MessageBatch",
+    "MessageBatches",
     "MessageDelta",
     "MessageRequest",
     "MessageStart",
@@ -133,12 +148,15 @@ __all__ = [
     "UnknownStatusError",
     "Usage",
     "LimiterReason",
+    "batch_body",
+    "batch_entry",
     "decode_event",
     "encode_json",
     "error_from_event",
     "error_from_response",
     "estimate_tokens",
     "fallback_model",
+    "may_be_created",
     "mended",
     "is_loopback",
     "model_class",
@@ -147,6 +165,7 @@ __all__ = [
     "preview_request",
     "read_limits",
     "request_key",
+    "retry_after_from_headers",
 ]
 
 logging.getLogger("claude_magic").addHandler(logging.NullHandler())

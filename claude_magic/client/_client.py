@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from ._attempts import AttemptRules, Attempts, Observer
+from ._batches import MessageBatches
 from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
@@ -70,6 +71,11 @@ class ClaudeClient(Protocol):
 
     async def list_models(self) -> list[ModelInfo]:
         """Return all models the server offers, in its order."""
+        ...
+
+    @property
+    def batches(self) -> MessageBatches:
+        """The batch endpoints."""
         ...
 
     async def health_check(self) -> Health:
@@ -252,6 +258,12 @@ class HTTPClaudeClient:
         attempts = Attempts(self._rules, "POST", self._config.messages_path, observer, Need(request))
         body = request.to_json(stream=True)
         return MessageStream(self._transport, self._config, attempts, body, request.betas)
+
+    @property
+    def batches(self) -> MessageBatches:
+        """The batch endpoints."""
+        self._require_key()
+        return MessageBatches(self._call, self._transport, self._rules, self._call_timeout)
 
     async def execute(
         self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None

@@ -21,7 +21,7 @@ from ._wire import read_corpus, read_words
 
 OWN_UP = (
     "I don't know that: this is the **simulator**, which answers a few questions by rule, not a model.\n"
-    "For a real answer run `%claude login`, or set `ANTHROPIC_API_KEY` where Jupyter starts."
+    "Ask *what can you do* for those. For a real answer run `%claude login`, or set `ANTHROPIC_API_KEY` where Jupyter starts."
 )
 
 

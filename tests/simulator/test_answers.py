@@ -92,11 +92,12 @@ def test_a_prompt_gets_a_fitting_answer(api, prompt, expected):
     ],
 )
 def test_what_is_unknown_or_unclear_is_owned_up_to_in_two_lines(api, prompt):
-    """A word that occurs is no topic, the beginning of one neither, and two topics are none. It says how to set a key."""
+    """A word that occurs is no topic, the beginning of one neither, and two topics are none. It says what is known, and how to set a key."""
     assert api.text(prompt) == OWN_UP
     assert len(OWN_UP.splitlines()) == 2
     assert "simulator" in OWN_UP
     assert "%claude login" in OWN_UP
+    assert "*what can you do*" in OWN_UP
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_an_interrupt_during_the_last_picture_still_fails_the_cell(kernel, sim):
     kernel.run(
         "import os, signal\n"
         "def press(message):\n"
-        "    if message['msg_type'] == 'clear_output': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    if 'text/plain' in message['content'].get('data', ()): os.kill(os.getpid(), signal.SIGINT)\n"
         "    return message\n"
         "get_ipython().display_pub.register_hook(press)"
     )

@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
-import ipaddress
 import logging
-import os
-import re
+import select
 import socket
 import ssl
-import urllib.request
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any, cast
-from urllib.parse import SplitResult, urlsplit
 
+import httpcore2
 import httpx2
 
 from .._version import __version__
-from ._config import REDACTED, ClientConfig, Credential, is_loopback
+from ._config import REDACTED, ClientConfig, Credential
+from ._connections import Connections
 from ._errors import (
     ClaudeError,
     ConfigurationError,
@@ -35,149 +30,8 @@ from ._errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
+from ._proxy import EnvironmentProxy, proxy_for
 from ._retry import describe_seconds
-
-# Which proxy of the environment stands before one server, if any does.
-#
-# Only that one matters: a proxy for other hosts, however it is written, must not keep a client from its own server. So the
-# variables are read here, for one address, and the HTTP library is told what came of it.
-_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
-_SOCKS = ("socks5", "socks5h")
-_ENTRY = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[^\]]*\]|[^:/]*)(?::(?P<port>\d{1,5}))?/?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentProxy:
-    """The proxy that the environment names for a server.
-
-    Attributes:
-        variable: Where it stands, for people.
-        url: Its address; it may hold a password, and so is left out of the repr.
-        address: Host and port, to be shown.
-    """
-
-    variable: str
-    url: str = field(repr=False)
-    address: str
-
-
-def proxy_for(base_url: str) -> EnvironmentProxy | None:
-    """Return the proxy that requests to a server go through, None if they go straight to it.
-
-    This machine is always reached directly. Otherwise HTTP_PROXY or HTTPS_PROXY counts, by the server's scheme, or else
-    ALL_PROXY, unless NO_PROXY names the server: `*`, names with the subdomains they have, addresses, networks, each also
-    with a port. Names of variables may be in lower case, which goes first. Where no variable is set, the settings of
-    Windows or macOS count.
-
-    Raises:
-        ConfigurationError: The proxy that would be used cannot be. No password is quoted.
-    """
-    server = urlsplit(base_url)
-    host = (server.hostname or "").rstrip(".").lower()
-    if _is_this_machine(host):
-        return None
-    proxies = urllib.request.getproxies()
-    kind = server.scheme if proxies.get(server.scheme) else "all"
-    address = proxies.get(kind, "").strip()
-    if not address or is_exempt(proxies.get("no", ""), server.scheme, host, server.port):
-        return None
-    variable = _name_of(kind)
-    url = address if "://" in address else f"http://{address}"
-    return EnvironmentProxy(variable=variable, url=url, address=_checked(url, variable, host))
-
-
-def is_exempt(no_proxy: str, scheme: str, host: str, port: int | None) -> bool:
-    """Tell whether NO_PROXY names a server; entries that cannot be read are passed over.
-
-    Args:
-        no_proxy: The variable's value.
-        scheme: The server's scheme.
-        host: Its host, in lower case, IPv6 without brackets.
-        port: Its port; None is the scheme's own.
-    """
-    server = (scheme, host, port or _PORTS.get(scheme, 0))
-    return any(_names(entry, *server) for entry in re.split(r"[,;\s]+", no_proxy.lower()) if entry)
-
-
-def _names(entry: str, scheme: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
-    if (network := _network(entry)) is not None:
-        return (address := _ip(host)) is not None and address in network
-    parts = _ENTRY.fullmatch(entry)
-    if parts is None or parts["scheme"] not in (None, scheme, "all"):
-        return False
-    if parts["port"] and int(parts["port"]) != port:
-        return False
-    name = parts["host"].strip("[]").rstrip(".")
-    if (network := _network(name)) is not None:
-        return (address := _ip(host)) is not None and address in network
-    name = name.removeprefix("*").lstrip(".")
-    return bool(name) and (host == name or fnmatchcase(host, name) or fnmatchcase(host, f"*.{name}"))
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
-        return ipaddress.ip_network(text.strip("[]"), strict=False)
-    except ValueError:
-        return None
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _is_this_machine(host: str) -> bool:
-    address = _ip(host)
-    return is_loopback(host) or (address is not None and (address.is_loopback or address.is_unspecified))
-
-
-def _name_of(kind: str) -> str:
-    name = f"{kind}_proxy"
-    found = next((variable for variable in (name, name.upper()) if os.environ.get(variable)), None)
-    found = found or next((variable for variable in os.environ if variable.lower() == name), None)
-    return found or "the system's proxy setting"
-
-
-def _checked(url: str, variable: str, host: str) -> str:
-    """Return host and port of a proxy that can be used."""
-    way_out = f"To reach {host} without it, add {host} to NO_PROXY."
-    try:
-        parts = urlsplit(url)
-        address = _address_of(parts)
-    except ValueError:
-        address = ""
-    if not address:
-        raise ConfigurationError(
-            f"{variable} is not the address of a proxy. Write it as http://host:port, with special characters of a "
-            f"password encoded as in a URL (%40 for @). {way_out}"
-        )
-    if parts.scheme not in (*_PORTS, *_SOCKS):
-        raise ConfigurationError(
-            f"{variable} names a proxy of the kind {parts.scheme[:20]!r} ({address}), which cannot be used; http, https and "
-            f"socks5 can. {way_out}"
-        )
-    importlib.invalidate_caches()  # it may have been installed a cell ago
-    if parts.scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
-        raise ConfigurationError(
-            f"{variable} names a SOCKS proxy ({address}), which needs the package socksio: run `%pip install socksio`, "
-            f"then run this again. {way_out}"
-        )
-    return address
-
-
-def _address_of(parts: SplitResult) -> str:
-    """Return host and port for people, empty if there is no host; raise ValueError if they make no sense."""
-    host = parts.hostname or ""
-    if not host.isprintable() or any(char in host for char in " \"'<>\\^`{|}"):
-        return ""
-    name = f"[{host}]" if ":" in host else host
-    return f"{name}:{parts.port}" if parts.port else name
-
 
 _KEEPALIVE_EXPIRY = 55.0
 """Seconds an idle connection is kept: long enough for the next cell, and just below the 60 s after which
@@ -251,7 +105,14 @@ class HTTPTransport:
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._proxy = proxy_for(config.base_url)
-        self._http = _build_http(config, self._proxy)
+        tls, options, proxied = _build_tls(), _socket_options(), _proxy_of(self._proxy)
+        self._connections = Connections(
+            lambda: _Connection(tls, options, proxied),
+            most=_MAX_CONNECTIONS,
+            most_idle=config.max_idle_connections,
+            expiry=_KEEPALIVE_EXPIRY,
+            timeout=config.timeout,
+        )
         self._filters = [] if credential is None else [_KeyFilter(credential)]
         for name, key_filter in product(_LOGGERS, self._filters):
             logging.getLogger(name).addFilter(key_filter)
@@ -303,7 +164,7 @@ class HTTPTransport:
             raise ConfigurationError("This client is closed; create another one.")
         try:
             request = self._request(method, path, body, betas)
-            response = await self._http.handle_async_request(request)
+            response = await self._send(request)
         except Exception as failure:  # the border: whatever the HTTP stack raises leaves it as one of ours
             error = self._translate(failure)
         else:
@@ -311,12 +172,28 @@ class HTTPTransport:
             return WireResponse(response, self)
         raise error
 
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request on a connection, which is given back when the response is closed."""
+        try:
+            connection = await self._connections.take()
+        except TimeoutError:
+            raise httpx2.PoolTimeout("all connections are in use") from None
+        try:
+            response = await connection.handle_async_request(request)
+        except BaseException:
+            self._connections.give_back(connection, is_open=connection.is_open)
+            raise
+        response.stream = _Body(
+            cast("httpx2.AsyncByteStream", response.stream), connection, self._connections
+        )
+        return response
+
     async def aclose(self) -> None:
         """Close all connections. Responses still open break off."""
         if self._closing:
             await asyncio.wait(self._closing)
         self._is_closed = True
-        await self._http.aclose()
+        await self._connections.aclose()
         for name, key_filter in product(_LOGGERS, self._filters):
             logging.getLogger(name).removeFilter(key_filter)
 
@@ -499,15 +376,111 @@ def _chunks_of(response: httpx2.Response, headers: Mapping[str, str]) -> AsyncGe
     return cast("AsyncGenerator[bytes, None]", cast("httpx2.AsyncByteStream", response.stream).__aiter__())
 
 
-def _build_http(config: ClientConfig, proxy: EnvironmentProxy | None) -> httpx2.AsyncHTTPTransport:
-    limits = httpx2.Limits(
-        max_connections=_MAX_CONNECTIONS,
-        max_keepalive_connections=config.max_idle_connections,
-        keepalive_expiry=_KEEPALIVE_EXPIRY,
-    )
-    return httpx2.AsyncHTTPTransport(
-        verify=_build_tls(), limits=limits, socket_options=_socket_options(), proxy=_proxy_of(proxy)
-    )
+class _Connection(httpx2.AsyncHTTPTransport):
+    """One connection: a pool of the HTTP library with a single place, which knows proxies, TLS, and when to connect again."""
+
+    def __init__(
+        self, tls: ssl.SSLContext, options: Sequence[tuple[int, int, int]], proxy: httpx2.Proxy | None
+    ) -> None:
+        limits = httpx2.Limits(
+            max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_EXPIRY
+        )
+        super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
+        self._pool._network_backend = _NETWORK
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected."""
+        return bool(self._pool.connections)
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of a response. Its connection is given back when it is closed."""
+
+    def __init__(
+        self,
+        stream: httpx2.AsyncByteStream,
+        connection: _Connection,
+        connections: Connections[_Connection],
+    ) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._connections = connections
+        self._is_closed = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream.__aiter__()
+
+    async def aclose(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self._stream.aclose()
+        finally:
+            self._connections.give_back(self._connection, is_open=self._connection.is_open)
+
+
+class _Network(httpcore2.AnyIOBackend):
+    """Connects as the HTTP library does, and writes each request in one piece."""
+
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
+        return _WholeWrites(await super().connect_tcp(*args, **kwargs))
+
+
+class _WholeWrites(httpcore2.AsyncNetworkStream):
+    """Holds what is written until an answer is read.
+
+    The library writes the head and the body of a request apart, and a write is the dearest step of a short request.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._socket = stream.get_extra_info("socket")
+        self._held: list[bytes] = []
+        self._timeout: float | None = None
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer:
+            self._held.append(buffer)
+            self._timeout = timeout
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            whole = b"".join(self._held)
+            self._held.clear()
+            # As the library has it: a server that closes early may have said why.
+            with contextlib.suppress(httpcore2.WriteError):
+                await self._stream.write(whole, self._timeout)
+        return await self._stream.read(max_bytes, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        return _WholeWrites(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._socket is not None:
+            return _is_readable(self._socket)
+        return self._stream.get_extra_info(info)
+
+
+_NETWORK = _Network()
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Whether the server has closed an idle connection, or sent what nobody asked for. The library asks twice for each request."""
+    number = connection.fileno()
+    if number < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _build_tls() -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import resource
 import statistics
@@ -22,7 +23,7 @@ from claude_magic.runtime import Runtime
 ROWS = int(os.environ.get("MAP_ROWS", "10000"))
 MANY = int(os.environ.get("MAP_MANY", "100000"))
 IN_FLIGHT = 64
-ROUNDS = 3
+ROUNDS = 5
 KEY = "sk-ant-bench-0123456789"
 PROMPT = "Classify: {{ item }}"
 
@@ -97,6 +98,11 @@ def resumed(runtime: Runtime, folder: Path) -> tuple[float, float]:
     return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
+def _median_ratio(dividends: list[float], divisors: list[float]) -> float:
+    """Return the median over the rounds, in each of which whatever else the machine does falls on all alike."""
+    return statistics.median(map(operator.truediv, dividends, divisors))
+
+
 def measure(server: str, folder: Path) -> list[Figure]:
     """Run all, in turn."""
     url = f"{server}/small/0"
@@ -119,7 +125,10 @@ def measure(server: str, folder: Path) -> list[Figure]:
     cpu = {name: statistics.median(cost.cpu for cost in found) for name, found in costs.items()}
     resume, memory = resumed(runtime, folder)
     runtime.close()
-    share = max(0.0, (wall["map"] - wall["no journal"]) / wall["map"] * 100)
+    share = _median_ratio([cost.wall for cost in costs["bare"]], [cost.wall for cost in costs["map"]])
+    memory_share = _median_ratio(
+        [cost.wall for cost in costs["no journal"]], [cost.wall for cost in costs["map"]]
+    )
     bare = "bare httpx2"
     return [
         Figure(
@@ -128,14 +137,18 @@ def measure(server: str, folder: Path) -> list[Figure]:
             peer=ROWS / wall["bare"],
             peer_name=bare,
         ),
-        at_least("map, requests/s as a share of bare httpx2", wall["bare"] / wall["map"], 0.85),
+        at_least("map, requests/s as a share of bare httpx2", share, 0.85),
         Figure(
             name="map, CPU of a row (µs)",
             ours=cpu["map"] / ROWS * 1e6,
             peer=cpu["bare"] / ROWS * 1e6,
             peer_name=bare,
         ),
-        at_most("map: journal on the disk over one in memory, share of its time (%)", share, 5.0),
+        at_most(
+            "map: journal on the disk over one in memory, share of its time (%)",
+            max(0.0, 1 - memory_share) * 100,
+            5.0,
+        ),
         at_most(f"map of {MANY:,} rows: resume of a finished run (s)", resume, 3.0),
         at_most(f"map of {MANY:,} rows: memory at its peak over the rows (MB)", memory, 50.0),
     ]

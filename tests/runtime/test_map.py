@@ -590,6 +590,8 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         eventually(lambda: len(kept()) >= len(before) + 30 or process.poll() is not None)  # noqa: B023 (called at once)
         process.kill()
         process.communicate()
+        # What was in flight at the kill is asked again, and may reach the simulator only now.
+        eventually(lambda: sim.open_connections == 0)
         asked = {prompt.split("number a")[1] for prompt in prompts(sim)}
         assert asked.isdisjoint(before)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import brotli
+import httpcore2
 import pytest
 
 from claude_magic.client import (
@@ -539,3 +540,35 @@ def test_c4_health_check_of_a_dead_server_is_a_finding(
     assert (health.is_reachable, health.is_authenticated) == (False, None)
     assert "No connection to http://127.0.0.1:9" in health.detail
     assert sleeps == []
+
+
+def test_connections_are_reused_and_written_to_once_a_request(
+    sim: Simulator, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: one after the other shares a connection, and the HTTP library writes through the client's own network."""
+    written: list[bytes] = []
+    connect = httpcore2.AnyIOBackend.connect_tcp
+
+    async def connect_and_note(*args: Any, **kwargs: Any) -> Any:
+        stream = await connect(*args, **kwargs)
+        write = stream.write
+
+        async def note(buffer: bytes, timeout: float | None = None) -> None:
+            written.append(buffer)
+            await write(buffer, timeout)
+
+        monkeypatch.setattr(stream, "write", note)
+        return stream
+
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect_and_note)
+
+    async def main() -> None:
+        async with make_client(sim.url) as client:
+            for _ in range(3):
+                assert (await client.send_message(ask())).text
+            assert repr(client._transport._connections) == "<Connections: 0 in use, 1 idle, 0 waited for>"
+
+    play(main)
+
+    assert [piece[:4] for piece in written] == [b"POST"] * 3
+    assert all(piece.endswith(b"}") for piece in written)

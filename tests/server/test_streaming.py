@@ -569,10 +569,11 @@ def test_s2_a_thousand_cancelled_streams_later_the_pool_serves(
             sim.clear()
             replies = await asyncio.gather(*(client.send_message(ask()) for _ in range(20)))
             assert all(message.text for message in replies)
-            pool = client._transport._http._pool
+            connections = client._transport._connections
             while sim.open_connections > 10:
                 await asyncio.sleep(0.01)
-            assert "Requests: 0 active, 0 queued" in repr(pool)
+            assert "0 in use" in repr(connections)
+            assert "0 waited for" in repr(connections)
 
     play(main)
 

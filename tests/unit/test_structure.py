@@ -100,6 +100,6 @@ def test_the_package_stays_as_small_as_it_is() -> None:
     """Files and code lines in all. A new capability raises the numbers, with its commit; nothing else does."""
     counts = [code_lines((ROOT / name).read_text(encoding="utf-8")) for name in FILES]
 
-    # 124; 6 for `bulk`: the journal, the engine, the rows, the plan, the run, and the door; 2 for batches.
-    assert len(counts) <= 132
-    assert sum(counts) <= 30_450
+    # 124 as the house was built; since then maps, batches, cassettes and a limit shared by processes (docs/decisions/0022 to 0025).
+    assert len(counts) <= 134
+    assert sum(counts) <= 30_610

@@ -1,0 +1,255 @@
+"""Which connection a request takes, how many there may be, and which idle ones are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpcore2
+import pytest
+
+from claude_magic.client._connections import Connections
+from claude_magic.client._transport import _WholeWrites
+
+
+class Wire:
+    """A connection that only knows whether it was closed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_closed = False
+
+    async def aclose(self) -> None:
+        """Close it."""
+        self.is_closed = True
+
+    def __repr__(self) -> str:
+        return f"<{self.number}>"
+
+
+class Wires:
+    """Makes numbered connections, and a clock that is moved by hand."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.made: list[Wire] = []
+        self.now = 0.0
+        kwargs: dict[str, Any] = {"most": 512, "most_idle": 10, "expiry": 55.0, "timeout": 10.0, **settings}
+        self.pool: Connections[Wire] = Connections(self._make, clock=lambda: self.now, **kwargs)
+
+    def _make(self) -> Wire:
+        self.made.append(Wire(len(self.made)))
+        return self.made[-1]
+
+    @property
+    def closed(self) -> list[int]:
+        """The numbers of those that were closed."""
+        return [wire.number for wire in self.made if wire.is_closed]
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(main())
+
+
+async def settle() -> None:
+    """Let what closes in the background close."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_one_after_the_other_shares_a_connection() -> None:
+    """What was used last is used next: it is the least likely to have been dropped."""
+
+    async def main() -> None:
+        wires = Wires()
+        first, second = await wires.pool.take(), await wires.pool.take()
+        wires.pool.give_back(second)
+        wires.pool.give_back(first)
+        for _ in range(5):
+            assert await wires.pool.take() is first
+            wires.pool.give_back(first)
+        assert len(wires.made) == 2
+
+    run(main)
+
+
+def test_idle_ones_beyond_the_setting_are_closed() -> None:
+    """And with a setting of 0 each is closed after its request."""
+
+    async def main(kept: int) -> None:
+        wires = Wires(most_idle=kept)
+        for wire in [await wires.pool.take() for _ in range(6)]:
+            wires.pool.give_back(wire)
+        await settle()
+        assert wires.closed == list(range(kept, 6))
+
+    for kept in (0, 2, 10):
+        run(lambda kept=kept: main(kept))  # type: ignore[misc]
+
+
+def test_what_was_idle_for_long_is_closed_while_others_are_used() -> None:
+    """Else those that many requests have once needed would stay open for as long as one suffices."""
+
+    async def main() -> None:
+        wires = Wires()
+        for wire in [await wires.pool.take() for _ in range(3)]:
+            wires.pool.give_back(wire)
+        wires.now = 30.0
+        wires.pool.give_back(await wires.pool.take())
+        wires.now = 60.0
+        wires.pool.give_back(await wires.pool.take())
+        await settle()
+        assert wires.closed == [0, 1]
+
+    run(main)
+
+
+def test_one_that_broke_is_forgotten() -> None:
+    """It takes no place among the idle ones."""
+
+    async def main() -> None:
+        wires = Wires(most_idle=1)
+        broken, sound = await wires.pool.take(), await wires.pool.take()
+        wires.pool.give_back(broken, is_open=False)
+        wires.pool.give_back(sound)
+        assert await wires.pool.take() is sound
+        assert wires.closed == []
+
+    run(main)
+
+
+def test_where_all_are_in_use_a_request_waits_its_turn() -> None:
+    """First come, first served; and one that gives up takes nobody's place."""
+
+    async def main() -> None:
+        wires = Wires(most=1)
+        held = await wires.pool.take()
+        waiting = [asyncio.create_task(wires.pool.take()) for _ in range(3)]
+        await settle()
+        assert repr(wires.pool) == "<Connections: 1 in use, 0 idle, 3 waited for>"
+        waiting[0].cancel()
+        wires.pool.give_back(held)
+        assert await waiting[1] is held
+        assert not waiting[2].done()
+        wires.pool.give_back(held)
+        assert await waiting[2] is held
+        wires.pool.give_back(held)
+        assert repr(wires.pool) == "<Connections: 0 in use, 1 idle, 0 waited for>"
+
+    run(main)
+
+
+def test_one_that_is_cancelled_at_the_moment_it_is_served_passes_it_on() -> None:
+    """Else the connection would be lost, and with it a place."""
+
+    async def main() -> None:
+        wires = Wires(most=1)
+        held = await wires.pool.take()
+        waiting = [asyncio.create_task(wires.pool.take()) for _ in range(2)]
+        await settle()
+        wires.pool.give_back(held)
+        waiting[0].cancel()
+        assert await waiting[1] is held
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[0]
+
+    run(main)
+
+
+def test_waiting_has_an_end() -> None:
+    """It takes the setting `timeout`, and leaves the queue as it was."""
+
+    async def main() -> None:
+        wires = Wires(most=1, timeout=0.0)
+        held = await wires.pool.take()
+        with pytest.raises(TimeoutError):
+            await wires.pool.take()
+        wires.pool.give_back(held)
+        assert await wires.pool.take() is held
+
+    run(main)
+
+
+def test_closing_closes_those_in_use_too() -> None:
+    """And what comes back later."""
+
+    async def main() -> None:
+        wires = Wires()
+        used, idle = await wires.pool.take(), await wires.pool.take()
+        wires.pool.give_back(idle)
+        await wires.pool.aclose()
+        assert wires.closed == [0, 1]
+        used.is_closed = False
+        wires.pool.give_back(used)
+        await settle()
+        assert used.is_closed
+
+    run(main)
+
+
+class Network(httpcore2.AsyncNetworkStream):
+    """A network that notes each step, and answers every request alike.
+
+    Args:
+        refuses: Writing fails, as where a server has closed the connection.
+    """
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.steps: list[bytes | str] = []
+        self._refuses = refuses
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Note a write."""
+        self.steps.append(buffer)
+        if self._refuses:
+            raise httpcore2.WriteError("broken pipe")
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Answer."""
+        self.steps.append("read")
+        return b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"
+
+    async def start_tls(self, *_args: Any, **_kwargs: Any) -> httpcore2.AsyncNetworkStream:
+        """Note that TLS begins."""
+        self.steps.append("tls")
+        return self
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+    def get_extra_info(self, info: str) -> Any:
+        """Know nothing."""
+        return None
+
+
+async def send(network: httpcore2.AsyncNetworkStream) -> httpcore2.Response:
+    """Send a request with a body, as the HTTP library sends it."""
+    origin = httpcore2.Origin(b"http", b"localhost", 80)
+    connection = httpcore2.AsyncHTTP11Connection(origin, network)
+    headers = {"host": "localhost", "content-length": "4"}
+    request = httpcore2.Request("POST", "http://localhost/v1", headers=headers, content=b"body")
+    return await connection.handle_async_request(request)
+
+
+def test_head_and_body_of_a_request_are_written_at_once() -> None:
+    """A write each costs a system call more, and a packet more; after the start of TLS likewise."""
+
+    async def main() -> None:
+        network = Network()
+        plain = _WholeWrites(network)
+        assert (await send(plain)).status == 413
+        assert (await send(await plain.start_tls(ssl.create_default_context()))).status == 413
+        request = b"POST /v1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbody"
+        assert network.steps == [request, "read", "tls", request, "read"]
+
+    run(main)
+
+
+def test_a_server_that_closes_before_it_has_read_all_is_heard() -> None:
+    """A request that is too large may be answered before it has arrived, and then the write fails."""
+
+    async def main() -> None:
+        assert (await send(_WholeWrites(Network(refuses=True)))).status == 413
+
+    run(main)

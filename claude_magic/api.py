@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
+from ._tracebacks import short_errors
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
@@ -199,6 +201,9 @@ class MapOptions(TypedDict, total=False):
     dry_run: bool
 
 
+_CALLER = 2
+"""Frames from a method with `short_errors` to the code that calls it."""
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _SEE = "**options: See `{}`."
 
@@ -246,6 +251,7 @@ class Claude:
     """
 
     @_spelled_out(AskOptions)
+    @short_errors
     def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, wait for the whole answer, and return it. For any thread.
 
@@ -271,6 +277,7 @@ class Claude:
         return reply.result()
 
     @_spelled_out(AskOptions)
+    @short_errors
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and await the whole answer. For any event loop.
 
@@ -297,6 +304,7 @@ class Claude:
             telling.cancel()
 
     @_spelled_out(AskOptions)
+    @short_errors
     def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
         """Ask, and return at once with a reply that is still in flight. For any thread.
 
@@ -317,6 +325,7 @@ class Claude:
         return self._start(prompt, options, None)
 
     @_spelled_out(MapOptions)
+    @short_errors
     def map(self, prompt: str, items: Any, **options: Unpack[MapOptions]) -> Any:
         """Ask about each row of a table, or each item of anything else, and return it with the answers. Waits.
 
@@ -338,9 +347,10 @@ class Claude:
             MapStoppedError: Not all rows were asked: the budget has ended, the key is refused, the server does not answer.
             KeyboardInterrupt: It was interrupted. What was answered is kept.
         """
-        return self._map(self._map_request(prompt, items, options, sys._getframe(1)), options)
+        return self._map(self._map_request(prompt, items, options, sys._getframe(_CALLER)), options)
 
     @_spelled_out(MapOptions)
+    @short_errors
     def map_async(self, prompt: str, items: Any, **options: Unpack[MapOptions]) -> Coroutine[Any, Any, Any]:
         """Do as `map` does, and let the event loop go on meanwhile: `out = await claude.map_async(prompt, df)`.
 
@@ -351,8 +361,9 @@ class Claude:
             items: As for `map`.
             **options: See `MapOptions`.
         """
-        return self._map_async(self._map_request(prompt, items, options, sys._getframe(1)), options)
+        return self._map_async(self._map_request(prompt, items, options, sys._getframe(_CALLER)), options)
 
+    @short_errors
     def errors(self, result: Any, column: str = "error") -> Any:
         """Return the rows of a map's result that have no answer: of a table as a table, else the reasons by place or key.
 
@@ -367,6 +378,7 @@ class Claude:
 
         return failed_rows(result, column)
 
+    @short_errors
     def retry(self, result: Any) -> Any:
         """Ask the rows of a map's result that have no answer again, and return the whole with their answers.
 
@@ -385,11 +397,13 @@ class Claude:
         request, options, journal = origin_of(result)
         return self._map(replace(request, asks_failed_again=True), options, journal)
 
+    @short_errors
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)
 
     @_spelled_out(PanelOptions)
+    @short_errors
     def panel(self, **options: Unpack[PanelOptions]) -> PromptPanel:
         """Return a panel, which shows itself as the value of a cell. This imports ipywidgets.
 
@@ -414,6 +428,7 @@ class Claude:
         return self.runtime.in_flight()
 
     @property
+    @short_errors
     def limiter(self) -> BucketState:
         """Level, queue and pause of the limiter that all requests share."""
         return self.runtime.limiter_state()
@@ -508,6 +523,7 @@ class Claude:
             surface.finish(run.snapshot())
             return self._map_result(run, plan, request, options)
 
+    @short_errors
     async def _map_async(self, request: Request, options: MapOptions) -> Any:
         import asyncio
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError, ConfigurationError
 from ..display import FrontEnd
 from ..render import Bundle, render_folded_code, render_notice, render_rows
@@ -246,6 +247,7 @@ class MapRun:
             is_simulated=results.is_simulated,
         )
 
+    @short_errors
     def result(self, timeout: float | None = None) -> Any:
         """Wait until it has ended, and return the answers as what was mapped.
 

@@ -11,6 +11,7 @@ from IPython import get_ipython
 from IPython.display import display
 from ipywidgets import VBox
 
+from .._tracebacks import short_errors
 from ..client import ConfigurationError
 from ..conversation import Turn
 from ..display import waits_for_cells
@@ -55,6 +56,7 @@ class PromptPanel(VBox):
         ```
     """
 
+    @short_errors
     def __init__(
         self,
         *,
@@ -127,6 +129,7 @@ class PromptPanel(VBox):
         """The answers that the panel shows, oldest first."""
         return self._exchanges.replies
 
+    @short_errors
     def ask(self, prompt: str) -> Reply:
         """Ask as if the user had written `prompt`, and return at once. For any thread.
 

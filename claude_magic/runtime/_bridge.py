@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, TypeVar
 
+from .._tracebacks import is_ours
 from ..client import (
     BucketState,
     ClassRecord,
@@ -172,7 +173,7 @@ def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Resu
         return
     failure = task.exception()
     if failure is not None:
-        future.set_exception(failure)
+        future.set_exception(failure.with_traceback(None) if is_ours(failure) else failure)
     else:
         future.set_result(task.result())
 

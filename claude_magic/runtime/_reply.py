@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
+from .._tracebacks import short_errors
 from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usage
 from ..schema import extract_code, extract_json
 from ..tools import LoopExecutor, WaitingExecutor, sigint_handled
@@ -306,6 +307,7 @@ class Reply:
         return extract_code(self.text)
 
     @property
+    @short_errors
     def parsed(self) -> Any:
         """The object that the answer was asked to be, made afresh with each look; None where a schema was not given.
 
@@ -314,6 +316,7 @@ class Reply:
         """
         return None if self._schema is None else self._schema.parse(self.text)
 
+    @short_errors
     def json(self) -> Any:
         """Return the answer read as JSON, also out of a fenced block or from between prose.
 
@@ -381,6 +384,7 @@ class Reply:
         if self._cancel is not None:
             self._cancel()
 
+    @short_errors
     def result(self, timeout: float | None = None) -> Self:
         """Wait until it has ended, and return it.
 
@@ -407,6 +411,7 @@ class Reply:
             raise concurrent.futures.CancelledError(_CANCELLED)
         return self
 
+    @short_errors
     def __await__(self) -> Generator[Any, None, Self]:
         """Wait on the running event loop, whichever that is, without blocking it.
 

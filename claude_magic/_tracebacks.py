@@ -1,0 +1,108 @@
+"""What a traceback shows of this package: the one frame that the user's code called.
+
+An error of ours says what happened and what to do. Thirty frames of our inside above it hide that, and the user's own line.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_HOME = os.path.join(os.path.dirname(__file__), "")
+_STANDARD_LIBRARY = os.path.join(os.path.dirname(os.__file__), "")
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def short_errors(function: _Function) -> _Function:
+    """Let the errors of ours that leave a function show one frame of this package, below the caller's own.
+
+    These are the errors of the client, interrupts, cancellations and timeouts. Their causes stay. An error that passed through code of
+    the user's (a generator that is mapped, a function that runs as a tool) keeps its whole traceback, and so does a bug of ours.
+
+    Args:
+        function: A function, a coroutine function, or a generator function such as `__await__`.
+    """
+    wrapped: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapped(*args: Any, **options: Any) -> Any:
+            try:
+                return await function(*args, **options)
+            except BaseException as error:
+                if is_ours(error):
+                    raise error.with_traceback(None)  # noqa: B904  (the same error)
+                raise
+
+    elif inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            try:
+                return (yield from function(*args, **options))
+            except BaseException as error:
+                if is_ours(error):
+                    raise error.with_traceback(None)  # noqa: B904  (the same error)
+                raise
+
+    else:
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            try:
+                return function(*args, **options)
+            except BaseException as error:
+                if is_ours(error):
+                    raise error.with_traceback(None)  # noqa: B904  (the same error)
+                raise
+
+    return wrapped  # type: ignore[return-value]
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error explains itself and comes from this package alone. What led to it loses its frames with it."""
+    import asyncio  # late: loading the extension must not cost these
+    import concurrent.futures
+
+    from .client import ClaudeError
+
+    cancelled = (asyncio.CancelledError, concurrent.futures.CancelledError)
+    if not isinstance(error, (ClaudeError, KeyboardInterrupt, TimeoutError, *cancelled)):
+        return False
+    if _holds_users_code(error):
+        return False
+    for cause in _causes(error):
+        if not _holds_users_code(cause):
+            cause.with_traceback(None)
+    return True
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield what led to an error: what Python shows above it."""
+    seen = {id(error)}
+    step = error.__cause__ or error.__context__
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        yield step
+        step = step.__cause__ or step.__context__
+
+
+def _holds_users_code(error: BaseException) -> bool:
+    step = error.__traceback__
+    while step is not None:
+        if _is_users(step.tb_frame.f_code.co_filename):
+            return True
+        step = step.tb_next
+    return False
+
+
+def _is_users(path: str) -> bool:
+    """Whether a file, or a cell, is the user's: not ours, not Python's, not installed."""
+    if path.startswith((_HOME, _STANDARD_LIBRARY, "<frozen ")):
+        return False
+    return not any(f"{os.sep}{folder}{os.sep}" in path for folder in _INSTALLED)

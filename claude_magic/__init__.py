@@ -34,12 +34,13 @@ if TYPE_CHECKING:
         UnknownStatusError,
     )
     from .panels import LimitsGauge, PromptPanel
-    from .runtime import Phase, Reply, ReplySnapshot
+    from .runtime import CassetteError, NotRecordedError, Phase, Reply, ReplySnapshot
 
 __all__ = [
     "APIError",
     "AskOptions",
     "BillingError",
+    "CassetteError",
     "Claude",
     "ClaudeError",
     "ConfigurationError",
@@ -53,6 +54,7 @@ __all__ = [
     "MapStoppedError",
     "NetworkError",
     "NotFoundError",
+    "NotRecordedError",
     "OverloadedError",
     "PanelOptions",
     "Phase",
@@ -74,7 +76,7 @@ _PACKAGES = {
     ".api": ("AskOptions", "Claude", "MapOptions", "PanelOptions", "claude"),
     ".bulk": ("JournalError", "MapRun", "MapStoppedError"),
     ".panels": ("LimitsGauge", "PromptPanel"),
-    ".runtime": ("Phase", "Reply", "ReplySnapshot"),
+    ".runtime": ("CassetteError", "NotRecordedError", "Phase", "Reply", "ReplySnapshot"),
 }
 _PACKAGE_OF = {name: package for package, names in _PACKAGES.items() for name in names}
 

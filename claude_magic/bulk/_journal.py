@@ -22,9 +22,8 @@ from typing import Any, Final, NamedTuple
 
 from ..client import ClaudeError
 from ..render import Bundle, render_rows
-from ..runtime import format_usd
+from ..runtime import FOLDER, format_usd, make_folder
 
-FOLDER: Final = ".claude-magic"
 FILE_NAME: Final = "journal.sqlite"
 VERSION: Final = 1
 _APPLICATION_ID: Final = 0x434D4A4C
@@ -418,9 +417,7 @@ def journal_path(place: str | Path | None = None) -> Path:
 def _make_folder(path: Path) -> None:
     """Make the folder of a journal. In one of our own, git ignores everything."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.parent.name == FOLDER and not (path.parent / ".gitignore").exists():
-            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+        make_folder(path.parent)
     except OSError as error:
         raise JournalError(
             f"The journal cannot be kept in {path.parent}: {error.strerror or error}. Nothing was sent. Name another place with "

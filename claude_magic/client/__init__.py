@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import logging
 
-from ._attempts import AttemptFinished, AttemptStarted, ClientEvent, LimiterWaiting, Observer, ResponseStarted
+from ._attempts import (
+    AnswerRecorded,
+    AttemptFinished,
+    AttemptStarted,
+    CassetteRemark,
+    ClientEvent,
+    LimiterWaiting,
+    Observer,
+    ResponseStarted,
+)
 from ._batches import (
     MAX_BATCH_BYTES,
     MAX_BATCH_REQUESTS,
@@ -73,7 +82,7 @@ from ._requests import MessageRequest, RequestKeys, request_key
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
 from ._server_limits import ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
-from ._stream import MessageStream, ResponseInfo
+from ._stream import MessageStream, ReplyStream, ResponseInfo, StreamRecorder
 
 __all__ = [
     "BatchResult",
@@ -83,11 +92,13 @@ __all__ = [
     "OFFICIAL_BASE_URL",
     "REDACTED",
     "APIError",
+    "AnswerRecorded",
     "BillingError",
     "AttemptFinished",
     "AttemptStarted",
     "BucketState",
     "ClassRecord",
+    "CassetteRemark",
     "ClaudeClient",
     "ClaudeError",
     "ClientConfig",
@@ -128,6 +139,7 @@ __all__ = [
     "RedactedThinkingBlock",
     "RequestKeys",
     "RequestPreview",
+    "ReplyStream",
     "RequestTimeoutError",
     "ResponseInfo",
     "ResponseStarted",
@@ -140,6 +152,7 @@ __all__ = [
     "ServerSentEvent",
     "StreamEvent",
     "StreamInterruptedError",
+    "StreamRecorder",
     "TextBlock",
     "ThinkingBlock",
     "TokenBucket",

@@ -93,7 +93,37 @@ class AttemptFinished:
     output_tokens: int | None = None
 
 
-ClientEvent: TypeAlias = LimiterWaiting | AttemptStarted | ResponseStarted | AttemptFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRecorded:
+    """The reply stands in a cassette: it was recorded now, or comes from there.
+
+    Attributes:
+        key: The key of the request, in hexadecimal digits.
+        recorded_at: When it was asked, as RFC 3339 text.
+        seconds: How long it took then.
+        request_id: The server's id of the request, or None.
+        is_simulated: A simulator answered.
+        is_replay: It comes from the cassette: nothing was sent.
+    """
+
+    key: str
+    recorded_at: str
+    seconds: float
+    request_id: str | None
+    is_simulated: bool
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CassetteRemark:
+    """What a person should know of the cassette, as a sentence: the answer was not recorded, a line cannot be read."""
+
+    text: str
+
+
+ClientEvent: TypeAlias = (
+    LimiterWaiting | AttemptStarted | ResponseStarted | AttemptFinished | AnswerRecorded | CassetteRemark
+)
 Observer: TypeAlias = Callable[[ClientEvent], None]
 
 

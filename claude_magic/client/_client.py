@@ -24,7 +24,15 @@ from ._pace import Need, ServerPace
 from ._rate_limit import TokenBucket
 from ._requests import MessageRequest
 from ._retry import Deadline
-from ._stream import MessageStream, parse_reply, read_error, read_object, request_id_of
+from ._stream import (
+    MessageStream,
+    ReplyStream,
+    StreamRecorder,
+    parse_reply,
+    read_error,
+    read_object,
+    request_id_of,
+)
 from ._transport import HTTPTransport, request_headers
 
 
@@ -55,7 +63,7 @@ class ClaudeClient(Protocol):
         """Send a request and return the complete reply."""
         ...
 
-    def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> MessageStream:
+    def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> ReplyStream:
         """Return a stream of the reply's events; nothing is sent before it is entered or iterated."""
         ...
 
@@ -247,17 +255,24 @@ class HTTPClaudeClient:
             need=Need(request),
         )
 
-    def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> MessageStream:
+    def stream_message(
+        self,
+        request: MessageRequest,
+        *,
+        observer: Observer | None = None,
+        recorder: StreamRecorder | None = None,
+    ) -> MessageStream:
         """Return a stream of the reply's events. Nothing is sent before it is iterated.
 
         Args:
             request: What to send.
             observer: Called with a record of each step, on the client's loop.
+            recorder: Given the events beside the caller, and how the reply ended.
         """
         self._require_key()
         attempts = Attempts(self._rules, "POST", self._config.messages_path, observer, Need(request))
         body = request.to_json(stream=True)
-        return MessageStream(self._transport, self._config, attempts, body, request.betas)
+        return MessageStream(self._transport, self._config, attempts, body, request.betas, recorder)
 
     @property
     def batches(self) -> MessageBatches:

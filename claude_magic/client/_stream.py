@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from pydantic_core import to_json
 
@@ -365,6 +365,47 @@ class ResponseInfo:
     headers: Mapping[str, str]
 
 
+class ReplyStream(Protocol):
+    """The events of one reply as callers iterate them, wherever they come from; see `MessageStream`."""
+
+    @property
+    def accumulator(self) -> MessageAccumulator:
+        """The reply so far; it may be some events ahead of the iteration."""
+
+    @property
+    def message(self) -> Message:
+        """A snapshot of the reply so far."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> StreamEvent: ...
+
+    async def __aenter__(self) -> ReplyStream: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def aclose(self) -> None:
+        """Stop; events not handed out yet are dropped."""
+
+
+class StreamRecorder(Protocol):
+    """Is given the events of a reply beside its caller, and how it ended."""
+
+    def begin(self) -> None:
+        """An attempt is made; what came of the one before does not count."""
+
+    def take(self, events: Sequence[StreamEvent]) -> None:
+        """Take the events of one read, before the caller has them. Must not change the list, and must return at once."""
+
+    async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
+        """The reply is complete, or has failed; the caller learns of it when this returns."""
+
+    def abandon(self, stream: ReplyStream) -> None:
+        """The caller does not want the rest."""
+
+
 class MessageStream:
     """The events of one reply, in order.
 
@@ -389,7 +430,9 @@ class MessageStream:
         attempts: Attempts,
         body: bytes,
         betas: Sequence[str] = (),
+        recorder: StreamRecorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._transport = transport
         self._config = config
         self._attempts = attempts
@@ -444,8 +487,12 @@ class MessageStream:
         if reader.is_complete:
             await reader.finish()
             self._attempts.succeed(reader.accumulator.usage)
+            if self._recorder is not None:
+                await self._recorder.finish(None, self)
         else:
             self._attempts.cancel()
+            if self._recorder is not None:
+                self._recorder.abandon(self)
             await reader.aclose()
 
     def __del__(self) -> None:
@@ -474,8 +521,10 @@ class MessageStream:
             raise
         else:
             self._ready.extend(events)
+            if self._recorder is not None and events:
+                self._recorder.take(events)
             if not events:
-                self._complete()
+                await self._complete()
             return
         if not self._is_over:  # else another task has closed the stream under this one
             await self._fail(failure)
@@ -483,6 +532,8 @@ class MessageStream:
     async def _begin(self) -> None:
         """Make one attempt, as far as its first content."""
         self._attempted = MessageAccumulator()
+        if self._recorder is not None:
+            self._recorder.begin()
         reader = await self._open()
         self._attempted = (
             reader.accumulator
@@ -499,6 +550,8 @@ class MessageStream:
             raise
         self._reader = reader
         self._ready.extend(held)
+        if self._recorder is not None:
+            self._recorder.take(held)
 
     async def _open(self) -> EventReader:
         self._loop = asyncio.get_running_loop()
@@ -515,9 +568,11 @@ class MessageStream:
         self._attempts.response_started(response.status, request_id, response.headers)
         return EventReader(response, self._config, self._deadline)
 
-    def _complete(self) -> None:
+    async def _complete(self) -> None:
         self._end()
         self._attempts.succeed(self.accumulator.usage)
+        if self._recorder is not None:
+            await self._recorder.finish(None, self)
 
     def _end(self) -> None:
         self._is_over = True
@@ -527,10 +582,15 @@ class MessageStream:
     async def _fail(self, error: ClaudeError) -> None:
         self._end()
         reader = self._reader
-        if reader is None:
-            raise error  # the attempts have told of it already
-        await reader.aclose()
-        error.partial = reader.accumulator.message()
-        if error.request_id is None and self.response is not None:
-            error.request_id = self.response.request_id
-        self._attempts.fail(error, _CONTENT_HAD_BEGUN)
+        if reader is not None:
+            await reader.aclose()
+            error.partial = reader.accumulator.message()
+            if error.request_id is None and self.response is not None:
+                error.request_id = self.response.request_id
+        try:
+            if reader is None:
+                raise error  # the attempts have told of it already
+            self._attempts.fail(error, _CONTENT_HAD_BEGUN)
+        finally:
+            if self._recorder is not None:
+                await self._recorder.finish(error, self)

@@ -6,6 +6,7 @@ Running a cell again begins a new branch; `Place` says where. Nothing is deleted
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import threading
 import uuid
@@ -399,15 +400,19 @@ class Conversations:
         is_partial: bool = False,
         usage: Mapping[str, Any] | None = None,
         context_tokens: int = 0,
+        name: str | None = None,
     ) -> Turn:
-        """Add a turn at a place; the head of its thread moves there, unless the turn stands beside it."""
+        """Add a turn at a place; the head of its thread moves there, unless the turn stands beside it.
+
+        Args as for `Turn`, but for `name`: what its id is made of, where that is to be the same in each run of a notebook.
+        """
         with self._lock:
             parent = place.parent if place.parent in self._turns else None
             was_cleared = (
                 parent != place.parent
             )  # while it was asked: thinking in it is bound to what was before it
             turn = Turn(
-                id=new_turn_id(),
+                id=new_turn_id() if name is None else self._stable_id(f"{parent} {place.thread} {name}"),
                 parent=parent,
                 follows=place.follows,
                 thread=place.thread,
@@ -430,6 +435,11 @@ class Conversations:
                 if turn.cell is not None:
                     take_cell(thread, turn.cell, turn.id)
             return turn
+
+    def _stable_id(self, name: str) -> str:
+        """Return an id that is the same for the same turns before it."""
+        ids = (hashlib.sha256(f"{name} {number}".encode()).hexdigest()[:12] for number in itertools.count())
+        return next(each for each in ids if each not in self._turns)
 
     # Moving about...
 

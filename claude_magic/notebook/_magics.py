@@ -15,7 +15,7 @@ from ._commands import FULL_HELP, Line, show_short_help
 from ._grammar import find_command, read_cell, read_line
 from ._history import Errors
 from ._names import Scope, ShellSurroundings
-from ._options import EFFORT_LEVELS, THINKING_MODES, Options
+from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
 
 if TYPE_CHECKING:
     from ._commands import Call
@@ -43,6 +43,16 @@ class ClaudeTraits(Configurable):
     map_ask_above = Float(help="Price of a map in USD above which you are asked first.", **_UNSET).tag(
         config=True
     )
+
+    # From the cassette...
+    replay = Enum(REPLAY_MODES, help="Answer from the cassette: auto, only, record, or off.", **_UNSET).tag(
+        config=True
+    )
+    cassette = Unicode(help="File in which answers are recorded.", **_UNSET).tag(config=True)
+    replay_speed = Float(
+        help="How many times faster than recorded a replay streams; 0 is at once.", **_UNSET
+    ).tag(config=True)
+    record_errors = Bool(help="Also record errors and interrupted answers.", **_UNSET).tag(config=True)
 
     # How often and how long...
     rate_limit_rps = Float(help="Requests per second.", **_UNSET).tag(config=True)

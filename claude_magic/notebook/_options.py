@@ -45,6 +45,7 @@ class Options:
         stop: Texts at which the answer ends.
         extra: Fields of the request that no option names, as JSON values.
         dry_run: Show what would be sent, and send nothing.
+        replay: One of `REPLAY_MODES`.
         raw: Leave double braces in the prompt alone.
         quiet: Show no answer.
         background: Let the cell end at once, and the answer come when it comes.
@@ -74,6 +75,7 @@ class Options:
     stop: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
+    replay: str | None = None
     interact: tuple[str, ...] = ()
     raw: bool = False
     quiet: bool = False
@@ -90,6 +92,7 @@ def closest(word: str, choices: Iterable[str], *, cutoff: float = 0.7) -> str | 
 
 EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
 THINKING_MODES = ("show", "hide", "off")
+REPLAY_MODES = ("off", "auto", "only", "record")
 FORMATS = ("md", "text", "code", "json", "html", "math")
 APPROVALS = ("ask", "never")
 MOST_COMPARED = 6
@@ -438,6 +441,11 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
             setting,
             combine=merge_settings,
             sets="extra",
+        ),
+        _choice(
+            "--replay MODE",
+            "answer from the cassette: auto (ask and record what it lacks), only, record (ask anew), off",
+            REPLAY_MODES,
         ),
         OptionSpec("--dry-run", "show what would be sent and what it could cost; send nothing"),
     ),

@@ -242,6 +242,7 @@ def settings_of(options: Options) -> Mapping[str, Any]:
         "max_tokens": options.max_tokens,
         "effort": options.effort,
         "thinking": options.thinking,
+        "replay": options.replay,
     }
 
 

@@ -99,9 +99,18 @@ def _hidden_in(text: str) -> list[str]:
 
 
 def describe_facts(snapshot: ReplySnapshot) -> str:
-    """Return "model · tokens · price · seconds", as far as they are known."""
+    """Return "model · tokens · price · seconds", as far as they are known.
+
+    Of an answer that stands in a cassette it is the same text in each run: what it cost once, and when.
+    """
     models = " with ".join([snapshot.model, *snapshot.helpers])
-    facts = [models, *_describe_usage(snapshot), describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
+    facts = [models, *_describe_usage(snapshot)]
+    if snapshot.recorded:
+        cost, day = describe_cost(snapshot), snapshot.recorded[0].recorded_at[:10]
+        facts.append(f"{cost} once, on {day}" if cost else f"recorded on {day}")
+        facts.append("in the cassette: running it again costs nothing")
+    else:
+        facts += [describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
     if snapshot.is_simulated:
         facts.append("simulator")
     return " · ".join(fact for fact in facts if fact)
@@ -222,17 +231,18 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
         snapshot: The reply.
         shown: The plain text that stands beside this; "" where there is none of this reply alone.
     """
-    turn = snapshot.turn
+    turn, recorded = snapshot.turn, snapshot.recorded
+    seconds = sum(each.seconds for each in recorded) if recorded else snapshot.elapsed
     facts = {
         "model": snapshot.model,
         "request_id": snapshot.request_id,
         "prompt_sha256": snapshot.prompt_hash,
-        "asked_at": snapshot.asked_at,
+        "asked_at": recorded[0].recorded_at if recorded else snapshot.asked_at,
         "stop_reason": snapshot.stop_reason,
         "usage": snapshot.usage.model_dump(mode="json", exclude_none=True) if snapshot.usage else None,
         "cost_usd": None if snapshot.cost is None else round(snapshot.cost, 6),
         "estimated": snapshot.is_estimate or None,
-        "seconds": round(snapshot.elapsed, 3),
+        "seconds": round(seconds, 3),
         "simulated": snapshot.is_simulated or None,
         "status": None if snapshot.phase is Phase.COMPLETE else snapshot.phase.value,
         "error": type(snapshot.error).__name__ if snapshot.error else None,

@@ -16,7 +16,8 @@ from ..conversation import (
 from ..tools import CallState
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
-from ._connection import Connection, FoundCredential
+from ._cassette import FOLDER, Cassette, CassetteError, Recording, make_folder
+from ._connection import FoundCredential
 from ._ledger import Ledger, LedgerRow, TurnAccountant
 from ._models import (
     MODELS,
@@ -30,6 +31,7 @@ from ._models import (
     price_of,
     undated,
 )
+from ._replay import NotRecordedError
 from ._reply import (
     Job,
     Jobs,

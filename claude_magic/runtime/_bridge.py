@@ -18,7 +18,6 @@ from .._tracebacks import is_ours
 from ..client import (
     BucketState,
     ClassRecord,
-    ClaudeClient,
     HTTPClaudeClient,
     PaceState,
     ResponseStarted,
@@ -244,7 +243,7 @@ class SharedClient:
         self._closing: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def lend(self, connection: Connection) -> AsyncIterator[ClaudeClient]:
+    async def lend(self, connection: Connection) -> AsyncIterator[HTTPClaudeClient]:
         """Lend the client for a connection, for the length of the context."""
         self._adapt_rate(connection)
         lent = self._client_for(connection)

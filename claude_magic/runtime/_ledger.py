@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..client import (
+    AnswerRecorded,
     APIError,
     AttemptFinished,
     AttemptStarted,
@@ -51,6 +52,7 @@ from ._budget import (
 )
 from ._models import BillLine, bill_of
 from ._progress import SIMULATOR_HEADER
+from ._replay import is_replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,17 +388,17 @@ class TurnAccountant:
         return self._is_simulated
 
     async def admit(self, client: ClaudeClient, request: MessageRequest) -> None:
-        """Return if the request may be sent; the most that it can cost is reserved until `finish`.
+        """Return if the request may be sent; the most that it can cost is reserved until `finish`. What a cassette answers costs nothing.
 
         Raises:
             BudgetExceededError: It may not.
         """
-        if self._reservation is not None:
-            self._ledger.release(self._reservation)  # it was not sent after all
-            self._reservation = None
+        self._release()  # it was not sent after all
         self._client = client
         self._is_under_way = self._is_whole = False
         self._unconfirmed = 0
+        if await is_replayed(client, request):
+            return
         self._reservation = await self._ledger.admit(
             client,
             request,
@@ -416,6 +418,8 @@ class TurnAccountant:
                 self._is_under_way = False
                 self._is_whole = event.error is None
                 self._unconfirmed += event.error is not None and may_be_billed(event.error)
+            case AnswerRecorded(is_replay=True):
+                self._release()
 
     def finish(self, arrived: Message | Callable[[], Message | None] | None) -> tuple[BillLine, ...]:
         """Book what the admitted request took, and return it. Whatever happens, what was reserved for it is given back.
@@ -444,6 +448,12 @@ class TurnAccountant:
         except Exception:  # likewise
             logger.exception("what a reply took cannot be booked")
         return bill
+
+    def _release(self) -> None:
+        """Give back what is reserved for a request that is not sent."""
+        if self._reservation is not None:
+            self._ledger.release(self._reservation)
+            self._reservation = None
 
     def _is_open_ended(self, *, is_counted: bool) -> bool:
         """Whether the last attempt has not told what it cost: it goes on at the server, or the server does not count."""

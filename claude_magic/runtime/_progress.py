@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..client import (
+    AnswerRecorded,
     APIError,
     AttemptFinished,
     AttemptStarted,
+    CassetteRemark,
     ClaudeError,
     ClientEvent,
     ContentBlockDelta,
@@ -93,6 +95,7 @@ class Progress:
         self._message: Message | None = None
         self._request_id: str | None = None
         self._is_simulated = False
+        self._recorded: AnswerRecorded | None = None
         self._error: ClaudeError | None = None
         self._attempts: tuple[AttemptFinished, ...] = ()
         self._turn: Turn | None = None
@@ -270,6 +273,11 @@ class Progress:
                 self._is_simulated = SIMULATOR_HEADER in event.headers
             case AttemptFinished():
                 self._take_attempt(event)
+            case AnswerRecorded():
+                self._recorded = event
+                self._request_id, self._is_simulated = event.request_id, event.is_simulated
+            case CassetteRemark(text=text) if text not in self._notes:
+                self._notes = (*self._notes, text)
 
     def _take_event(self, event: StreamEvent) -> bool:
         """Take in an event, under the lock; return whether it changed anything that can be seen."""
@@ -343,8 +351,15 @@ class Progress:
             self._notes += (f"{message.model} answered, because {self._asked} declined.",)
         bill = bill_of(message, asked=self._asked) if message.usage.model_fields_set else ()
         self._rounds += (
-            Round(model=self._model, usage=message.usage, request_id=self._request_id, bill=bill),
+            Round(
+                model=self._model,
+                usage=message.usage,
+                request_id=self._request_id,
+                bill=bill,
+                recorded=self._recorded,
+            ),
         )
+        self._recorded = None
 
     def _total_usage(self, current: Usage | None) -> Usage | None:
         usages = [each.usage for each in self._rounds] + ([] if current is None else [current])

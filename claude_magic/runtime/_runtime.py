@@ -7,7 +7,8 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -18,6 +19,7 @@ from ..client import (
     ClientConfig,
     ConfigurationError,
     Health,
+    HTTPClaudeClient,
     MessageRequest,
     ModelInfo,
     PaceState,
@@ -27,9 +29,11 @@ from ..client import (
 from ..conversation import Conversations
 from ._bridge import Engine, RateLimits, SharedClient
 from ._budget import find_parent_budget, publish_budget
-from ._connection import ConfigReader, Configuration, Connection, FoundCredential, redact
+from ._cassette import Cassette, Cassettes
+from ._connection import ConfigReader, Configuration, FoundCredential, redact
 from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
+from ._replay import ReplayClient, ReplayRules
 from ._reply import Jobs, Presenter, Reply
 from ._requests import ModelNames, Question
 from ._settings import SETTINGS, ResolvedSettings
@@ -117,6 +121,23 @@ def _show(name: str, value: object) -> str:
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where answers come from.
+
+    Attributes:
+        lend: Lends the client.
+        rate: Requests per second, where the limiter is yet to be made.
+        is_simulated: The embedded simulator answers, as far as that is known.
+        found: The credential, or None; for redaction.
+    """
+
+    lend: Callable[[SharedClient], AbstractAsyncContextManager[ClaudeClient]]
+    rate: float
+    is_simulated: bool
+    found: FoundCredential | None
+
+
 class Runtime:
     """The bridge thread, the shared client, its limiter, and the replies in flight.
 
@@ -157,6 +178,8 @@ class Runtime:
         self._watchers: dict[object, Callable[[], None]] = kept.get("watchers") or {}
         self.jobs = Jobs(self.in_flight)
         """The answers that can be stopped by their numbers."""
+        self.cassettes: Cassettes = kept.get("cassettes") or Cassettes()
+        """The files in which answers are recorded."""
 
     # Asking...
 
@@ -169,6 +192,7 @@ class Runtime:
         max_tokens: int | None = None,
         effort: str | None = None,
         thinking: str | None = None,
+        replay: str | None = None,
     ) -> Reply:
         """Ask, and return the reply at once; it streams from now on. Options left out are taken from the settings.
 
@@ -179,6 +203,7 @@ class Runtime:
             max_tokens: Bound of the answer in model tokens, thinking included.
             effort: "low", "medium", "high", "xhigh" or "max".
             thinking: "show", "hide" or "off".
+            replay: "auto", "only", "record" or "off".
 
         Raises:
             ConfigurationError: A setting or option cannot be used, there is no key, or the prompt is empty. Nothing was
@@ -190,29 +215,29 @@ class Runtime:
             "max_tokens": max_tokens,
             "effort": effort,
             "thinking": thinking,
+            "replay": replay,
         }
         if not isinstance(question, Question):
             question = Question(prompt=question)
         settings = self.settings(options)
         plan = self._planner.plan(question, settings)
-        found = self.find_credential()
-        connection = self._configuration.connect(settings, found)
+        source = self._source(settings)
         progress = Progress(
             question,
             model=plan.request.model,
-            max_attempts=connection.config.max_retries + 1,
+            max_attempts=settings.values.max_retries + 1,
             notes=(*plan.notes, *self._configuration.influences(settings)),
         )
         reply = Reply(question, progress, thread=plan.thread)
-        accountant = self._accountant_for(plan, connection)
+        accountant = self._accountant_for(plan.thread, settings, source)
         run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
             accountant.finish(None)  # nothing is left reserved for a run that could not end by itself
-            end_in_any_case(progress, task, lambda text: redact(text, found))
+            end_in_any_case(progress, task, lambda text: redact(text, source.found))
             self._in_flight.pop(reply, None)
 
-        self._spawn(reply, plan, run, connection, on_end)
+        self._spawn(reply, plan, run, source, on_end)
         return reply
 
     def _spawn(
@@ -220,7 +245,7 @@ class Runtime:
         reply: Reply,
         plan: TurnPlan,
         run: TurnRun,
-        connection: Connection,
+        source: Source,
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
         """Let the reply run on the bridge; from now on it is the last one, and in flight."""
@@ -229,8 +254,8 @@ class Runtime:
             self._in_flight[reply] = plan
             self.last = reply
         cancel = self._engine.spawn(
-            lambda shared: run.run(shared.lend(connection), before),
-            rate=connection.config.rate_limit_rps,
+            lambda shared: run.run(source.lend(shared), before),
+            rate=source.rate,
             on_end=on_end,
         )
         reply.bind(cancel)
@@ -285,31 +310,89 @@ class Runtime:
         connection = self._configuration.connect(self.settings(), self.find_credential())
         return preview_request(connection.config, connection.credential, request)
 
-    def _accountant_for(self, plan: TurnPlan, connection: Connection) -> TurnAccountant:
+    def _accountant_for(
+        self, thread: str | None, settings: ResolvedSettings, source: Source, *, counts_input: bool = True
+    ) -> TurnAccountant:
         return TurnAccountant(
             self.ledger,
             self.server_limits,
-            attempts=connection.config.max_retries + 1,
-            is_simulated=connection.is_simulated,
-            thread=plan.thread,
+            attempts=settings.values.max_retries + 1,
+            is_simulated=source.is_simulated,
+            thread=thread,
+            counts_input=counts_input,
         )
 
+    def _source(self, settings: ResolvedSettings) -> Source:
+        """Return where answers come from: the server, or a cassette and behind it the server.
+
+        Raises:
+            ConfigurationError: There is no key, and something could be sent at once.
+        """
+        values, configuration = settings.values, self._configuration
+        if values.replay == "off":
+            found = self.find_credential()
+            connection = configuration.connect(settings, found)
+            return Source(
+                lend=lambda shared: shared.lend(connection),
+                rate=values.rate_limit_rps,
+                is_simulated=connection.is_simulated,
+                found=found,
+            )
+        found = None if values.replay == "only" else self.find_credential()
+        cassette = self.cassettes.at(values.cassette)
+        rules = ReplayRules(
+            mode=values.replay, speed=values.replay_speed, records_errors=values.record_errors
+        )
+
+        @asynccontextmanager
+        async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
+            # On a thread: it may start the simulator.
+            loop = asyncio.get_running_loop()
+            connection = await loop.run_in_executor(None, configuration.connect, settings, found)
+            async with shared.lend(connection) as client:
+                yield client
+
+        def lend(shared: SharedClient) -> AbstractAsyncContextManager[ClaudeClient]:
+            return ReplayClient(cassette, rules, lambda: lend_later(shared), lambda text: redact(text, found))
+
+        is_demo = configuration.is_demo(settings, found)
+        return Source(lend=lend, rate=values.rate_limit_rps, is_simulated=is_demo, found=found)
+
+    def cassette(self, options: Mapping[str, object] | None = None) -> Cassette:
+        """Return the cassette that the settings name, as it is at this moment.
+
+        Args:
+            options: As for `settings`.
+
+        Raises:
+            CassetteError: It cannot be read.
+        """
+        cassette = self.cassettes.at(self.settings(options).values.cassette)
+        cassette.refresh()
+        return cassette
+
     def submit(
-        self, work: Callable[[ClaudeClient], Awaitable[_Result]]
+        self,
+        work: Callable[[ClaudeClient], Awaitable[_Result]],
+        options: Mapping[str, object] | None = None,
     ) -> concurrent.futures.Future[_Result]:
         """Run something with the shared client on the bridge: `runtime.submit(lambda client: client.list_models())`.
+
+        Args:
+            work: Gets the client.
+            options: As for `settings`.
 
         Raises:
             ConfigurationError: A setting cannot be used, or there is no key. Errors of the work itself, and being
                 cancelled, come through the future.
         """
-        connection = self._configuration.connect(self.settings(), self.find_credential())
+        source = self._source(self.settings(options))
 
         async def run(shared: SharedClient) -> _Result:
-            async with shared.lend(connection) as client:
+            async with source.lend(shared) as client:
                 return await work(client)
 
-        return self._engine.submit(run, rate=connection.config.rate_limit_rps)
+        return self._engine.submit(run, rate=source.rate)
 
     def spawn(
         self,
@@ -329,23 +412,17 @@ class Runtime:
         Raises:
             ConfigurationError: A setting or option cannot be used, or there is no key.
         """
-        connection = self._configuration.connect(self.settings(options), self.find_credential())
+        settings = self.settings(options)
+        source = self._source(settings)
 
         def make_accountant() -> TurnAccountant:
-            return TurnAccountant(
-                self.ledger,
-                self.server_limits,
-                attempts=connection.config.max_retries + 1,
-                is_simulated=connection.is_simulated,
-                thread=None,
-                counts_input=False,
-            )
+            return self._accountant_for(None, settings, source, counts_input=False)
 
         async def run(shared: SharedClient) -> None:
-            async with shared.lend(connection) as client:
+            async with source.lend(shared) as client:
                 await work(client, make_accountant)
 
-        return self._engine.spawn(run, rate=connection.config.rate_limit_rps, on_end=on_end)
+        return self._engine.spawn(run, rate=source.rate, on_end=on_end)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
         """Ask whether the server can be reached and takes the key. Never billed."""
@@ -498,6 +575,7 @@ class Runtime:
             "watchers": self._watchers,
             "conversations": self.conversations,
             "ledger": self.ledger.dump(),
+            "cassettes": self.cassettes,
         }
 
     def start_over_after_fork(self) -> object:
@@ -510,7 +588,7 @@ class Runtime:
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
         self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace())
-        self._watchers = {}
+        self._watchers, self.cassettes = {}, Cassettes()
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()

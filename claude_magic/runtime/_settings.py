@@ -20,6 +20,7 @@ from ..client import REDACTED, ClientConfig, ConfigurationError
 Effort: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"]
 Thinking: TypeAlias = Literal["show", "hide", "off"]
 Demo: TypeAlias = Literal["off", "auto", "on"]
+Replay: TypeAlias = Literal["off", "auto", "only", "record"]
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_MAX_TOKENS = 16_000
@@ -36,6 +37,11 @@ def _split_list(value: object) -> object:
 def _none_if_blank(value: object) -> object:
     """Take a blank system prompt for none: the API refuses one."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _instant(value: object) -> object:
+    """Read the word for a replay without any waiting."""
+    return 0.0 if isinstance(value, str) and value.strip() == "instant" else value
 
 
 def _split_headers(value: object) -> object:
@@ -65,6 +71,10 @@ class Settings(ClientConfig):
         live: Draw answers while they stream.
         remote_images: Let answers load images from other hosts.
         map_ask_above: Estimated price of a map in USD above which a person is asked first.
+        replay: "auto" answers from the cassette what stands there, and records the rest; "only" sends nothing; "record" asks anew.
+        cassette: The file in which answers are recorded, as seen from the folder of the notebook.
+        replay_speed: How many times faster than recorded a replay streams; 0 (or "instant") is at once.
+        record_errors: Also record errors and interrupted answers.
     """
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
@@ -79,6 +89,10 @@ class Settings(ClientConfig):
     live: bool = True
     remote_images: bool = False
     map_ask_above: Annotated[float, Field(ge=0)] = 1.0
+    replay: Replay = "off"
+    cassette: Annotated[str, Field(min_length=1)] = "claude.cassette.jsonl"
+    replay_speed: Annotated[float, BeforeValidator(_instant), Field(ge=0, allow_inf_nan=False)] = 0.0
+    record_errors: bool = False
 
     def client_config(self, **changes: Any) -> ClientConfig:
         """The client's part of the settings."""

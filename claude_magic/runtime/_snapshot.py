@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
 from ..client import (
+    AnswerRecorded,
     AttemptFinished,
     BlockBuilder,
     ClaudeError,
@@ -122,12 +123,14 @@ class Round:
         usage: What the request took.
         request_id: The server's id of it, or None.
         bill: What it cost, a line for each model that took part.
+        recorded: What the cassette says of it; None where it does not stand there.
     """
 
     model: str
     usage: Usage
     request_id: str | None
     bill: tuple[BillLine, ...] = ()
+    recorded: AnswerRecorded | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +188,17 @@ class ReplySnapshot:
     def is_estimate(self) -> bool:
         """Whether the tokens and the cost are estimated, because the server has not counted all of the output."""
         return self.usage is not None and self.usage.is_estimate
+
+    @property
+    def recorded(self) -> tuple[AnswerRecorded, ...]:
+        """What the cassette says of each round; empty unless all of them stand there."""
+        found = tuple(each.recorded for each in self.rounds if each.recorded is not None)
+        return found if len(found) == len(self.rounds) else ()
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether all of it came from the cassette, so that nothing was sent."""
+        return bool(self.recorded) and all(each.is_replay for each in self.recorded)
 
     @property
     def helpers(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from ..client import (
     ConfigurationError,
     Message,
     MessageRequest,
-    MessageStream,
+    ReplyStream,
     ToolUseBlock,
 )
 from ..conversation import Conversations, Place, Turn, fingerprint
@@ -244,6 +244,7 @@ class TurnPlanner:
         is_partial: bool,
         last: Message | None,
         usage: dict[str, Any] | None,
+        name: str | None = None,
     ) -> Turn | None:
         """Take a turn into the conversation; None if it stands alone.
 
@@ -253,6 +254,7 @@ class TurnPlanner:
             is_partial: It broke off.
             last: The last reply, which tells who answered, and how full the context is.
             usage: What all of it took.
+            name: What its id is made of, where that is to be the same in each run.
         """
         if plan.place is None:
             return None
@@ -264,6 +266,7 @@ class TurnPlanner:
             fingerprint=plan.fingerprint,
             is_partial=is_partial,
             usage=usage,
+            name=name,
             context_tokens=0 if last is None else last.usage.context_tokens,
         )
 
@@ -378,7 +381,7 @@ class TurnRun:
         self._accountant = accountant
         self._tools = plan.question.tools
         self._turn: Turns = [plan.request.messages[-1]]
-        self._stream: MessageStream | None = None
+        self._stream: ReplyStream | None = None
 
     async def run(
         self, lending: AbstractAsyncContextManager[ClaudeClient], before: Iterable[Reply] = ()
@@ -506,13 +509,15 @@ class TurnRun:
 
     def _keep_turn(self, reason: str, *, last: Message | None, is_partial: bool) -> None:
         if (messages := closed_turn(self._turn, reason)) is not None:
-            usage = self._progress.snapshot().usage
+            snapshot = self._progress.snapshot()
+            usage, recorded = snapshot.usage, snapshot.recorded
             turn = self._planner.keep(
                 self._plan,
                 messages,
                 is_partial=is_partial,
                 last=last,
                 usage=None if usage is None else usage.model_dump(mode="json", exclude_none=True),
+                name=recorded[0].key if recorded else None,
             )
             self._progress.note_turn(turn)
 
@@ -535,7 +540,7 @@ def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callab
     progress.fail(fault, None)
 
 
-def _arrived(stream: MessageStream | None) -> Message | None:
+def _arrived(stream: ReplyStream | None) -> Message | None:
     """Return what came of a reply, or None if nothing did."""
     if stream is None:
         return None

@@ -308,6 +308,17 @@ def test_set_sets_any_field(kernel, sim, example):
     assert body_of(sim)["metadata"] == {"user_id": "me"}
 
 
+def test_replay_answers_from_the_cassette(kernel, sim, example):
+    """The second time nothing is sent, and the output is the same."""
+    line = example("--replay MODE").replace("%claude", "%claude --no-history")
+    runs = [succeed(kernel, line) for _ in range(2)]
+
+    shown = [run.outputs[-1] for run in runs]
+    assert shown[0] == shown[1]
+    assert "in the cassette: running it again costs nothing" in shown[0]["data"]["text/html"]
+    assert len([seen for seen in sim.requests if seen.path == "/v1/messages"]) == 1
+
+
 def test_dry_run_sends_nothing(kernel, sim, example):
     """But shows what would be sent."""
     run = succeed(kernel, example("--dry-run"))

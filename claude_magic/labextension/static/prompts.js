@@ -6,7 +6,7 @@
   const FLAGS = "-- --new --no-history --raw -x --code --quiet --bg --web-search --dry-run".split(" ");
   const VALUED = (
     "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost " +
-    "-f --format -o --out --schema --tools --approve --stop --set"
+    "-f --format -o --out --schema --tools --approve --stop --set --replay"
   ).split(" ");
   const MAGIC = /^%%claude(?!\S)(\s+[\p{L}_][\p{L}\p{N}_]*\s*<<)?/u;
   const WORD = /\s*(-\S+)/y;

@@ -109,6 +109,7 @@ EVERY_OPTION = {
     """--set 'a={"b": 1}' --set c='two words' --set d='"5"' --set e=NaN --set f= """: {
         "extra": {"a": {"b": 1}, "c": "two words", "d": "5", "e": "NaN", "f": ""}
     },
+    "--replay only": {"replay": "only"},
     "--dry-run": {"dry_run": True},
     "--raw": {"raw": True},
     "--quiet": {"quiet": True},

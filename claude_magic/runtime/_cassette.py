@@ -1,0 +1,650 @@
+"""The cassette: a file of answers beside the notebook, one JSON object a line, that people read, diff and commit.
+
+The first line says what the file is and in which version; each other line is one `Recording`. Lines that cannot be read are
+named and stay. Lines of the same request count in the order of their `occurrence`; of two with the same one, the later.
+
+Whoever changes the file holds a lock, so that kernels that share a cassette lose nothing. New lines are appended with one write,
+and are on the disk when that returns; lines are replaced by a new file that takes the place of the old one at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ..client import ConfigurationError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+FOLDER: Final = ".claude-magic"
+"""The folder of our own beside a notebook; git ignores what is in it."""
+VERSION: Final = 1
+_FORMAT: Final = "claude_magic"
+_LOCK_TIMEOUT: Final = 30.0
+"""Seconds to wait for another kernel to finish a write, which takes milliseconds."""
+_LOCK_INTERVAL: Final = 0.02
+_MODELS_LINE: Final = b'{"models"'
+_CONFLICT_MARKS: Final = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
+_MOST_NAMED: Final = 5
+
+
+class CassetteError(ConfigurationError):
+    """The cassette cannot be read or written. What was in it before still is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One answered request.
+
+    Attributes:
+        key: The key of the request, in hexadecimal digits.
+        occurrence: Which of the times it was asked in one kernel, from 1.
+        recorded_at: When it was asked, as RFC 3339 text in UTC.
+        seconds: How long it took.
+        request: What was asked, for people: binary data by their hash, earlier messages by number and hash.
+        answer: The events of the reply as the API names them, the deltas of a block joined; as far as it came.
+        pace: Of each delta as it came, the milliseconds since the one before and its characters, in turns.
+        request_id: The server's id of the request, or None.
+        is_simulated: A simulator answered.
+        error: How it failed, as data; None if it did not.
+        is_interrupted: It was stopped.
+    """
+
+    key: str
+    occurrence: int = 1
+    recorded_at: str
+    seconds: float
+    request: Mapping[str, Any]
+    answer: Sequence[Mapping[str, Any]]
+    pace: Sequence[int] = ()
+    request_id: str | None = None
+    is_simulated: bool = False
+    error: Mapping[str, Any] | None = None
+    is_interrupted: bool = False
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """What tells it from others."""
+        return self.key, self.occurrence
+
+    def to_line(self) -> bytes:
+        """Return its line: fields in a fixed order, those at their usual value left out, text as it reads."""
+        fields = {
+            "key": self.key,
+            "occurrence": self.occurrence if self.occurrence > 1 else None,
+            "recorded_at": self.recorded_at,
+            "seconds": self.seconds,
+            "request_id": self.request_id,
+            "simulated": self.is_simulated or None,
+            "interrupted": self.is_interrupted or None,
+            "error": self.error,
+            "request": self.request,
+            "answer": self.answer,
+            "pace": self.pace or None,
+        }
+        kept = {name: value for name, value in fields.items() if value is not None}
+        # Half a character of UTF-16 becomes its escape, which JSON knows, too.
+        return json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+    @classmethod
+    def of(cls, fields: Any) -> Recording:
+        """Read the JSON object of a line.
+
+        Raises:
+            ValueError: It is none of ours.
+        """
+        if not isinstance(fields, dict):
+            raise ValueError("it is no JSON object")
+        recording = cls(
+            key=_checked(fields, "key", str),
+            occurrence=_checked(fields, "occurrence", int, 1),
+            recorded_at=_checked(fields, "recorded_at", str),
+            seconds=float(_checked(fields, "seconds", int | float, 0.0)),
+            request=_checked(fields, "request", dict),
+            answer=_checked(fields, "answer", list),
+            pace=tuple(_checked(fields, "pace", list, [])),
+            request_id=_checked(fields, "request_id", str | None, None),
+            is_simulated=_checked(fields, "simulated", bool, False),
+            error=_checked(fields, "error", dict | None, None),
+            is_interrupted=_checked(fields, "interrupted", bool, False),
+        )
+        if not all(isinstance(event, dict) for event in recording.answer):
+            raise ValueError("its answer is no list of events")
+        if not all(type(number) is int for number in recording.pace):
+            raise ValueError("its pace is no list of numbers")
+        return recording
+
+
+def _checked(fields: Mapping[str, Any], name: str, kind: Any, *default: Any) -> Any:
+    if name not in fields and not default:
+        raise ValueError(f"it has no {name}")
+    value = fields.get(name, *default)
+    if not isinstance(value, kind):
+        raise ValueError(f"its {name} is not valid")
+    return value
+
+
+@dataclass(slots=True)
+class _Content:
+    """What was read of the file: recordings by key and occurrence."""
+
+    recordings: dict[str, dict[int, Recording]] = field(default_factory=dict)
+    models: list[dict[str, Any]] | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, recording: Recording) -> None:
+        self.recordings.setdefault(recording.key, {})[recording.occurrence] = recording
+
+
+class Cassette:
+    """The recordings of one file. Every method may be called from any thread.
+
+    Args:
+        path: The file; it need not exist.
+        clock: The time in seconds since 1970.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.used: set[tuple[str, int]] = set()
+        """The recordings that this kernel has replayed or made."""
+        self._opened_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(clock()))
+        self._file_lock = threading.RLock()  # held while the file is read and written
+        self._lock = threading.Lock()  # held for moments
+        self._content = _Content()
+        self._stamp: tuple[int, ...] | None = None
+        self._remarked: set[str] = set()
+        self._asked: Counter[str] = Counter()
+        self._sent: Counter[str] = Counter()
+        self._renewed: set[str] = set()
+        self._writer = _Writer(self)
+
+    @property
+    def name(self) -> str:
+        """The file as seen from the current folder: what is saved does not tell whose folder that is."""
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except (OSError, ValueError):
+            return str(self.path)
+
+    # Reading...
+
+    def is_changed(self) -> bool:
+        """Whether the file is not as it was read last."""
+        return _stamp_of(self.path) != self._stamp
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed.
+
+        Raises:
+            CassetteError: It cannot be read, or was written by a newer version.
+        """
+        with self._file_lock:
+            stamp = _stamp_of(self.path)
+            if stamp != self._stamp:
+                content = _read(self.path, self.name)
+                with self._lock:
+                    self._content, self._stamp = content, stamp
+
+    def remarks(self) -> list[str]:
+        """Return what is wrong in the file, as sentences; each is said once."""
+        with self._lock:
+            new = [each for each in self._content.problems if each not in self._remarked]
+            self._remarked.update(new)
+            return new
+
+    def recordings(self) -> list[Recording]:
+        """Return all recordings, those of one request together."""
+        with self._lock:
+            return [each for found in self._content.recordings.values() for each in found.values()]
+
+    @property
+    def models(self) -> list[dict[str, Any]] | None:
+        """The models that the server offered, where that was asked; else None."""
+        return self._content.models
+
+    def size(self) -> int:
+        """Return the bytes of the file; 0 if there is none."""
+        stamp = _stamp_of(self.path)
+        return 0 if stamp is None else stamp[1]
+
+    # Asking...
+
+    def peek(self, key: str) -> Recording | None:
+        """Return what answers a request if it is asked now: the recording of this time, or the last one there is."""
+        with self._lock:
+            found = self._content.recordings.get(key)
+            if not found:
+                return None
+            occurrences = sorted(found)
+            return found[occurrences[min(self._asked[key], len(occurrences) - 1)]]
+
+    def count_asked(self, key: str) -> None:
+        """Take note that a request is asked."""
+        with self._lock:
+            self._asked[key] += 1
+
+    def count_sent(self, key: str) -> int:
+        """Take note that a request is sent, and return the occurrence under which its answer is recorded."""
+        with self._lock:
+            self._sent[key] += 1
+            return self._sent[key]
+
+    # Writing...
+
+    def put(self, recording: Recording, *, replaces: bool = False) -> Future[None]:
+        """Write a recording soon, on a thread.
+
+        Args:
+            recording: The recording.
+            replaces: Take the place of what was recorded for the same request before this kernel asked it anew.
+
+        Returns:
+            Done when it is on the disk; a `CassetteError` says why it is not.
+        """
+        self.used.add(recording.name)
+        return self._writer.put(recording, replaces=replaces)
+
+    def put_models(self, models: list[dict[str, Any]]) -> None:
+        """Write the list of models that the server offers; blocks for the disk.
+
+        Raises:
+            CassetteError: It cannot be written.
+        """
+        with self._changing():
+            if self._content.models == models:
+                return
+            line = json.dumps({"models": models}, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            if self._content.models is None:
+                _append(self.path, [line])
+            else:
+                lines = [each for each in _lines_of(self.path) if not each.startswith(_MODELS_LINE)]
+                _rewrite(self.path, [*lines, line])
+            self._content.models = models
+            self._stamp = _stamp_of(self.path)
+
+    def write(self, recordings: Sequence[tuple[Recording, bool]]) -> None:
+        """Write recordings, all or none; they are durable when this returns.
+
+        Args:
+            recordings: Each, and whether it replaces earlier ones of its request.
+
+        Raises:
+            CassetteError: They cannot be written.
+        """
+        with self._changing():
+            new = [recording for recording, _ in recordings]
+            # The first time that this kernel asks a request anew, what it was answered before goes.
+            old = {each.key for each, replaces in recordings if replaces} - self._renewed
+            old &= self._content.recordings.keys()
+            if old:
+                _rewrite(self.path, _replaced(_lines_of(self.path), new, old))
+            else:
+                _append(self.path, [each.to_line() for each in new])
+            self._renewed |= {each.key for each in new}
+            with self._lock:
+                for key in old:
+                    del self._content.recordings[key]
+                for each in new:
+                    self._content.add(each)
+                self._stamp = _stamp_of(self.path)
+
+    def prune(self) -> tuple[int, int]:
+        """Delete what this kernel has not used, and what a later line of the same request has taken the place of.
+
+        What was recorded since this kernel opened the cassette stays, by whichever kernel. So do lines that cannot be read.
+
+        Returns:
+            How many recordings were deleted, and how many bytes the file is smaller.
+
+        Raises:
+            CassetteError: It cannot be written.
+        """
+        with self._changing():
+            size, lines = self.size(), _lines_of(self.path)
+            names = [_name_in(line) for line in lines]
+            last = {name: index for index, name in enumerate(names)}
+            kept = [
+                line
+                for index, (line, name) in enumerate(zip(lines, names, strict=True))
+                if name is None
+                or (last[name] == index and self.is_in_use(self._content.recordings[name[0]][name[1]]))
+            ]
+            if len(kept) < len(lines):
+                _rewrite(self.path, kept)
+                self.refresh()
+            return len(lines) - len(kept), size - self.size()
+
+    def is_in_use(self, recording: Recording) -> bool:
+        """Whether a recording was replayed or made since this kernel opened the cassette."""
+        return recording.name in self.used or recording.recorded_at[:19] >= self._opened_at
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock of the file, with its present content read.
+
+        Raises:
+            CassetteError: The file cannot be written.
+        """
+        with self._file_lock:
+            try:
+                with _locked(self.path):
+                    self.refresh()
+                    yield
+            except OSError as failure:
+                reason = failure.strerror or type(failure).__name__
+            else:
+                return
+        raise CassetteError(
+            f"The cassette {self.name} cannot be written: {reason}. What was in it before still is."
+        )
+
+
+class _Writer:
+    """Writes recordings on a thread, as many with one write as have come meanwhile. The thread ends when nothing is left."""
+
+    def __init__(self, cassette: Cassette) -> None:
+        self._cassette = cassette
+        self._lock = threading.Lock()
+        self._pending: list[tuple[Recording, bool, Future[None]]] = []
+        self._is_running = False
+
+    def put(self, recording: Recording, *, replaces: bool) -> Future[None]:
+        written: Future[None] = Future()
+        with self._lock:
+            self._pending.append((recording, replaces, written))
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._work, name="claude-magic-cassette").start()
+        return written
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                pending, self._pending = self._pending, []
+                self._is_running = bool(pending)
+            if not pending:
+                return
+            failure: Exception | None = None
+            try:
+                self._cassette.write([(recording, replaces) for recording, replaces, _ in pending])
+            except Exception as error:  # whoever waits is told, whatever it is
+                failure = error.with_traceback(None)
+            for _, _, written in pending:
+                if written.set_running_or_notify_cancel():
+                    written.set_exception(failure) if failure is not None else written.set_result(None)
+
+
+class Cassettes:
+    """The cassettes of a kernel, by their files."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_path: dict[Path, Cassette] = {}
+
+    def at(self, path: str) -> Cassette:
+        """Return the cassette of a file, given as seen from the current folder."""
+        absolute = Path(os.path.abspath(Path(path).expanduser()))
+        with self._lock:
+            return self._by_path.setdefault(absolute, Cassette(absolute))
+
+    def all(self) -> list[Cassette]:
+        """Return those that this kernel has opened."""
+        with self._lock:
+            return list(self._by_path.values())
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of our own at this path, in which git ignores everything.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.name == FOLDER and not (folder / ".gitignore").exists():
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+# The file...
+
+
+def _header() -> bytes:
+    return json.dumps({"cassette": _FORMAT, "version": VERSION}).encode()
+
+
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return what is in the file; nothing if there is none.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _lines_of(path: Path) -> list[bytes]:
+    data = _bytes_of(path)
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _end_of_lines(path: Path) -> bytes:
+    """Return how the lines of a file end: a checkout for Windows has CRLF."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        return b"\r\n" if b"\r\n" in file.read(4096) else b"\n"
+    return b"\n"
+
+
+def _append(path: Path, lines: Iterable[bytes]) -> None:
+    """Add lines at the end, with one write; they are durable when this returns.
+
+    Raises:
+        OSError: They cannot be written. None of them stands there.
+    """
+    end = _end_of_lines(path)
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        begin = _header() + end
+        if size:
+            file.seek(size - 1)
+            begin = b"" if file.read(1) == b"\n" else end  # a last line that was cut stays alone
+        try:
+            rest = memoryview(begin + b"".join(line + end for line in lines))
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):  # a full disk has taken a part of it
+                os.truncate(path, size)
+            raise
+
+
+def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
+    """Put other lines in the place of all, at once.
+
+    Raises:
+        OSError: They cannot be written. The file is as it was.
+    """
+    end, target = _end_of_lines(path), path.resolve()
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(b"".join(line + end for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, target.stat().st_mode & 0o777)
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _read(path: Path, name: str) -> _Content:
+    """Read a cassette, as far as it can be read.
+
+    Raises:
+        CassetteError: It cannot be opened, or was written by a newer version.
+    """
+    content = _Content()
+    conflicts: list[int] = []
+    bad: list[str] = []
+    try:
+        lines = _lines_of(path)
+    except OSError as failure:
+        reason = failure.strerror or type(failure).__name__
+        raise CassetteError(f"The cassette {name} cannot be read: {reason}. Nothing was sent.") from None
+    for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.startswith(_CONFLICT_MARKS):
+            conflicts.append(number)
+            continue
+        if not line.strip():
+            continue
+        try:
+            _take(content, line, name)
+        except json.JSONDecodeError:
+            bad.append(f"{name}:{number} (no JSON, or cut)")
+        except RecursionError:
+            bad.append(f"{name}:{number} (nested too deeply)")
+        except ValueError as problem:
+            bad.append(f"{name}:{number} ({problem})")
+    content.problems += _problems(name, conflicts, bad)
+    return content
+
+
+def _take(content: _Content, line: bytes, name: str) -> None:
+    fields = json.loads(_decoded(line))
+    if isinstance(fields, dict) and "cassette" in fields:
+        _check_version(fields, name)
+    elif isinstance(fields, dict) and "models" in fields:
+        models = fields["models"]
+        content.models = (
+            [each for each in models if isinstance(each, dict)] if isinstance(models, list) else None
+        )
+    else:
+        content.add(Recording.of(fields))
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+
+
+def _check_version(header: Mapping[str, Any], name: str) -> None:
+    version = header.get("version")
+    if header["cassette"] != _FORMAT or type(version) is not int:
+        raise ValueError("not the first line of a cassette of claude_magic")
+    if version > VERSION:
+        raise CassetteError(
+            f"The cassette {name} was written by a newer claude_magic (version {version}, and this one knows {VERSION}), so it is "
+            "neither read nor changed. Nothing was sent. Update claude_magic, or name another file with the setting cassette."
+        )
+
+
+def _problems(name: str, conflicts: Sequence[int], bad: Sequence[str]) -> Iterator[str]:
+    if conflicts:
+        yield (
+            f"The cassette {name} has marks of a merge conflict (line {conflicts[0]}): the answers of both sides are used. Delete the "
+            "lines with the marks."
+        )
+    if bad:
+        more = f" and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+        are, them = ("A line", "It is") if len(bad) == 1 else (f"{len(bad)} lines", "They are")
+        yield f"{are} of the cassette cannot be read: {', '.join(bad[:_MOST_NAMED])}{more}. {them} left as found."
+
+
+def _name_in(line: bytes) -> tuple[str, int] | None:
+    """Return which recording a line is; None if it is none."""
+    try:
+        fields = json.loads(line)
+        return None if "models" in fields or "cassette" in fields else Recording.of(fields).name
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _replaced(lines: Iterable[bytes], new: Sequence[Recording], old: Collection[str]) -> Iterator[bytes]:
+    """Yield the lines of a file in which recordings stand in the place of the older ones of their requests."""
+    left = {each.name: each for each in new}
+    for line in lines:
+        name = _name_in(line)
+        if name is None or name[0] not in old:
+            yield line
+        elif name in left:
+            yield left.pop(name).to_line()
+    yield from (each.to_line() for each in left.values())
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file against other processes. It is a file in a folder that git ignores.
+
+    Raises:
+        OSError: It cannot be had.
+    """
+    folder = path.parent / FOLDER
+    make_folder(folder)
+    with (folder / f"{path.name}.lock").open("a+b") as file:
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                raise OSError(0, "another process holds it for too long")
+            time.sleep(_LOCK_INTERVAL)
+        try:
+            yield
+        finally:
+            _unlock(file.fileno())
+
+
+if sys.platform == "win32":
+
+    def _try_lock(handle: int) -> bool:
+        os.lseek(handle, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(handle: int) -> None:
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -1,0 +1,462 @@
+"""Replay: the client's port with a cassette behind it. Whoever asks through it need not know whether an answer is live.
+
+A request is looked up by its key (`RequestKeys`, of the request without what looks like a secret). What is found streams through
+the same port as events; what is not found is sent, and its events are written down beside the caller. Times are noted once a
+read, and the file is written on a thread when the reply has ended, so that nothing is held back while it streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ..client import (
+    AnswerRecorded,
+    APIError,
+    CassetteRemark,
+    ClaudeClient,
+    ClaudeError,
+    ClientEvent,
+    Completion,
+    ConfigurationError,
+    Health,
+    HTTPClaudeClient,
+    Message,
+    MessageAccumulator,
+    MessageRequest,
+    ModelInfo,
+    NetworkError,
+    Observer,
+    ReplyStream,
+    ResponseStarted,
+    StreamEvent,
+    request_key,
+)
+from ..context import redact as redact_text
+from ._cassette import Cassette, CassetteError, Recording
+from ._nearest import explain_miss
+from ._progress import SIMULATOR_HEADER
+from ._recording import (
+    Redact,
+    clean_request,
+    cleaned,
+    describe_error,
+    describe_request,
+    error_of,
+    fold,
+    unfold,
+)
+from ._settings import Replay
+
+_BREATH: Final = 64
+"""Events of a replay that are handed out at once, before others on the loop have their turn."""
+_MODEL_FIELDS: Final = {"id", "created_at", "line", "lifecycle"}
+"""What short names need of a list of models."""
+
+
+class NotRecordedError(ConfigurationError):
+    """The cassette has no answer to a request, and only it was to be asked. Nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRules:
+    """How a cassette is used.
+
+    Attributes:
+        mode: "auto", "only" or "record".
+        speed: How many times faster than recorded a replay streams; 0 is at once.
+        records_errors: Also record errors and interrupted answers.
+    """
+
+    mode: Replay
+    speed: float = 0.0
+    records_errors: bool = False
+
+
+class ReplayClient:
+    """A `ClaudeClient` that answers from a cassette, and records. It has a client of its own only once it sends something.
+
+    Args:
+        cassette: The cassette.
+        rules: How it is used.
+        lend: Lends the client that sends. Not called where the cassette answers all.
+        redact: Removes the key from text.
+    """
+
+    def __init__(
+        self,
+        cassette: Cassette,
+        rules: ReplayRules,
+        lend: Callable[[], AbstractAsyncContextManager[HTTPClaudeClient]],
+        redact: Redact,
+    ) -> None:
+        self.cassette = cassette
+        self.rules = rules
+        self._lend = lend
+        self._stack = AsyncExitStack()
+        self._client: HTTPClaudeClient | None = None
+        self._opening = asyncio.Lock()
+        self._redact_key = redact
+        self._found: dict[int, tuple[MessageRequest, Recording]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def client(self) -> HTTPClaudeClient:
+        """Return the client that sends.
+
+        Raises:
+            NotRecordedError: Nothing is to be sent.
+            ClaudeError: It cannot be had: there is no key.
+        """
+        if self.rules.mode == "only":
+            raise NotRecordedError(
+                f"The cassette {self.cassette.name} has no answer to this, and replay is only: nothing was sent."
+            )
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._stack.enter_async_context(self._lend())
+        return self._client
+
+    def redact(self, text: str) -> str:
+        """Return text without the key and without what looks like a secret."""
+        return redact_text(self._redact_key(text))[0]
+
+    # Requests...
+
+    async def find(self, request: MessageRequest) -> bool:
+        """Return whether the cassette answers this request. If so, `stream_message` of the same object gives that answer.
+
+        Raises:
+            CassetteError: The cassette cannot be read.
+        """
+        if self.rules.mode == "record" or id(request) in self._found:
+            return id(request) in self._found
+        await self.read()
+        found = self.cassette.peek(self.key_of(request))
+        if found is None:
+            return False
+        self.cassette.count_asked(found.key)
+        self.cassette.used.add(found.name)
+        self._found[id(request)] = request, found  # the request is kept, so that its id is
+        return True
+
+    async def read(self) -> None:
+        """Read the cassette if it has changed, on a thread."""
+        if self.cassette.is_changed():
+            await asyncio.get_running_loop().run_in_executor(None, self.cassette.refresh)
+
+    def key_of(self, request: MessageRequest) -> str:
+        """Return the key of a request, in hexadecimal digits."""
+        return request_key(clean_request(request, self.redact), request.draw).hex()
+
+    def take(self, request: MessageRequest) -> Recording | None:
+        """Return what `find` has found for a request; once."""
+        return self._found.pop(id(request), (request, None))[1]
+
+    def stream_message(
+        self,
+        request: MessageRequest,
+        *,
+        observer: Observer | None = None,
+    ) -> ReplyStream:
+        """Return a stream of the reply's events, from the cassette or live."""
+        return _ChosenStream(self, request, observer or _ignore)
+
+    async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
+        """Send a request, or take its answer from the cassette, and return the complete reply."""
+        async with self.stream_message(request, observer=observer) as stream:
+            async for _ in stream:
+                pass
+            return stream.message
+
+    async def execute(
+        self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
+    ) -> Completion:
+        """Send one prompt and return text and usage; see `HTTPClaudeClient`."""
+        messages = [{"role": "user", "content": prompt}]
+        request = MessageRequest(model=model, max_tokens=max_tokens, system=system, messages=messages)
+        message = await self.send_message(request)
+        return Completion(text=message.text, usage=message.usage, message=message)
+
+    # The rest...
+
+    async def count_tokens(self, request: MessageRequest) -> int:
+        """Return the server's estimate of a request's input; it is not recorded."""
+        return await (await self.client()).count_tokens(request)
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Return the models that the server offered when it was recorded, or offers now: short names mean the same in a replay."""
+        await self.read()
+        if self.rules.mode != "record" and self.cassette.models is not None:
+            return [ModelInfo.model_validate(each) for each in self.cassette.models]
+        models = await (await self.client()).list_models()
+        dumped = [
+            each.model_dump(mode="json", include=_MODEL_FIELDS, exclude_none=True)
+            for each in models
+            if each.lifecycle in (None, "active")
+        ]
+        # The answer that follows cannot be recorded either, and says so.
+        with contextlib.suppress(CassetteError):
+            await asyncio.get_running_loop().run_in_executor(None, self.cassette.put_models, dumped)
+        return models
+
+    async def health_check(self) -> Health:
+        """Probe the server; where nothing is to be sent, say so."""
+        if self.rules.mode != "only":
+            return await (await self.client()).health_check()
+        detail = "Nobody was asked: replay is only, so the cassette answers."
+        return Health(is_reachable=False, is_authenticated=None, latency=0.0, detail=detail)
+
+    async def aclose(self) -> None:
+        """Give the client back that sends."""
+        await self._stack.aclose()
+
+
+async def is_replayed(client: ClaudeClient, request: MessageRequest) -> bool:
+    """Return whether a request is answered by a cassette, so that it costs nothing and takes nothing of any limit."""
+    return isinstance(client, ReplayClient) and await client.find(request)
+
+
+def _ignore(_event: ClientEvent) -> None:
+    """Stand for an observer."""
+
+
+class _ChosenStream:
+    """A stream that is chosen when it is first asked: a replay, or a live one that is recorded."""
+
+    def __init__(self, client: ReplayClient, request: MessageRequest, observer: Observer) -> None:
+        self._client = client
+        self._request = request
+        self._observer = observer
+        self._chosen: ReplyStream | None = None
+
+    @property
+    def accumulator(self) -> MessageAccumulator:
+        return MessageAccumulator() if self._chosen is None else self._chosen.accumulator
+
+    @property
+    def message(self) -> Message:
+        return self.accumulator.message()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        return await (await self._choose()).__anext__()
+
+    async def __aenter__(self) -> ReplyStream:
+        return await (await self._choose()).__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        if self._chosen is not None:
+            await self._chosen.aclose()
+
+    async def _choose(self) -> ReplyStream:
+        if self._chosen is None:
+            self._chosen = await self._begin()
+        return self._chosen
+
+    async def _begin(self) -> ReplyStream:
+        client, request = self._client, self._request
+        await client.find(request)
+        found = client.take(request)
+        for remark in client.cassette.remarks():
+            self._observer(CassetteRemark(text=remark))
+        if found is not None:
+            return ReplayedStream(found, self._observer, client.rules.speed)
+        clean = clean_request(request, client.redact)
+        if client.rules.mode == "only":
+            name, described = client.cassette.name, describe_request(clean)
+            raise NotRecordedError(explain_miss(described, client.cassette.recordings(), name))
+        sender = await client.client()
+        recorder = _Recorder(client, clean, self._observer)
+        return sender.stream_message(request, observer=recorder.note, recorder=recorder)
+
+
+class ReplayedStream:
+    """The events of a recording, as a live stream would give them.
+
+    Args:
+        recording: The recording.
+        observer: Told that it is one, at its end.
+        speed: How many times faster than recorded; 0 is at once.
+        sleep: Waits between two events.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        observer: Observer,
+        speed: float,
+        *,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        self.accumulator = MessageAccumulator()
+        self._recording = recording
+        self._observer = observer
+        self._speed = speed
+        self._sleep = sleep
+        self._events = unfold(recording.answer, recording.pace)
+        self._given = 0
+        self._is_over = False
+
+    @property
+    def message(self) -> Message:
+        """A snapshot of the reply so far."""
+        return self.accumulator.message()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        if self._is_over:
+            raise StopAsyncIteration
+        wait, event = next(self._events, (0.0, None))
+        self._given += 1
+        if wait and self._speed:
+            await self._sleep(wait / self._speed)
+        elif self._given % _BREATH == 0:
+            await self._sleep(0)
+        if event is None:
+            self._end()
+            raise StopAsyncIteration
+        self.accumulator.add(event)
+        return event
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop; events not handed out yet are dropped."""
+        self._is_over = True
+
+    def _end(self) -> None:
+        """End as the reply did.
+
+        Raises:
+            ClaudeError: It failed.
+            asyncio.CancelledError: It was stopped.
+        """
+        self._is_over = True
+        recording = self._recording
+        self._observer(recorded(recording, is_replay=True))
+        if recording.is_interrupted:
+            raise asyncio.CancelledError
+        if recording.error is not None:
+            error = error_of(recording.error)
+            if recording.answer:
+                error.partial = self.message
+            raise error
+
+
+def recorded(recording: Recording, *, is_replay: bool) -> AnswerRecorded:
+    """Return what is told of a recording to who asked."""
+    return AnswerRecorded(
+        key=recording.key,
+        recorded_at=recording.recorded_at,
+        seconds=recording.seconds,
+        request_id=recording.request_id,
+        is_simulated=recording.is_simulated,
+        is_replay=is_replay,
+    )
+
+
+class _Recorder:
+    """Writes one live reply down."""
+
+    def __init__(self, client: ReplayClient, request: MessageRequest, observer: Observer) -> None:
+        self._client = client
+        self._request = request
+        self._observer = observer
+        self._key = request_key(request, request.draw).hex()
+        client.cassette.count_asked(self._key)
+        self._occurrence = client.cassette.count_sent(self._key)
+        self._batches: deque[tuple[float, Sequence[StreamEvent]]] = deque()
+        self._began = time.monotonic()
+        self._asked_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._request_id: str | None = None
+        self._is_simulated = False
+
+    def note(self, event: ClientEvent) -> None:
+        """Take note of a step of the request, and pass it on."""
+        if isinstance(event, ResponseStarted):
+            self._request_id = event.request_id
+            self._is_simulated = SIMULATOR_HEADER in event.headers
+        self._observer(event)
+
+    def begin(self) -> None:
+        """Forget what came before."""
+        self._batches.clear()
+        self._began = time.monotonic()
+
+    def take(self, events: Sequence[StreamEvent]) -> None:
+        """Take the events of one read."""
+        self._batches.append((time.monotonic(), events))
+
+    async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
+        """Write the reply, and wait until it is on the disk; say so, or why it is not."""
+        if error is not None and not (
+            self._client.rules.records_errors and isinstance(error, APIError | NetworkError)
+        ):
+            return
+        failed = None if error is None else describe_error(error)
+        recording = await asyncio.get_running_loop().run_in_executor(None, self._make, failed)
+        try:
+            await asyncio.wrap_future(self._put(recording))
+        except CassetteError as failure:
+            text = f"This answer was not recorded, so running it again asks again. {failure.message}"
+            self._observer(CassetteRemark(text=text))
+            return
+        self._observer(recorded(recording, is_replay=False))
+
+    def abandon(self, stream: ReplyStream) -> None:
+        """Write what came of a reply that was stopped, where that is wanted."""
+        if self._client.rules.records_errors and self._batches:
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(None, lambda: self._put(self._make(None, is_interrupted=True)))
+
+    def _put(self, recording: Recording) -> Future[None]:
+        client = self._client
+        return client.cassette.put(recording, replaces=client.rules.mode == "record")
+
+    def _make(self, error: Mapping[str, Any] | None, *, is_interrupted: bool = False) -> Recording:
+        events, pace = fold(self._batches, self._began)
+        redact = self._client.redact
+        return Recording(
+            key=self._key,
+            occurrence=self._occurrence,
+            recorded_at=self._asked_at,
+            seconds=round(time.monotonic() - self._began, 3),
+            request=describe_request(self._request),
+            answer=cleaned(events, redact),
+            pace=tuple(pace),
+            request_id=self._request_id,
+            is_simulated=self._is_simulated,
+            error=cleaned(error, redact),
+            is_interrupted=is_interrupted,
+        )

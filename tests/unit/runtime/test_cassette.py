@@ -1,0 +1,470 @@
+"""The cassette as a file: what is in a line, what is read of a damaged one, who may write, what is deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_magic.client import (
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    MessageAccumulator,
+    MessageStart,
+    MessageStop,
+    OverloadedError,
+    StreamEvent,
+)
+from claude_magic.runtime._cassette import Cassette, CassetteError, Recording
+from claude_magic.runtime._nearest import explain_miss
+from claude_magic.runtime._recording import cleaned, describe_error, error_of, fold, unfold
+
+DAY = "2026-11-27T10:00:00+00:00"
+
+
+def recording(key: str = "a", text: str = "Hello", **fields: Any) -> Recording:
+    request = {"model": "claude-sonnet-5-5", "max_tokens": 100, "message": {"role": "user", "content": key}}
+    answer = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+        {"type": "message_stop"},
+    ]
+    return Recording(
+        **{"key": key, "recorded_at": DAY, "seconds": 1.5, "request": request, "answer": answer} | fields
+    )
+
+
+def texts(cassette: Cassette) -> list[str]:
+    cassette.refresh()
+    return [each.answer[0]["delta"]["text"] for each in cassette.recordings()]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cassette that is yet to be made, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "claude.cassette.jsonl"
+
+
+@pytest.fixture
+def cassette(path: Path) -> Cassette:
+    """One that holds two answers."""
+    made = Cassette(path)
+    made.write([(recording("a", "Hello"), False), (recording("b", "Grüße 🙂"), False)])
+    return made
+
+
+# Lines
+
+
+def test_a_line_reads_as_text_and_comes_back_the_same(cassette: Cassette, path: Path) -> None:
+    """One object a line, behind one that says what it is; letters as they are, usual values left out."""
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+
+    assert json.loads(head) == {"cassette": "claude_magic", "version": 1}
+    assert len(lines) == 2
+    assert "Grüße 🙂" in lines[1]
+    assert "occurrence" not in lines[0]
+    assert Recording.of(json.loads(lines[1])) == recording("b", "Grüße 🙂")
+
+
+def test_the_same_recording_is_the_same_bytes() -> None:
+    """Whatever the order of what it was made from."""
+    first = recording(request_id="req_1", occurrence=2, is_simulated=True, pace=(5, 3))
+    again = Recording.of(json.loads(first.to_line()))
+
+    assert again == first
+    assert again.to_line() == first.to_line()
+
+
+def test_half_a_character_is_written_as_its_escape(path: Path) -> None:
+    """The file stays UTF-8."""
+    Cassette(path).write([(recording("a", "\ud83d"), False)])
+
+    assert texts(Cassette(path)) == ["\ud83d"]
+
+
+# Damage
+
+
+def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Path) -> None:
+    """As `kill -9` leaves it; the next line does not run into it."""
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[1][:40])
+    other = Cassette(path)
+    assert texts(other) == ["Hello", "Grüße 🙂"]
+    assert other.remarks() == [
+        "A line of the cassette cannot be read: claude.cassette.jsonl:4 (no JSON, or cut). It is left as found."
+    ]
+    assert other.remarks() == []
+
+    other.write([(recording("c", "new"), False)])
+
+    assert texts(Cassette(path)) == ["Hello", "Grüße 🙂", "new"]
+    assert path.read_bytes().splitlines()[3] == whole.splitlines()[1][:40]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"not json", "no JSON, or cut"),
+        (b"[1]", "it is no JSON object"),
+        (b'{"key": 1}', "its key is not valid"),
+        (b'{"key": "x"}', "it has no recorded_at"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [1]}', "its answer is no list of events"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "pace": ["1"]}', "its pace is no list of numbers"),
+        (b'{"key": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_costs_itself_alone(cassette: Cassette, path: Path, line: bytes, reason: str) -> None:
+    """It is named by file and line, and nothing deletes it: neither writing, replacing nor pruning."""
+    head, first, second = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([head, first, line, second, b""]))
+    other = Cassette(path)
+    other.refresh()
+    (remark,) = other.remarks()
+    assert f"claude.cassette.jsonl:3 ({reason})" in remark
+
+    other.used.add(("b", 1))
+    other.write([(recording("b", "again"), True)])
+    other.prune()
+
+    assert line in path.read_bytes().splitlines()
+    assert texts(Cassette(path)) == ["again"]
+
+
+def test_a_merge_conflict_gives_both_sides(cassette: Cassette, path: Path) -> None:
+    """Of two answers to one request the later counts, until somebody has decided."""
+    head, first, second = path.read_bytes().splitlines()
+    theirs = recording("a", "Theirs").to_line()
+    path.write_bytes(
+        b"\n".join([head, b"<<<<<<< HEAD", first, b"=======", theirs, b">>>>>>> branch", second, b""])
+    )
+    other = Cassette(path)
+
+    assert texts(other) == ["Theirs", "Grüße 🙂"]
+    assert "marks of a merge conflict (line 2)" in other.remarks()[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data.replace(b"\n", b"\n\n"),
+        lambda data: data.removesuffix(b"\n"),
+        lambda data: b"\n".join(data.splitlines()[1:]),
+        lambda data: b"\n".join([*data.splitlines(), data.splitlines()[0], b""]),
+    ],
+    ids=["CRLF", "a byte order mark", "blank lines", "no last line end", "no first line", "two first lines"],
+)
+def test_what_editors_and_git_do_to_a_file_does_no_harm(cassette: Cassette, path: Path, change: Any) -> None:
+    """It is read as before, and what is added stands in lines that end as the others do."""
+    path.write_bytes(change(path.read_bytes()))
+    other = Cassette(path)
+    assert texts(other) == ["Hello", "Grüße 🙂"]
+    assert other.remarks() == []
+
+    other.write([(recording("c", "new"), False)])
+    other.write([(recording("a", "Changed"), True)])
+
+    assert texts(Cassette(path)) == ["Changed", "Grüße 🙂", "new"]
+    data = path.read_bytes()
+    assert data.count(b"\r\n") in (0, data.count(b"\n"))
+
+
+def test_a_newer_file_is_neither_read_nor_changed(path: Path) -> None:
+    """Its answers may mean something else."""
+    path.write_text('{"cassette": "claude_magic", "version": 2}\n')
+    cassette = Cassette(path)
+
+    with pytest.raises(CassetteError, match=r"newer claude_magic \(version 2, and this one knows 1\)"):
+        cassette.refresh()
+    with pytest.raises(CassetteError, match="newer claude_magic"):
+        cassette.put(recording()).result(60)
+    assert path.read_text() == '{"cassette": "claude_magic", "version": 2}\n'
+
+
+def test_a_folder_in_its_place_is_an_error(path: Path) -> None:
+    """So is whatever else cannot be read."""
+    path.mkdir()
+
+    with pytest.raises(CassetteError, match="cannot be read"):
+        Cassette(path).refresh()
+
+
+# Writing
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only_is_an_error(path: Path) -> None:
+    """Nothing is lost: what asks shows its answer all the same."""
+    path.parent.chmod(0o500)
+    try:
+        with pytest.raises(CassetteError, match="cannot be written: Permission denied"):
+            Cassette(path).put(recording()).result(60)
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(
+    cassette: Cassette, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had taken of the new lines goes."""
+    before = path.read_bytes()
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for replaces in (False, True):
+        with pytest.raises(CassetteError, match="No space left on device"):
+            cassette.write([(recording("a", "x" * 100), replaces)])
+
+    assert path.read_bytes() == before
+    assert [
+        each.name for each in path.parent.iterdir() if "tmp" in each.name or each.name.startswith(".claude.")
+    ] == []
+    assert texts(cassette) == ["Hello", "Grüße 🙂"]
+
+
+def test_two_kernels_on_one_cassette_lose_no_line(path: Path) -> None:
+    """They take turns, and each finds what the other has written."""
+    kernels = [Cassette(path), Cassette(path)]
+
+    def work(number: int) -> None:
+        for index in range(25):
+            kernels[number].write([(recording(f"{number}.{index}", str(index)), index % 5 == 4)])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert all(len(texts(each)) == 50 for each in kernels)
+
+
+def test_what_another_kernel_writes_is_found(cassette: Cassette, path: Path) -> None:
+    """Without opening it again."""
+    assert cassette.is_changed() is False
+    Cassette(path).write([(recording("c", "new"), False)])
+
+    assert cassette.is_changed()
+    cassette.refresh()
+    assert cassette.peek("c") == recording("c", "new")
+
+
+def test_a_replaced_line_stays_in_its_place(cassette: Cassette, path: Path) -> None:
+    """So that a diff shows this line alone; and what was asked again in the same kernel before is gone with it."""
+    cassette.write([(recording("a", "twice", occurrence=2), False)])
+    other = Cassette(path)
+    other.refresh()
+
+    other.write([(recording("a", "anew"), True)])
+    other.write([(recording("a", "anew 2", occurrence=2), True)])
+
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    assert [(each["key"], each["answer"][0]["delta"]["text"]) for each in lines] == [
+        ("a", "anew"),
+        ("b", "Grüße 🙂"),
+        ("a", "anew 2"),
+    ]
+
+
+def test_a_link_to_a_file_stays_a_link(cassette: Cassette, path: Path) -> None:
+    """What it leads to is replaced."""
+    target = path.with_name("target.jsonl")
+    path.rename(target)
+    path.symlink_to(target)
+
+    Cassette(path).write([(recording("a", "anew"), True)])
+
+    assert path.is_symlink()
+    assert texts(Cassette(target)) == ["anew", "Grüße 🙂"]
+
+
+def test_prune_deletes_what_was_not_used(cassette: Cassette, path: Path) -> None:
+    """And what a later line stands for. What was recorded meanwhile stays, by whichever kernel."""
+    cassette.write([(recording("b", "later"), False)])
+    other = Cassette(path)
+    other.refresh()
+    other.used.add(("b", 1))
+    fresh = recording("c", "fresh", recorded_at="2999-01-01T00:00:00+00:00")
+    Cassette(path).write([(fresh, False)])
+
+    deleted, freed = other.prune()
+
+    assert (deleted, texts(Cassette(path))) == (2, ["later", "fresh"])
+    assert freed > 0
+
+
+def test_the_lock_is_in_a_folder_that_git_ignores(cassette: Cassette, path: Path) -> None:
+    """Beside the cassette there is nothing that could be committed by mistake."""
+    assert {each.name for each in path.parent.iterdir()} == {path.name, ".claude-magic"}
+    assert (path.parent / ".claude-magic" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other rights there")
+def test_a_rewritten_file_keeps_its_rights(cassette: Cassette, path: Path) -> None:
+    """The group may have been given some."""
+    path.chmod(0o664)
+
+    cassette.write([(recording("a", "anew"), True)])
+
+    assert path.stat().st_mode & 0o777 == 0o664
+
+
+# The times that a request is asked
+
+
+def test_what_is_asked_again_is_answered_in_order(cassette: Cassette) -> None:
+    """The last answer stands for what was asked more often than it was recorded."""
+    cassette.write([(recording("a", "two", occurrence=3), False)])
+    found = []
+    for _ in range(4):
+        peeked = cassette.peek("a")
+        assert peeked is not None
+        found.append(peeked.answer[0]["delta"]["text"])
+        cassette.count_asked("a")
+
+    assert found == ["Hello", "two", "two", "two"]
+    assert cassette.peek("x") is None
+
+
+# Events
+
+
+def events_of(*pieces: str) -> list[StreamEvent]:
+    deltas = [
+        ContentBlockDelta(0, "text_delta", piece, {"type": "text_delta", "text": piece}) for piece in pieces
+    ]
+    return [ContentBlockStart(0, {"type": "text", "text": ""}), *deltas, ContentBlockStop(0), MessageStop()]
+
+
+def test_deltas_are_joined_and_cut_again_as_they_came() -> None:
+    """With the time between them, in milliseconds; those of one read are one."""
+    events = events_of("One ", "two ", "three ", "", "four")
+    batches = [(10.1, events[:2]), (10.15, events[2:4]), (10.15, events[4:])]
+
+    answer, pace = fold(batches, 10.0)
+
+    assert [each["type"] for each in answer] == [
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_stop",
+    ]
+    assert answer[1]["delta"]["text"] == "One two three four"
+    assert pace == [100, 4, 50, 14]
+    again = list(unfold(answer, pace))
+    assert [(wait, event.text) for wait, event in again if isinstance(event, ContentBlockDelta)] == [
+        (0.1, "One "),
+        (0.05, "two three four"),
+    ]
+
+
+def test_blocks_that_interleave_come_back_alike() -> None:
+    """Their deltas are joined only where they stand together."""
+    deltas = [(0, "a"), (1, "b"), (0, "c"), (0, "d")]
+    start = {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": []}
+    events: list[StreamEvent] = [MessageStart(start)]
+    events += [ContentBlockStart(index, {"type": "text", "text": ""}) for index in (0, 1)]
+    events += [
+        ContentBlockDelta(i, "text_delta", text, {"type": "text_delta", "text": text}) for i, text in deltas
+    ]
+
+    answer, pace = fold([(0.0, events)], 0.0)
+    live, replayed = MessageAccumulator(), MessageAccumulator()
+    for event in events:
+        live.add(event)
+    for _, event in unfold(answer, pace):
+        replayed.add(event)
+
+    assert replayed.message() == live.message()
+
+
+def test_a_pace_that_does_not_fit_its_text_loses_nothing() -> None:
+    """Text may be shorter or longer than it came, where a secret was taken out; or somebody has edited it."""
+    answer, _ = fold([(0.0, events_of("One two"))], 0.0)
+
+    for pace in ([], [5], [5, 100], [5, 1], [5, 0, 5, 0], [5, -3]):
+        text = "".join(
+            event.text for _, event in unfold(answer, pace) if isinstance(event, ContentBlockDelta)
+        )
+        assert text == "One two"
+
+
+def test_an_error_comes_back_as_it_was() -> None:
+    """Of its class, with what callers read; one of a class that is not known here is its parent."""
+    error = OverloadedError("Busy.", status=529, error_type="overloaded_error", request_id="req_1")
+    error.give_up_reason = "Tried 4 times."
+
+    again = error_of(json.loads(json.dumps(describe_error(error))))
+
+    assert type(again) is OverloadedError
+    assert str(again) == str(error)
+    assert (again.status, again.error_type, again.is_transient) == (529, "overloaded_error", True)
+    assert str(error_of({"class": "SystemExit", "message": "Gone."})) == "Gone."
+
+
+def test_a_signature_is_not_touched_by_redaction() -> None:
+    """It goes back to the server as it came; words around it are redacted."""
+    value = {"signature": "secret", "text": "a secret", "list": ["secret", 1]}
+
+    assert cleaned(value, lambda text: text.replace("secret", "[REDACTED]")) == {
+        "signature": "secret",
+        "text": "a [REDACTED]",
+        "list": ["[REDACTED]", 1],
+    }
+    same = {"text": "nothing"}
+    assert cleaned(same, str.strip) is same
+
+
+# What is missing
+
+
+def asked(prompt: str, **fields: Any) -> dict[str, Any]:
+    return {**recording().request, "message": {"role": "user", "content": prompt}, **fields}
+
+
+def test_a_miss_shows_what_differs_from_the_nearest() -> None:
+    """Model, system prompt, parameters, and the lines of the prompt."""
+    known = [
+        recording(request=asked("Name a tree.")),
+        recording(request=asked("Write about\nthree\nlighthouses.")),
+    ]
+
+    text = explain_miss(
+        asked("Write about\nfour\nlighthouses.", model="claude-opus-5-5", system="Be brief."),
+        known,
+        "c.jsonl",
+    )
+
+    assert text == (
+        "The cassette c.jsonl has no answer to this request, and replay is only: nothing was sent. What differs from the nearest one, "
+        "recorded on 2026-11-27 (- recorded, + asked now):\n"
+        "  model: - claude-sonnet-5-5  + claude-opus-5-5\n"
+        "  prompt:\n"
+        "    - three\n"
+        "    + four\n"
+        "  system:\n"
+        "    + Be brief.\n"
+        "Run it with --replay auto to ask and record it."
+    )
+
+
+def test_a_miss_names_earlier_turns_and_unlike_prompts() -> None:
+    """A conversation that has changed is another question; a prompt that is like none is compared with none."""
+    known = [recording(request=asked("Go on.", earlier={"messages": 2, "sha256": "1"}))]
+
+    changed = explain_miss(asked("Go on.", earlier={"messages": 2, "sha256": "2"}), known, "c")
+    assert "the earlier turns of the conversation" in changed
+    assert "None of its 1 recorded requests is like it" in explain_miss(asked("Zyx 12345 qqq"), known, "c")
+    assert "The cassette is empty, or not there" in explain_miss(asked("Go on."), [], "c")

@@ -32,6 +32,7 @@ from ..client import (
     HTTPClaudeClient,
     Message,
     MessageAccumulator,
+    MessageBatches,
     MessageRequest,
     ModelInfo,
     NetworkError,
@@ -194,6 +195,18 @@ class ReplayClient:
         return Completion(text=message.text, usage=message.usage, message=message)
 
     # The rest...
+
+    @property
+    def batches(self) -> MessageBatches:
+        """The batch endpoints, which no cassette has.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            "A batch is not recorded in a cassette: its answers are in the journal, and running the line again asks nothing. "
+            "Turn replay off (--replay off), or leave via='batch' (--via batch) out. Nothing was sent."
+        )
 
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's estimate of a request's input; it is not recorded."""

@@ -180,6 +180,8 @@ class MapOptions(TypedDict, total=False):
         journal: Where answers are kept: a file or folder; by default `.claude-magic` in the current folder; False keeps none.
         max_cost: USD that the map may cost. Needed in scripts where the estimate is above the setting `map_ask_above`.
         concurrency: Requests in flight at most; by default as many as server and limiter take, up to 200.
+        via: "online"; or "batch": half the price, and answers within a day. The journal remembers the batch, so waiting may be
+            interrupted, and the same line goes on in any kernel.
         dry_run: Send nothing; return what would be sent.
     """
 
@@ -198,6 +200,7 @@ class MapOptions(TypedDict, total=False):
     journal: str | Path | bool | None
     max_cost: float | None
     concurrency: int | None
+    via: Literal["online", "batch"]
     dry_run: bool
 
 
@@ -504,6 +507,7 @@ class Claude:
             prefix=options.get("prefix", ""),
             concurrency=options.get("concurrency"),
             max_cost=options.get("max_cost"),
+            via=options.get("via", "online"),
         )
 
     def _map(self, request: Request, options: MapOptions, journal: Journal | None = None) -> Any:
@@ -519,7 +523,7 @@ class Claude:
                 follow_blocking(run, surface)
             except KeyboardInterrupt:
                 surface.finish(run.snapshot())
-                raise KeyboardInterrupt(_STOPPED_MAP) from None
+                raise KeyboardInterrupt(_STOPPED_MAP + run.way_on()) from None
             surface.finish(run.snapshot())
             return self._map_result(run, plan, request, options)
 
@@ -575,9 +579,7 @@ class Claude:
         return "<claude: ask, ask_async, submit, map, last>"
 
 
-_STOPPED_MAP = (
-    "the map was stopped. What was answered is kept: running the same line again asks only the rest."
-)
+_STOPPED_MAP = "the map was stopped. What was answered is kept: "
 
 
 def _front_end() -> FrontEnd | None:

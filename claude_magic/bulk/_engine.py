@@ -117,6 +117,8 @@ class Results:
     Attributes:
         texts: The answer of each, or None.
         problems: Why there is none, by request.
+        waiting: What is waited for, as a line; empty if nothing is.
+        batches: Batches at the server that are waited for.
     """
 
     def __init__(self, requests: int) -> None:
@@ -127,6 +129,8 @@ class Results:
         self.dearest = 0.0
         self.first: list[tuple[int, str]] = []
         self.is_simulated = False
+        self.waiting = ""
+        self.batches: tuple[str, ...] = ()
 
     def take(self, index: int, answer: Answer) -> None:
         """Take an answer that is durable."""
@@ -369,14 +373,14 @@ class Engine:
         """Send a request, and once more with a complaint where the answer does not fit the schema."""
         request = self._task.request.model_copy(update={"messages": job.messages})
         message, cost = await self._send(request, worker)
-        problem, mismatch = _problem_of(message, self._task)
+        problem, mismatch = problem_of(message, self._task)
         used, first_cost = (message.usage.total_input_tokens, message.usage.output_tokens), cost
         if mismatch is not None:
             complaint = {"role": "user", "content": _COMPLAINT.format(problems=mismatch)}
             said = [{"role": "assistant", "content": message.text}, complaint] if message.text.strip() else []
             again = request.model_copy(update={"messages": [*job.messages, *said]})
             message, cost = await self._send(again, worker)
-            problem, mismatch = _problem_of(message, self._task)
+            problem, mismatch = problem_of(message, self._task)
             if mismatch is not None:
                 problem = f"Claude's answer does not fit the schema, also when asked again: {mismatch}."
             used = (used[0] + message.usage.total_input_tokens, used[1] + message.usage.output_tokens)
@@ -448,7 +452,7 @@ class Engine:
         self._report(self._in_flight, math.floor(self.concurrency.limit))
 
 
-def _problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
+def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
     """Return why a reply is no answer, as a sentence, or None; and apart from that how it does not fit the schema."""
     if message.stop_reason == "max_tokens":
         return f"The answer was cut at max_tokens ({task.request.max_tokens:,}). Raise it to ask again.", None

@@ -25,7 +25,7 @@ from ..render import Bundle, render_rows
 from ..runtime import FOLDER, format_usd, make_folder
 
 FILE_NAME: Final = "journal.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION_ID: Final = 0x434D4A4C
 _COMMIT_INTERVAL: Final = 0.02
 """Seconds between two commits: what comes meanwhile shares one."""
@@ -48,6 +48,13 @@ CREATE TABLE runs (
     model TEXT NOT NULL, rows INTEGER NOT NULL, requests INTEGER NOT NULL, failed INTEGER NOT NULL, list INTEGER NOT NULL
 );
 CREATE TABLE lists (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, keys BLOB NOT NULL);
+"""
+_SINCE_VERSION_2: Final = """
+CREATE TABLE batches (
+    tag TEXT PRIMARY KEY, state TEXT NOT NULL, run INTEGER NOT NULL, model TEXT NOT NULL, requests INTEGER NOT NULL,
+    keys BLOB NOT NULL, owner TEXT NOT NULL, claimed REAL NOT NULL, beat REAL NOT NULL, account TEXT, fence TEXT,
+    fenced REAL, clock_offset REAL, id TEXT UNIQUE, expires REAL
+);
 """
 
 
@@ -189,7 +196,7 @@ class Journal:
         """Write answers, all or none; they are durable when this returns. A later answer to the same request takes its place."""
         now = time.time()
         rows = [(each.key, run, now, *each[1:]) for each in answers]
-        with self._transaction():
+        with self.transaction():
             self._database.executemany(
                 "INSERT OR REPLACE INTO answers (key, run, at, text, problem, model, request_id, tokens_in, tokens_out, cost, "
                 "is_simulated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -211,7 +218,7 @@ class Journal:
             keys: The keys of all rows, joined.
             digest: A hash of `keys`: runs over the same rows share one list.
         """
-        with self._transaction():
+        with self.transaction():
             self._database.execute("INSERT OR IGNORE INTO lists (digest, keys) VALUES (?, ?)", (digest, keys))
             (number,) = self._database.execute("SELECT id FROM lists WHERE digest = ?", (digest,)).fetchone()
             made = self._database.execute(
@@ -222,7 +229,7 @@ class Journal:
 
     def end_run(self, run: int, *, state: str, failed: int) -> None:
         """Note how a run ended."""
-        with self._transaction():
+        with self.transaction():
             self._database.execute(
                 "UPDATE runs SET ended = ?, state = ?, failed = ? WHERE id = ?",
                 (time.time(), state, failed, run),
@@ -271,12 +278,15 @@ class Journal:
             How many answers were deleted, and how many bytes the file is smaller.
         """
         size, until = self.size(), time.time() - (0.0 if days is None else days * _DAY)
-        with self._transaction():
+        with self.transaction():
             gone = self._database.execute("DELETE FROM answers WHERE at <= ?", (until,)).rowcount
             self._database.execute(
                 "DELETE FROM runs WHERE started <= ? AND id NOT IN (SELECT run FROM answers)", (until,)
             )
             self._database.execute("DELETE FROM lists WHERE id NOT IN (SELECT list FROM runs)")
+            self._database.execute(
+                "DELETE FROM batches WHERE claimed <= ? AND state IN ('merged', 'dropped')", (until,)
+            )
         with self._lock, self._explained():
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -318,21 +328,23 @@ class Journal:
             )
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
-        if not version:
-            with self._transaction():
+        if version < VERSION:
+            with self.transaction():
                 # Another process may have been faster.
-                if not self._database.execute("PRAGMA user_version").fetchone()[0]:
-                    for statement in _SCHEMA.split(";"):
-                        self._database.execute(statement)
-                    self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                    self._database.execute(f"PRAGMA user_version = {VERSION}")
+                (version,) = self._database.execute("PRAGMA user_version").fetchone()
+                missing = ("" if version else _SCHEMA) + (_SINCE_VERSION_2 if version < VERSION else "")
+                for statement in missing.split(";"):
+                    self._database.execute(statement)
+                self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                self._database.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Read and write in one step, which other processes see whole or not at all; durable at its end."""
         with self._lock, self._explained():
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already

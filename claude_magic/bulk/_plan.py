@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from ..client import ConfigurationError, RequestKeys, Usage
+from ..client import ConfigurationError, RequestKeys, Usage, batch_params
 from ..context import (
     CHARS_PER_TOKEN,
     Collected,
@@ -23,7 +24,9 @@ from ..context import (
 )
 from ..runtime import Question, ResolvedSettings, Runtime, cost_of, facts_of, table_id
 from ..schema import AnswerError, OutputSchema
-from ._engine import MOST_AT_ONCE, Job, Results, Task
+from ._batch_notes import KEY_BYTES, BatchNotes, describe_held, held_rows, name_server, now, owner
+from ._batches import BatchEngine
+from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
 from ._journal import Answer, Journal, journal_path
 from ._rows import DRAW, Rows, as_rows, field_values
 from ._run import MapRun, Preview
@@ -66,6 +69,7 @@ class Request:
         max_searches: Web searches that the server may make for each row.
         origin: Who asks, in a word or two.
         outlives_cell: It belongs to no cell.
+        via: "online", or "batch" for half the price and answers within a day.
     """
 
     prompt: str
@@ -85,6 +89,12 @@ class Request:
     max_searches: int = 0
     origin: str = "Python"
     outlives_cell: bool = False
+    via: str = "online"
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it goes by way of batches."""
+        return self.via == "batch"
 
 
 class MapPlan:
@@ -116,6 +126,8 @@ class MapPlan:
         self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
         self._is_cached = self._can_cache()
         self._template = plan.request.model_copy(update=self._template_fields(plan.request.system))
+        if request.is_batch:
+            batch_params(self._template)
         self._keys = RequestKeys(self._template)
         self._names = self._column_names()
         self._index_of = array("q")
@@ -124,6 +136,8 @@ class MapPlan:
         self._indices: dict[bytes, int] = {}
         self._chars = self._known_output = self._failed_before = self._refused = 0
         self.results = Results(0)
+        self._batches = BatchNotes(journal)
+        self._read_at = now()
         self._fed_rows = self._fed_requests = 0
         self._has_started = False
 
@@ -201,7 +215,8 @@ class MapPlan:
         """Return what it is about to do, once all rows are read."""
         results = self.results
         requests, answered = len(results.texts), results.known + self._failed_before
-        to_ask = requests - answered - self._refused
+        held = self._held_by_batches()
+        to_ask = requests - answered - self._refused - (sum(held.values()) if self._request.is_batch else 0)
         shared = _chars_of(self._shared) + len(self._settings.values.system or "")
         row_tokens = round(self._chars / max(1, requests) * to_ask / CHARS_PER_TOKEN)
         shared_tokens = round(shared / CHARS_PER_TOKEN)
@@ -222,9 +237,33 @@ class MapPlan:
             cost=cost,
             seconds=to_ask / rate,
             is_simulated=self._runtime.is_demo,
-            notes=tuple(self._remarks(to_ask)),
+            notes=tuple(self._remarks(to_ask, held)),
             samples=tuple(self._samples()),
+            via=self._request.via,
+            in_batches=sum(held.values()),
         )
+
+    def _held_by_batches(self) -> dict[str, int]:
+        """Return how many of the rows without an answer each open batch holds, by its id, or its tag where that is not known."""
+        if self._request.is_batch:
+            self._batches.drop_demos(self._server)
+        return held_rows(self._batches.open(), self._places)
+
+    def _places(self) -> dict[bytes, tuple[int, int]]:
+        """Return the rows without an answer: number of the request and of the row, by key."""
+        places: dict[bytes, tuple[int, int]] = {}
+        keys = self._all_keys
+        for place, index in enumerate(self._index_of):
+            if index >= 0 and self.results.texts[index] is None:
+                key = bytes(keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
+                places.setdefault(key, (index, place))
+        return places
+
+    @property
+    def _server(self) -> str:
+        """Where requests go; each demo is a server of its own, which goes with its process."""
+        is_demo = self._runtime.is_demo
+        return f"demo-{owner()}" if is_demo else name_server(str(self._settings.values.base_url))
 
     def _usage(self, to_ask: int, row_tokens: int, shared_tokens: int, output: int) -> Usage:
         is_read = self._is_cached and to_ask > 1
@@ -233,10 +272,16 @@ class MapPlan:
             cache_creation_input_tokens=shared_tokens if is_read else 0,
             cache_read_input_tokens=shared_tokens * (to_ask - 1) if is_read else 0,
             output_tokens=output * to_ask,
+            cache_creation={"ephemeral_1h_input_tokens": shared_tokens}
+            if is_read and self._request.is_batch
+            else None,
+            service_tier="batch" if self._request.is_batch else None,
         )
 
-    def _remarks(self, to_ask: int) -> Iterator[str]:
+    def _remarks(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
         yield from self._notes
+        if held and not self._request.is_batch:
+            yield describe_held(held)
         minimum = self._cache_minimum()
         if to_ask > 1 and self._prompt.shared_after / CHARS_PER_TOKEN > minimum:
             yield (
@@ -265,6 +310,8 @@ class MapPlan:
             ClaudeError: The journal cannot be written, or there is no key. Nothing was sent.
         """
         request = self._request
+        if not request.is_batch and (held := self._held_by_batches()):
+            raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
         keys = bytes(self._all_keys)
         number = self.journal.begin_run(
             prompt=request.prompt,
@@ -297,8 +344,20 @@ class MapPlan:
             self.journal,
             number,
             lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
+            make_engine=self._batch_engine(number) if request.is_batch else Engine,
         )
         return run
+
+    def _batch_engine(self, run: int) -> Callable[..., BatchEngine]:
+        return partial(
+            BatchEngine,
+            notes=self._batches,
+            run=run,
+            since=self._read_at,
+            server=self._server,
+            ledger=self._runtime.ledger,
+            find_places=self._places,
+        )
 
     def close(self) -> None:
         """Close the journal, unless a run has it, which closes it at its end."""
@@ -407,15 +466,20 @@ class MapPlan:
         chars = _chars_of(self._shared) + len(self._settings.values.system or "")
         return chars / CHARS_PER_TOKEN >= _SAFETY * self._cache_minimum()
 
+    @property
+    def _mark(self) -> dict[str, str]:
+        """A batch is not done within the five minutes that are usual."""
+        return {**_CACHED, "ttl": "1h"} if self._request.is_batch else _CACHED
+
     def _template_fields(self, system: Any) -> dict[str, Any]:
         """Return what differs from the request of one question: the mark for the cache stands behind what all rows share."""
         fields: dict[str, Any] = {"messages": [], "cache_control": None}
         if not self._is_cached:
             return fields
         if self._shared:
-            self._shared = [*self._shared[:-1], {**self._shared[-1], "cache_control": _CACHED}]
+            self._shared = [*self._shared[:-1], {**self._shared[-1], "cache_control": self._mark}]
         elif isinstance(system, str):
-            fields["system"] = [{"type": "text", "text": system, "cache_control": _CACHED}]
+            fields["system"] = [{"type": "text", "text": system, "cache_control": self._mark}]
         return fields
 
     # The result's columns...
@@ -454,6 +518,8 @@ class MapPlan:
             raise ConfigurationError(
                 f"concurrency is a whole number from 1, not {concurrency!r}. Nothing was sent."
             )
+        if request.via not in ("online", "batch"):
+            raise ConfigurationError(f"via is 'online' or 'batch', not {request.via!r}. Nothing was sent.")
         if request.max_cost is not None and not request.max_cost >= 0:
             raise ConfigurationError(
                 f"max_cost is an amount in USD, such as 2.50, not {request.max_cost!r}. Nothing was sent."
@@ -488,6 +554,11 @@ def make_plan(
     else:
         opened = journal
     try:
+        if request.is_batch and opened.path is None:
+            raise ConfigurationError(
+                "via='batch' needs a journal: the answers come hours later, perhaps to another kernel. Leave journal=False out. "
+                "Nothing was sent."
+            )
         return MapPlan(request, runtime, opened, model)
     except BaseException:
         if opened is not journal:

@@ -9,9 +9,9 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError, ConfigurationError
@@ -19,7 +19,7 @@ from ..display import FrontEnd
 from ..render import Bundle, render_folded_code, render_notice, render_rows
 from ..runtime import PRICES_AS_OF, Phase, TurnAccountant, format_usd
 from ._engine import Engine, Task, fault, in_one_line
-from ._journal import Journal, JournalWriter, excerpt
+from ._journal import Answer, Journal, JournalWriter, excerpt
 
 _INTERVAL: Final = 0.25
 """Seconds between two pictures of the bar."""
@@ -60,6 +60,8 @@ class MapSnapshot:
         first: The first answers that came: row and text.
         error: Why it stopped, or None.
         is_simulated: A simulator answered.
+        waiting: What is waited for, as a line; empty if nothing is.
+        batches: Batches at the server that it waits for.
     """
 
     phase: Phase
@@ -79,6 +81,8 @@ class MapSnapshot:
     first: tuple[tuple[int, str], ...]
     error: ClaudeError | None
     is_simulated: bool
+    waiting: str = ""
+    batches: tuple[str, ...] = ()
 
     @property
     def done(self) -> int:
@@ -104,6 +108,8 @@ class Preview:
         is_simulated: The embedded simulator answers, for nothing.
         notes: What else to know, as sentences.
         samples: The first requests as they would be sent, as the API's JSON objects.
+        via: "online" or "batch".
+        in_batches: Requests that open batches hold; by way of batches they are not among those that will be sent.
     """
 
     model: str
@@ -119,12 +125,35 @@ class Preview:
     is_simulated: bool
     notes: tuple[str, ...]
     samples: tuple[Mapping[str, Any], ...]
+    via: str = "online"
+    in_batches: int = 0
 
     def __str__(self) -> str:
         return str(render_preview(self).data["text/plain"])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
         return render_preview(self).data
+
+
+class MapEngine(Protocol):
+    """Asks what is to be asked, on the loop of the bridge."""
+
+    @property
+    def error(self) -> ClaudeError | None:
+        """Why it asks no more, or None."""
+        ...
+
+    async def run(self, writer: JournalWriter) -> None:
+        """Ask, until there is nothing left."""
+        ...
+
+    def kept(self, answers: Sequence[Answer]) -> None:
+        """Count answers that are durable now."""
+        ...
+
+    def stop(self, error: ClaudeError) -> None:
+        """Ask no more."""
+        ...
 
 
 class MapRun:
@@ -169,6 +198,7 @@ class MapRun:
         journal: Journal,
         number: int,
         spawn: Callable[..., Callable[[], None]],
+        make_engine: Callable[..., MapEngine] = Engine,
     ) -> None:
         """Begin to ask.
 
@@ -176,10 +206,11 @@ class MapRun:
             journal: Where answers are kept. It is closed at the end.
             number: The run's number in it.
             spawn: `Runtime.spawn`, but for its work and `on_end`.
+            make_engine: Makes what asks, as `Engine` does.
         """
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:
-            engine = Engine(self._task, client, make_accountant, self.note)
+            engine = make_engine(self._task, client, make_accountant, self.note)
             loop = asyncio.get_running_loop()
             writer = JournalWriter(
                 journal,
@@ -245,6 +276,8 @@ class MapRun:
             first=tuple(results.first),
             error=self.error,
             is_simulated=results.is_simulated,
+            waiting=results.waiting,
+            batches=results.batches,
         )
 
     @short_errors
@@ -308,6 +341,17 @@ class MapRun:
             self._phase = Phase.STREAMING
         self._change()
 
+    def way_on(self, line: str = "the same line") -> str:
+        """Return how to go on after it was stopped, as the rest of a sentence; `line` is what is to be run again."""
+        batches = self._task.results.batches
+        if not batches:
+            return f"running {line} again asks only the rest."
+        each = "it" if len(batches) == 1 else "each of them"
+        return (
+            f"{', '.join(batches[:3])}{' ...' if len(batches) > 3 else ''} goes on at the server, nothing was cancelled: running {line} "
+            f"again waits for the answers, also tomorrow and in another kernel. `%claude batches cancel {batches[0]}` cancels {each}."
+        )
+
     def __repr__(self) -> str:
         snapshot = self.snapshot()
         return f"<MapRun {snapshot.phase.value}, {snapshot.done:,} of {snapshot.requests:,} requests>"
@@ -316,7 +360,7 @@ class MapRun:
         snapshot = self.snapshot()
         kept = snapshot.known + snapshot.answered
         error = MapStoppedError(
-            f"{why} {kept:,} of {snapshot.requests:,} requests are answered and kept; running the same line again asks only the rest."
+            f"{why} {kept:,} of {snapshot.requests:,} requests are answered and kept; {self.way_on()}"
         )
         error.result = self.so_far()
         return error
@@ -545,7 +589,7 @@ def describe_progress(snapshot: MapSnapshot) -> str:
         facts.append(format_usd(snapshot.cost))
     if snapshot.failed:
         facts.append(f"{snapshot.failed:,} failed")
-    return ", ".join(facts)
+    return snapshot.waiting or ", ".join(facts)
 
 
 def describe_end(snapshot: MapSnapshot) -> str:
@@ -594,11 +638,17 @@ def preview_rows(preview: Preview) -> Iterator[Row]:
     if preview.unasked:
         rows = "1 row" if preview.unasked == 1 else f"{preview.unasked:,} rows"
         yield "cannot be asked", f"{rows}; the column of errors says why"
-    yield "to ask", f"{preview.to_ask:,}"
+    if preview.in_batches:
+        yield "in a batch already", f"{preview.in_batches:,}"
+    yield "to ask", f"{preview.to_ask:,}{' in a batch' if preview.via == 'batch' else ''}"
     yield "tokens, estimated", f"{preview.tokens_in:,} in, {preview.tokens_out:,} out"
     price = f"not known: {preview.model} is not on the list of {PRICES_AS_OF}"
-    yield "price, estimated", price if preview.cost is None else format_usd(preview.cost)
-    yield "time", f"at least {_duration(preview.seconds)}, at the rate of the limiter"
+    half = " (half of the usual, in a batch)" if preview.via == "batch" else ""
+    yield "price, estimated", price if preview.cost is None else f"{format_usd(preview.cost)}{half}"
+    if preview.via == "batch":
+        yield "time", "most batches take less than an hour, and none more than 24"
+    else:
+        yield "time", f"at least {_duration(preview.seconds)}, at the rate of the limiter"
 
 
 def _short(count: int) -> str:

@@ -25,6 +25,7 @@ from ._batches import (
     MessageBatches,
     batch_body,
     batch_entry,
+    batch_params,
     may_be_created,
 )
 from ._client import ClaudeClient, Health, HTTPClaudeClient, RequestPreview, preview_request
@@ -163,6 +164,7 @@ __all__ = [
     "LimiterReason",
     "batch_body",
     "batch_entry",
+    "batch_params",
     "decode_event",
     "encode_json",
     "error_from_event",

@@ -7,7 +7,7 @@ note of its own first, and finds it again in the list; the API has no key that w
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -25,7 +25,7 @@ from ._errors import (
     OverloadedError,
     StreamInterruptedError,
 )
-from ._json import decode_json, encode_json
+from ._json import decode_json
 from ._messages import Message, Received
 from ._requests import MAX_BODY_BYTES, MessageRequest
 from ._retry import Deadline, GiveUp, Retry, RetryPolicy
@@ -210,7 +210,7 @@ class MessageBatches:
 
     async def list(
         self, *, most: int | None = None, is_poll: bool = False, observer: Observer | None = None
-    ) -> AsyncIterator[MessageBatch]:
+    ) -> AsyncGenerator[MessageBatch, None]:
         """Yield the batches of the workspace, newest first; page by page, as far as they are wanted.
 
         Args:
@@ -251,7 +251,9 @@ class MessageBatches:
         """
         await self._send("DELETE", _path(batch_id), _nothing)
 
-    async def results(self, batch_id: str, *, observer: Observer | None = None) -> AsyncIterator[BatchResult]:
+    async def results(
+        self, batch_id: str, *, observer: Observer | None = None
+    ) -> AsyncGenerator[BatchResult, None]:
         """Yield the results of a batch as they arrive, in an order of the server's.
 
         `results_url` is not followed: the key would go wherever a server says.
@@ -322,29 +324,37 @@ def may_be_created(error: ClaudeError) -> bool:
     return True
 
 
-def batch_entry(custom_id: str, request: MessageRequest) -> bytes:
-    """Return one request as it stands in the body of a batch.
-
-    Args:
-        custom_id: Its name: 1 to 64 letters, digits, hyphens and underscores.
-        request: The request. Its `betas` go with the batch.
+def batch_params(request: MessageRequest) -> bytes:
+    """Return a request as it stands in a batch; its `betas` go with the batch.
 
     Raises:
-        ConfigurationError: No batch takes it, or its name.
+        ConfigurationError: No batch takes it.
     """
-    if _CUSTOM_ID.fullmatch(custom_id) is None:
-        raise ConfigurationError(
-            f"custom_id is 1 to 64 letters, digits, hyphens and underscores, not {custom_id!r:.100}. Nothing was sent."
-        )
     fields = request.model_extra or {}
     wrong = [name for name in _NOT_IN_BATCHES if fields.get(name) is not None]
     if wrong or request.max_tokens < 1:
         name = wrong[0] if wrong else "max_tokens=0"
         raise ConfigurationError(
-            f"A batch takes no request with {name}. Leave it out, or ask without a batch."
+            f"A batch takes no request with {name}. Leave it out, or ask without a batch. Nothing was sent."
         )
-    params = request.to_json(stream=False)
-    return b'{"custom_id":%s,"params":%s}' % (encode_json(custom_id), params)
+    return request.to_json(stream=False)
+
+
+def batch_entry(custom_id: str, params: bytes) -> bytes:
+    """Return one entry of a batch.
+
+    Args:
+        custom_id: Its name: 1 to 64 letters, digits, hyphens and underscores.
+        params: What `batch_params` makes.
+
+    Raises:
+        ConfigurationError: No batch takes the name.
+    """
+    if _CUSTOM_ID.fullmatch(custom_id) is None:
+        raise ConfigurationError(
+            f"custom_id is 1 to 64 letters, digits, hyphens and underscores, not {custom_id!r:.100}. Nothing was sent."
+        )
+    return b'{"custom_id":"%s","params":%s}' % (custom_id.encode(), params)
 
 
 def batch_body(entries: Iterable[bytes]) -> bytes:

@@ -87,7 +87,7 @@ async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
         cell.scope.leave()
 
 
-_STOPPED = "the map was stopped. What was answered is kept: running the cell again asks only the rest."
+_STOPPED = "the map was stopped. What was answered is kept: "
 
 
 async def map_rows(line: Line, cell: Cell) -> Any:
@@ -135,7 +135,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     if options.background:
         cell.front_end.say(WAITED)
     if is_interrupted or run.phase is Phase.CANCELLED:
-        raise KeyboardInterrupt(_STOPPED)
+        raise KeyboardInterrupt(_STOPPED + run.way_on("the cell"))
     run.check()
     return run if options.background else result
 
@@ -163,6 +163,7 @@ def _map_request(line: Line, cell: Cell) -> Request:
         max_searches=MAX_SEARCHES if options.web_search else 0,
         origin=cell.name,
         outlives_cell=options.background,
+        via=options.via or "online",
     )
 
 

@@ -385,6 +385,10 @@ def _check_together(options: Options) -> None:
         if getattr(options, one) and getattr(options, other):
             names = f"{SPEC_BY_FIELD[one].name} and {SPEC_BY_FIELD[other].name}"
             raise UsageError(f"{names} cannot be combined: {why}. Nothing was sent.")
+    if options.via is not None and options.map is None:
+        raise UsageError(
+            "--via goes with --map: batches are for the rows of a table. Name it (--map df), or leave --via out. Nothing was sent."
+        )
     if options.schema is not None and options.format not in (None, "json"):
         raise UsageError(
             f"--schema and --format {options.format} cannot be combined: an object is shown as json. Nothing was sent."

@@ -25,6 +25,7 @@ class Options:
         compare: Models that answer side by side, in place of one.
         map: The variable whose rows are asked about, each by itself.
         max_cost: What a map may cost, in USD.
+        via: "batch" for a map at half the price, within a day.
         system: The system prompt, or `@` and the path of a file that holds it.
         max_tokens: The longest answer.
         effort: One of `EFFORT_LEVELS`.
@@ -56,6 +57,7 @@ class Options:
     compare: tuple[str, ...] = ()
     map: str | None = None
     max_cost: float | None = None
+    via: str | None = None
     system: str | None = None
     max_tokens: int | None = None
     effort: str | None = None
@@ -95,6 +97,7 @@ THINKING_MODES = ("show", "hide", "off")
 REPLAY_MODES = ("off", "auto", "only", "record")
 FORMATS = ("md", "text", "code", "json", "html", "math")
 APPROVALS = ("ask", "never")
+WAYS = ("online", "batch")
 MOST_COMPARED = 6
 
 # How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
@@ -406,6 +409,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
             input_name,
         ),
         OptionSpec("--max-cost USD", "with --map: the most that it may cost", amount),
+        _choice("--via WAY", "with --map: online, or batch (half the price, within a day)", WAYS),
         OptionSpec(
             "--raw", "send the prompt as typed: double braces, and what looks like a key or a password"
         ),

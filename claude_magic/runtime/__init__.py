@@ -20,10 +20,12 @@ from ._cassette import FOLDER, Cassette, CassetteError, Recording, make_folder
 from ._connection import FoundCredential
 from ._ledger import Ledger, LedgerRow, TurnAccountant
 from ._models import (
+    BATCH_SHARE,
     MODELS,
     MODELS_AS_OF,
     PRICES_AS_OF,
     BillLine,
+    bill_of,
     cost_of,
     facts_of,
     format_price,
@@ -31,6 +33,7 @@ from ._models import (
     price_of,
     undated,
 )
+from ._progress import SIMULATOR_HEADER
 from ._replay import NotRecordedError
 from ._reply import (
     Job,

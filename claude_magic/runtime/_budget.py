@@ -75,7 +75,9 @@ class WorstCase:
         return self.per_attempt * self.attempts
 
 
-def worst_case(request: MessageRequest, counted_tokens: int | None, *, attempts: int) -> WorstCase | None:
+def worst_case(
+    request: MessageRequest, counted_tokens: int | None, *, attempts: int, share: float = 1.0
+) -> WorstCase | None:
     """Return the worst case of a request, or None where one of the models that may take part has no price.
 
     Models that are asked when the first declines may each be billed for an answer; one that gives advice reads all there is
@@ -85,6 +87,7 @@ def worst_case(request: MessageRequest, counted_tokens: int | None, *, attempts:
         request: What is about to be sent.
         counted_tokens: Its input as the server has counted it, or None if it has not.
         attempts: Most attempts that the retry policy allows.
+        share: Times the price of tokens: `BATCH_SHARE` in a batch.
     """
     tokens = _bound_of_input(request) if counted_tokens is None else counted_tokens
     uses = [_max_uses(tool) for tool in request.tools or () if _is_server_tool(tool)]
@@ -102,7 +105,8 @@ def worst_case(request: MessageRequest, counted_tokens: int | None, *, attempts:
         input_tokens=tokens,
         output_tokens=request.max_tokens,
         attempts=attempts,
-        per_attempt=cost * surcharge(extra.get("speed"), extra.get("inference_geo")) + _search_fees(request),
+        per_attempt=share * cost * surcharge(extra.get("speed"), extra.get("inference_geo"))
+        + _search_fees(request),
         is_counted=counted_tokens is not None,
     )
 
@@ -278,8 +282,8 @@ def fits(worst: WorstCase, account: Account, budget: float) -> bool:
     return account.committed + worst.total <= budget + _ROUNDING
 
 
-def check_budget(worst: WorstCase, account: Account, budget: float) -> None:
-    """Refuse a request whose worst case does not fit beside what is committed.
+def check_budget(worst: WorstCase, account: Account, budget: float, what: str = "This request") -> None:
+    """Refuse a request, or several (`what`), whose worst case does not fit beside what is committed.
 
     Raises:
         BudgetExceededError: It does not.
@@ -294,7 +298,7 @@ def check_budget(worst: WorstCase, account: Account, budget: float) -> None:
     if account.reserved:
         amounts.append(f"up to {format_usd(account.reserved)} are reserved for requests in flight")
     raise BudgetExceededError(
-        f"This request could cost up to {format_usd(worst.total)} ({_describe(worst)}); {', '.join(amounts)}. It was "
+        f"{what} could cost up to {format_usd(worst.total)} ({_describe(worst)}); {', '.join(amounts)}. It was "
         f"not sent. Raise the budget with `%claude budget {_suggested(needed)}`, or lower --max-tokens."
     )
 

@@ -157,6 +157,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._books = _restored(dumped) if dumped else _Books()
         self._in_flight: dict[Reservation, None] = {}
+        self._batches: dict[str, Reservation] = {}
         self._simulators: weakref.WeakSet[ClaudeClient] = weakref.WeakSet()
 
     # The budget...
@@ -262,19 +263,58 @@ class Ledger:
             with self._lock:
                 self._in_flight.pop(reservation, None)
                 self._books.unconfirmed[reservation.is_simulated] += unconfirmed
-                for number, line in enumerate(bill):
-                    key = (line.model, thread, reservation.is_simulated)
-                    row = self._books.rows.get(key) or LedgerRow(*key)
-                    # The request is counted with the model that answered.
-                    is_first = number == 0
-                    self._books.rows[key] = row.plus(
-                        line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
-                    )
+                self._enter(bill, thread, is_simulated=reservation.is_simulated, is_partial=is_partial)
 
     def release(self, reservation: Reservation) -> None:
         """Give back what is reserved for a request that was not sent."""
         with self._lock:
             self._in_flight.pop(reservation, None)
+
+    # Batches, on the bridge...
+
+    def admit_batch(
+        self,
+        name: str,
+        request: MessageRequest,
+        worst: WorstCase | None,
+        *,
+        what: str,
+        is_simulated: bool,
+    ) -> None:
+        """Let a batch pass, and reserve the most that it can cost until it is settled, however long that takes.
+
+        Args:
+            name: Names it in `settle_batch`.
+            request: What its requests have in common.
+            worst: The most that all of them can cost; None where the model has no price.
+            what: The batch in a few words, for a refusal.
+            is_simulated: The simulator is known to answer.
+
+        Raises:
+            BudgetExceededError: As for `admit`.
+        """
+        if not self._is_own:
+            check_parent(self._forked_from or self._find_parent())
+        if self.budget is not None:
+            for model in models_of(request):
+                check_price(model)
+        reservation = Reservation(request=request, attempts=1, is_simulated=is_simulated, worst=worst)
+        with self._lock:
+            if self._books.budget is not None and worst is not None:
+                check_budget(worst, self._account(is_simulated), self._books.budget, what)
+            self._in_flight[reservation] = None
+            self._batches[name] = reservation
+
+    def settle_batch(self, name: str) -> None:
+        """Give back what is reserved for a batch, which is booked row by row; nothing where another process has sent it."""
+        with self._lock:
+            if (reservation := self._batches.pop(name, None)) is not None:
+                self._in_flight.pop(reservation, None)
+
+    def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:
+        """Book what one request of a batch took, a line for each model."""
+        with self._lock:
+            self._enter(bill, None, is_simulated=is_simulated)
 
     # Reading...
 
@@ -308,6 +348,18 @@ class Ledger:
         if self._books.budget is not None and self._forked_from is None:
             child._forked_from = ParentBudget(os.getppid(), self._books.budget)
         return child
+
+    def _enter(
+        self, bill: Sequence[BillLine], thread: str | None, *, is_simulated: bool, is_partial: bool = False
+    ) -> None:
+        for number, line in enumerate(bill):
+            key = (line.model, thread, is_simulated)
+            row = self._books.rows.get(key) or LedgerRow(*key)
+            # The request is counted with the model that answered.
+            is_first = number == 0
+            self._books.rows[key] = row.plus(
+                line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
+            )
 
     def _account(self, is_simulated: bool) -> Account:
         reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]

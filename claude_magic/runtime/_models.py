@@ -169,7 +169,9 @@ _SPEEDS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "fast": 2.
 """Times the price, for the speed that answered."""
 _PLACES: Final[Mapping[object, float]] = {None: 1.0, "global": 1.0, "not_available": 1.0, "us": 1.1}
 """Times the price, for the place where the model ran (`inference_geo`)."""
-_TIERS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "batch": 0.5}
+BATCH_SHARE: Final = 0.5
+"""Times the price of tokens, in a batch."""
+_TIERS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "batch": BATCH_SHARE}
 """Times the price, for the service tier that answered. The priority tier is billed by contract."""
 WEB_SEARCH: Final = 10 / 1000
 """USD for one search; what it finds is input as well."""

@@ -13,10 +13,11 @@ import json
 import re
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any, Final, Literal, TypeAlias
 
 from ._checks import check_dictionary, check_json_headers, check_no_extras, check_required
@@ -81,6 +82,8 @@ class BatchScript:
         cuts: After how many lines the downloads of the results break off, one after the other; later ones do not.
         cut_by: How they do. "end" looks like a proper end.
         retry_after: Seconds that answers ask to wait as long as it is in progress.
+        held_after: Each download waits at `gate` after so many lines.
+        gate: The gate.
     """
 
     seconds: float | None = None
@@ -91,6 +94,8 @@ class BatchScript:
     cuts: tuple[int, ...] = ()
     cut_by: Literal["reset", "close", "end"] = "reset"
     retry_after: float | None = None
+    held_after: int | None = None
+    gate: Gate | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -226,7 +231,8 @@ class BatchService:
             headers: What the API puts on every response.
         """
         workspace = request.headers.get("anthropic-workspace-id") or f"wrkspc_01{opaque(key)}"
-        headers = {**headers, "anthropic-workspace-id": workspace}
+        date = formatdate(self._epoch + self._clock(), usegmt=True)
+        headers = {**headers, "anthropic-workspace-id": workspace, "date": date}
         endpoint, batch_id = _endpoint_of(request)
         scripted = self._behaviours.get(endpoint)
         behaviour = scripted.popleft() if scripted else None
@@ -412,6 +418,8 @@ class BatchService:
         )
         for number, place in enumerate(batch.places()):
             line = self._line(batch, place)
+            if number == batch.script.held_after and batch.script.gate is not None:
+                yield Hold(batch.script.gate)
             if number == most:
                 yield Chunk(line[: len(line) // 2] if batch.script.cut_by != "end" else b"")
                 if batch.script.cut_by != "end":
@@ -582,8 +590,7 @@ def _check_rows(custom_ids: tuple[str, ...]) -> None:
     if not custom_ids:
         raise invalid("requests: List should have at least 1 item")
     if len(set(custom_ids)) < len(custom_ids):
-        seen: set[str] = set()
-        double = next(name for name in custom_ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        [(double, _)] = Counter(custom_ids).most_common(1)
         raise invalid(f"requests: custom_id must be unique within a batch, and {double} is not")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.simulator import Gate, hold, reply
+from claude_magic.simulator import BatchScript, Gate, hold, reply
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 PRELUDE = """
@@ -195,6 +195,18 @@ def test_max_cost_bounds_a_map(kernel, sim, example):
 
     run = kernel.run("%claude --map countries --max-cost 0.0001 Describe {{ item }}.")
     assert "max_cost is $0.0001. Nothing was sent." in run.error["evalue"]
+
+
+def test_via_sends_a_map_as_a_batch(kernel, sim, example):
+    """One batch, whose answers come to the variable; without a table there is nothing to send as one."""
+    sim.script_batch(BatchScript(seconds=0))
+
+    succeed(kernel, example("--via WAY"))
+
+    [batch] = sim.batches
+    assert len(batch.custom_ids) == 2
+    assert kernel.value("[bool(sea) for sea in seas]") == "[True, True]"
+    assert "--via goes with --map" in kernel.run("%claude --via batch Hello").error["evalue"]
 
 
 def test_raw_sends_braces_as_typed(kernel, sim, example):

@@ -22,6 +22,7 @@ from claude_magic.client import (
     StreamInterruptedError,
     batch_body,
     batch_entry,
+    batch_params,
     may_be_created,
 )
 from claude_magic.simulator import BatchScript, Simulator, accept_unheard, drop_before_headers, status
@@ -30,7 +31,9 @@ KEY = "sk-ant-test-0123456789abcdef"
 
 
 def body_of(ask: Any, *prompts: str, **fields: Any) -> bytes:
-    entries = [batch_entry(f"row-{n}", ask(prompt, **fields)) for n, prompt in enumerate(prompts)]
+    entries = [
+        batch_entry(f"row-{n}", batch_params(ask(prompt, **fields))) for n, prompt in enumerate(prompts)
+    ]
     return batch_body(entries)
 
 
@@ -197,15 +200,15 @@ def test_one_look_of_many_is_not_repeated(
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a\n"])
-def test_a_name_that_no_batch_takes_is_refused_before_it_is_sent(name: str, ask: Any) -> None:
+def test_a_name_that_no_batch_takes_is_refused_before_it_is_sent(name: str) -> None:
     with pytest.raises(ConfigurationError, match="custom_id is 1 to 64"):
-        batch_entry(name, ask("x"))
+        batch_entry(name, b"{}")
 
 
 @pytest.mark.parametrize("fields", [{"speed": "fast"}, {"fallbacks": []}, {"max_tokens": 0}])
 def test_a_request_that_no_batch_takes_is_named(fields: dict[str, Any], ask: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"no request with {next(iter(fields))}"):
-        batch_entry("a", ask("x", **fields))
+        batch_params(ask("x", **fields))
 
 
 def test_a_key_that_the_server_quotes_is_redacted(

@@ -5,7 +5,7 @@
   // The spellings of claude_magic/notebook/_options.py; tests/unit/test_labextension.py compares.
   const FLAGS = "-- --new --no-history --raw -x --code --quiet --bg --web-search --dry-run".split(" ");
   const VALUED = (
-    "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost " +
+    "-m --model --compare -s --system --max-tokens --effort --thinking --thread -a --attach --cells --interact --map --max-cost --via " +
     "-f --format -o --out --schema --tools --approve --stop --set --replay"
   ).split(" ");
   const MAGIC = /^%%claude(?!\S)(\s+[\p{L}_][\p{L}\p{N}_]*\s*<<)?/u;

@@ -134,7 +134,7 @@ def test_a_newer_journal_is_left_alone(journal: Journal, path: Path) -> None:
     journal._database.execute("PRAGMA user_version = 7")
     journal.close()
 
-    with pytest.raises(JournalError, match=r"newer claude_magic \(journal version 7, and this one knows 1\)"):
+    with pytest.raises(JournalError, match=r"newer claude_magic \(journal version 7, and this one knows 2\)"):
         Journal(path)
 
 

@@ -116,6 +116,7 @@ EVERY_OPTION = {
     "--bg": {"background": True},
     "--map df": {"map": "df"},
     "--map=df.text --max-cost $2.50": {"map": "df.text", "max_cost": 2.5},
+    "--map df --via batch": {"map": "df", "via": "batch"},
 }
 
 

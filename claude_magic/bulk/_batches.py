@@ -1,0 +1,469 @@
+"""A map by way of batches: half the price, and answers within a day. Its kernel may die in between.
+
+What is to be asked is claimed in the journal, sent, looked at now and then, and merged into the journal when it has ended. Each
+step is durable before the next, so the same line goes on wherever it broke off, in any kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..client import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_REQUESTS,
+    BatchResult,
+    ClaudeClient,
+    ClaudeError,
+    ConfigurationError,
+    InvalidRequestError,
+    Message,
+    MessageBatch,
+    NotFoundError,
+    StreamInterruptedError,
+    batch_params,
+)
+from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, worst_case
+from ._batch_delivery import BatchContext, BatchRow, Delivery, Heard, in_thread, where_sent
+from ._batch_notes import BEAT, BatchNote, BatchNotes, key_of, new_tag, now
+from ._engine import Job, Task, fault, in_one_line, problem_of
+from ._journal import Answer, JournalWriter
+
+FIRST_LOOK: Final = 60.0
+"""Seconds until a batch that was just created is looked at."""
+LONGEST_WAIT: Final = 600.0
+"""Seconds between two looks, at most, unless the server asks for more."""
+_FIRST_SIMULATED: Final = 1.0
+"""As `FIRST_LOOK`, for a simulator, which takes seconds."""
+_SHARE_OF_AGE: Final = 0.25
+"""A batch is looked at again after this share of the time that it has taken so far."""
+_MOST_PENDING: Final = 2_000
+"""Answers that wait for the disk, from which on no more are read."""
+_MOST_DOWNLOADS: Final = 3
+"""Of results that end properly, and lack some rows."""
+_AGAIN: Final = 5.0
+"""Seconds until results that broke off are read again; longer from time to time."""
+_OVERHEAD: Final = 1_000
+
+_EXPIRED: Final = "The batch expired before this row's turn. Running the same line again asks it."
+_CANCELLED: Final = "The batch was cancelled before this row's turn. Running the same line again asks it."
+_MISSING: Final = "The results of the batch have no line for this row. Running the same line again asks it."
+
+
+async def sleep(seconds: float) -> None:
+    """Wait between two looks."""
+    await asyncio.sleep(seconds)
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """A batch that is being filled."""
+
+    rows: list[BatchRow] = field(default_factory=list)
+    size: int = _OVERHEAD
+
+    def has_room_for(self, row: BatchRow) -> bool:
+        """Tell whether a row still fits; into an empty one each does."""
+        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= MAX_BATCH_BYTES
+        return fits or not self.rows
+
+    def add(self, row: BatchRow) -> None:
+        """Take a row in."""
+        self.rows.append(row)
+        self.size += row.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An answer that the disk does not have yet; `index` is None for a row that this map does not have."""
+
+    index: int | None
+    place: int
+    bill: Sequence[BillLine]
+
+
+class BatchEngine:
+    """One run, on the loop of the bridge; takes the place of `Engine`.
+
+    Args:
+        task: What is to be done.
+        client: Sends the requests.
+        make_accountant: Makes what knows whether the simulator answers.
+        tell: Told of each change.
+        notes: The batches in the journal.
+        run: The number of the run there.
+        since: When the journal was read.
+        server: Names the server.
+        ledger: Where batches are admitted, and their rows booked.
+        find_places: Returns all rows without an answer: number of the request and of the row, by key. Called on a thread.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        client: ClaudeClient,
+        make_accountant: Callable[[], TurnAccountant],
+        tell: Callable[[int, int], None],
+        *,
+        notes: BatchNotes,
+        run: int,
+        since: float,
+        server: str,
+        ledger: Ledger,
+        find_places: Callable[[], dict[bytes, tuple[int, int]]],
+    ) -> None:
+        self._context = BatchContext(
+            task=task,
+            client=client,
+            notes=notes,
+            run=run,
+            since=since,
+            server=server,
+            ledger=ledger,
+            heard=Heard(is_simulated=make_accountant().is_simulated),
+        )
+        self._delivery = Delivery(self._context)
+        self._task = task
+        self._notes = notes
+        self._report = tell
+        self._find_places = find_places
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._watched: dict[str, BatchNote] = {}
+        self._pending: dict[bytes, _Pending] = {}
+        self._has_room, self._is_kept = asyncio.Event(), asyncio.Event()
+        self._has_room.set()
+        self._is_kept.set()
+        self._why = ""
+        self._refusal: ClaudeError | None = None
+        self._stop: ClaudeError | None = None
+
+    @property
+    def error(self) -> ClaudeError | None:
+        """Why not all rows were asked, or not all answers fetched; None if they were."""
+        return self._stop or self._refusal
+
+    async def run(self, writer: JournalWriter) -> None:
+        """Send what is to be sent, wait for all batches that hold rows of this map, and merge them.
+
+        Raises:
+            ClaudeError: Why not all rows have come to an end. Batches that were sent go on at the server.
+        """
+        self._writer = writer
+        self._places = await in_thread(self._find_places)
+        await self._watch_open()
+        await self._submit(self._task.feed)
+        while self._watched and self._stop is None:
+            self._why = ""
+            seconds = min([await self._look(note) for note in tuple(self._watched.values())])
+            if self._watched and self._stop is None and seconds > 0:
+                await self._wait(seconds)
+        self._task.results.waiting = ""
+        if self.error is not None:
+            raise self.error
+        self._task.results.batches = ()
+
+    def kept(self, answers: Sequence[Answer]) -> None:
+        """Count answers that are durable now."""
+        results = self._task.results
+        for answer in answers:
+            pending = self._pending.pop(answer.key, None)
+            if pending is None:
+                continue
+            self._context.ledger.book(pending.bill, is_simulated=answer.is_simulated)
+            if pending.index is not None:
+                results.problems.pop(pending.index, None)
+                results.take(pending.index, answer)
+                results.count(pending.place, answer)
+        if len(self._pending) < _MOST_PENDING:
+            self._has_room.set()
+        if not self._pending:
+            self._is_kept.set()
+        self._tell()
+
+    def stop(self, error: ClaudeError) -> None:
+        """Wait no longer; the batches go on at the server."""
+        if self._stop is None:
+            self._stop = error
+        self._has_room.set()
+        self._is_kept.set()
+
+    # Sending...
+
+    async def _submit(self, feed: Callable[[], Sequence[Job]]) -> None:
+        """Claim and send all that `feed` returns and nobody else has claimed."""
+        chunk = _Chunk()
+
+        def read() -> list[BatchRow] | None:
+            jobs = feed()
+            return self._make_rows(jobs) if jobs else None
+
+        while self.error is None:
+            try:
+                rows = await in_thread(read)
+            except Exception as failure:  # the user's expressions, or their table
+                self._refusal = failure if isinstance(failure, ClaudeError) else fault(failure)
+                return
+            for row in rows or ():
+                if not chunk.has_room_for(row):
+                    await self._send(chunk.rows)
+                    chunk = _Chunk()
+                chunk.add(row)
+            if rows is None:
+                break
+        if chunk.rows and self.error is None:
+            await self._send(chunk.rows)
+
+    def _make_rows(self, jobs: Sequence[Job]) -> list[BatchRow]:
+        """Write rows as they stand in the body of a batch. What none takes is a problem of that row."""
+        rows = []
+        for job in jobs:
+            request = self._task.request.model_copy(update={"messages": job.messages})
+            try:
+                params = batch_params(request)
+            except ConfigurationError as error:
+                self._task.results.problems[job.index] = error.message
+                continue
+            rows.append(BatchRow(job.key, params, worst_case(request, None, attempts=1, share=BATCH_SHARE)))
+        return rows
+
+    async def _send(self, rows: Sequence[BatchRow]) -> None:
+        """Claim the rows of a batch, and send those that nobody else has."""
+        if self.error is not None:
+            return
+        tag, keys, context = new_tag(), [row.key for row in rows], self._context
+        model = self._task.request.model
+        mine = set(
+            await in_thread(
+                lambda: self._notes.claim(tag, context.run, keys, model=model, since=context.since)
+            )
+        )
+        if len(mine) < len(keys):  # they are in a batch already, or another kernel was faster
+            await self._watch_open()
+            await self._take_known([key for key in keys if key not in mine])
+        if not mine:
+            return
+        self._task.results.waiting = f"sending {len(mine):,} rows"
+        self._tell()
+        try:
+            await self._delivery.send(tag, [row for row in rows if row.key in mine])
+        except ClaudeError as error:
+            self._refusal = self._refusal or error.with_traceback(None)
+        else:
+            await self._watch_open()
+
+    # Looking...
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until the next look, and say when that is, and what is waited for."""
+        notes, results = tuple(self._watched.values()), self._task.results
+        results.batches = ids = tuple(note.id for note in notes if note.id is not None)
+        named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "batch"
+        why = f" {self._why}," if self._why else ""
+        at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
+        results.waiting = f"{named}:{why} {sum(note.requests for note in notes):,} rows; next look {at}"
+        self._tell()
+        await sleep(seconds)
+
+    async def _look(self, note: BatchNote) -> float:
+        """Do what is to be done about a batch, and return the seconds until the next look."""
+        if self._stop is not None:
+            return 0.0
+        try:
+            fresh = await in_thread(lambda: self._notes.get(note.tag))
+            if fresh is None or fresh.state in ("merged", "dropped"):
+                await self._leave(note, is_dropped=fresh is not None and fresh.state == "dropped")
+                return 0.0
+            self._watched[note.tag] = fresh
+            if fresh.state == "sent":
+                return await self._look_at_sent(fresh)
+            if fresh.is_being_sent:
+                self._why = "another kernel is sending it"
+                return BEAT
+            if fresh.state == "claimed":  # its process died before it had sent anything
+                await in_thread(lambda: self._notes.drop(fresh))
+                return 0.0
+            seconds, self._why = await self._delivery.search(fresh)
+            return min(seconds, self._pace(fresh)) if seconds else 0.0
+        except ClaudeError as error:
+            if not error.is_transient:
+                self.stop(error.with_traceback(None))
+                return 0.0
+            self._why = f"the server did not answer the last look ({in_one_line(error)}),"
+            return max(self._pace(note), error.retry_after or 0.0)
+
+    async def _look_at_sent(self, note: BatchNote) -> float:
+        heard, batches = self._context.heard, self._context.client.batches
+        try:
+            batch = await batches.retrieve(note.id or "", is_poll=True, observer=heard)
+        except NotFoundError:
+            raise ConfigurationError(
+                f"This key finds no batch {note.id}, which was sent to {where_sent(note)} with rows of this map. Use a key of the "
+                f"workspace it was sent to, or, if the batch was deleted, give its rows free with `%claude batches forget {note.id}`. "
+                "Nothing was sent."
+            ) from None
+        if batch.has_ended:
+            await self._merge(note, batch)
+            return 0.0
+        self._why = batch.processing_status.replace("_", " ")
+        return max(self._pace(note), heard.retry_after or 0.0)
+
+    def _pace(self, note: BatchNote) -> float:
+        """Return the seconds between two looks: the older the batch, the longer."""
+        first = _FIRST_SIMULATED if self._context.heard.is_simulated else FIRST_LOOK
+        return min(LONGEST_WAIT, max(first, _SHARE_OF_AGE * (now() - note.claimed)))
+
+    async def _leave(self, note: BatchNote, *, is_dropped: bool) -> None:
+        """Watch a batch no longer that another kernel has merged, or that was dropped: then its rows are sent again."""
+        self._watched.pop(note.tag, None)
+        mine = [key for key in note.row_keys if key in self._places]
+        await self._take_known(mine)
+        if not is_dropped:
+            return
+        self._context.ledger.settle_batch(note.tag)
+        results, places = self._task.results, [self._places[key] for key in mine]
+        left = [
+            (index, place)
+            for index, place in places
+            if results.texts[index] is None and index not in results.problems
+        ]
+        jobs = ([self._task.again(index, place)] for index, place in left)
+        await self._watch_open()
+        await self._submit(lambda: next(jobs, []))
+
+    # Merging...
+
+    async def _merge(self, note: BatchNote, batch: MessageBatch) -> None:
+        """Keep the answers of a batch that has ended, each before it counts; then it is watched no longer."""
+        left = set(note.row_keys)
+        # A kernel that died may have kept some of them.
+        done = await in_thread(lambda: self._notes.answered(note.row_keys, note.claimed))
+        downloads, pause = 0, _AGAIN
+        while left and downloads < _MOST_DOWNLOADS and self._stop is None:
+            try:
+                async for result in self._results(batch):
+                    await self._take(result, note, left, done)
+                downloads += 1
+            except NotFoundError:
+                self._note_loss(note, batch, left - done)
+                left.clear()
+            except ClaudeError as error:
+                if not (error.is_transient or isinstance(error, StreamInterruptedError)):
+                    raise
+                self._why = f"the answers broke off ({in_one_line(error)}),"
+                pause = max(pause, error.retry_after or 0.0)
+                await self._wait(pause)
+                pause = min(2 * pause, FIRST_LOOK)
+        for key in left - done:
+            self._set_problem(key, _MISSING)
+        await self._is_kept.wait()
+        if self._stop is not None:
+            return
+        await self._take_known([key for key in done if key in self._places])
+        await in_thread(lambda: self._notes.merged(note.tag))
+        self._context.ledger.settle_batch(note.tag)
+        self._watched.pop(note.tag, None)
+
+    async def _results(self, batch: MessageBatch) -> AsyncIterator[BatchResult]:
+        self._task.results.waiting = f"{batch.id} has ended; fetching its answers"
+        self._tell()
+        results = self._context.client.batches.results(batch.id, observer=self._context.heard)
+        async with contextlib.aclosing(results):
+            async for result in results:
+                if self._stop is not None:
+                    return
+                yield result
+
+    async def _take(self, result: BatchResult, note: BatchNote, left: set[bytes], done: set[bytes]) -> None:
+        key = key_of(result.custom_id, note.tag)
+        if key is None or key not in left:
+            return
+        left.discard(key)
+        if key in done:
+            return
+        if result.message is None:
+            self._set_problem(key, _reason(result))
+            return
+        await self._has_room.wait()
+        self._put(key, result.message)
+
+    def _put(self, key: bytes, message: Message) -> None:
+        """Keep an answer, also of a row that this map does not have: it is paid for."""
+        usage, asked = message.usage, self._task.request.model
+        if usage.service_tier is None:
+            usage = usage.model_copy(update={"service_tier": "batch"})
+            message = message.model_copy(update={"usage": usage})
+        problem, mismatch = problem_of(message, self._task)
+        if mismatch is not None:
+            problem = f"Claude's answer does not fit the schema: {mismatch}. claude.retry asks again."
+        bill = bill_of(message, asked=asked)
+        costs = [line.cost for line in bill]
+        answer = Answer(
+            key=key,
+            text=message.text,
+            problem=problem,
+            model=message.model or asked,
+            request_id=message.id or None,
+            tokens_in=usage.total_input_tokens,
+            tokens_out=usage.output_tokens,
+            cost=None if None in costs else sum(cost or 0.0 for cost in costs),
+            is_simulated=self._context.heard.is_simulated,
+        )
+        self._keep(answer, bill)
+
+    def _keep(self, answer: Answer, bill: Sequence[BillLine]) -> None:
+        index, place = self._places.get(answer.key, (None, 0))
+        self._pending[answer.key] = _Pending(index, place, bill)
+        self._is_kept.clear()
+        if len(self._pending) >= _MOST_PENDING:
+            self._has_room.clear()
+        self._writer.put(answer)
+
+    def _note_loss(self, note: BatchNote, batch: MessageBatch, keys: set[bytes]) -> None:
+        """Keep as a problem what the server has deleted: it is paid for, so only `claude.retry` asks it again."""
+        when = f" since {batch.archived_at[:10]}" if batch.archived_at else ""
+        problem = (
+            f"The results of batch {note.id} are no longer at the server{when}. claude.retry asks again."
+        )
+        for key in keys:
+            lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.heard.is_simulated)
+            self._keep(lost, ())
+
+    def _set_problem(self, key: bytes, problem: str) -> None:
+        index, _ = self._places.get(key, (None, 0))
+        if index is not None and self._task.results.texts[index] is None:
+            self._task.results.problems[index] = problem
+
+    # What others did...
+
+    async def _watch_open(self) -> None:
+        """Watch the open batches that hold rows of this map."""
+        for note in await in_thread(lambda: self._notes.open(self._places)):
+            self._watched.setdefault(note.tag, note)
+
+    async def _take_known(self, keys: Sequence[bytes]) -> None:
+        """Take the answers that another kernel has put into the journal."""
+        found = await in_thread(lambda: self._notes.journal.find(keys))
+        results = self._task.results
+        for key, answer in found.items():
+            index, _ = self._places.get(key, (None, 0))
+            if index is not None and results.texts[index] is None:
+                results.problems.pop(index, None)
+                results.take(index, answer)
+                results.known += answer.problem is None
+        self._tell()
+
+    def _tell(self) -> None:
+        self._report(sum(note.requests for note in self._watched.values()), 0)
+
+
+def _reason(result: BatchResult) -> str:
+    if result.type in ("expired", "canceled"):
+        return _EXPIRED if result.type == "expired" else _CANCELLED
+    if result.error is None:
+        return f"The batch has no answer for this row ({result.type})."
+    refused = "Refused in the batch: " if isinstance(result.error, InvalidRequestError) else ""
+    return refused + in_one_line(result.error)

@@ -1,0 +1,804 @@
+"""`claude.map(..., via="batch")`: one batch is paid, whatever dies, and the same line goes on where it broke off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from claude_magic import ClaudeError, claude
+from claude_magic.bulk import (
+    Journal,
+    MapStoppedError,
+    _batch_delivery,
+    _batch_notes,
+    _batches,
+    _plan,
+    journal_path,
+)
+from claude_magic.client import ConfigurationError
+from claude_magic.runtime import close_runtime, get_runtime
+from claude_magic.simulator import (
+    BatchScript,
+    Gate,
+    Simulator,
+    accept_unheard,
+    drop_before_headers,
+    slow_headers,
+    status,
+)
+
+HOUR = 3600.0
+PATH = "/v1/messages/batches"
+PROMPT = "Say exactly: {{ text }}"
+FRAME = pd.DataFrame({"text": ["one", "two", "three", "four"]})
+RIGHT = FRAME["text"].tolist()
+
+Eventually = Callable[[Callable[[], object]], None]
+
+
+class Clock:
+    """One clock for the simulator and the map; waits for a batch move it."""
+
+    def __init__(self) -> None:
+        self.moved = 0.0
+        self.waits: list[float] = []
+        self.told: list[str] = []
+        self._started = time.time()
+
+    def __call__(self) -> float:
+        return 1000.0 + self.moved
+
+    def now(self) -> float:
+        return self._started + self.moved
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.moved += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in (_batch_notes, _batch_delivery, _batches, _plan):
+        monkeypatch.setattr(module, "now", made.now)
+    monkeypatch.setattr(_batches, "sleep", made.sleep)
+    return made
+
+
+@pytest.fixture
+def sim(clock: Clock) -> Iterator[Simulator]:
+    with Simulator(clock=clock, batch_seconds=60) as simulator:
+        yield simulator
+        assert [request.failure for request in simulator.requests if request.failure] == []
+
+
+@pytest.fixture(autouse=True)
+def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
+    """This process as a kernel whose environment points at `sim`."""
+    variables = {
+        "ANTHROPIC_API_KEY": "k",
+        "ANTHROPIC_BASE_URL": sim.url,
+        "CLAUDE_MAGIC_RATE_LIMIT_RPS": "100000",
+        "CLAUDE_MAGIC_INITIAL_BACKOFF": "0.01",
+        "CLAUDE_MAGIC_MAX_BACKOFF": "0.02",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    yield
+    get_runtime().ledger.set_budget(None)
+    close_runtime()
+
+
+def ask(rows: Any = FRAME, **options: Any) -> Any:
+    prompt = PROMPT if isinstance(rows, pd.DataFrame) else PROMPT.replace("text", "item")
+    return claude.map(prompt, rows, **{"via": "batch", **options})
+
+
+def posts(sim: Simulator) -> int:
+    return sum(request.method == "POST" and request.path == PATH for request in sim.requests)
+
+
+def calls(sim: Simulator, end: str = "") -> int:
+    return sum(
+        request.method == "GET" and request.path.endswith(end or request.path) for request in sim.requests
+    )
+
+
+def notes() -> list[_batch_notes.BatchNote]:
+    return _batch_notes.BatchNotes(Journal(journal_path())).all()
+
+
+def spent() -> float:
+    return get_runtime().ledger.account(is_simulated=True).spent
+
+
+def reserved() -> float:
+    return get_runtime().ledger.account(is_simulated=True).reserved
+
+
+# The usual...
+
+
+def test_a_table_comes_back_with_the_answers_beside_it_at_half_the_price(sim: Simulator) -> None:
+    before = spent()
+
+    out = ask()
+
+    assert out["answer"].tolist() == RIGHT
+    assert out["error"].isna().all()
+    assert (posts(sim), len(sim.batches)) == (1, 1)
+    at_half = spent() - before
+    claude.map(PROMPT, FRAME, journal=False)
+    assert at_half == pytest.approx((spent() - before) / 3)
+
+
+def test_running_it_again_sends_nothing_and_online_takes_the_same_answers(sim: Simulator) -> None:
+    """The way is not in the key, in either direction."""
+    ask()
+    seen = len(sim.requests)
+    assert ask()["answer"].tolist() == claude.map(PROMPT, FRAME)["answer"].tolist() == RIGHT
+    assert len(sim.requests) == seen
+
+    ask(["five"], via="online")
+    assert ask(["five", "six"]) == ["five", "six"]
+    assert len(sim.batches[-1].custom_ids) == 1
+
+
+def test_equal_rows_are_sent_once_and_draws_are_told_apart(sim: Simulator) -> None:
+    out = ask(pd.DataFrame({"text": ["a", "b", "a"]}), repeat=2)
+
+    assert out["answer"].tolist() == ["a", "a", "b", "b", "a", "a"]
+    assert len(sim.batches[0].custom_ids) == 4
+
+
+def test_names_of_rows_fit_the_pattern_and_tell_the_batch_and_the_row(sim: Simulator) -> None:
+    ask()
+
+    [note] = notes()
+    [batch] = sim.batches
+    assert batch.custom_ids == tuple(f"{note.tag}_{key.hex()}" for key in note.row_keys)
+    assert all(len(name) <= 64 for name in batch.custom_ids)
+    assert (note.state, note.id) == ("merged", batch.id)
+
+
+def test_what_all_rows_share_is_cached_for_an_hour(sim: Simulator) -> None:
+    claude.map("word " * 3000 + "Say exactly: {{ text }}", FRAME, via="batch")
+
+    [line] = [
+        row.line for row in sim._batches.all()[0].rows if b'"ephemeral_1h_input_tokens":0' not in row.line
+    ]
+    assert b"ephemeral_1h_input_tokens" in line
+
+
+@pytest.mark.parametrize("bound", [{"MAX_BATCH_REQUESTS": 2}, {"MAX_BATCH_BYTES": 1900}])
+def test_large_maps_are_split(bound: dict[str, int], sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bound.items():
+        monkeypatch.setattr(_batches, name, value)
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert len(sim.batches) == 2
+    assert sum(len(batch.custom_ids) for batch in sim.batches) == 4
+
+
+def test_it_is_awaited_as_well(sim: Simulator) -> None:
+    out = asyncio.run(claude.map_async(PROMPT, FRAME, via="batch"))
+
+    assert out["answer"].tolist() == RIGHT
+
+
+def test_the_preview_tells_the_price_and_sends_nothing(sim: Simulator) -> None:
+    preview, online = ask(dry_run=True), claude.map(PROMPT, FRAME, dry_run=True)
+
+    assert preview.cost == pytest.approx(online.cost / 2)
+    assert "half of the usual" in str(preview)
+    assert "none more than 24" in str(preview)
+    assert sim.requests == []
+
+
+# Waiting...
+
+
+def test_it_is_looked_at_now_and_then_less_often_the_older_it_is(
+    sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a minute, then after a quarter of its age, after ten minutes at most; not as a simulator is, which takes seconds."""
+    monkeypatch.setattr(_batches, "_FIRST_SIMULATED", _batches.FIRST_LOOK)
+    sim.script_batch(BatchScript(seconds=20 * HOUR))
+
+    ask()
+
+    assert clock.waits[:2] == [60.0, 60.0]
+    assert clock.waits == sorted(clock.waits)
+    assert max(clock.waits) == 600.0
+    assert len(clock.waits) < 150
+
+
+def test_what_the_server_asks_to_wait_is_waited(sim: Simulator, clock: Clock) -> None:
+    sim.script_batch(BatchScript(retry_after=1200))
+
+    ask()
+
+    assert clock.waits == [1200.0]
+
+
+def test_the_next_look_and_the_batch_are_told(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    told: list[str] = []
+    sleep = clock.sleep
+
+    async def note(seconds: float) -> None:
+        told.append(run_of().snapshot().waiting)
+        await sleep(seconds)
+
+    runs: list[Any] = []
+    start = _plan.MapPlan.start
+    monkeypatch.setattr(_plan.MapPlan, "start", lambda plan: runs.append(start(plan)) or runs[-1])
+    monkeypatch.setattr(_batches, "sleep", note)
+
+    def run_of() -> Any:
+        while not runs:
+            time.sleep(0.001)
+        return runs[-1]
+
+    ask()
+
+    assert told[0].startswith(f"{sim.batches[0].id}: in progress, 4 rows; next look ")
+
+
+@pytest.mark.parametrize(
+    "trouble", [status(429, retry_after=900), status(529), status(502), drop_before_headers()]
+)
+def test_trouble_while_waiting_is_waited_out(trouble: Any, sim: Simulator, clock: Clock) -> None:
+    sim.script_batch_calls("retrieve", *[trouble] * 3)
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def test_a_server_that_is_gone_for_a_while_is_waited_for(
+    sim: Simulator, clock: Clock, monkeypatch: Any
+) -> None:
+    """The port answers nobody, and then again."""
+    told: list[str] = []
+    sleep = clock.sleep
+    restarted: list[Simulator] = []
+
+    async def note(seconds: float) -> None:
+        if len(clock.waits) == 1:
+            await asyncio.to_thread(sim.close)
+        if len(clock.waits) == 4:
+            sim._thread = None
+            sim._wanted_port = port
+            restarted.append(await asyncio.to_thread(sim.start))
+        await sleep(seconds)
+
+    port = sim.port
+    monkeypatch.setattr(_batches, "sleep", note)
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert restarted
+    assert told == []
+
+
+# What becomes of rows...
+
+
+def test_expired_cancelled_and_errored_rows_are_values_and_the_same_line_asks_them(
+    sim: Simulator,
+) -> None:
+    sim.script_batch(BatchScript(expired=[0], cancelled=[1], errored=[2]))
+
+    out = ask()
+
+    assert out["answer"].isna().tolist() == [True, True, True, False]
+    assert [error and error.split()[2] for error in out["error"][:2]] == ["expired", "was"]
+    assert "ServerError" in out["error"][2]
+    assert len(claude.errors(out)) == 3
+    again = claude.retry(out)
+    assert again["answer"].tolist() == RIGHT
+    assert len(sim.batches[1].custom_ids) == 3
+
+
+def test_half_of_a_slow_batch_expires(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    sim.script_batch(BatchScript(seconds=48 * HOUR))
+    monkeypatch.setattr(_batches, "LONGEST_WAIT", 10 * HOUR)
+
+    out = ask()
+
+    assert out["answer"].tolist()[:2] == ["one", "two"]
+    assert out["error"].str.contains("expired").tolist()[2:] == [True, True]
+    assert ask()["answer"].tolist() == RIGHT
+
+
+def test_a_row_that_the_batch_refuses_is_named(sim: Simulator) -> None:
+    out = claude.map("{{ item }}", ["Say exactly: one", "!simulate bad_request\nx"], via="batch")
+
+    assert out[0] == "one"
+    assert out.errors[1].startswith("Refused in the batch: InvalidRequestError")
+
+
+def test_answers_that_are_none_are_kept_and_asked_again_by_retry_alone(sim: Simulator) -> None:
+    """Declined, or cut: they are paid for."""
+    rows = ["Say exactly: one", "!simulate refusal\nx"]
+    out = claude.map("{{ item }}", rows, via="batch")
+    assert "declined" in out.errors[1]
+
+    assert "declined" in claude.map("{{ item }}", rows, via="batch").errors[1]
+    assert posts(sim) == 1
+    claude.retry(out)
+    assert len(sim.batches[1].custom_ids) == 1
+
+
+def test_an_answer_that_does_not_fit_the_schema_is_an_error_of_its_row(sim: Simulator) -> None:
+    out = claude.map(
+        "{{ item }}", ["!simulate max_tokens\nx", "a"], schema="label str", via="batch", max_tokens=2000
+    )
+
+    assert "cut at max_tokens" in out.errors[0]
+    assert out[1] is not None
+
+
+@pytest.mark.parametrize("cut_by", ["reset", "close", "end"])
+def test_results_that_break_off_are_read_again(cut_by: Any, sim: Simulator) -> None:
+    """What came before is kept once."""
+    sim.script_batch(BatchScript(cuts=(0, 2, 3), cut_by=cut_by))
+
+    out = ask()
+
+    if cut_by == "end":  # as if the server had no more: it is asked three times
+        assert out["answer"].notna().sum() == 3
+        assert out["error"].dropna().tolist()[0].startswith("The results of the batch have no line")
+        assert ask()["answer"].tolist() == RIGHT
+    else:
+        assert out["answer"].tolist() == RIGHT
+        assert posts(sim) == 1
+
+
+def test_results_in_any_order_go_to_their_rows(sim: Simulator) -> None:
+    sim.script_batch(BatchScript(order="reversed"))
+
+    assert ask()["answer"].tolist() == RIGHT
+
+
+def test_results_that_were_deleted_are_said_to_be_and_are_not_paid_again_unasked(
+    sim: Simulator, clock: Clock
+) -> None:
+    """29 days later."""
+    interrupt_while_waiting(sim, clock)
+    clock.moved += 30 * 24 * HOUR
+
+    out = ask()
+    assert out["answer"].isna().all()
+    assert out["error"].str.contains("no longer at the server").all()
+    ask()
+    assert posts(sim) == 1
+    assert claude.retry(out)["answer"].tolist() == RIGHT
+    assert posts(sim) == 2
+
+
+def test_a_batch_that_somebody_cancels_ends_with_what_it_has(
+    sim: Simulator, clock: Clock, monkeypatch: Any
+) -> None:
+    sleep = clock.sleep
+
+    async def cancel_then_sleep(seconds: float) -> None:
+        [batch] = sim.batches
+        if batch.cancelled_at is None and clock.moved > 30:
+            batch.cancelled_at = clock()
+        await sleep(seconds)
+
+    monkeypatch.setattr(_batches, "sleep", cancel_then_sleep)
+
+    out = ask()
+
+    assert out["answer"].tolist()[:2] == ["one", "two"]
+    assert out["error"][3].startswith("The batch was cancelled")
+
+
+# Interrupts, and what dies...
+
+
+def interrupt_while_waiting(sim: Simulator, clock: Clock) -> str:
+    """Run the line, interrupt it while it waits for its batch, and return what it says."""
+    is_waiting = threading.Event()
+
+    async def wait(_seconds: float) -> None:
+        is_waiting.set()
+        await asyncio.sleep(HOUR)
+
+    sleep, _batches.sleep = _batches.sleep, wait  # type: ignore[assignment]
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        assert is_waiting.wait(60)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            ask()
+    finally:
+        thread.join()
+        _batches.sleep = sleep  # type: ignore[assignment]
+    return str(caught.value)
+
+
+def test_interrupting_cancels_nothing_and_the_same_line_goes_on(sim: Simulator, clock: Clock) -> None:
+    said = interrupt_while_waiting(sim, clock)
+
+    [batch] = sim.batches
+    assert batch.cancelled_at is None
+    assert f"{batch.id} goes on at the server, nothing was cancelled" in said
+    assert f"`%claude batches cancel {batch.id}`" in said
+    close_runtime()  # another kernel, days later
+    clock.moved += 20 * HOUR
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def test_what_is_in_a_batch_is_not_asked_online_beside_it(sim: Simulator, clock: Clock) -> None:
+    interrupt_while_waiting(sim, clock)
+
+    with pytest.raises(
+        ConfigurationError, match=r"4 of these rows are in a batch already \(msgbatch_.*paid twice"
+    ):
+        claude.map(PROMPT, FRAME)
+    assert "would be paid twice" in str(claude.map(PROMPT, FRAME, dry_run=True))
+    assert ask(dry_run=True).in_batches == 4
+    assert ask(dry_run=True).to_ask == 0
+    # A row beside them is.
+    assert ask(["other"], via="online") == ["other"]
+
+
+def test_rows_that_are_new_are_sent_in_a_batch_of_their_own(sim: Simulator, clock: Clock) -> None:
+    interrupt_while_waiting(sim, clock)
+
+    out = ask(pd.DataFrame({"text": [*RIGHT[1:], "five"]}))
+
+    assert out["answer"].tolist() == [*RIGHT[1:], "five"]
+    assert [len(batch.custom_ids) for batch in sim.batches] == [4, 1]
+    # The one that is no longer in the table was paid, and is kept as well.
+    assert ask(["one"]) == ["one"]
+    assert posts(sim) == 2
+
+
+CHILD = """
+from claude_magic import claude
+print(claude.map("Say exactly: {{ item }}", ["one", "two", "three", "four"], via="batch"))
+"""
+"""The same requests; a list, because importing pandas takes a while."""
+
+
+@contextlib.contextmanager
+def child(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another kernel that runs the line, killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD)],
+        env={**os.environ},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def answers_in_journal(tmp_path: Path) -> int:
+    file = tmp_path / ".claude-magic" / "journal.sqlite"
+    if not file.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        try:
+            return int(database.execute("SELECT count(*) FROM answers").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+@pytest.mark.parametrize("moment", ["before", "lost", "unheard", "waiting", "merging"])
+def test_one_batch_is_paid_whenever_the_kernel_is_killed(
+    moment: str, sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Before the POST, during it (it arrived, or did not), while waiting, while merging."""
+    gate = Gate()
+    if moment == "before":
+        sim.script_batch_calls("list", slow_headers(HOUR))
+    elif moment == "lost":
+        sim.script_batch_calls("create", slow_headers(HOUR))
+    elif moment == "unheard":
+        sim.script_batch_calls("create", accept_unheard(gate=gate))
+    elif moment == "merging":
+        sim.script_batch(BatchScript(seconds=0, held_after=2, gate=gate))
+    until = {
+        "before": lambda: calls(sim) == 1,
+        "lost": lambda: posts(sim) == 1,
+        "unheard": lambda: len(sim.batches) == 1,
+        "waiting": lambda: calls(sim, f"/{sim.batches[0].id}") >= 1 if sim.batches else False,
+        "merging": lambda: answers_in_journal(tmp_path) == 2,
+    }[moment]
+
+    with child(tmp_path):
+        eventually(until)
+    gate.open()
+    out = ask()
+
+    assert out["answer"].tolist() == RIGHT
+    assert len(sim.batches) == 1
+    assert posts(sim) == (2 if moment == "lost" else 1)
+    assert ask()["answer"].tolist() == RIGHT
+    assert [note.state for note in notes()][-1] == "merged"
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+def test_a_connection_that_breaks_during_the_post_pays_once(
+    is_accepted: bool, sim: Simulator, clock: Clock
+) -> None:
+    """The same run finds out whether the batch arrived."""
+    sim.script_batch_calls("create", accept_unheard() if is_accepted else drop_before_headers())
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert len(sim.batches) == 1
+    assert posts(sim) == (1 if is_accepted else 2)
+    if not is_accepted:  # not before it is certain
+        assert clock.moved > _batch_delivery.SETTLING
+
+
+def test_a_batch_of_somebody_else_with_as_many_rows_is_not_taken_for_ours(
+    sim: Simulator, clock: Clock
+) -> None:
+    """It is waited for as long as it may be ours; its results tell that it is not."""
+    sim.script_batch(BatchScript(seconds=3 * HOUR))
+    make_batch(sim, 4, after_the_fence=True)
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert [len(batch.custom_ids) for batch in sim.batches] == [4, 4]
+    assert posts(sim) == 3
+    assert clock.moved > 3 * HOUR
+
+
+def make_batch(sim: Simulator, rows: int, *, after_the_fence: bool = False) -> None:
+    """Let somebody else create a batch in the same workspace: now, or right after the map has looked which is the newest."""
+    import httpx2
+
+    from claude_magic.simulator._stream import Post
+    from claude_magic.simulator._wire import Pause, json_steps
+
+    def create() -> None:
+        params = {
+            "model": "claude-haiku-5-5",
+            "max_tokens": 1000,
+            "messages": [{"role": "user", "content": "x"}],
+        }
+        entries = [{"custom_id": f"theirs-{n}", "params": params} for n in range(rows)]
+        headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+        response = httpx2.post(
+            f"{sim.url}{PATH}", json={"requests": entries}, headers=headers, trust_env=False
+        )
+        assert response.status_code == 200
+        if after_the_fence:
+            sim.script_batch_calls("create", drop_before_headers())
+
+    if not after_the_fence:
+        create()
+        return
+
+    def listed_then_created(post: Post) -> Any:
+        answer = post.answer()
+        threading.Thread(target=create).start()
+        while not sim._batches._behaviours.get("create"):
+            yield Pause(0.01)
+        yield from json_steps(200, answer.message, {**post.headers, **answer.headers})
+
+    sim.script_batch_calls("list", listed_then_created)
+
+
+def test_batches_of_others_from_before_are_no_candidates(sim: Simulator, clock: Clock) -> None:
+    sim.script_batch(BatchScript(seconds=20 * HOUR))
+    make_batch(sim, 4)
+    sim.script_batch_calls("create", drop_before_headers())
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert clock.moved < HOUR
+
+
+def test_two_runs_of_the_same_line_at_once_send_one_batch(sim: Simulator) -> None:
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(claude.map_async(PROMPT, FRAME, via="batch") for _ in range(2)))
+
+    for out in asyncio.run(both()):
+        assert out["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
+    sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    sim.script_batch_calls("create", accept_heard(gate))
+    sleep, slept = clock.sleep, threading.Event()
+
+    async def wait(seconds: float) -> None:
+        slept.set()
+        if not gate.is_open:  # the first one lives, so its signs of life come
+            _batch_notes.BatchNotes(Journal(journal_path())).beat(notes()[0].tag)
+        await sleep(seconds)
+
+    monkeypatch.setattr(_batches, "sleep", wait)
+    monkeypatch.setattr(_batch_notes, "STALE", 10 * HOUR)
+    made: list[Any] = []
+    with child(tmp_path) as first:
+        eventually(lambda: posts(sim) == 1)
+        second = threading.Thread(target=lambda: made.append(ask()))
+        second.start()
+        assert slept.wait(60)
+        gate.open()
+        second.join(120)
+        assert first.stdout is not None
+        assert first.stdout.readline().strip() == str(RIGHT)
+    assert made[0]["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def accept_heard(gate: Gate) -> Any:
+    """Create the batch once a gate is open."""
+    from claude_magic.simulator._stream import deliver
+    from claude_magic.simulator._wire import Hold
+
+    def behave(post: Any) -> Any:
+        yield Hold(gate)
+        yield from deliver(post, post.answer())
+
+    return behave
+
+
+# Another key, another server...
+
+
+def test_another_workspaces_key_is_told_so_and_nothing_is_sent_again(
+    sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_while_waiting(sim, clock)
+    close_runtime()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
+
+    with pytest.raises(MapStoppedError, match=r"This key finds no batch msgbatch_.*forget msgbatch_"):
+        ask()
+    close_runtime()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def test_whether_it_arrived_is_not_asked_of_another_workspace(
+    sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list does not show the batch, which proves nothing."""
+    sim.script_batch_calls("create", accept_unheard(gate=Gate()))
+    with child(tmp_path):
+        eventually(lambda: len(sim.batches) == 1)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
+    clock.moved += HOUR
+
+    with pytest.raises(MapStoppedError, match="this key is another one's"):
+        ask()
+    assert posts(sim) == 1
+
+
+def test_a_server_without_batches_is_told_so(sim: Simulator) -> None:
+    sim.script_batch_calls("list", status(404))
+
+    with pytest.raises(MapStoppedError, match="has no message batches"):
+        ask()
+    assert [note.state for note in notes()] == ["dropped"]
+
+
+# Refusals...
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 413])
+def test_a_batch_that_is_refused_leaves_its_rows_free(code: int, sim: Simulator) -> None:
+    sim.script_batch_calls("create", status(code))
+    before = reserved()
+
+    with pytest.raises(MapStoppedError):
+        ask()
+    assert reserved() == before
+    assert ask()["answer"].tolist() == RIGHT
+
+
+@pytest.mark.parametrize("code", [429, 529])
+def test_a_batch_that_is_refused_for_now_is_sent_again(code: int, sim: Simulator) -> None:
+    sim.script_batch_calls("create", status(code))
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 2
+
+
+def test_it_is_admitted_with_its_worst_case_and_keeps_that_reserved(sim: Simulator, clock: Clock) -> None:
+    """Also after the wait was interrupted: the batch goes on, and is going to be billed."""
+    ledger, before = get_runtime().ledger, get_runtime().ledger.account(is_simulated=True)
+    ledger.set_budget(before.committed + 0.1)
+    with pytest.raises(MapStoppedError, match="This batch of 4 requests could cost up to"):
+        ask()
+    assert posts(sim) == 0
+
+    ledger.set_budget(before.committed + 10)
+    interrupt_while_waiting(sim, clock)
+    worst = reserved() - before.reserved
+    assert worst > 4 * 16_000 * 10 / 1e6 * 0.5
+    ask()
+    assert reserved() == pytest.approx(before.reserved)
+    assert 0 < spent() - before.spent < worst
+
+
+def test_max_cost_bounds_the_worst_case(sim: Simulator) -> None:
+    with pytest.raises(
+        MapStoppedError, match=r"could cost up to \$0\.3.*max_cost is \$0\.30.*Lower max_tokens"
+    ):
+        ask(max_cost=0.3)
+    assert posts(sim) == 0
+    assert ask(max_cost=0.3, max_tokens=2000)["answer"].tolist() == RIGHT
+
+
+def test_what_cannot_be_asked_in_a_batch_is_refused_before_anything_is_sent(sim: Simulator) -> None:
+    with pytest.raises(ConfigurationError, match="no request with speed"):
+        ask(extra={"speed": "fast"})
+    with pytest.raises(ConfigurationError, match="needs a journal"):
+        ask(journal=False)
+    with pytest.raises(ConfigurationError, match="via is 'online' or 'batch', not 'post'"):
+        ask(via="post")
+    assert sim.requests == []
+
+
+def test_a_journal_that_is_locked_is_told_and_the_batch_is_found_again(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked when the id is to be noted: the worst moment."""
+    monkeypatch.setattr("claude_magic.bulk._journal._LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(Journal.__init__, "__kwdefaults__", {"lock_timeout": 0.01})
+    sent = _batch_notes.BatchNotes.sent
+
+    def locked(self: Any, *arguments: Any) -> None:
+        with contextlib.closing(sqlite3.connect(journal_path(), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            sent(self, *arguments)
+
+    monkeypatch.setattr(_batch_notes.BatchNotes, "sent", locked)
+    with pytest.raises(ClaudeError, match="locked"):
+        ask()
+    monkeypatch.setattr(_batch_notes.BatchNotes, "sent", sent)
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def test_a_journal_from_before_batches_goes_on(sim: Simulator) -> None:
+    ask(["one"], via="online")
+    with contextlib.closing(sqlite3.connect(journal_path(), isolation_level=None)) as database:
+        database.execute("DROP TABLE batches")
+        database.execute("PRAGMA user_version = 1")
+
+    assert ask(["one", "two"]) == ["one", "two"]
+    assert len(sim.batches[0].custom_ids) == 1

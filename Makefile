@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
 PARTS := lint types imports unit server kernel notebooks browser
 
-.PHONY: help python lab test lint types imports unit server kernel browser notebooks binder floors bench screenshots chromium clean
+.PHONY: help python lab test lint types imports unit server kernel browser notebooks binder floors bench screenshots chromium redis clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,17 +53,20 @@ imports: $(INSTALLED) ## the direction of imports
 unit: $(INSTALLED) ## no sockets, no kernel
 	$(PYTEST) tests/unit -n $(WORKERS)
 
-server: $(INSTALLED) ## client, simulator and runtime over loopback sockets
+server: $(INSTALLED) redis ## client, simulator and runtime over loopback sockets
 	$(PYTEST) tests/server tests/simulator tests/runtime -n $(WORKERS)
 
 kernel: $(INSTALLED) ## real kernels and a real terminal
 	$(PYTEST) tests/kernel -n $(WORKERS) --dist loadfile
 
-notebooks: $(INSTALLED) ## every notebook, top to bottom, twice
+notebooks: $(INSTALLED) redis ## every notebook, top to bottom, twice
 	$(BIN)/python tests/notebooks/run.py
 
 chromium: ## Chromium from the packages of the system, where it is missing and allowed
 	@sh tests/browser/install_chromium.sh
+
+redis: ## a Redis server from the packages of the system, where it is missing and allowed
+	@sh tests/install_redis.sh
 
 browser: $(INSTALLED) chromium ## JupyterLab in headless Chromium
 	$(PYTEST) tests/browser -n $(WORKERS) --dist worksteal
@@ -74,7 +77,7 @@ binder: $(INSTALLED) ## a fresh environment from binder/ alone runs the first no
 floors: $(INSTALLED) ## the tests that meet other packages, on the oldest versions that are promised
 	$(BIN)/python tests/floors.py
 
-bench: $(INSTALLED) chromium ## figures beside the peers', in an environment of their own
+bench: $(INSTALLED) chromium redis ## figures beside the peers', in an environment of their own
 	$(BIN)/python tests/bench/run.py
 
 screenshots: $(INSTALLED) chromium ## the pictures of the README, made anew

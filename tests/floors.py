@@ -25,7 +25,7 @@ OURS_ALONE = (
     "tests/unit/test_labextension.py",  # what JupyterLab loads, and how the wheel carries it
     "tests/unit/test_learnt_limits.py",  # what follows from the server's headers
     "tests/unit/test_pace.py",
-    "tests/unit/test_rate_limit.py",
+    "tests/server/test_rate_limit.py",
     "tests/unit/test_retry.py",
     "tests/unit/test_server_limits.py",
     "tests/unit/test_sse.py",

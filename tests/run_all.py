@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SETUP = {".venv/.installed": "packages into .venv", "chromium": "a browser, where it is missing"}
+SETUP = {
+    ".venv/.installed": "packages into .venv",
+    "chromium": "a browser, where it is missing",
+    "redis": "a Redis server, likewise",
+}
 KEPT_LINES = 400
 SHOWN_REASONS = 12
 

@@ -79,6 +79,8 @@ from ._messages import (
 )
 from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
+from ._redis import account_name, read_limiter_url
+from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest, RequestKeys, request_key
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
 from ._server_limits import ServerLimit, model_class, read_limits
@@ -138,6 +140,7 @@ __all__ = [
     "Ping",
     "RateLimitError",
     "RedactedThinkingBlock",
+    "RedisBucket",
     "RequestKeys",
     "RequestPreview",
     "ReplyStream",
@@ -165,6 +168,7 @@ __all__ = [
     "batch_body",
     "batch_entry",
     "batch_params",
+    "account_name",
     "decode_event",
     "encode_json",
     "error_from_event",
@@ -178,6 +182,7 @@ __all__ = [
     "normalise_base_url",
     "parse_retry_after",
     "preview_request",
+    "read_limiter_url",
     "read_limits",
     "request_key",
     "retry_after_from_headers",

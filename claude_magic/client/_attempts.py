@@ -287,7 +287,7 @@ class Attempts:
                 raise refusal
             if not bucket.try_acquire(gate=ticket):
                 self._tell_expectation(ticket)
-                await bucket.acquire(gate=ticket, refusal=self._refuse_to_wait)
+                await bucket.acquire(gate=ticket, refusal=self._refuse_to_wait, on_wait=self._tell_rate)
         except BaseException:
             self._withdraw()
             raise
@@ -327,8 +327,11 @@ class Attempts:
         wait_reason = None if ticket is None else ticket.expect()
         if ticket is not None and wait_reason is not None and wait_reason.seconds > seconds:
             ticket.tell(wait_reason)
-        else:
-            self._tell_wait(seconds, "paused" if bucket.state.paused_for else "rate")
+        elif seconds:
+            self._tell_rate(seconds)
+
+    def _tell_rate(self, seconds: float) -> None:
+        self._tell_wait(seconds, "paused" if self._rules.bucket.state.paused_for else "rate")
 
     def _tell_wait_reason(self, wait_reason: WaitReason) -> None:
         self._tell_wait(wait_reason.seconds, wait_reason.reason)

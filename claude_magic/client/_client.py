@@ -22,6 +22,8 @@ from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
 from ._pace import Need, ServerPace
 from ._rate_limit import TokenBucket
+from ._redis import account_name, read_limiter_url
+from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest
 from ._retry import Deadline
 from ._stream import (
@@ -159,6 +161,19 @@ def _describe(error: ClaudeError | None, latency: float) -> Health:
     )
 
 
+def _shared_bucket(config: ClientConfig, credential: Credential | None) -> RedisBucket | None:
+    """Return the bucket that all processes of the account share, or None where the settings name no server for it."""
+    if config.limiter is None:
+        return None
+    secret = read_limiter_url(config.limiter).account or ("" if credential is None else credential.reveal())
+    return RedisBucket(
+        config.limiter,
+        config.rate_limit_rps,
+        config.rate_limit_capacity,
+        account=account_name(secret, config.base_url),
+    )
+
+
 _Result = TypeVar("_Result")
 
 _STREAM_ABOVE_TOKENS = 8000
@@ -207,7 +222,10 @@ class HTTPClaudeClient:
         self._config = config
         self._is_lacking_key = credential is None and config.is_official_host
         self._transport = HTTPTransport(config, credential or Credential.placeholder())
-        self.bucket = bucket or TokenBucket(config.rate_limit_rps, config.rate_limit_capacity)
+        self._own_bucket = _shared_bucket(config, credential) if bucket is None else None
+        self.bucket = (
+            bucket or self._own_bucket or TokenBucket(config.rate_limit_rps, config.rate_limit_capacity)
+        )
         self.pace = pace or ServerPace(clock=clock)
         self._rules = AttemptRules(
             bucket=self.bucket,
@@ -342,6 +360,8 @@ class HTTPClaudeClient:
     async def aclose(self) -> None:
         """Close all connections. The client cannot be used afterwards."""
         await self._transport.aclose()
+        if self._own_bucket is not None:
+            await self._own_bucket.aclose()
 
     async def __aenter__(self) -> Self:
         return self

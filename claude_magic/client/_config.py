@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ._errors import ConfigurationError
+from ._redis import read_limiter_url
 from ._retry import RetryPolicy
 
 OFFICIAL_BASE_URL = "https://api.anthropic.com"
@@ -40,6 +41,7 @@ class ClientConfig(BaseModel):
         stream_timeout: Bound of a whole streamed reply, which pings could otherwise keep alive for ever.
         rate_limit_rps: Requests per second.
         rate_limit_capacity: Largest burst of requests; None means `rate_limit_rps`, but at least 1.
+        limiter: Address of a Redis or Valkey server whose limiter all processes of the account share, or None.
         max_retries: Attempts after the first.
         initial_backoff: Wait before the first retry; each further one doubles it.
         max_backoff: Longest back-off, and longest `Retry-After` that is waited for.
@@ -64,6 +66,7 @@ class ClientConfig(BaseModel):
     stream_timeout: float = Field(default=3600.0, gt=0)
     rate_limit_rps: float = Field(default=10.0, gt=0)
     rate_limit_capacity: float | None = Field(default=None, ge=1)
+    limiter: str | None = Field(default=None, repr=False)  # it may hold a password
     max_retries: int = Field(default=3, ge=0)
     initial_backoff: float = Field(default=10.0, ge=0)
     max_backoff: float = Field(default=300.0, ge=0)
@@ -100,6 +103,12 @@ class ClientConfig(BaseModel):
                 f"The setting messages_path must be a path that starts with one slash, such as /v1/messages, not {value!r}."
             )
         return value
+
+    @field_validator("limiter")
+    @classmethod
+    def _check_limiter(cls, value: str | None) -> str | None:
+        text = (value or "").strip()
+        return text if text and read_limiter_url(text) else None
 
     @field_validator("betas")
     @classmethod

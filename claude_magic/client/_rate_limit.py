@@ -60,7 +60,7 @@ class BucketState:
     asked_for: float = 0.0
 
 
-_CLOCK_GRAIN = 1e-9
+CLOCK_GRAIN = 1e-9
 """Seconds below which two moments are the same, so that nobody waits for a rounding error."""
 _ROUNDING = 1e-9
 """Capacity that is as good as none."""
@@ -82,17 +82,27 @@ class Gate(Protocol):
 
 Refusal = Callable[[], Exception | None]
 """Tells a waiter why it does not want to wait any longer, or None while it does."""
+OnDelay = Callable[[float], None]
+"""Told of the seconds to wait."""
 
 
-class _Waiter:
+class Waiter:
     """One place in the queue."""
 
-    __slots__ = ("amount", "future", "gate", "group", "refusal")
+    __slots__ = ("amount", "future", "gate", "group", "on_wait", "refusal", "ticket")
 
     def __init__(
-        self, amount: float, future: asyncio.Future[None], gate: Gate | None, refusal: Refusal | None
+        self,
+        amount: float,
+        future: asyncio.Future[None],
+        gate: Gate | None,
+        refusal: Refusal | None,
+        on_wait: OnDelay | None,
     ) -> None:
         self.refusal = refusal
+        self.on_wait = on_wait
+        self.ticket: object | None = None
+        """What it was granted, where that is kept elsewhere."""
         self.amount = amount
         self.future = future
         self.gate = gate
@@ -126,14 +136,19 @@ class TokenBucket:
         self._asked_until = -math.inf
         self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
-        self._queue: deque[_Waiter] = deque()
+        self._queue: deque[Waiter] = deque()
         self._waiting: dict[object, float] = {}  # what the waiters of each group want, together
         self._closed: set[object] = set()  # the groups that were passed over last
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(
-        self, amount: float = 1.0, gate: Gate | None = None, *, refusal: Refusal | None = None
+        self,
+        amount: float = 1.0,
+        gate: Gate | None = None,
+        *,
+        refusal: Refusal | None = None,
+        on_wait: OnDelay | None = None,
     ) -> float:
         """Wait until `amount` of capacity is free, then take it.
 
@@ -143,6 +158,7 @@ class TokenBucket:
             amount: Capacity to take; 0 < amount <= capacity.
             gate: What else has to be open. Those behind a closed gate are overtaken by those behind an open one.
             refusal: Asked by `ask_waiters` whether it still wants to wait; what it returns is raised.
+            on_wait: Told of the seconds to wait where `expected_wait` could not know them: a server has to be asked first.
 
         Returns:
             Seconds spent waiting; 0.0 if capacity was free.
@@ -154,19 +170,16 @@ class TokenBucket:
         """
         if self.try_acquire(amount, gate):
             return 0.0
-        return await self._wait_in_line(amount, gate, refusal)
+        return await self._wait_in_line(amount, gate, refusal, on_wait)
 
     def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
         """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
-        if not 0.0 < amount <= self._capacity:
-            raise ValueError(
-                f"amount must be above 0 and at most the capacity ({self._capacity:g}), not {amount!r}"
-            )
+        self._check_amount(amount)
         if self._in_line:
             return False
         now = self._clock()
         start = self._full_at if self._full_at > now else now
-        if start - now > (self._capacity - amount) / self._rate + _CLOCK_GRAIN or now < self._paused_until:
+        if start - now > (self._capacity - amount) / self._rate + CLOCK_GRAIN or now < self._paused_until:
             return False
         if gate is not None:
             if gate.closed_for() > 0.0:
@@ -174,6 +187,12 @@ class TokenBucket:
             gate.enter()
         self._full_at = start + amount / self._rate
         return True
+
+    def _check_amount(self, amount: float) -> None:
+        if not 0.0 < amount <= self._capacity:
+            raise ValueError(
+                f"amount must be above 0 and at most the capacity ({self._capacity:g}), not {amount!r}"
+            )
 
     def expected_wait(self, amount: float = 1.0) -> float:
         """Return the seconds that a waiter that joined the queue now would wait, if nobody before it gives up.
@@ -233,6 +252,11 @@ class TokenBucket:
         self._serve_queue()
 
     @property
+    def configured(self) -> tuple[float, float]:
+        """Rate and capacity that were asked for last."""
+        return self._rate, self._capacity
+
+    @property
     def state(self) -> BucketState:
         """The present level, queue and pause. Any thread may ask."""
         now = self._clock()
@@ -275,7 +299,7 @@ class TokenBucket:
         state = self.state
         paused = f", paused for {state.paused_for:.1f} s" if state.paused_for else ""
         return (
-            f"<TokenBucket level {state.level:.2f} of {state.capacity:g}, {state.refill_rate:g}/s, "
+            f"<{type(self).__name__} level {state.level:.2f} of {state.capacity:g}, {state.refill_rate:g}/s, "
             f"{state.waiters} waiting{paused}>"
         )
 
@@ -298,9 +322,11 @@ class TokenBucket:
 
     # The queue...
 
-    async def _wait_in_line(self, amount: float, gate: Gate | None, refusal: Refusal | None) -> float:
+    async def _wait_in_line(
+        self, amount: float, gate: Gate | None, refusal: Refusal | None, on_wait: OnDelay | None = None
+    ) -> float:
         loop = self._bind_to_running_loop()
-        waiter = _Waiter(amount, loop.create_future(), gate, refusal)
+        waiter = Waiter(amount, loop.create_future(), gate, refusal, on_wait)
         joined_at = self._clock()
         is_behind_its_like = gate is not None and gate.group in self._waiting
         self._join(waiter)
@@ -322,22 +348,22 @@ class TokenBucket:
                 self._in_line -= 1
         return self._clock() - joined_at
 
-    def _withdraw(self, waiter: _Waiter) -> None:
+    def _withdraw(self, waiter: Waiter) -> None:
         """Take a waiter out that was cancelled or refused, with what it was granted."""
         future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._full_at -= waiter.amount / self._rate
+            self._give_back(waiter)
         else:
             with contextlib.suppress(ValueError):  # the timer may have skipped it already
                 self._queue.remove(waiter)
                 self._leave(waiter)
         self._serve_queue()
 
-    def _join(self, waiter: _Waiter) -> None:
+    def _join(self, waiter: Waiter) -> None:
         self._queue.append(waiter)
         self._waiting[waiter.group] = self._waiting.get(waiter.group, 0.0) + waiter.amount
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """Take note that a waiter is not in the queue any more."""
         left = self._waiting[waiter.group] - waiter.amount
         if left > _ROUNDING:
@@ -351,19 +377,19 @@ class TokenBucket:
             self._timer.cancel()
             self._timer = None
         now = self._clock()
-        passed_over: list[_Waiter] = []
+        passed_over: list[Waiter] = []
         self._closed = set()
         wait = math.inf
         try:
             while self._queue:
                 waiter = self._queue[0]
                 if not waiter.future.done():
-                    if seconds := _closed_for(waiter, self._closed):
+                    if seconds := closed_for(waiter, self._closed):
                         wait = min(wait, seconds)
                         passed_over.append(self._queue.popleft())
                         continue
                     delay = self._ready_at(min(waiter.amount, self._capacity)) - now
-                    if delay > _CLOCK_GRAIN:
+                    if delay > CLOCK_GRAIN:
                         wait = min(wait, delay)
                         break
                     self._grant(waiter, now)
@@ -374,7 +400,11 @@ class TokenBucket:
             self._due_at = now + wait
             self._set_timer(wait)
 
-    def _grant(self, waiter: _Waiter, now: float) -> None:
+    def _give_back(self, waiter: Waiter) -> None:
+        """Take back what a waiter was granted and does not use."""
+        self._full_at -= waiter.amount / self._rate
+
+    def _grant(self, waiter: Waiter, now: float) -> None:
         if waiter.gate is not None:
             waiter.gate.enter()
         self._book(waiter.amount, now)
@@ -399,7 +429,7 @@ class TokenBucket:
         return loop
 
 
-def _closed_for(waiter: _Waiter, closed: set[object]) -> float:
+def closed_for(waiter: Waiter, closed: set[object]) -> float:
     """Return the seconds for which a waiter's gate is closed; infinite behind another waiter of its group.
 
     Args:

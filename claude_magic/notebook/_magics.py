@@ -56,6 +56,9 @@ class ClaudeTraits(Configurable):
 
     # How often and how long...
     rate_limit_rps = Float(help="Requests per second.", **_UNSET).tag(config=True)
+    limiter = Unicode(
+        help="Redis server whose limiter all processes of the account share: redis://host:6379/0.", **_UNSET
+    ).tag(config=True)
     max_retries = Int(help="Attempts after the first.", **_UNSET).tag(config=True)
     initial_backoff = Float(help="Seconds before the first retry.", **_UNSET).tag(config=True)
     max_backoff = Float(help="Most seconds before a retry.", **_UNSET).tag(config=True)

@@ -20,6 +20,7 @@ from ..client import (
     ClassRecord,
     HTTPClaudeClient,
     PaceState,
+    RedisBucket,
     ResponseStarted,
     ServerLimit,
     ServerPace,
@@ -238,6 +239,7 @@ class SharedClient:
     def __init__(self, bucket: TokenBucket, known_pace: KnownPace) -> None:
         self._bucket = bucket
         self._known_pace = known_pace
+        self._common: dict[tuple[str, str], RedisBucket] = {}
         self._current: _Lent | None = None
         self._retired: set[_Lent] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -245,8 +247,8 @@ class SharedClient:
     @contextlib.asynccontextmanager
     async def lend(self, connection: Connection) -> AsyncIterator[HTTPClaudeClient]:
         """Lend the client for a connection, for the length of the context."""
-        self._adapt_rate(connection)
         lent = self._client_for(connection)
+        self._adapt_rate(lent.client.bucket, connection)
         lent.users += 1
         try:
             yield lent.client
@@ -264,6 +266,29 @@ class SharedClient:
             self._close(lent)
         if self._closing:
             await asyncio.wait(self._closing)
+        common, self._common = self._common, {}
+        for bucket in common.values():
+            await bucket.aclose()
+
+    @property
+    def bucket(self) -> TokenBucket:
+        """The limiter of the client in use: that of this process, or the one it has in common with others. Any thread may ask."""
+        return self._bucket if self._current is None else self._current.client.bucket
+
+    def _bucket_for(self, connection: Connection) -> TokenBucket:
+        """Return the limiter for a connection."""
+        limiter = connection.config.limiter
+        if limiter is None:
+            return self._bucket
+        mark = (limiter, connection.account)
+        if mark not in self._common:
+            self._common[mark] = RedisBucket(
+                limiter,
+                connection.config.rate_limit_rps,
+                connection.config.rate_limit_capacity,
+                account=connection.account,
+            )
+        return self._common[mark]
 
     def _client_for(self, connection: Connection) -> _Lent:
         current = self._current
@@ -275,7 +300,7 @@ class SharedClient:
         client = HTTPClaudeClient(
             connection.config,
             connection.credential,
-            bucket=self._bucket,
+            bucket=self._bucket_for(connection),
             pace=self._known_pace.for_connection(connection),
         )
         self._current = _Lent(connection, client)
@@ -295,11 +320,10 @@ class SharedClient:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _adapt_rate(self, connection: Connection) -> None:
+    def _adapt_rate(self, bucket: TokenBucket, connection: Connection) -> None:
         rate, capacity = connection.config.rate_limit_rps, connection.config.rate_limit_capacity
-        state = self._bucket.state
-        if (state.refill_rate, state.capacity) != (rate, capacity or max(1.0, rate)):
-            self._bucket.reconfigure(rate, capacity)
+        if bucket.configured != (rate, capacity or max(1.0, rate)):
+            bucket.reconfigure(rate, capacity)
 
 
 class _Lent:
@@ -361,9 +385,15 @@ class Engine:
             return bridge.submit(work(shared))
 
     def limiter_state(self, rate: float) -> BucketState:
-        """Level, queue and pause of the bucket, which is made for this rate if there is none yet."""
+        """Level, queue and pause of the bucket in use; one is made for this rate if there is none yet."""
         with self._lock:
-            return self._bucket_for(rate).state
+            return self._bucket_for(rate).state if self._shared is None else self._shared.bucket.state
+
+    @property
+    def limiter_problem(self) -> str | None:
+        """Why the limiter is not shared with other processes as the settings have it, as a sentence; None if it is."""
+        bucket = None if self._shared is None else self._shared.bucket
+        return bucket.problem if isinstance(bucket, RedisBucket) else None
 
     def pace_state(self) -> tuple[PaceState, ...]:
         """What the server allows, for each class of models that was asked."""

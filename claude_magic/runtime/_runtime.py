@@ -25,6 +25,7 @@ from ..client import (
     PaceState,
     RequestPreview,
     preview_request,
+    read_limiter_url,
 )
 from ..conversation import Conversations
 from ._bridge import Engine, RateLimits, SharedClient
@@ -107,6 +108,8 @@ def _credential_row(found: FoundCredential | None) -> SettingRow:
 
 
 def _show(name: str, value: object) -> str:
+    if name == "limiter" and isinstance(value, str):
+        return read_limiter_url(value).shown
     if isinstance(value, Mapping) and name in _UNPRINTED_FIELDS:
         return ", ".join(f"{header}: {REDACTED}" for header in value) or "none"
     if value is None or value == ():
@@ -535,7 +538,12 @@ class Runtime:
             in_flight=len(self.in_flight()),
             last_error=None if error is None else f"{type(error).__name__}: {self.redact(str(error))}",
             settings=setting_rows(settings, found),
-            notes=(*settings.notes, *self._configuration.credentials.notes, *connection_notes(config, found)),
+            notes=(
+                *settings.notes,
+                *self._configuration.credentials.notes,
+                *connection_notes(config, found),
+                *([problem] if (problem := self._engine.limiter_problem) else []),
+            ),
         )
 
     @property

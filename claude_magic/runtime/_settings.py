@@ -325,7 +325,7 @@ _PREFIX = "CLAUDE_MAGIC_"
 _FOREIGN_VARIABLES = {"base_url": "ANTHROPIC_BASE_URL", "headers": "ANTHROPIC_CUSTOM_HEADERS"}
 _MAX_UNKNOWN = 5
 _LONGEST_NAME = 60
-_UNPRINTED_FIELDS = frozenset({"base_url", "headers"})
+_UNPRINTED_FIELDS = frozenset({"base_url", "headers", "limiter"})
 """Their values may hold a secret of some gateway, so no message quotes them."""
 
 

@@ -41,6 +41,7 @@ BENCHES = (
     Bench("first_delta", needs_peers=True),
     Bench("small_request", needs_peers=True),
     Bench("bucket", needs_peers=True),
+    Bench("redis_bucket"),
     Bench("map_rows"),
     Bench("load_ext"),
     Bench("describe_frame"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-class _JumpingSelector(selectors.SelectSelector):
+class JumpingSelector(selectors.SelectSelector):
     """Instead of waiting for a timer, moves the loop's clock to it, plus a lateness as real timers have."""
 
     def __init__(self, late_by: Callable[[], float]) -> None:
@@ -26,8 +27,10 @@ class _JumpingSelector(selectors.SelectSelector):
 class MovedLoop(asyncio.SelectorEventLoop):
     """An event loop on which any wait is over at once."""
 
-    def __init__(self, late_by: Callable[[], float] = lambda: 0.0) -> None:
-        self._jumping = _JumpingSelector(late_by)
+    def __init__(
+        self, late_by: Callable[[], float] = lambda: 0.0, selector: JumpingSelector | None = None
+    ) -> None:
+        self._jumping = selector or JumpingSelector(late_by)
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -44,6 +47,18 @@ def run(
         assert not asyncio.all_tasks(loop)
     finally:
         loop.close()
+
+
+def worst_excess(grants: list[tuple[float, float]], rate: float, capacity: float) -> float:
+    """Return by how much the grants of any window exceed capacity + rate * window; grants are (moment,
+    amount)."""
+    worst = -math.inf
+    for first in range(len(grants)):
+        total = 0.0
+        for moment, amount in grants[first:]:
+            total += amount
+            worst = max(worst, total - capacity - rate * (moment - grants[first][0]))
+    return worst
 
 
 async def let_run(turns: int = 5) -> None:

@@ -10,8 +10,7 @@ import pytest
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
 from claude_magic.client._pace import Need, Ticket, WaitReason
 
-from .moved_loop import MovedLoop, let_run, run
-from .test_rate_limit import worst_excess
+from .moved_loop import MovedLoop, let_run, run, worst_excess
 from .told import need, told
 
 HAIKU, OPUS = "claude-haiku-5-5", "claude-opus-5-5"

@@ -1,0 +1,486 @@
+"""The token bucket of `_rate_limit`, kept on a Redis or Valkey server and shared by all processes of an account.
+
+The server answers an acquire with the moment of its grant (`bucket.lua`), and the process waits for that by itself: one round trip,
+or less, because what comes while a call is on its way shares the next. Queue, gates, cancellation and order within the process are those
+of the bucket; what differs is who says when the first in the queue is granted.
+
+A ticket whose moment has passed while the process was busy is not used: with others it would make a burst. It is given back,
+and takes part again in its old place. What is cancelled is given back, too, and those behind move up, in all processes.
+
+While the server is away the bucket is an ordinary one, with a share of rate and capacity, and empty at first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ._errors import ConfigurationError
+from ._rate_limit import CLOCK_GRAIN, BucketState, Gate, OnDelay, Refusal, TokenBucket, Waiter, closed_for
+from ._redis import RedisLink, Script, SharingLostError, read_limiter_url
+
+logger = logging.getLogger("claude_magic.client")
+
+_SCRIPT: Final = Script("bucket.lua", "bucket", "line", "members")
+_SLACK: Final = 0.1
+"""Seconds by which a grant may be used late."""
+_HELD_BACK: Final = _SLACK
+"""Seconds for which the last part of a burst is held back: as much as flows in during that, but never the last 1 of it. So grants that
+come a little late, and nearer to each other than they were given, are no more than the limit allows."""
+_CHECK_INTERVAL: Final = 0.5
+"""Seconds of silence after which who waits looks whether others have died; longer at rates below 10 a second."""
+_CHECK_GRANTS: Final = 5
+_IDLE_INTERVAL: Final = 600.0
+"""Seconds after which a process that asks nothing says that it is there, so that nothing is forgotten."""
+_LOOK_DELAY: Final = 0.02
+"""Seconds from hearing that tickets have moved to asking where ours are: what moves together is asked for once."""
+_UNREADABLE: Final = (
+    "The limiter at {} gives an answer that cannot be read: another version of claude_magic may share it. Use the same version in all "
+    "processes, or another database. Nothing was sent."
+)
+_TOLD_FROM: Final = 0.1
+"""Seconds of a wait that is worth a word."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A place in the line of the server.
+
+    Attributes:
+        number: Its number there.
+        amount: What it takes.
+        at: When it is granted, by the clock of the process.
+        is_fresh: It was granted with the answer that told of it, so that there is nothing to be late for.
+    """
+
+    number: int
+    amount: float
+    at: float
+    is_fresh: bool
+
+
+class RedisBucket(TokenBucket):
+    """A `TokenBucket` that all processes share which name the same server and account.
+
+    Methods belong to the thread of the event loop, as those of a `TokenBucket`. Errors that only the server can tell of, such as a
+    wrong password, are raised by `acquire`.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`; `?members=16` says how many processes share it, for as long as it is away.
+        refill_rate: Capacity that flows in per second. Where processes differ, the one that joins with less decides.
+        capacity: Largest burst.
+        account: A name for whose limit it is: `account_name` makes one of a key.
+        clock: Monotonic clock in seconds.
+
+    Raises:
+        ConfigurationError: The URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        refill_rate: float,
+        capacity: float | None = None,
+        *,
+        account: str = "default",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(refill_rate, capacity, clock=clock)
+        self._address = read_limiter_url(url)
+        self._account = account
+        self._wanted = (self._rate, self._capacity)
+        self._link: RedisLink | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._start_over()
+
+    @property
+    def link(self) -> RedisLink:
+        """The connection, which others may use for the same account. Belongs to the running loop."""
+        self._bind_to_running_loop()
+        if self._link is None:
+            self._link = RedisLink(self._address, self._account)
+            self._link.subscribe(self._hear, self._change)
+        return self._link
+
+    @property
+    def problem(self) -> str | None:
+        """Why the limit is not shared at present, as a sentence; None if it is. Any thread may ask."""
+        link = self._link
+        return None if link is None else link.problem
+
+    @property
+    def configured(self) -> tuple[float, float]:
+        """Rate and capacity that this process has asked for last; those in force may be another's."""
+        return self._wanted
+
+    @property
+    def state(self) -> BucketState:
+        """The level as of the server's last word, and the queue of this process. Any thread may ask."""
+        state = super().state
+        return replace(state, level=max(0.0, state.level))
+
+    # As a bucket...
+
+    async def acquire(
+        self,
+        amount: float = 1.0,
+        gate: Gate | None = None,
+        *,
+        refusal: Refusal | None = None,
+        on_wait: OnDelay | None = None,
+    ) -> float:
+        """Wait until `amount` of capacity is free, then take it; see `TokenBucket.acquire`.
+
+        Raises:
+            ConfigurationError: The server cannot be used as the setting has it. Nothing was taken.
+        """
+        self._check_amount(amount)
+        return await self._wait_in_line(amount, gate, refusal, on_wait)
+
+    def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
+        """Take `amount` if that is possible without asking the server: only while that is away."""
+        self._check_amount(amount)
+        return self._is_alone and super().try_acquire(min(amount, self._capacity), gate)
+
+    def expected_wait(self, amount: float = 1.0) -> float:
+        """Return the seconds that a waiter that joined now would wait, as of the server's last word."""
+        if self._is_alone:
+            return super().expected_wait(amount)
+        now = self._clock()
+        ahead = sum(waiter.amount for waiter in self._unasked)
+        free_at = self._full_at + (ahead + amount - self._burst) / self._rate
+        return max(0.0, free_at - now, self._after_at - now, self._paused_until - now)
+
+    def pause_until(self, moment: float) -> None:
+        """Hold everybody, in all processes, until `moment` (by the bucket's clock). Of several pauses the longest wins."""
+        if moment > self._paused_until:
+            self._saying["pause"] = max(0.0, moment - self._clock())
+            self._saying["asked"] = max(0.0, self._asked_until - self._clock())
+            self._send_soon()
+        super().pause_until(moment)
+
+    def resume(self) -> None:
+        """End a pause, in all processes."""
+        self._saying.pop("pause", None)
+        self._saying["resume"] = True
+        self._send_soon()
+        super().resume()
+
+    def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
+        """Change rate and capacity, for all processes; see `TokenBucket.reconfigure`."""
+        super().reconfigure(refill_rate, capacity)
+        self._wanted = (self._rate, self._capacity)
+        if self._is_alone:
+            self._take_share()
+        elif self._epoch is not None:
+            self._saying["configure"] = True
+            self._send_soon()
+
+    async def aclose(self) -> None:
+        """Leave the server alone; what is waited for goes to others. The next acquire connects again."""
+        link, self._link = self._link, None
+        if self._sending is not None:
+            self._sending.cancel()
+        self._start_over()
+        if link is not None:
+            await link.aclose()
+
+    # The line at the server...
+
+    def _start_over(self) -> None:
+        """Know nothing of the server."""
+        self._is_alone = False
+        self._rate, self._capacity = self._wanted
+        self._burst = self._capacity
+        self._epoch: str | None = None
+        self._after_at = -math.inf
+        self._sending: asyncio.Task[None] | None = None
+        self._saying: dict[str, Any] = {}
+        self._looks = False
+        self._taken_alone = 0.0
+        self._set_check(None)
+        self._forget_tickets()
+
+    def _forget_tickets(self) -> None:
+        self._tickets: dict[Waiter, _Ticket] = {}
+        self._late: dict[Waiter, _Ticket] = {}
+        self._back: list[_Ticket] = []
+        self._unasked: list[Waiter] = []
+        self._asking: set[Waiter] = set()
+        self._gated: set[object] = set()
+
+    def _bind_to_running_loop(self) -> asyncio.AbstractEventLoop:
+        former = self._loop
+        loop = super()._bind_to_running_loop()
+        if former is not loop and former is not None:
+            self._link = None  # it belonged to the loop that has gone
+            self._start_over()
+        return loop
+
+    def _check_amount(self, amount: float) -> None:
+        most = self._wanted[1] if self._is_alone else self._capacity
+        if not 0.0 < amount <= most:
+            raise ValueError(f"amount must be above 0 and at most the capacity ({most:g}), not {amount!r}")
+
+    def _join(self, waiter: Waiter) -> None:
+        super()._join(waiter)
+        if not self._is_alone and waiter.group not in self._gated:
+            self._ask_for(waiter)
+
+    def _ask_for(self, waiter: Waiter) -> None:
+        self._asking.add(waiter)
+        self._unasked.append(waiter)
+        self._send_soon()
+
+    def _withdraw(self, waiter: Waiter) -> None:
+        self._drop_ticket(waiter)
+        super()._withdraw(waiter)
+
+    def _leave(self, waiter: Waiter) -> None:
+        super()._leave(waiter)
+        if waiter.group not in self._waiting:
+            self._gated.discard(waiter.group)
+
+    def _drop_ticket(self, waiter: Waiter) -> None:
+        """Give back what a waiter holds, which does not wait any longer, or not for that."""
+        ticket = self._tickets.pop(waiter, None) or self._late.pop(waiter, None)
+        if ticket is not None:
+            self._back.append(ticket)
+            self._send_soon()
+        elif waiter in self._asking:
+            self._asking.discard(waiter)
+            if waiter in self._unasked:  # else it is on its way, and given back when it comes
+                self._unasked.remove(waiter)
+
+    def _give_back(self, waiter: Waiter) -> None:
+        if isinstance(waiter.ticket, _Ticket) and not self._is_alone:
+            self._back.append(waiter.ticket)
+            self._send_soon()
+        else:
+            super()._give_back(waiter)
+
+    def _serve_queue(self) -> None:
+        if self._is_alone:
+            super()._serve_queue()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now, wait, left = self._clock(), math.inf, deque[Waiter]()
+        self._closed = set()
+        while self._queue:
+            waiter = self._queue.popleft()
+            seconds = 0.0 if waiter.future.done() else self._serve(waiter, now)
+            if seconds:
+                wait = min(wait, seconds)
+                left.append(waiter)
+            else:
+                self._leave(waiter)
+        self._queue.extend(left)
+        self._due_at = now if wait == math.inf else now + wait
+        if wait < math.inf:
+            self._set_timer(wait)
+
+    def _serve(self, waiter: Waiter, now: float) -> float:
+        """Grant a waiter, or return the seconds until there is something to do for it; infinite if that will be told."""
+        ticket = self._tickets.get(waiter)
+        if ticket is None:
+            return self._without_ticket(waiter)
+        delay = max(ticket.at, self._paused_until) - now
+        if delay > CLOCK_GRAIN:
+            return delay
+        if not ticket.is_fresh and (self._late or delay < -_SLACK):  # or another before it is late
+            self._late[waiter] = self._tickets.pop(waiter)
+            self._send_soon()
+            return math.inf
+        if seconds := closed_for(waiter, self._closed):
+            self._gated.add(waiter.group)
+            self._drop_ticket(waiter)
+            return seconds
+        if waiter.gate is not None:
+            waiter.gate.enter()
+        waiter.ticket = self._tickets.pop(waiter)
+        waiter.future.set_result(None)
+        return 0.0
+
+    def _without_ticket(self, waiter: Waiter) -> float:
+        is_asked = waiter in self._asking or waiter in self._late
+        if waiter.group in self._gated:
+            # Those before a limit of the server's ask one after the other: each that passes may close it.
+            if not is_asked and (seconds := closed_for(waiter, self._closed)):
+                return seconds
+            self._closed.add(waiter.group)
+        if not is_asked:
+            self._ask_for(waiter)
+        return math.inf
+
+    # Calls...
+
+    def _send_soon(self) -> None:
+        """Let a call go out once what runs now has said all that it has to say."""
+        try:
+            loop = self._bind_to_running_loop()
+        except RuntimeError:  # no loop runs: the next acquire says it
+            return
+        if self._sending is None and not self._is_alone:
+            self._sending = loop.create_task(self._send())
+
+    async def _send(self) -> None:
+        """Say what there is to say, one call after the other, so that order is kept."""
+        me = asyncio.current_task()
+        try:
+            while self._sending is me and not self._is_alone and self._has_news:
+                await self._exchange(self.link)
+        except SharingLostError:
+            self._change()
+        except ConfigurationError as error:
+            self._refuse(error)
+        except Exception:  # nobody must wait for ever for an answer that cannot be read
+            logger.exception("the answer of the limiter at %s cannot be read", self._address.shown)
+            self._refuse(ConfigurationError(_UNREADABLE.format(self._address.shown)))
+        finally:
+            if self._sending is me:
+                self._sending = None
+
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._unasked or self._back or self._late or self._saying or self._looks)
+
+    async def _exchange(self, link: RedisLink) -> None:
+        asked, self._unasked = self._unasked, []
+        back, self._back = self._back, []
+        late, saying, self._saying = dict(self._late), self._saying, {}
+        looks, self._looks = self._looks, False
+        used, self._taken_alone = self._taken_alone, 0.0
+        reply = await link.call(
+            _SCRIPT,
+            {
+                "rate": self._wanted[0],
+                "capacity": self._wanted[1],
+                "slack": _HELD_BACK,
+                "ask": [waiter.amount for waiter in asked],
+                "back": [(ticket.number, ticket.amount) for ticket in back],
+                "late": [(ticket.number, ticket.amount) for ticket in late.values()],
+                "used": used,
+                "look": looks,
+                **saying,
+                **({} if self._epoch is None else {"epoch": self._epoch}),
+            },
+        )
+        if self._link is not link:
+            return
+        now = self._clock()
+        link.members = max(1, int(reply["members"]))
+        self._take_state(reply, now)
+        if reply["gone"]:
+            # We were taken for dead, or the server has lost its memory: what we held is others' by now.
+            self._late.clear()
+            self._tickets.clear()
+        elif reply["told"]:
+            self._take_times(dict(reply["times"] or ()), late, now)
+        self._take_slots(zip(asked, reply["slots"] or (), strict=True), now)
+        self._set_check(
+            _IDLE_INTERVAL if not self._tickets else max(_CHECK_INTERVAL, _CHECK_GRANTS / self._rate)
+        )
+        self._serve_queue()
+
+    def _take_state(self, reply: Mapping[str, Any], now: float) -> None:
+        self._epoch = reply["epoch"]
+        self._rate, self._capacity, self._burst = reply["rate"], reply["capacity"], reply["burst"]
+        self._full_at, self._after_at = now + reply["tail"], now + reply["after"]
+        if not self._saying:
+            self._take_pause(reply, now)
+
+    def _take_pause(self, told: Mapping[str, Any], now: float) -> None:
+        self._paused_until = now + told["paused"] if told["paused"] > 0 else -math.inf
+        self._asked_until = now + told["asked"] if told["paused"] > 0 else -math.inf
+
+    def _take_times(self, times: Mapping[int, float], late: Mapping[Waiter, _Ticket], now: float) -> None:
+        """Take the moments of our tickets, as they are now. One that is not among them has come."""
+        for waiter, ticket in late.items():
+            if self._late.pop(waiter, None) is not None:
+                self._tickets[waiter] = ticket
+            elif waiter.ticket is not ticket:
+                continue  # it has been given back meanwhile
+        for ticket in self._tickets.values():
+            wait = times.get(ticket.number)
+            ticket.at = min(ticket.at, now) if wait is None else now + wait
+            ticket.is_fresh = wait is not None and wait <= 0.0
+
+    def _take_slots(self, slots: Iterable[tuple[Waiter, tuple[int, float]]], now: float) -> None:
+        for waiter, (number, wait) in slots:
+            ticket = _Ticket(int(number), waiter.amount, now + wait, wait <= 0.0)
+            if waiter not in self._asking:
+                self._back.append(ticket)  # cancelled while it was on its way
+                continue
+            self._asking.discard(waiter)
+            self._tickets[waiter] = ticket
+            if wait >= _TOLD_FROM and waiter.on_wait is not None:
+                waiter.on_wait(wait)
+        # Moments are rounded on their way; who came first is still granted first.
+        latest = -math.inf
+        for ticket in sorted(self._tickets.values(), key=lambda each: each.number):
+            ticket.at = latest = max(latest, ticket.at)
+
+    def _refuse(self, error: ConfigurationError) -> None:
+        """Tell all who wait that the server cannot be used as the setting has it."""
+        self._forget_tickets()
+        self._saying = {}
+        for waiter in tuple(self._queue):
+            if not waiter.future.done():
+                waiter.future.set_exception(ConfigurationError(error.message))
+
+    # What others say...
+
+    def _hear(self, told: Mapping[str, Any]) -> None:
+        if told.get("about") != "bucket" or self._is_alone:
+            return
+        if "paused" in told:
+            self._take_pause(told, self._clock())
+            self.ask_waiters()
+        if self._tickets:
+            self._set_check(_LOOK_DELAY)
+
+    def _set_check(self, delay: float | None) -> None:
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        if delay is not None and self._loop is not None:
+            self._check = self._loop.call_later(delay, self._look)
+
+    def _look(self) -> None:
+        self._looks = True
+        self._send_soon()
+
+    def _change(self) -> None:
+        """The server has gone, or come back."""
+        is_alone = self._link is not None and self._link.problem is not None
+        if is_alone == self._is_alone:
+            return
+        now = self._clock()
+        if is_alone:
+            self._set_check(None)
+            self._forget_tickets()
+            self._epoch, self._saying, self._is_alone = None, {}, True
+            self._take_share()
+        else:
+            self._taken_alone = self._capacity - self._level(now)
+            self._rate, self._capacity = self._wanted
+            self._is_alone = False
+            for waiter in self._queue:
+                if not waiter.future.done():
+                    self._ask_for(waiter)
+        self._serve_queue()
+
+    def _take_share(self) -> None:
+        """Be a bucket by ourselves: a share of the limit, and nothing in it, as nobody knows what the others have taken."""
+        members = 1 if self._link is None else self._link.members
+        self._rate, capacity = self._wanted[0] / members, self._wanted[1] / members
+        self._capacity = max(min(1.0, self._wanted[1]), capacity)
+        self._set_level(0.0, self._clock())

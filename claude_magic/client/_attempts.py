@@ -17,7 +17,8 @@ from ._retry import GiveUp, RetryPolicy, describe_seconds
 
 if TYPE_CHECKING:
     from ._messages import Usage
-    from ._pace import Need, Ticket, WaitReason
+    from ._need import Need
+    from ._pace import Ticket, WaitReason
 
 logger = logging.getLogger("claude_magic.client")
 

@@ -20,7 +20,8 @@ from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
-from ._pace import Need, ServerPace
+from ._need import Need
+from ._pace import ServerPace
 from ._rate_limit import TokenBucket
 from ._redis import account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
@@ -227,6 +228,8 @@ class HTTPClaudeClient:
             bucket or self._own_bucket or TokenBucket(config.rate_limit_rps, config.rate_limit_capacity)
         )
         self.pace = pace or ServerPace(clock=clock)
+        if isinstance(self.bucket, RedisBucket):
+            self.bucket.share(self.pace)
         self._rules = AttemptRules(
             bucket=self.bucket,
             pace=self.pace,

@@ -11,15 +11,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
+from ._need import Expectation, Need
 from ._rate_limit import LimiterReason
-from ._server_limits import MINUTE, LimitRecord, MirroredLimit, ServerLimit, model_class, read_limits
+from ._server_limits import MINUTE, LimitRecord, MirroredLimit, ServerLimit, read_limits
 
 if TYPE_CHECKING:
     from ._messages import Usage
-    from ._requests import MessageRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,101 +86,6 @@ class ClassRecord(TypedDict):
     tokens_of_answer: float
 
 
-FIRST_TOKENS_PER_BYTE: Final = 0.3
-"""Before the first answer: English has four characters a token, code and other languages fewer."""
-_LEAST_TOKENS_PER_BYTE: Final = 0.01
-_MOST_TOKENS_PER_BYTE: Final = 4.0
-
-FIRST_OUTPUT_TOKENS: Final = 500
-"""Before the first answer: a page."""
-
-_NEW_SHARE: Final = 0.3
-"""Weight of the latest answer in what is expected of the next."""
-
-_IMAGE_TOKENS: Final = 1600
-"""A picture of the usual size; its bytes say nothing about its tokens."""
-_DOCUMENT_BYTES_PER_TOKEN: Final = 30
-"""Of a PDF in base64: some 2,000 tokens for a page of 60 kB."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputSize:
-    """How large an input is.
-
-    Attributes:
-        text_bytes: Its text in UTF-8, schemas of tools included.
-        other_tokens: What pictures and documents are taken to have, in model tokens.
-    """
-
-    text_bytes: int
-    other_tokens: int
-
-
-class Need:
-    """What one call is going to ask of the server. Measured once, and only if a limit makes that necessary."""
-
-    def __init__(self, request: MessageRequest) -> None:
-        self.model_class = model_class(request.model)
-        self.max_tokens = request.max_tokens
-        self._request = request
-
-    @cached_property
-    def input_size(self) -> InputSize:
-        return measure_input(self._request.count_tokens_body())
-
-
-class Expectation:
-    """What answers so far have taught about the next one, for one class of models."""
-
-    def __init__(self) -> None:
-        self.tokens_per_byte = FIRST_TOKENS_PER_BYTE
-        self.tokens_of_answer = float(FIRST_OUTPUT_TOKENS)
-
-    def input_tokens(self, need: Need) -> float:
-        """Expect the input that counts against the limit."""
-        size = need.input_size
-        return size.text_bytes * self.tokens_per_byte + size.other_tokens
-
-    def output_tokens(self, need: Need) -> float:
-        """Expect the output; `max_tokens` only bounds it, for the server reserves nothing."""
-        return min(self.tokens_of_answer, need.max_tokens)
-
-    def learn(self, need: Need, usage: Usage) -> None:
-        """Take in what a complete answer really took. What was read from the prompt cache does not count."""
-        counted = usage.input_tokens + (usage.cache_creation_input_tokens or 0)
-        if usage.output_tokens > 0:
-            self.tokens_of_answer += _NEW_SHARE * (usage.output_tokens - self.tokens_of_answer)
-        size = need.input_size
-        if counted <= 0 or size.text_bytes == 0:
-            return
-        seen = (counted - size.other_tokens) / size.text_bytes
-        seen = min(max(seen, _LEAST_TOKENS_PER_BYTE), _MOST_TOKENS_PER_BYTE)
-        # Up at once, down by and by: to expect too little costs a refused request, too much only a wait.
-        change = seen - self.tokens_per_byte
-        self.tokens_per_byte += change if change > 0 else _NEW_SHARE * change
-
-
-def measure_input(body: Any) -> InputSize:
-    """Measure the parts of a request that make up its input."""
-    if isinstance(body, str):
-        return InputSize(len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass")), 0)
-    if isinstance(body, Mapping):
-        kind = body.get("type")
-        if kind == "image":
-            return InputSize(0, _IMAGE_TOKENS)
-        if kind == "base64" and isinstance(data := body.get("data"), str):
-            return InputSize(0, len(data) // _DOCUMENT_BYTES_PER_TOKEN)
-        return _sum_of([*body.keys(), *body.values()])
-    if isinstance(body, Sequence):
-        return _sum_of(body)
-    return InputSize(len(str(body)), 0)
-
-
-def _sum_of(parts: Sequence[Any]) -> InputSize:
-    sizes = [measure_input(part) for part in parts]
-    return InputSize(sum(size.text_bytes for size in sizes), sum(size.other_tokens for size in sizes))
-
-
 # What a server's responses have taught about its limits for one class of models. No I/O, and nobody waits here.
 #
 # The server has a bucket for requests, one for input tokens and one for output tokens, which refill all the time. Each response
@@ -222,6 +126,21 @@ class Admission:
         return now - self.admitted_at > MINUTE
 
 
+_OTHERS_MEMORY: Final = 15.0
+"""Seconds for which it counts what another process said that it has under way."""
+_LONG_AGO: Final = 1e6
+
+
+class Lesson(TypedDict):
+    """What a process tells others of one class of models. Moments are seconds from now; in the past they are below 0."""
+
+    limits: dict[str, LimitRecord]
+    under_way: dict[str, float]
+    waiting: int
+    held: float
+    asked: float
+
+
 class LearntLimits:
     """The mirrors of a server's limits, and what is under way to it."""
 
@@ -232,6 +151,7 @@ class LearntLimits:
         self._numbers = itertools.count(1)
         self._last_speaker = 0
         self._received_at = -math.inf
+        self._others: dict[str, tuple[float, Lesson]] = {}
 
     def is_known(self, now: float) -> bool:
         """Whether the server has told its limits lately."""
@@ -245,7 +165,7 @@ class LearntLimits:
         """Return what tells, one after the other, how long requests in line would wait."""
         mirrors = self._mirrors if self.is_known(now) else {}
         wanted = {kind: self._unpaid(kind, now) for kind in mirrors}
-        return Forecast(mirrors, wanted, self._amount, now)
+        return Forecast(mirrors, wanted, self._amount, now, crowd=1 + self._others_waiting(now))
 
     def let_through(self, need: Need, now: float) -> Admission:
         """Note that a request is being sent."""
@@ -300,6 +220,48 @@ class LearntLimits:
         if usage is not None and self._mirrors:
             self._expectation.learn(admission.need, usage)
 
+    # What processes tell each other that share a limiter...
+
+    def lesson(self, now: float, *, waiting: int) -> Lesson:
+        """Return what others should know: the server's last word, and what is under way here."""
+        limits: dict[str, LimitRecord] = {}
+        for kind, mirror in self._mirrors.items() if self.is_known(now) else ():
+            limits[kind] = mirror.dump(now)
+            limits[kind]["slowed_at"] = max(-_LONG_AGO, limits[kind]["slowed_at"] - now)
+            limits[kind]["at"] = 0.0
+        return {
+            "limits": limits,
+            "under_way": {kind: self._unpaid_here(kind, now) for kind in self._mirrors},
+            "waiting": waiting,
+            "held": 0.0,
+            "asked": 0.0,
+        }
+
+    def learn_from_other(self, name: str, lesson: Lesson, now: float, *, age: float) -> None:
+        """Take the word that the server has given to another process, which counts what all have taken."""
+        self._others[name] = (now - age, lesson)
+        if lesson["limits"] and now - age > self._received_at:
+            self._received_at = now - age
+            self._mirrors = {
+                kind: _restored(
+                    kind,
+                    LimitRecord(**{**record, "at": now - age, "slowed_at": now - age + record["slowed_at"]}),
+                )
+                for kind in _KINDS
+                if (record := lesson["limits"].get(kind)) is not None
+            }
+
+    def forget_others(self) -> None:
+        """Forget what others have under way."""
+        self._others.clear()
+
+    def _recent_lessons(self, now: float) -> list[Lesson]:
+        return [lesson for at, lesson in tuple(self._others.values()) if now - at < _OTHERS_MEMORY]
+
+    def _others_waiting(self, now: float) -> int:
+        """How many processes wait as well: all of them see the same drop fall into an empty bucket."""
+        return sum(lesson["waiting"] > 0 for lesson in self._recent_lessons(now))
+
     def withdraw(self, admission: Admission) -> None:
         """Forget a request that the server never saw, or refused."""
         self._under_way.pop(admission.number, None)
@@ -343,7 +305,11 @@ class LearntLimits:
         self._expectation.tokens_of_answer = record["tokens_of_answer"]
 
     def _unpaid(self, kind: LimiterReason, now: float) -> float:
-        """What is under way and not taken from the mirror yet."""
+        """What is under way and not taken from the mirror yet, here and in processes that share the limiter."""
+        elsewhere = sum(lesson["under_way"].get(kind, 0.0) for lesson in self._recent_lessons(now))
+        return elsewhere + self._unpaid_here(kind, now)
+
+    def _unpaid_here(self, kind: LimiterReason, now: float) -> float:
         return sum(
             self._amount(kind, admission.need)
             for admission in tuple(self._under_way.values())
@@ -395,6 +361,7 @@ class Forecast:
         wanted: What is wanted of each already.
         amount: How much of a limit a request is expected to take.
         now: The present.
+        crowd: Processes that wait for the same limits, this one counted: each takes as much at the same time.
     """
 
     def __init__(
@@ -403,8 +370,11 @@ class Forecast:
         wanted: dict[LimiterReason, float],
         amount: Callable[[LimiterReason, Need], float],
         now: float,
+        *,
+        crowd: int = 1,
     ) -> None:
         self.made_at = now
+        self._crowd = crowd
         self.knows_limits = bool(mirrors)
         self._mirrors = mirrors
         self._wanted = wanted
@@ -414,7 +384,7 @@ class Forecast:
         """Return what stands in the way of the next request, in seconds from the time of the forecast."""
         longest: WaitReason | None = None
         for kind, mirror in self._mirrors.items():
-            self._wanted[kind] += mirror.fitting(self._amount(kind, need))
+            self._wanted[kind] += mirror.fitting(self._crowd * mirror.fitting(self._amount(kind, need)))
             seconds = mirror.seconds_until(self._wanted[kind], self.made_at)
             if seconds > (_GRAIN if longest is None else longest.seconds):
                 longest = WaitReason(kind, seconds)
@@ -461,8 +431,11 @@ class ClassPace:
         clock: Monotonic clock in seconds.
     """
 
-    def __init__(self, model_class: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, model_class: str, clock: Callable[[], float], on_learnt: Callable[[], None] = lambda: None
+    ) -> None:
         self.clock = clock
+        self._on_learnt = on_learnt
         self.limits = LearntLimits()
         self._model_class = model_class
         self._held_until = -math.inf
@@ -519,7 +492,27 @@ class ClassPace:
             return False
         self._held_until = max(self._held_until, now + seconds)
         self._asked_until = max(self._asked_until, now + max(seconds, asked))
+        self.tell_others()
         return True
+
+    def tell_others(self) -> None:
+        """Tell processes that share the limiter of what has changed, if the server tells any limits."""
+        if self.limits.is_known(self.clock()):
+            self._on_learnt()
+
+    def lesson(self) -> Lesson:
+        """Return what processes should know that share the limiter."""
+        now = self.clock()
+        lesson = self.limits.lesson(now, waiting=len(self._in_line))
+        return {**lesson, "held": max(0.0, self._held_until - now), "asked": self.asked_for()}
+
+    def learn_from_other(self, name: str, lesson: Lesson, *, age: float) -> None:
+        """Take what another process has learnt, `age` seconds ago."""
+        now = self.clock()
+        self.limits.learn_from_other(name, lesson, now, age=age)
+        if lesson["held"] > age:
+            self._held_until = max(self._held_until, now + lesson["held"] - age)
+            self._asked_until = max(self._asked_until, now + lesson["asked"] - age)
 
     def asked_for(self) -> float:
         """Return what is left of the wait that the server asked for, while the class is held. Any thread may ask."""
@@ -631,6 +624,7 @@ class Ticket:
         """Take the word of the response; names of headers are in lower case."""
         if self._admission is not None:
             self._pace.limits.hear(self._admission, headers, self._pace.clock(), is_refusal=is_refusal)
+            self._pace.tell_others()
 
     def hold_others(self, seconds: float, *, asked: float = 0.0) -> bool:
         """Hold the class of models back; return False if the server tells no limits, and so knows no classes."""
@@ -644,6 +638,7 @@ class Ticket:
         """The attempt has ended; `usage` is what a complete answer took."""
         if self._admission is not None:
             self._pace.limits.finish(self._admission, usage, self._pace.clock())
+            self._pace.tell_others()
 
     def withdraw(self) -> None:
         """The attempt never reached the server."""
@@ -662,6 +657,8 @@ class ServerPace:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._classes: dict[str, ClassPace] = {}
+        self.on_learnt: Callable[[str], None] = lambda _model_class: None
+        """Told of a class of models when something has been learnt of it that other processes should know."""
 
     def ticket(self, need: Need, on_wait: OnWait) -> Ticket:
         """Return the way of one attempt past the server's limits. The bucket asks it when to let the attempt through.
@@ -670,10 +667,32 @@ class ServerPace:
             need: What the attempt needs.
             on_wait: Told why it is not let through, and again when that changes.
         """
-        pace = self._classes.get(need.model_class)
-        if pace is None:
-            pace = self._classes[need.model_class] = ClassPace(need.model_class, self._clock)
-        return Ticket(pace, need, on_wait)
+        return Ticket(self._class(need.model_class), need, on_wait)
+
+    def lesson(self, model_class: str) -> Lesson:
+        """Return what processes should know of a class that share the limiter."""
+        return self._class(model_class).lesson()
+
+    def learn_from_other(self, model_class: str, name: str, lesson: Lesson, *, age: float = 0.0) -> None:
+        """Take what another process has learnt.
+
+        Args:
+            model_class: The class it is about.
+            name: The process.
+            lesson: What it told.
+            age: Seconds since it did.
+        """
+        self._class(model_class).learn_from_other(name, lesson, age=age)
+
+    def forget_others(self) -> None:
+        """Forget what other processes have under way: they cannot be heard."""
+        for each in self._classes.values():
+            each.limits.forget_others()
+
+    def _class(self, name: str) -> ClassPace:
+        if name not in self._classes:
+            self._classes[name] = ClassPace(name, self._clock, lambda: self.on_learnt(name))
+        return self._classes[name]
 
     @property
     def state(self) -> tuple[PaceState, ...]:
@@ -687,5 +706,5 @@ class ServerPace:
     def restore(self, dumped: Mapping[str, ClassRecord]) -> None:
         """Go on with what a previous pace for this server had learnt."""
         for name, record in dumped.items():
-            self._classes[name] = ClassPace(name, self._clock)
-            self._classes[name].restore(record)
+            self._classes.pop(name, None)
+            self._class(name).restore(record)

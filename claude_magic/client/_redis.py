@@ -161,8 +161,7 @@ class RedisLink:
         self.members = address.members or _UNKNOWN_MEMBERS
         self.problem: str | None = None
         """Why the server is away, as a sentence; None while it is there or was not asked."""
-        self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
-        self._on_change: list[Callable[[], None]] = []
+        self._subscribers: list[tuple[Callable[[Mapping[str, Any]], None], Callable[[], None]]] = []
         self._client: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,10 +172,12 @@ class RedisLink:
         """Whether the server is there."""
         return self._client is not None
 
-    def subscribe(self, listener: Callable[[Mapping[str, Any]], None], on_change: Callable[[], None]) -> None:
-        """Be told of messages of other processes, and of the server's going and coming."""
-        self._listeners.append(listener)
-        self._on_change.append(on_change)
+    def subscribe(
+        self, hear: Callable[[Mapping[str, Any]], None], change: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Be told of messages of other processes, and of the server's going and coming. Returns what ends that."""
+        self._subscribers.append((hear, change))
+        return lambda: self._subscribers.remove((hear, change))
 
     async def call(self, script: Script, request: Mapping[str, Any]) -> Any:
         """Run a script, and return what it says.
@@ -284,8 +285,8 @@ class RedisLink:
                 if message["type"] == "message":
                     told = json.loads(message["data"])
                     if told.get("by") != self.member:
-                        for listener in self._listeners:
-                            listener(told)
+                        for hear, _ in tuple(self._subscribers):
+                            hear(told)
         except Exception as error:  # the connection has ended, or somebody else writes there
             self._lose(client, error)
 
@@ -311,8 +312,8 @@ class RedisLink:
         return f"{why} Until that has changed, this process keeps to a share of the limit by itself: 1/{self.members} of it."
 
     def _tell_change(self) -> None:
-        for callback in self._on_change:
-            callback()
+        for _, change in tuple(self._subscribers):
+            change()
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

@@ -22,8 +22,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ._errors import ConfigurationError
+from ._pace import ServerPace
 from ._rate_limit import CLOCK_GRAIN, BucketState, Gate, OnDelay, Refusal, TokenBucket, Waiter, closed_for
 from ._redis import RedisLink, Script, SharingLostError, read_limiter_url
+from ._redis_pace import SharedPace
 
 logger = logging.getLogger("claude_magic.client")
 
@@ -96,6 +98,8 @@ class RedisBucket(TokenBucket):
         self._account = account
         self._wanted = (self._rate, self._capacity)
         self._link: RedisLink | None = None
+        self._pace: ServerPace | None = None
+        self._shared_pace: SharedPace | None = None
         self._check: asyncio.TimerHandle | None = None
         self._start_over()
 
@@ -106,7 +110,16 @@ class RedisBucket(TokenBucket):
         if self._link is None:
             self._link = RedisLink(self._address, self._account)
             self._link.subscribe(self._hear, self._change)
+            if self._pace is not None:
+                self._shared_pace = SharedPace(self._link, self._pace, self._recheck_all)
         return self._link
+
+    def share(self, pace: ServerPace) -> None:
+        """Tell other processes what is learnt of the server's limits, and learn from them."""
+        is_new, self._pace = pace is not self._pace, pace
+        if self._link is not None and is_new:
+            self._close_pace()
+            self._shared_pace = SharedPace(self._link, pace, self._recheck_all)
 
     @property
     def problem(self) -> str | None:
@@ -185,6 +198,7 @@ class RedisBucket(TokenBucket):
     async def aclose(self) -> None:
         """Leave the server alone; what is waited for goes to others. The next acquire connects again."""
         link, self._link = self._link, None
+        self._close_pace()
         if self._sending is not None:
             self._sending.cancel()
         self._start_over()
@@ -219,6 +233,7 @@ class RedisBucket(TokenBucket):
         former = self._loop
         loop = super()._bind_to_running_loop()
         if former is not loop and former is not None:
+            self._close_pace()
             self._link = None  # it belonged to the loop that has gone
             self._start_over()
         return loop
@@ -376,6 +391,8 @@ class RedisBucket(TokenBucket):
         if self._link is not link:
             return
         now = self._clock()
+        if self._shared_pace is not None and self._epoch is None:
+            await self._shared_pace.ask()
         link.members = max(1, int(reply["members"]))
         self._take_state(reply, now)
         if reply["gone"]:
@@ -446,6 +463,15 @@ class RedisBucket(TokenBucket):
             self.ask_waiters()
         if self._tickets:
             self._set_check(_LOOK_DELAY)
+
+    def _recheck_all(self) -> None:
+        """Something has been learnt from others: a class may be held, or its gate be open."""
+        self.ask_waiters()
+
+    def _close_pace(self) -> None:
+        if self._shared_pace is not None:
+            self._shared_pace.close()
+            self._shared_pace = None
 
     def _set_check(self, delay: float | None) -> None:
         if self._check is not None:

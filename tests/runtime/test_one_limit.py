@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +80,34 @@ def test_a_file_beside_the_notebook_does_not_set_it(tmp_path: Path, monkeypatch:
         settings = Runtime(environment={}).settings()
 
     assert settings.values.limiter is None
+
+
+def test_what_the_server_tells_one_kernel_the_others_know(
+    kernels: tuple[Simulator, Runtime, Runtime],
+) -> None:
+    """Promise: limits that headers teach one kernel hold in the next, which has not asked anything yet."""
+    _, one, other = kernels
+    for runtime in kernels[1:]:  # both are there
+        runtime.submit(lambda client: client.bucket.acquire(0.0001)).result()  # type: ignore[attr-defined]
+    one.start("Hello").result()
+    deadline = time.monotonic() + 20
+    while not any(state.limits for state in other.pace_state()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    assert {state.model_class for state in other.pace_state()} == {
+        state.model_class for state in one.pace_state()
+    }
+
+
+def test_who_comes_later_learns_what_was_told_before(kernels: tuple[Simulator, Runtime, Runtime]) -> None:
+    """Promise: a worker that starts now does not learn of the limits by 429s."""
+    _, one, other = kernels
+    one.start("Hello").result()
+    deadline = time.monotonic() + 20
+    while not other.pace_state():
+        assert time.monotonic() < deadline
+        other.submit(lambda client: client.bucket.acquire(0.0001)).result()  # type: ignore[attr-defined]
+        other.close()  # the next one connects again
+
+    assert other.pace_state()[0].limits

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_magic.client import Usage
-from claude_magic.client._pace import MEMORY, Admission, LearntLimits
+from claude_magic.client._pace import MEMORY, Admission, LearntLimits, ServerPace
 from claude_magic.client._server_limits import MINUTE
 
 from .told import need, told
@@ -355,3 +355,57 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
 
     assert again.state(START + 0.7) == limits.state(START + 0.7)
     assert wait(again, START + 0.5) == wait(limits, START + 0.5)
+
+
+def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
+    """Two processes, and the class of models they ask. One has asked: one request of 60 is left."""
+    teacher, pupil = (ServerPace(clock=lambda: clock[0]) for _ in range(2))
+    ticket = teacher.ticket(need(), lambda _reason: None)
+    ticket.enter()
+    ticket.hear(told(limit=60, remaining=1), is_refusal=False)
+    return teacher, pupil, need().model_class
+
+
+def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
+    """Limits that one process was told hold in the others, with what it has under way, and with its hold."""
+    clock = [START]
+    teacher, pupil, name = pair(clock)
+    under_way = teacher.ticket(need(), lambda _reason: None)
+    under_way.enter()
+
+    pupil.learn_from_other(name, "teacher", teacher.lesson(name))
+
+    (limit,) = pupil.state[0].limits
+    assert (limit.kind, limit.per_minute, limit.level) == ("requests", 60.0, 0.0)
+    assert pupil.ticket(need(), lambda _reason: None).closed_for() == pytest.approx(1.0)
+    pupil.forget_others()
+    assert pupil.state[0].limits[0].level == 1.0
+
+    under_way.hold_others(30, asked=50)
+    pupil.learn_from_other(name, "teacher", teacher.lesson(name), age=10)
+    assert (pupil.state[0].held_for, pupil.state[0].asked_for) == pytest.approx((20, 40))
+
+
+def test_those_who_wait_in_other_processes_are_left_their_share() -> None:
+    """Of what flows into an empty bucket, two processes that wait do not each take all."""
+    clock = [START]
+    teacher, pupil, name = pair(clock)
+    teacher.ticket(need(), lambda _reason: None)  # waits
+
+    pupil.learn_from_other(name, "teacher", teacher.lesson(name))
+
+    assert pupil.ticket(need(), lambda _reason: None).closed_for() == pytest.approx(1.0)
+    clock[0] += 1.0
+    assert pupil.ticket(need(), lambda _reason: None).closed_for() == 0.0
+
+
+def test_a_process_tells_others_only_what_a_server_has_told() -> None:
+    """A server without limits costs no message."""
+    teacher = ServerPace(clock=lambda: START)
+    said: list[str] = []
+    teacher.on_learnt = said.append
+    for headers in ({}, told(remaining=3)):
+        ticket = teacher.ticket(need(), lambda _reason: None)
+        ticket.enter()
+        ticket.hear(headers, is_refusal=False)
+        assert bool(said) == bool(headers)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
-from claude_magic.client._pace import Need, Ticket, WaitReason
+from claude_magic.client._need import Need
+from claude_magic.client._pace import Ticket, WaitReason
 
 from .moved_loop import MovedLoop, let_run, run, worst_excess
 from .told import need, told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_magic.client import MessageRequest
-from claude_magic.client._pace import Need
+from claude_magic.client._need import Need
 
 
 def told(kind: str = "requests", limit: object = 60, remaining: object = None) -> dict[str, str]:

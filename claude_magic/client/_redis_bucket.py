@@ -456,6 +456,8 @@ class RedisBucket(TokenBucket):
     # What others say...
 
     def _hear(self, told: Mapping[str, Any]) -> None:
+        if told.get("about") == "members" and self._link is not None:
+            self._link.members = max(1, int(told["members"]))
         if told.get("about") != "bucket" or self._is_alone:
             return
         if "paused" in told:

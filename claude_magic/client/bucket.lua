@@ -107,7 +107,7 @@ if request.epoch then
   is_gone = request.epoch ~= text(state.epoch) or redis.call('HEXISTS', members, me) == 0
   if is_gone then request.back, request.late = {}, {} end  -- its tickets are others' now
 end
-redis.call('HSETNX', members, me, '0')
+local is_joining = redis.call('HSETNX', members, me, '0') == 1
 
 local dead = {}
 if now - state.checked >= CHECK then
@@ -126,6 +126,10 @@ if now - state.checked >= CHECK then
   end
 end
 local count = redis.call('HLEN', members)
+if is_joining and count > 1 then
+  -- When the server goes away, each keeps to a share, so all must know of how many.
+  redis.call('PUBLISH', prefix .. 'all', cjson.encode({about = 'members', by = me, members = count}))
+end
 
 -- What this one has to say...
 local function configure(rate, capacity)

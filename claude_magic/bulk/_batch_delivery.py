@@ -189,7 +189,7 @@ class Delivery:
             raise ConfigurationError(
                 f"{context.server} has no message batches. Leave via='batch' (--via batch) out. Nothing was sent."
             ) from None
-        self._admit(tag, rows)
+        await self._admit(tag, rows)
         is_mine = await in_thread(
             lambda: context.notes.sending(
                 tag,
@@ -205,7 +205,7 @@ class Delivery:
                 "Run the same line again."
             )
 
-    def _admit(self, tag: str, rows: Sequence[BatchRow]) -> None:
+    async def _admit(self, tag: str, rows: Sequence[BatchRow]) -> None:
         """Reserve the most that a batch can cost.
 
         Raises:
@@ -222,8 +222,13 @@ class Delivery:
                 f"max_cost is {format_usd(most)}{sent}. A batch cannot be stopped at an amount, so it was not sent. Lower max_tokens, "
                 "or raise max_cost."
             )
-        context.ledger.admit_batch(
-            tag, context.task.request, worst, what=what, is_simulated=context.heard.is_simulated
+        await context.ledger.admit_batch(
+            context.client,
+            tag,
+            context.task.request,
+            worst,
+            what=what,
+            is_simulated=context.heard.is_simulated,
         )
         self._committed += 0.0 if worst is None else worst.total
 

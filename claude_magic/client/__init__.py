@@ -79,7 +79,7 @@ from ._messages import (
 )
 from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
-from ._redis import account_name, read_limiter_url
+from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest, RequestKeys, request_key
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
@@ -141,6 +141,8 @@ __all__ = [
     "RateLimitError",
     "RedactedThinkingBlock",
     "RedisBucket",
+    "RedisLink",
+    "RedisScript",
     "RequestKeys",
     "RequestPreview",
     "ReplyStream",
@@ -150,6 +152,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "SSEDecoder",
+    "SharingLostError",
     "ServerError",
     "ServerLimit",
     "ServerPace",

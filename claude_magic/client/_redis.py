@@ -121,22 +121,24 @@ def account_name(secret: str, server: str) -> str:
     return hashlib.blake2b(f"{server}\0{secret}".encode(), digest_size=12, person=b"claude_magic").hexdigest()
 
 
-class Script:
+class RedisScript:
     """A script that the server runs as one step.
 
     Args:
-        name: Its file, beside this one.
+        name: Its file.
         keys: What its keys are called behind the prefix of an account.
+        package: Where the file is; None is this package.
     """
 
-    def __init__(self, name: str, *keys: str) -> None:
+    def __init__(self, name: str, *keys: str, package: str | None = None) -> None:
         self.name = name
         self.keys = keys
+        self._package = package or __package__ or ""
 
     @cached_property
     def source(self) -> str:
         """Its text."""
-        return importlib.resources.files(__package__ or "").joinpath(self.name).read_text(encoding="utf-8")
+        return importlib.resources.files(self._package).joinpath(self.name).read_text(encoding="utf-8")
 
     @cached_property
     def digest(self) -> str:
@@ -179,7 +181,7 @@ class RedisLink:
         self._subscribers.append((hear, change))
         return lambda: self._subscribers.remove((hear, change))
 
-    async def call(self, script: Script, request: Mapping[str, Any]) -> Any:
+    async def call(self, script: RedisScript, request: Mapping[str, Any]) -> Any:
         """Run a script, and return what it says.
 
         Args:

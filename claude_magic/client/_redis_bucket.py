@@ -24,12 +24,12 @@ from typing import Any, Final
 from ._errors import ConfigurationError
 from ._pace import ServerPace
 from ._rate_limit import CLOCK_GRAIN, BucketState, Gate, OnDelay, Refusal, TokenBucket, Waiter, closed_for
-from ._redis import RedisLink, Script, SharingLostError, read_limiter_url
+from ._redis import RedisLink, RedisScript, SharingLostError, read_limiter_url
 from ._redis_pace import SharedPace
 
 logger = logging.getLogger("claude_magic.client")
 
-_SCRIPT: Final = Script("bucket.lua", "bucket", "line", "members")
+_SCRIPT: Final = RedisScript("bucket.lua", "bucket", "line", "members")
 _SLACK: Final = 0.1
 """Seconds by which a grant may be used late."""
 _HELD_BACK: Final = _SLACK

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from ._errors import ClaudeError
 from ._pace import ServerPace
-from ._redis import RedisLink, Script, SharingLostError
+from ._redis import RedisLink, RedisScript, SharingLostError
 
-_SCRIPT: Final = Script("pace.lua", "pace")
+_SCRIPT: Final = RedisScript("pace.lua", "pace")
 _INTERVAL: Final = 0.1
 """Seconds between two messages of a process: what it learns meanwhile goes together."""
 

@@ -144,7 +144,10 @@ def render_budget(ledger: Ledger) -> Bundle:
     accounts = [(heading, ledger.account(is_simulated=is_simulated)) for heading, is_simulated in _SOURCES]
     claude, simulator = accounts
     shown = accounts if simulator[1].committed else [claude]
-    groups = [(heading, list(_budget_rows(amount, account))) for heading, account in shown]
+    groups = [
+        (heading, list(_budget_rows(amount, account, is_shared=ledger.is_shared)))
+        for heading, account in shown
+    ]
     notes = [
         "A request that could exceed the budget is refused before it is sent: its input, max_tokens and every retry count, "
         f"at the prices of {PRICES_AS_OF}."
@@ -154,9 +157,13 @@ def render_budget(ledger: Ledger) -> Bundle:
     return render_rows(groups, columns=_BUDGET_COLUMNS, numbers=(1,), notes=notes)
 
 
-def _budget_rows(budget: float, account: Account) -> Iterator[Row]:
+def _budget_rows(budget: float, account: Account, *, is_shared: bool) -> Iterator[Row]:
     left = budget - account.committed
-    yield "budget", format_usd(budget), "for the life of this kernel"
+    yield (
+        "budget",
+        format_usd(budget),
+        "of all that share the limiter" if is_shared else "for the life of this kernel",
+    )
     yield "spent", format_price(account.spent, is_estimate=account.is_estimate), ""
     yield "reserved", format_usd(account.reserved), "at most, for requests in flight"
     yield "unconfirmed", format_usd(account.unconfirmed), "at most, for attempts that broke off"

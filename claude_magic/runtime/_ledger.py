@@ -5,7 +5,8 @@ that broke off, at their worst case; and what is reserved for requests in flight
 its own worst case fits beside them. Checking and reserving is one step under the lock, so requests that start together
 cannot pass the budget together.
 
-A budget is that of one process, which publishes it: those that it starts refuse to spend beside it (`_budget`).
+A budget is that of one process, which publishes it: those that it starts refuse to spend beside it (`_budget`). Processes that share a
+limiter share the budget (`_shared_budget`).
 
 The simulator has an account of its own. Its answers cost nothing, but they are priced as if, so that a budget can be
 rehearsed; nothing of it touches the account of real money.
@@ -53,6 +54,7 @@ from ._budget import (
 from ._models import BillLine, bill_of
 from ._progress import SIMULATOR_HEADER
 from ._replay import is_replayed
+from ._shared_budget import SharedBudget, sum_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +160,25 @@ class Ledger:
         self._books = _restored(dumped) if dumped else _Books()
         self._in_flight: dict[Reservation, None] = {}
         self._batches: dict[str, Reservation] = {}
+        self._inherited = {False: Account(), True: Account()}
+        """What a parent process has committed, which this one reads, and does not spend again."""
+        self._shared = SharedBudget(self._new_account, dumped.get("shared_name") if dumped else None)
         self._simulators: weakref.WeakSet[ClaudeClient] = weakref.WeakSet()
 
     # The budget...
 
     @property
     def budget(self) -> float | None:
-        """The most that the kernel may spend from its start to its end, in USD; None is no bound."""
-        return self._books.budget
+        """The most that the kernel may spend from its start to its end, in USD; None is no bound.
+
+        Where processes share a limiter, it is what all of them may spend together.
+        """
+        return self._shared.amount if self._shared.is_joined else self._books.budget
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the budget is one of several processes."""
+        return self._shared.is_joined
 
     def set_budget(self, amount: float | None) -> None:
         """Set the budget, or lift it with None.
@@ -179,14 +192,23 @@ class Ledger:
         with self._lock:
             if self._forked_from is not None:
                 self._books, self._forked_from = _Books(), None
+                self._inherited = {False: Account(), True: Account()}
             self._books.budget = budget
             self._is_own = True
+        self._shared.set(budget)
         self._publish(budget)
 
+    async def share_budget(self, client: ClaudeClient) -> None:
+        """Have the budget that was set hold for all processes that share the limiter of a client.
+
+        Raises:
+            ConfigurationError: The server of the limiter cannot be used as the settings have it.
+        """
+        await self._shared.join(client)
+
     def account(self, *, is_simulated: bool = False) -> Account:
-        """Return what counts against the budget; the simulator's account is a rehearsal."""
-        with self._lock:
-            return self._account(is_simulated)
+        """Return what counts against the budget, of all who share it; the simulator's account is a rehearsal."""
+        return sum_of(self._own_account(is_simulated), self._shared.others(is_simulated=is_simulated))
 
     def has_room_for(self, worst: WorstCase, *, is_simulated: bool = False) -> bool:
         """Tell whether a request would be admitted at this moment."""
@@ -218,7 +240,8 @@ class Ledger:
             BudgetExceededError: It could pass the budget, or nobody knows because its model has no price; or the budget is that
                 of a process above this one, which would not learn of it.
         """
-        if not self._is_own:
+        await self._shared.join(client)
+        if not self._is_own and not self._shared.is_joined:
             check_parent(self._forked_from or self._find_parent())
         reservation = Reservation(
             request=request, attempts=attempts, is_simulated=is_simulated or client in self._simulators
@@ -228,11 +251,28 @@ class Ledger:
                 check_price(model)
             counted = await count_input(client, request) if counts_input else None
             reservation.worst = worst_case(request, counted, attempts=attempts)
-        with self._lock:
-            if self._books.budget is not None and reservation.worst is not None:
-                check_budget(reservation.worst, self._account(reservation.is_simulated), self._books.budget)
-            self._in_flight[reservation] = None
+        await self._reserve(reservation)
         return reservation
+
+    async def _reserve(self, reservation: Reservation, what: str = "This request") -> None:
+        worst = reservation.worst
+        if self._shared.is_joined:
+            await self._reserve_shared(reservation)
+            return
+        with self._lock:
+            if self._books.budget is not None and worst is not None:
+                check_budget(worst, self._account(reservation.is_simulated), self._books.budget, what)
+            self._in_flight[reservation] = None
+
+    async def _reserve_shared(self, reservation: Reservation) -> None:
+        if self._shared.amount is not None and reservation.worst is not None:
+            await self._shared.reserve(
+                reservation.worst,
+                is_simulated=reservation.is_simulated,
+                take=lambda: self._in_flight.setdefault(reservation),
+            )
+        with self._lock:
+            self._in_flight[reservation] = None
 
     def note_simulator(self, client: ClaudeClient) -> None:
         """Remember that a simulator answers this client, as its responses have told."""
@@ -264,16 +304,19 @@ class Ledger:
                 self._in_flight.pop(reservation, None)
                 self._books.unconfirmed[reservation.is_simulated] += unconfirmed
                 self._enter(bill, thread, is_simulated=reservation.is_simulated, is_partial=is_partial)
+            self._shared.note_end(is_simulated=reservation.is_simulated)
 
     def release(self, reservation: Reservation) -> None:
         """Give back what is reserved for a request that was not sent."""
         with self._lock:
             self._in_flight.pop(reservation, None)
+        self._shared.note_end(is_simulated=reservation.is_simulated)
 
     # Batches, on the bridge...
 
-    def admit_batch(
+    async def admit_batch(
         self,
+        client: ClaudeClient,
         name: str,
         request: MessageRequest,
         worst: WorstCase | None,
@@ -284,6 +327,7 @@ class Ledger:
         """Let a batch pass, and reserve the most that it can cost until it is settled, however long that takes.
 
         Args:
+            client: Creates the batch.
             name: Names it in `settle_batch`.
             request: What its requests have in common.
             worst: The most that all of them can cost; None where the model has no price.
@@ -293,28 +337,29 @@ class Ledger:
         Raises:
             BudgetExceededError: As for `admit`.
         """
-        if not self._is_own:
+        await self._shared.join(client)
+        if not self._is_own and not self._shared.is_joined:
             check_parent(self._forked_from or self._find_parent())
         if self.budget is not None:
             for model in models_of(request):
                 check_price(model)
         reservation = Reservation(request=request, attempts=1, is_simulated=is_simulated, worst=worst)
-        with self._lock:
-            if self._books.budget is not None and worst is not None:
-                check_budget(worst, self._account(is_simulated), self._books.budget, what)
-            self._in_flight[reservation] = None
-            self._batches[name] = reservation
+        await self._reserve(reservation, what)
+        self._batches[name] = reservation
 
     def settle_batch(self, name: str) -> None:
         """Give back what is reserved for a batch, which is booked row by row; nothing where another process has sent it."""
         with self._lock:
             if (reservation := self._batches.pop(name, None)) is not None:
                 self._in_flight.pop(reservation, None)
+        if reservation is not None:
+            self._shared.note_end(is_simulated=reservation.is_simulated)
 
     def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:
         """Book what one request of a batch took, a line for each model."""
         with self._lock:
             self._enter(bill, None, is_simulated=is_simulated)
+        self._shared.note_end(is_simulated=is_simulated)
 
     # Reading...
 
@@ -335,6 +380,7 @@ class Ledger:
                 "rows": rows,
                 "unconfirmed": dict(self._books.unconfirmed),
                 "is_own": self._is_own,
+                "shared_name": self._shared.name,
             }
 
     def for_forked_child(self) -> Ledger:
@@ -344,6 +390,7 @@ class Ledger:
         """
         child = Ledger(publish=self._publish, find_parent=self._find_parent)
         child._books = self._books
+        child._inherited = {is_simulated: child._account(is_simulated) for is_simulated in (False, True)}
         child._forked_from = self._forked_from
         if self._books.budget is not None and self._forked_from is None:
             child._forked_from = ParentBudget(os.getppid(), self._books.budget)
@@ -360,6 +407,14 @@ class Ledger:
             self._books.rows[key] = row.plus(
                 line.usage, line.cost, is_request=is_first, is_partial=is_first and is_partial
             )
+
+    def _own_account(self, is_simulated: bool) -> Account:
+        with self._lock:
+            return self._account(is_simulated)
+
+    def _new_account(self, is_simulated: bool) -> Account:
+        """Return what this process itself has committed."""
+        return sum_of(self._own_account(is_simulated), self._inherited[is_simulated], sign=-1)
 
     def _account(self, is_simulated: bool) -> Account:
         reserved = [each.worst_case() for each in self._in_flight if each.is_simulated == is_simulated]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -16,6 +17,7 @@ from ..client import (
     REDACTED,
     BucketState,
     ClaudeClient,
+    ClaudeError,
     ClientConfig,
     ConfigurationError,
     Health,
@@ -169,7 +171,8 @@ class Runtime:
         self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"))
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, and all turns in them."""
-        self.ledger = Ledger(kept.get("ledger"), publish=publish_budget, find_parent=find_parent_budget)
+        self._publish_budget = publish_budget
+        self.ledger = Ledger(kept.get("ledger"), publish=self._tell_budget, find_parent=find_parent_budget)
         """What was used, what it cost, and the budget."""
         self.server_limits = RateLimits()
         """What the server has said about its own limits."""
@@ -426,6 +429,13 @@ class Runtime:
                 await work(client, make_accountant)
 
         return self._engine.spawn(run, rate=source.rate, on_end=on_end)
+
+    def _tell_budget(self, amount: float | None) -> None:
+        """Let the processes below this one know of its budget, and those that share its limiter."""
+        self._publish_budget(amount)
+        with contextlib.suppress(ClaudeError):  # said with the next request, as one without a key is
+            if self.settings().values.limiter is not None:
+                self.submit(self.ledger.share_budget)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
         """Ask whether the server can be reached and takes the key. Never billed."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from claude_magic.client import ConfigurationError
-from claude_magic.runtime import Runtime
+from claude_magic.client import ConfigurationError, MessageRequest, RedisBucket, Usage
+from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Runtime
+from claude_magic.runtime._ledger import Reservation
 from claude_magic.simulator import Simulator
 
 from ..redis_server import RedisServer, redis_server
@@ -111,3 +114,188 @@ def test_who_comes_later_learns_what_was_told_before(kernels: tuple[Simulator, R
         other.close()  # the next one connects again
 
     assert other.pace_state()[0].limits
+
+
+# The budget...
+
+
+REQUEST = MessageRequest(
+    model="claude-haiku-5-5", max_tokens=1000, messages=[{"role": "user", "content": "Hello"}]
+)
+
+
+class SharingClient:
+    """All that a ledger asks of a client: which limiter it shares."""
+
+    def __init__(self, server: RedisServer, account: str) -> None:
+        self.bucket = RedisBucket(f"{server.url}?members=2", 100, account=account)
+
+
+Admit = Callable[[Ledger], Awaitable[Reservation]]
+
+
+def with_ledgers(
+    server: RedisServer, account: str, play: Callable[[list[Ledger], Admit], Awaitable[None]]
+) -> None:
+    """Play with two ledgers that share the limiter of an account."""
+
+    async def main() -> None:
+        clients = {Ledger(): SharingClient(server, account) for _ in range(2)}
+
+        async def admit(ledger: Ledger) -> Reservation:
+            client: Any = clients[ledger]
+            return await ledger.admit(client, REQUEST, attempts=1, is_simulated=False, counts_input=False)
+
+        try:
+            async with asyncio.timeout(60):
+                await play(list(clients), admit)
+        finally:
+            for client in clients.values():
+                await client.bucket.aclose()
+
+    asyncio.run(main())
+
+
+def bill(usd: float) -> list[BillLine]:
+    return [BillLine(model=REQUEST.model, usage=Usage(input_tokens=1, output_tokens=1), cost=usd)]
+
+
+def worst_of(reservation: Reservation) -> float:
+    worst = reservation.worst_case()
+    assert worst is not None
+    return worst.total
+
+
+def test_a_budget_holds_for_all_that_share_the_limiter(server: RedisServer) -> None:
+    """Promise: what one process has reserved or spent is gone for the other, and what it did not need is there again."""
+
+    async def play(ledgers: list[Ledger], admit: Admit) -> None:
+        one, other = ledgers
+        worst = worst_of(await admit(one))
+        one.set_budget(3.5 * worst)
+        held = [await admit(one), await admit(other)]  # and the one before the budget was set
+        assert other.budget == pytest.approx(3.5 * worst)
+
+        with pytest.raises(BudgetExceededError, match="It was not sent"):
+            await admit(other)
+        with pytest.raises(BudgetExceededError):
+            await admit(one)
+        one.finish(held[0], bill=bill(worst / 10), thread=None)
+        again = await retried(admit, other)
+        assert other.account().committed == pytest.approx(3.1 * worst)
+        other.release(again)
+
+        one.set_budget(None)
+        await admit(one)
+        await admit(other)
+        await admit(other)
+        assert other.budget is None
+
+    with_ledgers(server, "budget", play)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def retried(admit: Admit, ledger: Ledger) -> Reservation:
+    """Admit as soon as the other process has told what its request has cost."""
+    while True:
+        try:
+            return await admit(ledger)
+        except BudgetExceededError:
+            await asyncio.sleep(0.01)
+
+
+def test_requests_that_start_together_do_not_pass_the_budget_together(server: RedisServer) -> None:
+    """Promise: of twenty at once in two processes as many are let through as fit, and no more."""
+
+    async def play(ledgers: list[Ledger], admit: Admit) -> None:
+        one, other = ledgers
+        first = await admit(one)
+        worst = worst_of(first)
+        one.release(first)
+        one.set_budget(5.5 * worst)
+        await admit(one)
+
+        results = await asyncio.gather(
+            *(admit(ledger) for _ in range(10) for ledger in (one, other)), return_exceptions=True
+        )
+
+        assert sum(isinstance(result, Reservation) for result in results) == 4
+        assert sum(isinstance(result, BudgetExceededError) for result in results) == 16
+
+    with_ledgers(server, "together", play)
+
+
+def test_a_server_that_goes_and_forgets_neither_loses_nor_doubles_what_was_spent() -> None:
+    """Promise: while it is away each process has its share of the rest; when it is back, empty, all is as it was."""
+
+    async def play(ledgers: list[Ledger], admit: Admit) -> None:
+        one, other = ledgers
+        first = await admit(one)
+        worst = worst_of(first)
+        one.set_budget(8.5 * worst)
+        one.finish(first, bill=bill(worst), thread=None)
+        await admit(other)
+        await admit(one)  # 3 of 8.5 are gone, and both have heard of it, or nearly
+        own_server.kill()
+        alone = await admit(other)
+        for _ in range(2):
+            await admit(other)  # half of the 6.5 that are left
+        for _ in range(2):
+            with pytest.raises(BudgetExceededError, match="is away"):
+                await admit(other)
+        own_server.start()
+        await until(lambda: all(ledger._shared._link.is_up for ledger in ledgers))  # type: ignore[union-attr]
+        other.finish(alone, bill=bill(worst), thread=None)
+        await admit(one)
+
+        assert other.budget == one.budget == pytest.approx(8.5 * worst)
+        await admit(other)
+        with pytest.raises(BudgetExceededError, match=r"It was not sent\. Raise"):
+            await admit(one)
+        assert other.account().spent == pytest.approx(2 * worst)
+
+    with redis_server() as own_server:
+        with_ledgers(own_server, "forgets", play)
+
+
+def test_a_ledger_that_continues_another_is_not_counted_twice(server: RedisServer) -> None:
+    """Promise: a reload of the package, in the same kernel, does not double what it has spent; a forked child adds only its own."""
+
+    async def play(ledgers: list[Ledger], admit: Admit) -> None:
+        one, other = ledgers
+        first = await admit(one)
+        worst = worst_of(first)
+        one.set_budget(10 * worst)
+        one.finish(first, bill=bill(worst), thread=None)
+        await admit(other)
+
+        reloaded, child = Ledger(one.dump()), one.for_forked_child()
+
+        assert reloaded._shared.name == one._shared.name
+        assert child._shared.name != one._shared.name
+        assert child._new_account(False).committed == 0.0
+        assert child.account().spent == pytest.approx(worst)
+
+    with_ledgers(server, "continued", play)
+
+
+def test_a_kernel_keeps_a_budget_that_another_one_has_set(
+    kernels: tuple[Simulator, Runtime, Runtime],
+) -> None:
+    """Promise: `%claude budget` in one notebook stops the other one before it sends."""
+    simulator, one, other = kernels
+    one.ledger.set_budget(0.000001)
+    deadline = time.monotonic() + 20
+    while not one.ledger.is_shared:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    with pytest.raises(BudgetExceededError):
+        other.start("Hello").result()
+
+    assert [request.path for request in simulator.requests if not request.path.endswith("count_tokens")] == []

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from claude_magic.client import TokenBucket
-from claude_magic.client._redis import RedisLink, Script
+from claude_magic.client._redis import RedisLink, RedisScript
 from claude_magic.client._redis_bucket import RedisBucket
 
 from ..redis_server import RedisServer
@@ -51,7 +51,7 @@ class InProcess:
         await let_run()
 
 
-class _MovedScript(Script):
+class _MovedScript(RedisScript):
     """The script of the bucket, told what time it is."""
 
     @property
@@ -79,7 +79,7 @@ class OnRedis:
         )  # nothing is late here that is not meant to be
         call = RedisLink.call
 
-        async def call_in_no_time(link: RedisLink, script: Script, request: dict[str, Any]) -> Any:
+        async def call_in_no_time(link: RedisLink, script: RedisScript, request: dict[str, Any]) -> Any:
             self._busy += 1
             try:
                 return await call(link, script, {**request, "now": asyncio.get_running_loop().time()})

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from .bulk import Journal, MapPlan, MapRun, MapSurface, Request
-    from .client import BucketState, ClaudeClient
+    from .bulk import BatchList, Journal, MapPlan, MapRun, MapSurface, Request
+    from .client import BucketState, ClaudeClient, MessageBatch
     from .display import FrontEnd
     from .panels import PromptPanel
     from .runtime import Reply, ReplySnapshot, Runtime
@@ -399,6 +399,49 @@ class Claude:
 
         request, options, journal = origin_of(result)
         return self._map(replace(request, asks_failed_again=True), options, journal)
+
+    @short_errors
+    def batches(self, journal: str | Path | None = None) -> BatchList:
+        """Return the message batches of this key's workspace, newest first: how far they are, and which map has sent them.
+
+        Args:
+            journal: The journal that knows the maps; by default the one in the current folder.
+
+        Raises:
+            ClaudeError: The server does not list them.
+        """
+        from .bulk import BatchDesk
+
+        return BatchDesk(self.runtime, journal).list()
+
+    @short_errors
+    def cancel_batch(self, batch_id: str) -> MessageBatch:
+        """Begin to cancel a batch, and return it. What is done by then has answers, and is billed.
+
+        Raises:
+            ConfigurationError: This key finds none of that id.
+            InvalidRequestError: It has ended.
+        """
+        from .bulk import BatchDesk
+
+        return BatchDesk(self.runtime).cancel(batch_id)
+
+    @short_errors
+    def forget_batch(self, name: str, journal: str | Path | None = None) -> int:
+        """Give the rows of a batch free that is lost, so that they can be asked again; return how many they are.
+
+        If the batch is at the server all the same, it is billed, and its answers are not fetched.
+
+        Args:
+            name: Its id; the tag that `batches` shows where its sending broke off.
+            journal: The journal that knows it; by default the one in the current folder.
+
+        Raises:
+            ClaudeError: The journal has no open batch of that name.
+        """
+        from .bulk import BatchDesk
+
+        return BatchDesk(self.runtime, journal).forget(name)
 
     @short_errors
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:

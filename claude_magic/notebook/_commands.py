@@ -171,6 +171,13 @@ RUNS = Argument(
     guess=_nothing,
     choices=("compare", "prune"),
 )
+BATCHES = Argument(
+    key="what",
+    usage="[cancel ID|forget ID]",
+    read=_spelled_as(re.compile(r"(?:cancel|forget) [\w-]{1,100}", re.ASCII)),
+    guess=_nothing,
+    choices=("cancel", "forget"),
+)
 SWITCH = Argument(
     key="state",
     usage="on|off",
@@ -326,6 +333,12 @@ COMMANDS = (
         "list the maps of this folder, what they cost, and the size of their journal; compare two, or delete old answers",
         "._session_commands:journal",
         RUNS,
+    ),
+    Command(
+        "batches",
+        "list the message batches of this key's workspace, and how far they are; cancel one, or forget a lost one",
+        "._session_commands:batches",
+        BATCHES,
     ),
     Command(
         "panel", "open a conversation beside the cells, with buttons", "._session_commands:panel", ANY_THREAD

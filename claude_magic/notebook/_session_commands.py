@@ -365,6 +365,31 @@ def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
         opened.close()
 
 
+def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """List the batches of the key's workspace; cancel one (`cancel ID`), or forget one that is lost (`forget ID`).
+
+    Raises:
+        ClaudeError: The server does not list them, or there is none of that name.
+    """
+    from ..bulk import BatchDesk
+
+    desk = BatchDesk(cell.runtime)
+    action, _, name = arguments.get("what", "").partition(" ")
+    if action == "cancel":
+        batch = desk.cancel(name)
+        cell.front_end.say(
+            f"{batch.id} is being cancelled. What is done by then has answers, which the line of its map fetches, and is billed."
+        )
+    elif action == "forget":
+        rows = desk.forget(name)
+        cell.front_end.say(
+            f"{name} is forgotten: its {rows:,} rows are asked again by the line of their map. If the batch is at the server, it is billed as well."
+        )
+    else:
+        bundle = desk.list().render()
+        cell.front_end.show(bundle.data, bundle.metadata)
+
+
 def _describe_job(snapshot: ReplySnapshot, now: float) -> str:
     match snapshot.phase:
         case Phase.COMPLETE:

@@ -198,7 +198,7 @@ def test_max_cost_bounds_a_map(kernel, sim, example):
 
 
 def test_via_sends_a_map_as_a_batch(kernel, sim, example):
-    """One batch, whose answers come to the variable; without a table there is nothing to send as one."""
+    """One batch, whose answers come to the variable."""
     sim.script_batch(BatchScript(seconds=0))
 
     succeed(kernel, example("--via WAY"))
@@ -206,7 +206,6 @@ def test_via_sends_a_map_as_a_batch(kernel, sim, example):
     [batch] = sim.batches
     assert len(batch.custom_ids) == 2
     assert kernel.value("[bool(sea) for sea in seas]") == "[True, True]"
-    assert "--via goes with --map" in kernel.run("%claude --via batch Hello").error["evalue"]
 
 
 def test_raw_sends_braces_as_typed(kernel, sim, example):
@@ -505,6 +504,21 @@ def test_journal_lists_the_maps(kernel, sim, example):
     assert "0 rows ask the same in both runs." in plain(succeed(kernel, "%claude journal compare 1 2"))
     assert "Deleted: 0 answers" in plain(succeed(kernel, "%claude journal prune 30"))
     assert "Deleted: " in plain(succeed(kernel, "%claude journal prune all"))
+
+
+def test_batches_lists_cancels_and_forgets(kernel, sim, example):
+    """With the map that has sent each, what is done and what is left."""
+    kernel.run("import shutil; shutil.rmtree('.claude-magic', ignore_errors=True)")
+    sim.script_batch(BatchScript(seconds=0))
+    succeed(kernel, "%claude --map countries --via batch -o seas Name an island near {{ item }}.")
+
+    listed = plain(succeed(kernel, example("batches [cancel ID|forget ID]")))
+    [batch] = sim.batches
+    assert f"{batch.id}  ended, fetched     2       0     0" in listed
+    assert "Name an island near {{ item }}." in listed
+    cancelled = kernel.run(f"%claude batches cancel {batch.id}").error
+    assert "has ended and cannot be canceled" in cancelled["evalue"]
+    assert "has no open batch" in kernel.run(f"%claude batches forget {batch.id}").error["evalue"]
 
 
 def test_panel_shows_a_panel(kernel, sim, example):

@@ -802,3 +802,64 @@ def test_a_journal_from_before_batches_goes_on(sim: Simulator) -> None:
 
     assert ask(["one", "two"]) == ["one", "two"]
     assert len(sim.batches[0].custom_ids) == 1
+
+
+# What can be done about them...
+
+
+def test_batches_are_listed_with_the_maps_that_sent_them(sim: Simulator, clock: Clock) -> None:
+    interrupt_while_waiting(sim, clock)
+    [first] = claude.batches()
+    assert (first.id, first.state, first.left, first.prompt) == (sim.batches[0].id, "in progress", 4, PROMPT)
+
+    clock.moved += HOUR
+    assert [(each.state, each.done, each.left) for each in claude.batches()] == [("ended, not fetched", 4, 0)]
+    assert "comes with the line of its map, run again" in repr(claude.batches())
+    ask()
+    make_batch(sim, 2)
+    listed = claude.batches()
+    assert [each.state for each in listed] == ["in progress", "ended, fetched"]
+    assert [each.prompt for each in listed] == ["", PROMPT]
+    clock.moved += 29 * 24 * HOUR
+    assert {each.state for each in claude.batches()} == {"results deleted"}
+
+
+def test_a_batch_can_be_cancelled_and_the_line_takes_what_was_done(sim: Simulator, clock: Clock) -> None:
+    sim.script_batch(BatchScript(seconds=HOUR))
+    interrupt_while_waiting(sim, clock)
+    clock.moved += HOUR / 2
+    [batch] = sim.batches
+
+    assert claude.cancel_batch(batch.id).processing_status == "canceling"
+    out = ask()
+
+    assert out["answer"].tolist()[:2] == ["one", "two"]
+    assert out["error"].str.contains("cancelled").tolist()[2:] == [True, True]
+    assert posts(sim) == 1
+    assert ask()["answer"].tolist() == RIGHT
+    assert len(sim.batches[1].custom_ids) == 2
+    with pytest.raises(ClaudeError, match="has ended"):
+        claude.cancel_batch(batch.id)
+    with pytest.raises(ConfigurationError, match=r"finds no batch msgbatch_none.*Nothing was cancelled"):
+        claude.cancel_batch("msgbatch_none")
+
+
+def test_a_batch_that_is_lost_can_be_forgotten(
+    sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way out where it cannot be found out whether it arrived."""
+    sim.script_batch_calls("create", accept_unheard(gate=Gate()))
+    with child(tmp_path):
+        eventually(lambda: len(sim.batches) == 1)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
+    with pytest.raises(ClaudeError, match="being sent at this moment"):
+        claude.forget_batch(notes()[0].tag)
+    clock.moved += HOUR
+    [record] = claude.batches()
+    assert (record.id, record.state, record.left) == (notes()[0].tag, "sending broke off", 4)
+
+    assert claude.forget_batch(record.id) == 4
+    assert ask()["answer"].tolist() == RIGHT
+    assert posts(sim) == 2
+    with pytest.raises(ClaudeError, match="has no open batch"):
+        claude.forget_batch(record.id)

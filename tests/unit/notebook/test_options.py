@@ -245,6 +245,8 @@ def test_an_empty_cell_is_empty() -> None:
         ("--rwa hi", "Did you mean --raw?"),
         ("-xq hi", "There is no option -xq. Did you mean -x?"),
         ("--new --thread t hi", "--thread and --new cannot be combined"),
+        ("--via batch hi", "--via goes with --map"),
+        ("--map df --via post hi", "--via post: WAY is one of online, batch"),
         ("--thread t --no-history hi", "--thread and --no-history cannot be combined"),
         ("--no-history --new hi", "--new and --no-history cannot be combined"),
         ("--schema P -x hi", "--schema and --code cannot be combined"),

@@ -1,0 +1,243 @@
+"""The batches of a workspace, as `%claude batches` and `claude.batches()` list them: how far they are, and whose rows they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageBatch, NotFoundError
+from ..render import Bundle, render_rows
+from ..runtime import Runtime
+from ._batch_notes import BatchNote, BatchNotes, now
+from ._journal import Journal, JournalError, excerpt, journal_path
+
+_MOST: Final = 100
+_TIMEOUT: Final = 60.0
+"""Seconds for the server to list them."""
+_RESULTS_KEPT: Final = 29 * 86_400.0
+_COLUMNS: Final = ("batch", "state", "done", "failed", "left", "age", "until", "map")
+_NUMBERS: Final = (2, 3, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecord:
+    """A batch as the server has it, as the journal has it, or both.
+
+    Attributes:
+        id: The server's id; the journal's tag where the sending broke off, and nobody knows yet whether it arrived.
+        state: What it is at, in words.
+        done: Rows that were answered. The server tells it when the whole batch has ended.
+        failed: Rows that expired, failed or were cancelled; likewise.
+        left: Rows that are not done.
+        created: When it was created, in seconds since the epoch, or None.
+        until: When it expires, or, once it has ended, when its results are deleted; or None.
+        prompt: The prompt of the map that sent it; empty where this folder's journal does not know it.
+    """
+
+    id: str
+    state: str
+    done: int
+    failed: int
+    left: int
+    created: float | None
+    until: float | None
+    prompt: str
+
+
+class BatchList(Sequence[BatchRecord]):
+    """Batches, newest first.
+
+    Args:
+        records: They.
+        has_more: The server has older ones.
+    """
+
+    def __init__(self, records: Sequence[BatchRecord], *, has_more: bool) -> None:
+        self._records = tuple(records)
+        self._has_more = has_more
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[BatchRecord]:
+        return iter(self._records)
+
+    def render(self) -> Bundle:
+        """Return a table of them."""
+        if not self._records:
+            return render_rows([], notes=["There are no batches in this workspace."])
+        notes = [f"The server has older ones; the newest {_MOST} are shown."] if self._has_more else []
+        if any(record.prompt and "not fetched" in record.state for record in self):
+            notes.append("What is not fetched comes with the line of its map, run again.")
+        notes.append(
+            "%claude batches cancel ID ends one early; %claude batches forget ID gives the rows of a lost one free."
+        )
+        return render_rows(
+            [("", [_row(record) for record in self])], columns=_COLUMNS, numbers=_NUMBERS, notes=notes
+        )
+
+    def __repr__(self) -> str:
+        return str(self.render().data["text/plain"])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        return self.render().data
+
+
+class BatchDesk:
+    """What can be done about batches.
+
+    Args:
+        runtime: Asks the server.
+        journal: A file or folder; None for the one beside the notebook.
+    """
+
+    def __init__(self, runtime: Runtime, journal: Any = None) -> None:
+        self._runtime = runtime
+        self._path = journal_path(journal)
+
+    def list(self) -> BatchList:
+        """Return the batches of the workspace, and those of the journal that the server may not have.
+
+        Raises:
+            ClaudeError: The server does not list them, or the journal cannot be read.
+        """
+
+        async def listed(client: ClaudeClient) -> Sequence[MessageBatch]:
+            async with contextlib.aclosing(client.batches.list(most=_MOST + 1)) as batches:
+                return [batch async for batch in batches]
+
+        try:
+            batches = self._runtime.submit(listed).result(_TIMEOUT)
+        except NotFoundError as error:
+            raise ConfigurationError(f"The server has no message batches ({error.message})") from None
+        except TimeoutError:
+            raise ClaudeError(f"The server did not list its batches within {_TIMEOUT:g} s.") from None
+        notes, prompts = self._notes()
+        by_id = {note.id: note for note in notes if note.id is not None}
+        records = [
+            _record(batch, by_id.get(batch.id), _prompt_of(by_id.get(batch.id), prompts))
+            for batch in batches[:_MOST]
+        ]
+        lost = [note for note in notes if note.state in ("claimed", "sending")]
+        unheard = [_unheard(note, _prompt_of(note, prompts)) for note in reversed(lost)]
+        return BatchList([*unheard, *records], has_more=len(batches) > _MOST)
+
+    def cancel(self, batch_id: str) -> MessageBatch:
+        """Begin to cancel a batch. What is done by then has answers, and is billed.
+
+        Raises:
+            ClaudeError: There is none of that id, or it has ended.
+        """
+        try:
+            return self._runtime.submit(lambda client: client.batches.cancel(batch_id)).result(_TIMEOUT)
+        except NotFoundError:
+            raise ConfigurationError(
+                f"This key finds no batch {batch_id}. %claude batches lists those of its workspace. Nothing was cancelled."
+            ) from None
+        except TimeoutError:
+            raise ClaudeError(
+                f"The server did not answer within {_TIMEOUT:g} s. %claude batches shows whether {batch_id} is being cancelled."
+            ) from None
+
+    def forget(self, name: str) -> int:
+        """Give the rows of a batch free, which can then be asked again, and return how many they are.
+
+        Nothing happens at the server: if the batch is there, it is billed, and its answers are not fetched.
+
+        Args:
+            name: Its id, or the tag of one whose sending broke off.
+
+        Raises:
+            JournalError: The journal has no open batch of that name, or it is being sent at this moment.
+        """
+        with self._opened() as notes:
+            found = [] if notes is None else [note for note in notes.open() if name in (note.id, note.tag)]
+            if notes is None or not found:
+                raise JournalError(
+                    f"The journal {self._path} has no open batch {name}. %claude batches lists them."
+                )
+            [note] = found
+            if note.state != "sent" and note.is_being_sent:
+                raise JournalError(f"Batch {name} is being sent at this moment. Wait until that is over.")
+            if not notes.drop(note):
+                raise JournalError(f"Batch {name} has moved on meanwhile. %claude batches shows where it is.")
+            return note.requests
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[BatchNotes | None]:
+        if not self._path.exists():
+            yield None
+            return
+        journal = Journal(self._path)
+        try:
+            yield BatchNotes(journal)
+        finally:
+            journal.close()
+
+    def _notes(self) -> tuple[Sequence[BatchNote], dict[int, str]]:
+        with self._opened() as notes:
+            if notes is None:
+                return [], {}
+            return notes.all(), {run.id: run.prompt for run in notes.journal.runs()}
+
+
+def _prompt_of(note: BatchNote | None, prompts: dict[int, str]) -> str:
+    return "" if note is None else prompts.get(note.run, "")
+
+
+def _record(batch: MessageBatch, note: BatchNote | None, prompt: str) -> BatchRecord:
+    counts, created = batch.request_counts, batch.created
+    state = batch.processing_status.replace("_", " ")
+    until = batch.expires
+    if batch.has_ended:
+        until = None if created is None else created + _RESULTS_KEPT
+        if batch.archived_at is not None:
+            state = "results deleted"
+        elif note is not None:
+            state = {"merged": "ended, fetched", "dropped": "ended, forgotten"}.get(
+                note.state, "ended, not fetched"
+            )
+    return BatchRecord(
+        id=batch.id,
+        state=state,
+        done=counts.succeeded,
+        failed=counts.failed,
+        left=counts.processing,
+        created=created,
+        until=until,
+        prompt=prompt,
+    )
+
+
+def _unheard(note: BatchNote, prompt: str) -> BatchRecord:
+    state = "being sent" if note.is_being_sent else "sending broke off"
+    return BatchRecord(
+        id=note.tag,
+        state=state,
+        done=0,
+        failed=0,
+        left=note.requests,
+        created=note.claimed,
+        until=None,
+        prompt=prompt,
+    )
+
+
+def _row(record: BatchRecord) -> tuple[str, ...]:
+    age = "" if record.created is None else _span(now() - record.created)
+    until = "" if record.until is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(record.until))
+    counts = (f"{count:,}" for count in (record.done, record.failed, record.left))
+    return (record.id, record.state, *counts, age, until, excerpt(record.prompt, 40))
+
+
+def _span(seconds: float) -> str:
+    minutes = max(0.0, seconds) / 60
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 2880 else f"{minutes / 1440:.0f} days"

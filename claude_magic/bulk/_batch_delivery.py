@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -40,6 +41,13 @@ _GRACE: Final = 2.0
 _T = TypeVar("_T")
 
 
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+_NAMELESS: Final = _digest("|")
+
+
 class Heard:
     """What the headers of a server tell; the observer of each call.
 
@@ -63,9 +71,14 @@ class Heard:
         self.is_simulated |= SIMULATOR_HEADER in headers
         if event.status == 200:
             names = (headers.get(f"anthropic-{name}-id", "") for name in ("organization", "workspace"))
-            self._names = blake2b("|".join(names).encode(), digest_size=8).hexdigest()
+            self._names = _digest("|".join(names))
             with contextlib.suppress(ValueError, TypeError):
                 self.clock_offset = parsedate_to_datetime(headers.get("date", "")).timestamp() - now()
+
+    @property
+    def names_account(self) -> bool:
+        """Whether the server says whose requests it answers; gateways may not."""
+        return self._names not in ("", _NAMELESS)
 
     def account(self, server: str) -> str:
         """Name the account that answers at a server; accounts are told apart, and not named."""
@@ -297,16 +310,15 @@ class Delivery:
         ) as batches:
             batch = await anext(batches, None)
             if context.account != note.account:
-                raise ConfigurationError(
-                    f"The sending of {note.requests:,} of these rows broke off. Whether they have arrived can only be told with a key of "
-                    f"the workspace they were sent to, at {where_sent(note)}; this key is another one's. Use that key, or give the rows "
-                    f"free with `%claude batches forget {note.tag}`. Nothing was sent."
-                )
-            while batch is not None and batch.id != note.fence:
-                if note.fenced is not None and batch.created is not None and batch.created < note.fenced:
+                raise _other_account(note)
+            while batch is not None:
+                is_older = note.fenced is not None and (batch.created or math.inf) < note.fenced
+                if batch.id == note.fence or is_older:
                     return
                 yield batch
                 batch = await anext(batches, None)
+            if note.fence is not None and not context.heard.names_account:
+                raise _other_account(note)  # perhaps: what was there is no longer, and nothing else tells
 
     async def _is_it(self, batch: MessageBatch, note: BatchNote) -> bool:
         """Tell by the first of its results whether a batch is the one whose sending broke off."""
@@ -324,6 +336,14 @@ class Delivery:
                 f"`%claude batches forget {note.tag}`."
             )
         return key_of(first.custom_id, note.tag) is not None
+
+
+def _other_account(note: BatchNote) -> ConfigurationError:
+    return ConfigurationError(
+        f"The sending of {note.requests:,} of these rows broke off. Whether they have arrived can only be told with a key of the "
+        f"workspace they were sent to, at {where_sent(note)}; this key is another one's. Use that key, or give the rows free with "
+        f"`%claude batches forget {note.tag}`. Nothing was sent."
+    )
 
 
 def where_sent(note: BatchNote) -> str:

@@ -186,7 +186,7 @@ class BatchNotes:
 
     def answered(self, keys: Sequence[bytes], since: float) -> set[bytes]:
         """Return the keys that have an answer, or were answered with a problem since then."""
-        with self.journal.transaction() as database:
+        with self.journal.reading() as database:
             return _answered(database, keys, since)
 
     # Sending...
@@ -291,7 +291,7 @@ class BatchNotes:
 
     def _select(self, where: str, values: Iterable[Any] = ()) -> list[BatchNote]:
         names = [field.name for field in fields(BatchNote)]
-        with self.journal.transaction() as database:
+        with self.journal.reading() as database:
             rows = database.execute(
                 f"SELECT {_COLUMNS} FROM batches WHERE {where} ORDER BY claimed, tag",  # noqa: S608 (our names)
                 tuple(values),

@@ -47,6 +47,8 @@ _MOST_DOWNLOADS: Final = 3
 """Of results that end properly, and lack some rows."""
 _AGAIN: Final = 5.0
 """Seconds until results that broke off are read again; longer from time to time."""
+_NEARLY: Final = 0.05
+"""Seconds by which a clock may be off."""
 _OVERHEAD: Final = 1_000
 
 _EXPIRED: Final = "The batch expired before this row's turn. Running the same line again asks it."
@@ -133,6 +135,7 @@ class BatchEngine:
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
+        self._due: dict[str, float] = {}
         self._pending: dict[bytes, _Pending] = {}
         self._has_room, self._is_kept = asyncio.Event(), asyncio.Event()
         self._has_room.set()
@@ -158,8 +161,11 @@ class BatchEngine:
         await self._submit(self._task.feed)
         while self._watched and self._stop is None:
             self._why = ""
-            seconds = min([await self._look(note) for note in tuple(self._watched.values())])
-            if self._watched and self._stop is None and seconds > 0:
+            for note in tuple(self._watched.values()):
+                if self._due.get(note.tag, 0.0) <= now() + _NEARLY:
+                    self._due[note.tag] = now() + await self._look(note)
+            seconds = min([self._due.get(tag, 0.0) for tag in self._watched], default=0.0) - now()
+            if seconds > _NEARLY and self._stop is None:
                 await self._wait(seconds)
         self._task.results.waiting = ""
         if self.error is not None:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..client import (
     APIError,
@@ -176,6 +176,27 @@ class Task:
     most: int = MOST_AT_ONCE
     max_cost: float | None = None
     warms_cache: bool = False
+
+
+class MapEngine(Protocol):
+    """Asks what is to be asked, on the loop of the bridge."""
+
+    @property
+    def error(self) -> ClaudeError | None:
+        """Why it asks no more, or None."""
+        ...
+
+    async def run(self, writer: JournalWriter) -> None:
+        """Ask, until there is nothing left."""
+        ...
+
+    def kept(self, answers: Sequence[Answer]) -> None:
+        """Count answers that are durable now."""
+        ...
+
+    def stop(self, error: ClaudeError) -> None:
+        """Ask no more."""
+        ...
 
 
 class _Worker:

@@ -339,6 +339,12 @@ class Journal:
                 self._database.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Read, also while another process writes."""
+        with self._lock, self._explained():
+            yield self._database
+
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Read and write in one step, which other processes see whole or not at all; durable at its end."""
         with self._lock, self._explained():

@@ -245,8 +245,7 @@ class MapPlan:
 
     def _held_by_batches(self) -> dict[str, int]:
         """Return how many of the rows without an answer each open batch holds, by its id, or its tag where that is not known."""
-        if self._request.is_batch:
-            self._batches.drop_demos(self._server)
+        self._batches.drop_demos(self._server)
         return held_rows(self._batches.open(), self._places)
 
     def _places(self) -> dict[bytes, tuple[int, int]]:

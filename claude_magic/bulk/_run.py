@@ -9,17 +9,17 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError, ConfigurationError
 from ..display import FrontEnd
 from ..render import Bundle, render_folded_code, render_notice, render_rows
 from ..runtime import PRICES_AS_OF, Phase, TurnAccountant, format_usd
-from ._engine import Engine, Task, fault, in_one_line
-from ._journal import Answer, Journal, JournalWriter, excerpt
+from ._engine import Engine, MapEngine, Task, fault, in_one_line
+from ._journal import Journal, JournalWriter, excerpt
 
 _INTERVAL: Final = 0.25
 """Seconds between two pictures of the bar."""
@@ -133,27 +133,6 @@ class Preview:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
         return render_preview(self).data
-
-
-class MapEngine(Protocol):
-    """Asks what is to be asked, on the loop of the bridge."""
-
-    @property
-    def error(self) -> ClaudeError | None:
-        """Why it asks no more, or None."""
-        ...
-
-    async def run(self, writer: JournalWriter) -> None:
-        """Ask, until there is nothing left."""
-        ...
-
-    def kept(self, answers: Sequence[Answer]) -> None:
-        """Count answers that are durable now."""
-        ...
-
-    def stop(self, error: ClaudeError) -> None:
-        """Ask no more."""
-        ...
 
 
 class MapRun:
@@ -473,9 +452,10 @@ class MapSurface:
         self._handle: Any = None
         self._samples: Any = None
         self._first: tuple[Any, ...] = ()
+        self._named: tuple[str, ...] = ()
 
     def draw(self, snapshot: MapSnapshot, /) -> float:
-        """Move the bar."""
+        """Move the bar; where there is none, only name the batches that are waited for, once."""
         if self._draws and self._remark:
             self._draw_line(snapshot)
         elif self._draws and not snapshot.phase.is_final:
@@ -484,6 +464,9 @@ class MapSurface:
             bar.set_postfix_str(describe_progress(snapshot), refresh=False)
             bar.refresh()
             self._show_first(snapshot)
+        elif snapshot.batches != self._named and snapshot.waiting and not self._draws and not self._is_quiet:
+            self._named = snapshot.batches
+            self._say(snapshot.waiting)
         return _INTERVAL
 
     def finish(self, snapshot: MapSnapshot, /, *, is_alone: bool = True) -> None:
@@ -607,6 +590,8 @@ def describe_end(snapshot: MapSnapshot) -> str:
         facts.append(f"{snapshot.tokens_in:,} tokens in, {snapshot.tokens_out:,} out")
     if snapshot.answered and snapshot.cost is not None:
         facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}")
+    elif snapshot.batches:
+        facts.append(f"{', '.join(snapshot.batches[:3])} at the server, to be waited for by the same line")
     elif not snapshot.answered and not snapshot.failed:
         facts.append("nothing was asked, nothing paid")
     facts.append(f"{snapshot.elapsed:.1f} s")

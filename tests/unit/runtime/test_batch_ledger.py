@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from claude_magic.client import MessageRequest, Usage
+from claude_magic.client import ClientConfig, Credential, HTTPClaudeClient, MessageRequest, Usage
 from claude_magic.runtime import BATCH_SHARE, BillLine, BudgetExceededError, Ledger, WorstCase, worst_case
 
 REQUEST = MessageRequest(
@@ -16,8 +18,12 @@ def worst(amount: float) -> WorstCase:
     return WorstCase(input_tokens=10, output_tokens=10, attempts=1, per_attempt=amount, is_counted=False)
 
 
-def admit(ledger: Ledger, name: str, amount: float) -> None:
-    ledger.admit_batch(name, REQUEST, worst(amount), what="This batch of 2 requests", is_simulated=False)
+CLIENT = HTTPClaudeClient(ClientConfig(), Credential(api_key="sk-test"))
+
+
+def admit(ledger: Ledger, name: str, amount: float | None, *, request: MessageRequest = REQUEST) -> None:
+    limit = None if amount is None else worst(amount)
+    asyncio.run(ledger.admit_batch(CLIENT, name, request, limit, what="This batch", is_simulated=False))
 
 
 def test_a_batch_is_admitted_only_if_its_worst_case_fits_beside_the_others() -> None:
@@ -25,7 +31,7 @@ def test_a_batch_is_admitted_only_if_its_worst_case_fits_beside_the_others() -> 
     ledger.set_budget(1.0)
     admit(ledger, "a", 0.6)
 
-    with pytest.raises(BudgetExceededError, match=r"This batch of 2 requests could cost up to \$0\.60"):
+    with pytest.raises(BudgetExceededError, match=r"This batch could cost up to \$0\.60"):
         admit(ledger, "b", 0.6)
 
     assert ledger.account().reserved == 0.6
@@ -54,11 +60,11 @@ def test_its_rows_are_booked_one_by_one_and_settling_twice_is_fine() -> None:
 def test_a_model_without_a_price_is_refused_under_a_budget() -> None:
     ledger = Ledger()
     request = REQUEST.model_copy(update={"model": "claude-unknown"})
-    ledger.admit_batch("a", request, None, what="This batch", is_simulated=False)
+    admit(ledger, "a", None, request=request)
     ledger.set_budget(1.0)
 
     with pytest.raises(BudgetExceededError, match="the price of claude-unknown is not known"):
-        ledger.admit_batch("b", request, None, what="This batch", is_simulated=False)
+        admit(ledger, "b", None, request=request)
 
 
 def test_the_worst_case_of_a_row_is_half_but_for_searches() -> None:

@@ -105,10 +105,24 @@ def _as_rows(items: Any) -> Rows:
     if table is not None:
         return table
     if isinstance(items, Iterable):
-        return _ListRows(list(items))
+        return _ListRows(_read_to_its_end(items))
     raise ConfigurationError(
         f"A map takes a table, a column, a list, a dict or a generator, not {type(items).__name__}. Nothing was sent."
     )
+
+
+def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
+    """Read a generator, whose code is the user's."""
+    read: list[Any] = []
+    try:
+        read.extend(items)
+    except Exception as error:
+        kind = type(items).__name__
+        raise ConfigurationError(
+            f"The items cannot be read to their end: after {len(read):,} the {kind} raised {type(error).__name__}: {error}. Nothing was sent. "
+            "A generator that has raised is used up: make it again."
+        ) from error
+    return read
 
 
 def _as_table(items: Any) -> Rows | None:
@@ -134,7 +148,10 @@ class _FrameRows:
     def __init__(self, frame: Any, *, is_column: bool = False) -> None:
         self._frame = frame
         self.count = len(frame)
-        self.columns = tuple(str(name) for name in frame.columns)
+        self._names = {
+            str(name): name for name in frame.columns
+        }  # pandas has numbers and tuples for names, too
+        self.columns = tuple(self._names)
         self._is_column = is_column
         extra = [ROW] + ([ITEM] if is_column else [])
         self.names = tuple(dict.fromkeys([*self.columns, *extra]))
@@ -143,7 +160,7 @@ class _FrameRows:
         whole = ROW in needed and ROW not in self.columns
         wanted = [name for name in self.columns if whole or name in needed or self._is_column]
         part = self._frame[start:stop]
-        values = [_values_of(part[name]) for name in wanted]
+        values = [_values_of(part.get_column(self._names[name])) for name in wanted]
         rows = [dict(zip(wanted, row, strict=True)) for row in zip(*values, strict=True)]
         for row in rows:
             if self._is_column:
@@ -184,7 +201,13 @@ def _with_pandas_columns(pandas: Any, frame: Any, made: Columns) -> Any:
         added[name] = pandas.Series(
             values, index=frame.index, dtype=dtype if has_null else (object if not kinds else None)
         )
-    return frame.assign(**added)
+    levels = frame.columns.nlevels
+    if levels == 1:
+        return frame.assign(**added)
+    whole = frame.copy(deep=False)
+    for name, column in added.items():
+        whole[name, *[""] * (levels - 1)] = column
+    return whole
 
 
 def _with_columns(frame: Any, made: Columns) -> Any:

@@ -643,6 +643,106 @@ def test_a_wrong_input_is_a_clear_error_and_nothing_is_sent(
     assert sim.requests == []
 
 
+def test_a_generator_that_raises_in_mid_way_says_where(sim: Simulator) -> None:
+    """What it raised is the cause, so that its own traceback is there."""
+
+    def lines() -> Iterator[str]:
+        yield from ("one", "two")
+        raise OSError("the share is gone")
+
+    with pytest.raises(
+        ConfigurationError, match="after 2 the generator raised OSError: the share is gone"
+    ) as seen:
+        claude.map("Say {{ item }}", lines())
+
+    assert isinstance(seen.value.__cause__, OSError)
+    assert sim.requests == []
+
+
+@pytest.mark.parametrize(
+    ("table", "prompt", "asked"),
+    [
+        (pd.DataFrame([["one", 1]]), "Say {{ row['0'] }}", "Say one"),
+        (pd.Series(["one"], name=3), "Say {{ item }}", "Say one"),
+        (
+            pd.DataFrame([["one", 1]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])),
+            """Say {{ row["('a', 'x')"] }}""",
+            "Say one",
+        ),
+        (pd.DataFrame({"list": ["one"], "id": [3]}), "Say {{ list }} {{ id }}", "Say one 3"),
+        (pd.DataFrame({"row": ["one"], "item": ["two"]}), "Say {{ row }} {{ item }}", "Say one two"),
+        (pd.DataFrame({"c": pd.Categorical(["one"])}), "Say {{ c }}", "Say one"),
+        (pd.DataFrame({"c": [b"\xff"]}), "Say {{ c }}", r"Say b'\xff'"),
+        (pd.DataFrame({"c": [[1, {"a": 2}]]}), "Say {{ c }}", "Say [1, {'a': 2}]"),
+        (pd.DataFrame({"c": pd.to_datetime(["2026-11-27"])}), "Say {{ c }}", "Say 2026-11-27 00:00:00"),
+        (pl.DataFrame({"c": [{"a": None}]}), "Say {{ c }}", "Say {'a': None}"),
+        (["\ud83d half, \ud83d\ude00 whole"], "Say {{ item }}", "Say \ufffd half, \U0001f600 whole"),
+        (["x" * 1_000_000], "Say {{ item }}", "Say " + "x" * 1_000_000),
+    ],
+)
+def test_every_kind_of_name_and_cell_is_asked_as_it_reads(
+    sim: Simulator, table: Any, prompt: str, asked: str
+) -> None:
+    """Names that are numbers, tuples or builtins; cells of every kind that a table holds."""
+    out = claude.map(prompt, table, max_cost=50)
+
+    assert len(out) == 1
+    assert prompts(sim) == [asked]
+
+
+def test_each_kind_of_null_is_null(sim: Simulator) -> None:
+    """In columns of any kind, and among items."""
+    for empty in (None, float("nan"), pd.NA, pd.NaT):
+        assert list(claude.map("Say {{ item }}", [empty, "a"]).errors) == [0]
+    for column in (
+        pd.Series([1.5, float("nan")]),
+        pd.Series([1, None], dtype="Int64"),
+        pd.Series(pd.to_datetime(["2026-11-27", None])),
+    ):
+        out = claude.map("Say {{ c }}", pd.DataFrame({"c": column}))
+        assert "null in this row" in out["error"][1]
+        assert pd.isna(out["error"][0])
+
+    assert not any(
+        word in prompt.lower() for prompt in prompts(sim) for word in ("nan", "na>", "nat", "none")
+    )
+
+
+def test_columns_in_levels_get_the_answers_as_a_column_of_their_own() -> None:
+    table = pd.DataFrame([["one", 1]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
+
+    out = claude.map("""Say exactly: {{ row["('a', 'x')"] }}""", table)
+
+    assert list(out.columns) == [("a", "x"), ("a", "y"), ("answer", ""), ("error", "")]
+    assert list(out["answer"]) == ["one"]
+    assert list(table.columns) == [("a", "x"), ("a", "y")]
+
+
+def test_rows_keep_their_index(sim: Simulator) -> None:
+    """Also one that holds a value twice, or has levels."""
+    for index in (pd.Index([7, 7]), pd.MultiIndex.from_tuples([(1, "x"), (1, "y")], names=["i", "j"])):
+        table = pd.DataFrame({"text": ["a", "b"]}, index=index)
+        out = claude.map("Say exactly: {{ text }}", table)
+        assert out.index.equals(index)
+        assert list(out["answer"]) == ["a", "b"]
+
+    assert len(sim.requests) == 2
+
+
+def test_a_row_beyond_the_context_window_is_an_error_of_its_row(sim: Simulator) -> None:
+    """And not of the others."""
+    too_long = {
+        "type": "invalid_request_error",
+        "message": "prompt is too long: 1000001 tokens > 1000000 maximum",
+    }
+    sim.script(status(400, body=json.dumps({"type": "error", "error": too_long}).encode()))
+
+    out = claude.map("Say exactly: {{ item }}", ["x", "y"], concurrency=1)
+
+    assert "prompt is too long" in out.errors[0]
+    assert out[1] == "y"
+
+
 def test_an_option_that_does_not_exist_is_named() -> None:
     with pytest.raises(TypeError, match="no option 'modle'"):
         claude.map("{{ item }}", ["one"], modle="x")  # type: ignore[call-arg]

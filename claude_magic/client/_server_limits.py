@@ -79,6 +79,9 @@ class MirroredLimit:
         counted = self.level(now) - self.fitting(amount)
         if per_minute != self.per_minute:
             self.capacity = max(1.0, self.capacity * per_minute / self.per_minute)
+            if per_minute < self.per_minute:
+                # What was sent under the old limit may be refused, which says nothing about how the new one is kept.
+                self._slowed_at = now
             self.per_minute = float(per_minute)
         if self._share < 1.0 and not self._is_small and now - self._slowed_at > _RECOVERY:
             self._share, self._slowed_at = min(1.0, self._share / _SLOWER), now

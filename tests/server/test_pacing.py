@@ -164,3 +164,50 @@ def test_a_request_beyond_a_minutes_worth_is_sent_after_a_minute_at_most() -> No
     assert len(run.replies) == 3
     assert run.reasons["input tokens"] > 0
     assert run.seconds < 300
+
+
+def halve_the_limit(simulator: Simulator) -> None:
+    """Let half as many requests in from now on, as a server does that is told to."""
+    for limiter in simulator._api._service._limiters.values():
+        bucket = limiter._requests
+        level = bucket.level
+        bucket.per_minute = bucket._capacity = bucket.per_minute // 2
+        bucket._level = min(level, bucket._capacity)
+
+
+def test_a_limit_that_is_halved_in_mid_run_is_kept_and_used_in_full() -> None:
+    """What is under way may be refused; ten seconds later next to nothing is, and all that the server lets in is used."""
+    loop = MovedLoop()
+    seen: list[tuple[float, int]] = []
+    halved_at = 0.0
+
+    def note(event: ClientEvent) -> None:
+        nonlocal halved_at
+        loop.note(event)
+        if isinstance(event, ResponseStarted):
+            seen.append((loop.time(), event.status))
+            if len(seen) == 280:
+                halve_the_limit(simulator)
+                halved_at = loop.time()
+
+    async def main() -> list[Message]:
+        bucket = TokenBucket(100.0, 64, clock=loop.time)
+        client = HTTPClaudeClient(
+            ClientConfig(base_url=simulator.url),
+            Credential(api_key=KEY),
+            bucket=bucket,
+            pace=ServerPace(clock=loop.time),
+            clock=loop.time,
+        )
+        async with client:
+            return await asyncio.gather(
+                *(client.send_message(each, observer=note) for each in questions(500))
+            )
+
+    with Simulator(requests_per_minute=240, clock=loop.time) as simulator:
+        replies = play_moved(main, loop, seconds=1500)
+
+    assert all(reply.text for reply in replies)
+    counted = [status for at, status in seen if halved_at + 10 < at <= halved_at + 70]
+    assert counted.count(429) <= 1
+    assert counted.count(200) >= 0.9 * 120

@@ -218,6 +218,20 @@ def test_many_refusals_of_one_volley_slow_down_once() -> None:
     assert wait(limits, START + 2) == ("requests", 1 / 0.9)
 
 
+def test_what_was_sent_under_a_higher_limit_is_refused_without_slowing_down() -> None:
+    """A server that halves its limit refuses what is under way; the new limit is used in full from the first word of it."""
+    limits = learnt(told(limit=120, remaining=5))
+    under_way = [limits.let_through(need(), START) for _ in range(5)]
+
+    for refused in under_way:
+        limits.hear(refused, told(limit=60, remaining=0), START + 1, is_refusal=True)
+
+    assert wait(limits, START + 1) == ("requests", 1.0)
+    later = limits.let_through(need(), START + 2)
+    limits.hear(later, told(limit=60, remaining=0), START + 3, is_refusal=True)
+    assert wait(limits, START + 3) == ("requests", 1 / 0.9)
+
+
 def test_a_server_that_refuses_again_and_again_is_asked_at_half_its_rate_at_the_slowest() -> None:
     """Slower than that would only be of use to others."""
     limits = learnt(told(limit=60, remaining=0))

@@ -348,7 +348,7 @@ class Claude:
         Raises:
             ConfigurationError: It cannot be asked so, or costs more than was agreed to. Nothing was sent.
             MapStoppedError: Not all rows were asked: the budget has ended, the key is refused, the server does not answer.
-            KeyboardInterrupt: It was interrupted. What was answered is kept.
+            KeyboardInterrupt: It was interrupted. What was answered is kept, and in its `result`.
         """
         return self._map(self._map_request(prompt, items, options, sys._getframe(_CALLER)), options)
 
@@ -566,7 +566,7 @@ class Claude:
                 follow_blocking(run, surface)
             except KeyboardInterrupt:
                 surface.finish(run.snapshot())
-                raise KeyboardInterrupt(_STOPPED_MAP + run.way_on()) from None
+                raise _stopped(run, is_kept=plan.journal.path is not None) from None
             surface.finish(run.snapshot())
             return self._map_result(run, plan, request, options)
 
@@ -606,7 +606,7 @@ class Claude:
         front_end, values = _front_end(), self.runtime.settings().values
         ask = _asks_for_price(front_end)
         check_price(plan.preview(), request.max_cost, asks_above=values.map_ask_above, ask=ask)
-        return plan.start(), MapSurface(front_end, is_live=values.live)
+        return plan.start(), MapSurface(front_end, is_live=values.live, keeps=plan.journal.path is not None)
 
     def _map_result(self, run: MapRun, plan: MapPlan, request: Request, options: MapOptions) -> Any:
         from .bulk import register_accessors, remember_origin
@@ -622,7 +622,16 @@ class Claude:
         return "<claude: ask, ask_async, submit, map, last>"
 
 
-_STOPPED_MAP = "the map was stopped. What was answered is kept: "
+def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
+    """Return the error of a map that was interrupted; its `result` is what there is."""
+    rest = (
+        f"What was answered is kept: {run.way_on()}"
+        if is_kept
+        else "Without a journal what was answered is in `result` of this error alone."
+    )
+    stopped = KeyboardInterrupt(f"the map was stopped. {rest}")
+    stopped.result = run.so_far()  # type: ignore[attr-defined]
+    return stopped
 
 
 def _front_end() -> FrontEnd | None:

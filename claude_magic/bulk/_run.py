@@ -24,6 +24,7 @@ from ._journal import Journal, JournalWriter, excerpt
 _INTERVAL: Final = 0.25
 """Seconds between two pictures of the bar."""
 _LINE_CHARS: Final = 90
+_STOP_HINT: Final = "Stop this map. What is answered is kept: the same line asks only the rest."
 
 Row = tuple[str, ...]
 
@@ -423,6 +424,7 @@ class MapSurface:
         stop: What the Stop button under the bar does, on any thread; None for no button.
         remark: How to stop it, where it runs in the background: then one line of text moves in a display that stands already, as
             threads can reach no other in every kernel.
+        keeps: What is answered is in a journal when it is stopped.
     """
 
     def __init__(
@@ -434,8 +436,10 @@ class MapSurface:
         is_live: bool = True,
         stop: Callable[[], None] | None = None,
         remark: str = "",
+        keeps: bool = True,
     ) -> None:
         self._remark = remark
+        self._keeps = keeps
         self._stop = stop
         self._box: Any = None
         self._front_end = front_end
@@ -528,12 +532,13 @@ class MapSurface:
             from tqdm.std import tqdm as text_bar
 
             text_bar.monitor_interval = 0
+            text_bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
             self._bar = text_bar(dynamic_ncols=True, file=sys.stderr, **settings)
         return self._bar
 
     def _open_widgets(self, settings: dict[str, Any]) -> None:
         from IPython.display import display
-        from ipywidgets import VBox
+        from ipywidgets import Label, VBox
         from tqdm.notebook import tqdm as widget_bar
 
         from ..display.widgets import stop_button
@@ -541,9 +546,20 @@ class MapSurface:
         # `display.widgets` is imported by now, so that the widgets of tqdm are made under its lock, too.
         widget_bar.monitor_interval = 0
         self._bar = widget_bar(display=False, **settings)
-        buttons = [] if self._stop is None else [stop_button(self._stop)]
-        self._box = VBox([self._bar.container, *buttons])
+        if self._stop is None:
+            below = Label(self._how_to_stop("To stop, interrupt the kernel (■)"))
+        else:
+            below = stop_button(self._stop, hint=_STOP_HINT)
+        self._box = VBox([self._bar.container, below])
         self._handle = display(self._box, display_id=True)
+
+    def _how_to_stop(self, how: str) -> str:
+        """Say it, and that nothing is lost by it."""
+        return (
+            f"{how}; what is answered is kept, and the same line asks only the rest."
+            if self._keeps
+            else f"{how}."
+        )
 
     def _show_first(self, snapshot: MapSnapshot) -> None:
         """Show the first answers below the bar."""

@@ -40,6 +40,7 @@ from ..tools import CallReading, ToolCall
 from ._frontend import route_to_subshell
 from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, answer_mark, interval_after
 
+_STOP_HINT: Final = "Stop this answer. What has arrived stays."
 _GROUP_SIZE: Final = 12
 """Blocks of a group: the shorter the lists are that a box tells with each block more, the more groups there are."""
 
@@ -346,12 +347,12 @@ class LiveWidgets:
             route_to_subshell(self._box)
 
 
-def stop_button(stop: Callable[[], None]) -> ipywidgets.HBox:
-    """Return a button that calls `stop` once, on any thread."""
+def stop_button(stop: Callable[[], None], *, hint: str = _STOP_HINT) -> ipywidgets.HBox:
+    """Return a button that calls `stop` once, on any thread; `hint` is what it says under the mouse."""
     button = ipywidgets.Button(
         description="Stop",
         icon="stop",
-        tooltip="Stop this answer. What has arrived stays.",
+        tooltip=hint,
         layout=ipywidgets.Layout(width="auto", height="26px", margin="4px 0 2px 0"),
     )
 

@@ -87,6 +87,7 @@ def test_stop_under_the_bar_keeps_what_there_is(kernel, sim, in_notebook):
     run = in_notebook(CELL)
     run.until(lambda each: any("alpha" in frame and "beta" in frame for frame in each.frames))
 
+    assert "Stop this map. What is answered is kept" in str(run.contents("comm_open"))
     content = {"comm_id": stop_button(run), "data": {"method": "custom", "content": {"event": "click"}}}
     kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
     run.finish()
@@ -101,7 +102,7 @@ def test_stop_under_the_bar_keeps_what_there_is(kernel, sim, in_notebook):
 
 
 def test_where_no_click_would_be_heard_there_is_no_button(kernel, sim, in_notebook):
-    """A call that blocks has the bar alone."""
+    """A call that blocks has the bar, and below it how to stop it."""
     gate = Gate()
     sim.script(hold(gate))
 
@@ -112,6 +113,10 @@ def test_where_no_click_would_be_heard_there_is_no_button(kernel, sim, in_notebo
 
     assert run.status == "ok", run.summary()
     assert stop_button(run) is None
+    opened = str(run.contents("comm_open"))
+    assert (
+        "interrupt the kernel (■); what is answered is kept, and the same line asks only the rest." in opened
+    )
     assert "widget" not in str(run.outputs)
     assert comms(run, "comm_open") == comms(run, "comm_close")
 

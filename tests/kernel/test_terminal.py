@@ -359,3 +359,26 @@ def test_a_map_has_a_bar_then_one_line_and_ctrl_c_keeps_what_there_is(terminal, 
     ask(terminal, "print(len(sorted(out, key=str)), out.errors)")
     assert "3 {}" in until_prompt(terminal)
     assert len(sim.requests) == 1
+
+
+def test_a_map_says_that_ctrl_c_loses_nothing(terminal, sim):
+    """A bar while it runs; stopped, it says what to do, and the same line asks only the rest."""
+    gate = Gate()
+    sim.script(reply("alpha"), hold(gate))
+
+    ask(terminal, "from claude_magic import claude")
+    until_prompt(terminal)
+    ask(terminal, "claude.map('Say {{ item }}', ['one', 'two', 'three'], concurrency=1)")
+    terminal.expect("Ctrl-C stops it; what is answered is kept, and the same line asks only the rest")
+    terminal.expect("1/3")
+    terminal.sendintr()
+    stopped = until_prompt(terminal)
+    gate.open()
+
+    assert "stopped" in stopped
+    assert "1 of 3 requests answered" in stopped
+    assert "running the same line again asks only the rest" in stopped
+    sim.clear()
+    ask(terminal, "claude.map('Say {{ item }}', ['one', 'two', 'three'])[0]")
+    assert "alpha" in until_prompt(terminal)
+    assert len(sim.requests) == 2

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -487,9 +488,53 @@ def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
     assert len(sim.requests) == 170
 
 
+def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulator) -> None:
+    """It is paid for, and nowhere else."""
+    gate = Gate()
+    sim.script(told("one"), told("two"), hold(gate))
+
+    def interrupt() -> None:
+        while len(sim.requests) < 3:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt, match="in `result` of this error alone") as stopped:
+        claude.map("Say {{ item }}", range(5), concurrency=1, journal=False)
+    thread.join()
+    gate.open()
+
+    result = stopped.value.result  # type: ignore[attr-defined]
+    assert result == ["one", "two", None, None, None]
+    assert list(result.errors) == [2, 3, 4]
+
+
+def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim: Simulator) -> None:
+    gate = Gate()
+    sim.script(told("one"), told("two"), hold(gate))
+
+    async def main() -> None:
+        task = asyncio.create_task(claude.map_async("Say {{ item }}", range(5), concurrency=1))
+        while len(sim.requests) < 3:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    gate.open()
+    (run,) = Journal(journal_path()).runs()
+    assert (run.state, run.answers) == ("stopped", 2)
+    sim.clear()
+
+    assert claude.map("Say {{ item }}", range(5))[:2] == ["one", "two"]
+    assert sorted(prompts(sim)) == ["Say 2", "Say 3", "Say 4"]
+
+
 def _interrupt_after(sim: Simulator, requests: int) -> None:
-    while len(sim.requests) < requests or len(Journal(journal_path()).find(_keys())) < 30:
-        pass
+    while len(sim.requests) < requests or len(_keys()) < 30:
+        time.sleep(0.01)  # a loop without one would take the interpreter from the map
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._batch_list import BatchDesk, BatchList
-from ._journal import Journal, JournalError, journal_path, render_difference, render_journal
+from ._journal import Journal, JournalError, describe_pruning, journal_path, render_difference, render_journal
 from ._plan import MapPlan, Request, make_plan
 from ._rows import failed_rows, origin_of, register_accessors, remember_origin
 from ._run import (

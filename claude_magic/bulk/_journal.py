@@ -33,6 +33,8 @@ _LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process to finish its commit, which takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
 _KEY_BYTES: Final = 16
+NO_KEY: Final = bytes(_KEY_BYTES)
+"""In the list of a run: a row that could not be asked."""
 _DAY: Final = 86_400.0
 _MOST_RUNS: Final = 20
 _SHOWN_CHARS: Final = 80
@@ -262,6 +264,8 @@ class Journal:
                     f"There is no run {number} in the journal. %claude journal lists the runs."
                 )
         one, other = Counter(self._keys_of(first)), Counter(self._keys_of(second))
+        for keys in (one, other):
+            del keys[NO_KEY]
         same = sum((one & other).values())
         return Difference(
             first=known[first],
@@ -526,9 +530,23 @@ def render_difference(difference: Difference) -> Bundle:
         ("price", *(format_usd(run.cost) for run in runs)),
     ]
     heads = ("", *(f"run {run.id}" for run in runs))
+    verb = "asks" if difference.same == 1 else "ask"
     return render_rows(
-        [("", rows)], columns=heads, notes=[f"{difference.same:,} rows ask the same in both runs."]
+        [("", rows)],
+        columns=heads,
+        notes=[f"{_counted(difference.same, 'row')} {verb} the same in both runs."],
     )
+
+
+def describe_pruning(gone: int, freed: int) -> str:
+    """Say what `Journal.prune` has deleted."""
+    return (
+        f"Deleted: {_counted(gone, 'answer')}, {_bytes(freed)}. A map that needs one of them asks it again."
+    )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def _run_row(run: RunRecord) -> tuple[str, ...]:

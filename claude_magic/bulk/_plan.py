@@ -27,7 +27,7 @@ from ..schema import AnswerError, OutputSchema
 from ._batch_notes import KEY_BYTES, BatchNotes, describe_held, held_rows, name_server, now, owner
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
-from ._journal import Answer, Journal, journal_path
+from ._journal import NO_KEY, Answer, Journal, journal_path
 from ._rows import DRAW, Rows, as_rows, field_values
 from ._run import MapRun, Preview
 
@@ -158,7 +158,7 @@ class MapPlan:
                 if isinstance(parts, str):
                     self._row_problems[number] = parts
                     self._index_of.append(-1)
-                    self._all_keys += bytes(16)
+                    self._all_keys += NO_KEY
                     continue
                 key = self._keys.key(self._messages(parts), draw)
                 self._all_keys += key

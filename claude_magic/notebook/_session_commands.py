@@ -341,7 +341,7 @@ def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
     Raises:
         JournalError: It cannot be read, or there is no such run.
     """
-    from ..bulk import Journal, journal_path, render_difference, render_journal
+    from ..bulk import Journal, describe_pruning, journal_path, render_difference, render_journal
 
     words = arguments.get("what", "").split()
     if not journal_path().exists():
@@ -350,10 +350,8 @@ def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
     opened = Journal(journal_path())
     try:
         if words[:1] == ["prune"]:
-            gone, freed = opened.prune(None if words[1] == "all" else float(words[1]))
-            cell.front_end.say(
-                f"Deleted: {gone:,} answers, {freed / 1e6:,.1f} MB. A map that needs one of them asks it again."
-            )
+            pruned = opened.prune(None if words[1] == "all" else float(words[1]))
+            cell.front_end.say(describe_pruning(*pruned))
             return
         bundle = (
             render_difference(opened.compare(int(words[1]), int(words[2])))

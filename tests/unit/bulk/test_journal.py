@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from claude_magic.bulk._journal import Answer, Journal, JournalError, JournalWriter, journal_path
+from claude_magic.bulk._journal import (
+    NO_KEY,
+    Answer,
+    Journal,
+    JournalError,
+    JournalWriter,
+    describe_pruning,
+    journal_path,
+    render_difference,
+)
 from claude_magic.client import ClaudeError
 
 
@@ -251,6 +260,25 @@ def test_two_runs_are_compared_by_what_their_rows_ask(journal: Journal) -> None:
     difference = journal.compare(first, second)
 
     assert (difference.same, difference.gone, difference.new) == (3, 1, 1)
+
+
+def test_rows_that_could_not_be_asked_are_the_same_as_no_other(journal: Journal) -> None:
+    """They ask nothing: a null, an expression that failed."""
+    keys = answer(1).key + NO_KEY
+    runs = [
+        journal.begin_run(prompt="{{ text }}", model="m", rows=2, requests=1, keys=keys, digest=keys)
+        for _ in range(2)
+    ]
+
+    difference = journal.compare(*runs)
+
+    assert (difference.same, difference.gone, difference.new) == (1, 0, 0)
+    assert "1 row asks the same in both runs." in render_difference(difference).data["text/plain"]
+
+
+def test_what_was_pruned_is_told_with_its_size() -> None:
+    assert describe_pruning(1, 4_096).startswith("Deleted: 1 answer, 4 kB. ")
+    assert describe_pruning(1_200, 2_500_000).startswith("Deleted: 1,200 answers, 2.5 MB. ")
 
 
 def test_a_run_that_is_not_there_cannot_be_compared(journal: Journal) -> None:

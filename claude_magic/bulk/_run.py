@@ -16,7 +16,7 @@ from typing import Any, Final
 from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError, ConfigurationError
 from ..display import FrontEnd
-from ..render import Bundle, render_folded_code, render_notice, render_rows
+from ..render import A_WHILE, Bundle, render_folded_code, render_notice, render_rows
 from ..runtime import PRICES_AS_OF, Phase, TurnAccountant, format_usd
 from ._engine import Engine, MapEngine, Task, fault, in_one_line
 from ._journal import Journal, JournalWriter, excerpt
@@ -457,6 +457,7 @@ class MapSurface:
         self._samples: Any = None
         self._first: tuple[Any, ...] = ()
         self._named: tuple[str, ...] = ()
+        self._has_told = False
 
     def draw(self, snapshot: MapSnapshot, /) -> float:
         """Move the bar; where there is none, only name the batches that are waited for, once."""
@@ -468,6 +469,9 @@ class MapSurface:
             bar.set_postfix_str(describe_progress(snapshot), refresh=False)
             bar.refresh()
             self._show_first(snapshot)
+            if not self.is_live and not self._has_told and snapshot.elapsed >= A_WHILE:
+                self._has_told = True
+                bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
         elif snapshot.batches != self._named and snapshot.waiting and not self._draws and not self._is_quiet:
             self._named = snapshot.batches
             self._say(snapshot.waiting)
@@ -532,7 +536,6 @@ class MapSurface:
             from tqdm.std import tqdm as text_bar
 
             text_bar.monitor_interval = 0
-            text_bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
             self._bar = text_bar(dynamic_ncols=True, file=sys.stderr, **settings)
         return self._bar
 

@@ -369,8 +369,8 @@ def test_a_map_says_that_ctrl_c_loses_nothing(terminal, sim):
     ask(terminal, "from claude_magic import claude")
     until_prompt(terminal)
     ask(terminal, "claude.map('Say {{ item }}', ['one', 'two', 'three'], concurrency=1)")
-    terminal.expect("Ctrl-C stops it; what is answered is kept, and the same line asks only the rest")
     terminal.expect("1/3")
+    terminal.expect("Ctrl-C stops it; what is answered is kept, and the same line asks only the rest")
     terminal.sendintr()
     stopped = until_prompt(terminal)
     gate.open()
@@ -380,5 +380,6 @@ def test_a_map_says_that_ctrl_c_loses_nothing(terminal, sim):
     assert "running the same line again asks only the rest" in stopped
     sim.clear()
     ask(terminal, "claude.map('Say {{ item }}', ['one', 'two', 'three'])[0]")
-    assert "alpha" in until_prompt(terminal)
+    rest = until_prompt(terminal)
+    assert "alpha" in rest
     assert len(sim.requests) == 2

@@ -125,7 +125,7 @@ def finish(reply: Reply, line: Line, cell: Cell) -> None:
         SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
     """
     options = line.options
-    if options.schema:
+    if reply.has_schema:
         found = reply.parsed
         # The variable of a background answer is the reply, also where it was waited for.
         if not options.background:

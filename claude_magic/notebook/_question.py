@@ -26,7 +26,7 @@ from ..context import (
     refusal,
 )
 from ..display import ApprovalButtons, keeps_displays
-from ..runtime import Phase, Question, Reply, Where
+from ..runtime import AskedWith, Phase, Question, Reply, Where
 from ..schema import OutputSchema, make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
 from ._commands import Line
@@ -155,10 +155,11 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
     place = runtime.conversations.place(thread=line.options.thread, cell=cell.next_key)
     parent = runtime.conversations.parent_turn(place)
     if parent is not None and parent.is_partial:
+        before: AskedWith | None = runtime.asked_with(parent)
         beginning = _whole_so_far(parent.answer_text, last)
         text = _GO_ON.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _BEGIN
     elif last is not None and last.thread is None and _is_cut(last):
-        beginning = last.text
+        before, beginning = last.asked_with, last.text
         text = _GO_ON_ALONE.format(question=last.prompt, text=beginning)
         line = line.with_options(no_history=True)
     else:
@@ -166,7 +167,11 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
         raise ConfigurationError(
             _describe_nothing(last, is_last_turn_cut=head is not None and head.is_partial)
         )
-    return line, _ask_about(line, cell, "continue", text, Collected(parts=()), beginning=beginning)
+    if before is None:
+        return line, _ask_about(line, cell, "continue", text, Collected(parts=()), beginning=beginning)
+    line = _with_settings_of(before, line)
+    question = _ask_about(line, cell, "continue", text, Collected(parts=()), beginning=beginning)
+    return line, _asked_as(before, question, line.options, cell)
 
 
 def with_system_text(line: Line) -> Line:
@@ -217,21 +222,7 @@ def tool_executor(options: Options, names: Mapping[str, object], cell: Cell) -> 
     Raises:
         ConfigurationError: A tool does not exist, or cannot be one.
     """
-    toolbox, is_asked = Toolbox.named(options.tools, names), options.approve != "never"
-    if not cell.is_awaited:
-        return WaitingExecutor(
-            toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
-        )
-    context, task = contextvars.copy_context(), asyncio.current_task()
-    context.run(keeps_displays.set, True)
-    ask = ApprovalButtons().ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
-    return LoopExecutor(
-        toolbox,
-        asyncio.get_running_loop(),
-        context,
-        approve=ask if is_asked else None,
-        interrupt=_nothing if task is None else task.cancel,
-    )
+    return _executor(Toolbox.named(options.tools, names), cell, is_asked=options.approve != "never")
 
 
 def settings_of(options: Options) -> Mapping[str, Any]:
@@ -366,6 +357,52 @@ def _is_cut(reply: Reply) -> bool:
 
 def _broke_off(reply: Reply) -> bool:
     return reply.phase in (Phase.FAILED, Phase.CANCELLED) or reply.stop_reason == "max_tokens"
+
+
+def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
+    if not cell.is_awaited:
+        return WaitingExecutor(
+            toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
+        )
+    context, task = contextvars.copy_context(), asyncio.current_task()
+    context.run(keeps_displays.set, True)
+    ask = ApprovalButtons().ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
+    return LoopExecutor(
+        toolbox,
+        asyncio.get_running_loop(),
+        context,
+        approve=ask if is_asked else None,
+        interrupt=_nothing if task is None else task.cancel,
+    )
+
+
+def _with_settings_of(before: AskedWith, line: Line) -> Line:
+    """Return a line that asks with the settings of an earlier question, where its options say nothing else."""
+    options, settings = line.options, before.settings
+    if options.model is not None:  # another model has other efforts and ways to think
+        settings = {"system": settings.get("system")}
+    return line.with_options(
+        **{name: value for name, value in settings.items() if getattr(options, name) is None}
+    )
+
+
+def _asked_as(before: AskedWith, question: Question, options: Options, cell: Cell) -> Question:
+    """Return a question with tools, schema, format and fields of an earlier one, where its own options say nothing else."""
+    first = before.question
+    tools = question.tools
+    if tools is None and first.tools is not None:
+        is_asked = first.tools.is_asked if options.approve is None else options.approve != "never"
+        tools = _executor(first.tools.toolbox, cell, is_asked=is_asked)
+    return dataclasses.replace(
+        question,
+        tools=tools,
+        max_searches=question.max_searches or first.max_searches,
+        output_schema=question.output_schema or first.output_schema,
+        stop_sequences=question.stop_sequences or first.stop_sequences,
+        extra={**first.extra, **question.extra},
+        format=question.format if options.format or options.schema else first.format,
+        is_raw=question.is_raw or first.is_raw,
+    )
 
 
 def _output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:

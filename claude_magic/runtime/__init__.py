@@ -46,7 +46,7 @@ from ._reply import (
     loop_kept_awake,
     wait_interruptibly,
 )
-from ._requests import SHORT_NAMES, ModelNames, Question, Where, nearest_model, newest_of, table_id
+from ._requests import SHORT_NAMES, AskedWith, ModelNames, Question, Where, nearest_model, newest_of, table_id
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
 from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, ResolvedSettings, Settings
 from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait

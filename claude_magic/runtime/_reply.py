@@ -22,7 +22,7 @@ from ..client import ClaudeError, ConfigurationError, Message, NetworkError, Usa
 from ..schema import extract_code, extract_json
 from ..tools import LoopExecutor, WaitingExecutor, sigint_handled
 from ._progress import Progress
-from ._requests import Question
+from ._requests import AskedWith, Question
 from ._snapshot import Phase, ReplySnapshot
 
 # Waiting for a reply on a plain thread, in such a way that Ctrl-C always works and is never lost.
@@ -255,6 +255,7 @@ class Reply:
         origin: Who asked, in a word or two: "In[4]", "panel", "Python".
         outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
         thread: The thread of the conversation it stands in; None where it stands alone.
+        asked_with: What its rest is asked for with, if it is cut; None where it was stored.
         is_on_screen: Set by the code that has drawn the answer. The next time IPython would show the reply as the value of a
             cell, it shows nothing and clears this.
         presenter: How replies are drawn in this process, also those that were stored; None for their plain text.
@@ -262,7 +263,15 @@ class Reply:
 
     presenter: ClassVar[Presenter | None] = None
 
-    def __init__(self, question: Question, progress: Progress, *, thread: str | None = None) -> None:
+    def __init__(
+        self,
+        question: Question,
+        progress: Progress,
+        *,
+        thread: str | None = None,
+        asked_with: AskedWith | None = None,
+    ) -> None:
+        self.asked_with = asked_with
         self.prompt = question.prompt
         self.origin = question.origin
         self.thread = thread
@@ -305,6 +314,11 @@ class Reply:
     def code(self) -> str:
         """The code in the answer: its fenced blocks, joined; empty where there is none."""
         return extract_code(self.text)
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether the answer was asked to fit a schema."""
+        return self._schema is not None
 
     @property
     @short_errors
@@ -471,12 +485,12 @@ class Reply:
         """
         if not self.done():
             raise TypeError(_ON_ITS_WAY)
-        left_behind = ("_cancel", "_tools", "_pid", "is_on_screen")
+        left_behind = ("_cancel", "_tools", "_pid", "is_on_screen", "asked_with")
         return {name: value for name, value in self.__dict__.items() if name not in left_behind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._cancel, self._tools, self._pid = None, None, os.getpid()
+        self._cancel, self._tools, self.asked_with, self._pid = None, None, None, os.getpid()
         self.is_on_screen = False
 
     # Like a string where asked...

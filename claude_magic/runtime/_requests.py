@@ -8,7 +8,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
@@ -115,6 +115,31 @@ class Question:
         if self.max_searches:
             tools.append({"type": web_search_of(model), "name": "web_search", "max_uses": self.max_searches})
         return tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedWith:
+    """What a question was asked with besides its words: the rest of an answer that was cut is asked for with the same.
+
+    The bound of the answer's length is not among it, because that may be what has cut it.
+
+    Attributes:
+        settings: The model, and system prompt, effort and thinking where they were set.
+        question: The question without its words, attachments and place.
+    """
+
+    settings: Mapping[str, Any]
+    question: Question
+
+    @classmethod
+    def of(cls, question: Question, settings: ResolvedSettings, model: str) -> AskedWith:
+        """Return it for a question that is asked with these settings, of this model."""
+        values = {name: getattr(settings.values, name) for name in ("system", "effort", "thinking")}
+        kept = {name: value for name, value in values.items() if not settings.is_default(name)}
+        bare = replace(
+            question, prompt="", content=None, where=None, beginning="", notes=(), redacted=(), attached=()
+        )
+        return cls(settings={"model": model, **kept}, question=bare)
 
 
 _MIN_THINKING_BUDGET = 1024
@@ -240,7 +265,8 @@ def _output_config(question: Question, settings: ResolvedSettings) -> dict[str, 
     config: dict[str, Any] = {}
     if settings.values.effort is not None:
         config["effort"] = settings.values.effort
-    if question.output_schema is not None:
+    # The rest of half an object is no object: the whole is read when it is there.
+    if question.output_schema is not None and not question.beginning:
         config["format"] = {"type": "json_schema", "schema": question.output_schema.json_schema}
     return config
 

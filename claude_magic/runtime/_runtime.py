@@ -29,7 +29,7 @@ from ..client import (
     preview_request,
     read_limiter_url,
 )
-from ..conversation import Conversations
+from ..conversation import Conversations, Turn
 from ._bridge import Engine, RateLimits, SharedClient
 from ._budget import find_parent_budget, publish_budget
 from ._cassette import Cassette, Cassettes
@@ -38,7 +38,7 @@ from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
 from ._replay import ReplayClient, ReplayRules
 from ._reply import Jobs, Presenter, Reply
-from ._requests import ModelNames, Question
+from ._requests import AskedWith, ModelNames, Question
 from ._settings import SETTINGS, ResolvedSettings
 from ._snapshot import Phase
 from ._turn import TurnPlan, TurnPlanner, TurnRun, end_in_any_case
@@ -234,7 +234,7 @@ class Runtime:
             max_attempts=settings.values.max_retries + 1,
             notes=(*plan.notes, *self._configuration.influences(settings)),
         )
-        reply = Reply(question, progress, thread=plan.thread)
+        reply = Reply(question, progress, thread=plan.thread, asked_with=plan.asked_with)
         accountant = self._accountant_for(plan.thread, settings, source)
         run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
 
@@ -306,6 +306,10 @@ class Runtime:
             ConfigurationError: It could not be sent.
         """
         return self._planner.plan(question, self.settings(options))
+
+    def asked_with(self, turn: Turn) -> AskedWith:
+        """Return what the question of a turn that was cut was asked with."""
+        return self._planner.asked_with(turn)
 
     def preview(self, request: MessageRequest) -> RequestPreview:
         """Return what a request would look like on the wire; no secret is in it.

@@ -31,7 +31,16 @@ from ._ledger import TurnAccountant
 from ._models import facts_of
 from ._progress import Progress
 from ._reply import Reply, ended
-from ._requests import History, ModelNames, Question, check_no_key, check_prompt, make_request, table_id
+from ._requests import (
+    AskedWith,
+    History,
+    ModelNames,
+    Question,
+    check_no_key,
+    check_prompt,
+    make_request,
+    table_id,
+)
 from ._settings import ResolvedSettings
 
 # What of a turn may stand in the history of later requests.
@@ -161,6 +170,8 @@ def _unanswered_calls(message: Mapping[str, Any]) -> list[str]:
 _CHARS_PER_TOKEN = 3.5
 """Of ordinary text. Used only to tell whether a conversation comes near the size of the model's context."""
 _NEARLY_FULL = 0.8
+_MOST_CUT = 50
+"""Turns that were cut whose questions are remembered."""
 
 
 class ContextFullError(ConfigurationError):
@@ -177,6 +188,7 @@ class TurnPlan:
         request: What is sent first.
         notes: What the reader should know, as sentences.
         fingerprint: Of what the model's thinking is bound to: system prompt and tools.
+        asked_with: What the rest of its answer would be asked for with, if that is cut.
     """
 
     question: Question
@@ -184,6 +196,7 @@ class TurnPlan:
     request: MessageRequest
     notes: tuple[str, ...]
     fingerprint: str
+    asked_with: AskedWith
 
     @property
     def thread(self) -> str | None:
@@ -202,6 +215,7 @@ class TurnPlanner:
     def __init__(self, conversations: Conversations, names: ModelNames) -> None:
         self._conversations = conversations
         self._names = names
+        self._cut: dict[str, AskedWith] = {}
 
     def plan(self, question: Question, settings: ResolvedSettings) -> TurnPlan:
         """Plan a turn with what is known without asking the server.
@@ -258,7 +272,7 @@ class TurnPlanner:
         """
         if plan.place is None:
             return None
-        return self._conversations.add(
+        turn = self._conversations.add(
             plan.place,
             prompt=plan.question.prompt,
             messages=messages,
@@ -268,6 +282,17 @@ class TurnPlanner:
             usage=usage,
             name=name,
             context_tokens=0 if last is None else last.usage.context_tokens,
+        )
+        if is_partial:
+            self._cut[turn.id] = plan.asked_with
+            for oldest in [*self._cut][:-_MOST_CUT]:
+                del self._cut[oldest]
+        return turn
+
+    def asked_with(self, turn: Turn) -> AskedWith:
+        """Return what the question of a turn that was cut was asked with: its model alone, where the turn comes from a file."""
+        return self._cut.get(turn.id) or AskedWith(
+            settings={"model": turn.model or None}, question=Question(prompt="")
         )
 
     def _place(self, question: Question) -> Place | None:
@@ -292,7 +317,12 @@ class TurnPlanner:
             notes += self._notes_on(place, question, model)
         request, changes = make_request(question, settings, history, model=model)
         return TurnPlan(
-            question=question, place=place, request=request, notes=(*notes, *changes), fingerprint=binding
+            question=question,
+            place=place,
+            request=request,
+            notes=(*notes, *changes),
+            fingerprint=binding,
+            asked_with=AskedWith.of(question, settings, model),
         )
 
     def _notes_on(self, place: Place, question: Question, model: str) -> list[str]:

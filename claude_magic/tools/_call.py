@@ -307,6 +307,16 @@ class ToolExecutor(Protocol):
         """What the reader should know about the tools, as sentences."""
         ...
 
+    @property
+    def toolbox(self) -> Toolbox:
+        """The functions themselves."""
+        ...
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a person is asked before each call."""
+        ...
+
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
     ) -> concurrent.futures.Future[ToolResult]:

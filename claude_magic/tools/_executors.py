@@ -60,9 +60,10 @@ class LoopExecutor:
     ) -> None:
         self.definitions = toolbox.definitions
         self.notes = toolbox.notes
-        self._toolbox = toolbox
+        self.toolbox = toolbox
         self._loop = loop
         self._context = context
+        self.is_asked = approve is not None
         self._approve = approve
         self._interrupt = interrupt
         self._interrupts = interrupts
@@ -76,7 +77,7 @@ class LoopExecutor:
     ) -> concurrent.futures.Future[ToolResult]:
         """Run a call; see `ToolExecutor.submit`."""
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
-        running = RunningCall(self._toolbox, call, report)
+        running = RunningCall(self.toolbox, call, report)
         with contextlib.suppress(RuntimeError):  # the kernel shuts down: nobody waits for the result either
             self._loop.call_soon_threadsafe(self._start, running, future, context=self._context)
         return future
@@ -174,7 +175,8 @@ class WaitingExecutor:
     ) -> None:
         self.definitions = toolbox.definitions
         self.notes = toolbox.notes
-        self._toolbox = toolbox
+        self.toolbox = toolbox
+        self.is_asked = approve is not None
         self._approve = approve
         self._idle_loop = idle_loop
         self._thread = threading.get_ident()
@@ -188,7 +190,7 @@ class WaitingExecutor:
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
         if self._approve is not None:  # said now, because the thread that asks is also the one that draws
             report(CallState.APPROVAL, "")
-        self._put(_Job(RunningCall(self._toolbox, call, report), future, is_ready=False))
+        self._put(_Job(RunningCall(self.toolbox, call, report), future, is_ready=False))
         return future
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:

@@ -226,6 +226,60 @@ def test_an_answer_cut_by_max_tokens_is_continued_to_a_whole(notebook, sim):
     assert accepted(sim)
 
 
+OPUS = "-m opus --effort low --thinking hide -s Brief. --stop END --set metadata.user_id=me"
+
+
+def test_an_answer_is_continued_by_who_began_it(notebook, sim):
+    """Model, effort, thinking, system prompt, stop strings and fields, here and from a thread that branches off; not the bound of its length."""
+    sim.script(
+        reply("Half an", stop_reason="max_tokens"), reply(" answer."), reply(" other end."), reply(" end")
+    )
+    notebook(a=f"%%claude {OPUS} --max-tokens 4000\nTell me")
+    notebook(b="%claude fork other", x="%claude fork third")
+    notebook(c="%claude continue", d="%claude --thread other continue")
+    whole = notebook.kernel.value("str(_)")
+    notebook(e="%claude --thread third -m haiku continue")
+
+    first, *rest, other = [request.body for request in sim.requests if request.path == "/v1/messages"]
+    same = ("model", "system", "output_config", "thinking", "stop_sequences", "metadata")
+    for body in rest:
+        assert {name: body.get(name) for name in same} == {name: first[name] for name in same}
+        assert body["max_tokens"] > first["max_tokens"]
+    assert first["model"].startswith("claude-opus")
+    assert whole == repr("Half an other end.")
+    # An option counts; another model has efforts of its own.
+    assert other["model"].startswith("claude-haiku")
+    assert "effort" not in other.get("output_config", {})
+    assert other["system"] == "Brief."
+
+
+def test_the_rest_of_an_answer_has_its_tools_and_its_schema(notebook, sim):
+    """Tools are named in the history, so a server wants to know them. Half an object fits no schema: the whole is read."""
+    kernel = notebook.kernel
+    kernel.run("def gauge():\n    'Read it.'\n    return 7")
+    call = {"type": "tool_use", "id": "toolu_1", "name": "gauge", "input": {}}
+    sim.script(
+        reply("It shows", stop_reason="max_tokens"),
+        reply(content=[call], stop_reason="tool_use"),
+        reply(" seven."),
+        reply('{"city": "Par', stop_reason="max_tokens"),
+        reply('is"}'),
+    )
+
+    notebook(a="%%claude --tools gauge --approve never\nRead it.")
+    kernel.run("del gauge")
+    run = notebook(b="%claude continue")
+
+    assert run.status == "ok"
+    assert [tool["name"] for tool in sim.requests[-1].body["tools"]] == ["gauge"]
+    assert accepted(sim)
+
+    notebook(c='%%claude --no-history --schema "city str"\nWhich?', d="%claude -o found continue")
+
+    assert "format" not in sim.requests[-1].body.get("output_config", {})
+    assert kernel.value("found['city'] if isinstance(found, dict) else found.city") == repr("Paris")
+
+
 def test_continue_in_the_cell_of_the_cut_answer_says_what_to_do(notebook, sim):
     """There it would ask in place of what it is to go on from."""
     notebook(a="!simulate max_tokens\nExplain the central limit theorem")

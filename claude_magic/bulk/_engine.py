@@ -33,6 +33,7 @@ from ..client import (
     OverloadedError,
     RateLimitError,
     ResponseStarted,
+    as_sentence,
 )
 from ..runtime import BudgetExceededError, TurnAccountant, format_usd
 from ..schema import AnswerError, OutputSchema
@@ -403,7 +404,9 @@ class Engine:
             message, cost = await self._send(again, worker)
             problem, mismatch = problem_of(message, self._task)
             if mismatch is not None:
-                problem = f"Claude's answer does not fit the schema, also when asked again: {mismatch}."
+                problem = (
+                    f"Claude's answer does not fit the schema, also when asked again: {as_sentence(mismatch)}"
+                )
             used = (used[0] + message.usage.total_input_tokens, used[1] + message.usage.output_tokens)
             cost = None if cost is None or first_cost is None else cost + first_cost
         return Answer(

@@ -47,6 +47,7 @@ from ._errors import (
     ServerError,
     StreamInterruptedError,
     UnknownStatusError,
+    as_sentence,
 )
 from ._events import (
     BlockBuilder,
@@ -168,6 +169,7 @@ __all__ = [
     "UnknownStatusError",
     "Usage",
     "LimiterReason",
+    "as_sentence",
     "batch_body",
     "batch_entry",
     "batch_params",

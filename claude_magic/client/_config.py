@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ._errors import ConfigurationError
+from ._errors import ConfigurationError, as_sentence
 from ._redis import read_limiter_url
 from ._retry import RetryPolicy
 
@@ -88,7 +88,7 @@ class ClientConfig(BaseModel):
         else:
             return
         field = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(f"The setting {field} is not valid: {problem['msg']}.")
+        raise ConfigurationError(f"The setting {field} is not valid: {as_sentence(problem['msg'])}")
 
     @field_validator("base_url")
     @classmethod

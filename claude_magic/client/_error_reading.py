@@ -6,10 +6,12 @@ are empty, cut, or not UTF-8: edge proxies and compatible servers send all of th
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from ._errors import (
@@ -24,6 +26,7 @@ from ._errors import (
     RateLimitError,
     ServerError,
     UnknownStatusError,
+    as_sentence,
 )
 from ._json import decode_json
 from ._retry import describe_seconds, retry_after_from_headers
@@ -83,6 +86,9 @@ _UNEXPLAINED_403_HINT = (
     "The server gives no reason: check what this key may do, base_url, and any proxy or firewall in between."
 )
 _SPEND_CAP_HINT = "A spend limit is reached, so waiting a few minutes does not help. Raise the limit, or wait for the next period."
+
+_TRY_AGAIN = "Try again later."
+_AGAIN = re.compile(r"\b(?:try|retry) (?:\w+ )?(?:again|later)\b|\bretry\b", re.IGNORECASE)
 
 _MAX_TEXT = 500
 _MAX_NAME = 100
@@ -196,10 +202,15 @@ def _build_error(
 ) -> APIError:
     is_spend_cap = reading.error_code in SPEND_CAP_CODES
     label = " ".join(str(part) for part in (status, reading.error_type) if part)
-    sentences = [f"{_title_of(error_class)} ({label or 'error event'}): {_as_sentence(reading.text)}"]
+    title = _title_of(error_class)
+    words = _news(reading, title, status or _status_of(reading))
+    sentences = [f"{title} ({label or 'error event'}){f': {as_sentence(words)}' if words else '.'}"]
     if retry_after is not None:
         sentences.append(f"The server asks to wait {describe_seconds(retry_after)}.")
-    sentences.append(_SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status, reading))
+    hint = _SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status, reading)
+    if retry_after is not None or _AGAIN.search(reading.text):  # that is said
+        hint = hint.replace(_TRY_AGAIN, "").strip()
+    sentences.append(hint)
     return error_class(
         " ".join(sentence for sentence in sentences if sentence),
         status=status,
@@ -212,6 +223,19 @@ def _build_error(
         request_id=request_id,
         retry_after=retry_after,
     )
+
+
+def _news(reading: _Reading, title: str, status: int) -> str:
+    """Return what a server says without the name of the error, which is said: "Overloaded", "Not Found. There is no ..."."""
+    names = [title, (reading.error_type or "").removesuffix("_error")]
+    with contextlib.suppress(ValueError):
+        names.append(HTTPStatus(status).phrase)
+    first, *rest = re.split(r"(?<=[.!:]) ", reading.text, maxsplit=1)
+    return "".join(rest) if _letters(first) in map(_letters, names) else reading.text
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text.casefold() if char.isalnum())
 
 
 def _title_of(error_class: type[APIError]) -> str:
@@ -314,7 +338,3 @@ def _shorten(text: str, limit: int = _MAX_TEXT) -> str:
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: limit * 4]).split())
     line = _LONG_NUMBER.sub(lambda number: f"{number[0][:10]}… ({len(number[0])} digits)", line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def _as_sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?", "…", "”")) else f"{text}."

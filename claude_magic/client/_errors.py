@@ -86,6 +86,11 @@ class ClaudeError(Exception):
         return " ".join(parts)
 
 
+def as_sentence(text: str) -> str:
+    """Return words of somebody else's with a full stop behind them, if they do not end with one, in quotes or without."""
+    return text if text.rstrip("”’\"'`").endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def _make_again(kind: type[ClaudeError], args: tuple[object, ...]) -> ClaudeError:
     return kind.__new__(kind, *args)
 
@@ -168,19 +173,19 @@ class InvalidRequestError(APIError):
 class InvalidApiKeyError(APIError):
     """401: the API key is missing, wrong, revoked or expired."""
 
-    hint = "Check the API key (ANTHROPIC_API_KEY, or `%claude login`)."
+    hint = "Check ANTHROPIC_API_KEY, or enter another one with `%claude login`."
 
 
 class BillingError(APIError):
     """402: the account behind the key cannot pay. The same request fails until its owner mends that."""
 
-    hint = "The account behind this key cannot pay: update its plan, credit or payment method, or use another key."
+    hint = "Update plan, credit or payment method of the account behind this key, or use another key."
 
 
 class ForbiddenError(APIError):
     """403: the key is valid but may not do this."""
 
-    hint = "This key has no access to that model or feature; use another key, or ask its owner."
+    hint = "Use a key that may do this, or ask the owner of this one."
 
 
 class NotFoundError(APIError):
@@ -197,7 +202,7 @@ class RateLimitError(APIError):
     """
 
     transient_by_default = True
-    hint = "Try again later, or lower rate_limit_rps."
+    hint = "Try again later. A lower rate_limit_rps stays below the limit."
 
     @property
     def is_spend_cap(self) -> bool:
@@ -208,13 +213,13 @@ class ServerError(APIError):
     """500, 502, 503, 504: the server, or a proxy before it, failed. The request may have been executed."""
 
     transient_by_default = True
-    hint = "The error is on the server's side. Try again later."
+    hint = "Try again later."
 
 
 class OverloadedError(ServerError):
     """529: the API is overloaded for everybody, whatever your own limits are."""
 
-    hint = "The API is overloaded for everybody; your quota is not the reason. Try again later."
+    hint = "That is so for everybody: your quota is not the reason. Try again later."
 
 
 class UnknownStatusError(APIError):

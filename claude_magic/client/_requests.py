@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from ._errors import ConfigurationError
+from ._errors import ConfigurationError, as_sentence
 from ._json import encode_json
 from ._messages import ContentBlock, Message, ShortReprModel
 
@@ -95,7 +95,9 @@ class MessageRequest(ShortReprModel):
         else:
             return
         field = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(f"The request's {field} is not valid: {problem['msg']}. Nothing was sent.")
+        raise ConfigurationError(
+            f"The request's {field} is not valid: {as_sentence(problem['msg'])} Nothing was sent."
+        )
 
     def to_body(self, *, stream: bool) -> dict[str, Any]:
         """Return the request as the API's JSON object.

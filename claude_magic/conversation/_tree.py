@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..client import ConfigurationError, encode_json
+from ..client import ConfigurationError, as_sentence, encode_json
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 
@@ -527,7 +527,7 @@ class Conversations:
         with self._lock:
             if self._is_in_use(name) and (cell is None or self._forked_by(name) != cell):
                 raise ConfigurationError(
-                    f"There is a thread {name} already. Choose another name, or delete it with %claude clear {name}."
+                    f"There is a thread {name} already. Choose another name, or delete it: %claude clear {as_sentence(name)}"
                 )
             source = self._threads.get(thread or MAIN_THREAD) or Thread()
             self._threads[name] = Thread(head=source.head, forked_by=cell)

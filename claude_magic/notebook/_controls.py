@@ -15,7 +15,7 @@ import ipywidgets
 from ipywidgets import ValueWidget
 from traitlets import TraitError
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, as_sentence
 from ..context import safe_repr
 from ..display.widgets import close_all
 
@@ -68,7 +68,7 @@ def make_control(name: str, value: Any) -> ValueWidget:
     # Bounds the wrong way round, or nothing to choose from.
     except (ValueError, TypeError, ArithmeticError, TraitError) as error:
         raise ConfigurationError(
-            f"There is no control for {name} = {safe_repr(value, _MOST_SHOWN)}: {error}. Nothing was sent."
+            f"There is no control for {name} = {safe_repr(value, _MOST_SHOWN)}: {as_sentence(str(error))} Nothing was sent."
         ) from None
     if control is None:
         raise ConfigurationError(

@@ -18,7 +18,7 @@ import re
 from IPython.core.error import UsageError
 
 from ._commands import ANY_THREAD, COMMAND_BY_NAME, ESCAPE, EXISTING_NAME, NEW_THREAD, Call, Command, Line
-from ._line import Scanner, parse_cell, parse_option_line
+from ._line import Scanner, ended, parse_cell, parse_option_line
 from ._names import Surroundings
 from ._options import SPEC_BY_NAME, closest
 
@@ -153,7 +153,7 @@ def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: 
     escaped = _written("%claude", options, ESCAPE, text.strip() if not rest else "…")
     typed = _written(f"{percents}claude", options, _shown(text.strip(), command))
     raise UsageError(
-        f"{typed} is not a subcommand. Did you mean {meant}? To send it as a prompt: {escaped}. Nothing was sent."
+        f"{typed} is not a subcommand. Did you mean {meant}? To send it as a prompt: {ended(escaped)} Nothing was sent."
     )
 
 

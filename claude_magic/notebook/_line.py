@@ -308,7 +308,7 @@ def _combine(field: str, found: list[object]) -> object:
     try:
         return spec.combine(found)
     except ValueError as error:
-        raise UsageError(f"{spec.name} {_sentence(error)} Nothing was sent.") from None
+        raise UsageError(f"{spec.name} {ended(error)} Nothing was sent.") from None
 
 
 def _convert(spec: OptionSpec, name: str, text: str) -> object:
@@ -319,14 +319,15 @@ def _convert(spec: OptionSpec, name: str, text: str) -> object:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         hint = _hint_at_typing(spec, text)
         raise UsageError(
-            f"{name} {shown.partition('=')[0]}: {spec.value} {_sentence(error)}{hint} Nothing was sent."
+            f"{name} {shown.partition('=')[0]}: {spec.value} {ended(error)}{hint} Nothing was sent."
         ) from None
 
 
-def _sentence(error: ValueError) -> str:
-    """Return the end of a sentence that an option has raised, with a full stop if it has none."""
-    text = str(error)
-    return text if text.endswith((".", "?")) else f"{text}."
+def ended(text: object) -> str:
+    """Return the end of a sentence, which an option has raised or a user typed, with a full stop if it has none."""
+    from ..client import as_sentence  # late: loading the extension must not cost this
+
+    return as_sentence(str(text))
 
 
 def _hint_at_typing(spec: OptionSpec, text: str) -> str:
@@ -339,7 +340,7 @@ def _hint_at_typing(spec: OptionSpec, text: str) -> str:
     except ValueError:
         return ""
     equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
-    return f" It contains {describe_odd(text)}; type {spec.name}{equals}{typed}."
+    return f" It contains {describe_odd(text)}; type {spec.name}{equals}{ended(typed)}"
 
 
 EXCLUSIVE_FIELDS = (

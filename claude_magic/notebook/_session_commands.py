@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from ..client import BucketState, ConfigurationError
+from ..client import BucketState, ConfigurationError, as_sentence
 from ..display import new_cell
 from ..render import Bundle, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import (
@@ -84,7 +84,7 @@ def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
     key = cell.next_key
     summary = cell.runtime.conversations.fork(arguments["name"], cell=key)
     cell.front_end.say(
-        f"{summary.name} starts after {_turns(summary.turns)}. Continue it with --thread {summary.name}."
+        f"{summary.name} starts after {_turns(summary.turns)}. Continue it with --thread {as_sentence(summary.name)}"
     )
 
 

@@ -36,7 +36,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails, core_schema
 from typing_extensions import ReadOnly
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, as_sentence
 from ._dsl import TYPES, SpecParser
 from ._extract import NoJSONError, SchemaMismatchError, find_json
 from ._normalise import normalise
@@ -437,14 +437,18 @@ def _make_adapter(kind: Any, name: str) -> TypeAdapter[Any]:
             warnings.simplefilter("ignore", UserWarning)  # of `ReadOnly`, which nothing checks at run time
             return TypeAdapter(portable(kind))
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"--schema: {name} cannot be read from JSON: {_reason(error)}.") from error
+        raise ConfigurationError(
+            f"--schema: {name} cannot be read from JSON: {as_sentence(_reason(error))}"
+        ) from error
 
 
 def _schema_of(adapter: TypeAdapter[Any], name: str) -> dict[str, Any]:
     try:
         return adapter.json_schema()
     except PydanticUserError as error:
-        raise ConfigurationError(f"--schema: {name} has no JSON schema: {_reason(error)}.") from error
+        raise ConfigurationError(
+            f"--schema: {name} has no JSON schema: {as_sentence(_reason(error))}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http
 import json
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -343,6 +345,55 @@ def test_a_redirect_is_a_clear_error_which_names_the_target() -> None:
     assert "https://elsewhere.example/v1" in str(error)
     assert "not followed" in str(error)
     assert "login page" in str(error)
+
+
+SAID: dict[str, tuple[int, str, str]] = {
+    "Overloaded": (529, "overloaded_error", "Overloaded (529 overloaded_error). That is so for everybody"),
+    "overloaded.": (529, "overloaded_error", "Overloaded (529 overloaded_error). That is"),
+    "Not Found": (404, "not_found_error", "Not found (404 not_found_error). Check"),
+    "Not found: no model x": (404, "not_found_error", "Not found (404 not_found_error): no model x. Check"),
+    "Internal Server Error": (500, "api_error", "Server error (500 api_error). Try again later."),
+    "Rate limited. Please try again later.": (
+        429,
+        "rate_limit_error",
+        "Rate limited (429 rate_limit_error): Please try again later. A lower",
+    ),
+    "Really?": (400, "invalid_request_error", "Invalid request (400 invalid_request_error): Really? Change"),
+}
+
+
+@pytest.mark.parametrize("words", SAID)
+def test_an_error_says_nothing_twice(words: str) -> None:
+    """What a server says is mostly the name of the error, or the advice that we would give."""
+    status, kind, beginning = SAID[words]
+    body = json.dumps({"error": {"type": kind, "message": words}}).encode()
+
+    message = error_from_response(status, {}, body).message
+
+    assert message.startswith(beginning)
+    assert message.casefold().count("again later") <= 1
+    assert not re.search(r"[.!?]\.", message)
+
+
+@pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 511, 529]
+)
+def test_the_phrase_of_a_status_is_not_repeated(status: int) -> None:
+    """Proxies send "Bad Gateway" with 502."""
+    phrase = {529: "Overloaded"}.get(status) or http.HTTPStatus(status).phrase
+
+    message = error_from_response(status, {"retry-after": "7"}, phrase.encode()).message
+
+    assert f": {phrase}" not in message
+    assert "again later" not in message, "the wait that the server asks for is said"
+
+
+def test_a_page_is_a_sentence_of_its_own() -> None:
+    body = b"<html><title>502 Bad Gateway</title></html>"
+
+    message = error_from_response(502, {"content-type": "text/html"}, body).message
+
+    assert "titled “502 Bad Gateway”. That is" in message
 
 
 def test_errors_survive_pickling() -> None:

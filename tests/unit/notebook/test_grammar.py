@@ -164,6 +164,8 @@ def test_ask_is_a_word_of_its_own():
         ("explain", "%claude explain NAME?", "%claude ask explain."),
         ("-m opus usage", "%claude usage?", "%claude -m opus ask usage."),
         ("--set user=me usage", "%claude usage?", "%claude [options] ask usage."),
+        ("Status.", "%claude status?", "%claude ask Status. Nothing"),
+        ("jobs!", "%claude jobs?", "%claude ask jobs! Nothing"),
         ("-m opus contniue", "%claude -m opus continue?", "%claude -m opus ask contniue."),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ class FrontEnd:
         runs_clicks: A click is handled while an awaited cell runs.
         follows_context: What a thread displays reaches the cell that the thread works for, if its context comes along.
             ipykernel 6 keeps the current cell elsewhere: there, it reaches whichever cell runs.
+        has_colors: Colours and dim text may be written: `--colors=NoColor`, and NO_COLOR in a terminal, ask for none.
         last_reply: The expression by which the user's code reaches the last reply.
     """
 
@@ -51,6 +53,8 @@ class FrontEnd:
         self.cell_id = str((parent.get("metadata") or {}).get("cellId") or "")
         self.has_widgets = self.is_attended and bool(self.cell_id)
         self.runs_clicks = self.has_widgets and _kernel_version() >= _FIRST_WITH_CLICKS
+        wants_none = str(getattr(shell, "colors", "")).lower() == "nocolor"
+        self.has_colors = not (wants_none or (not self.has_kernel and os.environ.get("NO_COLOR")))
         self.last_reply = last_reply_in(shell)
         self.follows_context = isinstance(
             getattr(self.publisher, "_parent_header", None), contextvars.ContextVar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 import threading
@@ -42,10 +43,14 @@ class TerminalSurface:
             place is written once instead.
         content: What is shown.
         draws: Write while the answer grows, not only at its end.
+        has_colors: Set apart by dim text what is not the answer.
     """
 
-    def __init__(self, stream: TextIO, content: AnyContent, *, draws: bool = True) -> None:
+    def __init__(
+        self, stream: TextIO, content: AnyContent, *, draws: bool = True, has_colors: bool = True
+    ) -> None:
         self._draws = draws
+        self._has_colors = has_colors
         self.has_cleared = False
         self._stream = stream
         self._content = content
@@ -79,12 +84,13 @@ class TerminalSurface:
     def _begin(self, column: Column) -> None:
         if column.name:
             self._stream.write(f"{column.name}\n{'─' * len(column.name)}\n")
-        self._begun.append(_Writer(self._stream))
+        self._begun.append(_Writer(self._stream, has_colors=self._has_colors))
 
     def _end(self, columns: Sequence[Column]) -> None:
         column = columns[len(self._begun) - 1]
-        has_footer = self._begun[-1].finish(column.answer, kept_in=column.kept_in)
         # The error of the cell follows the only answer; of several, each says how it ended.
+        shown = column.answer if column.name else dataclasses.replace(column.answer, error=None)
+        has_footer = self._begun[-1].finish(shown, kept_in=column.kept_in)
         if column.name and not has_footer:
             self._stream.write(_visible(render_footer_text(column.answer)) + "\n")
         if len(self._begun) < len(columns):
@@ -94,9 +100,10 @@ class TerminalSurface:
 class _Writer:
     """Writes one answer as it grows; while there is no text, one line that says what is being waited for."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, has_colors: bool) -> None:
         self._stream = stream
         self._is_terminal = stream.isatty()
+        self._has_colors = self._is_terminal and has_colors
         self._written = ""
         self._status = ""
         self._waits_told: set[tuple[str, int]] = set()
@@ -170,7 +177,7 @@ class _Writer:
         self._status = ""
 
     def _dim(self, text: str) -> str:
-        return f"{_DIM}{text}{_PLAIN}" if self._is_terminal and text else text
+        return f"{_DIM}{text}{_PLAIN}" if self._has_colors and text else text
 
 
 def _describe_call(call: CallSnapshot) -> str:
@@ -361,7 +368,7 @@ def choose_surface(
     if is_silenced:
         return QuietSurface(lambda snapshot: _say_silenced(front_end, content.silenced(snapshot)))
     if not front_end.has_kernel and not front_end.is_captured:
-        return TerminalSurface(sys.stdout, content, draws=is_live)
+        return TerminalSurface(sys.stdout, content, draws=is_live, has_colors=front_end.has_colors)
     if not is_live or front_end.is_captured:
         return OutputSurface(front_end.publisher, content, owns_area=owns_area, is_live=False)
     if not (in_widgets and front_end.has_widgets):

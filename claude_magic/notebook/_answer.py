@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 from ..client import ClaudeError
 from ..display import (
     AnswerContent,
+    FrontEnd,
     OutputRecorder,
     QuietSurface,
     Surface,
@@ -161,7 +162,7 @@ def with_short_traceback(error: _Error, shell: Any) -> _Error:
     raised in a user's own function keeps its traceback.
     """
     if isinstance(error, (ClaudeError, KeyboardInterrupt)):
-        colors = str(getattr(shell, "colors", "")).lower() != "nocolor"
+        colors = FrontEnd(shell).has_colors
         # One text, not lines: with `%xmode Plain` or `Minimal`, IPython joins what it gets with nothing in between.
         error._render_traceback_ = lambda: ["\n".join(short_traceback(error, colors=colors))]  # type: ignore[union-attr]
     return error

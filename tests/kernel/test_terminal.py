@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from claude_magic.simulator import Gate, Simulator, hold, reply, status
+from claude_magic.simulator import Gate, Simulator, error_event, hold, reply, status
 
 pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal needs POSIX")
@@ -259,6 +259,12 @@ def test_errors_and_help_are_readable(terminal, sim):
     shown = until_prompt(terminal)
     assert "InvalidApiKeyError" in shown
     assert "Traceback" not in shown
+    sim.script(error_event("overloaded_error", after_deltas=2, text="Some words."))
+    ask(terminal, "%claude hi")
+    terminal.expect(PROMPT)
+    assert terminal.before.count("OverloadedError") == 1
+    assert "Some" in terminal.before
+    assert not re.search(r"\x1b\[[0-9;]*m", terminal.before), "--colors=NoColor"
 
     ask(terminal, "%claude panel")
     assert "which a terminal cannot show" in until_prompt(terminal)

@@ -2,15 +2,19 @@
 
 import dataclasses
 import io
+import re
+import types
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_magic.client import ClaudeError
 from claude_magic.display import (
     FRAME_INTERVAL,
     AnswerContent,
     ComparisonContent,
+    FrontEnd,
     OutputSurface,
     QuietSurface,
     TerminalSurface,
@@ -92,6 +96,62 @@ def test_the_status_lines_place_becomes_the_answers(publisher):
     (data,) = publisher.area.values()
     assert "Hello" in data["text/html"]
     assert "waiting" not in data["text/html"]
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self):
+        return True
+
+
+def failed(text="Half an"):
+    return dataclasses.replace(
+        streaming(text, phase=Phase.FAILED), error=ClaudeError("It broke."), phase=Phase.FAILED
+    )
+
+
+def test_a_terminal_leaves_the_error_of_an_answer_to_its_cell():
+    """It follows right below; of several answers each says its own."""
+    alone, compared = Screen(), Screen()
+
+    terminal(alone).finish(failed())
+    terminal(compared, ComparisonContent).finish(side_by_side(opus=failed(), haiku=failed("")))
+
+    assert "Half an" in alone.getvalue()
+    assert "broke" not in alone.getvalue()
+    assert compared.getvalue().count("It broke.") == 2
+
+
+def test_without_colours_a_terminal_gets_no_dim_text():
+    """`--colors=NoColor`, or NO_COLOR."""
+    plain, dim = Screen(), Screen()
+    for stream, has_colors in ((plain, False), (dim, True)):
+        surface = TerminalSurface(stream, AnswerContent(remote_images=False), has_colors=has_colors)
+        surface.draw(BEGINNING)
+        surface.finish(streaming("Hello", phase=Phase.COMPLETE))
+
+    assert "\x1b[2m" in dim.getvalue()
+    assert not re.search(r"\x1b\[[\d;]*m", plain.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("colors", "variable", "kernel", "expected"),
+    [
+        ("linux", "", False, True),
+        ("NoColor", "", False, False),
+        ("nocolor", "", True, False),
+        ("linux", "1", False, False),
+        ("linux", "1", True, True),
+    ],
+)
+def test_colours_follow_the_shell_and_in_a_terminal_the_environment(
+    monkeypatch, colors, variable, kernel, expected
+):
+    monkeypatch.setenv("NO_COLOR", variable)
+    shell = types.SimpleNamespace(colors=colors, user_ns={}, **({"kernel": None} if kernel else {}))
+
+    assert FrontEnd(shell).has_colors is expected
 
 
 def test_an_unchanged_frame_is_not_sent(publisher):

@@ -11,7 +11,7 @@ import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, Unpack
 
 from ._tracebacks import short_errors
 
@@ -253,6 +253,17 @@ class Claude:
         ```
     """
 
+    def __call__(self, *_prompt: object, **_options: object) -> NoReturn:
+        """Say which method asks.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            '`claude` is an object with methods, and is not called itself. Use claude.ask("..."), `await claude.ask_async("...")` or '
+            "claude.map(prompt, rows). Nothing was sent."
+        )
+
     @_spelled_out(AskOptions)
     @short_errors
     def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
@@ -343,7 +354,7 @@ class Claude:
 
         Returns:
             A table for a table or column: its own columns, those of the answers, and `error`. A list or dict for anything else,
-            with the reasons in its `errors`.
+            with the reasons in its `errors`. `claude.errors(out)` and `out.claude.errors()` take any of them.
 
         Raises:
             ConfigurationError: It cannot be asked so, or costs more than was agreed to. Nothing was sent.
@@ -369,6 +380,8 @@ class Claude:
     @short_errors
     def errors(self, result: Any, column: str = "error") -> Any:
         """Return the rows of a map's result that have no answer: of a table as a table, else the reasons by place or key.
+
+        `out.claude.errors()` does the same for tables of pandas and polars, lists and dicts.
 
         Args:
             result: What `map` returned.

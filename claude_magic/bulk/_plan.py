@@ -508,6 +508,13 @@ class MapPlan:
 
     @staticmethod
     def _check(request: Request) -> None:
+        if not isinstance(request.prompt, str):
+            are_swapped = isinstance(request.items, str)
+            found = f"The prompt of a map is a text, not {type(request.prompt).__name__}."
+            raise ConfigurationError(
+                f"{found} {'The arguments are swapped: the' if are_swapped else 'The'} prompt comes first, then the rows: "
+                'claude.map("Classify: {{ text }}", df). Nothing was sent.'
+            )
         if isinstance(request.repeat, bool) or not isinstance(request.repeat, int) or request.repeat < 1:
             raise ConfigurationError(
                 f"repeat is a whole number from 1, not {request.repeat!r}. Nothing was sent."

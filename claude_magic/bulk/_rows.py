@@ -50,6 +50,22 @@ class Rows(Protocol):
         """
 
 
+class ClaudeAccessor:
+    """The rows of a map's result that have no answer."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def errors(self, column: str = "error") -> Any:
+        """Return the rows that have no answer, as `claude.errors` does."""
+        return failed_rows(self._result, column)
+
+    def retry(self) -> Any:
+        """Ask these again, and return the whole with their answers."""
+        # By name: the facade stands above this package.
+        return importlib.import_module("claude_magic").claude.retry(self._result)
+
+
 class Answers(list[Any]):
     """The answers to a list, in its order; None where there is none.
 
@@ -60,6 +76,11 @@ class Answers(list[Any]):
     def __init__(self, answers: Iterable[Any] = (), errors: Mapping[int, str] | None = None) -> None:
         super().__init__(answers)
         self.errors = dict(errors or {})
+
+    @property
+    def claude(self) -> ClaudeAccessor:
+        """`out.claude.errors()` and `out.claude.retry()`, as of a table."""
+        return ClaudeAccessor(self)
 
 
 class AnswersByKey(dict[Any, Any]):
@@ -74,6 +95,11 @@ class AnswersByKey(dict[Any, Any]):
     ) -> None:
         super().__init__(answers or {})
         self.errors = dict(errors or {})
+
+    @property
+    def claude(self) -> ClaudeAccessor:
+        """`out.claude.errors()` and `out.claude.retry()`, as of a table."""
+        return ClaudeAccessor(self)
 
 
 def as_rows(items: Any) -> Rows:
@@ -358,22 +384,6 @@ def origin_of(result: Any) -> Any:
 
 def register_accessors(result: Any) -> None:
     """Give tables of pandas and polars the attribute `claude`, with `errors()` and `retry()`, once there is a result of theirs."""
-
-    class ClaudeAccessor:
-        """The rows of a map's result that have no answer."""
-
-        def __init__(self, table: Any) -> None:
-            self._table = table
-
-        def errors(self, column: str = "error") -> Any:
-            """Return the rows that have no answer."""
-            return failed_rows(self._table, column)
-
-        def retry(self) -> Any:
-            """Ask these again, and return the whole with their answers."""
-            # By name: the facade stands above this package.
-            return importlib.import_module("claude_magic").claude.retry(self._table)
-
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
     if (
         pandas is not None

@@ -21,6 +21,7 @@ from ._names import MISSING, Expression, closest_name, look_up, parse_expression
 from ._redaction import exposed_in, refusal
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
+_SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
 _GETTEXT = re.compile(r"_\s*\(")
 """How templates mark what is to be translated; in a notebook `_` is the last output."""
 _LONGEST_EXPRESSION = 1_000
@@ -333,9 +334,11 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
         copied = braced.end
     _add_text(pieces, text[copied:])
     if not needed:
+        single = [name for name in _SINGLE_BRACES.findall(text) if name in columns]
+        remark = f"{{{single[0]}}} in single braces is sent as typed. " if single else ""
         raise ConfigurationError(
-            "The prompt has no value of a row in it, so every row would ask the same. Write one in double braces: "
-            f"{_some(columns, '{{{{ {} }}}}')}. Nothing was sent."
+            f"The prompt has no value of a row in it, so every row would ask the same. {remark}Write one in double braces: "
+            f"{_some(single or columns, '{{{{ {} }}}}')}. Nothing was sent."
         )
     own = {
         name: names[name]

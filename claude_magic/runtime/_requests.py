@@ -172,7 +172,13 @@ def check_prompt(question: Question) -> None:
         ConfigurationError: There is nothing in it.
     """
     if not isinstance(question.prompt, str):
-        raise TypeError(f"The prompt must be a string, not {type(question.prompt).__name__}.")
+        told = f"The prompt must be a string, not {type(question.prompt).__name__}."
+        if isinstance(question.prompt, Iterable):
+            told += (
+                " claude.map(prompt, rows) asks about each row or item. To ask about the whole, write it into the text: "
+                'claude.ask(f"What stands out?\\n{data}").'
+            )
+        raise TypeError(f"{told} Nothing was sent.")
     content = question.user_turn()["content"]
     is_empty = not content.strip() if isinstance(content, str) else not content
     if is_empty:

@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
@@ -106,6 +108,26 @@ def test_submitting_returns_at_once(sim: Simulator) -> None:
 
     assert in_flight == (answer,)
     assert claude.in_flight == ()
+
+
+@pytest.mark.parametrize("prompt", [["a", "b"], {"a": 1}, pd.DataFrame({"text": ["a"]}), pd.Series(["a"])])
+def test_rows_as_a_prompt_lead_to_map(sim: Simulator, prompt: Any) -> None:
+    """For a reader whose question is about each of them, or about the whole."""
+    with pytest.raises(
+        TypeError, match=r"must be a string, not \w+\. claude\.map\(prompt, rows\).*Nothing was sent"
+    ):
+        claude.ask(prompt)
+
+    assert not sim.requests
+
+
+def test_calling_claude_says_which_method_asks() -> None:
+    with pytest.raises(TypeError, match=r"Use claude\.ask\(") as caught:
+        claude("hi", model="opus")
+
+    assert len(traceback.extract_tb(caught.tb)) == 2
+    with pytest.raises(ConfigurationError, match="cannot be"):
+        claude.ask("hi", tools=[claude])
 
 
 def test_a_failure_is_raised_as_one_of_our_errors(sim: Simulator) -> None:

@@ -372,6 +372,23 @@ def test_half_an_answer_is_none(sim: Simulator, name: str, why: str) -> None:
     assert why in out.errors[0]
 
 
+@pytest.mark.parametrize(("rows", "place"), [(["one", "two"], 0), ({"a": "one", "b": "two"}, "a")])
+def test_a_list_and_a_dict_have_the_doors_of_a_table(sim: Simulator, rows: Any, place: object) -> None:
+    """`claude.errors(out)`, `out.claude.errors()`, and the attribute; and the same for asking again."""
+    sim.script(status(400, message="too long"))
+
+    out = claude.map("Say exactly: {{ item }}", rows, concurrency=1)
+
+    assert out.claude.errors() == claude.errors(out) == out.errors
+    assert list(out.errors) == [place]
+
+    again = out.claude.retry()
+
+    assert type(again) is type(out)
+    assert again[place] == "one"
+    assert again.claude.errors() == {}
+
+
 def test_null_cells_are_not_asked(sim: Simulator) -> None:
     frame = pd.DataFrame({"text": ["one", None], "number": [float("nan"), 2.0]})
 
@@ -662,6 +679,15 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         ("{{ txet }}", pd.DataFrame({"text": ["one"]}), {}, "a row has no txet.*Did you mean text"),
         ("{{ text }}", pd.DataFrame({"text": []}), {}, "no rows to map"),
         ("{{ item }}", "one text", {}, "this is one text. Put it into a list"),
+        (["a", "b"], "Say {{ item }}", {}, "not list. The arguments are swapped: the prompt comes first"),
+        (pd.DataFrame({"text": ["a"]}), "Say {{ text }}", {}, "not DataFrame. The arguments are swapped"),
+        (None, ["a"], {}, "not NoneType. The prompt comes first"),
+        (
+            "Say {text}",
+            pd.DataFrame({"text": ["a"]}),
+            {},
+            r"\{text\} in single braces is sent as typed. Write .*: \{\{ text \}\}",
+        ),
         ("{{ item }}", 5, {}, "takes a table, a column, a list, a dict or a generator, not int"),
         ("{{ text }}", pl.LazyFrame({"text": ["one"]}), {}, "is lazy. Collect it first"),
         ("{{ text }}", pd.DataFrame([[1, 2]], columns=["text", "text"]), {}, "cannot be mapped: .*unique"),

@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
+# More options of `jupyter lab`, for `make lab`.
+LAB_ARGS ?=
 PARTS := lint types imports unit server kernel notebooks browser
 
 .PHONY: help python lab test lint types imports unit server kernel browser notebooks binder floors bench screenshots chromium redis clean
@@ -24,17 +26,17 @@ python:
 # Modules are compiled when they are first imported: most of what is installed never is. An editable install brings no data, so the
 # front-end extension is copied to where Jupyter looks for it.
 $(INSTALLED): pyproject.toml claude_magic/_version.py | python
-	@echo "Setting up $(VENV) with $(PYTHON) ..."
+	@echo "Setting up $(VENV) with $(PYTHON): pip takes a minute or two, and says nothing meanwhile ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --group dev
 	@$(BIN)/python tests/browser/copy_labextension.py
 	@touch $@
 
-lab: $(INSTALLED) ## JupyterLab with the first notebook; without a key on the simulator, saying so
+lab: $(INSTALLED) ## JupyterLab with the first notebook (LAB_ARGS="--port 8899 --no-browser"); without a key on the simulator, saying so
 	@$(BIN)/python tests/browser/copy_labextension.py  # it may have changed since
 	@test -n "$$ANTHROPIC_API_KEY$$ANTHROPIC_AUTH_TOKEN$$ANTHROPIC_BASE_URL" || echo "No API key is set in this shell: unless one is configured elsewhere, cells are answered by the simulator, and say so."
-	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01-first-steps.ipynb
+	@CLAUDE_MAGIC_DEMO=$${CLAUDE_MAGIC_DEMO:-auto} $(BIN)/jupyter lab $$(test "$$(id -u)" -ne 0 || echo --allow-root) --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/01-first-steps.ipynb $(LAB_ARGS)
 
 test: python ## set up, run every part below up to `browser`, and say how long each took
 	@PYTHON="$(PYTHON)" $(PYTHON) tests/run_all.py $(PARTS)

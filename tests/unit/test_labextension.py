@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -69,6 +70,22 @@ def test_the_wheel_carries_it_once(tmp_path: Path) -> None:
         data = f"{Path(built).name.removesuffix('-py3-none-any.whl')}.data/data/{INSTALLED}"
         assert sorted(names) == sorted(f"{data}/{name}" for name in FILES)
         assert all(archive.read(f"{data}/{name}") == path.read_bytes() for name, path in FILES.items())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="There is no make here.")
+def test_make_lab_passes_options_on_and_says_so() -> None:
+    """A port that is free, and no browser, as on a server; told by `make help` and CONTRIBUTING."""
+    options = "--port 8899 --no-browser"
+
+    # `-o` takes what is installed for new enough: the rule for it is not this test's.
+    dry = ["make", "-n", "-o", ".venv/.installed", "lab", f"LAB_ARGS={options}", f"PYTHON={sys.executable}"]
+    run = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    (started,) = [line for line in run.stdout.splitlines() if "jupyter lab" in line]
+    assert started.endswith(options)
+    for text in (told.stdout, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        assert f'LAB_ARGS="{options}"' in text
 
 
 def test_make_lab_puts_it_where_jupyter_finds_it(tmp_path: Path) -> None:

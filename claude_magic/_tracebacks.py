@@ -36,7 +36,7 @@ def short_errors(function: _Function) -> _Function:
                 return await function(*args, **options)
             except BaseException as error:
                 if is_ours(error):
-                    raise error.with_traceback(None)  # noqa: B904  (the same error)
+                    raise error.with_traceback(None)
                 raise
 
     elif inspect.isgeneratorfunction(function):
@@ -47,7 +47,7 @@ def short_errors(function: _Function) -> _Function:
                 return (yield from function(*args, **options))
             except BaseException as error:
                 if is_ours(error):
-                    raise error.with_traceback(None)  # noqa: B904  (the same error)
+                    raise error.with_traceback(None)
                 raise
 
     else:
@@ -58,7 +58,7 @@ def short_errors(function: _Function) -> _Function:
                 return function(*args, **options)
             except BaseException as error:
                 if is_ours(error):
-                    raise error.with_traceback(None)  # noqa: B904  (the same error)
+                    raise error.with_traceback(None)
                 raise
 
     return wrapped  # type: ignore[return-value]

@@ -274,16 +274,23 @@ def test_errors_and_help_are_readable(terminal, sim):
     assert re.search(r"max_retries +3 +default", until_prompt(terminal))
 
 
-@pytest.mark.parametrize("mode", ["Context", "Plain", "Minimal"])
-def test_an_error_keeps_its_words_apart_whatever_the_mode_of_tracebacks(terminal, mode):
-    """`%xmode Plain` and `Minimal` join what an exception gives as its traceback without a line break."""
-    ask(terminal, f"%xmode {mode}")
-    until_prompt(terminal)
-
+def test_an_error_keeps_its_words_apart_whatever_the_mode_of_tracebacks(terminal):
+    """`%xmode Plain` and `Minimal` join what an exception gives as its traceback without a line break; `Verbose` would show frames."""
     name = "a" * 100
-    ask(terminal, f"%claude -a {name} hi")
+    for mode in ("Context", "Plain", "Minimal", "Verbose"):
+        ask(terminal, f"%xmode {mode}")
+        until_prompt(terminal)
 
-    assert f"-a {name} is neither a file in" in " ".join(until_prompt(terminal).split())
+        ask(terminal, f"%claude -a {name} hi")
+        shown = until_prompt(terminal)
+        assert f"-a {name} is neither a file in" in " ".join(shown.split()), mode
+        assert ".py" not in shown, mode
+
+    # In Python, the line of the user and one frame of ours.
+    ask(terminal, "claude.map('{{ itm }}', [1])")
+    shown = until_prompt(terminal)
+    assert shown.count(".py:") == 1
+    assert "Did you mean item?" in shown
 
 
 def test_without_a_terminal_the_text_is_plain(environment, sim, tmp_path):

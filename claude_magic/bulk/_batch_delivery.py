@@ -22,6 +22,7 @@ from ..client import (
     ClientEvent,
     ConfigurationError,
     MessageBatch,
+    MessageRequest,
     NotFoundError,
     ResponseStarted,
     batch_body,
@@ -29,8 +30,18 @@ from ..client import (
     may_be_created,
     retry_after_from_headers,
 )
-from ..runtime import SIMULATOR_HEADER, BudgetExceededError, Ledger, WorstCase, format_usd
-from ._batch_notes import BEAT, BatchNote, BatchNotes, custom_id, key_of, now
+from ..runtime import (
+    BATCH_SHARE,
+    SIMULATOR_HEADER,
+    BudgetExceededError,
+    Ledger,
+    WorstCase,
+    format_usd,
+    price_of,
+    usd,
+    worst_case,
+)
+from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, custom_id, key_of, now
 from ._engine import Task
 
 SETTLING: Final = 300.0
@@ -254,6 +265,7 @@ class Delivery:
                 body, betas=context.task.request.betas, observer=context.heard
             )
             results.batches = (*results.batches, batch.id)
+            results.waiting = f"{batch.id}: {count_rows(batch.request_counts.total)} sent"
             await in_thread(lambda: context.notes.sent(tag, batch.id, batch.expires))
 
         creating = asyncio.get_running_loop().create_task(create())
@@ -289,7 +301,7 @@ class Delivery:
                 return 0.0, ""
             else:
                 self._strangers.add(batch.id)
-        rows = f"the sending of {note.requests:,} rows broke off"
+        rows = f"the sending of {count_rows(note.requests)} broke off"
         if undecided:
             return SETTLING, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
         rest = note.beat + SETTLING - now()
@@ -349,6 +361,20 @@ def _other_account(note: BatchNote) -> ConfigurationError:
 def where_sent(note: BatchNote) -> str:
     """Return the server that a batch was sent to."""
     return (note.account or "").partition("|")[0]
+
+
+def worst_of_all(empty: MessageRequest, rows: int, chars: int) -> float | None:
+    """Return what rows can cost in USD, at most, before they are written; None where the model has no price.
+
+    Args:
+        empty: The request of a row without text.
+        rows: How many rows.
+        chars: Their characters together; none takes more than four tokens.
+    """
+    worst, price = worst_case(empty, None, attempts=1, share=BATCH_SHARE), price_of(empty.model)
+    if worst is None or price is None:
+        return None
+    return rows * worst.per_attempt + BATCH_SHARE * usd(4 * chars, max(price.input, price.write_1h))
 
 
 def _worst_of(rows: Sequence[BatchRow]) -> WorstCase | None:

@@ -126,6 +126,16 @@ def key_of(custom_id: str, tag: str) -> bytes | None:
     return key if beginning == tag and len(key) == KEY_BYTES else None
 
 
+def count_rows(count: int) -> str:
+    """Write a number of rows."""
+    return f"{count:,} row{'s' if count != 1 else ''}"
+
+
+def demo_server() -> str:
+    """Name the simulator of this process."""
+    return f"demo-{owner()}"
+
+
 def name_server(base_url: str) -> str:
     """Return scheme, host and port of an address; what else stands in one may be secret."""
     parts = urlsplit(base_url)
@@ -150,7 +160,7 @@ def describe_held(held: Mapping[str, int]) -> str:
     names = list(held)
     where = "a batch" if len(names) == 1 else "batches"
     return (
-        f"{sum(held.values()):,} of these rows are in {where} already ({', '.join(names[:3])}), and would be paid twice. "
+        f"Of these rows, {sum(held.values()):,} are in {where} already ({', '.join(names[:3])}). They would be paid twice. "
         f"via='batch' (--via batch) fetches their answers; `%claude batches forget {names[0]}` gives the rows free."
     )
 

@@ -29,7 +29,7 @@ from ..client import (
 )
 from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, Heard, in_thread, where_sent
-from ._batch_notes import BEAT, BatchNote, BatchNotes, key_of, new_tag, now
+from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, key_of, new_tag, now
 from ._engine import Job, Task, fault, in_one_line, problem_of
 from ._journal import Answer, JournalWriter
 
@@ -252,7 +252,7 @@ class BatchEngine:
             await self._take_known([key for key in keys if key not in mine])
         if not mine:
             return
-        self._task.results.waiting = f"sending {len(mine):,} rows"
+        self._task.results.waiting = f"sending {count_rows(len(mine))}"
         self._tell()
         try:
             await self._delivery.send(tag, [row for row in rows if row.key in mine])
@@ -269,8 +269,9 @@ class BatchEngine:
         results.batches = ids = tuple(note.id for note in notes if note.id is not None)
         named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "batch"
         why = f" {self._why}," if self._why else ""
+        rows = count_rows(sum(note.requests for note in notes))
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
-        results.waiting = f"{named}:{why} {sum(note.requests for note in notes):,} rows; next look {at}"
+        results.waiting = f"{named}:{why} {rows}; next look {at}"
         self._tell()
         await sleep(seconds)
 

@@ -24,7 +24,8 @@ from ..context import (
 )
 from ..runtime import Question, ResolvedSettings, Runtime, cost_of, facts_of, table_id
 from ..schema import AnswerError, OutputSchema
-from ._batch_notes import KEY_BYTES, BatchNotes, describe_held, held_rows, name_server, now, owner
+from ._batch_delivery import worst_of_all
+from ._batch_notes import KEY_BYTES, BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
 from ._journal import NO_KEY, Answer, Journal, journal_path
@@ -40,7 +41,8 @@ _USUAL_OBJECT: Final = 60
 """Model tokens of an answer, where none of this map has come yet."""
 _SAFETY: Final = 1.1
 """A shared part that may be too short to be cached is not marked: what is marked in vain is still asked first, alone."""
-_CACHED: Final = {"type": "ephemeral"}
+_MARKS: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
+"""Of what is cached. A batch is not done within the five minutes that are usual."""
 _NOT_ASKED: Final = "not asked: the map was stopped before this row"
 _SHOWN_REQUESTS: Final = 3
 _RESOLVING_TIMEOUT = 10.0
@@ -225,6 +227,10 @@ class MapPlan:
         output = min(output, self._template.max_tokens)
         cost = cost_of(self._model, self._usage(to_ask, row_tokens, shared_tokens, output))
         rate = self._runtime.limiter_state().refill_rate
+        worst = None
+        if self._request.is_batch:
+            empty = self._template.model_copy(update={"messages": self._messages(())})
+            worst = worst_of_all(empty, to_ask, self._chars)
         return Preview(
             model=self._model,
             rows=len(self._index_of),
@@ -241,6 +247,7 @@ class MapPlan:
             samples=tuple(self._samples()),
             via=self._request.via,
             in_batches=sum(held.values()),
+            worst=worst,
         )
 
     def _held_by_batches(self) -> dict[str, int]:
@@ -261,8 +268,7 @@ class MapPlan:
     @property
     def _server(self) -> str:
         """Where requests go; each demo is a server of its own, which goes with its process."""
-        is_demo = self._runtime.is_demo
-        return f"demo-{owner()}" if is_demo else name_server(str(self._settings.values.base_url))
+        return demo_server() if self._runtime.is_demo else name_server(str(self._settings.values.base_url))
 
     def _usage(self, to_ask: int, row_tokens: int, shared_tokens: int, output: int) -> Usage:
         is_read = self._is_cached and to_ask > 1
@@ -465,20 +471,18 @@ class MapPlan:
         chars = _chars_of(self._shared) + len(self._settings.values.system or "")
         return chars / CHARS_PER_TOKEN >= _SAFETY * self._cache_minimum()
 
-    @property
-    def _mark(self) -> dict[str, str]:
-        """A batch is not done within the five minutes that are usual."""
-        return {**_CACHED, "ttl": "1h"} if self._request.is_batch else _CACHED
-
     def _template_fields(self, system: Any) -> dict[str, Any]:
         """Return what differs from the request of one question: the mark for the cache stands behind what all rows share."""
         fields: dict[str, Any] = {"messages": [], "cache_control": None}
         if not self._is_cached:
             return fields
         if self._shared:
-            self._shared = [*self._shared[:-1], {**self._shared[-1], "cache_control": self._mark}]
+            self._shared = [
+                *self._shared[:-1],
+                {**self._shared[-1], "cache_control": _MARKS[self._request.via]},
+            ]
         elif isinstance(system, str):
-            fields["system"] = [{"type": "text", "text": system, "cache_control": self._mark}]
+            fields["system"] = [{"type": "text", "text": system, "cache_control": _MARKS[self._request.via]}]
         return fields
 
     # The result's columns...

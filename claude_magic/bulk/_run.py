@@ -111,6 +111,7 @@ class Preview:
         samples: The first requests as they would be sent, as the API's JSON objects.
         via: "online" or "batch".
         in_batches: Requests that open batches hold; by way of batches they are not among those that will be sent.
+        worst: USD that a batch can cost at most; None where that is not known, and online.
     """
 
     model: str
@@ -128,6 +129,7 @@ class Preview:
     samples: tuple[Mapping[str, Any], ...]
     via: str = "online"
     in_batches: int = 0
+    worst: float | None = None
 
     def __str__(self) -> str:
         return str(render_preview(self).data["text/plain"])
@@ -396,10 +398,13 @@ def check_price(
     if cost is not None and cost <= asks_above:
         return
     price = "no known price" if cost is None else f"about {format_usd(cost)}"
+    if preview.worst is not None:  # a batch cannot be stopped at an amount
+        price += f" (up to {format_usd(preview.worst)}, if each answer is as long as max_tokens allows)"
+    agreed = math.ceil((cost or 10) * 1.5 if preview.worst is None else preview.worst)
     what = f"This map has {price} for {preview.to_ask:,} requests to {preview.model}"
     if ask is None:
         raise ConfigurationError(
-            f"{what}. Above {format_usd(asks_above)} (setting map_ask_above) it needs your approval: max_cost={math.ceil((cost or 10) * 1.5)} (--max-cost in a cell). Nothing was sent."
+            f"{what}. Above {format_usd(asks_above)} (setting map_ask_above) it needs your approval: max_cost={agreed} (--max-cost in a cell). Nothing was sent."
         )
     if not ask(f"{what}. Continue? [y/N] "):
         raise ConfigurationError("The map was not begun. Nothing was sent.")
@@ -649,6 +654,8 @@ def preview_rows(preview: Preview) -> Iterator[Row]:
     price = f"not known: {preview.model} is not on the list of {PRICES_AS_OF}"
     half = " (half of the usual, in a batch)" if preview.via == "batch" else ""
     yield "price, estimated", price if preview.cost is None else f"{format_usd(preview.cost)}{half}"
+    if preview.worst is not None:
+        yield "price, at most", f"{format_usd(preview.worst)}, if each answer is as long as max_tokens allows"
     if preview.via == "batch":
         yield "time", "most batches take less than an hour, and none more than 24"
     else:

@@ -32,6 +32,7 @@ from ._models import (
     format_usd,
     price_of,
     undated,
+    usd,
 )
 from ._progress import SIMULATOR_HEADER
 from ._replay import NotRecordedError

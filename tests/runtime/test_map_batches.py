@@ -206,6 +206,8 @@ def test_the_preview_tells_the_price_and_sends_nothing(sim: Simulator) -> None:
 
     assert preview.cost == pytest.approx(online.cost / 2)
     assert "half of the usual" in str(preview)
+    # Four answers of 16,000 tokens, at half the price.
+    assert preview.worst == pytest.approx(4 * 16_000 * 10 / 1e6 / 2, rel=0.1)
     assert "none more than 24" in str(preview)
     assert sim.requests == []
 
@@ -457,7 +459,7 @@ def test_what_is_in_a_batch_is_not_asked_online_beside_it(sim: Simulator, clock:
     interrupt_while_waiting(sim, clock)
 
     with pytest.raises(
-        ConfigurationError, match=r"4 of these rows are in a batch already \(msgbatch_.*paid twice"
+        ConfigurationError, match=r"Of these rows, 4 are in a batch already \(msgbatch_.*paid twice"
     ):
         claude.map(PROMPT, FRAME)
     assert "would be paid twice" in str(claude.map(PROMPT, FRAME, dry_run=True))
@@ -760,6 +762,17 @@ def test_max_cost_bounds_the_worst_case(sim: Simulator) -> None:
         ask(max_cost=0.3)
     assert posts(sim) == 0
     assert ask(max_cost=0.3, max_tokens=2000)["answer"].tolist() == RIGHT
+
+
+def test_the_price_that_is_agreed_to_is_the_worst_case(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The amount that the refusal names is enough."""
+    monkeypatch.setenv("CLAUDE_MAGIC_MAP_ASK_ABOVE", "0.001")
+
+    with pytest.raises(ConfigurationError, match=r"\(up to \$0\.3.*\) for 4 requests.*max_cost=1 "):
+        ask()
+    assert ask(max_cost=1)["answer"].tolist() == RIGHT
 
 
 def test_what_cannot_be_asked_in_a_batch_is_refused_before_anything_is_sent(sim: Simulator) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, Final
 from ..client import ConfigurationError, RequestKeys, Usage, batch_params
 from ..context import (
     CHARS_PER_TOKEN,
-    Collected,
     NullValueError,
     Part,
     content_of,
@@ -23,14 +21,16 @@ from ..context import (
     row_prompt,
 )
 from ..runtime import Question, ResolvedSettings, Runtime, cost_of, facts_of, table_id
-from ..schema import AnswerError, OutputSchema
+from ..schema import AnswerError
 from ._batch_delivery import worst_of_all
 from ._batch_notes import KEY_BYTES, BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
 from ._journal import NO_KEY, Answer, Journal, journal_path
+from ._preview import Preview
+from ._request import Request
 from ._rows import DRAW, Rows, as_rows, field_values
-from ._run import MapRun, Preview
+from ._run import MapRun
 
 _CHUNK: Final = 256
 """Rows that are read at a time."""
@@ -47,56 +47,6 @@ _NOT_ASKED: Final = "not asked: the map was stopped before this row"
 _SHOWN_REQUESTS: Final = 3
 _RESOLVING_TIMEOUT = 10.0
 """Seconds for the server to list its models, where a short name is given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is mapped over what.
-
-    Attributes:
-        prompt: The prompt, with values of a row in double braces.
-        items: The input.
-        names: The user's names, which the prompt may hold, too.
-        settings: Options that are settings, by name; None counts as not given.
-        schema: What an answer must fit, or None.
-        attachments: What goes in front of the prompt, the same for all rows.
-        stop_sequences: Strings at which an answer ends.
-        extra: Further fields of the request.
-        is_raw: Send what looks like a key or a password.
-        repeat: Draws of each row.
-        prefix: What the names of the answer columns begin with.
-        concurrency: Requests in flight at most; None for as many as the server takes.
-        max_cost: USD that the run may cost, or None.
-        asks_failed_again: Also ask what was answered with an error before: cut, declined, not fitting the schema.
-        max_searches: Web searches that the server may make for each row.
-        origin: Who asks, in a word or two.
-        outlives_cell: It belongs to no cell.
-        via: "online", or "batch" for half the price and answers within a day.
-    """
-
-    prompt: str
-    items: Any
-    names: Mapping[str, object]
-    settings: Mapping[str, object]
-    schema: OutputSchema | None = None
-    attachments: Sequence[Collected] = ()
-    stop_sequences: Sequence[str] | None = None
-    extra: Mapping[str, Any] | None = None
-    is_raw: bool = False
-    repeat: int = 1
-    prefix: str = ""
-    concurrency: int | None = None
-    max_cost: float | None = None
-    asks_failed_again: bool = False
-    max_searches: int = 0
-    origin: str = "Python"
-    outlives_cell: bool = False
-    via: str = "online"
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether it goes by way of batches."""
-        return self.via == "batch"
 
 
 class MapPlan:
@@ -116,7 +66,7 @@ class MapPlan:
         self.journal = journal
         self._request = request
         self._runtime = runtime
-        self._check(request)
+        request.check()
         self._rows: Rows = as_rows(request.items)
         self._prompt = row_prompt(request.prompt, self._rows.names, request.names)
         self._options = {**request.settings, "model": model}
@@ -509,31 +459,6 @@ class MapPlan:
                 "differently: prefix='claude_'. Nothing was sent."
             )
         return names, error
-
-    @staticmethod
-    def _check(request: Request) -> None:
-        if not isinstance(request.prompt, str):
-            are_swapped = isinstance(request.items, str)
-            found = f"The prompt of a map is a text, not {type(request.prompt).__name__}."
-            raise ConfigurationError(
-                f"{found} {'The arguments are swapped: the' if are_swapped else 'The'} prompt comes first, then the rows: "
-                'claude.map("Classify: {{ text }}", df). Nothing was sent.'
-            )
-        if isinstance(request.repeat, bool) or not isinstance(request.repeat, int) or request.repeat < 1:
-            raise ConfigurationError(
-                f"repeat is a whole number from 1, not {request.repeat!r}. Nothing was sent."
-            )
-        concurrency = request.concurrency
-        if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
-            raise ConfigurationError(
-                f"concurrency is a whole number from 1, not {concurrency!r}. Nothing was sent."
-            )
-        if request.via not in ("online", "batch"):
-            raise ConfigurationError(f"via is 'online' or 'batch', not {request.via!r}. Nothing was sent.")
-        if request.max_cost is not None and not request.max_cost >= 0:
-            raise ConfigurationError(
-                f"max_cost is an amount in USD, such as 2.50, not {request.max_cost!r}. Nothing was sent."
-            )
 
 
 def make_plan(

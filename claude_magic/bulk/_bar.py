@@ -1,0 +1,231 @@
+"""What is shown of a map in flight: a bar with its first rows, and one line at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..display import FrontEnd
+from ..render import A_WHILE, render_notice, render_rows
+from ..runtime import Phase, format_usd
+from ._journal import excerpt
+from ._run import MapSnapshot
+
+_INTERVAL: Final = 0.25
+"""Seconds between two pictures of the bar."""
+_LINE_CHARS: Final = 90
+_STOP_HINT: Final = "Stop this map. What is answered is kept: the same line asks only the rest."
+
+
+class MapSurface:
+    """Where the progress of a map is shown: a bar of tqdm that gives way to one line.
+
+    In a front end with widgets, and in a terminal, there is a bar. Elsewhere, as in a notebook that is executed by a tool, there is
+    the line at the end alone.
+
+    Args:
+        front_end: Where the cell is shown; None outside of IPython, where stderr is written to.
+        owns_area: The cell holds nothing else; the first answers are shown in it as they come.
+        is_quiet: Show nothing but how it failed.
+        is_live: Draw while it runs.
+        stop: What the Stop button under the bar does, on any thread; None for no button.
+        remark: How to stop it, where it runs in the background: then one line of text moves in a display that stands already, as
+            threads can reach no other in every kernel.
+        keeps: What is answered is in a journal when it is stopped.
+    """
+
+    def __init__(
+        self,
+        front_end: FrontEnd | None,
+        *,
+        owns_area: bool = False,
+        is_quiet: bool = False,
+        is_live: bool = True,
+        stop: Callable[[], None] | None = None,
+        remark: str = "",
+        keeps: bool = True,
+    ) -> None:
+        self._remark = remark
+        self._keeps = keeps
+        self._stop = stop
+        self._box: Any = None
+        self._front_end = front_end
+        self._owns_area = owns_area
+        self._is_quiet = is_quiet
+        in_kernel = front_end is not None and front_end.has_kernel
+        self.is_live = (
+            in_kernel and front_end is not None and front_end.has_widgets and is_live and not is_quiet
+        )
+        self.has_cleared = False
+        in_terminal = not in_kernel and sys.stderr.isatty()
+        self._draws = is_live and not is_quiet and (self.is_live or bool(remark) or in_terminal)
+        self._bar: Any = None
+        self._handle: Any = None
+        self._samples: Any = None
+        self._first: tuple[Any, ...] = ()
+        self._named: tuple[str, ...] = ()
+        self._has_told = False
+
+    def draw(self, snapshot: MapSnapshot, /) -> float:
+        """Move the bar; where there is none, only name the batches that are waited for, once."""
+        if self._draws and self._remark:
+            self._draw_line(snapshot)
+        elif self._draws and not snapshot.phase.is_final:
+            bar = self._bar or self._open(snapshot)
+            bar.n = snapshot.done
+            bar.set_postfix_str(describe_progress(snapshot), refresh=False)
+            bar.refresh()
+            self._show_first(snapshot)
+            if not self.is_live and not self._has_told and snapshot.elapsed >= A_WHILE:
+                self._has_told = True
+                bar.write(self._how_to_stop("Ctrl-C stops it"), file=sys.stderr)
+        elif snapshot.batches != self._named and snapshot.waiting and not self._draws and not self._is_quiet:
+            self._named = snapshot.batches
+            self._say(snapshot.waiting)
+        return _INTERVAL
+
+    def finish(self, snapshot: MapSnapshot, /, *, is_alone: bool = True) -> None:
+        """Put one line in the place of the bar."""
+        line = describe_end(snapshot)
+        handle, self._handle = self._handle, None
+        if handle is not None and self._owns_area and self._front_end is not None:
+            from IPython.display import clear_output
+
+            clear_output(wait=True)
+            self.has_cleared = True
+            self._front_end.say(line)
+        elif handle is not None:
+            # First the display: a front end that has lost the widget would put an error in its place.
+            handle.update(render_notice(line).data, raw=True)
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if self._box is not None:
+            from ..display.widgets import close_all
+
+            close_all((self._box,))
+            self._box = None
+        if handle is None and not self._is_quiet:
+            self._say(line)
+
+    def _draw_line(self, snapshot: MapSnapshot) -> None:
+        from tqdm.std import tqdm
+
+        meter = tqdm.format_meter(
+            snapshot.done,
+            snapshot.requests,
+            snapshot.elapsed,
+            initial=snapshot.known,
+            unit="row",
+            ncols=_LINE_CHARS,
+            postfix=describe_progress(snapshot),
+        )
+        data = render_notice(f"{meter} · {self._remark}").data
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+    def _open(self, snapshot: MapSnapshot) -> Any:
+        settings: dict[str, Any] = {
+            "total": snapshot.requests,
+            "initial": snapshot.done,
+            "unit": "row",
+            "leave": False,
+            "desc": snapshot.model,
+            "mininterval": 0.0,
+        }
+        if self.is_live:
+            self._open_widgets(settings)
+        else:
+            from tqdm.std import tqdm as text_bar
+
+            text_bar.monitor_interval = 0
+            self._bar = text_bar(dynamic_ncols=True, file=sys.stderr, **settings)
+        return self._bar
+
+    def _open_widgets(self, settings: dict[str, Any]) -> None:
+        from IPython.display import display
+        from ipywidgets import Label, VBox
+        from tqdm.notebook import tqdm as widget_bar
+
+        from ..display.widgets import stop_button
+
+        # `display.widgets` is imported by now, so that the widgets of tqdm are made under its lock, too.
+        widget_bar.monitor_interval = 0
+        self._bar = widget_bar(display=False, **settings)
+        if self._stop is None:
+            below = Label(self._how_to_stop("To stop, interrupt the kernel (■)"))
+        else:
+            below = stop_button(self._stop, hint=_STOP_HINT)
+        self._box = VBox([self._bar.container, below])
+        self._handle = display(self._box, display_id=True)
+
+    def _how_to_stop(self, how: str) -> str:
+        """Say it, and that nothing is lost by it."""
+        return (
+            f"{how}; what is answered is kept, and the same line asks only the rest."
+            if self._keeps
+            else f"{how}."
+        )
+
+    def _show_first(self, snapshot: MapSnapshot) -> None:
+        """Show the first answers below the bar."""
+        if not self._owns_area or self._handle is None or snapshot.first == self._first:
+            return
+        self._first = snapshot.first
+        bundle = render_rows([("First answers", [(str(row), excerpt(text)) for row, text in snapshot.first])])
+        if self._samples is None:
+            from IPython.display import display
+
+            self._samples = display(bundle.data, raw=True, display_id=True)
+        else:
+            self._samples.update(bundle.data, raw=True)
+
+    def _say(self, line: str) -> None:
+        if self._front_end is not None:
+            self._front_end.say(line)
+        else:
+            print(line, file=sys.stderr)
+
+
+def describe_progress(snapshot: MapSnapshot) -> str:
+    """Return what stands behind the bar: tokens, cost so far, failed rows."""
+    facts = [f"{_short(snapshot.tokens_in)} in, {_short(snapshot.tokens_out)} out"]
+    if snapshot.cost:
+        facts.append(format_usd(snapshot.cost))
+    if snapshot.failed:
+        facts.append(f"{snapshot.failed:,} failed")
+    return snapshot.waiting or ", ".join(facts)
+
+
+def describe_end(snapshot: MapSnapshot) -> str:
+    """Return the one line that stays."""
+    answered = snapshot.known + snapshot.answered
+    states = {Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
+    facts = [states[snapshot.phase]] if snapshot.phase in states else []
+    rows = f"{snapshot.rows:,} row{'s' if snapshot.rows != 1 else ''}"
+    facts.append(f"{rows}, {answered:,} of {snapshot.requests:,} requests answered")
+    if snapshot.known:
+        facts.append(f"{snapshot.known:,} from the journal")
+    if snapshot.failed:
+        facts.append(f"{snapshot.failed:,} failed")
+    if snapshot.answered:
+        facts.append(f"{snapshot.tokens_in:,} tokens in, {snapshot.tokens_out:,} out")
+    if snapshot.answered and snapshot.cost is not None:
+        facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}")
+    elif snapshot.batches:
+        facts.append(f"{', '.join(snapshot.batches[:3])} at the server, to be waited for by the same line")
+    elif not snapshot.answered and not snapshot.failed:
+        facts.append("nothing was asked, nothing paid")
+    facts.append(f"{snapshot.elapsed:.1f} s")
+    return " · ".join(facts)
+
+
+def _short(count: int) -> str:
+    if count >= 1_000_000:
+        return f"{count / 1_000_000:.1f}M"
+    return f"{count / 1000:.1f}k" if count >= 1000 else str(count)

@@ -228,6 +228,23 @@ def test_a_wrong_line_is_a_clear_error_and_nothing_is_sent(kernel, sim, cell, wh
     assert sim.requests == []
 
 
+def test_a_front_end_that_updates_and_clears_nothing_has_the_line_as_its_last_output(
+    kernel, sim, in_notebook
+):
+    """A simple viewer of what a kernel has said: a bar that stands still above, and at the end the line."""
+    gate = Gate()
+    sim.script(hold(gate))
+
+    run = in_notebook(CELL)
+    run.until(lambda each: each.contents("display_data"))
+    gate.open()
+    run.finish()
+
+    *_, last = run.contents("display_data")
+    assert last["data"]["text/plain"].startswith("3 rows, 3 of 3 requests answered")
+    assert "widget" not in str(last["data"])
+
+
 def test_python_maps_in_a_cell_too(kernel, sim):
     """Blocking and awaited, among other outputs."""
     run = kernel.run(

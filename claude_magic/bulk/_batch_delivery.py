@@ -43,6 +43,7 @@ from ..runtime import (
 )
 from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, custom_id, key_of, now
 from ._engine import Task
+from ._journal import JournalError
 
 SETTLING: Final = 300.0
 """Seconds after the last sign of life of what sent a batch, before its absence from the list counts."""
@@ -156,6 +157,7 @@ class Delivery:
         self._context = context
         self._committed = 0.0
         self._strangers: set[str] = set()
+        self._missed: dict[str, float] = {}
 
     # Sending...
 
@@ -163,6 +165,7 @@ class Delivery:
         """Send a batch whose rows are claimed; at the end the journal notes its id, or that its sending broke off.
 
         Raises:
+            JournalError: What became of it cannot be noted. The next run finds it out.
             ClaudeError: It certainly did not arrive. Its rows are free again.
         """
         context, is_leaving = self._context, False
@@ -173,6 +176,10 @@ class Delivery:
             await self._create(
                 tag, batch_body(batch_entry(custom_id(tag, row.key), row.params) for row in rows)
             )
+        except JournalError:  # the batch is where the journal says, or further
+            if not is_leaving:
+                context.ledger.settle_batch(tag)
+            raise
         except ClaudeError as error:
             if not (is_leaving and may_be_created(error)):
                 await self._withdraw(tag)
@@ -279,11 +286,12 @@ class Delivery:
 
     # Finding out whether it arrived...
 
-    async def search(self, note: BatchNote) -> tuple[float, str]:
+    async def search(self, note: BatchNote) -> tuple[float | None, str]:
         """Find a batch whose sending broke off in the server's list, or give its rows free when it is certainly not there.
 
         Returns:
-            Seconds after which to look again, 0 where it was found or given free; and why, as part of a sentence.
+            Seconds after which to look again, 0 where it was found or given free, None where it may be a batch that has not ended;
+            and why, as part of a sentence.
 
         Raises:
             ConfigurationError: It cannot be found out.
@@ -303,10 +311,13 @@ class Delivery:
                 self._strangers.add(batch.id)
         rows = f"the sending of {count_rows(note.requests)} broke off"
         if undecided:
-            return SETTLING, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
+            return None, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
         rest = note.beat + SETTLING - now()
-        if rest > 0:
-            return rest, f"{rows}; the server does not list them, they are sent again once that is certain"
+        if rest > 0 or self._missed.get(note.tag) != note.beat:
+            # After a machine has slept, all signs of life are old: whoever lives gives one meanwhile.
+            self._missed[note.tag] = note.beat
+            why = f"{rows}; the server does not list them, they are sent again once that is certain"
+            return max(rest, 2 * BEAT), why
         await in_thread(lambda: notes.drop(note))
         return 0.0, ""
 

@@ -294,7 +294,7 @@ class BatchEngine:
                 await in_thread(lambda: self._notes.drop(fresh))
                 return 0.0
             seconds, self._why = await self._delivery.search(fresh)
-            return min(seconds, self._pace(fresh)) if seconds else 0.0
+            return self._pace(fresh) if seconds is None else seconds
         except ClaudeError as error:
             if not error.is_transient:
                 self.stop(error.with_traceback(None))

@@ -133,6 +133,13 @@ class Results:
         self.waiting = ""
         self.batches: tuple[str, ...] = ()
 
+    @property
+    def why_open(self) -> str:
+        """Why a request has no answer that has no problem either."""
+        if self.batches:
+            return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
+        return "not asked: the map was stopped before this row"
+
     def take(self, index: int, answer: Answer) -> None:
         """Take an answer that is durable."""
         if answer.problem is None:

@@ -43,7 +43,6 @@ _SAFETY: Final = 1.1
 """A shared part that may be too short to be cached is not marked: what is marked in vain is still asked first, alone."""
 _MARKS: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
 """Of what is cached. A batch is not done within the five minutes that are usual."""
-_NOT_ASKED: Final = "not asked: the map was stopped before this row"
 _SHOWN_REQUESTS: Final = 3
 _RESOLVING_TIMEOUT = 10.0
 """Seconds for the server to list its models, where a short name is given."""
@@ -384,7 +383,7 @@ class MapPlan:
             return nothing, self._row_problems[place // self._request.repeat]
         text = self.results.texts[index]
         if text is None:
-            return nothing, self.results.problems.get(index, _NOT_ASKED)
+            return nothing, self.results.problems.get(index, self.results.why_open)
         if self._request.schema is None:
             return [text], None
         try:

@@ -5,7 +5,7 @@ import re
 import ipykernel
 import pytest
 
-from claude_magic.simulator import Gate, hold, reply, scenario
+from claude_magic.simulator import BatchScript, Gate, hold, reply, scenario
 
 FRAME = "import pandas as pd\ndf = pd.DataFrame({'text': ['one', 'two', 'three']})"
 CELL = "%%claude --map df -o out\nSay {{ text }}"
@@ -139,6 +139,31 @@ def test_an_interrupt_keeps_what_there_is_and_says_how_to_go_on(kernel, sim, in_
 
     assert kernel.run(CELL).status == "ok"
     assert len(sim.requests) == 1
+
+
+def test_an_interrupt_ends_the_waiting_for_a_batch_and_not_the_batch(kernel, sim, in_notebook):
+    """The same cell goes on. The bar tells what is waited for, and until when."""
+    cell = CELL.replace("--map df", "--map df --via batch")
+    sim.script_batch(BatchScript(seconds=3600))
+    run = in_notebook(cell)
+    run.until(
+        lambda each: any(request.path.endswith(batch.id) for request in sim.requests for batch in sim.batches)
+    )
+
+    kernel.interrupt()
+    run.finish()
+
+    [batch] = sim.batches
+    assert f"{batch.id} goes on at the server, nothing was cancelled" in run.error["evalue"]
+    assert "running the cell again waits for the answers" in run.error["evalue"]
+    assert kernel.value("'no answer yet' in out['error'].iloc[0]") == "True"
+    assert batch.cancelled_at is None
+    assert texts(run)[0].startswith(f"stopped · 3 rows, 0 of 3 requests answered · {batch.id} at the server")
+    batch.seconds = 0.0
+
+    assert kernel.run(cell).status == "ok"
+    assert kernel.value("out['answer'].notna().tolist()") == "[True, True, True]"
+    assert sum(request.method == "POST" for request in sim.requests) == 1
 
 
 def test_it_goes_on_in_the_background(kernel, sim, in_notebook, computation):

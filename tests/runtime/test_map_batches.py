@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pandas as pd
 import pytest
 
@@ -40,6 +41,8 @@ from claude_magic.simulator import (
     slow_headers,
     status,
 )
+from claude_magic.simulator._stream import Post, deliver
+from claude_magic.simulator._wire import Hold, Pause, json_steps
 
 HOUR = 3600.0
 PATH = "/v1/messages/batches"
@@ -56,7 +59,6 @@ class Clock:
     def __init__(self) -> None:
         self.moved = 0.0
         self.waits: list[float] = []
-        self.told: list[str] = []
         self._started = time.time()
 
     def __call__(self) -> float:
@@ -277,7 +279,6 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
     sim: Simulator, clock: Clock, monkeypatch: Any
 ) -> None:
     """The port answers nobody, and then again."""
-    told: list[str] = []
     sleep = clock.sleep
     restarted: list[Simulator] = []
 
@@ -295,7 +296,6 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
 
     assert ask()["answer"].tolist() == RIGHT
     assert restarted
-    assert told == []
 
 
 # What becomes of rows...
@@ -582,10 +582,6 @@ def test_a_batch_of_somebody_else_with_as_many_rows_is_not_taken_for_ours(
 
 def make_batch(sim: Simulator, rows: int, *, after_the_fence: bool = False) -> None:
     """Let somebody else create a batch in the same workspace: now, or right after the map has looked which is the newest."""
-    import httpx2
-
-    from claude_magic.simulator._stream import Post
-    from claude_magic.simulator._wire import Pause, json_steps
 
     def create() -> None:
         params = {
@@ -665,8 +661,6 @@ def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
 
 def accept_heard(gate: Gate) -> Any:
     """Create the batch once a gate is open."""
-    from claude_magic.simulator._stream import deliver
-    from claude_magic.simulator._wire import Hold
 
     def behave(post: Any) -> Any:
         yield Hold(gate)
@@ -706,6 +700,35 @@ def test_whether_it_arrived_is_not_asked_of_another_workspace(
     with pytest.raises(MapStoppedError, match="this key is another one's"):
         ask()
     assert posts(sim) == 1
+
+
+def test_a_gateway_that_names_no_account_is_not_believed_to_have_lost_a_batch(
+    sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another key its list lacks the batch of before as well: then it may be another workspace's."""
+    monkeypatch.setattr(
+        _batch_delivery.Heard, "account", lambda _self, server: f"{server}|{_batch_delivery._NAMELESS}"
+    )
+    monkeypatch.setattr(_batch_delivery.Heard, "names_account", False)
+    make_batch(sim, 1)
+    sim.script_batch_calls("create", drop_before_headers())
+    monkeypatch.setattr(_batches, "sleep", stop_here)
+    with pytest.raises(MapStoppedError):
+        ask()
+    monkeypatch.setattr(_batches, "sleep", clock.sleep)
+    clock.moved += HOUR
+
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "other")
+    with pytest.raises(MapStoppedError, match="this key is another one's"):
+        ask()
+    close_runtime()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    assert ask()["answer"].tolist() == RIGHT
+    assert [len(batch.custom_ids) for batch in sim.batches] == [1, 4]
+
+
+async def stop_here(_seconds: float) -> None:
+    raise ConfigurationError("stopped by the test")
 
 
 def test_a_server_without_batches_is_told_so(sim: Simulator) -> None:

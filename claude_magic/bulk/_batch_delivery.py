@@ -272,7 +272,7 @@ class Delivery:
                 body, betas=context.task.request.betas, observer=context.heard
             )
             results.batches = (*results.batches, batch.id)
-            results.waiting = f"{batch.id}: {count_rows(batch.request_counts.total)} sent"
+            results.waiting = f"{count_rows(batch.request_counts.total)} sent in {batch.id}"
             await in_thread(lambda: context.notes.sent(tag, batch.id, batch.expires))
 
         creating = asyncio.get_running_loop().create_task(create())

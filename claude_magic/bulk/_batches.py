@@ -267,11 +267,11 @@ class BatchEngine:
         """Wait until the next look, and say when that is, and what is waited for."""
         notes, results = tuple(self._watched.values()), self._task.results
         results.batches = ids = tuple(note.id for note in notes if note.id is not None)
-        named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "batch"
-        why = f" {self._why}," if self._why else ""
-        rows = count_rows(sum(note.requests for note in notes))
+        named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "a batch"
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
-        results.waiting = f"{named}:{why} {rows}; next look {at}"
+        rows = f"{count_rows(sum(note.requests for note in notes))} in {named}"
+        # What matters most first: a bar in a narrow terminal has no room for all of it.
+        results.waiting = " · ".join(part for part in (f"next look {at}", self._why, rows) if part)
         self._tell()
         await sleep(seconds)
 
@@ -299,7 +299,7 @@ class BatchEngine:
             if not error.is_transient:
                 self.stop(error.with_traceback(None))
                 return 0.0
-            self._why = f"the server did not answer the last look ({in_one_line(error)}),"
+            self._why = f"the server did not answer the last look ({in_one_line(error)})"
             return max(self._pace(note), error.retry_after or 0.0)
 
     async def _look_at_sent(self, note: BatchNote) -> float:
@@ -360,7 +360,7 @@ class BatchEngine:
             except ClaudeError as error:
                 if not (error.is_transient or isinstance(error, StreamInterruptedError)):
                     raise
-                self._why = f"the answers broke off ({in_one_line(error)}),"
+                self._why = f"the answers broke off ({in_one_line(error)})"
                 pause = max(pause, error.retry_after or 0.0)
                 await self._wait(pause)
                 pause = min(2 * pause, FIRST_LOOK)
@@ -375,7 +375,7 @@ class BatchEngine:
         self._watched.pop(note.tag, None)
 
     async def _results(self, batch: MessageBatch) -> AsyncIterator[BatchResult]:
-        self._task.results.waiting = f"{batch.id} has ended; fetching its answers"
+        self._task.results.waiting = f"fetching the answers of {batch.id}"
         self._tell()
         results = self._context.client.batches.results(batch.id, observer=self._context.heard)
         async with contextlib.aclosing(results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -262,7 +263,7 @@ def test_the_next_look_and_the_batch_are_told(
 
     ask()
 
-    assert told[0].startswith(f"{sim.batches[0].id}: in progress, 4 rows; next look ")
+    assert re.fullmatch(rf"next look \d\d:\d\d:\d\d · in progress · 4 rows in {sim.batches[0].id}", told[0])
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ _MOST_PENDING: Final = 2_000
 _FAILURES_IN_A_ROW: Final = 20
 """Rows that fail one after the other, none succeeding, from which on the rest is not asked."""
 _SHOWN_FIRST: Final = 5
+_BUDGET_INTERVAL: Final = 0.2
+"""Seconds until a request is tried again for which the budget has no room while those of other processes are in flight."""
 
 _COMPLAINT: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
 _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
@@ -383,6 +385,9 @@ class Engine:
             self._jobs.appendleft(job)
             if self._in_flight:
                 self.concurrency.cap(self._in_flight)
+            elif error.is_passing:
+                await asyncio.sleep(_BUDGET_INTERVAL)
+                return True
             else:
                 self.stop(error)
             return False

@@ -64,6 +64,12 @@ class RedisAddress:
     members: int | None
     account: str | None
 
+    @property
+    def has_password(self) -> bool:
+        """Whether the URL holds a secret."""
+        url = urlsplit(self.url)
+        return "@" in url.netloc or "password" in parse_qs(url.query)
+
     def __repr__(self) -> str:
         return f"<RedisAddress {self.shown}>"
 
@@ -154,10 +160,14 @@ class RedisLink:
     Args:
         address: Where the server is.
         account: A name for the account; see `account_name`.
+        say: Told of the server's going and coming, in a sentence each time.
     """
 
-    def __init__(self, address: RedisAddress, account: str) -> None:
+    def __init__(
+        self, address: RedisAddress, account: str, say: Callable[[str], None] = lambda _sentence: None
+    ) -> None:
         self.address = address
+        self._say = say
         self.prefix = f"claude-magic:{{{account}}}:"
         self.member = ""
         self.members = address.members or _UNKNOWN_MEMBERS
@@ -277,7 +287,7 @@ class RedisLink:
                 self.problem = self._sentence(error)
                 continue
             self.problem = None
-            logger.warning("The limiter at %s is there again: the limit is shared again.", self.address.shown)
+            self._say_aloud(f"The limiter at {self.address.shown} is there again: the limit is shared again.")
             self._tell_change()
             return
 
@@ -304,7 +314,11 @@ class RedisLink:
 
     def _say_lost(self, error: BaseException) -> None:
         self.problem = self._sentence(error)
-        logger.warning("%s", self.problem)
+        self._say_aloud(self.problem)
+
+    def _say_aloud(self, sentence: str) -> None:
+        logger.warning("%s", sentence)
+        self._say(sentence)
 
     def _sentence(self, error: BaseException) -> str:
         why = (

@@ -98,6 +98,8 @@ class RedisBucket(TokenBucket):
         self._account = account
         self._wanted = (self._rate, self._capacity)
         self._link: RedisLink | None = None
+        self.say: Callable[[str], None] = lambda _sentence: None
+        """Told when the server goes and comes, in a sentence each time. It is logged in any case."""
         self._pace: ServerPace | None = None
         self._shared_pace: SharedPace | None = None
         self._check: asyncio.TimerHandle | None = None
@@ -108,7 +110,7 @@ class RedisBucket(TokenBucket):
         """The connection, which others may use for the same account. Belongs to the running loop."""
         self._bind_to_running_loop()
         if self._link is None:
-            self._link = RedisLink(self._address, self._account)
+            self._link = RedisLink(self._address, self._account, lambda sentence: self.say(sentence))
             self._link.subscribe(self._hear, self._change)
             if self._pace is not None:
                 self._shared_pace = SharedPace(self._link, self._pace, self._recheck_all)

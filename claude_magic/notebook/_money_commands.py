@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
         ledger.set_budget(None)
     elif amount:
         ledger.set_budget(float(amount.removeprefix("$")))
+    if ledger.is_shared:
+        with contextlib.suppress(ClaudeError, TimeoutError):
+            cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
     bundle = render_budget(ledger)
     cell.front_end.show(bundle.data, bundle.metadata)
 
@@ -133,6 +137,8 @@ def render_usage(ledger: Ledger) -> Bundle:
 
 
 _BUDGET_COLUMNS = ("item", "amount", "note")
+_LOOK_TIMEOUT = 5.0
+"""Seconds to wait for what others have spent."""
 _NO_BUDGET = "There is no budget. %claude budget 2.00 sets one: 2 USD for the life of this kernel."
 
 

@@ -234,10 +234,14 @@ class SharedClient:
     Args:
         bucket: The limiter that all clients share.
         known_pace: What is known of the server's limits.
+        say: Told what a person should know of a limiter on a server, as a sentence.
     """
 
-    def __init__(self, bucket: TokenBucket, known_pace: KnownPace) -> None:
+    def __init__(
+        self, bucket: TokenBucket, known_pace: KnownPace, say: Callable[[str], None] = lambda _sentence: None
+    ) -> None:
         self._bucket = bucket
+        self._say = say
         self._known_pace = known_pace
         self._common: dict[tuple[str, str], RedisBucket] = {}
         self._current: _Lent | None = None
@@ -282,12 +286,13 @@ class SharedClient:
             return self._bucket
         mark = (limiter, connection.account)
         if mark not in self._common:
-            self._common[mark] = RedisBucket(
+            made = self._common[mark] = RedisBucket(
                 limiter,
                 connection.config.rate_limit_rps,
                 connection.config.rate_limit_capacity,
                 account=connection.account,
             )
+            made.say = self._say
         return self._common[mark]
 
     def _client_for(self, connection: Connection) -> _Lent:
@@ -341,11 +346,16 @@ class Engine:
     Args:
         bucket_state: Where a previous bucket of this kernel stood (`TokenBucket.dump`), or None.
         pace_record: What a previous engine of this kernel had learnt of the server's limits (`dump_pace`), or None.
+        say: Told what a person should know of a limiter on a server, as a sentence; on the bridge.
     """
 
     def __init__(
-        self, bucket_state: Mapping[str, float] | None = None, pace_record: PaceRecord | None = None
+        self,
+        bucket_state: Mapping[str, float] | None = None,
+        pace_record: PaceRecord | None = None,
+        say: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
+        self._say = say
         self._known_pace = KnownPace(pace_record)
         self._bucket_state = bucket_state
         self._bucket: TokenBucket | None = None
@@ -416,7 +426,7 @@ class Engine:
 
     def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:
-            self._shared = SharedClient(self._bucket_for(rate), self._known_pace)
+            self._shared = SharedClient(self._bucket_for(rate), self._known_pace, self._say)
             self._bridge = Bridge(on_close=self._shared.aclose)
         return self._bridge, self._shared
 

@@ -216,7 +216,13 @@ _MAX_AMOUNT: Final = 1e9
 
 
 class BudgetExceededError(ConfigurationError):
-    """The request could cost more than is left of the budget. Nothing was sent."""
+    """The request could cost more than is left of the budget. Nothing was sent.
+
+    Attributes:
+        is_passing: Only requests of other processes, which are in flight, stand in the way.
+    """
+
+    is_passing = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,6 +206,10 @@ class Ledger:
         """
         await self._shared.join(client)
 
+    async def look(self, client: ClaudeClient) -> None:
+        """Ask what the processes have committed that share the limiter of a client. Raises as `share_budget` does."""
+        await self._shared.look(client)
+
     def account(self, *, is_simulated: bool = False) -> Account:
         """Return what counts against the budget, of all who share it; the simulator's account is a rehearsal."""
         return sum_of(self._own_account(is_simulated), self._shared.others(is_simulated=is_simulated))

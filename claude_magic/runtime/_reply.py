@@ -374,6 +374,10 @@ class Reply:
         """Whether a simulator answered, not Claude."""
         return self.snapshot().is_simulated
 
+    def add_note(self, note: str) -> None:
+        """Have a sentence shown with it that a person should know."""
+        self._progress.add_note(note)
+
     def snapshot(self) -> ReplySnapshot:
         """Everything about the reply at this moment, frozen."""
         return self._progress.snapshot()

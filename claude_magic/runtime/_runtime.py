@@ -7,6 +7,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -168,7 +169,7 @@ class Runtime:
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
         Reply.presenter = kept.get("presenter") or Reply.presenter
-        self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"))
+        self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"), self._say)
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, and all turns in them."""
         self._publish_budget = publish_budget
@@ -528,6 +529,14 @@ class Runtime:
         """Level, queue and pause of the shared limiter."""
         return self._engine.limiter_state(self.settings().values.rate_limit_rps)
 
+    def _say(self, sentence: str) -> None:
+        """Tell a person what became of a limiter on a server: with an answer that is being shown, else on stderr."""
+        shown = next((reply for reply in self.in_flight() if reply.origin != "Python"), None)
+        if shown is not None:
+            shown.add_note(sentence)
+        else:
+            print(sentence, file=sys.stderr, flush=True)
+
     def pace_state(self) -> tuple[PaceState, ...]:
         """What the server's own limits allow, as far as they were learnt, for each class of models."""
         return self._engine.pace_state()
@@ -609,7 +618,7 @@ class Runtime:
         """
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace())
+        self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace(), self._say)
         self._watchers, self.cassettes = {}, Cassettes()
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ClaudeClient, ClaudeError, RedisBucket, RedisLink, RedisScript, SharingLostError
-from ._budget import Account, BudgetExceededError, WorstCase, check_budget
+from ._budget import Account, BudgetExceededError, WorstCase, check_budget, fits
 from ._models import format_usd
 
-_SCRIPT: Final = RedisScript("budget.lua", "budget", package=__package__)
-_REHEARSAL: Final = RedisScript("budget.lua", "budget:simulated", package=__package__)
+_SCRIPT: Final = RedisScript("budget.lua", "budget", "members", package=__package__)
+_REHEARSAL: Final = RedisScript("budget.lua", "budget:simulated", "members", package=__package__)
 _TELL_DELAY: Final = 0.05
 """Seconds from the end of a request to telling what it has cost, if no other request tells it before."""
 
@@ -83,6 +83,14 @@ class SharedBudget:
                 await self._call(False)
                 self._has_asked = True
 
+    async def look(self, client: ClaudeClient) -> None:
+        """Learn what the others have committed by now."""
+        await self.join(client)
+        if self._has_asked:
+            with contextlib.suppress(SharingLostError):
+                for is_simulated in (False, True):
+                    await self._call(is_simulated)
+
     def leave(self) -> None:
         """Be alone: the settings name no server any more, or another one."""
         self._unsubscribe()
@@ -105,7 +113,15 @@ class SharedBudget:
             self._check_alone(worst, is_simulated)
             return
         if not told["fits"] and self._amount is not None:
-            check_budget(worst, sum_of(self._account(is_simulated), self._others[is_simulated]), self._amount)
+            account = sum_of(self._account(is_simulated), self._others[is_simulated])
+            try:
+                check_budget(worst, account, self._amount)
+            except BudgetExceededError as error:
+                reserved = self._others[is_simulated].reserved
+                error.is_passing = fits(
+                    worst, replace(account, reserved=account.reserved - reserved), self._amount
+                )
+                raise
 
     def note_end(self, *, is_simulated: bool) -> None:
         """Tell soon what this process has committed now."""

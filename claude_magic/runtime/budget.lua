@@ -3,9 +3,11 @@
 -- Each process says what it has spent in all, not what has been added: a call that is lost or comes twice makes no difference, and what a
 -- server has forgotten is there again with the next call of each.
 --
--- KEYS: a hash, "amount" and for each process what it said last. ARGV: the request as JSON, the prefix of the channels.
+-- What a process that has died had reserved may have been billed.
+--
+-- KEYS: a hash, "amount" and for each process what it said last; the members, as the bucket knows them. ARGV: the request as JSON, the prefix of the channels.
 
-local books = KEYS[1]
+local books, members = KEYS[1], KEYS[2]
 local request, prefix = cjson.decode(ARGV[1]), ARGV[2]
 
 local is_empty = redis.call('EXISTS', books) == 0
@@ -23,6 +25,9 @@ local all = redis.call('HGETALL', books)
 for index = 1, #all, 2 do
   if all[index] ~= 'amount' and all[index] ~= request.ledger then
     local one = cjson.decode(all[index + 1])
+    if redis.call('HEXISTS', members, one.member) == 0 then
+      one.unconfirmed, one.reserved = one.unconfirmed + one.reserved, 0
+    end
     for name, _ in pairs(others) do others[name] = others[name] + one[name] end
   end
 end
@@ -32,6 +37,7 @@ local committed = worst
 for name, _ in pairs(others) do committed = committed + others[name] + own[name] end
 local fits = not amount or committed <= amount + 1e-9
 if fits then own.reserved = own.reserved + worst end
+own.member = request.member
 redis.call('HSET', books, request.ledger, cjson.encode(own))
 redis.call('EXPIRE', books, 3600)
 if request.lifts or request.sets then

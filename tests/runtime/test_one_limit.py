@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from claude_magic.bulk import Request, make_plan
 from claude_magic.client import ConfigurationError, MessageRequest, RedisBucket, Usage
-from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Runtime
+from claude_magic.runtime import BillLine, BudgetExceededError, Ledger, Question, Runtime
 from claude_magic.runtime._ledger import Reservation
 from claude_magic.simulator import Simulator
 
@@ -299,3 +300,90 @@ def test_a_kernel_keeps_a_budget_that_another_one_has_set(
         other.start("Hello").result()
 
     assert [request.path for request in simulator.requests if not request.path.endswith("count_tokens")] == []
+
+
+def test_a_map_waits_for_what_other_processes_have_reserved(
+    kernels: tuple[Simulator, Runtime, Runtime],
+) -> None:
+    """Promise: workers that share a budget do not end because the worst cases of the others fill it for a moment."""
+    simulator, one, other = kernels
+
+    async def reserve(client: Any) -> Reservation:
+        await client.bucket.acquire(0.0001)  # is there, as far as the others know
+        return await one.ledger.admit(client, REQUEST, attempts=4, is_simulated=False, counts_input=False)
+
+    first = one.submit(reserve).result()
+    one.ledger.set_budget(1.2 * worst_of(first))
+    while not one.ledger.is_shared:
+        time.sleep(0.01)
+    settings = {"model": REQUEST.model, "max_tokens": REQUEST.max_tokens}
+    plan = make_plan(
+        Request(prompt="Is {{ item }} odd?", items=[1], names={}, settings=settings), other, False
+    )
+    for _ in plan.read():
+        pass
+    run = plan.start()
+    deadline = time.monotonic() + 30
+    while other.ledger.account().reserved == 0:  # it has asked, and been refused
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not run.done()
+
+    one.submit(_released(one.ledger, first)).result()
+
+    assert len(run.result(60)) == 1
+    assert simulator.requests
+
+
+def _released(ledger: Ledger, reservation: Reservation) -> Callable[[Any], Awaitable[None]]:
+    async def release(_client: Any) -> None:
+        ledger.release(reservation)
+
+    return release
+
+
+def test_what_others_have_spent_is_there_when_it_is_looked_at(
+    kernels: tuple[Simulator, Runtime, Runtime],
+) -> None:
+    """Promise: `%claude budget` in one notebook shows what all have spent."""
+    _, one, other = kernels
+
+    async def spend(client: Any) -> None:
+        reservation = await one.ledger.admit(
+            client, REQUEST, attempts=1, is_simulated=False, counts_input=False
+        )
+        one.ledger.finish(reservation, bill=bill(0.25), thread=None)
+
+    one.ledger.set_budget(100.0)
+    one.submit(spend).result()
+    deadline = time.monotonic() + 20
+    while other.ledger.account().spent < 0.25:
+        assert time.monotonic() < deadline
+        other.submit(other.ledger.look).result()
+
+    assert other.ledger.budget == 100.0
+
+
+@pytest.mark.parametrize("origin", ["In[1]", "Python"])
+def test_a_limiter_that_is_away_is_said_once_where_it_is_read(
+    origin: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Promise: with the answer of a cell, and on stderr where nothing is shown; not again with the next one."""
+    pytest.importorskip("redis")
+    with Simulator() as simulator:
+        runtime = Runtime(
+            environment={
+                "ANTHROPIC_API_KEY": KEY,
+                "ANTHROPIC_BASE_URL": simulator.url,
+                "CLAUDE_MAGIC_LIMITER": f"unix://{tmp_path}/nobody?members=1",
+            }
+        )
+        try:
+            replies = [runtime.start(Question(prompt="Hello", origin=origin)) for _ in range(2)]
+            notes = [note for reply in replies for note in reply.result().snapshot().notes]
+            assert runtime.status().notes[-1].startswith("The limiter at unix://")
+        finally:
+            runtime.close()
+
+    said = notes if origin == "In[1]" else capfd.readouterr().err.splitlines()
+    assert len([line for line in said if "cannot be reached" in line]) == 1

@@ -99,6 +99,7 @@ class AskOptions(TypedDict, total=False):
         stop_sequences: Strings at which the answer ends.
         thread: The conversation to continue; without one the question stands alone.
         schema: A pydantic model, dataclass or TypedDict that the answer must fit; the object is `reply.parsed`.
+        replay: "auto" answers from the cassette and records what it lacks, "only" sends nothing, "record" asks anew, "off" does neither.
         tools: Functions of yours that Claude may call. They run on the thread that called `ask`, or on the
             loop that awaits `ask_async`.
         approve: "ask" (the default) asks you to type yes or no before each call; "never" runs all of them.
@@ -114,6 +115,7 @@ class AskOptions(TypedDict, total=False):
     stop_sequences: list[str] | None
     thread: str | None
     schema: Any
+    replay: Literal["off", "auto", "only", "record"] | None
     tools: Iterable[Callable[..., Any]] | None
     approve: Literal["ask", "never"] | None
     extra: Mapping[str, Any] | None
@@ -182,6 +184,7 @@ class MapOptions(TypedDict, total=False):
         concurrency: Requests in flight at most; by default as many as server and limiter take, up to 200.
         via: "online"; or "batch": half the price, and answers within a day. The journal remembers the batch, so waiting may be
             interrupted, and the same line goes on in any kernel.
+        replay: As for a question. With a cassette no journal is kept, unless one is named.
         dry_run: Send nothing; return what would be sent.
     """
 
@@ -201,6 +204,7 @@ class MapOptions(TypedDict, total=False):
     max_cost: float | None
     concurrency: int | None
     via: Literal["online", "batch"]
+    replay: Literal["off", "auto", "only", "record"] | None
     dry_run: bool
 
 
@@ -531,6 +535,7 @@ class Claude:
             max_tokens=options.get("max_tokens"),
             effort=options.get("effort"),
             thinking=options.get("thinking"),
+            replay=options.get("replay"),
         )
 
     def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> Request:
@@ -549,7 +554,7 @@ class Claude:
             schema: OutputSchema | None = make_output_schema(kind, names)
         else:
             schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
-        settings = ("model", "system", "max_tokens", "effort", "thinking")
+        settings = ("model", "system", "max_tokens", "effort", "thinking", "replay")
         return Request(
             prompt=prompt,
             items=items,

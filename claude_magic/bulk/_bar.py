@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..display import FrontEnd
-from ..render import A_WHILE, render_notice, render_rows
+from ..render import A_WHILE, IN_CASSETTE, render_notice, render_rows
 from ..runtime import Phase, format_usd
 from ._journal import excerpt
 from ._run import MapSnapshot
@@ -216,13 +216,15 @@ def describe_end(snapshot: MapSnapshot) -> str:
     if snapshot.answered:
         facts.append(f"{snapshot.tokens_in:,} tokens in, {snapshot.tokens_out:,} out")
     if snapshot.answered and snapshot.cost is not None:
-        facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}")
+        once = f" once, on {snapshot.recorded_on}" if snapshot.recorded_on else ""
+        facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}{once}")
     elif snapshot.batches:
         facts.append(f"{', '.join(snapshot.batches[:3])} at the server, to be waited for by the same line")
     elif not snapshot.answered and not snapshot.failed:
         facts.append("nothing was asked, nothing paid")
-    facts.append(f"{snapshot.elapsed:.1f} s")
-    return " · ".join(facts)
+    # What stands in a cassette is saved alike in each run, however long it took.
+    facts.append(IN_CASSETTE if snapshot.recorded_on else f"{snapshot.elapsed:.1f} s")
+    return " · ".join([*facts, *snapshot.remarks])
 
 
 def _short(count: int) -> str:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..client import (
+    AnswerRecorded,
     APIError,
     AttemptFinished,
     AttemptStarted,
     BillingError,
+    CassetteRemark,
     ClaudeClient,
     ClaudeError,
     ClientEvent,
@@ -35,7 +37,7 @@ from ..client import (
     ResponseStarted,
     as_sentence,
 )
-from ..runtime import BudgetExceededError, TurnAccountant, format_usd
+from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd
 from ..schema import AnswerError, OutputSchema
 from ._journal import Answer, JournalWriter
 
@@ -69,12 +71,14 @@ class Job:
         row: The first row that asks it.
         key: Its key.
         messages: What is asked.
+        draw: Tells several draws of one row apart.
     """
 
     index: int
     row: int
     key: bytes
     messages: list[dict[str, Any]]
+    draw: int = 0
 
 
 class Concurrency:
@@ -122,6 +126,9 @@ class Results:
         problems: Why there is none, by request.
         waiting: What is waited for, as a line; empty if nothing is.
         batches: Batches at the server that are waited for.
+        replayed_cost: USD that the answers cost once that came from a cassette.
+        recorded_on: The first day on which one was recorded, where all answers of this run stand in the cassette; else "".
+        remarks: What a person should know of the cassette, as sentences.
     """
 
     def __init__(self, requests: int) -> None:
@@ -134,6 +141,9 @@ class Results:
         self.is_simulated = False
         self.waiting = ""
         self.batches: tuple[str, ...] = ()
+        self.replayed_cost = 0.0
+        self.recorded_on: str | None = None
+        self.remarks: dict[str, None] = {}
 
     @property
     def why_open(self) -> str:
@@ -218,6 +228,7 @@ class _Worker:
         self.accountant = accountant
         self.is_waiting = False
         self.request_id: str | None = None
+        self.recorded: AnswerRecorded | None = None
 
     def note(self, event: ClientEvent) -> None:
         """Take note of a step of the request in flight."""
@@ -229,6 +240,10 @@ class _Worker:
             self._sent_at = time.monotonic()
         elif isinstance(event, ResponseStarted):
             self.request_id = event.request_id
+        elif isinstance(event, AnswerRecorded):
+            self.recorded, self.request_id = event, event.request_id
+        elif isinstance(event, CassetteRemark):
+            self._engine.results.remarks[event.text] = None
         elif isinstance(event, AttemptFinished) and isinstance(event.error, RateLimitError | OverloadedError):
             self._engine.concurrency.shrink(self._sent_at, time.monotonic())
 
@@ -273,6 +288,11 @@ class Engine:
     def error(self) -> ClaudeError | None:
         """Why it asks no more, or None."""
         return self._stop
+
+    @property
+    def results(self) -> Results:
+        """Where the answers go."""
+        return self._task.results
 
     async def run(self, writer: JournalWriter) -> None:
         """Ask all jobs.
@@ -405,7 +425,7 @@ class Engine:
 
     async def _ask(self, job: Job, worker: _Worker) -> Answer:
         """Send a request, and once more with a complaint where the answer does not fit the schema."""
-        request = self._task.request.model_copy(update={"messages": job.messages})
+        request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
         message, cost = await self._send(request, worker)
         problem, mismatch = problem_of(message, self._task)
         used, first_cost = (message.usage.total_input_tokens, message.usage.output_tokens), cost
@@ -430,7 +450,9 @@ class Engine:
             tokens_in=used[0],
             tokens_out=used[1],
             cost=cost,
-            is_simulated=worker.accountant.is_simulated,
+            is_simulated=worker.accountant.is_simulated
+            if worker.recorded is None
+            else worker.recorded.is_simulated,
         )
 
     async def _send(self, request: MessageRequest, worker: _Worker) -> tuple[Message, float | None]:
@@ -438,6 +460,7 @@ class Engine:
         self._check_cost()
         await worker.accountant.admit(self._client, request)
         self._in_flight += 1
+        worker.recorded = None
         message: Message | None = None
         cost: float | None = None
         try:
@@ -448,10 +471,22 @@ class Engine:
         finally:
             self._in_flight -= 1
             worker.is_waiting = False
-            costs = [line.cost for line in worker.accountant.finish(message)]
+            bill = worker.accountant.finish(message)
+            is_replay = worker.recorded is not None and worker.recorded.is_replay
+            if is_replay and message is not None:
+                bill = bill_of(message, asked=request.model)  # what it cost once
+            costs = [line.cost for line in bill]
             if costs and None not in costs:
                 cost = sum(each or 0.0 for each in costs)
+        self._count_recorded(worker.recorded, cost or 0.0)
         return message, cost
+
+    def _count_recorded(self, recorded: AnswerRecorded | None, cost: float) -> None:
+        results = self.results
+        day = "" if recorded is None else recorded.recorded_at[:10]
+        # The empty text is the least: one that does not stand there is enough.
+        results.recorded_on = day if results.recorded_on is None else min(results.recorded_on, day)
+        results.replayed_cost += cost if recorded is not None and recorded.is_replay else 0.0
 
     def _check_cost(self) -> None:
         """Refuse what could pass `max_cost`, as far as the answers so far tell what one costs at most.
@@ -462,7 +497,7 @@ class Engine:
         results, most = self._task.results, self._task.max_cost
         if most is None:
             return
-        spent = results.cost or 0.0
+        spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)
         in_flight = (self._in_flight + len(self._pending) + 1) * results.dearest
         if spent + in_flight > most:
             raise BudgetExceededError(

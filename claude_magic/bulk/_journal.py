@@ -424,6 +424,19 @@ class JournalWriter:
             self._on_kept(answers)
 
 
+def open_journal(place: Journal | str | Path | bool | None) -> Journal:
+    """Return a journal that is open: a file or folder, None and True for the one beside the notebook, False for one in memory.
+
+    Raises:
+        JournalError: It cannot be opened.
+    """
+    if isinstance(place, Journal):
+        return place
+    if place is False:
+        return Journal(None)
+    return Journal(journal_path(None if place is None or place is True else Path(place)))
+
+
 def journal_path(place: str | Path | None = None) -> Path:
     """Return the file of a journal: beside the notebook (in the current folder), or where `place` says.
 

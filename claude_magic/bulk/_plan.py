@@ -26,7 +26,7 @@ from ._batch_delivery import worst_of_all
 from ._batch_notes import KEY_BYTES, BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
-from ._journal import NO_KEY, Answer, Journal, journal_path
+from ._journal import NO_KEY, Answer, Journal, open_journal
 from ._preview import Preview
 from ._request import Request
 from ._rows import DRAW, Rows, as_rows, field_values
@@ -85,7 +85,7 @@ class MapPlan:
         self._row_problems: dict[int, str] = {}
         self._all_keys = bytearray()
         self._indices: dict[bytes, int] = {}
-        self._chars = self._known_output = self._failed_before = self._refused = 0
+        self._chars = self._known_output = self._failed_before = self._refused = self._recorded = 0
         self.results = Results(0)
         self._batches = BatchNotes(journal)
         self._read_at = now()
@@ -124,6 +124,7 @@ class MapPlan:
         for key, answer in self.journal.find(list(fresh)).items():
             if self._take_known(self._indices[key], answer):
                 del fresh[key]
+        self._recorded += self._runtime.count_recorded(fresh, self._options)
         if not self._request.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
             self._refuse_exposed(fresh)
 
@@ -167,7 +168,9 @@ class MapPlan:
         results = self.results
         requests, answered = len(results.texts), results.known + self._failed_before
         held = self._held_by_batches()
-        to_ask = requests - answered - self._refused - (sum(held.values()) if self._request.is_batch else 0)
+        settled = answered + self._refused + self._recorded
+        settled += sum(held.values()) * self._request.is_batch
+        to_ask = max(0, requests - settled)
         shared = _chars_of(self._shared) + len(self._settings.values.system or "")
         row_tokens = round(self._chars / max(1, requests) * to_ask / CHARS_PER_TOKEN)
         shared_tokens = round(shared / CHARS_PER_TOKEN)
@@ -185,6 +188,7 @@ class MapPlan:
             rows=len(self._index_of),
             requests=requests,
             known=results.known,
+            recorded=self._recorded,
             unasked=len(self._row_problems) * self._request.repeat + self._refused,
             to_ask=to_ask,
             tokens_in=row_tokens + shared_tokens * to_ask,
@@ -345,13 +349,16 @@ class MapPlan:
             self.results.problems[index] = parts
             return None
         messages = self._messages(parts)
-        return Job(index, place, self._keys.key(messages, place % self._request.repeat), messages)
+        return self._job_of(index, place, messages)
 
     def _job(self, index: int, place: int) -> Job:
         row = place // self._request.repeat
         (values,) = self._rows.read(row, row + 1, self._prompt.columns)
-        messages = self._messages(self._prompt.fill(values))
-        return Job(index, place, self._keys.key(messages, place % self._request.repeat), messages)
+        return self._job_of(index, place, self._messages(self._prompt.fill(values)))
+
+    def _job_of(self, index: int, place: int, messages: list[dict[str, Any]]) -> Job:
+        draw = place % self._request.repeat
+        return Job(index, place, self._keys.key(messages, draw), messages, draw)
 
     def result(self) -> Any:
         """Return the input with the answers there are beside it; rows without one have the reason in the column of errors."""
@@ -469,24 +476,20 @@ def make_plan(
         request: What is mapped over what.
         runtime: Who asks.
         journal: A file or folder; None and True for the one beside the notebook, False for none on the disk; or one that is open.
+            With None and a cassette there is none on the disk: the answers are kept in the cassette.
 
     Raises:
         ConfigurationError: It cannot be asked. Nothing was sent.
         JournalError: The journal cannot be opened.
     """
-    name = runtime.settings(request.settings).values.model
-    model = name
+    values = runtime.settings(request.settings).values
+    name = model = values.model
     if table_id(name) is not None:
         # The server's newest of that name: what is asked is part of each key, so it is looked up first.
-        found = runtime.submit(lambda client: runtime.model_names.resolve(client, name))
+        found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), request.settings)
         model = found.result(_RESOLVING_TIMEOUT)
-    if not isinstance(journal, Journal):
-        place = None if journal is None or journal is True else journal
-        opened = Journal(
-            None if place is False else journal_path(None if place is None else Path(str(place)))
-        )
-    else:
-        opened = journal
+    is_recorded = values.replay != "off" and not request.is_batch
+    opened = open_journal(False if journal is None and is_recorded else journal)
     try:
         if request.is_batch and opened.path is None:
             raise ConfigurationError(

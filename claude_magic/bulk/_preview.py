@@ -24,6 +24,7 @@ class Preview:
         rows: Rows, draws counted.
         requests: Distinct requests among them.
         known: Those that the journal has answered.
+        recorded: Those that the cassette will answer.
         unasked: Rows that cannot be asked: null values, expressions that fail.
         to_ask: Requests that will be sent.
         tokens_in: Their input, estimated.
@@ -42,6 +43,7 @@ class Preview:
     rows: int
     requests: int
     known: int
+    recorded: int
     unasked: int
     to_ask: int
     tokens_in: int
@@ -122,6 +124,8 @@ def preview_rows(preview: Preview) -> Iterator[Row]:
     yield "model", preview.model + (" (the embedded simulator)" if preview.is_simulated else "")
     yield "rows", f"{preview.rows:,}, {preview.requests:,} distinct requests"
     yield "answered already", f"{preview.known:,}"
+    if preview.recorded:
+        yield "in the cassette", f"{preview.recorded:,}"
     if preview.unasked:
         rows = "1 row" if preview.unasked == 1 else f"{preview.unasked:,} rows"
         yield "cannot be asked", f"{rows}; the column of errors says why"

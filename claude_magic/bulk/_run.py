@@ -51,6 +51,8 @@ class MapSnapshot:
         is_simulated: A simulator answered.
         waiting: What is waited for, as a line; empty if nothing is.
         batches: Batches at the server that it waits for.
+        recorded_on: The first day on which an answer was recorded, where all of them stand in a cassette.
+        remarks: What to know of the cassette, as sentences.
     """
 
     phase: Phase
@@ -72,6 +74,8 @@ class MapSnapshot:
     is_simulated: bool
     waiting: str = ""
     batches: tuple[str, ...] = ()
+    recorded_on: str | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def done(self) -> int:
@@ -201,6 +205,8 @@ class MapRun:
             is_simulated=results.is_simulated,
             waiting=results.waiting,
             batches=results.batches,
+            recorded_on=results.recorded_on,
+            remarks=tuple(results.remarks),
         )
 
     @short_errors

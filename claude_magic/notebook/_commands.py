@@ -178,6 +178,13 @@ BATCHES = Argument(
     guess=_nothing,
     choices=("cancel", "forget"),
 )
+PRUNE = Argument(
+    key="what",
+    usage="[prune]",
+    read=_spelled_as(re.compile("prune")),
+    guess=_likely_choice("prune"),
+    choices=("prune",),
+)
 SWITCH = Argument(
     key="state",
     usage="on|off",
@@ -339,6 +346,12 @@ COMMANDS = (
         "list the message batches of this key's workspace, and how far they are; cancel one, or forget a lost one",
         "._session_commands:batches",
         BATCHES,
+    ),
+    Command(
+        "cassette",
+        "list the recorded answers and whether this kernel has used them; delete those that it has not",
+        "._record_commands:cassette",
+        PRUNE,
     ),
     Command(
         "panel", "open a conversation beside the cells, with buttons", "._session_commands:panel", ANY_THREAD

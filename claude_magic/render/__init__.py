@@ -18,6 +18,7 @@ from ._markdown import render_markdown
 from ._neutralise import neutralise_markdown
 from ._reply import (
     HIDDEN_IN_CELL,
+    IN_CASSETTE,
     LAST,
     TRANSCRIPT_CLASS,
     Bundle,

@@ -38,6 +38,7 @@ from ._sanitise import (
 )
 from ._tex import Allowance
 
+IN_CASSETTE: Final = "in the cassette: running it again costs nothing"
 LAST = "claude.last"
 """The expression that has the last reply, whatever became of it."""
 HIDDEN_IN_CELL: Final = "In the new cell, invisible characters and those that change the direction of text are written as escapes."
@@ -108,7 +109,7 @@ def describe_facts(snapshot: ReplySnapshot) -> str:
     if snapshot.recorded:
         cost, day = describe_cost(snapshot), snapshot.recorded[0].recorded_at[:10]
         facts.append(f"{cost} once, on {day}" if cost else f"recorded on {day}")
-        facts.append("in the cassette: running it again costs nothing")
+        facts.append(IN_CASSETTE)
     else:
         facts += [describe_cost(snapshot), f"{snapshot.elapsed:.1f} s"]
     if snapshot.is_simulated:

@@ -34,6 +34,7 @@ from ._models import (
     undated,
     usd,
 )
+from ._nearest import prompt_of_recording
 from ._progress import SIMULATOR_HEADER
 from ._replay import NotRecordedError
 from ._reply import (

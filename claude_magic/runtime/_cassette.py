@@ -62,6 +62,7 @@ class Recording:
         is_simulated: A simulator answered.
         error: How it failed, as data; None if it did not.
         is_interrupted: It was stopped.
+        is_redacted: What looked like a secret was taken out of the request, and its key is of what is left.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Recording:
     is_simulated: bool = False
     error: Mapping[str, Any] | None = None
     is_interrupted: bool = False
+    is_redacted: bool = False
 
     @property
     def name(self) -> tuple[str, int]:
@@ -91,6 +93,7 @@ class Recording:
             "request_id": self.request_id,
             "simulated": self.is_simulated or None,
             "interrupted": self.is_interrupted or None,
+            "redacted": self.is_redacted or None,
             "error": self.error,
             "request": self.request,
             "answer": self.answer,
@@ -121,6 +124,7 @@ class Recording:
             is_simulated=_checked(fields, "simulated", bool, False),
             error=_checked(fields, "error", dict | None, None),
             is_interrupted=_checked(fields, "interrupted", bool, False),
+            is_redacted=_checked(fields, "redacted", bool, False),
         )
         if not all(isinstance(event, dict) for event in recording.answer):
             raise ValueError("its answer is no list of events")
@@ -145,8 +149,10 @@ class _Content:
     recordings: dict[str, dict[int, Recording]] = field(default_factory=dict)
     models: list[dict[str, Any]] | None = None
     problems: list[str] = field(default_factory=list)
+    has_redacted: bool = False
 
     def add(self, recording: Recording) -> None:
+        self.has_redacted |= recording.is_redacted
         self.recordings.setdefault(recording.key, {})[recording.occurrence] = recording
 
 
@@ -213,6 +219,16 @@ class Cassette:
             return [each for found in self._content.recordings.values() for each in found.values()]
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong in the file, as sentences."""
+        return tuple(self._content.problems)
+
+    @property
+    def has_redacted(self) -> bool:
+        """Whether there are recordings of requests out of which something was taken."""
+        return self._content.has_redacted
+
+    @property
     def models(self) -> list[dict[str, Any]] | None:
         """The models that the server offered, where that was asked; else None."""
         return self._content.models
@@ -224,23 +240,28 @@ class Cassette:
 
     # Asking...
 
-    def peek(self, key: str) -> Recording | None:
-        """Return what answers a request if it is asked now: the recording of this time, or the last one there is."""
+    def peek(self, key: str, *, takes: bool = False) -> Recording | None:
+        """Return what answers a request if it is asked now: the recording of this time, or the last one there is.
+
+        Args:
+            key: The key of the request.
+            takes: It is asked now.
+        """
         with self._lock:
             found = self._content.recordings.get(key)
             if not found:
                 return None
             occurrences = sorted(found)
-            return found[occurrences[min(self._asked[key], len(occurrences) - 1)]]
-
-    def count_asked(self, key: str) -> None:
-        """Take note that a request is asked."""
-        with self._lock:
-            self._asked[key] += 1
+            recording = found[occurrences[min(self._asked[key], len(occurrences) - 1)]]
+            if takes:
+                self._asked[key] += 1
+                self.used.add(recording.name)
+            return recording
 
     def count_sent(self, key: str) -> int:
-        """Take note that a request is sent, and return the occurrence under which its answer is recorded."""
+        """Take note that a request is sent anew, and return the occurrence under which its answer is recorded."""
         with self._lock:
+            self._asked[key] += 1
             self._sent[key] += 1
             return self._sent[key]
 

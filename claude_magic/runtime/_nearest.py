@@ -39,6 +39,11 @@ def explain_miss(asked: Mapping[str, Any], recordings: Sequence[Recording], name
     return f"{beginning} What differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{way_out}"
 
 
+def prompt_of_recording(recording: Recording) -> str:
+    """Return the text of what was asked; results of tools, where these were sent."""
+    return text_of(recording.request.get("message"))
+
+
 def text_of(message: Any) -> str:
     """Return the text of a message as a cassette describes it; other blocks by their type."""
     content = message.get("content", "") if isinstance(message, Mapping) else message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from ..client import (
@@ -22,6 +23,7 @@ from ..client import (
     decode_event,
     encode_json,
 )
+from ..context import redact
 
 _SEALED: Final = frozenset({"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Fields whose text is nobody's words, and goes back to the server as it came."""
@@ -31,24 +33,56 @@ _NOT_RECORDED: Final = frozenset({"messages", "cache_control", "metadata", "serv
 Redact = Callable[[str], str]
 
 
-def cleaned(value: Any, redact: Redact) -> Any:
+def without_secrets(text: str) -> str:
+    """Return a text without what looks like a secret. What a conversation sends again with each turn is looked at once."""
+    if len(text) < _SHORT_TEXT:
+        return redact(text)[0]
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    if digest in _KNOWN_CLEAN:
+        return text
+    clean, _ = redact(text)
+    if clean == text:
+        if len(_KNOWN_CLEAN) >= _MOST_KNOWN:
+            _KNOWN_CLEAN.clear()
+        _KNOWN_CLEAN.add(digest)
+    return clean
+
+
+_SHORT_TEXT: Final = 200
+_MOST_KNOWN: Final = 10_000
+_KNOWN_CLEAN: set[bytes] = set()
+
+
+def cleaned(value: Any, redact_text: Redact) -> Any:
     """Return a JSON value without what looks like a secret in its texts; the same object where there is none."""
     if isinstance(value, str):
-        clean = redact(value)
+        clean = redact_text(value)
         return value if clean == value else clean
     if isinstance(value, Mapping):
-        fields = {name: each if name in _SEALED else cleaned(each, redact) for name, each in value.items()}
+        fields = {
+            name: each if name in _SEALED else cleaned(each, redact_text) for name, each in value.items()
+        }
         return value if all(fields[name] is value[name] for name in fields) else fields
     if isinstance(value, list | tuple):
-        items = [cleaned(each, redact) for each in value]
+        items = [cleaned(each, redact_text) for each in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
 
 
-def clean_request(request: MessageRequest, redact: Redact) -> MessageRequest:
+def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
+    """Whether something was taken out that did not come out of an answer: system prompt, tools, or a message of the user."""
+    pairs = zip(request.messages, clean.messages, strict=True)
+    return (
+        clean.system is not request.system
+        or clean.tools is not request.tools
+        or any(new is not old and new.get("role") == "user" for old, new in pairs)
+    )
+
+
+def clean_request(request: MessageRequest, redact_text: Redact) -> MessageRequest:
     """Return a request without what looks like a secret."""
     fields = {"messages": request.messages, "system": request.system, "tools": request.tools}
-    changes = {name: cleaned(value, redact) for name, value in fields.items()}
+    changes = {name: cleaned(value, redact_text) for name, value in fields.items()}
     changes = {name: value for name, value in changes.items() if value is not fields[name]}
     return request.model_copy(update=changes) if changes else request
 
@@ -106,39 +140,76 @@ _TEXT_FIELDS: Final = {"text_delta": "text", "thinking_delta": "thinking", "inpu
 """The deltas that are joined in a cassette, and the field of their text."""
 
 
-def fold(batches: Iterable[tuple[float, Sequence[StreamEvent]]], began: float) -> tuple[list[Any], list[int]]:
-    """Return the events of a reply with the deltas of a block joined, and the pace of these deltas.
+class Batches:
+    """The events of a reply as they come, a read at a time; deltas of one block are joined at once."""
 
-    Args:
-        batches: The events of each read, and when it was.
-        began: When the request was sent, by the same clock.
-    """
-    events: list[dict[str, Any]] = []
-    pace: list[int] = []
-    pieces: list[str] = []
-    open_delta: tuple[int, str] | None = None
-    last = began
-    for at, batch in batches:
-        wait = round((at - last) * 1000)
-        for event in batch:
-            if isinstance(event, ContentBlockDelta) and event.kind in _TEXT_FIELDS:
-                if open_delta != (event.index, event.kind):
+    def __init__(self) -> None:
+        self._items: list[tuple[float, int, str, str] | tuple[float, StreamEvent]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._items.clear()
+
+    def add(self, at: float, events: Sequence[StreamEvent]) -> None:
+        """Take the events of one read.
+
+        Args:
+            at: When it was, in seconds.
+            events: The events, at least one.
+        """
+        try:
+            kinds, indices = set(map(_kind_of, events)), set(map(_index_of, events))  # type: ignore[arg-type]
+        except TypeError:  # one of them is no tuple, and so no delta
+            kinds, indices = set(), set()
+        if len(kinds) == len(indices) == 1 and (kind := kinds.pop()) in _TEXT_FIELDS:
+            self._items.append((at, indices.pop(), kind, "".join(map(_text_of, events))))  # type: ignore[arg-type]
+            return
+        for event in events:
+            if type(event) is ContentBlockDelta and event.kind in _TEXT_FIELDS:
+                self._items.append((at, event.index, event.kind, event.text))
+            else:
+                self._items.append((at, event))
+
+    def fold(self, began: float) -> tuple[list[Any], list[int]]:
+        """Return the events with the deltas of a block joined, and the pace of these deltas.
+
+        Args:
+            began: When the request was sent, by the same clock.
+        """
+        events: list[dict[str, Any]] = []
+        pace: list[int] = []
+        pieces: list[str] = []
+        open_delta: tuple[int, str] | None = None
+        last = began
+        for item in self._items:
+            if len(item) == 2:
+                if (raw := raw_of(item[1])) is not None:
                     _close(events, pieces)
-                    open_delta = event.index, event.kind
-                    events.append(raw_of(event) or {})
-                    pace += (wait, len(event.text))
-                elif wait or not pace:
-                    pace += (wait, len(event.text))
-                else:
-                    pace[-1] += len(event.text)
-                pieces.append(event.text)
-                last, wait = at, 0
-            elif (raw := raw_of(event)) is not None:
+                    open_delta = None
+                    events.append(raw)
+                continue
+            at, index, kind, text = item
+            wait = round((at - last) * 1000)
+            if open_delta != (index, kind):
                 _close(events, pieces)
-                open_delta = None
-                events.append(raw)
-    _close(events, pieces)
-    return events, pace
+                open_delta = index, kind
+                delta = {"type": kind, _TEXT_FIELDS[kind]: ""}
+                events.append({"type": "content_block_delta", "index": index, "delta": delta})
+                pace += (wait, len(text))
+            elif wait:
+                pace += (wait, len(text))
+            else:
+                pace[-1] += len(text)
+            pieces.append(text)
+            last += wait / 1000
+        _close(events, pieces)
+        return events, pace
+
+
+_index_of, _kind_of, _text_of = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 def _close(events: list[dict[str, Any]], pieces: list[str]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -42,19 +41,20 @@ from ..client import (
     StreamEvent,
     request_key,
 )
-from ..context import redact as redact_text
 from ._cassette import Cassette, CassetteError, Recording
 from ._nearest import explain_miss
 from ._progress import SIMULATOR_HEADER
 from ._recording import (
+    Batches,
     Redact,
     clean_request,
     cleaned,
     describe_error,
     describe_request,
     error_of,
-    fold,
+    has_secret_of_user,
     unfold,
+    without_secrets,
 )
 from ._settings import Replay
 
@@ -83,6 +83,21 @@ class ReplayRules:
     records_errors: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedUp:
+    """A request that was looked up.
+
+    Attributes:
+        request: The request; it is kept, so that its id stays its own.
+        key: Its key, in hexadecimal digits.
+        recording: What answers it, or None.
+    """
+
+    request: MessageRequest
+    key: str
+    recording: Recording | None
+
+
 class ReplayClient:
     """A `ClaudeClient` that answers from a cassette, and records. It has a client of its own only once it sends something.
 
@@ -106,8 +121,8 @@ class ReplayClient:
         self._stack = AsyncExitStack()
         self._client: HTTPClaudeClient | None = None
         self._opening = asyncio.Lock()
-        self._redact_key = redact
-        self._found: dict[int, tuple[MessageRequest, Recording]] = {}
+        self.redact_key = redact
+        self._looked_up: dict[int, LookedUp] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,7 +150,7 @@ class ReplayClient:
 
     def redact(self, text: str) -> str:
         """Return text without the key and without what looks like a secret."""
-        return redact_text(self._redact_key(text))[0]
+        return without_secrets(self.redact_key(text))
 
     # Requests...
 
@@ -145,29 +160,33 @@ class ReplayClient:
         Raises:
             CassetteError: The cassette cannot be read.
         """
-        if self.rules.mode == "record" or id(request) in self._found:
-            return id(request) in self._found
-        await self.read()
-        found = self.cassette.peek(self.key_of(request))
-        if found is None:
-            return False
-        self.cassette.count_asked(found.key)
-        self.cassette.used.add(found.name)
-        self._found[id(request)] = request, found  # the request is kept, so that its id is
-        return True
+        known = self._looked_up.get(id(request))
+        if known is None or known.recording is None:
+            known = await asyncio.get_running_loop().run_in_executor(None, self._look_up, request)
+            self._looked_up[id(request)] = known
+        return known.recording is not None
 
-    async def read(self) -> None:
-        """Read the cassette if it has changed, on a thread."""
-        if self.cassette.is_changed():
-            await asyncio.get_running_loop().run_in_executor(None, self.cassette.refresh)
+    async def take(self, request: MessageRequest) -> LookedUp:
+        """Return what the cassette has for a request, and forget that it was looked up.
 
-    def key_of(self, request: MessageRequest) -> str:
-        """Return the key of a request, in hexadecimal digits."""
-        return request_key(clean_request(request, self.redact), request.draw).hex()
+        Raises:
+            CassetteError: The cassette cannot be read.
+        """
+        await self.find(request)
+        return self._looked_up.pop(id(request))
 
-    def take(self, request: MessageRequest) -> Recording | None:
-        """Return what `find` has found for a request; once."""
-        return self._found.pop(id(request), (request, None))[1]
+    def _look_up(self, request: MessageRequest) -> LookedUp:
+        """Look a request up, on a thread: it may be long, and the file may have changed."""
+        cassette, recording = self.cassette, None
+        key = request_key(request, request.draw).hex()
+        if self.rules.mode != "record":
+            cassette.refresh()
+            recording = cassette.peek(key, takes=True)
+            # To look for secrets takes longer than all the rest, and mostly it would be in vain.
+            if recording is None and cassette.has_redacted:
+                clean = clean_request(request, self.redact)
+                recording = cassette.peek(request_key(clean, request.draw).hex(), takes=True)
+        return LookedUp(request=request, key=key, recording=recording)
 
     def stream_message(
         self,
@@ -214,7 +233,7 @@ class ReplayClient:
 
     async def list_models(self) -> list[ModelInfo]:
         """Return the models that the server offered when it was recorded, or offers now: short names mean the same in a replay."""
-        await self.read()
+        await asyncio.get_running_loop().run_in_executor(None, self.cassette.refresh)
         if self.rules.mode != "record" and self.cassette.models is not None:
             return [ModelInfo.model_validate(each) for each in self.cassette.models]
         models = await (await self.client()).list_models()
@@ -291,18 +310,16 @@ class _ChosenStream:
 
     async def _begin(self) -> ReplyStream:
         client, request = self._client, self._request
-        await client.find(request)
-        found = client.take(request)
+        known = await client.take(request)
         for remark in client.cassette.remarks():
             self._observer(CassetteRemark(text=remark))
-        if found is not None:
-            return ReplayedStream(found, self._observer, client.rules.speed)
-        clean = clean_request(request, client.redact)
+        if known.recording is not None:
+            return ReplayedStream(known.recording, self._observer, client.rules.speed)
         if client.rules.mode == "only":
-            name, described = client.cassette.name, describe_request(clean)
+            name, described = client.cassette.name, describe_request(clean_request(request, client.redact))
             raise NotRecordedError(explain_miss(described, client.cassette.recordings(), name))
         sender = await client.client()
-        recorder = _Recorder(client, clean, self._observer)
+        recorder = _Recorder(client, known, self._observer)
         return sender.stream_message(request, observer=recorder.note, recorder=recorder)
 
 
@@ -402,14 +419,13 @@ def recorded(recording: Recording, *, is_replay: bool) -> AnswerRecorded:
 class _Recorder:
     """Writes one live reply down."""
 
-    def __init__(self, client: ReplayClient, request: MessageRequest, observer: Observer) -> None:
+    def __init__(self, client: ReplayClient, known: LookedUp, observer: Observer) -> None:
         self._client = client
-        self._request = request
+        self._request = known.request
         self._observer = observer
-        self._key = request_key(request, request.draw).hex()
-        client.cassette.count_asked(self._key)
+        self._key = known.key
         self._occurrence = client.cassette.count_sent(self._key)
-        self._batches: deque[tuple[float, Sequence[StreamEvent]]] = deque()
+        self._batches = Batches()
         self._began = time.monotonic()
         self._asked_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._request_id: str | None = None
@@ -429,7 +445,7 @@ class _Recorder:
 
     def take(self, events: Sequence[StreamEvent]) -> None:
         """Take the events of one read."""
-        self._batches.append((time.monotonic(), events))
+        self._batches.add(time.monotonic(), events)
 
     async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
         """Write the reply, and wait until it is on the disk; say so, or why it is not."""
@@ -458,18 +474,27 @@ class _Recorder:
         return client.cassette.put(recording, replaces=client.rules.mode == "record")
 
     def _make(self, error: Mapping[str, Any] | None, *, is_interrupted: bool = False) -> Recording:
-        events, pace = fold(self._batches, self._began)
-        redact = self._client.redact
+        """Return the recording; on a thread, because it may take a while."""
+        client, request = self._client, self._request
+        clean = clean_request(request, client.redact)
+        key, occurrence, redact = self._key, self._occurrence, client.redact_key
+        if clean is not request:
+            key = request_key(clean, request.draw).hex()
+            occurrence = client.cassette.count_sent(key)
+            # What the user gave away the answer may repeat. What it makes up is no secret, and stays as it came.
+            redact = client.redact if has_secret_of_user(request, clean) else redact
+        events, pace = self._batches.fold(self._began)
         return Recording(
-            key=self._key,
-            occurrence=self._occurrence,
+            key=key,
+            occurrence=occurrence,
             recorded_at=self._asked_at,
             seconds=round(time.monotonic() - self._began, 3),
-            request=describe_request(self._request),
+            request=describe_request(clean),
             answer=cleaned(events, redact),
             pace=tuple(pace),
             request_id=self._request_id,
             is_simulated=self._is_simulated,
-            error=cleaned(error, redact),
+            error=cleaned(error, client.redact),
             is_interrupted=is_interrupted,
+            is_redacted=clean is not request,
         )

@@ -369,6 +369,17 @@ class Runtime:
         is_demo = configuration.is_demo(settings, found)
         return Source(lend=lend, rate=values.rate_limit_rps, is_simulated=is_demo, found=found)
 
+    def count_recorded(self, keys: Iterable[bytes], options: Mapping[str, object]) -> int:
+        """Return how many of these requests the cassette would answer, by their keys; 0 where none is asked for.
+
+        Raises:
+            CassetteError: It cannot be read.
+        """
+        if self.settings(options).values.replay not in ("auto", "only"):
+            return 0
+        cassette = self.cassette(options)
+        return sum(cassette.peek(key.hex()) is not None for key in keys)
+
     def cassette(self, options: Mapping[str, object] | None = None) -> Cassette:
         """Return the cassette that the settings name, as it is at this moment.
 

@@ -43,6 +43,7 @@ BENCHES = (
     Bench("bucket", needs_peers=True),
     Bench("redis_bucket"),
     Bench("map_rows"),
+    Bench("cassette"),
     Bench("load_ext"),
     Bench("describe_frame"),
     Bench("long_thread"),

@@ -521,6 +521,20 @@ def test_batches_lists_cancels_and_forgets(kernel, sim, example):
     assert "has no open batch" in kernel.run(f"%claude batches forget {batch.id}").error["evalue"]
 
 
+def test_cassette_lists_what_is_recorded(kernel, sim, example):
+    """And deletes what was not used, but never all of it."""
+    kernel.run("import os; os.path.exists('claude.cassette.jsonl') and os.remove('claude.cassette.jsonl')")
+    assert "There is no cassette" in plain(succeed(kernel, example("cassette [prune]")))
+    for prompt in ("Name a tree.", "Name a bird."):
+        succeed(kernel, f"%claude --no-history --replay auto {prompt}")
+
+    listed = plain(succeed(kernel, example("cassette [prune]")))
+    assert "Name a bird." in listed
+    assert "claude.cassette.jsonl: 2 answers, " in listed
+    assert "not used" not in listed
+    assert "Deleted: 0 answers" in plain(succeed(kernel, "%claude cassette prune"))
+
+
 def test_panel_shows_a_panel(kernel, sim, example):
     """Whose questions belong to that thread, whether or not there is one yet."""
     shown = succeed(kernel, example("panel [THREAD]")).contents("display_data")[0]["data"]

@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from claude_magic.bulk._bar import describe_end
 
+from claude_magic.bulk import Request, make_plan
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
 from claude_magic.runtime import CassetteError, NotRecordedError, Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import Simulator
@@ -485,3 +487,65 @@ def test_nothing_waits_on_the_loop_for_the_disk(runtime: Runtime, monkeypatch: p
     ask(runtime, "Name a tree.")
 
     assert threads == {"claude-magic-cassette"}
+
+
+def test_a_map_is_recorded_and_replayed(
+    runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
+) -> None:
+    """Its draws apart; the cassette takes the place of the journal; what it cost once is said, and `max_cost` is not touched."""
+
+    def run(runtime: Runtime, **options: Any) -> tuple[Any, Any, Any]:
+        request = Request(
+            prompt="Roll a die for {{ item }}.",
+            items=["Ada", "Bob", "Ada"],
+            names={},
+            settings=options,
+            repeat=2,
+        )
+        plan = make_plan(request, runtime)
+        list(plan.read())
+        preview, started = plan.preview(), plan.start()
+        return started.result(TIMEOUT), preview, started.snapshot()
+
+    answers, before, first = run(runtime, replay="auto")
+    assert (before.to_ask, before.recorded, sent(sim)) == (4, 0, 4)
+    assert [each["request"].get("draw", 0) for each in lines()].count(1) == 2
+
+    again, after, second = run(offline())
+    assert again == answers
+    assert (after.to_ask, after.recorded, after.cost) == (0, 4, 0.0)
+    assert (sent(sim), Path(".claude-magic/journal.sqlite").exists()) == (4, False)
+    assert describe_end(second) == describe_end(first)
+    assert describe_end(first).endswith("in the cassette: running it again costs nothing")
+
+
+def test_a_replayed_map_spends_nothing(runtime: Runtime, make_runtime: MakeRuntime) -> None:
+    """So a bound of its cost does not stop it, whatever it cost once."""
+
+    def run(runtime: Runtime, **changes: Any) -> Any:
+        request = Request(
+            prompt="Name {{ item }}.", items=[1, 2, 3], names={}, settings={"replay": "auto"}, **changes
+        )
+        plan = make_plan(request, runtime)
+        list(plan.read())
+        return plan.start().result(TIMEOUT)
+
+    answers = run(runtime)
+
+    assert run(runtime, max_cost=0.0) == answers
+
+
+def test_a_row_that_is_missing_is_a_value(runtime: Runtime, offline: Callable[..., Runtime]) -> None:
+    """The others are answered."""
+
+    def run(runtime: Runtime, items: list[str], **options: Any) -> Any:
+        plan = make_plan(Request(prompt="Name {{ item }}.", items=items, names={}, settings=options), runtime)
+        list(plan.read())
+        return plan.start().result(TIMEOUT)
+
+    answers = run(runtime, ["a", "b"], replay="auto")
+
+    result = run(offline(), ["a", "c", "b"])
+    assert [result[0], result[2]] == list(answers)
+    assert result[1] is None
+    assert "has no answer to this request" in result.errors[1]

@@ -1,0 +1,88 @@
+"""Subcommands about what was recorded: `cassette`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+
+from ..render import Bundle, excerpt, render_rows
+from ..runtime import Cassette, Recording, prompt_of_recording
+
+if TYPE_CHECKING:
+    from ._cell import Cell
+
+_MOST_SHOWN: Final = 50
+_EXCERPT_CHARS: Final = 60
+_COLUMNS: Final = ("recorded", "model", "prompt", "characters", "in this kernel")
+
+
+def cassette(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """List the answers in the cassette, or delete those that this kernel has not used (`prune`).
+
+    Raises:
+        CassetteError: It cannot be read, or written.
+        UsageError: No answer of it was used, so all would be deleted.
+    """
+    opened = cell.runtime.cassette()
+    if not opened.path.exists():
+        cell.front_end.say(
+            f"There is no cassette {opened.name} yet: --replay auto makes it with its first answer."
+        )
+        return
+    if arguments.get("what") == "prune":
+        cell.front_end.say(_prune(opened))
+        return
+    bundle = render_cassette(opened)
+    cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def _prune(cassette: Cassette) -> str:
+    recordings = cassette.recordings()
+    if recordings and not any(map(cassette.is_in_use, recordings)):
+        raise UsageError(
+            f"No answer of {cassette.name} was used since this kernel started, so pruning would delete all of them. Run the whole notebook "
+            "first. Nothing has changed."
+        )
+    deleted, freed = cassette.prune()
+    answers = "1 answer" if deleted == 1 else f"{deleted:,} answers"
+    return f"Deleted: {answers} that this kernel has not used, {freed / 1e3:,.0f} kB. {cassette.name} holds {len(cassette.recordings()):,}."
+
+
+def render_cassette(cassette: Cassette) -> Bundle:
+    """Describe a cassette as a table: what was asked when, and whether this kernel has used it."""
+    recordings = cassette.recordings()
+    rows = [_row(each, cassette) for each in recordings[-_MOST_SHOWN:]]
+    notes = _notes(cassette, recordings)
+    return render_rows([("", rows)] if rows else [], columns=_COLUMNS, numbers=(3,), notes=notes)
+
+
+def _row(recording: Recording, cassette: Cassette) -> tuple[str, ...]:
+    is_used = cassette.is_in_use(recording)
+    length = sum(len(text) for text in map(_text_of, recording.answer))
+    state = "interrupted" if recording.is_interrupted else "" if recording.error is None else "error"
+    return (
+        recording.recorded_at[:16].replace("T", " "),
+        str(recording.request.get("model", "")),
+        excerpt(prompt_of_recording(recording), _EXCERPT_CHARS),
+        state or f"{length:,}",
+        "used" if is_used else "not used",
+    )
+
+
+def _text_of(event: Mapping[str, Any]) -> str:
+    delta = event.get("delta")
+    text = delta.get("text") if isinstance(delta, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def _notes(cassette: Cassette, recordings: Sequence[Recording]) -> Iterator[str]:
+    count = len(recordings)
+    stale = count - sum(map(cassette.is_in_use, recordings))
+    answers = "1 answer" if count == 1 else f"{count:,} answers"
+    hidden = f"; the last {_MOST_SHOWN} are shown" if count > _MOST_SHOWN else ""
+    yield f"{cassette.name}: {answers}, {cassette.size() / 1e3:,.0f} kB{hidden}."
+    if stale:
+        yield f"{stale:,} not used in this kernel. After a whole run, %claude cassette prune deletes them."
+    yield from cassette.problems

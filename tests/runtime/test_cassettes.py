@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from claude_magic.bulk._bar import describe_end
 
 from claude_magic.bulk import Request, make_plan
+from claude_magic.bulk._bar import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
 from claude_magic.runtime import CassetteError, NotRecordedError, Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import Simulator

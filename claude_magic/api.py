@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .client import BucketState, ClaudeClient, MessageBatch
     from .display import FrontEnd
     from .panels import PromptPanel
+    from .render import Methods
     from .runtime import Reply, ReplySnapshot, Runtime
     from .tools import LoopExecutor, Toolbox, ToolExecutor, WaitingExecutor
 
@@ -461,6 +462,23 @@ class Claude:
         return BatchDesk(self.runtime, journal).forget(name)
 
     @short_errors
+    def methods(
+        self, *, cassette: bool = False, appendix: bool = False, manifest: str | Path | None = None
+    ) -> Methods:
+        """Return the Methods paragraph of a paper from what was really asked, in Markdown; `.manifest` is the same as data.
+
+        Args:
+            cassette: Describe what the cassette holds, in place of what this kernel has asked.
+            appendix: With the prompts.
+            manifest: A file for the manifest, as JSON; None writes none.
+
+        Raises:
+            ConfigurationError: The manifest cannot be written, or the cassette not read.
+        """
+        from .render import describe_methods
+
+        return describe_methods(self.runtime, of_cassette=cassette, has_appendix=appendix, manifest=manifest)
+
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)

@@ -426,7 +426,7 @@ class Engine:
     async def _ask(self, job: Job, worker: _Worker) -> Answer:
         """Send a request, and once more with a complaint where the answer does not fit the schema."""
         request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
-        message, cost = await self._send(request, worker)
+        message, cost = await self._send(request, worker, job.key)
         problem, mismatch = problem_of(message, self._task)
         used, first_cost = (message.usage.total_input_tokens, message.usage.output_tokens), cost
         if mismatch is not None:
@@ -455,10 +455,12 @@ class Engine:
             else worker.recorded.is_simulated,
         )
 
-    async def _send(self, request: MessageRequest, worker: _Worker) -> tuple[Message, float | None]:
+    async def _send(
+        self, request: MessageRequest, worker: _Worker, key: bytes | None = None
+    ) -> tuple[Message, float | None]:
         """Send one request, and return its reply and price."""
         self._check_cost()
-        await worker.accountant.admit(self._client, request)
+        await worker.accountant.admit(self._client, request, key=key)
         self._in_flight += 1
         worker.recorded = None
         message: Message | None = None

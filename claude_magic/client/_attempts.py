@@ -105,6 +105,8 @@ class AnswerRecorded:
         request_id: The server's id of the request, or None.
         is_simulated: A simulator answered.
         is_replay: It comes from the cassette: nothing was sent.
+        error: The class of the error with which it ended, or None.
+        is_interrupted: It was stopped.
     """
 
     key: str
@@ -113,6 +115,8 @@ class AnswerRecorded:
     request_id: str | None
     is_simulated: bool
     is_replay: bool
+    error: str | None = None
+    is_interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,6 +185,13 @@ PRUNE = Argument(
     guess=_likely_choice("prune"),
     choices=("prune",),
 )
+METHODS = Argument(
+    key="what",
+    usage="[--cassette] [--appendix] [--manifest FILE.json]",
+    read=_spelled_as(re.compile(r"(?:(?:--cassette|--appendix|--manifest \S+\.json)(?: |$))*(?<! )")),
+    guess=_likely_choice("--cassette", "--appendix"),
+    choices=("--cassette", "--appendix", "--manifest"),
+)
 SWITCH = Argument(
     key="state",
     usage="on|off",
@@ -352,6 +359,12 @@ COMMANDS = (
         "list the recorded answers and whether this kernel has used them; delete those that it has not",
         "._record_commands:cassette",
         PRUNE,
+    ),
+    Command(
+        "methods",
+        "write the Methods paragraph of a paper from what this kernel, or the cassette, has asked; and its manifest",
+        "._record_commands:methods",
+        METHODS,
     ),
     Command(
         "panel", "open a conversation beside the cells, with buttons", "._session_commands:panel", ANY_THREAD

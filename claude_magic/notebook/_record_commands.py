@@ -1,4 +1,4 @@
-"""Subcommands about what was recorded: `cassette`."""
+"""Subcommands about what was asked and recorded: `cassette`, `methods`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
 
-from ..render import Bundle, excerpt, render_rows
+from ..render import Bundle, describe_methods, excerpt, render_rows
 from ..runtime import Cassette, Recording, prompt_of_recording
 
 if TYPE_CHECKING:
@@ -36,6 +36,22 @@ def cassette(cell: Cell, arguments: Mapping[str, str]) -> None:
         return
     bundle = render_cassette(opened)
     cell.front_end.show(bundle.data, bundle.metadata)
+
+
+def methods(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """Show the Methods paragraph of what this kernel has asked, or of the cassette (`--cassette`); write its manifest.
+
+    Raises:
+        ConfigurationError: The manifest cannot be written.
+    """
+    words = arguments.get("what", "").split()
+    file = words[words.index("--manifest") + 1] if "--manifest" in words else None
+    made = describe_methods(
+        cell.runtime, of_cassette="--cassette" in words, has_appendix="--appendix" in words, manifest=file
+    )
+    cell.front_end.show({"text/markdown": str(made), "text/plain": str(made)}, {})
+    if file is not None:
+        cell.front_end.say(f"The manifest is in {file}.")
 
 
 def _prune(cassette: Cassette) -> str:

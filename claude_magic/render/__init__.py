@@ -15,6 +15,7 @@ from ._frame import (
     render_status_line,
 )
 from ._markdown import render_markdown
+from ._methods import Methods, describe_methods
 from ._neutralise import neutralise_markdown
 from ._reply import (
     HIDDEN_IN_CELL,

@@ -238,6 +238,8 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
         "model": snapshot.model,
         "request_id": snapshot.request_id,
         "prompt_sha256": snapshot.prompt_hash,
+        "request_hash": None if snapshot.asked is None else snapshot.asked.key,
+        "parameters": None if snapshot.asked is None else dict(snapshot.asked.parameters),
         "asked_at": recorded[0].recorded_at if recorded else snapshot.asked_at,
         "stop_reason": snapshot.stop_reason,
         "usage": snapshot.usage.model_dump(mode="json", exclude_none=True) if snapshot.usage else None,

@@ -36,6 +36,7 @@ from ._models import (
 )
 from ._nearest import prompt_of_recording
 from ._progress import SIMULATOR_HEADER
+from ._provenance import Asked, AskedRows, asked_of_recordings, keys_of
 from ._replay import NotRecordedError
 from ._reply import (
     Job,

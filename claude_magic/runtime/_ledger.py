@@ -53,6 +53,7 @@ from ._budget import (
 )
 from ._models import BillLine, bill_of
 from ._progress import SIMULATOR_HEADER
+from ._provenance import Asked, AskedRows, RequestLog, Witness
 from ._replay import is_replayed
 from ._shared_budget import SharedBudget, sum_of
 
@@ -469,6 +470,8 @@ class TurnAccountant:
         is_simulated: The embedded simulator answers. Others are recognised by their responses.
         thread: The thread that the turn stands in, or None.
         counts_input: Let the server count the input of each request for the budget: a request more for each.
+        log: Where it is written down what was asked; None for nowhere.
+        rows: The map that the requests belong to, or None.
     """
 
     def __init__(
@@ -480,8 +483,15 @@ class TurnAccountant:
         is_simulated: bool,
         thread: str | None,
         counts_input: bool = True,
+        log: RequestLog | None = None,
+        rows: AskedRows | None = None,
     ) -> None:
         self._counts_input = counts_input
+        self._log = log
+        self._rows = rows
+        self._witness: Witness | None = None
+        self.record: Asked | None = None
+        """What was asked last, once it is over; None where nothing was sent or replayed."""
         self._ledger = ledger
         self._limits = limits
         self._attempts = attempts
@@ -498,12 +508,18 @@ class TurnAccountant:
         """Whether a simulator answers, as far as that is known."""
         return self._is_simulated
 
-    async def admit(self, client: ClaudeClient, request: MessageRequest) -> None:
+    async def admit(self, client: ClaudeClient, request: MessageRequest, *, key: bytes | None = None) -> None:
         """Return if the request may be sent; the most that it can cost is reserved until `finish`. What a cassette answers costs nothing.
+
+        Args:
+            client: Sends the request.
+            request: The request.
+            key: Its key, where that is known.
 
         Raises:
             BudgetExceededError: It may not.
         """
+        self._witness = None if self._log is None else Witness(request, key)
         self._release()  # it was not sent after all
         self._client = client
         self._is_under_way = self._is_whole = False
@@ -520,6 +536,8 @@ class TurnAccountant:
 
     def note(self, event: ClientEvent) -> None:
         """Take note of what the client tells about its attempts."""
+        if self._witness is not None:
+            self._witness.note(event)
         match event:
             case AttemptStarted():
                 self._is_under_way = True
@@ -539,15 +557,17 @@ class TurnAccountant:
             arrived: The reply, or what had arrived of it, or what tells that; None where nothing had.
         """
         reservation, self._reservation = self._reservation, None
-        if reservation is None:
-            return ()
         bill: tuple[BillLine, ...] = ()
+        message: Message | None = None
         try:
             message = arrived() if callable(arrived) else arrived
-            if message is not None and message.usage.model_fields_set:
+            if reservation is not None and message is not None and message.usage.model_fields_set:
                 bill = bill_of(message, asked=reservation.request.model)
         except Exception:  # what a server counts must not cost the answer; the worst case stands for it
             logger.exception("what a reply took cannot be read")
+        self._write_down(message, bill)
+        if reservation is None:
+            return ()
         try:
             self._ledger.finish(
                 reservation,
@@ -559,6 +579,18 @@ class TurnAccountant:
         except Exception:  # likewise
             logger.exception("what a reply took cannot be booked")
         return bill
+
+    def _write_down(self, message: Message | None, bill: Sequence[BillLine]) -> None:
+        """Add the request to the log."""
+        witness, self._witness, self.record = self._witness, None, None
+        if witness is None or self._log is None:
+            return
+        try:
+            self.record = witness.record(message, bill, is_simulated=self._is_simulated)
+            if self.record is not None:
+                self._log.add(self.record, self._rows)
+        except Exception:  # likewise
+            logger.exception("what was asked cannot be written down")
 
     def _release(self) -> None:
         """Give back what is reserved for a request that is not sent."""

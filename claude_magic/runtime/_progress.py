@@ -45,6 +45,7 @@ from ..client import (
 from ..conversation import Turn
 from ..tools import CallState
 from ._models import bill_of, cost_of, total
+from ._provenance import Asked
 from ._requests import Question
 from ._snapshot import GrowingContent, Phase, ReplySnapshot, Round, Wait, WaitKind
 
@@ -99,6 +100,7 @@ class Progress:
         self._error: ClaudeError | None = None
         self._attempts: tuple[AttemptFinished, ...] = ()
         self._turn: Turn | None = None
+        self._first_asked: Asked | None = None
         self._version = 0
 
     # Reading, from any thread...
@@ -134,6 +136,7 @@ class Progress:
                 prompt_hash=self._prompt_hash,
                 asked_at=self._asked_at,
                 turn=self._turn,
+                asked=self._first_asked,
                 stop_reason=None if message is None else message.stop_reason,
                 stop_details=None if message is None else message.stop_details,
                 stop_sequence=None if message is None else message.stop_sequence,
@@ -218,6 +221,11 @@ class Progress:
         with self._lock:
             self._turn = turn
 
+    def note_asked(self, asked: Asked | None) -> None:
+        """Take in what was asked with a request that is over; what is saved tells of the first."""
+        with self._lock:
+            self._first_asked = self._first_asked or asked
+
     def complete(self) -> None:
         """End well; the last round has been told to `end_round`."""
         self._end(Phase.COMPLETE, partial=None)
@@ -234,13 +242,13 @@ class Progress:
         """What a final state is as data; who looks on stays behind."""
         with self._lock:
             # A turn holds what was attached to its question.
-            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn")
+            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn", "_first_asked")
             state = {name: value for name, value in self.__dict__.items() if name not in left_behind}
             return {**state, "_content": self._content.settled()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._turn = None
+        self._turn = self._first_asked = None
         self._lock, self._observers, self._final_callbacks, self._clock = (
             threading.Lock(),
             (),

@@ -413,6 +413,8 @@ def recorded(recording: Recording, *, is_replay: bool) -> AnswerRecorded:
         request_id=recording.request_id,
         is_simulated=recording.is_simulated,
         is_replay=is_replay,
+        error=None if recording.error is None else str(recording.error.get("class", "ClaudeError")),
+        is_interrupted=recording.is_interrupted,
     )
 
 

@@ -37,6 +37,7 @@ from ._cassette import Cassette, Cassettes
 from ._connection import ConfigReader, Configuration, FoundCredential, redact
 from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
+from ._provenance import AskedRows, RequestLog
 from ._replay import ReplayClient, ReplayRules
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
@@ -185,6 +186,8 @@ class Runtime:
         self._watchers: dict[object, Callable[[], None]] = kept.get("watchers") or {}
         self.jobs = Jobs(self.in_flight)
         """The answers that can be stopped by their numbers."""
+        self.log: RequestLog = kept.get("log") or RequestLog()
+        """What was asked, for the Methods section of a paper."""
         self.cassettes: Cassettes = kept.get("cassettes") or Cassettes()
         """The files in which answers are recorded."""
 
@@ -322,7 +325,7 @@ class Runtime:
         return preview_request(connection.config, connection.credential, request)
 
     def _accountant_for(
-        self, thread: str | None, settings: ResolvedSettings, source: Source, *, counts_input: bool = True
+        self, thread: str | None, settings: ResolvedSettings, source: Source, *, rows: AskedRows | None = None
     ) -> TurnAccountant:
         return TurnAccountant(
             self.ledger,
@@ -330,7 +333,9 @@ class Runtime:
             attempts=settings.values.max_retries + 1,
             is_simulated=source.is_simulated,
             thread=thread,
-            counts_input=counts_input,
+            counts_input=rows is None,
+            log=self.log,
+            rows=rows,
         )
 
     def _source(self, settings: ResolvedSettings) -> Source:
@@ -437,8 +442,10 @@ class Runtime:
         settings = self.settings(options)
         source = self._source(settings)
 
+        rows = AskedRows()
+
         def make_accountant() -> TurnAccountant:
-            return self._accountant_for(None, settings, source, counts_input=False)
+            return self._accountant_for(None, settings, source, rows=rows)
 
         async def run(shared: SharedClient) -> None:
             async with source.lend(shared) as client:
@@ -618,6 +625,7 @@ class Runtime:
             "conversations": self.conversations,
             "ledger": self.ledger.dump(),
             "cassettes": self.cassettes,
+            "log": self.log,
         }
 
     def start_over_after_fork(self) -> object:
@@ -630,7 +638,7 @@ class Runtime:
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
         self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace(), self._say)
-        self._watchers, self.cassettes = {}, Cassettes()
+        self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()
         self.server_limits, self.model_names = RateLimits(), ModelNames()

@@ -26,6 +26,7 @@ from ..client import (
 from ..conversation import Turn
 from ..tools import CallState
 from ._models import BillLine
+from ._provenance import Asked
 
 
 class Phase(enum.Enum):
@@ -159,6 +160,7 @@ class ReplySnapshot:
         format: How the answer is to be shown: "md", "text", "code", "json", "html" or "math".
         prompt_hash: SHA-256 of what was asked, in hexadecimal digits.
         asked_at: When it was asked, as RFC 3339 text.
+        asked: What was asked with its first request, once that is over.
         turn: Its turn in the conversation, once it stands there; None where it stands alone, also in a reply that was stored.
     """
 
@@ -183,6 +185,7 @@ class ReplySnapshot:
     prompt_hash: str = ""
     asked_at: str = ""
     turn: Turn | None = None
+    asked: Asked | None = None
 
     @property
     def is_estimate(self) -> bool:

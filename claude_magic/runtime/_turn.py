@@ -487,6 +487,7 @@ class TurnRun:
             message = self._distinct(stream.message)
         finally:
             self._accountant.finish(lambda: _arrived(self._stream))
+            self._progress.note_asked(self._accountant.record)
         self._stream = None
         self._turn.append(returned(message))
         self._progress.end_round(message)

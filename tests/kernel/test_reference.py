@@ -535,6 +535,17 @@ def test_cassette_lists_what_is_recorded(kernel, sim, example):
     assert "Deleted: 0 answers" in plain(succeed(kernel, "%claude cassette prune"))
 
 
+def test_methods_describes_what_was_asked(kernel, sim, example):
+    """With the prompts, where they are wanted; and as data in a file."""
+    succeed(kernel, "%claude --no-history Name a prime for the appendix.")
+
+    text = plain(succeed(kernel, example("methods [--cassette] [--appendix] [--manifest FILE.json]")))
+    assert "Models, as the responses name them: claude-sonnet-5-5" in text
+    assert "Name a prime for the appendix." in text
+    assert "from a simulator, not from a model" in text
+    assert "The manifest is in m.json." in plain(succeed(kernel, "%claude methods --manifest m.json"))
+
+
 def test_panel_shows_a_panel(kernel, sim, example):
     """Whose questions belong to that thread, whether or not there is one yet."""
     shown = succeed(kernel, example("panel [THREAD]")).contents("display_data")[0]["data"]

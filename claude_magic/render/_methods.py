@@ -1,0 +1,306 @@
+"""The Methods paragraph of a paper, and its manifest, from what was really asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .._version import __version__
+from ..client import ConfigurationError
+from ..context import redact
+from ..runtime import Asked, AskedRows, Runtime, asked_of_recordings, format_usd, keys_of
+
+_MOST_LISTED: Final = 40
+_MANIFEST: Final = "claude_magic methods manifest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Methods:
+    """What was asked, as a paragraph in Markdown (`str`, and as the value of a cell) and as data (`manifest`).
+
+    Attributes:
+        asked: The requests, oldest first.
+        maps: The requests of maps.
+        cassette: The file they are recorded in, where this is about a cassette; "" where it is about a kernel.
+        api_version: The version of the API that was asked for.
+        left_out: Requests of which no record is kept any more.
+        has_appendix: Also print the prompts.
+    """
+
+    asked: Sequence[Asked]
+    maps: Sequence[AskedRows] = ()
+    cassette: str = ""
+    api_version: str = ""
+    left_out: int = 0
+    has_appendix: bool = False
+
+    def __str__(self) -> str:
+        return methods_markdown(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        return {"text/markdown": str(self), "text/plain": str(self)}
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """All of it as data: a summary, and each request."""
+        return {
+            "format": _MANIFEST,
+            "version": 1,
+            "claude_magic": __version__,
+            "api_version": self.api_version,
+            "source": {"cassette": self.cassette} if self.cassette else "kernel",
+            "summary": _summary(self),
+            "requests": [_as_data(each, with_prompt=self.has_appendix) for each in self.asked],
+            "maps": [_map_as_data(each, with_prompt=self.has_appendix) for each in self.maps],
+        }
+
+    def manifest_json(self) -> str:
+        """Return the manifest as the text of a file."""
+        return json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
+
+
+def describe_methods(
+    runtime: Runtime, *, of_cassette: bool, has_appendix: bool, manifest: str | Path | None = None
+) -> Methods:
+    """Return what this kernel has asked, or what its cassette holds; and write the manifest to a file.
+
+    Args:
+        runtime: Who has asked.
+        of_cassette: Describe the cassette.
+        has_appendix: With the prompts.
+        manifest: The file, or None for none.
+
+    Raises:
+        CassetteError: The cassette cannot be read.
+        ConfigurationError: The manifest cannot be written.
+    """
+    version = runtime.settings().values.api_version
+    if of_cassette:
+        cassette = runtime.cassette()
+        asked = asked_of_recordings(cassette.recordings())
+        made = Methods(asked=asked, cassette=cassette.name, api_version=version, has_appendix=has_appendix)
+    else:
+        log = runtime.log
+        made = Methods(
+            asked=log.asked(),
+            maps=log.rows(),
+            api_version=version,
+            left_out=log.left_out,
+            has_appendix=has_appendix,
+        )
+    if manifest is not None:
+        try:
+            Path(manifest).expanduser().write_text(made.manifest_json(), encoding="utf-8")
+        except OSError as failure:
+            reason = failure.strerror or type(failure).__name__
+            raise ConfigurationError(
+                f"The manifest {manifest} cannot be written: {reason}. Name another file."
+            ) from None
+    return made
+
+
+def methods_markdown(methods: Methods) -> str:
+    """Return the paragraph, the list of requests by their hash, and the appendix where one is wanted."""
+    if not methods.asked and not methods.maps:
+        where = (
+            f"The cassette {methods.cassette} is empty"
+            if methods.cassette
+            else "This kernel has asked nothing"
+        )
+        return f"{where}, so there are no methods to describe."
+    parts = [" ".join(_sentences(methods)), _table(methods)]
+    if methods.has_appendix:
+        parts.append(_appendix(methods))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _summary(methods: Methods) -> dict[str, Any]:
+    asked, maps = methods.asked, methods.maps
+    outcomes = Counter(each.outcome for each in asked)
+    costs = [*(each.cost for each in asked if not each.is_replay), *(each.cost for each in maps)]
+    dates = sorted(each.at for each in _all(methods))
+    return {
+        "requests": len(asked) + sum(each.answered + each.failed for each in maps) + methods.left_out,
+        "answered": outcomes["answered"] + sum(each.answered for each in maps),
+        "replayed": sum(each.is_replay for each in asked) + sum(each.replayed for each in maps),
+        "failed": outcomes["failed"] + sum(each.failed for each in maps),
+        "interrupted": outcomes["interrupted"],
+        "simulated": sum(each.is_simulated for each in _all(methods)),
+        "without_record": methods.left_out,
+        "first": dates[0] if dates else None,
+        "last": dates[-1] if dates else None,
+        "tokens_in": sum(each.tokens_in for each in asked) + sum(each.tokens_in for each in maps),
+        "tokens_out": sum(each.tokens_out for each in asked) + sum(each.tokens_out for each in maps),
+        "cost_usd": None if None in costs else round(sum(cost or 0.0 for cost in costs), 6),
+    }
+
+
+def _all(methods: Methods) -> list[Asked]:
+    return [*methods.asked, *(record for each in methods.maps for record in each.records)]
+
+
+def _sentences(methods: Methods) -> Iterator[str]:
+    summary = _summary(methods)
+    when = _span(summary["first"], summary["last"])
+    version = f", version {methods.api_version}" if methods.api_version else ""
+    yield (
+        f"{_count(summary['requests'], 'request')} to language models of Anthropic (Messages API{version}) {_were(summary['requests'])} "
+        f"made {when} with claude_magic {__version__}."
+    )
+    yield from _outcomes(methods, summary)
+    yield from _models(methods)
+    yield from _parameters(methods)
+    price = (
+        "" if summary["cost_usd"] is None else f", {format_usd(summary['cost_usd'])} by the published prices"
+    )
+    replayed = ", replays not counted" if summary["replayed"] and not methods.cassette else ""
+    yield f"All answers together took {summary['tokens_in']:,} tokens of input and {summary['tokens_out']:,} of output{price}{replayed}."
+    yield (
+        "Each request is identified by a hash (BLAKE2b, 128 bits) of model, messages, system prompt, tools, schema and parameters."
+    )
+
+
+def _outcomes(methods: Methods, summary: Mapping[str, Any]) -> Iterator[str]:
+    ended = [f"{summary['answered']:,} {_were(summary['answered'])} answered"]
+    for outcome in ("failed", "interrupted"):
+        if summary[outcome]:
+            ended.append(
+                f"{summary[outcome]:,} {'' if outcome == 'failed' else _were(summary[outcome]) + ' '}{outcome}"
+            )
+    errors = Counter(each.error for each in methods.asked if each.error)
+    named = f" ({', '.join(f'{name}: {count}' for name, count in errors.items())})" if errors else ""
+    yield f"{', '.join(ended)}{named}."
+    if methods.cassette:
+        yield f"They are recorded in the cassette {methods.cassette}, and a replay repeats these answers without asking again."
+    elif summary["replayed"]:
+        count = summary["replayed"]
+        yield (
+            f"{count:,} of the answers {'was' if count == 1 else 'were'} replayed from a cassette: the date is that of the recording, "
+            "and a replay is no new sample."
+        )
+    if summary["simulated"]:
+        yield f"Note: {summary['simulated']:,} of these are from a simulator, not from a model."
+    if summary["without_record"]:
+        yield f"Of {summary['without_record']:,} later requests no record was kept."
+
+
+def _models(methods: Methods) -> Iterator[str]:
+    dates: dict[str, list[str]] = {}
+    for each in methods.asked:
+        if each.outcome == "answered":
+            dates.setdefault(each.model or each.asked_model, []).append(each.at)
+    counts = {model: len(found) for model, found in dates.items()}
+    for rows in methods.maps:
+        for record in rows.records[:1]:
+            model = record.model or record.asked_model
+            dates.setdefault(model, []).append(record.at)
+            counts[model] = counts.get(model, 0) + rows.answered
+    named = [
+        f"{model} ({_count(counts[model], 'answer')}, {_span(min(found), max(found))})"
+        for model, found in dates.items()
+    ]
+    if named:
+        yield f"Models, as the responses name them: {'; '.join(named)}."
+
+
+def _parameters(methods: Methods) -> Iterator[str]:
+    counts: Counter[str] = Counter()
+    for each in methods.asked:
+        counts[_in_words(each.parameters)] += 1
+    for rows in methods.maps:
+        counts.update(
+            {_in_words(rows.records[0].parameters): rows.answered + rows.failed} if rows.records else {}
+        )
+    shown = [
+        f"{text} ({_count(count, 'request')})" if len(counts) > 1 else text
+        for text, count in counts.most_common()
+    ]
+    yield f"Parameters: {'; '.join(shown)}. What is not named was left at the server's default."
+
+
+def _in_words(parameters: Mapping[str, Any]) -> str:
+    named = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items())
+    return f"`{', '.join(named)}`" if parameters else "none"
+
+
+def _table(methods: Methods) -> str:
+    rows = _by_key(methods.asked)
+    shown = [
+        f"| `{key}` | {each.model or each.asked_model} | {each.at[:10]} | {how} |"
+        for key, (each, how) in list(rows.items())[:_MOST_LISTED]
+    ]
+    lines = ["| request | model | date | outcome |", "|---|---|---|---|", *shown] if shown else []
+    more = len(rows) - len(shown)
+    if more > 0:
+        lines += ["", f"{more:,} more requests are in the manifest."]
+    for each in methods.maps:
+        lines += [
+            "",
+            f"A map asked {_count(len(keys_of(each)), 'distinct request')}; the manifest lists their hashes.",
+        ]
+    return "\n".join(lines)
+
+
+def _by_key(asked: Iterable[Asked]) -> dict[str, tuple[Asked, str]]:
+    """Return requests by their hash, in the order in which they were first asked, each with what came of it."""
+    grouped: dict[str, list[Asked]] = {}
+    for each in asked:
+        grouped.setdefault(each.key, []).append(each)
+    return {key: (found[0], _how(found)) for key, found in grouped.items()}
+
+
+def _how(found: Sequence[Asked]) -> str:
+    counts = Counter(f"{each.outcome}{', replayed' if each.is_replay else ''}" for each in found)
+    return "; ".join(f"{how}{f' {count} times' if count > 1 else ''}" for how, count in counts.items())
+
+
+def _appendix(methods: Methods) -> str:
+    parts = ["### Prompts"]
+    for each, _ in _by_key(_all(methods)).values():
+        fence = "`" * max(3, _longest_run(each.prompt) + 1)
+        parts.append(f"`{each.key}`\n\n{fence}text\n{redact(each.prompt)[0]}\n{fence}")
+    return "\n\n".join(parts)
+
+
+def _longest_run(text: str) -> int:
+    """Return how many backticks stand together at most."""
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _as_data(asked: Asked, *, with_prompt: bool) -> dict[str, Any]:
+    fields = asdict(asked)
+    prompt = fields.pop("prompt")
+    if with_prompt:
+        fields["prompt"] = redact(prompt)[0]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _map_as_data(rows: AskedRows, *, with_prompt: bool) -> dict[str, Any]:
+    return {
+        "answered": rows.answered,
+        "replayed": rows.replayed,
+        "failed": rows.failed,
+        "tokens_in": rows.tokens_in,
+        "tokens_out": rows.tokens_out,
+        "cost_usd": rows.cost,
+        "first": [_as_data(each, with_prompt=with_prompt) for each in rows.records],
+        "keys": keys_of(rows),
+    }
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _span(first: str | None, last: str | None) -> str:
+    begin, end = (first or "")[:10], (last or "")[:10]
+    return f"on {begin}" if begin == end else f"between {begin} and {end}"

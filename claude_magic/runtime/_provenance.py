@@ -1,0 +1,266 @@
+"""What was asked, of whom, and what came of it: one record a request, kept for the Methods section of a paper."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ..client import (
+    AnswerRecorded,
+    AttemptFinished,
+    AttemptStarted,
+    ClientEvent,
+    Message,
+    MessageAccumulator,
+    MessageRequest,
+    ResponseStarted,
+    encode_json,
+    request_key,
+)
+from ._cassette import Recording
+from ._models import BillLine, bill_of, total
+from ._nearest import prompt_of_recording, text_of
+from ._recording import unfold
+
+_NOT_PARAMETERS: Final = frozenset(
+    {"model", "messages", "message", "earlier", "draw", "cache_control", "metadata", "service_tier"}
+)
+_KEPT_CHARS: Final = 20_000
+"""Of one prompt; the rest of a long one is told by its hash."""
+_MOST_RECORDS: Final = 20_000
+_KEY_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request.
+
+    Attributes:
+        key: The hash of the request (`RequestKeys`), in hexadecimal digits.
+        at: When it was asked first, as RFC 3339 text in UTC.
+        outcome: "answered", "failed" or "interrupted".
+        is_replay: Its answer came from a cassette: nothing was sent.
+        asked_model: The model that was asked for.
+        model: The model that answered, as the response names it; "" where none did.
+        parameters: What else was set, system prompt and tools by their hash.
+        prompt: The last message, as text; may be cut.
+        request_id: The server's id of the request, or None.
+        tokens_in: Input in model tokens, cached or not.
+        tokens_out: Output in model tokens.
+        cost: USD by the published prices, or None where these are not known.
+        attempts: How often it was sent.
+        error: The class of the error, or None.
+        is_simulated: A simulator answered.
+    """
+
+    key: str
+    at: str
+    outcome: str
+    is_replay: bool
+    asked_model: str
+    model: str
+    parameters: Mapping[str, Any]
+    prompt: str
+    request_id: str | None
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    attempts: int
+    error: str | None
+    is_simulated: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class AskedRows:
+    """The requests of one map, which are too many for a record each.
+
+    Attributes:
+        keys: The hashes of the requests that were answered, joined: 16 bytes each.
+        records: The first of them in full.
+        answered: How many were answered.
+        replayed: How many of these came from a cassette.
+        failed: How many ended without an answer.
+        tokens_in: Input of the answers.
+        tokens_out: Their output.
+        cost: USD, or None where a price is not known.
+    """
+
+    keys: bytearray = field(default_factory=bytearray)
+    records: list[Asked] = field(default_factory=list)
+    answered: int = 0
+    replayed: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = 0.0
+
+    def add(self, asked: Asked) -> None:
+        """Count a request."""
+        if len(self.records) < 1 or (
+            asked.model and asked.model not in {each.model for each in self.records}
+        ):
+            self.records.append(asked)
+        if asked.outcome != "answered":
+            self.failed += 1
+            return
+        self.answered += 1
+        self.replayed += asked.is_replay
+        self.keys += bytes.fromhex(asked.key)
+        self.tokens_in += asked.tokens_in
+        self.tokens_out += asked.tokens_out
+        self.cost = None if self.cost is None or asked.cost is None else self.cost + asked.cost
+
+
+class RequestLog:
+    """What a kernel has asked. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: list[Asked] = []
+        self._left_out = 0
+        self._rows: list[AskedRows] = []
+
+    def add(self, asked: Asked, rows: AskedRows | None = None) -> None:
+        """Add a request, to those of a map if it belongs to one."""
+        with self._lock:
+            if rows is not None:
+                if not any(each is rows for each in self._rows):
+                    self._rows.append(rows)
+                rows.add(asked)
+            elif len(self._asked) < _MOST_RECORDS:
+                self._asked.append(asked)
+            else:
+                self._left_out += 1
+
+    def asked(self) -> tuple[Asked, ...]:
+        """Return the requests, oldest first."""
+        with self._lock:
+            return tuple(self._asked)
+
+    def rows(self) -> tuple[AskedRows, ...]:
+        """Return the maps, oldest first."""
+        with self._lock:
+            return tuple(self._rows)
+
+    @property
+    def left_out(self) -> int:
+        """How many requests were made of which no record is kept any more."""
+        return self._left_out
+
+
+class Witness:
+    """Hears how one request goes, and makes its record."""
+
+    def __init__(self, request: MessageRequest, key: bytes | None = None) -> None:
+        self.request = request
+        self._key = key
+        self._at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._attempts = 0
+        self._is_whole = False
+        self._error: str | None = None
+        self._request_id: str | None = None
+        self._recorded: AnswerRecorded | None = None
+
+    def note(self, event: ClientEvent) -> None:
+        """Take note of a step."""
+        match event:
+            case AttemptStarted():
+                self._attempts += 1
+            case ResponseStarted():
+                self._request_id = event.request_id
+            case AttemptFinished():
+                self._is_whole = event.error is None
+                self._error = None if event.error is None else type(event.error).__name__
+            case AnswerRecorded():
+                self._recorded = event
+
+    def record(
+        self, message: Message | None, bill: Sequence[BillLine], *, is_simulated: bool
+    ) -> Asked | None:
+        """Return the record; None where nothing was sent or replayed."""
+        recorded = self._recorded
+        if recorded is None and not self._attempts:
+            return None
+        is_replay = recorded is not None and recorded.is_replay
+        error = recorded.error if recorded is not None and is_replay else self._error
+        is_whole = not recorded.is_interrupted if recorded is not None and is_replay else self._is_whole
+        usage = None if message is None else message.usage
+        if is_replay and message is not None:
+            bill = bill_of(message, asked=self.request.model)
+        return Asked(
+            key=recorded.key if recorded is not None else (self._key or request_key(self.request)).hex(),
+            at=self._at if recorded is None else recorded.recorded_at,
+            outcome="failed" if error is not None else "answered" if is_whole else "interrupted",
+            is_replay=is_replay,
+            asked_model=self.request.model,
+            model="" if message is None else message.model,
+            parameters=parameters_of(self.request),
+            prompt=text_of(self.request.messages[-1])[:_KEPT_CHARS] if self.request.messages else "",
+            request_id=self._request_id if recorded is None else recorded.request_id,
+            tokens_in=0 if usage is None else usage.total_input_tokens,
+            tokens_out=0 if usage is None else usage.output_tokens,
+            cost=total(line.cost for line in bill) if bill else 0.0,
+            attempts=self._attempts,
+            error=error,
+            is_simulated=is_simulated if recorded is None else recorded.is_simulated,
+        )
+
+
+def parameters_of(request: MessageRequest) -> dict[str, Any]:
+    """Return what a request sets beside model and messages; system prompt and tools by their hash."""
+    body = request.to_body(stream=False)
+    if request.betas:
+        body["betas"] = list(request.betas)
+    return _parameters(body)
+
+
+def _parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in fields.items() if name not in _NOT_PARAMETERS}
+    for name in ("system", "tools"):
+        if name in found:
+            found[f"{name}_sha256"] = hashlib.sha256(encode_json(found.pop(name))).hexdigest()
+    if "output_config" in found and "format" in (config := dict(found["output_config"])):
+        schema = hashlib.sha256(encode_json(config.pop("format"))).hexdigest()
+        found = {**found, "output_config": config, "schema_sha256": schema}
+    return {name: value for name, value in found.items() if value not in (None, {})}
+
+
+def asked_of_recordings(recordings: Iterable[Recording]) -> list[Asked]:
+    """Return the records of what stands in a cassette."""
+    return [_asked_of(recording) for recording in recordings]
+
+
+def _asked_of(recording: Recording) -> Asked:
+    accumulator = MessageAccumulator()
+    for _, event in unfold(recording.answer, ()):
+        accumulator.add(event)
+    message, model = accumulator.message(), str(recording.request.get("model", ""))
+    bill = bill_of(message, asked=model) if message.usage.model_fields_set else ()
+    error = None if recording.error is None else str(recording.error.get("class", "ClaudeError"))
+    return Asked(
+        key=recording.key,
+        at=recording.recorded_at,
+        outcome="interrupted" if recording.is_interrupted else "answered" if error is None else "failed",
+        is_replay=False,
+        asked_model=model,
+        model=message.model,
+        parameters=_parameters(recording.request),
+        prompt=prompt_of_recording(recording)[:_KEPT_CHARS],
+        request_id=recording.request_id,
+        tokens_in=message.usage.total_input_tokens,
+        tokens_out=message.usage.output_tokens,
+        cost=total(line.cost for line in bill) if bill else 0.0,
+        attempts=1,
+        error=error,
+        is_simulated=recording.is_simulated,
+    )
+
+
+def keys_of(rows: AskedRows) -> list[str]:
+    """Return the hashes of the requests of a map, each once, in hexadecimal digits."""
+    cut = (rows.keys[start : start + _KEY_BYTES] for start in range(0, len(rows.keys), _KEY_BYTES))
+    return list(dict.fromkeys(key.hex() for key in cut))

@@ -1,0 +1,138 @@
+"""The Methods paragraph and its manifest: what was really asked, with failures, and replays told from live answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_magic.bulk import Request, make_plan
+from claude_magic.client import ConfigurationError, InvalidRequestError
+from claude_magic.render import Methods, describe_methods, render_reply
+from claude_magic.runtime import Phase, Question, Reply, Runtime
+from claude_magic.simulator import Simulator
+
+from .conftest import MakeRuntime
+
+TIMEOUT = 120.0
+
+
+def ask(runtime: Runtime, prompt: str, **options: Any) -> Reply:
+    return runtime.start(prompt, **options).result(TIMEOUT)
+
+
+def described(runtime: Runtime, **options: Any) -> Methods:
+    return describe_methods(runtime, **{"of_cassette": False, "has_appendix": False, **options})
+
+
+def test_what_was_asked_is_described(runtime: Runtime) -> None:
+    """Models as the responses name them, dates, parameters, tokens, hashes; no prompt, unless it is wanted."""
+    first = ask(runtime, "Name a tree.", system="Be brief.", effort="low")
+    ask(runtime, "Name a bird.", model="claude-opus-5-5")
+    ask(runtime, "Name a bird.", model="claude-opus-5-5")
+
+    text = str(described(runtime))
+
+    day = first.snapshot().asked_at[:10]
+    assert text.startswith(
+        "3 requests to language models of Anthropic (Messages API, version 2023-06-01) were made on "
+    )
+    assert f"claude-sonnet-5-5 (1 answer, on {day}); claude-opus-5-5 (2 answers, on {day})" in text
+    assert '"effort": "low"' in text
+    assert "system_sha256" in text
+    assert "answered 2 times" in text
+    assert "Note: 3 of these are from a simulator, not from a model." in text
+    assert "Name a tree." not in text
+    assert "Be brief." not in text
+    assert "Name a tree." in str(described(runtime, has_appendix=True))
+
+
+def test_each_answer_says_what_was_asked_for_it(runtime: Runtime) -> None:
+    """In the metadata of its output, beside model, request id, usage, price and date."""
+    reply = ask(runtime, "Name a tree.", effort="low")
+
+    facts = render_reply(reply.snapshot()).metadata["claude_magic"]
+
+    (record,) = runtime.log.asked()
+    assert facts["request_hash"] == record.key
+    assert facts["parameters"]["max_tokens"] == 16_000
+    assert facts["parameters"]["output_config"] == {"effort": "low"}
+    assert {"model", "request_id", "usage", "cost_usd", "asked_at"} <= facts.keys()
+
+
+def test_failures_and_interruptions_are_counted(runtime: Runtime, when: Any) -> None:
+    """A paper says how many requests gave no answer."""
+    ask(runtime, "Name a tree.")
+    with pytest.raises(InvalidRequestError):
+        ask(runtime, "!simulate bad_request")
+    reply = runtime.start("!simulate stall\nTell a story.")
+    when(reply, lambda reply: reply.phase is Phase.STREAMING)
+    reply.cancel()
+    when(reply, lambda reply: reply.done())
+    with pytest.raises(ConfigurationError):
+        ask(runtime, "")
+
+    text = str(described(runtime))
+
+    assert "1 was answered, 1 failed, 1 was interrupted (InvalidRequestError: 1)." in text
+    assert described(runtime).manifest["summary"]["requests"] == 3
+
+
+def test_replays_are_told_from_live_answers(runtime: Runtime, make_runtime: MakeRuntime) -> None:
+    """With the date of the recording, and without a price; the cassette itself is described alike by every kernel."""
+    live = ask(runtime, "Name a tree.", replay="auto")
+    other = make_runtime(CLAUDE_MAGIC_REPLAY="only")
+    ask(other, "Name a tree.")
+
+    assert "replayed" not in str(described(runtime))
+    text = str(described(other))
+    assert "1 of the answers was replayed from a cassette: the date is that of the recording" in text
+    assert described(other).manifest["summary"]["cost_usd"] == 0.0
+    assert "answered, replayed" in text
+
+    of_cassette = described(other, of_cassette=True)
+    assert str(of_cassette) == str(described(runtime, of_cassette=True))
+    assert of_cassette.manifest["summary"]["cost_usd"] == round(live.cost or 0.0, 6)
+    (request,) = of_cassette.manifest["requests"]
+    (asked,) = runtime.log.asked()
+    assert (request["key"], request["parameters"]) == (asked.key, dict(asked.parameters))
+
+
+def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
+    """However many rows there are; the hashes are those of the journal."""
+    request = Request(prompt="Name {{ item }}.", items=["a", "b", "c", "a"], names={}, settings={})
+    plan = make_plan(request, runtime, False)
+    list(plan.read())
+    plan.start().result(TIMEOUT)
+
+    methods = described(runtime)
+
+    assert "3 requests to language models" in str(methods)
+    assert "A map asked 3 distinct requests; the manifest lists their hashes." in str(methods)
+    (found,) = methods.manifest["maps"]
+    assert (found["answered"], len(found["keys"]), runtime.log.asked()) == (3, 3, ())
+
+
+def test_the_manifest_is_a_file_without_secrets(runtime: Runtime, sim: Simulator) -> None:
+    """Prompts stand in it only with the appendix, and then redacted."""
+    question = Question(prompt="Say exactly: password = 'hunter2-Zeppelin'", is_raw=True)
+    runtime.start(question).result(TIMEOUT)
+
+    described(runtime, manifest="methods.json")
+    plain = json.loads(Path("methods.json").read_text(encoding="utf-8"))
+    described(runtime, manifest="methods.json", has_appendix=True)
+    full = json.loads(Path("methods.json").read_text(encoding="utf-8"))
+
+    assert "prompt" not in plain["requests"][0]
+    assert "[REDACTED]" in full["requests"][0]["prompt"]
+    assert "hunter2" not in json.dumps(full) + str(described(runtime, has_appendix=True))
+    with pytest.raises(ConfigurationError, match=r"The manifest nowhere/m.json cannot be written"):
+        described(runtime, manifest="nowhere/m.json")
+
+
+def test_nothing_asked_is_said_so(runtime: Runtime) -> None:
+    """In place of a paragraph about nothing."""
+    assert str(described(runtime)) == "This kernel has asked nothing, so there are no methods to describe."
+    assert "The cassette claude.cassette.jsonl is empty" in str(described(runtime, of_cassette=True))

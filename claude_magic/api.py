@@ -479,6 +479,7 @@ class Claude:
 
         return describe_methods(self.runtime, of_cassette=cassette, has_appendix=appendix, manifest=manifest)
 
+    @short_errors
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
         """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)

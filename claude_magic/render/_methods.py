@@ -148,9 +148,12 @@ def _sentences(methods: Methods) -> Iterator[str]:
     summary = _summary(methods)
     when = _span(summary["first"], summary["last"])
     version = f", version {methods.api_version}" if methods.api_version else ""
+    program = (
+        "" if methods.cassette else f" {__version__}"
+    )  # which version recorded a cassette is not written down
     yield (
         f"{_count(summary['requests'], 'request')} to language models of Anthropic (Messages API{version}) {_were(summary['requests'])} "
-        f"made {when} with claude_magic {__version__}."
+        f"made {when} with claude_magic{program}."
     )
     yield from _outcomes(methods, summary)
     yield from _models(methods)

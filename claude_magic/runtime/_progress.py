@@ -6,6 +6,7 @@ when somebody looks: a reply that nobody watches is joined once, one that is dra
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -222,9 +223,10 @@ class Progress:
             self._turn = turn
 
     def note_asked(self, asked: Asked | None) -> None:
-        """Take in what was asked with a request that is over; what is saved tells of the first."""
+        """Take in what was asked with a request that is over; what is saved tells of the first, without its words."""
         with self._lock:
-            self._first_asked = self._first_asked or asked
+            if self._first_asked is None and asked is not None:
+                self._first_asked = dataclasses.replace(asked, prompt="")
 
     def complete(self) -> None:
         """End well; the last round has been told to `end_round`."""
@@ -242,13 +244,13 @@ class Progress:
         """What a final state is as data; who looks on stays behind."""
         with self._lock:
             # A turn holds what was attached to its question.
-            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn", "_first_asked")
+            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn")
             state = {name: value for name, value in self.__dict__.items() if name not in left_behind}
             return {**state, "_content": self._content.settled()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._turn = self._first_asked = None
+        self._turn = None
         self._lock, self._observers, self._final_callbacks, self._clock = (
             threading.Lock(),
             (),

@@ -21,7 +21,7 @@ class Accountant:
 
     is_simulated = True
 
-    async def admit(self, client: object, request: object) -> None:
+    async def admit(self, client: object, request: object, **_options: object) -> None:
         """Let it pass."""
 
     def finish(self, arrived: object) -> tuple[()]:
@@ -171,7 +171,7 @@ def test_a_budget_that_has_room_for_two_lets_two_be_in_flight() -> None:
     in_flight: list[object] = []
 
     class Tight(Accountant):
-        async def admit(self, client: object, request: object) -> None:
+        async def admit(self, client: object, request: object, **_options: object) -> None:
             if len(in_flight) == 2:
                 raise BudgetExceededError("No room.")
             in_flight.append(request)
@@ -188,7 +188,7 @@ def test_a_budget_that_has_room_for_two_lets_two_be_in_flight() -> None:
 
 def test_a_budget_without_room_ends_it() -> None:
     class Empty(Accountant):
-        async def admit(self, client: object, request: object) -> None:
+        async def admit(self, client: object, request: object, **_options: object) -> None:
             raise BudgetExceededError("No room.")
 
     with pytest.raises(BudgetExceededError, match=r"No room\."):

@@ -190,7 +190,6 @@ class Delivery:
             raise
         finally:
             beating.cancel()
-            context.notes.leave(tag)
 
     async def _withdraw(self, tag: str) -> None:
         context = self._context

@@ -13,10 +13,11 @@ gone may or may not have arrived: that is found out from the server's list.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -99,6 +100,16 @@ _ARE_OPEN: Final = f"state IN {OPEN}"
 def owner() -> str:
     """Name this process; a forked child is another one."""
     return f"{os.getpid()}-{_PROCESS}"
+
+
+@contextlib.contextmanager
+def is_sending(tag: str) -> Iterator[None]:
+    """Let this process count as sending a batch, as long as it is at it."""
+    _sending.add(tag)
+    try:
+        yield
+    finally:
+        _sending.discard(tag)
 
 
 def split_keys(joined: bytes) -> list[bytes]:
@@ -222,7 +233,6 @@ class BatchNotes:
                     "VALUES (?, 'claimed', ?, ?, ?, ?, ?, ?, ?)",
                     (tag, run, model, len(mine), b"".join(mine), owner(), now(), now()),
                 )
-                _sending.add(tag)
         return mine
 
     def sending(
@@ -249,16 +259,11 @@ class BatchNotes:
                 "UPDATE batches SET state = 'sent', id = ?, expires = ? WHERE tag = ?",
                 (batch_id, expires, tag),
             )
-        _sending.discard(tag)
 
     def beat(self, tag: str) -> None:
         """Give a sign of life."""
         with self.journal.transaction() as database:
             database.execute("UPDATE batches SET beat = ? WHERE tag = ?", (now(), tag))
-
-    def leave(self, tag: str) -> None:
-        """Send it no longer, in whatever state it is."""
-        _sending.discard(tag)
 
     # Ending...
 
@@ -268,7 +273,6 @@ class BatchNotes:
 
     def drop(self, note: BatchNote) -> bool:
         """Give its rows free; False where another process was faster, or it has moved on since `note` was read."""
-        _sending.discard(note.tag)
         return self._move(note.tag, note.state, "dropped", {}, seen_beat=note.beat)
 
     def drop_demos(self, server: str) -> None:

@@ -25,11 +25,12 @@ from ..client import (
     MessageBatch,
     NotFoundError,
     StreamInterruptedError,
+    Usage,
     batch_params,
 )
 from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, Heard, in_thread, where_sent
-from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, key_of, new_tag, now
+from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, is_sending, key_of, new_tag, now
 from ._engine import Job, Task, fault, in_one_line, problem_of
 from ._journal import Answer, JournalWriter
 
@@ -47,6 +48,8 @@ _MOST_DOWNLOADS: Final = 3
 """Of results that end properly, and lack some rows."""
 _AGAIN: Final = 5.0
 """Seconds until results that broke off are read again; longer from time to time."""
+_RESULTS_KEPT: Final = 29 * 86_400.0
+"""Seconds from the creation of a batch, for which the server keeps its results."""
 _NEARLY: Final = 0.05
 """Seconds by which a clock may be off."""
 _OVERHEAD: Final = 1_000
@@ -54,6 +57,12 @@ _OVERHEAD: Final = 1_000
 _EXPIRED: Final = "The batch expired before this row's turn. Running the same line again asks it."
 _CANCELLED: Final = "The batch was cancelled before this row's turn. Running the same line again asks it."
 _MISSING: Final = "The results of the batch have no line for this row. Running the same line again asks it."
+
+_MERGED_ELSEWHERE: Final = "The batch had no answer for this row; another kernel has fetched the others. Running the same line again asks it."
+
+
+_merging: set[str] = set()
+"""Tags of what runs of this process merge at this moment: each answer is booked once."""
 
 
 async def sleep(seconds: float) -> None:
@@ -168,9 +177,9 @@ class BatchEngine:
             if seconds > _NEARLY and self._stop is None:
                 await self._wait(seconds)
         self._task.results.waiting = ""
+        self._name_batches()
         if self.error is not None:
             raise self.error
-        self._task.results.batches = ()
 
     def kept(self, answers: Sequence[Answer]) -> None:
         """Count answers that are durable now."""
@@ -240,7 +249,12 @@ class BatchEngine:
         """Claim the rows of a batch, and send those that nobody else has."""
         if self.error is not None:
             return
-        tag, keys, context = new_tag(), [row.key for row in rows], self._context
+        tag = new_tag()
+        with is_sending(tag):
+            await self._claim_and_send(tag, rows)
+
+    async def _claim_and_send(self, tag: str, rows: Sequence[BatchRow]) -> None:
+        keys, context = [row.key for row in rows], self._context
         model = self._task.request.model
         mine = set(
             await in_thread(
@@ -266,7 +280,7 @@ class BatchEngine:
     async def _wait(self, seconds: float) -> None:
         """Wait until the next look, and say when that is, and what is waited for."""
         notes, results = tuple(self._watched.values()), self._task.results
-        results.batches = ids = tuple(note.id for note in notes if note.id is not None)
+        ids = self._name_batches()
         named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "a batch"
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
         rows = f"{count_rows(sum(note.requests for note in notes))} in {named}"
@@ -274,6 +288,12 @@ class BatchEngine:
         results.waiting = " · ".join(part for part in (f"next look {at}", self._why, rows) if part)
         self._tell()
         await sleep(seconds)
+
+    def _name_batches(self) -> tuple[str, ...]:
+        """Tell which batches at the server hold rows of this map, and have not been merged."""
+        ids = tuple(note.id for note in self._watched.values() if note.id is not None)
+        self._task.results.batches = ids
+        return ids
 
     async def _look(self, note: BatchNote) -> float:
         """Do what is to be done about a batch, and return the seconds until the next look."""
@@ -313,9 +333,17 @@ class BatchEngine:
                 "Nothing was sent."
             ) from None
         if batch.has_ended:
-            await self._merge(note, batch)
-            return 0.0
-        self._why = batch.processing_status.replace("_", " ")
+            if note.tag in _merging:
+                self._why = "another run is fetching the answers"
+                return BEAT
+            _merging.add(note.tag)
+            try:
+                if await self._merge(note, batch):
+                    return 0.0
+            finally:
+                _merging.discard(note.tag)
+        if not batch.has_ended:
+            self._why = batch.processing_status.replace("_", " ")
         return max(self._pace(note), heard.retry_after or 0.0)
 
     def _pace(self, note: BatchNote) -> float:
@@ -327,10 +355,18 @@ class BatchEngine:
         """Watch a batch no longer that another kernel has merged, or that was dropped: then its rows are sent again."""
         self._watched.pop(note.tag, None)
         mine = [key for key in note.row_keys if key in self._places]
-        await self._take_known(mine)
+        found = await self._take_known(mine)
+        if self._context.ledger.settle_batch(
+            note.tag
+        ):  # this kernel has paid for what another one has fetched
+            for answer in found:
+                usage = Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out)
+                line = BillLine(model=answer.model, usage=usage, cost=answer.cost)
+                self._context.ledger.book([line], is_simulated=answer.is_simulated)
         if not is_dropped:
+            for key in mine:
+                self._set_problem(key, _MERGED_ELSEWHERE)
             return
-        self._context.ledger.settle_batch(note.tag)
         results, places = self._task.results, [self._places[key] for key in mine]
         left = [
             (index, place)
@@ -343,8 +379,12 @@ class BatchEngine:
 
     # Merging...
 
-    async def _merge(self, note: BatchNote, batch: MessageBatch) -> None:
-        """Keep the answers of a batch that has ended, each before it counts; then it is watched no longer."""
+    async def _merge(self, note: BatchNote, batch: MessageBatch) -> bool:
+        """Keep the answers of a batch that has ended, each before it counts; then it is watched no longer.
+
+        Returns:
+            Whether that is so; False where the server does not have them yet.
+        """
         left = set(note.row_keys)
         # A kernel that died may have kept some of them.
         done = await in_thread(lambda: self._notes.answered(note.row_keys, note.claimed))
@@ -355,6 +395,9 @@ class BatchEngine:
                     await self._take(result, note, left, done)
                 downloads += 1
             except NotFoundError:
+                if batch.archived_at is None and now() < (batch.created or now()) + _RESULTS_KEPT:
+                    self._why = "ended, and the answers are not there yet"
+                    return False
                 self._note_loss(note, batch, left - done)
                 left.clear()
             except ClaudeError as error:
@@ -368,11 +411,12 @@ class BatchEngine:
             self._set_problem(key, _MISSING)
         await self._is_kept.wait()
         if self._stop is not None:
-            return
+            return True
         await self._take_known([key for key in done if key in self._places])
         await in_thread(lambda: self._notes.merged(note.tag))
         self._context.ledger.settle_batch(note.tag)
         self._watched.pop(note.tag, None)
+        return True
 
     async def _results(self, batch: MessageBatch) -> AsyncIterator[BatchResult]:
         self._task.results.waiting = f"fetching the answers of {batch.id}"
@@ -451,8 +495,8 @@ class BatchEngine:
         for note in await in_thread(lambda: self._notes.open(self._places)):
             self._watched.setdefault(note.tag, note)
 
-    async def _take_known(self, keys: Sequence[bytes]) -> None:
-        """Take the answers that another kernel has put into the journal."""
+    async def _take_known(self, keys: Sequence[bytes]) -> list[Answer]:
+        """Take the answers that another kernel has put into the journal, and return them."""
         found = await in_thread(lambda: self._notes.journal.find(keys))
         results = self._task.results
         for key, answer in found.items():
@@ -462,6 +506,7 @@ class BatchEngine:
                 results.take(index, answer)
                 results.known += answer.problem is None
         self._tell()
+        return list(found.values())
 
     def _tell(self) -> None:
         self._report(sum(note.requests for note in self._watched.values()), 0)

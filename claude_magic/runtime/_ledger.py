@@ -352,13 +352,15 @@ class Ledger:
         await self._reserve(reservation, what)
         self._batches[name] = reservation
 
-    def settle_batch(self, name: str) -> None:
-        """Give back what is reserved for a batch, which is booked row by row; nothing where another process has sent it."""
+    def settle_batch(self, name: str) -> bool:
+        """Give back what is reserved for a batch, which is booked row by row; False where another process has sent it."""
         with self._lock:
-            if (reservation := self._batches.pop(name, None)) is not None:
+            reservation = self._batches.pop(name, None)
+            if reservation is not None:
                 self._in_flight.pop(reservation, None)
         if reservation is not None:
             self._shared.note_end(is_simulated=reservation.is_simulated)
+        return reservation is not None
 
     def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:
         """Book what one request of a batch took, a line for each model."""

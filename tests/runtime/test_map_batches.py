@@ -39,6 +39,7 @@ from claude_magic.simulator import (
     Simulator,
     accept_unheard,
     drop_before_headers,
+    hold,
     slow_headers,
     status,
 )
@@ -622,11 +623,27 @@ def test_batches_of_others_from_before_are_no_candidates(sim: Simulator, clock: 
     assert clock.moved < HOUR
 
 
-def test_two_runs_of_the_same_line_at_once_send_one_batch(sim: Simulator) -> None:
+def at_once(sim: Simulator, eventually: Eventually) -> list[Any]:
+    """Run the line twice, both waiting for the batch at the same moment."""
+    gate = Gate()
+    sim.script_batch_calls("retrieve", hold(gate), hold(gate))
+
+    def open_when_both_wait() -> None:
+        eventually(lambda: sum("/msgbatch_" in request.path for request in sim.requests) == 2)
+        gate.open()
+
     async def both() -> list[Any]:
         return await asyncio.gather(*(claude.map_async(PROMPT, FRAME, via="batch") for _ in range(2)))
 
-    for out in asyncio.run(both()):
+    opener = threading.Thread(target=open_when_both_wait)
+    opener.start()
+    outs = asyncio.run(both())
+    opener.join()
+    return outs
+
+
+def test_two_runs_of_the_same_line_at_once_send_one_batch(sim: Simulator, eventually: Eventually) -> None:
+    for out in at_once(sim, eventually):
         assert out["answer"].tolist() == RIGHT
     assert posts(sim) == 1
 
@@ -657,6 +674,31 @@ def test_a_second_kernel_waits_for_the_batch_that_the_first_is_sending(
         assert first.stdout is not None
         assert first.stdout.readline().strip() == str(RIGHT)
     assert made[0]["answer"].tolist() == RIGHT
+    assert posts(sim) == 1
+
+
+def test_rows_without_an_answer_are_so_in_the_run_that_did_not_fetch_them(
+    sim: Simulator, eventually: Eventually
+) -> None:
+    """And the price is booked once, where the batch was sent."""
+    sim.script_batch(BatchScript(expired=[1]))
+    before, reserved_before = spent(), reserved()
+
+    for out in at_once(sim, eventually):
+        assert out["answer"].isna().tolist() == [False, True, False, False]
+        assert "asks it" in out["error"][1]
+    assert len(sim.batches) == 1
+    assert reserved() == pytest.approx(reserved_before)
+    [note] = notes()
+    costs = [answer.cost for answer in Journal(journal_path()).find(note.row_keys).values()]
+    assert spent() - before == pytest.approx(sum(costs))
+
+
+def test_results_that_are_not_there_yet_are_waited_for(sim: Simulator, clock: Clock) -> None:
+    """A batch that has just ended is not taken for one whose results were deleted."""
+    sim.script_batch_calls("results", status(404), status(404))
+
+    assert ask()["answer"].tolist() == RIGHT
     assert posts(sim) == 1
 
 

@@ -16,6 +16,7 @@ from claude_magic.bulk._batch_notes import (
     custom_id,
     demo_server,
     held_rows,
+    is_sending,
     key_of,
     name_server,
     new_tag,
@@ -155,11 +156,11 @@ def test_a_process_is_taken_for_dead_without_signs_of_life(
     notes: BatchNotes, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of itself a process knows, at once; so does a child that was forked."""
-    claim(notes, "a", KEYS)
-    [note] = notes.all()
-    clock.now += 2 * STALE
-    assert note.is_being_sent
-    notes.leave("a")
+    with is_sending("a"):
+        claim(notes, "a", KEYS)
+        [note] = notes.all()
+        clock.now += 2 * STALE
+        assert note.is_being_sent
     assert not note.is_being_sent
 
     claim(notes, "b", [key(9)])

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 from pydantic import BaseModel
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, as_sentence
 
 ITEM: Final = "item"
 ROW: Final = "row"
@@ -145,7 +145,7 @@ def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
     except Exception as error:
         kind = type(items).__name__
         raise ConfigurationError(
-            f"The items cannot be read to their end: after {len(read):,} the {kind} raised {type(error).__name__}: {error}. Nothing was sent. "
+            f"The items cannot be read to their end: after {len(read):,} the {kind} raised {type(error).__name__}: {as_sentence(str(error))} Nothing was sent. "
             "A generator that has raised is used up: make it again."
         ) from error
     return read

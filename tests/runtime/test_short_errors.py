@@ -199,7 +199,7 @@ def test_what_the_shared_client_meets_is_no_frame_of_ours_but_keeps_the_users(si
 
 
 def test_an_error_of_the_users_own_keeps_all_of_its_traceback() -> None:
-    """A generator that is mapped, whatever it raises: an error of Python's, or one of ours that it met itself. It is the cause of ours."""
+    """A generator that is mapped, whatever it raises: an error of Python's, or one of ours that it met itself."""
 
     def broken(error: Exception) -> Iterator[int]:
         yield 1
@@ -208,9 +208,20 @@ def test_an_error_of_the_users_own_keeps_all_of_its_traceback() -> None:
     for error in (ValueError("mine"), ConfigurationError("met in the user's code")):
         raised = failure(lambda error=error: claude.map("{{ item }}", broken(error), journal=False))
 
+        assert frames(raised)[1] == 1
         assert raised.__cause__ is error
         names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
         assert names[-1] == "broken"
+
+    def stopped() -> Iterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    interrupt = failure(lambda: claude.map("{{ item }}", stopped(), journal=False))
+
+    assert isinstance(interrupt, KeyboardInterrupt)
+    assert traceback.extract_tb(interrupt.__traceback__)[-1].name == "stopped"
+    assert frames(interrupt)[1] > 1
 
 
 def test_the_error_that_the_user_handles_keeps_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .api import AskOptions, Claude, MapOptions, PanelOptions, claude
-    from .bulk import JournalError, MapRun, MapStoppedError
+    from .api import AskOptions, Claude, MapOptions, MapperOptions, PanelOptions, claude
+    from .bulk import JournalError, Mapper, MapRun, MapStoppedError
     from .client import (
         APIError,
         BillingError,
@@ -52,6 +52,8 @@ __all__ = [
     "MapOptions",
     "MapRun",
     "MapStoppedError",
+    "Mapper",
+    "MapperOptions",
     "NetworkError",
     "NotFoundError",
     "NotRecordedError",
@@ -73,8 +75,8 @@ __all__ = [
 ]
 
 _PACKAGES = {
-    ".api": ("AskOptions", "Claude", "MapOptions", "PanelOptions", "claude"),
-    ".bulk": ("JournalError", "MapRun", "MapStoppedError"),
+    ".api": ("AskOptions", "Claude", "MapOptions", "MapperOptions", "PanelOptions", "claude"),
+    ".bulk": ("JournalError", "MapRun", "MapStoppedError", "Mapper"),
     ".panels": ("LimitsGauge", "PromptPanel"),
     ".runtime": ("CassetteError", "NotRecordedError", "Phase", "Reply", "ReplySnapshot"),
 }

@@ -11,7 +11,7 @@ import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, Unpack, cast
 
 from ._tracebacks import short_errors
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from .bulk import BatchList, Journal, MapPlan, MapRun, MapSurface, Request
+    from .bulk import BatchList, Journal, Mapper, MapPlan, MapRun, MapSurface, Request
     from .client import BucketState, ClaudeClient, MessageBatch
     from .display import FrontEnd
     from .panels import PromptPanel
@@ -209,6 +209,48 @@ class MapOptions(TypedDict, total=False):
     dry_run: bool
 
 
+class MapperOptions(TypedDict, total=False):
+    """What may be given with a mapper; what is left out is taken from the settings of each process.
+
+    Attributes:
+        schema: What each answer must fit, as for `map`: the table gets a column for each field.
+        limiter: Address of a Redis or Valkey server on which all processes share one limit; without a password, which the workers
+            read from CLAUDE_MAGIC_LIMITER.
+        journal: A folder that all workers see, where each writes the answers it has got. What stands there is not asked again.
+        keep: Columns of the input that the result holds in front of the answers: names, or a table that has them. By default none:
+            the index tells which answer belongs to which row.
+        model: Model to ask.
+        system: System prompt.
+        max_tokens: Bound of each answer in model tokens, thinking included.
+        effort: "low", "medium", "high", "xhigh" or "max".
+        thinking: "show", "hide" or "off".
+        stop_sequences: Strings at which an answer ends.
+        extra: Further fields of the requests, as the API names them.
+        raw: Send rows even if they hold what looks like an API key.
+        names: The names that the prompt may hold beside the columns; by default those in it that the caller sees. They are pickled.
+        prefix: What the names of the answer columns begin with.
+        max_cost: USD that one call may cost: one partition or batch.
+        concurrency: Requests that one call has in flight at most.
+    """
+
+    schema: Any
+    limiter: str | None
+    journal: str | Path | None
+    keep: Any
+    model: str | None
+    system: str | None
+    max_tokens: int | None
+    effort: str | None
+    thinking: str | None
+    stop_sequences: list[str] | None
+    extra: Mapping[str, Any] | None
+    raw: bool
+    names: Mapping[str, object] | None
+    prefix: str
+    max_cost: float | None
+    concurrency: int | None
+
+
 _CALLER = 2
 """Frames from a method with `short_errors` to the code that calls it."""
 
@@ -293,6 +335,7 @@ class Claude:
             told = False
             while not waiting.wait(None if told else _LOOK_INTERVAL):
                 told = told or _tell_pause(reply)
+        self.runtime.tell_news()
         return reply.result()
 
     @_spelled_out(AskOptions)
@@ -321,6 +364,7 @@ class Claude:
             raise
         finally:
             telling.cancel()
+            self.runtime.tell_news()
 
     @_spelled_out(AskOptions)
     @short_errors
@@ -381,6 +425,39 @@ class Claude:
             **options: See `MapOptions`.
         """
         return self._map_async(self._map_request(prompt, items, options, sys._getframe(_CALLER)), options)
+
+    @_spelled_out(MapperOptions)
+    @short_errors
+    def mapper(self, prompt: str, **options: Unpack[MapperOptions]) -> Mapper:
+        """Return a map as one callable, table to table, for engines that split tables: Dask, Ray, Spark. Sends nothing.
+
+        It can be pickled and holds no key: each process that calls it reads its own environment.
+
+        ```python
+        label = claude.mapper("Classify: {{ text }}", schema=Label, limiter="redis://host/0", journal="/shared/labels")
+        labels = ddf.map_partitions(label, meta=label.meta)
+        ```
+
+        Args:
+            prompt: As for `map`.
+            **options: See `MapperOptions`.
+
+        Raises:
+            ConfigurationError: An option cannot be used.
+        """
+        from dataclasses import replace
+
+        from .bulk import Mapper, names_in
+
+        _check_options(options, MapperOptions)
+        known = {name: value for name, value in options.items() if name in MapOptions.__annotations__}
+        request = self._map_request(prompt, None, cast(MapOptions, known), sys._getframe(_CALLER))
+        request = replace(
+            request,
+            settings={**request.settings, "limiter": options.get("limiter")},
+            names=request.names if options.get("names") is not None else names_in(prompt, request.names),
+        )
+        return Mapper(request, journal=options.get("journal"), keep=options.get("keep"))
 
     @short_errors
     def errors(self, result: Any, column: str = "error") -> Any:
@@ -561,11 +638,7 @@ class Claude:
         from .bulk import Request
         from .schema import OutputSchema, make_output_schema
 
-        known = MapOptions.__annotations__
-        if unknown := sorted(options.keys() - known.keys()):
-            raise TypeError(
-                f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent."
-            )
+        _check_options(options, MapOptions)
         names = options.get("names")
         names = {**frame.f_globals, **frame.f_locals} if names is None else names
         kind = options.get("schema")
@@ -648,6 +721,7 @@ class Claude:
     def _map_result(self, run: MapRun, plan: MapPlan, request: Request, options: MapOptions) -> Any:
         from .bulk import register_accessors, remember_origin
 
+        self.runtime.tell_news()
         run.check()
         result = run.so_far()
         in_memory = plan.journal if plan.journal.path is None else None
@@ -669,6 +743,17 @@ def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
     stopped = KeyboardInterrupt(f"the map was stopped. {rest}")
     stopped.result = run.so_far()  # type: ignore[attr-defined]
     return stopped
+
+
+def _check_options(options: Mapping[str, Any], kind: Any) -> None:
+    """Refuse options that there are not.
+
+    Raises:
+        TypeError: There is one.
+    """
+    known = kind.__annotations__
+    if unknown := sorted(options.keys() - known.keys()):
+        raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent.")
 
 
 def _front_end() -> FrontEnd | None:
@@ -701,4 +786,4 @@ def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, A
 claude = Claude()
 """The one everybody imports."""
 
-__all__ = ["AskOptions", "Claude", "MapOptions", "PanelOptions", "claude"]
+__all__ = ["AskOptions", "Claude", "MapOptions", "MapperOptions", "PanelOptions", "claude"]

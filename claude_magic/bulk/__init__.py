@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._bar import MapSurface
 from ._batch_list import BatchDesk, BatchList
 from ._journal import Journal, JournalError, describe_pruning, journal_path, render_difference, render_journal
+from ._mapper import Mapper, names_in
 from ._plan import MapPlan, make_plan
 from ._preview import check_price, render_preview
 from ._request import Request

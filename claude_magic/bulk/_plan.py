@@ -34,8 +34,8 @@ from ._run import MapRun
 
 _CHUNK: Final = 256
 """Rows that are read at a time."""
-_ANSWER: Final = "answer"
-_ERROR: Final = "error"
+ANSWER_COLUMN: Final = "answer"
+ERROR_COLUMN: Final = "error"
 _USUAL_OUTPUT: Final = 200
 _USUAL_OBJECT: Final = 60
 """Model tokens of an answer, where none of this map has come yet."""
@@ -454,8 +454,8 @@ class MapPlan:
             ConfigurationError: One of them is taken by a column that no earlier map has made.
         """
         request, taken = self._request, set(self._rows.columns)
-        names = [f"{request.prefix}{name}" for name in self._fields() or (_ANSWER,)]
-        error = f"{request.prefix}{_ERROR}"
+        names = [f"{request.prefix}{name}" for name in self._fields() or (ANSWER_COLUMN,)]
+        error = f"{request.prefix}{ERROR_COLUMN}"
         made = {*names, error, *([DRAW] if request.repeat > 1 else [])}
         # All of them are there only if this is the result of an earlier map: then they are replaced.
         clash = [name for name in made if name in taken]

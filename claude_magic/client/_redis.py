@@ -325,7 +325,8 @@ class RedisLink:
             explain(error, self.address)
             or f"The limiter at {self.address.shown} cannot be reached ({_reason(error)})."
         )
-        return f"{why} Until that has changed, this process keeps to a share of the limit by itself: 1/{self.members} of it."
+        share = "the limit" if self.members == 1 else f"a share of the limit, 1/{self.members} of it,"
+        return f"{why} Until that has changed, this process keeps to {share} by itself."
 
     def _tell_change(self) -> None:
         for _, change in tuple(self._subscribers):

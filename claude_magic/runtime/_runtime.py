@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -127,6 +128,11 @@ def _show(name: str, value: object) -> str:
 
 _Result = TypeVar("_Result")
 
+_PYTHON = "Python"
+"""The origin of a question that no cell and no panel shows."""
+_KEPT_NEWS = 10
+"""Sentences that wait for somebody to be told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -182,6 +188,7 @@ class Runtime:
         """Which models short names mean."""
         self._planner = TurnPlanner(self.conversations, self.model_names)
         self._starting = threading.Lock()
+        self._unsaid: deque[str] = deque(maxlen=_KEPT_NEWS)
         self._in_flight: dict[Reply, TurnPlan] = {}  # oldest first
         self._watchers: dict[object, Callable[[], None]] = kept.get("watchers") or {}
         self.jobs = Jobs(self.in_flight)
@@ -238,6 +245,8 @@ class Runtime:
             max_attempts=settings.values.max_retries + 1,
             notes=(*plan.notes, *self._configuration.influences(settings)),
         )
+        while self._unsaid and question.origin != _PYTHON:
+            progress.add_note(self._unsaid.popleft())
         reply = Reply(question, progress, thread=plan.thread, asked_with=plan.asked_with)
         accountant = self._accountant_for(plan.thread, settings, source)
         run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
@@ -548,12 +557,17 @@ class Runtime:
         return self._engine.limiter_state(self.settings().values.rate_limit_rps)
 
     def _say(self, sentence: str) -> None:
-        """Tell a person what became of a limiter on a server: with an answer that is being shown, else on stderr."""
-        shown = next((reply for reply in self.in_flight() if reply.origin != "Python"), None)
+        """Tell a person what became of a limiter on a server: with an answer that is being shown, else when somebody asks."""
+        shown = next((reply for reply in self.in_flight() if reply.origin != _PYTHON), None)
         if shown is not None:
             shown.add_note(sentence)
         else:
-            print(sentence, file=sys.stderr, flush=True)
+            self._unsaid.append(sentence)
+
+    def tell_news(self) -> None:
+        """Say on stderr what has not been said with an answer, on the thread that waits: what others print, notebooks put elsewhere."""
+        while self._unsaid:
+            print(self._unsaid.popleft(), file=sys.stderr, flush=True)
 
     def pace_state(self) -> tuple[PaceState, ...]:
         """What the server's own limits allow, as far as they were learnt, for each class of models."""

@@ -281,6 +281,12 @@ class OutputSchema:
         """The names of the object's fields; none where the type is no object."""
         return () if self._is_wrapped else tuple(_resolved(self.json_schema).get("properties", ()))
 
+    @property
+    def field_types(self) -> dict[str, str]:
+        """What JSON calls the type of each field: "string", "integer" ...; null left out, and "" where it is one of several."""
+        properties = {} if self._is_wrapped else _resolved(self.json_schema).get("properties", {})
+        return {name: _type_of(schema) for name, schema in properties.items()}
+
     def __repr__(self) -> str:
         return f"<OutputSchema {self.name}>"
 
@@ -457,6 +463,14 @@ def _reason(error: Exception) -> str:
 
 def _is_object(schema: Mapping[str, Any]) -> bool:
     return bool(_resolved(schema).get("type") == "object")
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    said = schema.get("type")
+    found = set(said if isinstance(said, list) else [said or ""]) if "anyOf" not in schema else set()
+    found |= {_type_of(each) for each in schema.get("anyOf", ())}
+    found -= {"null"}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -382,6 +382,7 @@ def test_a_limiter_that_is_away_is_said_once_where_it_is_read(
             replies = [runtime.start(Question(prompt="Hello", origin=origin)) for _ in range(2)]
             notes = [note for reply in replies for note in reply.result().snapshot().notes]
             assert runtime.status().notes[-1].startswith("The limiter at unix://")
+            runtime.tell_news()
         finally:
             runtime.close()
 

@@ -1,0 +1,162 @@
+"""A journal of many processes: each appends to a file of its own in one folder, and reads those of all.
+
+SQLite does not work on file systems that several machines share; a file that one process appends to, and nobody else writes, does. An
+answer is a line, and counts when its `fsync` has returned. A line that a killed process has left unfinished is no answer. What is found
+is merged by the key of the request: whoever asks again, on whatever machine, asks nothing that has been answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+from ._journal import Answer, Journal, JournalError
+
+_VERSION: Final = 1
+_HEADER: Final = "claude_magic journal shard"
+_ENDING: Final = ".jsonl"
+_UNREAD: Final = (
+    "It was not written by claude_magic, or is damaged. Move it away, or name another folder with journal=."
+)
+
+
+class JournalShards(Journal):
+    """A journal whose answers stand in a folder that processes share. Every method may be called from any thread.
+
+    Args:
+        folder: The folder, which is made where it is missing.
+
+    Raises:
+        JournalError: It cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(None)  # what has been read is held in memory
+        self.folder = folder
+        self._files = threading.Lock()
+        self._read: dict[str, int] = {}
+        self._own: IO[bytes] | None = None
+        with self._explain_files():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """Return the answers that are there already, by key; those that other processes have written meanwhile among them."""
+        with self._files, self._explain_files():
+            for path in sorted(self.folder.glob(f"*{_ENDING}")):
+                super().add(list(self._news_of(path)), 0)
+        return super().find(keys)
+
+    def add(self, answers: Sequence[Answer], run: int) -> None:
+        """Append answers to the file of this process; they are durable when this returns."""
+        text = "".join(f"{_line_of(answer)}\n" for answer in answers)
+        with self._files, self._explain_files():
+            self._append(self._opened(), text.encode())
+        super().add(answers, run)
+
+    def _opened(self) -> IO[bytes]:
+        if self._own is None:
+            path = self.folder / f"{os.getpid()}-{secrets.token_hex(6)}{_ENDING}"
+            self._own = path.open("xb", buffering=0)
+            weakref.finalize(self, self._own.close)
+            self._append(self._own, f"{json.dumps({'journal': _HEADER, 'version': _VERSION})}\n".encode())
+            _sync_folder(self.folder)
+        return self._own
+
+    def _append(self, file: IO[bytes], data: bytes) -> None:
+        start = file.tell()
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):  # what is half there would stand in front of the next line
+                file.truncate(start)
+                file.seek(start)
+            raise
+        self._read[Path(file.name).name] = file.tell()
+
+    def _news_of(self, path: Path) -> Iterator[Answer]:
+        """Yield what has been added to a file since it was read last, whole lines only."""
+        start = self._read.get(path.name, 0)
+        if path.stat().st_size <= start:
+            return
+        with path.open("rb") as file:
+            file.seek(start)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = whole.split(b"\n")[:-1]
+        if not start and lines:
+            _check_header(path, lines.pop(0))
+        for line in lines:
+            with contextlib.suppress(
+                ValueError, KeyError, TypeError
+            ):  # a line that a full disk has cut: asked again
+                yield _answer_of(json.loads(line))
+        self._read[path.name] = start + len(whole)
+
+    @contextlib.contextmanager
+    def _explain_files(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise JournalError(
+                f"The journal in {self.folder} cannot be read or written ({error.strerror or type(error).__name__}). "
+                "Answers written before are kept. Name a folder that all workers can write with journal=."
+            ) from None
+
+
+_opened: dict[tuple[int, str], JournalShards] = {}
+_opening = threading.Lock()
+
+
+def open_shards(folder: str) -> JournalShards:
+    """Return this process's view of a folder of shards: one for all its threads, so that it writes one file."""
+    with _opening:
+        mark = (os.getpid(), folder)
+        if mark not in _opened:
+            _opened[mark] = JournalShards(Path(folder))
+        return _opened[mark]
+
+
+def _line_of(answer: Answer) -> str:
+    return json.dumps({**answer._asdict(), "key": answer.key.hex()}, ensure_ascii=False)
+
+
+def _answer_of(found: dict[str, Any]) -> Answer:
+    answer = Answer(**{**found, "key": bytes.fromhex(found["key"])})
+    if len(answer.key) != 16 or not isinstance(answer.text, str):
+        raise ValueError("no answer")
+    return answer
+
+
+def _check_header(path: Path, line: bytes) -> None:
+    try:
+        header = json.loads(line)
+        is_ours, version = header["journal"] == _HEADER, int(header["version"])
+    except (ValueError, KeyError, TypeError):
+        is_ours, version = False, 0
+    if not is_ours:
+        raise JournalError(f"{path} is no part of a journal. {_UNREAD}")
+    if version > _VERSION:
+        raise JournalError(
+            f"{path} was written by a newer claude_magic (version {version} of its form, and this one knows {_VERSION}). "
+            "Use the same version on all workers, or name another folder with journal=."
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the name of a new file durable, where folders can be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,288 @@
+"""A map as one callable: what it returns and pickles, its journal of shards, and four processes of Dask with one of them killed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from claude_magic import ConfigurationError, JournalError, claude
+from claude_magic.bulk._journal import Answer
+from claude_magic.bulk._shards import JournalShards, open_shards
+from claude_magic.simulator import Simulator
+
+from ..redis_server import redis_server
+
+KEY = "sk-ant-test-0123456789abcdef"
+PROMPT = "Classify: {{ text }}"
+SCHEMA = "label, confidence float, count int, is_new bool"
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator that this process and those that it starts ask."""
+    with Simulator() as simulator:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.url)
+        monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "1000")
+        yield simulator
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Three rows, with an index that is no count."""
+    return pd.DataFrame({"id": [1, 2, 3], "text": ["one", "two", "three"]}, index=[7, 7, 9])
+
+
+def test_a_table_gives_its_answers_in_the_columns_of_meta(
+    sim: Simulator, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Promise: what comes out has the columns, the types and the index that an engine was promised."""
+    mapper = claude.mapper(PROMPT, schema=SCHEMA, journal=tmp_path)
+
+    made = mapper(frame)
+
+    assert list(made.columns) == ["label", "confidence", "count", "is_new", "error"]
+    assert list(made.index) == [7, 7, 9]
+    pd.testing.assert_series_equal(made.dtypes, mapper.meta.dtypes)
+    assert made["error"].isna().all()
+    assert mapper(frame.head(0)).equals(mapper.meta.set_index(frame.index[:0]))
+    assert len(sim.requests) == 3
+
+
+def test_what_is_kept_stands_in_front(sim: Simulator, frame: pd.DataFrame) -> None:
+    """Promise: columns of the input by name, or as a table has them, with their types."""
+    by_name = claude.mapper(PROMPT, keep=["id"])
+    by_table = claude.mapper(PROMPT, keep=frame)
+
+    assert list(by_name(frame).columns) == ["id", "answer", "error"]
+    assert list(by_table(frame).columns) == ["id", "text", "answer", "error"]
+    assert by_table.meta["id"].dtype == frame["id"].dtype
+    with pytest.raises(ConfigurationError, match="keep= is a list of names"):
+        claude.mapper(PROMPT, keep=[1])
+
+
+def test_each_kind_of_table_gives_its_own_kind(sim: Simulator, frame: pd.DataFrame, tmp_path: Path) -> None:
+    """Promise: polars, pyarrow, Ray's dict of arrays and Spark's iterator of frames, empty ones as well."""
+    mapper = claude.mapper(PROMPT, schema=SCHEMA, journal=tmp_path, keep=["id"])
+    names = ["id", "label", "confidence", "count", "is_new", "error"]
+
+    of_polars = mapper(pl.from_pandas(frame))
+    assert of_polars.columns == names
+    assert mapper(pl.from_pandas(frame).head(0)).schema == of_polars.schema
+    assert mapper(pa.Table.from_pandas(frame, preserve_index=False)).column_names == names
+    arrays = mapper({name: frame[name].to_numpy() for name in frame})
+    assert list(arrays) == names
+    assert [part.shape for part in mapper(iter([frame, frame.head(0)]))] == [(3, 6), (0, 6)]
+    assert len(sim.requests) == 3
+
+
+def test_no_key_is_in_the_pickle_and_no_password(sim: Simulator, tmp_path: Path) -> None:
+    """Promise: what is sent to workers holds neither; they read their own environment."""
+    data = pickle.dumps(claude.mapper(PROMPT, schema=SCHEMA, journal=tmp_path, limiter="redis://host/0"))
+
+    assert KEY.encode() not in data
+    assert pickle.loads(data).meta.columns[0] == "label"
+    with pytest.raises(ConfigurationError, match="CLAUDE_MAGIC_LIMITER") as caught:
+        claude.mapper(PROMPT, limiter="redis://:hunter2@host/0")
+    assert "hunter2" not in str(caught.value)
+
+
+def shorten(text: str) -> str:
+    return text[:2]
+
+
+def test_names_of_the_prompt_go_along_and_no_others(sim: Simulator, frame: pd.DataFrame) -> None:
+    """Promise: functions that a prompt calls are pickled with it, and nothing else of the notebook's."""
+    large = bytes(100_000)
+    mapper = pickle.loads(pickle.dumps(claude.mapper("Classify: {{ shorten(text) }}")))
+
+    mapper(frame)
+
+    assert {request.body["messages"][0]["content"] for request in sim.requests} == {
+        f"Classify: {text[:2]}" for text in frame["text"]
+    }
+    assert len(pickle.dumps(mapper)) < len(large) / 10
+
+
+def test_wrong_options_are_refused_before_anything_is_sent(sim: Simulator) -> None:
+    """Promise: a slip is one line, where it is made."""
+    with pytest.raises(TypeError, match="There is no option 'journl'"):
+        claude.mapper(PROMPT, journl="x")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="limiter"):
+        claude.mapper(PROMPT, limiter="localhost:6379")
+
+
+# Shards...
+
+
+def answer(number: int, text: str = "silt") -> Answer:
+    return Answer(number.to_bytes(16, "big"), text, None, "m", None, 1, 2, 0.5, True)
+
+
+def test_shards_of_several_processes_are_one_journal(tmp_path: Path) -> None:
+    """Promise: each writes its own file; each finds what all have written, also what comes later."""
+    one, other = JournalShards(tmp_path), JournalShards(tmp_path)
+    one.add([answer(1), answer(2, "sand\n“Kies”")], 0)
+    other.add([answer(3)], 0)
+
+    keys = [answer(number).key for number in range(5)]
+    assert other.find(keys) == {each.key: each for each in (answer(1), answer(2, "sand\n“Kies”"), answer(3))}
+    one.add([answer(4)], 0)
+    assert answer(4).key in other.find(keys)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert open_shards(str(tmp_path)) is open_shards(str(tmp_path))
+
+
+def test_a_line_that_was_cut_is_no_answer_and_hides_none(tmp_path: Path) -> None:
+    """Promise: `kill -9` while a line is written costs that line, and the next reader finds all others."""
+    JournalShards(tmp_path).add([answer(1), answer(2)], 0)
+    (path,) = tmp_path.iterdir()
+    data = path.read_bytes()
+    keys = [answer(1).key, answer(2).key]
+
+    path.write_bytes(data[:-20])
+    reader = JournalShards(tmp_path)
+    assert list(reader.find(keys)) == keys[:1]
+    path.write_bytes(data)  # it was slow, not dead
+    assert list(reader.find(keys)) == keys
+    path.write_bytes(data.replace(b'"key"', b'"kex"', 1))
+    assert list(JournalShards(tmp_path).find(keys)) == keys[1:]
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise: what could not be written is an error, and what is written later is read."""
+    shards = JournalShards(tmp_path)
+    shards.add([answer(1)], 0)
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(JournalError, match="No space left on device"):
+        shards.add([answer(2)], 0)
+    monkeypatch.setattr(os, "fsync", sync)
+    shards.add([answer(3)], 0)
+
+    found = JournalShards(tmp_path).find([answer(number).key for number in (1, 2, 3)])
+
+    assert set(found) == {answer(1).key, answer(3).key}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("{}", "is no part of a journal"), ('{"journal": "claude_magic journal shard", "version": 9}', "newer")],
+)
+def test_what_is_no_shard_is_named(line: str, words: str, tmp_path: Path) -> None:
+    """Promise: another program's file, or a newer one, is an error that names it."""
+    (tmp_path / "x.jsonl").write_text(f"{line}\n")
+
+    with pytest.raises(JournalError, match=words):
+        JournalShards(tmp_path).find([bytes(16)])
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, frame: pd.DataFrame, sim: Simulator) -> None:
+    """Promise: a journal on a path that is a file says so, and nothing is sent."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(JournalError, match="Name a folder that all workers can write"):
+        claude.mapper(PROMPT, journal=tmp_path / "file" / "journal")(frame)
+
+    assert not sim.requests
+
+
+_KILLED = """
+import sys, os, threading
+import pandas as pd
+from claude_magic import claude
+mapper = claude.mapper("Classify: {{ text }}", journal=sys.argv[1])
+mapper(pd.DataFrame({"text": [f"row {number}" for number in range(100)]}))
+"""
+
+
+def test_the_finished_rows_of_a_killed_process_count(
+    sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: after `kill -9` another process asks the rest, and what was in flight."""
+    monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "40")
+    process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("*.jsonl")) < 20:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    kept = sum(path.read_bytes().count(b"\n") - 1 for path in tmp_path.glob("*.jsonl"))
+    before = sum(row.requests for row in claude.runtime.ledger.rows())
+    monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "1000")
+    frame = pd.DataFrame({"text": [f"row {number}" for number in range(100)]})
+
+    made = claude.mapper(PROMPT, journal=tmp_path)(frame)
+
+    assert made["answer"].notna().all()
+    assert sum(row.requests for row in claude.runtime.ledger.rows()) - before == 100 - kept
+
+
+# Dask...
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_four_processes_of_dask_share_a_limit_and_survive_a_kill(
+    sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: one bucket for all, each row answered, those in flight at a kill asked twice at most, and a second run asks nothing."""
+    distributed = pytest.importorskip("distributed")
+    dd: Any = pytest.importorskip("dask.dataframe")
+    rows, rate = 120, 30.0
+    monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", str(rate))
+    table = pd.DataFrame({"text": [f"row {number}" for number in range(rows)]})
+    with (
+        redis_server() as server,
+        distributed.LocalCluster(
+            n_workers=4,
+            threads_per_worker=1,
+            dashboard_address=None,
+            host="127.0.0.1",
+            local_directory=str(tmp_path / "dask"),
+        ) as cluster,
+        distributed.Client(cluster) as dask,
+    ):
+        mapper = claude.mapper(PROMPT, schema="label str", limiter=server.url, journal=tmp_path / "journal")
+        parts = dd.from_pandas(table, npartitions=12).map_partitions(mapper, meta=mapper.meta)
+        victim = next(iter(dask.run(os.getpid).values()))
+        killer = threading.Thread(target=_kill_once, args=(sim, victim, rows // 3))
+        killer.start()
+        made = parts.compute()
+        killer.join()
+        asked = Counter(request.body["messages"][0]["content"] for request in sim.requests)
+        again = parts.compute()
+
+    arrived = sorted(request.received_at for request in sim.requests)
+    assert made["label"].notna().all()
+    assert list(made.index) == list(range(rows))
+    assert again.equals(made)
+    assert set(asked) == {f"Classify: row {number}" for number in range(rows)}
+    assert sum(asked.values()) - rows <= 10  # a partition's, at most
+    assert len(sim.requests) == sum(asked.values())
+    assert arrived[-1] - arrived[0] >= (rows - rate) / rate * 0.95
+
+
+def _kill_once(sim: Simulator, process: int, after: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(sim.requests) < after and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process, signal.SIGKILL)

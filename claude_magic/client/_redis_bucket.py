@@ -458,14 +458,14 @@ class RedisBucket(TokenBucket):
     # What others say...
 
     def _hear(self, told: Mapping[str, Any]) -> None:
-        if told.get("about") == "members" and self._link is not None:
-            self._link.members = max(1, int(told["members"]))
         if told.get("about") != "bucket" or self._is_alone:
             return
+        if self._link is not None:
+            self._link.members = max(1, int(told["members"]))
         if "paused" in told:
             self._take_pause(told, self._clock())
             self.ask_waiters()
-        if self._tickets:
+        if self._tickets and told["moved"]:
             self._set_check(_LOOK_DELAY)
 
     def _recheck_all(self) -> None:

@@ -107,7 +107,7 @@ if request.epoch then
   is_gone = request.epoch ~= text(state.epoch) or redis.call('HEXISTS', members, me) == 0
   if is_gone then request.back, request.late = {}, {} end  -- its tickets are others' now
 end
-local is_joining = redis.call('HSETNX', members, me, '0') == 1
+local is_other_crowd = redis.call('HSETNX', members, me, '0') == 1
 
 local dead = {}
 if now - state.checked >= CHECK then
@@ -121,15 +121,11 @@ if now - state.checked >= CHECK then
       redis.call('HSET', members, names[index], text(now))
     elseif now - since >= SURELY_DEAD then
       redis.call('HDEL', members, names[index])
-      dead[names[index]], is_retimed = true, true
+      dead[names[index]], is_retimed, is_other_crowd = true, true, true
     end
   end
 end
 local count = redis.call('HLEN', members)
-if is_joining and count > 1 then
-  -- When the server goes away, each keeps to a share, so all must know of how many.
-  redis.call('PUBLISH', prefix .. 'all', cjson.encode({about = 'members', by = me, members = count}))
-end
 
 -- What this one has to say...
 local function configure(rate, capacity)
@@ -199,10 +195,10 @@ end
 redis.call('HSET', bucket, unpack(values))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, LIFETIME) end
 if request.pause or request.resume then
-  local told = {about = 'bucket', by = me, paused = math.max(0, state.paused - now), asked = math.max(0, state.asked - now)}
+  local told = {about = 'bucket', by = me, members = count, moved = true, paused = math.max(0, state.paused - now), asked = math.max(0, state.asked - now)}
   redis.call('PUBLISH', prefix .. 'all', cjson.encode(told))
-elseif moved then
-  redis.call('PUBLISH', prefix .. 'all', cjson.encode({about = 'bucket', by = me}))
+elseif moved or is_other_crowd then
+  redis.call('PUBLISH', prefix .. 'all', cjson.encode({about = 'bucket', by = me, members = count, moved = moved}))
 end
 
 return cjson.encode({

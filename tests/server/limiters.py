@@ -68,6 +68,8 @@ class OnRedis:
 
     def __init__(self, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         self._url = server.url
+        self.clock_offset = 0.0
+        """Seconds by which the clock of the server differs from ours."""
         self._busy = 0
         self._made: list[RedisBucket] = []
         monkeypatch.setattr(
@@ -82,7 +84,9 @@ class OnRedis:
         async def call_in_no_time(link: RedisLink, script: RedisScript, request: dict[str, Any]) -> Any:
             self._busy += 1
             try:
-                return await call(link, script, {**request, "now": asyncio.get_running_loop().time()})
+                return await call(
+                    link, script, {**request, "now": asyncio.get_running_loop().time() + self.clock_offset}
+                )
             finally:
                 self._busy -= 1
 

@@ -278,6 +278,26 @@ def test_l2_l3_no_window_exceeds_its_bound_and_nobody_overtakes_under_random_loa
     assert worst_excess(random_load(InProcess(), rate, burst, lateness, seed), rate, burst) < 1e-5
 
 
+def test_a_clock_that_is_set_back_is_no_standstill(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: when the clock of the server jumps, or another server takes over, waiters wait as long as before, in order."""
+    limiter = OnRedis(server, monkeypatch)
+    limiter.clock_offset = 10_000.0
+
+    async def main(loop: MovedLoop) -> None:
+        bucket = limiter.bucket(loop, 1, 1)
+        await bucket.acquire()
+        waiter = asyncio.create_task(bucket.acquire())
+        await limiter.let_run()
+        limiter.clock_offset = 0.0
+
+        assert await bucket.acquire() == pytest.approx(2.0, abs=0.01)
+        assert await waiter == pytest.approx(1.0, abs=0.01)
+
+    limiter.run(main)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(rate=81.0, burst=2.0, lateness=0.0, seed=56080)  # several are granted at the end of a pause
 @given(**LOADS)

@@ -306,8 +306,9 @@ def test_a_server_that_dies_in_mid_run_is_replaced_by_a_share_and_comes_back(
     async def main() -> None:
         async with buckets(own_server, "dies", count=2, rate=100, capacity=10) as (one, other):
             tasks = begin(one, 100) + begin(other, 100)
-            await until(lambda: waiting(own_server, "dies") > 100)
-            await until(lambda: one.link.members == other.link.members == 2)
+            await until(
+                lambda: waiting(own_server, "dies") > 100 and one.link.members == other.link.members == 2
+            )
             own_server.kill()
             await until(lambda: one.problem and other.problem)
             assert one.state.refill_rate == pytest.approx(50)

@@ -17,7 +17,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / ".binder-check"
-NOTEBOOKS = ("01-first-steps.ipynb", "02-context-and-attachments.ipynb", "05-panels.ipynb", "06-map.ipynb")
+NOTEBOOKS = (
+    "01-first-steps.ipynb",
+    "02-context-and-attachments.ipynb",
+    "05-panels.ipynb",
+    "06-map.ipynb",
+    "07-reproducible.ipynb",
+)
 
 
 def main() -> int:

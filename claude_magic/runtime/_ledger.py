@@ -588,7 +588,8 @@ class TurnAccountant:
         if witness is None or self._log is None:
             return
         try:
-            self.record = witness.record(message, bill, is_simulated=self._is_simulated)
+            like = self._rows.records[0] if self._rows is not None and self._rows.records else None
+            self.record = witness.record(message, bill, is_simulated=self._is_simulated, like=like)
             if self.record is not None:
                 self._log.add(self.record, self._rows)
         except Exception:  # likewise

@@ -179,9 +179,21 @@ class Witness:
                 self._recorded = event
 
     def record(
-        self, message: Message | None, bill: Sequence[BillLine], *, is_simulated: bool
+        self,
+        message: Message | None,
+        bill: Sequence[BillLine],
+        *,
+        is_simulated: bool,
+        like: Asked | None = None,
     ) -> Asked | None:
-        """Return the record; None where nothing was sent or replayed."""
+        """Return the record; None where nothing was sent or replayed.
+
+        Args:
+            message: The reply, or what had come of it.
+            bill: What it cost.
+            is_simulated: A simulator answered.
+            like: The record of a request of the same map, whose parameters are the same, and whose prompt is kept already.
+        """
         recorded = self._recorded
         if recorded is None and not self._attempts:
             return None
@@ -198,8 +210,8 @@ class Witness:
             is_replay=is_replay,
             asked_model=self.request.model,
             model="" if message is None else message.model,
-            parameters=parameters_of(self.request),
-            prompt=text_of(self.request.messages[-1])[:_KEPT_CHARS] if self.request.messages else "",
+            parameters=parameters_of(self.request) if like is None else like.parameters,
+            prompt=text_of(self.request.messages[-1])[:_KEPT_CHARS] if like is None else "",
             request_id=self._request_id if recorded is None else recorded.request_id,
             tokens_in=0 if usage is None else usage.total_input_tokens,
             tokens_out=0 if usage is None else usage.output_tokens,

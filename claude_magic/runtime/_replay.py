@@ -162,7 +162,10 @@ class ReplayClient:
         """
         known = self._looked_up.get(id(request))
         if known is None or known.recording is None:
-            known = await asyncio.get_running_loop().run_in_executor(None, self._look_up, request)
+            if self.rules.mode == "record" or not (self.cassette.is_changed() or self.cassette.has_redacted):
+                known = self._look_up(request)
+            else:  # on a thread: a file is read, or secrets are looked for
+                known = await asyncio.get_running_loop().run_in_executor(None, self._look_up, request)
             self._looked_up[id(request)] = known
         return known.recording is not None
 
@@ -176,7 +179,7 @@ class ReplayClient:
         return self._looked_up.pop(id(request))
 
     def _look_up(self, request: MessageRequest) -> LookedUp:
-        """Look a request up, on a thread: it may be long, and the file may have changed."""
+        """Look a request up; reads the cassette if it has changed."""
         cassette, recording = self.cassette, None
         key = request_key(request, request.draw).hex()
         if self.rules.mode != "record":

@@ -78,7 +78,8 @@ async def measure_recording(server: str, folder: Path) -> list[Figure]:
         for number in range(FIRST_DELTAS):
             for name in list(runs) if number % 2 else reversed(runs):
                 micros[name].append(await runs[name]())
-        recorded, plain = (statistics.median(found) / 1000 for found in micros.values())
+        # The fastest tenth: it is about half a millisecond, and on a busy machine the median tells of the others.
+        recorded, plain = (statistics.quantiles(found, n=10)[0] / 1000 for found in micros.values())
     figures.append(at_most("first delta later while it is recorded (ms)", recorded - plain, MAX_LATER))
     return figures
 
@@ -93,7 +94,7 @@ def measure_replay() -> Figure:
         kernel.run("from claude_magic.runtime import get_runtime; get_runtime().conversations.clear()")
         cells = [ask(kernel, number) for number in range(CELLS)]
         empty = [timed(kernel, "pass") for _ in range(CELLS)]
-    millis = (statistics.mean(cells) - statistics.mean(empty)) * 1000
+    millis = (statistics.median(cells) - statistics.median(empty)) * 1000
     return at_most(f"replay of {CELLS} cells in one conversation: a cell (ms)", millis, MAX_CELL)
 
 

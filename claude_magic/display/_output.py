@@ -13,7 +13,7 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_text, unanchored
+from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_text
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import visible
@@ -21,7 +21,7 @@ from ._frontend import FrontEnd
 from ._surface import FRAME_INTERVAL, IDLE_INTERVAL, AnyContent, Surface, interval_after
 
 if TYPE_CHECKING:
-    from .widgets import LiveWidgets
+    from .widgets import LiveView
 
 _MAX_CALL_CHARS = 160
 """Two lines of a usual terminal; the whole result is in the reply."""
@@ -216,7 +216,7 @@ class OutputSurface:
         *,
         owns_area: bool,
         is_live: bool = True,
-        in_widgets: Callable[[], LiveWidgets] | None = None,
+        in_widgets: Callable[[], LiveView] | None = None,
     ) -> None:
         self.has_cleared = False
         self._publisher = publisher
@@ -225,7 +225,7 @@ class OutputSurface:
         self._is_live = is_live
         self._in_widgets = in_widgets
         self._is_one_display = is_live and (not owns_area or content.is_whole or in_widgets is not None)
-        self._widgets: LiveWidgets | None = None
+        self._widgets: LiveView | None = None
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
 
@@ -250,15 +250,11 @@ class OutputSurface:
         Front ends without updates (`jupyter console`, an `Output` widget) show the answer here for the first time, which is why a
         cell is cleared where no page is known to follow them, even if it has a single slot.
         """
-        follows_updates = self._widgets is not None and self._widgets.was_seen
+        follows_updates = self._widgets is not None and self._widgets.is_shown
         if self._is_one_display and (
             not self._owns_area or (follows_updates and is_alone and not self._content.is_empty(snapshot))
         ):
-            final = self._content.final(snapshot)
-            # What stands in a cassette is saved alike in each run, however long it took.
-            if follows_updates and not any(each.answer.recorded for each in self._content.columns(snapshot)):
-                final.data["text/html"] = unanchored(final.data["text/html"])
-            self._publish(final, 0, update=bool(self._shown))
+            self._publish(self._content.final(snapshot), 0, update=bool(self._shown))
         else:
             if self._shown:
                 self._publisher.clear_output(wait=True)
@@ -276,10 +272,8 @@ class OutputSurface:
             if elapsed < A_WHILE or not self._shown or not _has_imported_widgets():
                 return None
             self._widgets = self._in_widgets()
-        if self._widgets.is_unseen:
-            # A front end that lacks the widgets' own extension, or a page that was closed.
-            self._widgets.end(snapshot)
-            self._widgets = self._in_widgets = None
+        if not self._widgets.is_heard:
+            # The page may lack the widget's own extension, and would show an error in its place.
             return None
         interval = self._widgets.draw(snapshot)
         if not self._widgets.is_shown:
@@ -374,10 +368,10 @@ def choose_surface(
     if not (in_widgets and front_end.has_widgets):
         return OutputSurface(front_end.publisher, content, owns_area=owns_area)
 
-    def make() -> LiveWidgets:
-        from .widgets import LiveWidgets
+    def make() -> LiveView:
+        from .widgets import LiveView
 
-        return LiveWidgets(content, stop=stop)
+        return LiveView(content, stop=stop)
 
     return OutputSurface(front_end.publisher, content, owns_area=owns_area, in_widgets=make)
 

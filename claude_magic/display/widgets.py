@@ -15,19 +15,19 @@ import contextlib
 import functools
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import anywidget
 import ipywidgets
+import traitlets
 from ipywidgets import Widget
 from ipywidgets.widgets.widget_string import HTMLMathStyle, HTMLStyle
 
 from ..render import (
-    COLUMN_GAP,
-    COLUMN_WIDTHS,
+    COLUMN,
+    COLUMNS,
     WIDGET_CLASSES,
     Column,
     has_formulas,
@@ -41,8 +41,6 @@ from ._frontend import route_to_subshell
 from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, answer_mark, interval_after
 
 _STOP_HINT: Final = "Stop this answer. What has arrived stays."
-_GROUP_SIZE: Final = 12
-"""Blocks of a group: the shorter the lists are that a box tells with each block more, the more groups there are."""
 
 _lock: Final = threading.RLock()
 
@@ -120,6 +118,7 @@ Widget._handle_control_comm_msg = classmethod(_holding(_counting(Widget._handle_
 class BlockColumn:
     """An answer while it grows: a widget for each block, so that what has settled is not sent again.
 
+    The front end keeps the state of these widgets, as what is read where there is no kernel any more.
     Only a block with formulas is an `HTMLMath`: a front end that is given one looks for formulas in it, each time it changes.
 
     Args:
@@ -129,7 +128,6 @@ class BlockColumn:
         classes: The classes of each block.
         box_classes: The classes of the column.
         dress: Makes the value of a block from its HTML.
-        in_pieces: Each block of the text gets a widget of its own as soon as it is whole, so that its formulas are set once.
     """
 
     def __init__(
@@ -141,11 +139,8 @@ class BlockColumn:
         classes: Sequence[str] = WIDGET_CLASSES,
         box_classes: Sequence[str] = (),
         dress: Callable[[str], str] = in_widget,
-        in_pieces: bool = False,
     ) -> None:
-        self._new_content = functools.partial(
-            AnswerContent, remote_images=remote_images, remark=remark, in_pieces=in_pieces
-        )
+        self._new_content = functools.partial(AnswerContent, remote_images=remote_images, remark=remark)
         self._dress = dress
         self._classes = tuple(classes)
         # The blocks share their looks, because each widget of its own is two more messages.
@@ -153,13 +148,9 @@ class BlockColumn:
             layout = ipywidgets.Layout(display="block", margin="0", padding="0", height="auto")
         self._layout = layout
         self._styles = {ipywidgets.HTML: HTMLStyle(), ipywidgets.HTMLMath: HTMLMathStyle()}
-        self._group_size = _GROUP_SIZE if in_pieces else 0
         box_layout = {} if box_classes else {"min_width": "0", "overflow": "visible"}
-        if in_pieces:
-            box_layout["display"] = "block"
         self.box = ipywidgets.VBox(layout=ipywidgets.Layout(**box_layout), _dom_classes=tuple(box_classes))
         self._blocks: list[ipywidgets.HTML] = []
-        self._groups: list[ipywidgets.VBox] = []
         self.start_over()
 
     def start_over(self) -> None:
@@ -193,17 +184,11 @@ class BlockColumn:
 
     def _show(self, slots: Sequence[str]) -> None:
         previous = self._blocks
-        more = [None] * (len(slots) - len(previous))
-        is_plain = bool(previous) and not isinstance(previous[-1], ipywidgets.HTMLMath)
-        if self._group_size and more and is_plain and not has_formulas(slots[-1]):
-            # The tail stays the tail: what has settled comes in before it.
-            present = [*previous[:-1], *more, previous[-1]]
-        else:
-            present = [*previous, *more]
+        present = [*previous, *[None] * (len(slots) - len(previous))]
         self._blocks = [
             self._brought_up_to_date(block, html) for block, html in zip(present, slots, strict=False)
         ]
-        self._place()
+        self.box.children = tuple(self._blocks)
         kept = set(self._blocks)
         for block in previous:
             if block not in kept:
@@ -218,133 +203,120 @@ class BlockColumn:
         block.value = self._dress(html)
         return block
 
-    def _place(self) -> None:
-        """Put the blocks into the column; in groups where they are many, since a box tells all it holds with each one more."""
-        if not self._group_size:
-            self.box.children = tuple(self._blocks)
-            return
-        starts = range(0, len(self._blocks), self._group_size)
-        groups = [tuple(self._blocks[start : start + self._group_size]) for start in starts]
-        while len(self._groups) < len(groups):
-            self._groups.append(ipywidgets.VBox(layout=self._layout))
-        for index, group in enumerate(self._groups):
-            group.children = groups[index] if index < len(groups) else ()
-        self.box.children = tuple(self._groups)
 
+class LiveView(anywidget.AnyWidget):
+    """Answers while they grow, with a button that stops them. None of it stays.
 
-LIVE_CLASS: Final = "claude-magic-live"
-STOP_CLASS: Final = "claude-magic-cell-stop"
-# The button stays in sight of who reads in a long answer: at the bottom of whatever scrolls, the notebook or the box of a cell with
-# scrolled outputs. What stands between must not be a scroll container itself, which all that hide their overflow are. The lines are as long
-# as those of the output that stays, so that the end moves nothing.
-_IN_AREA: Final = f".jp-OutputArea-child:has(> * > .{LIVE_CLASS})"
-_STYLE: Final = f"""<style>
-.jp-CodeCell:not(.jp-mod-outputsScrolled) .jp-OutputArea:has(> * > * > .{LIVE_CLASS}) {{ overflow: visible; min-width: 0; }}
-{_IN_AREA}, {_IN_AREA} > .jp-OutputArea-output {{ overflow: visible; min-width: 0; }}
-.{LIVE_CLASS} > .widget-html:has(style) {{ display: none; }}
-.{LIVE_CLASS} {{ padding-right: 20px; font-size: var(--jp-content-font-size1, 14px); }}
-.{STOP_CLASS} {{ position: sticky; bottom: 0; z-index: 1; margin: 0; background: var(--jp-layout-color0, white); }}
-.{STOP_CLASS} .jupyter-button {{ font-size: var(--jp-ui-font-size1, 13px); line-height: 24px; border-radius: 3px; }}
-.{STOP_CLASS} .jupyter-button i {{ color: var(--jp-error-color1, #d32f2f); font-size: 10px; vertical-align: 1px; }}
-</style>"""
+    It is one element of the page, which says as soon as it has the widget that it can show it. Each block of an answer is an attribute of
+    the widget's state, "0.7" for the eighth of the first answer, so that an update holds what has changed and a page that asks for the
+    state is told all.
 
-
-class LiveWidgets:
-    """Answers while they grow, in one view, with a button that stops them. None of it stays.
-
-    A page that is opened meanwhile shows them in its turn, and is not told of the display that takes their place. So where one has
-    been opened, the widgets stay, with the answers as they are in the end.
+    A page that is opened meanwhile shows it in its turn, and is not told of the display that takes its place. So where one has
+    been opened, it stays, with the answers as they are in the end.
 
     Args:
         content: What is shown.
-        stop: What a click does; it may come on any thread. None where it would not be handled.
+        stop: What a press of the button does, on any thread; None for no button.
+
+    Attributes:
+        is_heard: A page has the widget.
+        is_shown: A display shows it.
     """
 
+    _esm = page_source("js", Path(__file__).with_name("_live.js"))
+    _css = f"""{page_source("css", Path(__file__).with_name("_live.css"))}
+.claude-magic-live-columns {{ {COLUMNS} }}
+.claude-magic-live-columns > * {{ {COLUMN} }}"""
+    can_stop = traitlets.Bool().tag(sync=True)
+    has_ended = traitlets.Bool().tag(sync=True)
+    count = traitlets.Int(1).tag(sync=True)
+    view_id = traitlets.Unicode().tag(sync=True)
+
     _FRAMES_PER_SECOND: Final = 26
-    """What all columns together send at most; now and then one sends two or three blocks."""
-    _SEEN_WITHIN: Final = 20.0
-    """Seconds that a page is given to show them, however busy it is."""
+    """Of all answers together; now and then a frame has two or three blocks of one."""
 
     def __init__(self, content: AnyContent, *, stop: Callable[[], None] | None) -> None:
+        self.is_heard = False
         self.is_shown = False
         self._content = content
         self._stop = stop
-        self._columns: list[tuple[ipywidgets.HTML | None, BlockColumn]] = []
-        self._box = ipywidgets.VBox(
-            layout=ipywidgets.Layout(display="block", overflow="visible", margin="0"),
-            _dom_classes=[LIVE_CLASS],
-        )
-        self._was_seen = False
-        self._shown_at = 0.0
+        self._answers: list[AnswerContent] = []
+        self._blocks: dict[str, str] = {}
         self._pages_told = 0
+        super().__init__(can_stop=stop is not None)
+        # By it the page finds the output that shows it.
+        self.view_id = self.model_id
+        self.on_msg(self._hear)
+        # What a page says waits for no cell.
+        route_to_subshell(self)
 
-    @property
-    def was_seen(self) -> bool:
-        """Whether a page has shown them. Not known where messages of widgets wait for the end of a cell."""
-        self._was_seen |= bool(self._box._view_count)
-        return self._was_seen
-
-    @property
-    def is_unseen(self) -> bool:
-        """Whether no page shows them, though there was time enough. Known where clicks are handled while a cell runs."""
-        if self._stop is None or self.was_seen:
-            return False
-        return self.is_shown and time.monotonic() - self._shown_at > self._SEEN_WITHIN
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Return the state, or what is asked for of it: traits and blocks."""
+        wanted = {*self.keys, *self._blocks} if key is None else {key} if isinstance(key, str) else {*key}
+        blocks = {name: html for name, html in self._blocks.items() if name in wanted}
+        state: dict[str, Any] = super().get_state(key=wanted - blocks.keys(), drop_defaults=drop_defaults)
+        return {**state, **blocks}
 
     def draw(self, snapshot: Any) -> float:
-        """Bring them up to date; return the seconds after which the next frame may follow."""
-        answers = self._content.columns(snapshot)
-        if not self._columns:
-            self._fill(answers)
-        tail_chars = sum(map(_draw_column, self._columns, answers))
+        """Bring it up to date; return the seconds after which the next frame may follow."""
+        columns = self._content.columns(snapshot)
+        if not self._answers:
+            self._answers = [
+                AnswerContent(
+                    remote_images=self._content.remote_images, remark=self._content.remark, in_pieces=True
+                )
+                for _ in columns
+            ]
+            self.count = len(columns)
+        rows = [content.slots(column.answer) for content, column in zip(self._answers, columns, strict=True)]
+        self._update(columns, rows)
+        tail_chars = sum(len(row[-1]) for row in rows if row)
         return interval_after(
-            tail_chars, shortest=max(FRAME_INTERVAL, len(answers) / self._FRAMES_PER_SECOND)
+            tail_chars, shortest=max(FRAME_INTERVAL, len(columns) / self._FRAMES_PER_SECOND)
         )
 
     def show(self) -> dict[str, Any]:
-        """Return the data of a display that shows them."""
+        """Return the data of a display that shows it."""
         self.is_shown = True
-        self._shown_at = time.monotonic()
         self._pages_told = _pages_told()
-        data: dict[str, Any] = self._box._repr_mimebundle_()
-        return {**data, "text/plain": "The answer is being written."}
+        return in_words(self, "The answer is being written.")
 
     def end(self, snapshot: Any) -> None:
-        """Close them, unless a page shows them that was opened meanwhile. No other display may have them by now."""
-        if _pages_told() == self._pages_told:
-            looks = [look for _, blocks in self._columns for look in blocks.shared_looks]
-            close_all((self._box, *looks))
+        """Close it, unless a page shows it that was opened meanwhile. No other display may have it by now."""
+        if not self.is_shown or _pages_told() == self._pages_told:
+            close_all((self,))
             return
-        for (_heading, blocks), column in zip(self._columns, self._content.columns(snapshot), strict=True):
-            blocks.finish(column.answer)
-        self._box.children = self._box.children[:1]
-
-    def _fill(self, answers: Sequence[Column]) -> None:
-        for each in answers:
-            blocks = BlockColumn(
-                remote_images=self._content.remote_images,
-                remark=self._content.remark,
-                in_pieces=True,
-            )
-            self._columns.append((blocks.block(has_math=False) if each.name else None, blocks))
-        boxes = [
-            ipywidgets.VBox([heading, blocks.box], layout=ipywidgets.Layout(min_width="0", display="block"))
-            if heading is not None
-            else blocks.box
-            for heading, blocks in self._columns
+        columns = self._content.columns(snapshot)
+        rows = [
+            content.last_slots(column.answer) for content, column in zip(self._answers, columns, strict=True)
         ]
-        if len(boxes) > 1:
-            looks = ipywidgets.Layout(grid_template_columns=COLUMN_WIDTHS, grid_gap=COLUMN_GAP)
-            boxes = [ipywidgets.GridBox(boxes, layout=looks)]
-        boxes.append(ipywidgets.HTML(_STYLE))
-        if self._stop is not None:
-            boxes.append(stop_button(self._stop))
-        self._box.children = boxes
-        # From now on pages count their views of it.
-        self._box._view_count = 0
-        if self._stop is not None:
-            # What a page tells of its views waits for no cell.
-            route_to_subshell(self._box)
+        self._update(columns, rows)
+        self.has_ended = True
+
+    def _update(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+        """Send what has changed."""
+        blocks = dict.fromkeys(self._blocks, "")
+        for index, (column, row) in enumerate(zip(columns, rows, strict=True)):
+            blocks.update((f"{index}.{number}", html) for number, html in enumerate(row))
+            if column.name:
+                blocks[f"{index}.heading"] = render_column_heading(column)
+        # A page that asks meanwhile is told of it before or after.
+        with _lock:
+            changed = {name for name, html in blocks.items() if self._blocks.get(name) != html}
+            self._blocks = blocks
+            if changed:
+                self.send_state(changed)
+
+    def _hear(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
+        if content.get("do") == "stop" and self._stop is not None:
+            self._stop()
+        elif content.get("do") == "listen":
+            self.is_heard = True
+            with _lock:
+                self.send({"do": "listen"})
+                # It may have missed some.
+                if self._blocks:
+                    self.send_state({*self._blocks})
 
 
 def stop_button(stop: Callable[[], None], *, hint: str = _STOP_HINT) -> ipywidgets.HBox:
@@ -363,15 +335,7 @@ def stop_button(stop: Callable[[], None], *, hint: str = _STOP_HINT) -> ipywidge
     button.on_click(on_click)
     # Below a background cell also while another one computes.
     route_to_subshell(button)
-    return ipywidgets.HBox([button], _dom_classes=[STOP_CLASS])
-
-
-def _draw_column(parts: tuple[ipywidgets.HTML | None, BlockColumn], column: Column) -> int:
-    """Bring a column up to date; return how long what changes with each frame is, in characters."""
-    heading, blocks = parts
-    if heading is not None:
-        heading.value = in_widget(render_column_heading(column))
-    return blocks.draw(column.answer)
+    return ipywidgets.HBox([button])
 
 
 ALLOW: Final = "Allow"

@@ -42,5 +42,5 @@ from ._reply import (
     render_state,
     render_transcript,
 )
-from ._sanitise import COLUMN_GAP, COLUMN_WIDTHS, WIDGET_CLASSES, has_formulas, in_widget, unanchored
+from ._sanitise import COLUMN, COLUMNS, WIDGET_CLASSES, has_formulas, in_widget
 from ._tables import describe_pace, render_history, render_rows, short_traceback

@@ -19,7 +19,7 @@ from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
 from ._answer import Run, render_answer, render_run, runs_of
 from ._formats import render_growing
 from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
-from ._sanitise import STATUS_LINE, has_formulas, sanitise, styled, without_math
+from ._sanitise import STATUS_LINE, sanitise, styled, without_math
 from ._tex import Allowance
 
 # The last lines of a growing text, made fit to be seen: half-written marks are closed or held back.
@@ -86,11 +86,10 @@ def _with_inline_marks_closed(paragraph: str) -> str:
 
 # JupyterLab stops showing new outputs of a cell near 50 (measured on 4.6.6).
 MAX_BLOCKS: Final = 35
-MAX_PIECES: Final = 600
+MAX_PIECES: Final = 4_000
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _PENDING_STEP_CHARS: Final = 1_000
-_PLAIN_PIECE_CHARS: Final = 500
 _LONG_TAIL_CHARS: Final = 4_096
 _LONG_TAIL_GROWTH: Final = 1.05
 
@@ -204,15 +203,13 @@ class GrowingMarkdown:
         )
         self._closed_html.append(sanitise(html))
         self._closed += length
-        if self._in_pieces or self._closed - self._pending >= _PENDING_STEP_CHARS:
+        if self._closed - self._pending >= (0 if self._in_pieces else _PENDING_STEP_CHARS):
             self._move_on()
 
     def _move_on(self) -> None:
         """Move what is closed out of the tail, and finish the pending block if it is large enough now."""
         count = len(self._finished)
-        least = _least_piece_size(count, self._closed_html) if self._in_pieces else _least_block_size(count)
-        if self._in_pieces and self._closed - self._pending < least:
-            return
+        least = _least_piece_size(count) if self._in_pieces else _least_block_size(count)
         self._pending_html += self._closed_html
         self._closed_html.clear()
         self._pending = self._closed
@@ -276,14 +273,12 @@ def _least_block_size(block_count: int) -> int:
     return 1_000 << (block_count // 8 + max(0, block_count - 27))
 
 
-def _least_piece_size(piece_count: int, html: list[str]) -> int:
+def _least_piece_size(piece_count: int) -> int:
     """Return the size in characters from which closed source becomes piece number `piece_count`, from 0.
 
-    Formulas become one at once, so that nothing sets them twice. A page that has very many pieces has enough to do.
+    It becomes one at once, so that nothing sets its formulas twice. A page that has very many pieces has enough to do.
     """
-    if piece_count >= MAX_PIECES:
-        return 1_000 << ((piece_count - MAX_PIECES) // 100)
-    return 0 if any(map(has_formulas, html)) else _PLAIN_PIECE_CHARS
+    return 1_000 << ((piece_count - MAX_PIECES) // 1_000) if piece_count >= MAX_PIECES else 0
 
 
 _PENDING = {

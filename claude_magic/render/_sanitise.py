@@ -62,9 +62,7 @@ STATUS_LINE: Final = (
     "font-variant-numeric:tabular-nums"
 )
 # As many columns side by side as have room to be read; on a narrow page one below the other.
-COLUMN_WIDTHS: Final = "repeat(auto-fit,minmax(min(100%,22em),1fr))"
-COLUMN_GAP: Final = "1em 2em"
-COLUMNS: Final = f"display:grid;grid-template-columns:{COLUMN_WIDTHS};gap:{COLUMN_GAP}"
+COLUMNS: Final = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22em),1fr));gap:1em 2em"
 COLUMN: Final = "min-width:0;overflow-wrap:anywhere;overflow-x:auto"
 COLUMN_HEADING: Final = (
     f"padding-bottom:0.35em;border-bottom:1px solid {_FAINT};font-family:{_UI_FONT};line-height:1.5"
@@ -140,14 +138,6 @@ WIDGET_CLASSES = ("jp-RenderedHTMLCommon",)
 def in_widget(html: str) -> str:
     """Return safe HTML with the looks of an output, for the value of an `HTMLMath`."""
     return f'<div style="{IN_WIDGET}">{html}</div>' if html else ""
-
-
-def unanchored(html: str) -> str:
-    """Return safe HTML during whose typesetting a browser keeps its distance from the top, and not a line that it has picked.
-
-    It takes the place of something as high, and is first laid out with the source of its formulas.
-    """
-    return f'<div style="overflow-anchor:none">{html}</div>'
 
 
 SAFE_SCHEMES: Final = frozenset({"http", "https", "mailto"})

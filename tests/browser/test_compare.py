@@ -107,7 +107,7 @@ def test_answers_grow_side_by_side_where_there_is_room(
     gate.open()
     page.wait_for_cell(1)
     expect(page.output(1)).to_contain_text("That was the last line")
-    expect(page.output(1).locator(".jupyter-widgets")).to_have_count(0)
+    expect(page.output(1).locator(".claude-magic-live")).to_have_count(0)
     page.screenshot(f"compare-{theme.lower()}-{width}", page.cell(1))
 
     for one, other in (growing, places(page)):
@@ -136,7 +136,7 @@ def test_one_that_fails_leaves_the_other_standing(
 
 
 def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
-    """One button; both partial answers stay."""
+    """One button, which acts when it is pressed: the answers may move it away before it is released. Both partial answers stay."""
     answer_with(
         sim,
         sonnet=hold(Gate(), after_deltas=40, text=LONG),
@@ -145,8 +145,10 @@ def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulat
     page = notebook("compare-stopped")
 
     page.start_cell(1)
-    page.output(1).get_by_role("button", name="Stop").click()
+    page.output(1).get_by_role("button", name="Stop").hover()
+    page.page.mouse.down()
     page.wait_for_cell(1)
+    page.page.mouse.up()
 
     expect(page.output(1).get_by_text("Interrupted")).to_have_count(2)
     expect(page.output(1)).to_contain_text("KeyboardInterrupt")
@@ -165,7 +167,7 @@ def test_a_hostile_answer_stays_in_its_column_and_runs_nothing(
 
     page.start_cell(1)
     expect(page.output(1)).to_contain_text("tokens in")
-    while_growing = page.output(1).locator(f".jupyter-widgets {FOREIGN}").count()
+    while_growing = page.output(1).locator(f".claude-magic-live {FOREIGN}").count()
     gate.open()
     page.wait_for_cell(1)
     expect(page.output(1)).to_contain_text("10,000")

@@ -64,6 +64,19 @@ COUNT_FORMULAS = """cell => {
     }).observe(cell, { childList: true, subtree: true });
 }"""
 
+BE_BUSY = """() => {
+    window.ownIdle = window.requestIdleCallback;
+    window.kept = [];
+    window.requestIdleCallback = work => window.kept.push(work);
+}"""
+BE_IDLE = """() => {
+    window.requestIdleCallback = window.ownIdle;
+    window.kept.forEach(work => window.requestIdleCallback(work));
+}"""
+RESTART = (
+    "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
+)
+
 OpenNotebook = Callable[..., NotebookPage]
 
 
@@ -116,11 +129,13 @@ def stop_of(page: NotebookPage) -> Locator:
     return page.output(1).get_by_role("button", name="Stop")
 
 
-def half_way(page: NotebookPage, words: str) -> float:
+def half_way(page: NotebookPage, words: str, *, waits_for_formulas: bool = True) -> float:
     """Start the cell, wait for most of its answer and for Stop, and scroll into it; return where its heading is."""
     page.start_cell(1)
     stop_of(page).wait_for()
     expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    if waits_for_formulas:
+        page.wait_for("() => !document.querySelector('.claude-magic-live .mathjax_process')")
     page.wait_until_still()
     page.page.evaluate(SCROLL, [1, words])
     page.wait_until_still()
@@ -230,14 +245,12 @@ def test_a_background_answer_stays_in_its_place(
     assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
 
 
-def test_each_formula_is_set_once_while_it_comes_and_once_in_the_end(
-    notebook: Callable[..., NotebookPage], sim: Simulator
-) -> None:
-    """Not again with each word that follows. What has come in the first second is set once more, with the change to widgets."""
+def test_each_formula_is_set_once(notebook: Callable[..., NotebookPage], sim: Simulator) -> None:
+    """Not again with each word that follows, and not for the output that stays, which takes those that are set."""
     gate, first = Gate(), Gate()
 
     def behave(post: Post) -> Steps:
-        # The first words, and a while until the widgets are there: from then on it counts.
+        # The first words, and a while until the widget is there: from then on it counts.
         for number, step in enumerate(held(gate)(post)):
             if number == 4:
                 yield Hold(first)
@@ -252,10 +265,66 @@ def test_each_formula_is_set_once_while_it_comes_and_once_in_the_end(
     page.start_cell(1)
     stop_of(page).wait_for()
     first.open()
-    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    page.wait_for(f"() => window.formulasSet > {FORMULAS // 2}")
     gate.open()
     page.wait_for_cell(1)
+    page.wait_for(f"() => document.querySelectorAll('mjx-container').length === {FORMULAS}")
     page.wait_until_still()
 
-    assert page.output(1).locator("mjx-container").count() == FORMULAS
-    assert FORMULAS <= page.page.evaluate("window.formulasSet") <= 2 * FORMULAS
+    assert page.page.evaluate("window.formulasSet") == FORMULAS
+    assert "mjx" not in page.saved().cells[1].outputs[0].data["text/html"]
+
+
+def test_formulas_that_are_set_late_move_nothing(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """A page that is busy shows their sources, also in the output that stays. They are higher or lower than what is set."""
+    gate = Gate()
+    sim.script(held(gate))
+    page = notebook("%%claude\nExplain the mean.", width=700)
+    page.page.evaluate(BE_BUSY)
+
+    before = half_way(page, "Part 6", waits_for_formulas=False)
+    gate.open()
+    page.wait_for_cell(1)
+    in_the_end = top_of(page, "Part 6")
+    assert page.output(1).locator("mjx-container").count() == 0
+    page.page.evaluate(BE_IDLE)
+    page.wait_for(f"() => document.querySelectorAll('mjx-container').length === {FORMULAS}")
+    after = top_of(page, "Part 6")
+
+    assert abs(in_the_end - before) <= 20
+    assert abs(after - before) <= 20
+
+
+@pytest.mark.parametrize("ending", ["end", "restart"])
+def test_a_page_that_is_loaded_again_goes_on_and_keeps_what_has_come(
+    notebook: Callable[..., NotebookPage], sim: Simulator, ending: str
+) -> None:
+    """It is told of no output that takes its place: the answer stays in the widget, or, where the kernel is lost, as HTML in the file."""
+    gate = Gate()
+    sim.script(held(gate))
+    page = notebook("%%claude --bg\nExplain the mean.")
+    page.start_cell(1)
+    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    stop_of(page).wait_for()
+    page.saved()
+
+    page.open()
+    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    expect(page.output(1).locator("mjx-container").first).to_be_attached()
+    expect(stop_of(page)).to_be_in_viewport(ratio=1)
+    if ending == "end":
+        gate.open()
+        expect(page.output(1)).to_contain_text("That was the last one.")
+        expect(stop_of(page)).to_be_hidden()
+        return
+    page.page.evaluate(RESTART)
+    expect(page.output(1)).to_contain_text("The kernel was restarted before the whole answer had come.")
+    page.screenshot("still-kernel-lost", page.cell(1))
+    gate.open()
+
+    expect(stop_of(page)).to_have_count(0)
+    (output,) = page.saved().cells[1].outputs
+    assert set(output.data) == {"text/html", "text/plain"}
+    assert SHOWN_LATE in output.data["text/html"]

@@ -21,15 +21,31 @@ Message = dict[str, Any]
 
 
 class Run:
-    """One execution request, and all that the kernel published for it."""
+    """One execution request, and all that the kernel published for it.
+
+    Args:
+        kernel: The kernel.
+        code: The cell.
+        allow_stdin: The front end can ask a person.
+        cell_id: What the front end calls the cell.
+        has_page: A page has the widget in which an answer grows, and says so.
+    """
 
     def __init__(
-        self, kernel: "Kernel", code: str, *, allow_stdin: bool = False, cell_id: str | None = None
+        self,
+        kernel: "Kernel",
+        code: str,
+        *,
+        allow_stdin: bool = False,
+        cell_id: str | None = None,
+        has_page: bool = False,
     ) -> None:
         self.started = time.monotonic()
         self.messages: list[Message] = []
         self.reply: Message | None = None
         self._kernel = kernel
+        self._has_page = has_page
+        self._not_listening: set[str] = set()
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
         content |= {"allow_stdin": allow_stdin, "stop_on_error": False}
         message = kernel.client.session.msg("execute_request", content)
@@ -47,10 +63,36 @@ class Run:
                 raise AssertionError(
                     f"The condition did not come true within {timeout} s. Published: {self.summary()}"
                 )
-            with contextlib.suppress(queue.Empty):
+            try:
                 self._kernel.route(self._kernel.client.get_iopub_msg(timeout=min(left, 0.5)))
-            self.messages.extend(self._kernel.take(self.msg_id))
+            except queue.Empty:
+                # As a page does: the kernel may not have listened yet.
+                self._tell_of_page()
+            self._receive(self._kernel.take(self.msg_id))
         return self
+
+    def _receive(self, messages: list[Message]) -> None:
+        self.messages.extend(messages)
+        for message in messages:
+            comm, data = message["content"].get("comm_id"), message["content"].get("data", {})
+            if message["msg_type"] == "comm_open" and "can_stop" in data["state"] and self._has_page:
+                self._not_listening.add(comm)
+                self._tell_of_page()
+            elif data.get("content") == {"do": "listen"}:
+                self._not_listening.discard(comm)
+
+    def _tell_of_page(self) -> None:
+        for comm in self._not_listening:
+            self._kernel.tell(comm, {"do": "listen"})
+
+    @property
+    def view(self) -> str | None:
+        """The comm of the widget in which the answer grows, once a display shows it."""
+        for content in self.contents("update_display_data"):
+            shown = content["data"].get("application/vnd.jupyter.widget-view+json")
+            if shown is not None:
+                return str(shown["model_id"])
+        return None
 
     def finish(self, timeout: float = TIMEOUT) -> "Run":
         """Wait until the kernel is idle again, and for its reply."""
@@ -152,6 +194,11 @@ class Kernel:
                 answer = message["content"]["user_expressions"]["value"]
                 assert answer["status"] == "ok", answer
                 return str(answer["data"]["text/plain"])
+
+    def tell(self, comm: str, content: dict[str, Any]) -> None:
+        """Send a message of a widget's, on the main shell."""
+        data = {"comm_id": comm, "data": {"method": "custom", "content": content}}
+        self.client.shell_channel.send(self.client.session.msg("comm_msg", data))
 
     def interrupt(self) -> None:
         """Press the interrupt button."""

@@ -3,10 +3,12 @@
 import json
 import time
 
+import ipykernel
 import pytest
 
 from claude_magic.simulator import Gate, hold, reply, status
 
+IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
 COMPARE = "%%claude --compare sonnet,opus -o both\nName a lighthouse."
 ARMEN, ECKMUHL = "Ar-Men stands in the sea.", "Eckmühl stands on the **shore**."
 
@@ -284,19 +286,18 @@ def test_where_nothing_is_drawn_live_there_is_one_display(kernel, answers):
     assert run.contents("update_display_data", "clear_output") == []
 
 
+@pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears of a page after the cell")
 def test_a_front_end_with_widgets_sees_them_grow_in_widgets(kernel, sim, answers):
     """What has settled is not sent again; in the end no widget is left, and one output stays."""
     section = "## A part\n\n" + "Some words of prose. " * 60 + "\n\n"
     long = [section[start : start + 60] for _ in range(20) for start in range(0, len(section), 60)]
     answers(sonnet=reply(chunks=long, chunk_delay=0.006), opus=reply(chunks=long, chunk_delay=0.008))
 
-    run = kernel.run(COMPARE, allow_stdin=True, cell_id="widgets")
+    run = kernel.run(COMPARE, allow_stdin=True, cell_id="widgets", has_page=True)
 
-    sent = sum(len(str(content)) for content in run.contents("comm_open", "comm_msg"))
-    assert 2 * len("".join(long)) < sent < 24 * len("".join(long))
-    blocks = [each["comm_id"] for each in run.contents("comm_open") if "HTMLModel" in str(each["data"])]
-    assert len(blocks) > 10
-    assert set(blocks) <= {each["comm_id"] for each in run.contents("comm_close")}
+    told = [str(each) for each in run.contents("comm_msg") if each["comm_id"] == run.view]
+    assert 2 * len("".join(long)) < sum(map(len, told)) < 24 * len("".join(long))
+    assert run.view in {each["comm_id"] for each in run.contents("comm_close")}
     (output,) = run.outputs
     assert set(output["data"]) == {"text/html", "text/markdown", "text/plain"}
 

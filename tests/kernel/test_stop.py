@@ -10,21 +10,7 @@ IS_OLD = int(ipykernel.__version__.split(".")[0]) < 7
 runs_clicks = pytest.mark.skipif(IS_OLD, reason="ipykernel 6 hears clicks after the cell")
 
 
-def stop_button(run):
-    """The comm of the Stop button, or None while there is none on the screen."""
-    opened = {
-        message["content"]["comm_id"]
-        for message in run.messages
-        if message["msg_type"] == "comm_open"
-        and message["content"]["data"].get("state", {}).get("description") == "Stop"
-    }
-    is_shown = any("widget-view" in str(content) for content in run.contents("update_display_data"))
-    return next(iter(opened), None) if is_shown else None
-
-
-def press(kernel, comm_id):
-    content = {"comm_id": comm_id, "data": {"method": "custom", "content": {"event": "click"}}}
-    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
+PERSON = {"allow_stdin": True, "has_page": True}
 
 
 @runs_clicks
@@ -33,8 +19,8 @@ def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
 
-    run = kernel.start("%%claude -o answer\nhi", allow_stdin=True, cell_id="stopped").until(stop_button)
-    press(kernel, stop_button(run))
+    run = kernel.start("%%claude -o answer\nhi", cell_id="stopped", **PERSON).until(lambda each: each.view)
+    kernel.tell(run.view, {"do": "stop"})
     run.finish()
     gate.open()
 
@@ -46,7 +32,7 @@ def test_stop_ends_the_answer_while_its_cell_runs(kernel, sim):
     assert output["data"]["text/plain"]
     assert "widget" not in str(output["data"])
     closed = {content["comm_id"] for content in run.contents("comm_close")}
-    assert stop_button(run) in closed
+    assert run.view in closed
     assert kernel.value("answer.phase.value") == "'cancelled'"
 
 
@@ -56,7 +42,7 @@ def test_the_button_goes_away_with_the_end_of_the_answer(kernel, sim):
     gate = Gate()
     sim.script(hold(gate, after_deltas=2, text=TEXT))
 
-    run = kernel.start("%%claude\nhi", allow_stdin=True, cell_id="whole").until(stop_button)
+    run = kernel.start("%%claude\nhi", cell_id="whole", **PERSON).until(lambda each: each.view)
     gate.open()
     run.finish()
 
@@ -83,7 +69,7 @@ def test_a_cell_that_waits_is_shown_as_busy(kernel, sim):
         return states
 
     kernel.take("")
-    run = kernel.start("%%claude\nhi", allow_stdin=True, cell_id="busy").until(stop_button)
+    run = kernel.start("%%claude\nhi", cell_id="busy", **PERSON).until(lambda each: each.view)
     request = kernel.client.session.msg("create_subshell_request", {})
     kernel.client.control_channel.send(request)
     request = request["header"]["msg_id"]
@@ -102,20 +88,21 @@ def test_a_short_answer_has_no_button(start_kernel, sim):
 
     alone = kernel.run("%%claude\nhi")
     are_imported = kernel.value("'ipywidgets' in __import__('sys').modules")
-    run = kernel.run("%%claude\nhi", allow_stdin=True, cell_id="short")
+    run = kernel.run("%%claude\nhi", cell_id="short", **PERSON)
 
     assert (alone.status, run.status) == ("ok", "ok")
     assert are_imported == "False"
-    assert "'description': 'Stop'" not in str(run.contents("comm_open"))
+    assert "can_stop" not in str(run.contents("comm_open"))
+    assert run.view is None
 
 
 @pytest.mark.parametrize(
     ("code", "kwargs"),
     [
-        ("x = 1\n%claude hi", {"allow_stdin": True, "cell_id": "blocking"}),
+        ("x = 1\n%claude hi", {"cell_id": "blocking", **PERSON}),
         pytest.param(
             "%%claude\nhi",
-            {"allow_stdin": True, "cell_id": "old"},
+            {"cell_id": "old", **PERSON},
             marks=pytest.mark.skipif(not IS_OLD, reason="ipykernel 7 hears clicks while a cell awaits"),
         ),
     ],
@@ -127,12 +114,29 @@ def test_where_no_click_would_be_heard_a_line_says_how_to_stop(kernel, sim, code
 
     run = kernel.start(code, **kwargs).until(lambda each: any("(■)" in frame for frame in each.frames))
     assert "to stop, interrupt the kernel (■)" in run.frames[-1]
-    assert stop_button(run) is None
+    assert run.view is None
     gate.open()
     run.finish()
 
     assert run.status == "ok"
     assert "■" not in str(run.outputs)
+
+
+@runs_clicks
+def test_where_no_page_has_the_widget_the_answer_goes_on_in_html(kernel, sim):
+    """As where its own extension is missing, which would show an error in the place of the answer."""
+    gate = Gate()
+    sim.script(hold(gate, after_deltas=2, text=TEXT))
+
+    run = kernel.start("%%claude\nhi", allow_stdin=True, cell_id="lacking")
+    run.until(lambda each: any("can_stop" in str(opened) for opened in each.contents("comm_open")))
+    gate.open()
+    run.finish()
+
+    assert run.view is None
+    assert not any("widget" in str(content["data"]) for content in run.contents("update_display_data"))
+    (output,) = run.outputs
+    assert output["data"]["text/plain"] == TEXT
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"cell_id": "unattended"}, {"allow_stdin": True}])

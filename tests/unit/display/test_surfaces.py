@@ -19,6 +19,7 @@ from claude_magic.display import (
     QuietSurface,
     TerminalSurface,
 )
+from claude_magic.display._output import _import_of_widgets
 from claude_magic.display._surface import LONGEST_INTERVAL
 from claude_magic.notebook._compare import ComparisonSnapshot
 from claude_magic.render import Column
@@ -368,11 +369,11 @@ def test_no_control_character_of_a_model_reaches_a_terminal(text):
     ]
 
 
-class FakeWidgets:
-    """Stands for the widgets of an answer."""
+class FakeView:
+    """Stands for the widget of an answer."""
 
-    def __init__(self, *, was_seen, is_unseen=False):
-        self.was_seen, self.is_unseen = was_seen, is_unseen
+    def __init__(self, *, is_heard):
+        self.is_heard = is_heard
         self.is_shown = False
         self.log = []
 
@@ -393,33 +394,35 @@ def old(text, **how):
     return dataclasses.replace(streaming(text, **how), elapsed=2.0)
 
 
-def until_in_widgets(surface, fake):
-    """Draw until the module of the widgets is there."""
-    while not fake.log:
-        surface.draw(old("Hello, you."))
-
-
-def test_where_a_page_shows_the_widgets_there_is_one_display_that_is_never_cleared(publisher):
-    """HTML, widgets, and what stays: what a reader looks at has its place all the time."""
-    fake = FakeWidgets(was_seen=True)
-    surface = area(publisher, in_widgets=lambda: fake)
-
+def area_with_view(publisher, *, is_heard):
+    """A surface that has drawn in HTML, and has made its widget."""
+    view = FakeView(is_heard=is_heard)
+    surface = area(publisher, in_widgets=lambda: view)
     surface.draw(streaming("Hello"))
-    until_in_widgets(surface, fake)
-    ((_, in_widgets),) = publisher.area.items()
+    surface.draw(old("Hello"))  # begins to import the module of the widget
+    _import_of_widgets().join()
+    surface.draw(old("Hello, you."))
+    return surface, view
+
+
+def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(publisher):
+    """HTML, the widget, and what stays: what a reader looks at has its place all the time."""
+    surface, view = area_with_view(publisher, is_heard=True)
+    ((_, in_widget),) = publisher.area.items()
+
     surface.finish(old("Hello, you.", phase=Phase.COMPLETE))
 
-    assert "application/vnd.jupyter.widget-view+json" in in_widgets
-    assert "Hello" in in_widgets["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in in_widget
+    assert "Hello" in in_widget["text/html"]
     assert len({display_id for display_id, _ in publisher.messages}) == 1
     ((_, data),) = publisher.area.items()
     assert set(data) == {"text/html", "text/markdown", "text/plain"}
-    assert fake.log[-1] == "end"
+    assert view.log[-1] == "end"
     assert not surface.has_cleared
 
 
 @pytest.mark.parametrize(
-    ("was_seen", "is_alone", "last"),
+    ("is_heard", "is_alone", "last"),
     [
         (False, True, streaming("Hello, you.", phase=Phase.COMPLETE)),
         (True, False, streaming("Hello, you.", phase=Phase.COMPLETE)),
@@ -427,12 +430,9 @@ def test_where_a_page_shows_the_widgets_there_is_one_display_that_is_never_clear
     ],
     ids=["no page is known to follow updates", "a question was asked meanwhile", "nothing came"],
 )
-def test_elsewhere_the_end_clears_the_cell(publisher, was_seen, is_alone, last):
+def test_elsewhere_the_end_clears_the_cell(publisher, is_heard, is_alone, last):
     """So that the answer stands in it alone, and in front ends without updates, too."""
-    fake = FakeWidgets(was_seen=was_seen)
-    surface = area(publisher, in_widgets=lambda: fake)
-    surface.draw(streaming("Hello"))
-    until_in_widgets(surface, fake)
+    surface, view = area_with_view(publisher, is_heard=is_heard)
 
     surface.finish(last, is_alone=is_alone)
 
@@ -440,19 +440,20 @@ def test_elsewhere_the_end_clears_the_cell(publisher, was_seen, is_alone, last):
     assert [set(data) for data in publisher.area.values()] == (
         [] if last.phase is Phase.FAILED else [{"text/html", "text/markdown", "text/plain"}]
     )
-    assert fake.log[-1] == "end"
+    assert view.log[-1] == "end"
 
 
-def test_widgets_that_no_page_shows_give_way_to_html(publisher):
-    """As in a front end that lacks their extension."""
-    fake = FakeWidgets(was_seen=False)
-    surface = area(publisher, in_widgets=lambda: fake)
-    surface.draw(streaming("Hello"))
-    until_in_widgets(surface, fake)
+def test_a_widget_that_no_page_has_is_not_shown(publisher):
+    """As in a front end that lacks its extension, and would show an error. A page may say later that it has it."""
+    surface, view = area_with_view(publisher, is_heard=False)
 
-    fake.is_unseen = True
     surface.draw(old("Hello, you. More."))
-
     ((_, data),) = publisher.area.items()
+    view.is_heard = True
+    surface.draw(old("Hello, you. More. And more."))
+    ((_, later),) = publisher.area.items()
+
     assert set(data) == {"text/html"}
     assert "More" in data["text/html"]
+    assert "end" not in view.log
+    assert "application/vnd.jupyter.widget-view+json" in later

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import gc
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ipywidgets import HTML, Button, GridBox, HBox, VBox, Widget
 
 import claude_magic
-from claude_magic.client import Usage
-from claude_magic.display import AnswerContent, widgets
-from claude_magic.display.widgets import LiveWidgets, close_all
+from claude_magic.display import AnswerContent, ComparisonContent, widgets
+from claude_magic.display.widgets import LiveView, close_all
+from claude_magic.render import Column
 from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
+
+from ..beginnings import BEGINNING
 
 ASK = {"content": {"data": {"method": "request_states"}}}
 LIBRARIES = {"ipywidgets", "anywidget"}
@@ -235,34 +239,118 @@ def test_whatever_makes_widgets_imports_the_owner_of_their_lock() -> None:
     assert lacking == []
 
 
-SNAPSHOT = ReplySnapshot(
-    blocks=(BlockSnapshot(kind="text", text="Hello.", is_complete=True),),
-    phase=Phase.STREAMING,
-    model="claude-sonnet-5-5",
-    usage=Usage(),
-    stop_reason=None,
-    stop_details=None,
-    stop_sequence=None,
-    request_id=None,
-    is_simulated=False,
-    elapsed=2.0,
-    wait=None,
-    error=None,
-    attempts=(),
-    version=1,
-)
+def growing(text: str) -> ReplySnapshot:
+    """An answer that has come so far."""
+    blocks = (BlockSnapshot(kind="text", text=text, is_complete=False),)
+    return dataclasses.replace(BEGINNING, phase=Phase.STREAMING, blocks=blocks, elapsed=2.0)
 
 
-def test_what_a_page_tells_of_its_views_waits_for_no_cell(
+class Told:
+    """A view whose messages are kept, and what the kernel is told by the page."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, content: Any = None) -> None:
+        self.stops = 0
+        self.messages: list[dict[str, Any]] = []
+        monkeypatch.setattr(
+            LiveView, "_send", lambda _view, message, **_buffers: self.messages.append(message)
+        )
+        self.view = LiveView(content or AnswerContent(remote_images=False), stop=self._stop)
+        self.messages.clear()
+
+    def say(self, **content: Any) -> None:
+        data = {"method": "custom", "content": content}
+        self.view._handle_msg({"content": {"data": data}, "buffers": []})
+
+    def updates(self) -> list[dict[str, Any]]:
+        """The states that it has sent since the last call."""
+        taken = [message["state"] for message in self.messages if message["method"] == "update"]
+        self.messages.clear()
+        return taken
+
+    def _stop(self) -> None:
+        self.stops += 1
+
+
+@pytest.fixture
+def told(page: Page, monkeypatch: pytest.MonkeyPatch) -> Told:
+    return Told(monkeypatch)
+
+
+BEGUN = "First.\n\nSecond, $x$\n"
+
+
+def test_an_update_of_an_answer_holds_the_blocks_that_have_changed(told: Told) -> None:
+    """And a page that asks for the state of all widgets is told all of it."""
+    told.view.draw(growing(BEGUN))
+    told.updates()
+
+    told.view.draw(growing(f"{BEGUN}and more\n\nThird\n"))
+
+    (update,) = told.updates()
+    assert sorted(update) == ["0.1", "0.2"]
+    assert "and more" in update["0.1"]
+    state = told.view.get_state()
+    assert ["First" in state["0.0"], "Third" in state["0.2"], state["can_stop"]] == [True] * 3
+    assert told.view.get_state("0.1") == {"0.1": update["0.1"]}
+    told.view.draw(growing(f"{BEGUN}and more\n\nThird\n"))
+    assert told.updates() == []
+
+
+def test_a_page_that_has_the_widget_is_told_all_that_it_may_have_missed(told: Told) -> None:
+    """Also one that is opened later."""
+    told.say(do="listen")
+    assert told.view.is_heard
+    assert told.updates() == []
+    told.view.draw(growing(BEGUN))
+    told.updates()
+
+    told.say(do="listen")
+
+    (update,) = told.updates()
+    assert sorted(update) == ["0.0", "0.1"]
+
+
+@pytest.mark.parametrize("is_opened_meanwhile", [False, True])
+def test_at_its_end_it_is_closed_unless_a_page_was_opened_meanwhile(
+    told: Told, is_opened_meanwhile: bool
+) -> None:
+    """That page is not told of the display that stays, and shows the whole answer here."""
+    told.view.draw(growing(BEGUN))
+    told.view.show()
+    if is_opened_meanwhile:
+        Widget._handle_control_comm_msg(ASK)
+
+    told.view.end(dataclasses.replace(growing(f"{BEGUN}and $y$."), phase=Phase.COMPLETE))
+
+    assert (told.view.comm is not None) is is_opened_meanwhile
+    if is_opened_meanwhile:
+        state = told.view.get_state()
+        assert state["0.1"].count("mathjax_process") == 2
+        assert state["has_ended"]
+
+
+def test_answers_side_by_side_have_headings_in_one_widget(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else an answer in the background would lose its Stop button while another cell computes, as one that no page shows."""
+    """Each with its own blocks."""
+    told = Told(monkeypatch, ComparisonContent(remote_images=False))
+    columns = [Column(name=name, kept_in="_", answer=growing(f"By {name}")) for name in ("sonnet", "opus")]
+
+    told.view.draw(SimpleNamespace(columns=columns))
+
+    state = told.view.get_state()
+    assert state["count"] == 2
+    assert "opus" in state["1.heading"]
+    assert "By opus" in state["1.0"]
+
+
+def test_what_a_page_tells_waits_for_no_cell(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an answer in the background would not be stopped while another cell computes."""
     routed: list[Widget] = []
     monkeypatch.setattr(widgets, "route_to_subshell", lambda *each: routed.extend(each))
-    live = LiveWidgets(AnswerContent(remote_images=False), stop=lambda: None)
 
-    live.draw(SNAPSHOT)
+    told = Told(monkeypatch)
+    told.say(do="stop")
 
-    shown = live.show()["application/vnd.jupyter.widget-view+json"]["model_id"]
-    assert shown in [each.model_id for each in routed]
-    assert any(isinstance(each, Button) for each in routed)
+    assert told.view in routed
+    assert told.stops == 1

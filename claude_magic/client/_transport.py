@@ -386,7 +386,9 @@ class _Connection(httpx2.AsyncHTTPTransport):
             max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_EXPIRY
         )
         super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
-        self._pool._network_backend = _NETWORK
+        # The library's own name for it; where another version has another, a request takes one write more.
+        if hasattr(self._pool, "_network_backend"):
+            self._pool._network_backend = _NETWORK
 
     @property
     def is_open(self) -> bool:

@@ -540,7 +540,7 @@ def test_methods_describes_what_was_asked(kernel, sim, example):
     succeed(kernel, "%claude --no-history Name a prime for the appendix.")
 
     text = plain(succeed(kernel, example("methods [--cassette] [--appendix] [--manifest FILE.json]")))
-    assert "Models, as the responses name them: claude-sonnet-5-5" in text
+    assert re.search(r"Models, as the responses name them: [^.]*claude-sonnet-5-5 \(", text)
     assert "Name a prime for the appendix." in text
     assert "from a simulator, not from a model" in text
     assert "The manifest is in m.json." in plain(succeed(kernel, "%claude methods --manifest m.json"))

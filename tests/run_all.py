@@ -7,11 +7,12 @@ has failed, because a run is long and the next finding may be another; the reaso
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,12 +121,12 @@ def _descriptions() -> dict[str, str]:
 
 
 def _summary(lines: deque[str]) -> str:
-    """The closing line of pytest, where the part printed one."""
-    for line in reversed(lines):
-        words = line.strip("= ")
-        if " passed" in words and " in " in words:
-            return words.rpartition(" in ")[0]
-    return "ok"
+    """The closing lines of pytest, added up, where the part printed any."""
+    closings = [line for line in lines if re.search(r"\d passed.* in [\d.]+s", line)]
+    counts: Counter[str] = Counter()
+    for closing in closings:
+        counts.update({word: int(count) for count, word in re.findall(r"(\d+) ([a-z]+)", closing)})
+    return ", ".join(f"{count} {word}" for word, count in counts.items()) or "ok"
 
 
 def _reasons(lines: deque[str]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@
 
 const SAY_AGAIN = 500; // ms
 const LATEST = 1000; // ms after which formulas are set also where the page is never idle
-const LEAST_LEFT = 8; // ms of an idle period in which the next few are begun
+const LEAST_LEFT = 8; // ms of a period in which the next few are begun
+const IN_FRAME = 24; // ms of a frame that brings new ones
 const FORMULA = "mathjax_process";
 const NO_FORMULA = ["mathjax_ignore", "tex2jax_ignore"];
 const LATER = "claude-magic-formula"; // nothing to Lab's typesetter
@@ -36,8 +37,11 @@ export default {
     const successor = watchForSuccessor(el, typeset, setter.sourceOf);
     const surroundings = makeSurroundings(el);
     const answers = makeElements(el, model);
-    const draw = () =>
+    const draw = () => {
       answers.forEach((answer, index) => drawAnswer(answer, (name) => model.get(`${index}.${name}`), setter.add));
+      // In the same frame, which is laid out once for both.
+      setter.work(periodOf(IN_FRAME));
+    };
     const drawing = onNextFrame(draw);
     // Lab takes a view out of the document and puts it back. Out there formulas have no size: they wait.
     const attached = new IntersectionObserver(() => {
@@ -152,10 +156,15 @@ function typesetterOf(model) {
 const rest = () =>
   new Promise((done) => {
     if (window.requestIdleCallback) requestIdleCallback(done, { timeout: LATEST });
-    else setTimeout(() => done({ timeRemaining: () => 0 }), 50);
+    else setTimeout(() => done(periodOf(IN_FRAME)), 50);
   });
 
-// Sets the formulas of blocks, a few at a time, when the page has nothing else to do.
+function periodOf(length) {
+  const end = performance.now() + length;
+  return { timeRemaining: () => end - performance.now() };
+}
+
+// Sets the formulas of blocks, a few at a time, in the periods that it is given and when the page has nothing else to do.
 function makeSetter(typeset, isShown = () => true) {
   const sources = new WeakMap(); // of each formula that is set
   const waiting = [];
@@ -174,10 +183,10 @@ function makeSetter(typeset, isShown = () => true) {
       formula.className = NO_FORMULA.join(" ");
     }
   };
-  const work = async () => {
-    if (isWorking) return;
+  const work = async (given) => {
+    if (isWorking || !waiting.length) return;
     isWorking = true;
-    for (let period = await rest(); waiting.length && isShown(); period = await rest()) {
+    for (let period = given ?? (await rest()); waiting.length && isShown(); period = await rest()) {
       do {
         const next = waiting.shift();
         if (next.isConnected) await set(next);
@@ -188,10 +197,7 @@ function makeSetter(typeset, isShown = () => true) {
   };
   return {
     sourceOf: (formula) => sources.get(formula),
-    add: (block) => {
-      if (typeset) waiting.push(...inFew(block));
-      if (waiting.length) work();
-    },
+    add: (block) => typeset && waiting.push(...inFew(block)),
     work,
   };
 }
@@ -281,11 +287,12 @@ function setIn(el, sourceOf) {
 }
 
 function setLater(formulas, typeset) {
-  const { add } = makeSetter(typeset);
+  const setter = makeSetter(typeset);
   const blocks = new Set(formulas.map((formula) => formula.closest(`.${NO_FORMULA[0]} > *`) ?? formula));
   formulas.forEach((formula) => (formula.className = LATER));
   for (const block of blocks) {
     if (!block.matches(`.${LATER}`)) block.classList.add(...NO_FORMULA);
-    add(block);
+    setter.add(block);
   }
+  setter.work();
 }

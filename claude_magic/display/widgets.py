@@ -38,7 +38,7 @@ from ..render import (
 from ..runtime import ReplySnapshot
 from ..tools import CallReading, ToolCall
 from ._frontend import route_to_subshell
-from ._surface import FRAME_INTERVAL, AnswerContent, AnyContent, answer_mark, interval_after
+from ._surface import AnswerContent, AnyContent, answer_mark, interval_after
 
 _STOP_HINT: Final = "Stop this answer. What has arrived stays."
 
@@ -232,9 +232,6 @@ class LiveView(anywidget.AnyWidget):
     count = traitlets.Int(1).tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
 
-    _FRAMES_PER_SECOND: Final = 26
-    """Of all answers together; now and then a frame has two or three blocks of one."""
-
     def __init__(self, content: AnyContent, *, stop: Callable[[], None] | None) -> None:
         self.is_heard = False
         self.is_shown = False
@@ -270,10 +267,7 @@ class LiveView(anywidget.AnyWidget):
             self.count = len(columns)
         rows = [content.slots(column.answer) for content, column in zip(self._answers, columns, strict=True)]
         self._update(columns, rows)
-        tail_chars = sum(len(row[-1]) for row in rows if row)
-        return interval_after(
-            tail_chars, shortest=max(FRAME_INTERVAL, len(columns) / self._FRAMES_PER_SECOND)
-        )
+        return interval_after(sum(len(row[-1]) for row in rows if row))
 
     def show(self) -> dict[str, Any]:
         """Return the data of a display that shows it."""

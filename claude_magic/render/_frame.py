@@ -1,6 +1,6 @@
 """What a streaming answer looks like at one moment: a row of slots, of which all but the last have settled.
 
-A slot is one display of its own in a cell, or one widget of a panel. Drawing is comparing two rows: a slot that has not
+A slot is one display of its own in a cell, one element of the widget there, or one widget of a panel. Drawing is comparing two rows: a slot that has not
 changed is not sent again, so that what goes over the wire grows with the answer and not with its square.
 """
 

@@ -64,15 +64,14 @@ COUNT_FORMULAS = """cell => {
     }).observe(cell, { childList: true, subtree: true });
 }"""
 
+# Formulas wait until they are let through.
 BE_BUSY = """() => {
-    window.ownIdle = window.requestIdleCallback;
-    window.kept = [];
-    window.requestIdleCallback = work => window.kept.push(work);
+    const typesetter = window.jupyterapp.shell.currentWidget.content.rendermime.latexTypesetter;
+    const typeset = typesetter.typeset.bind(typesetter);
+    const isIdle = new Promise(done => { window.beIdle = () => { delete typesetter.typeset; done(); }; });
+    typesetter.typeset = async element => { await isIdle; await typeset(element); };
 }"""
-BE_IDLE = """() => {
-    window.requestIdleCallback = window.ownIdle;
-    window.kept.forEach(work => window.requestIdleCallback(work));
-}"""
+BE_IDLE = "() => window.beIdle()"
 RESTART = (
     "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
 )

@@ -146,8 +146,9 @@ def top_of(page: NotebookPage, words: str) -> float:
     return float(page.page.evaluate(TOP, [1, words]))
 
 
-@pytest.mark.parametrize("width", [1200, 700])
-@pytest.mark.parametrize("ending", ["end", "stop", "interrupt", "error"])
+@pytest.mark.parametrize(
+    ("ending", "width"), [("end", 1200), ("end", 700), ("stop", 700), ("interrupt", 1200), ("error", 700)]
+)
 def test_what_a_reader_looks_at_stays_in_its_place(
     notebook: Callable[..., NotebookPage], sim: Simulator, ending: str, width: int
 ) -> None:

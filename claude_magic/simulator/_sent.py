@@ -137,6 +137,7 @@ _HEAD = re.compile(r"(.+?): ([\d,]+) (?:rows × ([\d,]+) columns|values)")
 _COLUMN = re.compile(r"^- (.+?): \S+?(?:\[[^\]]*\])?(?:, ([\d,]+) missing)?$", re.MULTILINE)
 _RANGE = re.compile(r"^(\S.*?) +\S+ +(\S+) +\S+ +(\S+) +\S+ +(\S+) +\S+ +(\S+)$", re.MULTILINE)
 _COMMON = re.compile(r"^(.+?): [\d,]+ distinct; most common: (.+?) \(([\d,]+)×\)", re.MULTILINE)
+_FIRST_ROWS = re.compile(r"^(?:All|First) rows:$", re.MULTILINE)
 _ROWS = re.compile(r"^(?:All|First) rows:\n(.*(?:\n\S* *)?)\n(.+)$", re.MULTILINE)
 
 
@@ -145,13 +146,16 @@ def _tell_table(body: str) -> Iterator[str]:
     if head is None:
         yield body.partition("\n")[0]
         return
-    columns = _COLUMN.findall(body)
+    # What looks like statistics among the rows is none.
+    facts = _FIRST_ROWS.split(body, maxsplit=1)[0]
+    columns = _COLUMN.findall(facts)
     size = f"**{head[2]} rows** and **{head[3]} columns**: {_names(name for name, _ in columns)}"
     yield f"{head[1]} of {size if head[3] else f'{head[2]} values'}"
-    for name, mean, least, median, most in _RANGE.findall(body)[:_MOST]:
-        if re.match(r"-?[\d.]", least):
+    for name, *numbers in _RANGE.findall(facts)[:_MOST]:
+        mean, least, median, most = numbers
+        if all(re.match(r"-?[\d.]", number) for number in numbers):
             yield f"`{name}` runs from {least} to **{most}**, its mean is {mean}, its median {median}"
-    for name, value, times in _COMMON.findall(body)[:_MOST]:
+    for name, value, times in _COMMON.findall(facts)[:_MOST]:
         if times != "1":
             yield f"`{name}` is mostly {value} ({times} times)"
     yield from (

@@ -156,6 +156,24 @@ def test_a_table_is_told_by_what_its_description_says(api, make):
         assert "balance point" not in answer
 
 
+def test_rows_are_not_taken_for_statistics(api):
+    """A row with as many values as a line of statistics has is a row."""
+    table = pandas.DataFrame(
+        {
+            "name": [f"Place {number}" for number in range(9)],
+            "country": ["Peru", "Chad", "Mali"] * 3,
+            "lat": range(9),
+            "rating": [0.5] * 9,
+            "notes": [f"a, b {number}" for number in range(9)],
+        }
+    )
+
+    answer = ask(api, interpolate("Describe {{ table }}", {"table": table}).parts)
+
+    assert "`lat` runs from 0 to **8**, its mean is 4, its median 4" in answer
+    assert answer.count(" runs from ") == 2
+
+
 def test_what_occurs_once_is_not_called_frequent(api):
     """A column of different values has no most common one."""
     answer = ask(api, interpolate("Summarise {{ sales }}", NAMES).parts)

@@ -123,6 +123,7 @@ function show(block, html, onNew) {
   if (block.html === html) return;
   block.html = html;
   block.element.innerHTML = html;
+  block.element.classList.toggle("claude-magic-fold", block.element.firstElementChild?.tagName === "DETAILS");
   onNew(block.element);
 }
 

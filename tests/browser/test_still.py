@@ -178,6 +178,30 @@ def test_what_a_reader_looks_at_stays_in_its_place(
     assert [each.output_type for each in others] == ([] if ending == "end" else ["error"])
 
 
+def test_a_heading_behind_the_thinking_stays_in_its_place(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """The answer begins anew there, while it grows as at its end."""
+    gate = Gate()
+
+    def behave(post: Post) -> Steps:
+        for step in reply(chunks=PIECES[:30], thinking="What is a mean?")(post):
+            if isinstance(step, Chunk) and step.data.startswith(b"event: message_delta"):
+                yield Hold(gate)
+            yield step
+
+    sim.script(behave)
+    page = notebook("%%claude\nExplain the mean.")
+    page.start_cell(1)
+    stop_of(page).wait_for()
+    expect(page.output(1).get_by_text("Part 1", exact=True)).to_be_attached()
+    before = top_of(page, "Part 1")
+    gate.open()
+    page.wait_for_cell(1)
+
+    assert abs(top_of(page, "Part 1") - before) <= 1
+
+
 @pytest.mark.parametrize(("theme", "width"), [("Light", 1200), ("Dark", 700)])
 def test_a_cell_with_scrolled_outputs_has_one_scroll_area(
     notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int

@@ -178,7 +178,7 @@ _TRACK = (
     "background:var(--jp-border-color2, rgba(128,128,128,0.3))"
 )
 _FILL = "height:100%;border-radius:4px;background:var({colour});width:{percent:.1f}%"
-_VALUE = "flex:0 1 17em"
+_VALUE = "flex:0 1 22em"
 _LINE = "margin:3px 0;overflow-wrap:anywhere"
 _WAITING = "display:flex;flex-wrap:wrap;gap:0 12px;margin:3px 0"
 _PROMPT = "flex:1 1 260px;min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap"

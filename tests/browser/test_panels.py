@@ -492,6 +492,8 @@ def test_the_keyboard_reaches_everything_in_the_order_of_sight(open_with: OpenWi
     expect(panel.root.get_by_label("Model")).to_be_visible()
     expect(panel.button("Settings")).to_have_attribute("aria-expanded", "true")
 
+    cut = "labels => labels.filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"
+    assert panel.root.locator(".claude-magic-settings .widget-label").evaluate_all(cut) == []
     panel.prompt.focus()
     names = []
     for _ in range(12):

@@ -193,12 +193,11 @@ class MapSurface:
 
 
 def describe_progress(snapshot: MapSnapshot) -> str:
-    """Return what stands behind the bar: tokens, cost so far, failed rows."""
-    facts = [f"{_short(snapshot.tokens_in)} in, {_short(snapshot.tokens_out)} out"]
-    if snapshot.cost:
-        facts.append(format_usd(snapshot.cost))
+    """Return what stands behind the bar: cost so far, failed rows, tokens. A narrow terminal cuts the end of it."""
+    facts = [format_usd(snapshot.cost)] if snapshot.cost else []
     if snapshot.failed:
         facts.append(f"{snapshot.failed:,} failed")
+    facts.append(f"{_short(snapshot.tokens_in)} in, {_short(snapshot.tokens_out)} out")
     return snapshot.waiting or ", ".join(facts)
 
 

@@ -1,0 +1,45 @@
+"""What is told of a map while it runs."""
+
+from __future__ import annotations
+
+from tqdm.std import tqdm
+
+from claude_magic.bulk._bar import describe_progress
+from claude_magic.bulk._run import MapSnapshot
+from claude_magic.runtime import Phase
+
+SNAPSHOT = MapSnapshot(
+    phase=Phase.STREAMING,
+    version=1,
+    model="claude-sonnet-5-5",
+    rows=12_000,
+    requests=12_000,
+    known=0,
+    answered=5_000,
+    failed=0,
+    in_flight=8,
+    limit=8,
+    tokens_in=180_000,
+    tokens_out=920_000,
+    cost=9.5678,
+    elapsed=500.0,
+    first=(),
+    error=None,
+    is_simulated=False,
+)
+
+
+def test_the_price_is_seen_in_a_narrow_terminal():
+    """What does not fit is cut at its end: tokens, not money."""
+    line = tqdm.format_meter(
+        5_000,
+        SNAPSHOT.requests,
+        SNAPSHOT.elapsed,
+        ncols=80,
+        prefix=SNAPSHOT.model,
+        unit="row",
+        postfix=describe_progress(SNAPSHOT),
+    )
+
+    assert len(line) <= 80
+    assert "$9.57" in line

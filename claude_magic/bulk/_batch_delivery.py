@@ -354,7 +354,7 @@ class Delivery:
         if first is None:
             raise ConfigurationError(
                 f"The sending of {note.requests:,} of these rows broke off. Batch {batch.id} may be them, and its results, which would "
-                "tell, are no longer available. Nothing was sent. If it is another one, give the rows free with "
+                "tell, are no longer available. Nothing was sent. If it is another one, let the rows be asked again with "
                 f"`%claude batches forget {note.tag}`."
             )
         return key_of(first.custom_id, note.tag) is not None
@@ -363,7 +363,7 @@ class Delivery:
 def _other_account(note: BatchNote) -> ConfigurationError:
     return ConfigurationError(
         f"The sending of {note.requests:,} of these rows broke off. Whether they have arrived can only be told with a key of the "
-        f"workspace they were sent to, at {where_sent(note)}; this key is another one's. Use that key, or give the rows free with "
+        f"workspace they were sent to, at {where_sent(note)}; this key is another one's. Use that key, or let the rows be asked again with "
         f"`%claude batches forget {note.tag}`. Nothing was sent."
     )
 

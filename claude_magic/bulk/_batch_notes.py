@@ -172,7 +172,7 @@ def describe_held(held: Mapping[str, int]) -> str:
     where = "a batch" if len(names) == 1 else "batches"
     return (
         f"Of these rows, {sum(held.values()):,} are in {where} already ({', '.join(names[:3])}). They would be paid twice. "
-        f"via='batch' (--via batch) fetches their answers; `%claude batches forget {names[0]}` gives the rows free."
+        f"via='batch' (--via batch) fetches their answers; `%claude batches forget {names[0]}` lets the rows be asked again."
     )
 
 

@@ -329,7 +329,7 @@ class BatchEngine:
         except NotFoundError:
             raise ConfigurationError(
                 f"This key finds no batch {note.id}, which was sent to {where_sent(note)} with rows of this map. Use a key of the "
-                f"workspace it was sent to, or, if the batch was deleted, give its rows free with `%claude batches forget {note.id}`. "
+                f"workspace it was sent to, or, if the batch was deleted, let its rows be asked again with `%claude batches forget {note.id}`. "
                 "Nothing was sent."
             ) from None
         if batch.has_ended:

@@ -178,7 +178,9 @@ def _found(path: str, cell: Cell) -> Any:
     if root not in names:
         guess = closest_name(root, names)
         hint = f" Did you mean {guess}?" if guess is not None else ""
-        raise ConfigurationError(f"--map: there is no {root} in the notebook.{hint} Nothing was sent.")
+        raise ConfigurationError(
+            f"--map: there is no variable {root} in the notebook.{hint} Nothing was sent."
+        )
     value: Any = names[root]
     for attribute in attributes:
         try:

@@ -237,7 +237,7 @@ def test_above_the_price_a_person_is_asked(kernel, sim, in_notebook):
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        ("%%claude --map fd\nSay {{ text }}", "--map: there is no fd in the notebook"),
+        ("%%claude --map fd\nSay {{ text }}", "--map: there is no variable fd in the notebook"),
         ("%%claude --map df.txt\nSay {{ text }}", "--map: df has no txt"),
         ("%%claude --map df\nSay {{ txet }}", "a row has no txet"),
         ("%%claude --map df --tools f\nSay {{ text }}", "--map and --tools cannot be combined"),

@@ -219,6 +219,8 @@ def describe_end(snapshot: MapSnapshot) -> str:
         facts.append(f"{format_usd(snapshot.cost)}{' (simulated)' if snapshot.is_simulated else ''}{once}")
     elif snapshot.batches:
         facts.append(f"{', '.join(snapshot.batches[:3])} at the server, to be waited for by the same line")
+    elif snapshot.phase is Phase.CANCELLED:
+        facts.append("what was in flight may be billed: `%claude usage` says how much at most")
     elif not snapshot.answered and not snapshot.failed:
         facts.append("nothing was asked, nothing paid")
     # What stands in a cassette is saved alike in each run, however long it took.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tqdm.std import tqdm
 
-from claude_magic.bulk._bar import describe_progress
+from claude_magic.bulk._bar import describe_end, describe_progress
 from claude_magic.bulk._run import MapSnapshot
 from claude_magic.runtime import Phase
 
@@ -43,3 +45,12 @@ def test_the_price_is_seen_in_a_narrow_terminal():
 
     assert len(line) <= 80
     assert "$9.57" in line
+
+
+def test_a_map_that_is_stopped_before_its_first_answer_does_not_say_that_nothing_was_paid():
+    """Requests were in flight; one that asks nothing says so."""
+    unanswered = replace(SNAPSHOT, answered=0, cost=None, phase=Phase.CANCELLED)
+
+    assert "may be billed" in describe_end(unanswered)
+    assert "nothing paid" not in describe_end(unanswered)
+    assert "nothing was asked, nothing paid" in describe_end(replace(unanswered, phase=Phase.COMPLETE))

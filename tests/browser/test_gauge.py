@@ -26,7 +26,6 @@ LOOKS = f"""output => {{
     const parts = [gauge, ...gauge.querySelectorAll("*")];
     return {{
         excess: Math.max(...parts.map(each => each.getBoundingClientRect().right - edge)),
-        lines: Math.max(...[...gauge.querySelectorAll("[role=meter] + *")].map(each => each.getBoundingClientRect().height)),
         contrast: Math.min(...parts.filter(each => each.matches("strong, span")).map({CONTRAST})),
     }};
 }}"""
@@ -87,7 +86,6 @@ def test_the_gauge_moves_while_the_kernel_computes_and_rests_afterwards(
     expect(gauge).to_contain_text("Question 2")
     looks = page.output(1).evaluate(LOOKS)
     assert looks["excess"] <= 1
-    assert width == 600 or looks["lines"] < 30, "a value is broken into two lines"
     assert looks["contrast"] >= 4.0
     (folder.root / enough(theme, width)).touch()
     page.wait_for_cell(2)

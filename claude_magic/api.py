@@ -100,7 +100,7 @@ class AskOptions(TypedDict, total=False):
         stop_sequences: Strings at which the answer ends.
         thread: The conversation to continue; without one the question stands alone.
         schema: A pydantic model, dataclass or TypedDict that the answer must fit; the object is `reply.parsed`.
-        replay: "auto" answers from the cassette and records what it lacks, "only" sends nothing, "record" asks anew, "off" does neither.
+        replay: "auto" answers from the cassette and records the rest, "only" sends nothing, "record" asks again, "off" does neither.
         tools: Functions of yours that Claude may call. They run on the thread that called `ask`, or on the
             loop that awaits `ask_async`.
         approve: "ask" (the default) asks you to type yes or no before each call; "never" runs all of them.

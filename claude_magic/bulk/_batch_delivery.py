@@ -313,7 +313,7 @@ class Delivery:
             return None, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
         rest = note.beat + SETTLING - now()
         if rest > 0 or self._missed.get(note.tag) != note.beat:
-            # After a machine has slept, all signs of life are old: whoever lives gives one meanwhile.
+            # After a machine has slept, all signs of life are old. A process that still runs gives a new one meanwhile.
             self._missed[note.tag] = note.beat
             why = f"{rows}; the server does not list them, they are sent again once that is certain"
             return max(rest, 2 * BEAT), why

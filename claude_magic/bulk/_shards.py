@@ -2,7 +2,7 @@
 
 SQLite does not work on file systems that several machines share; a file that one process appends to, and nobody else writes, does. An
 answer is a line, and counts when its `fsync` has returned. A line that a killed process has left unfinished is no answer. What is found
-is merged by the key of the request: whoever asks again, on whatever machine, asks nothing that has been answered.
+is merged by the key of the request, so a second run, on any machine, asks nothing that has been answered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Message batches: many requests in one call, answered within a day, at half the price.
 
-Creating one is never retried after a failure that may have left it created: it would be paid twice. Whoever creates one keeps a
-note of its own first, and finds it again in the list; the API has no key that would make a second call harmless.
+Creating one is never retried after a failure that may have left it created: it would be paid twice. The caller keeps a
+note of its own first, and finds the batch again in the list; the API has no key that would make a second call harmless.
 """
 
 from __future__ import annotations

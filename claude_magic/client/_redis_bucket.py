@@ -232,9 +232,9 @@ class RedisBucket(TokenBucket):
         self._gated: set[object] = set()
 
     def _bind_to_running_loop(self) -> asyncio.AbstractEventLoop:
-        former = self._loop
+        previous = self._loop
         loop = super()._bind_to_running_loop()
-        if former is not loop and former is not None:
+        if previous is not loop and previous is not None:
             self._close_pace()
             self._link = None  # it belonged to the loop that has gone
             self._start_over()

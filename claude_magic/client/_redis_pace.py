@@ -1,6 +1,6 @@
 """What one process learns of the server's limits, told to the others that share its limiter, and what they have learnt.
 
-Each response is word of what all of them have taken together, so the latest one holds, whoever it was sent to. With it goes what
+Each response tells what all of them have taken together, so the latest one holds, whichever process it was sent to. With it goes what
 the process has in flight, which the server has not counted yet.
 """
 

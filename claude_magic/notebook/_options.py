@@ -448,7 +448,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
         ),
         _choice(
             "--replay MODE",
-            "answer from the cassette: auto (ask and record what it lacks), only, record (ask anew), off",
+            "answer from the cassette: auto (ask and record the rest), only, record (ask again), off",
             REPLAY_MODES,
         ),
         OptionSpec("--dry-run", "show what would be sent and what it could cost; send nothing"),

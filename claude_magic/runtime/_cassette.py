@@ -3,7 +3,7 @@
 The first line says what the file is and in which version; each other line is one `Recording`. Lines that cannot be read are
 named and stay. Lines of the same request count in the order of their `occurrence`; of two with the same one, the later.
 
-Whoever changes the file holds a lock, so that kernels that share a cassette lose nothing. New lines are appended with one write,
+A process holds a lock while it changes the file, so that kernels that share a cassette lose nothing. New lines are appended with one write,
 and are on the disk when that returns; lines are replaced by a new file that takes the place of the old one at once.
 """
 
@@ -259,7 +259,7 @@ class Cassette:
             return recording
 
     def count_sent(self, key: str) -> int:
-        """Take note that a request is sent anew, and return the occurrence under which its answer is recorded."""
+        """Take note that a request is sent again, and return the occurrence under which its answer is recorded."""
         with self._lock:
             self._asked[key] += 1
             self._sent[key] += 1

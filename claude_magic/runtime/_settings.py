@@ -71,7 +71,7 @@ class Settings(ClientConfig):
         live: Draw answers while they stream.
         remote_images: Let answers load images from other hosts.
         map_ask_above: Estimated price of a map in USD above which a person is asked first.
-        replay: "auto" answers from the cassette what stands there, and records the rest; "only" sends nothing; "record" asks anew.
+        replay: "auto" answers from the cassette what stands there, and records the rest; "only" sends nothing; "record" asks again.
         cassette: The file in which answers are recorded, as seen from the folder of the notebook.
         replay_speed: How many times faster than recorded a replay streams; 0 (or "instant") is at once.
         record_errors: Also record errors and interrupted answers.

@@ -138,7 +138,8 @@ def test_an_interrupt_keeps_what_there_is_and_says_how_to_go_on(kernel, sim, in_
     sim.clear()
 
     assert kernel.run(CELL).status == "ok"
-    assert len(sim.requests) == 1
+    # What was in flight at the interrupt may reach the simulator only now.
+    assert len({str(request.body["messages"]) for request in sim.requests}) == 1
 
 
 def test_an_interrupt_ends_the_waiting_for_a_batch_and_not_the_batch(kernel, sim, in_notebook):

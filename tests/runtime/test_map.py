@@ -502,7 +502,8 @@ def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
     sim.clear()
 
     assert len(claude.map("Say {{ item }}", range(200)).errors) == 0
-    assert len(sim.requests) == 170
+    # What was in flight at the interrupt may reach the simulator only now.
+    assert len(set(prompts(sim))) == 170
 
 
 def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulator) -> None:
@@ -546,7 +547,7 @@ def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim
     sim.clear()
 
     assert claude.map("Say {{ item }}", range(5))[:2] == ["one", "two"]
-    assert sorted(prompts(sim)) == ["Say 2", "Say 3", "Say 4"]
+    assert sorted(set(prompts(sim))) == ["Say 2", "Say 3", "Say 4"]
 
 
 def _interrupt_after(sim: Simulator, requests: int) -> None:

@@ -413,8 +413,9 @@ class BatchEngine:
         if self._stop is not None:
             return True
         await self._take_known([key for key in done if key in self._places])
-        await in_thread(lambda: self._notes.merged(note.tag))
+        # First, since another run that sees a merged batch whose reservation still stands books its answers.
         self._context.ledger.settle_batch(note.tag)
+        await in_thread(lambda: self._notes.merged(note.tag))
         self._watched.pop(note.tag, None)
         return True
 

@@ -694,6 +694,34 @@ def test_rows_without_an_answer_are_so_in_the_run_that_did_not_fetch_them(
     assert spent() - before == pytest.approx(sum(costs))
 
 
+def test_a_run_that_looks_at_the_moment_of_the_merge_books_nothing_again(
+    sim: Simulator, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: two runs of a kernel on one batch book it once, whichever sees first that it is merged."""
+    has_left = threading.Event()
+    merged, leave = _batch_notes.BatchNotes.merged, _batches.BatchEngine._leave
+
+    def merge_while_another_looks(notes: Any, tag: str) -> None:
+        merged(notes, tag)
+        assert has_left.wait(60)
+
+    async def leave_and_tell(engine: Any, note: Any, *, is_dropped: bool) -> None:
+        await leave(engine, note, is_dropped=is_dropped)
+        has_left.set()
+
+    monkeypatch.setattr(_batch_notes.BatchNotes, "merged", merge_while_another_looks)
+    monkeypatch.setattr(_batches.BatchEngine, "_leave", leave_and_tell)
+    before, reserved_before = spent(), reserved()
+
+    for out in at_once(sim, eventually):
+        assert out["answer"].tolist() == RIGHT
+
+    [note] = notes()
+    costs = [answer.cost for answer in Journal(journal_path()).find(note.row_keys).values()]
+    assert spent() - before == pytest.approx(sum(costs))
+    assert reserved() == pytest.approx(reserved_before)
+
+
 def test_results_that_are_not_there_yet_are_waited_for(sim: Simulator, clock: Clock) -> None:
     """A batch that has just ended is not taken for one whose results were deleted."""
     sim.script_batch_calls("results", status(404), status(404))

@@ -182,6 +182,19 @@ class NotebookPage:
         """Wait until the page has done what it was about to do: drawn what is there, handled what was clicked."""
         wait_until_still(self.page)
 
+    def press(self, control: Locator) -> None:
+        """Press the mouse on a control and hold it; once more where the page has moved it away from under the mouse."""
+        element = control.element_handle()
+        self.page.evaluate(
+            "() => addEventListener('pointerdown', event => { window.pressed = event.target; }, {capture: true})"
+        )
+        control.hover()
+        self.page.mouse.down()
+        while not self.page.evaluate("element => element.contains(window.pressed)", element):
+            self.page.mouse.up()
+            control.hover()
+            self.page.mouse.down()
+
     def execute(self, command: str, **arguments: Any) -> None:
         """Execute a command of Lab's and wait for it."""
         # What a command returns stays in the page: the widget of a notebook takes seconds to be told.

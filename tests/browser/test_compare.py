@@ -145,8 +145,7 @@ def test_stop_stops_them_all(notebook: Callable[..., NotebookPage], sim: Simulat
     page = notebook("compare-stopped")
 
     page.start_cell(1)
-    page.output(1).get_by_role("button", name="Stop").hover()
-    page.page.mouse.down()
+    page.press(page.output(1).get_by_role("button", name="Stop"))
     page.wait_for_cell(1)
     page.page.mouse.up()
 

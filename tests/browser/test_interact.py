@@ -64,9 +64,8 @@ def middle(page: NotebookPage) -> tuple[float, float]:
 
 def drag(page: NotebookPage, target: float) -> None:
     """Drag the slider to a place, in steps, and let it go."""
+    page.press(handle(page))
     x, y = middle(page)
-    page.page.mouse.move(x, y)
-    page.page.mouse.down()
     for step in range(1, 11):
         page.page.mouse.move(x + (target - x) * step / 10, y)
         page.wait_until_still()

@@ -111,7 +111,7 @@ class Question:
 
     def tool_definitions(self, model: str) -> list[dict[str, Any]]:
         """The tools that may be called, here and at the server, as this model knows them."""
-        tools = [] if self.tools is None else list(self.tools.definitions)
+        tools = [] if self.tools is None else list(self.tools.toolbox.definitions)
         if self.max_searches:
             tools.append({"type": web_search_of(model), "name": "web_search", "max_uses": self.max_searches})
         return tools

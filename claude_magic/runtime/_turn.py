@@ -307,7 +307,7 @@ class TurnPlanner:
         self, question: Question, settings: ResolvedSettings, place: Place | None, model: str
     ) -> TurnPlan:
         binding = fingerprint(settings.values.system, question.tool_definitions(model))
-        notes = [*question.notes, *(() if question.tools is None else question.tools.notes)]
+        notes = [*question.notes, *(() if question.tools is None else question.tools.toolbox.notes)]
         history = History()
         if place is not None:
             history = History(

@@ -298,18 +298,8 @@ class ToolExecutor(Protocol):
     """Runs calls, wherever tools live."""
 
     @property
-    def definitions(self) -> list[dict[str, Any]]:
-        """The tools, as the API describes them."""
-        ...
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What the reader should know about the tools, as sentences."""
-        ...
-
-    @property
     def toolbox(self) -> Toolbox:
-        """The functions themselves."""
+        """The tools."""
         ...
 
     @property

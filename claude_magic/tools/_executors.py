@@ -58,8 +58,6 @@ class LoopExecutor:
         interrupt: Callable[[], object],
         interrupts: Interrupts = interrupts_raised,
     ) -> None:
-        self.definitions = toolbox.definitions
-        self.notes = toolbox.notes
         self.toolbox = toolbox
         self._loop = loop
         self._context = context
@@ -173,8 +171,6 @@ class WaitingExecutor:
     def __init__(
         self, toolbox: Toolbox, *, approve: ApproveNow | None, idle_loop: GetLoop | None = None
     ) -> None:
-        self.definitions = toolbox.definitions
-        self.notes = toolbox.notes
         self.toolbox = toolbox
         self.is_asked = approve is not None
         self._approve = approve

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -96,16 +97,12 @@ async def taken_async(values: AsyncIterator[Any]) -> Yielded:
 
 def _taken(values: Iterator[Any]) -> Yielded:
     """Return the first values of a generator, and close it."""
-    taken: list[Any] = []
     try:
-        for value in values:
-            if len(taken) == MAX_YIELDED:
-                return Yielded(taken, is_cut=True)
-            taken.append(value)
-        return Yielded(taken, is_cut=False)
+        taken = list(islice(values, MAX_YIELDED + 1))
     finally:
         if (close := getattr(values, "close", None)) is not None:
             close()
+    return Yielded(taken[:MAX_YIELDED], is_cut=len(taken) > MAX_YIELDED)
 
 
 def _outcome_of_yielded(yielded: Yielded) -> Outcome:

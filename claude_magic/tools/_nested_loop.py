@@ -56,7 +56,7 @@ def interrupts_cancelling(task: asyncio.Task[Any], loop: asyncio.AbstractEventLo
         if len(came) > 1:
             raise KeyboardInterrupt
         task.cancel()
-        loop.call_soon_threadsafe(_nothing)  # wakes it
+        loop.call_soon_threadsafe(lambda: None)  # wakes it
 
     with sigint_handled(handle):
         yield came
@@ -110,10 +110,6 @@ def sigint_handled(
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _nothing() -> None:
-    return None
 
 
 GetLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]

@@ -162,9 +162,14 @@ def bounded(text: str, chars: int, what: str = "text") -> Collected:
     )
 
 
+def fence_around(text: str) -> str:
+    """Return a fence of backticks that nothing in `text` can end."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
 def fenced(text: str, language: str = "") -> str:
     """Return text as a Markdown block on lines of its own; no fence inside can end it."""
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    fence = fence_around(text)
     return f"\n{fence}{language}\n{text.rstrip()}\n{fence}\n"
 
 

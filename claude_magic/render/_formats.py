@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import nh3
 
+from ..context import fence_around
 from ..runtime import ReplySnapshot
-from ..schema import NoJSONError, extract_json, fence_around, fenced_blocks, find_code, join_code, reveal
+from ..schema import NoJSONError, extract_json, fenced_blocks, find_code, join_code, reveal
 from . import _math
 from ._code import render_code
 from ._neutralise import neutralise_markdown

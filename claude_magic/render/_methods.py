@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from .._version import __version__
 from ..client import ConfigurationError
-from ..context import redact
+from ..context import fence_around, redact
 from ..runtime import Asked, AskedRows, Runtime, asked_of_recordings, format_usd, keys_of
 
 _MOST_LISTED: Final = 40
@@ -265,14 +264,9 @@ def _how(found: Sequence[Asked]) -> str:
 def _appendix(methods: Methods) -> str:
     parts = ["### Prompts"]
     for each, _ in _by_key(_all(methods)).values():
-        fence = "`" * max(3, _longest_run(each.prompt) + 1)
+        fence = fence_around(each.prompt)
         parts.append(f"`{each.key}`\n\n{fence}text\n{redact(each.prompt)[0]}\n{fence}")
     return "\n\n".join(parts)
-
-
-def _longest_run(text: str) -> int:
-    """Return how many backticks stand together at most."""
-    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def _as_data(asked: Asked, *, with_prompt: bool) -> dict[str, Any]:

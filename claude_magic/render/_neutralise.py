@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from markdown_it.token import Token
 
-from ..schema import fence_around, reveal
+from ..context import fence_around
+from ..schema import reveal
 from . import _math
 from ._markdown import MarkdownBlock, new_env, split_blocks, with_unseen_signs
 from ._sanitise import SAFE_SCHEMES

@@ -8,7 +8,6 @@ from ._extract import (
     escape_hidden,
     extract_code,
     extract_json,
-    fence_around,
     fenced_blocks,
     find_code,
     hidden_in,

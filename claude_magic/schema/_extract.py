@@ -70,11 +70,6 @@ def fenced_blocks(text: str) -> Iterator[CodeBlock]:
             yield from fenced_blocks(dedent(token.content))
 
 
-def fence_around(text: str) -> str:
-    """Return a fence of backticks that nothing in `text` can end."""
-    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-
-
 @cache
 def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark")

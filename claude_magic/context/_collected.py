@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from itertools import groupby
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from ._redaction import redact
@@ -44,30 +45,22 @@ class Collected:
 
 def join(pieces: Iterable[Collected]) -> Collected:
     """Return all pieces as one, in order; text that meets text becomes one part, a note or label stands once."""
-    parts: list[Part] = []
-    texts: list[str] = []
-    notes: dict[str, None] = {}
-    redacted: dict[str, None] = {}
-    exposed: dict[str, None] = {}
-    for piece in pieces:
-        notes |= dict.fromkeys(piece.notes)
-        redacted |= dict.fromkeys(piece.redacted)
-        exposed |= dict.fromkeys(piece.exposed)
-        for part in piece.parts:
-            if isinstance(part, str):
-                texts.append(part)
-            else:
-                _flush(texts, parts)
-                parts.append(part)
-    _flush(texts, parts)
-    return Collected(parts=tuple(parts), notes=tuple(notes), redacted=tuple(redacted), exposed=tuple(exposed))
+    pieces = list(pieces)
+    return Collected(
+        parts=tuple(with_text_joined(part for piece in pieces for part in piece.parts)),
+        notes=tuple(dict.fromkeys(note for piece in pieces for note in piece.notes)),
+        redacted=tuple(dict.fromkeys(label for piece in pieces for label in piece.redacted)),
+        exposed=tuple(dict.fromkeys(label for piece in pieces for label in piece.exposed)),
+    )
 
 
-def _flush(texts: list[str], parts: list[Part]) -> None:
-    text = "".join(texts)
-    texts.clear()
-    if text:
-        parts.append(text)
+def with_text_joined(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield parts, those of text that meet as one; empty text is left out."""
+    for is_text, run in groupby(parts, key=lambda part: isinstance(part, str)):
+        if not is_text:
+            yield from run
+        elif text := "".join(cast("Iterator[str]", run)):
+            yield text
 
 
 _LONGEST_SECRET = 2_000
@@ -184,7 +177,7 @@ def _redacted(text: str) -> str:
 Block = dict[str, Any]
 
 
-def content_of(sections: Sequence[Sequence[str | Mapping[str, Any]]]) -> str | list[Block]:
+def content_of(sections: Sequence[Sequence[Part]]) -> str | list[Block]:
     """Return a user's turn: plain text where that is all there is, else content blocks.
 
     Args:
@@ -195,19 +188,13 @@ def content_of(sections: Sequence[Sequence[str | Mapping[str, Any]]]) -> str | l
     return [block for parts in sections for block in _blocks(parts)]
 
 
-def _blocks(parts: Sequence[str | Mapping[str, Any]]) -> Iterator[Block]:
-    """Join neighbouring text. The API takes no blank text, which between two pictures means nothing anyway."""
-    text = ""
-    for part in parts:
-        if isinstance(part, str):
-            text += part
-            continue
-        if text.strip():
-            yield {"type": "text", "text": text}
-        text = ""
-        yield dict(part)
-    if text.strip():
-        yield {"type": "text", "text": text}
+def _blocks(parts: Sequence[Part]) -> Iterator[Block]:
+    """Yield parts as blocks. The API takes no blank text, which between two pictures means nothing anyway."""
+    for part in with_text_joined(parts):
+        if not isinstance(part, str):
+            yield dict(part)
+        elif part.strip():
+            yield {"type": "text", "text": part}
 
 
 def notes_on(collected: Iterable[Collected]) -> tuple[str, ...]:

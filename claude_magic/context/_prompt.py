@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 from ..client import ConfigurationError
-from ._collected import Collected, Part, error_text, join, plain_text
+from ._collected import Collected, Part, error_text, join, plain_text, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._names import MISSING, Expression, closest_name, look_up, parse_expression, root_of
 from ._redaction import exposed_in, refusal
@@ -268,20 +268,9 @@ class RowPrompt:
             NullValueError: A value is missing.
             ConfigurationError: An expression could not be evaluated.
         """
-        parts: list[Part] = []
-        texts: list[str] = []
-        for piece in self.pieces[1:] if self.beginning else self.pieces:
-            if isinstance(piece, str):
-                texts.append(piece)
-                continue
-            for part in self._value_of(piece, row):
-                if isinstance(part, str):
-                    texts.append(part)
-                else:
-                    parts += ["".join(texts), part]
-                    texts.clear()
-        parts.append("".join(texts))
-        return tuple(part for part in parts if part)
+        pieces = self.pieces[1:] if self.beginning else self.pieces
+        filled = ((piece,) if isinstance(piece, str) else self._value_of(piece, row) for piece in pieces)
+        return tuple(with_text_joined(chain.from_iterable(filled)))
 
     def _value_of(self, expression: Expression, row: Mapping[str, object]) -> tuple[Part, ...]:
         if expression.source in row:

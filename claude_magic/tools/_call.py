@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ..client import ConfigurationError, ToolUseBlock, mended
-from ..context import Collected, Lifted, describe, join, redact, unread
+from ..context import Collected, Lifted, content_of, describe, join, redact, unread
 from ._tool import BadArgumentsError, Toolbox
 
 # What a function gave back, or how it failed, as the model gets it: bounded, and without what looks like a secret.
@@ -139,8 +139,7 @@ def _outcome_of_data(value: object) -> Outcome:
     text = to_json(
         _prepared(value, 0), fallback=lambda inner: _inside(inner, lifted, notes), inf_nan_mode="strings"
     ).decode("utf-8")
-    parts = lifted.parts(_bounded(text))
-    return Outcome(_as_content(parts), (*notes, *lifted.notes()))
+    return Outcome(content_of([lifted.parts(_bounded(text))]), (*notes, *lifted.notes()))
 
 
 class _Held:
@@ -203,17 +202,7 @@ def _outcome_described(value: object) -> Outcome:
     if all(isinstance(part, str) for part in described.parts):
         text = _bounded(join([described]).text.strip())
         return Outcome(text or "The function returned an object without text.", described.notes)
-    return Outcome(_as_content(described.parts), described.notes)
-
-
-def _as_content(parts: tuple[str | dict[str, Any], ...]) -> Content:
-    if all(isinstance(part, str) for part in parts):
-        return "".join(part for part in parts if isinstance(part, str))
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else part
-        for part in parts
-        if not isinstance(part, str) or part.strip()
-    ]
+    return Outcome(content_of([described.parts]), described.notes)
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:

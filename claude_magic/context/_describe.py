@@ -71,7 +71,6 @@ from ._tables import (
     describe_grouping,
     describe_index,
     describe_series,
-    describe_styler,
     describe_table,
     describe_window,
     is_table,
@@ -80,17 +79,16 @@ from ._tables import (
 _MAX_NAMES = 200
 _MAX_BOUND_CHARS = 200
 _MAX_DOC_CHARS = 100
-_CODE: Final = (
-    type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType, ClassMethodDescriptorType,
-    MethodWrapperType, WrapperDescriptorType, staticmethod, classmethod, property, functools.partial, functools.partialmethod,
-    functools.cached_property, functools.singledispatchmethod,
-)  # fmt: skip
 _WRAPPERS: Final = (
     functools.partial,
     functools.partialmethod,
     functools.cached_property,
     functools.singledispatchmethod,
 )
+_CODE: Final = (
+    type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType, ClassMethodDescriptorType,
+    MethodWrapperType, WrapperDescriptorType, staticmethod, classmethod, property, *_WRAPPERS,
+)  # fmt: skip
 
 
 def is_code(value: Any) -> bool:
@@ -287,10 +285,8 @@ def unread(value: object) -> str | None:
         return "async generator" if issubclass(kind, AsyncGenerator) else "async iterator"
     if issubclass(kind, Generator):
         return "generator"
-    return "coroutine" if issubclass(kind, Coroutine) else _iterator_name(kind)
-
-
-def _iterator_name(kind: type) -> str:
+    if issubclass(kind, Coroutine):
+        return "coroutine"
     return kind.__name__ if kind.__name__.endswith("iterator") else f"{kind.__name__} iterator"
 
 
@@ -388,19 +384,12 @@ def _short_table(table: Any, chars: int) -> Collected | None:
 
 def _taught(value: object) -> Describer | None:
     """Return what its author or the user says that a type becomes."""
-    describer = _registered_for(value)
-    if describer is not None:
-        return describer
-    own = getattr(type(value), "_repr_claude_", None)
-    return None if own is None else lambda value, chars: own(value)
-
-
-def _registered_for(value: object) -> Describer | None:
     for kind in type(value).__mro__:
         found = _registered.get(kind) or _registered.get(_qualified(kind))
         if found is not None:
             return found
-    return None
+    own = getattr(type(value), "_repr_claude_", None)
+    return None if own is None else lambda value, chars: own(value)
 
 
 def _foreign(kind: type) -> Describer | None:
@@ -492,7 +481,7 @@ _FOREIGN: Mapping[str, Describer] = {
     "pandas.Index": describe_index,
     "pandas.BaseGroupBy": describe_grouping,
     "pandas.BaseWindow": describe_window,
-    "pandas.Styler": describe_styler,
+    "pandas.Styler": lambda styler, chars: describe_frame(styler.data, chars),  # colours, formatted numbers
     "polars.GroupBy": lambda grouped, chars: describe_structure(grouped, chars, _inside),  # once an iterator
     "pyarrow.Dataset": describe_dataset,
     "numpy.ndarray": _describe_array_or_axes,
@@ -533,16 +522,10 @@ def _collected(described: str | Part | Collected, chars: int) -> Collected:
 
 
 def _redacted(collected: Collected) -> Collected:
-    labels: list[str] = list(collected.redacted)
-    parts = tuple(_redacted_parts(collected.parts, labels))
-    return dataclasses.replace(collected, parts=parts, redacted=tuple(dict.fromkeys(labels)))
-
-
-def _redacted_parts(parts: Sequence[Part], labels: list[str]) -> Iterator[Part]:
-    for part in parts:
-        if isinstance(part, str):
-            text, found = redact(part)
-            labels.extend(found)
-            yield text
-        else:
-            yield part
+    labels = [*collected.redacted]
+    parts: list[Part] = []
+    for part in collected.parts:
+        clean, found = redact(part) if isinstance(part, str) else (part, ())
+        parts.append(clean)
+        labels += found
+    return dataclasses.replace(collected, parts=tuple(parts), redacted=tuple(dict.fromkeys(labels)))

@@ -181,11 +181,6 @@ def describe_window(window: Any, chars: int) -> Collected:
     return _of_data(one_line(window, 10 * MAX_CELL_CHARS), [("Data", _data(window, chars // 2))])
 
 
-def describe_styler(styler: Any, chars: int) -> Collected:
-    """Describe a pandas frame that is shown in colours, or with formatted numbers."""
-    return describe_frame(styler.data, chars)
-
-
 def _data(view: Any, chars: int) -> Collected:
     data = view.obj
     return describe_series(data, chars) if data.ndim == 1 else describe_frame(data, chars)
@@ -342,13 +337,16 @@ def _edges(frame: Any, columns: int, *, room: int) -> str:
     return edges(len(frame), columns, room=room, write=lambda part, shown: _rows(frame, part, shown))
 
 
+def _part_of(table: Any, part: str) -> Any:
+    """Return "all", the "first" or the "last" rows of a table."""
+    if part == "all":
+        return table
+    return table.head(EDGE_ROWS) if part == "first" else table.tail(EDGE_ROWS)
+
+
 def _rows(frame: Any, part: str, columns: int) -> str:
-    some = frame.head(EDGE_ROWS) if part == "first" else frame.tail(EDGE_ROWS) if part == "last" else frame
-    return _table(some.iloc[:, :columns])
-
-
-def _table(frame: Any) -> str:
     """Write few rows out, with the names of both axes, as pandas does; long labels and values are shortened."""
+    frame = _part_of(frame, part).iloc[:, :columns]
     shown = frame.astype(object).map(_cell)
     shown.index = _shortened(frame.index)
     shown.columns = _shortened(frame.columns)
@@ -497,7 +495,7 @@ def _described(table: Any, rows: int, chars: int, notes: list[str]) -> Iterator[
     """Yield what is told of the columns of a table, and its first and last rows."""
     if not table.columns:
         return
-    step = -(-rows // SAMPLE_ROWS) if rows > SAMPLE_ROWS else 1
+    step = _step(rows)
     sample = table.gather_every(step) if step > 1 else table
     facts = [_facts(table[name], sample[name], rows) for name in table.columns]
     yield "Columns:\n" + "\n".join(f"- {each}" for each, _ in facts)
@@ -561,11 +559,7 @@ def _common(name: str, values: Any) -> str:
 
 
 def _table_rows(table: Any, part: str, columns: int) -> str:
-    shown = table.select(table.columns[:columns])
-    if part == "first":
-        shown = shown.head(EDGE_ROWS)
-    elif part == "last":
-        shown = shown.tail(EDGE_ROWS)
+    shown = _part_of(table.select(table.columns[:columns]), part)
     return _written(shown.columns, shown.rows())
 
 

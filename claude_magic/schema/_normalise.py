@@ -86,7 +86,8 @@ class _Normaliser:
         if "$ref" in schema:
             return self._reference(schema, place)
         if "allOf" in schema and len(schema["allOf"]) == 1:
-            return self._schema({**schema["allOf"][0], **_without(schema, "allOf")}, place)
+            others = {word: value for word, value in schema.items() if word != "allOf"}
+            return self._schema({**schema["allOf"][0], **others}, place)
         result = {word: schema[word] for word in _KEPT if word in schema}
         used = {*_KEPT, *_SILENT}
         choices = schema.get("anyOf") or schema.get("oneOf")
@@ -184,10 +185,6 @@ class _Normaliser:
                     f"--schema: {self._name} has {count} {what}, and the API takes at most {most}. "
                     "Make some required, or split the question."
                 )
-
-
-def _without(schema: Mapping[str, Any], word: str) -> Schema:
-    return {name: value for name, value in schema.items() if name != word}
 
 
 def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -91,7 +91,8 @@ class _Rebuilder:
         if type(kind).__name__ == "TypeAliasType":
             return self._once(kind, lambda alias: self.rebuilt(alias.__value__))
         if isinstance(kind, NewType):
-            return _unless_same(self.rebuilt(kind.__supertype__), kind.__supertype__, kind)
+            supertype = self.rebuilt(kind.__supertype__)
+            return kind if supertype is kind.__supertype__ else supertype
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             return self._once(kind, self._dataclass)
         if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
@@ -207,16 +208,8 @@ def _with_types(hint: Any, bound: dict[Any, Any]) -> Any:
     return hint[tuple(bound.get(each, each) for each in parameters)]
 
 
-def _unless_same(made: Any, source: Any, kind: Any) -> Any:
-    return kind if made is source else made
-
-
-def with_case_of(schema: Mapping[str, Any], value: Any) -> Any:
-    """Return `value` with its enum values spelled as in the schema, where only upper and lower case differ."""
-    return _respelled(schema, value, schema.get("$defs", {}))
-
-
 def _respelled(schema: Mapping[str, Any], value: Any, definitions: Mapping[str, Any]) -> Any:
+    """Return `value` with its enum values spelled as in the schema, where only upper and lower case differ."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
     for choice in schema.get("anyOf", ()):
@@ -265,7 +258,7 @@ class OutputSchema:
         self._kind = kind
         self._adapter: TypeAdapter[Any] = _make_adapter(kind, name)
         schema = _schema_of(self._adapter, name)
-        self._is_wrapped = not _is_object(schema)
+        self._is_wrapped = _resolved(schema).get("type") != "object"
         if self._is_wrapped:
             definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
             schema = {
@@ -327,7 +320,7 @@ class OutputSchema:
         schema = self.json_schema
         if self._is_wrapped:
             schema = {**schema["properties"][_WRAPPER_FIELD], "$defs": schema.get("$defs", {})}
-        respelled = with_case_of(schema, value)
+        respelled = _respelled(schema, value, schema.get("$defs", {}))
         if respelled != value:
             try:
                 return self._adapter.validate_json(json.dumps(respelled))
@@ -461,10 +454,6 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
-def _is_object(schema: Mapping[str, Any]) -> bool:
-    return bool(_resolved(schema).get("type") == "object")
-
-
 def _type_of(schema: Mapping[str, Any]) -> str:
     said = schema.get("type")
     found = set(said if isinstance(said, list) else [said or ""]) if "anyOf" not in schema else set()
@@ -481,9 +470,8 @@ def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _describe(problem: ErrorDetails) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(
-        "."
-    )
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+    place = "".join(parts).lstrip(".")
     given = problem["input"]
     is_shown = problem["type"] != "missing" and not isinstance(given, dict | list)
     shown = repr(given)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,10 @@ def save_forest(forest: Forest, path: Path) -> int:
         "format": FORMAT,
         "version": VERSION,
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "turns": [_turn_fields(turn) for turn in forest.turns.values()],
+        "turns": [
+            {field.name: getattr(turn, field.name) for field in fields(turn)}
+            for turn in forest.turns.values()
+        ],
         "threads": {
             name: {
                 "head": thread.head,
@@ -60,9 +64,10 @@ def save_forest(forest: Forest, path: Path) -> int:
             for name, thread in forest.threads.items()
         },
     }
-    # Halves of UTF-16 pairs, which UTF-8 cannot express, stay the escapes that JSON has for them.
     text = json.dumps(document, ensure_ascii=False, indent=2)
-    data = _escaped(text).encode("utf-8") + b"\n"
+    # Halves of UTF-16 pairs, which UTF-8 cannot express, stay the escapes that JSON has for them.
+    escaped = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+    data = escaped.encode("utf-8") + b"\n"
     try:
         _write_whole(path, data)
     except OSError as error:
@@ -98,18 +103,6 @@ def load_forest(path: Path) -> Forest:
             f"{path} is damaged: something in it has the wrong type ({error}). Nothing was loaded."
         ) from None
     return forest
-
-
-def _turn_fields(turn: Turn) -> dict[str, Any]:
-    return {field.name: getattr(turn, field.name) for field in fields(turn)}
-
-
-def _escaped(text: str) -> str:
-    return (
-        "".join(f"\\u{ord(char):04x}" if 0xD800 <= ord(char) <= 0xDFFF else char for char in text)
-        if any(0xD800 <= ord(char) <= 0xDFFF for char in text)
-        else text
-    )
 
 
 def _write_whole(path: Path, data: bytes) -> None:
@@ -370,16 +363,13 @@ def read_notebook(path: Path) -> Mapping[str, Any]:
 def saved_answers(document: Mapping[str, Any]) -> list[SavedAnswer]:
     """Return the answers in a notebook that belong to a conversation, in the order in which they stand; each once."""
     found: dict[str, SavedAnswer] = {}
-    order: list[str] = []
     for index, cell in enumerate(document["cells"]):
         for answer in _answers_of(cell, index):
             key = _text_in(answer.turn, "id")
-            if key not in found:
-                order.append(key)
             # A reply that another cell shows again stands in the cell that asked.
             if key not in found or (answer.is_at_home and not found[key].is_at_home):
                 found[key] = answer
-    return sorted((found[key] for key in order), key=lambda answer: answer.index)
+    return sorted(found.values(), key=lambda answer: answer.index)
 
 
 def restore(

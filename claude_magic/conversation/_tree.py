@@ -174,15 +174,15 @@ def find_place(
         follows = _present(turns, thread, previous.follows, cell)
         left_behind, left_aside = _count_leaving(turns, thread.head, previous, follows)
     parent = None if start_new else follows
+    if parent is None:  # that a beginning has nothing before it is no news
+        left_aside = 0
     return Place(
         thread=name,
         parent=parent,
         follows=follows,
         cell=cell,
         left_behind=left_behind,
-        left_aside=left_aside
-        if parent is not None
-        else 0,  # that a beginning has nothing before it is no news
+        left_aside=left_aside,
     )
 
 
@@ -408,9 +408,8 @@ class Conversations:
         """
         with self._lock:
             parent = place.parent if place.parent in self._turns else None
-            was_cleared = (
-                parent != place.parent
-            )  # while it was asked: thinking in it is bound to what was before it
+            # While it was asked: thinking in it is bound to what was before it.
+            was_cleared = parent != place.parent
             turn = Turn(
                 id=new_turn_id() if name is None else self._stable_id(f"{parent} {place.thread} {name}"),
                 parent=parent,
@@ -525,7 +524,9 @@ class Conversations:
             ConfigurationError: There are turns in a thread of that name, which another cell made.
         """
         with self._lock:
-            if self._is_in_use(name) and (cell is None or self._forked_by(name) != cell):
+            known = self._threads.get(name) or Thread()
+            is_in_use = known.head is not None or any(turn.thread == name for turn in self._turns.values())
+            if is_in_use and (cell is None or known.forked_by != cell):
                 raise ConfigurationError(
                     f"There is a thread {name} already. Choose another name, or delete it: %claude clear {as_sentence(name)}"
                 )
@@ -642,14 +643,6 @@ class Conversations:
         thread.head = head
         if thread.taken_back:
             thread.taken_back -= {turn.id for turn in self._path(head)}
-
-    def _is_in_use(self, name: str) -> bool:
-        known = self._threads.get(name) or Thread()
-        return known.head is not None or any(turn.thread == name for turn in self._turns.values())
-
-    def _forked_by(self, name: str) -> str | None:
-        known = self._threads.get(name)
-        return None if known is None else known.forked_by
 
     def _heirs(self, name: str) -> dict[str, str]:
         """Return, for each turn that another thread than this one goes on from, the name of that thread."""

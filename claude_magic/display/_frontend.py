@@ -7,11 +7,11 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from ..context import last_reply_in
-from ..render import render_notice
+from ..render import Bundle, render_notice
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -60,17 +60,16 @@ class FrontEnd:
             getattr(self.publisher, "_parent_header", None), contextvars.ContextVar
         )
 
-    def show(self, data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+    def show(self, bundle: Bundle) -> None:
         """Display a mimebundle; a terminal gets its plain text."""
         if self.has_kernel:
-            self._shell.display_pub.publish(data=dict(data), metadata=dict(metadata or {}))
+            self._shell.display_pub.publish(data=dict(bundle.data), metadata=dict(bundle.metadata))
         else:
-            print(data["text/plain"])
+            print(bundle.data["text/plain"])
 
     def say(self, line: str) -> None:
         """Display one quiet line."""
-        bundle = render_notice(line)
-        self.show(bundle.data, bundle.metadata)
+        self.show(render_notice(line))
 
     @contextlib.asynccontextmanager
     async def shown_as_busy(self) -> AsyncIterator[None]:

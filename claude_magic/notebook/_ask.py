@@ -195,8 +195,7 @@ def _found(path: str, cell: Cell) -> Any:
 def _show_preview(preview: Any, cell: Cell) -> None:
     from ..bulk import render_preview
 
-    bundle = render_preview(preview, redact=cell.runtime.redact)
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_preview(preview, redact=cell.runtime.redact))
 
 
 def _asks(cell: Cell) -> Callable[[str], bool] | None:

@@ -88,7 +88,7 @@ def _show(plan: TurnPlan, model: str | None, redacted: Sequence[str], cell: Cell
         ),
         redact=runtime.redact,
     )
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(bundle)
 
 
 def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bundle:

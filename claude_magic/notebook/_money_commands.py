@@ -50,8 +50,7 @@ _NUMBERS = (2, 3, 4, 5, 6)
 
 def usage(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show what the kernel's requests took, by model and thread."""
-    bundle = render_usage(cell.runtime.ledger)
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_usage(cell.runtime.ledger))
 
 
 def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -65,8 +64,7 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
     if ledger.is_shared:
         with contextlib.suppress(ClaudeError, TimeoutError):
             cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
-    bundle = render_budget(ledger)
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_budget(ledger))
 
 
 def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -81,10 +79,8 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
         display(shown_gauge())
         return
     runtime = cell.runtime
-    bundle = render_limits(
-        runtime.limiter_state(), runtime.pace_state(), runtime.server_limits, runtime.in_flight()
-    )
-    cell.front_end.show(bundle.data, bundle.metadata)
+    limiter, pace, told = runtime.limiter_state(), runtime.pace_state(), runtime.server_limits
+    cell.front_end.show(render_limits(limiter, pace, told, runtime.in_flight()))
     if why_not:
         print(f"No live gauge: {why_not}. The table shows the current state.")
 
@@ -99,8 +95,7 @@ def models(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show which models can be asked, as the server lists them."""
     runtime = cell.runtime
     offered, problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
-    bundle = render_models(offered, default=runtime.settings().values.model, problem=problem)
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_models(offered, default=runtime.settings().values.model, problem=problem))
 
 
 def list_models(runtime: Runtime, *, timeout: float) -> tuple[list[ModelInfo] | None, str]:

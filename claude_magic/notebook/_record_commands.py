@@ -34,8 +34,7 @@ def cassette(cell: Cell, arguments: Mapping[str, str]) -> None:
     if arguments.get("what") == "prune":
         cell.front_end.say(_prune(opened))
         return
-    bundle = render_cassette(opened)
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_cassette(opened))
 
 
 def methods(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -49,7 +48,7 @@ def methods(cell: Cell, arguments: Mapping[str, str]) -> None:
     made = describe_methods(
         cell.runtime, of_cassette="--cassette" in words, has_appendix="--appendix" in words, manifest=file
     )
-    cell.front_end.show({"text/markdown": str(made), "text/plain": str(made)}, {})
+    cell.front_end.show(Bundle({"text/markdown": str(made), "text/plain": str(made)}, {}))
     if file is not None:
         cell.front_end.say(f"The manifest is in {file}.")
 

@@ -63,16 +63,14 @@ def code(cell: Cell, _arguments: Mapping[str, str]) -> None:
 
 def history(cell: Cell, arguments: Mapping[str, str]) -> None:
     """Show the tree of turns."""
-    bundle = render_history(cell.runtime.conversations.forest(), arguments.get("thread"))
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_history(cell.runtime.conversations.forest(), arguments.get("thread")))
 
 
 def threads(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show the threads."""
     rows = [_row(summary) for summary in cell.runtime.conversations.threads()]
     columns = ("thread", "turns", "context", "last question")
-    bundle = render_rows([("", rows)], columns=columns, numbers=(1, 2))
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_rows([("", rows)], columns=columns, numbers=(1, 2)))
 
 
 def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -273,7 +271,7 @@ def jobs(cell: Cell, _arguments: Mapping[str, str]) -> None:
     bundle = render_rows(
         [("", [_job_row(job, now) for job in known])], columns=_JOB_COLUMNS, numbers=_JOB_NUMBERS
     )
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(bundle)
 
 
 def stop(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -358,7 +356,7 @@ def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
             if words
             else render_journal(opened)
         )
-        cell.front_end.show(bundle.data, bundle.metadata)
+        cell.front_end.show(bundle)
     finally:
         opened.close()
 
@@ -384,8 +382,7 @@ def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
             f"{name} is forgotten: its {rows:,} rows are asked again by the line of their map. If the batch is at the server, it is billed as well."
         )
     else:
-        bundle = desk.list().render()
-        cell.front_end.show(bundle.data, bundle.metadata)
+        cell.front_end.show(desk.list().render())
 
 
 def _describe_job(snapshot: ReplySnapshot, now: float) -> str:
@@ -450,8 +447,7 @@ def limiter_rows(state: BucketState) -> Iterator[Row]:
 
 def status(cell: Cell, _arguments: Mapping[str, str]) -> None:
     """Show the client, the limiter, and every setting with its source."""
-    bundle = render_status(cell.runtime.status())
-    cell.front_end.show(bundle.data, bundle.metadata)
+    cell.front_end.show(render_status(cell.runtime.status()))
 
 
 def login(cell: Cell, _arguments: Mapping[str, str]) -> None:

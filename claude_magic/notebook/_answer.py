@@ -34,6 +34,7 @@ from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ._question import settings_of
 
 if TYPE_CHECKING:
+    from ..bulk import MapRun
     from ..display import Followed
     from ._cell import Cell
     from ._commands import Line
@@ -229,12 +230,7 @@ def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
     if not cell.front_end.has_kernel:
         print(f"Job {job.number} has started; %claude jobs shows its progress.")
         return reply
-    frames = _BackgroundFrames(
-        reply,
-        _background_surface(line, cell, job),
-        at_end=lambda: offer_actions(reply, line, question, cell),
-    )
-    frame_loop.follow(reply, frames.draw)
+    _draw_reply_beside_cells(reply, _background_surface(line, cell, job), line, question, cell)
     return reply
 
 
@@ -273,27 +269,37 @@ def _owns_area(cell: Cell) -> bool:
     return cell.is_awaited and cell.front_end.follows_context
 
 
-class _BackgroundFrames:
-    """Draws one answer in the cell that asks now, whichever cell runs by then. Draws its first frame at once."""
+def _draw_reply_beside_cells(
+    reply: Reply, surface: Surface[Any], line: Line, question: Question, cell: Cell
+) -> None:
+    def finish(snapshot: ReplySnapshot) -> None:
+        surface.finish(_with_mismatch(snapshot, reply))
+        offer_actions(reply, line, question, cell)
 
-    def __init__(self, reply: Reply, surface: Surface[Any], *, at_end: Callable[[], None]) -> None:
-        self._reply = reply
-        self._at_end = at_end
-        self._surface = surface
-        self._context = contextvars.copy_context()
-        surface.draw(reply.snapshot())
+    draw_beside_cells(reply, surface.draw, finish)
 
-    def draw(self) -> float:
-        """Show how far it has come; return the seconds after which the next frame may follow."""
-        return self._context.run(self._draw)
 
-    def _draw(self) -> float:
-        snapshot = self._reply.snapshot()
-        if snapshot.phase.is_final:
-            self._surface.finish(_with_mismatch(snapshot, self._reply))
-            self._at_end()
-            return 0.0
-        return self._surface.draw(snapshot)
+def draw_beside_cells(
+    started: Reply | MapRun, draw: Callable[[Any], float], finish: Callable[[Any], None]
+) -> None:
+    """Draw a reply or a map in the cell that asks now, whichever cell runs by then. Draws its first frame at once.
+
+    Args:
+        started: What is drawn.
+        draw: Draws a snapshot of it; returns the seconds after which the next frame may follow.
+        finish: Draws the last one.
+    """
+    context = contextvars.copy_context()
+    draw(started.snapshot())
+
+    def draw_frame() -> float:
+        snapshot = started.snapshot()
+        if not snapshot.phase.is_final:
+            return draw(snapshot)
+        finish(snapshot)
+        return 0.0
+
+    frame_loop.follow(started, lambda: context.run(draw_frame))
 
 
 def _with_mismatch(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:
@@ -433,5 +439,4 @@ def _ask_again(line: Line, question: Question, cell: Cell) -> None:
     surface = choose_surface(
         front_end, content, owns_area=True, is_live=True, in_widgets=True, stop=reply.cancel
     )
-    frames = _BackgroundFrames(reply, surface, at_end=lambda: offer_actions(reply, line, question, cell))
-    frame_loop.follow(reply, frames.draw)
+    _draw_reply_beside_cells(reply, surface, line, question, cell)

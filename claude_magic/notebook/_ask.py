@@ -7,7 +7,6 @@ thread instead, so that the coroutine never suspends, and `run_blocking` runs it
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import dataclasses
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client import ClaudeError, ConfigurationError
 from ..context import closest_name
-from ..display import frame_loop
 from ..runtime import Phase, Reply
 from ..schema import make_output_schema
 from ._answer import (
@@ -24,6 +22,7 @@ from ._answer import (
     answer_in_background,
     bind,
     can_answer_in_background,
+    draw_beside_cells,
     follow_to_end,
     is_silenced,
     with_short_traceback,
@@ -223,26 +222,5 @@ def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
         is_quiet=line.options.quiet or is_silenced(line),
         remark=f"in the background · %claude stop {job.number} ends it",
     )
-    frame_loop.follow(run, _MapFrames(run, surface).draw)
+    draw_beside_cells(run, surface.draw, surface.finish)
     return run
-
-
-class _MapFrames:
-    """Draws a map in the cell that asks now, whichever cell runs by then. Draws its first frame at once."""
-
-    def __init__(self, run: MapRun, surface: MapSurface) -> None:
-        self._run = run
-        self._surface = surface
-        self._context = contextvars.copy_context()
-        surface.draw(run.snapshot())
-
-    def draw(self) -> float:
-        """Show how far it has come; return the seconds after which the next frame may follow."""
-        return self._context.run(self._draw)
-
-    def _draw(self) -> float:
-        snapshot = self._run.snapshot()
-        if snapshot.phase.is_final:
-            self._surface.finish(snapshot)
-            return 0.0
-        return self._surface.draw(snapshot)

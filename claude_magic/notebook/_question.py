@@ -211,30 +211,10 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
     return collected
 
 
-def tool_executor(options: Options, names: Mapping[str, object], cell: Cell) -> ToolExecutor:
-    """Return what runs the tools of a cell: on its loop where it is awaited, else on the thread that waits.
-
-    Args:
-        options: What the cell asks for.
-        names: Where the tools are found.
-        cell: The cell.
-
-    Raises:
-        ConfigurationError: A tool does not exist, or cannot be one.
-    """
-    return _executor(Toolbox.named(options.tools, names), cell, is_asked=options.approve != "never")
-
-
 def settings_of(options: Options) -> Mapping[str, Any]:
     """Return the settings that were given as options."""
-    return {
-        "model": options.model,
-        "system": options.system,
-        "max_tokens": options.max_tokens,
-        "effort": options.effort,
-        "thinking": options.thinking,
-        "replay": options.replay,
-    }
+    names = ("model", "system", "max_tokens", "effort", "thinking", "replay")
+    return {name: getattr(options, name) for name in names}
 
 
 def _ask_about(
@@ -257,7 +237,9 @@ def _question(
         prompt=prompt,
         content=content_of([each.parts for each in collected]),
         where=None if options.no_history else _where(options, cell),
-        tools=tool_executor(options, names, cell) if options.tools else None,
+        tools=_executor(Toolbox.named(options.tools, names), cell, is_asked=options.approve != "never")
+        if options.tools
+        else None,
         max_searches=MAX_SEARCHES if options.web_search else 0,
         output_schema=schema,
         stop_sequences=options.stop or None,
@@ -360,6 +342,7 @@ def _broke_off(reply: Reply) -> bool:
 
 
 def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
+    """Return what runs tools: on the loop of the cell where it is awaited, else on the thread that waits."""
     if not cell.is_awaited:
         return WaitingExecutor(
             toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
@@ -372,7 +355,7 @@ def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
         asyncio.get_running_loop(),
         context,
         approve=ask if is_asked else None,
-        interrupt=_nothing if task is None else task.cancel,
+        interrupt=(lambda: None) if task is None else task.cancel,
     )
 
 
@@ -433,7 +416,3 @@ def _loop_between_cells() -> asyncio.AbstractEventLoop:
 
     loop: asyncio.AbstractEventLoop = get_asyncio_loop()
     return loop
-
-
-def _nothing() -> None:
-    return None

@@ -137,6 +137,12 @@ def _spelled_as(pattern: re.Pattern[str]) -> Callable[[str, Surroundings], str |
     return lambda text, _surroundings: text if pattern.fullmatch(text) else None
 
 
+def _one_of(key: str, usage: str, *choices: str) -> Argument:
+    """Return an argument that is one of a few words."""
+    spelled = _spelled_as(re.compile("|".join(choices)))
+    return Argument(key=key, usage=usage, read=spelled, guess=_likely_choice(*choices), choices=choices)
+
+
 EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name, guess=_likely_name)
 EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread, guess=_likely_thread)
 ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, guess=_nothing)
@@ -157,13 +163,7 @@ JOB = Argument(
     guess=_likely_job,
     choices=("all",),
 )
-LIVE = Argument(
-    key="live",
-    usage="[--live]",
-    read=_spelled_as(re.compile("--live")),
-    guess=_likely_choice("--live"),
-    choices=("--live",),
-)
+LIVE = _one_of("live", "[--live]", "--live")
 RUNS = Argument(
     key="what",
     usage="[compare A B|prune DAYS]",
@@ -178,13 +178,7 @@ BATCHES = Argument(
     guess=_nothing,
     choices=("cancel", "forget"),
 )
-PRUNE = Argument(
-    key="what",
-    usage="[prune]",
-    read=_spelled_as(re.compile("prune")),
-    guess=_likely_choice("prune"),
-    choices=("prune",),
-)
+PRUNE = _one_of("what", "[prune]", "prune")
 METHODS = Argument(
     key="what",
     usage="[--cassette] [--appendix] [--manifest FILE.json]",
@@ -192,13 +186,7 @@ METHODS = Argument(
     guess=_likely_choice("--cassette", "--appendix"),
     choices=("--cassette", "--appendix", "--manifest"),
 )
-SWITCH = Argument(
-    key="state",
-    usage="on|off",
-    read=_spelled_as(re.compile("on|off")),
-    guess=_likely_choice("on", "off"),
-    choices=("on", "off"),
-)
+SWITCH = _one_of("state", "on|off", "on", "off")
 
 
 @dataclass(frozen=True, slots=True)

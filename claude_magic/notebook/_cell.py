@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._history import Errors
+from ._history import Errors, parent_message, running_cell
 from ._names import Scope
 
 if TYPE_CHECKING:
@@ -184,33 +184,20 @@ class CellKeys:
 
     def take(self) -> str | None:
         """Return the key of the question that is being asked; None where the front end does not say which cell runs."""
-        parent = self._parent_message()
-        self._count = self._next_count(parent)
-        self._execution = _execution_of(parent)
-        return _key(parent, self._count)
+        key = self.peek()
+        self._count, self._execution = self._next_count(), self._running_execution()
+        return key
 
     def peek(self) -> str | None:
         """Return the key that the next question will get."""
-        parent = self._parent_message()
-        return _key(parent, self._next_count(parent))
+        cell, count = running_cell(self._shell), self._next_count()
+        return f"{cell}#{count}" if cell and count else cell or None
 
-    def _next_count(self, parent: dict[str, Any]) -> int:
-        return self._count + 1 if _execution_of(parent) == self._execution else 0
+    def _next_count(self) -> int:
+        return self._count + 1 if self._running_execution() == self._execution else 0
 
-    def _parent_message(self) -> dict[str, Any]:
-        parent = getattr(self._shell, "parent_header", None)
-        return parent if isinstance(parent, dict) else {}
-
-
-def _key(parent: dict[str, Any], count: int) -> str | None:
-    cell_id = (parent.get("metadata") or {}).get("cellId")
-    if not isinstance(cell_id, str) or not cell_id:
-        return None
-    return f"{cell_id}#{count}" if count else cell_id
-
-
-def _execution_of(parent: dict[str, Any]) -> object:
-    return (parent.get("header") or {}).get("msg_id")
+    def _running_execution(self) -> object:
+        return (parent_message(self._shell).get("header") or {}).get("msg_id")
 
 
 def _present(

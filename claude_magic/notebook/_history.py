@@ -267,7 +267,7 @@ def notebook_path(shell: Any, *, may_search: bool) -> Path | None:
         may_search: Look into the notebooks of the working directory for the cell that runs, where the file has got another name
             since the kernel was started.
     """
-    cell = _running_cell(shell)
+    cell = running_cell(shell)
     in_vscode = unquote(urlsplit(cell).path) if cell.startswith(_VSCODE_CELL) else None
     named = (shell.user_ns.get(_VSCODE_NAME), in_vscode, os.environ.get(_SESSION_NAME))
     paths = [Path(name) for name in named if isinstance(name, str) and name.endswith(".ipynb")]
@@ -287,7 +287,7 @@ def answers_above(shell: Any, thread: str) -> int:
 
     It never fails, and reads no large file: a question waits for it.
     """
-    cell = _running_cell(shell)
+    cell = running_cell(shell)
     if not cell:  # nobody looks at a notebook, though the environment may name one
         return 0
     from ..runtime import read_notebook, saved_answers  # late: loading the extension must not cost this
@@ -304,11 +304,16 @@ def answers_above(shell: Any, thread: str) -> int:
         return 0
 
 
-def _running_cell(shell: Any) -> str:
+def running_cell(shell: Any) -> str:
     """Return the id of the cell that runs; "" where the front end does not say."""
-    parent = getattr(shell, "parent_header", None)
-    cell = (parent.get("metadata") or {}).get("cellId") if isinstance(parent, dict) else None
+    cell = (parent_message(shell).get("metadata") or {}).get("cellId")
     return cell if isinstance(cell, str) else ""
+
+
+def parent_message(shell: Any) -> dict[str, Any]:
+    """Return the message of the front end that the shell acts on; empty where there is none."""
+    parent = getattr(shell, "parent_header", None)
+    return parent if isinstance(parent, dict) else {}
 
 
 def _holds(path: Path, cell: str) -> bool:

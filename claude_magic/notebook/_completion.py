@@ -157,7 +157,8 @@ def _attachments(fragment: str, surroundings: Surroundings) -> Iterator[str]:
 
 def _classes(fragment: str, surroundings: Surroundings) -> Iterator[str]:
     for name, value in _named(fragment, surroundings):
-        if _is_class(value):
+        # Of its type, as the lazy objects of some libraries begin to work when they are asked for their class.
+        if issubclass(type(value), type):
             yield name
 
 
@@ -169,11 +170,6 @@ def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
 
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, functools.partial)
-
-
-def _is_class(value: object) -> bool:
-    # Of its type, as the lazy objects of some libraries begin to work when they are asked for their class.
-    return issubclass(type(value), type)
 
 
 def _prompt_files(fragment: str, _surroundings: Surroundings) -> Iterator[str]:
@@ -246,12 +242,6 @@ class Completions:
     fragment: str = ""
     texts: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
-
-    def __add__(self, other: Completions) -> Completions:
-        """Return both, these first; of the same characters."""
-        return Completions(
-            fragment=self.fragment, texts=self.texts + other.texts, kinds=self.kinds + other.kinds
-        )
 
 
 NOTHING = Completions()
@@ -330,8 +320,9 @@ def _complete_first_word(
     typed = scanner.rest()
     word, space, argument = typed.partition(" ")
     if not space:
-        subcommands = _offer(_subcommands(given, is_cell=is_cell), typed, "subcommand")
-        return subcommands + _offer(_option_names(given) if typed[:1] in ("", "-") else (), typed, "option")
+        first = _offer(_subcommands(given, is_cell=is_cell), typed, "subcommand")
+        then = _offer(_option_names(given) if typed[:1] in ("", "-") else (), typed, "option")
+        return Completions(fragment=typed, texts=first.texts + then.texts, kinds=first.kinds + then.kinds)
     command = COMMAND_BY_NAME.get(word)
     if is_cell or command is None or command.argument is None or (given and command.kind == "do"):
         return NOTHING

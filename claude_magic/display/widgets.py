@@ -40,8 +40,6 @@ from ..tools import CallReading, ToolCall
 from ._frontend import route_to_subshell
 from ._surface import AnswerContent, AnyContent, answer_mark, interval_after
 
-_STOP_HINT: Final = "Stop this answer. What has arrived stays."
-
 _lock: Final = threading.RLock()
 
 
@@ -123,7 +121,6 @@ class BlockColumn:
 
     Args:
         remote_images: Load images from other hosts.
-        remark: What is said below an answer that takes a while: how to stop it.
         layout: The layout that all blocks share.
         classes: The classes of each block.
         box_classes: The classes of the column.
@@ -134,13 +131,12 @@ class BlockColumn:
         self,
         *,
         remote_images: bool,
-        remark: str = "",
         layout: ipywidgets.Layout | None = None,
         classes: Sequence[str] = WIDGET_CLASSES,
         box_classes: Sequence[str] = (),
         dress: Callable[[str], str] = in_widget,
     ) -> None:
-        self._new_content = functools.partial(AnswerContent, remote_images=remote_images, remark=remark)
+        self._remote_images = remote_images
         self._dress = dress
         self._classes = tuple(classes)
         # The blocks share their looks, because each widget of its own is two more messages.
@@ -155,7 +151,7 @@ class BlockColumn:
 
     def start_over(self) -> None:
         """Prepare for another answer. The previous one stays until that is drawn."""
-        self._content = self._new_content()
+        self._content = AnswerContent(remote_images=self._remote_images)
 
     def draw(self, snapshot: ReplySnapshot) -> int:
         """Show how far the answer has come; return how long what changes with each frame is, in characters."""
@@ -313,7 +309,7 @@ class LiveView(anywidget.AnyWidget):
                     self.send_state({*self._blocks})
 
 
-def stop_button(stop: Callable[[], None], *, hint: str = _STOP_HINT) -> ipywidgets.HBox:
+def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:
     """Return a button that calls `stop` once, on any thread; `hint` is what it says under the mouse."""
     button = ipywidgets.Button(
         description="Stop",

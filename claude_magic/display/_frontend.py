@@ -63,7 +63,7 @@ class FrontEnd:
     def show(self, bundle: Bundle) -> None:
         """Display a mimebundle; a terminal gets its plain text."""
         if self.has_kernel:
-            self._shell.display_pub.publish(data=dict(bundle.data), metadata=dict(bundle.metadata))
+            self._shell.display_pub.publish(data=bundle.data, metadata=bundle.metadata)
         else:
             print(bundle.data["text/plain"])
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
@@ -269,7 +269,7 @@ class OutputSurface:
             return None
         if self._widgets is None:
             elapsed = max(column.answer.elapsed for column in self._content.columns(snapshot))
-            if elapsed < A_WHILE or not self._shown or not _has_imported_widgets():
+            if elapsed < A_WHILE or not self._shown or _import_of_widgets().is_alive():
                 return None
             self._widgets = self._in_widgets()
         if not self._widgets.is_heard:
@@ -293,16 +293,14 @@ class OutputSurface:
 
     def _publish(self, bundle: Bundle, index: int, *, update: bool) -> None:
         transient = {"display_id": f"{self._id}-{index}"}
-        _publish(self._publisher, bundle.data, bundle.metadata, transient=transient, update=update)
-
-
-def _has_imported_widgets() -> bool:
-    """Import them in a thread, so that the loop, and the stream, go on meanwhile; return whether that is done."""
-    return not _import_of_widgets().is_alive()
+        self._publisher.publish(
+            data=bundle.data, metadata=bundle.metadata, transient=transient, update=update
+        )
 
 
 @cache
 def _import_of_widgets() -> threading.Thread:
+    """Import them in a thread, so that the loop, and the stream, go on meanwhile; return the thread."""
     thread = threading.Thread(
         target=importlib.import_module,
         args=(f"{__package__}.widgets",),
@@ -388,22 +386,9 @@ def publish_final(publisher: Any, content: AnyContent, snapshot: Any) -> None:
     """Show the one output that is saved. An answer that failed without a word leaves only the error of its cell."""
     if not content.is_empty(snapshot):
         bundle = content.final(snapshot)
-        _publish(publisher, bundle.data, bundle.metadata)
+        publisher.publish(data=bundle.data, metadata=bundle.metadata)
 
 
 def _say_silenced(front_end: FrontEnd, line: str) -> None:
     if line:
         front_end.say(line)
-
-
-def _publish(
-    publisher: Any,
-    data: Mapping[str, str],
-    metadata: Mapping[str, Any],
-    *,
-    transient: Mapping[str, str] | None = None,
-    update: bool = False,
-) -> None:
-    publisher.publish(
-        data=dict(data), metadata=dict(metadata), transient=dict(transient or {}), update=update
-    )

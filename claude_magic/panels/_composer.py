@@ -124,12 +124,7 @@ class SettingsRow(VBox):
             description="Model",
             tooltip="A model's name, or a short one such as opus; empty for the default",
         )
-        self._effort = Dropdown(
-            options=[(settings.effort or "default", ""), *((each, each) for each in EFFORTS)],
-            value=_checked_effort(effort),
-            description="Effort",
-            tooltip="How hard the model tries",
-        )
+        self._effort = _effort_field(effort, usual=settings.effort)
         self._thinking = Dropdown(
             options=[("default", ""), ("shown", "show"), ("hidden", "hide"), ("off", "off")],
             description="Thinking",
@@ -151,14 +146,7 @@ class SettingsRow(VBox):
             continuous_update=False,
             _dom_classes=["claude-magic-system"],
         )
-        self._thread = Combobox(
-            value=_checked_thread(thread),
-            options=tuple(threads),
-            description="Thread",
-            tooltip="The conversation that questions belong to; panels and cells of one thread share it",
-            placeholder=thread,
-            continuous_update=False,
-        )
+        self._thread = _thread_field(thread, threads)
         for field in (self._model, self._thread):
             field.observe(lambda _change: on_change(), "value")
         fields = (self._model, self._effort, self._thinking, self._max_tokens, self._thread)
@@ -205,18 +193,44 @@ class SettingsRow(VBox):
         return {name: value for name, value in chosen.items() if value is not None}
 
 
+def _effort_field(effort: str | None, *, usual: str | None) -> Dropdown:
+    """Return the choice of an effort; `usual` is what the settings have.
+
+    Raises:
+        ConfigurationError: There is no such effort.
+    """
+    if effort is not None and effort not in EFFORTS:
+        raise ConfigurationError(f"There is no effort {effort!r}. It is one of {', '.join(EFFORTS)}.")
+    return Dropdown(
+        options=[(usual or "default", ""), *((each, each) for each in EFFORTS)],
+        value=effort or "",
+        description="Effort",
+        tooltip="How hard the model tries",
+    )
+
+
+def _thread_field(thread: str, threads: Sequence[str]) -> Combobox:
+    """Return the choice of a thread, with the one to begin with.
+
+    Raises:
+        ConfigurationError: It cannot be the name of one.
+    """
+    return Combobox(
+        value=_checked_thread(thread),
+        options=tuple(threads),
+        description="Thread",
+        tooltip="The conversation that questions belong to; panels and cells of one thread share it",
+        placeholder=thread,
+        continuous_update=False,
+    )
+
+
 def _checked_thread(name: str) -> str:
     if not _THREAD.fullmatch(name):
         raise ConfigurationError(
             f"{name[:60]!r} cannot be the name of a thread: it is one word of letters, digits, _ . and -. Nothing was sent."
         )
     return name
-
-
-def _checked_effort(effort: str | None) -> str:
-    if effort is not None and effort not in EFFORTS:
-        raise ConfigurationError(f"There is no effort {effort!r}. It is one of {', '.join(EFFORTS)}.")
-    return effort or ""
 
 
 STOP_HINT = "Stop the answer; what has arrived stays"

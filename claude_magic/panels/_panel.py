@@ -92,15 +92,7 @@ class PromptPanel(VBox):
         self._earlier = EarlierTurns(remote_images=values.remote_images)
         self._limiter = LimiterLine()
         self._attachments = Attachments()
-        self._composer = Composer(
-            self._attachments,
-            self._settings,
-            self._limiter,
-            self._note,
-            on_send=self._faults.told(self._on_send),
-            on_stop=self._faults.told(self._on_stop),
-            on_clear=self._faults.told(self.clear),
-        )
+        self._composer = self._make_composer()
         self._browser = BrowserSide(_dom_classes=["claude-magic-browser-side"])
         self._transcript = Transcript(self._browser, remote_images=values.remote_images)
         self._browser.listen(
@@ -171,6 +163,17 @@ class PromptPanel(VBox):
         self._turns.close()
         self._exchanges.close()
         close_all((*self.children, self.layout))
+
+    def _make_composer(self) -> Composer:
+        return Composer(
+            self._attachments,
+            self._settings,
+            self._limiter,
+            self._note,
+            on_send=self._faults.told(self._on_send),
+            on_stop=self._faults.told(self._on_stop),
+            on_clear=self._faults.told(self.clear),
+        )
 
     def _make_exchanges(self, *, remote_images: bool) -> Exchanges:
         surroundings = Surroundings(

@@ -137,20 +137,6 @@ class GrowingMarkdown:
         in_pieces: Finish what is closed at once, however small, so that nothing of it is drawn twice.
     """
 
-    _text: str
-    _finished: list[Block]
-    _emitted: int  # up to here the source stands in finished blocks
-    _pending: int  # up to here it stands in the pending block
-    _pending_html: list[str]
-    _closed: int  # up to here it is rendered for good, and stands in the tail until that is worth moving on
-    _closed_html: list[str]
-    _allowance: Allowance  # what may still be drawn after what is closed
-    allowance_left: Allowance
-    _references: dict[str, object]  # link definitions in what is closed
-    _open_html: str
-    _open_rendered: int  # how much source the open part had when it was rendered last
-    _complete: int  # up to here complete lines have been searched for closed blocks
-
     def __init__(
         self, *, remote_images: bool = False, allowance: Allowance | None = None, in_pieces: bool = False
     ) -> None:
@@ -158,6 +144,22 @@ class GrowingMarkdown:
         self._in_pieces = in_pieces
         self._first_allowance = allowance or Allowance()
         self._start_over()
+
+    def _start_over(self) -> None:
+        self._text = ""
+        self._finished: list[Block] = []
+        # Up to here the source stands in finished blocks; in the pending block; and is rendered for good, in the tail
+        # until that is worth moving on.
+        self._emitted = self._pending = self._closed = 0
+        self._pending_html: list[str] = []
+        self._closed_html: list[str] = []
+        # Link definitions in what is closed, and what may still be drawn after it.
+        self._references: dict[str, object] = {}
+        self._allowance = self._first_allowance.copy()
+        self.allowance_left = self._allowance
+        self._open_html = ""
+        # How much source the open part had when it was rendered last; up to where complete lines have been searched for closed blocks.
+        self._open_rendered = self._complete = 0
 
     def update(self, text: str, *, is_final: bool = False) -> BlockPlan:
         """Return the plan for `text`, which normally continues the text of the call before.
@@ -177,18 +179,6 @@ class GrowingMarkdown:
             pending=_block(text[self._emitted : self._pending], self._pending_html),
             tail=_block(text[self._pending :], [*self._closed_html, self._open_html]),
         )
-
-    def _start_over(self) -> None:
-        self._text = ""
-        self._finished = []
-        self._emitted = self._pending = self._closed = 0
-        self._pending_html = []
-        self._closed_html = []
-        self._references = {}
-        self._allowance = self._first_allowance.copy()
-        self.allowance_left = self._allowance
-        self._open_html = ""
-        self._open_rendered = self._complete = 0
 
     def _close_blocks(self) -> None:
         complete = self._text.rfind("\n") + 1

@@ -247,7 +247,7 @@ def _render_call(call: CallSnapshot, *, is_complete: bool) -> str:
         state += _first_line(call.result) or "nothing"
     signature = _signature(call.name, call.arguments) if is_complete else f"{visible(call.name)}(…)"
     summary = _code(signature) + escape(state, quote=False)
-    return _fold(summary, "".join(_details(call.arguments, call.result)))
+    return _fold(summary, render_data(pretty(call.arguments)) + render_data(call.result))
 
 
 def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, is_final: bool) -> str:
@@ -255,17 +255,11 @@ def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, i
     name = _field(block, "name")
     description = describe_server_call(name, arguments, result, is_final=is_final)
     if description is None:
-        summary = _code(_signature(name, arguments)) + _code(
-            f" · {describe_outcome(result, is_final=is_final)}"
-        )
+        outcome = describe_outcome(result, is_final=is_final)
+        summary = _code(_signature(name, arguments)) + _code(f" · {outcome}")
     else:
         summary = _quiet(description)
     return _fold(summary, render_input(name, arguments) + (render_result(result) if result else ""))
-
-
-def _details(arguments: Mapping[str, Any], result: str) -> Iterator[str]:
-    yield render_data(pretty(arguments))
-    yield render_data(result)
 
 
 def _fold(summary: str, inside: str) -> str:
@@ -336,7 +330,7 @@ class Source:
         url: Where it is, or "".
         title: What it is called; its address or a plain word where it has no title.
         place: Where in it ("pages 3-4"), or "".
-        quote: What is cited, where there is no address to look it up at; else "".
+        quote: What is cited, in quotation marks, where there is no address to look it up at; else "".
     """
 
     number: int
@@ -417,7 +411,8 @@ class Citations:
         source = self._find(found[1])
         if source is None:
             return ""
-        link = render_link(source.url, f"[{source.number}]", tooltip=_tooltip(source))
+        tooltip = ", ".join(filter(None, (source.title, source.place)))
+        link = render_link(source.url, f"[{source.number}]", tooltip=tooltip)
         return f'<sup style="{CITATION}">{link}</sup>'
 
     def _placed_in_markdown(self, found: re.Match[str]) -> str:
@@ -459,13 +454,12 @@ def _read(citation: Mapping[str, Any], *, number: int) -> tuple[object, Source]:
     title = _citation_text(citation, "title") or _citation_text(citation, "document_title")
     if is_web_address(url):
         return url, Source(number, url, title or url)
-    place, quote = _place(citation), _citation_text(citation, "cited_text")
+    place, cited = _place(citation), _citation_text(citation, "cited_text")
     name = title or url or "Document"
     index = citation.get("document_index", citation.get("search_result_index"))
-    quote = short(quote, _MAX_QUOTE_CHARS)
-    return (index if isinstance(index, int) else None, name, place, quote), Source(
-        number, "", name, place, quote
-    )
+    quote = f"“{short(cited, _MAX_QUOTE_CHARS)}”" if cited else ""
+    key = (index if isinstance(index, int) else None, name, place, quote)
+    return key, Source(number, "", name, place, quote)
 
 
 def _place(citation: Mapping[str, Any]) -> str:
@@ -481,23 +475,17 @@ def _citation_text(citation: Mapping[str, Any], name: str) -> str:
     return " ".join(value.split()) if isinstance(value, str) else ""
 
 
-def _tooltip(source: Source) -> str:
-    return ", ".join(part for part in (source.title, source.place) if part)
-
-
 def _describe(source: Source) -> str:
     host = host_of(source.url)
-    quote = f"“{source.quote}”" if source.quote else ""
-    more = [part for part in (source.place, host if host != source.title else "", quote) if part]
+    more = filter(None, (source.place, host if host != source.title else "", source.quote))
     tail = " · ".join(["", *more])
     return render_link(source.url, source.title) + escape(tail, quote=False)
 
 
 def _list_item(source: Source) -> str:
-    quote = f"“{source.quote}”" if source.quote else ""
     parts = [
         link_in_markdown(source.url, source.title),
-        *map(escape_markdown, filter(None, (source.place, quote))),
+        *map(escape_markdown, filter(None, (source.place, source.quote))),
     ]
     return f"{source.number}. " + " · ".join(parts)
 

@@ -158,25 +158,23 @@ _TAG_NAMES: Final = """
     table tbody td th thead tr ul
 """
 _TAGS: Final = frozenset(_TAG_NAMES.split())
-_CELL_STYLES = frozenset(
-    {
-        *CELL_ALIGNMENTS.values(),
-        COLUMN_NUMBERS,
-        COLUMN_WORDS,
-        NAME_OF_NUMBERS,
-        NAME_OF_WORDS,
-        ROW_LABEL,
-        ROW_VALUE,
-        ROWS_HEADING,
-    }
-)
+_CELL_STYLES: Final = {
+    *CELL_ALIGNMENTS.values(),
+    COLUMN_NUMBERS,
+    COLUMN_WORDS,
+    NAME_OF_NUMBERS,
+    NAME_OF_WORDS,
+    ROW_LABEL,
+    ROW_VALUE,
+    ROWS_HEADING,
+}
 _STYLES_BY_TAG: Final = {
     "pre": {CODE_BLOCK, SOURCE_BLOCK, CALL_DATA},
     "code": {CODE_INSIDE},
     "table": {TABLE},
     "tr": {ROW},
-    "td": set(_CELL_STYLES),
-    "th": set(_CELL_STYLES),
+    "td": _CELL_STYLES,
+    "th": _CELL_STYLES,
     "span": {*CODE_TOKENS.values(), CALL_SIGNATURE, QUIET},
     "sup": {CITATION},
     "blockquote": {QUESTION},
@@ -251,10 +249,8 @@ def styled(style: str, text: str, tag: str = "div") -> str:
 
 def folded(summary: str, inside: str, *, style: str = FOLD) -> str:
     """Return HTML that opens on a click, not sanitised yet; `summary` and `inside` hold nothing unescaped."""
-    head, body = (
-        f'<summary style="{FOLD_SUMMARY}">{summary}</summary>',
-        f'<div style="{FOLD_BODY}">{inside}</div>',
-    )
+    head = f'<summary style="{FOLD_SUMMARY}">{summary}</summary>'
+    body = f'<div style="{FOLD_BODY}">{inside}</div>'
     return f'<details style="{style}">{head}{body}</details>'
 
 

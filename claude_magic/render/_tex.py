@@ -173,11 +173,6 @@ _DELIMITER: Final = re.compile(r"\$\$|\\[()\[\]]")
 _ESCAPED: Final = re.compile(r"\\[\\{}$]")
 
 
-def is_safe_formula(formula: str) -> bool:
-    """Tell whether `formula` can be typeset: it stays within itself, and is of a sane size."""
-    return cost_of(formula) is not None
-
-
 @lru_cache(maxsize=512)
 def cost_of(formula: str) -> int | None:
     """Return how much work it is to typeset `formula`, about 1 for each sign; None if it is not safe."""

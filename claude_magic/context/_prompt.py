@@ -61,18 +61,13 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
     """
     pieces: list[Collected] = []
     untouched: list[tuple[str, str]] = []
-    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
-    copied = position = 0
-    while opening := _OPENING.search(text, position):
-        braced = _find_braced(text, opening.end(), parse)
-        position = opening.end() if braced is None or braced.expression is None else braced.end
-        if braced is None:
-            continue
+    copied = 0
+    for start, braced in _all_braced(text):
         _refuse_slip(braced, names)
         if reason := _why_not(braced, names):
             untouched.append((_in_braces(braced.source), reason))
         elif braced.expression is not None:
-            pieces += [_typed(text[copied : opening.start()]), _inline(braced.expression, names)]
+            pieces += [_typed(text[copied:start]), _inline(braced.expression, names)]
             copied = braced.end
     pieces.append(_typed(text[copied:]))
     return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
@@ -80,15 +75,26 @@ def interpolate(text: str, names: Mapping[str, object]) -> Collected:
 
 def names_in(text: str) -> frozenset[str]:
     """Return the names that the expressions between double braces in a prompt are about, whether there are such names or not."""
-    found: set[str] = set()
+    expressions = (braced.expression for _, braced in _all_braced(text))
+    return frozenset(name for each in expressions if each is not None for name in each.needed)
+
+
+def _all_braced(text: str, *, passes_constants: bool = True) -> Iterator[tuple[int, _Braced]]:
+    """Yield what stands between double braces, with where it begins; what is an expression is passed as a whole.
+
+    Args:
+        text: What was typed.
+        passes_constants: So are expressions without names. Else what stands in them is looked into.
+    """
     parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
     position = 0
     while opening := _OPENING.search(text, position):
-        braced = _find_braced(text, opening.end(), parse)
-        expression = None if braced is None else braced.expression
-        position = opening.end() if braced is None or expression is None else braced.end
-        found.update(() if expression is None else expression.needed)
-    return frozenset(found)
+        position = opening.end()
+        if (braced := _find_braced(text, position, parse)) is None:
+            continue
+        if (found := braced.expression) is not None and (passes_constants or found.root is not None):
+            position = braced.end
+        yield opening.start(), braced
 
 
 def _find_braced(text: str, start: int, parse: _Parse) -> _Braced | None:
@@ -298,17 +304,13 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
     pieces: list[str | Expression] = []
     notes: dict[str, None] = {}
     needed: dict[str, None] = {}
-    parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
-    copied = position = 0
-    while opening := _OPENING.search(text, position):
-        braced = _find_braced(text, opening.end(), parse)
-        expression = None if braced is None else braced.expression
-        if braced is None or expression is None or expression.root is None:
-            position = opening.end()
+    copied = 0
+    for start, braced in _all_braced(text, passes_constants=False):
+        expression = braced.expression
+        if expression is None or expression.root is None:
             continue
-        position = braced.end
         _refuse_unknown(expression, columns, names)
-        _add_text(pieces, text[copied : opening.start()])
+        _add_text(pieces, text[copied:start])
         if used := [name for name in expression.needed if name in columns]:
             needed |= dict.fromkeys(used)
             pieces.append(expression)

@@ -176,16 +176,13 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
         ConfigurationError: It cannot be read, or holds something else. Nothing has changed.
         UsageError: An answer of one of these threads is in flight.
     """
-    if arguments["file"] == THIS_NOTEBOOK:
-        this = notebook_path(cell.shell, may_search=True)
-        if this is None:
-            raise ConfigurationError(
-                "The kernel does not know the file of this notebook: it is not saved, has another name since the kernel was started, or "
-                "is on another machine. Save it, and name it: %claude load FILE.ipynb. Nothing has changed."
-            )
-        _load_notebook(cell, this)
-        return
-    path = Path(arguments["file"])
+    name = arguments["file"]
+    path = notebook_path(cell.shell, may_search=True) if name == THIS_NOTEBOOK else Path(name)
+    if path is None:
+        raise ConfigurationError(
+            "The kernel does not know the file of this notebook: it is not saved, has another name since the kernel was started, or "
+            "is on another machine. Save it, and name it: %claude load FILE.ipynb. Nothing has changed."
+        )
     if path.suffix.lower() == ".ipynb":
         _load_notebook(cell, path)
         return

@@ -231,10 +231,6 @@ _PASSWORD_WORD = r"(?:pass(?:word|wd|wort|phrase|code)?|pwd|secret)"  # noqa: S1
 _NO_PLACEHOLDER = r"(?![$<{*%]|\.{3}|x{3}|change_?me|your[ _-])"
 
 
-def _verbose(pattern: str) -> re.Pattern[str]:
-    return re.compile(f"(?ix){pattern}")
-
-
 _KINDS = dict(enumerate(_TOKENS))
 _TOKEN = re.compile(
     _START + "(?:" + "|".join(f"(?P<k{kind}>{_TOKENS[_KINDS[kind]]})" for kind in _KINDS) + ")"
@@ -298,8 +294,8 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
     ),
     (
         "a password",  # of XML; of .netrc; of a command; of Kaggle's JSON
-        _verbose(
-            rf"""<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
+        re.compile(
+            rf"""(?ix)<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
             | {_PASSWORD_WORD}["'][ \t]{{1,4}}value=["']{_NO_PLACEHOLDER}([^"'\n]{{4,200}})["']
             | \b(?:login|user|account)[ \t\n]{{1,8}}[^\s]{{1,100}}[ \t\n]{{1,8}}password[ \t\n]{{1,8}}{_NO_PLACEHOLDER}([^\s]{{4,200}})
             | --(?:password|passwd|token|api-key|secret|client-secret|auth-token)(?:=|[ ]){_NO_PLACEHOLDER}(?!-)["']?
@@ -313,11 +309,6 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
         re.compile(r"(?m)^[\w.*-]{1,100}:(?:\d{2,5}|\*):[\w.*-]{1,60}:[\w.*-]{1,60}:(\S{4,200})$"),
     ),
 )
-
-
-def kind_of(match: re.Match[str]) -> str:
-    """Return what a match of the form without a label is."""
-    return _KINDS[int((match.lastgroup or "k0")[1:])]
 
 
 REDACTED = "[REDACTED]"
@@ -391,7 +382,7 @@ def _noting(labels: list[str], label: str | None) -> Callable[[re.Match[str]], s
         group = match.lastindex or 0
         if REDACTED in match[group]:
             return match[0]
-        labels.append(label or kind_of(match))
+        labels.append(label or _KINDS[int((match.lastgroup or "k0")[1:])])
         start, end = match.start(group) - match.start(), match.end(group) - match.start()
         return f"{match[0][:start]}{REDACTED}{match[0][end:]}"
 

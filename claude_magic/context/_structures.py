@@ -193,7 +193,7 @@ def _fields(value: Any, fields: Mapping[str, Any]) -> _Items:
 
 
 def _items_of_mapping(value: Any) -> _Items:
-    pairs = ((f"{_key(key)}: ", item) for key, item in value.items())
+    pairs = ((f"{safe_repr(key, _MAX_KEY_CHARS)}: ", item) for key, item in value.items())
     opening, closing = _brackets(value, dict, "{", "}")
     return _Items(opening, closing, pairs, len(value))
 
@@ -261,10 +261,6 @@ def _own_str(value: object, chars: int) -> str:
         return ""
     text = "\n".join(one_line(line, chars) for line in str(value)[: 2 * chars].splitlines())
     return "" if is_address(text) else text
-
-
-def _key(key: object) -> str:
-    return safe_repr(key, _MAX_KEY_CHARS)
 
 
 def _leaf(value: Any) -> str:

@@ -277,8 +277,7 @@ def _code_body(text: str) -> Body:
     blocks = find_code(text)
     if not blocks:
         return _text_body(text, "The answer contains no code.")
-    code, language = join_code(blocks), blocks[0].language
-    return _source_body(code, language)
+    return _source_body(join_code(blocks), blocks[0].language)
 
 
 def _source_body(source: str, language: str) -> Body:

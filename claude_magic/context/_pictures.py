@@ -493,14 +493,6 @@ def _plain_of(bundle: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) and not is_address(text) else ""
 
 
-def _markdown(text: Any, chars: int) -> Collected:
-    return _with_pictures(str(text), chars, "text")
-
-
-def _latex(text: Any, chars: int) -> Collected:
-    return bounded(str(text), chars, "formula")
-
-
 def _picture(data: Any, _chars: int) -> Collected:
     return image_block(data if isinstance(data, bytes) else base64.b64decode(data), name="the picture")
 
@@ -508,10 +500,6 @@ def _picture(data: Any, _chars: int) -> Collected:
 def _json(data: Any, chars: int) -> Collected:
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=repr)
     return _in_fence(text, chars, "json")
-
-
-def _html(text: Any, chars: int) -> Collected:
-    return _with_pictures(str(text)[:_MAX_HTML_CHARS], chars, "html")
 
 
 def _svg(text: Any, chars: int) -> Collected:
@@ -527,10 +515,10 @@ def _in_fence(text: str, chars: int, language: str) -> Collected:
 
 
 _WRITERS: Mapping[str, Callable[[Any, int], Collected]] = {
-    "text/markdown": _markdown,
-    "text/latex": _latex,
+    "text/markdown": lambda text, chars: _with_pictures(str(text), chars, "text"),
+    "text/latex": lambda text, chars: bounded(str(text), chars, "formula"),
     "application/json": _json,
-    "text/html": _html,
+    "text/html": lambda text, chars: _with_pictures(str(text)[:_MAX_HTML_CHARS], chars, "html"),
     "image/svg+xml": _svg,
     "application/javascript": lambda text, chars: _in_fence(str(text), chars, "javascript"),
 }

@@ -6,7 +6,6 @@ from ._formats import render_growing
 from ._frame import (
     A_WHILE,
     MAX_BLOCKS,
-    Block,
     BlockPlan,
     GrowingMarkdown,
     LiveFrames,

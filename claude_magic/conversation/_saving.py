@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
@@ -226,19 +227,11 @@ def _check_links(forest: Forest) -> None:
         _require(thread.head is None or thread.head in ids, f"the last turn of thread {name} is missing")
         known = {*thread.cells.values(), *thread.taken_back}
         _require(known <= ids, f"a turn of thread {name} is missing")
-    seen: set[str] = set()
-    for turn_id in ids:
-        path = set()
-        for each in _ancestry(forest, turn_id, seen):
-            _require(each not in path, f"turn {each} is its own ancestor")
-            path.add(each)
-        seen |= path
-
-
-def _ancestry(forest: Forest, turn_id: str | None, seen: set[str]) -> Iterator[str]:
-    while turn_id is not None and turn_id not in seen:
-        yield turn_id
-        turn_id = forest.turns[turn_id].parent
+    parents = {turn.id: [turn.parent] for turn in forest.turns.values() if turn.parent is not None}
+    try:
+        TopologicalSorter(parents).prepare()
+    except CycleError as error:
+        raise ValueError(f"turn {error.args[1][0]} is its own ancestor") from None
 
 
 def _require(condition: bool, problem: str) -> None:

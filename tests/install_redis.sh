@@ -7,22 +7,12 @@ for name in redis-server valkey-server; do
     command -v "$name" >/dev/null 2>&1 && exit 0
 done
 
-as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-    if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        as_root="sudo -n"
-    else
-        echo "A Redis server is missing, and this user may not install it. Install the package 'redis-server', then run this again." >&2
-        exit 0
-    fi
-fi
+. "$(dirname "$0")/installing.sh"
+need_root "A Redis server" redis-server
 
 echo "Installing a Redis server from the packages of this system ..."
 if command -v apt-get >/dev/null 2>&1; then
-    $as_root apt-get update -qq >/dev/null 2>&1
-    for package in redis-server valkey-server; do
-        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $package >/dev/null 2>&1 && break
-    done
+    apt_get_first "" redis-server valkey-server
 elif command -v dnf >/dev/null 2>&1; then
     $as_root dnf install -y -q valkey >/dev/null 2>&1 || $as_root dnf install -y -q redis >/dev/null
 elif command -v apk >/dev/null 2>&1; then

@@ -7,22 +7,12 @@ for name in "${PLAYWRIGHT_CHROMIUM:-}" chromium-headless-shell chromium chromium
     [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 && exit 0
 done
 
-as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-    if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        as_root="sudo -n"
-    else
-        echo "Chromium is missing, and this user may not install it. Install the package 'chromium', then run this again." >&2
-        exit 0
-    fi
-fi
+. "$(dirname "$0")/../installing.sh"
+need_root Chromium chromium
 
 echo "Installing Chromium from the packages of this system ..."
 if command -v apt-get >/dev/null 2>&1; then
-    $as_root apt-get update -qq >/dev/null 2>&1
-    for package in chromium-headless-shell chromium; do
-        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $package fonts-dejavu >/dev/null 2>&1 && break
-    done
+    apt_get_first fonts-dejavu chromium-headless-shell chromium
 elif command -v dnf >/dev/null 2>&1; then
     $as_root dnf install -y -q chromium >/dev/null
 elif command -v apk >/dev/null 2>&1; then

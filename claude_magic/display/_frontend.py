@@ -43,12 +43,14 @@ class FrontEnd:
     """
 
     def __init__(self, shell: Any) -> None:
+        from IPython.core.displaypub import CapturingDisplayPublisher
+
         kernel = getattr(shell, "kernel", None)
         parent = getattr(shell, "parent_header", None) or {}
         self._shell = shell
         self.publisher = getattr(shell, "display_pub", None)
         self.has_kernel = hasattr(shell, "kernel")
-        self.is_captured = _is_capturing(self.publisher)
+        self.is_captured = isinstance(self.publisher, CapturingDisplayPublisher)
         self.is_attended = kernel is not None and bool(getattr(kernel, "_allow_stdin", False))
         self.cell_id = str((parent.get("metadata") or {}).get("cellId") or "")
         self.has_widgets = self.is_attended and bool(self.cell_id)
@@ -113,12 +115,6 @@ def route_to_subshell(*widgets: Widget) -> None:
 def waits_for_cells() -> bool:
     """Whether the message that is being handled would have waited for a running cell."""
     return threading.current_thread() is threading.main_thread()
-
-
-def _is_capturing(publisher: Any) -> bool:
-    from IPython.core.displaypub import CapturingDisplayPublisher
-
-    return isinstance(publisher, CapturingDisplayPublisher)
 
 
 def _kernel_version() -> int:

@@ -253,7 +253,8 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         kept_in=kept_in,
         cell=_cell_with_actions(line, cell),
     )
-    owns_area = _owns_area(cell)
+    # Elsewhere a thread cannot open displays in the cell, only update one that stands already.
+    owns_area = cell.is_awaited and front_end.follows_context
     return choose_surface(
         front_end,
         content,
@@ -262,11 +263,6 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         in_widgets=owns_area and front_end.runs_clicks,
         stop=job.reply.cancel,
     )
-
-
-def _owns_area(cell: Cell) -> bool:
-    """Whether a thread may open displays in the cell. Elsewhere only a display that stands already can be updated."""
-    return cell.is_awaited and cell.front_end.follows_context
 
 
 def _draw_reply_beside_cells(

@@ -158,7 +158,9 @@ def check_models(names: Sequence[str], runtime: Runtime) -> None:
     """
     _check_different(names)
     unknown = [name for name in names if name not in SHORT_NAMES and facts_of(name) is None]
-    offered = _offered(runtime) if unknown else []
+    # None where the server does not say.
+    models, _problem = list_models(runtime, timeout=_LISTING_TIMEOUT) if unknown else (None, "")
+    offered = [model.id for model in models or ()]
     for name in unknown:
         if offered and not {name, undated(name)} & {
             known for model in offered for known in (model, undated(model))
@@ -177,12 +179,6 @@ def _check_different(names: Sequence[str]) -> None:
                 f"--compare {','.join(names)}: {named[model]} and {name} are the same model, {model}. Nothing was sent."
             )
         named[model] = name
-
-
-def _offered(runtime: Runtime) -> list[str]:
-    """Return the models that the server lists; none if it does not say."""
-    models, _problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
-    return [model.id for model in models or ()]
 
 
 def _hint(name: str, offered: Sequence[str]) -> str:

@@ -71,7 +71,8 @@ def load(shell: Any, facade: Any) -> None:
     if "ipywidgets" in sys.modules:
         importlib.import_module(_WIDGETS)
     if previous:
-        owner = _describe_owner(next(iter(previous.values())))
+        magic = next(iter(previous.values()))
+        owner = getattr(magic, "__module__", None) or type(magic).__module__
         print(
             f"%claude belonged to {owner}; claude_magic handles it now. %unload_ext claude_magic gives it back."
         )
@@ -106,10 +107,6 @@ def connect() -> None:
 def _find_other_owner(shell: Any) -> dict[str, Any]:
     tables = shell.magics_manager.magics
     return {kind: tables[kind][MAGIC] for kind in ("line", "cell") if MAGIC in tables[kind]}
-
-
-def _describe_owner(magic: Any) -> str:
-    return str(getattr(magic, "__module__", None) or type(magic).__module__)
 
 
 def _take_magics_away(manager: Any, loaded: _Loaded) -> None:

@@ -234,19 +234,19 @@ def _was_interrupted(result: Any) -> bool:
     return any(type(error).__name__ in _INTERRUPTS for error in errors)
 
 
-def _runtime() -> Any:
-    """The runtime if anything has used it; looking must not import it."""
+def runtime_if_used() -> Any:
+    """Return the runtime if anything has used it, else None; looking must not import it."""
     module = sys.modules.get("claude_magic.runtime")
     return None if module is None else module.get_runtime()
 
 
 def _in_flight() -> tuple[Reply, ...]:
-    runtime = _runtime()
+    runtime = runtime_if_used()
     return () if runtime is None else runtime.in_flight()
 
 
 def _last() -> Reply | None:
-    runtime = _runtime()
+    runtime = runtime_if_used()
     return None if runtime is None else runtime.last
 
 

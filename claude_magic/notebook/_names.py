@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-_RUNTIME = "claude_magic.runtime"
+from ._history import runtime_if_used
+
 DEFAULT_THREAD = "main"
 
 _MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
@@ -152,7 +153,7 @@ class ShellSurroundings:
 
     def threads(self) -> tuple[str, ...]:
         """Return the names of the conversations; before the first question there is the default one."""
-        module = sys.modules.get(_RUNTIME)
-        if module is None:
+        runtime = runtime_if_used()
+        if runtime is None:
             return (DEFAULT_THREAD,)
-        return tuple(summary.name for summary in module.get_runtime().conversations.threads())
+        return tuple(summary.name for summary in runtime.conversations.threads())

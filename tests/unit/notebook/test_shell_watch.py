@@ -26,7 +26,7 @@ class FakeReply:
 def runtime(monkeypatch):
     fake = SimpleNamespace(replies=[], last=None)
     fake.in_flight = lambda: tuple(fake.replies)
-    monkeypatch.setattr(_history, "_runtime", lambda: fake)
+    monkeypatch.setattr(_history, "runtime_if_used", lambda: fake)
     return fake
 
 

@@ -237,7 +237,7 @@ _OPENING: Final = "\u202a\u202b\u2066\u2067\u2068"  # embeddings and isolates; o
 _CLOSING: Final = {"\u202c": "\u202a\u202b", "\u2069": "\u2066\u2067\u2068"}
 _BLANKS: Final = "\r\x0b\x0c\x85\u2028\u2029"  # ends of lines to some, blanks to others
 _JOINERS: Final = "\u200c\u200d"
-_ANY_LINE_END: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_LINE: Final = re.compile(r"[^\r\n\x85\u2028\u2029]+")
 _TAG_SEQUENCE: Final = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f")
 _BRACKETED: Final = (
     "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}U+{:04X}\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}"
@@ -327,10 +327,8 @@ def _is_joined(sign: str) -> bool:
 def _needed_for_direction(text: str) -> set[int]:
     """Return where marks of direction, embeddings and isolates stand in lines that run from right to left, all of them closed."""
     needed: set[int] = set()
-    start = 0
-    for end, next_start in _line_ends(text):
-        line = range(start, end)
-        start = next_start
+    for found in _LINE.finditer(text):
+        line = range(*found.span())
         marks = [
             at
             for at in line
@@ -350,9 +348,3 @@ def _needed_for_direction(text: str) -> set[int]:
             else:
                 needed.add(at)
     return needed
-
-
-def _line_ends(text: str) -> Iterator[tuple[int, int]]:
-    for end in _ANY_LINE_END.finditer(text):
-        yield end.start(), end.end()
-    yield len(text), len(text)

@@ -154,10 +154,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-_Outcome = tuple[Any, BaseException | None]
-
-
-async def _closed(awaitable: Awaitable[Any]) -> _Outcome:
+async def _closed(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
     """Keep what an awaitable raises from the loop, which SystemExit or KeyboardInterrupt would break off."""
     try:
         return await Interruptible(awaitable), None
@@ -165,23 +162,18 @@ async def _closed(awaitable: Awaitable[Any]) -> _Outcome:
         return None, error
 
 
-def _opened(outcome: _Outcome) -> Any:
-    value, error = outcome
-    if error is not None:
-        raise error
-    return value
-
-
 def _run_on(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> Any:
     task = loop.create_task(_closed(awaitable))
     with interrupts_cancelling(task, loop) as came:
         try:
-            outcome = loop.run_until_complete(task)
+            value, error = loop.run_until_complete(task)
         except asyncio.CancelledError:  # before its first step
-            outcome = None, asyncio.CancelledError()
+            value, error = None, asyncio.CancelledError()
     if came:
         raise KeyboardInterrupt
-    return _opened(outcome)
+    if error is not None:
+        raise error
+    return value
 
 
 def _let_nest(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:

@@ -34,7 +34,7 @@ class OutputRecorder:
     def __init__(self, publisher: Any) -> None:
         self._recorded: _Recorded = []
         self._publisher = publisher
-        self._displays = _DisplayEcho(publisher, self._recorded)
+        self._displays = _DisplayEcho(self._recorded)
         streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "echo")]
         self._echoes = [_Echo(stream, self._recorded) for stream in streams]
 
@@ -69,7 +69,8 @@ class OutputRecorder:
         for stream, run in groupby(recorded, key=lambda each: getattr(each, "stream", None)):
             if stream is None:
                 for each in run:
-                    cast(_Display, each).replay()
+                    # Under its name, so that it can still be updated.
+                    self._publisher.publish(**cast(_Display, each).content)
             else:
                 # With one write: a stream that is flushed between two, by a timer of an earlier print, makes two outputs of a line.
                 stream.write("".join(cast(_Text, each).text for each in run))
@@ -83,22 +84,17 @@ class _Text:
     text: str
 
 
+@dataclass(slots=True)
 class _Display:
     """Something displayed, as it looks by now."""
 
-    def __init__(self, publisher: Any, content: dict[str, Any]) -> None:
-        self.content = content
-        self._publisher = publisher
+    content: dict[str, Any]
 
     @property
     def display_id(self) -> str | None:
         """The name under which it can be updated, if it has one."""
         found: str | None = self.content["transient"].get("display_id")
         return found
-
-    def replay(self) -> None:
-        """Display it again; under its name, so that it can still be updated."""
-        self._publisher.publish(**self.content)
 
 
 class _Echo:
@@ -126,9 +122,8 @@ class _Echo:
 class _DisplayEcho:
     """Keeps what tools display; a hook of ipykernel's publisher, which passes its messages through."""
 
-    def __init__(self, publisher: Any, recorded: _Recorded) -> None:
+    def __init__(self, recorded: _Recorded) -> None:
         self.has_passing = False
-        self._publisher = publisher
         self._recorded = recorded
 
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +135,7 @@ class _DisplayEcho:
 
     def _keep(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "display_data":
-            self._recorded.append(_Display(self._publisher, content))
+            self._recorded.append(_Display(content))
         elif kind == "update_display_data":
             for each in self._recorded:
                 if isinstance(each, _Display) and each.display_id == content["transient"].get("display_id"):

@@ -181,16 +181,15 @@ class SettingsRow(VBox):
 
     def options(self) -> dict[str, Any]:
         """Return what was chosen, by the name of the option; what was not chosen is missing."""
+        most = self._max_tokens.value
         chosen = {
-            "model": self._model.value.strip() or None,
-            "effort": self._effort.value or None,
-            "thinking": self._thinking.value or None,
-            "max_tokens": None
-            if self._max_tokens.value == self._usual_max_tokens
-            else self._max_tokens.value,
-            "system": self._system.value.strip() or None,
+            "model": self._model.value.strip(),
+            "effort": self._effort.value,
+            "thinking": self._thinking.value,
+            "max_tokens": None if most == self._usual_max_tokens else most,
+            "system": self._system.value.strip(),
         }
-        return {name: value for name, value in chosen.items() if value is not None}
+        return {name: value for name, value in chosen.items() if value}
 
 
 def _effort_field(effort: str | None, *, usual: str | None) -> Dropdown:

@@ -20,62 +20,55 @@ from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
 if TYPE_CHECKING:
     from ._commands import Call
 
-_UNSET: Any = {"default_value": None, "allow_none": True}
+
+def _setting(kind: Any, help: str, **options: Any) -> Any:
+    """Return a trait that is unset until somebody sets it."""
+    return kind(help=help, default_value=None, allow_none=True, **options).tag(config=True)
 
 
 class ClaudeTraits(Configurable):
     """Settings as traits. `None` means unset: the environment, a settings file or the default then decides."""
 
     # What is asked...
-    model = Unicode(help="Model that answers.", **_UNSET).tag(config=True)
-    max_tokens = Int(help="Longest answer in tokens, thinking included.", **_UNSET).tag(config=True)
-    effort = Enum(EFFORT_LEVELS, help="How hard the model tries.", **_UNSET).tag(config=True)
-    thinking = Enum(THINKING_MODES, help="show (folded), hide, or off.", **_UNSET).tag(config=True)
-    system = Unicode(help="System prompt.", **_UNSET).tag(config=True)
+    model = _setting(Unicode, "Model that answers.")
+    max_tokens = _setting(Int, "Longest answer in tokens, thinking included.")
+    effort = _setting(Enum, "How hard the model tries.", values=EFFORT_LEVELS)
+    thinking = _setting(Enum, "show (folded), hide, or off.", values=THINKING_MODES)
+    system = _setting(Unicode, "System prompt.")
 
     # How it is shown...
-    live = Bool(help="Draw answers while they stream; False shows one display at the end.", **_UNSET).tag(
-        config=True
-    )
-    remote_images = Bool(help="Let answers load images from other hosts.", **_UNSET).tag(config=True)
+    live = _setting(Bool, "Draw answers while they stream; False shows one display at the end.")
+    remote_images = _setting(Bool, "Let answers load images from other hosts.")
 
     # What a map may cost...
-    map_ask_above = Float(help="Price of a map in USD above which you are asked first.", **_UNSET).tag(
-        config=True
-    )
+    map_ask_above = _setting(Float, "Price of a map in USD above which you are asked first.")
 
     # From the cassette...
-    replay = Enum(REPLAY_MODES, help="Answer from the cassette: auto, only, record, or off.", **_UNSET).tag(
-        config=True
-    )
-    cassette = Unicode(help="File in which answers are recorded.", **_UNSET).tag(config=True)
-    replay_speed = Float(
-        help="How many times faster than recorded a replay streams; 0 is at once.", **_UNSET
-    ).tag(config=True)
-    record_errors = Bool(help="Also record errors and interrupted answers.", **_UNSET).tag(config=True)
+    replay = _setting(Enum, "Answer from the cassette: auto, only, record, or off.", values=REPLAY_MODES)
+    cassette = _setting(Unicode, "File in which answers are recorded.")
+    replay_speed = _setting(Float, "How many times faster than recorded a replay streams; 0 is at once.")
+    record_errors = _setting(Bool, "Also record errors and interrupted answers.")
 
     # How often and how long...
-    rate_limit_rps = Float(help="Requests per second.", **_UNSET).tag(config=True)
-    limiter = Unicode(
-        help="Redis server whose limiter all processes of the account share: redis://host:6379/0.", **_UNSET
-    ).tag(config=True)
-    max_retries = Int(help="Attempts after the first.", **_UNSET).tag(config=True)
-    initial_backoff = Float(help="Seconds before the first retry.", **_UNSET).tag(config=True)
-    max_backoff = Float(help="Most seconds before a retry.", **_UNSET).tag(config=True)
-    max_retry_time = Float(help="Most seconds spent on retries.", **_UNSET).tag(config=True)
-    timeout = Float(help="Most seconds for each phase of a request.", **_UNSET).tag(config=True)
-    stream_timeout = Float(help="Most seconds for a whole answer.", **_UNSET).tag(config=True)
+    rate_limit_rps = _setting(Float, "Requests per second.")
+    limiter = _setting(
+        Unicode, "Redis server whose limiter all processes of the account share: redis://host:6379/0."
+    )
+    max_retries = _setting(Int, "Attempts after the first.")
+    initial_backoff = _setting(Float, "Seconds before the first retry.")
+    max_backoff = _setting(Float, "Most seconds before a retry.")
+    max_retry_time = _setting(Float, "Most seconds spent on retries.")
+    timeout = _setting(Float, "Most seconds for each phase of a request.")
+    stream_timeout = _setting(Float, "Most seconds for a whole answer.")
 
     # Where, and in which dialect...
-    base_url = Unicode(help="Address of the API, without /v1.", **_UNSET).tag(config=True)
-    api_version = Unicode(help="The anthropic-version header.", **_UNSET).tag(config=True)
-    messages_path = Unicode(help="Path of the Messages call.", **_UNSET).tag(config=True)
-    betas = List(trait=Unicode(), help="Beta features to request.", **_UNSET).tag(config=True)
-    headers = Dict(help="More request headers; a key is refused here.", **_UNSET).tag(config=True)
-    auth_header = Enum(("x-api-key", "authorization"), help="Header that carries the key.", **_UNSET).tag(
-        config=True
-    )
-    lenient_stream_end = Bool(help="Accept answers that end before message_stop.", **_UNSET).tag(config=True)
+    base_url = _setting(Unicode, "Address of the API, without /v1.")
+    api_version = _setting(Unicode, "The anthropic-version header.")
+    messages_path = _setting(Unicode, "Path of the Messages call.")
+    betas = _setting(List, "Beta features to request.", trait=Unicode())
+    headers = _setting(Dict, "More request headers; a key is refused here.")
+    auth_header = _setting(Enum, "Header that carries the key.", values=("x-api-key", "authorization"))
+    lenient_stream_end = _setting(Bool, "Accept answers that end before message_stop.")
 
     def configured(self) -> Mapping[str, object]:
         """Return the settings that were set here, by name."""

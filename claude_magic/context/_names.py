@@ -125,10 +125,7 @@ _LONGEST_PATH = 1_000
 
 def root_of(path: str) -> str | None:
     """Return the name with which a path of attributes and items begins; None if a text is no such path."""
-    node = _parse(path)
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else None
+    return _read_path(path)[0]
 
 
 def look_up(path: str, names: Mapping[str, object]) -> Any:
@@ -137,11 +134,11 @@ def look_up(path: str, names: Mapping[str, object]) -> Any:
     Raises:
         ConfigurationError: An attribute or item exists, but fails when it is read.
     """
-    root = root_of(path)
+    root, steps = _read_path(path)
     if root is None or root not in names:
         return MISSING
     value: Any = names[root]
-    for step in _steps(path):
+    for step in steps:
         try:
             value = (
                 getattr(value, step.attr) if isinstance(step, ast.Attribute) else value[_index(step.slice)]
@@ -155,29 +152,21 @@ def look_up(path: str, names: Mapping[str, object]) -> Any:
     return value
 
 
-def _parse(path: str) -> ast.expr | None:
+def _read_path(path: str) -> tuple[str | None, list[ast.Attribute | ast.Subscript]]:
+    """Return the name with which a path begins, None if a text is no path, and what follows it, from left to right."""
     if len(path) > _LONGEST_PATH or path != path.strip():
-        return None
+        return None, []
+    steps: list[ast.Attribute | ast.Subscript] = []
     try:
         node = ast.parse(path, mode="eval").body
-        for step in _steps_of(node):
-            if isinstance(step, ast.Subscript):
-                _index(step.slice)
+        while isinstance(node, (ast.Attribute, ast.Subscript)):
+            if isinstance(node, ast.Subscript):
+                _index(node.slice)
+            steps.insert(0, node)
+            node = node.value
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        return None
-    return node
-
-
-def _steps(path: str) -> list[ast.Attribute | ast.Subscript]:
-    """Return what follows the name, from left to right."""
-    node = _parse(path)
-    return [] if node is None else list(_steps_of(node))[::-1]
-
-
-def _steps_of(node: ast.expr) -> Iterator[ast.Attribute | ast.Subscript]:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        yield node
-        node = node.value
+        return None, []
+    return (node.id, steps) if isinstance(node, ast.Name) else (None, [])
 
 
 def _index(node: ast.expr) -> Any:

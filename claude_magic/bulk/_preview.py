@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client import ConfigurationError
-from ..render import Bundle, render_folded_code, render_rows
+from ..render import Bundle, Row, render_folded_code, render_rows
 from ..runtime import PRICES_AS_OF, format_usd
-
-Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..client import ClaudeError, RequestPreview, Usage
-from ..render import Bundle, render_folded_code, render_rows
+from ..render import Bundle, Row, render_folded_code, render_rows
 from ..runtime import (
     MODELS_AS_OF,
     PRICES_AS_OF,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ._cell import Cell
     from ._commands import Line
 
-Row = tuple[str, ...]
 
 _COUNTING_TIMEOUT = 15.0
 """Seconds for the count, after which the dry run does without."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from ..client import BucketState, ClaudeError, ConfigurationError, ModelInfo, PaceState, ServerLimit
-from ..render import Bundle, describe_pace, describe_status, render_rows
+from ..render import Bundle, Row, describe_pace, describe_status, render_rows
 from ..runtime import (
     MODELS,
     MODELS_AS_OF,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ..runtime import Runtime
     from ._cell import Cell
 
-Row = tuple[str, ...]
 
 _LISTING_TIMEOUT = 10.0
 """Seconds for the server to list its models; a person waits for them."""

@@ -16,7 +16,7 @@ from IPython.display import display
 
 from ..client import BucketState, ConfigurationError, as_sentence
 from ..display import new_cell
-from ..render import Bundle, describe_cost, describe_status, excerpt, render_history, render_rows
+from ..render import Bundle, Row, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import (
     Forest,
     Job,
@@ -239,7 +239,7 @@ def _left_by(before: Forest, now: Forest) -> Iterator[str]:
             yield f"{name} ended at turn {number} before: %claude switch {number} goes back there."
 
 
-def _row(summary: ThreadSummary) -> tuple[str, ...]:
+def _row(summary: ThreadSummary) -> Row:
     head = summary.head
     if head is None:
         return summary.name, "0", "", ""
@@ -397,9 +397,6 @@ def _describe_job(snapshot: ReplySnapshot, now: float) -> str:
 def _list_jobs(jobs: Sequence[Job]) -> str:
     named = ", ".join(f"job {job.number} ({job.reply.origin})" for job in jobs[:_MOST_LISTED])
     return named if len(jobs) <= _MOST_LISTED else f"{named} and {len(jobs) - _MOST_LISTED} more"
-
-
-Row = tuple[str, ...]
 
 
 NO_WIDGETS = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client import ConfigurationError
-from ..render import Bundle, Row, render_folded_code, render_rows
+from ..render import Bundle, Row, render_rows, with_folded_code
 from ..runtime import PRICES_AS_OF, format_usd
 
 
@@ -112,9 +112,7 @@ def render_preview(preview: Preview, *, redact: Callable[[str], str] = str) -> B
         (f"Request {number}", redact(json.dumps(body, indent=2, ensure_ascii=False)), "json")
         for number, body in enumerate(preview.samples, 1)
     ]
-    html = table.data["text/html"] + "".join(render_folded_code(*fold) for fold in folds)
-    text = "\n\n".join([table.data["text/plain"], *(f"{title}\n{content}" for title, content, _ in folds)])
-    return Bundle({"text/html": html, "text/plain": text}, {})
+    return with_folded_code(table, folds)
 
 
 def preview_rows(preview: Preview) -> Iterator[Row]:

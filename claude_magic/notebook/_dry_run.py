@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..client import ClaudeError, RequestPreview, Usage
-from ..render import Bundle, Row, render_folded_code, render_rows
+from ..render import Bundle, Row, render_rows, with_folded_code
 from ..runtime import (
     MODELS_AS_OF,
     PRICES_AS_OF,
@@ -102,9 +102,7 @@ def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bu
     headers = "\n".join(f"{name}: {value}" for name, value in preview.headers)
     table = render_rows([("Dry run: this was not sent", list(_rows(dry_run)))], notes=_remarks(dry_run))
     folds = [("Headers", headers, "text"), (f"Payload, {preview.body_bytes:,} bytes", payload, "json")]
-    html = table.data["text/html"] + "".join(render_folded_code(*fold) for fold in folds)
-    text = "\n\n".join([table.data["text/plain"], *(f"{title}\n{content}" for title, content, _ in folds)])
-    return Bundle({"text/html": html, "text/plain": text}, {})
+    return with_folded_code(table, folds)
 
 
 def _rows(dry_run: DryRun) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..client import BucketState, PaceState
 from ..runtime import Forest, Turn
-from ._code import excerpt
+from ._code import excerpt, render_folded_code
 from ._reply import Bundle
 from ._sanitise import (
     COLUMN_NUMBERS,
@@ -52,6 +52,13 @@ def render_rows(
     sentences = tuple(notes)
     html = without_math(table.html() + "".join(styled(FOOTER, sentence) for sentence in sentences))
     text = "\n\n".join(part for part in (table.text(), "\n".join(sentences)) if part)
+    return Bundle({"text/html": html, "text/plain": text}, {})
+
+
+def with_folded_code(table: Bundle, folds: Sequence[tuple[str, str, str]]) -> Bundle:
+    """Return a table with code below it that opens on a click: its titles, contents and languages."""
+    html = table.data["text/html"] + "".join(render_folded_code(*fold) for fold in folds)
+    text = "\n\n".join([table.data["text/plain"], *(f"{title}\n{content}" for title, content, _ in folds)])
     return Bundle({"text/html": html, "text/plain": text}, {})
 
 

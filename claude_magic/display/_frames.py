@@ -46,17 +46,20 @@ _Snapshot_co = TypeVar("_Snapshot_co", bound=Snapshot, covariant=True)
 
 
 class Followed(Waitable, Protocol[_Snapshot_co]):
-    """What can be drawn while it grows: a reply, or several that are compared."""
+    """What can be drawn while it grows: a reply, several that are compared, or a map."""
 
     @property
     def phase(self) -> Phase:
         """How far it is."""
 
+    def done(self) -> bool:
+        """Whether it has ended."""
+
     def snapshot(self) -> _Snapshot_co:
         """Return it as it is at this moment."""
 
     def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        """Call back with it after each change, on the bridge thread; return what ends that."""
+        """Call back with it after each change, the last one included, on the bridge thread; return what ends that."""
 
 
 async def follow(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> None:
@@ -161,16 +164,6 @@ async def let_interrupts_arrive() -> None:
         await asyncio.sleep(0)
 
 
-class Drawn(Protocol):
-    """What the frame loop follows: a reply, or a map."""
-
-    def done(self) -> bool:
-        """Whether it has ended."""
-
-    def observe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        """Call back after each change, the last one included; return what ends that."""
-
-
 FRAMES_PER_SECOND = 30
 """What all subjects together may send, so that a person can still type while ten of them stream."""
 
@@ -187,7 +180,7 @@ class FrameLoop:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
-    def follow(self, reply: Drawn, draw: Draw) -> None:
+    def follow(self, reply: Followed[Any], draw: Draw) -> None:
         """Draw now, after each change of the reply, and last when it has ended."""
         subject = _Subject(reply, draw)
         subject.forget = reply.observe(lambda _reply: self._note_change(subject))
@@ -244,7 +237,7 @@ class FrameLoop:
 class _Subject:
     """A reply and how it is drawn."""
 
-    def __init__(self, reply: Drawn, draw: Draw) -> None:
+    def __init__(self, reply: Followed[Any], draw: Draw) -> None:
         self.reply = reply
         self.has_changed = True
         self.is_over = False

@@ -34,7 +34,6 @@ from ..schema import SchemaMismatchError, escape_hidden, extract_code
 from ._question import settings_of
 
 if TYPE_CHECKING:
-    from ..bulk import MapRun
     from ..display import Followed
     from ._cell import Cell
     from ._commands import Line
@@ -276,7 +275,7 @@ def _draw_reply_beside_cells(
 
 
 def draw_beside_cells(
-    started: Reply | MapRun, draw: Callable[[Any], float], finish: Callable[[Any], None]
+    started: Followed[Any], draw: Callable[[Any], float], finish: Callable[[Any], None]
 ) -> None:
     """Draw a reply or a map in the cell that asks now, whichever cell runs by then. Draws its first frame at once.
 

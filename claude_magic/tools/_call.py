@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ..client import ConfigurationError, ToolUseBlock, mended
-from ..context import Collected, Lifted, content_of, describe, join, redact, unread
+from ..context import DEFAULT_TOKENS, Collected, Lifted, content_of, describe, redact, unread
 from ._tool import BadArgumentsError, Toolbox
 
 # What a function gave back, or how it failed, as the model gets it: bounded, and without what looks like a secret.
@@ -187,11 +187,10 @@ def _inside(value: object, lifted: Lifted, notes: dict[str, None]) -> Any:
     return lifted.marked(described.parts) or f"<{type(value).__name__}>"
 
 
-def _described(value: object, max_tokens: int | None = None) -> Collected:
+def _described(value: object, max_tokens: int = DEFAULT_TOKENS) -> Collected:
     """Describe an object; what a user would be refused, such as a damaged picture, is a text for the model."""
-    bound = {} if max_tokens is None else {"max_tokens": max_tokens}
     try:
-        return describe(value, name="the result", **bound)
+        return describe(value, name="the result", max_tokens=max_tokens)
     except ConfigurationError as error:
         reason = str(error).removesuffix(" Nothing was sent.")
         return Collected(parts=(f"[It cannot be shown: {reason}]",), notes=(f"Of a tool: {reason}",))
@@ -200,7 +199,7 @@ def _described(value: object, max_tokens: int | None = None) -> Collected:
 def _outcome_described(value: object) -> Outcome:
     described = _described(value)
     if all(isinstance(part, str) for part in described.parts):
-        text = _bounded(join([described]).text.strip())
+        text = _bounded(described.text.strip())
         return Outcome(text or "The function returned an object without text.", described.notes)
     return Outcome(content_of([described.parts]), described.notes)
 

@@ -14,11 +14,7 @@ from ..client import ConfigurationError
 from ..context import last_reply_in
 from ..display import frame_loop, interval_after, is_variable_name, new_cell, route_to_subshell
 from ..display.widgets import BlockColumn, close_all
-from ..render import (
-    Exchange,
-    render_footer,
-    render_question,
-)
+from ..render import Exchange, render_footer, render_question
 from ..runtime import Phase, Question, Reply, ReplySnapshot
 from ._browser_side import BrowserSide, FaultsTold
 from ._tools import PanelApproval

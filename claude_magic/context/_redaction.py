@@ -356,7 +356,7 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the variables that hold secrets, the longest value first, since one may hold another."""
     found = [(name, value.strip()) for name, value in environment.items() if _is_secret_name(name)]
     for name, value in sorted(found, key=lambda pair: -len(pair[1])):
-        if len(value) >= _SHORTEST_SECRET and not _is_trivial(name, value):
+        if len(value) >= _SHORTEST_SECRET and not is_trivial(name, value) and not _is_path(value):
             yield name, value
 
 
@@ -365,13 +365,8 @@ def _is_secret_name(name: str) -> bool:
     return SECRET_NAME.search(name) is not None and name not in WORKING_DIRECTORIES
 
 
-def _is_trivial(name: str, value: str) -> bool:
-    """Say whether a value is none that anybody hides, also the path of a file.
-
-    A slash alone makes no path, since keys in base64 may begin with one.
-    """
-    if is_trivial(name, value):
-        return True
+def _is_path(value: str) -> bool:
+    """Say whether a value is the path of a file. A slash alone makes none, since keys in base64 may begin with one."""
     return value.startswith(("/", "./", "../", "~/")) and os.path.exists(os.path.expanduser(value))
 
 

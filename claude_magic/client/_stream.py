@@ -12,7 +12,6 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from pydantic_core import to_json
@@ -375,16 +374,18 @@ class ReplyStream(Protocol):
     @property
     def message(self) -> Message:
         """A snapshot of the reply so far."""
+        return self.accumulator.message()
 
-    def __aiter__(self) -> Self: ...
+    def __aiter__(self) -> Self:
+        return self
 
     async def __anext__(self) -> StreamEvent: ...
 
-    async def __aenter__(self) -> ReplyStream: ...
+    async def __aenter__(self) -> ReplyStream:
+        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    async def __aexit__(self, *_error: object) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Stop; events not handed out yet are dropped."""
@@ -406,7 +407,7 @@ class StreamRecorder(Protocol):
         """The caller does not want the rest."""
 
 
-class MessageStream:
+class MessageStream(ReplyStream):
     """The events of one reply, in order.
 
     Nothing is sent before the first event is asked for. Iterate it plainly, or inside `async with`, which
@@ -452,14 +453,6 @@ class MessageStream:
         """The reply so far; it may be some events ahead of the iteration."""
         return self._attempted
 
-    @property
-    def message(self) -> Message:
-        """A snapshot of the reply so far."""
-        return self.accumulator.message()
-
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> StreamEvent:
         ready = self._ready
         if not ready:
@@ -470,11 +463,6 @@ class MessageStream:
 
     async def __aenter__(self) -> Self:
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Stop. An unfinished response loses its connection; events not handed out yet are dropped."""

@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Final, Self
 
 from ..client import (
@@ -127,10 +126,8 @@ class ReplayClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+    async def __aexit__(self, *_error: object) -> None:
+        await self.aclose()
 
     async def client(self) -> HTTPClaudeClient:
         """Return the client that sends.
@@ -271,7 +268,7 @@ def _ignore(_event: ClientEvent) -> None:
     """Stand for an observer."""
 
 
-class _ChosenStream:
+class _ChosenStream(ReplyStream):
     """A stream that is chosen when it is first asked: a replay, or a live one that is recorded."""
 
     def __init__(self, client: ReplayClient, request: MessageRequest, observer: Observer) -> None:
@@ -284,23 +281,11 @@ class _ChosenStream:
     def accumulator(self) -> MessageAccumulator:
         return MessageAccumulator() if self._chosen is None else self._chosen.accumulator
 
-    @property
-    def message(self) -> Message:
-        return self.accumulator.message()
-
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> StreamEvent:
         return await (await self._choose()).__anext__()
 
     async def __aenter__(self) -> ReplyStream:
         return await (await self._choose()).__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         if self._chosen is not None:
@@ -326,7 +311,7 @@ class _ChosenStream:
         return sender.stream_message(request, observer=recorder.note, recorder=recorder)
 
 
-class ReplayedStream:
+class ReplayedStream(ReplyStream):
     """The events of a recording, as a live stream would give them.
 
     Args:
@@ -344,7 +329,7 @@ class ReplayedStream:
         *,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        self.accumulator = MessageAccumulator()
+        self._accumulator = MessageAccumulator()
         self._recording = recording
         self._observer = observer
         self._speed = speed
@@ -354,12 +339,9 @@ class ReplayedStream:
         self._is_over = False
 
     @property
-    def message(self) -> Message:
-        """A snapshot of the reply so far."""
-        return self.accumulator.message()
-
-    def __aiter__(self) -> Self:
-        return self
+    def accumulator(self) -> MessageAccumulator:
+        """The reply as far as it was handed out."""
+        return self._accumulator
 
     async def __anext__(self) -> StreamEvent:
         if self._is_over:
@@ -373,16 +355,8 @@ class ReplayedStream:
         if event is None:
             self._end()
             raise StopAsyncIteration
-        self.accumulator.add(event)
+        self._accumulator.add(event)
         return event
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Stop; events not handed out yet are dropped."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 
@@ -73,8 +72,18 @@ class ClaudeClient(Protocol):
     async def execute(
         self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
     ) -> Completion:
-        """Send one prompt and return text and usage."""
-        ...
+        """Send one prompt and return text and usage.
+
+        Args:
+            prompt: What the user asks.
+            model: Model to ask.
+            max_tokens: Bound of the reply in model tokens, thinking included.
+            system: System prompt, or None.
+        """
+        messages = [{"role": "user", "content": prompt}]
+        request = MessageRequest(model=model, max_tokens=max_tokens, system=system, messages=messages)
+        message = await self.send_message(request)
+        return Completion(text=message.text, usage=message.usage, message=message)
 
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's estimate of a request's input in model tokens. Never billed."""
@@ -96,6 +105,12 @@ class ClaudeClient(Protocol):
     async def aclose(self) -> None:
         """Close all connections. The client cannot be used afterwards."""
         ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.aclose()
 
 
 MODELS_PATH = "/v1/models"
@@ -193,7 +208,7 @@ class ModelPage(BaseModel):
     last_id: str | None = None
 
 
-class HTTPClaudeClient:
+class HTTPClaudeClient(ClaudeClient):
     """Talks to the Messages API, within a rate limit and under a retry policy.
 
     Build one and keep it: it holds the connection pool and the limiter. It belongs to the event loop on which
@@ -301,23 +316,6 @@ class HTTPClaudeClient:
         self._require_key()
         return MessageBatches(self._call, self._transport, self._rules, self._call_timeout)
 
-    async def execute(
-        self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
-    ) -> Completion:
-        """Send one prompt and return text and usage.
-
-        Args:
-            prompt: The user's words.
-            model: Model to ask.
-            max_tokens: Bound of the reply in model tokens, thinking included.
-            system: System prompt, or None.
-        """
-        request = MessageRequest(
-            model=model, max_tokens=max_tokens, system=system, messages=[{"role": "user", "content": prompt}]
-        )
-        message = await self.send_message(request)
-        return Completion(text=message.text, usage=message.usage, message=message)
-
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's estimate of a request's input in model tokens. Never billed."""
         body = encode_json(request.count_tokens_body())
@@ -365,14 +363,6 @@ class HTTPClaudeClient:
         await self._transport.aclose()
         if self._own_bucket is not None:
             await self._own_bucket.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def _call(
         self,

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from ..client import (
     AnswerRecorded,
@@ -24,7 +24,6 @@ from ..client import (
     ClaudeClient,
     ClaudeError,
     ClientEvent,
-    Completion,
     ConfigurationError,
     Health,
     HTTPClaudeClient,
@@ -97,7 +96,7 @@ class LookedUp:
     recording: Recording | None
 
 
-class ReplayClient:
+class ReplayClient(ClaudeClient):
     """A `ClaudeClient` that answers from a cassette, and records. It has a client of its own only once it sends something.
 
     Args:
@@ -122,12 +121,6 @@ class ReplayClient:
         self._opening = asyncio.Lock()
         self.redact_key = redact
         self._looked_up: dict[int, LookedUp] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.aclose()
 
     async def client(self) -> HTTPClaudeClient:
         """Return the client that sends.
@@ -203,15 +196,6 @@ class ReplayClient:
             async for _ in stream:
                 pass
             return stream.message
-
-    async def execute(
-        self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
-    ) -> Completion:
-        """Send one prompt and return text and usage; see `HTTPClaudeClient`."""
-        messages = [{"role": "user", "content": prompt}]
-        request = MessageRequest(model=model, max_tokens=max_tokens, system=system, messages=messages)
-        message = await self.send_message(request)
-        return Completion(text=message.text, usage=message.usage, message=message)
 
     # The rest...
 

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from ._errors import APIError, ClaudeError, NetworkError, RateLimitError
@@ -184,6 +184,10 @@ class AttemptRules:
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    def without_retries(self) -> AttemptRules:
+        """Return rules by which a call is made once."""
+        return replace(self, policy=replace(self.policy, max_retries=0))
 
 
 class Attempts:

@@ -25,11 +25,10 @@ from ._errors import (
     OverloadedError,
     StreamInterruptedError,
 )
-from ._json import decode_json
 from ._messages import Message, Received
 from ._requests import MAX_BODY_BYTES, MessageRequest
 from ._retry import Deadline, GiveUp, Retry, RetryPolicy
-from ._stream import parse_reply, read_error, request_id_of
+from ._stream import object_in, parse_reply, read_error, request_id_of
 from ._transport import HTTPTransport, WireResponse
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ class MessageBatches:
         Raises:
             NotFoundError: There is none in the workspace of this key.
         """
-        rules = self._rules_for(is_poll=is_poll)
+        rules = self._rules.without_retries() if is_poll else None
         return await self._send(
             "GET", _path(batch_id), MessageBatch.model_validate, None, observer, rules=rules
         )
@@ -218,7 +217,7 @@ class MessageBatches:
             is_poll: As for `retrieve`.
             observer: Called with a record of each step.
         """
-        rules = self._rules_for(is_poll=is_poll)
+        rules = self._rules.without_retries() if is_poll else None
         seen: set[str] = set()
         after = ""
         while most is None or len(seen) < most:
@@ -292,13 +291,6 @@ class MessageBatches:
             if response.status != 200:
                 raise await read_error(response)
             return response
-
-    def _rules_for(self, *, is_poll: bool) -> AttemptRules:
-        return (
-            replace(self._rules, policy=replace(self._rules.policy, max_retries=0))
-            if is_poll
-            else self._rules
-        )
 
 
 class _CreatePolicy(RetryPolicy):
@@ -393,11 +385,8 @@ async def _lines(response: WireResponse) -> AsyncIterator[bytes]:
 
 
 def _object_of(line: bytes) -> dict[str, Any]:
-    try:
-        value = decode_json(line)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
+    value = object_in(line)
+    if value is None:
         raise StreamInterruptedError("The results are not complete: a line of them is cut.")
     return value
 

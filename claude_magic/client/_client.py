@@ -6,15 +6,14 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from ._attempts import AttemptRules, Attempts, Observer
-from ._batches import MessageBatches
+from ._batches import MessageBatches, Send
 from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
@@ -120,37 +119,31 @@ _NOT_OFFERED = (404, 405, 501)
 _REFUSED_AS_INVALID = (400, 422)
 
 
-class Call(Protocol):
-    """Sends one request and returns what `parse` makes of the reply's JSON."""
-
-    def __call__(
-        self, method: str, path: str, parse: Callable[[dict[str, Any]], None], body: bytes | None = None, /
-    ) -> Awaitable[None]: ...
-
-
-async def check_health(call: Call, *, clock: Callable[[], float]) -> Health:
+async def check_health(send: Send, rules: AttemptRules) -> Health:
     """Probe a server: its list of models first, and where it has none, a token count of nothing.
 
     Neither can be billed. Sending an empty body to `count_tokens` tells a refused key (401) from an invalid
     request (400).
     """
-    started_at = clock()
-    error = await _try(call, "GET", f"{MODELS_PATH}?limit=1", None)
+    started_at = rules.clock()
+    error = await _try(send, rules, "GET", f"{MODELS_PATH}?limit=1", None)
     if _status_of(error) in _NOT_OFFERED:
-        error = await _try(call, "POST", COUNT_TOKENS_PATH, b"{}")
+        error = await _try(send, rules, "POST", COUNT_TOKENS_PATH, b"{}")
         if _status_of(error) in (*_NOT_OFFERED, *_REFUSED_AS_INVALID):
             return Health(
                 is_reachable=True,
                 is_authenticated=None,
-                latency=clock() - started_at,
+                latency=rules.clock() - started_at,
                 detail="The server answers. It has no list of models, so the key could not be checked.",
             )
-    return _describe(error, clock() - started_at)
+    return _describe(error, rules.clock() - started_at)
 
 
-async def _try(call: Call, method: str, path: str, body: bytes | None) -> ClaudeError | None:
+async def _try(
+    send: Send, rules: AttemptRules, method: str, path: str, body: bytes | None
+) -> ClaudeError | None:
     try:
-        await call(method, path, _ignore, body)
+        await send(method, path, _ignore, body, rules=rules)
     except ClaudeError as error:
         return error.with_traceback(None)
     return None
@@ -355,8 +348,7 @@ class HTTPClaudeClient(ClaudeClient):
 
     async def health_check(self) -> Health:
         """Probe the server once. Never billed; a server that is down is a finding, not an error."""
-        rules = replace(self._rules, policy=replace(self._rules.policy, max_retries=0))
-        return await check_health(partial(self._call, rules=rules), clock=self._rules.clock)
+        return await check_health(self._call, self._rules.without_retries())
 
     async def aclose(self) -> None:
         """Close all connections. The client cannot be used afterwards."""

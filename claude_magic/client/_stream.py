@@ -120,19 +120,16 @@ async def read_object(response: WireResponse) -> dict[str, Any]:
         APIError: It is an error envelope in spite of its status, or no JSON at all (a web page).
         StreamInterruptedError: It is JSON that was cut.
     """
-    return parse_object(response, await response.read_body())
-
-
-def parse_object(response: WireResponse, body: bytes) -> dict[str, Any]:
-    """Parse the body of a successful response; see `read_object`."""
-    body = response.redact(body)  # what is raised leads to this frame, and servers quote keys
-    value = _object_in(body)
+    # What is raised leads to this frame, and servers quote keys.
+    body = response.redact(await response.read_body())
+    value = object_in(body)
     if value is not None and not _is_error(value):
         return value
     raise _explain_refusal(response, body)
 
 
-def _object_in(body: bytes) -> dict[str, Any] | None:
+def object_in(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that bytes are; None if they are none."""
     try:
         value = decode_json(body)
     except ValueError:
@@ -147,7 +144,7 @@ def _is_error(value: Mapping[str, Any]) -> bool:
 def _explain_refusal(response: WireResponse, body: bytes) -> ClaudeError:
     """Say what a body is that is not the object it should be."""
     request_id = request_id_of(response.headers)
-    value = _object_in(body)
+    value = object_in(body)
     if value is not None:
         return error_from_event(value, request_id)
     content_type = response.headers.get("content-type", "")

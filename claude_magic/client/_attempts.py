@@ -260,13 +260,7 @@ class Attempts:
     def succeed(self, usage: Usage | None = None) -> None:
         """Note that the reply is complete."""
         self._settle(usage)
-        finished = self._finished(
-            None,
-            input_tokens=None if usage is None else usage.total_input_tokens,
-            output_tokens=None if usage is None else usage.output_tokens,
-        )
-        log_attempt(finished)
-        self._notify(finished)
+        self._tell(self._finished(None, usage=usage))
 
     def cancel(self) -> None:
         """Note that the caller cancelled the attempt. Only the log is told: the observer knows."""
@@ -279,9 +273,7 @@ class Attempts:
         error.attempts = self._attempt
         if error.is_transient:
             error.give_up_reason = reason
-        finished = self._finished(error, give_up_reason=reason)
-        log_attempt(finished)
-        self._notify(finished)
+        self._tell(self._finished(error, give_up_reason=reason))
         raise error
 
     async def _admit(self) -> None:
@@ -364,9 +356,7 @@ class Attempts:
             self.fail(error, decision.reason)
         self._settle(None)
         error.attempts = self._attempt
-        finished = self._finished(error, delay=decision.delay)
-        log_attempt(finished)
-        self._notify(finished)
+        self._tell(self._finished(error, delay=decision.delay))
         return decision.delay
 
     def _pause_others(self, error: ClaudeError) -> None:
@@ -401,8 +391,7 @@ class Attempts:
         *,
         delay: float | None = None,
         give_up_reason: str | None = None,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
+        usage: Usage | None = None,
     ) -> AttemptFinished:
         now = self._rules.clock()
         status = error.status if isinstance(error, APIError) and error.status else self._status
@@ -419,9 +408,13 @@ class Attempts:
             elapsed=now - self._called_at,
             request_id=(error.request_id if error is not None else None) or self._request_id,
             give_up_reason=give_up_reason,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            input_tokens=None if usage is None else usage.total_input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
         )
+
+    def _tell(self, finished: AttemptFinished) -> None:
+        log_attempt(finished)
+        self._notify(finished)
 
     def _notify(self, event: ClientEvent) -> None:
         if self._observer is None:

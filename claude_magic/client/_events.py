@@ -334,10 +334,6 @@ def _block_start(raw: dict[str, Any]) -> StreamEvent:
     return ContentBlockStart(_index(raw), block)
 
 
-def _block_stop(raw: dict[str, Any]) -> StreamEvent:
-    return ContentBlockStop(_index(raw))
-
-
 def _message_start(raw: dict[str, Any]) -> StreamEvent:
     message = raw.get("message")
     return MessageStart(message if isinstance(message, dict) else {})
@@ -364,7 +360,7 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], StreamEvent]] = {
     "message_start": _message_start,
     "content_block_start": _block_start,
     "content_block_delta": _block_delta,
-    "content_block_stop": _block_stop,
+    "content_block_stop": lambda raw: ContentBlockStop(_index(raw)),
     "message_delta": _message_delta,
     "message_stop": MessageStop,
     "ping": lambda _raw: Ping(),
@@ -564,7 +560,7 @@ class MessageAccumulator:
     @property
     def text(self) -> str:
         """The answer so far."""
-        return "".join(builder.text for builder in self._in_order() if builder.type == "text")
+        return "".join(builder.text for builder in self.blocks() if builder.type == "text")
 
     def add(self, event: StreamEvent) -> None:
         """Take in the next event. None is refused."""
@@ -585,12 +581,15 @@ class MessageAccumulator:
             self.unknown.append(event)
 
     def blocks(self) -> list[BlockBuilder]:
-        """Return the blocks as far as they have come, by index. Any thread may ask, and read what they have."""
-        return self._in_order()
+        """Return the blocks as far as they have come, by index; where a server gave two the same, the earlier first.
+
+        Any thread may ask, and read what they have.
+        """
+        return sorted(self._builders, key=lambda builder: builder.index)
 
     def message(self) -> Message:
         """Return the reply as far as it has come. Its blocks know whether they are complete."""
-        content = [builder.block(is_complete=self.is_complete) for builder in self._in_order()]
+        content = [builder.block(is_complete=self.is_complete) for builder in self.blocks()]
         if not content and self._start is not None:
             content = self._start.message.content
         return Message.model_validate({**self._fields, "content": content, "usage": self.usage})
@@ -662,7 +661,3 @@ class MessageAccumulator:
     def _pieces(self) -> int:
         """How much has come. It only grows."""
         return sum(len(builder.pieces) for builder in self._builders)
-
-    def _in_order(self) -> list[BlockBuilder]:
-        """Return the blocks by index; where a server gave two the same, the earlier first."""
-        return sorted(self._builders, key=lambda builder: builder.index)

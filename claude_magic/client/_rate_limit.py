@@ -312,9 +312,6 @@ class TokenBucket:
         missing = self._capacity - min(level, self._capacity)
         self._full_at = now + missing / self._rate if missing else -math.inf
 
-    def _book(self, amount: float, now: float) -> None:
-        self._full_at = max(self._full_at, now) + amount / self._rate
-
     def _ready_at(self, amount: float) -> float:
         """Return the moment at which `amount` is there, nobody else taking any."""
         # More than the capacity (after it was lowered, or for a whole queue) is there when it has flowed in.
@@ -407,7 +404,7 @@ class TokenBucket:
     def _grant(self, waiter: Waiter, now: float) -> None:
         if waiter.gate is not None:
             waiter.gate.enter()
-        self._book(waiter.amount, now)
+        self._full_at = max(self._full_at, now) + waiter.amount / self._rate
         waiter.future.set_result(None)
 
     def _set_timer(self, delay: float) -> None:

@@ -113,7 +113,7 @@ class RedisBucket(TokenBucket):
             self._link = RedisLink(self._address, self._account, lambda sentence: self.say(sentence))
             self._link.subscribe(self._hear, self._change)
             if self._pace is not None:
-                self._shared_pace = SharedPace(self._link, self._pace, self._recheck_all)
+                self._shared_pace = SharedPace(self._link, self._pace, self.ask_waiters)
         return self._link
 
     def share(self, pace: ServerPace) -> None:
@@ -121,7 +121,7 @@ class RedisBucket(TokenBucket):
         is_new, self._pace = pace is not self._pace, pace
         if self._link is not None and is_new:
             self._close_pace()
-            self._shared_pace = SharedPace(self._link, pace, self._recheck_all)
+            self._shared_pace = SharedPace(self._link, pace, self.ask_waiters)
 
     @property
     def problem(self) -> str | None:
@@ -467,10 +467,6 @@ class RedisBucket(TokenBucket):
             self.ask_waiters()
         if self._tickets and told["moved"]:
             self._set_check(_LOOK_DELAY)
-
-    def _recheck_all(self) -> None:
-        """Something has been learnt from others: a class may be held, or its gate be open."""
-        self.ask_waiters()
 
     def _close_pace(self) -> None:
         if self._shared_pace is not None:

@@ -320,17 +320,17 @@ class WireResponse:
         """Replace the key in text that the server sent."""
         return self._transport.redact(text)
 
-    async def read_body(self, max_bytes: int = _MAX_BODY_BYTES) -> bytes:
-        """Read the whole body, or its first `max_bytes`, and close the response."""
+    async def read_body(self) -> bytes:
+        """Read the whole body, as far as it fits into memory, and close the response."""
         parts: list[bytes] = []
         size = 0
         try:
-            while size < max_bytes and (chunk := await self.read_chunk()):
+            while size < _MAX_BODY_BYTES and (chunk := await self.read_chunk()):
                 parts.append(chunk)
                 size += len(chunk)
         finally:
             await self.aclose()
-        return b"".join(parts)[:max_bytes]
+        return b"".join(parts)[:_MAX_BODY_BYTES]
 
     async def aclose(self) -> None:
         """Give the connection back if the body was read to its end, else close it; again if need be.

@@ -118,7 +118,7 @@ class BatchEngine:
         task: Task,
         client: ClaudeClient,
         make_accountant: Callable[[], TurnAccountant],
-        tell: Callable[[int, int], None],
+        tell: Callable[[], None],
         *,
         notes: BatchNotes,
         run: int,
@@ -140,7 +140,7 @@ class BatchEngine:
         self._delivery = Delivery(self._context)
         self._task = task
         self._notes = notes
-        self._report = tell
+        self._tell = tell
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
@@ -508,9 +508,6 @@ class BatchEngine:
                 results.known += answer.problem is None
         self._tell()
         return list(found.values())
-
-    def _tell(self) -> None:
-        self._report(sum(note.requests for note in self._watched.values()), 0)
 
 
 def _reason(result: BatchResult) -> str:

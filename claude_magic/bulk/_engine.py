@@ -255,7 +255,7 @@ class Engine:
         task: What is to be done.
         client: Sends the requests.
         make_accountant: Makes what admits and books them, for one request after the other.
-        tell: Told of each change: how many are in flight, and how many may be.
+        tell: Told of each change.
     """
 
     def __init__(
@@ -263,13 +263,13 @@ class Engine:
         task: Task,
         client: ClaudeClient,
         make_accountant: Callable[[], TurnAccountant],
-        tell: Callable[[int, int], None],
+        tell: Callable[[], None],
     ) -> None:
         self.concurrency = Concurrency(task.most)
         self._task = task
         self._client = client
         self._make_accountant = make_accountant
-        self._report = tell
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[Job] = deque()
         self._is_fed = False
@@ -520,9 +520,6 @@ class Engine:
             return
         results.problems[job.index] = in_one_line(error)
         self._tell()
-
-    def _tell(self) -> None:
-        self._report(self._in_flight, math.floor(self.concurrency.limit))
 
 
 def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:

@@ -40,8 +40,7 @@ class MapSnapshot:
         known: Those that the journal had answered before.
         answered: Those that this run has answered, and kept.
         failed: Those that ended without an answer, in this run or as the journal has it.
-        in_flight: Requests in flight.
-        limit: Requests that may be in flight at present.
+
         tokens_in: Input of this run's answers.
         tokens_out: Their output.
         cost: Their price in USD; None where it is not known.
@@ -63,8 +62,7 @@ class MapSnapshot:
     known: int
     answered: int
     failed: int
-    in_flight: int
-    limit: int
+
     tokens_in: int
     tokens_out: int
     cost: float | None
@@ -116,7 +114,7 @@ class MapRun:
         self._cancel: Callable[[], None] = lambda: None
         self._phase = Phase.QUEUED
         self._version = 0
-        self._in_flight, self._limit = 0, 0
+
         self._started, self._ended = time.monotonic(), 0.0
         self.error: ClaudeError | None = None
 
@@ -194,8 +192,6 @@ class MapRun:
             known=results.known,
             answered=results.answered,
             failed=len(results.problems),
-            in_flight=self._in_flight,
-            limit=self._limit,
             tokens_in=results.tokens_in,
             tokens_out=results.tokens_out,
             cost=results.cost,
@@ -263,9 +259,8 @@ class MapRun:
         self._observers[mark] = callback
         return lambda: self._forget(self._observers, mark)
 
-    def note(self, in_flight: int, limit: int) -> None:
+    def note(self) -> None:
         """Note that something has changed; on the bridge."""
-        self._in_flight, self._limit = in_flight, limit
         if self._phase is Phase.QUEUED:
             self._phase = Phase.STREAMING
         self._change()
@@ -301,7 +296,6 @@ class MapRun:
                 number, state=states.get(phase, "failed"), failed=len(self._task.results.problems)
             )
         journal.close()
-        self._in_flight = 0
         with self._lock:
             self.error, self._ended, self._phase = error, time.monotonic(), phase
             ending, self._ending = tuple(self._ending.values()), {}

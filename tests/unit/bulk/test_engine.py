@@ -98,7 +98,7 @@ def run(
             **task,
         )
         make: Any = accountant or Accountant
-        engine = Engine(given, client, make, lambda _in_flight, _limit: None)  # type: ignore[arg-type]
+        engine = Engine(given, client, make, lambda: None)  # type: ignore[arg-type]
         client.engine = engine
         await engine.run(Writer(engine.kept))  # type: ignore[arg-type]
 

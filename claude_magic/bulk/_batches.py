@@ -17,7 +17,6 @@ from ..client import (
     MAX_BATCH_BYTES,
     MAX_BATCH_REQUESTS,
     BatchResult,
-    ClaudeClient,
     ClaudeError,
     ConfigurationError,
     InvalidRequestError,
@@ -28,10 +27,10 @@ from ..client import (
     Usage,
     batch_params,
 )
-from ..runtime import BATCH_SHARE, BillLine, Ledger, TurnAccountant, bill_of, worst_case
-from ._batch_delivery import BatchContext, BatchRow, Delivery, Heard, in_thread, where_sent
-from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, is_sending, key_of, new_tag, now
-from ._engine import Job, Task, fault, in_one_line, problem_of
+from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
+from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread, where_sent
+from ._batch_notes import BEAT, BatchNote, count_rows, is_sending, key_of, new_tag, now
+from ._engine import Job, fault, in_one_line, problem_of
 from ._journal import Answer, JournalWriter
 
 FIRST_LOOK: Final = 60.0
@@ -101,45 +100,21 @@ class BatchEngine:
     """One run, on the loop of the bridge; takes the place of `Engine`.
 
     Args:
-        task: What is to be done.
-        client: Sends the requests.
-        make_accountant: Makes what knows whether the simulator answers.
+        context: What it works with.
         tell: Told of each change.
-        notes: The batches in the journal.
-        run: The number of the run there.
-        since: When the journal was read.
-        server: Names the server.
-        ledger: Where batches are admitted, and their rows booked.
         find_places: Returns all rows without an answer: number of the request and of the row, by key. Called on a thread.
     """
 
     def __init__(
         self,
-        task: Task,
-        client: ClaudeClient,
-        make_accountant: Callable[[], TurnAccountant],
+        context: BatchContext,
         tell: Callable[[], None],
-        *,
-        notes: BatchNotes,
-        run: int,
-        since: float,
-        server: str,
-        ledger: Ledger,
         find_places: Callable[[], dict[bytes, tuple[int, int]]],
     ) -> None:
-        self._context = BatchContext(
-            task=task,
-            client=client,
-            notes=notes,
-            run=run,
-            since=since,
-            server=server,
-            ledger=ledger,
-            heard=Heard(is_simulated=make_accountant().is_simulated),
-        )
-        self._delivery = Delivery(self._context)
-        self._task = task
-        self._notes = notes
+        self._context = context
+        self._delivery = Delivery(context)
+        self._task = context.task
+        self._notes = context.notes
         self._tell = tell
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
@@ -220,7 +195,7 @@ class BatchEngine:
             try:
                 rows = await in_thread(read)
             except Exception as failure:  # the user's expressions, or their table
-                self._refusal = failure if isinstance(failure, ClaudeError) else fault(failure)
+                self._refusal = fault(failure)
                 return
             for row in rows or ():
                 if not chunk.has_room_for(row):
@@ -452,7 +427,6 @@ class BatchEngine:
         if mismatch is not None:
             problem = f"Claude's answer does not fit the schema: {mismatch}. claude.retry asks again."
         bill = bill_of(message, asked=asked)
-        costs = [line.cost for line in bill]
         answer = Answer(
             key=key,
             text=message.text,
@@ -461,7 +435,7 @@ class BatchEngine:
             request_id=message.id or None,
             tokens_in=usage.total_input_tokens,
             tokens_out=usage.output_tokens,
-            cost=None if None in costs else sum(cost or 0.0 for cost in costs),
+            cost=total(line.cost for line in bill),
             is_simulated=self._context.heard.is_simulated,
         )
         self._keep(answer, bill)

@@ -37,7 +37,7 @@ from ..client import (
     ResponseStarted,
     as_sentence,
 )
-from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd
+from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total
 from ..schema import AnswerError, OutputSchema
 from ._journal import Answer, JournalWriter
 
@@ -391,7 +391,7 @@ class Engine:
             self._jobs.extend(jobs)
         except Exception as failure:  # the user's expressions, or their table
             self._is_fed = True
-            self.stop(failure if isinstance(failure, ClaudeError) else fault(failure))
+            self.stop(fault(failure))
         finally:
             self._feeding = None
 
@@ -464,7 +464,6 @@ class Engine:
         self._in_flight += 1
         worker.recorded = None
         message: Message | None = None
-        cost: float | None = None
         try:
             message = await self._client.send_message(request, observer=worker.note)
         except ClaudeError as error:
@@ -477,9 +476,7 @@ class Engine:
             is_replay = worker.recorded is not None and worker.recorded.is_replay
             if is_replay and message is not None:
                 bill = bill_of(message, asked=request.model)  # what it cost once
-            costs = [line.cost for line in bill]
-            if costs and None not in costs:
-                cost = sum(each or 0.0 for each in costs)
+            cost = total(line.cost for line in bill) if bill else None
         self._count_recorded(worker.recorded, cost or 0.0)
         return message, cost
 
@@ -554,7 +551,9 @@ def in_one_line(error: ClaudeError) -> str:
 
 
 def fault(failure: BaseException) -> ClaudeError:
-    """Return the error for a fault of ours."""
+    """Return the error that ends a map: what was raised, or where that is a fault of ours, one that says so."""
+    if isinstance(failure, ClaudeError):
+        return failure
     return ClaudeError(
         f"The map failed because of a bug in claude_magic ({type(failure).__name__}: {failure}). Please report it."
     )

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from ..client import ConfigurationError, RequestKeys, Usage, batch_params
+from ..client import ClaudeClient, ConfigurationError, RequestKeys, Usage, batch_params
 from ..context import (
     CHARS_PER_TOKEN,
     NullValueError,
@@ -20,9 +20,9 @@ from ..context import (
     refusal,
     row_prompt,
 )
-from ..runtime import Question, ResolvedSettings, Runtime, cost_of, facts_of, table_id
+from ..runtime import Question, ResolvedSettings, Runtime, TurnAccountant, cost_of, facts_of, table_id
 from ..schema import AnswerError
-from ._batch_delivery import worst_of_all
+from ._batch_delivery import BatchContext, Heard, worst_of_all
 from ._batch_notes import KEY_BYTES, BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
@@ -302,20 +302,29 @@ class MapPlan:
             self.journal,
             number,
             lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
-            make_engine=self._batch_engine(number) if request.is_batch else Engine,
+            make_engine=partial(self._batch_engine, number) if request.is_batch else Engine,
         )
         return run
 
-    def _batch_engine(self, run: int) -> Callable[..., BatchEngine]:
-        return partial(
-            BatchEngine,
+    def _batch_engine(
+        self,
+        run: int,
+        task: Task,
+        client: ClaudeClient,
+        make_accountant: Callable[[], TurnAccountant],
+        tell: Callable[[], None],
+    ) -> BatchEngine:
+        context = BatchContext(
+            task=task,
+            client=client,
             notes=self._batches,
             run=run,
             since=self._read_at,
             server=self._server,
             ledger=self._runtime.ledger,
-            find_places=self._places,
+            heard=Heard(is_simulated=make_accountant().is_simulated),
         )
+        return BatchEngine(context, tell, self._places)
 
     def close(self) -> None:
         """Close the journal, unless a run has it, which closes it at its end."""

@@ -155,13 +155,11 @@ class MapRun:
 
         def on_end(task: asyncio.Task[None]) -> None:
             failure = None if task.cancelled() else task.exception()
-            if task.cancelled():
-                self._end(Phase.CANCELLED, None, journal, number)
-            elif failure is None:
-                self._end(Phase.COMPLETE, None, journal, number)
+            if failure is not None:
+                self._end(Phase.FAILED, fault(failure).with_traceback(None), journal, number)
             else:
-                error = failure if isinstance(failure, ClaudeError) else fault(failure)
-                self._end(Phase.FAILED, error.with_traceback(None), journal, number)
+                phase = Phase.CANCELLED if task.cancelled() else Phase.COMPLETE
+                self._end(phase, None, journal, number)
 
         self._cancel = spawn(work, on_end=on_end)
 

@@ -31,6 +31,7 @@ from ._models import (
     format_price,
     format_usd,
     price_of,
+    total,
     undated,
     usd,
 )

@@ -22,15 +22,15 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ._journal import Journal
+from ..client import KEY_BYTES, split_keys
+from ._journal import Journal, select_by_key
 
-KEY_BYTES: Final = 16
 OPEN: Final = ("claimed", "sending", "sent")
 BEAT: Final = 5.0
 """Seconds between two signs of life of a process that sends a batch."""
 STALE: Final = 20.0
 """Seconds without one, after which it is taken for dead."""
-_KEYS_PER_QUERY: Final = 500
+
 _PROCESS: Final = secrets.token_hex(8)
 
 _sending: set[str] = set()
@@ -93,7 +93,7 @@ class BatchNote:
         return now() - self.beat < STALE
 
 
-_COLUMNS: Final = ", ".join(field.name for field in fields(BatchNote))
+_COLUMNS: Final = [field.name for field in fields(BatchNote)]
 _ARE_OPEN: Final = f"state IN {OPEN}"
 
 
@@ -110,11 +110,6 @@ def is_sending(tag: str) -> Iterator[None]:
         yield
     finally:
         _sending.discard(tag)
-
-
-def split_keys(joined: bytes) -> list[bytes]:
-    """Return the keys that were joined."""
-    return [joined[start : start + KEY_BYTES] for start in range(0, len(joined), KEY_BYTES)]
 
 
 def new_tag() -> str:
@@ -243,13 +238,11 @@ class BatchNotes:
             tag,
             "claimed",
             "sending",
-            {
-                "beat": now(),
-                "account": account,
-                "fence": fence,
-                "fenced": fenced,
-                "clock_offset": clock_offset,
-            },
+            beat=now(),
+            account=account,
+            fence=fence,
+            fenced=fenced,
+            clock_offset=clock_offset,
         )
 
     def sent(self, tag: str, batch_id: str, expires: float | None) -> None:
@@ -269,11 +262,11 @@ class BatchNotes:
 
     def merged(self, tag: str) -> None:
         """Note that its answers are kept."""
-        self._move(tag, "sent", "merged", {})
+        self._move(tag, "sent", "merged")
 
     def drop(self, note: BatchNote) -> bool:
         """Give its rows free; False where another process was faster, or it has moved on since `note` was read."""
-        return self._move(note.tag, note.state, "dropped", {}, seen_beat=note.beat)
+        return self._move(note.tag, note.state, "dropped", note.beat)
 
     def drop_demos(self, server: str) -> None:
         """Give the rows of demos free whose simulator has gone with its process.
@@ -291,9 +284,8 @@ class BatchNotes:
         tag: str,
         before: str,
         after: str,
-        values: Mapping[str, float | str | None],
-        *,
         seen_beat: float | None = None,
+        **values: float | str | None,
     ) -> bool:
         sets = ", ".join(["state = ?", *(f"{name} = ?" for name in values)])
         with self.journal.transaction() as database:
@@ -304,23 +296,13 @@ class BatchNotes:
         return changed.rowcount == 1
 
     def _select(self, where: str, values: Iterable[Any] = ()) -> list[BatchNote]:
-        names = [field.name for field in fields(BatchNote)]
         with self.journal.reading() as database:
             rows = database.execute(
-                f"SELECT {_COLUMNS} FROM batches WHERE {where} ORDER BY claimed, tag",  # noqa: S608 (our names)
+                f"SELECT {', '.join(_COLUMNS)} FROM batches WHERE {where} ORDER BY claimed, tag",  # noqa: S608 (our names)
                 tuple(values),
             ).fetchall()
-        return [BatchNote(**dict(zip(names, row, strict=True))) for row in rows]
+        return [BatchNote(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
 
 def _answered(database: Any, keys: Sequence[bytes], since: float) -> set[bytes]:
-    found: set[bytes] = set()
-    for start in range(0, len(keys), _KEYS_PER_QUERY):
-        part = keys[start : start + _KEYS_PER_QUERY]
-        marks = ",".join("?" * len(part))
-        rows = database.execute(
-            f"SELECT key FROM answers WHERE key IN ({marks}) AND (problem IS NULL OR at > ?)",  # noqa: S608 (marks only)
-            (*part, since),
-        )
-        found.update(key for (key,) in rows)
-    return found
+    return {key for (key,) in select_by_key(database, "key", keys, "problem IS NULL OR at > ?", (since,))}

@@ -16,11 +16,11 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..client import ClaudeError
+from ..client import KEY_BYTES, ClaudeError, split_keys
 from ..render import Bundle, render_rows
 from ..runtime import FOLDER, format_usd, make_folder
 
@@ -32,8 +32,7 @@ _COMMIT_INTERVAL: Final = 0.02
 _LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process to finish its commit, which takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
-_KEY_BYTES: Final = 16
-NO_KEY: Final = bytes(_KEY_BYTES)
+NO_KEY: Final = bytes(KEY_BYTES)
 """In the list of a run: a row that could not be asked."""
 _DAY: Final = 86_400.0
 _MOST_RUNS: Final = 20
@@ -50,6 +49,14 @@ CREATE TABLE runs (
     model TEXT NOT NULL, rows INTEGER NOT NULL, requests INTEGER NOT NULL, failed INTEGER NOT NULL, list INTEGER NOT NULL
 );
 CREATE TABLE lists (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, keys BLOB NOT NULL);
+"""
+_RUNS: Final = """
+SELECT id, started, ended, state, prompt, model, rows, requests, failed, coalesce(answers, 0), coalesce(tokens_in, 0),
+    coalesce(tokens_out, 0), coalesce(cost, 0.0)
+FROM runs LEFT JOIN (
+    SELECT run, count(*) AS answers, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, total(cost) AS cost
+    FROM answers GROUP BY run
+) ON run = id ORDER BY id
 """
 _SINCE_VERSION_2: Final = """
 CREATE TABLE batches (
@@ -184,15 +191,9 @@ class Journal:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """Return the answers that are there already, by key."""
-        found: dict[bytes, Answer] = {}
-        columns = ", ".join(Answer._fields)
-        with self._lock, self._explained():
-            for start in range(0, len(keys), _KEYS_PER_QUERY):
-                part = keys[start : start + _KEYS_PER_QUERY]
-                marks = ",".join("?" * len(part))
-                rows = self._database.execute(f"SELECT {columns} FROM answers WHERE key IN ({marks})", part)  # noqa: S608 (marks only)
-                found.update((row[0], Answer._make((*row[:-1], bool(row[-1])))) for row in rows)
-        return found
+        with self.reading() as database:
+            rows = select_by_key(database, ", ".join(Answer._fields), keys)
+            return {row[0]: Answer._make((*row[:-1], bool(row[-1]))) for row in rows}
 
     def add(self, answers: Sequence[Answer], run: int) -> None:
         """Write answers, all or none; they are durable when this returns. A later answer to the same request takes its place."""
@@ -239,17 +240,10 @@ class Journal:
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, oldest first, with what their answers cost."""
-        with self._lock, self._explained():
-            paid = {
-                run: rest
-                for run, *rest in self._database.execute(
-                    "SELECT run, count(*), total(tokens_in), total(tokens_out), total(cost) FROM answers GROUP BY run"
-                )
-            }
-            rows = self._database.execute(
-                "SELECT id, started, ended, state, prompt, model, rows, requests, failed FROM runs ORDER BY id"
-            ).fetchall()
-        return [_record(row, paid.get(row[0], (0, 0, 0, 0.0))) for row in rows]
+        with self.reading() as database:
+            rows = database.execute(_RUNS).fetchall()
+        names = [field.name for field in fields(RunRecord)]
+        return [RunRecord(**dict(zip(names, row, strict=True))) for row in rows]
 
     def compare(self, first: int, second: int) -> Difference:
         """Return what two runs have in common.
@@ -263,7 +257,7 @@ class Journal:
                 raise JournalError(
                     f"There is no run {number} in the journal. %claude journal lists the runs."
                 )
-        one, other = Counter(self._keys_of(first)), Counter(self._keys_of(second))
+        one, other = (Counter(split_keys(self._keys_of(number))) for number in (first, second))
         for keys in (one, other):
             del keys[NO_KEY]
         same = sum((one & other).values())
@@ -303,12 +297,12 @@ class Journal:
         files = [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def _keys_of(self, run: int) -> Iterator[bytes]:
-        with self._lock, self._explained():
-            (keys,) = self._database.execute(
+    def _keys_of(self, run: int) -> bytes:
+        with self.reading() as database:
+            (keys,) = database.execute(
                 "SELECT keys FROM lists JOIN runs ON runs.list = lists.id WHERE runs.id = ?", (run,)
             ).fetchone()
-        yield from (keys[start : start + _KEY_BYTES] for start in range(0, len(keys), _KEY_BYTES))
+        return bytes(keys)
 
     # The file...
 
@@ -368,6 +362,23 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise JournalError(_explain(self.path, error)) from None
+
+
+def select_by_key(
+    database: sqlite3.Connection,
+    columns: str,
+    keys: Sequence[bytes],
+    where: str = "1",
+    values: tuple[Any, ...] = (),
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the answers that have one of these keys, as many at a time as SQLite takes; the columns are names of ours."""
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        part = keys[start : start + _KEYS_PER_QUERY]
+        marks = ",".join("?" * len(part))
+        yield from database.execute(
+            f"SELECT {columns} FROM answers WHERE key IN ({marks}) AND ({where})",  # noqa: S608 (our names, and marks)
+            (*part, *values),
+        )
 
 
 class JournalWriter:
@@ -480,26 +491,6 @@ def _explain(path: Path | None, error: sqlite3.Error) -> str:
             "answers may be saved with the tool `sqlite3 FILE .recover`."
         )
     return f"The journal {path} failed: {reason}."
-
-
-def _record(row: Sequence[Any], paid: Sequence[Any]) -> RunRecord:
-    number, started, ended, state, prompt, model, rows, requests, failed = row
-    answers, tokens_in, tokens_out, cost = paid
-    return RunRecord(
-        id=number,
-        started=started,
-        ended=ended,
-        state=state,
-        prompt=prompt,
-        model=model,
-        rows=rows,
-        requests=requests,
-        failed=failed,
-        answers=answers,
-        tokens_in=int(tokens_in),
-        tokens_out=int(tokens_out),
-        cost=cost,
-    )
 
 
 _COLUMNS: Final = ("run", "started", "state", "prompt", "model", "rows", "answers paid", "failed", "price")

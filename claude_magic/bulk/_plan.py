@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from ..client import ClaudeClient, ConfigurationError, RequestKeys, Usage, batch_params
+from ..client import KEY_BYTES, ClaudeClient, ConfigurationError, RequestKeys, Usage, batch_params
 from ..context import (
     CHARS_PER_TOKEN,
     NullValueError,
@@ -23,7 +23,7 @@ from ..context import (
 from ..runtime import Question, ResolvedSettings, Runtime, TurnAccountant, cost_of, facts_of, table_id
 from ..schema import AnswerError
 from ._batch_delivery import BatchContext, Heard, worst_of_all
-from ._batch_notes import KEY_BYTES, BatchNotes, demo_server, describe_held, held_rows, name_server, now
+from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
 from ._journal import NO_KEY, Answer, Journal, open_journal

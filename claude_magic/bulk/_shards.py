@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from ..client import KEY_BYTES
 from ._journal import Answer, Journal, JournalError
 
 _VERSION: Final = 1
@@ -132,7 +133,7 @@ def _line_of(answer: Answer) -> str:
 
 def _answer_of(found: dict[str, Any]) -> Answer:
     answer = Answer(**{**found, "key": bytes.fromhex(found["key"])})
-    if len(answer.key) != 16 or not isinstance(answer.text, str):
+    if len(answer.key) != KEY_BYTES or not isinstance(answer.text, str):
         raise ValueError("no answer")
     return answer
 

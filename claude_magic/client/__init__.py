@@ -82,7 +82,7 @@ from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
-from ._requests import MessageRequest, RequestKeys, request_key
+from ._requests import KEY_BYTES, MessageRequest, RequestKeys, request_key, split_keys
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
 from ._server_limits import ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
@@ -91,6 +91,7 @@ from ._stream import MessageStream, ReplyStream, ResponseInfo, StreamRecorder
 __all__ = [
     "BatchResult",
     "BlockBuilder",
+    "KEY_BYTES",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_REQUESTS",
     "OFFICIAL_BASE_URL",
@@ -191,6 +192,7 @@ __all__ = [
     "read_limits",
     "request_key",
     "retry_after_from_headers",
+    "split_keys",
 ]
 
 logging.getLogger("claude_magic").addHandler(logging.NullHandler())

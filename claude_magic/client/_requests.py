@@ -130,7 +130,7 @@ class MessageRequest(ShortReprModel):
 
 _NOT_IN_KEY = frozenset({"stream", "messages", "cache_control", "metadata", "service_tier", "draw"})
 """What changes how a request travels and is billed, but not what it asks."""
-_KEY_BYTES = 16
+KEY_BYTES = 16
 
 
 class RequestKeys:
@@ -153,7 +153,7 @@ class RequestKeys:
             fields["system"] = _plain_content(fields["system"])
         if "tools" in fields:
             fields["tools"] = [_uncached(tool) for tool in fields["tools"]]
-        self._hash = blake2b(_canonical(fields), digest_size=_KEY_BYTES)
+        self._hash = blake2b(_canonical(fields), digest_size=KEY_BYTES)
 
     def key(self, messages: Sequence[Mapping[str, Any]], repetition: int = 0) -> bytes:
         """Return the key of the request with these messages: 16 bytes.
@@ -168,6 +168,11 @@ class RequestKeys:
         if repetition:
             made.update(b"%d" % repetition)
         return made.digest()
+
+
+def split_keys(joined: bytes | bytearray) -> list[bytes]:
+    """Return the keys that were joined."""
+    return [bytes(joined[start : start + KEY_BYTES]) for start in range(0, len(joined), KEY_BYTES)]
 
 
 def request_key(request: MessageRequest, repetition: int = 0) -> bytes:

@@ -20,6 +20,7 @@ from ..client import (
     ResponseStarted,
     encode_json,
     request_key,
+    split_keys,
 )
 from ._cassette import Recording
 from ._models import BillLine, bill_of, total
@@ -32,7 +33,6 @@ _NOT_PARAMETERS: Final = frozenset(
 _KEPT_CHARS: Final = 20_000
 """Of one prompt; the rest of a long one is told by its hash."""
 _MOST_RECORDS: Final = 20_000
-_KEY_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,5 +274,4 @@ def _asked_of(recording: Recording) -> Asked:
 
 def keys_of(rows: AskedRows) -> list[str]:
     """Return the hashes of the requests of a map, each once, in hexadecimal digits."""
-    cut = (rows.keys[start : start + _KEY_BYTES] for start in range(0, len(rows.keys), _KEY_BYTES))
-    return list(dict.fromkeys(key.hex() for key in cut))
+    return list(dict.fromkeys(key.hex() for key in split_keys(rows.keys)))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..display import FrontEnd
 from ..render import A_WHILE, IN_CASSETTE, render_notice, render_rows
 from ..runtime import Phase, format_usd
-from ._journal import excerpt
+from ._journal import counted, excerpt
 from ._run import MapSnapshot
 
 _INTERVAL: Final = 0.25
@@ -206,8 +206,7 @@ def describe_end(snapshot: MapSnapshot) -> str:
     answered = snapshot.known + snapshot.answered
     states = {Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
     facts = [states[snapshot.phase]] if snapshot.phase in states else []
-    rows = f"{snapshot.rows:,} row{'s' if snapshot.rows != 1 else ''}"
-    facts.append(f"{rows}, {answered:,} of {snapshot.requests:,} requests answered")
+    facts.append(f"{counted(snapshot.rows, 'row')}, {answered:,} of {snapshot.requests:,} requests answered")
     if snapshot.known:
         facts.append(f"{snapshot.known:,} from the journal")
     if snapshot.failed:

@@ -41,9 +41,9 @@ from ..runtime import (
     usd,
     worst_case,
 )
-from ._batch_notes import BEAT, BatchNote, BatchNotes, count_rows, custom_id, key_of, now
+from ._batch_notes import BEAT, BatchNote, BatchNotes, custom_id, key_of, now
 from ._engine import Task
-from ._journal import JournalError
+from ._journal import JournalError, counted
 
 SETTLING: Final = 300.0
 """Seconds after the last sign of life of what sent a batch, before its absence from the list counts."""
@@ -271,7 +271,7 @@ class Delivery:
                 body, betas=context.task.request.betas, observer=context.heard
             )
             results.batches = (*results.batches, batch.id)
-            results.waiting = f"{count_rows(batch.request_counts.total)} sent in {batch.id}"
+            results.waiting = f"{counted(batch.request_counts.total, 'row')} sent in {batch.id}"
             await in_thread(lambda: context.notes.sent(tag, batch.id, batch.expires))
 
         creating = asyncio.get_running_loop().create_task(create())
@@ -308,7 +308,7 @@ class Delivery:
                 return 0.0, ""
             else:
                 self._strangers.add(batch.id)
-        rows = f"the sending of {count_rows(note.requests)} broke off"
+        rows = f"the sending of {counted(note.requests, 'row')} broke off"
         if undecided:
             return None, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
         rest = note.beat + SETTLING - now()

@@ -11,13 +11,12 @@ from typing import Any, Final
 from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageBatch, NotFoundError
 from ..render import Bundle, render_rows
 from ..runtime import Runtime
-from ._batch_notes import BatchNote, BatchNotes, now
+from ._batch_notes import RESULTS_KEPT, BatchNote, BatchNotes, now
 from ._journal import Journal, JournalError, excerpt, journal_path
 
 _MOST: Final = 100
 _TIMEOUT: Final = 60.0
 """Seconds for the server to list them."""
-_RESULTS_KEPT: Final = 29 * 86_400.0
 _COLUMNS: Final = ("batch", "state", "done", "failed", "left", "age", "until", "map")
 _NUMBERS: Final = (2, 3, 4)
 
@@ -196,7 +195,7 @@ def _record(batch: MessageBatch, note: BatchNote | None, prompt: str) -> BatchRe
     state = batch.processing_status.replace("_", " ")
     until = batch.expires
     if batch.has_ended:
-        until = None if created is None else created + _RESULTS_KEPT
+        until = None if created is None else created + RESULTS_KEPT
         if batch.archived_at is not None:
             state = "results deleted"
         elif note is not None:

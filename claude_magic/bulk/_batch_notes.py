@@ -26,6 +26,8 @@ from ..client import KEY_BYTES, split_keys
 from ._journal import Journal, select_by_key
 
 OPEN: Final = ("claimed", "sending", "sent")
+RESULTS_KEPT: Final = 29 * 86_400.0
+"""Seconds from the creation of a batch, for which the server keeps its results."""
 BEAT: Final = 5.0
 """Seconds between two signs of life of a process that sends a batch."""
 STALE: Final = 20.0
@@ -130,11 +132,6 @@ def key_of(custom_id: str, tag: str) -> bytes | None:
     except ValueError:
         return None
     return key if beginning == tag and len(key) == KEY_BYTES else None
-
-
-def count_rows(count: int) -> str:
-    """Write a number of rows."""
-    return f"{count:,} row{'s' if count != 1 else ''}"
 
 
 def demo_server() -> str:

@@ -29,9 +29,9 @@ from ..client import (
 )
 from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread, where_sent
-from ._batch_notes import BEAT, BatchNote, count_rows, is_sending, key_of, new_tag, now
+from ._batch_notes import BEAT, RESULTS_KEPT, BatchNote, is_sending, key_of, new_tag, now
 from ._engine import Job, fault, in_one_line, problem_of
-from ._journal import Answer, JournalWriter
+from ._journal import Answer, JournalWriter, counted
 
 FIRST_LOOK: Final = 60.0
 """Seconds until a batch that was just created is looked at."""
@@ -47,8 +47,7 @@ _MOST_DOWNLOADS: Final = 3
 """Of results that end properly, and lack some rows."""
 _AGAIN: Final = 5.0
 """Seconds until results that broke off are read again; longer from time to time."""
-_RESULTS_KEPT: Final = 29 * 86_400.0
-"""Seconds from the creation of a batch, for which the server keeps its results."""
+
 _NEARLY: Final = 0.05
 """Seconds by which a clock may be off."""
 _OVERHEAD: Final = 1_000
@@ -241,7 +240,7 @@ class BatchEngine:
             await self._take_known([key for key in keys if key not in mine])
         if not mine:
             return
-        self._task.results.waiting = f"sending {count_rows(len(mine))}"
+        self._task.results.waiting = f"sending {counted(len(mine), 'row')}"
         self._tell()
         try:
             await self._delivery.send(tag, [row for row in rows if row.key in mine])
@@ -258,7 +257,7 @@ class BatchEngine:
         ids = self._name_batches()
         named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "a batch"
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
-        rows = f"{count_rows(sum(note.requests for note in notes))} in {named}"
+        rows = f"{counted(sum(note.requests for note in notes), 'row')} in {named}"
         # What matters most first: a bar in a narrow terminal has no room for all of it.
         results.waiting = " · ".join(part for part in (f"next look {at}", self._why, rows) if part)
         self._tell()
@@ -370,7 +369,7 @@ class BatchEngine:
                     await self._take(result, note, left, done)
                 downloads += 1
             except NotFoundError:
-                if batch.archived_at is None and now() < (batch.created or now()) + _RESULTS_KEPT:
+                if batch.archived_at is None and now() < (batch.created or now()) + RESULTS_KEPT:
                     self._why = "ended, and the answers are not there yet"
                     return False
                 self._note_loss(note, batch, left - done)

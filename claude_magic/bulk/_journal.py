@@ -538,18 +538,17 @@ def render_difference(difference: Difference) -> Bundle:
     return render_rows(
         [("", rows)],
         columns=heads,
-        notes=[f"{_counted(difference.same, 'row')} {verb} the same in both runs."],
+        notes=[f"{counted(difference.same, 'row')} {verb} the same in both runs."],
     )
 
 
 def describe_pruning(gone: int, freed: int) -> str:
     """Say what `Journal.prune` has deleted."""
-    return (
-        f"Deleted: {_counted(gone, 'answer')}, {_bytes(freed)}. A map that needs one of them asks it again."
-    )
+    return f"Deleted: {counted(gone, 'answer')}, {_bytes(freed)}. A map that needs one of them asks it again."
 
 
-def _counted(count: int, thing: str) -> str:
+def counted(count: int, thing: str) -> str:
+    """Write a number of things: "1 row", "2,000 rows"."""
     return f"{count:,} {thing}{'s' * (count != 1)}"
 
 

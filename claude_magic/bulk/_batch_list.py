@@ -38,11 +38,11 @@ class BatchRecord:
 
     id: str
     state: str
-    done: int
-    failed: int
+    done: int = 0
+    failed: int = 0
     left: int
     created: float | None
-    until: float | None
+    until: float | None = None
     prompt: str
 
 
@@ -63,9 +63,6 @@ class BatchList(Sequence[BatchRecord]):
 
     def __len__(self) -> int:
         return len(self._records)
-
-    def __iter__(self) -> Iterator[BatchRecord]:
-        return iter(self._records)
 
     def render(self) -> Bundle:
         """Return a table of them."""
@@ -219,11 +216,8 @@ def _unheard(note: BatchNote, prompt: str) -> BatchRecord:
     return BatchRecord(
         id=note.tag,
         state=state,
-        done=0,
-        failed=0,
         left=note.requests,
         created=note.claimed,
-        until=None,
         prompt=prompt,
     )
 

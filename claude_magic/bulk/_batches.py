@@ -342,11 +342,7 @@ class BatchEngine:
                 self._set_problem(key, _MERGED_ELSEWHERE)
             return
         results, places = self._task.results, [self._places[key] for key in mine]
-        left = [
-            (index, place)
-            for index, place in places
-            if results.texts[index] is None and index not in results.problems
-        ]
+        left = [(index, place) for index, place in places if results.is_open(index)]
         jobs = ([self._task.again(index, place)] for index, place in left)
         await self._watch_open()
         await self._submit(lambda: next(jobs, []))

@@ -152,6 +152,10 @@ class Results:
             return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
         return "not asked: the map was stopped before this row"
 
+    def is_open(self, index: int) -> bool:
+        """Whether a request has neither an answer nor a reason why there is none."""
+        return self.texts[index] is None and index not in self.problems
+
     def take(self, index: int, answer: Answer) -> None:
         """Take an answer that is durable."""
         if answer.problem is None:
@@ -266,6 +270,7 @@ class Engine:
         tell: Callable[[], None],
     ) -> None:
         self.concurrency = Concurrency(task.most)
+        self.results = task.results
         self._task = task
         self._client = client
         self._make_accountant = make_accountant
@@ -282,17 +287,8 @@ class Engine:
         self._is_second_time = False
         self._failures = 0
         self._in_flight = self._at_work = 0
-        self._stop: ClaudeError | None = None
-
-    @property
-    def error(self) -> ClaudeError | None:
-        """Why it asks no more, or None."""
-        return self._stop
-
-    @property
-    def results(self) -> Results:
-        """Where the answers go."""
-        return self._task.results
+        self.error: ClaudeError | None = None
+        """Why it asks no more."""
 
     async def run(self, writer: JournalWriter) -> None:
         """Ask all jobs.
@@ -305,7 +301,7 @@ class Engine:
             if self._task.warms_cache and (job := await self._next_job()) is not None:
                 await self._answer(job, _Worker(self, self._make_accountant()))
             await self._drain()
-            if self._deferred and self._stop is None:
+            if self._deferred and self.error is None:
                 self._is_second_time = True
                 self._jobs.extend(self._task.again(index, row) for index, row in self._deferred)
                 await self._drain()
@@ -316,30 +312,30 @@ class Engine:
                 worker.cancel()
             if self._workers:
                 await asyncio.wait(self._workers)
-        if self._stop is not None:
-            raise self._stop
+        if self.error is not None:
+            raise self.error
 
     def kept(self, answers: Sequence[Answer]) -> None:
         """Count answers that are durable now."""
         for answer in answers:
             if (job := self._pending.pop(answer.key, None)) is not None:
-                self._task.results.take(job.index, answer)
-                self._task.results.count(job.row, answer)
+                self.results.take(job.index, answer)
+                self.results.count(job.row, answer)
         if len(self._pending) < _MOST_PENDING:
             self._has_room.set()
         self._tell()
 
     def stop(self, error: ClaudeError) -> None:
         """Ask no more; what is in flight comes to its end."""
-        if self._stop is None:
-            self._stop = error
+        if self.error is None:
+            self.error = error
         self._has_room.set()
 
     # Workers...
 
     async def _drain(self) -> None:
         """Let workers ask until nothing is left, and those that still ask come to their end."""
-        while self._stop is None and (self._jobs or not self._is_fed or self._feeding is not None):
+        while self.error is None and (self._jobs or not self._is_fed or self._feeding is not None):
             self._add_workers()
             await self._collect(asyncio.FIRST_COMPLETED)
         await self._collect(asyncio.ALL_COMPLETED)
@@ -362,7 +358,7 @@ class Engine:
 
     async def _work(self, worker: _Worker) -> None:
         try:
-            while self._stop is None and self._at_work <= math.floor(self.concurrency.limit):
+            while self.error is None and self._at_work <= math.floor(self.concurrency.limit):
                 job = await self._next_job()
                 if job is None or not await self._answer(job, worker):
                     return
@@ -376,7 +372,7 @@ class Engine:
             await asyncio.shield(self._start_feeding())
         if len(self._jobs) < _FEW_JOBS and not self._is_fed and self._feeding is None:
             self._start_feeding()
-        return self._jobs.popleft() if self._jobs and self._stop is None else None
+        return self._jobs.popleft() if self._jobs and self.error is None else None
 
     def _start_feeding(self) -> asyncio.Task[None]:
         if self._feeding is None:
@@ -493,7 +489,7 @@ class Engine:
         Raises:
             BudgetExceededError: It could.
         """
-        results, most = self._task.results, self._task.max_cost
+        results, most = self.results, self._task.max_cost
         if most is None:
             return
         spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)
@@ -505,17 +501,16 @@ class Engine:
 
     def _fail(self, job: Job, error: ClaudeError) -> None:
         """Note that a row has no answer; end the run where every other would fail alike."""
-        results = self._task.results
         self._failures += 1
         is_for_all = isinstance(error, _FATAL) or (
             isinstance(error, RateLimitError) and _holds_for_all(error)
         )
         if is_for_all or self._failures >= max(_FAILURES_IN_A_ROW, 2 * len(self._workers)):
             self.stop(error)
-        if error.is_transient and not self._is_second_time and self._stop is None:
+        if error.is_transient and not self._is_second_time and self.error is None:
             self._deferred.append((job.index, job.row))
             return
-        results.problems[job.index] = in_one_line(error)
+        self.results.problems[job.index] = in_one_line(error)
         self._tell()
 
 

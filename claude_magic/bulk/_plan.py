@@ -341,15 +341,12 @@ class MapPlan:
                 if self._index_of[place] == self._fed_requests:
                     wanted.append((self._fed_requests, place))
                     self._fed_requests += 1
-            wanted = [(index, place) for index, place in wanted if self._is_open(index)]
+            wanted = [(index, place) for index, place in wanted if self.results.is_open(index)]
             if wanted:
                 filled = self._filled(start)
                 made = (self._made(index, place, filled[place // repeat - start]) for index, place in wanted)
                 jobs = [job for job in made if job is not None]
         return jobs
-
-    def _is_open(self, index: int) -> bool:
-        return self.results.texts[index] is None and index not in self.results.problems
 
     def _made(self, index: int, place: int, parts: tuple[Part, ...] | str) -> Job | None:
         if isinstance(
@@ -357,16 +354,15 @@ class MapPlan:
         ):  # an expression that gave a value when the rows were read, and gives none now
             self.results.problems[index] = parts
             return None
-        messages = self._messages(parts)
-        return self._job_of(index, place, messages)
+        return self._job_of(index, place, parts)
 
     def _job(self, index: int, place: int) -> Job:
         row = place // self._request.repeat
         (values,) = self._rows.read(row, row + 1, self._prompt.columns)
-        return self._job_of(index, place, self._messages(self._prompt.fill(values)))
+        return self._job_of(index, place, self._prompt.fill(values))
 
-    def _job_of(self, index: int, place: int, messages: list[dict[str, Any]]) -> Job:
-        draw = place % self._request.repeat
+    def _job_of(self, index: int, place: int, parts: Sequence[Part]) -> Job:
+        messages, draw = self._messages(parts), place % self._request.repeat
         return Job(index, place, self._keys.key(messages, draw), messages, draw)
 
     def result(self) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from ..client import ConfigurationError
 from ..render import Bundle, Row, render_rows, with_folded_code
 from ..runtime import PRICES_AS_OF, format_usd
+from ._journal import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +124,7 @@ def preview_rows(preview: Preview) -> Iterator[Row]:
     if preview.recorded:
         yield "in the cassette", f"{preview.recorded:,}"
     if preview.unasked:
-        rows = "1 row" if preview.unasked == 1 else f"{preview.unasked:,} rows"
-        yield "cannot be asked", f"{rows}; the column of errors says why"
+        yield "cannot be asked", f"{counted(preview.unasked, 'row')}; the column of errors says why"
     if preview.in_batches:
         yield "in a batch already", f"{preview.in_batches:,}"
     yield "to ask", f"{preview.to_ask:,}{' in a batch' if preview.via == 'batch' else ''}"

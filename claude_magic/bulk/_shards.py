@@ -56,7 +56,8 @@ class JournalShards(Journal):
 
     def add(self, answers: Sequence[Answer], run: int) -> None:
         """Append answers to the file of this process; they are durable when this returns."""
-        text = "".join(f"{_line_of(answer)}\n" for answer in answers)
+        lines = [{**answer._asdict(), "key": answer.key.hex()} for answer in answers]
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
         with self._files, self._explain_files():
             self._append(self._opened(), text.encode())
         super().add(answers, run)
@@ -125,10 +126,6 @@ def open_shards(folder: str) -> JournalShards:
         if mark not in _opened:
             _opened[mark] = JournalShards(Path(folder))
         return _opened[mark]
-
-
-def _line_of(answer: Answer) -> str:
-    return json.dumps({**answer._asdict(), "key": answer.key.hex()}, ensure_ascii=False)
 
 
 def _answer_of(found: dict[str, Any]) -> Answer:

@@ -25,6 +25,7 @@ from ._models import (
     PRICES_AS_OF,
     WEB_SEARCH,
     Price,
+    count_of,
     dearest_model,
     facts_of,
     format_price,
@@ -127,17 +128,13 @@ def _others(request: MessageRequest) -> Iterator[tuple[str, int]]:
         yield dearest_model(), request.max_tokens
     for entry in fallbacks if isinstance(fallbacks, list | tuple) else ():
         if isinstance(entry, Mapping):
-            yield str(entry.get("model")), _int_of(entry.get("max_tokens")) or request.max_tokens
+            yield str(entry.get("model")), count_of(entry.get("max_tokens")) or request.max_tokens
     for tool in request.tools or ():
         if str(tool.get("type") or "").startswith("advisor"):
             model = str(tool.get("model"))
             facts = facts_of(model)
-            most = _int_of(tool.get("max_tokens")) or (0 if facts is None else facts.max_output_tokens)
+            most = count_of(tool.get("max_tokens")) or (0 if facts is None else facts.max_output_tokens)
             yield from [(model, most)] * _max_uses(tool)
-
-
-def _int_of(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _dearest_input(price: Price, request: MessageRequest) -> float:

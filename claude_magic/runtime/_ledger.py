@@ -245,19 +245,24 @@ class Ledger:
             BudgetExceededError: It could pass the budget, or nobody knows because its model has no price; or the budget is that
                 of a process above this one, which would not learn of it.
         """
-        await self._shared.join(client)
-        if not self._is_own and not self._shared.is_joined:
-            check_parent(self._forked_from or self._find_parent())
+        await self._check(client, request)
         reservation = Reservation(
             request=request, attempts=attempts, is_simulated=is_simulated or client in self._simulators
         )
         if self.budget is not None:
-            for model in models_of(request):
-                check_price(model)
             counted = await count_input(client, request) if counts_input else None
             reservation.worst = worst_case(request, counted, attempts=attempts)
         await self._reserve(reservation)
         return reservation
+
+    async def _check(self, client: ClaudeClient, request: MessageRequest) -> None:
+        """Refuse what no budget of this process can account for."""
+        await self._shared.join(client)
+        if not self._is_own and not self._shared.is_joined:
+            check_parent(self._forked_from or self._find_parent())
+        if self.budget is not None:
+            for model in models_of(request):
+                check_price(model)
 
     async def _reserve(self, reservation: Reservation, what: str = "This request") -> None:
         worst = reservation.worst
@@ -342,12 +347,7 @@ class Ledger:
         Raises:
             BudgetExceededError: As for `admit`.
         """
-        await self._shared.join(client)
-        if not self._is_own and not self._shared.is_joined:
-            check_parent(self._forked_from or self._find_parent())
-        if self.budget is not None:
-            for model in models_of(request):
-                check_price(model)
+        await self._check(client, request)
         reservation = Reservation(request=request, attempts=1, is_simulated=is_simulated, worst=worst)
         await self._reserve(reservation, what)
         self._batches[name] = reservation
@@ -356,10 +356,8 @@ class Ledger:
         """Give back what is reserved for a batch, which is booked row by row; False where another process has sent it."""
         with self._lock:
             reservation = self._batches.pop(name, None)
-            if reservation is not None:
-                self._in_flight.pop(reservation, None)
         if reservation is not None:
-            self._shared.note_end(is_simulated=reservation.is_simulated)
+            self.release(reservation)
         return reservation is not None
 
     def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:

@@ -357,9 +357,9 @@ def _is_repriced(extra: Mapping[str, Any]) -> bool:
 
 def _token_cost(price: Price, usage: Usage) -> float | None:
     times = usage.cache_creation or {}
-    if any(_count(times, name) for name in times if name not in _CACHE_TIMES):
+    if any(count_of(times[name]) for name in times if name not in _CACHE_TIMES):
         return None  # written for a time that has no price here
-    for_5m, for_1h = (_count(times, name) for name in _CACHE_TIMES)
+    for_5m, for_1h = (count_of(times.get(name)) for name in _CACHE_TIMES)
     written = usage.cache_creation_input_tokens
     written = for_5m + for_1h if written is None else written
     for_1h = min(written, for_1h)
@@ -376,12 +376,12 @@ def _tool_fees(usage: Usage) -> float | None:
     """Return what the uses of the server's tools cost; None where one has no price here."""
     counts = usage.server_tool_use or {}
     return total(
-        _count(counts, name) * fee if (fee := _TOOL_FEES.get(name)) is not None else None
-        for name in counts
-        if _count(counts, name)
+        count_of(value) * fee if (fee := _TOOL_FEES.get(name)) is not None else None
+        for name, value in counts.items()
+        if count_of(value)
     )
 
 
-def _count(counts: Mapping[str, Any], name: str) -> int:
-    value = counts.get(name)
+def count_of(value: object) -> int:
+    """Return what a field counts; 0 where that is no number above 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

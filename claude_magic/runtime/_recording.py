@@ -237,19 +237,23 @@ def unfold(answer: Iterable[Mapping[str, Any]], pace: Sequence[int]) -> Iterator
                 break
 
 
+_ERROR_FIELDS: Final = (
+    "status",
+    "error_type",
+    "error_code",
+    "should_retry",
+    "retry_after",
+    "was_sent",
+    "give_up_reason",
+    "message",
+    "is_transient",
+    "request_id",
+)
+
+
 def describe_error(error: ClaudeError) -> dict[str, Any]:
     """Return an error as data."""
-    names = (
-        "status",
-        "error_type",
-        "error_code",
-        "should_retry",
-        "retry_after",
-        "was_sent",
-        "give_up_reason",
-    )
-    fields = {name: getattr(error, name, None) for name in names}
-    fields |= {"message": error.message, "is_transient": error.is_transient, "request_id": error.request_id}
+    fields = {name: getattr(error, name, None) for name in _ERROR_FIELDS}
     return {"class": type(error).__name__} | {
         name: value for name, value in fields.items() if value is not None
     }
@@ -260,16 +264,10 @@ def error_of(fields: Mapping[str, Any]) -> ClaudeError:
     kinds = {kind.__name__: kind for kind in _subclasses(ClaudeError)}
     kind = kinds.get(str(fields.get("class")), ClaudeError)
     error = kind(str(fields.get("message", "")))
-    for name, value in fields.items():
-        if name not in ("class", "message") and hasattr(error, name) and name in _ERROR_FIELDS:
-            setattr(error, name, value)
+    for name in _ERROR_FIELDS:
+        if name in fields and name != "message" and hasattr(error, name):
+            setattr(error, name, fields[name])
     return error
-
-
-_ERROR_FIELDS: Final = frozenset(
-    {"status", "error_type", "error_code", "should_retry", "retry_after", "was_sent", "give_up_reason"}
-    | {"is_transient", "request_id"}
-)
 
 
 def _subclasses(kind: type[ClaudeError]) -> Iterator[type[ClaudeError]]:

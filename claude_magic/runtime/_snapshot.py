@@ -314,8 +314,9 @@ class GrowingContent:
         return [] if self._current is None else [_snapshot_of(builder) for builder in self._current.blocks()]
 
     def _with_call(self, block: BlockSnapshot) -> BlockSnapshot:
-        call_id = _id_of(block.data)
-        return replace(block, call=self._calls[call_id]) if call_id in self._calls else block
+        call_id = None if block.data is None else block.data.get("id")
+        call = self._calls.get(call_id) if isinstance(call_id, str) else None
+        return block if call is None else replace(block, call=call)
 
 
 def _begun(blocks: list[BlockSnapshot], beginning: str) -> list[BlockSnapshot]:
@@ -324,8 +325,3 @@ def _begun(blocks: list[BlockSnapshot], beginning: str) -> list[BlockSnapshot]:
         if block.kind == "text":
             return [*blocks[:index], replace(block, text=beginning + block.text), *blocks[index + 1 :]]
     return [BlockSnapshot(kind="text", text=beginning, is_complete=False), *blocks]
-
-
-def _id_of(data: Mapping[str, object] | None) -> str:
-    call_id = None if data is None else data.get("id")
-    return call_id if isinstance(call_id, str) else ""

@@ -453,8 +453,8 @@ def _compress(
 ) -> Steps:
     for step in steps:
         if isinstance(step, Head):
-            kept = [(key, value) for key, value in step.headers if key != "content-length"]
-            yield dataclasses.replace(step, headers=(*kept, ("content-encoding", name)))
+            head = _without_headers(step, "content-length")
+            yield dataclasses.replace(head, headers=(*head.headers, ("content-encoding", name)))
         else:
             yield Chunk(compress(step.data)) if isinstance(step, Chunk) else step
     yield Chunk(bytes(finish()))
@@ -474,18 +474,18 @@ def cut_close_delimited(steps: Steps) -> Steps:
     chunks = [step for step in held if isinstance(step, Chunk)]
     for step in held:
         if isinstance(step, Head):
-            headers = tuple((key, value) for key, value in step.headers if key != "content-length")
-            yield dataclasses.replace(step, headers=headers, is_close_delimited=True)
+            yield dataclasses.replace(_without_headers(step, "content-length"), is_close_delimited=True)
     body = b"".join(chunk.data for chunk in chunks)
     yield Chunk(body[: len(body) // 2])
 
 
 def without_identity(steps: Steps) -> Steps:
     """Leave out the API's own headers: a proxy in front of it answered."""
-    own = ("request-id", "anthropic-organization-id")
     for step in steps:
         if isinstance(step, Head):
-            step = dataclasses.replace(
-                step, headers=tuple(pair for pair in step.headers if pair[0] not in own)
-            )
+            step = _without_headers(step, "request-id", "anthropic-organization-id")
         yield step
+
+
+def _without_headers(head: Head, *names: str) -> Head:
+    return dataclasses.replace(head, headers=tuple(pair for pair in head.headers if pair[0] not in names))

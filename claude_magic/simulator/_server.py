@@ -70,11 +70,10 @@ class RecordedRequest:
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_DRAINED_BYTES = 2 * MAX_BODY_BYTES
 """Of a body that is too large this much is read and thrown away, so that the client comes to read why; then it is cut off."""
-MAX_HELD_BYTES = 4 * MAX_BODY_BYTES
-"""Bodies of all requests that are in flight, together."""
 MAX_BATCH_BYTES = 256 * 1024 * 1024
 """Of a batch of requests, in which they are read one by one."""
-MAX_HELD_BATCH_BYTES = 2 * MAX_BATCH_BYTES
+MAX_HELD_BYTES = {False: 4 * MAX_BODY_BYTES, True: 2 * MAX_BATCH_BYTES}
+"""Bodies of all requests that are in flight, together; of batches (True), by themselves."""
 MAX_VALUES = 1_000_000
 """Values in a body: each takes far more memory than the two bytes in which it can be written."""
 MAX_HEADER_BYTES = 256 * 1024
@@ -111,7 +110,8 @@ class ServerState:
         self.requests: list[RecordedRequest] = []
         self._recorded_bytes = 0
         self.received = 0
-        self.held_bytes = self.held_batch_bytes = 0
+        self.held_bytes = {False: 0, True: 0}
+        """Of bodies, those of batches (True) by themselves."""
         self.accepted = 0
         self.connections: set[Connection] = set()
 
@@ -344,17 +344,12 @@ class _Incoming:
         self.is_hopeless = self.is_hopeless or self._left_to_drain < 0
         if self._fault is not None:
             return
-        held, most = (
-            (self._state.held_batch_bytes, MAX_HELD_BATCH_BYTES)
-            if self._is_batch
-            else (self._state.held_bytes, MAX_HELD_BYTES)
-        )
         if len(self._body) + len(data) > self._most:
             self._drop(APIError(413, "Request exceeds the maximum size"))
-        elif held + len(data) > most:
+        elif self._state.held_bytes[self._is_batch] + len(data) > MAX_HELD_BYTES[self._is_batch]:
             self._drop(APIError(529, "Overloaded: the simulator holds too many large requests at once"))
         else:
-            self._hold(len(data))
+            self._state.held_bytes[self._is_batch] += len(data)
             self._body += data
 
     def _drop(self, fault: APIError) -> None:
@@ -363,14 +358,8 @@ class _Incoming:
 
     def let_go(self) -> None:
         """Hold the body no longer."""
-        self._hold(-len(self._body))
+        self._state.held_bytes[self._is_batch] -= len(self._body)
         self._body = bytearray()
-
-    def _hold(self, count: int) -> None:
-        if self._is_batch:
-            self._state.held_batch_bytes += count
-        else:
-            self._state.held_bytes += count
 
     def request(self) -> Request:
         """The request, now that it is complete."""

@@ -69,8 +69,9 @@ class Bucket:
         """How long until this much is in it; 0 if it is."""
         return max(0.0, (min(amount, self._capacity) - self.level) * 60 / self.per_minute)
 
-    def headers(self, name: str, *, unit: int = 1) -> dict[str, str]:
-        """Limit, remaining and reset, the latter being the time when it is full again."""
+    def headers(self, name: str, *, is_rounded: bool = True) -> dict[str, str]:
+        """Limit, remaining (of tokens, in thousands) and reset, the latter being the time when it is full again."""
+        unit = 1000 if is_rounded and self.per_minute >= 1000 else 1
         full_at = datetime.now(UTC) + timedelta(seconds=self.seconds_until(self.per_minute))
         remaining = max(0, math.floor(self.level))
         return {
@@ -140,10 +141,10 @@ class RateLimiter:
         """The state of the buckets."""
         tightest = min((self._input, self._output), key=lambda bucket: bucket.level / bucket.per_minute)
         return {
-            **self._requests.headers("requests"),
-            **tightest.headers("tokens", unit=1000 if tightest.per_minute >= 1000 else 1),
-            **self._input.headers("input-tokens", unit=1000 if self._input.per_minute >= 1000 else 1),
-            **self._output.headers("output-tokens", unit=1000 if self._output.per_minute >= 1000 else 1),
+            **self._requests.headers("requests", is_rounded=False),
+            **tightest.headers("tokens"),
+            **self._input.headers("input-tokens"),
+            **self._output.headers("output-tokens"),
         }
 
 
@@ -334,8 +335,7 @@ class MessageService:
     def answer_batches(self, request: Request, request_id: str, headers: dict[str, str]) -> Steps:
         """Answer what is about batches."""
         key = authenticate(request, self._api_key)
-        terms = Terms(version=api_version(request), betas=betas(request))
-        return self.batches.respond(request, terms, key, request_id, headers)
+        return self.batches.respond(request, _terms_of(request), key, request_id, headers)
 
     def _answer_in_batch(self, fields: JSON, terms: Terms) -> JSON:
         """Answer one request of a batch. A scenario that it asks for decides about it; what passes has passed by then."""
@@ -382,16 +382,18 @@ class MessageService:
             "context_management": {"original_input_tokens": edited.original_tokens},
         }
 
-    def _authorize(self, request: Request) -> None:
+    def _authorize(self, request: Request) -> Terms:
         authenticate(request, self._api_key)
-        api_version(request)
-        betas(request)
+        return _terms_of(request)
 
     def _terms(self, request: Request) -> Terms:
-        authenticate(request, self._api_key)
-        terms = Terms(version=api_version(request), betas=betas(request))
+        terms = self._authorize(request)
         check_json(request)
         return terms
+
+
+def _terms_of(request: Request) -> Terms:
+    return Terms(version=api_version(request), betas=betas(request))
 
 
 def _check_context(items: list[Item], model: Model) -> None:

@@ -216,14 +216,11 @@ class APIError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.error_type = error_type or error_type_of(status)
+        # Where the API documents none, its neighbours' type.
+        usual = "api_error" if status >= 500 else "invalid_request_error"
+        self.error_type = error_type or TYPE_OF_STATUS.get(status, usual)
         self.details = details
         self.headers = dict(headers or {})
-
-
-def error_type_of(status: int) -> str:
-    """The error type that the API uses with a status; its neighbours' where it documents none."""
-    return TYPE_OF_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
 def invalid(message: str) -> APIError:

@@ -373,20 +373,20 @@ def test_requests_are_kept_up_to_a_number_of_bytes():
 
 def test_bodies_that_arrive_at_once_are_bounded_together(sim, until):
     """The one that is too much is refused, and those before it are still read; then there is room again."""
-    most = MAX_HELD_BYTES // MAX_BODY_BYTES
+    most = MAX_HELD_BYTES[False] // MAX_BODY_BYTES
     waiting = []
     with contextlib.ExitStack() as open_ones:
         for _ in range(most):
             raw = open_ones.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=60))
             raw.sendall(head(method="POST", Content_Length=MAX_BODY_BYTES) + b"x" * (MAX_BODY_BYTES - 1))
             waiting.append(raw)
-        until(lambda: sim._state.held_bytes == most * (MAX_BODY_BYTES - 1))
+        until(lambda: sim._state.held_bytes[False] == most * (MAX_BODY_BYTES - 1))
 
         refused = speak(sim, head(method="POST", Content_Length=5_000), b"x" * 5_000)
 
         assert status_of(refused) == 529
-        assert sim._state.held_bytes <= MAX_HELD_BYTES
-    until(lambda: sim._state.held_bytes == 0)
+        assert sim._state.held_bytes[False] <= MAX_HELD_BYTES[False]
+    until(lambda: sim._state.held_bytes[False] == 0)
     assert status_of(speak(sim, head())) == 200
 
 
@@ -399,7 +399,7 @@ def test_a_body_without_end_is_cut_off(sim):
     assert status_of(declared) == 413
     assert chunked == b"" or status_of(chunked) == 413
     assert [request.status for request in sim.requests] == [413, 413]
-    assert sim._state.held_bytes == 0
+    assert sim._state.held_bytes[False] == 0
 
 
 @pytest.mark.parametrize("length", ["9" * 40, "-1", "1e9", "0x10"])

@@ -206,11 +206,6 @@ class EmbeddedSimulator:
         self._simulator: _Simulator | None = None
         self._pid = os.getpid()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it has been started and not closed."""
-        return self._simulator is not None
-
     def url(self) -> str:
         """Its base URL. Starts it where it does not run, as in a forked child."""
         if self._simulator is None or self._pid != os.getpid():

@@ -65,7 +65,7 @@ class RuntimeStatus:
 
     Attributes:
         base_url: Whom the next request goes to; for the simulator, "embedded simulator".
-        host: "official", "own" for another host or a gateway, "simulator".
+
         is_running: Whether the bridge thread and its client exist; they start with the first request.
         credential: The kind of credential and where it comes from, in words; None if there is none.
         limiter: Level, queue and pause.
@@ -76,7 +76,6 @@ class RuntimeStatus:
     """
 
     base_url: str
-    host: str
     is_running: bool
     credential: str | None
     limiter: BucketState
@@ -586,7 +585,6 @@ class Runtime:
         error = None if self.last is None else self.last.error
         return RuntimeStatus(
             base_url="embedded simulator" if is_simulated else config.base_url,
-            host="simulator" if is_simulated else "official" if config.is_official_host else "own",
             is_running=self._engine.is_running,
             credential=None if found is None else f"{found.kind}, {found.source}",
             limiter=self.limiter_state(),

@@ -37,7 +37,7 @@ def test_demo_auto_answers_by_the_simulator_where_there_is_no_key(make_runtime: 
     assert second.is_simulated
     assert (is_running, is_running_after) == (1, 0)
     assert runtime.is_demo
-    assert runtime.status().host == "simulator"
+    assert runtime.status().base_url == "embedded simulator"
 
 
 def test_demo_auto_uses_a_credential_or_a_server_where_there_is_one(

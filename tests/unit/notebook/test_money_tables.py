@@ -151,7 +151,6 @@ def test_what_a_person_should_know_stands_below_the_status() -> None:
     """Where the notes of every table stand, the longest ones too."""
     status = RuntimeStatus(
         base_url="http://gateway.example",
-        host="own",
         is_running=False,
         credential=None,
         limiter=LIMITER,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .panels import PromptPanel
     from .render import Methods
     from .runtime import Reply, ReplySnapshot, Runtime
+    from .schema import OutputSchema
     from .tools import LoopExecutor, Toolbox, ToolExecutor, WaitingExecutor
 
 Functions = Iterable[Callable[..., Any]] | None
@@ -611,48 +612,33 @@ class Claude:
                 f"There is no option {unknown[0]!r}. The options are {', '.join(known)}. Nothing was sent."
             )
         from .runtime import Question, Where
-        from .schema import OutputSchema
 
-        thread, kind = options.get("thread"), options.get("schema")
-        schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
+        thread = options.get("thread")
         question = Question(
             prompt=prompt,
             where=None if thread is None else Where(thread=thread),
             tools=tools,
-            output_schema=schema,
+            output_schema=_schema_of(options.get("schema")),
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra") or {},
             is_raw=bool(options.get("raw")),
         )
-        return self.runtime.start(
-            question,
-            model=options.get("model"),
-            system=options.get("system"),
-            max_tokens=options.get("max_tokens"),
-            effort=options.get("effort"),
-            thinking=options.get("thinking"),
-            replay=options.get("replay"),
-        )
+        return self.runtime.start(question, **_settings_in(options))
 
     def _map_request(self, prompt: str, items: Any, options: MapOptions, frame: FrameType) -> Request:
         from .bulk import Request
-        from .schema import OutputSchema, make_output_schema
+        from .schema import make_output_schema
 
         _check_options(options, MapOptions)
         names = options.get("names")
         names = {**frame.f_globals, **frame.f_locals} if names is None else names
         kind = options.get("schema")
-        if isinstance(kind, str):
-            schema: OutputSchema | None = make_output_schema(kind, names)
-        else:
-            schema = None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
-        settings = ("model", "system", "max_tokens", "effort", "thinking", "replay")
         return Request(
             prompt=prompt,
             items=items,
             names=names,
-            settings={name: options.get(name) for name in settings},
-            schema=schema,
+            settings=_settings_in(options),
+            schema=make_output_schema(kind, names) if isinstance(kind, str) else _schema_of(kind),
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra"),
             is_raw=bool(options.get("raw")),
@@ -733,6 +719,12 @@ class Claude:
         return "<claude: ask, ask_async, submit, map, last>"
 
 
+def _schema_of(kind: Any) -> OutputSchema | None:
+    from .schema import OutputSchema
+
+    return None if kind is None else OutputSchema(kind, getattr(kind, "__name__", str(kind)))
+
+
 def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
     """Return the error of a map that was interrupted; its `result` is what there is."""
     rest = (
@@ -743,6 +735,12 @@ def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
     stopped = KeyboardInterrupt(f"the map was stopped. {rest}")
     stopped.result = run.so_far()  # type: ignore[attr-defined]
     return stopped
+
+
+def _settings_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that are settings, by name; None for one that was not given."""
+    names = ("model", "system", "max_tokens", "effort", "thinking", "replay")
+    return {name: options.get(name) for name in names}
 
 
 def _check_options(options: Mapping[str, Any], kind: Any) -> None:

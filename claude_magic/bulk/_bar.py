@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..display import FrontEnd
-from ..render import A_WHILE, IN_CASSETTE, render_notice, render_rows
+from ..render import A_WHILE, IN_CASSETTE, Bundle, render_notice, render_rows
 from ..runtime import Phase, format_usd
 from ._journal import counted, excerpt
 from ._run import MapSnapshot
@@ -121,13 +121,7 @@ class MapSurface:
             ncols=_LINE_CHARS,
             postfix=describe_progress(snapshot),
         )
-        data = render_notice(f"{meter} · {self._remark}").data
-        if self._handle is None:
-            from IPython.display import display
-
-            self._handle = display(data, raw=True, display_id=True)
-        else:
-            self._handle.update(data, raw=True)
+        self._handle = _shown(render_notice(f"{meter} · {self._remark}"), self._handle)
 
     def _open(self, snapshot: MapSnapshot) -> Any:
         settings: dict[str, Any] = {
@@ -178,18 +172,23 @@ class MapSurface:
             return
         self._first = snapshot.first
         bundle = render_rows([("First answers", [(str(row), excerpt(text)) for row, text in snapshot.first])])
-        if self._samples is None:
-            from IPython.display import display
-
-            self._samples = display(bundle.data, raw=True, display_id=True)
-        else:
-            self._samples.update(bundle.data, raw=True)
+        self._samples = _shown(bundle, self._samples)
 
     def _say(self, line: str) -> None:
         if self._front_end is not None:
             self._front_end.say(line)
         else:
             print(line, file=sys.stderr)
+
+
+def _shown(bundle: Bundle, handle: Any) -> Any:
+    """Show something in the display of a handle, or in a new one (None); return the handle."""
+    if handle is None:
+        from IPython.display import display
+
+        return display(bundle.data, raw=True, display_id=True)
+    handle.update(bundle.data, raw=True)
+    return handle
 
 
 def describe_progress(snapshot: MapSnapshot) -> str:

@@ -66,7 +66,16 @@ class ClaudeAccessor:
         return importlib.import_module("claude_magic").claude.retry(self._result)
 
 
-class Answers(list[Any]):
+class _WithErrors:
+    errors: dict[Any, str]
+
+    @property
+    def claude(self) -> ClaudeAccessor:
+        """`out.claude.errors()` and `out.claude.retry()`, as of a table."""
+        return ClaudeAccessor(self)
+
+
+class Answers(_WithErrors, list[Any]):
     """The answers to a list, in its order; None where there is none.
 
     Attributes:
@@ -77,13 +86,8 @@ class Answers(list[Any]):
         super().__init__(answers)
         self.errors = dict(errors or {})
 
-    @property
-    def claude(self) -> ClaudeAccessor:
-        """`out.claude.errors()` and `out.claude.retry()`, as of a table."""
-        return ClaudeAccessor(self)
 
-
-class AnswersByKey(dict[Any, Any]):
+class AnswersByKey(_WithErrors, dict[Any, Any]):
     """The answers to a dict, by its keys; None where there is none.
 
     Attributes:
@@ -95,11 +99,6 @@ class AnswersByKey(dict[Any, Any]):
     ) -> None:
         super().__init__(answers or {})
         self.errors = dict(errors or {})
-
-    @property
-    def claude(self) -> ClaudeAccessor:
-        """`out.claude.errors()` and `out.claude.retry()`, as of a table."""
-        return ClaudeAccessor(self)
 
 
 def as_rows(items: Any) -> Rows:
@@ -346,7 +345,7 @@ def failed_rows(result: Any, column: str = "error") -> Any:
     Raises:
         ConfigurationError: It is no result of a map.
     """
-    if isinstance(result, Answers | AnswersByKey):
+    if isinstance(result, _WithErrors):
         return dict(result.errors)
     import narwhals.stable.v2 as nw
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any, Final, Literal, TypeAlias
 
-from ._checks import check_dictionary, check_json_headers, check_no_extras, check_required
+from ._checks import check_dictionary, check_field, check_json_headers, check_no_extras, check_required
 from ._models import page_of
 from ._stream import Answer, Behaviour, Post
 from ._validation import Terms
@@ -581,7 +581,7 @@ def _row(entry: Any, index: int) -> _Row:
     custom_id = check_required(fields, "custom_id", path)
     if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
         raise invalid(f"{path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
-    params = check_dictionary(check_required(fields, "params", path), f"{path}.params")
+    params = check_field(fields, "params", path, check_dictionary)
     check_no_extras(fields, path, ("custom_id", "params"))
     return _Row(custom_id=custom_id, params=encode_json(params))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ._models import Model
-from ._wire import JSON, APIError, Request, invalid, read_corpus, split_target
+from ._wire import JSON, APIError, Request, T, invalid, read_corpus, split_target
 
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
@@ -145,6 +145,11 @@ def check_required(fields: JSON, name: str, path: str = "") -> Any:
     return fields[name]
 
 
+def check_field(fields: JSON, name: str, path: str, check: Callable[..., T], *rules: Any, **more: Any) -> T:
+    """The value of a field that must be there, and stands a check; what follows this is given to it."""
+    return check(check_required(fields, name, path), join_path(path, name), *rules, **more)
+
+
 def check_string(value: Any, path: str, *, longest: int | None = None) -> str:
     """A string, perhaps of a limited length."""
     if not isinstance(value, str):
@@ -261,12 +266,12 @@ def _check_tool(tool: JSON, path: str, model: Model) -> str:
         return str(tool.get("name", kind))
     inner = f"{path}.custom"
     check_no_extras(tool, inner, CUSTOM_FIELDS)
-    name = check_string(check_required(tool, "name", inner), f"{inner}.name")
+    name = check_field(tool, "name", inner, check_string)
     if not _NAME.match(name):
         raise invalid(f"{inner}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
     schema_path = f"{inner}.input_schema"
-    schema = check_dictionary(check_required(tool, "input_schema", inner), schema_path)
-    check_one_of(check_required(schema, "type", schema_path), f"{schema_path}.type", ["object"])
+    schema = check_field(tool, "input_schema", inner, check_dictionary)
+    check_field(schema, "type", schema_path, check_one_of, ["object"])
     return name
 
 
@@ -274,7 +279,7 @@ def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual
     """Every rule for `tool_choice`."""
     choice = check_dictionary(value, "tool_choice")
     kinds = ("auto", "any", "tool", "none")
-    kind = check_one_of(check_required(choice, "type", "tool_choice"), "tool_choice.type", kinds)
+    kind = check_field(choice, "type", "tool_choice", check_one_of, kinds)
     known = {"none": ("type",), "tool": ("type", "name", "disable_parallel_tool_use")}
     check_no_extras(choice, f"tool_choice.{kind}", known.get(kind, ("type", "disable_parallel_tool_use")))
     if not tools and kind != "none":
@@ -286,7 +291,7 @@ def check_tool_choice(value: Any, tools: list[JSON], model: Model, *, has_manual
     if has_manual_thinking:
         raise invalid("Thinking may not be enabled when tool_choice forces tool use.")
     if kind == "tool":
-        name = check_string(check_required(choice, "name", "tool_choice.tool"), "tool_choice.tool.name")
+        name = check_field(choice, "name", "tool_choice.tool", check_string)
         if name not in {tool.get("name") for tool in tools}:
             raise invalid(f"Tool '{name}' not found in provided tools")
 
@@ -321,8 +326,8 @@ def check_output_format(value: Any, fields: JSON) -> None:
     """Every rule for `output_config.format`."""
     path = "output_config.format"
     output_format = check_dictionary(value, path)
-    check_one_of(check_required(output_format, "type", path), f"{path}.type", ["json_schema"])
-    schema = check_dictionary(check_required(output_format, "schema", path), f"{path}.schema")
+    check_field(output_format, "type", path, check_one_of, ["json_schema"])
+    schema = check_field(output_format, "schema", path, check_dictionary)
     check_no_extras(output_format, path, ("type", "schema", "name"))
     tally = _Tally()
     _check_schema(schema, f"{path}.schema", schema, (), tally)

@@ -17,10 +17,10 @@ from typing import Any
 from ._checks import (
     check_array,
     check_dictionary,
+    check_field,
     check_integer,
     check_no_extras,
     check_one_of,
-    check_required,
     check_string,
 )
 from ._sent import Thing, read_attachment, take_apart
@@ -436,7 +436,7 @@ def check_context_management(value: Any, betas: frozenset[str]) -> None:
 
 def _check_edit(value: Any, path: str, betas: frozenset[str]) -> str:
     edit = check_dictionary(value, path)
-    kind = check_one_of(check_required(edit, "type", path), f"{path}.type", BETA_OF_EDIT)
+    kind = check_field(edit, "type", path, check_one_of, BETA_OF_EDIT)
     if BETA_OF_EDIT[kind] not in betas:
         raise invalid(f"{path}.type: `{kind}` requires the beta `{BETA_OF_EDIT[kind]}`")
     inner = f"{path}.{kind}"
@@ -462,9 +462,9 @@ def _check_edit(value: Any, path: str, betas: frozenset[str]) -> str:
 
 def _check_amount(value: Any, path: str, units: tuple[str, ...], *, least: int) -> None:
     amount = check_dictionary(value, path)
-    check_one_of(check_required(amount, "type", path), f"{path}.type", units)
+    check_field(amount, "type", path, check_one_of, units)
     check_no_extras(amount, path, ("type", "value"))
-    check_integer(check_required(amount, "value", path), f"{path}.value", least=least)
+    check_field(amount, "value", path, check_integer, least=least)
 
 
 def edit_context(fields: JSON) -> EditedContext | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ._checks import (
     check_array,
     check_boolean,
     check_dictionary,
+    check_field,
     check_integer,
     check_no_extras,
     check_number,
@@ -74,7 +75,7 @@ class Terms:
 def check_message_request(fields: JSON, terms: Terms) -> Model:
     """Check the body of POST `/v1/messages`; returns the model that it asks for."""
     model = _model(fields)
-    max_tokens = check_integer(check_required(fields, "max_tokens"), "max_tokens", least=0)
+    max_tokens = check_field(fields, "max_tokens", "", check_integer, least=0)
     check_required(fields, "messages")
     _check_fields(fields, MESSAGE_FIELDS, terms, model)
     if max_tokens > model.output_tokens:
@@ -97,7 +98,7 @@ def check_count_request(fields: JSON, terms: Terms) -> Model:
 
 
 def _model(fields: JSON) -> Model:
-    return find_model(check_string(check_required(fields, "model"), "model"))
+    return find_model(check_field(fields, "model", "", check_string))
 
 
 def _check_fields(fields: JSON, known: frozenset[str], terms: Terms, model: Model) -> None:
@@ -161,8 +162,8 @@ def _check_system(system: Any) -> None:
     for index, block in enumerate(check_array(system, "system")):
         path = f"system.{index}"
         text = check_dictionary(block, path)
-        check_one_of(check_required(text, "type", path), f"{path}.type", ["text"])
-        if not check_string(check_required(text, "text", path), f"{path}.text"):
+        check_field(text, "type", path, check_one_of, ["text"])
+        if not check_field(text, "text", path, check_string):
             raise invalid("system: text content blocks must be non-empty")
         check_no_extras(text, path, ("type", "text", "cache_control", "citations"))
 
@@ -188,7 +189,7 @@ def _check_thinking(fields: JSON, model: Model, effort: str, max_tokens: int | N
         return ""
     thinking = check_dictionary(fields["thinking"], "thinking")
     kinds = ("adaptive", "enabled", "disabled", "between_tools")
-    kind = check_one_of(check_required(thinking, "type", "thinking"), "thinking.type", kinds)
+    kind = check_field(thinking, "type", "thinking", check_one_of, kinds)
     known = ["type", "display", "block_binding"] if kind != "disabled" else ["type"]
     check_no_extras(thinking, f"thinking.{kind}", [*known, "budget_tokens"] if kind == "enabled" else known)
     if kind not in model.thinking:
@@ -203,9 +204,8 @@ def _check_thinking(fields: JSON, model: Model, effort: str, max_tokens: int | N
 
 
 def _check_budget(thinking: JSON, max_tokens: int | None) -> None:
-    path = "thinking.enabled.budget_tokens"
-    value = check_required(thinking, "budget_tokens", "thinking.enabled")
-    budget = check_integer(value, path, least=MIN_BUDGET_TOKENS)
+    path = "thinking.enabled"
+    budget = check_field(thinking, "budget_tokens", path, check_integer, least=MIN_BUDGET_TOKENS)
     if max_tokens is not None and budget >= max_tokens:
         raise invalid("`max_tokens` must be greater than `thinking.budget_tokens`.")
 
@@ -221,7 +221,7 @@ def _check_cache_control(fields: JSON, betas: frozenset[str]) -> None:
     has_short = False
     for path, value in found:
         control = check_dictionary(value, path)
-        check_one_of(check_required(control, "type", path), f"{path}.type", ["ephemeral"])
+        check_field(control, "type", path, check_one_of, ["ephemeral"])
         check_no_extras(
             control, path, ("type", "ttl", "scope") if CACHE_SCOPE_BETA in betas else ("type", "ttl")
         )
@@ -309,7 +309,7 @@ def _check_message(value: Any, path: str, model: Model, *, is_last: bool) -> Non
 
 def _check_block(value: Any, path: str, role: str) -> None:
     block = check_dictionary(value, path)
-    kind = check_string(check_required(block, "type", path), f"{path}.type")
+    kind = check_field(block, "type", path, check_string)
     allowed = ASSISTANT_BLOCKS if role == "assistant" else USER_BLOCKS
     if role == "assistant" and kind == "document":
         return  # the old version accepts it; the new one's rule stands in _check_new_version
@@ -320,7 +320,7 @@ def _check_block(value: Any, path: str, role: str) -> None:
 
 
 def _check_text(block: JSON, path: str) -> None:
-    text = check_string(check_required(block, "text", path), f"{path}.text")
+    text = check_field(block, "text", path, check_string)
     if not text:
         raise invalid("messages: text content blocks must be non-empty")
     if not text.strip():
@@ -330,49 +330,44 @@ def _check_text(block: JSON, path: str) -> None:
 
 def _check_image(block: JSON, path: str) -> None:
     check_no_extras(block, path, ("type", "source", "cache_control", "transformations"))
-    source = check_dictionary(check_required(block, "source", path), f"{path}.source")
-    kind = check_one_of(check_required(source, "type", f"{path}.source"), f"{path}.source.type", _SOURCES)
-    if kind == "base64":
-        media_type = check_required(source, "media_type", f"{path}.source.base64")
-        check_one_of(media_type, f"{path}.source.base64.media_type", IMAGE_TYPES)
-        _check_base64(source, f"{path}.source.base64")
+    _check_source(block, path, _SOURCES, IMAGE_TYPES)
 
 
 def _check_document(block: JSON, path: str) -> None:
     check_no_extras(block, path, ("type", "source", "title", "context", "citations", "cache_control"))
-    source = check_dictionary(check_required(block, "source", path), f"{path}.source")
     kinds = (*_SOURCES, "text", "content")
-    kind = check_one_of(check_required(source, "type", f"{path}.source"), f"{path}.source.type", kinds)
-    if kind == "base64":
-        media_type = check_required(source, "media_type", f"{path}.source.base64")
-        check_one_of(media_type, f"{path}.source.base64.media_type", ["application/pdf"])
-        _check_base64(source, f"{path}.source.base64")
-    elif kind == "text":
+    source = _check_source(block, path, kinds, ["application/pdf"])
+    if source["type"] == "text":
         check_one_of(source.get("media_type"), f"{path}.source.text.media_type", ["text/plain"])
-        check_string(check_required(source, "data", f"{path}.source.text"), f"{path}.source.text.data")
+        check_field(source, "data", f"{path}.source.text", check_string)
 
 
 _SOURCES = ("base64", "url", "file")
 
 
-def _check_base64(source: JSON, path: str) -> None:
-    data = check_string(check_required(source, "data", path), f"{path}.data")
-    if not _BASE64.match(data):
-        raise invalid(f"{path}.data: invalid base64 data")
+def _check_source(block: JSON, path: str, kinds: Sequence[str], media_types: Sequence[str]) -> JSON:
+    """The `source` of a block; data in base64 is of one of these types."""
+    source = check_field(block, "source", path, check_dictionary)
+    if check_field(source, "type", f"{path}.source", check_one_of, kinds) == "base64":
+        inner = f"{path}.source.base64"
+        check_field(source, "media_type", inner, check_one_of, media_types)
+        if not _BASE64.match(check_field(source, "data", inner, check_string)):
+            raise invalid(f"{inner}.data: invalid base64 data")
+    return source
 
 
 def _check_tool_use(block: JSON, path: str) -> None:
     check_no_extras(
         block, path, ("type", "id", "name", "input", "caller", "toolset_name", "cache_control", "signature")
     )
-    check_string(check_required(block, "id", path), f"{path}.id")
-    check_string(check_required(block, "name", path), f"{path}.name", longest=200)
-    check_dictionary(check_required(block, "input", path), f"{path}.input")
+    check_field(block, "id", path, check_string)
+    check_field(block, "name", path, check_string, longest=200)
+    check_field(block, "input", path, check_dictionary)
 
 
 def _check_tool_result(block: JSON, path: str) -> None:
     check_no_extras(block, path, ("type", "tool_use_id", "content", "is_error", "cache_control"))
-    check_string(check_required(block, "tool_use_id", path), f"{path}.tool_use_id")
+    check_field(block, "tool_use_id", path, check_string)
     if "is_error" in block:
         check_boolean(block["is_error"], f"{path}.is_error")
     content = block.get("content", "")
@@ -386,20 +381,20 @@ def _check_tool_result(block: JSON, path: str) -> None:
 
 
 def _check_thinking_block(block: JSON, path: str) -> None:
-    check_string(check_required(block, "thinking", path), f"{path}.thinking")
-    check_string(check_required(block, "signature", path), f"{path}.signature")
+    check_field(block, "thinking", path, check_string)
+    check_field(block, "signature", path, check_string)
     check_no_extras(block, path, ("type", "thinking", "signature"))
 
 
 def _check_redacted_thinking(block: JSON, path: str) -> None:
-    check_string(check_required(block, "data", path), f"{path}.data")
+    check_field(block, "data", path, check_string)
     check_no_extras(block, path, ("type", "data"))
 
 
 def _check_search_result(block: JSON, path: str) -> None:
     for name in ("source", "title"):
-        check_string(check_required(block, name, path), f"{path}.{name}")
-    check_array(check_required(block, "content", path), f"{path}.content")
+        check_field(block, name, path, check_string)
+    check_field(block, "content", path, check_array)
 
 
 BLOCK_CHECKS: Mapping[str, Callable[[JSON, str], None]] = {

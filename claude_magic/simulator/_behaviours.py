@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Literal
 
 from ._composer import search_result
+from ._conversation import blocks_of
 from ._stream import (
     Answer,
     Behaviour,
@@ -348,7 +349,7 @@ def pause_turn(post: Post) -> Steps:
 
 
 def _pending_searches(message: JSON) -> list[str]:
-    blocks = message["content"] if isinstance(message["content"], list) else []
+    blocks = blocks_of(message["content"])
     answered = {block.get("tool_use_id") for block in blocks}
     return [
         block["id"]

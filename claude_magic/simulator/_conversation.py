@@ -225,10 +225,9 @@ def _merged_turns(messages: list[JSON]) -> list[tuple[str, list[JSON]]]:
     """Roles and blocks; neighbours of the same role are one turn, `system` messages belong to none."""
     turns: list[tuple[str, list[JSON]]] = []
     for message in messages:
-        role, content = message["role"], message["content"]
+        role, blocks = message["role"], blocks_of(message["content"])
         if role == "system":
             continue
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
         if turns and turns[-1][0] == role:
             turns[-1][1].extend(blocks)
         else:
@@ -500,7 +499,7 @@ def _refuse_to_compact(edit: JSON, tokens: int) -> None:
 
 def _clear_tool_uses(messages: list[JSON], edit: JSON, tokens: int) -> tuple[list[JSON], int]:
     """The messages without the results of old calls, and how many were cleared."""
-    blocks = [block for message in messages for block in _blocks(message)]
+    blocks = [block for message in messages for block in blocks_of(message["content"])]
     excluded = set(edit.get("exclude_tools") or ())
     calls = [block for block in blocks if block["type"] == "tool_use"]
     trigger: JSON = edit.get("trigger") or {"type": "input_tokens", "value": DEFAULT_TRIGGER_TOKENS}
@@ -523,7 +522,8 @@ def _clear_tool_uses(messages: list[JSON], edit: JSON, tokens: int) -> tuple[lis
         return {**block, "input": {}} if block["type"] == "tool_use" and block["id"] in emptied else block
 
     return [
-        _with_blocks(message, [shorten(block) for block in _blocks(message)]) for message in messages
+        _with_blocks(message, [shorten(block) for block in blocks_of(message["content"])])
+        for message in messages
     ], len(cleared)
 
 
@@ -535,19 +535,19 @@ def _clear_thinking(messages: list[JSON], edit: JSON, _tokens: int) -> tuple[lis
     turn_of: list[int] = []  # of each message; a turn goes on after the results of its tools
     for message in messages:
         begins = message["role"] == "user" and any(
-            block["type"] != "tool_result" for block in _blocks(message)
+            block["type"] != "tool_result" for block in blocks_of(message["content"])
         )
         turn_of.append((turn_of[-1] if turn_of else 0) + begins)
     thinking = sorted(
         {
             turn
             for turn, message in zip(turn_of, messages, strict=True)
-            if any(map(_is_thinking, _blocks(message)))
+            if any(map(_is_thinking, blocks_of(message["content"])))
         }
     )
     cleared = set(thinking[: max(0, len(thinking) - int(keep["value"]))])
     return [
-        _with_blocks(message, [block for block in _blocks(message) if not _is_thinking(block)])
+        _with_blocks(message, [block for block in blocks_of(message["content"]) if not _is_thinking(block)])
         if turn in cleared and message["role"] == "assistant"
         else message
         for turn, message in zip(turn_of, messages, strict=True)
@@ -562,11 +562,6 @@ _EDITS: Mapping[str, tuple[str, Callable[[list[JSON], JSON, int], tuple[list[JSO
 
 def _is_thinking(block: JSON) -> bool:
     return block["type"] in ("thinking", "redacted_thinking")
-
-
-def _blocks(message: JSON) -> list[JSON]:
-    content = message["content"]
-    return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
 def _with_blocks(message: JSON, blocks: list[JSON]) -> JSON:

@@ -23,7 +23,7 @@ from ._checks import (
     check_tool_choice,
     check_tools,
 )
-from ._conversation import BETA_OF_EDIT, check_context_management
+from ._conversation import BETA_OF_EDIT, blocks_of, check_context_management
 from ._models import Model, find_model
 from ._wire import JSON, invalid
 
@@ -440,7 +440,7 @@ def _check_tool_results(messages: list[JSON]) -> None:
     """After a turn with `tool_use` comes a user message that holds every result, before any text."""
     pending: list[str] = []
     for index, message in enumerate(messages):
-        blocks = message["content"] if isinstance(message["content"], list) else []
+        blocks = blocks_of(message["content"])
         if message["role"] == "assistant":
             pending += [block["id"] for block in blocks if block["type"] == "tool_use"]
             continue
@@ -482,7 +482,7 @@ def _missing_results(index: int, missing: list[str]) -> Exception:
 
 def _check_new_version(messages: list[JSON]) -> None:
     for index, message in enumerate(messages):
-        blocks = message["content"] if isinstance(message["content"], list) else []
+        blocks = blocks_of(message["content"])
         for position, block in enumerate(blocks):
             path = f"messages.{index}.content.{position}"
             if message["role"] == "assistant" and block["type"] == "document":

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..display import FrontEnd
-from ..render import A_WHILE, IN_CASSETTE, Bundle, render_notice, render_rows
+from ..render import A_WHILE, IN_CASSETTE, Bundle, excerpt, render_notice, render_rows
 from ..runtime import Phase, format_usd
-from ._journal import counted, excerpt
+from ._journal import SHOWN_CHARS, counted
 from ._run import MapSnapshot
 
 _INTERVAL: Final = 0.25
@@ -171,7 +171,9 @@ class MapSurface:
         if not self._owns_area or self._handle is None or snapshot.first == self._first:
             return
         self._first = snapshot.first
-        bundle = render_rows([("First answers", [(str(row), excerpt(text)) for row, text in snapshot.first])])
+        bundle = render_rows(
+            [("First answers", [(str(row), excerpt(text, SHOWN_CHARS)) for row, text in snapshot.first])]
+        )
         self._samples = _shown(bundle, self._samples)
 
     def _say(self, line: str) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageBatch, NotFoundError
-from ..render import Bundle, render_rows
+from ..render import Bundle, excerpt, render_rows
 from ..runtime import Runtime
 from ._batch_notes import RESULTS_KEPT, BatchNote, BatchNotes, now
-from ._journal import Journal, JournalError, excerpt, journal_path
+from ._journal import Journal, JournalError, journal_path, moment
 
 _MOST: Final = 100
 _TIMEOUT: Final = 60.0
@@ -224,7 +223,7 @@ def _unheard(note: BatchNote, prompt: str) -> BatchRecord:
 
 def _row(record: BatchRecord) -> tuple[str, ...]:
     age = "" if record.created is None else _span(now() - record.created)
-    until = "" if record.until is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(record.until))
+    until = "" if record.until is None else moment(record.until)
     counts = (f"{count:,}" for count in (record.done, record.failed, record.left))
     return (record.id, record.state, *counts, age, until, excerpt(record.prompt, 40))
 

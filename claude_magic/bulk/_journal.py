@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..client import KEY_BYTES, ClaudeError, split_keys
-from ..render import Bundle, render_rows
+from ..render import Bundle, excerpt, render_rows
 from ..runtime import FOLDER, format_usd, make_folder
 
 FILE_NAME: Final = "journal.sqlite"
@@ -36,7 +36,7 @@ NO_KEY: Final = bytes(KEY_BYTES)
 """In the list of a run: a row that could not be asked."""
 _DAY: Final = 86_400.0
 _MOST_RUNS: Final = 20
-_SHOWN_CHARS: Final = 80
+SHOWN_CHARS: Final = 80
 
 _SCHEMA: Final = """
 CREATE TABLE answers (
@@ -525,8 +525,8 @@ def render_difference(difference: Difference) -> Bundle:
     """Describe what two runs have in common."""
     runs = (difference.first, difference.second)
     rows: list[tuple[str, ...]] = [
-        ("started", *(_moment(run.started) for run in runs)),
-        ("prompt", *(excerpt(run.prompt) for run in runs)),
+        ("started", *(moment(run.started) for run in runs)),
+        ("prompt", *(excerpt(run.prompt, SHOWN_CHARS) for run in runs)),
         ("model", *(run.model for run in runs)),
         ("rows", *(f"{run.rows:,}" for run in runs)),
         ("rows only here", f"{difference.gone:,}", f"{difference.new:,}"),
@@ -555,7 +555,7 @@ def counted(count: int, thing: str) -> str:
 def _run_row(run: RunRecord) -> tuple[str, ...]:
     return (
         str(run.id),
-        _moment(run.started),
+        moment(run.started),
         "cut off" if run.state == "running" and run.ended is None else run.state,
         excerpt(run.prompt, 40),
         run.model,
@@ -566,15 +566,10 @@ def _run_row(run: RunRecord) -> tuple[str, ...]:
     )
 
 
-def _moment(at: float) -> str:
+def moment(at: float) -> str:
+    """Write a time as the clock on the wall here shows it."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def _bytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
-
-
-def excerpt(text: str, most: int = _SHOWN_CHARS) -> str:
-    """Return a text on one line, cut where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -424,27 +424,26 @@ class Engine:
         request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
         message, cost = await self._send(request, worker, job.key)
         problem, mismatch = problem_of(message, self._task)
-        used, first_cost = (message.usage.total_input_tokens, message.usage.output_tokens), cost
+        usage = message.usage
         if mismatch is not None:
             complaint = {"role": "user", "content": _COMPLAINT.format(problems=mismatch)}
             said = [{"role": "assistant", "content": message.text}, complaint] if message.text.strip() else []
             again = request.model_copy(update={"messages": [*job.messages, *said]})
-            message, cost = await self._send(again, worker)
+            message, more = await self._send(again, worker)
             problem, mismatch = problem_of(message, self._task)
             if mismatch is not None:
                 problem = (
                     f"Claude's answer does not fit the schema, also when asked again: {as_sentence(mismatch)}"
                 )
-            used = (used[0] + message.usage.total_input_tokens, used[1] + message.usage.output_tokens)
-            cost = None if cost is None or first_cost is None else cost + first_cost
+            usage, cost = usage + message.usage, total((cost, more))
         return Answer(
             key=job.key,
             text=message.text,
             problem=problem,
             model=message.model or request.model,
             request_id=worker.request_id,
-            tokens_in=used[0],
-            tokens_out=used[1],
+            tokens_in=usage.total_input_tokens,
+            tokens_out=usage.output_tokens,
             cost=cost,
             is_simulated=worker.accountant.is_simulated
             if worker.recorded is None

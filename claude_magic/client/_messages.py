@@ -286,9 +286,9 @@ class Usage(Received):
     @model_serializer(mode="wrap")
     def _leave_out_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
-        return (
-            fields if self.is_estimate else {name: fields[name] for name in fields if name != "is_estimate"}
-        )
+        if not self.is_estimate:
+            fields.pop("is_estimate", None)
+        return fields
 
     @model_validator(mode="before")
     @classmethod
@@ -500,13 +500,9 @@ def _fallback_model(content: Any, usage: Any) -> str | None:
     if isinstance(usage, Usage) and usage.fallback_model is not None:
         return usage.fallback_model
     for block in reversed(content if isinstance(content, list) else []):
-        is_marker = isinstance(block, Mapping) and block.get("type") == "fallback"
-        model = (
-            fallback_model(parse_block(block) if is_marker else block)
-            if is_marker or isinstance(block, ContentBlock)
-            else None
-        )
-        if model is not None:
+        if isinstance(block, Mapping) and block.get("type") == "fallback":
+            block = parse_block(block)
+        if isinstance(block, ContentBlock) and (model := fallback_model(block)) is not None:
             return model
     return None
 

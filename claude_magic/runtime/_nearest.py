@@ -100,14 +100,9 @@ def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Itera
 
 
 def _shown(value: Any) -> str:
-    text = (
-        "none"
-        if value is None
-        else value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False)
-    )
-    return _cut(text)
+    if value is None:
+        return "none"
+    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _cut(text: str) -> str:

@@ -250,13 +250,9 @@ class Progress:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._turn = None
-        self._lock, self._observers, self._final_callbacks, self._clock = (
-            threading.Lock(),
-            (),
-            [],
-            time.monotonic,
-        )
+        self._turn, self._clock = None, time.monotonic
+        self._observers, self._final_callbacks = (), []
+        self._lock = threading.Lock()
 
     def reset_lock(self) -> None:
         """Make a new lock, in a forked child: the bridge thread, which may have held it, does not exist there."""

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from ..client import ClientConfig, ConfigurationError, Credential, account_name, read_limiter_url
 from ._settings import (
@@ -65,16 +65,12 @@ class Credentials:
 
     def __init__(self, files: SettingsFiles, *, login: FoundCredential | None = None) -> None:
         self._files = files
-        self._login = login
+        self.given = login
+        """What `login` was given, or None."""
         self._stored: FoundCredential | None = None
         self._has_searched_stores = False
         self.notes: tuple[str, ...] = ()
         """What went wrong with a store of secrets, as sentences."""
-
-    @property
-    def given(self) -> FoundCredential | None:
-        """What `login` was given, or None."""
-        return self._login
 
     def login(self, key: str) -> None:
         """Use this key from now on; it is kept in memory only.
@@ -82,11 +78,11 @@ class Credentials:
         Raises:
             ConfigurationError: It cannot be a key. The message does not show it.
         """
-        self._login = FoundCredential(credential=Credential(api_key=key), source="%claude login")
+        self.given = FoundCredential(credential=Credential(api_key=key), source="%claude login")
 
     def logout(self) -> None:
         """Forget the key of `login`, and search the stores of secrets again when one is needed."""
-        self._login = self._stored = None
+        self.given = self._stored = None
         self._has_searched_stores = False
 
     def find(self, environment: Mapping[str, str], user_file: Path) -> FoundCredential | None:
@@ -96,7 +92,7 @@ class Credentials:
             ConfigurationError: The one in force cannot be a key. The message names its source, and does not show it.
         """
         return (
-            self._login or _from_environment(environment) or self._from_file(user_file) or self._from_stores()
+            self.given or _from_environment(environment) or self._from_file(user_file) or self._from_stores()
         )
 
     def _from_file(self, path: Path) -> FoundCredential | None:
@@ -190,42 +186,27 @@ _CHUNK_DELAY = 0.03
 """Seconds between two deltas, so that an answer streams at a pace a person can watch."""
 
 
-class _Simulator(Protocol):
-    @property
-    def url(self) -> str: ...
-
-    def start(self) -> object: ...
-
-    def close(self) -> None: ...
-
-
 class EmbeddedSimulator:
     """A simulator in a thread of this process, started when its address is first asked for."""
 
     def __init__(self) -> None:
-        self._simulator: _Simulator | None = None
+        self._simulator: Any = None
         self._pid = os.getpid()
 
     def url(self) -> str:
         """Its base URL. Starts it where it does not run, as in a forked child."""
         if self._simulator is None or self._pid != os.getpid():
             self._pid = os.getpid()
-            self._simulator = _start()
-        return self._simulator.url
+            # By name, because this is the only line of the package that knows the simulator, and few people come through it.
+            module = importlib.import_module("claude_magic.simulator")
+            self._simulator = module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0).start()
+        return str(self._simulator.url)
 
     def close(self) -> None:
         """End it; it starts again when it is needed again."""
         simulator, self._simulator = self._simulator, None
         if simulator is not None and self._pid == os.getpid():
             simulator.close()
-
-
-def _start() -> _Simulator:
-    # By name, because this is the only line of the package that knows the simulator, and few people come through it.
-    module = importlib.import_module("claude_magic.simulator")
-    simulator = cast(_Simulator, module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0))
-    simulator.start()
-    return simulator
 
 
 _NO_KEY = (

@@ -109,17 +109,15 @@ _KINDS: Final[tuple[LimiterReason, ...]] = (_REQUESTS, _INPUT, _OUTPUT, _TOKENS)
 """The limits that are kept to. Those of the priority tier and of the fast mode are extras, and only shown."""
 
 
+@dataclass(slots=True, eq=False)
 class Admission:
     """A request that was let through, until its answer has ended."""
 
-    __slots__ = ("admitted_at", "is_counted", "need", "number")
-
-    def __init__(self, need: Need, number: int, admitted_at: float) -> None:
-        self.need = need
-        self.number = number
-        self.admitted_at = admitted_at
-        self.is_counted = False
-        """The server has answered, so that its buckets have paid for the request and its input."""
+    need: Need
+    number: int
+    admitted_at: float
+    is_counted: bool = False
+    """The server has answered, so that its buckets have paid for the request and its input."""
 
     def is_stale(self, now: float) -> bool:
         """Whether what it took has flowed in again since. A stream that nobody reads any more never ends otherwise."""

@@ -29,7 +29,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 LimiterReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
@@ -86,27 +86,21 @@ OnDelay = Callable[[float], None]
 """Told of the seconds to wait."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Waiter:
     """One place in the queue."""
 
-    __slots__ = ("amount", "future", "gate", "group", "on_wait", "refusal", "ticket")
+    amount: float
+    future: asyncio.Future[None]
+    gate: Gate | None
+    refusal: Refusal | None
+    on_wait: OnDelay | None
+    ticket: object | None = None
+    """What it was granted, where that is kept elsewhere."""
+    group: object = field(init=False)
 
-    def __init__(
-        self,
-        amount: float,
-        future: asyncio.Future[None],
-        gate: Gate | None,
-        refusal: Refusal | None,
-        on_wait: OnDelay | None,
-    ) -> None:
-        self.refusal = refusal
-        self.on_wait = on_wait
-        self.ticket: object | None = None
-        """What it was granted, where that is kept elsewhere."""
-        self.amount = amount
-        self.future = future
-        self.gate = gate
-        self.group = None if gate is None else gate.group
+    def __post_init__(self) -> None:
+        self.group = None if self.gate is None else self.gate.group
 
 
 class TokenBucket:

@@ -363,7 +363,7 @@ def _with_settings_of(before: AskedWith, line: Line) -> Line:
     """Return a line that asks with the settings of an earlier question, where its options say nothing else."""
     options, settings = line.options, before.settings
     if options.model is not None:  # another model has other efforts and ways to think
-        settings = {"system": settings.get("system")}
+        settings = {name: settings.get(name) for name in ("system", "replay")}
     return line.with_options(
         **{name: value for name, value in settings.items() if getattr(options, name) is None}
     )

@@ -124,7 +124,8 @@ class AskedWith:
     The bound of the answer's length is not among it, because that may be what has cut it.
 
     Attributes:
-        settings: The model, and system prompt, effort and thinking where they were set.
+        settings: The model; system prompt, effort and thinking where they were set; `replay` where it was an option of the
+            question, because as a setting it is whatever it is when the rest is asked for.
         question: The question without its words, attachments and place.
     """
 
@@ -136,6 +137,8 @@ class AskedWith:
         """Return it for a question that is asked with these settings, of this model."""
         values = {name: getattr(settings.values, name) for name in ("system", "effort", "thinking")}
         kept = {name: value for name, value in values.items() if not settings.is_default(name)}
+        if settings.is_option("replay"):
+            kept["replay"] = settings.values.replay
         bare = replace(
             question, prompt="", content=None, where=None, beginning="", notes=(), redacted=(), attached=()
         )

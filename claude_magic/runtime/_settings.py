@@ -134,6 +134,7 @@ NOTEBOOK_FIELDS = frozenset(SETTINGS) - {"demo"}
 """What `%config` may set: a notebook never chooses silently that a simulator answers."""
 
 DEFAULT_SOURCE = "default"
+OPTION_SOURCE = "option"
 LOCAL_SOURCE = "file (claude-magic.toml beside the notebook)"
 """Where a setting comes from that a file beside the notebook has set."""
 
@@ -161,6 +162,10 @@ class ResolvedSettings:
     def is_default(self, name: str) -> bool:
         """Whether nobody has set this one."""
         return self.sources[name] == DEFAULT_SOURCE
+
+    def is_option(self, name: str) -> bool:
+        """Whether this one was given with the call."""
+        return self.sources[name] == OPTION_SOURCE
 
     @property
     def set_beside_notebook(self) -> dict[str, Any]:
@@ -346,7 +351,7 @@ class Layer:
 
 def option_layer(options: Mapping[str, object]) -> Layer:
     """What was given with the call."""
-    return Layer(values=options, describe=lambda _: "option")
+    return Layer(values=options, describe=lambda _: OPTION_SOURCE)
 
 
 def config_layer(traits: Mapping[str, object]) -> Layer:

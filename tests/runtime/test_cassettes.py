@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,9 @@ import pytest
 from claude_magic.bulk import Request, make_plan
 from claude_magic.bulk._bar import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
+from claude_magic.notebook._commands import Line
+from claude_magic.notebook._options import Options
+from claude_magic.notebook._question import continue_answer, settings_of
 from claude_magic.runtime import CassetteError, NotRecordedError, Phase, Question, Reply, Runtime, Where
 from claude_magic.simulator import Simulator
 from claude_magic.tools import Toolbox, WaitingExecutor
@@ -39,6 +43,13 @@ def lines() -> list[dict[str, Any]]:
 
 def ask(runtime: Runtime, prompt: str, **options: Any) -> Reply:
     return runtime.start(prompt, **{"replay": "auto", **options}).result(TIMEOUT)
+
+
+def stub_cell(runtime: Runtime) -> Any:
+    """As much of a cell as `%claude continue` looks at."""
+    return SimpleNamespace(
+        runtime=runtime, key="c", next_key="c", name="In[2]", names=dict, is_first_in=lambda _thread: False
+    )
 
 
 @pytest.fixture
@@ -173,6 +184,42 @@ def test_a_conversation_is_replayed_as_a_whole(
     assert (asked, sent(sim)) == (2, 2)
     assert lines()[1]["request"]["earlier"]["messages"] == 2
     assert first[1][2] == first[0][1]
+
+
+def test_the_rest_of_a_cut_answer_is_recorded_and_replayed_as_its_beginning_was(
+    runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
+) -> None:
+    """By the option of the cell that began it, whatever the model; in a thread as well as outside of all conversations."""
+
+    def run(runtime: Runtime, where: Where | None, replay: str, **options: Any) -> str:
+        question = Question(prompt="!simulate max_tokens\nTell of tides.", where=where)
+        first = runtime.start(question, replay=replay).result(TIMEOUT)
+        line, rest = continue_answer(Line(options=Options(**options)), stub_cell(runtime))
+        return first.text + "|" + runtime.start(rest, **settings_of(line.options)).result(TIMEOUT).text
+
+    cases = [(Where(thread="t"), {}), (None, {}), (Where(thread="u"), {"model": "claude-haiku-4-5"})]
+    first = [run(runtime, where, "auto", **options) for where, options in cases]
+    assert sent(sim) == len(lines()) == 1 + len(cases)  # the beginning is the same question each time
+
+    other = offline(CLAUDE_MAGIC_REPLAY="off")
+    assert [run(other, where, "only", **options) for where, options in cases] == first
+    assert sent(sim) == 1 + len(cases)
+
+
+def test_a_continuation_follows_its_own_option_and_the_setting_of_its_time(
+    make_runtime: MakeRuntime, sim: Simulator
+) -> None:
+    """Only what was an option of the question is taken from it."""
+    runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_REPLAY="auto")
+    for replay in (None, "record"):
+        question = Question(
+            prompt="!simulate max_tokens\nTell of tides.", where=Where(thread="t", is_new=True)
+        )
+        runtime.start(question, replay=replay).result(TIMEOUT)
+        line, _ = continue_answer(Line(), stub_cell(runtime))
+        assert line.options.replay == replay
+        line, _ = continue_answer(Line(options=Options(replay="off")), stub_cell(runtime))
+        assert line.options.replay == "off"
 
 
 def test_the_same_turn_twice_has_two_ids(runtime: Runtime) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..client import KEY_BYTES, ClaudeError, split_keys
+from ..client import KEY_BYTES, ClaudeError, as_sentence, split_keys
 from ..render import Bundle, excerpt, render_rows
 from ..runtime import FOLDER, format_usd, make_folder
 
@@ -490,7 +490,7 @@ def _explain(path: Path | None, error: sqlite3.Error) -> str:
             f"The journal {path} cannot be read ({reason}). Move the file away to begin a new one, or name another with journal=. Its "
             "answers may be saved with the tool `sqlite3 FILE .recover`."
         )
-    return f"The journal {path} failed: {reason}."
+    return f"The journal {path} failed: {as_sentence(reason)}"
 
 
 _COLUMNS: Final = ("run", "started", "state", "prompt", "model", "rows", "answers paid", "failed", "price")

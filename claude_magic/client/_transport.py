@@ -29,6 +29,7 @@ from ._errors import (
     NetworkError,
     RequestTimeoutError,
     StreamInterruptedError,
+    as_sentence,
 )
 from ._proxy import EnvironmentProxy, proxy_for
 from ._retry import describe_seconds
@@ -257,7 +258,7 @@ class HTTPTransport:
                     f"The connection to {host} broke before an answer arrived ({reason}). {_MAY_HAVE_RUN}"
                 )
             case httpx2.InvalidURL() | ValueError() | ImportError():
-                return ConfigurationError(f"No request can be sent to {host}: {reason}.")
+                return ConfigurationError(f"No request can be sent to {host}: {as_sentence(reason)}")
         return NetworkError(
             f"Sending to {host} failed ({reason}). {_MAY_HAVE_RUN}",
             is_transient=isinstance(failure, OSError),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, as_sentence
 from ..context import (
     Collected,
     attach,
@@ -313,7 +313,7 @@ def _read_system(spec: str) -> tuple[str, tuple[str, ...]]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(
-            f"The system prompt {spec} cannot be read: {reason}. Nothing was sent."
+            f"The system prompt {spec} cannot be read: {as_sentence(reason)} Nothing was sent."
         ) from None
     if len(data) > _MAX_SYSTEM_BYTES:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._version import __version__
-from ..client import ConfigurationError
+from ..client import ConfigurationError, as_sentence
 from ..context import fence_around, redact
 from ..runtime import Asked, AskedRows, Runtime, asked_of_recordings, format_usd, keys_of
 
@@ -98,7 +98,7 @@ def describe_methods(
         except OSError as failure:
             reason = failure.strerror or type(failure).__name__
             raise ConfigurationError(
-                f"The manifest {manifest} cannot be written: {reason}. Name another file."
+                f"The manifest {manifest} cannot be written: {as_sentence(reason)} Name another file."
             ) from None
     return made
 

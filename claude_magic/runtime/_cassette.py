@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..client import ConfigurationError
+from ..client import ConfigurationError, as_sentence
 
 if sys.platform == "win32":
     import msvcrt
@@ -371,7 +371,7 @@ class Cassette:
             else:
                 return
         raise CassetteError(
-            f"The cassette {self.name} cannot be written: {reason}. What was in it before still is."
+            f"The cassette {self.name} cannot be written: {as_sentence(reason)} What was in it before still is."
         )
 
 
@@ -538,7 +538,9 @@ def _read(path: Path, name: str) -> _Content:
         lines = _lines_of(path)
     except OSError as failure:
         reason = failure.strerror or type(failure).__name__
-        raise CassetteError(f"The cassette {name} cannot be read: {reason}. Nothing was sent.") from None
+        raise CassetteError(
+            f"The cassette {name} cannot be read: {as_sentence(reason)} Nothing was sent."
+        ) from None
     for number, line in enumerate(lines, 1):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")

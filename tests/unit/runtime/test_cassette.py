@@ -21,6 +21,7 @@ from claude_magic.client import (
     OverloadedError,
     StreamEvent,
 )
+from claude_magic.runtime import _cassette
 from claude_magic.runtime._cassette import Cassette, CassetteError, Recording
 from claude_magic.runtime._nearest import explain_miss
 from claude_magic.runtime._recording import Batches, cleaned, describe_error, error_of, unfold
@@ -197,6 +198,22 @@ def test_a_folder_in_its_place_is_an_error(path: Path) -> None:
 
     with pytest.raises(CassetteError, match="cannot be read"):
         Cassette(path).refresh()
+
+
+def test_the_reason_of_a_system_ends_its_sentence_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems put a full stop behind their words, some do not."""
+    for said in ("The share is gone", "The share is gone."):
+
+        def fail(*_args: object, reason: str = said) -> None:
+            raise OSError(5, reason)
+
+        monkeypatch.setattr(_cassette, "_bytes_of", fail)
+        with pytest.raises(CassetteError) as read:
+            _cassette._read(path, "c.jsonl")
+        assert str(read.value) == "The cassette c.jsonl cannot be read: The share is gone. Nothing was sent."
+        monkeypatch.setattr(_cassette, "make_folder", fail)
+        with pytest.raises(CassetteError, match=r"cannot be written: The share is gone\. What was"):
+            Cassette(path).put(recording()).result(60)
 
 
 # Writing

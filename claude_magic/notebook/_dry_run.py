@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..client import ClaudeError, RequestPreview, Usage
 from ..render import Bundle, Row, render_rows, with_folded_code
@@ -108,8 +109,9 @@ def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bu
 def _rows(dry_run: DryRun) -> Iterator[Row]:
     preview, worst = dry_run.preview, dry_run.worst
     model = str(preview.body.get("model"))
-    where = " (the embedded simulator)" if dry_run.is_simulated else ""
-    yield "request", f"{preview.method} {preview.url}{where}"
+    # Its port is another one each time, and the output is saved.
+    url = f"{urlsplit(preview.url).path} (the embedded simulator)" if dry_run.is_simulated else preview.url
+    yield "request", f"{preview.method} {url}"
     yield "model", model
     yield "input", _describe_input(dry_run)
     if worst is None:

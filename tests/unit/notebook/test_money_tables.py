@@ -292,7 +292,7 @@ def dry_run(content: Any = "Costs $5 or $6", **changes: Any) -> Bundle:
     return render_dry_run(
         DryRun(
             preview=preview_request(ClientConfig(), Credential(api_key=KEY), request),
-            is_simulated=False,
+            is_simulated=changes.pop("is_simulated", False),
             counted_tokens=counted,
             worst=worst_case(request, counted, attempts=4),
             **changes,
@@ -316,6 +316,13 @@ def test_a_dry_run_shows_everything_that_would_be_sent() -> None:
     assert payload["messages"][0]["content"] == "Costs $5 or $6"
     assert bundle.data["text/html"].count("<details") == 2
     assert KEY not in str(bundle.data)
+
+
+def test_a_dry_run_of_the_embedded_simulator_names_no_port() -> None:
+    """It would be another one each time that the notebook is run and saved."""
+    text = dry_run(is_simulated=True).data["text/plain"]
+
+    assert "request             POST /v1/messages (the embedded simulator)" in text
 
 
 def test_pictures_are_cut_in_what_is_shown() -> None:

@@ -118,6 +118,8 @@ class Admission:
     admitted_at: float
     is_counted: bool = False
     """The server has answered, so that its buckets have paid for the request and its input."""
+    is_paid: bool = False
+    """The request itself was taken from its mirror when it was sent."""
 
     def is_stale(self, now: float) -> bool:
         """Whether what it took has flowed in again since. A stream that nobody reads any more never ends otherwise."""
@@ -171,6 +173,11 @@ class LearntLimits:
             del self._under_way[oldest.number]
         admission = Admission(need, next(self._numbers), now)
         self._under_way[admission.number] = admission
+        mirror = self._mirrors.get(_REQUESTS)
+        if mirror is not None and mirror.is_small:
+            # It counts there when it arrives, not when its answer begins: what flows in until then is not lost.
+            mirror.take(1.0, now)
+            admission.is_paid = True
         return admission
 
     def hear(self, admission: Admission, headers: Mapping[str, str], now: float, *, is_refusal: bool) -> None:
@@ -195,8 +202,8 @@ class LearntLimits:
         if not was_known:
             self._mirrors.clear()
         self._last_speaker, self._received_at = admission.number, now
-        need = None if is_refusal else admission.need
-        self._mirrors = {kind: self._heard(kind, limit, need, now) for kind, limit in told.items()}
+        taken = None if is_refusal else admission
+        self._mirrors = {kind: self._heard(kind, limit, taken, now) for kind, limit in told.items()}
         if is_refusal:
             self._learn_from_refusal(admission, now)
 
@@ -229,7 +236,8 @@ class LearntLimits:
             limits[kind]["at"] = 0.0
         return {
             "limits": limits,
-            "under_way": {kind: self._unpaid_here(kind, now) for kind in self._mirrors},
+            # With those that are paid: the others have no mirror from which these were taken.
+            "under_way": {kind: self._unpaid_here(kind, now, is_for_others=True) for kind in self._mirrors},
             "waiting": waiting,
             "held": 0.0,
             "asked": 0.0,
@@ -248,6 +256,8 @@ class LearntLimits:
                 for kind in _KINDS
                 if (record := lesson["limits"].get(kind)) is not None
             }
+            for admission in self._under_way.values():
+                admission.is_paid = False  # not from these mirrors
 
     def forget_others(self) -> None:
         """Forget what others have under way."""
@@ -263,6 +273,9 @@ class LearntLimits:
     def withdraw(self, admission: Admission) -> None:
         """Forget a request that the server never saw, or refused."""
         self._under_way.pop(admission.number, None)
+        if admission.is_paid and _REQUESTS in self._mirrors:
+            self._mirrors[_REQUESTS].give_back(1.0)
+            admission.is_paid = False
 
     @property
     def under_way(self) -> int:
@@ -307,11 +320,13 @@ class LearntLimits:
         elsewhere = sum(lesson["under_way"].get(kind, 0.0) for lesson in self._recent_lessons(now))
         return elsewhere + self._unpaid_here(kind, now)
 
-    def _unpaid_here(self, kind: LimiterReason, now: float) -> float:
+    def _unpaid_here(self, kind: LimiterReason, now: float, *, is_for_others: bool = False) -> float:
         return sum(
             self._amount(kind, admission.need)
             for admission in tuple(self._under_way.values())
-            if not admission.is_stale(now) and (kind == _OUTPUT or not admission.is_counted)
+            if not admission.is_stale(now)
+            and (kind == _OUTPUT or not admission.is_counted)
+            and (is_for_others or kind != _REQUESTS or not admission.is_paid)
         )
 
     def _amount(self, kind: LimiterReason, need: Need) -> float:
@@ -326,15 +341,18 @@ class LearntLimits:
 
     def _pay_for(self, admission: Admission, now: float) -> None:
         """Take from the mirrors what a request took that no word includes."""
-        for kind in (_REQUESTS, _INPUT, _TOKENS):
+        for kind in (_INPUT, _TOKENS) if admission.is_paid else (_REQUESTS, _INPUT, _TOKENS):
             if kind in self._mirrors:
                 self._mirrors[kind].take(self._amount(kind, admission.need), now)
 
-    def _heard(self, kind: LimiterReason, told: ServerLimit, need: Need | None, now: float) -> MirroredLimit:
-        """Return the mirror of a limit after the server's word on it; `need` is what the server has just let in."""
+    def _heard(
+        self, kind: LimiterReason, told: ServerLimit, taken: Admission | None, now: float
+    ) -> MirroredLimit:
+        """Return the mirror of a limit after the server's word on it; `taken` is what the server has just let in."""
         per_minute = told.limit or 1  # never 0: see `_limits_to_keep`
         mirror = self._mirrors.get(kind) or MirroredLimit(per_minute, now, is_rounded=kind != _REQUESTS)
-        amount = 0.0 if need is None or kind == _OUTPUT else self._amount(kind, need)
+        is_paid = taken is None or kind == _OUTPUT or (kind == _REQUESTS and taken.is_paid)
+        amount = 0.0 if taken is None or is_paid else self._amount(kind, taken.need)
         mirror.hear(per_minute, told.remaining, now, amount=amount)
         return mirror
 
@@ -342,8 +360,7 @@ class LearntLimits:
         used_up = [
             kind
             for kind, mirror in self._mirrors.items()
-            if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need))
-            > mirror.level(now)
+            if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need)) > mirror.told
         ]
         for kind in used_up:
             self._mirrors[kind].on_429(admission.admitted_at, now, is_used_up=True)

@@ -17,7 +17,7 @@ from typing import Final, TypedDict
 #
 # A refusal says that the mirror was too full. Either nothing was left, because somebody else draws on the same limit; then less
 # of what flows in is taken to be ours. Or there was enough: the server looks at shorter spans than a minute, and then the bucket
-# is taken to be smaller, and filled by our own count only, for what the server says of the minute is no help.
+# is taken to be smaller, filled as fast, and by our own count only, for what the server says of the minute is no help.
 MINUTE: Final = 60.0
 """Seconds in which a bucket of the server fills up, whatever it held."""
 _ROUNDING: Final = 500
@@ -55,7 +55,8 @@ class MirroredLimit:
         self._is_rounded = is_rounded
         self._share = 1.0
         self._slowed_at = -math.inf
-        self._level = self.capacity
+        self._level = self.told = self.capacity
+        """`told` is what was left by the server's last word, which speaks of a minute's worth; our own count where it did not say."""
         self._at = now
 
     @property
@@ -83,18 +84,23 @@ class MirroredLimit:
                 # What was sent under the old limit may be refused, which says nothing about how the new one is kept.
                 self._slowed_at = now
             self.per_minute = float(per_minute)
-        if self._share < 1.0 and not self._is_small and now - self._slowed_at > _RECOVERY:
+        if self._share < 1.0 and not self.is_small and now - self._slowed_at > _RECOVERY:
             self._share, self._slowed_at = min(1.0, self._share / _SLOWER), now
         if remaining is None:
             level = counted
         else:
             rounding = _ROUNDING if self._is_rounded and per_minute >= 1000 else 0
             level = remaining - rounding if remaining < per_minute else remaining
-        self._level, self._at = min(level, counted if self._is_small else level, self.capacity), now
+        self.told = level
+        self._level, self._at = min(level, counted if self.is_small else level, self.capacity), now
 
     def take(self, amount: float, now: float) -> None:
         """Note that the server has counted this much."""
         self._level, self._at = self.level(now) - amount, now
+
+    def give_back(self, amount: float) -> None:
+        """Note that the server has not counted this much after all."""
+        self._level += amount
 
     def on_429(self, sent_at: float, now: float, *, is_used_up: bool) -> None:
         """Learn from a refusal. Of several requests that were sent before the first was refused, one counts.
@@ -107,13 +113,15 @@ class MirroredLimit:
         if sent_at <= self._slowed_at:
             return
         self._slowed_at = now
-        self._share = max(_LEAST_SHARE, self._share * _SLOWER)
         if not is_used_up:
-            self.capacity = max(1.0, min(self.capacity / 2, self.per_minute / MINUTE))
+            self.capacity = max(1.0, min(self.capacity, self.per_minute / MINUTE) / 2)
             self._level, self._at = 0.0, now
+        # A smaller bucket is filled as fast. Only where it cannot be smaller, or others draw on it, is less of it ours.
+        if is_used_up or self.capacity == 1.0:
+            self._share = max(_LEAST_SHARE, self._share * _SLOWER)
 
     @property
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
         """Whether the bucket is known to hold less than a minute's worth."""
         return self.capacity < self.per_minute
 

@@ -259,6 +259,68 @@ def test_a_refusal_with_much_left_teaches_that_bursts_are_forbidden() -> None:
     assert wait(limits, now) is not None
 
 
+def refuse(limits: LearntLimits, now: float, *, limit: int = 1200) -> None:
+    """Let a server refuse a request of which it says that much is left."""
+    limits.hear(limits.let_through(need(), now), told(limit=limit, remaining=limit), now, is_refusal=True)
+
+
+def test_a_smaller_bucket_is_filled_as_fast() -> None:
+    """A refusal of a burst says nothing about the rate, until the bucket holds no more than one request."""
+    limits = learnt(told(limit=1200, remaining=1200))
+
+    capacities = []
+    for number in range(1, 7):
+        refuse(limits, START + number)
+        capacities.append(sum(wait(limits, START + number + 0.9, count) is None for count in range(1, 20)))
+        slower = 1 if number < 5 else 0.9 ** (number - 4)
+        assert wait(limits, START + number) == ("requests", 0.05 / slower)
+
+    assert capacities == [10, 5, 2, 1, 1, 1]
+
+
+def test_what_is_under_way_does_not_keep_a_small_bucket_from_filling() -> None:
+    """It is paid for when it is sent: the server counts it then, and its answer may begin seconds later."""
+    limits = learnt(told(limit=1200, remaining=1200))
+    refuse(limits, START)
+
+    for second in (1, 2, 3):
+        assert wait(limits, START + second, count=10) is None
+        sent = [limits.let_through(need(), START + second) for _ in range(10)]
+        assert wait(limits, START + second) == ("requests", 0.05)
+    for admission in sent:
+        limits.hear(admission, told(limit=1200, remaining=1100), START + 3, is_refusal=False)
+        limits.finish(admission, Usage(), START + 3)
+    assert wait(limits, START + 3) == ("requests", 0.05)
+
+
+def test_what_never_left_is_given_back_to_a_small_bucket() -> None:
+    """It was cancelled, or there was no connection."""
+    limits = learnt(told(limit=1200, remaining=1200))
+    refuse(limits, START)
+    sent = [limits.let_through(need(), START + 1) for _ in range(10)]
+
+    limits.withdraw(sent.pop())
+
+    assert wait(limits, START + 1) is None
+    assert wait(limits, START + 1, count=2) is not None
+
+
+def test_a_process_tells_others_what_it_has_sent_out_of_a_small_bucket() -> None:
+    """They have no count of it; and with the count of another one, its own requests are held against that."""
+    limits, other = learnt(told(limit=1200, remaining=1200)), LearntLimits()
+    refuse(limits, START)
+    sent = [limits.let_through(need(), START + 1) for _ in range(4)]
+    assert limits.lesson(START + 1, waiting=0)["under_way"]["requests"] == 4
+
+    lesson = limits.lesson(START, waiting=0)
+    other.learn_from_other("one", lesson, START + 1, age=0.0)
+    limits.learn_from_other("other", {**lesson, "under_way": {}}, START + 2, age=0.0)
+    level = limits.state(START + 2)[0].level
+    for admission in sent:
+        limits.hear(admission, told(limit=1200, remaining=1200), START + 2, is_refusal=False)
+    assert limits.state(START + 2)[0].level == pytest.approx(level)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

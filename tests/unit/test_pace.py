@@ -10,6 +10,8 @@ import pytest
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
 from claude_magic.client._need import Need
 from claude_magic.client._pace import Ticket, WaitReason
+from claude_magic.simulator._service import Limits, RateLimiter
+from claude_magic.simulator._wire import APIError
 
 from .moved_loop import MovedLoop, let_run, run, worst_excess
 from .told import need, told
@@ -84,6 +86,45 @@ def test_below_the_configured_rate_the_server_sets_the_pace() -> None:
         assert office.sent == [(str(number), pytest.approx((number + 1) * 0.2)) for number in range(20)]
 
     run(main)
+
+
+@pytest.mark.parametrize("burst", [None, 3, 20])
+def test_a_server_that_looks_at_shorter_spans_is_used_in_full(burst: int | None) -> None:
+    """Also where answers begin a second after they were asked for: a refusal makes the bursts smaller, not the rate."""
+    outcomes: list[tuple[float, bool]] = []
+
+    async def ask(office: Office, server: RateLimiter) -> None:
+        while True:
+            ticket = await office.send("")
+            await asyncio.sleep(0.02)
+            wait = 0.0
+            try:
+                server.admit(10)
+            except APIError as error:
+                wait = float(error.headers["retry-after"])
+            outcomes.append((office.loop.time() - office.began, not wait))
+            await asyncio.sleep(0.02 if wait else 1.0)
+            if wait:
+                ticket.hold_others(wait)
+            office.answer(ticket, server.headers(), is_refusal=wait > 0)
+            await asyncio.sleep(wait)
+
+    async def main(loop: MovedLoop) -> None:
+        server = RateLimiter(Limits(requests_per_minute=600, burst=burst), loop.time)
+        office = Office(loop, rate=100.0)
+        for _ in range(600 if burst is None else 0):
+            server.admit(10)  # of the minute's worth nothing is left
+        jobs = [asyncio.create_task(ask(office, server)) for _ in range(40)]
+        await asyncio.sleep(50)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    run(main)
+
+    counted = [is_taken for at, is_taken in outcomes if 10 < at <= 50]
+    assert counted.count(False) <= 0.01 * len(counted)
+    assert counted.count(True) >= 0.95 * 10 * 40
 
 
 def test_a_slow_class_of_models_does_not_slow_another() -> None:

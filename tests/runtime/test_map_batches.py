@@ -196,7 +196,12 @@ def test_large_maps_are_split(bound: dict[str, int], sim: Simulator, monkeypatch
 
     assert ask()["answer"].tolist() == RIGHT
     assert len(sim.batches) == 2
-    assert sum(len(batch.custom_ids) for batch in sim.batches) == 4
+    assert all(len(batch.custom_ids) <= bound.get("MAX_BATCH_REQUESTS", 4) for batch in sim.batches)
+    assert len({name for batch in sim.batches for name in batch.custom_ids}) == 4
+    created = [
+        len(seen.raw_body) for seen in sim.requests if seen.path.endswith("/batches") and seen.raw_body
+    ]
+    assert max(created) <= bound.get("MAX_BATCH_BYTES", 10_000)
 
 
 def test_it_is_awaited_as_well(sim: Simulator) -> None:

@@ -664,7 +664,7 @@ class Claude:
                 surface.finish(run.snapshot())
                 raise _stopped(run, is_kept=plan.journal.path is not None) from None
             surface.finish(run.snapshot())
-            return self._map_result(run, plan, request, options)
+            return self._map_result(run, plan, options)
 
     @short_errors
     async def _map_async(self, request: Request, options: MapOptions) -> Any:
@@ -682,7 +682,7 @@ class Claude:
                 await follow(run, surface)
             finally:
                 surface.finish(run.snapshot())
-            return self._map_result(run, plan, request, options)
+            return self._map_result(run, plan, options)
 
     @contextlib.contextmanager
     def _planned(
@@ -704,14 +704,14 @@ class Claude:
         check_price(plan.preview(), request.max_cost, asks_above=values.map_ask_above, ask=ask)
         return plan.start(), MapSurface(front_end, is_live=values.live, keeps=plan.journal.path is not None)
 
-    def _map_result(self, run: MapRun, plan: MapPlan, request: Request, options: MapOptions) -> Any:
+    def _map_result(self, run: MapRun, plan: MapPlan, options: MapOptions) -> Any:
         from .bulk import register_accessors, remember_origin
 
         self.runtime.tell_news()
         run.check()
         result = run.so_far()
         in_memory = plan.journal if plan.journal.path is None else None
-        remember_origin(result, (request, options, in_memory))
+        remember_origin(result, (plan.request, options, in_memory))
         register_accessors(result)
         return result
 

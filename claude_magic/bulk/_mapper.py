@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..client import ConfigurationError, read_limiter_url
 from ..runtime import get_runtime
 from ._journal import Journal
-from ._plan import ANSWER_COLUMN, ERROR_COLUMN, MapPlan, make_plan
+from ._plan import ANSWER_COLUMN, ERROR_COLUMN, MapPlan, answer_columns, make_plan
 from ._preview import check_price
 from ._request import Request
 from ._shards import open_shards
@@ -38,6 +38,7 @@ class Mapper:
         self, request: Request, *, journal: str | os.PathLike[str] | None = None, keep: Any = None
     ) -> None:
         _check_limiter(request.settings.get("limiter"))
+        answer_columns(request, () if request.schema is None else request.schema.fields)
         self._request = request
         self._journal = None if journal is None else os.path.abspath(os.path.expanduser(journal))
         self._kept = _empty(keep)

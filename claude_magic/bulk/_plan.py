@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +30,7 @@ from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
 from ._journal import NO_KEY, Answer, Journal, open_journal
 from ._preview import Preview
 from ._request import Request
-from ._rows import DRAW, Rows, as_rows, field_values
+from ._rows import DRAW, Rows, as_rows, field_values, read_once
 from ._run import MapRun
 
 _CHUNK: Final = 256
@@ -57,16 +58,20 @@ class MapPlan:
         journal: Where answers are kept. It is closed with the run.
         model: The full name of the model.
 
+    Attributes:
+        journal: The journal.
+        request: What is mapped over what, with items that can be read again.
+
     Raises:
         ConfigurationError: It cannot be asked. Nothing was sent.
     """
 
     def __init__(self, request: Request, runtime: Runtime, journal: Journal, model: str) -> None:
         self.journal = journal
-        self._request = request
-        self._runtime = runtime
         request.check()
-        self._rows: Rows = as_rows(request.items)
+        self.request = self._request = replace(request, items=read_once(request.items))
+        self._runtime = runtime
+        self._rows: Rows = as_rows(self.request.items)
         self._prompt = row_prompt(request.prompt, self._rows.names, request.names)
         self._options = {**request.settings, "model": model}
         self._settings: ResolvedSettings = runtime.settings(self._options)
@@ -459,8 +464,7 @@ class MapPlan:
             ConfigurationError: One of them is taken by a column that no earlier map has made.
         """
         request, taken = self._request, set(self._rows.columns)
-        names = [f"{request.prefix}{name}" for name in self._fields() or (ANSWER_COLUMN,)]
-        error = f"{request.prefix}{ERROR_COLUMN}"
+        names, error = answer_columns(request, self._fields())
         made = {*names, error, *([DRAW] if request.repeat > 1 else [])}
         # All of them are there only if this is the result of an earlier map: then they are replaced.
         clash = [name for name in made if name in taken]
@@ -470,6 +474,24 @@ class MapPlan:
                 "differently: prefix='claude_'. Nothing was sent."
             )
         return names, error
+
+
+def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:
+    """Return the names of the columns for an answer with these fields, and that of the column of errors.
+
+    Raises:
+        ConfigurationError: A field is called as a column that is not its own.
+    """
+    names = [f"{request.prefix}{name}" for name in fields or (ANSWER_COLUMN,)]
+    error = f"{request.prefix}{ERROR_COLUMN}"
+    others = {error: "why a row has no answer", **({DRAW: "which draw it is"} if request.repeat > 1 else {})}
+    if taken := [name for name in names if name in others]:
+        field = taken[0].removeprefix(request.prefix)
+        raise ConfigurationError(
+            f"The schema has a field {field}, and in the result the column {taken[0]} says {others[taken[0]]}. Name the field "
+            f"differently, such as {field}_found. Nothing was sent."
+        )
+    return names, error
 
 
 def make_plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from ..client import ConfigurationError
@@ -78,13 +79,18 @@ class Request:
                 f"repeat is a whole number from 1, not {self.repeat!r}. Nothing was sent."
             )
         concurrency = self.concurrency
-        if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
+        is_number = isinstance(concurrency, int) and not isinstance(concurrency, bool)
+        if concurrency is not None and not (is_number and concurrency >= 1):
             raise ConfigurationError(
                 f"concurrency is a whole number from 1, not {concurrency!r}. Nothing was sent."
             )
         if self.via not in ("online", "batch"):
             raise ConfigurationError(f"via is 'online' or 'batch', not {self.via!r}. Nothing was sent.")
-        if self.max_cost is not None and not self.max_cost >= 0:
+        if not isinstance(self.prefix, str):
+            raise ConfigurationError(
+                f"prefix is a text that the names of the answer columns begin with, not {self.prefix!r}. Nothing was sent."
+            )
+        if self.max_cost is not None and not (isinstance(self.max_cost, Real) and self.max_cost >= 0):
             raise ConfigurationError(
                 f"max_cost is an amount in USD, such as 2.50, not {self.max_cost!r}. Nothing was sent."
             )

@@ -9,7 +9,7 @@ import importlib
 import json
 import sys
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from pydantic import BaseModel
@@ -101,6 +101,21 @@ class AnswersByKey(_WithErrors, dict[Any, Any]):
         self.errors = dict(errors or {})
 
 
+def read_once(items: Any) -> Any:
+    """Return items that can be read again: those of a generator as a list, anything else as it is.
+
+    Raises:
+        ConfigurationError: The generator has raised, or has nothing left.
+    """
+    if not isinstance(items, Iterator):
+        return items
+    if not (read := _read_to_its_end(items)):
+        raise ConfigurationError(
+            f"The {type(items).__name__} yields nothing, so nothing was sent. One that was read before is used up: make it again."
+        )
+    return read
+
+
 def as_rows(items: Any) -> Rows:
     """Return an input as rows.
 
@@ -126,7 +141,7 @@ def _as_rows(items: Any) -> Rows:
         return _DictRows(items)
     if isinstance(items, list | tuple | range):
         return _ListRows(items)
-    table = _as_table(items)
+    table = _as_table(_of_arrow(items))
     if table is not None:
         return table
     if isinstance(items, Iterable):
@@ -148,6 +163,16 @@ def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
             "A generator that has raised is used up: make it again."
         ) from error
     return read
+
+
+def _of_arrow(items: Any) -> Any:
+    """Return an array or batch of pyarrow as the column or table that it is a piece of, and anything else as it is."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None and isinstance(items, arrow.Array):
+        return arrow.chunked_array([items])
+    if arrow is not None and isinstance(items, arrow.RecordBatch):
+        return arrow.Table.from_batches([items])
+    return items
 
 
 def _as_table(items: Any) -> Rows | None:
@@ -173,9 +198,7 @@ class _FrameRows:
     def __init__(self, frame: Any, *, is_column: bool = False) -> None:
         self._frame = frame
         self.count = len(frame)
-        self._names = {
-            str(name): name for name in frame.columns
-        }  # pandas has numbers and tuples for names, too
+        self._names = _named(frame.columns)
         self.columns = tuple(self._names)
         self._is_column = is_column
         extra = [ROW] + ([ITEM] if is_column else [])
@@ -207,6 +230,21 @@ class _FrameRows:
         return _with_columns(frame, made)
 
 
+def _named(columns: Iterable[Any]) -> dict[str, Any]:
+    """Return columns by the name that a prompt has for them; pandas has numbers and tuples for names, too.
+
+    Raises:
+        ConfigurationError: Two of them read alike.
+    """
+    named: dict[str, Any] = {}
+    for column in columns:
+        if (other := named.setdefault(str(column), column)) is not column:
+            raise ConfigurationError(
+                f"This table cannot be mapped: a prompt cannot tell its columns {other!r} and {column!r} apart. Rename one. Nothing was sent."
+            )
+    return named
+
+
 def _values_of(column: Any) -> list[Any]:
     """Return the values of a column; each null is None, also what pandas has in its place."""
     values = cast(list[Any], column.to_list())
@@ -221,11 +259,12 @@ def _with_pandas_columns(pandas: Any, frame: Any, made: Columns) -> Any:
     added = {}
     for name, values in made.items():
         kinds = {type(value) for value in values if value is not None}
-        dtype = "Int64" if kinds == {int} else "boolean" if kinds == {bool} else None
-        has_null = None in values
-        added[name] = pandas.Series(
-            values, index=frame.index, dtype=dtype if has_null else (object if not kinds else None)
-        )
+        dtype: Any = "Int64" if kinds == {int} else "boolean" if kinds == {bool} else None
+        dtype = dtype if None in values else (object if not kinds else None)
+        try:
+            added[name] = pandas.Series(values, index=frame.index, dtype=dtype)
+        except (OverflowError, ValueError, TypeError):  # a whole number beyond 64 bits
+            added[name] = pandas.Series(values, index=frame.index, dtype=object)
     levels = frame.columns.nlevels
     if levels == 1:
         return frame.assign(**added)
@@ -261,7 +300,9 @@ class _ListRows:
         self._keys = keys
         self.count = len(items)
         self.columns: tuple[str, ...] = ()
-        fields = [name for name in items[0] if isinstance(name, str)] if _are_mappings(items) else []
+        # Records need not have all fields each, as in JSON lines.
+        found = dict.fromkeys(name for item in items for name in item) if _are_mappings(items) else {}
+        fields = [name for name in found if isinstance(name, str)]
         self.names = tuple(dict.fromkeys([*fields, ITEM, *(() if keys is None else (KEY,))]))
         self._fields = frozenset(fields)
 
@@ -350,11 +391,14 @@ def failed_rows(result: Any, column: str = "error") -> Any:
     import narwhals.stable.v2 as nw
 
     frame = nw.from_native(result, pass_through=True)
-    if not isinstance(frame, nw.DataFrame) or column not in frame.columns:
+    names = frame.columns if isinstance(frame, nw.DataFrame) else []
+    # Of columns in levels it has the top one.
+    name = next((name for name in names if (name[0] if isinstance(name, tuple) else name) == column), None)
+    if name is None:
         raise ConfigurationError(
             f"This is no result of a map: it has no column {column}. Where prefix= was given, name it: 'PREFIXerror'."
         )
-    return frame.filter(~nw.col(column).is_null()).to_native()
+    return frame.filter(~frame.get_column(name).is_null()).to_native()
 
 
 _origins: dict[int, tuple[weakref.ref[Any], Any]] = {}

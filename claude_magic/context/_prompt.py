@@ -11,11 +11,12 @@ import builtins
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from itertools import chain, islice
 
 from ..client import ConfigurationError
-from ._collected import Collected, Part, error_text, join, plain_text, with_text_joined
+from ._collected import Collected, Part, error_text, is_numpy_scalar, join, plain_text, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._names import MISSING, Expression, closest_name, look_up, parse_expression, root_of
 from ._redaction import exposed_in, refusal
@@ -371,7 +372,11 @@ def _some(columns: Collection[str], form: str) -> str:
 
 
 def _is_null(value: object) -> bool:
-    """Tell None, NaN, and the nulls of pandas."""
-    if isinstance(value, float):
-        return value != value
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    """Tell None, each kind of NaN and NaT, and the nulls of pandas and numpy."""
+    if isinstance(value, str):
+        return False
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, float | complex) or is_numpy_scalar(value):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")

@@ -128,7 +128,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     finally:
         plan.close()
     result = run.so_far()
-    remember_origin(result, (dataclasses.replace(request, outlives_cell=False), {}, None))
+    remember_origin(result, (dataclasses.replace(plan.request, outlives_cell=False), {}, None))
     register_accessors(result)
     bind(run if options.background else result, line, cell)
     if options.background:

@@ -14,9 +14,11 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -113,6 +115,17 @@ def test_a_schema_may_be_a_description() -> None:
     assert isinstance(out.loc[0, "tags"], list)
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_a_number_beyond_64_bits_loses_no_answer(sim: Simulator, make: Callable[[Any], Any]) -> None:
+    """No column of pandas takes it as a number beside a null."""
+    sim.script(told(json.dumps({"n": 2**70})))
+
+    out = claude.map("Count {{ text }}", make({"text": ["stars", None]}), schema="n int")
+
+    counted, _ = out["n"].to_pylist() if hasattr(out, "to_pylist") else out["n"]
+    assert int(counted) == 2**70
+
+
 @pytest.mark.parametrize("make", [pl.DataFrame, pa.table])
 def test_a_table_of_another_library_stays_one(make: Callable[[Any], Any]) -> None:
     out = claude.map("Say {{ text }}", make({"text": ["one", None]}), schema="label, score float")
@@ -153,6 +166,24 @@ def test_items_that_are_dicts_have_names() -> None:
     out = claude.map("Say exactly: {{ word }}", [{"word": "one"}, {"word": "two"}])
 
     assert out == ["one", "two"]
+
+
+def test_records_need_not_have_all_fields_each(sim: Simulator) -> None:
+    """As in JSON lines: what a record lacks is null."""
+    out = claude.map("Say exactly: {{ a }} {{ b }}", [{"a": 1}, {"a": 2, "b": 3}])
+
+    assert list(out) == [None, "2 3"]
+    assert "{{ b }} is null" in out.errors[0]
+
+
+@pytest.mark.parametrize(
+    "items", [pa.array(["one", None]), pa.RecordBatch.from_pydict({"item": ["one", None]})]
+)
+def test_a_piece_of_a_column_or_table_of_arrow_is_one(items: Any) -> None:
+    out = claude.map("Say exactly: {{ item }}", items)
+
+    assert out.column("answer").to_pylist() == ["one", None]
+    assert "null" in out.column("error").to_pylist()[1]
 
 
 def test_the_callers_names_are_known_and_the_rows_own_go_first(sim: Simulator) -> None:
@@ -321,6 +352,16 @@ def test_retry_asks_the_failed_rows_alone(sim: Simulator, journal: bool | None) 
     assert prompts(sim) == ["Say one", "Say two"]
     assert again["error"].null_count() == 3
     assert out["error"].null_count() == 1
+
+
+def test_rows_of_a_generator_can_be_asked_again(sim: Simulator) -> None:
+    """It is read once, so what it gave is kept."""
+    sim.script(status(400))
+    out = claude.map("Say exactly: {{ item }}", (word for word in ["one", "two"]), concurrency=1)
+    assert list(out.errors) == [0]
+
+    assert claude.retry(out) == ["one", "two"]
+    assert len(sim.requests) == 3
 
 
 def test_a_copy_cannot_be_retried() -> None:
@@ -692,6 +733,23 @@ def test_killed_three_times_it_loses_no_answer_and_asks_none_again(
         ("{{ item }}", 5, {}, "takes a table, a column, a list, a dict or a generator, not int"),
         ("{{ text }}", pl.LazyFrame({"text": ["one"]}), {}, "is lazy. Collect it first"),
         ("{{ text }}", pd.DataFrame([[1, 2]], columns=["text", "text"]), {}, "cannot be mapped: .*unique"),
+        ("{{ row }}", pd.DataFrame([[1, 2]], columns=[1, "1"]), {}, "its columns 1 and '1' apart"),
+        ("{{ item }}", iter([]), {}, "yields nothing.*used up: make it again"),
+        ("{{ item }}", ["a"], {"max_cost": "2"}, "max_cost is an amount in USD.*not '2'"),
+        ("{{ item }}", ["a"], {"concurrency": True}, "concurrency is a whole number.*not True"),
+        ("{{ item }}", ["a"], {"prefix": 3}, "prefix is a text.*not 3"),
+        (
+            "{{ text }}",
+            pd.DataFrame({"text": ["one"]}),
+            {"schema": "label, error", "prefix": "a_"},
+            "has a field error, and in the result the column a_error says why a row has no answer",
+        ),
+        (
+            "{{ text }}",
+            pd.DataFrame({"text": ["one"]}),
+            {"schema": "draw int", "repeat": 2},
+            "has a field draw, and in the result the column draw says which draw it is",
+        ),
         (
             "{{ text }}",
             pd.DataFrame({"text": ["one"], "answer": [1]}),
@@ -764,7 +822,8 @@ def test_every_kind_of_name_and_cell_is_asked_as_it_reads(
 
 def test_each_kind_of_null_is_null(sim: Simulator) -> None:
     """In columns of any kind, and among items."""
-    for empty in (None, float("nan"), pd.NA, pd.NaT):
+    nulls = (None, float("nan"), pd.NA, pd.NaT, Decimal("NaN"), complex("nan"))
+    for empty in (*nulls, np.float32("nan"), np.datetime64("NaT"), np.timedelta64("NaT"), np.ma.masked):
         assert list(claude.map("Say {{ item }}", [empty, "a"]).errors) == [0]
     for column in (
         pd.Series([1.5, float("nan")]),
@@ -788,6 +847,11 @@ def test_columns_in_levels_get_the_answers_as_a_column_of_their_own() -> None:
     assert list(out.columns) == [("a", "x"), ("a", "y"), ("answer", ""), ("error", "")]
     assert list(out["answer"]) == ["one"]
     assert list(table.columns) == [("a", "x"), ("a", "y")]
+    assert len(claude.errors(out)) == 0
+
+    table.loc[1] = [None, 2]
+    out = claude.map("""Say exactly: {{ row["('a', 'x')"] }}""", table)
+    assert list(out.claude.errors().index) == [1]
 
 
 def test_rows_keep_their_index(sim: Simulator) -> None:

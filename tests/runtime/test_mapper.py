@@ -124,6 +124,8 @@ def test_wrong_options_are_refused_before_anything_is_sent(sim: Simulator) -> No
         claude.mapper(PROMPT, journl="x")  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="limiter"):
         claude.mapper(PROMPT, limiter="localhost:6379")
+    with pytest.raises(ConfigurationError, match="has a field error"):
+        claude.mapper(PROMPT, schema="label, error")
 
 
 # Shards...

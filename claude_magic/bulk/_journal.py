@@ -10,6 +10,7 @@ SQLite in WAL mode: several kernels may read and write at once, and neither `kil
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -35,6 +36,8 @@ _KEYS_PER_QUERY: Final = 500
 NO_KEY: Final = bytes(KEY_BYTES)
 """In the list of a run: a row that could not be asked."""
 _DAY: Final = 86_400.0
+_LONGEST_RUN: Final = 2 * _DAY
+"""Seconds for which a run without an end may still be under way: a batch takes a day."""
 _MOST_RUNS: Final = 20
 SHOWN_CHARS: Final = 80
 
@@ -165,6 +168,7 @@ class Journal:
     def __init__(self, path: Path | None, *, lock_timeout: float = _LOCK_TIMEOUT) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._file: tuple[int, int] | None = None
         if path is not None:
             _make_folder(path)
         with self._explained():
@@ -176,6 +180,7 @@ class Journal:
             )
             try:
                 self._prepare()
+                self._file = _identity(path)
             except BaseException:
                 self._database.close()
                 raise
@@ -226,7 +231,7 @@ class Journal:
             (number,) = self._database.execute("SELECT id FROM lists WHERE digest = ?", (digest,)).fetchone()
             made = self._database.execute(
                 "INSERT INTO runs (started, state, prompt, model, rows, requests, failed, list) VALUES (?, 'running', ?, ?, ?, ?, 0, ?)",
-                (time.time(), prompt, model, rows, requests, number),
+                (time.time(), _storable(prompt), model, rows, requests, number),
             )
             return int(made.lastrowid or 0)
 
@@ -278,8 +283,10 @@ class Journal:
         size, until = self.size(), time.time() - (0.0 if days is None else days * _DAY)
         with self.transaction():
             gone = self._database.execute("DELETE FROM answers WHERE at <= ?", (until,)).rowcount
+            # One that is under way is listed with what it pays yet. Of one that was killed nobody can tell, so it stays for a while.
             self._database.execute(
-                "DELETE FROM runs WHERE started <= ? AND id NOT IN (SELECT run FROM answers)", (until,)
+                "DELETE FROM runs WHERE started <= ? AND id NOT IN (SELECT run FROM answers) AND NOT (state = 'running' AND started > ?)",
+                (until, time.time() - _LONGEST_RUN),
             )
             self._database.execute("DELETE FROM lists WHERE id NOT IN (SELECT list FROM runs)")
             self._database.execute(
@@ -312,9 +319,12 @@ class Journal:
         Raises:
             JournalError: It is no journal, or a newer one.
         """
+        # What is read is of one moment: another process may be making the tables.
+        self._database.execute("BEGIN")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         (application,) = self._database.execute("PRAGMA application_id").fetchone()
         (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        self._database.execute("COMMIT")
         if application != _APPLICATION_ID and (tables or version):
             raise JournalError(
                 f"{self.path} is a database of another program, so it is not used as a journal. Name another file with journal=."
@@ -346,6 +356,7 @@ class Journal:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Read and write in one step, which other processes see whole or not at all; durable at its end."""
         with self._lock, self._explained():
+            self._check_place()
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
@@ -354,6 +365,18 @@ class Journal:
                 with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
                     self._database.execute("ROLLBACK")
                 raise
+
+    def _check_place(self) -> None:
+        """Refuse to write into a file that has gone: nobody would find it again.
+
+        Raises:
+            JournalError: It was deleted, or another stands in its place.
+        """
+        if self._file is not None and _identity(self.path) != self._file:
+            raise JournalError(
+                f"The journal {self.path} was moved, deleted or replaced while it was in use, so answers can no longer be kept in it. Put it "
+                "back, or leave it gone, then run the same line again."
+            )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -379,6 +402,15 @@ def select_by_key(
             f"SELECT {columns} FROM answers WHERE key IN ({marks}) AND ({where})",  # noqa: S608 (our names, and marks)
             (*part, *values),
         )
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Return what tells a file from another that is put in its place; None if it is not there."""
+    try:
+        state = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if state is None else (state.st_dev, state.st_ino)
 
 
 class JournalWriter:
@@ -432,6 +464,10 @@ class JournalWriter:
             except ClaudeError as error:
                 self._on_failure(error)
                 return
+            except Exception as error:  # whatever it is: who waits for the disk must be told
+                kind = type(error).__name__
+                self._on_failure(JournalError(f"The journal cannot take an answer ({kind}: {error})."))
+                return
             self._on_kept(answers)
 
 
@@ -443,21 +479,45 @@ def open_journal(place: Journal | str | Path | bool | None) -> Journal:
     """
     if isinstance(place, Journal):
         return place
-    if place is False:
-        return Journal(None)
-    return Journal(journal_path(None if place is None or place is True else Path(place)))
+    if place is None or isinstance(place, bool):
+        return Journal(None if place is False else journal_path())
+    if not isinstance(place, str | os.PathLike):
+        raise JournalError(
+            f"journal is a file or a folder, or False for none on the disk, not {place!r}. Nothing was sent."
+        )
+    return Journal(journal_path(place))
 
 
 def journal_path(place: str | Path | None = None) -> Path:
     """Return the file of a journal: beside the notebook (in the current folder), or where `place` says.
 
     Args:
-        place: A file, or a folder that gets the usual file in it; None is the current folder's `.claude-magic`.
+        place: A file, or a folder that gets the usual file in it; None is the current folder's `.claude-magic`. What does not exist
+            is taken for a file where its name has an ending.
+
+    Raises:
+        JournalError: There is no current folder any more.
     """
     if place is None:
-        return Path.cwd() / FOLDER / FILE_NAME
+        return _here() / FOLDER / FILE_NAME
     path = Path(place).expanduser()
-    return path if path.suffix else path / FILE_NAME
+    is_file = path.is_file() or (bool(path.suffix) and not path.is_dir())
+    return path if is_file else path / FILE_NAME
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise JournalError(
+            f"The journal is kept in the current folder, and that is gone ({error.strerror}). Nothing was sent. Go to another one with "
+            "%cd, or keep no journal with journal=False."
+        ) from None
+
+
+def _storable(text: str) -> str:
+    """Return a text as SQLite takes it: half a character, as names of files and cut texts have it, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _make_folder(path: Path) -> None:

@@ -65,9 +65,17 @@ class JournalShards(Journal):
     def _opened(self) -> IO[bytes]:
         if self._own is None:
             path = self.folder / f"{os.getpid()}-{secrets.token_hex(6)}{_ENDING}"
-            self._own = path.open("xb", buffering=0)
-            weakref.finalize(self, self._own.close)
-            self._append(self._own, f"{json.dumps({'journal': _HEADER, 'version': _VERSION})}\n".encode())
+            made = path.open("xb", buffering=0)
+            weakref.finalize(self, made.close)
+            try:
+                self._append(made, f"{json.dumps({'journal': _HEADER, 'version': _VERSION})}\n".encode())
+            except (
+                OSError
+            ):  # what has no first line is no part of a journal, also when the disk has room again
+                made.close()
+                path.unlink(missing_ok=True)
+                raise
+            self._own = made
             _sync_folder(self.folder)
         return self._own
 

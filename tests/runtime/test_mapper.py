@@ -183,6 +183,23 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(found) == {answer(1).key, answer(3).key}
 
 
+def test_a_disk_that_is_full_from_the_start_leaves_no_file_that_is_no_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: once it has room again, the same process goes on, and others read what it writes."""
+    shards, sync = JournalShards(tmp_path), os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(JournalError, match="No space left on device"):
+        shards.add([answer(1)], 0)
+    assert list(tmp_path.iterdir()) == []
+
+    monkeypatch.setattr(os, "fsync", sync)
+    shards.add([answer(2)], 0)
+    assert set(JournalShards(tmp_path).find([answer(1).key, answer(2).key])) == {answer(2).key}
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [("{}", "is no part of a journal"), ('{"journal": "claude_magic journal shard", "version": 9}', "newer")],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from claude_magic.bulk._journal import (
     JournalWriter,
     describe_pruning,
     journal_path,
+    open_journal,
     render_difference,
 )
 from claude_magic.client import ClaudeError
@@ -185,7 +189,96 @@ def test_a_full_disk_keeps_what_was_written(journal: Journal, path: Path) -> Non
     again.close()
 
 
+@pytest.mark.parametrize("stands", ["nothing", "another"])
+def test_answers_do_not_go_into_a_file_that_has_gone(stands: str, journal: Journal, path: Path) -> None:
+    """Deleted as `git clean` does: nobody would find them again, so they would be paid for twice."""
+    run = begun(journal, 1, 2)
+    journal.add([answer(1)], run)
+    for file in path.parent.glob(f"{path.name}*"):
+        file.rename(path.parent / f"moved-{file.name}")
+    if stands == "another":
+        Journal(path).close()
+
+    with pytest.raises(
+        JournalError, match=r"moved, deleted or replaced while it was in use.*same line again"
+    ):
+        journal.add([answer(2)], run)
+
+
+def test_half_a_character_in_a_prompt_is_kept_as_a_question_mark(journal: Journal) -> None:
+    """Names of files that are not UTF-8 have such, as Python reads them."""
+    journal.begin_run(prompt="About \udcff: {{ text }}", model="m", rows=1, requests=1, keys=b"", digest=b"")
+
+    assert journal.runs()[0].prompt == "About ?: {{ text }}"
+
+
+def test_a_place_is_a_file_or_a_folder_as_it_is_on_the_disk(tmp_path: Path) -> None:
+    """Where nothing is yet, an ending makes it a file."""
+    (tmp_path / "results.v2").mkdir()
+    (tmp_path / "answers").write_bytes(b"")
+
+    places = {name: journal_path(tmp_path / name) for name in ("results.v2", "answers", "new", "new.db")}
+
+    assert [str(place.relative_to(tmp_path)) for place in places.values()] == [
+        "results.v2/journal.sqlite",
+        "answers",
+        "new/journal.sqlite",
+        "new.db",
+    ]
+    Journal(places["answers"]).close()
+
+
+def test_a_current_folder_that_has_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    with pytest.raises(JournalError, match="the current folder, and that is gone"):
+        journal_path()
+
+
+@pytest.mark.parametrize("place", [3, b"journal", ["journal"]])
+def test_a_place_that_is_none_says_so(place: object) -> None:
+    with pytest.raises(JournalError, match="journal is a file or a folder"):
+        open_journal(place)  # type: ignore[arg-type]
+
+
+def test_two_that_make_a_journal_at_once_take_neither_for_a_stranger(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other makes its tables while this one looks whose file it is."""
+    connect = sqlite3.connect
+
+    class Slow(sqlite3.Connection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+            if statement == "PRAGMA application_id":
+                monkeypatch.setattr(sqlite3, "connect", connect)
+                with contextlib.suppress(JournalError):  # it waits, as it should
+                    Journal(path, lock_timeout=0.01).close()
+                return super().execute("SELECT 0")
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *given, **options: connect(*given, factory=Slow, **options)
+    )
+
+    Journal(path).close()
+
+
 # The writer...
+
+
+def test_the_writer_tells_of_an_answer_that_the_journal_cannot_take(journal: Journal) -> None:
+    """A number beyond 64 bits, as no server but a broken one tells: nobody waits for it for ever."""
+    failures: list[ClaudeError] = []
+    writer = JournalWriter(
+        journal, begun(journal, 1), on_kept=lambda _answers: None, on_failure=failures.append
+    )
+
+    writer.put(answer(1)._replace(tokens_in=2**70))
+    writer.close()
+
+    assert "cannot take an answer (OverflowError" in str(failures[0])
 
 
 def test_an_answer_is_told_of_when_it_is_durable(journal: Journal, path: Path) -> None:
@@ -297,10 +390,28 @@ def test_runs_over_the_same_rows_share_one_list_of_them(journal: Journal) -> Non
 def test_pruning_deletes_what_is_older(journal: Journal) -> None:
     run = begun(journal, 1)
     journal.add([answer(number, "long" * 1_000) for number in range(100)], run)
+    journal.end_run(run, state="done", failed=0)
 
     assert journal.prune(1)[0] == 0
     gone, freed = journal.prune(None)
 
     assert gone == 100
     assert freed > 100_000
+    assert journal.runs() == []
+
+
+def test_pruning_leaves_a_run_that_is_under_way(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it pays from then on is listed. One that was killed is there for two days."""
+    run = begun(journal, 1, 2)
+    journal.add([answer(1)], run)
+
+    assert journal.prune(None)[0] == 1
+    journal.add([answer(2)], run)
+    journal.end_run(run, state="done", failed=0)
+    assert [(each.id, each.state, each.answers) for each in journal.runs()] == [(run, "done", 1)]
+
+    begun(journal, 3)
+    later = time.time() + 3 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    journal.prune(None)
     assert journal.runs() == []

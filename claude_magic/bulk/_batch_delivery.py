@@ -157,7 +157,7 @@ class Delivery:
         self._context = context
         self._committed = 0.0
         self._strangers: set[str] = set()
-        self._missed: dict[str, float] = {}
+        self._missed: dict[str, tuple[float, float]] = {}
 
     # Sending...
 
@@ -311,10 +311,14 @@ class Delivery:
         rows = f"the sending of {counted(note.requests, 'row')} broke off"
         if undecided:
             return None, f"{rows}; {', '.join(undecided[:3])} may be them, its results will tell"
-        rest = note.beat + SETTLING - now()
-        if rest > 0 or self._missed.get(note.tag) != note.beat:
-            # After a machine has slept, all signs of life are old. A process that still runs gives a new one meanwhile.
-            self._missed[note.tag] = note.beat
+        beat, missed = self._missed.get(note.tag, (math.nan, 0.0))
+        is_again = beat == note.beat
+        missed = min(missed, now()) if is_again else now()
+        self._missed[note.tag] = note.beat, missed
+        # A sign of life that lies ahead is of before the clock was set back.
+        rest = min(note.beat, missed) + SETTLING - now()
+        # After a machine has slept, all signs of life are old. A process that still runs gives a new one meanwhile.
+        if rest > 0 or not is_again:
             why = f"{rows}; the server does not list them, they are sent again once that is certain"
             return max(rest, 2 * BEAT), why
         await in_thread(lambda: notes.drop(note))

@@ -55,7 +55,9 @@ _OVERHEAD: Final = 1_000
 _EXPIRED: Final = "The batch expired before this row's turn. Running the same line again asks it."
 _CANCELLED: Final = "The batch was cancelled before this row's turn. Running the same line again asks it."
 _MISSING: Final = "The results of the batch have no line for this row. Running the same line again asks it."
-
+_UNREADABLE: Final = (
+    "The server's answer to this row cannot be read, and may be paid for. claude.retry asks again."
+)
 _MERGED_ELSEWHERE: Final = "The batch had no answer for this row; another kernel has fetched the others. Running the same line again asks it."
 
 
@@ -118,7 +120,7 @@ class BatchEngine:
         self._find_places = find_places
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
-        self._due: dict[str, float] = {}
+        self._due: dict[str, tuple[float, float]] = {}
         self._pending: dict[bytes, _Pending] = {}
         self._has_room, self._is_kept = asyncio.Event(), asyncio.Event()
         self._has_room.set()
@@ -145,9 +147,10 @@ class BatchEngine:
         while self._watched and self._stop is None:
             self._why = ""
             for note in tuple(self._watched.values()):
-                if self._due.get(note.tag, 0.0) <= now() + _NEARLY:
-                    self._due[note.tag] = now() + await self._look(note)
-            seconds = min([self._due.get(tag, 0.0) for tag in self._watched], default=0.0) - now()
+                if self._until_due(note.tag) <= _NEARLY:
+                    seconds = await self._look(note)
+                    self._due[note.tag] = now(), now() + seconds
+            seconds = min(map(self._until_due, self._watched), default=0.0)
             if seconds > _NEARLY and self._stop is None:
                 await self._wait(seconds)
         self._task.results.waiting = ""
@@ -250,6 +253,11 @@ class BatchEngine:
             await self._watch_open()
 
     # Looking...
+
+    def _until_due(self, tag: str) -> float:
+        """Return the seconds until the next look at a batch; none after the clock was set back, which would make it wait for that long."""
+        decided, due = self._due.get(tag, (0.0, 0.0))
+        return due - now() if decided <= now() + _NEARLY else 0.0
 
     async def _wait(self, seconds: float) -> None:
         """Wait until the next look, and say when that is, and what is waited for."""
@@ -365,7 +373,8 @@ class BatchEngine:
                     await self._take(result, note, left, done)
                 downloads += 1
             except NotFoundError:
-                if batch.archived_at is None and now() < (batch.created or now()) + RESULTS_KEPT:
+                server_now = now() + (self._context.heard.clock_offset or 0.0)
+                if batch.archived_at is None and server_now < (batch.created or server_now) + RESULTS_KEPT:
                     self._why = "ended, and the answers are not there yet"
                     return False
                 self._note_loss(note, batch, left - done)
@@ -405,6 +414,10 @@ class BatchEngine:
             return
         left.discard(key)
         if key in done:
+            return
+        if result.type == "unreadable":
+            await self._has_room.wait()
+            self._keep_loss(key, note, _UNREADABLE)
             return
         if result.message is None:
             self._set_problem(key, _reason(result))
@@ -450,8 +463,12 @@ class BatchEngine:
             f"The results of batch {note.id} are no longer at the server{when}. claude.retry asks again."
         )
         for key in keys:
-            lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.heard.is_simulated)
-            self._keep(lost, ())
+            self._keep_loss(key, note, problem)
+
+    def _keep_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
+        """Keep as a problem what is paid for, and cannot be had."""
+        lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.heard.is_simulated)
+        self._keep(lost, ())
 
     def _set_problem(self, key: bytes, problem: str) -> None:
         index, _ = self._places.get(key, (None, 0))

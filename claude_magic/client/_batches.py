@@ -44,6 +44,7 @@ _NOT_IN_BATCHES: Final = ("speed", "thread", "fallbacks", "fallback_credit_token
 """Fields of a request that no batch takes."""
 _MAX_LINE_BYTES: Final = 2 * MAX_BODY_BYTES
 _PER_PAGE: Final = 100
+_SHOWN_BYTES: Final = 500
 _CREATED_PERHAPS: Final = "Not sent again: the batch may have been created all the same."
 _CUT: Final = "What came before is kept; the results can be read again."
 
@@ -123,7 +124,8 @@ class BatchResult:
 
     Attributes:
         custom_id: Its name.
-        type: "succeeded", "errored", "canceled" or "expired"; only the first is billed.
+        type: "succeeded", "errored", "canceled" or "expired"; only the first is billed. What cannot be read is "unreadable", and
+            perhaps billed.
         message: The reply, or None.
         error: Why there is none, where the server says so.
     """
@@ -264,13 +266,21 @@ class MessageBatches:
         Raises:
             NotFoundError: There are none: it has not ended, or they were deleted.
             StreamInterruptedError: They broke off; those that came are right, and reading again begins with the first.
+            UnknownStatusError: After all others were read: lines among them are no results, so perhaps something else has answered.
         """
         path = _path(batch_id, "/results")
         attempts = Attempts(self._rules, "GET", path, observer)
         response = await attempts.run(lambda: self._open(path, attempts))
+        strange: dict[str, Any] | None = None
         try:
-            async for line in _lines(response):
-                yield parse_reply(response, _object_of(line), _read_result)
+            async for line, is_whole in _lines(response):
+                value = _object_of(line, is_whole=is_whole)
+                if (result := _read_result(value)) is not None:
+                    yield result
+                elif strange is None:
+                    strange = value
+            if strange is not None:
+                parse_reply(response, strange, _refused)
         except ClaudeError as error:
             failure = error.with_traceback(None)
         except BaseException:  # no more of them are wanted
@@ -370,35 +380,54 @@ def _nothing(_reply: dict[str, Any]) -> None:
     """What a deletion answers is not needed."""
 
 
-async def _lines(response: WireResponse) -> AsyncIterator[bytes]:
-    """Yield the lines of a body; the last one also without its end."""
+async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:
+    """Yield the lines of a body, and whether each has its end; the last one may lack it."""
     pending = b""
     while chunk := await response.read_chunk():
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line.strip():
-                yield response.redact(line)
+                yield response.redact(line), True
         if len(pending) > _MAX_LINE_BYTES:
             raise StreamInterruptedError("The results have a line that is larger than any reply.")
     if pending.strip():
-        yield response.redact(pending)
+        yield response.redact(pending), False
 
 
-def _object_of(line: bytes) -> dict[str, Any]:
+def _object_of(line: bytes, *, is_whole: bool) -> dict[str, Any]:
+    """Return the object of a line; one that is none, and whole, as an object that is no result.
+
+    Raises:
+        StreamInterruptedError: The line is cut.
+    """
     value = object_in(line)
-    if value is None:
+    if value is not None:
+        return value
+    if not is_whole:
         raise StreamInterruptedError("The results are not complete: a line of them is cut.")
-    return value
+    return {"line": line[:_SHOWN_BYTES].decode("utf-8", "replace")}
 
 
-def _read_result(value: dict[str, Any]) -> BatchResult:
-    result = value["result"]
-    kind, custom_id = result["type"], value["custom_id"]
-    if not isinstance(kind, str) or not isinstance(custom_id, str):
-        raise TypeError(kind)
-    if kind == "succeeded":
-        return BatchResult(custom_id=custom_id, type=kind, message=Message.model_validate(result["message"]))
-    error = result.get("error") if kind == "errored" else None
-    return BatchResult(
-        custom_id=custom_id, type=kind, error=error_from_event(error) if isinstance(error, dict) else None
-    )
+def _read_result(value: dict[str, Any]) -> BatchResult | None:
+    """Return the result that a line holds, also one that cannot be read; None for a line without the name of a request.
+
+    One line that is off is no reason to lose those behind it, which are paid for.
+    """
+    custom_id = value.get("custom_id")
+    if not isinstance(custom_id, str):
+        return None
+    try:
+        result = value["result"]
+        kind = str(result["type"])
+        if kind == "succeeded":
+            message = Message.model_validate(result["message"])
+            return BatchResult(custom_id=custom_id, type=kind, message=message)
+        error = result.get("error") if kind == "errored" else None
+        failure = error_from_event(error) if isinstance(error, dict) else None
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        return BatchResult(custom_id=custom_id, type="unreadable")
+    return BatchResult(custom_id=custom_id, type=kind, error=failure)
+
+
+def _refused(value: dict[str, Any]) -> None:
+    raise ValueError(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -35,6 +36,7 @@ from claude_magic.client import ConfigurationError
 from claude_magic.runtime import close_runtime, get_runtime
 from claude_magic.simulator import (
     BatchScript,
+    Behaviour,
     Gate,
     Simulator,
     accept_unheard,
@@ -44,7 +46,7 @@ from claude_magic.simulator import (
     status,
 )
 from claude_magic.simulator._stream import Post, deliver
-from claude_magic.simulator._wire import Hold, Pause, json_steps
+from claude_magic.simulator._wire import Chunk, Head, Hold, Pause, json_steps
 
 HOUR = 3600.0
 PATH = "/v1/messages/batches"
@@ -60,6 +62,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.moved = 0.0
+        self.set_back = 0.0
         self.waits: list[float] = []
         self._started = time.time()
 
@@ -67,7 +70,7 @@ class Clock:
         return 1000.0 + self.moved
 
     def now(self) -> float:
-        return self._started + self.moved
+        return self._started + self.moved - self.set_back
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -247,6 +250,39 @@ def test_what_the_server_asks_to_wait_is_waited(sim: Simulator, clock: Clock) ->
     assert clock.waits == [1200.0]
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up(
+    sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a day, while it waits for the next look."""
+
+    async def sleep(seconds: float) -> None:
+        if not clock.waits:
+            clock.set_back += 24 * HOUR
+        await clock.sleep(seconds)
+
+    monkeypatch.setattr(_batches, "sleep", sleep)
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert max(clock.waits) <= _batches.LONGEST_WAIT
+
+
+def test_a_sign_of_life_from_before_the_clock_was_set_back_holds_no_rows(
+    sim: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel that was sending has died. What it sent has not arrived."""
+    sim.script_batch_calls("create", drop_before_headers())
+    monkeypatch.setattr(_batches, "sleep", stop_here)
+    with pytest.raises(MapStoppedError):
+        ask()
+    monkeypatch.setattr(_batches, "sleep", clock.sleep)
+    monkeypatch.setattr(_batch_notes, "_PROCESS", "another")
+    clock.set_back += 30 * 24 * HOUR
+
+    assert ask()["answer"].tolist() == RIGHT
+    assert len(sim.batches) == 1
+    assert _batch_delivery.SETTLING <= sum(clock.waits) < HOUR
+
+
 def test_the_next_look_and_the_batch_are_told(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
@@ -377,6 +413,65 @@ def test_results_that_break_off_are_read_again(cut_by: Any, sim: Simulator) -> N
     else:
         assert out["answer"].tolist() == RIGHT
         assert posts(sim) == 1
+
+
+def lines(sim: Simulator, off: bytes) -> Behaviour:
+    """Results of which the second is off: `off`, with `ID` for its name."""
+
+    def behave(post: Post) -> Any:
+        yield Head(200, (("content-type", "application/x-jsonl"), ("connection", "close")))
+        for place, name in enumerate(sim.batches[-1].custom_ids):
+            message = {
+                "id": f"msg_{place}",
+                "type": "message",
+                "role": "assistant",
+                "model": "claude-sonnet-5-5",
+                "content": [{"type": "text", "text": RIGHT[place]}],
+                "stop_reason": "end_turn",
+                "usage": {"input_tokens": 1, "output_tokens": 1},
+            }
+            whole = json.dumps({"custom_id": name, "result": {"type": "succeeded", "message": message}})
+            yield Chunk((off.replace(b"ID", name.encode()) if place == 1 else whole.encode()) + b"\n")
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        b'{"custom_id": "ID", "result": {"type": "succeeded"}}',
+        b'{"custom_id": "ID", "result": {"type": "succeeded", "message": {"content": 5}}}',
+        b'{"custom_id": "ID", "result": null}',
+        b'{"custom_id": "ID"}',
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_an_error_of_its_row_and_loses_no_other(
+    off: bytes, sim: Simulator
+) -> None:
+    """It may be paid for, so only retry asks it again."""
+    sim.script_batch_calls("results", lines(sim, off))
+
+    for _ in range(2):
+        out = ask()
+        assert out["answer"].isna().tolist() == [False, True, False, False]
+        assert "cannot be read" in out["error"][1]
+    assert posts(sim) == 1
+    assert claude.retry(out)["answer"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "off", [b"{oops", b"[1]", b"{}", b'{"custom_id": 7, "result": {"type": "succeeded"}}']
+)
+def test_a_line_that_is_no_result_stops_it_once_all_others_are_kept(off: bytes, sim: Simulator) -> None:
+    """Whose row it is nobody knows, and it may be paid for. The same line reads the results again."""
+    sim.script_batch_calls("results", lines(sim, off))
+
+    with pytest.raises(MapStoppedError, match="where a reply of the Messages API was expected") as stopped:
+        ask()
+    assert stopped.value.result["answer"].isna().tolist() == [False, True, False, False]
+
+    assert ask()["answer"].notna().all()
+    assert posts(sim) == 1
 
 
 def test_results_in_any_order_go_to_their_rows(sim: Simulator) -> None:

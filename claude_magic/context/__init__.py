@@ -11,4 +11,4 @@ from ._history import CellRecord, ErrorRecord, collect_cells, describe_error, pa
 from ._names import UserNames, closest_name, is_history, last_reply_in, names_of, root_of
 from ._pictures import Lifted, image_block
 from ._prompt import NullValueError, describe_name, interpolate, names_in, row_prompt
-from ._redaction import exposed_in, holds_key, redact, refusal
+from ._redaction import REDACTED, exposed_in, holds_key, is_secret_setting, redact, refusal

@@ -40,6 +40,8 @@ _LOCK_INTERVAL: Final = 0.02
 _MODELS_LINE: Final = b'{"models"'
 _CONFLICT_MARKS: Final = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
 _MOST_NAMED: Final = 5
+_MOST: Final = 1e12
+"""Of seconds, milliseconds and characters; beyond it a number is a slip."""
 
 
 class CassetteError(ConfigurationError):
@@ -126,10 +128,14 @@ class Recording:
             is_interrupted=_checked(fields, "interrupted", bool, False),
             is_redacted=_checked(fields, "redacted", bool, False),
         )
-        if not all(isinstance(event, dict) for event in recording.answer):
+        if not all(
+            isinstance(event, dict) and isinstance(event.get("type"), str) for event in recording.answer
+        ):
             raise ValueError("its answer is no list of events")
-        if not all(type(number) is int for number in recording.pace):
+        if not all(type(number) is int and abs(number) < _MOST for number in recording.pace):
             raise ValueError("its pace is no list of numbers")
+        if not (recording.answer or recording.error or recording.is_interrupted):
+            raise ValueError("its answer is empty")
         return recording
 
 
@@ -137,7 +143,7 @@ def _checked(fields: Mapping[str, Any], name: str, kind: Any, *default: Any) -> 
     if name not in fields and not default:
         raise ValueError(f"it has no {name}")
     value = fields.get(name, *default)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (isinstance(value, int | float) and not abs(value) < _MOST):
         raise ValueError(f"its {name} is not valid")
     return value
 
@@ -419,7 +425,13 @@ class Cassettes:
 
     def at(self, path: str) -> Cassette:
         """Return the cassette of a file, given as seen from the current folder."""
-        absolute = Path(os.path.abspath(Path(path).expanduser()))
+        try:
+            absolute = Path(os.path.abspath(Path(path).expanduser()))
+        except OSError as failure:
+            raise CassetteError(
+                f"The cassette is kept in the current folder, and that is gone ({failure.strerror}). Nothing was sent. Go to another one "
+                "with %cd, or use --replay off."
+            ) from None
         with self._lock:
             return self._by_path.setdefault(absolute, Cassette(absolute))
 

@@ -18,18 +18,26 @@ _MOST_CHARS: Final = 160
 _TEXTS: Final = ("system", "message")
 
 
-def explain_miss(asked: Mapping[str, Any], recordings: Sequence[Recording], name: str) -> str:
+def explain_miss(
+    asked: Mapping[str, Any], recordings: Sequence[Recording], name: str, *, problems: Sequence[str] = ()
+) -> str:
     """Return why a request has no answer in a cassette, and what to do.
 
     Args:
         asked: The request, as a cassette describes it.
         recordings: What the cassette has.
         name: The file.
+        problems: What is wrong in it, as sentences: the answer may stand in a line that cannot be read.
     """
-    beginning = f"The cassette {name} has no answer to this request, and replay is only: nothing was sent."
+    beginning = " ".join(
+        [
+            f"The cassette {name} has no answer to this request, and replay is only: nothing was sent.",
+            *problems,
+        ]
+    )
     way_out = "Run it with --replay auto to ask and record it."
     if not recordings:
-        return f"{beginning} The cassette is empty, or not there. {way_out}"
+        return f"{beginning} {'It has no other line' if problems else 'The cassette is empty, or not there'}. {way_out}"
     nearest, likeness = _nearest(asked, recordings)
     if likeness < _LIKELY:
         return f"{beginning} None of its {len(recordings):,} recorded requests is like it. {way_out}"

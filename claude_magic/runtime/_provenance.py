@@ -25,7 +25,7 @@ from ..client import (
 from ._cassette import Recording
 from ._models import BillLine, bill_of, total
 from ._nearest import prompt_of_recording, text_of
-from ._recording import unfold
+from ._recording import cleaned_setting, unfold, without_secrets
 
 _NOT_PARAMETERS: Final = frozenset(
     {"model", "messages", "message", "earlier", "draw", "cache_control", "metadata", "service_tier"}
@@ -238,7 +238,12 @@ def _parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "output_config" in found and "format" in (config := dict(found["output_config"])):
         schema = hashlib.sha256(encode_json(config.pop("format"))).hexdigest()
         found = {**found, "output_config": config, "schema_sha256": schema}
-    return {name: value for name, value in found.items() if value not in (None, {})}
+    # A notebook and a manifest are passed on.
+    return {
+        name: cleaned_setting(value, without_secrets)
+        for name, value in found.items()
+        if value not in (None, {})
+    }
 
 
 def asked_of_recordings(recordings: Iterable[Recording]) -> list[Asked]:

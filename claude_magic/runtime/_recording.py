@@ -23,10 +23,12 @@ from ..client import (
     decode_event,
     encode_json,
 )
-from ..context import redact
+from ..context import REDACTED, is_secret_setting, redact
 
 _SEALED: Final = frozenset({"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Fields whose text is nobody's words, and goes back to the server as it came."""
+_PROSE: Final = frozenset({"messages", "system", "tools"})
+"""Fields of a request in which names are those of the user's things, and may stand for anything."""
 _LONG_DATA: Final = 1_000
 _NOT_RECORDED: Final = frozenset({"messages", "cache_control", "metadata", "service_tier"})
 
@@ -69,21 +71,36 @@ def cleaned(value: Any, redact_text: Redact) -> Any:
     return value
 
 
+def cleaned_setting(value: Any, redact_text: Redact) -> Any:
+    """Do as `cleaned`, also for what is a secret by the name of its field, such as the `authorization_token` of an MCP server."""
+    if isinstance(value, Mapping):
+        fields = {
+            name: REDACTED
+            if isinstance(each, str) and is_secret_setting(str(name), each)
+            else cleaned_setting(each, redact_text)
+            for name, each in value.items()
+        }
+        return value if all(fields[name] is value[name] for name in fields) else fields
+    if isinstance(value, list | tuple):
+        items = [cleaned_setting(each, redact_text) for each in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return cleaned(value, redact_text)
+
+
 def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
     """Whether something was taken out that did not come out of an answer: system prompt, tools, or a message of the user."""
     pairs = zip(request.messages, clean.messages, strict=True)
-    return (
-        clean.system is not request.system
-        or clean.tools is not request.tools
-        or any(new is not old and new.get("role") == "user" for old, new in pairs)
-    )
+    others = [getattr(clean, name) is not value for name, value in request if name != "messages"]
+    return any(others) or any(new is not old and new.get("role") == "user" for old, new in pairs)
 
 
 def clean_request(request: MessageRequest, redact_text: Redact) -> MessageRequest:
     """Return a request without what looks like a secret."""
-    fields = {"messages": request.messages, "system": request.system, "tools": request.tools}
-    changes = {name: cleaned(value, redact_text) for name, value in fields.items()}
-    changes = {name: value for name, value in changes.items() if value is not fields[name]}
+    changes = {}
+    for name, value in request:
+        clean = (cleaned if name in _PROSE else cleaned_setting)(value, redact_text)
+        if clean is not value:
+            changes[name] = clean
     return request.model_copy(update=changes) if changes else request
 
 

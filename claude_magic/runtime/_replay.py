@@ -288,8 +288,10 @@ class _ChosenStream(ReplyStream):
         if known.recording is not None:
             return ReplayedStream(known.recording, self._observer, client.rules.speed)
         if client.rules.mode == "only":
-            name, described = client.cassette.name, describe_request(clean_request(request, client.redact))
-            raise NotRecordedError(explain_miss(described, client.cassette.recordings(), name))
+            cassette, described = client.cassette, describe_request(clean_request(request, client.redact))
+            raise NotRecordedError(
+                explain_miss(described, cassette.recordings(), cassette.name, problems=cassette.problems)
+            )
         sender = await client.client()
         recorder = _Recorder(client, known, self._observer)
         return sender.stream_message(request, observer=recorder.note, recorder=recorder)

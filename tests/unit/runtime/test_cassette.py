@@ -16,6 +16,7 @@ from claude_magic.client import (
     ContentBlockStart,
     ContentBlockStop,
     MessageAccumulator,
+    MessageRequest,
     MessageStart,
     MessageStop,
     OverloadedError,
@@ -24,7 +25,18 @@ from claude_magic.client import (
 from claude_magic.runtime import _cassette
 from claude_magic.runtime._cassette import Cassette, CassetteError, Recording
 from claude_magic.runtime._nearest import explain_miss
-from claude_magic.runtime._recording import Batches, cleaned, describe_error, error_of, unfold
+from claude_magic.runtime._provenance import parameters_of
+from claude_magic.runtime._recording import (
+    Batches,
+    clean_request,
+    cleaned,
+    describe_error,
+    describe_request,
+    error_of,
+    has_secret_of_user,
+    unfold,
+    without_secrets,
+)
 
 DAY = "2026-11-27T10:00:00+00:00"
 
@@ -119,6 +131,11 @@ def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Pa
         (b'{"key": "x"}', "it has no recorded_at"),
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [1]}', "its answer is no list of events"),
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "pace": ["1"]}', "its pace is no list of numbers"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"type": "ping"}], "pace": [1%s, 1]}' % (b"0" * 400), "its pace is no list of numbers"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "seconds": 1%s}' % (b"0" * 400), "its seconds is not valid"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "seconds": NaN}', "its seconds is not valid"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"delta": 1}]}', "its answer is no list of events"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": []}', "its answer is empty"),
         (b'{"key": "\xff"}', "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
     ],
@@ -450,6 +467,32 @@ def test_a_signature_is_not_touched_by_redaction() -> None:
     assert cleaned(same, str.strip) is same
 
 
+def test_a_secret_in_any_field_of_a_request_is_taken_out() -> None:
+    """By how it is written, or, in what is no prose, by the name of its field."""
+    token = "ghp_a1B2c3D4e5F6g7H8i9J0k1L2"
+    request = MessageRequest(
+        model="claude-sonnet-5-5",
+        max_tokens=100,
+        messages=[{"role": "user", "content": "Hello"}],
+        stop_sequences=[token],
+        output_config={"format": {"type": "json_schema", "schema": {"description": f"as {token}"}}},
+        mcp_servers=[
+            {"name": "n", "url": f"https://x/?t={token}", "authorization_token": "hand-made-7f3a9c1e"}
+        ],
+    )
+
+    clean = clean_request(request, without_secrets)
+
+    for text in (json.dumps(describe_request(clean)), json.dumps(parameters_of(request))):
+        assert token not in text
+        assert "hand-made" not in text
+        assert "[REDACTED]" in text
+    assert has_secret_of_user(request, clean)
+    assert clean.messages is request.messages
+    plain = request.model_copy(update={"stop_sequences": None, "output_config": None, "mcp_servers": None})
+    assert clean_request(plain, without_secrets) is plain
+
+
 # What is missing
 
 
@@ -491,3 +534,14 @@ def test_a_miss_names_earlier_turns_and_unlike_prompts() -> None:
     assert "the earlier turns of the conversation" in changed
     assert "None of its 1 recorded requests is like it" in explain_miss(asked("Zyx 12345 qqq"), known, "c")
     assert "The cassette is empty, or not there" in explain_miss(asked("Go on."), [], "c")
+
+
+def test_a_miss_names_the_lines_that_cannot_be_read() -> None:
+    """The answer may stand there; a file that is there is not said to be missing."""
+    problem = "A line of the cassette cannot be read: c:2 (no JSON, or cut). It is left as found."
+
+    alone = explain_miss(asked("Go on."), [], "c", problems=[problem])
+    assert f"nothing was sent. {problem} It has no other line." in alone
+    assert problem in explain_miss(
+        asked("Go on."), [recording(request=asked("Go."))], "c", problems=[problem]
+    )

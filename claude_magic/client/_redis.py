@@ -321,10 +321,13 @@ class RedisLink:
         self._say(sentence)
 
     def _sentence(self, error: BaseException) -> str:
-        why = (
-            explain(error, self.address)
-            or f"The limiter at {self.address.shown} cannot be reached ({_reason(error)})."
+        tls = (
+            " The address asks for TLS; without it, it begins with redis://."
+            if self.address.url.startswith("rediss:")
+            else ""
         )
+        away = f"The limiter at {self.address.shown} cannot be reached ({_reason(error)}).{tls}"
+        why = explain(error, self.address) or away
         share = "the limit" if self.members == 1 else f"a share of the limit, 1/{self.members} of it,"
         return f"{why} Until that has changed, this process keeps to {share} by itself."
 
@@ -406,4 +409,7 @@ def _reason(error: BaseException) -> str:
     """Return what is wrong, without what a message may quote."""
     if isinstance(error, TimeoutError):
         return "it does not answer"
-    return type(error).__name__
+    cause = error.__cause__ or error.__context__
+    # What the system says of a socket names neither user nor password.
+    told = cause.strerror if isinstance(cause, OSError) else None
+    return told or type(error).__name__

@@ -294,8 +294,29 @@ def test_a_server_that_is_down_leaves_a_share_and_one_line(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert "cannot be reached" in said[0]
+    assert "TLS" not in said[0]
     assert "1/10 of it" in said[0]
     assert "is shared again" in said[1]
+
+
+def test_why_a_server_cannot_be_reached_is_told_as_the_system_says_it(
+    play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No socket is there; and an address that asks for TLS says so, because a server without it only stays silent."""
+
+    async def main() -> None:
+        for url in (f"unix://{tmp_path}/s", "rediss://:hunter2-secret@127.0.0.1:1/0"):
+            bucket = RedisBucket(url, 1000)
+            await bucket.acquire()
+            await bucket.aclose()
+
+    with caplog.at_level(logging.WARNING, "claude_magic.client"):
+        play(main)
+
+    said = [record.getMessage() for record in caplog.records]
+    assert "cannot be reached (No such file or directory)." in said[0]
+    assert "The address asks for TLS; without it, it begins with redis://." in said[1]
+    assert "hunter2" not in caplog.text
 
 
 def test_a_server_that_dies_in_mid_run_is_replaced_by_a_share_and_comes_back(

@@ -81,7 +81,8 @@ class MapPlan:
         shared = [*(each.parts for each in request.attachments), (self._prompt.beginning,)]
         self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
         self._is_cached = self._can_cache()
-        self._template = plan.request.model_copy(update=self._template_fields(plan.request.system))
+        changes = self._template_fields(plan.request.system)
+        self._template = plan.request.model_copy(update={**changes, "asks_again": request.asks_failed_again})
         if request.is_batch:
             batch_params(self._template)
         self._keys = RequestKeys(self._template)
@@ -129,7 +130,8 @@ class MapPlan:
         for key, answer in self.journal.find(list(fresh)).items():
             if self._take_known(self._indices[key], answer):
                 del fresh[key]
-        self._recorded += self._runtime.count_recorded(fresh, self._options)
+        if not self._request.asks_failed_again:
+            self._recorded += self._runtime.count_recorded(fresh, self._options)
         if not self._request.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
             self._refuse_exposed(fresh)
 

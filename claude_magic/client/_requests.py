@@ -34,7 +34,7 @@ _COUNTED_FIELDS = frozenset(
 )
 """Fields that the counting endpoint takes: the parts of a request that make up its input."""
 
-_NOT_IN_BODY = frozenset({"stream", "betas", "draw"})
+_NOT_IN_BODY = frozenset({"stream", "betas", "draw", "asks_again"})
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """What the API takes in one request; more would be refused with a 413 after all of it was sent."""
@@ -64,6 +64,7 @@ class MessageRequest(ShortReprModel):
         system: The system prompt: a string or text blocks.
         betas: Beta features that this request needs in addition to those of the client; they travel in a header.
         draw: Tells several draws of the same request apart, from 0; it is not sent.
+        asks_again: Another answer is wanted than there was; a cassette gives none twice. It is not sent.
 
     Raises:
         ConfigurationError: A field cannot be right.
@@ -86,6 +87,7 @@ class MessageRequest(ShortReprModel):
     top_k: int | None = None
     betas: tuple[str, ...] = ()
     draw: int = 0
+    asks_again: bool = False
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -128,7 +130,9 @@ class MessageRequest(ShortReprModel):
         return {name: value for name, value in self.to_body(stream=False).items() if name in _COUNTED_FIELDS}
 
 
-_NOT_IN_KEY = frozenset({"stream", "messages", "cache_control", "metadata", "service_tier", "draw"})
+_NOT_IN_KEY = frozenset(
+    {"stream", "messages", "cache_control", "metadata", "service_tier", "draw", "asks_again"}
+)
 """What changes how a request travels and is billed, but not what it asks."""
 KEY_BYTES = 16
 

@@ -128,7 +128,8 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     finally:
         plan.close()
     result = run.so_far()
-    remember_origin(result, (dataclasses.replace(plan.request, outlives_cell=False), {}, None))
+    origin = dataclasses.replace(plan.request, outlives_cell=False)
+    remember_origin(result, (origin, {}, plan.journal if plan.journal.path is None else None))
     register_accessors(result)
     bind(run if options.background else result, line, cell)
     if options.background:

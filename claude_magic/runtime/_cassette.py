@@ -246,18 +246,21 @@ class Cassette:
 
     # Asking...
 
-    def peek(self, key: str, *, takes: bool = False) -> Recording | None:
+    def peek(self, key: str, *, takes: bool = False, is_new: bool = False) -> Recording | None:
         """Return what answers a request if it is asked now: the recording of this time, or the last one there is.
 
         Args:
             key: The key of the request.
             takes: It is asked now.
+            is_new: None that was taken before will do.
         """
         with self._lock:
             found = self._content.recordings.get(key)
             if not found:
                 return None
             occurrences = sorted(found)
+            if is_new and self._asked[key] >= len(occurrences):
+                return None
             recording = found[occurrences[min(self._asked[key], len(occurrences) - 1)]]
             if takes:
                 self._asked[key] += 1

@@ -171,14 +171,16 @@ class ReplayClient(ClaudeClient):
     def _look_up(self, request: MessageRequest) -> LookedUp:
         """Look a request up; reads the cassette if it has changed."""
         cassette, recording = self.cassette, None
+        is_new = request.asks_again and self.rules.mode == "auto"
         key = request_key(request, request.draw).hex()
         if self.rules.mode != "record":
             cassette.refresh()
-            recording = cassette.peek(key, takes=True)
+            recording = cassette.peek(key, takes=True, is_new=is_new)
             # To look for secrets takes longer than all the rest, and mostly it would be in vain.
             if recording is None and cassette.has_redacted:
                 clean = clean_request(request, self.redact)
-                recording = cassette.peek(request_key(clean, request.draw).hex(), takes=True)
+                key_of_clean = request_key(clean, request.draw).hex()
+                recording = cassette.peek(key_of_clean, takes=True, is_new=is_new)
         return LookedUp(request=request, key=key, recording=recording)
 
     def stream_message(

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from claude_magic.notebook._commands import Line
 from claude_magic.notebook._options import Options
 from claude_magic.notebook._question import continue_answer, settings_of
 from claude_magic.runtime import CassetteError, NotRecordedError, Phase, Question, Reply, Runtime, Where
-from claude_magic.simulator import Simulator
+from claude_magic.simulator import Simulator, scenario
 from claude_magic.tools import Toolbox, WaitingExecutor
 
 from .conftest import KEY, MakeRuntime
@@ -564,6 +565,36 @@ def test_a_map_is_recorded_and_replayed(
     assert (sent(sim), Path(".claude-magic/journal.sqlite").exists()) == (4, False)
     assert describe_end(second) == describe_end(first)
     assert describe_end(first).endswith("in the cassette: running it again costs nothing")
+
+
+@pytest.mark.parametrize("mode", ["auto", "only"])
+def test_rows_that_are_asked_again_are_not_answered_alike(
+    mode: str, runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
+) -> None:
+    """What stands there is the answer that was none. A second Restart & Run All gives both again, and asks nothing."""
+
+    def run_all(runtime: Runtime, mode: str) -> list[Any]:
+        request = Request(
+            prompt="Say exactly: {{ item }}",
+            items=["a", "b"],
+            names={},
+            settings={"replay": mode},
+            concurrency=1,
+        )
+        plan = make_plan(request, runtime)
+        list(plan.read())
+        out = plan.start().result(TIMEOUT)
+        again = make_plan(replace(plan.request, asks_failed_again=True), runtime, plan.journal)
+        list(again.read())
+        return [out, again.start().result(TIMEOUT)]
+
+    sim.script(scenario("refusal"))
+    assert run_all(runtime, "auto") == [[None, "b"], ["a", "b"]]
+    assert sent(sim) == 3
+
+    recorded = FILE.read_bytes()
+    assert run_all(offline(), mode) == [[None, "b"], ["a", "b"]]
+    assert FILE.read_bytes() == recorded
 
 
 def test_a_replayed_map_spends_nothing(runtime: Runtime, make_runtime: MakeRuntime) -> None:

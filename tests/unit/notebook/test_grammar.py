@@ -104,6 +104,17 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
         "clear the table and start over",
         "budget for a family of four",
         "status: all good?",
+        "Clear the table",
+        "tell me a joke",
+        "use less words",
+        "code review",
+        "have fun",
+        "form follows function",
+        "panels of a comic",
+        "logic gates",
+        "top 10 songs",
+        "hlep me",
+        "six",
         "for example",
         "model trains",
         "thread safety",
@@ -159,6 +170,12 @@ def test_ask_is_a_word_of_its_own():
         ("statsu", "%claude status?", "%claude ask statsu."),
         ("histroy", "%claude history [THREAD]?", "%claude ask histroy."),
         ("Status", "%claude status?", "%claude ask Status."),
+        ("modle", "%claude models?", "%claude ask modle."),
+        ("limti", "%claude limits [--live]?", "%claude ask limti."),
+        ("fx", "%claude fix?", "%claude ask fx."),
+        ("und0", "%claude undo [N]?", "%claude ask und0."),
+        ("log-out", "%claude logout?", "%claude ask log-out."),
+        ("\N{ZERO WIDTH SPACE}status", "%claude status?", "%claude ask \N{ZERO WIDTH SPACE}status."),
         ("demo", "%claude demo on|off?", "%claude ask demo."),
         ("fork", "%claude fork NAME?", "%claude ask fork."),
         ("explain", "%claude explain NAME?", "%claude ask explain."),
@@ -178,6 +195,23 @@ def test_a_prompt_of_one_word_that_is_most_likely_a_slip_is_not_sent(line, meant
     assert f"Did you mean {meant}" in message
     assert f"To send it as a prompt: {escaped}" in message
     assert message.endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_no_name_with_one_slip_is_sent(command):
+    """Wrong, missing, doubled or swapped letters, at any place of it, alone or before one word that would fit."""
+    name = command.name
+    places = range(len(name))
+    slips = {name[:at] + "q" + name[at + 1 :] for at in places}
+    slips |= {name[:at] + name[at] * 2 + name[at + 1 :] for at in places}
+    slips |= {name[:at] + name[at + 1 :] for at in places}
+    slips |= {name[:at] + name[at : at + 2][::-1] + name[at + 2 :] for at in places[:-1]}
+    slips -= {name}
+    # "for idea" is a prompt; behind these two any word is an argument.
+    argued = [f"{word} idea" for word in slips if name in ("fork", "panel") and word not in ("for", "pane")]
+    for line in (*slips, *argued):
+        with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
+            read_line(line, HERE)
 
 
 def test_a_cell_that_is_but_a_subcommand_is_not_sent():
@@ -213,6 +247,25 @@ def test_any_line_is_read_or_refused_in_one_line(line):
         ("budget USD 1,000.50", "budget [AMOUNT|off]"),
         ("budget offf", "budget off"),
         ("budget two", "budget [AMOUNT|off]"),
+        ("buget two", "budget [AMOUNT|off]"),
+        ("budget: two", "budget [AMOUNT|off]"),
+        ("budgte off", "budget off"),
+        ("login: two words", "login"),
+        ("Login: two words", "login"),
+        ("lgoin two words", "login"),
+        ("fokr idea", "fork idea"),
+        ("frk idea", "fork idea"),
+        ("forkk idea", "fork idea"),
+        ("gork idea", "fork idea"),
+        ("Fork idea", "fork idea"),
+        ("fork: idea", "fork idea"),
+        ("fokr two words", "fork NAME"),
+        ("panle data", "panel data"),
+        ("claer all", "clear [THREAD]"),
+        ("modle claude-opus", "--model claude-opus PROMPT"),
+        ("model opus", "--model opus PROMPT"),
+        ("hlep tools", "help"),
+        ("exlpain dff", "explain df"),
         (f"budget {'9' * 300}", "budget [AMOUNT|off]"),
         (f"budget {'9' * 5000} USD", "budget [AMOUNT|off]"),
         (f"undo {'9' * 5000}", "undo [N]"),

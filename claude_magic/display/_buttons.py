@@ -8,7 +8,7 @@ from __future__ import annotations
 import keyword
 from typing import Literal, NamedTuple
 
-from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_notice
+from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_approval
 from ..schema import escape_hidden, find_code, join_code
 from ..tools import REFUSED, ToolCall
 from ._recorder import keeps_displays
@@ -53,7 +53,8 @@ async def _pressed_button(call: ToolCall) -> str:
         return pressed
     finally:
         # First the display: a front end that has lost the widget would put an error in its place.
-        shown.update(render_notice(f"{outcome}: {call}").data, raw=True)
+        line = f"{outcome}: {call}"
+        shown.update({"text/html": render_approval(line), "text/plain": line}, raw=True)
         close_all((bar,))
 
 

@@ -19,7 +19,7 @@ from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
 from ._answer import Run, render_answer, render_run, runs_of
 from ._formats import render_growing
 from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
-from ._sanitise import STATUS_LINE, sanitise, styled, without_math
+from ._sanitise import STATUS_LINE, sanitise, sentence, without_math
 from ._tex import Allowance
 
 # The last lines of a growing text, made fit to be seen: half-written marks are closed or held back.
@@ -291,8 +291,8 @@ def render_status_line(snapshot: ReplySnapshot, now: float, *, remark: str = "")
 
 
 def render_line(text: str) -> str:
-    """Return the HTML of one quiet line of plain text."""
-    return without_math(styled(STATUS_LINE, text))
+    """Return the HTML of one quiet line of ours."""
+    return without_math(sentence(STATUS_LINE, text))
 
 
 def describe_status(snapshot: ReplySnapshot, now: float) -> str:

@@ -33,6 +33,7 @@ from ._sanitise import (
     STATUS_LINE,
     folded,
     sanitise,
+    sentence,
     styled,
     without_math,
 )
@@ -55,7 +56,7 @@ def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         kept_in: The expression that has a partial answer.
     """
     remarks = [*_remarks(snapshot, kept_in), (FOOTER, describe_facts(snapshot))]
-    return without_math("".join(styled(*remark) for remark in remarks))
+    return without_math("".join(sentence(*remark) for remark in remarks))
 
 
 def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -66,7 +67,7 @@ def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         kept_in: The expression that has a partial answer.
     """
     remarks = _remarks(snapshot, kept_in)
-    return without_math("".join(styled(*remark) for remark in remarks)) if remarks else ""
+    return without_math("".join(sentence(*remark) for remark in remarks)) if remarks else ""
 
 
 def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
@@ -257,8 +258,8 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
 
 
 def render_notice(text: str) -> Bundle:
-    """Return the line, in HTML and in plain text."""
-    return Bundle({"text/html": without_math(styled(FOOTER, text)), "text/plain": text}, {})
+    """Return a line of ours, in HTML and in plain text."""
+    return Bundle({"text/html": without_math(sentence(FOOTER, text)), "text/plain": text}, {})
 
 
 def render_approval(text: str) -> str:
@@ -268,7 +269,7 @@ def render_approval(text: str) -> str:
 
 def render_complaint(text: str) -> str:
     """Return the HTML of a line that says what went wrong."""
-    return without_math(styled(FAILURE, text))
+    return without_math(sentence(FAILURE, text))
 
 
 _BETWEEN: Final = "\n\n---\n\n"

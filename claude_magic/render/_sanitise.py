@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from html import escape
 from typing import Any, Final
@@ -153,6 +154,7 @@ def has_formulas(html: str) -> bool:
     return MATH_CLASSES in html
 
 
+_QUOTED_CODE: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _TAG_NAMES: Final = """
     a blockquote br code details div em h1 h2 h3 h4 h5 h6 hr img li ol p pre s span strong summary sup
     table tbody td th thead tr ul
@@ -245,6 +247,12 @@ def without_math(html: str) -> str:
 def styled(style: str, text: str, tag: str = "div") -> str:
     """Return an element that shows `text` in one of the styles above; HTML that is not sanitised yet."""
     return f'<{tag} style="{style}">{escape(text, quote=False)}</{tag}>'
+
+
+def sentence(style: str, text: str) -> str:
+    """Return an element like `styled` with a sentence of ours, in which what stands between backticks is code."""
+    html = _QUOTED_CODE.sub(r"<code>\1</code>", escape(text, quote=False))
+    return f'<div style="{style}">{html}</div>'
 
 
 def folded(summary: str, inside: str, *, style: str = FOLD) -> str:

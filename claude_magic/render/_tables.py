@@ -26,6 +26,7 @@ from ._sanitise import (
     ROWS_HEADING,
     SCROLLING_TABLE,
     TABLE,
+    sentence,
     styled,
     without_math,
 )
@@ -49,9 +50,9 @@ def render_rows(
         notes: Sentences below the table.
     """
     table = _Table(groups=groups, columns=columns, numbers=frozenset(numbers))
-    sentences = tuple(notes)
-    html = without_math(table.html() + "".join(styled(FOOTER, sentence) for sentence in sentences))
-    text = "\n\n".join(part for part in (table.text(), "\n".join(sentences)) if part)
+    remarks = tuple(notes)
+    html = without_math(table.html() + "".join(sentence(FOOTER, remark) for remark in remarks))
+    text = "\n\n".join(part for part in (table.text(), "\n".join(remarks)) if part)
     return Bundle({"text/html": html, "text/plain": text}, {})
 
 

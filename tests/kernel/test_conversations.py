@@ -61,7 +61,10 @@ def test_running_a_cell_in_the_middle_again_branches_there(notebook, sim):
     run = notebook(b="Two, differently")
 
     assert asked(sim) == ["One", "Two, differently"]
-    assert "2 later turns are no longer sent; they are kept: `%claude switch 4` goes back" in run.frames[-1]
+    assert (
+        "2 later turns are no longer sent; they are kept: <code>%claude switch 4</code> goes back"
+        in run.frames[-1]
+    )
 
     notebook(c="Three")
     assert asked(sim) == ["One", "Two, differently", "Three"]
@@ -109,7 +112,7 @@ def test_the_footer_names_the_turns_that_a_cell_leaves_aside(notebook, sim):
 
     assert asked(sim) == ["One", "Two", "Three"]
     assert "2 turns are not part of this conversation" in run.frames[-1]
-    assert "`%claude switch 5` goes back" in run.frames[-1]
+    assert "<code>%claude switch 5</code> goes back" in run.frames[-1]
 
 
 def test_a_second_run_all_passes_each_subcommand(notebook, sim):

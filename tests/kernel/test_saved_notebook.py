@@ -75,7 +75,7 @@ def test_the_first_question_after_a_restart_says_that_the_answers_above_are_not_
     first = notebook.run(c="What is my name?")
     note = (
         "The 2 answers above are from before this kernel started, and not part of this conversation: "
-        "`%claude load notebook` brings them back."
+        "<code>%claude load notebook</code> brings them back."
     )
     assert note in first.frames[-1]
     assert said(sim) == ["What is my name?"]

@@ -15,11 +15,17 @@ from snapshots import snapshot
 from claude_magic.client import ClaudeError, OverloadedError, Usage
 from claude_magic.conversation import Turn
 from claude_magic.render import (
+    Column,
     describe_status,
     describe_total_cost,
+    render_approval,
+    render_comparison,
+    render_complaint,
     render_folded_code,
     render_footer,
     render_footer_text,
+    render_line,
+    render_notice,
     render_reply,
     render_rows,
     render_status_line,
@@ -295,6 +301,44 @@ def test_what_was_done_differently_is_noted() -> None:
     assert render_footer_text(snapshot(notes=("This model always thinks.",))).startswith(
         "This model always thinks.\n"
     )
+
+
+BACKTICKS = "Nothing is lost: run `%claude load 'a<b>.json'`, or ``as it is``, or ` alone."
+AS_CODE = "run <code>%claude load 'a&lt;b&gt;.json'</code>, or ``as it is``, or ` alone."
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        render_footer(snapshot(notes=(BACKTICKS,))),
+        render_footer(snapshot(phase=Phase.FAILED, error=ClaudeError(BACKTICKS))),
+        render_notice(BACKTICKS).data["text/html"],
+        render_complaint(BACKTICKS),
+        render_line(BACKTICKS),
+        render_rows([], notes=[BACKTICKS]).data["text/html"],
+        render_rows([("", [("a", "b")])], notes=[BACKTICKS]).data["text/html"],
+    ],
+    ids=["note", "failure", "notice", "complaint", "line", "below nothing", "below a table"],
+)
+def test_what_stands_between_backticks_in_a_sentence_of_ours_is_code(html: str) -> None:
+    """In HTML, wherever one is shown; what is no pair stays as it is."""
+    assert AS_CODE in html
+
+
+def test_backticks_stay_in_plain_text_and_are_code_in_markdown() -> None:
+    """A terminal, a text file and a Markdown view show them as ever."""
+    note = snapshot(notes=(BACKTICKS,))
+
+    assert BACKTICKS in render_footer_text(note)
+    assert render_notice(BACKTICKS).data["text/plain"] == BACKTICKS
+    assert render_rows([], notes=[BACKTICKS]).data["text/plain"] == BACKTICKS
+    column = Column(name="opus", kept_in="x", answer=note)
+    assert "`%claude load 'a<b>.json'`" in render_comparison([column]).data["text/markdown"]
+
+
+def test_the_arguments_of_a_call_are_shown_to_the_letter() -> None:
+    """What a person allows is no sentence of ours."""
+    assert "run(x='`rm`')" in render_approval("run(x='`rm`')")
 
 
 # What is waited for

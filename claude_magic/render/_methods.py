@@ -219,15 +219,86 @@ def _parameters(methods: Methods) -> Iterator[str]:
             {_in_words(rows.records[0].parameters): rows.answered + rows.failed} if rows.records else {}
         )
     shown = [
-        f"{text} ({_count(count, 'request')})" if len(counts) > 1 else text
+        f"{text}, in {_count(count, 'request')}" if len(counts) > 1 else text
         for text, count in counts.most_common()
     ]
     yield f"Parameters: {'; '.join(shown)}. What is not named was left at the server's default."
 
 
 def _in_words(parameters: Mapping[str, Any]) -> str:
-    named = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items())
-    return f"`{', '.join(named)}`" if parameters else "none"
+    return ", ".join(_parameter(name, value) for name, value in parameters.items()) or "none"
+
+
+_KINDS_OF_THINKING: Final = {"enabled": "thinking", "disabled": "no thinking"}
+_PARAMETERS: Final = {
+    "betas": "beta features",
+    "schema_sha256": "an output schema",
+    "system_sha256": "a system prompt",
+    "tools_sha256": "tools",
+    "top_k": "top-k",
+    "top_p": "top-p",
+}
+_HASH_DIGITS: Final = 16
+"""Of those of a system prompt, tools or a schema; the manifest has them all."""
+_PLAIN_WORDS: Final = re.compile(r"[A-Za-z0-9](?:[\w. -]*[A-Za-z0-9])?")
+
+
+def _parameter(name: str, value: Any) -> str:
+    """Return a parameter as a paper would print it."""
+    match name, value:
+        case "max_tokens", int():
+            return f"at most {value:,} tokens of output"
+        case "stop_sequences", list():
+            return f"stop sequences {_listed([_code(str(text)) for text in value])}"
+        case "thinking", {"type": str() as kind, **more}:
+            return f"{_KINDS_OF_THINKING.get(kind) or f'{_text(kind)} thinking'}{_details(more)}"
+        case "output_config", {"effort": str() as effort, **more}:
+            return ", ".join(
+                [f"effort {_text(effort)}", *(_parameter(str(field), each) for field, each in more.items())]
+            )
+        case _, str() if name.endswith("_sha256"):
+            return f"{_PARAMETERS.get(name) or _name(name)} (SHA-256 `{value[:_HASH_DIGITS]}…`)"
+        case _, {"type": str() as kind, **more}:
+            return f"{_name(name)} {_text(kind)}{_details(more)}"
+    return f"{_PARAMETERS.get(name) or _name(name)} {_value(value)}"
+
+
+def _details(fields: Mapping[Any, Any]) -> str:
+    named = ", ".join(f"{_name(str(name))} {_value(value)}" for name, value in fields.items())
+    return f" ({named})" if named else ""
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case None:
+            return "none"
+        case Mapping():
+            return _details(value).strip() or "none"
+        case list():
+            return _listed(list(map(_value, value))) or "none"
+    return _text(str(value))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _name(name: str) -> str:
+    return _text(name.replace("_", " ").strip())
+
+
+def _text(text: str) -> str:
+    """Return plain words as they are, and as code what Markdown would read as its own."""
+    return text if _PLAIN_WORDS.fullmatch(text) else _code(text)
+
+
+def _code(text: str) -> str:
+    """Return text that somebody has typed as code, on one line."""
+    shown = text.replace("\n", "\\n").replace("\r", "\\r")
+    fence = "`" * (_longest_run(shown) + 1)
+    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
 
 
 def _table(methods: Methods) -> str:

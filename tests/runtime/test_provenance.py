@@ -11,7 +11,7 @@ import pytest
 from claude_magic.bulk import Request, make_plan
 from claude_magic.client import ConfigurationError, InvalidRequestError
 from claude_magic.render import Methods, describe_methods, render_reply
-from claude_magic.runtime import Phase, Question, Reply, Runtime
+from claude_magic.runtime import Asked, Phase, Question, Reply, Runtime
 from claude_magic.simulator import Simulator
 
 from .conftest import MakeRuntime
@@ -40,8 +40,8 @@ def test_what_was_asked_is_described(runtime: Runtime) -> None:
         "3 requests to language models of Anthropic (Messages API, version 2023-06-01) were made on "
     )
     assert f"claude-sonnet-5-5 (1 answer, on {day}); claude-opus-5-5 (2 answers, on {day})" in text
-    assert '"effort": "low"' in text
-    assert "system_sha256" in text
+    assert "at most 16,000 tokens of output, adaptive thinking (display summarized), effort low" in text
+    assert "a system prompt (SHA-256 `" in text
     assert "answered 2 times" in text
     assert "Note: 3 of these are from a simulator, not from a model." in text
     assert "Name a tree." not in text
@@ -60,6 +60,60 @@ def test_each_answer_says_what_was_asked_for_it(runtime: Runtime) -> None:
     assert facts["parameters"]["max_tokens"] == 16_000
     assert facts["parameters"]["output_config"] == {"effort": "low"}
     assert {"model", "request_id", "usage", "cost_usd", "asked_at"} <= facts.keys()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, "none"),
+        (
+            {"max_tokens": 200, "temperature": 0.5, "top_p": 0.9},
+            "at most 200 tokens of output, temperature 0.5, top-p 0.9",
+        ),
+        ({"thinking": {"type": "disabled"}}, "no thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 4000}}, "thinking (budget tokens 4000)"),
+        (
+            {"thinking": {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}}},
+            "adaptive thinking (block binding (prefix mismatch behavior drop_block))",
+        ),
+        (
+            {"output_config": {"effort": "low", "task_budget": {"type": "tokens", "total": 9}}},
+            "effort low, task budget tokens (total 9)",
+        ),
+        ({"output_config": {"verbose": True}}, "output config (verbose on)"),
+        ({"stop_sequences": ["11", "<b>", "a\n`b`"]}, "stop sequences `11`, `<b>` and `` a\\n`b` ``"),
+        ({"tool_choice": {"type": "tool", "name": "tide"}}, "tool choice tool (name tide)"),
+        (
+            {"betas": ["a-2026-01-01"], "inference_geo": None},
+            "beta features a-2026-01-01, inference geo none",
+        ),
+        ({"tools_sha256": "7da7a94eae688b9569a5"}, "tools (SHA-256 `7da7a94eae688b95…`)"),
+        ({"x_y": ["$1", "*b*"], "_z": {}, "more": [{"a": []}]}, "x y `$1` and `*b*`, z none, more (a none)"),
+    ],
+)
+def test_parameters_are_written_in_words_that_a_paper_could_print(
+    parameters: dict[str, Any], words: str
+) -> None:
+    """No JSON, whatever was set; text that somebody typed is code where Markdown would take it for its own."""
+    asked = Asked(
+        key="0" * 32,
+        at="2026-11-27T10:00:00Z",
+        outcome="answered",
+        is_replay=False,
+        asked_model="m",
+        model="m",
+        parameters=parameters,
+        prompt="",
+        request_id=None,
+        tokens_in=1,
+        tokens_out=1,
+        cost=None,
+        attempts=1,
+        error=None,
+        is_simulated=False,
+    )
+
+    assert f"Parameters: {words}. What is not named" in str(Methods(asked=[asked]))
 
 
 def test_failures_and_interruptions_are_counted(runtime: Runtime, when: Any) -> None:

@@ -553,8 +553,8 @@ def _explain(path: Path | None, error: sqlite3.Error) -> str:
     return f"The journal {path} failed: {as_sentence(reason)}"
 
 
-_COLUMNS: Final = ("run", "started", "state", "prompt", "model", "rows", "answers paid", "failed", "price")
-_NUMBERS: Final = (0, 5, 6, 7, 8)
+_COLUMNS: Final = ("run", "state", "price", "answers paid", "failed", "rows", "prompt", "model", "started")
+_NUMBERS: Final = (0, 2, 3, 4, 5)
 
 
 def render_journal(journal: Journal) -> Bundle:
@@ -615,14 +615,14 @@ def counted(count: int, thing: str) -> str:
 def _run_row(run: RunRecord) -> tuple[str, ...]:
     return (
         str(run.id),
-        moment(run.started),
         "cut off" if run.state == "running" and run.ended is None else run.state,
-        excerpt(run.prompt, 40),
-        run.model,
-        f"{run.rows:,}",
+        format_usd(run.cost),
         f"{run.answers:,}",
         f"{run.failed:,}",
-        format_usd(run.cost),
+        f"{run.rows:,}",
+        excerpt(run.prompt, 40),
+        run.model,
+        moment(run.started),
     )
 
 

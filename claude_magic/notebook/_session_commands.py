@@ -250,8 +250,8 @@ def _turns(count: int) -> str:
     return "1 turn" if count == 1 else f"{count:,} turns"
 
 
-_JOB_COLUMNS = ("job", "asked in", "question", "model", "state", "seconds", "price")
-_JOB_NUMBERS = (0, 5, 6)
+_JOB_COLUMNS = ("job", "state", "seconds", "price", "asked in", "question", "model")
+_JOB_NUMBERS = (0, 2, 3)
 _QUESTION_CHARS = 40
 _STATE_CHARS = 70
 """The whole error stands in the cell that asked."""
@@ -306,12 +306,12 @@ def _job_row(job: Job, now: float) -> tuple[str, ...]:
         return _map_row(job, snapshot)
     return (
         str(job.number),
-        job.reply.origin,
-        excerpt(job.reply.prompt, _QUESTION_CHARS),
-        snapshot.model,
         excerpt(_describe_job(snapshot, now), _STATE_CHARS),
         f"{snapshot.elapsed:.1f}",
         describe_cost(snapshot),
+        job.reply.origin,
+        excerpt(job.reply.prompt, _QUESTION_CHARS),
+        snapshot.model,
     )
 
 
@@ -321,12 +321,12 @@ def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
     state = f"{words.get(snapshot.phase, 'runs')}: {snapshot.done:,} of {snapshot.requests:,} requests"
     return (
         str(job.number),
-        job.reply.origin,
-        excerpt(job.reply.prompt, _QUESTION_CHARS),
-        snapshot.model,
         state,
         f"{snapshot.elapsed:.1f}",
         "" if snapshot.cost is None else format_usd(snapshot.cost),
+        job.reply.origin,
+        excerpt(job.reply.prompt, _QUESTION_CHARS),
+        snapshot.model,
     )
 
 

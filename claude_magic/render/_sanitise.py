@@ -89,13 +89,12 @@ SOURCES: Final = (
 ROW: Final = "background:none"  # no stripes: headings stand among the rows
 ROW_LABEL: Final = f"padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top;color:{_MUTED}"
 ROW_VALUE: Final = "padding:0.15em 1.2em 0.15em 0;text-align:left;vertical-align:top"
-_COLUMN = (
-    "padding:0.15em 1.2em 0.15em 0;vertical-align:top;white-space:nowrap;font-variant-numeric:tabular-nums"
-)
-COLUMN_WORDS: Final = f"{_COLUMN};text-align:left"
-COLUMN_NUMBERS: Final = f"{_COLUMN};text-align:right"
-NAME_OF_WORDS: Final = f"{COLUMN_WORDS};font-weight:normal;color:{_MUTED}"
-NAME_OF_NUMBERS: Final = f"{COLUMN_NUMBERS};font-weight:normal;color:{_MUTED}"
+_COLUMN = "padding:0.15em 1.2em 0.15em 0;vertical-align:top;font-variant-numeric:tabular-nums"
+COLUMN_WORDS: Final = f"{_COLUMN};white-space:nowrap;text-align:left"
+COLUMN_NUMBERS: Final = f"{_COLUMN};white-space:nowrap;text-align:right"
+COLUMN_PROSE: Final = f"{_COLUMN};white-space:normal;min-width:9em;text-align:left"
+NAME_OF_WORDS: Final = f"{_COLUMN};text-align:left;font-weight:normal;color:{_MUTED}"
+NAME_OF_NUMBERS: Final = f"{_COLUMN};text-align:right;font-weight:normal;color:{_MUTED}"
 ROWS_HEADING: Final = "padding:0.9em 0 0.2em 0;text-align:left;font-weight:600"
 
 
@@ -163,6 +162,7 @@ _TAGS: Final = frozenset(_TAG_NAMES.split())
 _CELL_STYLES: Final = {
     *CELL_ALIGNMENTS.values(),
     COLUMN_NUMBERS,
+    COLUMN_PROSE,
     COLUMN_WORDS,
     NAME_OF_NUMBERS,
     NAME_OF_WORDS,

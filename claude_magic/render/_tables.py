@@ -7,6 +7,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import Final
 
@@ -16,6 +17,7 @@ from ._code import excerpt, render_folded_code
 from ._reply import Bundle
 from ._sanitise import (
     COLUMN_NUMBERS,
+    COLUMN_PROSE,
     COLUMN_WORDS,
     FOOTER,
     NAME_OF_NUMBERS,
@@ -33,6 +35,9 @@ from ._sanitise import (
 
 # One long cell does not make every other as long.
 _MAX_PADDED_CHARS: Final = 80
+
+# A column with a longer cell wraps on a narrow page, so that those beside it stay in sight. Names of models do not.
+_LONGEST_NAME: Final = 26
 
 Row = tuple[str, ...]
 Group = tuple[str, Sequence[Row]]
@@ -63,7 +68,7 @@ def with_folded_code(table: Bundle, folds: Sequence[tuple[str, str, str]]) -> Bu
     return Bundle({"text/html": html, "text/plain": text}, {})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Table:
     """All groups, which share their columns."""
 
@@ -103,7 +108,15 @@ class _Table:
             return ROW_VALUE if column == 1 else ROW_LABEL
         if tag == "th":
             return NAME_OF_NUMBERS if column in self.numbers else NAME_OF_WORDS
-        return COLUMN_NUMBERS if column in self.numbers else COLUMN_WORDS
+        if column in self.numbers:
+            return COLUMN_NUMBERS
+        return COLUMN_PROSE if column in self._prose else COLUMN_WORDS
+
+    @cached_property
+    def _prose(self) -> frozenset[int]:
+        """The columns with a cell that is longer than a name."""
+        cells = (cell for row in self._all_rows() for cell in enumerate(row))
+        return frozenset(column for column, text in cells if len(text) > _LONGEST_NAME)
 
     def _text_lines(self, heading: str, rows: Sequence[Row]) -> Iterator[str]:
         if heading:

@@ -456,6 +456,29 @@ def test_numbers_stand_at_the_right_under_their_names() -> None:
     assert "<th" in bundle.data["text/html"]
 
 
+def test_only_columns_of_prose_wrap_on_a_narrow_page() -> None:
+    """Of dates, names and numbers none is cut in two, and what stands behind a long question stays in sight."""
+    rows = [
+        (
+            "2026-11-27 10:00",
+            "claude-haiku-4-5-20251001",
+            "A question of more than a few words?",
+            "≈ $0.0021, stopped (simulated)",
+        )
+    ]
+
+    html = render_rows([("", rows)], columns=("asked", "model", "question", "price"), numbers=(3,)).data[
+        "text/html"
+    ]
+
+    spaces = {
+        text: re.findall(r"white-space:(\w+)", style)
+        for style, text in re.findall(r'<t[dh] style="([^"]*)">([^<]*)<', html)
+    }
+    assert [spaces[text] for text in rows[0]] == [["nowrap"], ["nowrap"], ["normal"], ["nowrap"]]
+    assert [spaces[name] for name in ("asked", "model", "question", "price")] == [[]] * 4
+
+
 def test_pygments_is_imported_only_for_an_answer_with_code_in_it() -> None:
     """The first answer pays for nothing that it does not need."""
     script = (

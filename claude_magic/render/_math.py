@@ -9,14 +9,18 @@ are linear.
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from markdown_it.token import Token
+
+from ._sanitise import UNBROKEN
 from ._tex import MAX_FORMULA_CHARS
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
     from markdown_it.rules_inline import StateInline
 
 _LABEL: Final = re.compile(r" ?\\label\s*\{[^{}]*\}")
@@ -44,6 +48,7 @@ def install(md: MarkdownIt) -> None:
     md.block.ruler.before(
         "fence", "math_block", _math_block, {"alt": ["paragraph", "reference", "blockquote", "list"]}
     )
+    md.core.ruler.push("unbroken_formulas", _unbroken_formulas)
 
 
 # Inline
@@ -145,6 +150,58 @@ def _bracketed(src: str, start: int, memory: MutableMapping[str, Any]) -> Formul
         return None
     formula = src[start + 2 : end].strip()
     return Formula(formula, end + 2, is_display=opening == "[") if formula else None
+
+
+# A browser may break a line beside a formula, as beside a picture. What stands next to one without a blank stays with it: a bracket
+# before it, "," or ")." or "-" or "th" behind it. A long formula is left alone, so that none becomes wider than its column by that.
+
+_LONGEST_UNBROKEN: Final = 60
+_OPENING: Final = re.compile(r"[(\[{«“‘„‚\"'¿¡]{1,3}\Z")
+_FOLLOWING: Final = re.compile(r"\A\w{0,3}(?!\w)[^\w\s(\[{«“‘„‚¿¡]{0,4}")
+
+
+def _unbroken_formulas(state: StateCore) -> None:
+    for token in state.tokens:
+        # As long as its source is shown, it is text.
+        if token.type == "inline" and token.children and not state.env.get("shows_source"):
+            token.children = _with_neighbours(token.children)
+
+
+def _with_neighbours(tokens: Sequence[Token]) -> list[Token]:
+    """Put formulas and what belongs to them into elements that are not broken."""
+    result: list[Token] = []
+    position = 0
+    while position < len(tokens):
+        begin, end = len(result), position + 1
+        is_short = (
+            tokens[position].type == "math_inline" and len(tokens[position].content) <= _LONGEST_UNBROKEN
+        )
+        if not is_short or tokens[position].meta["is_display"]:
+            result.append(tokens[position])
+            position = end
+            continue
+        # Marks around it alone, as in `**$x$**,`, are part of it.
+        while begin and end < len(tokens) and result[begin - 1].nesting == 1 and tokens[end].nesting == -1:
+            begin, end = begin - 1, end + 1
+        formula = [*result[begin:], *tokens[position:end]]
+        del result[begin:]
+        before = _cut(result[-1], _OPENING) if result else []
+        after = _cut(tokens[end], _FOLLOWING) if end < len(tokens) else []
+        if before or after:
+            opening = Token("unbroken_open", "span", 1, attrs={"style": UNBROKEN})
+            formula = [opening, *before, *formula, *after, Token("unbroken_close", "span", -1)]
+        result += formula
+        position = end
+    return result
+
+
+def _cut(token: Token, part: re.Pattern[str]) -> list[Token]:
+    """Take a part of a text out of it; return the text that is that part, if there is one."""
+    found = part.search(token.content) if token.type == "text" else None
+    if found is None or not found[0]:
+        return []
+    token.content = token.content[: found.start()] + token.content[found.end() :]
+    return [Token("text", "", 0, content=found[0])]
 
 
 # Blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -297,7 +298,7 @@ def _text(text: str) -> str:
 def _code(text: str) -> str:
     """Return text that somebody has typed as code, on one line."""
     shown = text.replace("\n", "\\n").replace("\r", "\\r")
-    fence = "`" * (_longest_run(shown) + 1)
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
 
 

@@ -70,6 +70,7 @@ COLUMN_HEADING: Final = (
 )
 COLUMN_NAME: Final = "font-weight:600"
 COLUMN_FACTS: Final = f"color:{_MUTED};font-size:{_SMALL};font-variant-numeric:tabular-nums"
+UNBROKEN: Final = "white-space:nowrap"
 IN_WIDGET: Final = "line-height:var(--jp-content-line-height, 1.6);font-size:var(--jp-content-font-size1, 14px);white-space:normal"
 FOLD: Final = f"margin:0 0 0.6em 0;color:{_MUTED}"
 FOLD_SUMMARY: Final = f"cursor:pointer;font-family:{_UI_FONT};font-size:{_SMALL};line-height:1.5"
@@ -177,7 +178,7 @@ _STYLES_BY_TAG: Final = {
     "tr": {ROW},
     "td": _CELL_STYLES,
     "th": _CELL_STYLES,
-    "span": {*CODE_TOKENS.values(), CALL_SIGNATURE, QUIET},
+    "span": {*CODE_TOKENS.values(), CALL_SIGNATURE, QUIET, UNBROKEN},
     "sup": {CITATION},
     "blockquote": {QUESTION},
     "details": {FOLD, CALL},

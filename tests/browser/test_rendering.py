@@ -163,6 +163,35 @@ def test_formulas_are_typeset_and_dollars_stay_dollars(
     expect(page.output(0)).to_contain_text("It costs $5 and then $10; between $3 (low) and $4 (high).")
 
 
+# Marks that follow a formula without a blank, and do not stand in its line.
+PARTED = """output => [...output.querySelectorAll('mjx-container')].filter(formula => {
+    const texts = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    texts.currentNode = formula;
+    let text = texts.nextNode();
+    while (text && formula.contains(text))
+        text = texts.nextNode();
+    const range = document.createRange();
+    range.setStart(text, 0);
+    range.setEnd(text, 1);
+    return range.getBoundingClientRect().top > formula.getBoundingClientRect().bottom;
+}).length"""
+
+
+def test_no_line_begins_with_the_comma_behind_a_formula(lab: LabServer, open_notebook: OpenNotebook) -> None:
+    """However wide the page is; and a long formula makes no column wider."""
+    text = " ".join(f"and {'o' * (number % 9)} $x_{{{number}}}$, ($y$)." for number in range(60))
+    page = open_notebook(
+        lab.write_notebook("commas.ipynb", [saved({"text/html": render_markdown(text)})], is_trusted=True)
+    )
+    output = page.output(0)
+
+    expect(output.locator("mjx-container")).to_have_count(120)
+    for width in range(300, 700, 7):
+        output.evaluate("(node, width) => node.style.width = `${width}px`", width)
+        assert output.evaluate(PARTED) == 0
+        assert output.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
+
+
 def test_drawing_an_answer_again_brings_no_duplicate_labels(
     lab: LabServer, open_notebook: OpenNotebook
 ) -> None:

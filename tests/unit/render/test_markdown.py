@@ -143,6 +143,40 @@ def test_money_variables_and_code_are_no_formulas(text: str) -> None:
     assert formulas(text) == []
 
 
+X = r'<span class="mathjax_process tex2jax_process">\(x\)</span>'
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("so $x$, and", f"so <|{X},|> and"),
+        ("is \\(x\\).", f"is <|{X}.|>"),
+        ("($x$), “$x$”", f"<|({X}),|> <|“{X}”|>"),
+        ("($x$)($x$)", f"<|({X})|><|({X})|>"),
+        ("$x$,$x$;", f"<|{X},|><|{X};|>"),
+        ("**$x$**, ($x$", f"<|<strong>{X}</strong>,|> <|({X}|>"),
+        ("$x$-dimensional, \\(x\\)th", f"<|{X}-|>dimensional, <|{X}th|>"),
+        ("$x$，因此", f"<|{X}，|>因此"),
+        ("alone $x$ too, a", f"alone {X} too, a"),
+        ("is \\(x\\)whatever", f"is {X}whatever"),
+    ],
+)
+def test_what_stands_beside_a_formula_stays_in_its_line(text: str, html: str) -> None:
+    """A browser breaks a line beside a formula as beside a picture: a line began with a comma."""
+    unbroken = html.replace("<|", '<span style="white-space:nowrap">').replace("|>", "</span>")
+    assert body(text) == f"<p>{unbroken}</p>"
+
+
+def test_a_long_formula_may_be_broken_off() -> None:
+    """Else it could be wider than its column; nor does one with a line of its own need it, nor the source of a growing one."""
+    long = f"${'x + ' * 20}y$, and"
+
+    assert "nowrap" in render_markdown("$x + y$, and")
+    assert "nowrap" not in render_markdown(long)
+    assert "nowrap" not in render_markdown("$$x$$, and")
+    assert "nowrap" not in GrowingMarkdown().update("$x + y$, and").tail.html
+
+
 def test_mathjax_is_kept_away_from_all_that_our_parser_took_for_text() -> None:
     """The answer stands where MathJax does not look; each formula alone where it does."""
     html = render_markdown("$5 and $6, but $x$")

@@ -100,7 +100,7 @@ class Mapper:
                 if missing:
                     return self.meta
                 result = rows.assign(**dict.fromkeys(self._dtypes()))
-            return result[list(self.meta.columns)].astype(self._dtypes())
+            return self._fitted(result)[list(self.meta.columns)].astype(self._dtypes())
         frame = nw.from_native(rows)
         backend = nw.get_native_namespace(frame)
         kinds = {"Int64": nw.Int64(), "float64": nw.Float64(), "boolean": nw.Boolean()}
@@ -109,6 +109,17 @@ class Mapper:
             for name, dtype in self._dtypes().items()
         ]
         return frame.with_columns(*made).select(list(self.meta.columns)).to_native()
+
+    def _fitted(self, table: Any) -> Any:
+        """Return a table of pandas with null for numbers that a column of `meta` cannot hold: they are errors of their rows."""
+        error = f"{self._request.prefix}{ERROR_COLUMN}"
+        for name, dtype in self._dtypes().items():
+            if dtype == "Int64" and table[name].dtype == object:
+                is_large = table[name].map(lambda value: isinstance(value, int) and value.bit_length() > 63)
+                why = f"Claude's answer for {name} has more than 64 bits, which a column of whole numbers cannot hold."
+                changed = {name: table[name].mask(is_large, None), error: table[error].mask(is_large, why)}
+                table = table.assign(**changed)
+        return table
 
     def _dtypes(self) -> dict[str, Any]:
         import pandas

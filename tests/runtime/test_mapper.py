@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -22,7 +23,7 @@ import pytest
 from claude_magic import ConfigurationError, JournalError, claude
 from claude_magic.bulk._journal import Answer
 from claude_magic.bulk._shards import JournalShards, open_shards
-from claude_magic.simulator import Simulator
+from claude_magic.simulator import Simulator, reply
 
 from ..redis_server import redis_server
 
@@ -61,6 +62,20 @@ def test_a_table_gives_its_answers_in_the_columns_of_meta(
     assert made["error"].isna().all()
     assert mapper(frame.head(0)).equals(mapper.meta.set_index(frame.index[:0]))
     assert len(sim.requests) == 3
+
+
+def test_a_number_that_no_column_holds_is_an_error_of_its_row(sim: Simulator, frame: pd.DataFrame) -> None:
+    """Promise: the types are those of `meta`, whatever Claude says, and the other answers stand."""
+    sim.script(*[reply(json.dumps({"n": number})) for number in (2**70, 5, -(2**70))])
+    mapper = claude.mapper("Count {{ text }}", schema="n int", concurrency=1)
+
+    made = mapper(frame)
+
+    assert made["n"].isna().tolist() == [True, False, True]
+    assert made["n"].iloc[1] == 5
+    assert made["error"].isna().tolist() == [False, True, False]
+    assert "more than 64 bits" in made["error"].iloc[0]
+    pd.testing.assert_series_equal(made.dtypes, mapper.meta.dtypes)
 
 
 def test_what_is_kept_stands_in_front(sim: Simulator, frame: pd.DataFrame) -> None:

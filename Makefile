@@ -86,5 +86,5 @@ screenshots: $(INSTALLED) chromium ## the pictures of the README, made anew
 	$(BIN)/python docs/images/make.py
 
 clean: ## remove what the targets above made
-	rm -rf .venv .bench-venv .peers .floors-venv .binder-check .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output
+	rm -rf .venv .bench-venv .bench-peers .peers .floors-venv .binder-check .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

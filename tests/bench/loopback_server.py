@@ -6,6 +6,7 @@ The first part of the path says what comes back, so that every client reaches it
 - `/paced/N`: a stream of N deltas, each in a TCP write of its own, a millisecond apart
 - `/first/0`: headers and the events up to the first delta in one TCP write; the delta's text is the moment of the write
 - `/small`: a short reply that is not streamed
+- `/label`: as `/small`, its text a JSON object
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def stream_of(deltas: int) -> list[bytes]:
     return [encode_event(event) for event in (*opening, *text, *ending)]
 
 
-def _small_reply() -> bytes:
-    content = [{"type": "text", "text": "It leaves its silt where it slows."}]
+def _small_reply(text: str) -> bytes:
+    content = [{"type": "text", "text": text}]
     body = json.dumps({**_MESSAGE, "content": content, "stop_reason": "end_turn"}).encode()
     return (
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n"
@@ -133,12 +134,16 @@ def _read_request(connection: socket.socket, buffer: bytearray) -> str | None:
 
 def _serve(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    small, buffer = _small_reply(), bytearray()
+    buffer = bytearray()
+    small = {
+        "small": _small_reply("It leaves its silt where it slows."),
+        "label": _small_reply('{"label": "silt"}'),
+    }
     with connection, contextlib.suppress(ConnectionError):
         while (path := _read_request(connection, buffer)) is not None:
             _, kind, size, *_ = path.split("/")
-            if kind == "small":
-                connection.sendall(small)
+            if kind in small:
+                connection.sendall(small[kind])
             elif kind == "first":
                 _serve_first_delta(connection)
             else:

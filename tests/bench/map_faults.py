@@ -1,7 +1,8 @@
 """A map against a bad server: with faults and kills no row is lost or asked twice, and a limit that is halved is kept and used.
 
 Takes minutes, and is no part of `make test` or `make bench`; small forms of both are in the tests. In environment variables: `FAULT_ROWS` (10,000),
-`HALVED_AT` (the seconds after which the limit is halved, 40) and `SEED`.
+`HALVED_AT` (the seconds after which the limit is halved, 40), `BURST` (how many requests the server lets in at once; by default a minute's
+worth) and `SEED`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from claude_magic.simulator import (
 
 ROWS = int(os.environ.get("FAULT_ROWS", "10000"))
 HALVED_AT = float(os.environ.get("HALVED_AT", "40"))
+BURST = int(os.environ.get("BURST", "0")) or None
 SEED = int(os.environ.get("SEED", "12"))
 FAULTY = 0.3
 KILLS = 3
@@ -168,7 +170,7 @@ def halve(sim: Simulator) -> None:
 
 def halved_limit(folder: Path) -> list[Figure]:
     """Halve the limit in mid-run, and count what is refused and what is used after the first ten seconds."""
-    with Simulator(requests_per_minute=PER_MINUTE, max_recorded=100_000) as sim:
+    with Simulator(requests_per_minute=PER_MINUTE, burst=BURST, max_recorded=100_000) as sim:
         process = start(sim, folder, 100_000, CLAUDE_MAGIC_RATE_LIMIT_RPS="1000")
         while not sim.requests:
             time.sleep(0.05)

@@ -5,6 +5,8 @@ ipywidgets is imported when the first button is shown: short answers need none.
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import keyword
 from typing import Literal, NamedTuple
 
@@ -24,21 +26,28 @@ class ApprovalButtons:
         """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
         if self._is_all_allowed:
             return ""
-        from .widgets import ALLOW_ALL, DENY  # late: most notebooks never need it
-
         asking = keeps_displays.set(False)
         try:
             pressed = await _pressed_button(call)
         finally:
             keeps_displays.reset(asking)
+        from .widgets import ALLOW_ALL, DENY  # late: most notebooks never need it
+
         self._is_all_allowed = pressed == ALLOW_ALL
         return REFUSED if pressed == DENY else ""
+
+
+def import_widgets() -> None:
+    """Import ipywidgets and what is made of it, where that has not been done."""
+    importlib.import_module(f"{__package__}.widgets")
 
 
 async def _pressed_button(call: ToolCall) -> str:
     """Show the buttons below what they decide on until one of them is pressed, then a line with the outcome."""
     from IPython.display import display
 
+    # In a thread, as it takes a while: Stop is heard meanwhile, and nothing is shown any more.
+    await asyncio.to_thread(import_widgets)
     from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all, in_words
 
     outcomes = {ALLOW: "Allowed", DENY: "Refused", ALLOW_ALL: "Allowed, like all calls of this answer"}

@@ -307,8 +307,9 @@ class GrowingContent:
                 )
 
     def note_call(self, call_id: str, state: CallState, result: str) -> None:
-        """Take note of how far a call has come."""
-        self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)
+        """Take note of how far a call has come. One that has ended stays as it is: who runs it may hear of a Stop later."""
+        if not self._calls[call_id].state.is_final:
+            self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)
 
     def _growing(self) -> list[BlockSnapshot]:
         return [] if self._current is None else [_snapshot_of(builder) for builder in self._current.blocks()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import signal
@@ -169,6 +170,44 @@ def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
 
     with pytest.raises(RuntimeError, match="no widgets"):
         asyncio.run(Setting(len_of, approve=approve).run(call("len_of", text="four")))
+
+
+def test_what_is_stopped_before_the_question_is_neither_asked_nor_run(call: Any) -> None:
+    """Stop may come after the call is known, and before a person could be asked."""
+    done: list[str] = []
+
+    async def approve(_each: ToolCall) -> str:
+        done.append("asked")
+        return ""
+
+    async def cell() -> None:
+        setting = Setting(lambda_of(done), approve=approve)
+
+        async def stop(future: Any) -> None:
+            while CallState.APPROVAL not in setting.states:
+                await asyncio.sleep(0)
+            future.cancel()
+
+        stopping: list[asyncio.Task[None]] = []
+        with pytest.raises(asyncio.CancelledError):
+            await setting.run(
+                call("run"), then=lambda future: stopping.append(asyncio.ensure_future(stop(future)))
+            )
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        assert setting.states == [CallState.APPROVAL]
+
+    asyncio.run(cell())
+
+    assert done == []
+
+
+def lambda_of(done: list[str]) -> Callable[[], None]:
+    def run() -> None:
+        done.append("run")
+
+    return run
 
 
 def test_cancelling_the_future_cancels_an_async_tool(call: Any) -> None:

@@ -1,0 +1,40 @@
+"""The question whether a call of a tool may run, in the running cell."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import IPython.display
+import pytest
+
+from claude_magic.display import ApprovalButtons, _buttons
+from claude_magic.tools import ToolCall
+
+TIMEOUT = 20.0
+
+
+def test_stop_before_the_question_is_shown_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first question imports ipywidgets, which takes a while; who is stopped meanwhile asks nothing any more."""
+    has_begun, may_end = threading.Event(), threading.Event()
+    shown: list[Any] = []
+
+    def slow_import() -> None:
+        has_begun.set()
+        may_end.wait(TIMEOUT)
+
+    async def cell() -> None:
+        asking = asyncio.ensure_future(ApprovalButtons().ask(ToolCall(name="tide", arguments={})))
+        await asyncio.to_thread(has_begun.wait, TIMEOUT)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asking, TIMEOUT)
+        may_end.set()
+
+    monkeypatch.setattr(_buttons, "import_widgets", slow_import)
+    monkeypatch.setattr(IPython.display, "display", lambda *args, **_kwargs: shown.append(args))
+    asyncio.run(cell())
+
+    assert has_begun.is_set()
+    assert shown == []

@@ -1,6 +1,7 @@
 """Loading, unloading, reloading, restarting, shutting down."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -81,12 +82,12 @@ def test_a_variable_claude_of_the_users_stays_and_notes_name_another_way(start_k
     def interrupted():
         run = kernel.start("%%claude\nhi").until(lambda run: any("Half" in frame for frame in run.frames))
         kernel.manager.interrupt_kernel()
-        return run.finish().outputs[0]["data"]["text/html"]
+        return re.sub("<[^>]*>", "", run.finish().outputs[0]["data"]["text/html"])
 
     kernel.run("claude = 'Monet'")
     kernel.run("%load_ext claude_magic")
     assert kernel.value("claude") == "'Monet'"
-    assert "is kept in claude_magic.claude.last (after `import claude_magic`)." in interrupted()
+    assert "is kept in claude_magic.claude.last (after import claude_magic)." in interrupted()
     assert kernel.run("import claude_magic; print(claude_magic.claude.last.text[:4])").stdout == "Half\n"
     assert "is kept in claude_magic.claude.last." in interrupted()
 

@@ -250,7 +250,7 @@ def _turns(count: int) -> str:
     return "1 turn" if count == 1 else f"{count:,} turns"
 
 
-_JOB_COLUMNS = ("job", "state", "seconds", "price", "asked in", "question", "model")
+_JOB_COLUMNS = ("job", "state", "price", "seconds", "asked in", "question", "model")
 _JOB_NUMBERS = (0, 2, 3)
 _QUESTION_CHARS = 40
 _STATE_CHARS = 70
@@ -307,8 +307,8 @@ def _job_row(job: Job, now: float) -> tuple[str, ...]:
     return (
         str(job.number),
         excerpt(_describe_job(snapshot, now), _STATE_CHARS),
-        f"{snapshot.elapsed:.1f}",
         describe_cost(snapshot),
+        f"{snapshot.elapsed:.1f}",
         job.reply.origin,
         excerpt(job.reply.prompt, _QUESTION_CHARS),
         snapshot.model,
@@ -322,8 +322,8 @@ def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
     return (
         str(job.number),
         state,
-        f"{snapshot.elapsed:.1f}",
         "" if snapshot.cost is None else format_usd(snapshot.cost),
+        f"{snapshot.elapsed:.1f}",
         job.reply.origin,
         excerpt(job.reply.prompt, _QUESTION_CHARS),
         snapshot.model,

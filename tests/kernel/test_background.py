@@ -87,7 +87,7 @@ def test_a_failed_job_says_so_where_it_was_started_and_in_jobs(kernel, sim, back
 
     shown = later.outputs[-1]["data"]["text/plain"]
     # What is looked for stands first: on a narrow page the end of a table is out of sight.
-    assert shown.split()[:4] == ["job", "state", "seconds", "price"]
+    assert shown.split()[:4] == ["job", "state", "price", "seconds"]
     assert "failed: InvalidRequestError" in shown
     assert f"In[{run.reply['content']['execution_count']}]" in shown
     assert later.status == "ok"

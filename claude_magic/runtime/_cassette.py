@@ -281,7 +281,7 @@ class Cassette:
 
         Args:
             recording: The recording.
-            replaces: Take the place of what was recorded for the same request before this kernel asked it anew.
+            replaces: Take the place of what was recorded for the same request before this kernel asked it again.
 
         Returns:
             Done when it is on the disk; a `CassetteError` says why it is not.
@@ -318,7 +318,7 @@ class Cassette:
         """
         with self._changing():
             new = [recording for recording, _ in recordings]
-            # The first time that this kernel asks a request anew, what it was answered before goes.
+            # The first time that this kernel asks a request again, its earlier answers are dropped.
             old = {each.key for each, replaces in recordings if replaces} - self._renewed
             old &= self._content.recordings.keys()
             if old:

@@ -1,4 +1,4 @@
-"""Replay: the client's port with a cassette behind it. Whoever asks through it need not know whether an answer is live.
+"""Replay: the client's port with a cassette behind it. A caller need not know whether an answer is live.
 
 A request is looked up by its key (`RequestKeys`, of the request without what looks like a secret). What is found streams through
 the same port as events; what is not found is sent, and its events are written down beside the caller. Times are noted once a

@@ -82,7 +82,7 @@ floors: $(INSTALLED) ## the tests that meet other packages, on the oldest versio
 bench: $(INSTALLED) chromium redis ## figures beside the peers', in an environment of their own
 	$(BIN)/python tests/bench/run.py
 
-screenshots: $(INSTALLED) chromium ## the pictures of the README, made anew
+screenshots: $(INSTALLED) chromium ## make the pictures of the README again
 	$(BIN)/python docs/images/make.py
 
 clean: ## remove what the targets above made

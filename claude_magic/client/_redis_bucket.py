@@ -41,7 +41,7 @@ _CHECK_GRANTS: Final = 5
 _IDLE_INTERVAL: Final = 600.0
 """Seconds after which a process that asks nothing says that it is there, so that nothing is forgotten."""
 _LOOK_DELAY: Final = 0.02
-"""Seconds from hearing that tickets have moved to asking where ours are: what moves together is asked for once."""
+"""Seconds between the message that tickets have moved and the question where ours are: what moves together is asked for once."""
 _UNREADABLE: Final = (
     "The limiter at {} gives an answer that cannot be read: another version of claude_magic may share it. Use the same version in all "
     "processes, or another database. Nothing was sent."

@@ -3,7 +3,7 @@
 -- `base` is the moment at which the bucket would be full again if nobody waited; `tail` the same behind all who wait. Who waits has a
 -- ticket in `line`, a sorted set: the score is the moment of the grant, the member is its number, its owner and its amount. A moment that
 -- has passed is a grant: nobody has to come back for it. Where something changes before a ticket (another is given back, its owner
--- is dead, a pause), the moments behind it are computed anew, in the order of the numbers, and all are told.
+-- is dead, a pause), the moments behind it are computed again, in the order of the numbers, and all are told.
 --
 -- KEYS: the bucket, the line, the members. ARGV: the request as JSON, the prefix of the channels.
 -- Moments are seconds by the server's clock; replies hold durations.

@@ -3,7 +3,7 @@
 //
 // The model of a notebook does not know the elements of its cells. So an answer has a class that names its cell.
 
-const LOOK_AGAIN = 250; // ms
+const RECHECK = 250; // ms
 const UNTIL_GIVEN_UP = 600_000; // ms; a cell that is far from what is in sight is not in the document
 
 export default {
@@ -79,10 +79,10 @@ const cellOf = (page, id) => [...(notebookOf(page.model)?.cells ?? [])].find((ea
 
 // The element of the cell with the answer, as soon as it is in the document; null when nothing is offered any more.
 async function elementOf(mark, isOffered) {
-  for (let waited = 0; waited < UNTIL_GIVEN_UP && isOffered(); waited += LOOK_AGAIN) {
+  for (let waited = 0; waited < UNTIL_GIVEN_UP && isOffered(); waited += RECHECK) {
     const element = document.querySelector(`.jp-CodeCell .${CSS.escape(mark)}`)?.closest(".jp-CodeCell");
     if (element) return element;
-    await new Promise((done) => setTimeout(done, LOOK_AGAIN));
+    await new Promise((done) => setTimeout(done, RECHECK));
   }
   return null;
 }

@@ -412,7 +412,7 @@ class _Writer:
             failure: Exception | None = None
             try:
                 self._cassette.write([(recording, replaces) for recording, replaces, _ in pending])
-            except Exception as error:  # whoever waits is told, whatever it is
+            except Exception as error:  # the waiter is told, whatever it is
                 failure = error.with_traceback(None)
             for _, _, written in pending:
                 if written.set_running_or_notify_cancel():

@@ -119,7 +119,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedWith:
-    """What a question was asked with besides its words: the rest of an answer that was cut is asked for with the same.
+    """What a question was asked with, apart from its words: the rest of an answer that was cut is asked for with the same.
 
     The bound of the answer's length is not among it, because that may be what has cut it.
 

@@ -34,7 +34,7 @@ PEERS = {
     "curator": "bespokelabs-curator==0.1.31",
 }
 
-BESIDES = ("anthropic", "litellm", "tqdm", "httpx")
+ALSO_INSTALLED = ("anthropic", "litellm", "tqdm", "httpx")
 """What they use and do not ask for; litellm ships a tokenizer that some of them would download at each start."""
 
 
@@ -49,7 +49,7 @@ def python_of(name: str) -> Path:
         note(f"setting up .bench-peers/{name} ...")
         venv.create(folder, with_pip=True, clear=True)
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, PEERS[name], *BESIDES], check=True, timeout=INSTALL_TIMEOUT)
+        subprocess.run([*install, PEERS[name], *ALSO_INSTALLED], check=True, timeout=INSTALL_TIMEOUT)
         marker.write_text(PEERS[name], encoding="utf-8")
     return python
 

@@ -181,7 +181,7 @@ def test_what_a_reader_looks_at_stays_in_its_place(
 def test_a_heading_behind_the_thinking_stays_in_its_place(
     notebook: Callable[..., NotebookPage], sim: Simulator
 ) -> None:
-    """The answer begins anew there, while it grows as at its end."""
+    """The answer starts again there, while it grows as at its end."""
     gate = Gate()
 
     def behave(post: Post) -> Steps:

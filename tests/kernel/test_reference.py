@@ -458,9 +458,9 @@ def test_clear_forgets_a_conversation(kernel, sim, example):
     """The others stay."""
     succeed(kernel, "%claude --thread ada Hello.")
     succeed(kernel, example("clear [THREAD]"))
-    succeed(kernel, "%claude --thread ada Anew.")
+    succeed(kernel, "%claude --thread ada Again.")
 
-    assert prompts(sim) == ["Anew."]
+    assert prompts(sim) == ["Again."]
 
 
 def test_save_and_load_keep_conversations(start_kernel, sim, example, tmp_path):

@@ -3,7 +3,7 @@
     .venv/bin/python tests/notebooks/save.py notebooks/02-context-and-attachments.ipynb
     .venv/bin/python tests/notebooks/save.py --record notebooks/07-reproducible.ipynb
 
-Cells tagged `raises-exception` may fail; any other failure leaves the file as it was. `--record` makes the cassette of a notebook anew
+Cells tagged `raises-exception` may fail; any other failure leaves the file as it was. `--record` records the cassette of a notebook again
 before: it runs the cells with `replay` at "record", without those tagged `left-out-while-recording`, which show what a replay refuses.
 """
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 def record(notebook: Any, path: Path) -> None:
-    """Make the cassette of a notebook anew."""
+    """Record the cassette of a notebook again."""
     path.with_suffix(".cassette.jsonl").unlink(missing_ok=True)
     recording = copy.deepcopy(notebook)
     recording.cells = [cell for cell in recording.cells if LEFT_OUT not in cell.metadata.get("tags", ())]

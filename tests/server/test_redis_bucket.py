@@ -105,7 +105,7 @@ def test_two_processes_get_the_rate_of_one(server: RedisServer, play: Play) -> N
 
 
 def test_who_is_cancelled_lets_those_of_other_processes_move_up(server: RedisServer, play: Play) -> None:
-    """Promise: minutes of a queue in one process are given back at once, to whoever waits behind them."""
+    """Promise: minutes of a queue in one process are given back at once, to those who wait behind them."""
 
     async def main() -> None:
         async with buckets(server, "cancelled", count=2) as (one, other):
@@ -224,7 +224,7 @@ def test_the_more_careful_rate_holds_for_those_who_share(server: RedisServer, pl
 
 
 def test_who_was_busy_past_its_moment_does_not_make_a_burst(server: RedisServer, play: Play) -> None:
-    """Promise: a loop that stood still for a second has its tickets spread anew, in their order, at the head of the line."""
+    """Promise: a loop that stood still for a second has its tickets spread again, in their order, at the head of the line."""
 
     async def main() -> None:
         import time
@@ -555,7 +555,7 @@ def test_a_client_asks_the_common_bucket(server: RedisServer, sim: Simulator, pl
 
 
 def test_loading_the_client_does_not_import_redis() -> None:
-    """Promise: whoever does not ask for it does not pay for it."""
+    """Promise: those who do not ask for it do not pay for it."""
     code = "import sys, claude_magic.client; sys.exit('redis' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

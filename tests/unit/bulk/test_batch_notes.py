@@ -130,7 +130,7 @@ def test_many_kernels_at_once_claim_each_row_once(notes: BatchNotes, tmp_path: P
 
 
 def test_a_batch_is_dropped_only_as_it_was_seen(notes: BatchNotes, clock: Clock) -> None:
-    """Whoever lives gives a sign, or goes on."""
+    """A live process gives a sign, or goes on."""
     claim(notes, "a", KEYS)
     [seen] = notes.all()
     clock.now += 1

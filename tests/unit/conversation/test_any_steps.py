@@ -96,7 +96,7 @@ def test_a_saved_conversation_goes_on_as_the_one_that_was_saved(
     cell: str | None,
     thread: str | None,
 ) -> None:
-    """Each cell has its place there, whatever was done before; turns are numbered anew, without the gaps that `clear` leaves."""
+    """Each cell has its place there, whatever was done before; turns are numbered again, without the gaps that `clear` leaves."""
     conversations, loaded = Conversations(), Conversations()
     for number, step in enumerate(steps):
         take(conversations, step, str(number))

@@ -301,14 +301,14 @@ def test_a_replaced_line_stays_in_its_place(cassette: Cassette, path: Path) -> N
     other = Cassette(path)
     other.refresh()
 
-    other.write([(recording("a", "anew"), True)])
-    other.write([(recording("a", "anew 2", occurrence=2), True)])
+    other.write([(recording("a", "again"), True)])
+    other.write([(recording("a", "again 2", occurrence=2), True)])
 
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     assert [(each["key"], each["answer"][0]["delta"]["text"]) for each in lines] == [
-        ("a", "anew"),
+        ("a", "again"),
         ("b", "Grüße 🙂"),
-        ("a", "anew 2"),
+        ("a", "again 2"),
     ]
 
 
@@ -318,10 +318,10 @@ def test_a_link_to_a_file_stays_a_link(cassette: Cassette, path: Path) -> None:
     path.rename(target)
     path.symlink_to(target)
 
-    Cassette(path).write([(recording("a", "anew"), True)])
+    Cassette(path).write([(recording("a", "again"), True)])
 
     assert path.is_symlink()
-    assert texts(Cassette(target)) == ["anew", "Grüße 🙂"]
+    assert texts(Cassette(target)) == ["again", "Grüße 🙂"]
 
 
 def test_prune_deletes_what_was_not_used(cassette: Cassette, path: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_rewritten_file_keeps_its_rights(cassette: Cassette, path: Path) -> No
     """The group may have been given some."""
     path.chmod(0o664)
 
-    cassette.write([(recording("a", "anew"), True)])
+    cassette.write([(recording("a", "again"), True)])
 
     assert path.stat().st_mode & 0o777 == 0o664
 

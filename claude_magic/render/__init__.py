@@ -1,4 +1,4 @@
-"""Pictures of replies: safe HTML, Markdown and plain text from frozen snapshots. Pure: nothing is displayed here."""
+"""Renders replies as safe HTML, Markdown and plain text, from frozen snapshots. Pure functions: nothing is displayed here."""
 
 from ._answer import render_calls, render_thinking
 from ._code import excerpt, render_folded_code

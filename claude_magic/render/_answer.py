@@ -1,4 +1,4 @@
-"""What a reply says, block by block: thinking, calls, and the text in the format that was asked for."""
+"""Renders a reply block by block: thinking, tool calls, and the text in the requested format."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ from ._tex import Allowance
 
 
 def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
-    """Return thinking folded away under its name; "" where there is none.
+    """Return the thinking in a closed fold; "" if there is none.
 
     Args:
-        text: What the model thought, as Markdown; untrusted.
+        text: The thinking as Markdown; untrusted.
         allowance: What may still be drawn of the answer.
     """
     return sanitise(folded("Thinking", render_markdown(text, allowance=allowance))) if text.strip() else ""
@@ -60,14 +60,14 @@ _MAX_QUERY_CHARS: Final = 120
 
 
 def is_result(kind: str) -> bool:
-    """Whether a block of this kind is the result of a call that the server answered itself."""
+    """Whether a block of this kind is the result of a server tool."""
     return kind.endswith("tool_result")
 
 
 def describe_server_call(
     name: str, arguments: Mapping[str, Any], result: BlockSnapshot | None, *, is_final: bool
 ) -> str | None:
-    """Return a line such as “searched the web for “…” · 5 results”; None for a tool that has no words of its own."""
+    """Return a line such as “searched the web for “…” · 5 results”; None for an unknown tool."""
     match name:
         case "web_search":
             doing, done, what = (
@@ -89,7 +89,7 @@ def describe_server_call(
 
 
 def render_input(name: str, arguments: Mapping[str, Any]) -> str:
-    """Return the HTML, not sanitised yet, of what the line of a call does not say of its arguments; "" if it says all."""
+    """Return the arguments that the line of a call does not show, as HTML that is not sanitised yet; "" if it shows all."""
     match name:
         case "web_search" | "web_fetch":
             return ""
@@ -99,7 +99,7 @@ def render_input(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def pretty(arguments: Mapping[str, Any]) -> str:
-    """Return arguments as JSON in lines; "" for none."""
+    """Return arguments as indented JSON; "" for none."""
     return json.dumps(dict(arguments), indent=2, ensure_ascii=False, default=str) if arguments else ""
 
 
@@ -120,13 +120,13 @@ def render_result(result: BlockSnapshot) -> str:
 
 
 def error_of(content: Any) -> str:
-    """Return in words why a tool of the server failed; "" where it did not. A failure comes as an object with a code."""
+    """Return why a server tool failed, in words; "" if it did not. A failure is an object with an error code."""
     code = content.get("error_code") if isinstance(content, Mapping) else None
     return str(code).replace("_", " ") if code else ""
 
 
 def describe_outcome(result: BlockSnapshot | None, *, is_final: bool) -> str:
-    """Return what came of a call, in a word or two."""
+    """Return the outcome of a call in a word or two."""
     if result is None:
         return "no result" if is_final else "running…"
     content = _content(result)
@@ -159,7 +159,7 @@ def _output(content: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _plain(content: Any) -> str:
-    """Return a result that nothing here knows, as text: of text blocks their text, of other things their JSON."""
+    """Return a result of an unknown kind as text: the text of text blocks, and the JSON of anything else."""
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(item, Mapping) and _is_text(item) for item in content):
@@ -172,7 +172,7 @@ def _is_text(item: Mapping[str, Any]) -> bool:
 
 
 def _without_ciphers(value: Any) -> Any:
-    """Leave out what is there for the API alone: long, and unreadable by design."""
+    """Leave out the encrypted fields, which only the API can read."""
     if isinstance(value, Mapping):
         return {
             name: _without_ciphers(part)
@@ -263,7 +263,7 @@ def _render_server_call(block: BlockSnapshot, result: BlockSnapshot | None, *, i
 
 
 def _fold(summary: str, inside: str) -> str:
-    """Return a folded line; `summary` and `inside` are HTML that holds nothing unescaped."""
+    """Return a closed fold; `summary` and `inside` are escaped HTML."""
     return without_math(
         folded(summary, inside, style=CALL) if inside else f'<div style="{QUIET}">{summary}</div>'
     )
@@ -323,7 +323,7 @@ _MAX_QUOTE_CHARS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that an answer cites.
+    """A source that an answer cites.
 
     Attributes:
         number: Its number in the list, from 1.

@@ -1,6 +1,6 @@
 """Code blocks: escaped text, coloured by Pygments in the colours of the Jupyter theme where that is cheap.
 
-What a model wrote decides how long a lexer takes: 4,000 line breaks called Java keep Pygments busy for minutes. So each step
+The text decides how long a lexer takes: 4,000 line breaks labelled Java keep Pygments busy for minutes. So each step
 of a lexer sees a short window of the code, all steps together get a fixed time of the processor, and colours that would be
 far larger than the code are left out.
 """
@@ -84,7 +84,7 @@ def _coloured(tokens: Iterator[tuple[_TokenType | None, str]]) -> Iterator[str]:
 def _tokens(
     lexer: Lexer, code: str, clock: Callable[[], float] = time.thread_time
 ) -> Iterator[tuple[_TokenType | None, str]]:
-    """Yield the tokens of `code`, which has no carriage return; from where the time is up, all the rest as one."""
+    """Yield the tokens of `code`, which has no carriage return. When the time is up, the rest is one token."""
     end = clock() + _MAX_LEXING_TIME
     position = 0
     for token_type, text in lexer.get_tokens(code):
@@ -101,7 +101,7 @@ def _span(text: str, style: str) -> str:
 
 @cache
 def _lexer(language: str) -> Lexer | None:
-    """Return a lexer whose steps are bounded; None where there is none."""
+    """Return a lexer with bounded steps; None if there is none."""
     from pygments.lexer import RegexLexer  # only an answer with code in it pays for Pygments
     from pygments.lexers import get_lexer_by_name
     from pygments.lexers.data import JsonLexer
@@ -113,7 +113,7 @@ def _lexer(language: str) -> Lexer | None:
 
 
 def _in_windows(lexer: Any) -> Lexer:
-    """Return a lexer like `lexer`, of which no pattern looks further than a window."""
+    """Return a lexer like `lexer` whose patterns see one window of the code at a time."""
     rules = {
         state: [(_windowed(match), *rest) for match, *rest in patterns]
         for state, patterns in lexer._tokens.items()
@@ -144,7 +144,7 @@ def _style_of(token_type: _TokenType | None) -> str:
 
 
 def render_folded_code(title: str, code: str, language: str) -> str:
-    """Return the HTML of a code block that opens on a click."""
+    """Return a folded code block as HTML."""
     return without_math(folded(escape(title, quote=False), render_code(code, language)))
 
 
@@ -161,7 +161,7 @@ def render_data(text: str) -> str:
 
 
 def short(text: str, most: int) -> str:
-    """Return `text` with at most `most` characters, the last one an ellipsis where it is cut."""
+    """Return the first `most` characters of `text`; where it is cut, the last one is an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -37,16 +37,16 @@ from ._sanitise import (
 )
 from ._tex import TOO_MANY_FORMULAS, Allowance
 
-# HTML that a model wrote, for `-f html`: content and its looks get through, nothing that acts, loads or leaves its place.
+# HTML written by a model, for `-f html`. Content and appearance pass; scripts, external resources and positioning do not.
 #
-# A second allow-list beside the one of `_sanitise.py`, because this one is for elements and styles that are not ours.
+# A second allow-list beside the one of `_sanitise.py`: this one is for elements and styles that this package does not write itself.
 _TAG_NAMES: Final = """
     a abbr address article aside b bdi bdo blockquote br caption center cite code col colgroup data dd del details
     dfn div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins kbd li main mark
     meter ol p pre progress q rp rt ruby s samp section small span strike strong sub summary sup table tbody td
     tfoot th thead time tr tt u ul var wbr
 """
-# Of these not even the text is kept: it was never meant to be read.
+# The text of these is dropped too: it is not meant for readers.
 _SILENT_TAG_NAMES: Final = """
     applet audio base button canvas embed frameset head iframe input link map math meta noembed noframes noscript
     object option plaintext portal script select style svg template textarea title video xmp
@@ -65,7 +65,7 @@ _PROPERTY_NAMES: Final = """
     text-transform vertical-align white-space width word-break
 """
 _PROPERTIES: Final = frozenset(_PROPERTY_NAMES.split())
-# A page stands still over a million columns, which take a few characters to ask for.
+# A few characters can ask for a million columns, which freezes the page.
 _MAX_COUNT: Final = 50
 _COUNTS: Final = frozenset({"colspan", "rowspan", "span"})
 _COUNTING_PROPERTIES: Final = frozenset(
@@ -136,7 +136,7 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _safe_style(style: str) -> str:
-    """Return the declarations of `style` that change how something looks and nothing else."""
+    """Return the declarations of `style` that only change appearance."""
     if len(style) > _MAX_STYLE_CHARS or _COMMENT.search(style):
         return ""
     kept = []
@@ -153,7 +153,7 @@ def _is_small_count(value: str) -> bool:
 
 
 def _has_large_count(name: str, value: str) -> bool:
-    """Tell whether a layout asks for a great number of columns or rows."""
+    """Whether a layout asks for a very large number of columns or rows."""
     if name not in _COUNTING_PROPERTIES:
         return False
     return any(int(count[:9]) > _MAX_COUNT for count in _COUNT.findall(value))
@@ -177,7 +177,7 @@ _MARK: Final = re.compile(r"[$\\]")
 
 def render_prose(text: str) -> str:
     """Return safe HTML of `text` with its formulas typeset."""
-    # No formula reaches over a blank line, so a lone dollar spoils its own paragraph at most.
+    # A formula ends at a blank line, so a lone dollar affects its own paragraph at most.
     allowance = Allowance()
     parts = _BLANK_LINES.split(_LINE_END.sub("\n", text.strip("\r\n")))
     html = "".join(
@@ -195,7 +195,7 @@ def _render_paragraph(text: str, allowance: Allowance) -> Iterator[str]:
         start = mark.start()
         found = _math.find_environment(text, start) or _math.find_formula(text, start, memory)
         if found is None:
-            # A backslash takes what follows along; before a dollar it has done its work then.
+            # A backslash escapes the next character; before a dollar it is dropped.
             is_escape = text[start] == "\\"
             position = min(start + 1 + is_escape, len(text))
             if is_escape and text.startswith("$", start + 1):
@@ -228,7 +228,7 @@ _TAG: Final = re.compile(r"<(?:!doctype|/?[a-z][a-z0-9]*)\b[^<>]*>", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an answer says, in one format."""
+    """The content of an answer in one format."""
 
     html: str
     markdown: str

@@ -1,4 +1,4 @@
-"""What a streaming answer looks like at one moment: a row of slots, of which all but the last have settled.
+"""Renders one frame of a streaming answer: a list of slots, of which all but the last ones no longer change.
 
 A slot is one display of its own in a cell, one element of the widget there, or one widget of a panel. Drawing is comparing two rows: a slot that has not
 changed is not sent again, so that what goes over the wire grows with the answer and not with its square.
@@ -22,9 +22,9 @@ from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap
 from ._sanitise import STATUS_LINE, sanitise, sentence, without_math
 from ._tex import Allowance
 
-# The last lines of a growing text, made fit to be seen: half-written marks are closed or held back.
+# Prepares the last lines of a growing text for display: half-written marks are closed or held back.
 #
-# Without this the picture flickers: a lone `-` under a line makes it a heading for a moment, `**bold` shows its stars
+# Without this the page flickers: a lone `-` under a line makes it a heading for a moment, `**bold` shows its asterisks
 # until the closing ones arrive, a link shows its address while it is being written.
 
 # A last line of nothing but these may become a list, a rule, a heading, a fence, an underline, a table ...
@@ -121,7 +121,7 @@ class BlockPlan:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks from top to bottom, without empty ones."""
+        """The blocks from top to bottom, without empty ones."""
         return tuple(block for block in (*self.finished, self.pending, self.tail) if block.source)
 
 
@@ -291,7 +291,7 @@ def render_status_line(snapshot: ReplySnapshot, now: float, *, remark: str = "")
 
 
 def render_line(text: str) -> str:
-    """Return the HTML of one quiet line of ours."""
+    """Return a line in the style of a footer as HTML."""
     return without_math(sentence(STATUS_LINE, text))
 
 
@@ -377,19 +377,19 @@ class LiveFrames:
             now: The present, by `time.monotonic()`.
         """
         slots = [*self._answer(snapshot, is_final=False)]
-        # Of a call that waits or runs its own line tells.
+        # A call that waits or runs has a status line of its own.
         if snapshot.phase is not Phase.CALLING:
             remark = self._remark if snapshot.elapsed >= A_WHILE else ""
             if status := render_status_line(snapshot, now, remark=remark):
                 slots.append(status)
         if len(slots) > MAX_SLOTS and not self._in_pieces:
             slots[MAX_SLOTS - 1 :] = ["".join(slots[MAX_SLOTS - 1 :])]
-        # A status line that has gone leaves its slot to whatever comes next.
+        # The slot of a status line that has gone is used by the next block.
         self._count = max(self._count, len(slots))
         return slots + [""] * (self._count - len(slots))
 
     def last_slots(self, snapshot: ReplySnapshot) -> list[str]:
-        """Return the slots of the answer as it stays, without its footer; most of them as they are already."""
+        """Return the slots of the finished answer without its footer; most of them are unchanged."""
         has_citations = any(block.data for block in snapshot.blocks if block.kind == "text")
         if snapshot.format != "md" or has_citations:
             return [render_answer(snapshot, remote_images=self._remote_images).html]
@@ -443,7 +443,7 @@ class _Fold(NamedTuple):
 
 
 class _GrowingText:
-    """One stretch of text, between whatever else stands in an answer."""
+    """A run of text between other blocks of an answer."""
 
     def __init__(self, *, remote_images: bool, allowance: Allowance, in_pieces: bool) -> None:
         self.allowance = allowance.copy()
@@ -465,6 +465,6 @@ class _GrowingText:
 
 
 def _is_under_way(run: Run) -> bool:
-    """Whether there is nothing to fold away yet: thinking goes on, or a call is being written."""
+    """Whether the block is still being written (thinking, or the arguments of a call), so that nothing is folded yet."""
     last = run.blocks[-1]
     return run.kind == "thinking" or (last.kind == "tool_use" and last.call is None)

@@ -1,8 +1,8 @@
-"""Markdown that a model wrote, as safe HTML.
+"""Renders Markdown written by a model as safe HTML.
 
-Raw HTML is never interpreted: it is shown as the text it is. Links work for http, https and mailto only; images
-from elsewhere become links, so that looking at an answer tells nobody that it was looked at. What comes out has
-passed the allow-list of `_sanitise`.
+Raw HTML is never interpreted: it is shown as the text it is. Links work for http, https and mailto only; remote
+images become links, so that viewing an answer contacts no other host. The result has passed the allow-list of
+`_sanitise`.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def new_env(*, remote_images: bool, allowance: Allowance | None = None) -> Env:
 
 
 def render_fragment(text: str, env: Env) -> str:
-    """Return HTML that has not passed the sanitiser yet; `env` carries link definitions and the allowance between fragments."""
+    """Return HTML that is not sanitised yet; `env` carries link definitions and the allowance from one fragment to the next."""
     md = parser()
     allowance = allowance_of(env)
     pieces: list[str] = []
@@ -329,7 +329,7 @@ def parse_blocks(text: str) -> list[Token]:
 
 
 def wrap(html: str) -> str:
-    """Put `html` where MathJax typesets our formulas and nothing else."""
+    """Wrap `html` so that MathJax typesets the formulas found here and nothing else."""
     return f'<div class="{NO_MATH_CLASSES}">\n{html}</div>'
 
 
@@ -365,7 +365,7 @@ def _too_deep(state: StateBlock, start_line: int, end_line: int, silent: bool) -
 
 
 def _sparse_table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Take a table that would have more cells than characters: most of them nobody has written."""
+    """Accept a table that would have more cells than characters, most of them empty."""
     if start_line + 2 >= end_line or "|" not in _math.line_of(state, start_line):
         return False
     delimiters = _math.line_of(state, start_line + 1).strip()
@@ -399,7 +399,7 @@ def _end_of_rows(state: StateBlock, line: int, end_line: int) -> int:
 
 
 def _break_tag(state: StateInline, silent: bool) -> bool:
-    """Take `<br>`, the one HTML element that models need: Markdown has no line break inside a table cell."""
+    """Accept `<br>`, the one HTML element that models need: Markdown has no line break inside a table cell."""
     if state.src[state.pos] != "<" or not (tag := _BREAK_TAG.match(state.src, state.pos)):
         return False
     if not silent:

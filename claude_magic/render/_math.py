@@ -1,4 +1,4 @@
-r"""Formulas in Markdown: where they start and end.
+r"""Finds formulas in Markdown.
 
 Rules for markdown-it. Inline: `$x$`, `\(x\)`, and `$$x$$` or `\[x\]` in a paragraph. Blocks: lines from `$$`,
 `\[` or `\begin{env}` to the closing mark, with no blank line between (LaTeX allows none either); without the mark
@@ -55,7 +55,7 @@ def install(md: MarkdownIt) -> None:
 
 
 class Formula(NamedTuple):
-    """A formula in running text: its source without marks, where it ends, and whether it has a line of its own."""
+    """A formula in running text: its source without delimiters, where it ends, and whether it is displayed on its own line."""
 
     source: str
     end: int
@@ -168,7 +168,7 @@ def _unbroken_formulas(state: StateCore) -> None:
 
 
 def _with_neighbours(tokens: Sequence[Token]) -> list[Token]:
-    """Put formulas and what belongs to them into elements that are not broken."""
+    """Keep formulas and adjacent punctuation on one line."""
     result: list[Token] = []
     position = 0
     while position < len(tokens):
@@ -266,7 +266,7 @@ def _push_block(state: StateBlock, start: int, next_line: int, *, closing: str, 
 
 
 def _push_paragraph(state: StateBlock, text: str) -> None:
-    """Show the words that follow a closing mark in its line. They are no block of their own: no line is theirs."""
+    """Show the words that follow a closing mark on the same line."""
     state.push("paragraph_open", "p", 1)
     inline = state.push("inline", "", 0)
     inline.content, inline.children = text, []
@@ -274,5 +274,5 @@ def _push_paragraph(state: StateBlock, text: str) -> None:
 
 
 def line_of(state: StateBlock, number: int) -> str:
-    """Return a line of a block, without what indents it."""
+    """Return a line of a block without its indentation."""
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]

@@ -1,4 +1,4 @@
-"""The Methods paragraph of a paper, and its manifest, from what was really asked."""
+"""The Methods paragraph of a paper and its manifest, from the recorded requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Methods:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """All of it as data: a summary, and each request."""
+        """The manifest: a summary, and each request."""
         return {
             "format": _MANIFEST,
             "version": 1,
@@ -70,7 +70,7 @@ def describe_methods(
     """Return what this kernel has asked, or what its cassette holds; and write the manifest to a file.
 
     Args:
-        runtime: Who has asked.
+        runtime: The runtime of this kernel.
         of_cassette: Describe the cassette.
         has_appendix: With the prompts.
         manifest: The file, or None for none.
@@ -291,12 +291,12 @@ def _name(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return plain words as they are, and as code what Markdown would read as its own."""
+    """Return plain words unchanged, and anything with Markdown characters as code."""
     return text if _PLAIN_WORDS.fullmatch(text) else _code(text)
 
 
 def _code(text: str) -> str:
-    """Return text that somebody has typed as code, on one line."""
+    """Return text that was typed by the user as code, on one line."""
     shown = text.replace("\n", "\\n").replace("\r", "\\r")
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"

@@ -1,4 +1,4 @@
-r"""Markdown made harmless for front ends that render `text/markdown` themselves.
+r"""Makes Markdown harmless for front ends that render `text/markdown` themselves.
 
 JupyterLab runs raw HTML in the Markdown of a fresh output, so this text must hold none. The change is small: outside of
 code and formulas a `<` that could open a tag becomes `&lt;`, a link to anything but http, https and mailto is escaped, and `![` becomes
@@ -79,7 +79,7 @@ def _verbatim_blocks(blocks: Iterable[MarkdownBlock]) -> Iterator[tuple[int, int
 
 
 def _source_of(block: MarkdownBlock) -> Token:
-    """Return a block of code in place of one that would be too large if it were drawn."""
+    """Return the source of a block, as code, if the block would render too large."""
     return Token("code_block", "", 0, map=[block.start, block.end], content=block.source + "\n")
 
 
@@ -89,7 +89,7 @@ def _verbatim(token: Token, lines: list[str], allowance: Allowance, *, follows_t
             return [_spaced(line) for line in lines]
         return _prose([_FORMULA_MARK.sub("", line) for line in lines], allowance)
     if token.type == "sparse_table" and token.level:
-        # With its second row escaped it is a table for nobody.
+        # With its second row escaped, no parser reads it as a table.
         return _prose([lines[0], _ROW_START.sub(r"\1\\", lines[1], count=1), *lines[2:]], allowance)
     if token.level:
         return [_without_active_tags(line) for line in lines]
@@ -101,7 +101,7 @@ def _spaced(formula: str) -> str:
 
 
 def _fenced(token: Token) -> list[str]:
-    """Return the block between fences that no parser can take for anything else."""
+    """Return the block in a fence that is longer than any fence inside it."""
     fence = fence_around(token.content)
     words = token.info.split() if token.type == "fence" else []
     language = _LANGUAGE.match(words[0]) if words else None
@@ -138,7 +138,7 @@ def _wild_paragraphs(text: str) -> list[tuple[int, int]]:
 
 
 class _Prose:
-    """One pass over running text, from one mark that may mean something to the next."""
+    """One pass over running text, from one special character to the next."""
 
     def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
@@ -160,7 +160,7 @@ class _Prose:
         return "".join(pieces)
 
     def _at(self, mark: str, start: int) -> tuple[str, int]:
-        """Return what replaces the mark and whatever belongs to it, and where that ends."""
+        """Return the replacement of the special character and of what belongs to it, and where that ends."""
         after = start + len(mark)
         match mark:
             case "\\" if self._text.startswith("<", after):

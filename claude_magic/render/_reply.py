@@ -1,4 +1,4 @@
-"""What stays of a reply: the final output with all its types, its footer, answers side by side, and the transcript of a panel."""
+"""The final output of a reply in all its MIME types, its footer, answers side by side, and the transcript of a panel."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 
 def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
-    """Return the footer's HTML: what went differently than wanted, then the facts.
+    """Return the footer as HTML: the warnings, then the facts.
 
     Args:
         snapshot: The reply.
@@ -60,7 +60,7 @@ def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
 
 
 def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
-    """Return the HTML of what went differently than wanted; "" where nothing did.
+    """Return the warnings about a reply as HTML; "" if there are none.
 
     Args:
         snapshot: The reply.
@@ -71,17 +71,17 @@ def render_remarks(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
 
 
 def render_footer_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
-    """Return the footer as one line of plain text, or more where the answer did not end normally."""
+    """Return the footer as plain text: one line, or more if the answer did not end normally."""
     return "\n".join(filter(None, [render_remarks_text(snapshot, kept_in=kept_in), describe_facts(snapshot)]))
 
 
 def render_remarks_text(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
-    """Return the remarks as plain text; "" where there are none."""
+    """Return the warnings as plain text; "" if there are none."""
     return "\n".join(text for _, text in _remarks(snapshot, kept_in))
 
 
 def _remarks(snapshot: ReplySnapshot, kept_in: str) -> list[tuple[str, str]]:
-    """Return what went differently than wanted, each with its style."""
+    """Return the warnings about a reply, each with its style."""
     remarks = [(FOOTER, note) for note in _notes(snapshot)]
     remarks += [(NOTICE, describe_stop(snapshot, kept_in)), (FAILURE, _describe_failure(snapshot, kept_in))]
     return [remark for remark in remarks if remark[1]]
@@ -119,7 +119,7 @@ def describe_facts(snapshot: ReplySnapshot) -> str:
 
 
 def describe_cost(snapshot: ReplySnapshot) -> str:
-    """Return the price, or "" where it is not known; the simulator's is what Claude would have cost.
+    """Return the price, or "" if it is not known. For the simulator it is the price that Claude would have cost.
 
     Of an answer that ended before the server had counted it, it is an estimate, and says so.
     """
@@ -131,7 +131,7 @@ def describe_cost(snapshot: ReplySnapshot) -> str:
 
 
 def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
-    """Return the price of several answers together; "" where none has one."""
+    """Return the total price of several answers; "" if none has a price."""
     priced = [snapshot for snapshot in snapshots if snapshot.cost is not None]
     if not priced:
         return ""
@@ -141,7 +141,7 @@ def describe_total_cost(snapshots: Iterable[ReplySnapshot]) -> str:
 
 
 def describe_stop(snapshot: ReplySnapshot, kept_in: str = LAST) -> str:
-    """Return one sentence on why the answer ended, or "" where it ended as it should."""
+    """Return one sentence on why the answer ended early, or "" if it ended normally."""
     if snapshot.phase is Phase.CANCELLED:
         return f"Interrupted: the partial answer is kept in {kept_in}." if snapshot.text else "Interrupted."
     if snapshot.phase is not Phase.COMPLETE or snapshot.stop_reason in _NORMAL_STOPS:
@@ -227,7 +227,7 @@ def render_reply(snapshot: ReplySnapshot, *, remote_images: bool = False, kept_i
 
 
 def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
-    """Return what is saved about a reply beside its text; no key.
+    """Return what the output metadata says about a reply. It never contains a key.
 
     Args:
         snapshot: The reply.
@@ -258,17 +258,17 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
 
 
 def render_notice(text: str) -> Bundle:
-    """Return a line of ours, in HTML and in plain text."""
+    """Return a note of this package as HTML and as plain text."""
     return Bundle({"text/html": without_math(sentence(FOOTER, text)), "text/plain": text}, {})
 
 
 def render_approval(text: str) -> str:
-    """Return the HTML of what a person is asked about a call of a tool: all of it, with every blank."""
+    """Return the HTML of the question whether a tool may be called: the whole call, with every space."""
     return without_math(styled(APPROVAL, text))
 
 
 def render_complaint(text: str) -> str:
-    """Return the HTML of a line that says what went wrong."""
+    """Return an error message as HTML."""
     return without_math(sentence(FAILURE, text))
 
 
@@ -291,12 +291,12 @@ class Column:
 
     @property
     def facts(self) -> str:
-        """What is said below its name: the model at first, tokens, price and time as soon as it has ended."""
+        """The line below the column's name: the model at first, then tokens, price and time."""
         return describe_facts(self.answer) if self.answer.phase.is_final else self.answer.model
 
     @property
     def remarks(self) -> str:
-        """What went differently than wanted, as plain text."""
+        """The warnings, as plain text."""
         return render_remarks_text(self.answer, kept_in=self.kept_in)
 
 
@@ -318,13 +318,13 @@ def render_comparison(columns: Sequence[Column], *, remote_images: bool = False)
 
 
 def render_columns(columns: Iterable[str]) -> str:
-    """Return the HTML of columns side by side, as many as have room; of HTML that is safe already."""
+    """Return columns as HTML, as many side by side as fit. The contents must be safe HTML already."""
     cells = "".join(f'<div style="{COLUMN}">{column}</div>' for column in columns)
     return f'<div style="{COLUMNS}">{cells}</div>'
 
 
 def render_column_heading(column: Column) -> str:
-    """Return the HTML of what stands above a column: the model, and what its answer took."""
+    """Return the heading of a column as HTML: the model, tokens, price and time."""
     heading = styled(COLUMN_NAME, column.name) + styled(COLUMN_FACTS, column.facts)
     return without_math(f'<div style="{COLUMN_HEADING}">{heading}</div>')
 
@@ -447,7 +447,7 @@ def _sections(answer: ReplySnapshot, *, remote_images: bool, kept_in: str) -> It
 
 
 def _cut(text: str) -> list[str]:
-    """Cut Markdown where a top-level block begins, into pieces that are no longer than need be."""
+    """Cut Markdown between top-level blocks into pieces."""
     lines = _LINE.findall(text)
     starts = [
         token.map[0] for token in parse_blocks(text) if token.level == 0 and token.nesting >= 0 and token.map
@@ -462,12 +462,12 @@ def _cut(text: str) -> list[str]:
 
 
 def _quote(text: str) -> str:
-    """Return the user's own words as a Markdown quotation of literal text."""
+    """Return the user's prompt as a Markdown quotation of literal text."""
     return "\n".join(f"> {line}" for line in neutralise_markdown(_shortened(text)).splitlines()) or ">"
 
 
 def _shortened(question: str) -> str:
-    """Cut a question that nobody can read; all of it was sent."""
+    """Shorten a very long question for display; all of it was sent."""
     cut = len(question) - QUESTION_CHARS
     return f"{question[:QUESTION_CHARS]} … {cut:,} more characters" if cut > 0 else question
 

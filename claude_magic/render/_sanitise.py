@@ -1,4 +1,4 @@
-"""The last step of every HTML path: an allow-list, enforced by nh3 (the ammonia sanitiser); and the inline styles that it allows."""
+"""The last step of all HTML: an allow-list enforced by nh3 (the ammonia sanitiser), and the inline styles that it allows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import nh3
 
-# Every inline style that our HTML may carry, in one place, because the sanitiser allows exactly these.
+# Every inline style that the HTML may have. The sanitiser allows exactly these.
 #
 # Styles are inline because a `<style>` element would leak into the whole page. Colours and sizes are
 # Jupyter's theme variables, so that light and dark themes are both right; each has a fallback for front ends
@@ -24,7 +24,7 @@ CODE_BLOCK: Final = (
     "margin:0.6em 0;padding:0.7em 0.9em;border-radius:4px;overflow-x:auto;white-space:pre;line-height:1.45;"
     f"background:var(--jp-cell-editor-background, rgba(128,128,128,0.12));font-family:{_CODE_FONT}"
 )
-# The notebook's own style would paint each line of the block, and break long ones within words.
+# The notebook's own style would colour the background of each line, and break long lines within words.
 CODE_INSIDE: Final = "background:none;white-space:inherit;overflow-wrap:normal;word-break:normal"
 SOURCE_BLOCK: Final = f"margin:0.6em 0;white-space:pre-wrap;color:{_MUTED};font-family:{_CODE_FONT}"
 PLAIN_TEXT: Final = (
@@ -137,7 +137,7 @@ WIDGET_CLASSES = ("jp-RenderedHTMLCommon",)
 
 
 def in_widget(html: str) -> str:
-    """Return safe HTML with the looks of an output, for the value of an `HTMLMath`."""
+    """Return safe HTML styled like an output, for the value of an `HTMLMath`."""
     return f'<div style="{IN_WIDGET}">{html}</div>' if html else ""
 
 
@@ -150,7 +150,7 @@ MATH_CLASSES: Final = "mathjax_process tex2jax_process"
 
 
 def has_formulas(html: str) -> bool:
-    """Whether a front end finds formulas in HTML of ours."""
+    """Whether a front end would find formulas in this HTML."""
     return MATH_CLASSES in html
 
 
@@ -204,7 +204,7 @@ _STYLES_BY_TAG: Final = {
 
 
 def make_cleaner(**allowed: Any) -> nh3.Cleaner:
-    """Return a sanitiser: what it allows, with links that lead to the web alone, in a tab of their own."""
+    """Return a sanitiser. Links may lead to web addresses only, and open in a new tab."""
     return nh3.Cleaner(
         **allowed,
         set_tag_attribute_values={"a": {"target": "_blank"}},
@@ -236,7 +236,7 @@ def _cleaner() -> nh3.Cleaner:
 
 
 def sanitise(html: str) -> str:
-    """Return `html` with everything removed that our own renderer never emits."""
+    """Return `html` without anything that this package's renderer never emits."""
     return clean(_cleaner(), html)
 
 
@@ -257,7 +257,7 @@ def sentence(style: str, text: str) -> str:
 
 
 def folded(summary: str, inside: str, *, style: str = FOLD) -> str:
-    """Return HTML that opens on a click, not sanitised yet; `summary` and `inside` hold nothing unescaped."""
+    """Return a fold that opens on a click, as HTML that is not sanitised yet; `summary` and `inside` must be escaped."""
     head = f'<summary style="{FOLD_SUMMARY}">{summary}</summary>'
     body = f'<div style="{FOLD_BODY}">{inside}</div>'
     return f'<details style="{style}">{head}{body}</details>'

@@ -1,4 +1,4 @@
-"""Tables of a few rows, for `%claude status`, `usage`, help and the like: as HTML and as aligned plain text."""
+"""Renders small tables (`%claude status`, `usage`, help) as HTML and as aligned plain text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ._sanitise import (
     without_math,
 )
 
-# One long cell does not make every other as long.
+# In plain text, one long cell does not widen the whole column.
 _MAX_PADDED_CHARS: Final = 80
 
 # A column with a longer cell wraps on a narrow page, so that those beside it stay in sight. Names of models do not.
@@ -223,7 +223,7 @@ def _row(step: _Step, heads: Mapping[str, str | None], is_on_path: bool) -> Row:
 
 
 def _bounded(rows: list[Row]) -> list[Row]:
-    """Leave out the middle of a long list; the last turns are what one looks for."""
+    """Leave out the middle of a long list. Readers mostly look for the last turns."""
     if len(rows) <= _MAX_ROWS:
         return rows
     end = len(rows) - _MAX_ROWS + _SHOWN_AT_TOP
@@ -233,7 +233,7 @@ def _bounded(rows: list[Row]) -> list[Row]:
 
 
 def describe_pace(limiter: BucketState, state: PaceState) -> str:
-    """Describe what holds for one class of models.
+    """Describe the limits of one class of models.
 
     Args:
         limiter: The shared limiter, with the configured rate.

@@ -1,4 +1,4 @@
-r"""Which formulas are safe to hand to MathJax, and how the others are kept from it.
+r"""Decides which formulas are safe to hand to MathJax, and shows the others as source.
 
 What a model wrote may hold commands that link, restyle or redefine, and it may be of a kind that freezes the browser's page or
 makes it crash, again each time the notebook is opened. Four things make a formula too much: levels, which MathJax and the
@@ -175,7 +175,7 @@ _ESCAPED: Final = re.compile(r"\\[\\{}$]")
 
 @lru_cache(maxsize=512)
 def cost_of(formula: str) -> int | None:
-    """Return how much work it is to typeset `formula`, about 1 for each sign; None if it is not safe."""
+    """Return the work of typesetting `formula`, about 1 for each character; None if it is not safe."""
     if len(formula) > MAX_FORMULA_CHARS or _UNSAFE_COMMAND.search(formula):
         return None
     if _DELIMITER.search(_ESCAPED.sub("", formula)) or hidden_in(formula, is_code=True):
@@ -197,7 +197,7 @@ def is_too_much(text: str) -> bool:
 
 
 class _TooMuchError(Exception):
-    """The formula has more of something than is typeset, or is none."""
+    """The formula exceeds a limit, or is malformed."""
 
 
 @dataclass(slots=True)

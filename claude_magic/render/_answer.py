@@ -310,7 +310,7 @@ def _field(block: BlockSnapshot, name: str) -> str:
 #
 # Citations cut a text into blocks in mid-sentence, but it is one Markdown text. So the numbers are put into it as marks that
 # Markdown passes through like letters, and become links in the finished HTML. The marks are noncharacters of Unicode, which
-# are taken out of what the model wrote: it cannot forge one.
+# removed from the model's text, so that it cannot forge one.
 _MARK: Final = CITATION_START + "{}" + CITATION_END
 _MARK_CHARS: Final = re.compile(f"[{CITATION_START}{CITATION_END}]")
 _PLACED: Final = re.compile(f"{CITATION_START}(\\d+){CITATION_END}")
@@ -438,7 +438,7 @@ class _Places:
         words = self._text[self._starts[line] : end]
         if not words.strip(_MARKS_OF_STRUCTURE):
             return None
-        # Behind the last bar of a table's row there is no cell.
+        # There is no cell after the last bar of a table row.
         return self._starts[line] + len(words.rstrip("| \t")) if words.lstrip().startswith("|") else end
 
 

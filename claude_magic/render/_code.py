@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 # Longer code is shown plain: lexing it would hold up the frame.
 _MAX_COLOURED_CHARS: Final = 20_000
-# What a pattern sees of the code. A comment longer than this is not coloured as one.
+# Characters of code that a pattern sees at once. A longer comment is not coloured as one.
 _WINDOW_CHARS: Final = 400
 # Seconds of this thread's time; 20,000 characters of ordinary Python take about 0.1.
 _MAX_LEXING_TIME: Final = 0.25
-# Real code becomes 3 to 12 times as long.
+# The HTML of real code is 3 to 12 times as long as the code.
 _MAX_GROWTH: Final = 20
 _ALWAYS_CHARS: Final = 4_000
 
@@ -41,7 +41,7 @@ _LANGUAGE_NAMES: Final = """
     xml yaml yml zig
 """
 _LANGUAGES: Final = frozenset(_LANGUAGE_NAMES.split())
-# Transcripts, which other lexers cut into pieces of any length, are coloured as the language in them.
+# Console sessions are coloured as the language in them: their own lexers see pieces of any length.
 _PLAIN_LANGUAGES: Final = {
     "console": "bash",
     "ipython": "python",

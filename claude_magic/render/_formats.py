@@ -73,7 +73,7 @@ _COUNTING_PROPERTIES: Final = frozenset(
 )
 _COUNT: Final = re.compile(r"(?<![\w.#%])\d+(?![\w.%])")
 _MAX_STYLE_CHARS: Final = 2_000
-# Words, numbers, colours and names of fonts. No backslash, no slash star, no function but these: so no url() either.
+# Words, numbers, colours and font names. No backslash, no comment and no function but these, so no url().
 _VALUE: Final = re.compile(
     r"(?:[\w\s.,#%+\-/'\"]|!important|(?:rgba?|hsla?|calc|min|max|clamp|minmax|repeat)\((?=[^()]*\))|\))*",
     re.ASCII,
@@ -92,7 +92,7 @@ def render_foreign_html(source: str, *, remote_images: bool = False) -> str:
     """
     html = clean(_cleaner(has_images=True), reveal(source))
     if not remote_images:
-        # Once more after that, so that what leaves here comes from the sanitiser and nowhere else.
+        # Sanitised once more, so that the result always comes from the sanitiser.
         html = clean(_cleaner(has_images=False), _IMAGE.sub(_link_to_image, html))
     return f'<div class="{NO_MATH_CLASSES}" style="{FOREIGN_HTML}">{html}</div>'
 
@@ -169,7 +169,7 @@ def _link_to_image(image: re.Match[str]) -> str:
 
 # Plain text in which only the formulas are typeset, for `-f math`.
 #
-# No Markdown: stars, hashes and line ends stay as written. What counts as a formula is what counts as one in Markdown.
+# No Markdown: asterisks, hashes and line ends stay as written. Formulas are recognised as in Markdown.
 _LINE_END: Final = re.compile(r"\r\n?")
 _BLANK_LINES: Final = re.compile(r"(\n[ \t]*\n\s*)")
 _MARK: Final = re.compile(r"[$\\]")

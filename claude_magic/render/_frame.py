@@ -27,7 +27,7 @@ from ._tex import Allowance
 # Without this the page flickers: a lone `-` under a line makes it a heading for a moment, `**bold` shows its asterisks
 # until the closing ones arrive, a link shows its address while it is being written.
 
-# A last line of nothing but these may become a list, a rule, a heading, a fence, an underline, a table ...
+# A last line of only these characters may become a list, a rule, a heading, a fence, an underline, a table ...
 _MARKS: Final = "-=*_+#~`$|:\\ \t>"
 _LIST_NUMBER: Final = re.compile(r"\d{1,9}[.)]?")
 _HALF_LINK: Final = re.compile(r"!?\[([^\[\]\n]*)(?:\](?:\([^()\s]*)?)?$")
@@ -73,12 +73,12 @@ def _with_inline_marks_closed(paragraph: str) -> str:
     return shown + "**" if shown.count("**") % 2 else shown
 
 
-# Markdown that is still growing, cut into finished blocks, a pending one and a tail.
+# Growing Markdown is cut into finished blocks, a pending block and a tail.
 #
 # Each finished block gets a display of its own and is never sent again. The tail is sent with each frame, and each time
-# the front end sets its formulas again, so it is kept short: what is closed in it moves on into the pending block, a good
+# the front end typesets its formulas again, so it is kept short: closed parts move into the pending block, a large
 # piece at a time, until that is large enough to be finished. Where a block ends is
-# for the Markdown parser to say: a top-level block is closed once another one has begun in a complete line after it
+# decided by the Markdown parser: a top-level block is closed once another one has begun in a complete line after it
 # (an incomplete line may still turn out to be anything: `-` a list, a rule, or the underline of a heading).
 #
 # The work is linear in the length of the text: finished source is rendered once, and a tail that has grown long is
@@ -148,17 +148,17 @@ class GrowingMarkdown:
     def _start_over(self) -> None:
         self._text = ""
         self._finished: list[Block] = []
-        # Up to here the source stands in finished blocks; in the pending block; and is rendered for good, in the tail
-        # until that is worth moving on.
+        # Ends, in characters, of the source in finished blocks, in the pending block, and rendered for good in the tail
+        # until it is long enough to be moved.
         self._emitted = self._pending = self._closed = 0
         self._pending_html: list[str] = []
         self._closed_html: list[str] = []
-        # Link definitions in what is closed, and what may still be drawn after it.
+        # Link definitions in the closed part, and the allowance left after it.
         self._references: dict[str, object] = {}
         self._allowance = self._first_allowance.copy()
         self.allowance_left = self._allowance
         self._open_html = ""
-        # How much source the open part had when it was rendered last; up to where complete lines have been searched for closed blocks.
+        # Length of the open part when it was last rendered, and the end of the complete lines searched for closed blocks.
         self._open_rendered = self._complete = 0
 
     def update(self, text: str, *, is_final: bool = False) -> BlockPlan:
@@ -217,7 +217,7 @@ class GrowingMarkdown:
         self.allowance_left = self._allowance.copy()
         shown = source if is_final else close_open_marks(source)
         env = self._env(dict(self._references), self.allowance_left)
-        # The front end would set each of its formulas once more with every word that comes.
+        # The front end would typeset each of its formulas again with every new word.
         env["shows_source"] = not is_final
         html = render_fragment(shown, env)
         self._open_html = sanitise(html)

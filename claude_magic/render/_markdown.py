@@ -48,20 +48,20 @@ from ._tex import TOO_LARGE, TOO_MANY_FORMULAS, UNSEEN, Allowance, disarmed
 if TYPE_CHECKING:
     from markdown_it.utils import EnvType
 
-# Emphasis in Chinese, Japanese and Korean, which CommonMark's rules spoil.
+# Emphasis in Chinese, Japanese and Korean, which CommonMark's rules do not handle.
 #
-# A run of `*` or `~` closes emphasis only where what stands before it is no punctuation, or what follows is a blank or punctuation.
-# Chinese and Japanese have no blanks between words, and Korean particles follow a word at once: so `**结论：**样本` shows its stars. The
+# In CommonMark a run of `*` or `~` after punctuation closes emphasis only if a space or punctuation follows.
+# Chinese and Japanese have no spaces between words, and Korean particles follow a word directly, so `**结论：**样本` shows its asterisks. The
 # published amendment (https://github.com/tats-u/markdown-cjk-friendly) says that beside a character of these languages only
-# punctuation of other languages holds emphasis back. Where there is none of their characters, nothing changes.
+# punctuation of other languages prevents emphasis. Text without such characters is unchanged.
 #
-# The Markdown that we hand to other parsers gets a sign that nobody sees where they would need the amendment.
+# The Markdown handed to other parsers gets an invisible character where they would need the amendment.
 
 # A citation's number, which becomes a link later: noncharacters around digits.
 CITATION_START: Final = "\ufdd0"
 CITATION_END: Final = "\ufdd1"
 _MAX_CITATION_CHARS: Final = 12
-# Vowels and final consonants of Hangul that are written apart count as narrow.
+# Decomposed vowels and final consonants of Hangul count as narrow.
 _HANGUL_JAMO: Final = (range(0x1100, 0x1200), range(0xA960, 0xA980), range(0xD7B0, 0xD800))
 _RUN: Final = re.compile(r"\*+|~+")
 _EMOJI: Final = range(0x1F000, 0x20000)
@@ -104,7 +104,7 @@ def with_unseen_signs(text: str, start: int, end: int) -> str:
         end: Where the last of them ends.
     """
     runs = [_Run.of(text, *run.span()) for run in _RUN.finditer(text, start, end)]
-    # Beside a sign that is no punctuation, the neighbour of a run needs one as well.
+    # Next to a character that is not punctuation, the neighbour of a run needs the invisible character too.
     is_opening, is_closing = any(run.lacks_opening for run in runs), any(run.lacks_closing for run in runs)
     return "".join(
         (UNSEEN if is_closing and run.closes else "")
@@ -132,7 +132,7 @@ class _Run(NamedTuple):
             text[start:end],
             opens,
             closes,
-            # An underscore next to the sign would be within a word, and do nothing there.
+            # An underscore next to the invisible character would be inside a word, and have no effect.
             lacks_opening=opens and not opens_anywhere and after != "_",
             lacks_closing=closes and not closes_anywhere and before != "_",
         )
@@ -228,7 +228,7 @@ Env = MutableMapping[str, Any]
 
 # Quotes and lists nested deeper than this are shown as plain text: each level reads all its lines once more.
 _MAX_DEPTH: Final = 16
-# A paragraph longer than this is shown as plain text: no reader's prose, but some inline rules grow worse than linear.
+# A paragraph longer than this is shown as plain text: nobody reads it, and some inline rules take more than linear time.
 _MAX_PARAGRAPH_CHARS: Final = 60_000
 
 _LINE_END: Final = re.compile(r"\r\n?")
@@ -517,7 +517,7 @@ def _title(token: Token) -> str:
 
 
 def _alignment(token: Token) -> str:
-    # Always said: Lab's own rule for tables in HTML output aligns numbers of a data frame, to the right.
+    # Always explicit: JupyterLab's own rule for tables in HTML output aligns cells to the right, as for data frames.
     wanted = str(token.attrGet("style") or "").removeprefix("text-align:")
     return CELL_ALIGNMENTS.get(wanted, CELL_ALIGNMENTS["left"])
 

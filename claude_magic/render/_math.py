@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LABEL: Final = re.compile(r" ?\\label\s*\{[^{}]*\}")
 _PUNCTUATION: Final = ("", ".", ",", ";")
-# What a formula does not begin with, but what follows a dollar of which somebody talks: ($) or ($).
+# Characters that follow a dollar sign mentioned in prose, as in ($), and never start a formula.
 _NO_BEGINNING: Final = ("", "$", ")", "'", '"', "’", "”", ",", ";", ":", "?")
 _MONEY: Final = re.compile(r"\d[\d.,]*(?:\s*[A-Za-z%]|\s|$)")
 _TEX_SIGN: Final = re.compile(r"[\\^_={}<>+*/|]")
@@ -152,8 +152,8 @@ def _bracketed(src: str, start: int, memory: MutableMapping[str, Any]) -> Formul
     return Formula(formula, end + 2, is_display=opening == "[") if formula else None
 
 
-# A browser may break a line beside a formula, as beside a picture. What stands next to one without a blank stays with it: a bracket
-# before it, "," or ")." or "-" or "th" behind it. A long formula is left alone, so that none becomes wider than its column by that.
+# A browser may break a line beside a formula, as beside a picture. Characters next to it without a space stay with it: a bracket
+# before it, or "," ")." "-" "th" after it. A long formula is left alone, so that it does not become wider than its column.
 
 _LONGEST_UNBROKEN: Final = 60
 _OPENING: Final = re.compile(r"[(\[{«“‘„‚\"'¿¡]{1,3}\Z")
@@ -162,7 +162,7 @@ _FOLLOWING: Final = re.compile(r"\A\w{0,3}(?!\w)[^\w\s(\[{«“‘„‚¿¡]{0,
 
 def _unbroken_formulas(state: StateCore) -> None:
     for token in state.tokens:
-        # As long as its source is shown, it is text.
+        # While its source is shown, it is text.
         if token.type == "inline" and token.children and not state.env.get("shows_source"):
             token.children = _with_neighbours(token.children)
 
@@ -180,7 +180,7 @@ def _with_neighbours(tokens: Sequence[Token]) -> list[Token]:
             result.append(tokens[position])
             position = end
             continue
-        # Marks around it alone, as in `**$x$**,`, are part of it.
+        # Emphasis around the formula only, as in `**$x$**,`, is part of it.
         while begin and end < len(tokens) and result[begin - 1].nesting == 1 and tokens[end].nesting == -1:
             begin, end = begin - 1, end + 1
         formula = [*result[begin:], *tokens[position:end]]

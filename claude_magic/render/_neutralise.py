@@ -31,10 +31,10 @@ _HARMLESS_TAG: Final = re.compile(r"<(?:br ?/?|(?:https?://|mailto:)[^\s<>\"'`]*
 _BLANK_LINE: Final = re.compile(r"\n[ \t]*\n")
 _MARK: Final = re.compile(r"[\\$<]|`+|!\[|\]\(|\]:|[*~]+")
 _DESTINATION: Final = re.compile(r"\s*<?\s*([^\s)>]{0,2000})")
-# What would be HTML, a link or an image if a parser did not see that it stands in a formula; there, spaces mean nothing.
+# What a parser that does not know formulas would take for HTML, a link or an image. Inside a formula, spaces have no meaning.
 _MARKUP_IN_FORMULA: Final = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)")
 _FORMULA_MARK: Final = re.compile(r"\$\$|\\[\[\]]|\\(?=begin|end)")
-# What begins a formula for MathJax in the text that Markdown leaves.
+# What MathJax takes for the start of a formula in the text that Markdown leaves.
 _LONE_MARK: Final = re.compile(r"\\\\[(\[]|\\?\$|\\begin")
 _ROW_START: Final = re.compile(r"^([\s>]*)")
 _VERBATIM: Final = frozenset({"fence", "code_block", "math_block", "sparse_table"})
@@ -42,7 +42,7 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.\-]*")
 
-# A tag in code that does nothing even where a parser takes it for HTML: no attribute with a value, none of these elements.
+# A tag in code that is harmless even where a parser takes it for HTML: no attribute with a value, and none of these elements.
 _IDLE_TAG: Final = re.compile(r"</?([A-Za-z][\w:.\-]*)[^<>=]*>")
 _ACTIVE_ELEMENT_NAMES: Final = """
     a applet area audio base body button embed form frame frameset head html iframe image img input link
@@ -127,7 +127,7 @@ def _prose(lines: list[str], allowance: Allowance) -> list[str]:
 
 
 def _wild_paragraphs(text: str) -> list[tuple[int, int]]:
-    """Return where those paragraphs begin and end that would be too much if a parser took a part for a formula."""
+    """Return the start and end of each paragraph that would be too expensive if a parser took a part of it for a formula."""
     ends = [*(blank.start() for blank in _BLANK_LINE.finditer(text)), len(text)]
     starts = [0, *ends[:-1]]
     return [
@@ -187,7 +187,7 @@ class _Prose:
         return self._text[start:end], min(end, len(self._text))
 
     def _backslash(self, start: int) -> tuple[str, int]:
-        # Markdown makes one backslash of two, and what typesets its result sees a command.
+        # Markdown turns two backslashes into one, and MathJax then sees a command.
         after = start + (2 if self._text.startswith("\\\\", start) else 1)
         if is_unsafe_command(self._text, after - 1):
             return self._text[start:after] + UNSEEN, after
@@ -202,7 +202,7 @@ class _Prose:
         return _spaced(self._text[start : found.end]), found.end
 
     def _lone_mark(self, start: int) -> tuple[str, int] | None:
-        """Keep a mark that begins no formula of ours from beginning one for others, where that would do harm."""
+        """Escape a delimiter that starts no formula here but would start a harmful one in another parser."""
         mark = _LONE_MARK.match(self._text, start)
         if mark is None or not self._is_wild(start):
             return None

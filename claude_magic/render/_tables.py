@@ -36,7 +36,7 @@ from ._sanitise import (
 # In plain text, one long cell does not widen the whole column.
 _MAX_PADDED_CHARS: Final = 80
 
-# A column with a longer cell wraps on a narrow page, so that those beside it stay in sight. Names of models do not.
+# A column with a longer cell wraps on a narrow page, so that the other columns stay visible. Model names do not wrap.
 _LONGEST_NAME: Final = 26
 
 Row = tuple[str, ...]
@@ -262,7 +262,7 @@ def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
 _WIDTH = 88
 """Columns. JupyterLab breaks longer lines of an error in the middle of a word."""
 
-# IPython prints the exception's name in red: the same here, whatever its colour scheme.
+# IPython prints the exception's name in red in every colour scheme; so do these lines.
 _RED, _PLAIN = "\x1b[0;31m", "\x1b[0m"
 
 

@@ -22,10 +22,10 @@ from markdown_it.token import Token
 
 from ..schema import hidden_in
 
-# Names of TeX commands and environments that are known to be harmless in a formula, by what they do with what follows.
+# TeX commands and environments that are known to be harmless in a formula, by how they treat what follows.
 #
 # Taken from the maps of MathJax's base, AMS, mathtools, braket, cancel, color, mhchem and bussproofs packages. A command that
-# stands in none of these sets is taken for one of the worst kind: see above.
+# is in none of these sets is treated as the most expensive kind: see above.
 _SYMBOL_NAMES: Final = """
     aleph allowbreak alpha alwaysDashedLine alwaysNoLine alwaysRootAtBottom alwaysRootAtTop alwaysSingleLine
     alwaysSolidLine amalg And angle approx approxeq arccos arcsin arctan arctanh arg argmax argmin Arrowvert arrowvert
@@ -126,20 +126,20 @@ ENVIRONMENTS: Final = frozenset(_ENVIRONMENT_NAMES.split())
 """Environments that read no number."""
 
 
-# Longer or deeper than this is no formula a reader can use, and MathJax would take seconds over it.
+# No useful formula is longer or deeper than this, and MathJax would take seconds for it.
 MAX_FORMULA_CHARS: Final = 5_000
-# At 180 to 400 levels Chromium's page is gone (MathJax 4).
+# 180 to 400 levels crash the page in Chromium (MathJax 4).
 _MAX_DEPTH: Final = 60
-# By how much commands may multiply what they take.
+# By how much commands may multiply their arguments.
 _MAX_WEIGHT: Final = 128
-# Nobody leaves gaps and draws rules of this length in all: what comes after them would be out of sight.
+# The most length of gaps and rules in all: more would push the rest of the formula out of view.
 _MAX_EMS: Final = 200.0
-# About 2 ms each on a busy machine, during which the page stands still.
+# About 2 ms each on a busy machine, during which the page does not respond.
 _MAX_COST: Final = 3_000
-# In this many levels a sign takes twice the time of one at the surface.
+# At this depth a character takes twice the time of one at the top level.
 _LEVELS_PER_COST: Final = 8
 _COST_OF_A_SWITCH: Final = 5
-# So many signs may follow a command before a group that is still an argument of it.
+# Characters that may stand between a command and a group that is still an argument of it.
 _MAX_BARE_ARGUMENTS: Final = 4
 
 UNSEEN: Final = "\N{WORD JOINER}"
@@ -329,7 +329,7 @@ class _Scan:
         if self._groups and self._groups[-1].end == r"\end":
             self._depth = self._groups[-1].start_depth
         if mark != "&":
-            # It may read a distance: \\[1em].
+            # It may take a length: \\[1em].
             self._reader = _Reader(is_counting=False, bare_left=1, bare_after_group=False)
 
     def _number(self, digits: str, unit: str | None) -> None:
@@ -397,14 +397,14 @@ class _Scan:
             raise _TooMuchError
 
     def _be_unsound(self) -> None:
-        """Give up on what has no end or no beginning; in running text, look on."""
+        """Reject a formula with an unmatched delimiter; in running text, ignore it."""
         if self._is_formula:
             raise _TooMuchError
 
     # Arguments
 
     def _bare(self) -> None:
-        """Take a sign without braces for an argument, or for the end of them."""
+        """Take a character without braces as an argument, or as the end of the arguments."""
         reader = self._reader
         if reader is None or reader.is_in_bracket:
             return
@@ -450,11 +450,11 @@ def disarmed(text: str) -> str:
     return _UNSAFE_COMMAND.sub(lambda command: f"\\{UNSEEN}{command[0][1:]}", text)
 
 
-# How much of an answer is drawn: in proportion to what was written, over the whole answer.
+# Bounds how much of an answer is rendered, in proportion to its length.
 #
-# A few characters of Markdown can become very much of a page: the empty cells of a sparse table, a long address behind a short
-# reference. So each block is weighed before it is drawn, by its tokens, which the parser makes in linear time. What would
-# outgrow the allowance is shown as its source. Formulas have an allowance of their own, of the work that MathJax has with
+# A few characters of Markdown can become a very large page: the empty cells of a sparse table, a long address behind a short
+# reference. So each block is weighed by its tokens, which the parser makes in linear time, before it is rendered. A block that would
+# exceed the allowance is shown as its source. Formulas have an allowance of their own, for the work that MathJax has with
 # them.
 TOO_LARGE: Final = "Shown as source: rendered, it would be far larger than its source."
 TOO_MANY_FORMULAS: Final = "The rest of the formulas are shown as source: more would slow the page down."
@@ -468,7 +468,7 @@ _LINK_CHARS: Final = 100
 
 @dataclass(slots=True)
 class Allowance:
-    """What may still be drawn of one answer; grows with what was written.
+    """How much of one answer may still be rendered. It grows with the length of the answer.
 
     Attributes:
         written: Characters of the answer, up to the block that is drawn.
@@ -481,11 +481,11 @@ class Allowance:
     formula_cost: int = 0
 
     def copy(self) -> Allowance:
-        """Return one that goes its own way from here."""
+        """Return an independent copy."""
         return Allowance(self.written, self.drawn, self.formula_cost)
 
     def admit(self, tokens: Iterable[Token], written: int) -> bool:
-        """Tell whether a block is drawn, and count it.
+        """Return whether a block is rendered, and count it.
 
         Args:
             tokens: The block, parsed.
@@ -497,7 +497,7 @@ class Allowance:
         return is_admitted
 
     def admit_formula(self, source: str) -> bool:
-        """Tell whether a formula is typeset, and count it; never one that is unsafe."""
+        """Return whether a formula is typeset, and count it. Unsafe formulas never are."""
         cost = cost_of(source)
         if cost is None or self.has_no_formulas_left:
             return False

@@ -51,7 +51,7 @@ def render_thinking(text: str, *, allowance: Allowance | None = None) -> str:
 
     Args:
         text: The thinking as Markdown; untrusted.
-        allowance: What may still be drawn of the answer.
+        allowance: How much of the answer may still be rendered.
     """
     return sanitise(folded("Thinking", render_markdown(text, allowance=allowance))) if text.strip() else ""
 
@@ -557,7 +557,7 @@ def render_run(run: Run, among: Sequence[BlockSnapshot], allowance: Allowance, *
     Args:
         run: Thinking, or others.
         among: All blocks of the reply, for results that stand apart from their calls.
-        allowance: What may still be drawn of the answer.
+        allowance: How much of the answer may still be rendered.
         is_final: No more is coming.
     """
     if run.kind == "thinking":

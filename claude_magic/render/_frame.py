@@ -129,11 +129,11 @@ class GrowingMarkdown:
     """Renders a text again and again while it grows.
 
     Attributes:
-        allowance_left: What may still be drawn of the answer after this text, as far as it has come.
+        allowance_left: How much of the answer may still be rendered after this text.
 
     Args:
         remote_images: Load images from http and https addresses instead of linking to them.
-        allowance: What may still be drawn of the answer of which this text is a part.
+        allowance: How much of the whole answer may still be rendered.
         in_pieces: Finish what is closed at once, however small, so that nothing of it is drawn twice.
     """
 

@@ -245,7 +245,7 @@ def render_markdown(text: str, *, remote_images: bool = False, allowance: Allowa
     Args:
         text: Markdown as a model wrote it; untrusted.
         remote_images: Load images from http and https addresses instead of linking to them.
-        allowance: What may still be drawn of the answer, if `text` is a part of it.
+        allowance: How much of the answer may still be rendered, if `text` is a part of it.
     """
     return sanitise(wrap(render_fragment(text, new_env(remote_images=remote_images, allowance=allowance))))
 
@@ -299,7 +299,7 @@ def split_blocks(text: str, env: Env) -> list[MarkdownBlock]:
 
 
 def allowance_of(env: Env) -> Allowance:
-    """Return what may still be drawn of the answer to which `env` belongs."""
+    """Return how much of the answer to which `env` belongs may still be rendered."""
     allowance: Allowance = env["allowance"]
     return allowance
 

@@ -8,7 +8,16 @@ from ._attach import attach, decode_file
 from ._collected import Collected, Part, content_of, fence_around, join, notes_on, safe_repr, with_article
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe, register, unread
 from ._history import CellRecord, ErrorRecord, collect_cells, describe_error, parse_cell_range
-from ._names import UserNames, closest_name, is_history, last_reply_in, names_of, root_of
+from ._names import (
+    UserNames,
+    closest_name,
+    did_you_mean,
+    find,
+    is_history,
+    last_reply_in,
+    names_of,
+    root_of,
+)
 from ._pictures import Lifted, image_block
 from ._prompt import NullValueError, describe_name, interpolate, names_in, row_prompt
 from ._redaction import REDACTED, exposed_in, holds_key, is_secret_setting, redact, refusal

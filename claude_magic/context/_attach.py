@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from ._collected import Collected, fenced
 from ._decoding import decode
 from ._describe import describe
 from ._history import as_on_screen
-from ._names import MISSING, look_up
+from ._names import MISSING, closest_name, look_up
 from ._pictures import image_block, media_type_of
 from ._redaction import exposed_in
 
@@ -471,9 +470,9 @@ def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:
     there = dict.fromkeys([*(entry.name for entry in _entries_beside(path)), *names])
     for meant_otherwise in (path.name, root):  # there, but no file; there, but not what follows it
         there.pop(meant_otherwise, None)
-    matches = difflib.get_close_matches(path.name, there, n=2, cutoff=0.6)
-    if matches:
-        return f" Did you mean {' or '.join(map(shown, matches))}?"
+    guess = closest_name(path.name, there)
+    if guess is not None:
+        return f" Did you mean {shown(guess)}?"
     if root not in names or not spec.startswith(root):
         return ""
     if spec == ".".join((root, *rest)):

@@ -7,7 +7,7 @@ import difflib
 import re
 import symtable
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any, Final
@@ -18,7 +18,7 @@ from ._collected import error_text
 _HISTORY: Final = re.compile(r"In|Out|_{1,3}|_\d+|_i{1,3}|_i\d+")
 MISSING: Final = object()
 _LIKENESS: Final = 0.75
-"""Lets `dff` be a slip of `df`, and `gravity` be none of `gravity_of_mars`."""
+"""Lets `dff` be a slip of `df`, and "hlep" of `help`; `gravity` is none of `gravity_of_mars`, nor "hello" of `help`."""
 
 
 def names_of(shell: Any, local: Mapping[str, object] | None = None) -> Mapping[str, object]:
@@ -54,11 +54,29 @@ def is_history(name: str) -> bool:
     return bool(_HISTORY.fullmatch(name))
 
 
-def closest_name(word: str, names: Iterable[str]) -> str | None:
-    """Return the name that was probably meant by one that does not exist; None if none is much like it."""
-    known = {name.casefold(): name for name in names if not name.startswith("_")}
-    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=_LIKENESS)
+def closest_name(word: str, names: Iterable[str], *, likeness: float = _LIKENESS) -> str | None:
+    """Return the name that was probably meant by one that does not exist; None if none is much like it.
+
+    Args:
+        word: What was typed, in upper or lower case.
+        names: The names there are. Those of the history, as `_1`, are never meant.
+        likeness: How much alike they must be, from 0 to 1.
+    """
+    known = {name.casefold(): name for name in names if not is_history(name)}
+    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=likeness)
     return known[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, names: Iterable[str], form: str = "{}") -> str:
+    """Return the question whether another name was meant, to stand behind a sentence; "" if none is much like it.
+
+    Args:
+        word: What was typed.
+        names: The names there are.
+        form: How the name is shown, in the place of the braces: "boat.{}".
+    """
+    guess = closest_name(word, names)
+    return "" if guess is None else f" Did you mean {form.replace('{}', guess, 1)}?"
 
 
 class UserNames(Mapping[str, object]):
@@ -128,8 +146,55 @@ def root_of(path: str) -> str | None:
     return _read_path(path)[0]
 
 
+def find(
+    path: str,
+    names: Mapping[str, object],
+    *,
+    asked_by: str,
+    suits: Callable[[object], bool] = lambda _value: True,
+) -> Any:
+    """Return the value of a name, or of a path of attributes and items that begins with one.
+
+    Args:
+        path: The name or path, as typed.
+        names: The user's names.
+        asked_by: The option or subcommand that takes it, for the message: "--map".
+        suits: Whether a value is of the kind that is wanted; only names of such are suggested.
+
+    Raises:
+        ConfigurationError: There is none, or it cannot be read. The message says what is missing, and what was probably meant.
+    """
+    value = look_up(path, names)
+    if value is not MISSING:
+        return value
+    root, steps = _read_path(path)
+    if root is None or root not in names:
+        root = root or path
+        hint = did_you_mean(
+            root, [name for name in names if suits(names.get(name))], path.replace(root, "{}", 1)
+        )
+        problem = f"there is no variable {root} in the notebook"
+        hint = hint or " Run the cell that defines it first."
+    else:
+        step = next((step for step in steps if look_up(ast.unparse(step), names) is MISSING), steps[-1])
+        problem, hint = f"there is no {ast.unparse(step)}", ""
+        if isinstance(step, ast.Attribute):
+            owner = ast.unparse(step.value)
+            problem = f"{owner} has no {step.attr}"
+            hint = did_you_mean(step.attr, _attributes(look_up(owner, names)), f"{owner}.{{}}")
+            hint = hint or f" dir({owner}) lists what it has."
+    raise ConfigurationError(f"{asked_by}: {problem}.{hint} Nothing was sent.")
+
+
+def _attributes(value: object) -> list[str]:
+    try:
+        return [name for name in dir(value) if isinstance(name, str)]
+    except Exception:  # `__dir__` is theirs
+        return []
+
+
 def look_up(path: str, names: Mapping[str, object]) -> Any:
-    """Return the value of a name, or of a path of attributes and items that begins with one; `MISSING` if there is none.
+    """Return what `find` does; `MISSING` if there is none.
 
     Raises:
         ConfigurationError: An attribute or item exists, but fails when it is read.

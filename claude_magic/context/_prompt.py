@@ -18,7 +18,7 @@ from itertools import chain, islice
 from ..client import ConfigurationError
 from ._collected import Collected, Part, error_text, is_numpy_scalar, join, plain_text, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
-from ._names import MISSING, Expression, closest_name, look_up, parse_expression, root_of
+from ._names import Expression, did_you_mean, find, parse_expression
 from ._redaction import exposed_in, refusal
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
@@ -144,10 +144,9 @@ def _refuse_slip(braced: _Braced, names: Mapping[str, object]) -> None:
         ConfigurationError: It is one.
     """
     for name in () if braced.expression is None else _missing(braced.expression, names):
-        guess = closest_name(name, names)
-        if guess is not None:
+        if hint := did_you_mean(name, names):
             raise ConfigurationError(
-                f"{_in_braces(braced.source)}: there is no variable {name}. Did you mean {guess}? Nothing was sent."
+                f"{_in_braces(braced.source)}: there is no variable {name}.{hint} Nothing was sent."
             )
 
 
@@ -205,33 +204,10 @@ def describe_name(name: str, names: Mapping[str, object]) -> Collected:
     Raises:
         ConfigurationError: It does not exist, or cannot be read.
     """
-    value = look_up(name, names)
-    if value is MISSING:
-        kind = "variable " if name.isidentifier() else ""
-        raise ConfigurationError(f"There is no {kind}{name}.{_advice(name, names)} Nothing was sent.")
+    value = find(name, names, asked_by="explain")
     collected = describe(value, name=name)
     kind = f"`{name}`, of type {type(value).__name__}:\n"
     return Collected(parts=(kind, *collected.parts), notes=collected.notes, redacted=collected.redacted)
-
-
-def _advice(path: str, names: Mapping[str, object]) -> str:
-    root = root_of(path) or path
-    guess = None if root in names else closest_name(root, names)
-    if guess is not None:
-        return f" Did you mean {path.replace(root, guess, 1)}?"
-    owner, _, attribute = path.rpartition(".")
-    value = look_up(owner, names) if owner else MISSING
-    if value is MISSING:
-        return ""
-    guess = closest_name(attribute, _attributes(value))
-    return f" Did you mean {owner}.{guess}?" if guess is not None else ""
-
-
-def _attributes(value: object) -> list[str]:
-    try:
-        return [name for name in dir(value) if isinstance(name, str)]
-    except Exception:  # `__dir__` is theirs
-        return []
 
 
 class NullValueError(ConfigurationError):
@@ -358,11 +334,9 @@ def _refuse_unknown(expression: Expression, columns: Collection[str], names: Map
     for name in expression.needed:
         if name in columns or name in names or hasattr(builtins, name):
             continue
-        guess = closest_name(name, [*columns, *names])
-        hint = f" Did you mean {guess}?" if guess is not None else ""
         raise ConfigurationError(
-            f"{_in_braces(expression.source)}: a row has no {name}, and neither has the notebook.{hint} A row has "
-            f"{_some(columns, '{}')}. Nothing was sent."
+            f"{_in_braces(expression.source)}: a row has no {name}, and neither has the notebook."
+            f"{did_you_mean(name, [*columns, *names])} A row has {_some(columns, '{}')}. Nothing was sent."
         )
 
 

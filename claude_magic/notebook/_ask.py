@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..client import ClaudeError, ConfigurationError
-from ..context import closest_name
+from ..client import ClaudeError
+from ..context import find
 from ..runtime import Phase, Reply
 from ..schema import make_output_schema
 from ._answer import (
@@ -151,7 +151,7 @@ def _map_request(line: Line, cell: Cell) -> Request:
     options, names = line.options, cell.names()
     return Request(
         prompt=line.prompt.rstrip().removesuffix(";") if is_silenced(line) else line.prompt,
-        items=_found(options.map or "", cell),
+        items=find(options.map or "", names, asked_by="--map"),
         names=names,
         settings=settings_of(options),
         schema=make_output_schema(options.schema, names) if options.schema else None,
@@ -165,31 +165,6 @@ def _map_request(line: Line, cell: Cell) -> Request:
         outlives_cell=options.background,
         via=options.via or "online",
     )
-
-
-def _found(path: str, cell: Cell) -> Any:
-    """Return what `--map` names.
-
-    Raises:
-        ConfigurationError: There is nothing of that name.
-    """
-    names = cell.names()
-    root, *attributes = path.split(".")
-    if root not in names:
-        guess = closest_name(root, names)
-        hint = f" Did you mean {guess}?" if guess is not None else ""
-        raise ConfigurationError(
-            f"--map: there is no variable {root} in the notebook.{hint} Nothing was sent."
-        )
-    value: Any = names[root]
-    for attribute in attributes:
-        try:
-            value = getattr(value, attribute)
-        except AttributeError:
-            raise ConfigurationError(
-                f"--map: {root} has no {attribute} ({path}). Nothing was sent."
-            ) from None
-    return value
 
 
 def _show_preview(preview: Any, cell: Cell) -> None:

@@ -64,13 +64,11 @@ def _existing_name(text: str, surroundings: Surroundings) -> str | None:
 
 
 def _likely_name(text: str, surroundings: Surroundings) -> str | None:
-    from ..context import closest_name
-
     bare = text.strip(".,;:!?`'\"()")
     if _existing_name(bare, surroundings):
         return bare
     root = re.match(r"\w+", bare)
-    guess = None if root is None else closest_name(root[0], surroundings.names())
+    guess = None if root is None else closest(root[0], surroundings.names())
     return None if guess is None or root is None else guess + bare[root.end() :]
 
 
@@ -97,7 +95,7 @@ def _saved(text: str, _surroundings: Surroundings) -> str | None:
 
 
 def _likely_saved(text: str, surroundings: Surroundings) -> str | None:
-    return closest(text, (THIS_NOTEBOOK,), cutoff=0.6) or _likely_file(text, surroundings)
+    return closest(text, (THIS_NOTEBOOK,)) or _likely_file(text, surroundings)
 
 
 def _likely_file(text: str, _surroundings: Surroundings) -> str | None:
@@ -122,11 +120,11 @@ def _likely_number(text: str, _surroundings: Surroundings) -> str | None:
 
 
 def _likely_job(text: str, surroundings: Surroundings) -> str | None:
-    return _likely_number(text, surroundings) or closest(text, ("all",), cutoff=0.6)
+    return _likely_number(text, surroundings) or closest(text, ("all",))
 
 
 def _likely_choice(*choices: str) -> Callable[[str, Surroundings], str | None]:
-    return lambda text, _surroundings: closest(text, choices, cutoff=0.6)
+    return lambda text, _surroundings: closest(text, choices)
 
 
 def _nothing(_text: str, _surroundings: Surroundings) -> str | None:

@@ -26,7 +26,6 @@ from ._names import Surroundings
 from ._options import SPEC_BY_NAME, closest
 
 _HELP = ("?", "??")
-_LIKENESS = 0.75  # lets "hlep" and "statsu" be caught, and "hello" and "start" be prompts
 _SHORTEST_SENTENCE = 4
 # A subcommand's name as it may be mistyped: `/budget 2`, `budget=2`, `status?`, `und0`, `log-out`.
 _OPENING = re.compile(
@@ -179,7 +178,7 @@ def _nearly_command(word: str) -> str | None:
     swapped = {word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)}
     return next(
         (name for name in COMMAND_BY_NAME if name in swapped),
-        closest(word, COMMAND_BY_NAME, cutoff=_LIKENESS)
+        closest(word, COMMAND_BY_NAME)
         or next((name for name in COMMAND_BY_NAME if _is_misspelt(word, name)), None),
     )
 

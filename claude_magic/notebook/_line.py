@@ -226,7 +226,9 @@ def _refuse_typography(word: str) -> None:
     # One long dash stands for two short ones, and a short name has one.
     spec = SPEC_BY_NAME.get(f"--{body}") or SPEC_BY_NAME.get(f"-{body}")
     if spec is None:
-        guess = closest(f"--{body}", SPEC_BY_NAME, cutoff=_LIKENESS) if _OPTION_NAME.fullmatch(body) else None
+        guess = (
+            closest(f"--{body}", SPEC_BY_NAME, likeness=_LIKENESS) if _OPTION_NAME.fullmatch(body) else None
+        )
         spec = None if guess is None else SPEC_BY_NAME[guess]
     if spec is None:
         return

@@ -7,7 +7,6 @@ whole number").
 from __future__ import annotations
 
 import builtins
-import difflib
 import json
 import keyword
 import re
@@ -85,11 +84,11 @@ class Options:
     notes: tuple[str, ...] = ()
 
 
-def closest(word: str, choices: Iterable[str], *, cutoff: float = 0.7) -> str | None:
-    """Return the choice that is most like a word, or `None` if none is much like it."""
-    known = {choice.casefold(): choice for choice in choices}
-    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=cutoff)
-    return known[matches[0]] if matches else None
+def closest(word: str, choices: Iterable[str], **likeness: float) -> str | None:
+    """Return what `closest_name` does."""
+    from ..context import closest_name  # late: loading the extension must not cost this
+
+    return closest_name(word, choices, **likeness)
 
 
 EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")

@@ -13,6 +13,7 @@ from ..client import ConfigurationError, as_sentence
 from ..context import (
     Collected,
     attach,
+    closest_name,
     collect_cells,
     content_of,
     decode_file,
@@ -32,7 +33,7 @@ from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingE
 from ._commands import Line
 from ._history import answers_above, cells_of
 from ._names import DEFAULT_THREAD
-from ._options import Options, closest
+from ._options import Options
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -268,7 +269,7 @@ def _where(options: Options, cell: Cell) -> Where:
 def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
     """Say which thread was probably meant where a new one begins whose name is nearly that of another."""
     known = [thread.name for thread in cell.runtime.conversations.threads()]
-    guess = None if name is None or name in known else closest(name, known, cutoff=0.75)
+    guess = None if name is None or name in known else closest_name(name, known)
     if guess is not None:
         yield f"The thread {name} begins here. Did you mean {guess}? %claude threads lists them."
 

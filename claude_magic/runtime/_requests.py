@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import re
 import time
 import weakref
@@ -22,7 +21,7 @@ from ..client import (
     NotFoundError,
     mended,
 )
-from ..context import holds_key
+from ..context import closest_name, holds_key
 from ..schema import OutputSchema
 from ..tools import ToolExecutor
 from ._budget import BudgetExceededError
@@ -372,9 +371,6 @@ def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | No
 SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if line != "mythos")
 """What may be typed for a model. Mythos is left out: few accounts may ask it, and they know its name."""
 
-_LIKENESS: Final = 0.7
-"""Of two names, as difflib measures it, from which on one may be a slip for the other."""
-
 _LISTING_TIMEOUT: Final = 2.0
 """Seconds for the server to list its models, before the first word of an answer can come."""
 _TRY_AGAIN_AFTER: Final = 300.0
@@ -398,8 +394,8 @@ def nearest_model(name: str, more: Iterable[str] = ()) -> str | None:
     known: dict[str, str] = {}
     for candidate in (*SHORT_NAMES, *MODELS, *more):
         known.setdefault(_plain(candidate), candidate)
-    matches = difflib.get_close_matches(_plain(name), known, n=1, cutoff=_LIKENESS)
-    return known[matches[0]] if matches and known[matches[0]] != name else None
+    nearest = known.get(closest_name(_plain(name), known) or "")
+    return None if nearest == name else nearest
 
 
 def _plain(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 from pydantic import BeforeValidator, Field
 
 from ..client import REDACTED, ClientConfig, ConfigurationError
+from ..context import did_you_mean
 
 Effort: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"]
 Thinking: TypeAlias = Literal["show", "hide", "off"]
@@ -435,7 +435,7 @@ def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings
     """Check the values one by one where they are not all right, so that a complaint can name its source."""
     unknown = [name for name in values if name not in SETTINGS]
     if unknown:
-        raise ConfigurationError(f"There is no setting {unknown[0]!r}.{_suggest(unknown[0], SETTINGS)}")
+        raise ConfigurationError(f"There is no setting {unknown[0]!r}.{did_you_mean(unknown[0], SETTINGS)}")
     try:
         return Settings(**values)
     except ConfigurationError as error:
@@ -465,7 +465,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
     keys = {_PREFIX + name.upper(): f"ANTHROPIC_{name.upper()}" for name in SECRET_FIELDS}
     for variable in environment:
         if variable.startswith(_PREFIX) and variable not in known:
-            hint = f" Set {keys[variable]} instead." if variable in keys else _suggest(variable, known)
+            hint = f" Set {keys[variable]} instead." if variable in keys else did_you_mean(variable, known)
             yield f"The environment variable {variable} is not a setting.{hint}"
 
 
@@ -473,12 +473,7 @@ def _unknown_keys(content: Mapping[str, Any], where: str) -> Iterable[str]:
     known = [*SETTINGS, *SECRET_FIELDS]
     unknown = [name for name in content if name not in known]
     for name in unknown[:_MAX_UNKNOWN]:
-        hint = _suggest(name, known) if len(name) <= _LONGEST_NAME else ""
+        hint = did_you_mean(name, known) if len(name) <= _LONGEST_NAME else ""
         yield f"{where} sets {shown(name)}, which is not a setting; ignored.{hint}"
     if len(unknown) > _MAX_UNKNOWN:
         yield f"{where} sets {len(unknown) - _MAX_UNKNOWN:,} more unknown settings; ignored."
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""

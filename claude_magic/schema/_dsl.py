@@ -14,7 +14,6 @@ A type after the colon, as Python writes it (`age: int`), is taken for what it i
 from __future__ import annotations
 
 import datetime
-import difflib
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from typing import Any, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..client import ConfigurationError
+from ..context import closest_name
 
 TYPES: Final[Mapping[str, Any]] = {
     "str": str,
@@ -248,7 +248,7 @@ class SpecParser:
 
     def _fail_at_unknown(self, value: _Value) -> NoReturn:
         word = str(value.value)
-        near = _FOREIGN.get(word) or next(iter(difflib.get_close_matches(word, TYPES, n=1)), None)
+        near = _FOREIGN.get(word) or closest_name(word, TYPES)
         hint = (
             f"Did you mean {near}?"
             if near

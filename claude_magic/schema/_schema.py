@@ -6,7 +6,6 @@ import collections
 import contextlib
 import copy
 import dataclasses
-import difflib
 import json
 import pickle
 import re
@@ -37,6 +36,7 @@ from pydantic_core import ErrorDetails, core_schema
 from typing_extensions import ReadOnly
 
 from ..client import ConfigurationError, as_sentence
+from ..context import did_you_mean, find
 from ._dsl import TYPES, SpecParser
 from ._extract import NoJSONError, SchemaMismatchError, find_json
 from ._normalise import normalise
@@ -356,9 +356,12 @@ def make_output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
     if not spec:
         raise ConfigurationError("--schema: say what the answer should be, such as `name, age int`.")
     if _DOTTED.fullmatch(spec) and spec.partition(".")[0] in names:
-        return OutputSchema(_as_type(_resolve(spec, names), spec), spec)
+        return OutputSchema(_as_type(find(spec, names, asked_by="--schema"), spec), spec)
     if _DOTTED.fullmatch(spec) and spec not in TYPES:
-        raise ConfigurationError(_describe_unknown(spec, names))
+        types = [name for name in names if _is_typelike(names[name])]
+        hint = did_you_mean(spec, [*types, *TYPES])
+        hint = hint or f" Define it first; as a field, give it a type, such as `{spec} str`."
+        raise ConfigurationError(f"--schema: there is no type {spec}.{hint}")
     kind = SpecParser(spec, lambda word: _find_type(word, names)).parse()
     return OutputSchema(kind, "Answer" if _is_model(kind) else spec, spec=spec)
 
@@ -382,19 +385,8 @@ def _find_type(word: str, names: Mapping[str, object]) -> Any:
     """Return the type that a word of a description stands for, or None if it is no name of the user's."""
     if not _DOTTED.fullmatch(word) or word.partition(".")[0] not in names:
         return None
-    value = names[word.partition(".")[0]] if "." not in word else _resolve(word, names)
+    value = find(word, names, asked_by="--schema")
     return value if _is_typelike(value) else None
-
-
-def _resolve(dotted: str, names: Mapping[str, object]) -> object:
-    root, *attributes = dotted.split(".")
-    value = names[root]
-    for attribute in attributes:
-        try:
-            value = getattr(value, attribute)
-        except AttributeError:
-            raise ConfigurationError(f"--schema: {root} has no attribute {attribute} ({dotted}).") from None
-    return value
 
 
 def _as_type(value: object, name: str) -> Any:
@@ -420,14 +412,6 @@ def _is_typelike(value: object) -> bool:
 
 def _is_model(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _describe_unknown(word: str, names: Mapping[str, object]) -> str:
-    types = [name for name in names if _is_typelike(names[name])]
-    near = difflib.get_close_matches(word, [*types, *TYPES], n=1, cutoff=0.7)
-    if near:
-        return f"--schema: there is no type {word}. Did you mean {near[0]}?"
-    return f"--schema: there is no type {word}. Define it first; as a field, give it a type, such as `{word} str`."
 
 
 def _make_adapter(kind: Any, name: str) -> TypeAdapter[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import inspect
 import json
@@ -34,7 +33,7 @@ from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 from pydantic_core import to_jsonable_python
 
 from ..client import ConfigurationError
-from ..context import redact, with_article
+from ..context import find, redact, with_article
 from ..schema import fields_of, portable
 
 _MAX_DESCRIPTION_CHARS = 4_000
@@ -552,7 +551,13 @@ class Toolbox:
         """
         functions: dict[str, Callable[..., Any]] = {}
         for name in dict.fromkeys(names):
-            if functions.setdefault(name.replace(".", "_"), function := _find(name, known)) is not function:
+            function = find(name, known, asked_by="--tools", suits=callable)
+            if not callable(function):
+                kind = with_article(type(function).__name__)
+                raise ConfigurationError(
+                    f"--tools {name}: {name} is {kind}, not a function. Name a function. Nothing was sent."
+                )
+            if functions.setdefault(name.replace(".", "_"), function) is not function:
                 raise _same_name(name.replace(".", "_"))
         return cls(functions)
 
@@ -570,36 +575,3 @@ def _same_name(name: str) -> ConfigurationError:
     return ConfigurationError(
         f"Two of the tools would be called {name}. Rename one of them. Nothing was sent."
     )
-
-
-def _find(name: str, known: Mapping[str, object]) -> Callable[..., Any]:
-    root, *rest = name.split(".")
-    if root not in known:
-        hint = _close_to(root, [each for each in known if callable(known[each])])
-        raise _not_found(name, f"there is no variable {root}", hint or "Run the cell that defines it first.")
-    value: Any = known[root]
-    path = root
-    for attribute in rest:
-        try:
-            value = getattr(value, attribute)
-        except AttributeError:
-            raise _not_found(
-                name,
-                f"{path} has no {attribute}",
-                _close_to(attribute, dir(value)) or f"dir({path}) lists what it has.",
-            ) from None
-        path = f"{path}.{attribute}"
-    if not callable(value):
-        raise _not_found(
-            name, f"{name} is {with_article(type(value).__name__)}, not a function", "Name a function."
-        )
-    return value  # type: ignore[no-any-return]
-
-
-def _close_to(name: str, candidates: list[str]) -> str:
-    close = difflib.get_close_matches(name, candidates, n=1)
-    return f"Did you mean {close[0]}?" if close else ""
-
-
-def _not_found(name: str, reason: str, hint: str) -> ConfigurationError:
-    return ConfigurationError(f"--tools {name}: {reason}. {hint} Nothing was sent.")

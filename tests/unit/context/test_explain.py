@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from claude_magic.client import ConfigurationError
-from claude_magic.context import closest_name, describe_name, root_of
+from claude_magic.context import closest_name, describe_name, find, root_of
 
 NAMES = {
     "Out": {3: "three", "a b": [10, 20]},
@@ -44,10 +44,13 @@ def test_what_is_to_be_computed_is_no_path(text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "advice"),
     [
-        ("Out[99]", "no Out[99]"),
-        ("df.saless", "Did you mean df.sales?"),
-        ("dff.sales", "Did you mean df.sales?"),
-        ("xyz", "no variable xyz"),
+        ("Out[99]", "there is no Out[99]. Nothing"),
+        ("Out[3].nope[0]", "Out[3] has no nope. dir(Out[3]) lists what it has."),
+        ("df.saless", "df has no saless. Did you mean df.sales?"),
+        ("df.saless[0]", "df has no saless. Did you mean df.sales?"),
+        ("dff.sales", "there is no variable dff in the notebook. Did you mean df.sales?"),
+        ("dff['{}']", "Did you mean df['{}']?"),
+        ("xyz", "there is no variable xyz in the notebook. Run the cell that defines it first."),
     ],
 )
 def test_what_is_not_there_is_said_with_what_was_probably_meant(path: str, advice: str) -> None:
@@ -58,9 +61,19 @@ def test_what_is_not_there_is_said_with_what_was_probably_meant(path: str, advic
     assert advice in caught.value.message
 
 
+def test_what_is_asked_for_decides_which_names_are_suggested() -> None:
+    """A function where a function is wanted, though a number is called much the same."""
+    names = {"tide_tables": 3, "tide_table": lambda: 3}
+
+    with pytest.raises(ConfigurationError, match=r"^--tools: .* Did you mean tide_table\?"):
+        find("tide_tablee", names, asked_by="--tools", suits=callable)
+
+
 def test_the_closest_name_is_found_whatever_its_case() -> None:
     """And none where none is much like it."""
     assert closest_name("DF", ["df"]) == "df"
     assert closest_name("err", ["Err"]) == "Err"
     assert closest_name("why", ["df", "who"]) is None
     assert closest_name("_", ["__"]) is None
+    assert closest_name("_12", ["_1", "_i12"]) is None
+    assert closest_name("_confg.py", ["_config.py"]) == "_config.py"

@@ -197,7 +197,7 @@ def test_a_field_that_may_be_missing_is_not_a_union_with_null() -> None:
             "verdict",
             "there is no type verdict. Define it first; as a field, give it a type, such as `verdict str`",
         ),
-        ("models.Ship", "models has no attribute Ship"),
+        ("models.Ship", "models has no Ship"),
         ("", "say what the answer should be"),
         (", ".join(f"f{n}?" for n in range(25)), "25 optional fields, and the API takes at most 24"),
         (

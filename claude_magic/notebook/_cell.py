@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._history import Errors, parent_message, running_cell
+from ._history import Errors
 from ._names import Scope
 
 if TYPE_CHECKING:
@@ -190,14 +190,17 @@ class CellKeys:
 
     def peek(self) -> str | None:
         """Return the key that the next question will get."""
-        cell, count = running_cell(self._shell), self._next_count()
+        from ..display import FrontEnd
+
+        cell, count = FrontEnd(self._shell).cell_id, self._next_count()
         return f"{cell}#{count}" if cell and count else cell or None
 
     def _next_count(self) -> int:
         return self._count + 1 if self._running_execution() == self._execution else 0
 
     def _running_execution(self) -> object:
-        return (parent_message(self._shell).get("header") or {}).get("msg_id")
+        parent = getattr(self._shell, "parent_header", None) or {}
+        return (parent.get("header") or {}).get("msg_id")
 
 
 def _present(

@@ -267,7 +267,9 @@ def notebook_path(shell: Any, *, may_search: bool) -> Path | None:
         may_search: Look into the notebooks of the working directory for the cell that runs, where the file has got another name
             since the kernel was started.
     """
-    cell = running_cell(shell)
+    from ..display import FrontEnd  # late: loading the extension must not cost this
+
+    cell = FrontEnd(shell).cell_id
     in_vscode = unquote(urlsplit(cell).path) if cell.startswith(_VSCODE_CELL) else None
     named = (shell.user_ns.get(_VSCODE_NAME), in_vscode, os.environ.get(_SESSION_NAME))
     paths = [Path(name) for name in named if isinstance(name, str) and name.endswith(".ipynb")]
@@ -287,11 +289,12 @@ def answers_above(shell: Any, thread: str) -> int:
 
     It never fails, and reads no large file: a question waits for it.
     """
-    cell = running_cell(shell)
+    from ..display import FrontEnd  # late: loading the extension must not cost these
+    from ..runtime import read_notebook, saved_answers
+
+    cell = FrontEnd(shell).cell_id
     if not cell:  # nobody looks at a notebook, though the environment may name one
         return 0
-    from ..runtime import read_notebook, saved_answers  # late: loading the extension must not cost this
-
     try:
         path = notebook_path(shell, may_search=False)
         if path is None or path.stat().st_size > _MOST_BYTES:
@@ -302,18 +305,6 @@ def answers_above(shell: Any, thread: str) -> int:
         return sum(each.thread == thread and each.index < end for each in saved_answers(document))
     except Exception:  # whatever is in that file or keeps it from being read, the question is asked
         return 0
-
-
-def running_cell(shell: Any) -> str:
-    """Return the id of the cell that runs; "" where the front end does not say."""
-    cell = (parent_message(shell).get("metadata") or {}).get("cellId")
-    return cell if isinstance(cell, str) else ""
-
-
-def parent_message(shell: Any) -> dict[str, Any]:
-    """Return the message of the front end that the shell acts on; empty where there is none."""
-    parent = getattr(shell, "parent_header", None)
-    return parent if isinstance(parent, dict) else {}
 
 
 def _holds(path: Path, cell: str) -> bool:

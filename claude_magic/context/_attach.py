@@ -114,7 +114,7 @@ def _entries_beside(path: Path) -> Iterator[os.DirEntry[str]]:
 _MAX_OUTPUT_CHARS = 4_000
 
 
-def read_notebook(text: str, spec: str) -> Collected:
+def _notebook(text: str, spec: str) -> Collected:
     """Return the cells of a notebook, with their text outputs.
 
     Args:
@@ -233,7 +233,7 @@ def read_file(path: Path, spec: str) -> Collected:
         picture = image_block(data, name=path.name)
         return Collected(parts=(f"{spec}:", *picture.parts), notes=picture.notes)
     text, notes = decode_file(data, spec)
-    cells = read_notebook(text, spec)
+    cells = _notebook(text, spec)
     return Collected(
         parts=(_headed(_within_bound(cells.text, spec), path, spec),), notes=(*notes, *cells.notes)
     )

@@ -88,7 +88,7 @@ class State:
 _Planned = tuple[Values, Question, MessageRequest]
 
 
-class View(Protocol):
+class StateView(Protocol):
     """Where the states are seen. Its methods are called on any thread."""
 
     def show(self, state: State, *, is_remembered: bool) -> None:
@@ -124,7 +124,7 @@ class Interaction:
         self._read = read
         self._question_for = question_for
         self._lock = threading.RLock()
-        self._view: View | None = None
+        self._view: StateView | None = None
         self._origin = ""
         self._states: dict[str, State] = {}
         self._asked: list[Reply] = []
@@ -144,7 +144,7 @@ class Interaction:
         """
         return self._plan(self._read(), is_first=True)
 
-    def begin(self, planned: _Planned, view: View) -> State:
+    def begin(self, planned: _Planned, view: StateView) -> State:
         """Ask it, and show the answers here from now on.
 
         Raises:

@@ -152,7 +152,7 @@ ApproveNow: TypeAlias = Callable[[ToolCall], str]
 
 
 @dataclass(slots=True)
-class _Job:
+class _PendingCall:
     running: RunningCall
     future: concurrent.futures.Future[ToolResult]
     is_ready: bool
@@ -176,7 +176,7 @@ class WaitingExecutor:
         self._approve = approve
         self._idle_loop = idle_loop
         self._thread = threading.get_ident()
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._pending: queue.SimpleQueue[_PendingCall] = queue.SimpleQueue()
         self._wakers: tuple[Callable[[], None], ...] = ()
 
     def submit(
@@ -186,7 +186,7 @@ class WaitingExecutor:
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
         if self._approve is not None:  # said now, because the thread that asks is also the one that draws
             report(CallState.APPROVAL, "")
-        self._put(_Job(RunningCall(self.toolbox, call, report), future, is_ready=False))
+        self._put(_PendingCall(RunningCall(self.toolbox, call, report), future, is_ready=False))
         return future
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -197,7 +197,7 @@ class WaitingExecutor:
         if threading.get_ident() != self._thread:
             return lambda: None
         self._wakers = (*self._wakers, wake)
-        if not self._jobs.empty():
+        if not self._pending.empty():
             wake()
 
         def leave() -> None:
@@ -212,30 +212,30 @@ class WaitingExecutor:
             KeyboardInterrupt: Ctrl-C came meanwhile. The call has no result then.
         """
         try:
-            job = self._jobs.get_nowait()
+            pending = self._pending.get_nowait()
         except queue.Empty:
             return
-        if job.future.cancelled():
+        if pending.future.cancelled():
             return
         try:
             with interrupts_raised():
-                result = self._run(job.running) if job.is_ready else self._prepare(job.running)
+                result = self._run(pending.running) if pending.is_ready else self._prepare(pending.running)
         except KeyboardInterrupt:
-            job.future.cancel()
+            pending.future.cancel()
             raise
         except Exception as error:
             # A fault of ours, or a loop that cannot be nested: nothing that the model could do better.
-            job.future.set_exception(error)
+            pending.future.set_exception(error)
             return
         if result is None:
-            job.is_ready = True
-            self._put(job)
+            pending.is_ready = True
+            self._put(pending)
             return
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled meanwhile
-            job.future.set_result(result)
+            pending.future.set_result(result)
 
-    def _put(self, job: _Job) -> None:
-        self._jobs.put(job)
+    def _put(self, pending: _PendingCall) -> None:
+        self._pending.put(pending)
         for wake in self._wakers:
             wake()
 

@@ -89,41 +89,6 @@ _LOOK_INTERVAL = 0.5
 _NOTEBOOK = "claude_magic.notebook"
 
 
-class AskOptions(TypedDict, total=False):
-    """Options of a question. The settings decide what is left out.
-
-    Attributes:
-        model: Model to ask.
-        system: System prompt.
-        max_tokens: Most tokens of the answer, thinking included.
-        effort: "low", "medium", "high", "xhigh" or "max".
-        thinking: "show", "hide" or "off".
-        stop_sequences: Strings at which the answer ends.
-        thread: The conversation to continue; without one the question stands alone.
-        schema: A pydantic model, dataclass or TypedDict that the answer must fit; the object is `reply.parsed`.
-        replay: "auto" answers from the cassette and records the rest, "only" sends nothing, "record" asks again, "off" does neither.
-        tools: Functions of yours that Claude may call. They run on the thread that called `ask`, or on the
-            loop that awaits `ask_async`.
-        approve: "ask" (the default) asks you to type yes or no before each call; "never" runs all of them.
-        extra: More fields of the request, as the API names them.
-        raw: Send the prompt even if it contains what looks like an API key.
-    """
-
-    model: str | None
-    system: str | None
-    max_tokens: int | None
-    effort: str | None
-    thinking: str | None
-    stop_sequences: list[str] | None
-    thread: str | None
-    schema: Any
-    replay: Literal["off", "auto", "only", "record"] | None
-    tools: Iterable[Callable[..., Any]] | None
-    approve: Literal["ask", "never"] | None
-    extra: Mapping[str, Any] | None
-    raw: bool
-
-
 def _tell_pause(reply: Reply) -> bool:
     """Say on stderr, where nothing is drawn, that a server asked to wait; return whether that was said."""
     from .render import describe_status
@@ -142,121 +107,153 @@ async def _tell_pause_of(reply: Reply) -> None:
         await asyncio.sleep(_LOOK_INTERVAL)
 
 
-class PanelOptions(TypedDict, total=False):
+class _ModelOptions(TypedDict, total=False):
+    """Options of all that asks a model. The settings decide what is left out.
+
+    Attributes:
+        model: Model to ask.
+        system: System prompt.
+        max_tokens: Most tokens of an answer, thinking included.
+        effort: "low", "medium", "high", "xhigh" or "max".
+    """
+
+    model: str | None
+    system: str | None
+    max_tokens: int | None
+    effort: str | None
+
+
+class _AnswerOptions(_ModelOptions, total=False):
+    """Options of what is asked and answered in one call.
+
+    Attributes:
+        thinking: "show", "hide" or "off".
+        stop_sequences: Strings at which an answer ends.
+        schema: What an answer must fit: a pydantic model, dataclass or TypedDict, or, for rows, a description as `label, confidence float`.
+            The object is `reply.parsed`; a table gets a column for each field.
+        extra: More fields of the request, as the API names them.
+        raw: Send the prompt, or rows, even if they hold what looks like an API key.
+    """
+
+    thinking: str | None
+    stop_sequences: list[str] | None
+    schema: Any
+    extra: Mapping[str, Any] | None
+    raw: bool
+
+
+class AskOptions(_AnswerOptions, total=False):
+    """Options of a question. The settings decide what is left out.
+
+    Attributes:
+        thread: The conversation to continue; without one the question stands alone.
+        replay: "auto" answers from the cassette and records the rest, "only" sends nothing, "record" asks again, "off" does neither.
+        tools: Functions of yours that Claude may call. They run on the thread that called `ask`, or on the
+            loop that awaits `ask_async`.
+        approve: "ask" (the default) asks you to type yes or no before each call; "never" runs all of them.
+    """
+
+    thread: str | None
+    replay: Literal["off", "auto", "only", "record"] | None
+    tools: Iterable[Callable[..., Any]] | None
+    approve: Literal["ask", "never"] | None
+
+
+class PanelOptions(_ModelOptions, total=False):
     """Options of a panel. The settings decide what is left out.
 
     Attributes:
         thread: The conversation that its questions belong to; a new one if left out.
-        model: Model to ask.
-        system: System prompt.
-        effort: "low", "medium", "high", "xhigh" or "max".
-        max_tokens: Most tokens of an answer, thinking included.
         tools: Functions of yours that Claude may call. They run between cells.
         approve: "ask" (the default) shows buttons before each call; "never" runs all of them.
     """
 
     thread: str | None
-    model: str | None
-    system: str | None
-    effort: str | None
-    max_tokens: int | None
     tools: Iterable[Callable[..., Any]] | None
     approve: Literal["ask", "never"] | None
 
 
-class MapOptions(TypedDict, total=False):
+class _RowOptions(_AnswerOptions, total=False):
+    """Options of what asks about each row.
+
+    Attributes:
+        names: The names that the prompt may hold beside those of a row; by default those that the caller sees. Those of a mapper are
+            pickled, and by default only those that its prompt holds.
+        prefix: What the names of the answer columns begin with.
+        max_cost: USD that the map may cost, or one call of a mapper: one partition or batch. Needed in scripts where the estimate of
+            a map is above the setting `map_ask_above`.
+        concurrency: Requests in flight at most; by default as many as server and limiter take, up to 200.
+    """
+
+    names: Mapping[str, object] | None
+    prefix: str
+    max_cost: float | None
+    concurrency: int | None
+
+
+class MapOptions(_RowOptions, total=False):
     """What may be given with a map; what is left out is taken from the settings.
 
     Attributes:
-        schema: What each answer must fit: a pydantic model, dataclass or TypedDict, or a description as `label, confidence float`.
-            A table gets a column for each field.
-        model: Model to ask.
-        system: System prompt.
-        max_tokens: Bound of each answer in model tokens, thinking included.
-        effort: "low", "medium", "high", "xhigh" or "max".
-        thinking: "show", "hide" or "off".
-        stop_sequences: Strings at which an answer ends.
-        extra: Further fields of the requests, as the API names them.
-        raw: Send rows even if they hold what looks like an API key.
-        names: The names that the prompt may hold beside those of a row; by default those that the caller sees.
         repeat: Draws of each row: a table gets a row for each, a list a list.
-        prefix: What the names of the answer columns begin with.
         journal: Where answers are kept: a file or folder; by default `.claude-magic` in the current folder; False keeps none.
-        max_cost: USD that the map may cost. Needed in scripts where the estimate is above the setting `map_ask_above`.
-        concurrency: Requests in flight at most; by default as many as server and limiter take, up to 200.
         via: "online"; or "batch": half the price, and answers within a day. The journal remembers the batch, so waiting may be
             interrupted, and the same line goes on in any kernel.
         replay: As for a question. With a cassette no journal is kept, unless one is named.
         dry_run: Send nothing; return what would be sent.
     """
 
-    schema: Any
-    model: str | None
-    system: str | None
-    max_tokens: int | None
-    effort: str | None
-    thinking: str | None
-    stop_sequences: list[str] | None
-    extra: Mapping[str, Any] | None
-    raw: bool
-    names: Mapping[str, object] | None
     repeat: int
-    prefix: str
     journal: str | Path | bool | None
-    max_cost: float | None
-    concurrency: int | None
     via: Literal["online", "batch"]
     replay: Literal["off", "auto", "only", "record"] | None
     dry_run: bool
 
 
-class MapperOptions(TypedDict, total=False):
+class MapperOptions(_RowOptions, total=False):
     """What may be given with a mapper; what is left out is taken from the settings of each process.
 
     Attributes:
-        schema: What each answer must fit, as for `map`: the table gets a column for each field.
         limiter: Address of a Redis or Valkey server on which all processes share one limit; without a password, which the workers
             read from CLAUDE_MAGIC_LIMITER.
         journal: A folder that all workers see, where each writes the answers it has got. What stands there is not asked again.
         keep: Columns of the input that the result holds in front of the answers: names, or a table that has them. By default none:
             the index tells which answer belongs to which row.
-        model: Model to ask.
-        system: System prompt.
-        max_tokens: Bound of each answer in model tokens, thinking included.
-        effort: "low", "medium", "high", "xhigh" or "max".
-        thinking: "show", "hide" or "off".
-        stop_sequences: Strings at which an answer ends.
-        extra: Further fields of the requests, as the API names them.
-        raw: Send rows even if they hold what looks like an API key.
-        names: The names that the prompt may hold beside the columns; by default those in it that the caller sees. They are pickled.
-        prefix: What the names of the answer columns begin with.
-        max_cost: USD that one call may cost: one partition or batch.
-        concurrency: Requests that one call has in flight at most.
     """
 
-    schema: Any
     limiter: str | None
     journal: str | Path | None
     keep: Any
-    model: str | None
-    system: str | None
-    max_tokens: int | None
-    effort: str | None
-    thinking: str | None
-    stop_sequences: list[str] | None
-    extra: Mapping[str, Any] | None
-    raw: bool
-    names: Mapping[str, object] | None
-    prefix: str
-    max_cost: float | None
-    concurrency: int | None
 
+
+def _attributes_in(kind: Any) -> str:
+    return inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+
+
+def _complete_docstrings() -> None:
+    """Let the docstring of each public kind of options list all of them, those included that it shares with others."""
+    for kind in (AskOptions, PanelOptions, MapOptions, MapperOptions):
+        shared = (
+            each
+            for each in (_ModelOptions, _AnswerOptions, _RowOptions)
+            if each.__annotations__.keys() <= kind.__annotations__.keys()
+        )
+        if kind.__doc__:  # Python's -OO leaves docstrings out
+            head = kind.__doc__.partition("Attributes:")[0]
+            kind.__doc__ = f"{head.rstrip()}\n\nAttributes:\n" + "\n".join(
+                map(_attributes_in, (*shared, kind))
+            )
+
+
+_complete_docstrings()
 
 _CALLER = 2
 """Frames from a method with `short_errors` to the code that calls it."""
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _SEE = "**options: See `{}`."
+_DEFAULTS: Mapping[str, Any] = {"raw": False, "dry_run": False, "repeat": 1, "prefix": "", "via": "online"}
+"""Of those options whose default is not None."""
 
 
 def _spelled_out(options: Any) -> Callable[[_Method], _Method]:
@@ -269,15 +266,14 @@ def _spelled_out(options: Any) -> Callable[[_Method], _Method]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=False if name == "raw" else None,
+                default=_DEFAULTS.get(name),
                 annotation=getattr(annotation, "__forward_arg__", annotation),
             )
             for name, annotation in options.__annotations__.items()
         ]
         method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        # Python's -OO leaves docstrings out.
         if method.__doc__ and options.__doc__:
-            listed = inspect.cleandoc(options.__doc__).partition("Attributes:\n")[2].strip()
+            listed = _attributes_in(options).strip()
             method.__doc__ = inspect.cleandoc(method.__doc__).replace(_SEE.format(options.__name__), listed)
         return method
 
@@ -606,11 +602,7 @@ class Claude:
         return runtime
 
     def _start(self, prompt: str, options: AskOptions, tools: ToolExecutor | None) -> Reply:
-        known = AskOptions.__annotations__
-        if unknown := sorted(options.keys() - known.keys()):
-            raise TypeError(
-                f"There is no option {unknown[0]!r}. The options are {', '.join(known)}. Nothing was sent."
-            )
+        _check_options(options, AskOptions)
         from .runtime import Question, Where
 
         thread = options.get("thread")
@@ -630,6 +622,7 @@ class Claude:
         from .schema import make_output_schema
 
         _check_options(options, MapOptions)
+        chosen: dict[str, Any] = {**_DEFAULTS, **options}
         names = options.get("names")
         names = {**frame.f_globals, **frame.f_locals} if names is None else names
         kind = options.get("schema")
@@ -642,11 +635,11 @@ class Claude:
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra"),
             is_raw=bool(options.get("raw")),
-            repeat=options.get("repeat", 1),
-            prefix=options.get("prefix", ""),
             concurrency=options.get("concurrency"),
             max_cost=options.get("max_cost"),
-            via=options.get("via", "online"),
+            repeat=chosen["repeat"],
+            prefix=chosen["prefix"],
+            via=chosen["via"],
         )
 
     def _map(self, request: Request, options: MapOptions, journal: Journal | None = None) -> Any:
@@ -700,7 +693,7 @@ class Claude:
         from .bulk import MapSurface, check_price
 
         front_end, values = _front_end(), self.runtime.settings().values
-        ask = _asks_for_price(front_end)
+        ask = None if front_end is None else front_end.confirm
         check_price(plan.preview(), request.max_cost, asks_above=values.map_ask_above, ask=ask)
         return plan.start(), MapSurface(front_end, is_live=values.live, keeps=plan.journal.path is not None)
 
@@ -751,7 +744,11 @@ def _check_options(options: Mapping[str, Any], kind: Any) -> None:
     """
     known = kind.__annotations__
     if unknown := sorted(options.keys() - known.keys()):
-        raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(known)}. Nothing was sent.")
+        from .context import did_you_mean
+
+        raise TypeError(
+            f"There is no option {unknown[0]!r}.{did_you_mean(unknown[0], known)} The options are {', '.join(known)}. Nothing was sent."
+        )
 
 
 def _front_end() -> FrontEnd | None:
@@ -763,15 +760,6 @@ def _front_end() -> FrontEnd | None:
     from .display import FrontEnd
 
     return FrontEnd(shell)
-
-
-def _asks_for_price(front_end: FrontEnd | None) -> Callable[[str], bool] | None:
-    """Return what asks the person at the front end; None where there is none."""
-    if front_end is None or not (
-        front_end.is_attended if front_end.has_kernel else sys.stdin is not None and sys.stdin.isatty()
-    ):
-        return None
-    return lambda question: input(question).strip().casefold() in ("y", "yes")
 
 
 def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from ..context import last_reply_in
@@ -68,6 +69,12 @@ class FrontEnd:
             self._shell.display_pub.publish(data=bundle.data, metadata=bundle.metadata)
         else:
             print(bundle.data["text/plain"])
+
+    @property
+    def confirm(self) -> Callable[[str], bool] | None:
+        """Asks the person at the front end a question, and tells whether the answer is yes; None where nobody can answer."""
+        is_there = self.is_attended if self.has_kernel else sys.stdin is not None and sys.stdin.isatty()
+        return (lambda question: input(question).strip().casefold() in ("y", "yes")) if is_there else None
 
     def say(self, line: str) -> None:
         """Display one quiet line."""

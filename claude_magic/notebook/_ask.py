@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client import ClaudeError
@@ -110,7 +109,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
             _show_preview(preview, cell)
             return None
         values = runtime.settings().values
-        check_price(preview, options.max_cost, asks_above=values.map_ask_above, ask=_asks(cell))
+        check_price(preview, options.max_cost, asks_above=values.map_ask_above, ask=cell.front_end.confirm)
         if can_answer_in_background(line, cell):
             return _map_in_background(line, plan, cell)
         can_stop = cell.is_awaited and cell.front_end.runs_clicks
@@ -171,13 +170,6 @@ def _show_preview(preview: Any, cell: Cell) -> None:
     from ..bulk import render_preview
 
     cell.front_end.show(render_preview(preview, redact=cell.runtime.redact))
-
-
-def _asks(cell: Cell) -> Callable[[str], bool] | None:
-    """Return what asks the person at the front end whether a map may cost so much; None where nobody is there."""
-    front_end = cell.front_end
-    is_there = front_end.is_attended if front_end.has_kernel else sys.stdin is not None and sys.stdin.isatty()
-    return (lambda question: input(question).strip().casefold() in ("y", "yes")) if is_there else None
 
 
 def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:

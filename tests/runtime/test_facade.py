@@ -340,6 +340,43 @@ def test_a_signature_lists_the_options_and_the_docstring_explains_them(name: str
     assert "AskOptions" not in documentation
 
 
-def test_the_signature_of_a_panel_lists_its_options() -> None:
-    """As those of questions do."""
-    assert list(inspect.signature(claude.panel).parameters) == [*claude_magic.PanelOptions.__annotations__]
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("panel", claude_magic.PanelOptions),
+        ("map", claude_magic.MapOptions),
+        ("map_async", claude_magic.MapOptions),
+        ("mapper", claude_magic.MapperOptions),
+    ],
+)
+def test_the_others_list_their_options_too(name: str, kind: Any) -> None:
+    """And explain them, those included that they share; so does the docstring of the options themselves."""
+    method = getattr(claude, name)
+    parameters = inspect.signature(method).parameters
+
+    assert [each for each in parameters if each not in ("prompt", "items")] == [*kind.__annotations__]
+    for option in kind.__annotations__:
+        for documentation in (inspect.getdoc(method), kind.__doc__):
+            assert str(documentation).count(f"\n    {option}: ") == 1
+
+
+def test_a_signature_has_the_defaults_that_count() -> None:
+    """A flag is off, a row is asked once."""
+    parameters = inspect.signature(claude.map).parameters
+
+    assert {name: parameters[name].default for name in ("raw", "dry_run", "repeat", "prefix", "via")} == {
+        "raw": False,
+        "dry_run": False,
+        "repeat": 1,
+        "prefix": "",
+        "via": "online",
+    }
+
+
+def test_a_slip_in_an_option_gets_the_same_error_everywhere() -> None:
+    """It names what was probably meant."""
+    for ask in (claude.ask, claude.submit, claude.mapper):
+        with pytest.raises(
+            TypeError, match=r"no option 'modle'\. Did you mean model\? The options are model, "
+        ):
+            ask("Hello", modle="opus")  # type: ignore[operator]

@@ -289,8 +289,8 @@ def answers_above(shell: Any, thread: str) -> int:
 
     It never fails, and reads no large file: a question waits for it.
     """
-    from ..display import FrontEnd  # late: loading the extension must not cost these
-    from ..runtime import read_notebook, saved_answers
+    from ..conversation import read_notebook, saved_answers  # late: loading the extension must not cost these
+    from ..display import FrontEnd
 
     cell = FrontEnd(shell).cell_id
     if not cell:  # nobody looks at a notebook, though the environment may name one

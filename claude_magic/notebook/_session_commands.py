@@ -15,21 +15,10 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from ..client import BucketState, ConfigurationError, as_sentence
+from ..conversation import Forest, ThreadSummary, load_forest, read_notebook, restore, save_forest
 from ..display import new_cell
 from ..render import Bundle, Row, describe_cost, describe_status, excerpt, render_history, render_rows
-from ..runtime import (
-    Forest,
-    Job,
-    Phase,
-    ReplySnapshot,
-    RuntimeStatus,
-    ThreadSummary,
-    format_usd,
-    load_forest,
-    read_notebook,
-    restore,
-    save_forest,
-)
+from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
 from ._commands import THIS_NOTEBOOK
 from ._grammar import prompt_of
 from ._history import notebook_path

@@ -11,9 +11,9 @@ from html import escape
 from itertools import accumulate, groupby
 from typing import Any, Final, NamedTuple
 
-from ..runtime import BlockSnapshot, CallSnapshot, CallState, ReplySnapshot
+from ..runtime import BlockSnapshot, CallSnapshot, ReplySnapshot
 from ..schema import reveal
-from ..tools import visible
+from ..tools import CallState, visible
 from ._code import render_data, short
 from ._formats import Body, render_body
 from ._markdown import (

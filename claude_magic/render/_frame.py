@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 
 from markdown_it.token import Token
 
-from ..runtime import BlockSnapshot, CallState, Phase, ReplySnapshot, Wait
+from ..runtime import BlockSnapshot, Phase, ReplySnapshot, Wait
+from ..tools import CallState
 from ._answer import Run, render_answer, render_run, runs_of
 from ._formats import render_growing
 from ._markdown import Env, new_env, parse_blocks, render_fragment, wrap

@@ -12,7 +12,7 @@ from html import escape
 from typing import Final
 
 from ..client import BucketState, PaceState
-from ..runtime import Forest, Turn
+from ..conversation import Forest, Turn
 from ._code import excerpt, render_folded_code
 from ._reply import Bundle
 from ._sanitise import (

@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from ..conversation import (
-    Forest,
-    Thread,
-    ThreadSummary,
-    Turn,
-    load_forest,
-    read_notebook,
-    restore,
-    save_forest,
-    saved_answers,
-)
-from ..tools import CallState
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
 from ._cassette import FOLDER, Cassette, CassetteError, Recording, make_folder

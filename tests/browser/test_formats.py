@@ -14,7 +14,8 @@ from playwright.sync_api import expect
 from test_rendering import CONTRAST, assert_nothing_ran, saved
 
 from claude_magic.render import render_reply
-from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, ReplySnapshot
+from claude_magic.runtime import BlockSnapshot, CallSnapshot, ReplySnapshot
+from claude_magic.tools import CallState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "render"))
 

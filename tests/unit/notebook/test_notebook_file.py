@@ -71,6 +71,6 @@ def test_a_large_file_is_not_read_unasked(tmp_path, monkeypatch):
     path = write(tmp_path / "talk.ipynb", "a")
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     monkeypatch.setattr("claude_magic.notebook._history._MOST_BYTES", 1)
-    monkeypatch.setattr("claude_magic.runtime.read_notebook", lambda _path: pytest.fail("it was read"))
+    monkeypatch.setattr("claude_magic.conversation.read_notebook", lambda _path: pytest.fail("it was read"))
 
     assert answers_above(shell("b"), "main") == 0

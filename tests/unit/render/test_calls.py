@@ -14,7 +14,8 @@ from snapshots import snapshot
 from test_untrusted import Inspector
 
 from claude_magic.render import render_calls, render_reply
-from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState
+from claude_magic.runtime import BlockSnapshot, CallSnapshot
+from claude_magic.tools import CallState
 
 
 def call(

@@ -8,7 +8,8 @@ from typing import Any
 from snapshots import snapshot as completed
 
 from claude_magic.render._frame import MAX_SLOTS, LiveFrames
-from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase, ReplySnapshot
+from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot
+from claude_magic.tools import CallState
 
 EMPTY = completed(phase=Phase.STREAMING, usage=None, stop_reason=None)
 

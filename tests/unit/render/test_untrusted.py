@@ -29,7 +29,8 @@ from claude_magic.render import (
     render_transcript,
 )
 from claude_magic.render._sanitise import COLUMN, COLUMNS, sanitise
-from claude_magic.runtime import BlockSnapshot, CallSnapshot, CallState, Phase
+from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase
+from claude_magic.tools import CallState
 
 TAGS = {
     "a",

@@ -32,9 +32,10 @@ from claude_magic.client import (
     UnknownEvent,
     Usage,
 )
-from claude_magic.runtime import CallState, Phase, Question
+from claude_magic.runtime import Phase, Question
 from claude_magic.runtime._progress import Progress, describe_reason
 from claude_magic.runtime._snapshot import GrowingContent
+from claude_magic.tools import CallState
 
 
 class Clock:

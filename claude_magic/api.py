@@ -732,8 +732,9 @@ def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
 
 def _settings_in(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those options that are settings, by name; None for one that was not given."""
-    names = ("model", "system", "max_tokens", "effort", "thinking", "replay")
-    return {name: options.get(name) for name in names}
+    from .runtime import QUESTION_FIELDS
+
+    return {name: options.get(name) for name in QUESTION_FIELDS}
 
 
 def _check_options(options: Mapping[str, Any], kind: Any) -> None:

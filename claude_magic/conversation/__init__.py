@@ -10,6 +10,7 @@ from ._saving import (
     turn_fields,
 )
 from ._tree import (
+    MAIN_THREAD,
     Cleared,
     Conversations,
     Forest,

@@ -299,6 +299,7 @@ def _is_same(one: Turn, other: Turn) -> bool:
 
 
 MAIN_THREAD = "main"
+"""The thread of cells that name none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

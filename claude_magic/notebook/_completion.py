@@ -25,7 +25,7 @@ from ._commands import (
     Argument,
 )
 from ._line import EXCLUSIVE_FIELDS, Scanner
-from ._names import ShellSurroundings, Surroundings
+from ._names import Scope, Surroundings
 from ._options import OPTION_SPECS, SPEC_BY_NAME, OptionSpec
 
 _HOOK = "complete_command"
@@ -40,7 +40,7 @@ class Completer:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._surroundings = ShellSurroundings(shell)
+        self._surroundings = Scope(shell)
         self._forget: Callable[[], None] = lambda: None
 
     def start(self) -> None:

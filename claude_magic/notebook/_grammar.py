@@ -150,8 +150,10 @@ def _refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: 
     name = word if word in COMMAND_BY_NAME else _nearly_command(word)
     if name is None:
         return
+    from ..context import holds_key  # late: loading the extension must not cost this
+
     command = COMMAND_BY_NAME[name]
-    if _holds_key(rest):
+    if holds_key(rest):
         raise UsageError(
             "There is a key in this line, and cells are saved with their notebook. Take it out of the cell, and type %claude login "
             "alone: it asks for the key. Nothing was sent."
@@ -297,12 +299,6 @@ def _is_sentence(text: str) -> bool:
     if not _WORD.fullmatch(words[0]) or any(word.startswith("--") for word in words):
         return False
     return sum(bool(_WORD.fullmatch(word)) for word in words) >= _SHORTEST_SENTENCE
-
-
-def _holds_key(text: str) -> bool:
-    from ..context import holds_key  # late: loading the extension must not cost this
-
-    return holds_key(text)
 
 
 def _shown(text: str, command: Command) -> str:

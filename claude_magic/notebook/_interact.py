@@ -26,6 +26,7 @@ from ipywidgets import ValueWidget
 
 from ..client import ClaudeError, ConfigurationError, MessageRequest
 from ..context import last_reply_in, names_in
+from ..conversation import MAIN_THREAD
 from ..display import (
     FRAME_INTERVAL,
     IDLE_INTERVAL,
@@ -51,7 +52,6 @@ from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
 from ..schema import SchemaMismatchError
 from ._answer import answer, bind, check_whole, finish, is_silenced, start, wait
 from ._controls import make_controls, own_controls
-from ._names import DEFAULT_THREAD
 from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class Interaction:
 
     def _is_left_behind(self, where: Where) -> bool:
         """Whether the conversation has gone on from the cell, or is about to: another question of it is in flight."""
-        runtime, thread = self._cell.runtime, where.thread or DEFAULT_THREAD
+        runtime, thread = self._cell.runtime, where.thread or MAIN_THREAD
         others = [reply for reply in runtime.in_flight() if reply not in self._asked]
         is_last = runtime.conversations.ends_in(where.cell, thread=where.thread)
         return not is_last or any(reply.thread == thread for reply in others)

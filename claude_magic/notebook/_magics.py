@@ -14,7 +14,7 @@ from ._cell import Cell, Session
 from ._commands import FULL_HELP, Line, show_short_help
 from ._grammar import find_command, read_cell, read_line
 from ._history import Errors
-from ._names import Scope, ShellSurroundings
+from ._names import Scope
 from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
     @line_cell_magic
     def claude(self, line: str, cell: str | None = None) -> Any:
         running = Cell(self.session, Scope.of_caller(self.shell))
-        call = find_command(line, ShellSurroundings(self.shell, running.scope)) if cell is None else None
+        call = find_command(line, running.scope) if cell is None else None
         if call is not None:
             self._run(call, running)
             return None
@@ -149,8 +149,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
         Raises:
             UsageError: An option is wrong, or there are options and no prompt.
         """
-        surroundings = ShellSurroundings(self.shell, cell.scope)
-        parsed = read_line(line, surroundings) if body is None else read_cell(line, body, surroundings)
+        parsed = read_line(line, cell.scope) if body is None else read_cell(line, body, cell.scope)
         if not parsed.is_empty:
             return parsed
         if parsed.options != Options():

@@ -16,8 +16,6 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from ._history import runtime_if_used
 
-DEFAULT_THREAD = "main"
-
 _MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
 _LINE_MAGIC = InteractiveShell.run_line_magic.__code__
 _WRITES_THROUGH = sys.version_info >= (3, 13)
@@ -47,6 +45,15 @@ class Scope:
         from ..context import names_of  # late: loading the extension must not cost this
 
         return names_of(self._shell, self._local)
+
+    def threads(self) -> tuple[str, ...]:
+        """Return the names of the conversations; before the first question there is the default one."""
+        runtime = runtime_if_used()
+        if runtime is None:
+            from ..conversation import MAIN_THREAD
+
+            return (MAIN_THREAD,)
+        return tuple(summary.name for summary in runtime.conversations.threads())
 
     def bind(self, name: str, value: object) -> None:
         """Bind a name as an assignment in that place would: a function's own variable, else a global one."""
@@ -125,7 +132,7 @@ def _assign(frame: FrameType, name: str, value: object) -> None:
 
 
 class Surroundings(Protocol):
-    """What the grammar and the completer ask about."""
+    """What the grammar and the completer ask a `Scope`."""
 
     def names(self) -> Mapping[str, object]:
         """Return the user's own names, as they are seen where the line stands."""
@@ -134,26 +141,3 @@ class Surroundings(Protocol):
     def threads(self) -> tuple[str, ...]:
         """Return the names of the conversations there are."""
         ...
-
-
-class ShellSurroundings:
-    """The surroundings of a line in a shell.
-
-    Args:
-        shell: The shell.
-        scope: Where the line stands; None at the top of the notebook.
-    """
-
-    def __init__(self, shell: Any, scope: Scope | None = None) -> None:
-        self._scope = scope or Scope(shell)
-
-    def names(self) -> Mapping[str, object]:
-        """Return the user's own names, as they are seen where the line stands."""
-        return self._scope.names()
-
-    def threads(self) -> tuple[str, ...]:
-        """Return the names of the conversations; before the first question there is the default one."""
-        runtime = runtime_if_used()
-        if runtime is None:
-            return (DEFAULT_THREAD,)
-        return tuple(summary.name for summary in runtime.conversations.threads())

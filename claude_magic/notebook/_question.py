@@ -26,13 +26,13 @@ from ..context import (
     parse_cell_range,
     refusal,
 )
+from ..conversation import MAIN_THREAD
 from ..display import ApprovalButtons, keeps_displays
-from ..runtime import AskedWith, Phase, Question, Reply, Where
-from ..schema import OutputSchema, make_output_schema
+from ..runtime import QUESTION_FIELDS, AskedWith, Phase, Question, Reply, Where
+from ..schema import make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
 from ._commands import Line
 from ._history import answers_above, cells_of
-from ._names import DEFAULT_THREAD
 from ._options import Options
 
 if TYPE_CHECKING:
@@ -214,8 +214,7 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
 
 def settings_of(options: Options) -> Mapping[str, Any]:
     """Return the settings that were given as options."""
-    names = ("model", "system", "max_tokens", "effort", "thinking", "replay")
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(options, name) for name in QUESTION_FIELDS}
 
 
 def _ask_about(
@@ -233,7 +232,7 @@ def _question(
     options, whole = line.options, join(collected)
     _check_exposure(whole.exposed, options)
     names = cell.names() if options.schema or options.tools else {}
-    schema = _output_schema(options.schema, names) if options.schema else None
+    schema = make_output_schema(options.schema, names) if options.schema else None
     return Question(
         prompt=prompt,
         content=content_of([each.parts for each in collected]),
@@ -276,7 +275,7 @@ def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
 
 def _note_on_answers_above(options: Options, cell: Cell) -> Iterator[str]:
     """Say with the first question of a thread that the answers above it are from before this kernel started."""
-    thread = options.thread or DEFAULT_THREAD
+    thread = options.thread or MAIN_THREAD
     if options.no_history or options.is_new or options.dry_run or not cell.is_first_in(thread):
         return
     if any(summary.name == thread and summary.turns for summary in cell.runtime.conversations.threads()):
@@ -387,13 +386,6 @@ def _asked_as(before: AskedWith, question: Question, options: Options, cell: Cel
         format=question.format if options.format or options.schema else first.format,
         is_raw=question.is_raw or first.is_raw,
     )
-
-
-def _output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
-    try:
-        return make_output_schema(spec, names)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error.message} Nothing was sent.") from None
 
 
 def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:

@@ -15,14 +15,21 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from ..client import BucketState, ConfigurationError, as_sentence
-from ..conversation import Forest, ThreadSummary, load_forest, read_notebook, restore, save_forest
+from ..conversation import (
+    MAIN_THREAD,
+    Forest,
+    ThreadSummary,
+    load_forest,
+    read_notebook,
+    restore,
+    save_forest,
+)
 from ..display import new_cell
 from ..render import Bundle, Row, describe_cost, describe_status, excerpt, render_history, render_rows
 from ..runtime import Job, Phase, ReplySnapshot, RuntimeStatus, format_usd
 from ._commands import THIS_NOTEBOOK
 from ._grammar import prompt_of
 from ._history import notebook_path
-from ._names import DEFAULT_THREAD
 
 if TYPE_CHECKING:
     from ..bulk import MapSnapshot
@@ -82,7 +89,7 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
         UsageError: There are fewer.
     """
     count, conversations = int(arguments.get("n") or 1), cell.runtime.conversations
-    there = next((each.turns for each in conversations.threads() if each.name == DEFAULT_THREAD), 0)
+    there = next((each.turns for each in conversations.threads() if each.name == MAIN_THREAD), 0)
     if there and count > there:
         verb = "is" if there == 1 else "are"
         raise UsageError(f"There {verb} only {_turns(there)} to take back, not {count}. Nothing has changed.")
@@ -206,10 +213,8 @@ def _load_notebook(cell: Cell, path: Path) -> None:
     conversations.adopt(restored.forest, forgets_cells=True)
     saved_at = time.strftime("%H:%M", time.localtime(path.expanduser().stat().st_mtime))
     now = conversations.forest()
-    last = next(now.path(now.threads[DEFAULT_THREAD].head), None)
-    ends = (
-        "" if last is None else f" {DEFAULT_THREAD} continues after “{excerpt(last.prompt, _EXCERPT_CHARS)}”."
-    )
+    last = next(now.path(now.threads[MAIN_THREAD].head), None)
+    ends = "" if last is None else f" {MAIN_THREAD} continues after “{excerpt(last.prompt, _EXCERPT_CHARS)}”."
     lines = [
         f"Loaded from {path.name}, as saved at {saved_at}: {_turns(len(turns))} in {', '.join(restored.forest.threads)}.{ends}",
         *restored.notes,

@@ -22,7 +22,7 @@ from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
 from ._grammar import find_command
-from ._names import ShellSurroundings
+from ._names import Scope
 
 # Which lines of a cell begin a statement, and which are inside a string, a bracket or a continued line.
 #
@@ -96,7 +96,7 @@ class CellTransformer:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._surroundings = ShellSurroundings(shell)
+        self._scope = Scope(shell)
 
     def __call__(self, lines: list[str]) -> list[str]:
         """Return the cell's lines, rewritten if they are ours and unchanged if not."""
@@ -116,7 +116,7 @@ class CellTransformer:
         return _rewrite_among_code(text) or lines
 
     def _rewrite_only_line(self, lines: list[str], words: str) -> list[str]:
-        if find_command(words, self._surroundings) is not None:
+        if find_command(words, self._scope) is not None:
             return lines
         return [self._call(words, None)]
 

@@ -40,6 +40,6 @@ from ._reply import (
 )
 from ._requests import SHORT_NAMES, AskedWith, ModelNames, Question, Where, nearest_model, newest_of, table_id
 from ._runtime import Runtime, RuntimeStatus, close_runtime, get_runtime
-from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, ResolvedSettings, Settings
+from ._settings import DEFAULT_MODEL, EFFORTS, NOTEBOOK_FIELDS, QUESTION_FIELDS, ResolvedSettings, Settings
 from ._snapshot import BlockSnapshot, CallSnapshot, Phase, ReplySnapshot, Round, Wait
 from ._turn import TurnPlan

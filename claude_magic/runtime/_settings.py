@@ -130,6 +130,8 @@ STRANGER_FIELDS = frozenset(
 """What a file beside a notebook may set. It may come with the notebook from a stranger, who is neither to be sent the key, nor the
 answers (which an image's address can carry away), nor to pass a simulator off as Claude or half an answer off as a whole."""
 
+QUESTION_FIELDS = ("model", "system", "max_tokens", "effort", "thinking", "replay")
+"""Settings that a question may have of its own."""
 NOTEBOOK_FIELDS = frozenset(SETTINGS) - {"demo"}
 """What `%config` may set: a notebook never chooses silently that a simulator answers."""
 

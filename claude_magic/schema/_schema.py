@@ -236,6 +236,7 @@ def _spelling(value: str, allowed: list[Any]) -> str:
 
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _WRAPPER_FIELD: Final = "value"
+_NOT_SENT: Final = " Nothing was sent."
 _MAX_PROBLEMS: Final = 5
 _MAX_SHOWN_CHARS: Final = 60
 
@@ -352,7 +353,14 @@ def make_output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
     Raises:
         ConfigurationError: There is no such name, it stands for something else, or it cannot be said to the API.
     """
-    spec = spec.strip()
+    try:
+        return _schema_for(spec.strip(), names)
+    except ConfigurationError as error:
+        error.say(f"{error.message.removesuffix(_NOT_SENT)}{_NOT_SENT}")
+        raise
+
+
+def _schema_for(spec: str, names: Mapping[str, object]) -> OutputSchema:
     if not spec:
         raise ConfigurationError("--schema: say what the answer should be, such as `name, age int`.")
     if _DOTTED.fullmatch(spec) and spec.partition(".")[0] in names:

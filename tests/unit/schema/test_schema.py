@@ -208,8 +208,11 @@ def test_a_field_that_may_be_missing_is_not_a_union_with_null() -> None:
 )
 def test_what_cannot_be_asked_for_is_refused_with_its_place(spec: str, words: str) -> None:
     """Before anything is sent."""
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=words) as caught:
         schema(spec)
+
+    assert caught.value.message.endswith(" Nothing was sent.")
+    assert caught.value.message.count("Nothing was sent") == 1
 
 
 def test_a_class_that_is_no_model_is_refused() -> None:

@@ -12,19 +12,16 @@ from typing import Literal, NamedTuple
 
 from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_approval
 from ..schema import escape_hidden, find_code, join_code
-from ..tools import REFUSED, ToolCall
+from ..tools import Approval, ToolCall
 from ._recorder import keeps_displays
 
 
-class ApprovalButtons:
-    """Asks about the calls of one answer with buttons in the running cell. "Allow all" holds to its end."""
-
-    def __init__(self) -> None:
-        self._is_all_allowed = False
+class ApprovalButtons(Approval):
+    """Asks with buttons in the running cell."""
 
     async def ask(self, call: ToolCall) -> str:
         """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
-        if self._is_all_allowed:
+        if self.is_all_allowed:
             return ""
         asking = keeps_displays.set(False)
         try:
@@ -33,8 +30,7 @@ class ApprovalButtons:
             keeps_displays.reset(asking)
         from .widgets import ALLOW_ALL, DENY  # late: most notebooks never need it
 
-        self._is_all_allowed = pressed == ALLOW_ALL
-        return REFUSED if pressed == DENY else ""
+        return self.conclude(is_allowed=pressed != DENY, for_all=pressed == ALLOW_ALL)
 
 
 def import_widgets() -> None:

@@ -19,7 +19,7 @@ from ..client import ConfigurationError, ToolUseBlock
 from ..display.widgets import ALLOW_ALL, DENY, ApprovalBar
 from ..runtime import Reply
 from ..tools import (
-    REFUSED,
+    Approval,
     CallState,
     LoopExecutor,
     Toolbox,
@@ -29,8 +29,8 @@ from ..tools import (
 )
 
 
-class PanelApproval(ApprovalBar):
-    """Asks about the calls of one answer. "Allow all" holds to its end.
+class PanelApproval(ApprovalBar, Approval):
+    """Asks with buttons in the panel.
 
     Args:
         announce: Tells screen readers that somebody is asked.
@@ -39,7 +39,6 @@ class PanelApproval(ApprovalBar):
     def __init__(self, announce: Callable[[str], None]) -> None:
         super().__init__()
         self._announce = announce
-        self._is_all_allowed = False
 
     async def decide(self, call: ToolCall, *, on_press: Callable[[], None]) -> str:
         """Wait for a button to be pressed; return why the call may not run, or "" if it may.
@@ -48,7 +47,7 @@ class PanelApproval(ApprovalBar):
             call: What is to run.
             on_press: Called when one is pressed, on any thread.
         """
-        if self._is_all_allowed:
+        if self.is_all_allowed:
             return ""
         self._announce(f"Claude wants to run {call}. Allow, deny, or allow all?")
 
@@ -61,8 +60,7 @@ class PanelApproval(ApprovalBar):
             pressed = await self.ask(call, on_press=take_note)
         finally:
             self.hide()
-        self._is_all_allowed = pressed == ALLOW_ALL
-        return REFUSED if pressed == DENY else ""
+        return self.conclude(is_allowed=pressed != DENY, for_all=pressed == ALLOW_ALL)
 
 
 PATIENCE: Final = 0.3

@@ -1,6 +1,6 @@
 """Functions of the notebook as tools: their schemas, their calls, their results."""
 
 from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecutor, ToolResult, visible
-from ._executors import LoopExecutor, TypedApproval, WaitingExecutor
+from ._executors import Approval, LoopExecutor, TypedApproval, WaitingExecutor
 from ._nested_loop import interrupts_raised_between_cells, sigint_handled
 from ._tool import Toolbox

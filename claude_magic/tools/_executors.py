@@ -264,11 +264,19 @@ _ALL = "all"
 _MEANINGS = {"y": "yes", "yes": "yes", "n": "no", "no": "no", "a": _ALL, "all": _ALL}
 
 
-class TypedApproval:
-    """Asks about the calls of one answer through `input`. "All" holds to its end."""
+class Approval:
+    """What a person has decided on the calls of one answer: to allow all holds to its end. Whatever asks derives from this."""
 
-    def __init__(self) -> None:
-        self._is_all_allowed = False
+    is_all_allowed = False
+
+    def conclude(self, *, is_allowed: bool, for_all: bool) -> str:
+        """Take a decision; return why the call may not run, or "" if it may."""
+        self.is_all_allowed = for_all
+        return "" if is_allowed else REFUSED
+
+
+class TypedApproval(Approval):
+    """Asks through `input`."""
 
     def ask(self, call: ToolCall) -> str:
         """Wait for a typed answer; return why the call may not run, or "" if it may.
@@ -278,7 +286,7 @@ class TypedApproval:
         Raises:
             KeyboardInterrupt: Ctrl-C, instead of an answer.
         """
-        if self._is_all_allowed:
+        if self.is_all_allowed:
             return ""
         *before, last = call.pages()
         try:
@@ -294,8 +302,7 @@ class TypedApproval:
                 pass
         except (RuntimeError, EOFError, OSError):  # kernels and closed terminals, where nobody can type
             return NOBODY
-        self._is_all_allowed = meaning == _ALL
-        return REFUSED if meaning == "no" else ""
+        return self.conclude(is_allowed=meaning != "no", for_all=meaning == _ALL)
 
     async def ask_on_loop(self, call: ToolCall) -> str:
         """Do the same on an event loop, which stands still meanwhile."""

@@ -20,4 +20,4 @@ from ._names import (
 )
 from ._pictures import Lifted, image_block
 from ._prompt import NullValueError, describe_name, interpolate, names_in, row_prompt
-from ._redaction import REDACTED, exposed_in, holds_key, is_secret_setting, redact, refusal
+from ._redaction import exposed_in, holds_key, is_secret_setting, redact, refusal

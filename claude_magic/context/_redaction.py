@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from ..client import REDACTED
+
 # Secrets that are known by the name they are given to: `password = "…"`, `api_key: …`, `SMTP_PASS=…`, in code, JSON, YAML, TOML, INI, shells.
 #
 # Code and prose about keys and tokens stay readable, so what is no literal is no secret: a call, a dotted name, a placeholder. How
@@ -310,8 +312,6 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
     ),
 )
 
-
-REDACTED = "[REDACTED]"
 
 _SHORTEST_SECRET = 8
 

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from ..client import (
+    REDACTED,
     ClaudeError,
     ContentBlockDelta,
     ContentBlockStart,
@@ -23,7 +24,7 @@ from ..client import (
     decode_event,
     encode_json,
 )
-from ..context import REDACTED, is_secret_setting, redact
+from ..context import is_secret_setting, redact
 
 _SEALED: Final = frozenset({"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Fields whose text is nobody's words, and goes back to the server as it came."""

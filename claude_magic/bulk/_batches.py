@@ -30,7 +30,7 @@ from ..client import (
 from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread, where_sent
 from ._batch_notes import BEAT, RESULTS_KEPT, BatchNote, is_sending, key_of, new_tag, now
-from ._engine import Job, fault, in_one_line, problem_of
+from ._engine import RowJob, fault, in_one_line, problem_of
 from ._journal import Answer, JournalWriter, counted
 
 FIRST_LOOK: Final = 60.0
@@ -98,7 +98,7 @@ class _Pending:
 
 
 class BatchEngine:
-    """One run, on the loop of the bridge; takes the place of `Engine`.
+    """One run, on the loop of the bridge; takes the place of `OnlineEngine`.
 
     Args:
         context: What it works with.
@@ -185,7 +185,7 @@ class BatchEngine:
 
     # Sending...
 
-    async def _submit(self, feed: Callable[[], Sequence[Job]]) -> None:
+    async def _submit(self, feed: Callable[[], Sequence[RowJob]]) -> None:
         """Claim and send all that `feed` returns and nobody else has claimed."""
         chunk = _Chunk()
 
@@ -209,7 +209,7 @@ class BatchEngine:
         if chunk.rows and self.error is None:
             await self._send(chunk.rows)
 
-    def _make_rows(self, jobs: Sequence[Job]) -> list[BatchRow]:
+    def _make_rows(self, jobs: Sequence[RowJob]) -> list[BatchRow]:
         """Write rows as they stand in the body of a batch. What none takes is a problem of that row."""
         rows = []
         for job in jobs:

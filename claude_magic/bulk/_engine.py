@@ -63,7 +63,7 @@ _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RowJob:
     """One request that is to be answered.
 
     Attributes:
@@ -193,8 +193,8 @@ class Task:
 
     request: MessageRequest
     schema: OutputSchema | None
-    feed: Callable[[], Sequence[Job]]
-    again: Callable[[int, int], Job]
+    feed: Callable[[], Sequence[RowJob]]
+    again: Callable[[int, int], RowJob]
     results: Results
     rows: int
     most: int = MOST_AT_ONCE
@@ -226,7 +226,7 @@ class MapEngine(Protocol):
 class _Worker:
     """Sends one request after the other, and hears of their attempts."""
 
-    def __init__(self, engine: Engine, accountant: TurnAccountant) -> None:
+    def __init__(self, engine: OnlineEngine, accountant: TurnAccountant) -> None:
         self._engine = engine
         self._sent_at = 0.0
         self.accountant = accountant
@@ -252,7 +252,7 @@ class _Worker:
             self._engine.concurrency.shrink(self._sent_at, time.monotonic())
 
 
-class Engine:
+class OnlineEngine:
     """One run, on the loop of the bridge.
 
     Args:
@@ -276,11 +276,11 @@ class Engine:
         self._make_accountant = make_accountant
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[RowJob] = deque()
         self._is_fed = False
         self._feeding: asyncio.Task[None] | None = None
         self._workers: dict[asyncio.Task[None], _Worker] = {}
-        self._pending: dict[bytes, Job] = {}
+        self._pending: dict[bytes, RowJob] = {}
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._deferred: list[tuple[int, int]] = []
@@ -367,7 +367,7 @@ class Engine:
             # At once, before the next one looks: else all of them would leave where one is too many.
             self._at_work -= 1
 
-    async def _next_job(self) -> Job | None:
+    async def _next_job(self) -> RowJob | None:
         while not self._jobs and not (self._is_fed and self._feeding is None):
             await asyncio.shield(self._start_feeding())
         if len(self._jobs) < _FEW_JOBS and not self._is_fed and self._feeding is None:
@@ -393,7 +393,7 @@ class Engine:
 
     # One job...
 
-    async def _answer(self, job: Job, worker: _Worker) -> bool:
+    async def _answer(self, job: RowJob, worker: _Worker) -> bool:
         """Ask one job, and keep what comes; False where its worker is not to go on."""
         try:
             answer = await self._ask(job, worker)
@@ -419,7 +419,7 @@ class Engine:
         self._writer.put(answer)
         return True
 
-    async def _ask(self, job: Job, worker: _Worker) -> Answer:
+    async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
         """Send a request, and once more with a complaint where the answer does not fit the schema."""
         request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
         message, cost = await self._send(request, worker, job.key)
@@ -498,7 +498,7 @@ class Engine:
                 f"max_cost is {format_usd(most)}, {format_usd(spent)} are spent, and the next row could pass it. Raise max_cost."
             )
 
-    def _fail(self, job: Job, error: ClaudeError) -> None:
+    def _fail(self, job: RowJob, error: ClaudeError) -> None:
         """Note that a row has no answer; end the run where every other would fail alike."""
         self._failures += 1
         is_for_all = isinstance(error, _FATAL) or (

@@ -26,7 +26,7 @@ from ..schema import AnswerError
 from ._batch_delivery import BatchContext, Heard, worst_of_all
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
-from ._engine import MOST_AT_ONCE, Engine, Job, Results, Task
+from ._engine import MOST_AT_ONCE, OnlineEngine, Results, RowJob, Task
 from ._journal import NO_KEY, Answer, Journal, open_journal
 from ._preview import Preview
 from ._request import Request
@@ -309,7 +309,7 @@ class MapPlan:
             self.journal,
             number,
             lambda work, *, on_end: self._runtime.spawn(work, self._options, on_end=on_end),
-            make_engine=partial(self._batch_engine, number) if request.is_batch else Engine,
+            make_engine=partial(self._batch_engine, number) if request.is_batch else OnlineEngine,
         )
         return run
 
@@ -338,9 +338,9 @@ class MapPlan:
         if not self._has_started:
             self.journal.close()
 
-    def _feed(self) -> list[Job]:
+    def _feed(self) -> list[RowJob]:
         """Return the next requests that have no answer. A request is asked for the first row that makes it."""
-        repeat, jobs = self._request.repeat, list[Job]()
+        repeat, jobs = self._request.repeat, list[RowJob]()
         while not jobs and self._fed_rows < self._rows.count:
             start, self._fed_rows = self._fed_rows, min(self._fed_rows + _CHUNK, self._rows.count)
             wanted = []
@@ -355,7 +355,7 @@ class MapPlan:
                 jobs = [job for job in made if job is not None]
         return jobs
 
-    def _made(self, index: int, place: int, parts: tuple[Part, ...] | str) -> Job | None:
+    def _made(self, index: int, place: int, parts: tuple[Part, ...] | str) -> RowJob | None:
         if isinstance(
             parts, str
         ):  # an expression that gave a value when the rows were read, and gives none now
@@ -363,14 +363,14 @@ class MapPlan:
             return None
         return self._job_of(index, place, parts)
 
-    def _job(self, index: int, place: int) -> Job:
+    def _job(self, index: int, place: int) -> RowJob:
         row = place // self._request.repeat
         (values,) = self._rows.read(row, row + 1, self._prompt.columns)
         return self._job_of(index, place, self._prompt.fill(values))
 
-    def _job_of(self, index: int, place: int, parts: Sequence[Part]) -> Job:
+    def _job_of(self, index: int, place: int, parts: Sequence[Part]) -> RowJob:
         messages, draw = self._messages(parts), place % self._request.repeat
-        return Job(index, place, self._keys.key(messages, draw), messages, draw)
+        return RowJob(index, place, self._keys.key(messages, draw), messages, draw)
 
     def result(self) -> Any:
         """Return the input with the answers there are beside it; rows without one have the reason in the column of errors."""

@@ -13,7 +13,7 @@ from typing import Any
 from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError
 from ..runtime import Phase, TurnAccountant
-from ._engine import Engine, MapEngine, Task, fault, in_one_line
+from ._engine import MapEngine, OnlineEngine, Task, fault, in_one_line
 from ._journal import Journal, JournalWriter
 
 
@@ -123,7 +123,7 @@ class MapRun:
         journal: Journal,
         number: int,
         spawn: Callable[..., Callable[[], None]],
-        make_engine: Callable[..., MapEngine] = Engine,
+        make_engine: Callable[..., MapEngine] = OnlineEngine,
     ) -> None:
         """Begin to ask.
 
@@ -131,7 +131,7 @@ class MapRun:
             journal: Where answers are kept. It is closed at the end.
             number: The run's number in it.
             spawn: `Runtime.spawn`, but for its work and `on_end`.
-            make_engine: Makes what asks, as `Engine` does.
+            make_engine: Makes what asks, as `OnlineEngine` does.
         """
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:

@@ -80,7 +80,7 @@ class Gate(Protocol):
         """Take note that its waiter passes now."""
 
 
-Refusal = Callable[[], Exception | None]
+StopWaiting = Callable[[], Exception | None]
 """Tells a waiter why it does not want to wait any longer, or None while it does."""
 OnDelay = Callable[[float], None]
 """Told of the seconds to wait."""
@@ -93,7 +93,7 @@ class Waiter:
     amount: float
     future: asyncio.Future[None]
     gate: Gate | None
-    refusal: Refusal | None
+    refusal: StopWaiting | None
     on_wait: OnDelay | None
     ticket: object | None = None
     """What it was granted, where that is kept elsewhere."""
@@ -141,7 +141,7 @@ class TokenBucket:
         amount: float = 1.0,
         gate: Gate | None = None,
         *,
-        refusal: Refusal | None = None,
+        refusal: StopWaiting | None = None,
         on_wait: OnDelay | None = None,
     ) -> float:
         """Wait until `amount` of capacity is free, then take it.
@@ -314,7 +314,7 @@ class TokenBucket:
     # The queue...
 
     async def _wait_in_line(
-        self, amount: float, gate: Gate | None, refusal: Refusal | None, on_wait: OnDelay | None = None
+        self, amount: float, gate: Gate | None, refusal: StopWaiting | None, on_wait: OnDelay | None = None
     ) -> float:
         loop = self._bind_to_running_loop()
         waiter = Waiter(amount, loop.create_future(), gate, refusal, on_wait)

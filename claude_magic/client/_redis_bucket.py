@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from ._errors import ConfigurationError
 from ._pace import ServerPace
-from ._rate_limit import CLOCK_GRAIN, BucketState, Gate, OnDelay, Refusal, TokenBucket, Waiter, closed_for
+from ._rate_limit import CLOCK_GRAIN, BucketState, Gate, OnDelay, StopWaiting, TokenBucket, Waiter, closed_for
 from ._redis import RedisLink, RedisScript, SharingLostError, read_limiter_url
 from ._redis_pace import SharedPace
 
@@ -147,7 +147,7 @@ class RedisBucket(TokenBucket):
         amount: float = 1.0,
         gate: Gate | None = None,
         *,
-        refusal: Refusal | None = None,
+        refusal: StopWaiting | None = None,
         on_wait: OnDelay | None = None,
     ) -> float:
         """Wait until `amount` of capacity is free, then take it; see `TokenBucket.acquire`.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claude_magic.bulk._engine import Engine, Job, Results, Task
+from claude_magic.bulk._engine import OnlineEngine, Results, RowJob, Task
 from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
 from claude_magic.runtime import BudgetExceededError
 
@@ -42,7 +42,7 @@ class Client:
     """
 
     def __init__(self, answer: Callable[[Client, str], None]) -> None:
-        self.engine: Engine | None = None
+        self.engine: OnlineEngine | None = None
         self.asked: list[str] = []
         self.most = self._in_flight = 0
         self._answer = answer
@@ -68,9 +68,9 @@ class Writer:
         self.put = lambda answer: kept([answer])
 
 
-def job(index: int) -> Job:
+def job(index: int) -> RowJob:
     """The request of a row."""
-    return Job(index, index, index.to_bytes(16, "big"), [{"role": "user", "content": str(index)}])
+    return RowJob(index, index, index.to_bytes(16, "big"), [{"role": "user", "content": str(index)}])
 
 
 def run(
@@ -84,7 +84,7 @@ def run(
     client, results = Client(answer), Results(rows)
     numbers = iter(range(rows))
 
-    def feed() -> list[Job]:
+    def feed() -> list[RowJob]:
         return [job(index) for index in islice(numbers, at_a_time)]
 
     async def main() -> None:
@@ -98,7 +98,7 @@ def run(
             **task,
         )
         make: Any = accountant or Accountant
-        engine = Engine(given, client, make, lambda: None)  # type: ignore[arg-type]
+        engine = OnlineEngine(given, client, make, lambda: None)  # type: ignore[arg-type]
         client.engine = engine
         await engine.run(Writer(engine.kept))  # type: ignore[arg-type]
 

@@ -12,10 +12,10 @@ from ._names import (
     UserNames,
     closest_name,
     did_you_mean,
-    find,
     is_history,
     last_reply_in,
     names_of,
+    resolve_name,
     root_of,
 )
 from ._pictures import Lifted, image_block

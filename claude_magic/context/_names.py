@@ -146,7 +146,7 @@ def root_of(path: str) -> str | None:
     return _read_path(path)[0]
 
 
-def find(
+def resolve_name(
     path: str,
     names: Mapping[str, object],
     *,
@@ -194,7 +194,7 @@ def _attributes(value: object) -> list[str]:
 
 
 def look_up(path: str, names: Mapping[str, object]) -> Any:
-    """Return what `find` does; `MISSING` if there is none.
+    """Return what `resolve_name` does; `MISSING` if there is none.
 
     Raises:
         ConfigurationError: An attribute or item exists, but fails when it is read.

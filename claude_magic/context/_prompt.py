@@ -18,7 +18,7 @@ from itertools import chain, islice
 from ..client import ConfigurationError
 from ._collected import Collected, Part, error_text, is_numpy_scalar, join, plain_text, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
-from ._names import Expression, did_you_mean, find, parse_expression
+from ._names import Expression, did_you_mean, parse_expression, resolve_name
 from ._redaction import exposed_in, refusal
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
@@ -204,7 +204,7 @@ def describe_name(name: str, names: Mapping[str, object]) -> Collected:
     Raises:
         ConfigurationError: It does not exist, or cannot be read.
     """
-    value = find(name, names, asked_by="explain")
+    value = resolve_name(name, names, asked_by="explain")
     collected = describe(value, name=name)
     kind = f"`{name}`, of type {type(value).__name__}:\n"
     return Collected(parts=(kind, *collected.parts), notes=collected.notes, redacted=collected.redacted)

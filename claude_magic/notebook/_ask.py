@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..client import ClaudeError
-from ..context import find
+from ..context import resolve_name
 from ..runtime import Phase, Reply
 from ..schema import make_output_schema
 from ._answer import (
@@ -150,7 +150,7 @@ def _map_request(line: Line, cell: Cell) -> Request:
     options, names = line.options, cell.names()
     return Request(
         prompt=line.prompt.rstrip().removesuffix(";") if is_silenced(line) else line.prompt,
-        items=find(options.map or "", names, asked_by="--map"),
+        items=resolve_name(options.map or "", names, asked_by="--map"),
         names=names,
         settings=settings_of(options),
         schema=make_output_schema(options.schema, names) if options.schema else None,

@@ -25,7 +25,7 @@ from IPython.display import DisplayHandle, display
 from ipywidgets import ValueWidget
 
 from ..client import ClaudeError, ConfigurationError, MessageRequest
-from ..context import last_reply_in, names_in
+from ..context import last_reply_in, names_in, resolve_name
 from ..conversation import MAIN_THREAD
 from ..display import (
     FRAME_INTERVAL,
@@ -501,12 +501,12 @@ def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:
             "--interact shows controls, and a ; at the end of the prompt hides them. Use one of them. Nothing was sent."
         )
     mine, spoken_of = cell.names(), names_in(line.prompt)
+    values: dict[str, object] = {}
     for name in line.options.interact:
-        if name not in mine:
-            raise ConfigurationError(f"--interact {name}: there is no variable {name}. Nothing was sent.")
+        values[name] = resolve_name(name, mine, asked_by="--interact")
         if name not in spoken_of:
             raise ConfigurationError(
                 f"--interact {name}: {{{{ {name} }}}} is not in the prompt, so a control would change nothing. Nothing "
                 "was sent."
             )
-    return {name: mine[name] for name in line.options.interact}
+    return values

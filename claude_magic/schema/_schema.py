@@ -36,7 +36,7 @@ from pydantic_core import ErrorDetails, core_schema
 from typing_extensions import ReadOnly
 
 from ..client import ConfigurationError, as_sentence
-from ..context import did_you_mean, find
+from ..context import did_you_mean, resolve_name
 from ._dsl import TYPES, SpecParser
 from ._extract import NoJSONError, SchemaMismatchError, find_json
 from ._normalise import normalise
@@ -364,7 +364,7 @@ def _schema_for(spec: str, names: Mapping[str, object]) -> OutputSchema:
     if not spec:
         raise ConfigurationError("--schema: say what the answer should be, such as `name, age int`.")
     if _DOTTED.fullmatch(spec) and spec.partition(".")[0] in names:
-        return OutputSchema(_as_type(find(spec, names, asked_by="--schema"), spec), spec)
+        return OutputSchema(_as_type(resolve_name(spec, names, asked_by="--schema"), spec), spec)
     if _DOTTED.fullmatch(spec) and spec not in TYPES:
         types = [name for name in names if _is_typelike(names[name])]
         hint = did_you_mean(spec, [*types, *TYPES])
@@ -393,7 +393,7 @@ def _find_type(word: str, names: Mapping[str, object]) -> Any:
     """Return the type that a word of a description stands for, or None if it is no name of the user's."""
     if not _DOTTED.fullmatch(word) or word.partition(".")[0] not in names:
         return None
-    value = find(word, names, asked_by="--schema")
+    value = resolve_name(word, names, asked_by="--schema")
     return value if _is_typelike(value) else None
 
 

@@ -33,7 +33,7 @@ from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 from pydantic_core import to_jsonable_python
 
 from ..client import ConfigurationError
-from ..context import find, redact, with_article
+from ..context import redact, resolve_name, with_article
 from ..schema import fields_of, portable
 
 _MAX_DESCRIPTION_CHARS = 4_000
@@ -551,7 +551,7 @@ class Toolbox:
         """
         functions: dict[str, Callable[..., Any]] = {}
         for name in dict.fromkeys(names):
-            function = find(name, known, asked_by="--tools", suits=callable)
+            function = resolve_name(name, known, asked_by="--tools", suits=callable)
             if not callable(function):
                 kind = with_article(type(function).__name__)
                 raise ConfigurationError(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from claude_magic.client import ConfigurationError
-from claude_magic.context import closest_name, describe_name, find, root_of
+from claude_magic.context import closest_name, describe_name, resolve_name, root_of
 
 NAMES = {
     "Out": {3: "three", "a b": [10, 20]},
@@ -66,7 +66,7 @@ def test_what_is_asked_for_decides_which_names_are_suggested() -> None:
     names = {"tide_tables": 3, "tide_table": lambda: 3}
 
     with pytest.raises(ConfigurationError, match=r"^--tools: .* Did you mean tide_table\?"):
-        find("tide_tablee", names, asked_by="--tools", suits=callable)
+        resolve_name("tide_tablee", names, asked_by="--tools", suits=callable)
 
 
 def test_the_closest_name_is_found_whatever_its_case() -> None:

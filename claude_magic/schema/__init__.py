@@ -1,6 +1,7 @@
 """Typed answers: the code, the JSON or the object that an answer holds, and the schema that asks for one."""
 
 from ._extract import (
+    HIDDEN,
     AnswerError,
     NoJSONError,
     SchemaMismatchError,

@@ -149,7 +149,7 @@ _ANYWHERE: Final = re.compile(r"(?=[{\[])")
 # Each opening bracket in prose may be read to the end of the text before it turns out to be none: at most so many
 # characters are read for each character of the text.
 _READINGS: Final = 20
-_MAX_CANDIDATES: Final = 5_000
+_MAXHIDDENS: Final = 5_000
 
 _decoder: Final = json.JSONDecoder()
 
@@ -182,7 +182,7 @@ def find_json(text: str) -> tuple[Any, str]:
 
 def _first_in_prose(text: str) -> tuple[Any, str] | None:
     allowance = _READINGS * len(text) + 10_000
-    for start in islice(_candidates(text), _MAX_CANDIDATES):
+    for start in islice(_candidates(text), _MAXHIDDENS):
         try:
             value, end = _decoder.raw_decode(text, start)
         except RecursionError:
@@ -227,7 +227,7 @@ def _describe_lack(text: str) -> str:
 # See https://www.unicode.org/reports/tr55 (source code) and https://trojansource.codes.
 
 # Controls, format characters, and what else Unicode calls default ignorable, or draws blank without being a space.
-_CANDIDATE: Final = re.compile(
+HIDDEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001345f\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -289,7 +289,7 @@ def _mark_of(sign: str) -> str:
 
 
 def _positions(text: str, *, is_code: bool) -> Iterator[int]:
-    found = [match.start() for match in _CANDIDATE.finditer(text)]
+    found = [match.start() for match in HIDDEN.finditer(text)]
     if not found:
         return
     needed = {

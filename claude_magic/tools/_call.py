@@ -7,7 +7,6 @@ import dataclasses
 import enum
 import inspect
 import json
-import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pydantic_core import to_json
 
 from ..client import ConfigurationError, ToolUseBlock, mended
 from ..context import DEFAULT_TOKENS, Collected, Lifted, content_of, describe, redact, unread
+from ..schema import HIDDEN
 from ._tool import BadArgumentsError, Toolbox
 
 # What a function gave back, or how it failed, as the model gets it: bounded, and without what looks like a secret.
@@ -380,17 +380,10 @@ def _as_name(name: str) -> str:
     return name if name.isidentifier() and visible(name) == name else visible(repr(name))
 
 
-# The default-ignorable characters of Unicode that are not of category Cf, and the Braille pattern without a dot.
-_UNSEEN = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
-    r"\U000e0000-\U000e0fff]"
-)
-
-
 def visible(text: str) -> str:
     """Return a text with every character escaped that has no shape of its own, or turns the direction of writing."""
     shown = "".join(each if each.isprintable() else _escaped(each) for each in text)
-    return _UNSEEN.sub(lambda found: _escaped(found[0]), shown)
+    return HIDDEN.sub(lambda found: _escaped(found[0]), shown)
 
 
 def _escaped(character: str) -> str:

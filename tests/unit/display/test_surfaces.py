@@ -155,6 +155,28 @@ def test_colours_follow_the_shell_and_in_a_terminal_the_environment(
     assert FrontEnd(shell).has_colors is expected
 
 
+@pytest.mark.parametrize(
+    ("shell", "is_terminal", "is_there"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"kernel": types.SimpleNamespace(_allow_stdin=True)}, False, True),
+        ({"kernel": types.SimpleNamespace(_allow_stdin=False)}, True, False),
+    ],
+)
+def test_a_person_is_asked_where_one_can_answer(monkeypatch, shell, is_terminal, is_there):
+    """In a kernel the front end says so, else the terminal does; only a yes is one."""
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(isatty=lambda: is_terminal))
+    answers = iter(["YES ", "", "no"])
+    monkeypatch.setattr("builtins.input", lambda _question: next(answers))
+
+    confirm = FrontEnd(types.SimpleNamespace(user_ns={}, **shell)).confirm
+
+    assert (confirm is not None) is is_there
+    if confirm is not None:
+        assert [confirm("Shall it cost that much?") for _ in range(3)] == [True, False, False]
+
+
 def test_an_unchanged_frame_is_not_sent(publisher):
     """Drawing the same again costs nothing."""
     surface = area(publisher)

@@ -107,9 +107,8 @@ def load_forest(path: Path) -> Forest:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=".claude-magic."
-    )  # short, whatever the name of the file
+    # The name is short, whatever that of the file.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".claude-magic.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

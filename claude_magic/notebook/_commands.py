@@ -10,7 +10,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ._names import Surroundings
 from ._options import OPTION_GROUPS, OPTION_SPECS, Options, closest, is_thread_name
@@ -18,19 +18,16 @@ from ._options import OPTION_GROUPS, OPTION_SPECS, Options, closest, is_thread_n
 if TYPE_CHECKING:
     from ._cell import Cell
 
-_COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
-_AMOUNT = re.compile(r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off", re.ASCII)
-_WRITTEN_AMOUNT = re.compile(r"(?:\d[\d_']*)?(?:[.,]\d+)?", re.ASCII)
-_FILE = re.compile(
-    r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)""", re.IGNORECASE
-)
-_SAVED = re.compile(_FILE.pattern.replace("json", "(?:json|ipynb)"), re.IGNORECASE)
+# Spellings of arguments. Few lines have one, so `re.fullmatch` compiles each when it is first needed.
+_COUNT = r"[1-9]\d{0,5}"
+_AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off"
+_FILE = r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)"""
+_SAVED = _FILE.replace("json", "(?:json|ipynb)")
 THIS_NOTEBOOK = "notebook"
 """Stands for the file of the notebook."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument.
 
     Attributes:
@@ -85,12 +82,12 @@ def _new_thread(text: str, _surroundings: Surroundings) -> str | None:
 
 
 def _file(text: str, _surroundings: Surroundings) -> str | None:
-    match = _FILE.fullmatch(text)
+    match = re.fullmatch(_FILE, text, re.IGNORECASE)
     return None if match is None else match["quoted"] or match["plain"]
 
 
 def _saved(text: str, _surroundings: Surroundings) -> str | None:
-    match = _SAVED.fullmatch(text)
+    match = re.fullmatch(_SAVED, text, re.IGNORECASE)
     return text if text == THIS_NOTEBOOK else None if match is None else match["quoted"] or match["plain"]
 
 
@@ -107,11 +104,11 @@ def _likely_file(text: str, _surroundings: Surroundings) -> str | None:
 
 def _likely_amount(text: str, _surroundings: Surroundings) -> str | None:
     """Read `2 USD`, `2,50`, `EUR 3`: the number that stands there, if there is but one."""
-    found = [number for number in _WRITTEN_AMOUNT.findall(text) if number]
+    found = [number for number in re.findall(r"(?:\d[\d_']*)?(?:[.,]\d+)?", text, re.ASCII) if number]
     if len(found) != 1 or "-" in text:
         return closest(text, ("off",))
     amount = re.sub(r"[_']", "", found[0]).replace(",", ".")
-    return amount if _AMOUNT.fullmatch(amount) else None
+    return amount if re.fullmatch(_AMOUNT, amount, re.ASCII) else None
 
 
 def _likely_number(text: str, _surroundings: Surroundings) -> str | None:
@@ -131,13 +128,13 @@ def _nothing(_text: str, _surroundings: Surroundings) -> str | None:
     return None
 
 
-def _spelled_as(pattern: re.Pattern[str]) -> Callable[[str, Surroundings], str | None]:
-    return lambda text, _surroundings: text if pattern.fullmatch(text) else None
+def _spelled_as(pattern: str, flags: int = re.ASCII) -> Callable[[str, Surroundings], str | None]:
+    return lambda text, _surroundings: text if re.fullmatch(pattern, text, flags) else None
 
 
 def _one_of(key: str, usage: str, *choices: str) -> Argument:
     """Return an argument that is one of a few words."""
-    spelled = _spelled_as(re.compile("|".join(choices)))
+    spelled = _spelled_as("|".join(choices))
     return Argument(key=key, usage=usage, read=spelled, guess=_likely_choice(*choices), choices=choices)
 
 
@@ -157,7 +154,7 @@ AMOUNT = Argument(
 JOB = Argument(
     key="job",
     usage="[N|all]",
-    read=_spelled_as(re.compile(r"[1-9]\d{0,5}|all", re.ASCII)),
+    read=_spelled_as(rf"{_COUNT}|all"),
     guess=_likely_job,
     choices=("all",),
 )
@@ -165,14 +162,14 @@ LIVE = _one_of("live", "[--live]", "--live")
 RUNS = Argument(
     key="what",
     usage="[compare A B|prune DAYS]",
-    read=_spelled_as(re.compile(r"compare [1-9]\d{0,8} [1-9]\d{0,8}|prune (?:\d{1,5}|all)", re.ASCII)),
+    read=_spelled_as(r"compare [1-9]\d{0,8} [1-9]\d{0,8}|prune (?:\d{1,5}|all)"),
     guess=_nothing,
     choices=("compare", "prune"),
 )
 BATCHES = Argument(
     key="what",
     usage="[cancel ID|forget ID]",
-    read=_spelled_as(re.compile(r"(?:cancel|forget) [\w-]{1,100}", re.ASCII)),
+    read=_spelled_as(r"(?:cancel|forget) [\w-]{1,100}"),
     guess=_nothing,
     choices=("cancel", "forget"),
 )
@@ -180,15 +177,14 @@ PRUNE = _one_of("what", "[prune]", "prune")
 METHODS = Argument(
     key="what",
     usage="[--cassette] [--appendix] [--manifest FILE.json]",
-    read=_spelled_as(re.compile(r"(?:(?:--cassette|--appendix|--manifest \S+\.json)(?: |$))*(?<! )")),
+    read=_spelled_as(r"(?:(?:--cassette|--appendix|--manifest \S+\.json)(?: |$))*(?<! )", re.UNICODE),
     guess=_likely_choice("--cassette", "--appendix"),
     choices=("--cassette", "--appendix", "--manifest"),
 )
 SWITCH = _one_of("state", "on|off", "on", "off")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One subcommand.
 
     Attributes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from IPython.core.error import UsageError
 
@@ -147,8 +147,7 @@ _MOST_SHOWN = 40
 _ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was sent."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptionLine:
+class OptionLine(NamedTuple):
     """An option line, parsed.
 
     Attributes:

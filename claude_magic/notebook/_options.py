@@ -12,7 +12,7 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,19 +99,18 @@ APPROVALS = ("ask", "never")
 WAYS = ("online", "batch")
 MOST_COMPARED = 6
 
+# Spellings of values. Most lines have few of them, so `re.fullmatch` compiles each when it is first needed.
+#
 # How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
-_PROVIDER = re.compile(r"anthropic(-chat)?:(?P<model>.*)", re.DOTALL)
-_CELL_RANGE = re.compile(r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+", re.ASCII)
+_PROVIDER = r"anthropic(-chat)?:(?P<model>.*)"
+_CELL_RANGE = r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+"
 # Names that IPython binds and reads, `_` and the history among them, and those of the interpreter, as `__name__`.
-_IPYTHONS = re.compile(
-    r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__",
-    re.ASCII,
-)
+_IPYTHONS = r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__"
 _OURS = ("claude", "Err")
-_THREAD = re.compile(r"\w[\w.-]*")
-_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
-_AMOUNT = re.compile(r"\$?(\d{1,9}(\.\d*)?|\.\d+)", re.ASCII)
-_FIELD = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
+_THREAD = r"\w[\w.-]*"
+_NUMBER = r"\d{1,9}"
+_AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)"
+_FIELD = r"[A-Za-z_]\w*(\.\w+)*"
 
 # Fields of a request that have an option of their own, or that are not the reader's to set.
 _TAKEN_FIELDS = {
@@ -139,14 +138,14 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 def positive_integer(text: str) -> int:
     """Read a whole number above 0, of at most nine digits."""
-    if not (_NUMBER.fullmatch(text) and int(text) > 0):
+    if not (re.fullmatch(_NUMBER, text, re.ASCII) and int(text) > 0):
         raise ValueError("is a whole number above 0, with at most nine digits, such as 16000")
     return int(text)
 
 
 def amount(text: str) -> float:
     """Read an amount of money: `2`, `0.50`, `$3`."""
-    if not _AMOUNT.fullmatch(text):
+    if not re.fullmatch(_AMOUNT, text, re.ASCII):
         raise ValueError("is an amount in USD (2.50)")
     return float(text.removeprefix("$"))
 
@@ -164,7 +163,7 @@ def variable_name(text: str) -> str:
         raise ValueError("is the name of a variable, and that is a Python keyword")
     if not text.isidentifier():
         raise ValueError("is the name of a variable: letters, digits and _, no digit first")
-    if hasattr(builtins, text) or _IPYTHONS.fullmatch(text) or text in _OURS:
+    if hasattr(builtins, text) or re.fullmatch(_IPYTHONS, text, re.ASCII) or text in _OURS:
         raise ValueError(f"is a name of your own; {text} is taken, and code that uses it would break")
     return text
 
@@ -173,7 +172,7 @@ def model_name(text: str) -> str:
     """Read a model's name; parameters in JSON and a provider in front are what other magics take."""
     if text.startswith("{"):
         raise ValueError("is a model's name (-m opus); set fields of the request with --set: --set top_k=5")
-    if match := _PROVIDER.fullmatch(text):
+    if match := re.fullmatch(_PROVIDER, text, re.DOTALL):
         model = match["model"] or "opus"
         raise ValueError(f"has no provider in front. Did you mean --model {model}?")
     return given(text)
@@ -216,19 +215,19 @@ def thread_name(text: str) -> str:
 
 def is_thread_name(text: str) -> bool:
     """Whether a word can be the name of a conversation."""
-    return bool(_THREAD.fullmatch(text))
+    return bool(re.fullmatch(_THREAD, text))
 
 
 def cell_range(text: str) -> str:
     """Check the spelling of a range of cells; which cells it means is not decided here."""
-    if not _CELL_RANGE.fullmatch(text):
+    if not looks_like_range(text):
         raise ValueError("is all, none, or a range of cell numbers: -3: is the last three, 2:5 is 2 to 5")
     return text
 
 
 def looks_like_range(text: str) -> bool:
     """Whether a word is meant as a range of cells: `-3:` is one, `--raw` and `-x` are not."""
-    return bool(_CELL_RANGE.fullmatch(text))
+    return bool(re.fullmatch(_CELL_RANGE, text, re.ASCII))
 
 
 def control_names(text: str) -> tuple[str, ...]:
@@ -264,7 +263,7 @@ def function_names(text: str) -> tuple[str, ...]:
 def setting(text: str) -> tuple[tuple[str, ...], Any]:
     """Read `field.subfield=value`: where it goes, and the value, as JSON if it is that and as text if not."""
     path, equals, written = text.partition("=")
-    if not equals or not _FIELD.fullmatch(path):
+    if not equals or not re.fullmatch(_FIELD, path, re.ASCII):
         raise ValueError("is a field of the request and its value: --set top_k=5, --set metadata.user_id=me")
     if why := _TAKEN_FIELDS.get(path.partition(".")[0]):
         raise ValueError(f"cannot set {path}, which {why}")
@@ -306,8 +305,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-@dataclass(frozen=True, slots=True)
-class OptionSpec:
+class OptionSpec(NamedTuple):
     """How one option is spelled, read and explained.
 
     Attributes:

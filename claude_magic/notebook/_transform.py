@@ -11,7 +11,6 @@ line, before IPython strips `>>>` and `In [1]:` or takes a question mark for its
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import keyword
 import re
@@ -132,6 +131,8 @@ class CellTransformer:
         """
         if not (self._shell.autoawait and self._shell.loop_runner is _asyncio_runner):
             return False
+        import asyncio  # late: loading the extension must not cost this
+
         try:
             asyncio.get_running_loop()
         except RuntimeError:

@@ -379,8 +379,30 @@ COMMANDS = (
 )
 
 COMMAND_BY_NAME = {command.name: command for command in COMMANDS}
+_HELP = ("?", "??")
 ESCAPE = "ask"
 """The word after which everything is a prompt."""
+
+
+def find_call(text: str, surroundings: Surroundings) -> Call | None:
+    """Return the subcommand that a text is as a whole, or `None`."""
+    name, *rest = text.split(maxsplit=1) or [""]
+    command = COMMAND_BY_NAME.get("help" if name in _HELP else name)
+    if command is None:
+        return None
+    argument = command.argument
+    if not rest:
+        return Call(command=command) if argument is None or argument.is_optional else None
+    value = argument.read(rest[0].strip(), surroundings) if argument is not None else None
+    if argument is None or value is None:
+        return None
+    return Call(command=command, arguments={argument.key: value})
+
+
+def find_command(line: str, surroundings: Surroundings) -> Call | None:
+    """Return the subcommand that a line is, if that does something by itself; `None` if Claude is asked."""
+    call = find_call(line, surroundings)
+    return call if call is not None and call.command.kind == "do" else None
 
 
 SHORT_HELP = """\

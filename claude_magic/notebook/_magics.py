@@ -11,8 +11,8 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from ._cell import Cell, Session
-from ._commands import FULL_HELP, Line, show_short_help
-from ._grammar import find_command, read_cell, read_line
+from ._commands import FULL_HELP, Line, find_command, show_short_help
+from ._grammar import read_cell, read_line
 from ._history import Errors
 from ._names import Scope
 from ._options import EFFORT_LEVELS, REPLAY_MODES, THINKING_MODES, Options

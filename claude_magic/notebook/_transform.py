@@ -20,7 +20,7 @@ from typing import Any
 from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 
-from ._grammar import find_command
+from ._commands import find_command
 from ._names import Scope
 
 # Which lines of a cell begin a statement, and which are inside a string, a bracket or a continued line.

@@ -7,15 +7,16 @@ note of its own first, and finds the batch again in the list; the API has no key
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 from pydantic import Field
 
-from ._attempts import AttemptRules, Attempts
+from ._attempts import Observer
+from ._calls import Calls
 from ._error_reading import error_from_event
 from ._errors import (
     APIError,
@@ -27,12 +28,9 @@ from ._errors import (
 )
 from ._messages import Message, Received
 from ._requests import MAX_BODY_BYTES, MessageRequest
-from ._retry import Deadline, GiveUp, Retry, RetryPolicy
-from ._stream import object_in, parse_reply, read_error, request_id_of
-from ._transport import HTTPTransport, WireResponse
-
-if TYPE_CHECKING:
-    from ._attempts import Observer
+from ._retry import GiveUp, Retry, RetryPolicy
+from ._stream import object_in, parse_reply, request_id_of
+from ._transport import WireResponse
 
 BATCHES_PATH: Final = "/v1/messages/batches"
 MAX_BATCH_REQUESTS: Final = 100_000
@@ -136,40 +134,15 @@ class BatchResult:
     error: APIError | None = None
 
 
-_Result = TypeVar("_Result")
-
-
-class Send(Protocol):
-    """Sends one request and returns what `parse` makes of the reply's JSON."""
-
-    def __call__(
-        self,
-        method: str,
-        path: str,
-        parse: Callable[[dict[str, Any]], _Result],
-        body: bytes | None = None,
-        observer: Observer | None = None,
-        *,
-        betas: Sequence[str] = (),
-        rules: AttemptRules | None = None,
-    ) -> Awaitable[_Result]: ...
-
-
 class MessageBatches:
     """The batch endpoints of a client. All methods belong to its event loop, and raise `ClaudeError`s.
 
     Args:
-        send: Sends a request as the client does.
-        transport: Opens the responses that are read line by line.
-        rules: The limiter and the retry policy of the client.
-        timeout: Seconds for the head of such a response.
+        calls: Those of the client.
     """
 
-    def __init__(self, send: Send, transport: HTTPTransport, rules: AttemptRules, timeout: float) -> None:
-        self._send = send
-        self._transport = transport
-        self._rules = rules
-        self._timeout = timeout
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def create(
         self, body: bytes, *, betas: Sequence[str] = (), observer: Observer | None = None
@@ -184,10 +157,10 @@ class MessageBatches:
             betas: Beta features that its requests need.
             observer: Called with a record of each step.
         """
-        policy = self._rules.policy
+        policy = self._calls.rules.policy
         certain = _CreatePolicy(**{name: getattr(policy, name) for name in RetryPolicy.__dataclass_fields__})
-        rules = replace(self._rules, policy=certain)
-        return await self._send(
+        rules = replace(self._calls.rules, policy=certain)
+        return await self._calls.call(
             "POST", BATCHES_PATH, MessageBatch.model_validate, body, observer, betas=betas, rules=rules
         )
 
@@ -204,8 +177,8 @@ class MessageBatches:
         Raises:
             NotFoundError: There is none in the workspace of this key.
         """
-        rules = self._rules.without_retries() if is_poll else None
-        return await self._send(
+        rules = self._calls.rules.without_retries() if is_poll else None
+        return await self._calls.call(
             "GET", _path(batch_id), MessageBatch.model_validate, None, observer, rules=rules
         )
 
@@ -219,13 +192,13 @@ class MessageBatches:
             is_poll: As for `retrieve`.
             observer: Called with a record of each step.
         """
-        rules = self._rules.without_retries() if is_poll else None
+        rules = self._calls.rules.without_retries() if is_poll else None
         seen: set[str] = set()
         after = ""
         while most is None or len(seen) < most:
             limit = _PER_PAGE if most is None else min(_PER_PAGE, most - len(seen))
             path = f"{BATCHES_PATH}?limit={limit}{after}"
-            page = await self._send("GET", path, BatchPage.model_validate, None, observer, rules=rules)
+            page = await self._calls.call("GET", path, BatchPage.model_validate, None, observer, rules=rules)
             fresh = [batch for batch in page.data if batch.id not in seen]
             for batch in fresh:
                 seen.add(batch.id)
@@ -241,7 +214,7 @@ class MessageBatches:
             InvalidRequestError: It has ended already.
             NotFoundError: There is none in the workspace of this key.
         """
-        return await self._send("POST", _path(batch_id, "/cancel"), MessageBatch.model_validate, b"{}")
+        return await self._calls.call("POST", _path(batch_id, "/cancel"), MessageBatch.model_validate, b"{}")
 
     async def delete(self, batch_id: str) -> None:
         """Delete a batch that has ended, with its results.
@@ -250,7 +223,7 @@ class MessageBatches:
             InvalidRequestError: It has not ended.
             NotFoundError: There is none in the workspace of this key.
         """
-        await self._send("DELETE", _path(batch_id), _nothing)
+        await self._calls.call("DELETE", _path(batch_id), _nothing)
 
     async def results(
         self, batch_id: str, *, observer: Observer | None = None
@@ -269,8 +242,7 @@ class MessageBatches:
             UnknownStatusError: After all others were read: lines among them are no results, so perhaps something else has answered.
         """
         path = _path(batch_id, "/results")
-        attempts = Attempts(self._rules, "GET", path, observer)
-        response = await attempts.run(lambda: self._open(path, attempts))
+        response, attempts = await self._calls.open(path, observer)
         strange: dict[str, Any] | None = None
         try:
             async for line, is_whole in _lines(response):
@@ -293,14 +265,6 @@ class MessageBatches:
             await response.aclose()
         failure.request_id = failure.request_id or request_id_of(response.headers)
         attempts.fail(failure, _CUT)
-
-    async def _open(self, path: str, attempts: Attempts) -> WireResponse:
-        with Deadline(self._timeout, setting="timeout", is_transient=True) as deadline:
-            response = await deadline.bound(self._transport.open("GET", path))
-            attempts.response_started(response.status, request_id_of(response.headers), response.headers)
-            if response.status != 200:
-                raise await read_error(response)
-            return response
 
 
 class _CreatePolicy(RetryPolicy):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from ._attempts import AttemptRules, Attempts, Observer
-from ._batches import MessageBatches, Send
+from ._batches import MessageBatches
+from ._calls import Calls
 from ._config import REDACTED, ClientConfig, Credential
-from ._errors import APIError, ClaudeError, ConfigurationError, ForbiddenError, InvalidApiKeyError
+from ._errors import APIError, ClaudeError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
 from ._need import Need
@@ -24,16 +25,7 @@ from ._rate_limit import TokenBucket
 from ._redis import account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest
-from ._retry import Deadline
-from ._stream import (
-    MessageStream,
-    ReplyStream,
-    StreamRecorder,
-    parse_reply,
-    read_error,
-    read_object,
-    request_id_of,
-)
+from ._stream import MessageStream, ReplyStream, StreamRecorder
 from ._transport import HTTPTransport, request_headers
 
 
@@ -119,31 +111,30 @@ _NOT_OFFERED = (404, 405, 501)
 _REFUSED_AS_INVALID = (400, 422)
 
 
-async def check_health(send: Send, rules: AttemptRules) -> Health:
+async def check_health(calls: Calls) -> Health:
     """Probe a server: its list of models first, and where it has none, a token count of nothing.
 
     Neither can be billed. Sending an empty body to `count_tokens` tells a refused key (401) from an invalid
     request (400).
     """
-    started_at = rules.clock()
-    error = await _try(send, rules, "GET", f"{MODELS_PATH}?limit=1", None)
+    clock = calls.rules.clock
+    started_at = clock()
+    error = await _try(calls, "GET", f"{MODELS_PATH}?limit=1", None)
     if _status_of(error) in _NOT_OFFERED:
-        error = await _try(send, rules, "POST", COUNT_TOKENS_PATH, b"{}")
+        error = await _try(calls, "POST", COUNT_TOKENS_PATH, b"{}")
         if _status_of(error) in (*_NOT_OFFERED, *_REFUSED_AS_INVALID):
             return Health(
                 is_reachable=True,
                 is_authenticated=None,
-                latency=rules.clock() - started_at,
+                latency=clock() - started_at,
                 detail="The server answers. It has no list of models, so the key could not be checked.",
             )
-    return _describe(error, rules.clock() - started_at)
+    return _describe(error, clock() - started_at)
 
 
-async def _try(
-    send: Send, rules: AttemptRules, method: str, path: str, body: bytes | None
-) -> ClaudeError | None:
+async def _try(calls: Calls, method: str, path: str, body: bytes | None) -> ClaudeError | None:
     try:
-        await send(method, path, _ignore, body, rules=rules)
+        await calls.call(method, path, _ignore, body, rules=calls.rules.without_retries())
     except ClaudeError as error:
         return error.with_traceback(None)
     return None
@@ -182,8 +173,6 @@ def _shared_bucket(config: ClientConfig, credential: Credential | None) -> Redis
         account=account_name(secret, config.base_url),
     )
 
-
-_Result = TypeVar("_Result")
 
 _STREAM_ABOVE_TOKENS = 8000
 """Longest reply, in model tokens, that is waited for in one piece: what 300 s yield at the slowest pace."""
@@ -229,7 +218,6 @@ class HTTPClaudeClient(ClaudeClient):
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._config = config
-        self._is_lacking_key = credential is None and config.is_official_host
         self._transport = HTTPTransport(config, credential or Credential.placeholder())
         self._own_bucket = _shared_bucket(config, credential) if bucket is None else None
         self.bucket = (
@@ -246,6 +234,8 @@ class HTTPClaudeClient(ClaudeClient):
             random=random,
             sleep=sleep,
         )
+        is_lacking_key = credential is None and config.is_official_host
+        self._calls = Calls(config, self._transport, self._rules, is_lacking_key=is_lacking_key)
 
     def __repr__(self) -> str:
         return f"<HTTPClaudeClient {self._config.base_url}>"
@@ -274,7 +264,7 @@ class HTTPClaudeClient(ClaudeClient):
                     pass
             return stream.message
         body = request.to_json(stream=False)
-        return await self._call(
+        return await self._calls.call(
             "POST",
             self._config.messages_path,
             Message.model_validate,
@@ -298,7 +288,7 @@ class HTTPClaudeClient(ClaudeClient):
             observer: Called with a record of each step, on the client's loop.
             recorder: Given the events beside the caller, and how the reply ended.
         """
-        self._require_key()
+        self._calls.require_key()
         attempts = Attempts(self._rules, "POST", self._config.messages_path, observer, Need(request))
         body = request.to_json(stream=True)
         return MessageStream(self._transport, self._config, attempts, body, request.betas, recorder)
@@ -306,13 +296,12 @@ class HTTPClaudeClient(ClaudeClient):
     @property
     def batches(self) -> MessageBatches:
         """The batch endpoints."""
-        self._require_key()
-        return MessageBatches(self._call, self._transport, self._rules, self._call_timeout)
+        return MessageBatches(self._calls)
 
     async def count_tokens(self, request: MessageRequest) -> int:
         """Return the server's estimate of a request's input in model tokens. Never billed."""
         body = encode_json(request.count_tokens_body())
-        return await self._call(
+        return await self._calls.call(
             "POST",
             COUNT_TOKENS_PATH,
             _counted_tokens,
@@ -328,7 +317,7 @@ class HTTPClaudeClient(ClaudeClient):
         models: dict[str, ModelInfo] = {}
         after = ""
         for _ in range(_MAX_MODEL_PAGES):
-            page = await self._call(
+            page = await self._calls.call(
                 "GET", f"{MODELS_PATH}?limit={_MODELS_PER_PAGE}{after}", ModelPage.model_validate
             )
             known = len(models)
@@ -344,57 +333,19 @@ class HTTPClaudeClient(ClaudeClient):
         Raises:
             NotFoundError: It has no such model.
         """
-        return await self._call("GET", f"{MODELS_PATH}/{quote(model, safe='')}", ModelInfo.model_validate)
+        return await self._calls.call(
+            "GET", f"{MODELS_PATH}/{quote(model, safe='')}", ModelInfo.model_validate
+        )
 
     async def health_check(self) -> Health:
         """Probe the server once. Never billed; a server that is down is a finding, not an error."""
-        return await check_health(self._call, self._rules.without_retries())
+        return await check_health(self._calls)
 
     async def aclose(self) -> None:
         """Close all connections. The client cannot be used afterwards."""
         await self._transport.aclose()
         if self._own_bucket is not None:
             await self._own_bucket.aclose()
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        parse: Callable[[dict[str, Any]], _Result],
-        body: bytes | None = None,
-        observer: Observer | None = None,
-        *,
-        betas: Sequence[str] = (),
-        need: Need | None = None,
-        rules: AttemptRules | None = None,
-    ) -> _Result:
-        """Send a request, under limiter and policy, and parse the JSON object that answers it."""
-        self._require_key()
-        attempts = Attempts(rules or self._rules, method, path.partition("?")[0], observer, need)
-
-        async def call() -> _Result:
-            with Deadline(self._call_timeout, setting="timeout", is_transient=True) as deadline:
-                response = await deadline.bound(self._transport.open(method, path, body, betas))
-                attempts.response_started(response.status, request_id_of(response.headers), response.headers)
-                if response.status != 200:
-                    raise await read_error(response)
-                return parse_reply(response, await deadline.bound(read_object(response)), parse)
-
-        result = await attempts.run(call)
-        attempts.succeed(result.usage if isinstance(result, Message) else None)
-        return result
-
-    @property
-    def _call_timeout(self) -> float:
-        """Seconds for a plain call: one full wait for the answer, and one for everything around it."""
-        return min(2 * self._config.timeout, self._config.stream_timeout)
-
-    def _require_key(self) -> None:
-        if self._is_lacking_key:
-            raise ConfigurationError(
-                f"No API key: {self._config.base_url} needs one. Set ANTHROPIC_API_KEY where Jupyter starts, "
-                "or type `%claude login`."
-            )
 
 
 def _counted_tokens(reply: dict[str, Any]) -> int:

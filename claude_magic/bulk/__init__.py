@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ._bar import MapSurface
 from ._batch_list import BatchDesk, BatchList
-from ._journal import Journal, JournalError, describe_pruning, journal_path, render_difference, render_journal
+from ._journal import Journal, JournalError, journal_path
 from ._mapper import Mapper, names_in
 from ._plan import MapPlan, make_plan
 from ._preview import check_price, render_preview
 from ._request import Request
 from ._rows import failed_rows, origin_of, register_accessors, remember_origin
 from ._run import MapRun, MapSnapshot, MapStoppedError
+from ._runs import Runs, describe_pruning, render_difference, render_runs

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..display import FrontEnd
-from ..render import A_WHILE, IN_CASSETTE, Bundle, excerpt, render_notice, render_rows
+from ..render import A_WHILE, IN_CASSETTE, Bundle, counted, excerpt, render_notice, render_rows
 from ..runtime import Phase, format_usd
-from ._journal import SHOWN_CHARS, counted
 from ._run import MapSnapshot
 
 _INTERVAL: Final = 0.25
 """Seconds between two pictures of the bar."""
 _LINE_CHARS: Final = 90
+_SHOWN_CHARS: Final = 80
 _STOP_HINT: Final = "Stop this map. What is answered is kept: the same line asks only the rest."
 
 
@@ -172,7 +172,7 @@ class MapSurface:
             return
         self._first = snapshot.first
         bundle = render_rows(
-            [("First answers", [(str(row), excerpt(text, SHOWN_CHARS)) for row, text in snapshot.first])]
+            [("First answers", [(str(row), excerpt(text, _SHOWN_CHARS)) for row, text in snapshot.first])]
         )
         self._samples = _shown(bundle, self._samples)
 

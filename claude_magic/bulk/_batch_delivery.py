@@ -30,6 +30,7 @@ from ..client import (
     may_be_created,
     retry_after_from_headers,
 )
+from ..render import counted
 from ..runtime import (
     BATCH_SHARE,
     SIMULATOR_HEADER,
@@ -43,7 +44,7 @@ from ..runtime import (
 )
 from ._batch_notes import BEAT, BatchNote, BatchNotes, custom_id, key_of, now
 from ._engine import Task
-from ._journal import JournalError, counted
+from ._journal import JournalError
 
 SETTLING: Final = 300.0
 """Seconds after the last sign of life of what sent a batch, before its absence from the list counts."""
@@ -367,14 +368,9 @@ class Delivery:
 def _other_account(note: BatchNote) -> ConfigurationError:
     return ConfigurationError(
         f"The sending of {note.requests:,} of these rows broke off. Whether they have arrived can only be told with a key of the "
-        f"workspace they were sent to, at {where_sent(note)}; this key is another one's. Use that key, or let the rows be asked again with "
+        f"workspace they were sent to, at {note.server}; this key is another one's. Use that key, or let the rows be asked again with "
         f"`%claude batches forget {note.tag}`. Nothing was sent."
     )
-
-
-def where_sent(note: BatchNote) -> str:
-    """Return the server that a batch was sent to."""
-    return (note.account or "").partition("|")[0]
 
 
 def worst_of_all(empty: MessageRequest, rows: int, chars: int) -> float | None:

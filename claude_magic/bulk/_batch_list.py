@@ -11,7 +11,8 @@ from ..client import ClaudeClient, ClaudeError, ConfigurationError, MessageBatch
 from ..render import Bundle, excerpt, render_rows
 from ..runtime import Runtime
 from ._batch_notes import RESULTS_KEPT, BatchNote, BatchNotes, now
-from ._journal import Journal, JournalError, journal_path, moment
+from ._journal import Journal, JournalError, journal_path
+from ._runs import Runs, moment
 
 _MOST: Final = 100
 _TIMEOUT: Final = 60.0
@@ -179,7 +180,7 @@ class BatchDesk:
         with self._opened() as notes:
             if notes is None:
                 return [], {}
-            return notes.all(), {run.id: run.prompt for run in notes.journal.runs()}
+            return notes.all(), {run.id: run.prompt for run in Runs(notes.journal).all()}
 
 
 def _prompt_of(note: BatchNote | None, prompts: dict[int, str]) -> str:

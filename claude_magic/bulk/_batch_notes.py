@@ -18,8 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from ..client import KEY_BYTES, split_keys
@@ -44,8 +43,7 @@ def now() -> float:
     return time.time()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchNote:
+class BatchNote(NamedTuple):
     """A batch as the journal knows it.
 
     Attributes:
@@ -83,6 +81,11 @@ class BatchNote:
     expires: float | None
 
     @property
+    def server(self) -> str:
+        """Where it was sent; "" where it was not."""
+        return (self.account or "").partition("|")[0]
+
+    @property
     def row_keys(self) -> list[bytes]:
         """The key of each of its rows."""
         return split_keys(self.keys)
@@ -95,7 +98,6 @@ class BatchNote:
         return abs(now() - self.beat) < STALE  # one that lies ahead is of before the clock was set back
 
 
-_COLUMNS: Final = [field.name for field in fields(BatchNote)]
 _ARE_OPEN: Final = f"state IN {OPEN}"
 
 
@@ -272,8 +274,7 @@ class BatchNotes:
             server: The demo of this process, which stays.
         """
         for note in self.open():
-            where = (note.account or "").partition("|")[0]
-            if where.startswith("demo") and where != server and not note.is_being_sent:
+            if note.server.startswith("demo") and note.server != server and not note.is_being_sent:
                 self.drop(note)
 
     def _move(
@@ -295,10 +296,10 @@ class BatchNotes:
     def _select(self, where: str, values: Iterable[Any] = ()) -> list[BatchNote]:
         with self.journal.reading() as database:
             rows = database.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM batches WHERE {where} ORDER BY claimed, tag",  # noqa: S608 (our names)
+                f"SELECT {', '.join(BatchNote._fields)} FROM batches WHERE {where} ORDER BY claimed, tag",  # noqa: S608 (our names)
                 tuple(values),
             ).fetchall()
-        return [BatchNote(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+        return list(map(BatchNote._make, rows))
 
 
 def _answered(database: Any, keys: Sequence[bytes], since: float) -> set[bytes]:

@@ -27,11 +27,12 @@ from ..client import (
     Usage,
     batch_params,
 )
+from ..render import counted
 from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
-from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread, where_sent
+from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread
 from ._batch_notes import BEAT, RESULTS_KEPT, BatchNote, is_sending, key_of, new_tag, now
 from ._engine import RowJob, fault, in_one_line, problem_of
-from ._journal import Answer, JournalWriter, counted
+from ._journal import Answer, JournalWriter
 
 FIRST_LOOK: Final = 60.0
 """Seconds until a batch that was just created is looked at."""
@@ -310,7 +311,7 @@ class BatchEngine:
             batch = await batches.retrieve(note.id or "", is_poll=True, observer=heard)
         except NotFoundError:
             raise ConfigurationError(
-                f"This key finds no batch {note.id}, which was sent to {where_sent(note)} with rows of this map. Use a key of the "
+                f"This key finds no batch {note.id}, which was sent to {note.server} with rows of this map. Use a key of the "
                 f"workspace it was sent to, or, if the batch was deleted, let its rows be asked again with `%claude batches forget {note.id}`. "
                 "Nothing was sent."
             ) from None

@@ -15,15 +15,12 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..client import KEY_BYTES, ClaudeError, as_sentence, split_keys
-from ..render import Bundle, excerpt, render_rows
-from ..runtime import FOLDER, format_usd, make_folder
+from ..client import ClaudeError, as_sentence
+from ..runtime import FOLDER, make_folder
 
 FILE_NAME: Final = "journal.sqlite"
 VERSION: Final = 2
@@ -33,13 +30,6 @@ _COMMIT_INTERVAL: Final = 0.02
 _LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process to finish its commit, which takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
-NO_KEY: Final = bytes(KEY_BYTES)
-"""In the list of a run: a row that could not be asked."""
-_DAY: Final = 86_400.0
-_LONGEST_RUN: Final = 2 * _DAY
-"""Seconds for which a run without an end may still be under way: a batch takes a day."""
-_MOST_RUNS: Final = 20
-SHOWN_CHARS: Final = 80
 
 _SCHEMA: Final = """
 CREATE TABLE answers (
@@ -52,14 +42,6 @@ CREATE TABLE runs (
     model TEXT NOT NULL, rows INTEGER NOT NULL, requests INTEGER NOT NULL, failed INTEGER NOT NULL, list INTEGER NOT NULL
 );
 CREATE TABLE lists (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, keys BLOB NOT NULL);
-"""
-_RUNS: Final = """
-SELECT id, started, ended, state, prompt, model, rows, requests, failed, coalesce(answers, 0), coalesce(tokens_in, 0),
-    coalesce(tokens_out, 0), coalesce(cost, 0.0)
-FROM runs LEFT JOIN (
-    SELECT run, count(*) AS answers, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, total(cost) AS cost
-    FROM answers GROUP BY run
-) ON run = id ORDER BY id
 """
 _SINCE_VERSION_2: Final = """
 CREATE TABLE batches (
@@ -100,58 +82,7 @@ class Answer(NamedTuple):
     is_simulated: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """One run, as `%claude journal` lists it.
-
-    Attributes:
-        id: Its number.
-        started: When, by `time.time()`.
-        ended: When it ended; None while it runs, and where its process was killed.
-        state: "running", "done", "stopped" or "failed".
-        prompt: The prompt, as typed.
-        model: The model that was asked.
-        rows: Rows of the input.
-        requests: Distinct requests of all rows.
-        failed: Requests without an answer at its end.
-        answers: Answers that this run has paid for.
-        tokens_in: Their input.
-        tokens_out: Their output.
-        cost: Their price in USD, as far as it is known.
-    """
-
-    id: int
-    started: float
-    ended: float | None
-    state: str
-    prompt: str
-    model: str
-    rows: int
-    requests: int
-    failed: int
-    answers: int
-    tokens_in: int
-    tokens_out: int
-    cost: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """What two runs have in common.
-
-    Attributes:
-        first: The one.
-        second: The other.
-        same: Rows that ask the same in both.
-        gone: Rows of the first that the second does not have.
-        new: Rows of the second that the first does not have.
-    """
-
-    first: RunRecord
-    second: RunRecord
-    same: int
-    gone: int
-    new: int
+_ANSWER: Final = ", ".join(Answer._fields)
 
 
 class Journal:
@@ -192,110 +123,20 @@ class Journal:
             with self._lock:
                 self._close()
 
-    # Answers...
-
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """Return the answers that are there already, by key."""
         with self.reading() as database:
-            rows = select_by_key(database, ", ".join(Answer._fields), keys)
+            rows = select_by_key(database, _ANSWER, keys)
             return {row[0]: Answer._make((*row[:-1], bool(row[-1]))) for row in rows}
 
     def add(self, answers: Sequence[Answer], run: int) -> None:
         """Write answers, all or none; they are durable when this returns. A later answer to the same request takes its place."""
         now = time.time()
-        rows = [(each.key, run, now, *each[1:]) for each in answers]
-        with self.transaction():
-            self._database.executemany(
-                "INSERT OR REPLACE INTO answers (key, run, at, text, problem, model, request_id, tokens_in, tokens_out, cost, "
-                "is_simulated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
+        with self.transaction() as database:
+            database.executemany(
+                f"INSERT OR REPLACE INTO answers (run, at, {_ANSWER}) VALUES (?, ?{', ?' * len(Answer._fields)})",  # noqa: S608 (our names)
+                [(run, now, *each) for each in answers],
             )
-
-    # Runs...
-
-    def begin_run(
-        self, *, prompt: str, model: str, rows: int, requests: int, keys: bytes, digest: bytes
-    ) -> int:
-        """Note that a run begins, and return its number.
-
-        Args:
-            prompt: As typed.
-            model: The model that is asked.
-            rows: Rows of the input.
-            requests: Distinct requests among them.
-            keys: The keys of all rows, joined.
-            digest: A hash of `keys`: runs over the same rows share one list.
-        """
-        with self.transaction():
-            self._database.execute("INSERT OR IGNORE INTO lists (digest, keys) VALUES (?, ?)", (digest, keys))
-            (number,) = self._database.execute("SELECT id FROM lists WHERE digest = ?", (digest,)).fetchone()
-            made = self._database.execute(
-                "INSERT INTO runs (started, state, prompt, model, rows, requests, failed, list) VALUES (?, 'running', ?, ?, ?, ?, 0, ?)",
-                (time.time(), _storable(prompt), model, rows, requests, number),
-            )
-            return int(made.lastrowid or 0)
-
-    def end_run(self, run: int, *, state: str, failed: int) -> None:
-        """Note how a run ended."""
-        with self.transaction():
-            self._database.execute(
-                "UPDATE runs SET ended = ?, state = ?, failed = ? WHERE id = ?",
-                (time.time(), state, failed, run),
-            )
-
-    def runs(self) -> list[RunRecord]:
-        """Return all runs, oldest first, with what their answers cost."""
-        with self.reading() as database:
-            rows = database.execute(_RUNS).fetchall()
-        names = [field.name for field in fields(RunRecord)]
-        return [RunRecord(**dict(zip(names, row, strict=True))) for row in rows]
-
-    def compare(self, first: int, second: int) -> Difference:
-        """Return what two runs have in common.
-
-        Raises:
-            JournalError: There is no such run.
-        """
-        known = {run.id: run for run in self.runs()}
-        for number in (first, second):
-            if number not in known:
-                raise JournalError(
-                    f"There is no run {number} in the journal. %claude journal lists the runs."
-                )
-        one, other = (Counter(split_keys(self._keys_of(number))) for number in (first, second))
-        for keys in (one, other):
-            del keys[NO_KEY]
-        same = sum((one & other).values())
-        return Difference(
-            first=known[first],
-            second=known[second],
-            same=same,
-            gone=one.total() - same,
-            new=other.total() - same,
-        )
-
-    def prune(self, days: float | None) -> tuple[int, int]:
-        """Delete what was answered more than `days` ago, or everything (None), and return the freed space.
-
-        Returns:
-            How many answers were deleted, and how many bytes the file is smaller.
-        """
-        size, until = self.size(), time.time() - (0.0 if days is None else days * _DAY)
-        with self.transaction():
-            gone = self._database.execute("DELETE FROM answers WHERE at <= ?", (until,)).rowcount
-            # One that is under way is listed with what it pays yet. Of one that was killed nobody can tell, so it stays for a while.
-            self._database.execute(
-                "DELETE FROM runs WHERE started <= ? AND id NOT IN (SELECT run FROM answers) AND NOT (state = 'running' AND started > ?)",
-                (until, time.time() - _LONGEST_RUN),
-            )
-            self._database.execute("DELETE FROM lists WHERE id NOT IN (SELECT list FROM runs)")
-            self._database.execute(
-                "DELETE FROM batches WHERE claimed <= ? AND state IN ('merged', 'dropped')", (until,)
-            )
-        with self._lock, self._explained():
-            self._database.execute("VACUUM")
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return gone, max(0, size - self.size())
 
     def size(self) -> int:
         """Return the bytes that the journal takes on the disk; 0 in memory."""
@@ -304,12 +145,11 @@ class Journal:
         files = [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def _keys_of(self, run: int) -> bytes:
+    def shrink(self) -> None:
+        """Give the space of what was deleted back to the disk."""
         with self.reading() as database:
-            (keys,) = database.execute(
-                "SELECT keys FROM lists JOIN runs ON runs.list = lists.id WHERE runs.id = ?", (run,)
-            ).fetchone()
-        return bytes(keys)
+            database.execute("VACUUM")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # The file...
 
@@ -515,11 +355,6 @@ def _here() -> Path:
         ) from None
 
 
-def _storable(text: str) -> str:
-    """Return a text as SQLite takes it: half a character, as names of files and cut texts have it, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _make_folder(path: Path) -> None:
     """Make the folder of a journal. In one of our own, git ignores everything."""
     try:
@@ -551,85 +386,3 @@ def _explain(path: Path | None, error: sqlite3.Error) -> str:
             "answers may be saved with the tool `sqlite3 FILE .recover`."
         )
     return f"The journal {path} failed: {as_sentence(reason)}"
-
-
-_COLUMNS: Final = ("run", "state", "price", "answers paid", "failed", "rows", "prompt", "model", "started")
-_NUMBERS: Final = (0, 2, 3, 4, 5)
-
-
-def render_journal(journal: Journal) -> Bundle:
-    """List the runs of a journal, with its size."""
-    runs = journal.runs()
-    note = f"{_from_here(journal.path)}: {_bytes(journal.size())}"
-    if not runs:
-        return render_rows([], notes=[f"No map has run here yet. {note}."])
-    shown = [_run_row(run) for run in runs[-_MOST_RUNS:]]
-    notes = [
-        note
-        + (f"; {len(runs) - _MOST_RUNS} earlier runs are not shown" if len(runs) > _MOST_RUNS else "")
-        + "."
-    ]
-    notes.append(
-        "%claude journal compare A B compares two runs; %claude journal prune DAYS deletes older answers."
-    )
-    return render_rows([("", shown)], columns=_COLUMNS, numbers=_NUMBERS, notes=notes)
-
-
-def _from_here(path: Path | None) -> Path | None:
-    """Return a path as seen from the current folder: a notebook that is shared does not tell whose folder that is."""
-    here = Path.cwd()
-    return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
-
-
-def render_difference(difference: Difference) -> Bundle:
-    """Describe what two runs have in common."""
-    runs = (difference.first, difference.second)
-    rows: list[tuple[str, ...]] = [
-        ("started", *(moment(run.started) for run in runs)),
-        ("prompt", *(excerpt(run.prompt, SHOWN_CHARS) for run in runs)),
-        ("model", *(run.model for run in runs)),
-        ("rows", *(f"{run.rows:,}" for run in runs)),
-        ("rows only here", f"{difference.gone:,}", f"{difference.new:,}"),
-        ("answers paid", *(f"{run.answers:,}" for run in runs)),
-        ("price", *(format_usd(run.cost) for run in runs)),
-    ]
-    heads = ("", *(f"run {run.id}" for run in runs))
-    verb = "asks" if difference.same == 1 else "ask"
-    return render_rows(
-        [("", rows)],
-        columns=heads,
-        notes=[f"{counted(difference.same, 'row')} {verb} the same in both runs."],
-    )
-
-
-def describe_pruning(gone: int, freed: int) -> str:
-    """Say what `Journal.prune` has deleted."""
-    return f"Deleted: {counted(gone, 'answer')}, {_bytes(freed)}. A map that needs one of them asks it again."
-
-
-def counted(count: int, thing: str) -> str:
-    """Write a number of things: "1 row", "2,000 rows"."""
-    return f"{count:,} {thing}{'s' * (count != 1)}"
-
-
-def _run_row(run: RunRecord) -> tuple[str, ...]:
-    return (
-        str(run.id),
-        "cut off" if run.state == "running" and run.ended is None else run.state,
-        format_usd(run.cost),
-        f"{run.answers:,}",
-        f"{run.failed:,}",
-        f"{run.rows:,}",
-        excerpt(run.prompt, 40),
-        run.model,
-        moment(run.started),
-    )
-
-
-def moment(at: float) -> str:
-    """Write a time as the clock on the wall here shows it."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"

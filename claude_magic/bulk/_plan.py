@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +26,12 @@ from ._batch_delivery import BatchContext, Heard, worst_of_all
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, OnlineEngine, Results, RowJob, Task
-from ._journal import NO_KEY, Answer, Journal, open_journal
+from ._journal import Answer, Journal, open_journal
 from ._preview import Preview
 from ._request import Request
 from ._rows import DRAW, Rows, as_rows, field_values, read_once
 from ._run import MapRun
+from ._runs import NO_KEY, Runs
 
 _CHUNK: Final = 256
 """Rows that are read at a time."""
@@ -277,14 +277,12 @@ class MapPlan:
         request = self._request
         if not request.is_batch and (held := self._held_by_batches()):
             raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
-        keys = bytes(self._all_keys)
-        number = self.journal.begin_run(
+        number = Runs(self.journal).begin(
             prompt=request.prompt,
             model=self._model,
             rows=len(self._index_of),
             requests=len(self.results.texts),
-            keys=keys,
-            digest=blake2b(keys, digest_size=16).digest(),
+            keys=bytes(self._all_keys),
         )
         task = Task(
             request=self._template,

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client import ConfigurationError
-from ..render import Bundle, Row, render_rows, with_folded_code
+from ..render import Bundle, Row, counted, render_rows, with_folded_code
 from ..runtime import PRICES_AS_OF, format_usd
-from ._journal import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from ..client import ClaudeClient, ClaudeError
 from ..runtime import Phase, TurnAccountant
 from ._engine import MapEngine, OnlineEngine, Task, fault, in_one_line
 from ._journal import Journal, JournalWriter
+from ._runs import Runs
 
 
 class MapStoppedError(ClaudeError):
@@ -290,7 +291,7 @@ class MapRun:
     def _end(self, phase: Phase, error: ClaudeError | None, journal: Journal, number: int) -> None:
         states = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
         with contextlib.suppress(ClaudeError):  # a disk that is full; the answers before it are kept
-            journal.end_run(
+            Runs(journal).end(
                 number, state=states.get(phase, "failed"), failed=len(self._task.results.problems)
             )
         journal.close()

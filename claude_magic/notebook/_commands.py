@@ -327,13 +327,13 @@ COMMANDS = (
     Command(
         "journal",
         "list the maps of this folder, what they cost, and the size of their journal; compare two, or delete old answers",
-        "._session_commands:journal",
+        "._record_commands:journal",
         RUNS,
     ),
     Command(
         "batches",
         "list the message batches of this key's workspace, and how far they are; cancel one, or forget a lost one",
-        "._session_commands:batches",
+        "._record_commands:batches",
         BATCHES,
     ),
     Command(

@@ -1,4 +1,4 @@
-"""Subcommands about what was asked and recorded: `cassette`, `methods`."""
+"""Subcommands about what was asked and kept: `journal`, `batches`, `cassette`, `methods`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
 
-from ..render import Bundle, describe_methods, excerpt, render_rows
+from ..render import Bundle, counted, describe_methods, excerpt, file_size, render_rows
 from ..runtime import Cassette, Recording, prompt_of_recording
 
 if TYPE_CHECKING:
@@ -16,6 +16,55 @@ if TYPE_CHECKING:
 _MOST_SHOWN: Final = 50
 _EXCERPT_CHARS: Final = 60
 _COLUMNS: Final = ("recorded", "model", "prompt", "characters", "in this kernel")
+
+
+def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """List the runs of the journal beside the notebook, compare two of them (`compare 1 2`), or prune it (`prune 30`).
+
+    Raises:
+        JournalError: It cannot be read, or there is no such run.
+    """
+    from ..bulk import Journal, Runs, describe_pruning, journal_path, render_difference, render_runs
+
+    words = arguments.get("what", "").split()
+    if not journal_path().exists():
+        cell.front_end.say("No map has run in this folder yet: there is no journal.")
+        return
+    opened = Journal(journal_path())
+    try:
+        if words[:1] == ["prune"]:
+            pruned = Runs(opened).prune(None if words[1] == "all" else float(words[1]))
+            cell.front_end.say(describe_pruning(*pruned))
+        elif words:
+            cell.front_end.show(render_difference(Runs(opened).compare(int(words[1]), int(words[2]))))
+        else:
+            cell.front_end.show(render_runs(opened))
+    finally:
+        opened.close()
+
+
+def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
+    """List the batches of the key's workspace; cancel one (`cancel ID`), or forget one that is lost (`forget ID`).
+
+    Raises:
+        ClaudeError: The server does not list them, or there is none of that name.
+    """
+    from ..bulk import BatchDesk
+
+    desk = BatchDesk(cell.runtime)
+    action, _, name = arguments.get("what", "").partition(" ")
+    if action == "cancel":
+        batch = desk.cancel(name)
+        cell.front_end.say(
+            f"{batch.id} is being cancelled. What is done by then has answers, which the line of its map fetches, and is billed."
+        )
+    elif action == "forget":
+        rows = desk.forget(name)
+        cell.front_end.say(
+            f"{name} is forgotten: its {rows:,} rows are asked again by the line of their map. If the batch is at the server, it is billed as well."
+        )
+    else:
+        cell.front_end.show(desk.list().render())
 
 
 def cassette(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -61,8 +110,8 @@ def _prune(cassette: Cassette) -> str:
             "first. Nothing has changed."
         )
     deleted, freed = cassette.prune()
-    answers = "1 answer" if deleted == 1 else f"{deleted:,} answers"
-    return f"Deleted: {answers} that this kernel has not used, {freed / 1e3:,.0f} kB. {cassette.name} holds {len(cassette.recordings()):,}."
+    answers = counted(deleted, "answer")
+    return f"Deleted: {answers} that this kernel has not used, {file_size(freed)}. {cassette.name} holds {len(cassette.recordings()):,}."
 
 
 def render_cassette(cassette: Cassette) -> Bundle:
@@ -95,9 +144,8 @@ def _text_of(event: Mapping[str, Any]) -> str:
 def _notes(cassette: Cassette, recordings: Sequence[Recording]) -> Iterator[str]:
     count = len(recordings)
     stale = count - sum(map(cassette.is_in_use, recordings))
-    answers = "1 answer" if count == 1 else f"{count:,} answers"
     hidden = f"; the last {_MOST_SHOWN} are shown" if count > _MOST_SHOWN else ""
-    yield f"{cassette.name}: {answers}, {cassette.size() / 1e3:,.0f} kB{hidden}."
+    yield f"{cassette.name}: {counted(count, 'answer')}, {file_size(cassette.size())}{hidden}."
     if stale:
         yield f"{stale:,} not used in this kernel. After a whole run, %claude cassette prune deletes them."
     yield from cassette.problems

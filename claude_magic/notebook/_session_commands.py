@@ -324,58 +324,6 @@ def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
     )
 
 
-def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """List the runs of the journal beside the notebook, compare two of them (`compare 1 2`), or prune it (`prune 30`).
-
-    Raises:
-        JournalError: It cannot be read, or there is no such run.
-    """
-    from ..bulk import Journal, describe_pruning, journal_path, render_difference, render_journal
-
-    words = arguments.get("what", "").split()
-    if not journal_path().exists():
-        cell.front_end.say("No map has run in this folder yet: there is no journal.")
-        return
-    opened = Journal(journal_path())
-    try:
-        if words[:1] == ["prune"]:
-            pruned = opened.prune(None if words[1] == "all" else float(words[1]))
-            cell.front_end.say(describe_pruning(*pruned))
-            return
-        bundle = (
-            render_difference(opened.compare(int(words[1]), int(words[2])))
-            if words
-            else render_journal(opened)
-        )
-        cell.front_end.show(bundle)
-    finally:
-        opened.close()
-
-
-def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """List the batches of the key's workspace; cancel one (`cancel ID`), or forget one that is lost (`forget ID`).
-
-    Raises:
-        ClaudeError: The server does not list them, or there is none of that name.
-    """
-    from ..bulk import BatchDesk
-
-    desk = BatchDesk(cell.runtime)
-    action, _, name = arguments.get("what", "").partition(" ")
-    if action == "cancel":
-        batch = desk.cancel(name)
-        cell.front_end.say(
-            f"{batch.id} is being cancelled. What is done by then has answers, which the line of its map fetches, and is billed."
-        )
-    elif action == "forget":
-        rows = desk.forget(name)
-        cell.front_end.say(
-            f"{name} is forgotten: its {rows:,} rows are asked again by the line of their map. If the batch is at the server, it is billed as well."
-        )
-    else:
-        cell.front_end.show(desk.list().render())
-
-
 def _describe_job(snapshot: ReplySnapshot, now: float) -> str:
     match snapshot.phase:
         case Phase.COMPLETE:

@@ -42,4 +42,13 @@ from ._reply import (
     render_transcript,
 )
 from ._sanitise import COLUMN, COLUMNS, WIDGET_CLASSES, has_formulas, in_widget
-from ._tables import Row, describe_pace, render_history, render_rows, short_traceback, with_folded_code
+from ._tables import (
+    Row,
+    counted,
+    describe_pace,
+    file_size,
+    render_history,
+    render_rows,
+    short_traceback,
+    with_folded_code,
+)

@@ -14,6 +14,7 @@ from .._version import __version__
 from ..client import ConfigurationError, as_sentence
 from ..context import fence_around, redact
 from ..runtime import Asked, AskedRows, Runtime, asked_of_recordings, format_usd, keys_of
+from ._tables import counted
 
 _MOST_LISTED: Final = 40
 _MANIFEST: Final = "claude_magic methods manifest"
@@ -152,7 +153,7 @@ def _sentences(methods: Methods) -> Iterator[str]:
         "" if methods.cassette else f" {__version__}"
     )  # which version recorded a cassette is not written down
     yield (
-        f"{_count(summary['requests'], 'request')} to language models of Anthropic (Messages API{version}) {_were(summary['requests'])} "
+        f"{counted(summary['requests'], 'request')} to language models of Anthropic (Messages API{version}) {_were(summary['requests'])} "
         f"made {when} with claude_magic{program}."
     )
     yield from _outcomes(methods, summary)
@@ -204,7 +205,7 @@ def _models(methods: Methods) -> Iterator[str]:
             dates.setdefault(model, []).append(record.at)
             counts[model] = counts.get(model, 0) + rows.answered
     named = [
-        f"{model} ({_count(counts[model], 'answer')}, {_span(min(found), max(found))})"
+        f"{model} ({counted(counts[model], 'answer')}, {_span(min(found), max(found))})"
         for model, found in dates.items()
     ]
     if named:
@@ -220,7 +221,7 @@ def _parameters(methods: Methods) -> Iterator[str]:
             {_in_words(rows.records[0].parameters): rows.answered + rows.failed} if rows.records else {}
         )
     shown = [
-        f"{text}, in {_count(count, 'request')}" if len(counts) > 1 else text
+        f"{text}, in {counted(count, 'request')}" if len(counts) > 1 else text
         for text, count in counts.most_common()
     ]
     yield f"Parameters: {'; '.join(shown)}. What is not named was left at the server's default."
@@ -315,7 +316,7 @@ def _table(methods: Methods) -> str:
     for each in methods.maps:
         lines += [
             "",
-            f"A map asked {_count(len(keys_of(each)), 'distinct request')}; the manifest lists their hashes.",
+            f"A map asked {counted(len(keys_of(each)), 'distinct request')}; the manifest lists their hashes.",
         ]
     return "\n".join(lines)
 
@@ -360,10 +361,6 @@ def _map_as_data(rows: AskedRows, *, with_prompt: bool) -> dict[str, Any]:
         "first": [_as_data(each, with_prompt=with_prompt) for each in rows.records],
         "keys": keys_of(rows),
     }
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _were(count: int) -> str:

@@ -283,3 +283,13 @@ def _wrap(text: str) -> list[str]:
         for paragraph in text.splitlines()
         for line in textwrap.wrap(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
     ]
+
+
+def counted(count: int, thing: str) -> str:
+    """Write a number of things: "1 row", "2,000 rows"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def file_size(size: int) -> str:
+    """Write a number of bytes as a list of files shows it: "4 kB", "2.5 MB"."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"

@@ -26,7 +26,7 @@ import pytest
 from pydantic import BaseModel
 
 from claude_magic import ClaudeError, claude
-from claude_magic.bulk import Journal, JournalError, MapStoppedError, journal_path
+from claude_magic.bulk import Journal, JournalError, MapStoppedError, Runs, journal_path
 from claude_magic.client import ConfigurationError, InvalidApiKeyError
 from claude_magic.runtime import close_runtime, get_runtime
 from claude_magic.simulator import (
@@ -538,7 +538,7 @@ def test_interrupting_it_keeps_what_there_is(sim: Simulator) -> None:
     interrupt.join()
     gate.open()
 
-    (run,) = Journal(journal_path()).runs()
+    (run,) = Runs(Journal(journal_path())).all()
     assert (run.state, run.answers) == ("stopped", 30)
     sim.clear()
 
@@ -583,7 +583,7 @@ def test_cancelling_the_task_that_awaits_it_stops_it_and_keeps_what_there_is(sim
 
     asyncio.run(main())
     gate.open()
-    (run,) = Journal(journal_path()).runs()
+    (run,) = Runs(Journal(journal_path())).all()
     assert (run.state, run.answers) == ("stopped", 2)
     sim.clear()
 

@@ -22,6 +22,7 @@ from claude_magic.bulk._batch_notes import (
     new_tag,
 )
 from claude_magic.bulk._journal import Answer
+from claude_magic.bulk._runs import Runs
 
 
 class Clock:
@@ -197,7 +198,7 @@ def test_pruning_leaves_open_batches(notes: BatchNotes, clock: Clock) -> None:
     notes.sent("b", "msgbatch_1", None)
     notes.merged("b")
 
-    notes.journal.prune(None)
+    Runs(notes.journal).prune(None)
 
     assert [note.tag for note in notes.all()] == ["a"]
     assert notes.get("b") is None

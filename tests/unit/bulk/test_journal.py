@@ -13,16 +13,14 @@ from typing import Any
 import pytest
 
 from claude_magic.bulk._journal import (
-    NO_KEY,
     Answer,
     Journal,
     JournalError,
     JournalWriter,
-    describe_pruning,
     journal_path,
     open_journal,
-    render_difference,
 )
+from claude_magic.bulk._runs import NO_KEY, Runs, describe_pruning, render_difference
 from claude_magic.client import ClaudeError
 
 
@@ -34,8 +32,8 @@ def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer
 def begun(journal: Journal, *numbers: int) -> int:
     """A run over the rows of these numbers."""
     keys = b"".join(answer(number).key for number in numbers)
-    return journal.begin_run(
-        prompt="{{ text }}", model="m", rows=len(numbers), requests=len(set(numbers)), keys=keys, digest=keys
+    return Runs(journal).begin(
+        prompt="{{ text }}", model="m", rows=len(numbers), requests=len(set(numbers)), keys=keys
     )
 
 
@@ -207,9 +205,9 @@ def test_answers_do_not_go_into_a_file_that_has_gone(stands: str, journal: Journ
 
 def test_half_a_character_in_a_prompt_is_kept_as_a_question_mark(journal: Journal) -> None:
     """Names of files that are not UTF-8 have such, as Python reads them."""
-    journal.begin_run(prompt="About \udcff: {{ text }}", model="m", rows=1, requests=1, keys=b"", digest=b"")
+    Runs(journal).begin(prompt="About \udcff: {{ text }}", model="m", rows=1, requests=1, keys=b"")
 
-    assert journal.runs()[0].prompt == "About ?: {{ text }}"
+    assert Runs(journal).all()[0].prompt == "About ?: {{ text }}"
 
 
 def test_a_place_is_a_file_or_a_folder_as_it_is_on_the_disk(tmp_path: Path) -> None:
@@ -337,10 +335,10 @@ def test_the_writer_tells_of_a_disk_that_is_full(journal: Journal) -> None:
 def test_runs_are_listed_with_what_they_paid(journal: Journal) -> None:
     first = begun(journal, 1, 2)
     journal.add([answer(1), answer(2)], first)
-    journal.end_run(first, state="done", failed=0)
+    Runs(journal).end(first, state="done", failed=0)
     begun(journal, 1, 2, 3)
 
-    one, two = journal.runs()
+    one, two = Runs(journal).all()
 
     assert (one.state, one.answers, one.cost, one.tokens_in, one.rows) == ("done", 2, 1.0, 20, 2)
     assert (two.state, two.ended, two.answers, two.cost) == ("running", None, 0, 0.0)
@@ -350,7 +348,7 @@ def test_two_runs_are_compared_by_what_their_rows_ask(journal: Journal) -> None:
     """Wherever these stand."""
     first, second = begun(journal, 1, 2, 3, 3), begun(journal, 9, 1, 2, 3)
 
-    difference = journal.compare(first, second)
+    difference = Runs(journal).compare(first, second)
 
     assert (difference.same, difference.gone, difference.new) == (3, 1, 1)
 
@@ -359,11 +357,10 @@ def test_rows_that_could_not_be_asked_are_the_same_as_no_other(journal: Journal)
     """They ask nothing: a null, an expression that failed."""
     keys = answer(1).key + NO_KEY
     runs = [
-        journal.begin_run(prompt="{{ text }}", model="m", rows=2, requests=1, keys=keys, digest=keys)
-        for _ in range(2)
+        Runs(journal).begin(prompt="{{ text }}", model="m", rows=2, requests=1, keys=keys) for _ in range(2)
     ]
 
-    difference = journal.compare(*runs)
+    difference = Runs(journal).compare(*runs)
 
     assert (difference.same, difference.gone, difference.new) == (1, 0, 0)
     assert "1 row asks the same in both runs." in render_difference(difference).data["text/plain"]
@@ -376,7 +373,7 @@ def test_what_was_pruned_is_told_with_its_size() -> None:
 
 def test_a_run_that_is_not_there_cannot_be_compared(journal: Journal) -> None:
     with pytest.raises(JournalError, match="There is no run 7"):
-        journal.compare(begun(journal, 1), 7)
+        Runs(journal).compare(begun(journal, 1), 7)
 
 
 def test_runs_over_the_same_rows_share_one_list_of_them(journal: Journal) -> None:
@@ -390,14 +387,14 @@ def test_runs_over_the_same_rows_share_one_list_of_them(journal: Journal) -> Non
 def test_pruning_deletes_what_is_older(journal: Journal) -> None:
     run = begun(journal, 1)
     journal.add([answer(number, "long" * 1_000) for number in range(100)], run)
-    journal.end_run(run, state="done", failed=0)
+    Runs(journal).end(run, state="done", failed=0)
 
-    assert journal.prune(1)[0] == 0
-    gone, freed = journal.prune(None)
+    assert Runs(journal).prune(1)[0] == 0
+    gone, freed = Runs(journal).prune(None)
 
     assert gone == 100
     assert freed > 100_000
-    assert journal.runs() == []
+    assert Runs(journal).all() == []
 
 
 def test_pruning_leaves_a_run_that_is_under_way(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,13 +402,13 @@ def test_pruning_leaves_a_run_that_is_under_way(journal: Journal, monkeypatch: p
     run = begun(journal, 1, 2)
     journal.add([answer(1)], run)
 
-    assert journal.prune(None)[0] == 1
+    assert Runs(journal).prune(None)[0] == 1
     journal.add([answer(2)], run)
-    journal.end_run(run, state="done", failed=0)
-    assert [(each.id, each.state, each.answers) for each in journal.runs()] == [(run, "done", 1)]
+    Runs(journal).end(run, state="done", failed=0)
+    assert [(each.id, each.state, each.answers) for each in Runs(journal).all()] == [(run, "done", 1)]
 
     begun(journal, 3)
     later = time.time() + 3 * 86_400
     monkeypatch.setattr(time, "time", lambda: later)
-    journal.prune(None)
-    assert journal.runs() == []
+    Runs(journal).prune(None)
+    assert Runs(journal).all() == []

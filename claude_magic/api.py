@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import inspect
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, Unpack, cast
 
 from ._tracebacks import short_errors
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from .bulk import BatchList, Journal, Mapper, MapPlan, MapRun, MapSurface, Request
+    from .bulk import BatchList, Mapper, MapRun, Request
     from .client import BucketState, ClaudeClient, MessageBatch
     from .display import FrontEnd
     from .panels import PromptPanel
@@ -407,7 +406,10 @@ class Claude:
             MapStoppedError: Not all rows were asked: the budget has ended, the key is refused, the server does not answer.
             KeyboardInterrupt: It was interrupted. What was answered is kept, and in its `result`.
         """
-        return self._map(self._map_request(prompt, items, options, sys._getframe(_CALLER)), options)
+        from .display import run_blocking
+
+        request = self._map_request(prompt, items, options, sys._getframe(_CALLER))
+        return run_blocking(self._map(request, dry_run=options.get("dry_run")))
 
     @_spelled_out(MapOptions)
     @short_errors
@@ -421,7 +423,8 @@ class Claude:
             items: As for `map`.
             **options: See `MapOptions`.
         """
-        return self._map_async(self._map_request(prompt, items, options, sys._getframe(_CALLER)), options)
+        request = self._map_request(prompt, items, options, sys._getframe(_CALLER))
+        return self._map(request, dry_run=options.get("dry_run"), is_awaited=True)
 
     @_spelled_out(MapperOptions)
     @short_errors
@@ -488,9 +491,9 @@ class Claude:
         from dataclasses import replace
 
         from .bulk import origin_of
+        from .display import run_blocking
 
-        request, options, journal = origin_of(result)
-        return self._map(replace(request, asks_failed_again=True), options, journal)
+        return run_blocking(self._map(replace(origin_of(result), asks_failed_again=True), dry_run=False))
 
     @short_errors
     def batches(self, journal: str | Path | None = None) -> BatchList:
@@ -631,6 +634,7 @@ class Claude:
             items=items,
             names=names,
             settings=_settings_in(options),
+            journal=options.get("journal"),
             schema=make_output_schema(kind, names) if isinstance(kind, str) else _schema_of(kind),
             stop_sequences=options.get("stop_sequences"),
             extra=options.get("extra"),
@@ -642,71 +646,38 @@ class Claude:
             via=chosen["via"],
         )
 
-    def _map(self, request: Request, options: MapOptions, journal: Journal | None = None) -> Any:
-        from .display import follow_blocking
-
-        with self._planned(request, options, journal) as plan:
-            for _ in plan.read():
-                pass
-            if options.get("dry_run"):
-                return plan.preview()
-            run, surface = self._begin_map(plan, request)
-            try:
-                follow_blocking(run, surface)
-            except KeyboardInterrupt:
-                surface.finish(run.snapshot())
-                raise _stopped(run, is_kept=plan.journal.path is not None) from None
-            surface.finish(run.snapshot())
-            return self._map_result(run, plan, options)
-
     @short_errors
-    async def _map_async(self, request: Request, options: MapOptions) -> Any:
+    async def _map(self, request: Request, *, dry_run: bool | None, is_awaited: bool = False) -> Any:
+        """Map, and show how far it is. Where it is not awaited it never suspends."""
         import asyncio
 
-        from .display import follow
+        from .bulk import MapSurface, make_plan
+        from .display import follow, follow_blocking
 
-        with self._planned(request, options) as plan:
+        plan = make_plan(request, self.runtime)
+        try:
             for _ in plan.read():
-                await asyncio.sleep(0)
-            if options.get("dry_run"):
+                if is_awaited:
+                    await asyncio.sleep(0)
+            if dry_run:
                 return plan.preview()
-            run, surface = self._begin_map(plan, request)
+            front_end, is_live = _front_end(), self.runtime.settings().values.live
+            plan.check_price(front_end)
+            is_kept = plan.journal.path is not None
+            run, surface = plan.start(), MapSurface(front_end, is_live=is_live, keeps=is_kept)
             try:
-                await follow(run, surface)
+                if is_awaited:
+                    await follow(run, surface)
+                else:
+                    follow_blocking(run, surface)
+            except KeyboardInterrupt:
+                raise _stopped(run, is_kept=is_kept) from None
             finally:
                 surface.finish(run.snapshot())
-            return self._map_result(run, plan, options)
-
-    @contextlib.contextmanager
-    def _planned(
-        self, request: Request, options: MapOptions, journal: Journal | None = None
-    ) -> Iterator[MapPlan]:
-        from .bulk import make_plan
-
-        plan = make_plan(request, self.runtime, journal or options.get("journal"))
-        try:
-            yield plan
+            self.runtime.tell_news()
+            return run.result()
         finally:
             plan.close()
-
-    def _begin_map(self, plan: MapPlan, request: Request) -> tuple[MapRun, MapSurface]:
-        from .bulk import MapSurface, check_price
-
-        front_end, values = _front_end(), self.runtime.settings().values
-        ask = None if front_end is None else front_end.confirm
-        check_price(plan.preview(), request.max_cost, asks_above=values.map_ask_above, ask=ask)
-        return plan.start(), MapSurface(front_end, is_live=values.live, keeps=plan.journal.path is not None)
-
-    def _map_result(self, run: MapRun, plan: MapPlan, options: MapOptions) -> Any:
-        from .bulk import register_accessors, remember_origin
-
-        self.runtime.tell_news()
-        run.check()
-        result = run.so_far()
-        in_memory = plan.journal if plan.journal.path is None else None
-        remember_origin(result, (plan.request, options, in_memory))
-        register_accessors(result)
-        return result
 
     def __repr__(self) -> str:
         return "<claude: ask, ask_async, submit, map, last>"

@@ -7,8 +7,8 @@ from ._batch_list import BatchDesk, BatchList
 from ._journal import Journal, JournalError, journal_path
 from ._mapper import Mapper, names_in
 from ._plan import MapPlan, make_plan
-from ._preview import check_price, render_preview
+from ._preview import render_preview
 from ._request import Request
-from ._rows import failed_rows, origin_of, register_accessors, remember_origin
+from ._rows import failed_rows, origin_of
 from ._run import MapRun, MapSnapshot, MapStoppedError
 from ._runs import Runs, describe_pruning, render_difference, render_runs

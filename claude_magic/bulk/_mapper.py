@@ -9,9 +9,7 @@ from typing import Any, Final
 
 from ..client import ConfigurationError, read_limiter_url
 from ..runtime import get_runtime
-from ._journal import Journal
-from ._plan import ANSWER_COLUMN, ERROR_COLUMN, MapPlan, answer_columns, make_plan
-from ._preview import check_price
+from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
 from ._request import Request
 from ._shards import open_shards
 
@@ -76,13 +74,12 @@ class Mapper:
 
     def _asked(self, rows: Any) -> Any:
         runtime = get_runtime()
-        journal: Journal | bool = False if self._journal is None else open_shards(self._journal)
-        plan: MapPlan = make_plan(replace(self._request, items=rows), runtime, journal)
+        journal = False if self._journal is None else open_shards(self._journal)
+        plan = make_plan(replace(self._request, items=rows, journal=journal), runtime)
         try:
             for _ in plan.read():
                 pass
-            above = runtime.settings().values.map_ask_above
-            check_price(plan.preview(), self._request.max_cost, asks_above=above, ask=None)
+            plan.check_price(None)
             return plan.start().result()
         finally:
             plan.close()

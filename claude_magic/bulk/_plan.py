@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from ..client import KEY_BYTES, ClaudeClient, ConfigurationError, RequestKeys, Usage, batch_params
@@ -20,6 +19,7 @@ from ..context import (
     refusal,
     row_prompt,
 )
+from ..display import FrontEnd
 from ..runtime import Question, ResolvedSettings, Runtime, TurnAccountant, cost_of, facts_of, table_id
 from ..schema import AnswerError
 from ._batch_delivery import BatchContext, Heard, worst_of_all
@@ -27,9 +27,9 @@ from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, nam
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, OnlineEngine, Results, RowJob, Task
 from ._journal import Answer, Journal, open_journal
-from ._preview import Preview
+from ._preview import Preview, check_price
 from ._request import Request
-from ._rows import DRAW, Rows, as_rows, field_values, read_once
+from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors, remember_origin
 from ._run import MapRun
 from ._runs import NO_KEY, Runs
 
@@ -60,7 +60,6 @@ class MapPlan:
 
     Attributes:
         journal: The journal.
-        request: What is mapped over what, with items that can be read again.
 
     Raises:
         ConfigurationError: It cannot be asked. Nothing was sent.
@@ -69,9 +68,9 @@ class MapPlan:
     def __init__(self, request: Request, runtime: Runtime, journal: Journal, model: str) -> None:
         self.journal = journal
         request.check()
-        self.request = self._request = replace(request, items=read_once(request.items))
+        self._request = replace(request, items=read_once(request.items))
         self._runtime = runtime
-        self._rows: Rows = as_rows(self.request.items)
+        self._rows: Rows = as_rows(self._request.items)
         self._prompt = row_prompt(request.prompt, self._rows.names, request.names)
         self._options = {**request.settings, "model": model}
         self._settings: ResolvedSettings = runtime.settings(self._options)
@@ -209,6 +208,15 @@ class MapPlan:
             in_batches=sum(held.values()),
             worst=worst,
         )
+
+    def check_price(self, front_end: FrontEnd | None) -> None:
+        """Go on where the map is cheap, or its price is agreed to: with `max_cost`, or by the person at the front end.
+
+        Raises:
+            ConfigurationError: It costs more than was agreed to. Nothing was sent.
+        """
+        above = self._runtime.settings().values.map_ask_above
+        check_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
 
     def _held_by_batches(self) -> dict[str, int]:
         """Return how many of the rows without an answer each open batch holds, by its id, or its tag where that is not known."""
@@ -371,7 +379,18 @@ class MapPlan:
         return RowJob(index, place, self._keys.key(messages, draw), messages, draw)
 
     def result(self) -> Any:
-        """Return the input with the answers there are beside it; rows without one have the reason in the column of errors."""
+        """Return the input with the answers there are beside it, and remember how it came about, so that `retry` can go on.
+
+        Rows without an answer have the reason in the column of errors.
+        """
+        result = self._built()
+        # Answers that are kept in no file are found in the open journal.
+        journal = self.journal if self.journal.path is None else self._request.journal
+        remember_origin(result, replace(self._request, journal=journal, outlives_cell=False))
+        register_accessors(result)
+        return result
+
+    def _built(self) -> Any:
         names, *_ = self._names
         fields = self._fields()
         columns: list[list[Any]] = [[] for _ in names]
@@ -494,16 +513,8 @@ def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], 
     return names, error
 
 
-def make_plan(
-    request: Request, runtime: Runtime, journal: Journal | str | Path | bool | None = None
-) -> MapPlan:
+def make_plan(request: Request, runtime: Runtime) -> MapPlan:
     """Return a map that has read none of its rows yet.
-
-    Args:
-        request: What is mapped over what.
-        runtime: Who asks.
-        journal: A file or folder; None and True for the one beside the notebook, False for none on the disk; or one that is open.
-            With None and a cassette there is none on the disk: the answers are kept in the cassette.
 
     Raises:
         ConfigurationError: It cannot be asked. Nothing was sent.
@@ -516,7 +527,7 @@ def make_plan(
         found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), request.settings)
         model = found.result(_RESOLVING_TIMEOUT)
     is_recorded = values.replay != "off" and not request.is_batch
-    opened = open_journal(False if journal is None and is_recorded else journal)
+    opened = open_journal(False if request.journal is None and is_recorded else request.journal)
     try:
         if request.is_batch and opened.path is None:
             raise ConfigurationError(
@@ -525,7 +536,7 @@ def make_plan(
             )
         return MapPlan(request, runtime, opened, model)
     except BaseException:
-        if opened is not journal:
+        if opened is not request.journal:
             opened.close()
         raise
 

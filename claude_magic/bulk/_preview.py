@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client import ConfigurationError
+from ..display import FrontEnd
 from ..render import Bundle, Row, counted, render_rows, with_folded_code
 from ..runtime import PRICES_AS_OF, format_usd
 
@@ -63,7 +64,7 @@ class Preview:
 
 
 def check_price(
-    preview: Preview, max_cost: float | None, *, asks_above: float, ask: Callable[[str], bool] | None
+    preview: Preview, max_cost: float | None, *, asks_above: float, front_end: FrontEnd | None
 ) -> None:
     """Let a map pass that is cheap, or whose price was agreed to.
 
@@ -71,7 +72,7 @@ def check_price(
         preview: What it is about to do.
         max_cost: What it may cost, or None.
         asks_above: USD up to which nobody is asked.
-        ask: Asks a person; None where nobody can be asked.
+        front_end: Where a person can be asked; None outside of IPython.
 
     Raises:
         ConfigurationError: It costs more than was agreed to. Nothing was sent.
@@ -92,11 +93,11 @@ def check_price(
         price += f" (up to {format_usd(preview.worst)}, if each answer is as long as max_tokens allows)"
     agreed = math.ceil((cost or 10) * 1.5 if preview.worst is None else preview.worst)
     what = f"This map has {price} for {preview.to_ask:,} requests to {preview.model}"
-    if ask is None:
+    if front_end is None or not front_end.can_ask:
         raise ConfigurationError(
             f"{what}. Above {format_usd(asks_above)} (setting map_ask_above) it needs your approval: max_cost={agreed} (--max-cost in a cell). Nothing was sent."
         )
-    if not ask(f"{what}. Continue? [y/N] "):
+    if input(f"{what}. Continue? [y/N] ").strip().casefold() not in ("y", "yes"):
         raise ConfigurationError("The map was not begun. Nothing was sent.")
 
 

@@ -1,15 +1,17 @@
-"""What is mapped over what, as it was asked for."""
+"""What is mapped over what, and where the answers are kept, as it was asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from ..client import ConfigurationError
 from ..context import Collected
 from ..schema import OutputSchema
+from ._journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class Request:
         items: The input.
         names: The user's names, which the prompt may hold, too.
         settings: Options that are settings, by name; None counts as not given.
+        journal: Where answers are kept: a file or folder; None and True for the one beside the notebook, False for none on the disk;
+            or one that is open. With None and a cassette there is none on the disk: the answers are in the cassette.
         schema: What an answer must fit, or None.
         attachments: What goes in front of the prompt, the same for all rows.
         stop_sequences: Strings at which an answer ends.
@@ -41,6 +45,7 @@ class Request:
     items: Any
     names: Mapping[str, object]
     settings: Mapping[str, object]
+    journal: Journal | str | Path | bool | None = None
     schema: OutputSchema | None = None
     attachments: Sequence[Collected] = ()
     stop_sequences: Sequence[str] | None = None

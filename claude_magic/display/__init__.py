@@ -13,6 +13,7 @@ from ._frames import (
     follow_blocking,
     frame_loop,
     let_interrupts_arrive,
+    run_blocking,
     was_interrupted,
 )
 from ._frontend import FrontEnd, route_to_subshell, waits_for_cells

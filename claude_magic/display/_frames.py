@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..runtime import Phase, Waitable, interrupts_kept_for, loop_kept_awake
@@ -42,6 +42,7 @@ class Snapshot(Protocol):
 
 
 _Snapshot = TypeVar("_Snapshot", bound=Snapshot)
+_Result = TypeVar("_Result")
 _Snapshot_co = TypeVar("_Snapshot_co", bound=Snapshot, covariant=True)
 
 
@@ -98,6 +99,17 @@ def follow_blocking(reply: Followed[_Snapshot], surface: Surface[_Snapshot]) -> 
             if snapshot.version != version or now - drawn_at >= TICK:
                 interval = surface.draw(snapshot)
                 version, drawn_at = snapshot.version, now
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine that never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("A cell that blocks has awaited something.")
 
 
 class _Changes(Generic[_Snapshot]):

@@ -63,6 +63,13 @@ class FrontEnd:
             getattr(self.publisher, "_parent_header", None), contextvars.ContextVar
         )
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody can type an answer to a question, here or in the terminal."""
+        if self.has_kernel:
+            return self.is_attended
+        return sys.stdin is not None and sys.stdin.isatty()
+
     def show(self, bundle: Bundle) -> None:
         """Display a mimebundle; a terminal gets its plain text."""
         if self.has_kernel:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..client import ClaudeError
 from ..context import resolve_name
@@ -33,19 +32,6 @@ if TYPE_CHECKING:
     from ._cell import Cell
     from ._commands import Line
     from ._compare import Comparison
-
-_Result = TypeVar("_Result")
-
-
-def run_blocking(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: _Result = end.value
-        return result
-    coroutine.close()
-    raise RuntimeError("A cell that blocks has awaited something.")
 
 
 async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
@@ -95,21 +81,18 @@ async def map_rows(line: Line, cell: Cell) -> Any:
         KeyboardInterrupt: The cell was interrupted. The variable of `-o` has what there is.
         ClaudeError: It cannot be asked so, or ended before all rows were asked; likewise.
     """
-    from ..bulk import MapSurface, check_price, make_plan, register_accessors, remember_origin
+    from ..bulk import MapSurface, make_plan, render_preview
 
     options, runtime = line.options, cell.runtime
-    request = _map_request(line, cell)
-    plan = make_plan(request, runtime)
+    plan = make_plan(_map_request(line, cell), runtime)
     try:
         for _ in plan.read():
             if cell.is_awaited:
                 await asyncio.sleep(0)  # so that an interrupt is heard
-        preview = plan.preview()
         if options.dry_run:
-            _show_preview(preview, cell)
+            cell.front_end.show(render_preview(plan.preview(), redact=runtime.redact))
             return None
-        values = runtime.settings().values
-        check_price(preview, options.max_cost, asks_above=values.map_ask_above, ask=cell.front_end.confirm)
+        plan.check_price(cell.front_end)
         if can_answer_in_background(line, cell):
             return _map_in_background(line, plan, cell)
         can_stop = cell.is_awaited and cell.front_end.runs_clicks
@@ -119,7 +102,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
                 cell.front_end,
                 owns_area=cell.is_awaited,
                 is_quiet=options.quiet or is_silenced(line),
-                is_live=values.live and not cell.front_end.is_captured,
+                is_live=runtime.settings().values.live and not cell.front_end.is_captured,
                 stop=run.cancel if can_stop else None,
             )
 
@@ -127,9 +110,6 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     finally:
         plan.close()
     result = run.so_far()
-    origin = dataclasses.replace(plan.request, outlives_cell=False)
-    remember_origin(result, (origin, {}, plan.journal if plan.journal.path is None else None))
-    register_accessors(result)
     bind(run if options.background else result, line, cell)
     if options.background:
         cell.front_end.say(WAITED)
@@ -164,12 +144,6 @@ def _map_request(line: Line, cell: Cell) -> Request:
         outlives_cell=options.background,
         via=options.via or "online",
     )
-
-
-def _show_preview(preview: Any, cell: Cell) -> None:
-    from ..bulk import render_preview
-
-    cell.front_end.show(render_preview(preview, redact=cell.runtime.redact))
 
 
 def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:

@@ -162,7 +162,8 @@ class ClaudeMagics(ClaudeTraits, Magics):
     def _ask_blocking(self, line: Line | None, cell: Cell) -> Any:
         if line is None:
             return None
-        from ._ask import ask, run_blocking
+        from ..display import run_blocking
+        from ._ask import ask
 
         return run_blocking(ask(line, cell))
 

@@ -37,9 +37,15 @@ def plan_for(runtime: Runtime, rows: list[str], journal: Path | bool) -> MapPlan
     """Read the rows of a map."""
     settings = {"max_tokens": 1024, "thinking": "off"}
     request = Request(
-        prompt=PROMPT, items=rows, names={}, settings=settings, concurrency=IN_FLIGHT, max_cost=1e6
+        prompt=PROMPT,
+        items=rows,
+        names={},
+        settings=settings,
+        concurrency=IN_FLIGHT,
+        max_cost=1e6,
+        journal=journal,
     )
-    plan = make_plan(request, runtime, journal)
+    plan = make_plan(request, runtime)
     for _ in plan.read():
         pass
     return plan

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from claude_magic.bulk import Request, make_plan
+from claude_magic.bulk import Request, make_plan, origin_of
 from claude_magic.bulk._bar import describe_end
 from claude_magic.client import ConfigurationError, InvalidRequestError, MessageRequest
 from claude_magic.notebook._commands import Line
@@ -584,7 +584,7 @@ def test_rows_that_are_asked_again_are_not_answered_alike(
         plan = make_plan(request, runtime)
         list(plan.read())
         out = plan.start().result(TIMEOUT)
-        again = make_plan(replace(plan.request, asks_failed_again=True), runtime, plan.journal)
+        again = make_plan(replace(origin_of(out), asks_failed_again=True), runtime)
         list(again.read())
         return [out, again.start().result(TIMEOUT)]
 

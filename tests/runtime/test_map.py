@@ -481,6 +481,15 @@ def test_a_refused_key_ends_it_at_once(sim: Simulator) -> None:
     assert InvalidApiKeyError.__name__
 
 
+def test_what_a_stopped_map_gave_can_be_retried(sim: Simulator) -> None:
+    sim.script(*[status(401)] * 2)
+    with pytest.raises(MapStoppedError) as stopped:
+        claude.map("Say {{ item }}", ["a", "b"], concurrency=1)
+    sim.clear()
+
+    assert None not in claude.retry(stopped.value.result)
+
+
 def test_a_server_that_is_gone_ends_it(sim: Simulator) -> None:
     """After some rows, not after a million."""
     sim.script(*[status(500)] * 4_000)

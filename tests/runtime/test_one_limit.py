@@ -318,7 +318,7 @@ def test_a_map_waits_for_what_other_processes_have_reserved(
         time.sleep(0.01)
     settings = {"model": REQUEST.model, "max_tokens": REQUEST.max_tokens}
     plan = make_plan(
-        Request(prompt="Is {{ item }} odd?", items=[1], names={}, settings=settings), other, False
+        Request(prompt="Is {{ item }} odd?", items=[1], names={}, settings=settings, journal=False), other
     )
     for _ in plan.read():
         pass

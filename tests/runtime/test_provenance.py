@@ -156,8 +156,10 @@ def test_replays_are_told_from_live_answers(runtime: Runtime, make_runtime: Make
 
 def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
     """However many rows there are; the hashes are those of the journal."""
-    request = Request(prompt="Name {{ item }}.", items=["a", "b", "c", "a"], names={}, settings={})
-    plan = make_plan(request, runtime, False)
+    request = Request(
+        prompt="Name {{ item }}.", items=["a", "b", "c", "a"], names={}, settings={}, journal=False
+    )
+    plan = make_plan(request, runtime)
     list(plan.read())
     plan.start().result(TIMEOUT)
 

@@ -1,26 +1,17 @@
-"""From a prompt and rows to requests: what each row asks, which of it is answered already, what the rest may cost."""
+"""A map before, while and after it is asked: which rows have answers already, what the rest may cost, and the result."""
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
-from ..client import KEY_BYTES, ClaudeClient, ConfigurationError, RequestKeys, Usage, batch_params
-from ..context import (
-    CHARS_PER_TOKEN,
-    NullValueError,
-    Part,
-    content_of,
-    exposed_in,
-    refusal,
-    row_prompt,
-)
+from ..client import ClaudeClient, ConfigurationError, Usage
+from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
-from ..runtime import Question, ResolvedSettings, Runtime, TurnAccountant, cost_of, facts_of, table_id
+from ..runtime import Runtime, TurnAccountant, cost_of, table_id
 from ..schema import AnswerError
 from ._batch_delivery import BatchContext, Heard, worst_of_all
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
@@ -29,9 +20,10 @@ from ._engine import MOST_AT_ONCE, OnlineEngine, Results, RowJob, Task
 from ._journal import Answer, Journal, open_journal
 from ._preview import Preview, check_price
 from ._request import Request
+from ._row_requests import RowIndex, RowRequests, text_of
 from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors, remember_origin
 from ._run import MapRun
-from ._runs import NO_KEY, Runs
+from ._runs import Runs
 
 _CHUNK: Final = 256
 """Rows that are read at a time."""
@@ -40,13 +32,28 @@ ERROR_COLUMN: Final = "error"
 _USUAL_OUTPUT: Final = 200
 _USUAL_OBJECT: Final = 60
 """Model tokens of an answer, where none of this map has come yet."""
-_SAFETY: Final = 1.1
-"""A shared part that may be too short to be cached is not marked: what is marked in vain is still asked first, alone."""
-_MARKS: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
-"""Of what is cached. A batch is not done within the five minutes that are usual."""
 _SHOWN_REQUESTS: Final = 3
 _RESOLVING_TIMEOUT = 10.0
 """Seconds for the server to list its models, where a short name is given."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found as the rows were read.
+
+    Attributes:
+        chars: Characters of the distinct requests, without what all rows share.
+        failed: Requests that were answered with a problem before.
+        tokens_out: Output of all that were answered before.
+        refused: Requests that hold what looks like credentials.
+        recorded: Requests that the cassette will answer.
+    """
+
+    chars: int = 0
+    failed: int = 0
+    tokens_out: int = 0
+    refused: int = 0
+    recorded: int = 0
 
 
 class MapPlan:
@@ -70,31 +77,14 @@ class MapPlan:
         request.check()
         self._request = replace(request, items=read_once(request.items))
         self._runtime = runtime
-        self._rows: Rows = as_rows(self._request.items)
-        self._prompt = row_prompt(request.prompt, self._rows.names, request.names)
         self._options = {**request.settings, "model": model}
-        self._settings: ResolvedSettings = runtime.settings(self._options)
-        plan = runtime.plan(self._question(), self._options)
-        self._notes = [*plan.notes, *self._prompt.notes]
-        self._model = plan.request.model
-        shared = [*(each.parts for each in request.attachments), (self._prompt.beginning,)]
-        self._shared = _blocks_of(content_of([parts for parts in shared if any(parts)]))
-        self._is_cached = self._can_cache()
-        changes = self._template_fields(plan.request.system)
-        self._template = plan.request.model_copy(update={**changes, "asks_again": request.asks_failed_again})
-        if request.is_batch:
-            batch_params(self._template)
-        self._keys = RequestKeys(self._template)
+        self._rows: Rows = as_rows(self._request.items)
+        self._row_requests = RowRequests(self._request, self._rows, runtime, self._options)
         self._names = self._column_names()
-        self._index_of = array("q")
-        self._row_problems: dict[int, str] = {}
-        self._all_keys = bytearray()
-        self._indices: dict[bytes, int] = {}
-        self._chars = self._known_output = self._failed_before = self._refused = self._recorded = 0
+        self._index = RowIndex()
+        self._found = _Found()
         self.results = Results(0)
-        self._batches = BatchNotes(journal)
         self._read_at = now()
-        self._fed_rows = self._fed_requests = 0
         self._has_started = False
 
     # Reading...
@@ -104,110 +94,105 @@ class MapPlan:
         for start in range(0, self._rows.count, _CHUNK):
             self._read_chunk(start)
             yield min(start + _CHUNK, self._rows.count)
-        self._indices = {}
+        self._index.end()
 
     def _read_chunk(self, start: int) -> None:
-        repeat = self._request.repeat
+        index, found = self._index, self._found
         fresh: dict[bytes, str] = {}
-        for number, parts in enumerate(self._filled(start), start):
-            for draw in range(repeat):
+        for row, parts in enumerate(self._row_requests.read(start, start + _CHUNK), start):
+            for draw in range(self._request.repeat):
                 if isinstance(parts, str):
-                    self._row_problems[number] = parts
-                    self._index_of.append(-1)
-                    self._all_keys += NO_KEY
-                    continue
-                key = self._keys.key(self._messages(parts), draw)
-                self._all_keys += key
-                index = self._indices.get(key)
-                if index is None:
-                    index = self._indices[key] = len(self._indices)
-                    fresh[key] = text = _text_of(parts)
-                    self._chars += len(text)
-                self._index_of.append(index)
-        results = self.results
-        results.texts.extend([None] * len(fresh))
+                    index.add_problem(row, parts)
+                elif index.add(key := self._row_requests.key(parts, draw)):
+                    fresh[key] = text_of(parts)
+        self.results.texts.extend([None] * len(fresh))
+        found.chars += sum(map(len, fresh.values()))
         for key, answer in self.journal.find(list(fresh)).items():
-            if self._take_known(self._indices[key], answer):
+            if answer.problem is None or not self._request.asks_failed_again:
+                self._take_known(index.number_of(key), answer)
                 del fresh[key]
         if not self._request.asks_failed_again:
-            self._recorded += self._runtime.count_recorded(fresh, self._options)
+            found.recorded += self._runtime.count_recorded(fresh, self._options)
         if not self._request.is_raw and exposed_in("\n".join(fresh.values()), "rows"):
             self._refuse_exposed(fresh)
 
-    def _filled(self, start: int) -> list[tuple[Part, ...] | str]:
-        """Return what a few rows ask, each; or, as a text, why one cannot be asked."""
-        rows = self._rows.read(start, start + _CHUNK, self._prompt.columns)
-        filled: list[tuple[Part, ...] | str] = []
-        for row in rows:
-            try:
-                filled.append(self._prompt.fill(row))
-            except NullValueError as error:
-                filled.append(error.message)
-            except ConfigurationError as error:
-                filled.append(error.message.removesuffix(" Nothing was sent."))
-        return filled
+    def _take_known(self, number: int, answer: Answer) -> None:
+        self.results.take(number, answer)
+        self.results.known += answer.problem is None
+        self._found.failed += answer.problem is not None
+        self._found.tokens_out += answer.tokens_out
 
     def _refuse_exposed(self, texts: Mapping[bytes, str]) -> None:
         """Do not ask what contains what looks like credentials."""
         for key, text in texts.items():
             if exposed := exposed_in(text, "The row"):
                 reason = refusal(exposed, "raw=True (--raw in a cell) sends it as it is.")
-                self.results.problems[self._indices[key]] = reason.replace(
+                self.results.problems[self._index.number_of(key)] = reason.replace(
                     "Nothing was sent. ", "It was not sent. "
                 )
-                self._refused += 1
-
-    def _take_known(self, index: int, answer: Answer) -> bool:
-        """Take what the journal has; return whether that is enough."""
-        if answer.problem is not None and self._request.asks_failed_again:
-            return False
-        self.results.take(index, answer)
-        self.results.known += answer.problem is None
-        self._failed_before += answer.problem is not None
-        self._known_output += answer.tokens_out
-        return True
+                self._found.refused += 1
 
     # What it will do...
 
     def preview(self) -> Preview:
         """Return what it is about to do, once all rows are read."""
-        results = self.results
-        requests, answered = len(results.texts), results.known + self._failed_before
+        request, results, found, requests = self._request, self.results, self._found, self._row_requests
         held = self._held_by_batches()
-        settled = answered + self._refused + self._recorded
-        settled += sum(held.values()) * self._request.is_batch
-        to_ask = max(0, requests - settled)
-        shared = _chars_of(self._shared) + len(self._settings.values.system or "")
-        row_tokens = round(self._chars / max(1, requests) * to_ask / CHARS_PER_TOKEN)
-        shared_tokens = round(shared / CHARS_PER_TOKEN)
-        usual = _USUAL_OUTPUT if self._request.schema is None else _USUAL_OBJECT
-        output = round(self._known_output / answered) if self._known_output else usual
-        output = min(output, self._template.max_tokens)
-        cost = cost_of(self._model, self._usage(to_ask, row_tokens, shared_tokens, output))
-        rate = self._runtime.limiter_state().refill_rate
+        settled = results.known + found.failed + found.refused + found.recorded
+        settled += sum(held.values()) * request.is_batch
+        to_ask = max(0, len(results.texts) - settled)
+        usage = self._usage(to_ask)
         worst = None
-        if self._request.is_batch:
-            empty = self._template.model_copy(update={"messages": self._messages(())})
-            worst = worst_of_all(empty, to_ask, self._chars)
+        if request.is_batch:
+            empty = requests.template.model_copy(update={"messages": requests.messages(())})
+            worst = worst_of_all(empty, to_ask, found.chars)
         return Preview(
-            model=self._model,
-            rows=len(self._index_of),
-            requests=requests,
+            model=requests.template.model,
+            rows=len(self._index),
+            requests=len(results.texts),
             known=results.known,
-            recorded=self._recorded,
-            unasked=len(self._row_problems) * self._request.repeat + self._refused,
+            recorded=found.recorded,
+            unasked=len(self._index.problems) * request.repeat + found.refused,
             to_ask=to_ask,
-            tokens_in=row_tokens + shared_tokens * to_ask,
-            tokens_out=output * to_ask,
-            cost=cost,
-            seconds=to_ask / rate,
+            tokens_in=usage.total_input_tokens,
+            tokens_out=usage.output_tokens,
+            cost=cost_of(requests.template.model, usage),
+            seconds=to_ask / self._runtime.limiter_state().refill_rate,
             is_simulated=self._runtime.is_demo,
             notes=tuple(self._remarks(to_ask, held)),
-            samples=tuple(self._samples()),
-            via=self._request.via,
+            samples=tuple(islice(requests.samples(requests.read(0, _CHUNK)), _SHOWN_REQUESTS)),
+            via=request.via,
             in_batches=sum(held.values()),
             worst=worst,
         )
+
+    def _usage(self, to_ask: int) -> Usage:
+        """Estimate what so many of the requests take."""
+        found, requests, is_batch = self._found, self._row_requests, self._request.is_batch
+        shared = round(requests.shared_chars / CHARS_PER_TOKEN)
+        apart = round(found.chars / max(1, len(self.results.texts)) * to_ask / CHARS_PER_TOKEN)
+        output = _USUAL_OUTPUT if self._request.schema is None else _USUAL_OBJECT
+        if found.tokens_out:
+            output = round(found.tokens_out / (self.results.known + found.failed))
+        is_read = requests.is_cached and to_ask > 1
+        return Usage(
+            input_tokens=apart + (0 if is_read else shared * to_ask),
+            cache_creation_input_tokens=shared if is_read else 0,
+            cache_read_input_tokens=shared * (to_ask - 1) if is_read else 0,
+            output_tokens=min(output, requests.template.max_tokens) * to_ask,
+            cache_creation={"ephemeral_1h_input_tokens": shared} if is_read and is_batch else None,
+            service_tier="batch" if is_batch else None,
+        )
+
+    def _remarks(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
+        yield from self._row_requests.notes(to_ask)
+        if held and not self._request.is_batch:
+            yield describe_held(held)
+        if self._found.failed:
+            yield (
+                f"{self._found.failed:,} were answered with an error before (cut, declined, or not fitting the schema). They are not "
+                "asked again by this line; claude.retry asks them."
+            )
 
     def check_price(self, front_end: FrontEnd | None) -> None:
         """Go on where the map is cheap, or its price is agreed to: with `max_cost`, or by the person at the front end.
@@ -220,59 +205,19 @@ class MapPlan:
 
     def _held_by_batches(self) -> dict[str, int]:
         """Return how many of the rows without an answer each open batch holds, by its id, or its tag where that is not known."""
-        self._batches.drop_demos(self._server)
-        return held_rows(self._batches.open(), self._places)
+        notes = BatchNotes(self.journal)
+        notes.drop_demos(self._server)
+        return held_rows(notes.open(), self._places)
 
     def _places(self) -> dict[bytes, tuple[int, int]]:
-        """Return the rows without an answer: number of the request and of the row, by key."""
-        places: dict[bytes, tuple[int, int]] = {}
-        keys = self._all_keys
-        for place, index in enumerate(self._index_of):
-            if index >= 0 and self.results.texts[index] is None:
-                key = bytes(keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
-                places.setdefault(key, (index, place))
-        return places
+        """Return the rows without an answer: number of the request and place of the row, by key."""
+        return self._index.places(lambda number: self.results.texts[number] is None)
 
     @property
     def _server(self) -> str:
         """Where requests go; each demo is a server of its own, which goes with its process."""
-        return demo_server() if self._runtime.is_demo else name_server(str(self._settings.values.base_url))
-
-    def _usage(self, to_ask: int, row_tokens: int, shared_tokens: int, output: int) -> Usage:
-        is_read = self._is_cached and to_ask > 1
-        return Usage(
-            input_tokens=row_tokens + (0 if is_read else shared_tokens * to_ask),
-            cache_creation_input_tokens=shared_tokens if is_read else 0,
-            cache_read_input_tokens=shared_tokens * (to_ask - 1) if is_read else 0,
-            output_tokens=output * to_ask,
-            cache_creation={"ephemeral_1h_input_tokens": shared_tokens}
-            if is_read and self._request.is_batch
-            else None,
-            service_tier="batch" if self._request.is_batch else None,
-        )
-
-    def _remarks(self, to_ask: int, held: Mapping[str, int]) -> Iterator[str]:
-        yield from self._notes
-        if held and not self._request.is_batch:
-            yield describe_held(held)
-        minimum = self._cache_minimum()
-        if to_ask > 1 and self._prompt.shared_after / CHARS_PER_TOKEN > minimum:
-            yield (
-                f"{self._prompt.shared_after:,} characters behind the first value are the same for all rows, and no cache finds them "
-                "there. Put what all rows share in front of the values."
-            )
-        if self._failed_before:
-            yield (
-                f"{self._failed_before:,} were answered with an error before (cut, declined, or not fitting the schema). They are not "
-                "asked again by this line; claude.retry asks them."
-            )
-
-    def _samples(self) -> Iterator[dict[str, Any]]:
-        """Yield the first requests as they would be sent, as the API's JSON objects."""
-        asked = [parts for parts in self._filled(0) if not isinstance(parts, str)]
-        for parts in asked[:_SHOWN_REQUESTS]:
-            request = self._template.model_copy(update={"messages": self._messages(parts)})
-            yield request.to_body(stream=False)
+        base_url = self._runtime.settings(self._options).values.base_url
+        return demo_server() if self._runtime.is_demo else name_server(str(base_url))
 
     # Asking...
 
@@ -285,31 +230,26 @@ class MapPlan:
         request = self._request
         if not request.is_batch and (held := self._held_by_batches()):
             raise ConfigurationError(f"{describe_held(held)} Nothing was sent.")
+        template, jobs = self._row_requests.template, self._jobs()
         number = Runs(self.journal).begin(
             prompt=request.prompt,
-            model=self._model,
-            rows=len(self._index_of),
+            model=template.model,
+            rows=len(self._index),
             requests=len(self.results.texts),
-            keys=bytes(self._all_keys),
+            keys=bytes(self._index.keys),
         )
         task = Task(
-            request=self._template,
+            request=template,
             schema=request.schema,
-            feed=self._feed,
-            again=self._job,
+            feed=lambda: next(jobs, []),
+            again=self._row_requests.job_again,
             results=self.results,
-            rows=len(self._index_of),
+            rows=len(self._index),
             most=request.concurrency or MOST_AT_ONCE,
             max_cost=request.max_cost,
-            warms_cache=self._is_cached,
+            warms_cache=self._row_requests.is_cached,
         )
-        run = MapRun(
-            task,
-            prompt=request.prompt,
-            origin=request.origin,
-            outlives_cell=request.outlives_cell,
-            make_result=self.result,
-        )
+        run = MapRun(task, request, self.result)
         self._has_started = True
         run.start(
             self.journal,
@@ -330,7 +270,7 @@ class MapPlan:
         context = BatchContext(
             task=task,
             client=client,
-            notes=self._batches,
+            notes=BatchNotes(self.journal),
             run=run,
             since=self._read_at,
             server=self._server,
@@ -344,39 +284,27 @@ class MapPlan:
         if not self._has_started:
             self.journal.close()
 
-    def _feed(self) -> list[RowJob]:
-        """Return the next requests that have no answer. A request is asked for the first row that makes it."""
-        repeat, jobs = self._request.repeat, list[RowJob]()
-        while not jobs and self._fed_rows < self._rows.count:
-            start, self._fed_rows = self._fed_rows, min(self._fed_rows + _CHUNK, self._rows.count)
+    def _jobs(self) -> Iterator[list[RowJob]]:
+        """Yield the requests that have no answer, some at a time. A request is asked for the first row that makes it."""
+        repeat, number = self._request.repeat, 0
+        for start in range(0, self._rows.count, _CHUNK):
+            stop = min(start + _CHUNK, self._rows.count)
             wanted = []
-            for place in range(start * repeat, self._fed_rows * repeat):
-                if self._index_of[place] == self._fed_requests:
-                    wanted.append((self._fed_requests, place))
-                    self._fed_requests += 1
-            wanted = [(index, place) for index, place in wanted if self.results.is_open(index)]
-            if wanted:
-                filled = self._filled(start)
-                made = (self._made(index, place, filled[place // repeat - start]) for index, place in wanted)
-                jobs = [job for job in made if job is not None]
-        return jobs
-
-    def _made(self, index: int, place: int, parts: tuple[Part, ...] | str) -> RowJob | None:
-        if isinstance(
-            parts, str
-        ):  # an expression that gave a value when the rows were read, and gives none now
-            self.results.problems[index] = parts
-            return None
-        return self._job_of(index, place, parts)
-
-    def _job(self, index: int, place: int) -> RowJob:
-        row = place // self._request.repeat
-        (values,) = self._rows.read(row, row + 1, self._prompt.columns)
-        return self._job_of(index, place, self._prompt.fill(values))
-
-    def _job_of(self, index: int, place: int, parts: Sequence[Part]) -> RowJob:
-        messages, draw = self._messages(parts), place % self._request.repeat
-        return RowJob(index, place, self._keys.key(messages, draw), messages, draw)
+            for place in range(start * repeat, stop * repeat):
+                if self._index.numbers[place] == number:
+                    if self.results.is_open(number):
+                        wanted.append((number, place))
+                    number += 1
+            filled = self._row_requests.read(start, stop) if wanted else []
+            jobs = []
+            for asked, place in wanted:
+                parts = filled[place // repeat - start]
+                if isinstance(parts, str):  # the expression gave a value before, and gives none now
+                    self.results.problems[asked] = parts
+                else:
+                    jobs.append(self._row_requests.job(asked, place, parts))
+            if jobs:
+                yield jobs
 
     def result(self) -> Any:
         """Return the input with the answers there are beside it, and remember how it came about, so that `retry` can go on.
@@ -396,8 +324,8 @@ class MapPlan:
         columns: list[list[Any]] = [[] for _ in names]
         errors: list[str | None] = []
         made: dict[int, tuple[list[Any], str | None]] = {}
-        is_repeated = len(self.results.texts) < len(self._index_of)
-        for place, index in enumerate(self._index_of):
+        is_repeated = len(self.results.texts) < len(self._index.numbers)
+        for place, index in enumerate(self._index.numbers):
             if (found := made.get(index)) is None or index < 0:
                 found = self._values(index, place, fields)
                 if is_repeated and index >= 0:
@@ -416,7 +344,7 @@ class MapPlan:
     def _values(self, index: int, place: int, fields: tuple[str, ...]) -> tuple[list[Any], str | None]:
         nothing: list[Any] = [None] * max(1, len(fields))
         if index < 0:
-            return nothing, self._row_problems[place // self._request.repeat]
+            return nothing, self._index.problems[place // self._request.repeat]
         text = self.results.texts[index]
         if text is None:
             return nothing, self.results.problems.get(index, self.results.why_open)
@@ -427,48 +355,6 @@ class MapPlan:
         except AnswerError as error:  # the class of the schema has changed its mind since
             return nothing, str(error)
         return (field_values(value, fields) if fields else [value]), None
-
-    # Parts of a request...
-
-    def _question(self) -> Question:
-        request = self._request
-        return Question(
-            prompt=request.prompt,
-            output_schema=request.schema,
-            max_searches=request.max_searches,
-            stop_sequences=request.stop_sequences,
-            extra=request.extra or {},
-            is_raw=request.is_raw,
-        )
-
-    def _messages(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
-        if not self._is_cached and not self._request.attachments:
-            content = content_of([(self._prompt.beginning, *parts)])
-        else:
-            content = [*self._shared, *_blocks_of(content_of([tuple(parts)]))]
-        return [{"role": "user", "content": content}]
-
-    def _cache_minimum(self) -> float:
-        facts = facts_of(self._model)
-        return math.inf if facts is None else facts.cache_minimum_tokens
-
-    def _can_cache(self) -> bool:
-        chars = _chars_of(self._shared) + len(self._settings.values.system or "")
-        return chars / CHARS_PER_TOKEN >= _SAFETY * self._cache_minimum()
-
-    def _template_fields(self, system: Any) -> dict[str, Any]:
-        """Return what differs from the request of one question: the mark for the cache stands behind what all rows share."""
-        fields: dict[str, Any] = {"messages": [], "cache_control": None}
-        if not self._is_cached:
-            return fields
-        if self._shared:
-            self._shared = [
-                *self._shared[:-1],
-                {**self._shared[-1], "cache_control": _MARKS[self._request.via]},
-            ]
-        elif isinstance(system, str):
-            fields["system"] = [{"type": "text", "text": system, "cache_control": _MARKS[self._request.via]}]
-        return fields
 
     # The result's columns...
 
@@ -539,17 +425,3 @@ def make_plan(request: Request, runtime: Runtime) -> MapPlan:
         if opened is not request.journal:
             opened.close()
         raise
-
-
-def _blocks_of(content: Any) -> list[dict[str, Any]]:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content.strip() else []
-    return list(content)
-
-
-def _chars_of(blocks: Sequence[Mapping[str, Any]]) -> int:
-    return sum(len(block.get("text", "")) for block in blocks)
-
-
-def _text_of(parts: tuple[Part, ...]) -> str:
-    return "".join(part for part in parts if isinstance(part, str))

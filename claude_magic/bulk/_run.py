@@ -15,6 +15,7 @@ from ..client import ClaudeClient, ClaudeError
 from ..runtime import Phase, TurnAccountant
 from ._engine import MapEngine, OnlineEngine, Task, fault, in_one_line
 from ._journal import Journal, JournalWriter
+from ._request import Request
 from ._runs import Runs
 
 
@@ -87,26 +88,21 @@ class MapRun:
 
     Args:
         task: What is asked.
+        request: What is mapped over what.
+        make_result: Makes of the answers what the caller gets.
+
+    Attributes:
         prompt: The prompt as typed, for lists of what is in flight.
         origin: Who asks, in a word or two.
         outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
-        make_result: Makes of the answers what the caller gets.
     """
 
     pending_calls = None
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        prompt: str,
-        origin: str = "Python",
-        outlives_cell: bool = False,
-        make_result: Callable[[], Any],
-    ) -> None:
-        self.prompt = prompt
-        self.origin = origin
-        self.outlives_cell = outlives_cell
+    def __init__(self, task: Task, request: Request, make_result: Callable[[], Any]) -> None:
+        self.prompt = request.prompt
+        self.origin = request.origin
+        self.outlives_cell = request.outlives_cell
         self._task = task
         self._make_result = make_result
         self._lock = threading.Lock()

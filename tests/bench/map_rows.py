@@ -88,7 +88,7 @@ def resumed(runtime: Runtime, folder: Path) -> tuple[float, float]:
     rows = items(MANY)
     journal = Journal(folder / "many.sqlite")
     plan = plan_for(runtime, rows, folder / "many.sqlite")
-    filled = [plan._keys.key(plan._messages(plan._prompt.fill({"item": row}))) for row in rows]
+    filled = [plan._row_requests.key(plan._row_requests.prompt.fill({"item": row}), 0) for row in rows]
     run = Runs(journal).begin(prompt=PROMPT, model="m", rows=MANY, requests=MANY, keys=b"")
     for start in range(0, MANY, 10_000):
         part = filled[start : start + 10_000]

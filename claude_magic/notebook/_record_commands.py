@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core.error import UsageError
 
 from ..render import Bundle, counted, describe_methods, excerpt, file_size, render_rows
-from ..runtime import Cassette, Recording, prompt_of_recording
+from ..runtime import Cassette, Recording
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -129,7 +129,7 @@ def _row(recording: Recording, cassette: Cassette) -> tuple[str, ...]:
     return (
         recording.recorded_at[:16].replace("T", " "),
         str(recording.request.get("model", "")),
-        excerpt(prompt_of_recording(recording), _EXCERPT_CHARS),
+        excerpt(recording.prompt, _EXCERPT_CHARS),
         state or f"{length:,}",
         "used" if is_used else "not used",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._bridge import ModelLimits, RateLimits, Refusal
 from ._budget import Account, BudgetExceededError, WorstCase, count_input, worst_case
-from ._cassette import FOLDER, Cassette, CassetteError, Recording, make_folder
+from ._cassette import FOLDER, Cassette, CassetteError, make_folder
 from ._connection import FoundCredential
 from ._ledger import Ledger, LedgerRow, TurnAccountant
 from ._models import (
@@ -23,9 +23,9 @@ from ._models import (
     undated,
     usd,
 )
-from ._nearest import prompt_of_recording
 from ._progress import SIMULATOR_HEADER
 from ._provenance import Asked, AskedRows, asked_of_recordings, keys_of
+from ._recording import Recording
 from ._replay import NotRecordedError
 from ._reply import (
     Job,

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..client import ConfigurationError, as_sentence
+from ._recording import Recording
 
 if sys.platform == "win32":
     import msvcrt
@@ -40,112 +41,10 @@ _LOCK_INTERVAL: Final = 0.02
 _MODELS_LINE: Final = b'{"models"'
 _CONFLICT_MARKS: Final = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
 _MOST_NAMED: Final = 5
-_MOST: Final = 1e12
-"""Of seconds, milliseconds and characters; beyond it a number is a slip."""
 
 
 class CassetteError(ConfigurationError):
     """The cassette cannot be read or written. What was in it before still is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """One answered request.
-
-    Attributes:
-        key: The key of the request, in hexadecimal digits.
-        occurrence: Which of the times it was asked in one kernel, from 1.
-        recorded_at: When it was asked, as RFC 3339 text in UTC.
-        seconds: How long it took.
-        request: What was asked, for people: binary data by their hash, earlier messages by number and hash.
-        answer: The events of the reply as the API names them, the deltas of a block joined; as far as it came.
-        pace: Of each delta as it came, the milliseconds since the one before and its characters, in turns.
-        request_id: The server's id of the request, or None.
-        is_simulated: A simulator answered.
-        error: How it failed, as data; None if it did not.
-        is_interrupted: It was stopped.
-        is_redacted: What looked like a secret was taken out of the request, and its key is of what is left.
-    """
-
-    key: str
-    occurrence: int = 1
-    recorded_at: str
-    seconds: float
-    request: Mapping[str, Any]
-    answer: Sequence[Mapping[str, Any]]
-    pace: Sequence[int] = ()
-    request_id: str | None = None
-    is_simulated: bool = False
-    error: Mapping[str, Any] | None = None
-    is_interrupted: bool = False
-    is_redacted: bool = False
-
-    @property
-    def name(self) -> tuple[str, int]:
-        """What tells it from others."""
-        return self.key, self.occurrence
-
-    def to_line(self) -> bytes:
-        """Return its line: fields in a fixed order, those at their usual value left out, text as it reads."""
-        fields = {
-            "key": self.key,
-            "occurrence": self.occurrence if self.occurrence > 1 else None,
-            "recorded_at": self.recorded_at,
-            "seconds": self.seconds,
-            "request_id": self.request_id,
-            "simulated": self.is_simulated or None,
-            "interrupted": self.is_interrupted or None,
-            "redacted": self.is_redacted or None,
-            "error": self.error,
-            "request": self.request,
-            "answer": self.answer,
-            "pace": self.pace or None,
-        }
-        kept = {name: value for name, value in fields.items() if value is not None}
-        # Half a character of UTF-16 becomes its escape, which JSON knows, too.
-        return json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
-
-    @classmethod
-    def of(cls, fields: Any) -> Recording:
-        """Read the JSON object of a line.
-
-        Raises:
-            ValueError: It is none of ours.
-        """
-        if not isinstance(fields, dict):
-            raise ValueError("it is no JSON object")
-        recording = cls(
-            key=_checked(fields, "key", str),
-            occurrence=_checked(fields, "occurrence", int, 1),
-            recorded_at=_checked(fields, "recorded_at", str),
-            seconds=float(_checked(fields, "seconds", int | float, 0.0)),
-            request=_checked(fields, "request", dict),
-            answer=_checked(fields, "answer", list),
-            pace=tuple(_checked(fields, "pace", list, [])),
-            request_id=_checked(fields, "request_id", str | None, None),
-            is_simulated=_checked(fields, "simulated", bool, False),
-            error=_checked(fields, "error", dict | None, None),
-            is_interrupted=_checked(fields, "interrupted", bool, False),
-            is_redacted=_checked(fields, "redacted", bool, False),
-        )
-        if not all(
-            isinstance(event, dict) and isinstance(event.get("type"), str) for event in recording.answer
-        ):
-            raise ValueError("its answer is no list of events")
-        if not all(type(number) is int and abs(number) < _MOST for number in recording.pace):
-            raise ValueError("its pace is no list of numbers")
-        if not (recording.answer or recording.error or recording.is_interrupted):
-            raise ValueError("its answer is empty")
-        return recording
-
-
-def _checked(fields: Mapping[str, Any], name: str, kind: Any, *default: Any) -> Any:
-    if name not in fields and not default:
-        raise ValueError(f"it has no {name}")
-    value = fields.get(name, *default)
-    if not isinstance(value, kind) or (isinstance(value, int | float) and not abs(value) < _MOST):
-        raise ValueError(f"its {name} is not valid")
-    return value
 
 
 @dataclass(slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from ._cassette import Recording
+from ._recording import Recording, text_of
 
 _COMPARED_CHARS: Final = 2_000
 _MOST_COMPARED: Final = 1_000
@@ -47,38 +47,13 @@ def explain_miss(
     return f"{beginning} What differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{way_out}"
 
 
-def prompt_of_recording(recording: Recording) -> str:
-    """Return the text of what was asked; results of tools, where these were sent."""
-    return text_of(recording.request.get("message"))
-
-
-def text_of(message: Any) -> str:
-    """Return the text of a message as a cassette describes it; other blocks by their type."""
-    content = message.get("content", "") if isinstance(message, Mapping) else message
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Iterable):
-        return ""
-    return "\n".join(_text_of_block(block) for block in content if isinstance(block, Mapping))
-
-
-def _text_of_block(block: Mapping[str, Any]) -> str:
-    if isinstance(block.get("text"), str):
-        return str(block["text"])
-    if block.get("type") == "tool_result":
-        return f"[tool_result] {text_of(block)}"
-    source = block.get("source")
-    digest = source.get("data", "") if isinstance(source, Mapping) else ""
-    return f"[{block.get('type', 'block')}] {digest}".strip()
-
-
 def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple[Recording, float]:
     text = text_of(asked.get("message"))[:_COMPARED_CHARS]
     matcher = difflib.SequenceMatcher(None, autojunk=False)
     matcher.set_seq2(text)
     best, best_score = recordings[0], -1.0
     for recording in recordings[-_MOST_COMPARED:]:
-        matcher.set_seq1(text_of(recording.request.get("message"))[:_COMPARED_CHARS])
+        matcher.set_seq1(recording.prompt[:_COMPARED_CHARS])
         if matcher.real_quick_ratio() + 0.2 <= best_score:
             continue
         others = [name for name in _names(asked, recording.request) if name not in _TEXTS]

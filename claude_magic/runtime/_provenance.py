@@ -22,10 +22,8 @@ from ..client import (
     request_key,
     split_keys,
 )
-from ._cassette import Recording
 from ._models import BillLine, bill_of, total
-from ._nearest import prompt_of_recording, text_of
-from ._recording import cleaned_setting, unfold, without_secrets
+from ._recording import Recording, cleaned, text_of, unfold, without_secrets
 
 _NOT_PARAMETERS: Final = frozenset(
     {"model", "messages", "message", "earlier", "draw", "cache_control", "metadata", "service_tier"}
@@ -240,7 +238,7 @@ def _parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
         found = {**found, "output_config": config, "schema_sha256": schema}
     # A notebook and a manifest are passed on.
     return {
-        name: cleaned_setting(value, without_secrets)
+        name: cleaned(value, without_secrets, is_setting=True)
         for name, value in found.items()
         if value not in (None, {})
     }
@@ -266,7 +264,7 @@ def _asked_of(recording: Recording) -> Asked:
         asked_model=model,
         model=message.model,
         parameters=_parameters(recording.request),
-        prompt=prompt_of_recording(recording)[:_KEPT_CHARS],
+        prompt=recording.prompt[:_KEPT_CHARS],
         request_id=recording.request_id,
         tokens_in=message.usage.total_input_tokens,
         tokens_out=message.usage.output_tokens,

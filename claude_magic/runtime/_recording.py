@@ -1,10 +1,11 @@
-"""What is written down of a request, a reply and an error, as data, and how that becomes events and errors again."""
+"""A recording: what is written down of a request, its reply or its error, as data; and how that becomes events and errors again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
@@ -32,8 +33,137 @@ _PROSE: Final = frozenset({"messages", "system", "tools"})
 """Fields of a request in which names are those of the user's things, and may stand for anything."""
 _LONG_DATA: Final = 1_000
 _NOT_RECORDED: Final = frozenset({"messages", "cache_control", "metadata", "service_tier"})
+_MOST: Final = 1e12
+"""Of seconds, milliseconds and characters; beyond it a number is a slip."""
 
 Redact = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One answered request.
+
+    Attributes:
+        key: The key of the request, in hexadecimal digits.
+        occurrence: Which of the times it was asked in one kernel, from 1.
+        recorded_at: When it was asked, as RFC 3339 text in UTC.
+        seconds: How long it took.
+        request: What was asked, for people: binary data by their hash, earlier messages by number and hash.
+        answer: The events of the reply as the API names them, the deltas of a block joined; as far as it came.
+        pace: Of each delta as it came, the milliseconds since the one before and its characters, in turns.
+        request_id: The server's id of the request, or None.
+        is_simulated: A simulator answered.
+        error: How it failed, as data; None if it did not.
+        is_interrupted: It was stopped.
+        is_redacted: What looked like a secret was taken out of the request, and its key is of what is left.
+    """
+
+    key: str
+    occurrence: int = 1
+    recorded_at: str
+    seconds: float
+    request: Mapping[str, Any]
+    answer: Sequence[Mapping[str, Any]]
+    pace: Sequence[int] = ()
+    request_id: str | None = None
+    is_simulated: bool = False
+    error: Mapping[str, Any] | None = None
+    is_interrupted: bool = False
+    is_redacted: bool = False
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """What tells it from others."""
+        return self.key, self.occurrence
+
+    @property
+    def prompt(self) -> str:
+        """The text of what was asked; results of tools, where these were sent."""
+        return text_of(self.request.get("message"))
+
+    def to_line(self) -> bytes:
+        """Return its line: fields in a fixed order, those at their usual value left out, text as it reads."""
+        kept = {
+            _name_of(field): value
+            for field, (_, usual) in _FIELDS.items()
+            if (value := getattr(self, field)) != usual
+        }
+        # Half a character of UTF-16 becomes its escape, which JSON knows, too.
+        return json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+    @classmethod
+    def of(cls, fields: Any) -> Recording:
+        """Read the JSON object of a line.
+
+        Raises:
+            ValueError: It is none of ours.
+        """
+        if not isinstance(fields, dict):
+            raise ValueError("it is no JSON object")
+        values = {field: _checked(fields, _name_of(field), *kind) for field, kind in _FIELDS.items()}
+        recording = cls(**{**values, "seconds": float(values["seconds"]), "pace": tuple(values["pace"])})
+        if not all(
+            isinstance(event, dict) and isinstance(event.get("type"), str) for event in recording.answer
+        ):
+            raise ValueError("its answer is no list of events")
+        if not all(type(number) is int and abs(number) < _MOST for number in recording.pace):
+            raise ValueError("its pace is no list of numbers")
+        if not (recording.answer or recording.error or recording.is_interrupted):
+            raise ValueError("its answer is empty")
+        return recording
+
+
+_MUST: Final = object()
+_FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
+    "key": (str, _MUST),
+    "occurrence": (int, 1),
+    "recorded_at": (str, _MUST),
+    "seconds": (int | float, 0.0),
+    "request_id": (str | None, None),
+    "is_simulated": (bool, False),
+    "is_interrupted": (bool, False),
+    "is_redacted": (bool, False),
+    "error": (dict | None, None),
+    "request": (dict, _MUST),
+    "answer": (list, _MUST),
+    "pace": (list, ()),
+}
+"""Of a line, in its order: their types and usual values."""
+
+
+def _name_of(field: str) -> str:
+    return field.removeprefix("is_")
+
+
+def _checked(fields: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any:
+    if name not in fields:
+        if usual is _MUST:
+            raise ValueError(f"it has no {name}")
+        return usual
+    value = fields[name]
+    if not isinstance(value, kind) or (isinstance(value, int | float) and not abs(value) < _MOST):
+        raise ValueError(f"its {name} is not valid")
+    return value
+
+
+def text_of(message: Any) -> str:
+    """Return the text of a message as a cassette describes it; other blocks by their type."""
+    content = message.get("content", "") if isinstance(message, Mapping) else message
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Iterable):
+        return ""
+    return "\n".join(_text_of_block(block) for block in content if isinstance(block, Mapping))
+
+
+def _text_of_block(block: Mapping[str, Any]) -> str:
+    if isinstance(block.get("text"), str):
+        return str(block["text"])
+    if block.get("type") == "tool_result":
+        return f"[tool_result] {text_of(block)}"
+    source = block.get("source")
+    digest = source.get("data", "") if isinstance(source, Mapping) else ""
+    return f"[{block.get('type', 'block')}] {digest}".strip()
 
 
 def without_secrets(text: str) -> str:
@@ -56,36 +186,36 @@ _MOST_KNOWN: Final = 10_000
 _KNOWN_CLEAN: set[bytes] = set()
 
 
-def cleaned(value: Any, redact_text: Redact) -> Any:
-    """Return a JSON value without what looks like a secret in its texts; the same object where there is none."""
+def cleaned(value: Any, redact_text: Redact, *, is_setting: bool = False) -> Any:
+    """Return a JSON value without what looks like a secret in its texts; the same object where there is none.
+
+    Args:
+        value: The value.
+        redact_text: Returns a text without secrets.
+        is_setting: Its fields are not names of the user's: also take out what is a secret by the name of its field, such as the
+            `authorization_token` of an MCP server.
+    """
     if isinstance(value, str):
         clean = redact_text(value)
         return value if clean == value else clean
     if isinstance(value, Mapping):
         fields = {
-            name: each if name in _SEALED else cleaned(each, redact_text) for name, each in value.items()
-        }
-        return value if all(fields[name] is value[name] for name in fields) else fields
-    if isinstance(value, list | tuple):
-        items = [cleaned(each, redact_text) for each in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    return value
-
-
-def cleaned_setting(value: Any, redact_text: Redact) -> Any:
-    """Do as `cleaned`, also for what is a secret by the name of its field, such as the `authorization_token` of an MCP server."""
-    if isinstance(value, Mapping):
-        fields = {
-            name: REDACTED
-            if isinstance(each, str) and is_secret_setting(str(name), each)
-            else cleaned_setting(each, redact_text)
+            name: _cleaned_field(name, each, redact_text, is_setting=is_setting)
             for name, each in value.items()
         }
         return value if all(fields[name] is value[name] for name in fields) else fields
     if isinstance(value, list | tuple):
-        items = [cleaned_setting(each, redact_text) for each in value]
+        items = [cleaned(each, redact_text, is_setting=is_setting) for each in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    return cleaned(value, redact_text)
+    return value
+
+
+def _cleaned_field(name: Any, value: Any, redact_text: Redact, *, is_setting: bool) -> Any:
+    if is_setting and isinstance(value, str) and is_secret_setting(str(name), value):
+        return REDACTED
+    if not is_setting and name in _SEALED:
+        return value
+    return cleaned(value, redact_text, is_setting=is_setting)
 
 
 def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
@@ -99,7 +229,7 @@ def clean_request(request: MessageRequest, redact_text: Redact) -> MessageReques
     """Return a request without what looks like a secret."""
     changes = {}
     for name, value in request:
-        clean = (cleaned if name in _PROSE else cleaned_setting)(value, redact_text)
+        clean = cleaned(value, redact_text, is_setting=name not in _PROSE)
         if clean is not value:
             changes[name] = clean
     return request.model_copy(update=changes) if changes else request

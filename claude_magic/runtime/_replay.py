@@ -39,11 +39,12 @@ from ..client import (
     StreamEvent,
     request_key,
 )
-from ._cassette import Cassette, CassetteError, Recording
+from ._cassette import Cassette, CassetteError
 from ._nearest import explain_miss
 from ._progress import SIMULATOR_HEADER
 from ._recording import (
     Batches,
+    Recording,
     Redact,
     clean_request,
     cleaned,

@@ -23,11 +23,12 @@ from claude_magic.client import (
     StreamEvent,
 )
 from claude_magic.runtime import _cassette
-from claude_magic.runtime._cassette import Cassette, CassetteError, Recording
+from claude_magic.runtime._cassette import Cassette, CassetteError
 from claude_magic.runtime._nearest import explain_miss
 from claude_magic.runtime._provenance import parameters_of
 from claude_magic.runtime._recording import (
     Batches,
+    Recording,
     clean_request,
     cleaned,
     describe_error,

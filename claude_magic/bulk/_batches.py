@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from ..client import (
@@ -32,7 +33,8 @@ from ..runtime import BATCH_SHARE, BillLine, bill_of, total, worst_case
 from ._batch_delivery import BatchContext, BatchRow, Delivery, in_thread
 from ._batch_notes import BEAT, RESULTS_KEPT, BatchNote, is_sending, key_of, new_tag, now
 from ._engine import RowJob, fault, in_one_line, problem_of
-from ._journal import Answer, JournalWriter
+from ._journal import Answer
+from ._writer import AnswerWriter
 
 FIRST_LOOK: Final = 60.0
 """Seconds until a batch that was just created is looked at."""
@@ -42,8 +44,6 @@ _FIRST_SIMULATED: Final = 1.0
 """As `FIRST_LOOK`, for a simulator, which takes seconds."""
 _SHARE_OF_AGE: Final = 0.25
 """A batch is looked at again after this share of the time that it has taken so far."""
-_MOST_PENDING: Final = 2_000
-"""Answers that wait for the disk, from which on no more are read."""
 _MOST_DOWNLOADS: Final = 3
 """Of results that end properly, and lack some rows."""
 _AGAIN: Final = 5.0
@@ -89,15 +89,6 @@ class _Chunk:
         self.size += row.size
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """An answer that the disk does not have yet; `index` is None for a row that this map does not have."""
-
-    index: int | None
-    place: int
-    bill: Sequence[BillLine]
-
-
 class BatchEngine:
     """One run, on the loop of the bridge; takes the place of `OnlineEngine`.
 
@@ -122,10 +113,6 @@ class BatchEngine:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._watched: dict[str, BatchNote] = {}
         self._due: dict[str, tuple[float, float]] = {}
-        self._pending: dict[bytes, _Pending] = {}
-        self._has_room, self._is_kept = asyncio.Event(), asyncio.Event()
-        self._has_room.set()
-        self._is_kept.set()
         self._why = ""
         self._refusal: ClaudeError | None = None
         self._stop: ClaudeError | None = None
@@ -135,7 +122,7 @@ class BatchEngine:
         """Why not all rows were asked, or not all answers fetched; None if they were."""
         return self._stop or self._refusal
 
-    async def run(self, writer: JournalWriter) -> None:
+    async def run(self, writer: AnswerWriter) -> None:
         """Send what is to be sent, wait for all batches that hold rows of this map, and merge them.
 
         Raises:
@@ -159,30 +146,10 @@ class BatchEngine:
         if self.error is not None:
             raise self.error
 
-    def kept(self, answers: Sequence[Answer]) -> None:
-        """Count answers that are durable now."""
-        results = self._task.results
-        for answer in answers:
-            pending = self._pending.pop(answer.key, None)
-            if pending is None:
-                continue
-            self._context.ledger.book(pending.bill, is_simulated=answer.is_simulated)
-            if pending.index is not None:
-                results.problems.pop(pending.index, None)
-                results.take(pending.index, answer)
-                results.count(pending.place, answer)
-        if len(self._pending) < _MOST_PENDING:
-            self._has_room.set()
-        if not self._pending:
-            self._is_kept.set()
-        self._tell()
-
     def stop(self, error: ClaudeError) -> None:
         """Wait no longer; the batches go on at the server."""
         if self._stop is None:
             self._stop = error
-        self._has_room.set()
-        self._is_kept.set()
 
     # Sending...
 
@@ -389,7 +356,7 @@ class BatchEngine:
                 pause = min(2 * pause, FIRST_LOOK)
         for key in left - done:
             self._set_problem(key, _MISSING)
-        await self._is_kept.wait()
+        await self._writer.all_kept()
         if self._stop is not None:
             return True
         await self._take_known([key for key in done if key in self._places])
@@ -417,13 +384,13 @@ class BatchEngine:
         if key in done:
             return
         if result.type == "unreadable":
-            await self._has_room.wait()
+            await self._writer.room()
             self._keep_loss(key, note, _UNREADABLE)
             return
         if result.message is None:
             self._set_problem(key, _reason(result))
             return
-        await self._has_room.wait()
+        await self._writer.room()
         self._put(key, result.message)
 
     def _put(self, key: bytes, message: Message) -> None:
@@ -447,15 +414,17 @@ class BatchEngine:
             cost=total(line.cost for line in bill),
             is_simulated=self._context.heard.is_simulated,
         )
-        self._keep(answer, bill)
+        self._writer.put(answer, partial(self._count, bill))
 
-    def _keep(self, answer: Answer, bill: Sequence[BillLine]) -> None:
+    def _count(self, bill: Sequence[BillLine], answer: Answer) -> None:
+        """Book and count an answer that is durable now; a row that this map does not have is booked alone."""
+        self._context.ledger.book(bill, is_simulated=answer.is_simulated)
         index, place = self._places.get(answer.key, (None, 0))
-        self._pending[answer.key] = _Pending(index, place, bill)
-        self._is_kept.clear()
-        if len(self._pending) >= _MOST_PENDING:
-            self._has_room.clear()
-        self._writer.put(answer)
+        if index is not None:
+            results = self._task.results
+            results.problems.pop(index, None)
+            results.take(index, answer)
+            results.count(place, answer)
 
     def _note_loss(self, note: BatchNote, batch: MessageBatch, keys: set[bytes]) -> None:
         """Keep as a problem what the server has deleted: it is paid for, so only `claude.retry` asks it again."""
@@ -469,7 +438,7 @@ class BatchEngine:
     def _keep_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
         """Keep as a problem what is paid for, and cannot be had."""
         lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.heard.is_simulated)
-        self._keep(lost, ())
+        self._writer.put(lost, partial(self._count, ()))
 
     def _set_problem(self, key: bytes, problem: str) -> None:
         index, _ = self._places.get(key, (None, 0))

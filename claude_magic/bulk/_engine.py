@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from ..client import (
@@ -39,7 +40,8 @@ from ..client import (
 )
 from ..runtime import BudgetExceededError, TurnAccountant, bill_of, format_usd, total
 from ..schema import AnswerError, OutputSchema
-from ._journal import Answer, JournalWriter
+from ._journal import Answer
+from ._writer import AnswerWriter
 
 MOST_AT_ONCE: Final = 200
 """Requests in flight at most, where the caller does not say."""
@@ -49,8 +51,6 @@ _IN_USE: Final = 0.8
 """Share of the present bound that must be in use before it grows."""
 _FEW_JOBS: Final = 128
 """Jobs in store below which more are read."""
-_MOST_PENDING: Final = 2_000
-"""Answers that wait for the disk, from which on no more are asked for."""
 _FAILURES_IN_A_ROW: Final = 20
 """Rows that fail one after the other, none succeeding, from which on the rest is not asked."""
 _SHOWN_FIRST: Final = 5
@@ -210,12 +210,8 @@ class MapEngine(Protocol):
         """Why it asks no more, or None."""
         ...
 
-    async def run(self, writer: JournalWriter) -> None:
+    async def run(self, writer: AnswerWriter) -> None:
         """Ask, until there is nothing left."""
-        ...
-
-    def kept(self, answers: Sequence[Answer]) -> None:
-        """Count answers that are durable now."""
         ...
 
     def stop(self, error: ClaudeError) -> None:
@@ -280,9 +276,6 @@ class OnlineEngine:
         self._is_fed = False
         self._feeding: asyncio.Task[None] | None = None
         self._workers: dict[asyncio.Task[None], _Worker] = {}
-        self._pending: dict[bytes, RowJob] = {}
-        self._has_room = asyncio.Event()
-        self._has_room.set()
         self._deferred: list[tuple[int, int]] = []
         self._is_second_time = False
         self._failures = 0
@@ -290,7 +283,7 @@ class OnlineEngine:
         self.error: ClaudeError | None = None
         """Why it asks no more."""
 
-    async def run(self, writer: JournalWriter) -> None:
+    async def run(self, writer: AnswerWriter) -> None:
         """Ask all jobs.
 
         Raises:
@@ -315,21 +308,10 @@ class OnlineEngine:
         if self.error is not None:
             raise self.error
 
-    def kept(self, answers: Sequence[Answer]) -> None:
-        """Count answers that are durable now."""
-        for answer in answers:
-            if (job := self._pending.pop(answer.key, None)) is not None:
-                self.results.take(job.index, answer)
-                self.results.count(job.row, answer)
-        if len(self._pending) < _MOST_PENDING:
-            self._has_room.set()
-        self._tell()
-
     def stop(self, error: ClaudeError) -> None:
         """Ask no more; what is in flight comes to its end."""
         if self.error is None:
             self.error = error
-        self._has_room.set()
 
     # Workers...
 
@@ -362,7 +344,7 @@ class OnlineEngine:
                 job = await self._next_job()
                 if job is None or not await self._answer(job, worker):
                     return
-                await self._has_room.wait()
+                await self._writer.room()
         finally:
             # At once, before the next one looks: else all of them would leave where one is too many.
             self._at_work -= 1
@@ -413,11 +395,13 @@ class OnlineEngine:
         self._failures = 0
         self.concurrency.grow(self._in_flight + 1)
         self._add_workers()
-        self._pending[job.key] = job
-        if len(self._pending) >= _MOST_PENDING:
-            self._has_room.clear()
-        self._writer.put(answer)
+        self._writer.put(answer, partial(self._count, job))
         return True
+
+    def _count(self, job: RowJob, answer: Answer) -> None:
+        """Count an answer that is durable now."""
+        self.results.take(job.index, answer)
+        self.results.count(job.row, answer)
 
     async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
         """Send a request, and once more with a complaint where the answer does not fit the schema."""
@@ -492,7 +476,7 @@ class OnlineEngine:
         if most is None:
             return
         spent = max(0.0, (results.cost or 0.0) - results.replayed_cost)
-        in_flight = (self._in_flight + len(self._pending) + 1) * results.dearest
+        in_flight = (self._in_flight + len(self._writer) + 1) * results.dearest
         if spent + in_flight > most:
             raise BudgetExceededError(
                 f"max_cost is {format_usd(most)}, {format_usd(spent)} are spent, and the next row could pass it. Raise max_cost."

@@ -1,8 +1,7 @@
 """The journal: each answer of a map, kept beside the notebook before it counts.
 
 An answer is found again by the key of its request (`RequestKeys`), so running the same line again asks only what has no answer
-yet. Answers are written by one thread, as many at a time as have come since its last commit: that costs one `fsync` for all of
-them, and no answer is counted before its commit has returned.
+yet.
 
 SQLite in WAL mode: several kernels may read and write at once, and neither `kill -9` nor a power cut loses what was committed.
 """
@@ -15,7 +14,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,8 +24,6 @@ from ..runtime import FOLDER, make_folder
 FILE_NAME: Final = "journal.sqlite"
 VERSION: Final = 2
 _APPLICATION_ID: Final = 0x434D4A4C
-_COMMIT_INTERVAL: Final = 0.02
-"""Seconds between two commits: what comes meanwhile shares one."""
 _LOCK_TIMEOUT: Final = 30.0
 """Seconds to wait for another process to finish its commit, which takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
@@ -251,64 +248,6 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return None if state is None else (state.st_dev, state.st_ino)
-
-
-class JournalWriter:
-    """Writes answers as they come, many with one commit.
-
-    Args:
-        journal: Where they are written.
-        run: The run that they belong to.
-        on_kept: Told of answers that are durable now, on the writer's thread.
-        on_failure: Told, on the same thread, why no more can be written.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        run: int,
-        *,
-        on_kept: Callable[[list[Answer]], None],
-        on_failure: Callable[[ClaudeError], None],
-    ) -> None:
-        self._journal = journal
-        self._run = run
-        self._on_kept = on_kept
-        self._on_failure = on_failure
-        self._lock = threading.Lock()
-        self._pending: list[Answer] = []
-        self._is_closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="claude-magic-journal", daemon=True)
-        self._thread.start()
-
-    def put(self, answer: Answer) -> None:
-        """Write an answer soon; returns at once."""
-        with self._lock:
-            self._pending.append(answer)
-
-    def close(self) -> None:
-        """Write what is left, and end. Blocks for the last commit."""
-        self._is_closing.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        is_last = False
-        while not is_last:
-            is_last = self._is_closing.wait(_COMMIT_INTERVAL)
-            with self._lock:
-                answers, self._pending = self._pending, []
-            if not answers:
-                continue
-            try:
-                self._journal.add(answers, self._run)
-            except ClaudeError as error:
-                self._on_failure(error)
-                return
-            except Exception as error:  # whatever it is: who waits for the disk must be told
-                kind = type(error).__name__
-                self._on_failure(JournalError(f"The journal cannot take an answer ({kind}: {error})."))
-                return
-            self._on_kept(answers)
 
 
 def open_journal(place: Journal | str | Path | bool | None) -> Journal:

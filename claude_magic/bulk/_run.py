@@ -14,9 +14,10 @@ from .._tracebacks import short_errors
 from ..client import ClaudeClient, ClaudeError
 from ..runtime import Phase, TurnAccountant
 from ._engine import MapEngine, OnlineEngine, Task, fault, in_one_line
-from ._journal import Journal, JournalWriter
+from ._journal import Journal
 from ._request import Request
 from ._runs import Runs
+from ._writer import AnswerWriter
 
 
 class MapStoppedError(ClaudeError):
@@ -133,20 +134,13 @@ class MapRun:
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:
             engine = make_engine(self._task, client, make_accountant, self.note)
-            loop = asyncio.get_running_loop()
-            writer = JournalWriter(
-                journal,
-                number,
-                on_kept=lambda answers: _post(loop, lambda: engine.kept(answers)),
-                on_failure=lambda error: _post(loop, lambda: engine.stop(error)),
-            )
+            writer = AnswerWriter(journal, number, on_change=self.note, on_failure=engine.stop)
             try:
                 await engine.run(writer)
             finally:
                 # In this order: what was answered is written, then counted, then the run has ended.
-                await asyncio.shield(loop.run_in_executor(None, writer.close))
-                await asyncio.sleep(0)
-                engine.kept(())
+                await asyncio.shield(writer.close())
+                self.note()
             if engine.error is not None:  # the last of them could not be written
                 raise engine.error
 
@@ -306,8 +300,3 @@ class MapRun:
     def _forget(self, callbacks: dict[object, Any], mark: object) -> None:
         with self._lock:
             callbacks.pop(mark, None)
-
-
-def _post(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
-        loop.call_soon_threadsafe(callback)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from claude_magic.bulk._engine import OnlineEngine, Results, RowJob, Task
+from claude_magic.bulk._journal import Answer
 from claude_magic.client import InvalidRequestError, Message, MessageRequest, OverloadedError
 from claude_magic.runtime import BudgetExceededError
 
@@ -64,8 +65,15 @@ class Client:
 class Writer:
     """Keeps answers at once."""
 
-    def __init__(self, kept: Callable[..., None]) -> None:
-        self.put = lambda answer: kept([answer])
+    def __len__(self) -> int:
+        return 0
+
+    async def room(self) -> None:
+        """There is room."""
+
+    def put(self, answer: Answer, on_kept: Callable[[Answer], None]) -> None:
+        """Keep an answer."""
+        on_kept(answer)
 
 
 def job(index: int) -> RowJob:
@@ -100,7 +108,7 @@ def run(
         make: Any = accountant or Accountant
         engine = OnlineEngine(given, client, make, lambda: None)  # type: ignore[arg-type]
         client.engine = engine
-        await engine.run(Writer(engine.kept))  # type: ignore[arg-type]
+        await engine.run(Writer())  # type: ignore[arg-type]
 
     asyncio.run(main())
     return results, client

@@ -16,12 +16,10 @@ from claude_magic.bulk._journal import (
     Answer,
     Journal,
     JournalError,
-    JournalWriter,
     journal_path,
     open_journal,
 )
 from claude_magic.bulk._runs import NO_KEY, Runs, describe_pruning, render_difference
-from claude_magic.client import ClaudeError
 
 
 def answer(number: int, text: str = "yes", problem: str | None = None) -> Answer:
@@ -261,72 +259,6 @@ def test_two_that_make_a_journal_at_once_take_neither_for_a_stranger(
     )
 
     Journal(path).close()
-
-
-# The writer...
-
-
-def test_the_writer_tells_of_an_answer_that_the_journal_cannot_take(journal: Journal) -> None:
-    """A number beyond 64 bits, as no server but a broken one tells: nobody waits for it for ever."""
-    failures: list[ClaudeError] = []
-    writer = JournalWriter(
-        journal, begun(journal, 1), on_kept=lambda _answers: None, on_failure=failures.append
-    )
-
-    writer.put(answer(1)._replace(tokens_in=2**70))
-    writer.close()
-
-    assert "cannot take an answer (OverflowError" in str(failures[0])
-
-
-def test_an_answer_is_told_of_when_it_is_durable(journal: Journal, path: Path) -> None:
-    """A process that opens the file at that moment finds it."""
-    found: list[int] = []
-
-    def look(answers: list[Answer]) -> None:
-        other = Journal(path)
-        found.append(len(other.find([each.key for each in answers])) - len(answers))
-        other.close()
-
-    writer = JournalWriter(
-        journal, begun(journal, 1), on_kept=look, on_failure=lambda error: pytest.fail(str(error))
-    )
-    for number in range(100):
-        writer.put(answer(number))
-    writer.close()
-
-    assert set(found) == {0}
-    assert len(journal.find([answer(number).key for number in range(100)])) == 100
-
-
-def test_many_answers_share_a_commit(journal: Journal) -> None:
-    """A commit waits for the disk."""
-    groups: list[int] = []
-    writer = JournalWriter(
-        journal, begun(journal, 1), on_kept=lambda answers: groups.append(len(answers)), on_failure=print
-    )
-    for number in range(500):
-        writer.put(answer(number))
-    writer.close()
-
-    assert sum(groups) == 500
-    assert len(groups) < 100
-
-
-def test_the_writer_tells_of_a_disk_that_is_full(journal: Journal) -> None:
-    run = begun(journal, 1)
-    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
-    journal._database.execute(f"PRAGMA max_page_count = {pages}")
-    failures: list[ClaudeError] = []
-    kept: list[Answer] = []
-
-    writer = JournalWriter(journal, run, on_kept=kept.extend, on_failure=failures.append)
-    for number in range(20):
-        writer.put(answer(number, "long" * 1_000))
-    writer.close()
-
-    assert kept == []
-    assert "Free some space" in str(failures[0])
 
 
 # Runs...

@@ -1,0 +1,112 @@
+"""Answers on their way to the disk: who waits for them is told when they are durable, or why they never will be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from claude_magic.bulk import Journal, _writer
+from claude_magic.bulk._journal import Answer
+from claude_magic.bulk._writer import AnswerWriter
+from claude_magic.client import ClaudeError
+
+
+def answer(number: int, text: str = "yes") -> Answer:
+    """An answer to the request of that number."""
+    return Answer(number.to_bytes(16, "big"), text, None, "claude-sonnet-5-5", "req_1", 10, 2, 0.5, False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal(path)
+    yield opened
+    opened.close()
+
+
+def fill(journal: Journal) -> None:
+    """Let its disk have no room for more."""
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def write(
+    journal: Journal,
+    answers: Iterable[Answer],
+    on_kept: Callable[[Answer], None] = lambda _answer: None,
+    on_change: Callable[[], None] = lambda: None,
+) -> list[ClaudeError]:
+    """Write answers, waiting for room before each, and return why some could not be written."""
+    failures: list[ClaudeError] = []
+
+    async def main() -> None:
+        writer = AnswerWriter(journal, 1, on_change=on_change, on_failure=failures.append)
+        for each in answers:
+            await writer.room()
+            writer.put(each, on_kept)
+        await writer.all_kept()
+        await writer.close()
+
+    asyncio.run(main())
+    return failures
+
+
+def test_an_answer_is_told_of_when_it_is_durable(journal: Journal, path: Path) -> None:
+    """A process that opens the file at that moment finds it."""
+    found: list[Answer] = []
+
+    def look(kept: Answer) -> None:
+        other = Journal(path)
+        found.extend(other.find([kept.key]).values())
+        other.close()
+
+    assert write(journal, map(answer, range(50)), look) == []
+
+    assert found == list(map(answer, range(50)))
+
+
+def test_many_answers_share_a_commit(journal: Journal) -> None:
+    """A commit waits for the disk."""
+    kept: list[Answer] = []
+    changes: list[int] = []
+
+    write(journal, map(answer, range(500)), kept.append, lambda: changes.append(len(kept)))
+
+    assert changes[-1] == 500
+    assert len(changes) < 100
+
+
+def test_an_answer_that_the_journal_cannot_take_is_told(journal: Journal) -> None:
+    """A number beyond 64 bits, as no server but a broken one tells: nobody waits for it for ever."""
+    failures = write(journal, [answer(1)._replace(tokens_in=2**70)])
+
+    assert "cannot take an answer (OverflowError" in str(failures[0])
+
+
+def test_a_disk_that_is_full_is_told(journal: Journal) -> None:
+    fill(journal)
+    kept: list[Answer] = []
+
+    failures = write(journal, [answer(number, "long" * 1_000) for number in range(20)], kept.append)
+
+    assert kept == []
+    assert "Free some space" in str(failures[0])
+
+
+def test_nobody_waits_for_room_on_a_disk_that_is_full(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that arrive after that are dropped: they are never kept, and would be waited for."""
+    monkeypatch.setattr(_writer, "_MOST_WAITING", 3)
+    fill(journal)
+
+    failures = write(journal, [answer(number, "long" * 1_000) for number in range(20)])
+
+    assert len(failures) == 1

@@ -205,8 +205,7 @@ def describe_progress(snapshot: MapSnapshot) -> str:
 def describe_end(snapshot: MapSnapshot) -> str:
     """Return the one line that stays."""
     answered = snapshot.known + snapshot.answered
-    states = {Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
-    facts = [states[snapshot.phase]] if snapshot.phase in states else []
+    facts = [] if snapshot.phase is Phase.COMPLETE else [snapshot.state]
     facts.append(f"{counted(snapshot.rows, 'row')}, {answered:,} of {snapshot.requests:,} requests answered")
     if snapshot.known:
         facts.append(f"{snapshot.known:,} from the journal")

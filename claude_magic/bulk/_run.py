@@ -43,7 +43,6 @@ class MapSnapshot:
         known: Those that the journal had answered before.
         answered: Those that this run has answered, and kept.
         failed: Those that ended without an answer, in this run or as the journal has it.
-
         tokens_in: Input of this run's answers.
         tokens_out: Their output.
         cost: Their price in USD; None where it is not known.
@@ -65,7 +64,6 @@ class MapSnapshot:
     known: int
     answered: int
     failed: int
-
     tokens_in: int
     tokens_out: int
     cost: float | None
@@ -83,6 +81,12 @@ class MapSnapshot:
         """Requests that need not be asked any more, with or without an answer."""
         return self.known + self.answered + self.failed
 
+    @property
+    def state(self) -> str:
+        """How far it is, in a word or two."""
+        words = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
+        return words.get(self.phase, "runs")
+
 
 class MapRun:
     """A map in flight, or ended: what it has come to, and how to stop it. Every method may be called from any thread.
@@ -99,6 +103,7 @@ class MapRun:
     """
 
     pending_calls = None
+    """A map has no tools, so who waits for it runs none."""
 
     def __init__(self, task: Task, request: Request, make_result: Callable[[], Any]) -> None:
         self.prompt = request.prompt
@@ -112,7 +117,6 @@ class MapRun:
         self._cancel: Callable[[], None] = lambda: None
         self._phase = Phase.QUEUED
         self._version = 0
-
         self._started, self._ended = time.monotonic(), 0.0
         self.error: ClaudeError | None = None
 

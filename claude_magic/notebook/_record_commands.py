@@ -97,7 +97,7 @@ def methods(cell: Cell, arguments: Mapping[str, str]) -> None:
     made = describe_methods(
         cell.runtime, of_cassette="--cassette" in words, has_appendix="--appendix" in words, manifest=file
     )
-    cell.front_end.show(Bundle({"text/markdown": str(made), "text/plain": str(made)}, {}))
+    cell.front_end.show(Bundle(made._repr_mimebundle_(), {}))
     if file is not None:
         cell.front_end.say(f"The manifest is in {file}.")
 

@@ -311,11 +311,9 @@ def _job_row(job: Job, now: float) -> tuple[str, ...]:
 
 def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
     """Describe a map among the jobs."""
-    words = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
-    state = f"{words.get(snapshot.phase, 'runs')}: {snapshot.done:,} of {snapshot.requests:,} requests"
     return (
         str(job.number),
-        state,
+        f"{snapshot.state}: {snapshot.done:,} of {snapshot.requests:,} requests",
         "" if snapshot.cost is None else format_usd(snapshot.cost),
         f"{snapshot.elapsed:.1f}",
         job.reply.origin,

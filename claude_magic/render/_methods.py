@@ -13,7 +13,7 @@ from typing import Any, Final
 from .._version import __version__
 from ..client import ConfigurationError, as_sentence
 from ..context import fence_around, redact
-from ..runtime import Asked, AskedRows, Runtime, asked_of_recordings, format_usd, keys_of
+from ..runtime import Asked, AskedRows, Runtime, asked_of, format_usd
 from ._tables import counted
 
 _MOST_LISTED: Final = 40
@@ -41,7 +41,14 @@ class Methods:
     has_appendix: bool = False
 
     def __str__(self) -> str:
-        return methods_markdown(self)
+        """The paragraph, the list of requests by their hash, and the appendix where one is wanted."""
+        if not self.asked and not self.maps:
+            where = (
+                f"The cassette {self.cassette} is empty" if self.cassette else "This kernel has asked nothing"
+            )
+            return f"{where}, so there are no methods to describe."
+        parts = [" ".join(_sentences(self)), _table(self), _appendix(self) if self.has_appendix else ""]
+        return "\n\n".join(part for part in parts if part)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
         return {"text/markdown": str(self), "text/plain": str(self)}
@@ -83,7 +90,7 @@ def describe_methods(
     version = runtime.settings().values.api_version
     if of_cassette:
         cassette = runtime.cassette()
-        asked = asked_of_recordings(cassette.recordings())
+        asked = list(map(asked_of, cassette.recordings()))
         made = Methods(asked=asked, cassette=cassette.name, api_version=version, has_appendix=has_appendix)
     else:
         log = runtime.log
@@ -103,21 +110,6 @@ def describe_methods(
                 f"The manifest {manifest} cannot be written: {as_sentence(reason)} Name another file."
             ) from None
     return made
-
-
-def methods_markdown(methods: Methods) -> str:
-    """Return the paragraph, the list of requests by their hash, and the appendix where one is wanted."""
-    if not methods.asked and not methods.maps:
-        where = (
-            f"The cassette {methods.cassette} is empty"
-            if methods.cassette
-            else "This kernel has asked nothing"
-        )
-        return f"{where}, so there are no methods to describe."
-    parts = [" ".join(_sentences(methods)), _table(methods)]
-    if methods.has_appendix:
-        parts.append(_appendix(methods))
-    return "\n\n".join(part for part in parts if part)
 
 
 def _summary(methods: Methods) -> dict[str, Any]:
@@ -316,7 +308,7 @@ def _table(methods: Methods) -> str:
     for each in methods.maps:
         lines += [
             "",
-            f"A map asked {counted(len(keys_of(each)), 'distinct request')}; the manifest lists their hashes.",
+            f"A map asked {counted(len(each.distinct_keys), 'distinct request')}; the manifest lists their hashes.",
         ]
     return "\n".join(lines)
 
@@ -359,7 +351,7 @@ def _map_as_data(rows: AskedRows, *, with_prompt: bool) -> dict[str, Any]:
         "tokens_out": rows.tokens_out,
         "cost_usd": rows.cost,
         "first": [_as_data(each, with_prompt=with_prompt) for each in rows.records],
-        "keys": keys_of(rows),
+        "keys": rows.distinct_keys,
     }
 
 

@@ -24,7 +24,7 @@ from ._models import (
     usd,
 )
 from ._progress import SIMULATOR_HEADER
-from ._provenance import Asked, AskedRows, asked_of_recordings, keys_of
+from ._provenance import Asked, AskedRows, asked_of
 from ._recording import Recording
 from ._replay import NotRecordedError
 from ._reply import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -95,6 +95,11 @@ class AskedRows:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float | None = 0.0
+
+    @property
+    def distinct_keys(self) -> list[str]:
+        """The hashes, each once, in hexadecimal digits."""
+        return list(dict.fromkeys(key.hex() for key in split_keys(self.keys)))
 
     def add(self, asked: Asked) -> None:
         """Count a request."""
@@ -244,12 +249,8 @@ def _parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def asked_of_recordings(recordings: Iterable[Recording]) -> list[Asked]:
-    """Return the records of what stands in a cassette."""
-    return [_asked_of(recording) for recording in recordings]
-
-
-def _asked_of(recording: Recording) -> Asked:
+def asked_of(recording: Recording) -> Asked:
+    """Return the record of what stands in a cassette."""
     accumulator = MessageAccumulator()
     for _, event in unfold(recording.answer, ()):
         accumulator.add(event)
@@ -273,8 +274,3 @@ def _asked_of(recording: Recording) -> Asked:
         error=error,
         is_simulated=recording.is_simulated,
     )
-
-
-def keys_of(rows: AskedRows) -> list[str]:
-    """Return the hashes of the requests of a map, each once, in hexadecimal digits."""
-    return list(dict.fromkeys(key.hex() for key in split_keys(rows.keys)))

@@ -78,7 +78,7 @@ from ._messages import (
     estimate_tokens,
     fallback_model,
 )
-from ._pace import ClassRecord, PacedLimit, PaceState, ServerPace
+from ._pace import PacedLimit, PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
@@ -102,7 +102,6 @@ __all__ = [
     "AttemptFinished",
     "AttemptStarted",
     "BucketState",
-    "ClassRecord",
     "CassetteRemark",
     "ClaudeClient",
     "ClaudeError",

@@ -56,12 +56,12 @@ class Need:
         return measure_input(self._request.count_tokens_body())
 
 
+@dataclass(slots=True)
 class Expectation:
     """What answers so far have taught about the next one, for one class of models."""
 
-    def __init__(self) -> None:
-        self.tokens_per_byte = FIRST_TOKENS_PER_BYTE
-        self.tokens_of_answer = float(FIRST_OUTPUT_TOKENS)
+    tokens_per_byte: float = FIRST_TOKENS_PER_BYTE
+    tokens_of_answer: float = FIRST_OUTPUT_TOKENS
 
     def input_tokens(self, need: Need) -> float:
         """Expect the input that counts against the limit."""

@@ -10,12 +10,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from pydantic import TypeAdapter
 
 from ._need import Expectation, Need
 from ._rate_limit import LimiterReason
-from ._server_limits import MINUTE, LimitRecord, MirroredLimit, ServerLimit, read_limits
+from ._server_limits import MINUTE, MirroredLimit, ServerLimit, read_limits
 
 if TYPE_CHECKING:
     from ._messages import Usage
@@ -75,15 +77,23 @@ class PaceState:
         return next((limit.per_minute / 60 for limit in self.limits if limit.kind == "requests"), None)
 
 
-class ClassRecord(TypedDict):
-    """What was learnt of a class of models, as plain numbers."""
+@dataclass(slots=True, eq=False)
+class Learnt:
+    """What a server's responses have taught of one class of models: all that goes on after the code was reloaded.
 
-    limits: dict[str, LimitRecord]
-    received_at: float
-    held_until: float
-    asked_until: NotRequired[float]
-    tokens_per_byte: float
-    tokens_of_answer: float
+    Attributes:
+        limits: The mirrors of its limits. Replaced, and never changed, so that any thread may read it.
+        received_at: When the server's last word came.
+        held_until: The end of the hold after a 429.
+        asked_until: The end of the wait that the 429 asked for.
+        expectation: What the next answer takes.
+    """
+
+    limits: dict[LimiterReason, MirroredLimit] = field(default_factory=dict)
+    received_at: float = -math.inf
+    held_until: float = -math.inf
+    asked_until: float = -math.inf
+    expectation: Expectation = field(default_factory=Expectation)
 
 
 # What a server's responses have taught about its limits for one class of models. No I/O, and nobody waits here.
@@ -134,7 +144,7 @@ _LONG_AGO: Final = 1e6
 class Lesson(TypedDict):
     """What a process tells others of one class of models. Moments are seconds from now; in the past they are below 0."""
 
-    limits: dict[str, LimitRecord]
+    limits: dict[LimiterReason, dict[str, Any]]
     under_way: dict[str, float]
     waiting: int
     held: float
@@ -142,28 +152,26 @@ class Lesson(TypedDict):
 
 
 class LearntLimits:
-    """The mirrors of a server's limits, and what is under way to it."""
+    """What is known of a server's limits, and what is under way to it."""
 
-    def __init__(self) -> None:
-        self._mirrors: dict[LimiterReason, MirroredLimit] = {}
-        self._expectation = Expectation()
+    def __init__(self, learnt: Learnt | None = None) -> None:
+        self.learnt = learnt or Learnt()
         self._under_way: dict[int, Admission] = {}
         self._numbers = itertools.count(1)
         self._last_speaker = 0
-        self._received_at = -math.inf
         self._others: dict[str, tuple[float, Lesson]] = {}
 
     def is_known(self, now: float) -> bool:
         """Whether the server has told its limits lately."""
-        return bool(self._mirrors) and now - self._received_at <= MEMORY
+        return bool(self.learnt.limits) and now - self.learnt.received_at <= MEMORY
 
     def wait_reason(self, need: Need, now: float) -> WaitReason | None:
         """Return what stands in the way of a request that nobody is before; None if nothing does."""
-        return self.forecast(now).add(need)
+        return self.or_held(self.forecast(now).add(need), now)
 
     def forecast(self, now: float) -> Forecast:
         """Return what tells, one after the other, how long requests in line would wait."""
-        mirrors = self._mirrors if self.is_known(now) else {}
+        mirrors = self.learnt.limits if self.is_known(now) else {}
         wanted = {kind: self._unpaid(kind, now) for kind in mirrors}
         return Forecast(mirrors, wanted, self._amount, now, crowd=1 + self._others_waiting(now))
 
@@ -173,7 +181,7 @@ class LearntLimits:
             del self._under_way[oldest.number]
         admission = Admission(need, next(self._numbers), now)
         self._under_way[admission.number] = admission
-        mirror = self._mirrors.get(_REQUESTS)
+        mirror = self.learnt.limits.get(_REQUESTS)
         if mirror is not None and mirror.is_small:
             # It counts there when it arrives, not when its answer begins: what flows in until then is not lost.
             mirror.take(1.0, now)
@@ -200,10 +208,10 @@ class LearntLimits:
         if not (told := _limits_to_keep(read_limits(headers))):
             return
         if not was_known:
-            self._mirrors.clear()
-        self._last_speaker, self._received_at = admission.number, now
+            self.learnt.limits = {}
+        self._last_speaker, self.learnt.received_at = admission.number, now
         taken = None if is_refusal else admission
-        self._mirrors = {kind: self._heard(kind, limit, taken, now) for kind, limit in told.items()}
+        self.learnt.limits = {kind: self._heard(kind, limit, taken, now) for kind, limit in told.items()}
         if is_refusal:
             self._learn_from_refusal(admission, now)
 
@@ -219,45 +227,77 @@ class LearntLimits:
             return
         if not admission.is_counted:
             self._pay_for(admission, now)
-        if _OUTPUT in self._mirrors:
+        limits = self.learnt.limits
+        if _OUTPUT in limits:
             output = self._amount(_OUTPUT, admission.need) if usage is None else usage.output_tokens
-            self._mirrors[_OUTPUT].take(output, now)
-        if usage is not None and self._mirrors:
-            self._expectation.learn(admission.need, usage)
+            limits[_OUTPUT].take(output, now)
+        if usage is not None and limits:
+            self.learnt.expectation.learn(admission.need, usage)
+
+    # The hold after a 429...
+
+    def hold(self, seconds: float, now: float, *, asked: float = 0.0) -> None:
+        """Hold the class back for `seconds`. The longest hold wins.
+
+        Args:
+            seconds: How long.
+            now: The present.
+            asked: The wait that the server asked for, where that is longer.
+        """
+        self.learnt.held_until = max(self.learnt.held_until, now + seconds)
+        self.learnt.asked_until = max(self.learnt.asked_until, now + max(seconds, asked))
+
+    def held_for(self, now: float) -> float:
+        """Return the seconds for which the class is held; 0.0 if it is not."""
+        return max(0.0, self.learnt.held_until - now)
+
+    def asked_for(self, now: float) -> float:
+        """Return what is left of the wait that the server asked for, while the class is held; else 0.0."""
+        return max(self.learnt.asked_until, self.learnt.held_until) - now if self.held_for(now) else 0.0
+
+    def or_held(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
+        """Return the longer of a wait and the hold."""
+        held_for = self.held_for(now)
+        if held_for and (wait_reason is None or wait_reason.seconds <= held_for):
+            return WaitReason("paused", held_for)
+        return wait_reason
 
     # What processes tell each other that share a limiter...
 
     def lesson(self, now: float, *, waiting: int) -> Lesson:
         """Return what others should know: the server's last word, and what is under way here."""
-        limits: dict[str, LimitRecord] = {}
-        for kind, mirror in self._mirrors.items() if self.is_known(now) else ():
-            limits[kind] = mirror.dump(now)
-            limits[kind]["slowed_at"] = max(-_LONG_AGO, limits[kind]["slowed_at"] - now)
-            limits[kind]["at"] = 0.0
+        limits = self.learnt.limits
         return {
-            "limits": limits,
+            "limits": {
+                kind: asdict(mirror)
+                | {
+                    "level": mirror.level_at(now),
+                    "at": 0.0,
+                    "slowed_at": max(-_LONG_AGO, mirror.slowed_at - now),
+                }
+                for kind, mirror in (limits if self.is_known(now) else {}).items()
+            },
             # With those that are paid: the others have no mirror from which these were taken.
-            "under_way": {kind: self._unpaid_here(kind, now, is_for_others=True) for kind in self._mirrors},
+            "under_way": {kind: self._unpaid_here(kind, now, is_for_others=True) for kind in limits},
             "waiting": waiting,
-            "held": 0.0,
-            "asked": 0.0,
+            "held": self.held_for(now),
+            "asked": self.asked_for(now),
         }
 
     def learn_from_other(self, name: str, lesson: Lesson, now: float, *, age: float) -> None:
         """Take the word that the server has given to another process, which counts what all have taken."""
-        self._others[name] = (now - age, lesson)
-        if lesson["limits"] and now - age > self._received_at:
-            self._received_at = now - age
-            self._mirrors = {
-                kind: _restored(
-                    kind,
-                    LimitRecord(**{**record, "at": now - age, "slowed_at": now - age + record["slowed_at"]}),
-                )
-                for kind in _KINDS
-                if (record := lesson["limits"].get(kind)) is not None
+        then = now - age
+        self._others[name] = (then, lesson)
+        if lesson["limits"] and then > self.learnt.received_at:
+            self.learnt.received_at = then
+            self.learnt.limits = {
+                kind: MirroredLimit(**{**limit, "at": then, "slowed_at": then + limit["slowed_at"]})
+                for kind, limit in lesson["limits"].items()
             }
             for admission in self._under_way.values():
                 admission.is_paid = False  # not from these mirrors
+        if lesson["held"] > age:
+            self.hold(lesson["held"] - age, now, asked=lesson["asked"] - age)
 
     def forget_others(self) -> None:
         """Forget what others have under way."""
@@ -273,8 +313,8 @@ class LearntLimits:
     def withdraw(self, admission: Admission) -> None:
         """Forget a request that the server never saw, or refused."""
         self._under_way.pop(admission.number, None)
-        if admission.is_paid and _REQUESTS in self._mirrors:
-            self._mirrors[_REQUESTS].give_back(1.0)
+        if admission.is_paid and _REQUESTS in self.learnt.limits:
+            self.learnt.limits[_REQUESTS].give_back(1.0)
             admission.is_paid = False
 
     @property
@@ -290,30 +330,10 @@ class LearntLimits:
             PacedLimit(
                 kind=kind,
                 per_minute=mirror.per_minute,
-                level=mirror.level(now) - self._unpaid(kind, now),
+                level=mirror.level_at(now) - self._unpaid(kind, now),
             )
-            for kind, mirror in tuple(self._mirrors.items())
+            for kind, mirror in self.learnt.limits.items()
         )
-
-    def dump(self, now: float, *, held_until: float, asked_until: float = -math.inf) -> ClassRecord:
-        """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
-        return ClassRecord(
-            limits={kind: mirror.dump(now) for kind, mirror in tuple(self._mirrors.items())},
-            received_at=self._received_at,
-            held_until=held_until,
-            asked_until=asked_until,
-            tokens_per_byte=self._expectation.tokens_per_byte,
-            tokens_of_answer=self._expectation.tokens_of_answer,
-        )
-
-    def restore(self, record: ClassRecord) -> None:
-        """Go on with what was learnt before."""
-        self._mirrors = {
-            kind: _restored(kind, record["limits"][kind]) for kind in _KINDS if kind in record["limits"]
-        }
-        self._received_at = record["received_at"]
-        self._expectation.tokens_per_byte = record["tokens_per_byte"]
-        self._expectation.tokens_of_answer = record["tokens_of_answer"]
 
     def _unpaid(self, kind: LimiterReason, now: float) -> float:
         """What is under way and not taken from the mirror yet, here and in processes that share the limiter."""
@@ -330,27 +350,34 @@ class LearntLimits:
         )
 
     def _amount(self, kind: LimiterReason, need: Need) -> float:
+        expectation = self.learnt.expectation
         match kind:
             case "requests":
                 return 1.0
             case "input tokens":
-                return self._expectation.input_tokens(need)
+                return expectation.input_tokens(need)
             case "output tokens":
-                return self._expectation.output_tokens(need)
-        return self._expectation.input_tokens(need) + self._expectation.output_tokens(need)
+                return expectation.output_tokens(need)
+        return expectation.input_tokens(need) + expectation.output_tokens(need)
 
     def _pay_for(self, admission: Admission, now: float) -> None:
         """Take from the mirrors what a request took that no word includes."""
         for kind in (_INPUT, _TOKENS) if admission.is_paid else (_REQUESTS, _INPUT, _TOKENS):
-            if kind in self._mirrors:
-                self._mirrors[kind].take(self._amount(kind, admission.need), now)
+            if kind in self.learnt.limits:
+                self.learnt.limits[kind].take(self._amount(kind, admission.need), now)
 
     def _heard(
         self, kind: LimiterReason, told: ServerLimit, taken: Admission | None, now: float
     ) -> MirroredLimit:
         """Return the mirror of a limit after the server's word on it; `taken` is what the server has just let in."""
         per_minute = told.limit or 1  # never 0: see `_limits_to_keep`
-        mirror = self._mirrors.get(kind) or MirroredLimit(per_minute, now, is_rounded=kind != _REQUESTS)
+        mirror = self.learnt.limits.get(kind) or MirroredLimit(
+            per_minute=per_minute,
+            is_rounded=kind != _REQUESTS,
+            capacity=per_minute,
+            level=per_minute,
+            at=now,
+        )
         is_paid = taken is None or kind == _OUTPUT or (kind == _REQUESTS and taken.is_paid)
         amount = 0.0 if taken is None or is_paid else self._amount(kind, taken.need)
         mirror.hear(per_minute, told.remaining, now, amount=amount)
@@ -359,13 +386,13 @@ class LearntLimits:
     def _learn_from_refusal(self, admission: Admission, now: float) -> None:
         used_up = [
             kind
-            for kind, mirror in self._mirrors.items()
+            for kind, mirror in self.learnt.limits.items()
             if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need)) > mirror.told
         ]
         for kind in used_up:
-            self._mirrors[kind].on_429(admission.admitted_at, now, is_used_up=True)
-        if not used_up and _REQUESTS in self._mirrors:
-            self._mirrors[_REQUESTS].on_429(admission.admitted_at, now, is_used_up=False)
+            self.learnt.limits[kind].on_429(admission.admitted_at, now, is_used_up=True)
+        if not used_up and _REQUESTS in self.learnt.limits:
+            self.learnt.limits[_REQUESTS].on_429(admission.admitted_at, now, is_used_up=False)
 
 
 class Forecast:
@@ -419,10 +446,6 @@ def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[LimiterReason, ServerLi
     return keep
 
 
-def _restored(kind: LimiterReason, record: LimitRecord) -> MirroredLimit:
-    return MirroredLimit.restore(record, is_rounded=kind != _REQUESTS)
-
-
 # The gate before the server's limits for one class of models. The queue before it is the bucket's (`_rate_limit`).
 #
 # Nobody waits here for ever. After `PATIENCE`, in which every bucket of a minute's worth fills up whatever it held, the gate
@@ -439,22 +462,26 @@ OnWait = Callable[[WaitReason], None]
 
 
 class ClassPace:
-    """The pace of one class of models. All methods belong to the loop's thread, but for `state` and `dump`.
+    """The pace of one class of models. All methods belong to the loop's thread, but for `state`.
 
     Args:
         model_class: The class.
         clock: Monotonic clock in seconds.
+        on_learnt: Called when something has been learnt that other processes should know.
+        learnt: What was learnt before, if anything.
     """
 
     def __init__(
-        self, model_class: str, clock: Callable[[], float], on_learnt: Callable[[], None] = lambda: None
+        self,
+        model_class: str,
+        clock: Callable[[], float],
+        on_learnt: Callable[[], None],
+        learnt: Learnt | None,
     ) -> None:
         self.clock = clock
         self._on_learnt = on_learnt
-        self.limits = LearntLimits()
+        self.limits = LearntLimits(learnt)
         self._model_class = model_class
-        self._held_until = -math.inf
-        self._asked_until = -math.inf
         self._in_line: dict[Ticket, None] = {}  # a set that keeps its order
         self._first: Ticket | None = None
         self._first_since = -math.inf
@@ -473,12 +500,12 @@ class ClassPace:
     def closed_for(self, ticket: Ticket) -> float:
         """Return the seconds until the first in line may be sent, 0.0 if it may now; tell all in line why they wait."""
         now = self.clock()
-        wait_reason = self._held(self.limits.wait_reason(ticket.need, now), now)
+        wait_reason = self.limits.wait_reason(ticket.need, now)
         if wait_reason is None:
             return 0.0
         if self._first is not ticket:
             self._first, self._first_since = ticket, now
-        patience = max(self._first_since, self._held_until) + PATIENCE - now
+        patience = max(self._first_since, self.limits.learnt.held_until) + PATIENCE - now
         if patience <= 0:
             return 0.0
         seconds = min(wait_reason.seconds, patience)
@@ -493,20 +520,11 @@ class ClassPace:
         return self._foresee(ticket, now)
 
     def hold(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Hold the class back for `seconds` from now, unless nothing is known of its limits. The longest hold wins.
-
-        Args:
-            seconds: How long.
-            asked: The wait that the server asked for, where that is longer.
-
-        Returns:
-            Whether it is held.
-        """
+        """Hold the class back, see `LearntLimits.hold`; return False if nothing is known of its limits."""
         now = self.clock()
         if not self.limits.is_known(now):
             return False
-        self._held_until = max(self._held_until, now + seconds)
-        self._asked_until = max(self._asked_until, now + max(seconds, asked))
+        self.limits.hold(seconds, now, asked=asked)
         self.tell_others()
         return True
 
@@ -517,22 +535,7 @@ class ClassPace:
 
     def lesson(self) -> Lesson:
         """Return what processes should know that share the limiter."""
-        now = self.clock()
-        lesson = self.limits.lesson(now, waiting=len(self._in_line))
-        return {**lesson, "held": max(0.0, self._held_until - now), "asked": self.asked_for()}
-
-    def learn_from_other(self, name: str, lesson: Lesson, *, age: float) -> None:
-        """Take what another process has learnt, `age` seconds ago."""
-        now = self.clock()
-        self.limits.learn_from_other(name, lesson, now, age=age)
-        if lesson["held"] > age:
-            self._held_until = max(self._held_until, now + lesson["held"] - age)
-            self._asked_until = max(self._asked_until, now + lesson["asked"] - age)
-
-    def asked_for(self) -> float:
-        """Return what is left of the wait that the server asked for, while the class is held. Any thread may ask."""
-        now = self.clock()
-        return max(self._asked_until, self._held_until) - now if now < self._held_until else 0.0
+        return self.limits.lesson(self.clock(), waiting=len(self._in_line))
 
     def state(self) -> PaceState:
         """What holds at present. Any thread may ask."""
@@ -542,19 +545,9 @@ class ClassPace:
             limits=self.limits.state(now),
             waiting=len(self._in_line),
             under_way=self.limits.under_way,
-            held_for=max(0.0, self._held_until - now),
-            asked_for=self.asked_for(),
+            held_for=self.limits.held_for(now),
+            asked_for=self.limits.asked_for(now),
         )
-
-    def dump(self) -> ClassRecord:
-        """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
-        return self.limits.dump(self.clock(), held_until=self._held_until, asked_until=self._asked_until)
-
-    def restore(self, record: ClassRecord) -> None:
-        """Go on with what was learnt before."""
-        self._held_until = record["held_until"]
-        self._asked_until = record.get("asked_until", -math.inf)
-        self.limits.restore(record)
 
     def _look_along_line(self, now: float) -> None:
         """Tell those behind the first in line what has changed for them, if the forecast is old or knew no limits."""
@@ -575,13 +568,7 @@ class ClassPace:
         wait_reason = ticket.foreseen[1]
         if wait_reason is not None:
             wait_reason = WaitReason(wait_reason.reason, wait_reason.seconds - (now - forecast.made_at))
-        return self._held(wait_reason, now)
-
-    def _held(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
-        held_for = self._held_until - now
-        if held_for <= 0 or (wait_reason is not None and wait_reason.seconds > held_for):
-            return wait_reason
-        return WaitReason("paused", held_for)
+        return self.limits.or_held(wait_reason, now)
 
 
 class Ticket:
@@ -647,7 +634,7 @@ class Ticket:
 
     def asked_for(self) -> float:
         """Return what is left of the wait that the server asked this class for; 0.0 if it is not held."""
-        return self._pace.asked_for()
+        return self._pace.limits.asked_for(self._pace.clock())
 
     def finish(self, usage: Usage | None) -> None:
         """The attempt has ended; `usage` is what a complete answer took."""
@@ -666,14 +653,24 @@ class ServerPace:
     """What one server allows. All methods belong to the loop's thread, but for `state` and `dump`.
 
     Args:
+        learnt: What a previous pace for this server had learnt (`dump`), in this process, by the same clock.
         clock: Monotonic clock in seconds.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, learnt: Mapping[str, Any] | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
-        self._classes: dict[str, ClassPace] = {}
         self.on_learnt: Callable[[str], None] = lambda _model_class: None
         """Told of a class of models when something has been learnt of it that other processes should know."""
+        self._classes: dict[str, ClassPace] = {}
+        if learnt:
+            for name, each in TypeAdapter(dict[str, Learnt]).validate_python(learnt).items():
+                self._class(name, each)
+
+    def dump(self) -> dict[str, Any]:
+        """Return what was learnt as plain data, which the classes of reloaded code can read."""
+        return {name: asdict(each.limits.learnt) for name, each in tuple(self._classes.items())}
 
     def ticket(self, need: Need, on_wait: OnWait) -> Ticket:
         """Return the way of one attempt past the server's limits. The bucket asks it when to let the attempt through.
@@ -697,29 +694,19 @@ class ServerPace:
             lesson: What it told.
             age: Seconds since it did.
         """
-        self._class(model_class).learn_from_other(name, lesson, age=age)
+        self._class(model_class).limits.learn_from_other(name, lesson, self._clock(), age=age)
 
     def forget_others(self) -> None:
         """Forget what other processes have under way: they cannot be heard."""
         for each in self._classes.values():
             each.limits.forget_others()
 
-    def _class(self, name: str) -> ClassPace:
+    def _class(self, name: str, learnt: Learnt | None = None) -> ClassPace:
         if name not in self._classes:
-            self._classes[name] = ClassPace(name, self._clock, lambda: self.on_learnt(name))
+            self._classes[name] = ClassPace(name, self._clock, lambda: self.on_learnt(name), learnt)
         return self._classes[name]
 
     @property
     def state(self) -> tuple[PaceState, ...]:
         """What holds for each class of models that was asked. Any thread may ask."""
         return tuple(each.state() for each in tuple(self._classes.values()))
-
-    def dump(self) -> dict[str, ClassRecord]:
-        """Return what was learnt as plain numbers for `restore`, in this process, with the same clock."""
-        return {name: each.dump() for name, each in tuple(self._classes.items())}
-
-    def restore(self, dumped: Mapping[str, ClassRecord]) -> None:
-        """Go on with what a previous pace for this server had learnt."""
-        for name, record in dumped.items():
-            self._classes.pop(name, None)
-            self._class(name).restore(record)

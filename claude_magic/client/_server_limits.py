@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, TypedDict
+from typing import Final
 
 # One limit of a server as it looks from here: a bucket that holds a minute's worth and refills all the time.
 #
@@ -30,43 +30,38 @@ _RECOVERY: Final = 60.0
 """Seconds without a refusal after which more is tried again."""
 
 
-class LimitRecord(TypedDict):
-    """A mirrored limit as plain numbers."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class MirroredLimit:
+    """A bucket at the server, mirrored. All moments go by one clock.
+
+    Attributes:
+        per_minute: What flows in during a minute; above 0.
+        is_rounded: The server rounds what it says is left to thousands.
+        capacity: What it holds.
+        level: What was in it at the moment `at`; see `level_at`.
+        at: That moment.
+        share: How much of what flows in is ours.
+        slowed_at: When less was last taken to be ours, or more again.
+        told: What was left by the server's last word, which speaks of a minute's worth; our own count where it did not say.
+    """
 
     per_minute: float
-    share: float
-    slowed_at: float
+    is_rounded: bool
     capacity: float
     level: float
     at: float
-
-
-class MirroredLimit:
-    """A bucket at the server, mirrored.
-
-    Args:
-        per_minute: What flows in during a minute; above 0.
-        now: The present, by the clock that all other moments here go by.
-        is_rounded: The server rounds what it says is left to thousands.
-    """
-
-    def __init__(self, per_minute: float, now: float, *, is_rounded: bool) -> None:
-        self.per_minute = self.capacity = float(per_minute)
-        self._is_rounded = is_rounded
-        self._share = 1.0
-        self._slowed_at = -math.inf
-        self._level = self.told = self.capacity
-        """`told` is what was left by the server's last word, which speaks of a minute's worth; our own count where it did not say."""
-        self._at = now
+    share: float = 1.0
+    slowed_at: float = -math.inf
+    told: float = 0.0
 
     @property
     def rate(self) -> float:
         """What flows in per second, as far as it is ours."""
-        return self.per_minute / MINUTE * self._share
+        return self.per_minute / MINUTE * self.share
 
-    def level(self, now: float) -> float:
+    def level_at(self, now: float) -> float:
         """What is in the bucket; below 0 after more was taken than there was."""
-        return min(self.capacity, self._level + max(0.0, now - self._at) * self.rate)
+        return min(self.capacity, self.level + max(0.0, now - self.at) * self.rate)
 
     def hear(self, per_minute: float, remaining: float | None, now: float, *, amount: float) -> None:
         """Take the server's word.
@@ -77,30 +72,30 @@ class MirroredLimit:
             now: The present.
             amount: What the request took whose response this is.
         """
-        counted = self.level(now) - self.fitting(amount)
+        counted = self.level_at(now) - self.fitting(amount)
         if per_minute != self.per_minute:
             self.capacity = max(1.0, self.capacity * per_minute / self.per_minute)
             if per_minute < self.per_minute:
                 # What was sent under the old limit may be refused, which says nothing about how the new one is kept.
-                self._slowed_at = now
+                self.slowed_at = now
             self.per_minute = float(per_minute)
-        if self._share < 1.0 and not self.is_small and now - self._slowed_at > _RECOVERY:
-            self._share, self._slowed_at = min(1.0, self._share / _SLOWER), now
+        if self.share < 1.0 and not self.is_small and now - self.slowed_at > _RECOVERY:
+            self.share, self.slowed_at = min(1.0, self.share / _SLOWER), now
         if remaining is None:
             level = counted
         else:
-            rounding = _ROUNDING if self._is_rounded and per_minute >= 1000 else 0
+            rounding = _ROUNDING if self.is_rounded and per_minute >= 1000 else 0
             level = remaining - rounding if remaining < per_minute else remaining
         self.told = level
-        self._level, self._at = min(level, counted if self.is_small else level, self.capacity), now
+        self.level, self.at = min(level, counted if self.is_small else level, self.capacity), now
 
     def take(self, amount: float, now: float) -> None:
         """Note that the server has counted this much."""
-        self._level, self._at = self.level(now) - amount, now
+        self.level, self.at = self.level_at(now) - amount, now
 
     def give_back(self, amount: float) -> None:
         """Note that the server has not counted this much after all."""
-        self._level += amount
+        self.level += amount
 
     def on_429(self, sent_at: float, now: float, *, is_used_up: bool) -> None:
         """Learn from a refusal. Of several requests that were sent before the first was refused, one counts.
@@ -110,15 +105,15 @@ class MirroredLimit:
             now: The present.
             is_used_up: By the server's word too little is left. Otherwise it must look at shorter spans than a minute.
         """
-        if sent_at <= self._slowed_at:
+        if sent_at <= self.slowed_at:
             return
-        self._slowed_at = now
+        self.slowed_at = now
         if not is_used_up:
             self.capacity = max(1.0, min(self.capacity, self.per_minute / MINUTE) / 2)
-            self._level, self._at = 0.0, now
+            self.level, self.at = 0.0, now
         # A smaller bucket is filled as fast. Only where it cannot be smaller, or others draw on it, is less of it ours.
         if is_used_up or self.capacity == 1.0:
-            self._share = max(_LEAST_SHARE, self._share * _SLOWER)
+            self.share = max(_LEAST_SHARE, self.share * _SLOWER)
 
     @property
     def is_small(self) -> bool:
@@ -131,27 +126,7 @@ class MirroredLimit:
 
     def seconds_until(self, amount: float, now: float) -> float:
         """Return the seconds until this much has been there, all before it being taken; 0.0 if it is."""
-        return max(0.0, (amount - self.level(now)) / self.rate)
-
-    def dump(self, now: float) -> LimitRecord:
-        """Return it as plain numbers for `restore`, in this process, with the same clock."""
-        return {
-            "per_minute": self.per_minute,
-            "share": self._share,
-            "slowed_at": self._slowed_at,
-            "capacity": self.capacity,
-            "level": self.level(now),
-            "at": now,
-        }
-
-    @classmethod
-    def restore(cls, record: LimitRecord, *, is_rounded: bool) -> MirroredLimit:
-        """Continue where a previous mirror stood."""
-        limit = cls(record["per_minute"], record["at"], is_rounded=is_rounded)
-        limit._share, limit._slowed_at = record["share"], record["slowed_at"]
-        limit.capacity = record["capacity"]
-        limit._level = record["level"]
-        return limit
+        return max(0.0, (amount - self.level_at(now)) / self.rate)
 
 
 _KIND_BY_HEADER: Final[Mapping[str, str]] = {

@@ -12,12 +12,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Any, Final, TypeVar
 
 from .._tracebacks import is_ours
 from ..client import (
     BucketState,
-    ClassRecord,
     HTTPClaudeClient,
     PaceState,
     RedisBucket,
@@ -178,39 +177,31 @@ def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Resu
         future.set_result(task.result())
 
 
-class PaceRecord(TypedDict):
-    """What was learnt, as plain data, and of which server."""
-
-    base_url: str
-    classes: Mapping[str, ClassRecord]
-
-
 class KnownPace:
     """Keeps the pace for one server and account; another server or credential has limits of its own.
 
     Args:
-        record: What a previous runtime of this kernel had learnt, or None. It names no credential, so the first connection to
-            its server is taken for the same account.
+        kept: What a previous runtime of this kernel had learnt (`dump`), or None. It names no credential, so the first connection
+            to its server is taken for the same account.
     """
 
-    def __init__(self, record: PaceRecord | None = None) -> None:
-        self._record = record
+    def __init__(self, kept: Mapping[str, Any] | None = None) -> None:
+        kept = kept or {}
+        self._base_url: str | None = kept.get("base_url")
         self._connection: Connection | None = None
-        self._pace = ServerPace()
+        self._pace = ServerPace(kept.get("learnt"))
 
     def holds_for(self, connection: Connection) -> bool:
         """Whether what is known, if anything is, is known of the server and account of a connection."""
         if self._connection is not None:
             return connection.is_same_account(self._connection)
-        return self._record is None or self._record["base_url"] == connection.config.base_url
+        return self._base_url in (None, connection.config.base_url)
 
     def for_connection(self, connection: Connection) -> ServerPace:
         """Return the pace for the server of a connection. Belongs to the bridge's loop."""
         if not self.holds_for(connection):
             self._pace = ServerPace()
-        elif self._connection is None and self._record is not None:
-            self._pace.restore(self._record["classes"])
-        self._connection = connection
+        self._connection, self._base_url = connection, connection.config.base_url
         return self._pace
 
     @property
@@ -218,11 +209,9 @@ class KnownPace:
         """What holds for each class of models that was asked. Any thread may ask."""
         return self._pace.state
 
-    def dump(self) -> PaceRecord | None:
-        """Return what was learnt, for the runtime that follows."""
-        if self._connection is None:
-            return self._record
-        return {"base_url": self._connection.config.base_url, "classes": self._pace.dump()}
+    def dump(self) -> Mapping[str, Any]:
+        """Return what was learnt, and of which server, as plain data for the runtime that follows."""
+        return {"base_url": self._base_url, "learnt": self._pace.dump()}
 
 
 class SharedClient:
@@ -344,20 +333,19 @@ class Engine:
     """Runs work with the shared client, on the bridge. Every method may be called from any thread.
 
     Args:
-        bucket_state: Where a previous bucket of this kernel stood (`TokenBucket.dump`), or None.
-        pace_record: What a previous engine of this kernel had learnt of the server's limits (`dump_pace`), or None.
+        kept: Where the limiters of a previous engine of this kernel stood (`dump`), or None.
         say: Told what a person should know of a limiter on a server, as a sentence; on the bridge.
     """
 
     def __init__(
         self,
-        bucket_state: Mapping[str, float] | None = None,
-        pace_record: PaceRecord | None = None,
+        kept: Mapping[str, Any] | None = None,
         say: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         self._say = say
-        self._known_pace = KnownPace(pace_record)
-        self._bucket_state = bucket_state
+        kept = kept or {}
+        self._bucket_state: Mapping[str, float] | None = kept.get("bucket")
+        self._known_pace = KnownPace(kept.get("pace"))
         self._bucket: TokenBucket | None = None
         self._bridge: Bridge | None = None
         self._shared: SharedClient | None = None
@@ -416,13 +404,10 @@ class Engine:
             if bridge is not None:
                 bridge.close()
 
-    def dump_bucket(self) -> Mapping[str, float] | None:
-        """Return where the bucket stands, for the engine of another runtime."""
-        return self._bucket_state if self._bucket is None else self._bucket.dump()
-
-    def dump_pace(self) -> PaceRecord | None:
-        """Return what was learnt of the server's limits, for the engine of another runtime."""
-        return self._known_pace.dump()
+    def dump(self) -> Mapping[str, Any]:
+        """Return where the limiters stand, as plain data for the engine of another runtime."""
+        bucket = self._bucket_state if self._bucket is None else self._bucket.dump()
+        return {"bucket": bucket, "pace": self._known_pace.dump()}
 
     def _started(self, rate: float) -> tuple[Bridge, SharedClient]:
         if self._bridge is None or self._shared is None or not self._bridge.is_usable:

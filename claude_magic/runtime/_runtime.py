@@ -175,7 +175,7 @@ class Runtime:
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
         Reply.presenter = kept.get("presenter") or Reply.presenter
-        self._engine = Engine(kept.get("bucket_state"), kept.get("pace_record"), self._say)
+        self._engine = Engine(kept.get("limits"), self._say)
         self.conversations: Conversations = kept.get("conversations") or Conversations()
         """The threads of this kernel, and all turns in them."""
         self._publish_budget = publish_budget
@@ -631,8 +631,7 @@ class Runtime:
             "demo_choice": self._configuration.demo_choice,
             "read_config": self._configuration.read_config,
             "presenter": Reply.presenter,
-            "bucket_state": self._engine.dump_bucket(),
-            "pace_record": self._engine.dump_pace(),
+            "limits": self._engine.dump(),
             "watchers": self._watchers,
             "conversations": self.conversations,
             "ledger": self.ledger.dump(),
@@ -649,7 +648,7 @@ class Runtime:
         """
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump_bucket(), self._engine.dump_pace(), self._say)
+        self._engine = Engine(self._engine.dump(), self._say)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()

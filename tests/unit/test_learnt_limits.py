@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -424,13 +425,18 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
     """As plain data, because the classes themselves are new then."""
     limits = learnt(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
     limits.hear(limits.let_through(need(), START), told(limit=60, remaining=0), START, is_refusal=True)
+    limits.hold(7.0, START)
 
-    record = limits.dump(START + 0.5, held_until=0.0)
-    again = LearntLimits()
-    again.restore(record)
+    ours = ServerPace()
+    ours._class("m", limits.learnt)
+    record = json.loads(json.dumps(ours.dump()))
+    again = ServerPace(record)._class("m").limits
 
+    assert again.learnt is not limits.learnt
     assert again.state(START + 0.7) == limits.state(START + 0.7)
     assert wait(again, START + 0.5) == wait(limits, START + 0.5)
+    assert again.held_for(START) == 7.0
+    assert record == ServerPace(record).dump()
 
 
 def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:

@@ -351,7 +351,7 @@ def test_what_was_learnt_survives_a_reload() -> None:
         refused.withdraw()
 
         after = Office(loop)
-        after.pace.restore(office.pace.dump())
+        after.pace = ServerPace(office.pace.dump(), clock=loop.time)
         await asyncio.gather(after.send("haiku"), after.send("opus", OPUS))
 
         assert after.sent == [("haiku", pytest.approx(1.0)), ("opus", pytest.approx(30.0))]

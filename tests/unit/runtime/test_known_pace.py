@@ -63,4 +63,4 @@ def test_a_runtime_that_asked_nothing_hands_on_what_it_was_given() -> None:
     record = known.dump()
 
     assert KnownPace(record).dump() == record
-    assert KnownPace().dump() is None
+    assert KnownPace(KnownPace().dump()).holds_for(connection())

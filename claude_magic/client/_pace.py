@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from pydantic import TypeAdapter
 
 from ._need import Expectation, Need
-from ._rate_limit import LimiterReason
+from ._rate_limit import Hold, LimiterReason
 from ._server_limits import MINUTE, MirroredLimit, ServerLimit, read_limits
 
 if TYPE_CHECKING:
@@ -84,15 +84,13 @@ class Learnt:
     Attributes:
         limits: The mirrors of its limits. Replaced, and never changed, so that any thread may read it.
         received_at: When the server's last word came.
-        held_until: The end of the hold after a 429.
-        asked_until: The end of the wait that the 429 asked for.
+        hold: The pause after a 429.
         expectation: What the next answer takes.
     """
 
     limits: dict[LimiterReason, MirroredLimit] = field(default_factory=dict)
     received_at: float = -math.inf
-    held_until: float = -math.inf
-    asked_until: float = -math.inf
+    hold: Hold = field(default_factory=Hold)
     expectation: Expectation = field(default_factory=Expectation)
 
 
@@ -234,30 +232,9 @@ class LearntLimits:
         if usage is not None and limits:
             self.learnt.expectation.learn(admission.need, usage)
 
-    # The hold after a 429...
-
-    def hold(self, seconds: float, now: float, *, asked: float = 0.0) -> None:
-        """Hold the class back for `seconds`. The longest hold wins.
-
-        Args:
-            seconds: How long.
-            now: The present.
-            asked: The wait that the server asked for, where that is longer.
-        """
-        self.learnt.held_until = max(self.learnt.held_until, now + seconds)
-        self.learnt.asked_until = max(self.learnt.asked_until, now + max(seconds, asked))
-
-    def held_for(self, now: float) -> float:
-        """Return the seconds for which the class is held; 0.0 if it is not."""
-        return max(0.0, self.learnt.held_until - now)
-
-    def asked_for(self, now: float) -> float:
-        """Return what is left of the wait that the server asked for, while the class is held; else 0.0."""
-        return max(self.learnt.asked_until, self.learnt.held_until) - now if self.held_for(now) else 0.0
-
     def or_held(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
         """Return the longer of a wait and the hold."""
-        held_for = self.held_for(now)
+        held_for = self.learnt.hold.left(now)
         if held_for and (wait_reason is None or wait_reason.seconds <= held_for):
             return WaitReason("paused", held_for)
         return wait_reason
@@ -280,8 +257,8 @@ class LearntLimits:
             # With those that are paid: the others have no mirror from which these were taken.
             "under_way": {kind: self._unpaid_here(kind, now, is_for_others=True) for kind in limits},
             "waiting": waiting,
-            "held": self.held_for(now),
-            "asked": self.asked_for(now),
+            "held": self.learnt.hold.left(now),
+            "asked": self.learnt.hold.asked_left(now),
         }
 
     def learn_from_other(self, name: str, lesson: Lesson, now: float, *, age: float) -> None:
@@ -297,7 +274,7 @@ class LearntLimits:
             for admission in self._under_way.values():
                 admission.is_paid = False  # not from these mirrors
         if lesson["held"] > age:
-            self.hold(lesson["held"] - age, now, asked=lesson["asked"] - age)
+            self.learnt.hold.extend(lesson["held"] - age, now, asked=lesson["asked"] - age)
 
     def forget_others(self) -> None:
         """Forget what others have under way."""
@@ -505,7 +482,7 @@ class ClassPace:
             return 0.0
         if self._first is not ticket:
             self._first, self._first_since = ticket, now
-        patience = max(self._first_since, self.limits.learnt.held_until) + PATIENCE - now
+        patience = max(self._first_since, self.limits.learnt.hold.until) + PATIENCE - now
         if patience <= 0:
             return 0.0
         seconds = min(wait_reason.seconds, patience)
@@ -520,11 +497,11 @@ class ClassPace:
         return self._foresee(ticket, now)
 
     def hold(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Hold the class back, see `LearntLimits.hold`; return False if nothing is known of its limits."""
+        """Hold the class back, see `Hold.extend`; return False if nothing is known of its limits."""
         now = self.clock()
         if not self.limits.is_known(now):
             return False
-        self.limits.hold(seconds, now, asked=asked)
+        self.limits.learnt.hold.extend(seconds, now, asked=asked)
         self.tell_others()
         return True
 
@@ -545,8 +522,8 @@ class ClassPace:
             limits=self.limits.state(now),
             waiting=len(self._in_line),
             under_way=self.limits.under_way,
-            held_for=self.limits.held_for(now),
-            asked_for=self.limits.asked_for(now),
+            held_for=self.limits.learnt.hold.left(now),
+            asked_for=self.limits.learnt.hold.asked_left(now),
         )
 
     def _look_along_line(self, now: float) -> None:
@@ -634,7 +611,7 @@ class Ticket:
 
     def asked_for(self) -> float:
         """Return what is left of the wait that the server asked this class for; 0.0 if it is not held."""
-        return self._pace.limits.asked_for(self._pace.clock())
+        return self._pace.limits.learnt.hold.asked_left(self._pace.clock())
 
     def finish(self, usage: Usage | None) -> None:
         """The attempt has ended; `usage` is what a complete answer took."""

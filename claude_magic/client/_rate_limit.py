@@ -1,11 +1,11 @@
 """A token bucket for one event loop: first come, first served, exact, and cancellable without loss.
 
-Theory of operation. The level is not stored. Stored is `_full_at`, the moment at which the bucket would be
+Theory of operation. The level is not stored. Stored is `full_at`, the moment at which the bucket would be
 full again if nothing more were taken; then
 
-    level(now) = capacity - max(0, _full_at - now) * refill_rate
+    level(now) = capacity - max(0, full_at - now) * rate
 
-and taking `amount` moves `_full_at` later by `amount / refill_rate`. Nothing has to tick.
+and taking `amount` moves `full_at` later by `amount / rate`. Nothing has to tick.
 
 Who finds too little waits in a queue of futures. One timer exists, for the head of the queue. When it rings,
 every waiter whose share is there is *granted*: its share is booked at that moment, then its future is set. So
@@ -13,7 +13,7 @@ a waiter which is cancelled earlier has taken nothing, and one that is cancelled
 booking back. A newcomer joins the queue as long as anybody is in it, also one who was granted but whose task
 has not run yet: nobody overtakes.
 
-Between the grants of any window [t, t + w] lies at most capacity + refill_rate * w, because the level never
+Between the grants of any window [t, t + w] lies at most capacity + rate * w, because the level never
 exceeds capacity and every grant is paid for from it at the time it is made.
 
 A waiter may also have a *gate*, which is closed while a limit of the server's is used up. Waiters whose gate is closed are
@@ -29,8 +29,8 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 LimiterReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
 """Why a request is not sent yet: the configured rate, a pause that a server asked for, or a limit of the server's."""
@@ -64,6 +64,74 @@ CLOCK_GRAIN = 1e-9
 """Seconds below which two moments are the same, so that nobody waits for a rounding error."""
 _ROUNDING = 1e-9
 """Capacity that is as good as none."""
+
+
+@dataclass(slots=True)
+class Level:
+    """What is in a bucket, told by the moment at which it is full again.
+
+    Attributes:
+        rate: Capacity that flows in per second.
+        capacity: Most that it holds.
+        full_at: When it is full if nobody takes any more.
+    """
+
+    rate: float
+    capacity: float
+    full_at: float = -math.inf
+
+    def at(self, now: float) -> float:
+        """Return what is in it; below 0 after more was taken than there was."""
+        return self.capacity - max(0.0, self.full_at - now) * self.rate
+
+    def set(self, level: float, now: float) -> None:
+        """Say what is in it; never more than it holds."""
+        missing = self.capacity - min(level, self.capacity)
+        self.full_at = now + missing / self.rate if missing else -math.inf
+
+    def ready_at(self, amount: float) -> float:
+        """Return the moment at which `amount` is there, or has flowed in if it holds less than that."""
+        return self.full_at + (amount - self.capacity) / self.rate
+
+    def take(self, amount: float, now: float) -> None:
+        """Take some; what is not there is owed."""
+        self.full_at = max(self.full_at, now) + amount / self.rate
+
+    def give_back(self, amount: float) -> None:
+        """Put back what was taken."""
+        self.full_at -= amount / self.rate
+
+
+@dataclass(slots=True)
+class Hold:
+    """A pause after a 429: nobody is let through.
+
+    Attributes:
+        until: When it ends.
+        asked_until: The end of the wait that the server asked for; later where that is longer than anybody is held.
+    """
+
+    until: float = -math.inf
+    asked_until: float = -math.inf
+
+    def extend(self, seconds: float, now: float, *, asked: float = 0.0) -> None:
+        """Hold for `seconds` from now. Of several holds the longest wins.
+
+        Args:
+            seconds: How long.
+            now: The present.
+            asked: The wait that the server asked for, where that is longer.
+        """
+        self.until = max(self.until, now + seconds)
+        self.asked_until = max(self.asked_until, now + max(seconds, asked))
+
+    def left(self, now: float) -> float:
+        """Return the seconds that are left of it; 0.0 if it is over."""
+        return max(0.0, self.until - now)
+
+    def asked_left(self, now: float) -> float:
+        """Return what is left of the wait that the server asked for, while the hold lasts; else 0.0."""
+        return max(self.asked_until, self.until) - now if now < self.until else 0.0
 
 
 class Gate(Protocol):
@@ -109,6 +177,9 @@ class TokenBucket:
     All methods belong to the thread of the event loop that uses the bucket, but for `state` and `dump`, which
     any thread may read. The bucket is bound to no loop while its queue is empty.
 
+    A subclass may have its capacity given out elsewhere, as `RedisBucket` has: it sets `_is_local` to False for that time, and says in
+    `_serve` who is granted. `_joined`, `_left`, `_give_back` and `_loop_changed` tell it what happens in the queue meanwhile.
+
     Args:
         refill_rate: Capacity that flows in per second; above 0. With amounts of 1, requests per second.
         capacity: Largest burst; above 0. None means `refill_rate`, but at least 1, so that 0.2 per second
@@ -124,10 +195,11 @@ class TokenBucket:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._rate, self._capacity = _checked(refill_rate, capacity)
-        self._full_at = -math.inf
-        self._paused_until = -math.inf
-        self._asked_until = -math.inf
+        self.configured = _checked(refill_rate, capacity)
+        """Rate and capacity that were asked for last."""
+        self._level = Level(*self.configured)
+        self._hold = Hold()
+        self._is_local = True
         self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
         self._queue: deque[Waiter] = deque()
@@ -168,25 +240,23 @@ class TokenBucket:
 
     def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
         """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
-        self._check_amount(amount)
-        if self._in_line:
+        if not 0.0 < amount <= self.configured[1]:
+            raise ValueError(
+                f"amount must be above 0 and at most the capacity ({self.configured[1]:g}), not {amount!r}"
+            )
+        if self._in_line or not self._is_local:
             return False
-        now = self._clock()
-        start = self._full_at if self._full_at > now else now
-        if start - now > (self._capacity - amount) / self._rate + CLOCK_GRAIN or now < self._paused_until:
+        now, level = self._clock(), self._level
+        # As `ready_at` and `take` do it: nearly all acquires end here, and two calls are a third of their time.
+        start = level.full_at if level.full_at > now else now
+        if start - now > (level.capacity - amount) / level.rate + CLOCK_GRAIN or now < self._hold.until:
             return False
         if gate is not None:
             if gate.closed_for() > 0.0:
                 return False
             gate.enter()
-        self._full_at = start + amount / self._rate
+        level.full_at = start + amount / level.rate
         return True
-
-    def _check_amount(self, amount: float) -> None:
-        if not 0.0 < amount <= self._capacity:
-            raise ValueError(
-                f"amount must be above 0 and at most the capacity ({self._capacity:g}), not {amount!r}"
-            )
 
     def expected_wait(self, amount: float = 1.0) -> float:
         """Return the seconds that a waiter that joined the queue now would wait, if nobody before it gives up.
@@ -196,26 +266,14 @@ class TokenBucket:
         ahead = sum(wanted for group, wanted in self._waiting.items() if group not in self._closed)
         return max(0.0, self._ready_at(ahead + amount) - self._clock())
 
-    def pause_until(self, moment: float) -> None:
-        """Hold everybody until `moment` (by the bucket's clock). Of several pauses the longest wins."""
-        if moment > self._paused_until:
-            self._paused_until = moment
-            self._serve_queue()
-
     def pause_for(self, seconds: float, *, asked: float = 0.0) -> None:
-        """Hold everybody for `seconds` from now. Of several pauses the longest wins.
-
-        Args:
-            seconds: How long.
-            asked: The wait that a server asked for, where that is longer: see `BucketState.asked_for`.
-        """
-        now = self._clock()
-        self._asked_until = max(self._asked_until, now + max(seconds, asked))
-        self.pause_until(now + seconds)
+        """Hold everybody for `seconds` from now; see `Hold.extend`."""
+        self._hold.extend(seconds, self._clock(), asked=asked)
+        self._serve_queue()
 
     def resume(self) -> None:
         """End a pause: it was another server's, or another account's."""
-        self._paused_until = self._asked_until = -math.inf
+        self._hold = Hold()
         self._serve_queue()
 
     def ask_waiters(self) -> None:
@@ -240,15 +298,11 @@ class TokenBucket:
         rest.
         """
         now = self._clock()
-        level = self._level(now)
-        self._rate, self._capacity = _checked(refill_rate, capacity)
-        self._set_level(level, now)
+        level = self._level.at(now)
+        self.configured = _checked(refill_rate, capacity)
+        self._level = Level(*self.configured)
+        self._level.set(level, now)
         self._serve_queue()
-
-    @property
-    def configured(self) -> tuple[float, float]:
-        """Rate and capacity that were asked for last."""
-        return self._rate, self._capacity
 
     @property
     def state(self) -> BucketState:
@@ -256,38 +310,27 @@ class TokenBucket:
         now = self._clock()
         is_waiting = any(not waiter.future.done() for waiter in self._queue.copy())
         return BucketState(
-            level=self._level(now),
-            capacity=self._capacity,
-            refill_rate=self._rate,
+            level=self._level.at(now),
+            capacity=self._level.capacity,
+            refill_rate=self._level.rate,
             waiters=len(self._queue),
             next_grant=max(0.0, self._due_at - now) if is_waiting else None,
-            paused_for=max(0.0, self._paused_until - now),
-            asked_for=self.asked_for(),
+            paused_for=self._hold.left(now),
+            asked_for=self._hold.asked_left(now),
         )
 
     def asked_for(self) -> float:
         """Return what is left of the wait that a server asked for, while its pause lasts. Any thread may ask."""
-        now = self._clock()
-        return max(self._asked_until, self._paused_until) - now if now < self._paused_until else 0.0
+        return self._hold.asked_left(self._clock())
 
-    def dump(self) -> dict[str, float]:
-        """Return level and pause as plain numbers for `restore`, in this process, with the same clock."""
-        now = self._clock()
-        return {
-            "level": self._level(now),
-            "at": now,
-            "paused_until": max(self._paused_until, now),
-            "asked_until": max(self._asked_until, now),
-        }
+    def dump(self) -> dict[str, Any]:
+        """Return level and pause as plain data for `restore`, in this process, with the same clock."""
+        return {"level": asdict(self._level), "hold": asdict(self._hold)}
 
-    def restore(self, dumped: Mapping[str, float]) -> None:
-        """Continue where a previous bucket stood: with its level, refilled since, and its pause."""
-        now = self._clock()
-        refilled = max(0.0, now - dumped["at"]) * self._rate
-        self._set_level(dumped["level"] + refilled, now)
-        self._asked_until = max(self._asked_until, dumped.get("asked_until", now))
-        self.pause_until(dumped["paused_until"])
-        self._serve_queue()
+    def restore(self, dumped: Mapping[str, Any]) -> None:
+        """Continue where a previous bucket stood, with its level and its pause, at our own rate and capacity."""
+        self._level, self._hold = Level(**dumped["level"]), Hold(**dumped["hold"])
+        self.reconfigure(*self.configured)
 
     def __repr__(self) -> str:
         state = self.state
@@ -297,30 +340,64 @@ class TokenBucket:
             f"{state.waiters} waiting{paused}>"
         )
 
-    # The level...
+    # What a subclass may have to say...
 
-    def _level(self, now: float) -> float:
-        return self._capacity - max(0.0, self._full_at - now) * self._rate
+    def _serve(self, now: float) -> float:
+        """Grant every waiter that can be granted, in order, and take it out of the queue.
 
-    def _set_level(self, level: float, now: float) -> None:
-        missing = self._capacity - min(level, self._capacity)
-        self._full_at = now + missing / self._rate if missing else -math.inf
+        Returns:
+            Seconds until there is something to do for one that is left; infinite if that will be told.
+        """
+        passed_over: list[Waiter] = []
+        wait = math.inf
+        try:
+            while self._queue:
+                waiter = self._queue[0]
+                if not waiter.future.done():
+                    if seconds := self._closed_for(waiter):
+                        wait = min(wait, seconds)
+                        passed_over.append(self._queue.popleft())
+                        continue
+                    delay = self._ready_at(min(waiter.amount, self._level.capacity)) - now
+                    if delay > CLOCK_GRAIN:
+                        wait = min(wait, delay)
+                        break
+                    self._level.take(waiter.amount, now)
+                    self._grant(waiter)
+                self._leave(self._queue.popleft())
+        finally:
+            self._queue.extendleft(reversed(passed_over))
+        return wait
 
-    def _ready_at(self, amount: float) -> float:
-        """Return the moment at which `amount` is there, nobody else taking any."""
-        # More than the capacity (after it was lowered, or for a whole queue) is there when it has flowed in.
-        return max(self._paused_until, self._full_at + (amount - self._capacity) / self._rate)
+    def _joined(self, waiter: Waiter) -> None:
+        """A waiter stands in the queue."""
+
+    def _left(self, waiter: Waiter) -> None:
+        """A waiter does not stand in the queue any more."""
+
+    def _give_back(self, waiter: Waiter) -> None:
+        """Take back what a waiter was granted and does not use."""
+        self._level.give_back(waiter.amount)
+
+    def _loop_changed(self) -> None:
+        """The bucket is used on another event loop from now on; nobody is in the queue."""
 
     # The queue...
 
+    def _ready_at(self, amount: float) -> float:
+        """Return the moment at which `amount` is there, nobody else taking any, and no pause is left."""
+        return max(self._hold.until, self._level.ready_at(amount))
+
     async def _wait_in_line(
-        self, amount: float, gate: Gate | None, refusal: StopWaiting | None, on_wait: OnDelay | None = None
+        self, amount: float, gate: Gate | None, refusal: StopWaiting | None, on_wait: OnDelay | None
     ) -> float:
         loop = self._bind_to_running_loop()
         waiter = Waiter(amount, loop.create_future(), gate, refusal, on_wait)
         joined_at = self._clock()
         is_behind_its_like = gate is not None and gate.group in self._waiting
-        self._join(waiter)
+        self._queue.append(waiter)
+        self._waiting[waiter.group] = self._waiting.get(waiter.group, 0.0) + waiter.amount
+        self._joined(waiter)
         self._in_line += 1
         try:
             if not is_behind_its_like:  # else it is nobody's turn now whose turn it was not before
@@ -350,10 +427,6 @@ class TokenBucket:
                 self._leave(waiter)
         self._serve_queue()
 
-    def _join(self, waiter: Waiter) -> None:
-        self._queue.append(waiter)
-        self._waiting[waiter.group] = self._waiting.get(waiter.group, 0.0) + waiter.amount
-
     def _leave(self, waiter: Waiter) -> None:
         """Take note that a waiter is not in the queue any more."""
         left = self._waiting[waiter.group] - waiter.amount
@@ -361,6 +434,7 @@ class TokenBucket:
             self._waiting[waiter.group] = left
         else:
             del self._waiting[waiter.group]
+        self._left(waiter)
 
     def _serve_queue(self) -> None:
         """Grant every waiter that can be granted, in order, and set the timer for the one who then is the next."""
@@ -368,42 +442,27 @@ class TokenBucket:
             self._timer.cancel()
             self._timer = None
         now = self._clock()
-        passed_over: list[Waiter] = []
         self._closed = set()
-        wait = math.inf
-        try:
-            while self._queue:
-                waiter = self._queue[0]
-                if not waiter.future.done():
-                    if seconds := closed_for(waiter, self._closed):
-                        wait = min(wait, seconds)
-                        passed_over.append(self._queue.popleft())
-                        continue
-                    delay = self._ready_at(min(waiter.amount, self._capacity)) - now
-                    if delay > CLOCK_GRAIN:
-                        wait = min(wait, delay)
-                        break
-                    self._grant(waiter, now)
-                self._leave(self._queue.popleft())
-        finally:
-            self._queue.extendleft(reversed(passed_over))
-        if wait < math.inf:
-            self._due_at = now + wait
-            self._set_timer(wait)
+        wait = self._serve(now)
+        self._due_at = now if wait == math.inf else now + wait
+        if wait < math.inf and self._loop is not None and not self._loop.is_closed():
+            self._timer = self._loop.call_later(wait, self._serve_queue)
 
-    def _give_back(self, waiter: Waiter) -> None:
-        """Take back what a waiter was granted and does not use."""
-        self._full_at -= waiter.amount / self._rate
-
-    def _grant(self, waiter: Waiter, now: float) -> None:
+    def _grant(self, waiter: Waiter) -> None:
         if waiter.gate is not None:
             waiter.gate.enter()
-        self._full_at = max(self._full_at, now) + waiter.amount / self._rate
         waiter.future.set_result(None)
 
-    def _set_timer(self, delay: float) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._timer = self._loop.call_later(delay, self._serve_queue)
+    def _closed_for(self, waiter: Waiter) -> float:
+        """Return the seconds for which a waiter's gate is closed; infinite behind another waiter of its group."""
+        if waiter.gate is None:
+            return 0.0
+        if waiter.group in self._closed:
+            return math.inf
+        seconds = waiter.gate.closed_for()
+        if seconds > 0.0:
+            self._closed.add(waiter.group)
+        return seconds
 
     def _bind_to_running_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -416,25 +475,10 @@ class TokenBucket:
             self._waiting.clear()
             self._in_line = 0
             self._timer = None
-            self._loop = loop
+            previous, self._loop = self._loop, loop
+            if previous is not None:
+                self._loop_changed()
         return loop
-
-
-def closed_for(waiter: Waiter, closed: set[object]) -> float:
-    """Return the seconds for which a waiter's gate is closed; infinite behind another waiter of its group.
-
-    Args:
-        waiter: The waiter.
-        closed: The groups of those before it whose gate is closed; its own is added if that is so.
-    """
-    if waiter.gate is None:
-        return 0.0
-    if waiter.group in closed:
-        return math.inf
-    seconds = waiter.gate.closed_for()
-    if seconds > 0.0:
-        closed.add(waiter.group)
-    return seconds
 
 
 def _checked(refill_rate: float, capacity: float | None) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from ._errors import ConfigurationError
 from ._pace import ServerPace
-from ._rate_limit import CLOCK_GRAIN, BucketState, Gate, OnDelay, StopWaiting, TokenBucket, Waiter, closed_for
+from ._rate_limit import CLOCK_GRAIN, BucketState, Hold, Level, TokenBucket, Waiter
 from ._redis import RedisLink, RedisScript, SharingLostError, read_limiter_url
 from ._redis_pace import SharedPace
 
@@ -96,7 +96,6 @@ class RedisBucket(TokenBucket):
         super().__init__(refill_rate, capacity, clock=clock)
         self._address = read_limiter_url(url)
         self._account = account
-        self._wanted = (self._rate, self._capacity)
         self._link: RedisLink | None = None
         self.say: Callable[[str], None] = lambda _sentence: None
         """Told when the server goes and comes, in a sentence each time. It is logged in any case."""
@@ -130,11 +129,6 @@ class RedisBucket(TokenBucket):
         return None if link is None else link.problem
 
     @property
-    def configured(self) -> tuple[float, float]:
-        """Rate and capacity that this process has asked for last; those in force may be another's."""
-        return self._wanted
-
-    @property
     def state(self) -> BucketState:
         """The level as of the server's last word, and the queue of this process. Any thread may ask."""
         state = super().state
@@ -142,43 +136,23 @@ class RedisBucket(TokenBucket):
 
     # As a bucket...
 
-    async def acquire(
-        self,
-        amount: float = 1.0,
-        gate: Gate | None = None,
-        *,
-        refusal: StopWaiting | None = None,
-        on_wait: OnDelay | None = None,
-    ) -> float:
-        """Wait until `amount` of capacity is free, then take it; see `TokenBucket.acquire`.
-
-        Raises:
-            ConfigurationError: The server cannot be used as the setting has it. Nothing was taken.
-        """
-        self._check_amount(amount)
-        return await self._wait_in_line(amount, gate, refusal, on_wait)
-
-    def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
-        """Take `amount` if that is possible without asking the server: only while that is away."""
-        self._check_amount(amount)
-        return self._is_alone and super().try_acquire(min(amount, self._capacity), gate)
-
     def expected_wait(self, amount: float = 1.0) -> float:
         """Return the seconds that a waiter that joined now would wait, as of the server's last word."""
-        if self._is_alone:
+        if self._is_local:
             return super().expected_wait(amount)
         now = self._clock()
         ahead = sum(waiter.amount for waiter in self._unasked)
-        free_at = self._full_at + (ahead + amount - self._burst) / self._rate
-        return max(0.0, free_at - now, self._after_at - now, self._paused_until - now)
+        free_at = self._level.full_at + (ahead + amount - self._burst) / self._level.rate
+        return max(free_at, self._after_at, self._hold.until, now) - now
 
-    def pause_until(self, moment: float) -> None:
-        """Hold everybody, in all processes, until `moment` (by the bucket's clock). Of several pauses the longest wins."""
-        if moment > self._paused_until:
-            self._saying["pause"] = max(0.0, moment - self._clock())
-            self._saying["asked"] = max(0.0, self._asked_until - self._clock())
+    def pause_for(self, seconds: float, *, asked: float = 0.0) -> None:
+        """Hold everybody, in all processes; see `TokenBucket.pause_for`."""
+        before = self._hold.until
+        super().pause_for(seconds, asked=asked)
+        if self._hold.until > before:
+            now = self._clock()
+            self._saying |= {"pause": self._hold.left(now), "asked": self._hold.asked_left(now)}
             self._send_soon()
-        super().pause_until(moment)
 
     def resume(self) -> None:
         """End a pause, in all processes."""
@@ -190,8 +164,7 @@ class RedisBucket(TokenBucket):
     def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
         """Change rate and capacity, for all processes; see `TokenBucket.reconfigure`."""
         super().reconfigure(refill_rate, capacity)
-        self._wanted = (self._rate, self._capacity)
-        if self._is_alone:
+        if self._is_local:
             self._take_share()
         elif self._epoch is not None:
             self._saying["configure"] = True
@@ -211,9 +184,9 @@ class RedisBucket(TokenBucket):
 
     def _start_over(self) -> None:
         """Know nothing of the server."""
-        self._is_alone = False
-        self._rate, self._capacity = self._wanted
-        self._burst = self._capacity
+        self._is_local = False
+        self._level = Level(*self.configured)
+        self._burst = self._level.capacity
         self._epoch: str | None = None
         self._after_at = -math.inf
         self._sending: asyncio.Task[None] | None = None
@@ -231,23 +204,13 @@ class RedisBucket(TokenBucket):
         self._asking: set[Waiter] = set()
         self._gated: set[object] = set()
 
-    def _bind_to_running_loop(self) -> asyncio.AbstractEventLoop:
-        previous = self._loop
-        loop = super()._bind_to_running_loop()
-        if previous is not loop and previous is not None:
-            self._close_pace()
-            self._link = None  # it belonged to the loop that has gone
-            self._start_over()
-        return loop
+    def _loop_changed(self) -> None:
+        self._close_pace()
+        self._link = None  # it belonged to the loop that has gone
+        self._start_over()
 
-    def _check_amount(self, amount: float) -> None:
-        most = self._wanted[1] if self._is_alone else self._capacity
-        if not 0.0 < amount <= most:
-            raise ValueError(f"amount must be above 0 and at most the capacity ({most:g}), not {amount!r}")
-
-    def _join(self, waiter: Waiter) -> None:
-        super()._join(waiter)
-        if not self._is_alone and waiter.group not in self._gated:
+    def _joined(self, waiter: Waiter) -> None:
+        if not self._is_local and waiter.group not in self._gated:
             self._ask_for(waiter)
 
     def _ask_for(self, waiter: Waiter) -> None:
@@ -255,12 +218,8 @@ class RedisBucket(TokenBucket):
         self._unasked.append(waiter)
         self._send_soon()
 
-    def _withdraw(self, waiter: Waiter) -> None:
+    def _left(self, waiter: Waiter) -> None:
         self._drop_ticket(waiter)
-        super()._withdraw(waiter)
-
-    def _leave(self, waiter: Waiter) -> None:
-        super()._leave(waiter)
         if waiter.group not in self._waiting:
             self._gated.discard(waiter.group)
 
@@ -276,61 +235,52 @@ class RedisBucket(TokenBucket):
                 self._unasked.remove(waiter)
 
     def _give_back(self, waiter: Waiter) -> None:
-        if isinstance(waiter.ticket, _Ticket) and not self._is_alone:
+        if isinstance(waiter.ticket, _Ticket) and not self._is_local:
             self._back.append(waiter.ticket)
             self._send_soon()
         else:
             super()._give_back(waiter)
 
-    def _serve_queue(self) -> None:
-        if self._is_alone:
-            super()._serve_queue()
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        now, wait, left = self._clock(), math.inf, deque[Waiter]()
-        self._closed = set()
+    def _serve(self, now: float) -> float:
+        if self._is_local:
+            return super()._serve(now)
+        wait, left = math.inf, deque[Waiter]()
         while self._queue:
             waiter = self._queue.popleft()
-            seconds = 0.0 if waiter.future.done() else self._serve(waiter, now)
+            seconds = 0.0 if waiter.future.done() else self._serve_one(waiter, now)
             if seconds:
                 wait = min(wait, seconds)
                 left.append(waiter)
             else:
                 self._leave(waiter)
         self._queue.extend(left)
-        self._due_at = now if wait == math.inf else now + wait
-        if wait < math.inf:
-            self._set_timer(wait)
+        return wait
 
-    def _serve(self, waiter: Waiter, now: float) -> float:
+    def _serve_one(self, waiter: Waiter, now: float) -> float:
         """Grant a waiter, or return the seconds until there is something to do for it; infinite if that will be told."""
         ticket = self._tickets.get(waiter)
         if ticket is None:
             return self._without_ticket(waiter)
-        delay = max(ticket.at, self._paused_until) - now
+        delay = max(ticket.at, self._hold.until) - now
         if delay > CLOCK_GRAIN:
             return delay
         if not ticket.is_fresh and (self._late or delay < -_SLACK):  # or another before it is late
             self._late[waiter] = self._tickets.pop(waiter)
             self._send_soon()
             return math.inf
-        if seconds := closed_for(waiter, self._closed):
+        if seconds := self._closed_for(waiter):
             self._gated.add(waiter.group)
             self._drop_ticket(waiter)
             return seconds
-        if waiter.gate is not None:
-            waiter.gate.enter()
         waiter.ticket = self._tickets.pop(waiter)
-        waiter.future.set_result(None)
+        self._grant(waiter)
         return 0.0
 
     def _without_ticket(self, waiter: Waiter) -> float:
         is_asked = waiter in self._asking or waiter in self._late
         if waiter.group in self._gated:
             # Those before a limit of the server's ask one after the other: each that passes may close it.
-            if not is_asked and (seconds := closed_for(waiter, self._closed)):
+            if not is_asked and (seconds := self._closed_for(waiter)):
                 return seconds
             self._closed.add(waiter.group)
         if not is_asked:
@@ -345,14 +295,14 @@ class RedisBucket(TokenBucket):
             loop = self._bind_to_running_loop()
         except RuntimeError:  # no loop runs: the next acquire says it
             return
-        if self._sending is None and not self._is_alone:
+        if self._sending is None and not self._is_local:
             self._sending = loop.create_task(self._send())
 
     async def _send(self) -> None:
         """Say what there is to say, one call after the other, so that order is kept."""
         me = asyncio.current_task()
         try:
-            while self._sending is me and not self._is_alone and self._has_news:
+            while self._sending is me and not self._is_local and self._has_news:
                 await self._exchange(self.link)
         except SharingLostError:
             self._change()
@@ -378,8 +328,8 @@ class RedisBucket(TokenBucket):
         reply = await link.call(
             _SCRIPT,
             {
-                "rate": self._wanted[0],
-                "capacity": self._wanted[1],
+                "rate": self.configured[0],
+                "capacity": self.configured[1],
                 "slack": _HELD_BACK,
                 "ask": [waiter.amount for waiter in asked],
                 "back": [(ticket.number, ticket.amount) for ticket in back],
@@ -405,20 +355,19 @@ class RedisBucket(TokenBucket):
             self._take_times(dict(reply["times"] or ()), late, now)
         self._take_slots(zip(asked, reply["slots"] or (), strict=True), now)
         self._set_check(
-            _IDLE_INTERVAL if not self._tickets else max(_CHECK_INTERVAL, _CHECK_GRANTS / self._rate)
+            _IDLE_INTERVAL if not self._tickets else max(_CHECK_INTERVAL, _CHECK_GRANTS / self._level.rate)
         )
         self._serve_queue()
 
     def _take_state(self, reply: Mapping[str, Any], now: float) -> None:
         self._epoch = reply["epoch"]
-        self._rate, self._capacity, self._burst = reply["rate"], reply["capacity"], reply["burst"]
-        self._full_at, self._after_at = now + reply["tail"], now + reply["after"]
+        self._level = Level(reply["rate"], reply["capacity"], full_at=now + reply["tail"])
+        self._burst, self._after_at = reply["burst"], now + reply["after"]
         if not self._saying:
             self._take_pause(reply, now)
 
     def _take_pause(self, told: Mapping[str, Any], now: float) -> None:
-        self._paused_until = now + told["paused"] if told["paused"] > 0 else -math.inf
-        self._asked_until = now + told["asked"] if told["paused"] > 0 else -math.inf
+        self._hold = Hold(now + told["paused"], now + told["asked"]) if told["paused"] > 0 else Hold()
 
     def _take_times(self, times: Mapping[int, float], late: Mapping[Waiter, _Ticket], now: float) -> None:
         """Take the moments of our tickets, as they are now. One that is not among them has come."""
@@ -458,7 +407,7 @@ class RedisBucket(TokenBucket):
     # What others say...
 
     def _hear(self, told: Mapping[str, Any]) -> None:
-        if told.get("about") != "bucket" or self._is_alone:
+        if told.get("about") != "bucket" or self._is_local:
             return
         if self._link is not None:
             self._link.members = max(1, int(told["members"]))
@@ -486,19 +435,18 @@ class RedisBucket(TokenBucket):
 
     def _change(self) -> None:
         """The server has gone, or come back."""
-        is_alone = self._link is not None and self._link.problem is not None
-        if is_alone == self._is_alone:
+        is_away = self._link is not None and self._link.problem is not None
+        if is_away == self._is_local:
             return
-        now = self._clock()
-        if is_alone:
+        if is_away:
             self._set_check(None)
             self._forget_tickets()
-            self._epoch, self._saying, self._is_alone = None, {}, True
+            self._epoch, self._saying, self._is_local = None, {}, True
             self._take_share()
         else:
-            self._taken_alone = self._capacity - self._level(now)
-            self._rate, self._capacity = self._wanted
-            self._is_alone = False
+            self._taken_alone = self._level.capacity - self._level.at(self._clock())
+            self._level.rate, self._level.capacity = self.configured
+            self._is_local = False
             for waiter in self._queue:
                 if not waiter.future.done():
                     self._ask_for(waiter)
@@ -507,6 +455,6 @@ class RedisBucket(TokenBucket):
     def _take_share(self) -> None:
         """Be a bucket by ourselves: a share of the limit, and nothing in it, as nobody knows what the others have taken."""
         members = 1 if self._link is None else self._link.members
-        self._rate, capacity = self._wanted[0] / members, self._wanted[1] / members
-        self._capacity = max(min(1.0, self._wanted[1]), capacity)
-        self._set_level(0.0, self._clock())
+        rate, capacity = self.configured
+        self._level = Level(rate / members, max(min(1.0, capacity), capacity / members))
+        self._level.set(0.0, self._clock())

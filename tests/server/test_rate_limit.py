@@ -476,7 +476,7 @@ def test_l2_an_idle_bucket_moves_to_another_loop() -> None:
 
     async def leave_a_waiter_behind() -> None:
         await bucket.acquire()
-        abandoned.append(bucket._wait_in_line(1.0, None, None))
+        abandoned.append(bucket._wait_in_line(1.0, None, None, None))
         abandoned[-1].send(None)
 
     for _ in range(3):

@@ -425,7 +425,7 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
     """As plain data, because the classes themselves are new then."""
     limits = learnt(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
     limits.hear(limits.let_through(need(), START), told(limit=60, remaining=0), START, is_refusal=True)
-    limits.hold(7.0, START)
+    limits.learnt.hold.extend(7.0, START)
 
     ours = ServerPace()
     ours._class("m", limits.learnt)
@@ -435,7 +435,7 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
     assert again.learnt is not limits.learnt
     assert again.state(START + 0.7) == limits.state(START + 0.7)
     assert wait(again, START + 0.5) == wait(limits, START + 0.5)
-    assert again.held_for(START) == 7.0
+    assert again.learnt.hold.left(START) == 7.0
     assert record == ServerPace(record).dump()
 
 

@@ -66,6 +66,8 @@ from ._events import (
 )
 from ._json import encode_json, mended
 from ._messages import (
+    PIECE_FIELDS,
+    THINKING_TYPES,
     Completion,
     ContentBlock,
     Message,
@@ -95,7 +97,9 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_BATCH_REQUESTS",
     "OFFICIAL_BASE_URL",
+    "PIECE_FIELDS",
     "REDACTED",
+    "THINKING_TYPES",
     "APIError",
     "AnswerRecorded",
     "BillingError",

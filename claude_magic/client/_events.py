@@ -17,7 +17,17 @@ from pydantic_core import from_json
 
 from ._errors import StreamInterruptedError
 from ._json import decode_json, decode_odd_json, has_half, mended, split_end
-from ._messages import NO_USAGE, ContentBlock, Message, Usage, estimate_tokens, parse_block
+from ._messages import (
+    BLOCK_KINDS,
+    DELTA_KINDS,
+    NO_USAGE,
+    ContentBlock,
+    Message,
+    Usage,
+    estimate_tokens,
+    kind_of,
+    parse_block,
+)
 from ._sse import ServerSentEvent
 
 
@@ -125,16 +135,8 @@ StreamEvent: TypeAlias = (
     | UnknownEvent
 )
 
-_TEXT_FIELD_BY_DELTA = {
-    "text_delta": "text",
-    "thinking_delta": "thinking",
-    "input_json_delta": "partial_json",
-    "signature_delta": "signature",
-}
+_TEXT_FIELDS = {name: kind.field for name, kind in DELTA_KINDS.items() if kind.fold in ("join", "replace")}
 """The deltas that carry text, and the field it stands in."""
-
-_TEXT_FIELDS = tuple(_TEXT_FIELD_BY_DELTA.values())
-_TEXT_DELTA_BY_BLOCK = {"text": "text_delta", "thinking": "thinking_delta"}
 
 _END_OF_OPENAI_STREAM = b"[DONE]"
 """How OpenAI-shaped servers end a stream, some of them on this path too."""
@@ -189,10 +191,10 @@ class PlainDeltas:
         if isinstance(event, ContentBlockDelta):
             kind = event.kind
         elif isinstance(event, ContentBlockStart):
-            kind = _PIECE_KIND_BY_TYPE.get(str(event.raw.get("type"))) or ""
+            kind = kind_of(event.raw).pieces or ""
         else:
             return
-        index, field = event.index, _TEXT_FIELD_BY_DELTA.get(kind)
+        index, field = event.index, _TEXT_FIELDS.get(kind)
         if field is None or (kind == self._kind and index == self._index):
             return
         self._index, self._kind, self._field = index, kind, field
@@ -256,32 +258,31 @@ class SplitCharacters:
 
     def _join_delta(self, event: ContentBlockDelta) -> ContentBlockDelta:
         key = (event.index, event.kind)
-        if event.kind not in _TEXT_FIELD_BY_DELTA or not (key in self.held or has_half(event.text)):
+        if event.kind not in _TEXT_FIELDS or not (key in self.held or has_half(event.text)):
             return event
         text, begun = split_end(self.held.pop(key, "") + event.text)
         if begun:
             self.held[key] = begun
-        return ContentBlockDelta(*key, text, {**event.raw, _TEXT_FIELD_BY_DELTA[event.kind]: text})
+        return ContentBlockDelta(*key, text, {**event.raw, _TEXT_FIELDS[event.kind]: text})
 
     def _cut_start(self, event: ContentBlockStart) -> ContentBlockStart:
         """Hold back the half character with which the text ends that a block begins with."""
-        kind = event.raw.get("type")
-        delta = _TEXT_DELTA_BY_BLOCK.get(kind) if isinstance(kind, str) else None
-        text = None if delta is None else event.raw.get(_TEXT_FIELD_BY_DELTA[delta])
+        delta = kind_of(event.raw).pieces
+        into = "" if delta is None else DELTA_KINDS[delta].into
+        text = event.raw.get(into)
         if delta is None or not isinstance(text, str) or not has_half(text):
             return event
         text, begun = split_end(text)
         if begun:
             self.held[event.index, delta] = begun
-        raw = {**event.raw, _TEXT_FIELD_BY_DELTA[delta]: text}
+        raw = {**event.raw, into: text}
         return ContentBlockStart(event.index, raw)
 
     def _released(self, index: int) -> list[ContentBlockDelta]:
         keys = [key for key in self.held if key[0] == index]
         texts = ((key, split_end(self.held.pop(key), is_end=True)[0]) for key in keys)
         return [
-            ContentBlockDelta(*key, text, {"type": key[1], _TEXT_FIELD_BY_DELTA[key[1]]: text})
-            for key, text in texts
+            ContentBlockDelta(*key, text, {"type": key[1], _TEXT_FIELDS[key[1]]: text}) for key, text in texts
         ]
 
 
@@ -311,7 +312,9 @@ def _with_halves_in_text(raw: Any) -> Any:
     for part in ("delta", "content_block"):
         value = raw.get(part)
         if isinstance(value, dict):
-            kept = {field: value[field] for field in _TEXT_FIELDS if isinstance(value.get(field), str)}
+            kept = {
+                field: value[field] for field in _TEXT_FIELDS.values() if isinstance(value.get(field), str)
+            }
             valid[part] |= kept
     return valid
 
@@ -322,8 +325,8 @@ def _block_delta(raw: dict[str, Any]) -> StreamEvent:
         return UnknownEvent("content_block_delta", raw)
     kind = delta.get("type")
     if not isinstance(kind, str):
-        kind = next((kind for kind, name in _TEXT_FIELD_BY_DELTA.items() if name in delta), "")
-    text = delta.get(_TEXT_FIELD_BY_DELTA.get(kind, ""))
+        kind = next((kind for kind, name in _TEXT_FIELDS.items() if name in delta), "")
+    text = delta.get(_TEXT_FIELDS.get(kind, ""))
     return ContentBlockDelta(_index(raw), kind, text if isinstance(text, str) else "", delta)
 
 
@@ -368,31 +371,6 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], StreamEvent]] = {
 }
 
 
-_PIECE_KIND_BY_TYPE: Mapping[str, str | None] = {
-    "text": "text_delta",
-    "thinking": "thinking_delta",
-    "tool_use": "input_json_delta",
-    "server_tool_use": "input_json_delta",
-    "mcp_tool_use": "input_json_delta",
-    "redacted_thinking": None,
-    "compaction": None,
-}
-"""Block type: the delta whose texts make it up piece by piece, or None if it comes whole."""
-
-_TEXT_FIELD_BY_PIECE_KIND = {"text_delta": "text", "thinking_delta": "thinking"}
-_PIECE_KINDS = frozenset((*_TEXT_FIELD_BY_PIECE_KIND, "input_json_delta"))
-
-_START_BY_DELTA: Mapping[str, Mapping[str, Any]] = {
-    "text_delta": {"type": "text", "text": ""},
-    "citations_delta": {"type": "text", "text": ""},
-    "thinking_delta": {"type": "thinking", "thinking": ""},
-    "signature_delta": {"type": "thinking", "thinking": ""},
-    "input_json_delta": {"type": "tool_use", "id": "", "name": "", "input": {}},
-    "compaction_delta": {"type": "compaction"},
-}
-"""What a block must be whose deltas arrive without its start."""
-
-
 class BlockBuilder:
     """Collects one block.
 
@@ -404,29 +382,31 @@ class BlockBuilder:
         pieces: What they carried, in order.
     """
 
-    __slots__ = ("_built", "_changes", "_citations", "index", "piece_kind", "pieces", "start", "type")
+    __slots__ = ("_built", "_changes", "_lists", "index", "piece_kind", "pieces", "start", "type")
 
     def __init__(self, index: int, start: Mapping[str, Any]) -> None:
         kind = start.get("type")
         self.index = index
         self.start = start
         self.type = kind if isinstance(kind, str) else ""
-        self.piece_kind = _PIECE_KIND_BY_TYPE.get(self.type)
+        self.piece_kind = kind_of(start).pieces
         self.pieces: list[str] = []
         self._changes: dict[str, Any] = {}
-        self._citations: list[Any] = []
+        self._lists: dict[str, list[Any]] = {}
         self._built: ContentBlock | None = None
 
     @classmethod
     def of_delta(cls, event: ContentBlockDelta) -> BlockBuilder | None:
         """Begin the block that a delta needs whose block was never started; None if no one can say what it is."""
-        start = _START_BY_DELTA.get(event.kind)
-        return None if start is None else cls(event.index, start)
+        delta = DELTA_KINDS.get(event.kind)
+        if delta is None:
+            return None
+        return cls(event.index, {"type": delta.block, **BLOCK_KINDS[delta.block].blank})
 
     @property
     def text(self) -> str:
         """The text or thinking so far, with what the block began with; empty for other types."""
-        begun = self.start.get(_TEXT_FIELD_BY_PIECE_KIND.get(self.piece_kind or "", ""))
+        begun = self.start.get(DELTA_KINDS[self.piece_kind].into) if self.piece_kind else ""
         return "".join((begun if isinstance(begun, str) else "", *self.pieces))
 
     @property
@@ -456,17 +436,23 @@ class BlockBuilder:
 
     def apply(self, event: ContentBlockDelta) -> bool:
         """Take in a delta of another kind than `piece_kind`; return False if nobody knows what it means here."""
-        if event.kind == "signature_delta" and self._may_be("thinking"):
-            self._changes["signature"] = event.text
-        elif event.kind == "citations_delta" and self._may_be("text"):
-            self._citations.append(event.raw.get("citation"))
-        elif event.kind == "compaction_delta" and self._may_be("compaction"):
-            self._changes |= {name: value for name, value in event.raw.items() if name != "type"}
-        elif event.kind in _PIECE_KINDS and self.piece_kind is None and self.type not in _PIECE_KIND_BY_TYPE:
-            self.piece_kind = event.kind  # a new type of block, made of pieces of a kind that is known
-            self.pieces.append(event.text)
-        else:
+        delta = DELTA_KINDS.get(event.kind)
+        if delta is None or (self.type in BLOCK_KINDS and self.type != delta.block):
             return False
+        match delta.fold:
+            case "join" if self.piece_kind is not None:
+                return False
+            case "join":
+                self.piece_kind = event.kind  # a new type of block, made of pieces of a kind that is known
+                self.pieces.append(event.text)
+            case "replace":
+                self._changes[delta.into] = event.text
+            case "append":
+                begun = self.start.get(delta.into)
+                items = self._lists.setdefault(delta.into, [*begun] if isinstance(begun, list) else [])
+                items.append(event.raw.get(delta.field))
+            case "update":
+                self._changes |= {name: value for name, value in event.raw.items() if name != "type"}
         return True
 
     def finish(self) -> None:
@@ -485,20 +471,14 @@ class BlockBuilder:
         """
         return self._built or self._build(is_complete=is_complete)
 
-    def _may_be(self, block_type: str) -> bool:
-        """Whether the block is of this type, or of one that is not known here."""
-        return self.type == block_type or self.type not in _PIECE_KIND_BY_TYPE
-
     def _build(self, *, is_complete: bool) -> ContentBlock:
         fields = {**self.start, **self._changes}
-        if self._citations:
-            begun = self.start.get("citations")
-            fields["citations"] = [*(begun if isinstance(begun, list) else ()), *self._citations]
+        fields |= {name: [*items] for name, items in self._lists.items()}
         raw_input = None
         if self.piece_kind == "input_json_delta":
             fields["input"], raw_input = self._read_input()
         elif self.piece_kind is not None:
-            fields[_TEXT_FIELD_BY_PIECE_KIND[self.piece_kind]] = self.text
+            fields[DELTA_KINDS[self.piece_kind].into] = self.text
         return parse_block(fields, raw_input=raw_input, is_complete=is_complete)
 
     def _read_input(self) -> tuple[dict[str, Any], str | None]:

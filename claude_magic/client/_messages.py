@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeGuard
+from typing import Any, Final, Literal, NamedTuple, Self, TypeGuard
 
 from pydantic import (
     BaseModel,
@@ -159,14 +159,69 @@ class ToolUseBlock(ContentBlock):
         return self._raw_input
 
 
-_CLASS_BY_TYPE: dict[str, type[ContentBlock]] = {
-    "text": TextBlock,
-    "thinking": ThinkingBlock,
-    "redacted_thinking": RedactedThinkingBlock,
-    "tool_use": ToolUseBlock,
-    "server_tool_use": ToolUseBlock,
-    "mcp_tool_use": ToolUseBlock,
+class BlockKind(NamedTuple):
+    """What a type of block is.
+
+    Attributes:
+        model: Its class.
+        pieces: The delta whose texts make it up piece by piece, or None if it comes whole.
+        blank: The fields with which it begins.
+    """
+
+    model: type[ContentBlock]
+    pieces: str | None = None
+    blank: Mapping[str, Any] = {}
+
+
+class DeltaKind(NamedTuple):
+    """What a kind of delta adds to its block.
+
+    Attributes:
+        block: The type of its block, where that was never begun.
+        field: The field of the delta that counts; empty where all do.
+        into: The field of the block that it goes into; empty where all have the same name there.
+        fold: "join" if texts make up the field piece by piece, "replace" if the last text counts, "append" if the field is a list,
+            "update" if all fields are the block's.
+    """
+
+    block: str
+    field: str
+    into: str
+    fold: Literal["join", "replace", "append", "update"]
+
+
+_CALL = BlockKind(ToolUseBlock, "input_json_delta", {"id": "", "name": "", "input": {}})
+
+# What is known of blocks and deltas stands in these two tables: decoding, folding, encoding and recording read it here.
+BLOCK_KINDS: Final[Mapping[str, BlockKind]] = {
+    "text": BlockKind(TextBlock, "text_delta", {"text": ""}),
+    "thinking": BlockKind(ThinkingBlock, "thinking_delta", {"thinking": ""}),
+    "redacted_thinking": BlockKind(RedactedThinkingBlock),
+    "tool_use": _CALL,
+    "server_tool_use": _CALL,
+    "mcp_tool_use": _CALL,
+    "compaction": BlockKind(ContentBlock),
 }
+DELTA_KINDS: Final[Mapping[str, DeltaKind]] = {
+    "text_delta": DeltaKind("text", "text", "text", "join"),
+    "thinking_delta": DeltaKind("thinking", "thinking", "thinking", "join"),
+    "input_json_delta": DeltaKind("tool_use", "partial_json", "input", "join"),
+    "signature_delta": DeltaKind("thinking", "signature", "signature", "replace"),
+    "citations_delta": DeltaKind("text", "citation", "citations", "append"),
+    "compaction_delta": DeltaKind("compaction", "", "", "update"),
+}
+PIECE_FIELDS: Final = {name: kind.field for name, kind in DELTA_KINDS.items() if kind.fold == "join"}
+"""The deltas whose texts are joined, and the field of the text."""
+THINKING_TYPES: Final = frozenset(
+    name for name, kind in BLOCK_KINDS.items() if kind.model in (ThinkingBlock, RedactedThinkingBlock)
+)
+"""Blocks of reasoning, which a reply may not end with where it is sent back."""
+
+
+def kind_of(block: Mapping[str, Any]) -> BlockKind:
+    """Return what the type of a block is; for one that is not known, that it comes whole and has no class of its own."""
+    kind = block.get("type")
+    return (BLOCK_KINDS.get(kind) if isinstance(kind, str) else None) or BlockKind(ContentBlock)
 
 
 def parse_block(
@@ -179,10 +234,8 @@ def parse_block(
         raw_input: The arguments of a tool that are no JSON object.
         is_complete: Whether all of the block has arrived.
     """
-    kind = fields.get("type")
-    block_class = _CLASS_BY_TYPE.get(kind, ContentBlock) if isinstance(kind, str) else ContentBlock
     try:
-        block = block_class.model_validate(fields)
+        block = kind_of(fields).model.model_validate(fields)
     except ValidationError:
         block = ContentBlock.model_validate(fields)
     block._is_complete = is_complete
@@ -209,8 +262,8 @@ def may_go_back(block: ContentBlock, answered: frozenset[str]) -> bool:
             return block.is_complete and block.id in answered
         case RedactedThinkingBlock():
             return block.is_complete
-    is_malformed = not isinstance(block.type, str) or block.type in _CLASS_BY_TYPE
-    return block.is_complete and not is_malformed
+    is_sound = isinstance(block.type, str) and kind_of({"type": block.type}).model is ContentBlock
+    return block.is_complete and is_sound
 
 
 # What comes back, as data: messages, usage, models.

@@ -30,7 +30,7 @@ from ._events import (
     decode_event,
 )
 from ._json import decode_json
-from ._messages import Message
+from ._messages import BLOCK_KINDS, DELTA_KINDS, Message, kind_of
 from ._retry import Deadline
 from ._sse import ServerSentEvent, SSEDecoder, read_block
 
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from ._attempts import Attempts
     from ._config import ClientConfig
     from ._transport import HTTPTransport, WireResponse
-
-_STREAMED_FIELDS = {"text": "text", "thinking": "thinking"}
-"""Block type: the field that streams, in a delta named after it."""
 
 
 def encode_as_stream(message: Mapping[str, Any]) -> bytes:
@@ -70,15 +67,15 @@ def _events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    kind = block.get("type")
-    start, deltas = dict(block), []
-    field = _STREAMED_FIELDS.get(kind) if isinstance(kind, str) else None
-    if field is not None and isinstance(start.get(field), str):
-        deltas.append({"type": f"{field}_delta", field: start[field]})
-        start[field] = ""
-    elif kind in ("tool_use", "server_tool_use", "mcp_tool_use") and isinstance(start.get("input"), dict):
-        deltas.append({"type": "input_json_delta", "partial_json": to_json(start["input"]).decode()})
-        start["input"] = {}
+    start, deltas = block, []
+    if (name := kind_of(block).pieces) is not None:
+        kind = DELTA_KINDS[name]
+        value, blank = block.get(kind.into), BLOCK_KINDS[kind.block].blank[kind.into]
+        if isinstance(value, type(blank)):
+            start = {**block, kind.into: blank}
+            deltas.append(
+                {"type": name, kind.field: value if kind.into != "input" else to_json(value).decode()}
+            )
     yield {"type": "content_block_start", "index": index, "content_block": start}
     for delta in deltas:
         yield {"type": "content_block_delta", "index": index, "delta": delta}

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..client import ConfigurationError, as_sentence, encode_json
-
-_THINKING = frozenset({"thinking", "redacted_thinking"})
+from ..client import THINKING_TYPES, ConfigurationError, as_sentence, encode_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ class Turn:
     def has_thinking(self) -> bool:
         """Whether a reply in it holds thinking, which is bound to what came before."""
         return any(
-            block.get("type") in _THINKING
+            block.get("type") in THINKING_TYPES
             for message in self.messages
             if message["role"] == "assistant"
             for block in _blocks(message)

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from ..client import (
+    PIECE_FIELDS,
     REDACTED,
     ClaudeError,
     ContentBlockDelta,
@@ -284,10 +285,6 @@ def raw_of(event: StreamEvent) -> dict[str, Any] | None:
     return None
 
 
-_TEXT_FIELDS: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-"""The deltas that are joined in a cassette, and the field of their text."""
-
-
 class Batches:
     """The events of a reply as they come, a read at a time; deltas of one block are joined at once."""
 
@@ -312,11 +309,11 @@ class Batches:
             kinds, indices = set(map(_kind_of, events)), set(map(_index_of, events))  # type: ignore[arg-type]
         except TypeError:  # one of them is no tuple, and so no delta
             kinds, indices = set(), set()
-        if len(kinds) == len(indices) == 1 and (kind := kinds.pop()) in _TEXT_FIELDS:
+        if len(kinds) == len(indices) == 1 and (kind := kinds.pop()) in PIECE_FIELDS:
             self._items.append((at, indices.pop(), kind, "".join(map(_text_of, events))))  # type: ignore[arg-type]
             return
         for event in events:
-            if type(event) is ContentBlockDelta and event.kind in _TEXT_FIELDS:
+            if type(event) is ContentBlockDelta and event.kind in PIECE_FIELDS:
                 self._items.append((at, event.index, event.kind, event.text))
             else:
                 self._items.append((at, event))
@@ -344,7 +341,7 @@ class Batches:
             if open_delta != (index, kind):
                 _close(events, pieces)
                 open_delta = index, kind
-                delta = {"type": kind, _TEXT_FIELDS[kind]: ""}
+                delta = {"type": kind, PIECE_FIELDS[kind]: ""}
                 events.append({"type": "content_block_delta", "index": index, "delta": delta})
                 pace += (wait, len(text))
             elif wait:
@@ -364,7 +361,7 @@ def _close(events: list[dict[str, Any]], pieces: list[str]) -> None:
     """Put the pieces of a delta together; it is the last event."""
     if pieces:
         delta = events[-1]["delta"]
-        delta[_TEXT_FIELDS[delta["type"]]] = "".join(pieces)
+        delta[PIECE_FIELDS[delta["type"]]] = "".join(pieces)
         pieces.clear()
 
 
@@ -373,10 +370,10 @@ def unfold(answer: Iterable[Mapping[str, Any]], pace: Sequence[int]) -> Iterator
     steps = iter(zip(pace[::2], pace[1::2], strict=False))
     for raw in answer:
         event = decode_event(ServerSentEvent(str(raw.get("type", "")), json.dumps(raw).encode()))
-        if not isinstance(event, ContentBlockDelta) or event.kind not in _TEXT_FIELDS:
+        if not isinstance(event, ContentBlockDelta) or event.kind not in PIECE_FIELDS:
             yield 0.0, event
             continue
-        field, rest = _TEXT_FIELDS[event.kind], event.text
+        field, rest = PIECE_FIELDS[event.kind], event.text
         while rest or event.text == rest:
             wait, length = next(steps, (0, len(rest)))
             piece, rest = rest[: max(0, length)], rest[max(0, length) :]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..client import (
+    THINKING_TYPES,
     ClaudeClient,
     ClaudeError,
     ClientEvent,
@@ -48,8 +49,6 @@ from ._settings import ResolvedSettings
 # The API refuses a history with a tool call that nobody answered, a reply that ends in thinking, a reply without content.
 # So a turn is closed before it is kept, however it ended.
 Turns = list[dict[str, Any]]
-
-_THINKING = frozenset({"thinking", "redacted_thinking"})
 
 
 def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | None:
@@ -118,7 +117,7 @@ def closed_reply(message: Message) -> dict[str, Any] | None:
     if param is None:
         return None
     content = list(param["content"])
-    while content and content[-1].get("type") in _THINKING:
+    while content and content[-1].get("type") in THINKING_TYPES:
         content.pop()
     return {**param, "content": content} if content else None
 
@@ -154,7 +153,7 @@ def _is_pending(block: Mapping[str, Any], answered: set[object]) -> bool:
 
 def _may_end_with(message: Mapping[str, Any]) -> bool:
     content = message["content"]
-    return bool(content) and content[-1].get("type") not in _THINKING
+    return bool(content) and content[-1].get("type") not in THINKING_TYPES
 
 
 def _is_blank(block: Mapping[str, Any]) -> bool:

@@ -80,13 +80,13 @@ from ._messages import (
     estimate_tokens,
     fallback_model,
 )
-from ._pace import PacedLimit, PaceState, ServerPace
+from ._pace import PaceState, ServerPace
 from ._rate_limit import BucketState, LimiterReason, TokenBucket
 from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
 from ._requests import KEY_BYTES, MessageRequest, RequestKeys, request_key, split_keys
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
-from ._server_limits import ServerLimit, model_class, read_limits
+from ._server_limits import PacedLimit, ServerLimit, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ReplyStream, ResponseInfo, StreamRecorder
 

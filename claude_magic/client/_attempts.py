@@ -17,8 +17,8 @@ from ._retry import GiveUp, RetryPolicy, describe_seconds
 
 if TYPE_CHECKING:
     from ._messages import Usage
-    from ._need import Need
-    from ._pace import Ticket, WaitReason
+    from ._pace import Ticket
+    from ._server_limits import Need, WaitReason
 
 logger = logging.getLogger("claude_magic.client")
 

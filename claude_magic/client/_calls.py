@@ -9,8 +9,8 @@ from ._attempts import AttemptRules, Attempts, Observer
 from ._config import ClientConfig
 from ._errors import ConfigurationError
 from ._messages import Message
-from ._need import Need
 from ._retry import Deadline
+from ._server_limits import Need
 from ._stream import parse_reply, read_error, read_object, request_id_of
 from ._transport import HTTPTransport, WireResponse
 

@@ -19,7 +19,6 @@ from ._config import REDACTED, ClientConfig, Credential
 from ._errors import APIError, ClaudeError, ForbiddenError, InvalidApiKeyError
 from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
-from ._need import Need
 from ._pace import ServerPace
 from ._rate_limit import TokenBucket
 from ._redis import account_name, read_limiter_url

@@ -13,6 +13,7 @@ While the server is away the bucket is an ordinary one, with a share of rate and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -21,15 +22,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ._errors import ConfigurationError
+from ._errors import ClaudeError, ConfigurationError
 from ._pace import ServerPace
 from ._rate_limit import CLOCK_GRAIN, BucketState, Hold, Level, TokenBucket, Waiter
 from ._redis import RedisLink, RedisScript, SharingLostError, read_limiter_url
-from ._redis_pace import SharedPace
 
 logger = logging.getLogger("claude_magic.client")
 
 _SCRIPT: Final = RedisScript("bucket.lua", "bucket", "line", "members")
+_PACE_SCRIPT: Final = RedisScript("pace.lua", "pace")
 _SLACK: Final = 0.1
 """Seconds by which a grant may be used late."""
 _HELD_BACK: Final = _SLACK
@@ -48,6 +49,8 @@ _UNREADABLE: Final = (
 )
 _TOLD_FROM: Final = 0.1
 """Seconds of a wait that is worth a word."""
+_LESSON_INTERVAL: Final = 0.1
+"""Seconds between two messages on what the server's limits taught: what a process learns meanwhile goes together."""
 
 
 @dataclass(slots=True, eq=False)
@@ -458,3 +461,70 @@ class RedisBucket(TokenBucket):
         rate, capacity = self.configured
         self._level = Level(rate / members, max(min(1.0, capacity), capacity / members))
         self._level.set(0.0, self._clock())
+
+
+class SharedPace:
+    """Carries lessons from a `ServerPace` to a server, and back. Belongs to one event loop.
+
+    Each response tells what all processes have taken together, so the latest one holds, whichever process it was sent to. With it goes
+    what the process has in flight, which the server has not counted yet.
+
+    Args:
+        link: The server.
+        pace: What is known in this process.
+        recheck: Called when something has been learnt from others, as gates may have opened or closed.
+    """
+
+    def __init__(self, link: RedisLink, pace: ServerPace, recheck: Callable[[], None]) -> None:
+        self._link = link
+        self._pace = pace
+        self._recheck = recheck
+        self._fresh: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        pace.on_learnt = self._note
+        self._unsubscribe = link.subscribe(self._hear, self._change)
+
+    def close(self) -> None:
+        """Tell no more, and hear no more."""
+        self._unsubscribe()
+        self._pace.on_learnt = lambda _name: None
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ask(self) -> None:
+        """Learn what others have learnt before; nothing if the server is away."""
+        with contextlib.suppress(SharingLostError, ClaudeError):
+            found = await self._link.call(_PACE_SCRIPT, {"lessons": {}, "asks": True})
+            for name, told in dict(found or {}).items():
+                if told["by"] != self._link.member:
+                    self._pace.learn_from_other(name, told["by"], told["lesson"], age=told["age"])
+
+    def _note(self, name: str) -> None:
+        self._fresh.add(name)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        try:
+            while self._fresh and self._link.is_up:
+                names, self._fresh = self._fresh, set()
+                await self._link.call(
+                    _PACE_SCRIPT,
+                    {"lessons": {name: self._pace.lesson(name) for name in names}, "asks": False},
+                )
+                await asyncio.sleep(_LESSON_INTERVAL)
+        except (SharingLostError, ClaudeError):
+            self._fresh.clear()
+        finally:
+            self._task = None
+
+    def _hear(self, told: Mapping[str, Any]) -> None:
+        if told.get("about") == "pace":
+            for name, lesson in dict(told["lessons"]).items():
+                self._pace.learn_from_other(name, told["by"], lesson)
+            self._recheck()
+
+    def _change(self) -> None:
+        """The server has gone, or come back. What others had in flight is not known any more."""
+        if not self._link.is_up:
+            self._pace.forget_others()

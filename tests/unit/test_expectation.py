@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claude_magic.client import MessageRequest, Usage
-from claude_magic.client._need import Expectation, Need, measure_input
+from claude_magic.client._server_limits import Expectation, Need, measure_input
 
 
 def need(content: Any = "x" * 1000, *, max_tokens: int = 2000, **fields: Any) -> Need:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_magic.client import Usage
-from claude_magic.client._pace import MEMORY, Admission, LearntLimits, ServerPace
-from claude_magic.client._server_limits import MINUTE
+from claude_magic.client._pace import ServerPace
+from claude_magic.client._server_limits import MEMORY, MINUTE, Admission, LearntLimits
 
 from .told import need, told
 

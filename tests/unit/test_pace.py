@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from claude_magic.client import MessageRequest, ServerPace, TokenBucket, Usage
-from claude_magic.client._need import Need
-from claude_magic.client._pace import Ticket, WaitReason
+from claude_magic.client._pace import Ticket
+from claude_magic.client._server_limits import Need, WaitReason
 from claude_magic.simulator._service import Limits, RateLimiter
 from claude_magic.simulator._wire import APIError
 

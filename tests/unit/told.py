@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_magic.client import MessageRequest
-from claude_magic.client._need import Need
+from claude_magic.client._server_limits import Need
 
 
 def told(kind: str = "requests", limit: object = 60, remaining: object = None) -> dict[str, str]:

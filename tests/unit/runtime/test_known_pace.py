@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claude_magic.client import ClientConfig, Credential, MessageRequest, ServerPace
-from claude_magic.client._need import Need
+from claude_magic.client._server_limits import Need
 from claude_magic.runtime._bridge import KnownPace
 from claude_magic.runtime._connection import Connection
 

@@ -86,7 +86,7 @@ from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read
 from ._redis_bucket import RedisBucket
 from ._requests import KEY_BYTES, MessageRequest, RequestKeys, request_key, split_keys
 from ._retry import GiveUp, Retry, RetryPolicy, parse_retry_after, retry_after_from_headers
-from ._server_limits import PacedLimit, ServerLimit, model_class, read_limits
+from ._server_limits import PacedLimit, ServerLimit, distinct_limits, model_class, read_limits
 from ._sse import ServerSentEvent, SSEDecoder
 from ._stream import MessageStream, ReplyStream, ResponseInfo, StreamRecorder
 
@@ -179,6 +179,7 @@ __all__ = [
     "batch_params",
     "account_name",
     "decode_event",
+    "distinct_limits",
     "encode_json",
     "error_from_event",
     "error_from_response",

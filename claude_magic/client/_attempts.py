@@ -360,14 +360,14 @@ class Attempts:
         return decision.delay
 
     def _pause_others(self, error: ClaudeError) -> None:
-        """Hold other callers back after a 429, which is about the account and not about one request.
+        """Pause other callers back after a 429, which is about the account and not about one request.
 
-        A server that tells its limits has them for each class of models, and only that class is held.
+        A server that tells its limits has them for each class of models, and only that class is paused.
         """
         if not isinstance(error, RateLimitError) or error.retry_after is None or error.is_spend_cap:
             return
         seconds = min(error.retry_after, self._rules.policy.max_backoff)
-        if self._ticket is None or not self._ticket.hold_others(seconds, asked=error.retry_after):
+        if self._ticket is None or not self._ticket.pause_others(seconds, asked=error.retry_after):
             self._rules.bucket.pause_for(seconds, asked=error.retry_after)
         self._rules.bucket.ask_waiters()
 

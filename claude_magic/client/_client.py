@@ -24,6 +24,7 @@ from ._rate_limit import TokenBucket
 from ._redis import account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest
+from ._server_limits import Need
 from ._stream import MessageStream, ReplyStream, StreamRecorder
 from ._transport import HTTPTransport, request_headers
 

@@ -52,15 +52,15 @@ class PaceState:
         limits: The limits that are kept to; empty where the server told none lately.
         waiting: Requests in the line.
         under_way: Requests that have been sent and not been answered to the end.
-        held_for: Seconds for which a 429 holds the class back; 0.0 if none does.
-        asked_for: Seconds that are left of the wait that the 429 asked for; may be more than `held_for`.
+        paused_for: Seconds for which a 429 holds the class back; 0.0 if none does.
+        asked_for: Seconds that are left of the wait that the 429 asked for; may be more than `paused_for`.
     """
 
     model_class: str
     limits: tuple[PacedLimit, ...]
     waiting: int
     under_way: int
-    held_for: float
+    paused_for: float
     asked_for: float = 0.0
 
     @property
@@ -113,7 +113,7 @@ class ClassPace:
             return 0.0
         if self._first is not ticket:
             self._first, self._first_since = ticket, now
-        patience = max(self._first_since, self.limits.learnt.hold.until) + PATIENCE - now
+        patience = max(self._first_since, self.limits.learnt.pause.until) + PATIENCE - now
         if patience <= 0:
             return 0.0
         seconds = min(wait_reason.seconds, patience)
@@ -127,12 +127,12 @@ class ClassPace:
         self._look_along_line(now)
         return self._foresee(ticket, now)
 
-    def hold(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Hold the class back, see `Hold.extend`; return False if nothing is known of its limits."""
+    def pause(self, seconds: float, *, asked: float = 0.0) -> bool:
+        """Pause the class back, see `Pause.extend`; return False if nothing is known of its limits."""
         now = self.clock()
         if not self.limits.is_known(now):
             return False
-        self.limits.learnt.hold.extend(seconds, now, asked=asked)
+        self.limits.learnt.pause.extend(seconds, now, asked=asked)
         self.tell_others()
         return True
 
@@ -153,8 +153,8 @@ class ClassPace:
             limits=self.limits.state(now),
             waiting=len(self._in_line),
             under_way=self.limits.under_way,
-            held_for=self.limits.learnt.hold.left(now),
-            asked_for=self.limits.learnt.hold.asked_left(now),
+            paused_for=self.limits.learnt.pause.left(now),
+            asked_for=self.limits.learnt.pause.asked_left(now),
         )
 
     def _look_along_line(self, now: float) -> None:
@@ -176,7 +176,7 @@ class ClassPace:
         wait_reason = ticket.foreseen[1]
         if wait_reason is not None:
             wait_reason = WaitReason(wait_reason.reason, wait_reason.seconds - (now - forecast.made_at))
-        return self.limits.or_held(wait_reason, now)
+        return self.limits.or_paused(wait_reason, now)
 
 
 class Ticket:
@@ -236,13 +236,13 @@ class Ticket:
             self._pace.limits.hear(self._admission, headers, self._pace.clock(), is_refusal=is_refusal)
             self._pace.tell_others()
 
-    def hold_others(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Hold the class of models back; return False if the server tells no limits, and so knows no classes."""
-        return self._pace.hold(seconds, asked=asked)
+    def pause_others(self, seconds: float, *, asked: float = 0.0) -> bool:
+        """Pause the class of models back; return False if the server tells no limits, and so knows no classes."""
+        return self._pace.pause(seconds, asked=asked)
 
     def asked_for(self) -> float:
-        """Return what is left of the wait that the server asked this class for; 0.0 if it is not held."""
-        return self._pace.limits.learnt.hold.asked_left(self._pace.clock())
+        """Return what is left of the wait that the server asked this class for; 0.0 if it is not paused."""
+        return self._pace.limits.learnt.pause.asked_left(self._pace.clock())
 
     def finish(self, usage: Usage | None) -> None:
         """The attempt has ended; `usage` is what a complete answer took."""

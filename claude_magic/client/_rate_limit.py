@@ -1,4 +1,4 @@
-"""A token bucket for one event loop: first come, first served, exact, and cancellable without loss.
+"""The bucket of the limiter, for one event loop: first come, first served, exact, and cancellable without loss.
 
 Theory of operation. The level is not stored. Stored is `full_at`, the moment at which the bucket would be
 full again if nothing more were taken; then
@@ -46,9 +46,9 @@ class BucketState:
         refill_rate: Capacity that flows in per second.
         waiters: Acquirers in the queue.
         next_grant: Seconds until the queue is served next, as far as is known; None if nobody waits.
-        paused_for: Seconds for which everybody is held, 0.0 if the bucket is not paused.
+        paused_for: Seconds for which everybody waits, 0.0 if the bucket is not paused.
         asked_for: Seconds of the wait that led to the pause and that are left; more than `paused_for` where a server asked
-            for longer than anybody is held. 0.0 if the bucket is not paused.
+            for longer than anybody waits. 0.0 if the bucket is not paused.
     """
 
     level: float
@@ -103,19 +103,19 @@ class Level:
 
 
 @dataclass(slots=True)
-class Hold:
+class Pause:
     """A pause after a 429: nobody is let through.
 
     Attributes:
         until: When it ends.
-        asked_until: The end of the wait that the server asked for; later where that is longer than anybody is held.
+        asked_until: The end of the wait that the server asked for; later where that is longer than anybody waits.
     """
 
     until: float = -math.inf
     asked_until: float = -math.inf
 
     def extend(self, seconds: float, now: float, *, asked: float = 0.0) -> None:
-        """Hold for `seconds` from now. Of several holds the longest wins.
+        """Pause for `seconds` from now. Of several pauses the longest wins.
 
         Args:
             seconds: How long.
@@ -130,7 +130,7 @@ class Hold:
         return max(0.0, self.until - now)
 
     def asked_left(self, now: float) -> float:
-        """Return what is left of the wait that the server asked for, while the hold lasts; else 0.0."""
+        """Return what is left of the wait that the server asked for, while the pause lasts; else 0.0."""
         return max(self.asked_until, self.until) - now if now < self.until else 0.0
 
 
@@ -198,7 +198,7 @@ class TokenBucket:
         self.configured = _checked(refill_rate, capacity)
         """Rate and capacity that were asked for last."""
         self._level = Level(*self.configured)
-        self._hold = Hold()
+        self._pause = Pause()
         self._is_local = True
         self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
@@ -249,7 +249,7 @@ class TokenBucket:
         now, level = self._clock(), self._level
         # As `ready_at` and `take` do it: nearly all acquires end here, and two calls are a third of their time.
         start = level.full_at if level.full_at > now else now
-        if start - now > (level.capacity - amount) / level.rate + CLOCK_GRAIN or now < self._hold.until:
+        if start - now > (level.capacity - amount) / level.rate + CLOCK_GRAIN or now < self._pause.until:
             return False
         if gate is not None:
             if gate.closed_for() > 0.0:
@@ -267,13 +267,13 @@ class TokenBucket:
         return max(0.0, self._ready_at(ahead + amount) - self._clock())
 
     def pause_for(self, seconds: float, *, asked: float = 0.0) -> None:
-        """Hold everybody for `seconds` from now; see `Hold.extend`."""
-        self._hold.extend(seconds, self._clock(), asked=asked)
+        """Pause everybody for `seconds` from now; see `Pause.extend`."""
+        self._pause.extend(seconds, self._clock(), asked=asked)
         self._serve_queue()
 
     def resume(self) -> None:
         """End a pause: it was another server's, or another account's."""
-        self._hold = Hold()
+        self._pause = Pause()
         self._serve_queue()
 
     def ask_waiters(self) -> None:
@@ -315,21 +315,21 @@ class TokenBucket:
             refill_rate=self._level.rate,
             waiters=len(self._queue),
             next_grant=max(0.0, self._due_at - now) if is_waiting else None,
-            paused_for=self._hold.left(now),
-            asked_for=self._hold.asked_left(now),
+            paused_for=self._pause.left(now),
+            asked_for=self._pause.asked_left(now),
         )
 
     def asked_for(self) -> float:
         """Return what is left of the wait that a server asked for, while its pause lasts. Any thread may ask."""
-        return self._hold.asked_left(self._clock())
+        return self._pause.asked_left(self._clock())
 
     def dump(self) -> dict[str, Any]:
         """Return level and pause as plain data for `restore`, in this process, with the same clock."""
-        return {"level": asdict(self._level), "hold": asdict(self._hold)}
+        return {"level": asdict(self._level), "pause": asdict(self._pause)}
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
         """Continue where a previous bucket stood, with its level and its pause, at our own rate and capacity."""
-        self._level, self._hold = Level(**dumped["level"]), Hold(**dumped["hold"])
+        self._level, self._pause = Level(**dumped["level"]), Pause(**dumped["pause"])
         self.reconfigure(*self.configured)
 
     def __repr__(self) -> str:
@@ -386,7 +386,7 @@ class TokenBucket:
 
     def _ready_at(self, amount: float) -> float:
         """Return the moment at which `amount` is there, nobody else taking any, and no pause is left."""
-        return max(self._hold.until, self._level.ready_at(amount))
+        return max(self._pause.until, self._level.ready_at(amount))
 
     async def _wait_in_line(
         self, amount: float, gate: Gate | None, refusal: StopWaiting | None, on_wait: OnDelay | None

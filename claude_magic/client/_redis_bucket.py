@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from ._errors import ClaudeError, ConfigurationError
 from ._pace import ServerPace
-from ._rate_limit import CLOCK_GRAIN, BucketState, Hold, Level, TokenBucket, Waiter
+from ._rate_limit import CLOCK_GRAIN, BucketState, Level, Pause, TokenBucket, Waiter
 from ._redis import RedisLink, RedisScript, SharingLostError, read_limiter_url
 
 logger = logging.getLogger("claude_magic.client")
@@ -146,15 +146,15 @@ class RedisBucket(TokenBucket):
         now = self._clock()
         ahead = sum(waiter.amount for waiter in self._unasked)
         free_at = self._level.full_at + (ahead + amount - self._burst) / self._level.rate
-        return max(free_at, self._after_at, self._hold.until, now) - now
+        return max(free_at, self._after_at, self._pause.until, now) - now
 
     def pause_for(self, seconds: float, *, asked: float = 0.0) -> None:
-        """Hold everybody, in all processes; see `TokenBucket.pause_for`."""
-        before = self._hold.until
+        """Pause everybody, in all processes; see `TokenBucket.pause_for`."""
+        before = self._pause.until
         super().pause_for(seconds, asked=asked)
-        if self._hold.until > before:
+        if self._pause.until > before:
             now = self._clock()
-            self._saying |= {"pause": self._hold.left(now), "asked": self._hold.asked_left(now)}
+            self._saying |= {"pause": self._pause.left(now), "asked": self._pause.asked_left(now)}
             self._send_soon()
 
     def resume(self) -> None:
@@ -264,7 +264,7 @@ class RedisBucket(TokenBucket):
         ticket = self._tickets.get(waiter)
         if ticket is None:
             return self._without_ticket(waiter)
-        delay = max(ticket.at, self._hold.until) - now
+        delay = max(ticket.at, self._pause.until) - now
         if delay > CLOCK_GRAIN:
             return delay
         if not ticket.is_fresh and (self._late or delay < -_SLACK):  # or another before it is late
@@ -370,7 +370,7 @@ class RedisBucket(TokenBucket):
             self._take_pause(reply, now)
 
     def _take_pause(self, told: Mapping[str, Any], now: float) -> None:
-        self._hold = Hold(now + told["paused"], now + told["asked"]) if told["paused"] > 0 else Hold()
+        self._pause = Pause(now + told["paused"], now + told["asked"]) if told["paused"] > 0 else Pause()
 
     def _take_times(self, times: Mapping[int, float], late: Mapping[Waiter, _Ticket], now: float) -> None:
         """Take the moments of our tickets, as they are now. One that is not among them has come."""

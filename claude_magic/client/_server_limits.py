@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from ._rate_limit import Hold, LimiterReason
+from ._rate_limit import LimiterReason, Pause
 
 if TYPE_CHECKING:
     from ._messages import Usage
@@ -50,6 +50,12 @@ class ServerLimit:
     remaining: int | None
     resets_at: datetime | None
 
+    def left(self, age: float) -> float | None:
+        """Return what is left `age` seconds later if nobody takes any meanwhile; None if the server did not say."""
+        if not self.limit or self.remaining is None:
+            return None
+        return min(float(self.limit), self.remaining + self.limit * age / MINUTE)
+
 
 def read_limits(headers: Mapping[str, str]) -> tuple[ServerLimit, ...]:
     """Return the limits that the headers of a response tell of; names are in lower case."""
@@ -60,6 +66,12 @@ def read_limits(headers: Mapping[str, str]) -> tuple[ServerLimit, ...]:
             resets_at = _moment(headers.get(reset_name))
             limits.append(ServerLimit(kind=kind, limit=limit, remaining=remaining, resets_at=resets_at))
     return tuple(limits)
+
+
+def distinct_limits(told: Sequence[ServerLimit]) -> list[ServerLimit]:
+    """Leave "tokens" out where it repeats the tightest of input and output; otherwise it is the limit of a workspace."""
+    others = {limit.limit for limit in told if limit.kind in (_INPUT, _OUTPUT)}
+    return [limit for limit in told if limit.kind != _TOKENS or limit.limit not in others]
 
 
 def _number(text: str | None) -> int | None:
@@ -129,7 +141,7 @@ class MirroredLimit:
         at: That moment.
         share: How much of what flows in is ours.
         slowed_at: When less was last taken to be ours, or more again.
-        told: What was left by the server's last word, which speaks of a minute's worth; our own count where it did not say.
+        reported: What was left by the server's last word, which speaks of a minute's worth; our own count where it did not say.
     """
 
     per_minute: float
@@ -139,7 +151,7 @@ class MirroredLimit:
     at: float
     share: float = 1.0
     slowed_at: float = -math.inf
-    told: float = 0.0
+    reported: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -173,7 +185,7 @@ class MirroredLimit:
         else:
             rounding = _ROUNDING if self.is_rounded and per_minute >= 1000 else 0
             level = remaining - rounding if remaining < per_minute else remaining
-        self.told = level
+        self.reported = level
         self.level, self.at = min(level, counted if self.is_small else level, self.capacity), now
 
     def take(self, amount: float, now: float) -> None:
@@ -370,13 +382,13 @@ class Learnt:
     Attributes:
         limits: The mirrors of its limits. Replaced, and never changed, so that any thread may read it.
         received_at: When the server's last word came.
-        hold: The pause after a 429.
+        pause: The pause after a 429.
         expectation: What the next answer takes.
     """
 
     limits: dict[LimiterReason, MirroredLimit] = field(default_factory=dict)
     received_at: float = -math.inf
-    hold: Hold = field(default_factory=Hold)
+    pause: Pause = field(default_factory=Pause)
     expectation: Expectation = field(default_factory=Expectation)
 
 
@@ -408,7 +420,7 @@ class Lesson(TypedDict):
     limits: dict[LimiterReason, dict[str, Any]]
     under_way: dict[str, float]
     waiting: int
-    held: float
+    paused: float
     asked: float
 
 
@@ -428,7 +440,7 @@ class LearntLimits:
 
     def wait_reason(self, need: Need, now: float) -> WaitReason | None:
         """Return what stands in the way of a request that nobody is before; None if nothing does."""
-        return self.or_held(self.forecast(now).add(need), now)
+        return self.or_paused(self.forecast(now).add(need), now)
 
     def forecast(self, now: float) -> Forecast:
         """Return what tells, one after the other, how long requests in line would wait."""
@@ -495,12 +507,12 @@ class LearntLimits:
         if usage is not None and limits:
             self.learnt.expectation.learn(admission.need, usage)
 
-    def or_held(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
-        """Return the longer of a wait and the hold."""
-        held_for = self.learnt.hold.left(now)
-        if held_for and (wait_reason is None or wait_reason.seconds <= held_for):
-            return WaitReason("paused", held_for)
-        return wait_reason
+    def or_paused(self, wait_reason: WaitReason | None, now: float) -> WaitReason | None:
+        """Return the longer of a wait and the pause."""
+        paused_for = self.learnt.pause.until - now
+        if paused_for <= 0.0 or (wait_reason is not None and wait_reason.seconds > paused_for):
+            return wait_reason
+        return WaitReason("paused", paused_for)
 
     # What processes tell each other that share a limiter...
 
@@ -520,8 +532,8 @@ class LearntLimits:
             # With those that are paid: the others have no mirror from which these were taken.
             "under_way": {kind: self._unpaid_here(kind, now, is_for_others=True) for kind in limits},
             "waiting": waiting,
-            "held": self.learnt.hold.left(now),
-            "asked": self.learnt.hold.asked_left(now),
+            "paused": self.learnt.pause.left(now),
+            "asked": self.learnt.pause.asked_left(now),
         }
 
     def learn_from_other(self, name: str, lesson: Lesson, now: float, *, age: float) -> None:
@@ -536,8 +548,8 @@ class LearntLimits:
             }
             for admission in self._under_way.values():
                 admission.is_paid = False  # not from these mirrors
-        if lesson["held"] > age:
-            self.learnt.hold.extend(lesson["held"] - age, now, asked=lesson["asked"] - age)
+        if lesson["paused"] > age:
+            self.learnt.pause.extend(lesson["paused"] - age, now, asked=lesson["asked"] - age)
 
     def forget_others(self) -> None:
         """Forget what others have under way."""
@@ -627,7 +639,7 @@ class LearntLimits:
         used_up = [
             kind
             for kind, mirror in self.learnt.limits.items()
-            if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need)) > mirror.told
+            if self._unpaid(kind, now) + mirror.fitting(self._amount(kind, admission.need)) > mirror.reported
         ]
         for kind in used_up:
             self.learnt.limits[kind].on_429(admission.admitted_at, now, is_used_up=True)
@@ -675,12 +687,5 @@ class Forecast:
 
 def _limits_to_keep(told: Sequence[ServerLimit]) -> dict[LimiterReason, ServerLimit]:
     """Choose the limits to keep to. One of 0, which would allow nothing, says nothing."""
-    if not told:
-        return {}
-    by_kind = {limit.kind: limit for limit in told if limit.limit}
-    keep: dict[LimiterReason, ServerLimit] = {kind: by_kind[kind] for kind in _KINDS if kind in by_kind}
-    # "tokens" repeats the tightest of the two others, unless it is the limit of a workspace.
-    others = {keep[kind].limit for kind in (_INPUT, _OUTPUT) if kind in keep}
-    if _TOKENS in keep and keep[_TOKENS].limit in others:
-        del keep[_TOKENS]
-    return keep
+    by_kind = {limit.kind: limit for limit in distinct_limits(told) if limit.limit}
+    return {kind: by_kind[kind] for kind in _KINDS if kind in by_kind}

@@ -261,7 +261,9 @@ def render_limits(
     now = time.time() if now is None else now
     groups = [("Limiter of this kernel", list(limiter_rows(limiter)))]
     learnt: list[Row] = [
-        (state.model_class, describe_pace(limiter, state)) for state in pace if state.limits or state.held_for
+        (state.model_class, describe_pace(limiter, state))
+        for state in pace
+        if state.limits or state.paused_for
     ]
     if learnt:
         groups.append(("Pace by model, as learnt from the server", learnt))

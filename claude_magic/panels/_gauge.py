@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ipywidgets import HTML, VBox
 
-from ..client import BucketState, ConfigurationError, PaceState, ServerLimit, model_class
+from ..client import BucketState, ConfigurationError, PaceState, ServerLimit, distinct_limits, model_class
 from ..display import Ticker
 from ..display.widgets import close_all, in_words
 from ..render import describe_pace, describe_status, render_complaint
@@ -100,7 +100,7 @@ class GaugeReading:
         """Whether nothing will change until something is asked."""
         is_full = self.limiter.level >= self.limiter.capacity and not self.limiter.paused_for
         limits = (limit for each in self.classes for limit in each.limits)
-        is_held = any(each.pace is not None and each.pace.held_for for each in self.classes)
+        is_held = any(each.pace is not None and each.pace.paused_for for each in self.classes)
         return is_full and not self.in_flight and not is_held and all(limit.full_in <= 0 for limit in limits)
 
 
@@ -144,12 +144,8 @@ def _classes(runtime: Runtime, now: float) -> tuple[ClassReading, ...]:
 
 
 def _limits(told: tuple[ServerLimit, ...], age: float) -> Iterator[LimitReading]:
-    others = {limit.limit for limit in told if limit.kind in ("input tokens", "output tokens")}
-    for limit in told:
-        if limit.kind == "tokens" and limit.limit in others:
-            continue  # it repeats the tightest of the two
-        if limit.limit and limit.remaining is not None:
-            left = min(float(limit.limit), limit.remaining + limit.limit * age / _MINUTE)
+    for limit in distinct_limits(told):
+        if limit.limit and (left := limit.left(age)) is not None:
             yield LimitReading(kind=limit.kind, limit=limit.limit, left=left)
 
 
@@ -248,7 +244,7 @@ def _class_parts(limiter: BucketState, reading: ClassReading) -> Iterator[str]:
     yield _heading(reading.name, said)
     for limit in reading.limits:
         yield _bar(limit.kind, limit.left, limit.limit, _left(limit), of=reading.name)
-    if reading.pace is not None and (reading.pace.limits or reading.pace.held_for):
+    if reading.pace is not None and (reading.pace.limits or reading.pace.paused_for):
         yield f'<div style="{_LINE};{_QUIET}">{escape(describe_pace(limiter, reading.pace))}</div>'
 
 

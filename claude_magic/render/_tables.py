@@ -253,8 +253,8 @@ def _clauses(limiter: BucketState, state: PaceState) -> Iterator[str]:
         yield f"{limiter.refill_rate:g} requests/s as configured"
     if used_up := [limit.kind for limit in state.limits if limit.level < 1]:
         yield f"waits for {' and '.join(used_up)} to refill"
-    if state.held_for:
-        yield f"held back for {math.ceil(state.held_for)} s after a 429"
+    if state.paused_for:
+        yield f"held back for {math.ceil(state.paused_for)} s after a 429"
     if state.waiting:
         yield f"{state.waiting} waiting"
 

@@ -425,7 +425,7 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
     """As plain data, because the classes themselves are new then."""
     limits = learnt(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
     limits.hear(limits.let_through(need(), START), told(limit=60, remaining=0), START, is_refusal=True)
-    limits.learnt.hold.extend(7.0, START)
+    limits.learnt.pause.extend(7.0, START)
 
     ours = ServerPace()
     ours._class("m", limits.learnt)
@@ -435,7 +435,7 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
     assert again.learnt is not limits.learnt
     assert again.state(START + 0.7) == limits.state(START + 0.7)
     assert wait(again, START + 0.5) == wait(limits, START + 0.5)
-    assert again.learnt.hold.left(START) == 7.0
+    assert again.learnt.pause.left(START) == 7.0
     assert record == ServerPace(record).dump()
 
 
@@ -449,7 +449,7 @@ def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
 
 
 def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
-    """Limits that one process was told hold in the others, with what it has under way, and with its hold."""
+    """Limits that one process was told hold in the others, with what it has under way, and with its pause."""
     clock = [START]
     teacher, pupil, name = pair(clock)
     under_way = teacher.ticket(need(), lambda _reason: None)
@@ -463,9 +463,9 @@ def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
     pupil.forget_others()
     assert pupil.state[0].limits[0].level == 1.0
 
-    under_way.hold_others(30, asked=50)
+    under_way.pause_others(30, asked=50)
     pupil.learn_from_other(name, "teacher", teacher.lesson(name), age=10)
-    assert (pupil.state[0].held_for, pupil.state[0].asked_for) == pytest.approx((20, 40))
+    assert (pupil.state[0].paused_for, pupil.state[0].asked_for) == pytest.approx((20, 40))
 
 
 def test_those_who_wait_in_other_processes_are_left_their_share() -> None:

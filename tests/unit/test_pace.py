@@ -105,7 +105,7 @@ def test_a_server_that_looks_at_shorter_spans_is_used_in_full(burst: int | None)
             outcomes.append((office.loop.time() - office.began, not wait))
             await asyncio.sleep(0.02 if wait else 1.0)
             if wait:
-                ticket.hold_others(wait)
+                ticket.pause_others(wait)
             office.answer(ticket, server.headers(), is_refusal=wait > 0)
             await asyncio.sleep(wait)
 
@@ -229,7 +229,7 @@ def test_a_pause_holds_the_class_that_was_refused_and_no_other() -> None:
         office = Office(loop)
         await office.learn(told(limit=6000, remaining=6000), OPUS)
         refused = await office.send("refused", OPUS)
-        assert refused.hold_others(20.0)
+        assert refused.pause_others(20.0)
         office.answer(refused, told(limit=6000, remaining=6000), is_refusal=True)
 
         await asyncio.gather(office.send("opus", OPUS), office.send("haiku"))
@@ -247,7 +247,7 @@ def test_where_no_limits_are_told_a_refusal_is_for_the_bucket_to_heed() -> None:
         office = Office(loop)
         ticket = await office.send("refused")
 
-        assert ticket.hold_others(20.0) is False
+        assert ticket.pause_others(20.0) is False
 
     run(main)
 
@@ -347,7 +347,7 @@ def test_what_was_learnt_survives_a_reload() -> None:
         await office.learn(told(limit=60, remaining=0))
         await office.learn(told(limit=60, remaining=60), OPUS)
         refused = await office.send("refused", OPUS)
-        refused.hold_others(30.0)
+        refused.pause_others(30.0)
         refused.withdraw()
 
         after = Office(loop)

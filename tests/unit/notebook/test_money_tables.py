@@ -219,13 +219,13 @@ def test_who_waits_is_listed() -> None:
             {"limits": (PacedLimit(kind="input tokens", per_minute=6000, level=-20),), "waiting": 2},
             "10 requests/s as configured; waits for input tokens to refill; 2 waiting",
         ),
-        ({"held_for": 11.2}, "10 requests/s as configured; held back for 12 s after a 429"),
+        ({"paused_for": 11.2}, "10 requests/s as configured; held back for 12 s after a 429"),
     ],
 )
 def test_limits_tell_the_rate_that_was_learnt_and_why(pace: dict[str, Any], words: str) -> None:
     """Slower than configured only with a reason."""
     state = PaceState(
-        **{"model_class": "claude-x", "limits": (), "waiting": 0, "under_way": 0, "held_for": 0.0, **pace}
+        **{"model_class": "claude-x", "limits": (), "waiting": 0, "under_way": 0, "paused_for": 0.0, **pace}
     )
 
     text = render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
@@ -235,7 +235,7 @@ def test_limits_tell_the_rate_that_was_learnt_and_why(pace: dict[str, Any], word
 
 def test_a_class_of_which_nothing_is_known_has_no_pace() -> None:
     """No empty rows."""
-    state = PaceState(model_class="claude-x", limits=(), waiting=0, under_way=3, held_for=0.0)
+    state = PaceState(model_class="claude-x", limits=(), waiting=0, under_way=3, paused_for=0.0)
 
     assert "claude-x" not in render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
 

@@ -133,7 +133,7 @@ def test_models_of_one_class_stand_together(sim: Simulator) -> None:
                 "classes": (
                     told(
                         pace=PaceState(
-                            model_class="claude-x", limits=(), waiting=0, under_way=0, held_for=9.0
+                            model_class="claude-x", limits=(), waiting=0, under_way=0, paused_for=9.0
                         )
                     ),
                 )
@@ -155,7 +155,7 @@ def test_the_picture_says_everything_in_words() -> None:
         limits=(PacedLimit(kind="requests", per_minute=300, level=0),),
         waiting=3,
         under_way=1,
-        held_for=0.0,
+        paused_for=0.0,
     )
     html = draw_gauge(
         reading(

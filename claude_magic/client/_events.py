@@ -161,16 +161,21 @@ def decode_event(sse: ServerSentEvent, *, keeps_halves: bool = False) -> StreamE
         raw = from_json(sse.data)
     except ValueError:
         raw = _decode_odd_data(sse, keeps_halves=keeps_halves)
+    return event_of(raw, sse.event)
+
+
+def event_of(raw: Any, name: str = "") -> StreamEvent:
+    """Turn the JSON object of an event into a typed one; `name` is the event's, where the object has no type that is known."""
     if not isinstance(raw, dict):
-        return UnknownEvent(sse.event, raw)
+        return UnknownEvent(name, raw)
     kind = raw.get("type")
     decode = _DECODERS.get(kind) if isinstance(kind, str) else None
-    decode = decode or _DECODERS.get(sse.event)
+    decode = decode or _DECODERS.get(name)
     if decode is not None:
         return decode(raw)
     if isinstance(kind, str):
         return UnknownEvent(kind, raw)
-    return ErrorEvent(raw) if "error" in raw else UnknownEvent(sse.event, raw)
+    return ErrorEvent(raw) if "error" in raw else UnknownEvent(name, raw)
 
 
 class PlainDeltas:

@@ -28,6 +28,7 @@ from ._events import (
     SplitCharacters,
     StreamEvent,
     decode_event,
+    event_of,
 )
 from ._json import decode_json
 from ._messages import BLOCK_KINDS, DELTA_KINDS, Message, kind_of
@@ -40,19 +41,12 @@ if TYPE_CHECKING:
     from ._transport import HTTPTransport, WireResponse
 
 
-def encode_as_stream(message: Mapping[str, Any]) -> bytes:
-    """Encode a message as the bytes of an event stream. Feeding them to the parser gives the message back.
+def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events that tell a whole message, as JSON objects. Folding them gives the message back.
 
     Args:
         message: The message as it came, its content made a list of objects.
     """
-    return b"".join(
-        b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), to_json(event))
-        for event in _events(message)
-    )
-
-
-def _events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     content = message.get("content")
     ending = {
         name: message.get(name)
@@ -189,7 +183,7 @@ class EventReader:
         self._decoder = SSEDecoder(max_event_bytes=config.max_event_bytes)
         self._is_lenient = config.lenient_stream_end
         self._deadline = deadline
-        self._replay = b""
+        self._whole: list[StreamEvent] = []
         self._failure: ClaudeError | None = None
 
     async def open(self) -> None:
@@ -209,7 +203,7 @@ class EventReader:
             return
         fields = await self._deadline.bound(read_object(response))
         message = parse_reply(response, fields, Message.model_validate)
-        self._replay = encode_as_stream({**fields, **message.to_param()})
+        self._whole = [event_of(raw) for raw in events_of({**fields, **message.to_param()})]
 
     async def read(self) -> list[StreamEvent]:
         """Return the next events, at least one; none when the reply is complete.
@@ -217,6 +211,11 @@ class EventReader:
         Raises:
             ClaudeError: The reply broke off, or the server reported an error inside it.
         """
+        if self._whole:
+            events, self._whole, self.is_complete = self._whole, [], True
+            for event in events:
+                self.accumulator.add(event)
+            return events
         while not self.is_complete:
             if self._failure is not None:
                 raise self._failure
@@ -254,9 +253,6 @@ class EventReader:
         return self._response.is_closed
 
     async def _next_chunk(self) -> bytes:
-        if self._replay:
-            replay, self._replay = self._replay, b""
-            return replay
         try:
             return await self._deadline.bound(self._response.read_chunk())
         except StreamInterruptedError:

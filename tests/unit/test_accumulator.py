@@ -16,13 +16,13 @@ from claude_magic.client import (
     Message,
     MessageAccumulator,
     ServerSentEvent,
-    SSEDecoder,
     StreamEvent,
     ToolUseBlock,
     Usage,
     decode_event,
 )
-from claude_magic.client._stream import encode_as_stream
+from claude_magic.client._events import event_of
+from claude_magic.client._stream import events_of
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -203,8 +203,8 @@ def test_s1_a_reply_sent_whole_to_a_streaming_call_is_read_as_a_stream(blocks: l
     }
     accumulator = MessageAccumulator()
 
-    for sse in SSEDecoder().feed(encode_as_stream(reply)):
-        accumulator.add(decode_event(sse))
+    for raw in events_of(reply):
+        accumulator.add(event_of(raw))
 
     assert accumulator.is_complete
     assert accumulator.message() == Message.model_validate(reply)

@@ -21,7 +21,6 @@ from ._json import decode_json, encode_json
 from ._messages import Completion, Message, ModelInfo, is_count
 from ._pace import ServerPace
 from ._rate_limit import TokenBucket
-from ._redis import account_name, read_limiter_url
 from ._redis_bucket import RedisBucket
 from ._requests import MessageRequest
 from ._server_limits import Need
@@ -161,19 +160,6 @@ def _describe(error: ClaudeError | None, latency: float) -> Health:
     )
 
 
-def _shared_bucket(config: ClientConfig, credential: Credential | None) -> RedisBucket | None:
-    """Return the bucket that all processes of the account share, or None where the settings name no server for it."""
-    if config.limiter is None:
-        return None
-    secret = read_limiter_url(config.limiter).account or ("" if credential is None else credential.reveal())
-    return RedisBucket(
-        config.limiter,
-        config.rate_limit_rps,
-        config.rate_limit_capacity,
-        account=account_name(secret, config.base_url),
-    )
-
-
 _STREAM_ABOVE_TOKENS = 8000
 """Longest reply, in model tokens, that is waited for in one piece: what 300 s yield at the slowest pace."""
 
@@ -219,7 +205,7 @@ class HTTPClaudeClient(ClaudeClient):
     ) -> None:
         self._config = config
         self._transport = HTTPTransport(config, credential or Credential.placeholder())
-        self._own_bucket = _shared_bucket(config, credential) if bucket is None else None
+        self._own_bucket = RedisBucket.of(config, credential) if bucket is None and config.limiter else None
         self.bucket = (
             bucket or self._own_bucket or TokenBucket(config.rate_limit_rps, config.rate_limit_capacity)
         )

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ._config import ClientConfig, Credential
 from ._errors import ClaudeError, ConfigurationError
 from ._pace import ServerPace
 from ._rate_limit import CLOCK_GRAIN, BucketState, Level, Pause, TokenBucket, Waiter
-from ._redis import RedisLink, RedisScript, SharingLostError, read_limiter_url
+from ._redis import RedisLink, RedisScript, SharingLostError, account_name, read_limiter_url
 
 logger = logging.getLogger("claude_magic.client")
 
@@ -97,8 +98,8 @@ class RedisBucket(TokenBucket):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(refill_rate, capacity, clock=clock)
+        self.account = account
         self._address = read_limiter_url(url)
-        self._account = account
         self._link: RedisLink | None = None
         self.say: Callable[[str], None] = lambda _sentence: None
         """Told when the server goes and comes, in a sentence each time. It is logged in any case."""
@@ -107,12 +108,28 @@ class RedisBucket(TokenBucket):
         self._check: asyncio.TimerHandle | None = None
         self._start_over()
 
+    @classmethod
+    def of(
+        cls, config: ClientConfig, credential: Credential | None, server: str | None = None
+    ) -> RedisBucket:
+        """Return the bucket that settings name, for the account of a credential.
+
+        Args:
+            config: The settings; `limiter` names a server.
+            credential: Whose limit it is, unless the URL says so.
+            server: A name for the server of the API; None is its base URL.
+        """
+        url = config.limiter or ""
+        secret = read_limiter_url(url).account or ("" if credential is None else credential.reveal())
+        account = account_name(secret, server or config.base_url)
+        return cls(url, config.rate_limit_rps, config.rate_limit_capacity, account=account)
+
     @property
     def link(self) -> RedisLink:
         """The connection, which others may use for the same account. Belongs to the running loop."""
         self._bind_to_running_loop()
         if self._link is None:
-            self._link = RedisLink(self._address, self._account, lambda sentence: self.say(sentence))
+            self._link = RedisLink(self._address, self.account, lambda sentence: self.say(sentence))
             self._link.subscribe(self._hear, self._change)
             if self._pace is not None:
                 self._shared_pace = SharedPace(self._link, self._pace, self.ask_waiters)

@@ -273,16 +273,10 @@ class SharedClient:
         limiter = connection.config.limiter
         if limiter is None:
             return self._bucket
-        mark = (limiter, connection.account)
-        if mark not in self._common:
-            made = self._common[mark] = RedisBucket(
-                limiter,
-                connection.config.rate_limit_rps,
-                connection.config.rate_limit_capacity,
-                account=connection.account,
-            )
-            made.say = self._say
-        return self._common[mark]
+        server = "simulator" if connection.is_simulated else None  # all of them are one
+        made = RedisBucket.of(connection.config, connection.credential, server)
+        made.say = self._say
+        return self._common.setdefault((limiter, made.account), made)
 
     def _client_for(self, connection: Connection) -> _Lent:
         current = self._current

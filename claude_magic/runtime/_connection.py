@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..client import ClientConfig, ConfigurationError, Credential, account_name, read_limiter_url
+from ..client import ClientConfig, ConfigurationError, Credential
 from ._settings import (
     FILE_NAME,
     SECRET_FIELDS,
@@ -222,13 +222,6 @@ class Connection:
     config: ClientConfig
     credential: Credential | None
     is_simulated: bool = False
-
-    @property
-    def account(self) -> str:
-        """A name for whose limits these are, which does not tell the key. All simulators are one server."""
-        named = None if self.config.limiter is None else read_limiter_url(self.config.limiter).account
-        secret = "" if self.credential is None else self.credential.reveal()
-        return account_name(named or secret, "simulator" if self.is_simulated else self.config.base_url)
 
     def needs_other_client_than(self, other: Connection) -> bool:
         """Whether a client built for the other one cannot serve this one. The rate does not count: buckets adapt."""

@@ -40,15 +40,11 @@ class SharedBudget:
         self._amount: float | None = None
         self._others = {False: Account(), True: Account()}
         self._at_contact = {False: 0.0, True: 0.0}
-        self._has_asked = False
+        self.is_joined = False
+        """Whether a server has told what the budget is. Any thread may ask."""
         self._lock = asyncio.Lock()
         self._telling: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_joined(self) -> bool:
-        """Whether a server has told what the budget is. Any thread may ask."""
-        return self._has_asked
 
     @property
     def amount(self) -> float | None:
@@ -57,7 +53,7 @@ class SharedBudget:
 
     def others(self, *, is_simulated: bool) -> Account:
         """What the other processes have committed, as it was told last. Any thread may ask."""
-        return self._others[is_simulated] if self._has_asked else Account()
+        return self._others[is_simulated] if self.is_joined else Account()
 
     def set(self, amount: float | None) -> None:
         """Have this budget hold for all, from the next call on."""
@@ -71,30 +67,30 @@ class SharedBudget:
         """
         bucket = getattr(client, "bucket", None)
         if not isinstance(bucket, RedisBucket):
-            self.leave()
+            self._leave()
             return
         link = bucket.link
         if link is not self._link:
-            self.leave()
+            self._leave()
             self._link, self._lock = link, asyncio.Lock()
             self._unsubscribe = link.subscribe(self._hear, lambda: None)
-        if not self._has_asked or self._unsaid is not None:
+        if not self.is_joined or self._unsaid is not None:
             with contextlib.suppress(SharingLostError):
                 await self._call(False)
-                self._has_asked = True
+                self.is_joined = True
 
     async def look(self, client: ClaudeClient) -> None:
         """Learn what the others have committed by now."""
         await self.join(client)
-        if self._has_asked:
+        if self.is_joined:
             with contextlib.suppress(SharingLostError):
                 for is_simulated in (False, True):
                     await self._call(is_simulated)
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """Be alone: the settings name no server any more, or another one."""
         self._unsubscribe()
-        self._link, self._unsubscribe, self._has_asked = None, lambda: None, False
+        self._link, self._unsubscribe, self.is_joined = None, lambda: None, False
 
     async def reserve(self, worst: WorstCase, *, is_simulated: bool, take: Callable[[], object]) -> None:
         """Let a request pass whose worst case fits beside what all have committed.

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from claude_magic.client import TokenBucket
+from claude_magic.client import RedisBucket, TokenBucket
 
 from ..redis_server import RedisServer, redis_server
 from ..unit.moved_loop import MovedLoop, let_run, worst_excess
@@ -518,6 +518,14 @@ def _leave_modules_out() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+def test_a_shared_bucket_overrides_nothing_but_what_the_base_names() -> None:
+    """What waits and how is the same code for both: a bucket elsewhere says who is granted, and is told of the queue."""
+    private = {name for name in vars(RedisBucket) if name.startswith("_") and not name.startswith("__")}
+
+    assert private & set(vars(TokenBucket)) == {"_serve", "_joined", "_left", "_give_back", "_loop_changed"}
+    assert "acquire" not in vars(RedisBucket)
 
 
 @pytest.fixture(autouse=True)

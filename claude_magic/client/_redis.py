@@ -163,9 +163,7 @@ class RedisLink:
         say: Told of the server's going and coming, in a sentence each time.
     """
 
-    def __init__(
-        self, address: RedisAddress, account: str, say: Callable[[str], None] = lambda _sentence: None
-    ) -> None:
+    def __init__(self, address: RedisAddress, account: str, say: Callable[[str], None]) -> None:
         self.address = address
         self._say = say
         self.prefix = f"claude-magic:{{{account}}}:"

@@ -665,7 +665,7 @@ class Forecast:
         amount: Callable[[LimiterReason, Need], float],
         now: float,
         *,
-        crowd: int = 1,
+        crowd: int,
     ) -> None:
         self.made_at = now
         self._crowd = crowd

@@ -420,8 +420,8 @@ class MessageStream(ReplyStream):
         config: ClientConfig,
         attempts: Attempts,
         body: bytes,
-        betas: Sequence[str] = (),
-        recorder: StreamRecorder | None = None,
+        betas: Sequence[str],
+        recorder: StreamRecorder | None,
     ) -> None:
         self._recorder = recorder
         self._transport = transport

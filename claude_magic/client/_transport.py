@@ -508,7 +508,7 @@ def _proxy_of(proxy: EnvironmentProxy | None) -> httpx2.Proxy | None:
     )
 
 
-def request_headers(config: ClientConfig, betas: Sequence[str] = ()) -> list[tuple[bytes, bytes]]:
+def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[bytes, bytes]]:
     """Build the headers of every request: once, but for the few that ask for beta features of their own."""
     headers = {
         "accept": "application/json",

@@ -226,9 +226,7 @@ class SharedClient:
         say: Told what a person should know of a limiter on a server, as a sentence.
     """
 
-    def __init__(
-        self, bucket: TokenBucket, known_pace: KnownPace, say: Callable[[str], None] = lambda _sentence: None
-    ) -> None:
+    def __init__(self, bucket: TokenBucket, known_pace: KnownPace, say: Callable[[str], None]) -> None:
         self._bucket = bucket
         self._say = say
         self._known_pace = known_pace
@@ -331,11 +329,7 @@ class Engine:
         say: Told what a person should know of a limiter on a server, as a sentence; on the bridge.
     """
 
-    def __init__(
-        self,
-        kept: Mapping[str, Any] | None = None,
-        say: Callable[[str], None] = lambda _sentence: None,
-    ) -> None:
+    def __init__(self, kept: Mapping[str, Any] | None, say: Callable[[str], None]) -> None:
         self._say = say
         kept = kept or {}
         self._bucket_state: Mapping[str, float] | None = kept.get("bucket")

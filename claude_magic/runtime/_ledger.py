@@ -88,9 +88,7 @@ class LedgerRow:
     cost: float | None = 0.0
     spent: float = 0.0
 
-    def plus(
-        self, usage: Usage, cost: float | None, *, is_request: bool = True, is_partial: bool = False
-    ) -> LedgerRow:
+    def plus(self, usage: Usage, cost: float | None, *, is_request: bool, is_partial: bool) -> LedgerRow:
         """Return the row with what one more request took in it."""
         return replace(
             self,

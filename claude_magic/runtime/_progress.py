@@ -201,7 +201,7 @@ class Progress:
         """Take in that a request has been answered; another may follow."""
         self._change(lambda: self._take_round(message))
 
-    def note_call(self, call_id: str, state: CallState, result: str = "") -> None:
+    def note_call(self, call_id: str, state: CallState, result: str) -> None:
         """Take in how far the call of a tool has come."""
 
         def take_call() -> None:

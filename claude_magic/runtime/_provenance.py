@@ -158,7 +158,7 @@ class RequestLog:
 class Witness:
     """Hears how one request goes, and makes its record."""
 
-    def __init__(self, request: MessageRequest, key: bytes | None = None) -> None:
+    def __init__(self, request: MessageRequest, key: bytes | None) -> None:
         self.request = request
         self._key = key
         self._at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -49,6 +49,7 @@ MAX_REQUESTS: Final = 100_000
 MAX_QUEUED: Final = 500_000
 """Requests of one workspace that are not done; the published figure of the highest tier."""
 MAX_KEPT_BYTES: Final = 512 * 1024 * 1024
+"""Of batches that have ended."""
 MAX_KEPT: Final = 5_000
 """Batches that are remembered at all."""
 EXPIRES_AFTER: Final = 24 * 3600.0
@@ -173,22 +174,14 @@ class BatchService:
         answer: Makes of one request its message.
         clock: The time in seconds.
         seconds: How long a batch takes that is not scripted.
-        max_kept_bytes: Of batches that have ended, so many bytes are kept.
     """
 
-    def __init__(
-        self,
-        answer: Answering,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        seconds: float = 3.0,
-        max_kept_bytes: int = MAX_KEPT_BYTES,
-    ) -> None:
+    def __init__(self, answer: Answering, *, clock: Callable[[], float], seconds: float) -> None:
         self._answer = answer
         self._clock = clock
         self._epoch = time.time() - clock()
         self._seconds = seconds
-        self._max_kept_bytes = max_kept_bytes
+        self._max_kept_bytes = MAX_KEPT_BYTES
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
         self._scripts: deque[BatchScript] = deque()

@@ -101,7 +101,7 @@ class ServerState:
         *,
         max_recorded: int,
         max_recorded_bytes: int,
-        read_timeout: float = READ_TIMEOUT,
+        read_timeout: float,
     ) -> None:
         self.respond = respond
         self.read_timeout = read_timeout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -282,13 +281,13 @@ class MessageService:
     def __init__(
         self,
         *,
-        api_key: str | None = None,
-        limits: Limits | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        batch_seconds: float = 3.0,
+        api_key: str | None,
+        limits: Limits,
+        clock: Callable[[], float],
+        batch_seconds: float,
     ) -> None:
         self._api_key = api_key
-        self._limits = limits or Limits()
+        self._limits = limits
         self._clock = clock
         self._cache = PromptCache(clock)
         self._limiters: dict[tuple[str, str], RateLimiter] = {}

@@ -460,17 +460,17 @@ class Claude:
         return Mapper(request, journal=options.get("journal"), keep=options.get("keep"))
 
     @short_errors
-    def errors(self, result: Any, column: str = "error") -> Any:
+    def errors(self, result: Any, column: str | None = None) -> Any:
         """Return the rows of a map's result that have no answer: of a table as a table, else the reasons by place or key.
 
         `out.claude.errors()` does the same for tables of pandas and polars, lists and dicts.
 
         Args:
-            result: What `map` returned.
-            column: The column of the errors, where `prefix` was given.
+            result: What `map` returned, a part or a copy of it, also as a table of another library.
+            column: The column of the errors; needed for a result of another kernel, such as one that was read from a file.
 
         Raises:
-            ConfigurationError: It is no result of a map.
+            ConfigurationError: It is no result of a map of this kernel, and no column is named.
         """
         from .bulk import failed_rows
 

@@ -6,9 +6,9 @@ from ._bar import MapSurface
 from ._batch_list import BatchDesk, BatchList
 from ._journal import Journal, JournalError, journal_path
 from ._mapper import Mapper, names_in
+from ._origins import failed_rows, origin_of
 from ._plan import MapPlan, make_plan
 from ._preview import render_preview
 from ._request import Request
-from ._rows import failed_rows, origin_of
 from ._run import MapRun, MapSnapshot, MapStoppedError
 from ._runs import Runs, describe_pruning, render_difference, render_runs

@@ -36,10 +36,15 @@ class Mapper:
         self, request: Request, *, journal: str | os.PathLike[str] | None = None, keep: Any = None
     ) -> None:
         _check_limiter(request.settings.get("limiter"))
-        answer_columns(request, () if request.schema is None else request.schema.fields)
-        self._request = request
+        names, error = answer_columns(request, () if request.schema is None else request.schema.fields)
+        self._request = replace(request, keeps_columns=False)
         self._journal = None if journal is None else os.path.abspath(os.path.expanduser(journal))
         self._kept = _empty(keep)
+        if taken := [name for name in (*names, error) if name in self._kept.columns]:
+            raise ConfigurationError(
+                f"keep= names the column {taken[0]}, and an answer would take its place. Leave it out (answers are joined by the index), or "
+                "name those of the answers differently: prefix='claude_'."
+            )
 
     @property
     def meta(self) -> Any:

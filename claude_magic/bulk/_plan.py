@@ -18,10 +18,11 @@ from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, nam
 from ._batches import BatchEngine
 from ._engine import MOST_AT_ONCE, OnlineEngine, Results, RowJob, Task
 from ._journal import Answer, Journal, open_journal
+from ._origins import Made, check_columns, remember_origin
 from ._preview import Preview, check_price
 from ._request import Request
 from ._row_requests import RowIndex, RowRequests, text_of
-from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors, remember_origin
+from ._rows import DRAW, Rows, as_rows, field_values, read_once, register_accessors
 from ._run import MapRun
 from ._runs import Runs
 
@@ -314,7 +315,7 @@ class MapPlan:
         result = self._built()
         # Answers that are kept in no file are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
-        remember_origin(result, replace(self._request, journal=journal, outlives_cell=False))
+        remember_origin(result, replace(self._request, journal=journal, outlives_cell=False), self.made)
         register_accessors(result)
         return result
 
@@ -368,17 +369,24 @@ class MapPlan:
         Raises:
             ConfigurationError: One of them is taken by a column that no earlier map has made.
         """
-        request, taken = self._request, set(self._rows.columns)
+        request = self._request
         names, error = answer_columns(request, self._fields())
-        made = {*names, error, *([DRAW] if request.repeat > 1 else [])}
-        # All of them are there only if this is the result of an earlier map: then they are replaced.
-        clash = [name for name in made if name in taken]
-        if clash and (len(clash) < len(made) or request.repeat > 1):
-            raise ConfigurationError(
-                f"The table has a column {sorted(clash)[0]} already, and an answer would go there. prefix= names the columns of the answers "
-                "differently: prefix='claude_'. Nothing was sent."
-            )
+        if request.keeps_columns:
+            extra = [DRAW] if request.repeat > 1 else []
+            making = Made((*names, *extra), error, self._row_requests.prompt.columns)
+            check_columns(making, self._rows, request.items, is_extended=bool(extra))
         return names, error
+
+    @property
+    def made(self) -> Made | None:
+        """The columns of the result that are answers; None for what is no table."""
+        columns, (names, error) = self._rows.columns, self._names
+        if not columns:
+            return None
+        needed = set(self._row_requests.prompt.columns)
+        if not needed <= {*columns}:  # the whole row
+            needed = {*columns} - {self._rows.answer_columns.get(name) for name in (*names, error)}
+        return Made(tuple(names), error, tuple(name for name in columns if name in needed))
 
 
 def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:

@@ -38,6 +38,7 @@ class Request:
         max_searches: Web searches that the server may make for each row.
         origin: Who asks, in a word or two.
         outlives_cell: It belongs to no cell.
+        keeps_columns: The result holds the columns of the input, so no answer may take the place of one.
         via: "online", or "batch" for half the price and answers within a day.
     """
 
@@ -59,6 +60,7 @@ class Request:
     max_searches: int = 0
     origin: str = "Python"
     outlives_cell: bool = False
+    keeps_columns: bool = True
     via: str = "online"
 
     @property

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import importlib
 import json
 import sys
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -30,11 +28,13 @@ class Rows(Protocol):
         count: How many rows there are.
         names: What a prompt may call the values of a row.
         columns: Names that stand in the result already.
+        answer_columns: Those in whose place an answer of the same name would be put, by the name of the answer.
     """
 
     count: int
     names: tuple[str, ...]
     columns: tuple[str, ...]
+    answer_columns: Mapping[str, str]
 
     def read(self, start: int, stop: int, needed: Sequence[str]) -> list[dict[str, Any]]:
         """Return rows, with the values that are needed."""
@@ -56,17 +56,23 @@ class ClaudeAccessor:
     def __init__(self, result: Any) -> None:
         self._result = result
 
-    def errors(self, column: str = "error") -> Any:
+    def errors(self, column: str | None = None) -> Any:
         """Return the rows that have no answer, as `claude.errors` does."""
-        return failed_rows(self._result, column)
+        return _facade().errors(self._result, column)
 
     def retry(self) -> Any:
         """Ask these again, and return the whole with their answers."""
-        # By name: the facade stands above this package.
-        return importlib.import_module("claude_magic").claude.retry(self._result)
+        return _facade().retry(self._result)
 
 
-class _WithErrors:
+def _facade() -> Any:
+    # By name: it stands above this package.
+    return importlib.import_module("claude_magic").claude
+
+
+class WithErrors:
+    """The answers to a list or a dict, with the reasons for those that are missing."""
+
     errors: dict[Any, str]
 
     @property
@@ -75,7 +81,7 @@ class _WithErrors:
         return ClaudeAccessor(self)
 
 
-class Answers(_WithErrors, list[Any]):
+class Answers(WithErrors, list[Any]):
     """The answers to a list, in its order; None where there is none.
 
     Attributes:
@@ -87,7 +93,7 @@ class Answers(_WithErrors, list[Any]):
         self.errors = dict(errors or {})
 
 
-class AnswersByKey(_WithErrors, dict[Any, Any]):
+class AnswersByKey(WithErrors, dict[Any, Any]):
     """The answers to a dict, by its keys; None where there is none.
 
     Attributes:
@@ -200,6 +206,7 @@ class _FrameRows:
         self.count = len(frame)
         self._names = _named(frame.columns)
         self.columns = tuple(self._names)
+        self.answer_columns: Mapping[str, str] = dict(_places_of_answers(self._names))
         self._is_column = is_column
         extra = [ROW] + ([ITEM] if is_column else [])
         self.names = tuple(dict.fromkeys([*self.columns, *extra]))
@@ -243,6 +250,15 @@ def _named(columns: Iterable[Any]) -> dict[str, Any]:
                 f"This table cannot be mapped: a prompt cannot tell its columns {other!r} and {column!r} apart. Rename one. Nothing was sent."
             )
     return named
+
+
+def _places_of_answers(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names that an answer may have, with the column that stands there; of columns in levels it has the top one alone."""
+    for name, label in named.items():
+        if not isinstance(label, tuple):
+            yield name, name
+        elif label and not any(label[1:]):
+            yield str(label[0]), name
 
 
 def _values_of(column: Any) -> list[Any]:
@@ -300,6 +316,7 @@ class _ListRows:
         self._keys = keys
         self.count = len(items)
         self.columns: tuple[str, ...] = ()
+        self.answer_columns: Mapping[str, str] = {}
         # Records need not have all fields each, as in JSON lines.
         found = dict.fromkeys(name for item in items for name in item) if _are_mappings(items) else {}
         fields = [name for name in found if isinstance(name, str)]
@@ -374,55 +391,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return value
-
-
-def failed_rows(result: Any, column: str = "error") -> Any:
-    """Return the rows of a result that have no answer: of a table the same kind of table, else the reasons by place or key.
-
-    Args:
-        result: What a map has returned.
-        column: The column of the errors.
-
-    Raises:
-        ConfigurationError: It is no result of a map.
-    """
-    if isinstance(result, _WithErrors):
-        return dict(result.errors)
-    import narwhals.stable.v2 as nw
-
-    frame = nw.from_native(result, pass_through=True)
-    names = frame.columns if isinstance(frame, nw.DataFrame) else []
-    # Of columns in levels it has the top one.
-    name = next((name for name in names if (name[0] if isinstance(name, tuple) else name) == column), None)
-    if name is None:
-        raise ConfigurationError(
-            f"This is no result of a map: it has no column {column}. Where prefix= was given, name it: 'PREFIXerror'."
-        )
-    return frame.filter(~frame.get_column(name).is_null()).to_native()
-
-
-_origins: dict[int, tuple[weakref.ref[Any], Any]] = {}
-
-
-def remember_origin(result: Any, origin: Any) -> None:
-    """Remember how a result came about, as long as it lives."""
-    mark = id(result)
-    with contextlib.suppress(TypeError):  # a kind of table that takes no weak references
-        _origins[mark] = (weakref.ref(result, lambda _gone: _origins.pop(mark, None)), origin)
-
-
-def origin_of(result: Any) -> Any:
-    """Return how a result came about.
-
-    Raises:
-        ConfigurationError: It is no result of a map, or a copy of one.
-    """
-    found = _origins.get(id(result))
-    if found is None or found[0]() is not result:
-        raise ConfigurationError(
-            "This is no result of a map of this kernel, or a copy of one. Run the line of the map again: it asks the rows without an answer."
-        )
-    return found[1]
 
 
 def register_accessors(result: Any) -> None:

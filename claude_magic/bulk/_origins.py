@@ -1,0 +1,227 @@
+"""What maps have made, known again: how a result came about, and which columns of a table are answers.
+
+Names prove nothing: a table may have columns `answer` and `error` of its own. So a fingerprint of each row of a result is kept, eight bytes
+for what the prompt read of it and eight for its answer. Copies, filters, merges and other libraries' tables of the same rows fit it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import weakref
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..client import ConfigurationError
+from ._rows import Rows, WithErrors, as_rows
+
+_AT_ONCE: Final = 4_096
+_MOST_REMEMBERED: Final = 64
+"""Results whose columns are known again, in this process."""
+_NOTHING: Final = 0
+"""The fingerprint of an answer and an error that are null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The columns that a map makes.
+
+    Attributes:
+        answers: Those of the answers.
+        error: That of the reasons why there is none.
+        read: The columns of the input that its prompt reads.
+        rows: A fingerprint of what was read, by row of the result.
+        values: A fingerprint of what was answered, likewise.
+        reasons: Fingerprints of the reasons why rows have no answer.
+    """
+
+    answers: tuple[str, ...]
+    error: str
+    read: tuple[str, ...]
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    values: array[int] = field(default_factory=lambda: array("q"))
+    reasons: set[int] = field(default_factory=set)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that it makes."""
+        return (*self.answers, self.error)
+
+    def take(self, result: Rows) -> None:
+        """Take the fingerprints of a result."""
+        for row, value, reason in self._fingerprints(result):
+            self.rows.append(row)
+            self.values.append(value)
+            if reason is not None:
+                self.reasons.add(hash(reason))
+
+    def has_made(self, table: Rows, *, is_itself: bool) -> bool:
+        """Tell whether the columns of these names in a table are these: no value of them was put there by somebody else.
+
+        Rows whose input has changed since, and new ones without an answer, do not speak against it.
+
+        Args:
+            table: The table.
+            is_itself: It is known to be a result, though rows of it may have changed.
+        """
+        if not {*self.columns, *self.read} <= {*table.columns, *table.answer_columns}:
+            return False
+        pairs, known, given = set(zip(self.rows, self.values, strict=True)), set(self.rows), set(self.values)
+        for row, value, _ in self._fingerprints(table):
+            if (row, value) in pairs:
+                is_itself = True
+            elif value != _NOTHING and (row in known or value not in given):
+                return False
+        return is_itself
+
+    def has_said(self, reasons: Iterable[Any]) -> bool:
+        """Tell whether all of these are reasons of this map."""
+        return all(isinstance(reason, str) and hash(reason) in self.reasons for reason in reasons)
+
+    def _fingerprints(self, table: Rows) -> Iterator[tuple[int, int, Any]]:
+        made = [table.answer_columns.get(name, name) for name in self.columns]
+        for start in range(0, table.count, _AT_ONCE):
+            for row in table.read(start, start + _AT_ONCE, [*self.read, *made]):
+                values = [row[name] for name in made]
+                is_empty = all(value is None for value in values)
+                value = _NOTHING if is_empty else _hash(values)
+                yield _hash(row[name] for name in self.read), value, values[-1]
+
+
+def _hash(values: Iterable[Any]) -> int:
+    plain = tuple(None if isinstance(value, float) and value != value else value for value in values)
+    try:
+        return hash(plain)
+    except TypeError:  # lists and dicts
+        return hash(json.dumps(plain, default=_listed, sort_keys=True))
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+_made: deque[Made] = deque(maxlen=_MOST_REMEMBERED)
+_origins: dict[int, tuple[weakref.ref[Any], Any, Made | None]] = {}
+
+
+def remember_origin(result: Any, origin: Any, made: Made | None = None) -> None:
+    """Remember how a result came about, as long as it lives, and what it has of a map's, as long as this process does.
+
+    Args:
+        result: The result.
+        origin: What `origin_of` returns.
+        made: The columns that the map has made, for a table.
+    """
+    if made is not None:
+        made.take(as_rows(result))
+        _made.append(made)
+    mark = id(result)
+    with contextlib.suppress(TypeError):  # a kind of table that takes no weak references
+        _origins[mark] = (weakref.ref(result, lambda _gone: _origins.pop(mark, None)), origin, made)
+
+
+def _remembered(result: Any) -> tuple[Any, Made | None] | None:
+    found = _origins.get(id(result))
+    return None if found is None or found[0]() is not result else found[1:]
+
+
+def origin_of(result: Any) -> Any:
+    """Return how a result came about.
+
+    Raises:
+        ConfigurationError: It is no result of a map, or a copy of one.
+    """
+    if (found := _remembered(result)) is None:
+        raise ConfigurationError(
+            "This is no result of a map of this kernel, or a copy of one. Run the line of the map again: it asks the rows without an answer."
+        )
+    return found[0]
+
+
+def check_columns(making: Made, table: Rows, items: Any, *, is_extended: bool) -> None:
+    """Refuse to put answers where something else stands. Only what an earlier map made is replaced.
+
+    Args:
+        making: What is to be made.
+        table: The input.
+        items: The same, as it was given.
+        is_extended: The result has more rows than the input, so that it cannot take the place of an earlier one.
+
+    Raises:
+        ConfigurationError: One of the columns would be lost.
+    """
+    taken = [name for name in making.columns if name in table.answer_columns]
+    if not taken:
+        return
+    why = _why_not(making, taken, table, items, is_extended=is_extended)
+    if why is None:
+        return
+    raise ConfigurationError(
+        f"The table has a column {taken[0]} already, and an answer would go there. {why} Rename or drop the column, or name those of the "
+        "answers differently (in Python, prefix='claude_'). Nothing was sent."
+    )
+
+
+def _why_not(making: Made, taken: Sequence[str], table: Rows, items: Any, *, is_extended: bool) -> str | None:
+    if is_extended:
+        return "With repeat= it is never replaced."
+    if read := [name for name in taken if table.answer_columns[name] in making.read]:
+        return f"The prompt reads {read[0]}, which would be lost."
+    found = _remembered(items)
+    if taken == [making.error]:
+        return "It may say why another column has no value."
+    is_known = any(
+        {*taken} <= {*made.columns} and made.has_made(table, is_itself=found is not None and found[1] is made)
+        for made in reversed(_made)
+    )
+    return None if is_known else "It was not made by a map of this kernel, or was changed since."
+
+
+def failed_rows(result: Any, column: str | None = None) -> Any:
+    """Return the rows of a result that have no answer: of a table the same kind of table, else the reasons by place or key.
+
+    Args:
+        result: What a map has returned, or a part of it.
+        column: The column of the errors; None for that of the map.
+
+    Raises:
+        ConfigurationError: It is no result of a map.
+    """
+    if isinstance(result, WithErrors):
+        return dict(result.errors)
+    import narwhals.stable.v2 as nw
+
+    frame = nw.from_native(result, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        raise ConfigurationError(f"This is no result of a map, but of type {type(result).__name__}.")
+    # Of columns in levels it has the top one.
+    labels = {(name[0] if isinstance(name, tuple) else name): name for name in reversed(frame.columns)}
+    errors = {name: frame.get_column(label) for name, label in labels.items()}
+    name = _error_column(result, errors) if column is None else column
+    if name not in errors:
+        raise ConfigurationError(
+            f"This is no result of a map: it has no column {name}. Where prefix= was given, name it: 'PREFIXerror'."
+        )
+    return frame.filter(~errors[name].is_null()).to_native()
+
+
+def _error_column(result: Any, columns: dict[str, Any]) -> str:
+    """Return the column in which a map of this kernel has said why rows have no answer.
+
+    Raises:
+        ConfigurationError: There is a column `error`, which none has made.
+    """
+    if (found := _remembered(result)) is not None and found[1] is not None:
+        return found[1].error
+    for made in reversed(_made):
+        if made.error in columns and made.has_said(columns[made.error].drop_nulls().to_list()):
+            return made.error
+    if "error" in columns and columns["error"].null_count() < len(columns["error"]):
+        raise ConfigurationError(
+            "No map of this kernel has made the column error of this table, or it was changed since. If it says why rows have no answer, "
+            "name it: claude.errors(df, 'error')."
+        )
+    return "error"

@@ -156,7 +156,7 @@ class Delivery:
 
     def __init__(self, context: BatchContext) -> None:
         self._context = context
-        self._committed = 0.0
+        self._committed: dict[str, float] = {}
         self._strangers: set[str] = set()
         self._missed: dict[str, tuple[float, float]] = {}
 
@@ -195,6 +195,7 @@ class Delivery:
     async def _withdraw(self, tag: str) -> None:
         context = self._context
         context.ledger.settle_batch(tag)
+        self._committed.pop(tag, None)
         if (note := await in_thread(lambda: context.notes.get(tag))) is not None:
             await in_thread(lambda: context.notes.drop(note))
 
@@ -243,11 +244,11 @@ class Delivery:
             BudgetExceededError: That is more than may be spent.
         """
         context, most = self._context, self._context.task.max_cost
-        worst = _worst_of(rows)
+        worst, committed = _worst_of(rows), sum(self._committed.values())
         what = f"This batch of {len(rows):,} requests"
-        if most is not None and (worst is None or self._committed + worst.total > most):
+        if most is not None and (worst is None or committed + worst.total > most):
             cost = "an amount that nobody knows" if worst is None else f"up to {format_usd(worst.total)}"
-            sent = f", {format_usd(self._committed)} of it for batches before" if self._committed else ""
+            sent = f", {format_usd(committed)} of it for batches before" if committed else ""
             raise BudgetExceededError(
                 f"{what} could cost {cost} if each answer were as long as max_tokens ({context.task.request.max_tokens:,}) allows, and "
                 f"max_cost is {format_usd(most)}{sent}. A batch cannot be stopped at an amount, so it was not sent. Lower max_tokens, "
@@ -261,7 +262,7 @@ class Delivery:
             what=what,
             is_simulated=context.heard.is_simulated,
         )
-        self._committed += 0.0 if worst is None else worst.total
+        self._committed[tag] = 0.0 if worst is None else worst.total
 
     async def _create(self, tag: str, body: bytes) -> None:
         """Send a batch, and note its id. An interrupt leaves it a moment for that."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Final
 from ..client import (
     MAX_BATCH_BYTES,
     MAX_BATCH_REQUESTS,
+    APIError,
     BatchResult,
     ClaudeError,
     ConfigurationError,
@@ -49,6 +51,9 @@ _MOST_DOWNLOADS: Final = 3
 _AGAIN: Final = 5.0
 """Seconds until results that broke off are read again; longer from time to time."""
 
+_TOO_LARGE: Final = 413
+_MOST_TOO_LARGE: Final = 20
+"""Rows in succession that are refused as too large, each alone, after which nothing is sent any more: it is not their size."""
 _NEARLY: Final = 0.05
 """Seconds by which a clock may be off."""
 _OVERHEAD: Final = 1_000
@@ -73,14 +78,15 @@ async def sleep(seconds: float) -> None:
 
 @dataclass(slots=True)
 class _Chunk:
-    """A batch that is being filled."""
+    """A batch that is being filled, up to `most` bytes if the server takes no more."""
 
+    most: float = math.inf
     rows: list[BatchRow] = field(default_factory=list)
     size: int = _OVERHEAD
 
     def has_room_for(self, row: BatchRow) -> bool:
         """Tell whether a row still fits; into an empty one each does."""
-        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= MAX_BATCH_BYTES
+        fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= min(MAX_BATCH_BYTES, self.most)
         return fits or not self.rows
 
     def add(self, row: BatchRow) -> None:
@@ -114,6 +120,8 @@ class BatchEngine:
         self._watched: dict[str, BatchNote] = {}
         self._due: dict[str, tuple[float, float]] = {}
         self._why = ""
+        self._most_bytes = math.inf
+        self._too_large = 0
         self._refusal: ClaudeError | None = None
         self._stop: ClaudeError | None = None
 
@@ -170,7 +178,7 @@ class BatchEngine:
             for row in rows or ():
                 if not chunk.has_room_for(row):
                     await self._send(chunk.rows)
-                    chunk = _Chunk()
+                    chunk = _Chunk(self._most_bytes)
                 chunk.add(row)
             if rows is None:
                 break
@@ -191,14 +199,22 @@ class BatchEngine:
         return rows
 
     async def _send(self, rows: Sequence[BatchRow]) -> None:
-        """Claim the rows of a batch, and send those that nobody else has."""
-        if self.error is not None:
-            return
-        tag = new_tag()
-        with is_sending(tag):
-            await self._claim_and_send(tag, rows)
+        """Claim the rows of a batch, and send those that nobody else has; in halves where the server takes no batch so large."""
+        waiting = [rows]
+        while waiting and self.error is None:
+            part, tag = waiting.pop(0), new_tag()
+            with is_sending(tag):
+                refused = await self._claim_and_send(tag, part)
+            if refused is not None and len(part) > 1:
+                self._most_bytes = min(self._most_bytes, _OVERHEAD + sum(row.size for row in part) / 2)
+                waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+            elif refused is not None:
+                self._set_problem(part[0].key, f"Too large for a batch: {in_one_line(refused)}")
+                self._too_large += 1
+                self._refusal = refused if self._too_large >= _MOST_TOO_LARGE else None
 
-    async def _claim_and_send(self, tag: str, rows: Sequence[BatchRow]) -> None:
+    async def _claim_and_send(self, tag: str, rows: Sequence[BatchRow]) -> ClaudeError | None:
+        """Do that, and return the server's refusal if it says that the batch is too large: then nothing was created, and the rows are free."""
         keys, context = [row.key for row in rows], self._context
         model = self._task.request.model
         mine = set(
@@ -210,15 +226,20 @@ class BatchEngine:
             await self._watch_open()
             await self._take_known([key for key in keys if key not in mine])
         if not mine:
-            return
+            return None
         self._task.results.waiting = f"sending {counted(len(mine), 'row')}"
         self._tell()
         try:
             await self._delivery.send(tag, [row for row in rows if row.key in mine])
         except ClaudeError as error:
-            self._refusal = self._refusal or error.with_traceback(None)
+            refusal = error.with_traceback(None)
+            if isinstance(error, APIError) and error.status == _TOO_LARGE:
+                return refusal
+            self._refusal = self._refusal or refusal
         else:
+            self._too_large = 0
             await self._watch_open()
+        return None
 
     # Looking...
 

@@ -39,6 +39,7 @@ from claude_magic.simulator import (
     Behaviour,
     Gate,
     Simulator,
+    _server,
     accept_unheard,
     drop_before_headers,
     hold,
@@ -913,7 +914,7 @@ def test_a_server_without_batches_is_told_so(sim: Simulator) -> None:
 # Refusals...
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 413])
+@pytest.mark.parametrize("code", [400, 401, 403])
 def test_a_batch_that_is_refused_leaves_its_rows_free(code: int, sim: Simulator) -> None:
     sim.script_batch_calls("create", status(code))
     before = reserved()
@@ -922,6 +923,120 @@ def test_a_batch_that_is_refused_leaves_its_rows_free(code: int, sim: Simulator)
         ask()
     assert reserved() == before
     assert ask()["answer"].tolist() == RIGHT
+
+
+@pytest.fixture
+def most_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the server take no batch that is larger; a proxy in front of it does the same."""
+
+    def set_most(size: int) -> None:
+        monkeypatch.setattr(_server, "MAX_BATCH_BYTES", size)
+
+    return set_most
+
+
+def held(sim: Simulator) -> list[int]:
+    """How many rows each batch has, in the order of their coming."""
+    return [len(batch.custom_ids) for batch in sim.batches]
+
+
+def test_a_batch_that_is_too_large_is_sent_in_halves(
+    most_bytes: Callable[[int], None], sim: Simulator
+) -> None:
+    """Promise: each row is in one batch, and what is refused is neither reserved nor counted against `max_cost`."""
+    rows = pd.DataFrame({"text": [f"{number} " + "x" * 500 for number in range(8)]})
+    most_bytes(2_500)
+    before = reserved()
+
+    out = ask(rows, max_cost=0.7)
+
+    assert out["error"].isna().all()
+    assert held(sim) == [2, 2, 2, 2]
+    assert posts(sim) == 7
+    assert reserved() == pytest.approx(before)
+    assert [note.state for note in notes()].count("merged") == 4
+    assert ask(rows)["answer"].tolist() == out["answer"].tolist()
+    assert posts(sim) == 7
+
+
+def test_what_a_server_takes_is_learnt(
+    most_bytes: Callable[[int], None], sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: the batches that follow one that was too large are smaller from the start."""
+    monkeypatch.setattr(_batches, "MAX_BATCH_REQUESTS", 4)
+    most_bytes(2_500)
+
+    ask(pd.DataFrame({"text": [f"{number:02} " + "x" * 500 for number in range(12)]}))
+
+    assert set(held(sim)) == {2}
+    assert posts(sim) == 7
+
+
+def test_a_row_that_is_too_large_by_itself_is_an_error_of_that_row(
+    most_bytes: Callable[[int], None], sim: Simulator
+) -> None:
+    """Promise: the others are answered, and the same line asks this one again."""
+    most_bytes(6_000)
+    rows = pd.DataFrame({"text": ["one", "x" * 9_000, "three", "four"]})
+
+    out = ask(rows)
+
+    assert out["error"].isna().tolist() == [True, False, True, True]
+    assert "Too large for a batch: " in out["error"][1]
+    assert "413" in out["error"][1]
+    assert out["answer"].tolist()[2:] == ["three", "four"]
+    before = posts(sim)
+    most_bytes(60_000)
+    assert ask(rows)["error"].isna().all()
+    assert posts(sim) == before + 1
+
+
+def test_a_server_that_takes_no_row_ends_it(most_bytes: Callable[[int], None], sim: Simulator) -> None:
+    """Promise: it is not asked for each of a hundred rows."""
+    most_bytes(10)
+
+    with pytest.raises(MapStoppedError, match="413"):
+        ask([f"row {number}" for number in range(100)])
+
+    assert posts(sim) < 60
+    assert sim.batches == []
+
+
+def as_usual(post: Post) -> Any:
+    """Answer a call of a batch endpoint as if nothing were scripted."""
+    answer = post.answer()
+    yield from json_steps(200, answer.message, {**post.headers, **answer.headers})
+
+
+@pytest.mark.parametrize("moment", ["between", "unheard", "waiting"])
+def test_halves_are_paid_once_whenever_the_kernel_is_killed(
+    moment: str, sim: Simulator, clock: Clock, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Before the second half has left; while the first arrives unheard; while both are waited for."""
+    gate = Gate()
+    refused = [status(413)]
+    if moment == "between":
+        sim.script_batch_calls("create", *refused)
+        sim.script_batch_calls("list", as_usual, as_usual, slow_headers(HOUR))
+    elif moment == "unheard":
+        sim.script_batch_calls("create", *refused, accept_unheard(gate=gate))
+    else:
+        sim.script_batch_calls("create", *refused)
+    until = {
+        "between": lambda: calls(sim) == 3,
+        "unheard": lambda: len(sim.batches) == 1,
+        "waiting": lambda: len(sim.batches) == 2 and calls(sim, f"/{sim.batches[1].id}") >= 1,
+    }[moment]
+
+    with child(tmp_path):
+        eventually(until)
+    gate.open()
+    out = ask()
+
+    assert out["answer"].tolist() == RIGHT
+    assert held(sim) == [2, 2]
+    rows = [name.rpartition("_")[2] for batch in sim.batches for name in batch.custom_ids]
+    assert len(set(rows)) == len(rows) == 4
 
 
 @pytest.mark.parametrize("code", [429, 529])

@@ -220,11 +220,16 @@ def plain_text(value: Any) -> str | None:
             return str.__str__(value)
         if kind in _NUMBERS:
             return repr(value)
-        if issubclass(kind, _READABLE) or is_numpy_scalar(value):
+        if issubclass(kind, _READABLE) or is_numpy_scalar(value) or _is_of_pandas(kind):
             return str(value)
     except Exception:  # a number of more digits than Python writes, a broken subclass
         return None
     return None
+
+
+def _is_of_pandas(kind: type) -> bool:
+    """Tell a month or another span of pandas'; its dates are Python's."""
+    return kind.__qualname__ in ("Period", "Interval") and kind.__module__.partition(".")[0] == "pandas"
 
 
 def is_numpy_scalar(value: object) -> bool:

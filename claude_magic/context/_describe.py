@@ -63,6 +63,7 @@ from ._pictures import (
     is_address,
     media_type_of,
 )
+from ._plain import unwrapped
 from ._redaction import redact
 from ._structures import describe_array, describe_structure, is_data
 from ._tables import (
@@ -304,6 +305,7 @@ def _describe(value: object, chars: int, name: str) -> str | Part | Collected:
     describer = _taught(value)
     if describer is not None:
         return describer(value, chars)
+    value = unwrapped(value)
     text = plain_text(value)
     if text is not None:
         return text

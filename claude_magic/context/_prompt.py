@@ -19,6 +19,7 @@ from ..client import ConfigurationError
 from ._collected import Collected, Part, error_text, is_numpy_scalar, join, plain_text, with_text_joined
 from ._describe import CHARS_PER_TOKEN, DEFAULT_TOKENS, describe
 from ._names import Expression, did_you_mean, parse_expression, resolve_name
+from ._plain import unwrapped, written
 from ._redaction import exposed_in, refusal
 
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
@@ -151,7 +152,7 @@ def _refuse_slip(braced: _Braced, names: Mapping[str, object]) -> None:
 
 
 def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:
-    value = _evaluate(expression, names)
+    value = unwrapped(_evaluate(expression, names))
     text = plain_text(value)
     if text is None:
         return describe(value, name=expression.source)
@@ -260,9 +261,11 @@ class RowPrompt:
             value = row[expression.source]
         else:
             value = _evaluate(expression, {**self.names, **row})
+        value = unwrapped(value)
         if _is_null(value):
             raise NullValueError(f"{_in_braces(expression.source)} is null in this row, so it was not asked.")
-        text = plain_text(value)
+        # As a text, what a row holds is sent whole.
+        text = written(value) if (text := plain_text(value)) is None else text
         return (text,) if text is not None else describe(value, name=expression.source).parts
 
 

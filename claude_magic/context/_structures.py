@@ -12,13 +12,16 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
-from ._collected import Collected, bounded, is_numpy_scalar, one_line, plain_text, safe_repr
+from ._collected import Collected, bounded, one_line, safe_repr
 from ._pictures import Lifted, is_address, picture_source, without_addresses
+from ._plain import array_items, leaf_text, unwrapped, written
 
 _MAX_ITEMS = (200, 100, 30)
 """In a container, in one inside it, and in any deeper one."""
 _MAX_DEPTH = 8
 _MAX_LEAF_CHARS = 500
+_MAX_SMALL_ARRAY = 20
+"""Values of an array inside of data that is written as a list."""
 _MAX_KEY_CHARS = 80
 _MAX_INNER_CHARS = 3_500
 """Of a table or another described object in a container."""
@@ -75,6 +78,9 @@ class _Rendering:
         self._drawn: dict[int, Any] = {}  # with what was drawn, so that no other object gets its id
 
     def render(self, value: Any, *, depth: int, above: tuple[int, ...]) -> str:
+        value = unwrapped(value)
+        if depth:
+            value = array_items(value, _MAX_SMALL_ARRAY, dimensions=1)
         if id(value) in above:
             return "<itself again>"
         text = self._told(value) if depth else None
@@ -193,9 +199,14 @@ def _fields(value: Any, fields: Mapping[str, Any]) -> _Items:
 
 
 def _items_of_mapping(value: Any) -> _Items:
-    pairs = ((f"{safe_repr(key, _MAX_KEY_CHARS)}: ", item) for key, item in value.items())
+    pairs = ((f"{_key(key)}: ", item) for key, item in value.items())
     opening, closing = _brackets(value, dict, "{", "}")
     return _Items(opening, closing, pairs, len(value))
+
+
+def _key(key: Any) -> str:
+    text = written(key)
+    return text if text is not None and len(text) <= _MAX_KEY_CHARS else safe_repr(key, _MAX_KEY_CHARS)
 
 
 def _items_of_sequence(value: Any) -> _Items:
@@ -264,8 +275,10 @@ def _own_str(value: object, chars: int) -> str:
 
 
 def _leaf(value: Any) -> str:
-    if is_numpy_scalar(value):
-        return plain_text(value) or safe_repr(value, _MAX_LEAF_CHARS)
+    if isinstance(value, str):
+        return safe_repr(str.__str__(value), _MAX_LEAF_CHARS)
+    if not isinstance(value, bytes) and (text := leaf_text(value)) is not None:
+        return text if len(text) <= _MAX_LEAF_CHARS else safe_repr(value, _MAX_LEAF_CHARS)
     return safe_repr(value, _MAX_LEAF_CHARS)
 
 

@@ -1,0 +1,102 @@
+"""Values as plain data, whatever library holds them: a scalar of Arrow or numpy is the number or text in it, an array a list.
+
+Types of other libraries are known by name, so that none is imported for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, Final
+
+from ._collected import plain_text
+
+_DEEPEST: Final = 50
+_MOST_VALUES: Final = 10_000
+"""In one container; what has more is described, not written."""
+_ARRAYS: Final = frozenset(
+    {
+        "numpy.ndarray",
+        "pyarrow.Array",
+        "pyarrow.ChunkedArray",
+        "polars.Series",
+        "pandas.ExtensionArray",
+        "pandas.Index",
+    }
+)
+
+
+def _names(kind: type) -> Iterable[str]:
+    """Yield the names of a type and its bases: library and class."""
+    return (f"{base.__module__.partition('.')[0]}.{base.__qualname__}" for base in kind.__mro__)
+
+
+def unwrapped(value: Any) -> Any:
+    """Return what a scalar of Arrow holds; anything else as it is."""
+    kind = type(value)
+    if kind.__module__ != "pyarrow.lib" or "pyarrow.Scalar" not in _names(kind):
+        return value
+    try:
+        return value.as_py()
+    except Exception:  # a struct that has a name twice, a nanosecond that Python's dates do not have
+        return str(value)
+
+
+def array_items(value: Any, most: int, *, dimensions: int) -> Any:
+    """Return the values of an array as a list, of one without dimensions as a number; anything else, and a larger array, as it is."""
+    if _ARRAYS.isdisjoint(_names(type(value))):
+        return value
+    shape = getattr(value, "shape", None)
+    if shape == ():
+        return value[()]
+    is_small = (len(shape) if isinstance(shape, tuple) else 1) <= dimensions and len(value) <= most
+    return list(value) if is_small else value
+
+
+def leaf_text(value: Any) -> str | None:
+    """Return what a single value is written as inside of data: a text in quotes, anything else as `plain_text` does; None for more."""
+    if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
+        return "None"
+    if isinstance(value, str | bytes):
+        return repr(str.__str__(value)) if isinstance(value, str) else None
+    return plain_text(value)
+
+
+def written(value: Any) -> str | None:
+    """Return plain data as Python writes it, all of it and on one line; None where it holds anything else, or more than 10,000 values.
+
+    Args:
+        value: Numbers, texts, dates and the like, in lists, tuples, sets, dicts and arrays, at any depth.
+    """
+    try:
+        return _written(value, 0)
+    except Exception:  # containers of the user's
+        return None
+
+
+def _written(value: Any, depth: int) -> str | None:
+    value = array_items(unwrapped(value), _MOST_VALUES, dimensions=_DEEPEST)
+    if (leaf := leaf_text(value)) is not None or depth > _DEEPEST:
+        return leaf
+    kind = type(value)
+    is_container = issubclass(kind, Mapping | list | tuple | deque | Set) and not hasattr(kind, "_fields")
+    if not is_container or len(value) > _MOST_VALUES:
+        return None
+    items = [_written(each, depth + 1) for each in value]
+    if issubclass(kind, Mapping):
+        of_keys = [_written(each, depth + 1) for each in value.values()]
+        pairs = zip(items, of_keys, strict=True)
+        return _joined("{", [None if None in pair else ": ".join(map(str, pair)) for pair in pairs], "}")
+    opening, closing = _brackets(kind, len(items))
+    return _joined(opening, items, closing)
+
+
+def _brackets(kind: type, length: int) -> tuple[str, str]:
+    if issubclass(kind, tuple):
+        return "(", ")"
+    return ("{", "}") if issubclass(kind, Set) and length else ("[", "]")
+
+
+def _joined(opening: str, items: list[str | None], closing: str) -> str | None:
+    texts = [item for item in items if item is not None]
+    return f"{opening}{', '.join(texts)}{closing}" if len(texts) == len(items) else None

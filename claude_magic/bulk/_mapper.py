@@ -11,6 +11,7 @@ from ..client import ConfigurationError, read_limiter_url
 from ..runtime import get_runtime
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
 from ._request import Request
+from ._rows import check_is_read
 from ._shards import open_shards
 
 _DTYPES: Final = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
@@ -65,6 +66,11 @@ class Mapper:
             ConfigurationError: It cannot be asked so: no key in this process, a column that is missing.
             MapStoppedError: Not all rows were asked. What was answered is kept in the journal.
         """
+        if hasattr(rows, "map_partitions"):
+            raise ConfigurationError(
+                "This table is in partitions, and a mapper takes one of them: ddf.map_partitions(mapper, meta=mapper.meta). Nothing was sent."
+            )
+        check_is_read(rows)
         if isinstance(rows, Iterator):
             return (self(frame) for frame in rows)
         if isinstance(rows, Mapping):

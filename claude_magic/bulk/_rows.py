@@ -7,7 +7,7 @@ import enum
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from pydantic import BaseModel
@@ -19,6 +19,26 @@ ROW: Final = "row"
 KEY: Final = "key"
 DRAW: Final = "draw"
 Columns = Mapping[str, list[Any]]
+_BY_ENGINE: Final = ", or map it where it lies, with claude.mapper"
+_READ_BY: Final[Mapping[str, str]] = {
+    "polars.LazyFrame": "df.collect()",
+    "polars.Expr": "df.select(expression)",
+    "dask.*": f"df.compute(){_BY_ENGINE}",
+    "pyspark.*": f"df.toPandas(){_BY_ENGINE}",
+    "ray.*": f"ds.to_pandas(){_BY_ENGINE}",
+    "duckdb.DuckDBPyRelation": "relation.df(), relation.pl() or relation.arrow()",
+    "ibis.*": "table.to_pandas(), table.to_polars() or table.to_pyarrow()",
+    "sqlframe.*": "df.toPandas()",
+    "daft.*": "df.to_pandas()",
+    "datafusion.*": "df.to_pandas()",
+    "snowflake.*": "df.to_pandas()",
+    "xarray.Dataset": "ds.to_dataframe().reset_index()",
+    "xarray.DataArray": "array.to_series()",
+    "pyarrow.RecordBatchReader": "reader.read_all()",
+    "pyarrow.Dataset": "dataset.to_table()",
+    "pyarrow.Scanner": "scanner.to_table()",
+}
+"""What gives the rows of something that is not read yet, by library and class; types are known by name, so that none is imported."""
 
 
 class Rows(Protocol):
@@ -113,6 +133,7 @@ def read_once(items: Any) -> Any:
     Raises:
         ConfigurationError: The generator has raised, or has nothing left.
     """
+    check_is_read(items)
     if not isinstance(items, Iterator):
         return items
     if not (read := _read_to_its_end(items)):
@@ -138,8 +159,28 @@ def as_rows(items: Any) -> Rows:
     return rows
 
 
+def check_is_read(items: Any) -> None:
+    """Refuse what has its rows elsewhere: to fetch them may take long, and what comes is a table of another library.
+
+    Raises:
+        ConfigurationError: It is such. Nothing was sent.
+    """
+    kind = type(items)
+    if isinstance(items, AsyncIterable | Coroutine):
+        how = "what `await` returns" if isinstance(items, Coroutine) else "[row async for row in items]"
+        raise ConfigurationError(
+            f"A map does not await the rows of a {kind.__name__}. Give it {how}. Nothing was sent."
+        )
+    for base in kind.__mro__:
+        library, name = base.__module__.partition(".")[0].lstrip("_"), base.__qualname__
+        if how := _READ_BY.get(f"{library}.{name}") or _READ_BY.get(f"{library}.*", ""):
+            why = "holds no rows. Make a table of it" if library == "xarray" else "is lazy. Collect it first"
+            raise ConfigurationError(f"This {kind.__name__} ({library}) {why}: {how}. Nothing was sent.")
+
+
 def _as_rows(items: Any) -> Rows:
-    if isinstance(items, str | bytes):
+    check_is_read(items)
+    if isinstance(items, str | bytes | bytearray | memoryview):
         raise ConfigurationError(
             "A map asks about each of several items, and this is one text. Put it into a list, or use claude.ask. Nothing was sent."
         )
@@ -164,9 +205,12 @@ def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
         read.extend(items)
     except Exception as error:
         kind = type(items).__name__
+        again = (
+            " A generator that has raised is used up: make it again." if isinstance(items, Iterator) else ""
+        )
         raise ConfigurationError(
-            f"The items cannot be read to their end: after {len(read):,} the {kind} raised {type(error).__name__}: {as_sentence(str(error))} Nothing was sent. "
-            "A generator that has raised is used up: make it again."
+            f"The items cannot be read to their end: after {len(read):,} the {kind} raised {type(error).__name__}: {as_sentence(str(error))} Nothing was sent."
+            f"{again}"
         ) from error
     return read
 
@@ -191,10 +235,16 @@ def _as_table(items: Any) -> Rows | None:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigurationError(f"This table cannot be mapped: {reason}. Nothing was sent.") from None
     if isinstance(seen, nw.LazyFrame):
-        raise ConfigurationError("This table is lazy. Collect it first: df.collect(). Nothing was sent.")
+        raise ConfigurationError(
+            f"This {type(items).__name__} is lazy. Collect it first, into a table that has its rows. Nothing was sent."
+        )
     if isinstance(seen, nw.Series):
         name = seen.name if isinstance(seen.name, str) and seen.name else ITEM
         return _FrameRows(seen.alias(name).to_frame(), is_column=True)
+    if isinstance(seen, nw.DataFrame) and not seen.columns:
+        raise ConfigurationError(
+            "The table has no columns, so there is nothing to ask about. Nothing was sent."
+        )
     return _FrameRows(seen) if isinstance(seen, nw.DataFrame) else None
 
 

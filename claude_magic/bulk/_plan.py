@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..client import ClaudeClient, ConfigurationError, Usage
 from ..context import CHARS_PER_TOKEN, exposed_in, refusal
 from ..display import FrontEnd
-from ..runtime import Runtime, TurnAccountant, cost_of, table_id
+from ..runtime import SENT_AS_IT_IS, Runtime, TurnAccountant, cost_of, table_id
 from ..schema import AnswerError
 from ._batch_delivery import BatchContext, Heard, worst_of_all
 from ._batch_notes import BatchNotes, demo_server, describe_held, held_rows, name_server, now
@@ -143,6 +143,8 @@ class MapPlan:
         settled += sum(held.values()) * request.is_batch
         to_ask = max(0, len(results.texts) - settled)
         usage = self._usage(to_ask)
+        samples = list(islice(requests.samples(requests.read(0, _CHUNK)), _SHOWN_REQUESTS))
+        shown = [self._runtime.without_secrets(body) for body in samples]
         worst = None
         if request.is_batch:
             empty = requests.template.model_copy(update={"messages": requests.messages(())})
@@ -160,8 +162,8 @@ class MapPlan:
             cost=cost_of(requests.template.model, usage),
             seconds=to_ask / self._runtime.limiter_state().refill_rate,
             is_simulated=self._runtime.is_demo,
-            notes=tuple(self._remarks(to_ask, held)),
-            samples=tuple(islice(requests.samples(requests.read(0, _CHUNK)), _SHOWN_REQUESTS)),
+            notes=(*self._remarks(to_ask, held), *([SENT_AS_IT_IS] if samples != shown else [])),
+            samples=tuple(shown),
             via=request.via,
             in_batches=sum(held.values()),
             worst=worst,

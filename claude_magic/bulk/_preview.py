@@ -32,7 +32,7 @@ class Preview:
         seconds: How long they take at the rate of the limiter, at least.
         is_simulated: The embedded simulator answers, for nothing.
         notes: What else to know, as sentences.
-        samples: The first requests as they would be sent, as the API's JSON objects.
+        samples: The first requests as the API's JSON objects, without what looks like a secret.
         via: "online" or "batch".
         in_batches: Requests that open batches hold; by way of batches they are not among those that will be sent.
         worst: USD that a batch can cost at most; None where that is not known, and online.

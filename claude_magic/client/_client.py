@@ -352,6 +352,7 @@ class RequestPreview:
         headers: Names and values, in the order in which they are sent; credentials are `[REDACTED]`.
         body: The JSON object, as a server would read it.
         body_bytes: Its length on the wire.
+        is_redacted: Something that would be sent was taken out of `body`.
     """
 
     method: str
@@ -359,6 +360,7 @@ class RequestPreview:
     headers: tuple[tuple[str, str], ...]
     body: dict[str, Any]
     body_bytes: int
+    is_redacted: bool = False
 
 
 def preview_request(

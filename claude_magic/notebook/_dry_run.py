@@ -14,6 +14,7 @@ from ..render import Bundle, Row, render_rows, with_folded_code
 from ..runtime import (
     MODELS_AS_OF,
     PRICES_AS_OF,
+    SENT_AS_IT_IS,
     WorstCase,
     cost_of,
     count_input,
@@ -154,6 +155,8 @@ def _remarks(dry_run: DryRun) -> Iterator[str]:
     yield from dry_run.notes
     if _shortened(dry_run.preview.body) != dry_run.preview.body:
         yield "Base64 data is shortened here, but sent in full."
+    if dry_run.preview.is_redacted:
+        yield SENT_AS_IT_IS
 
 
 def _name_notes(name: str) -> Iterator[str]:

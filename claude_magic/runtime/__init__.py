@@ -25,7 +25,7 @@ from ._models import (
 )
 from ._progress import SIMULATOR_HEADER
 from ._provenance import Asked, AskedRows, asked_of
-from ._recording import Recording
+from ._recording import SENT_AS_IT_IS, Recording
 from ._replay import NotRecordedError
 from ._reply import (
     Job,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -32,6 +33,9 @@ _SEALED: Final = frozenset({"signature", "data", "encrypted_content", "encrypted
 """Fields whose text is nobody's words, and goes back to the server as it came."""
 _PROSE: Final = frozenset({"messages", "system", "tools"})
 """Fields of a request in which names are those of the user's things, and may stand for anything."""
+_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
+SENT_AS_IT_IS: Final = "What looks like a secret is [REDACTED] here, but sent as it is."
+_NO_WORD: Final = re.compile(r"\W")
 _LONG_DATA: Final = 1_000
 _NOT_RECORDED: Final = frozenset({"messages", "cache_control", "metadata", "service_tier"})
 _MOST: Final = 1e12
@@ -212,11 +216,24 @@ def cleaned(value: Any, redact_text: Redact, *, is_setting: bool = False) -> Any
 
 
 def _cleaned_field(name: Any, value: Any, redact_text: Redact, *, is_setting: bool) -> Any:
-    if is_setting and isinstance(value, str) and is_secret_setting(str(name), value):
-        return REDACTED
+    if is_setting and isinstance(value, str):
+        label = str(name)
+        if label.lower() in _SECRET_HEADERS or is_secret_setting(_NO_WORD.sub("_", label), value):
+            return REDACTED
     if not is_setting and name in _SEALED:
         return value
     return cleaned(value, redact_text, is_setting=is_setting)
+
+
+def cleaned_body(body: Mapping[str, Any], redact_text: Redact) -> Mapping[str, Any]:
+    """Return the JSON object of a request without what looks like a secret; the same object where there is none."""
+    fields = {
+        name: cleaned(value, redact_text)
+        if name in _PROSE
+        else _cleaned_field(name, value, redact_text, is_setting=True)
+        for name, value in body.items()
+    }
+    return body if all(fields[name] is body[name] for name in fields) else fields
 
 
 def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
@@ -228,11 +245,10 @@ def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
 
 def clean_request(request: MessageRequest, redact_text: Redact) -> MessageRequest:
     """Return a request without what looks like a secret."""
-    changes = {}
-    for name, value in request:
-        clean = cleaned(value, redact_text, is_setting=name not in _PROSE)
-        if clean is not value:
-            changes[name] = clean
+    fields = dict(request)
+    changes = {
+        name: value for name, value in cleaned_body(fields, redact_text).items() if value is not fields[name]
+    }
     return request.model_copy(update=changes) if changes else request
 
 

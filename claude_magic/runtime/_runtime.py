@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from ..client import (
@@ -39,6 +39,7 @@ from ._connection import ConfigReader, Configuration, FoundCredential, redact
 from ._ledger import Ledger, TurnAccountant
 from ._progress import Progress
 from ._provenance import AskedRows, RequestLog
+from ._recording import cleaned_body, without_secrets
 from ._replay import ReplayClient, ReplayRules
 from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
@@ -330,7 +331,13 @@ class Runtime:
             ConfigurationError: It could not be sent.
         """
         connection = self._configuration.connect(self.settings(), self.find_credential())
-        return preview_request(connection.config, connection.credential, request)
+        preview = preview_request(connection.config, connection.credential, request)
+        shown = self.without_secrets(preview.body)
+        return replace(preview, body=dict(shown), is_redacted=shown is not preview.body)
+
+    def without_secrets(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the JSON object of a request as it may be shown and saved, by the rule of cassettes; the same object where nothing is secret."""
+        return cleaned_body(body, lambda text: without_secrets(self.redact(text)))
 
     def _accountant_for(
         self, thread: str | None, settings: ResolvedSettings, source: Source, *, rows: AskedRows | None = None

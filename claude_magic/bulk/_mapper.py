@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from ..client import ConfigurationError, read_limiter_url
 from ..runtime import get_runtime
+from ._columns import narwhals_column, pandas_column, pandas_type
 from ._plan import ANSWER_COLUMN, ERROR_COLUMN, answer_columns, make_plan
 from ._request import Request
-from ._rows import check_is_read
+from ._rows import check_is_read, of_arrow
 from ._shards import open_shards
 
-_DTYPES: Final = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
-"""Of columns that may hold nulls."""
+_Answers = tuple[dict[str, list[Any]], list[str | None]]
+_TEXT: Final = {"type": "string"}
 
 
 class Mapper:
@@ -52,7 +53,9 @@ class Mapper:
         """An empty table of pandas like those that come out: `ddf.map_partitions(mapper, meta=mapper.meta)`."""
         import pandas
 
-        columns = {name: pandas.Series([], dtype=dtype) for name, dtype in self._dtypes().items()}
+        columns = {
+            name: pandas.Series([], dtype=pandas_type(schema)) for name, schema in self._columns().items()
+        }
         kept = {name: self._kept[name] for name in self._kept.columns}
         return pandas.DataFrame({**kept, **columns})
 
@@ -77,13 +80,15 @@ class Mapper:
             import pandas
 
             made = self(pandas.DataFrame(rows))
-            return {name: made[name].to_numpy() for name in made.columns}
-        return self._selected(rows, self._asked(rows) if len(rows) else None)
+            return {name: _array_of(made[name]) for name in made.columns}
+        names = list(self._columns())
+        answers: _Answers = self._asked(rows) if len(rows) else ({name: [] for name in names[:-1]}, [])
+        return self._built(rows, answers)
 
     def __repr__(self) -> str:
         return f"<Mapper {self._request.prompt[:60]!r}>"
 
-    def _asked(self, rows: Any) -> Any:
+    def _asked(self, rows: Any) -> _Answers:
         runtime = get_runtime()
         journal = False if self._journal is None else open_shards(self._journal)
         plan = make_plan(replace(self._request, items=rows, journal=journal), runtime)
@@ -91,53 +96,67 @@ class Mapper:
             for _ in plan.read():
                 pass
             plan.check_price(None)
-            return plan.start().result()
+            plan.start().wait()
+            return plan.answers()
         finally:
             plan.close()
             runtime.tell_news()
 
-    def _selected(self, rows: Any, result: Any) -> Any:
-        """Return the columns of `meta`, as a table of the kind of the input; of no rows where nothing was asked."""
+    def _built(self, rows: Any, answers: _Answers) -> Any:
+        """Return a table of the kind of the input, with the columns and types of `meta`. What a column cannot hold is an error of its row."""
         import narwhals.stable.v2 as nw
 
-        if result is not None and not _is_pandas(rows):
-            return nw.from_native(result).select(list(self.meta.columns)).to_native()
-        if _is_pandas(rows):
-            if result is None:
-                missing = [name for name in self._kept.columns if name not in rows.columns]
-                if missing:
-                    return self.meta
-                result = rows.assign(**dict.fromkeys(self._dtypes()))
-            return self._fitted(result)[list(self.meta.columns)].astype(self._dtypes())
-        frame = nw.from_native(rows)
-        backend = nw.get_native_namespace(frame)
-        kinds = {"Int64": nw.Int64(), "float64": nw.Float64(), "boolean": nw.Boolean()}
-        made = [
-            nw.new_series(name, [], kinds.get(str(dtype), nw.String()), backend=backend)
-            for name, dtype in self._dtypes().items()
-        ]
-        return frame.with_columns(*made).select(list(self.meta.columns)).to_native()
+        schemas, (values, errors) = self._columns(), answers
+        *names, error = schemas
+        index = rows.index if (is_pandas := _is_pandas(rows)) else None
+        frame = rows if is_pandas else nw.from_native(of_arrow(rows))
+        backend = None if is_pandas else nw.get_native_namespace(frame)
 
-    def _fitted(self, table: Any) -> Any:
-        """Return a table of pandas with null for numbers that a column of `meta` cannot hold: they are errors of their rows."""
-        error = f"{self._request.prefix}{ERROR_COLUMN}"
-        for name, dtype in self._dtypes().items():
-            if dtype == "Int64" and table[name].dtype == object:
-                is_large = table[name].map(lambda value: isinstance(value, int) and value.bit_length() > 63)
-                why = f"Claude's answer for {name} has more than 64 bits, which a column of whole numbers cannot hold."
-                changed = {name: table[name].mask(is_large, None), error: table[error].mask(is_large, why)}
-                table = table.assign(**changed)
-        return table
+        def column(name: str, of: list[Any]) -> tuple[Any, list[int]]:
+            if is_pandas:
+                return pandas_column(schemas[name], of, index)
+            return narwhals_column(name, schemas[name], of, backend)
 
-    def _dtypes(self) -> dict[str, Any]:
+        made, problems = {}, list(errors)
+        for name in names:
+            made[name], wrong = column(name, values[name])
+            for place in wrong:
+                problems[place] = _too_large(name)
+        made[error], _ = column(error, problems)
+        if is_pandas:
+            return self._in_front_of(made, rows)
+        kept = list(self._kept.columns)
+        return frame.with_columns(*made.values()).select([*kept, *made]).to_native()
+
+    def _in_front_of(self, made: dict[str, Any], rows: Any) -> Any:
         import pandas
 
-        text = pandas.Series(["text"]).dtype
+        missing = [name for name in self._kept.columns if name not in rows.columns]
+        if missing and not len(rows):
+            return self.meta
+        if missing:
+            raise ConfigurationError(f"keep= names the column {missing[0]}, which this table does not have.")
+        return pandas.DataFrame(
+            {**{name: rows[name] for name in self._kept.columns}, **made}, index=rows.index
+        )
+
+    def _columns(self) -> dict[str, Mapping[str, Any]]:
+        """Return the JSON schema of each column that is made: those of the answers, and that of the errors at the end."""
         schema, prefix = self._request.schema, self._request.prefix
-        types = {ANSWER_COLUMN: "string"} if schema is None or not schema.fields else schema.field_types
-        kinds = {"string": text, **_DTYPES}
-        answers = {f"{prefix}{name}": kinds.get(kind, "object") for name, kind in types.items()}
-        return {**answers, f"{prefix}{ERROR_COLUMN}": text}
+        fields = {"": _TEXT} if schema is None else schema.field_schemas
+        answers = {f"{prefix}{name or ANSWER_COLUMN}": field for name, field in fields.items()}
+        return {**answers, f"{prefix}{ERROR_COLUMN}": _TEXT}
+
+
+def _too_large(name: str) -> str:
+    return f"Claude's answer for {name} has a number of more than 64 bits, which its column cannot hold."
+
+
+def _array_of(column: Any) -> Any:
+    """Return a column of pandas as an array of numpy, with None for what is null but in numbers with a fraction."""
+    if column.dtype.kind == "f" or not column.isna().any():
+        return column.to_numpy()
+    return column.astype(object).where(column.notna(), None).to_numpy()
 
 
 def names_in(prompt: str, names: Mapping[str, object]) -> dict[str, object]:

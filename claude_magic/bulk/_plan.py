@@ -314,14 +314,16 @@ class MapPlan:
 
         Rows without an answer have the reason in the column of errors.
         """
-        result = self._built()
+        columns, errors = self.answers()
+        result = self._rows.build(columns, errors, error_name=self._names[1], repeat=self._request.repeat)
         # Answers that are kept in no file are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
         remember_origin(result, replace(self._request, journal=journal, outlives_cell=False), self.made)
         register_accessors(result)
         return result
 
-    def _built(self) -> Any:
+    def answers(self) -> tuple[dict[str, list[Any]], list[str | None]]:
+        """Return the answers there are, by the name of their column, and why there is none, by row."""
         names, *_ = self._names
         fields = self._fields()
         columns: list[list[Any]] = [[] for _ in names]
@@ -337,12 +339,7 @@ class MapPlan:
             errors.append(error)
             for column, value in zip(columns, values, strict=True):
                 column.append(value)
-        return self._rows.build(
-            dict(zip(names, columns, strict=True)),
-            errors,
-            error_name=self._names[1],
-            repeat=self._request.repeat,
-        )
+        return dict(zip(names, columns, strict=True)), errors
 
     def _values(self, index: int, place: int, fields: tuple[str, ...]) -> tuple[list[Any], str | None]:
         nothing: list[Any] = [None] * max(1, len(fields))

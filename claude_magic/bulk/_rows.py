@@ -188,7 +188,7 @@ def _as_rows(items: Any) -> Rows:
         return _DictRows(items)
     if isinstance(items, list | tuple | range):
         return _ListRows(items)
-    table = _as_table(_of_arrow(items))
+    table = _as_table(of_arrow(items))
     if table is not None:
         return table
     if isinstance(items, Iterable):
@@ -215,7 +215,7 @@ def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
     return read
 
 
-def _of_arrow(items: Any) -> Any:
+def of_arrow(items: Any) -> Any:
     """Return an array or batch of pyarrow as the column or table that it is a piece of, and anything else as it is."""
     arrow = sys.modules.get("pyarrow")
     if arrow is not None and isinstance(items, arrow.Array):

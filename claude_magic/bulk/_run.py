@@ -209,6 +209,11 @@ class MapRun:
             MapStoppedError: Not all rows were asked. What there is, is in its `result`.
             TimeoutError: It has not ended within `timeout`; it goes on.
         """
+        self.wait(timeout)
+        return self.so_far()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until all rows have been asked; arguments and errors as for `result`."""
         is_done = threading.Event()
         forget = self.when_done(is_done.set)
         try:
@@ -219,7 +224,6 @@ class MapRun:
         finally:
             forget()
         self.check()
-        return self.so_far()
 
     def so_far(self) -> Any:
         """Return the answers there are, as what was mapped; rows without one are null, with the reason."""

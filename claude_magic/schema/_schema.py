@@ -276,10 +276,14 @@ class OutputSchema:
         return () if self._is_wrapped else tuple(_resolved(self.json_schema).get("properties", ()))
 
     @property
-    def field_types(self) -> dict[str, str]:
-        """What JSON calls the type of each field: "string", "integer" ...; null left out, and "" where it is one of several."""
-        properties = {} if self._is_wrapped else _resolved(self.json_schema).get("properties", {})
-        return {name: _type_of(schema) for name, schema in properties.items()}
+    def field_schemas(self) -> dict[str, dict[str, Any]]:
+        """The JSON schema of each field, without references; of what is no object, its own, by the name ""."""
+        properties = _resolved(self.json_schema).get("properties", {})
+        definitions = self.json_schema.get("$defs", {})
+        return {
+            "" if self._is_wrapped else name: _inlined(schema, definitions, ())
+            for name, schema in properties.items()
+        }
 
     def __repr__(self) -> str:
         return f"<OutputSchema {self.name}>"
@@ -446,12 +450,16 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
-def _type_of(schema: Mapping[str, Any]) -> str:
-    said = schema.get("type")
-    found = set(said if isinstance(said, list) else [said or ""]) if "anyOf" not in schema else set()
-    found |= {_type_of(each) for each in schema.get("anyOf", ())}
-    found -= {"null"}
-    return found.pop() if len(found) == 1 else ""
+def _inlined(schema: Any, definitions: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    """Return a schema with what its references lead to in their places; nothing where a type holds itself."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions, above) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix("#/$defs/")
+        return {} if name in above else _inlined(definitions.get(name, {}), definitions, (*above, name))
+    return {name: _inlined(each, definitions, above) for name, each in schema.items()}
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pickle
@@ -11,14 +12,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
 from claude_magic import ConfigurationError, JournalError, claude
 from claude_magic.bulk._journal import Answer
@@ -76,6 +79,110 @@ def test_a_number_that_no_column_holds_is_an_error_of_its_row(sim: Simulator, fr
     assert made["error"].isna().tolist() == [False, True, False]
     assert "more than 64 bits" in made["error"].iloc[0]
     pd.testing.assert_series_equal(made.dtypes, mapper.meta.dtypes)
+
+
+KINDS: dict[str, Callable[[Any], Any]] = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "arrow": pa.table}
+
+
+def types_of(table: Any) -> Any:
+    """The columns of a table with their types, which an engine compares."""
+    return table.dtypes.to_dict() if isinstance(table, pd.DataFrame) else table.schema
+
+
+def values_of(table: Any, name: str) -> list[Any]:
+    if isinstance(table, pd.DataFrame):
+        return [None if value is pd.NA else value for value in table[name]]
+    return list(table[name].to_list() if isinstance(table, pl.DataFrame) else table[name].to_pylist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_number_is_an_error_of_its_row_in_each_kind_of_table(sim: Simulator, kind: str) -> None:
+    """Promise: the partition with the number has the type of all others, and of `meta`."""
+    make = KINDS[kind]
+    sim.script(*[reply(json.dumps({"n": number})) for number in (2**63, 2**63 - 1, -(2**70), 1)])
+    mapper = claude.mapper("Count {{ text }}", schema="n int", concurrency=1)
+
+    large = mapper(make({"text": ["a", "b", "c"]}))
+    small = mapper(make({"text": ["d"]}))
+
+    assert values_of(large, "n") == [None, 2**63 - 1, None]
+    assert values_of(small, "n") == [1]
+    errors = values_of(large, "error")
+    assert "Claude's answer for n has a number of more than 64 bits" in errors[0]
+    assert types_of(large) == types_of(small)
+
+
+class Place(BaseModel):
+    name: str
+    at: tuple[float, float] | None = None
+
+
+class Found(BaseModel):
+    tags: list[str]
+    counts: list[list[int]]
+    places: list[Place]
+    first: Place | None
+    mixed: int | str
+    day: datetime.date
+    share: float
+
+
+FOUND = {
+    "tags": ["a"],
+    "counts": [[1, 2], []],
+    "places": [{"name": "Bree", "at": None}],
+    "first": {"name": "Bree", "at": None},
+    "mixed": 5,
+    "day": "2026-01-02",
+    "share": 1,
+}
+EMPTY = {**FOUND, "tags": [], "counts": [], "places": [], "first": None, "mixed": "five"}
+WRAPPED: list[Any] = [int, list[str], str, list[Place]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schema", [Found, SCHEMA, None, *WRAPPED], ids=str)
+def test_all_partitions_have_the_same_types(sim: Simulator, kind: str, schema: Any) -> None:
+    """Promise: also one of nulls, one of empty lists and one without rows, whatever the schema; what engines put together fits."""
+    make = KINDS[kind]
+    if schema is Found:
+        sim.script(reply(json.dumps(FOUND)), reply(json.dumps(EMPTY)))
+    mapper = claude.mapper("Find {{ text }}", schema=schema, keep=["text"], concurrency=1)
+
+    parts = [mapper(make({"text": texts})) for texts in (["a"], ["b"], [None, None])]
+    parts.append(
+        mapper(make({"text": ["a"]})[0:0] if kind != "arrow" else pa.table({"text": ["a"]}).slice(0, 0))
+    )
+
+    answers = [
+        {name: each for name, each in dict(types_of_columns(part)).items() if name != "text"}
+        for part in parts
+    ]
+    assert all(each == answers[0] for each in answers)
+    if kind == "pandas":
+        assert answers[0] == {name: each for name, each in types_of(mapper.meta).items() if name != "text"}
+    assert list(mapper.meta.columns) == ["text", *answers[0]]
+    if schema is Found:
+        assert values_of(parts[0], "counts") == [[[1, 2], []]]
+        assert values_of(parts[1], "tags") == [[]]
+        assert values_of(parts[0], "day") == ["2026-01-02"]
+        assert [str(value) for part in parts[:2] for value in values_of(part, "mixed")] == ["5", "five"]
+
+
+def types_of_columns(table: Any) -> Any:
+    types = types_of(table)
+    return zip(types.names, types.types, strict=True) if isinstance(table, pa.Table) else types.items()
+
+
+def test_arrays_have_none_where_there_is_no_answer(sim: Simulator) -> None:
+    """Promise: what Ray makes of them are columns with nulls; it takes neither NaN for a text nor pandas' NA."""
+    made = claude.mapper("Count {{ text }}", schema="n int, x float")(
+        {"text": np.array(["a", None], dtype=object)}
+    )
+
+    assert pa.array(made["n"]).type == pa.int64()
+    assert pa.array(made["error"]).null_count == 1
+    assert made["x"].dtype == np.float64
 
 
 def test_what_is_kept_stands_in_front(sim: Simulator, frame: pd.DataFrame) -> None:

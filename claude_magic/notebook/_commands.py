@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -23,6 +24,8 @@ _COUNT = r"[1-9]\d{0,5}"
 _AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off"
 _FILE = r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)"""
 _SAVED = _FILE.replace("json", "(?:json|ipynb)")
+# As in Python, on one line; "#3" is a number.
+_COMMENT = r"\s+#(?:\s.*)?\Z"
 THIS_NOTEBOOK = "notebook"
 """Stands for the file of the notebook."""
 
@@ -385,7 +388,18 @@ ESCAPE = "ask"
 
 
 def find_call(text: str, surroundings: Surroundings) -> Call | None:
-    """Return the subcommand that a text is as a whole, or `None`."""
+    """Return the subcommand that a text is as a whole, leaving out a comment after it (`login  # asks for a key`); `None` if it is none."""
+    comment = re.search(_COMMENT, text)
+    if comment is not None:
+        from ..context import holds_key  # late: loading the extension must not cost this
+
+        call = None if holds_key(comment[0]) else _read_call(text[: comment.start()], surroundings)
+        if call is not None:
+            return call
+    return _read_call(text, surroundings)
+
+
+def _read_call(text: str, surroundings: Surroundings) -> Call | None:
     name, *rest = text.split(maxsplit=1) or [""]
     command = COMMAND_BY_NAME.get("help" if name in _HELP else name)
     if command is None:
@@ -422,23 +436,31 @@ Ask Claude. The answer streams into the cell.
 
     %claude [NAME <<] [options] [ask] prompt
 
-Options end at the first word that is not an option. From there on everything is the prompt, sent exactly as
-typed: quotes, backslashes, #, {}, $ and ? have no special meaning. Only {{ expression }} is replaced by its
-value, if it begins with one of your names. Words after the options on the %%claude line are the first line of
-the prompt. Write -- before a prompt that starts with a dash. Put a value with spaces in quotes, and a value
-that starts with a dash after =. Options cannot be abbreviated."""
+Options end at the first word that is not an option. From there on everything
+is the prompt, sent exactly as typed: quotes, backslashes, #, {}, $ and ? have
+no special meaning. Only {{ expression }} is replaced by its value, if it
+begins with one of your names. Words after the options on the %%claude line are
+the first line of the prompt. Write -- before a prompt that starts with a dash.
+Put a value with spaces in quotes, and a value that starts with a dash after =.
+Options cannot be abbreviated."""
 
 _SUBCOMMANDS = """\
-Subcommands. Each must be the whole line. A line that begins like one but does not fit it is an error, unless it is
-clearly a sentence. Everything else is a prompt, and so is everything after %claude ask. Subcommands that ask Claude
-take options before them: %claude -m opus fix."""
+Subcommands. Each must be the whole line, but for a comment (# ...). A line that
+begins like one but does not fit it is an error, unless it is clearly a
+sentence. Everything else is a prompt, and so is everything after %claude ask.
+Subcommands that ask Claude take options before them: %claude -m opus fix."""
 
 _CLOSING = """\
-The value of the cell, _, is the reply: print(_.text), _.usage, _.message. The last reply is also `claude.last`;
-%load_ext binds `claude` where you have no variable of that name. An interrupted or failed reply keeps what had arrived.
+The value of the cell, _, is the reply: print(_.text), _.usage, _.message. The
+last reply is also `claude.last`; %load_ext binds `claude` where you have no
+variable of that name. An interrupted or failed reply keeps what had arrived.
 
-%config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the kernel; %config ClaudeMagics lists them all.
-Keys come from ANTHROPIC_API_KEY where Jupyter was started, or from %claude login: never from a cell."""
+%config ClaudeMagics.model = "claude-haiku-5-5" sets a default for the kernel;
+%config ClaudeMagics lists them all. Keys come from ANTHROPIC_API_KEY where
+Jupyter was started, or from %claude login: never from a cell."""
+_HELP_WIDTH = 80
+_WIDEST_USAGE = 27
+"""In characters; what is explained stands below a longer one."""
 
 
 def show_short_help() -> None:
@@ -451,10 +473,18 @@ def show_help(_cell: Cell, _arguments: Mapping[str, str]) -> None:
     print(FULL_HELP, end="")
 
 
-def _columns(rows: Iterable[tuple[str, str]]) -> str:
+def _columns(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Set what is typed beside what it does, in lines that fit a terminal and a notebook's page."""
     rows = list(rows)
-    width = max(len(left) for left, _ in rows)
-    return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
+    width = max(len(left) for left, _ in rows if len(left) <= _WIDEST_USAGE)
+    for left, right in rows:
+        first, *others = textwrap.wrap(right, _HELP_WIDTH - width - 4, break_on_hyphens=False)
+        lines = (
+            [f"  {left:<{width}}  {first}"]
+            if len(left) <= width
+            else [f"  {left}", f"  {'':{width}}  {first}"]
+        )
+        yield "\n".join([*lines, *(f"  {'':{width}}  {other}" for other in others)])
 
 
 def _option_rows() -> Iterator[tuple[str, str]]:
@@ -464,14 +494,14 @@ def _option_rows() -> Iterator[tuple[str, str]]:
 
 
 def _render_options() -> str:
-    lines = dict(zip(OPTION_SPECS, _columns(_option_rows()).splitlines(), strict=True))
+    lines = dict(zip(OPTION_SPECS, _columns(_option_rows()), strict=True))
     return "\n\n".join(
         f"{title}:\n\n" + "\n".join(lines[spec] for spec in specs) for title, specs in OPTION_GROUPS.items()
     )
 
 
 def _render_commands() -> str:
-    return _columns((f"%claude {command.usage}", command.help) for command in COMMANDS)
+    return "\n".join(_columns((f"%claude {command.usage}", command.help) for command in COMMANDS))
 
 
 FULL_HELP = "\n\n".join([_OPENING, _render_options(), _SUBCOMMANDS, _render_commands(), _CLOSING]) + "\n"

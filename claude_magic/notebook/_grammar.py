@@ -4,7 +4,8 @@
     %claude [OPTION ...] SUBCOMMAND [ARGUMENT]
 
 A line is a subcommand only if the whole of it fits that subcommand, down to the names it refers to: `explain df` is one
-while there is a `df`, `explain why the sky is blue` is a prompt. Behind `ask` or `--` everything is a prompt.
+while there is a `df`, `explain why the sky is blue` is a prompt. Behind `ask` or `--` everything is a prompt. A comment behind
+a subcommand is left out, as it is in Python.
 
 What begins with a subcommand's name and does not fit it is most likely a typo, and an error: see `_slips.py`.
 """

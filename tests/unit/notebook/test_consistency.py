@@ -10,17 +10,20 @@ from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.field)
 def test_the_help_explains_every_option(spec):
-    """Both spellings and the value's name, on one line with what it does."""
-    (line,) = [line for line in FULL_HELP.splitlines() if line.strip().startswith(spec.usage)]
-
-    assert line.endswith(f"  {spec.help}")
+    """Both spellings and the value's name, beside what it does."""
+    assert f" {spec.usage} {spec.help} " in " ".join(FULL_HELP.split())
     assert spec.field in Options.__slots__
 
 
 def test_the_help_lists_every_subcommand():
     """With its argument, as in `demo on|off`."""
     for command in COMMANDS:
-        assert f"\n  %claude {command.usage}  " in FULL_HELP
+        assert f" %claude {command.usage} {command.help} " in " ".join(FULL_HELP.split())
+
+
+def test_the_help_fits_a_terminal():
+    """A line that a terminal or a page breaks where it ends is hard to read in columns."""
+    assert max(len(line) for line in FULL_HELP.splitlines()) <= 80
 
 
 def test_the_magics_docstring_is_the_help():

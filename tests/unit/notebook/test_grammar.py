@@ -36,6 +36,7 @@ HERE = Surroundings()
         ("undo 3", "undo", {"n": "3"}),
         ("save talk.json", "save", {"file": "talk.json"}),
         ("save 'my talk.json'", "save", {"file": "my talk.json"}),
+        ("save 'my # 1.json'", "save", {"file": "my # 1.json"}),
         ('load "~/a b/talk.JSON"', "load", {"file": "~/a b/talk.JSON"}),
         ("budget", "budget", {}),
         ("budget 2.00", "budget", {"amount": "2.00"}),
@@ -46,6 +47,9 @@ HERE = Surroundings()
         ("?", "help", {}),
         (" ??", "help", {}),
         *((name, name, {}) for name in ("threads", "limits", "models", "login", "logout", "help")),
+        ("login                        # asks for an API key", "login", {}),
+        ("help #", "help", {}),
+        ("budget 2  # US dollars", "budget", {"amount": "2"}),
     ],
 )
 def test_a_line_that_fits_a_subcommand_as_a_whole_is_one(line, name, arguments):
@@ -70,6 +74,7 @@ def test_a_line_that_fits_a_subcommand_as_a_whole_is_one(line, name, arguments):
         ("explain Out[3]", "explain", {"name": "Out[3]"}, Options()),
         ("explain df['a b'].T[-1]", "explain", {"name": "df['a b'].T[-1]"}, Options()),
         ("-m opus fix", "fix", {}, Options(model="opus")),
+        ("explain df # my sales", "explain", {"name": "df"}, Options()),
         ("note << --quiet explain df ", "explain", {"name": "df"}, Options(out="note", quiet=True)),
     ],
 )
@@ -90,6 +95,7 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
         "explain why the sky is blue",
         "explain gravity",
         "explain df please",
+        "explain what # means in Python",
         "explain 3 laws of thermodynamics",
         "explain the difference between --thread and --new",
         "fix my code",
@@ -372,6 +378,7 @@ KEY = "sk-ant-api03-abcDEF0123456789"
             "LOGIN ",
             "status ",
             "login with my key ",
+            "login  # ",
             "/login ",
         )
     ],

@@ -211,6 +211,10 @@ def describe_end(snapshot: MapSnapshot) -> str:
         facts.append(f"{snapshot.known:,} from the journal")
     if snapshot.failed:
         facts.append(f"{snapshot.failed:,} failed")
+    if snapshot.unasked:
+        facts.append(f"{counted(snapshot.unasked, 'row')} not asked")
+    if snapshot.failed or snapshot.unasked:
+        facts.append("`claude.errors` says why")
     if snapshot.answered:
         facts.append(f"{snapshot.tokens_in:,} tokens in, {snapshot.tokens_out:,} out")
     if snapshot.answered and snapshot.cost is not None:

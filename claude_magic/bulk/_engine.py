@@ -186,6 +186,7 @@ class Task:
         again: Returns the job of a request and its row once more.
         results: Where the answers go.
         rows: Rows of the input.
+        unasked: Those that cannot be asked: null values, expressions that fail.
         most: Requests in flight at most.
         max_cost: USD that the run may cost, or None.
         warms_cache: The rows share a part that is cached: one request goes first.
@@ -197,6 +198,7 @@ class Task:
     again: Callable[[int, int], RowJob]
     results: Results
     rows: int
+    unasked: int = 0
     most: int = MOST_AT_ONCE
     max_cost: float | None = None
     warms_cache: bool = False

@@ -155,7 +155,7 @@ class MapPlan:
             requests=len(results.texts),
             known=results.known,
             recorded=found.recorded,
-            unasked=len(self._index.problems) * request.repeat + found.refused,
+            unasked=self._unasked + found.refused,
             to_ask=to_ask,
             tokens_in=usage.total_input_tokens,
             tokens_out=usage.output_tokens,
@@ -206,6 +206,11 @@ class MapPlan:
         above = self._runtime.settings().values.map_ask_above
         check_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
 
+    @property
+    def _unasked(self) -> int:
+        """Rows for which no request can be made, times the draws of each."""
+        return len(self._index.problems) * self._request.repeat
+
     def _held_by_batches(self) -> dict[str, int]:
         """Return how many of the rows without an answer each open batch holds, by its id, or its tag where that is not known."""
         notes = BatchNotes(self.journal)
@@ -248,6 +253,7 @@ class MapPlan:
             again=self._row_requests.job_again,
             results=self.results,
             rows=len(self._index),
+            unasked=self._unasked,
             most=request.concurrency or MOST_AT_ONCE,
             max_cost=request.max_cost,
             warms_cache=self._row_requests.is_cached,

@@ -88,11 +88,11 @@ def check_price(
         return
     if cost is not None and cost <= asks_above:
         return
-    price = "no known price" if cost is None else f"about {format_usd(cost)}"
+    price = "has no known price" if cost is None else f"would cost about {format_usd(cost)}"
     if preview.worst is not None:  # a batch cannot be stopped at an amount
         price += f" (up to {format_usd(preview.worst)}, if each answer is as long as max_tokens allows)"
     agreed = math.ceil((cost or 10) * 1.5 if preview.worst is None else preview.worst)
-    what = f"This map has {price} for {preview.to_ask:,} requests to {preview.model}"
+    what = f"This map, {counted(preview.to_ask, 'request')} to {preview.model}, {price}"
     if front_end is None or not front_end.can_ask:
         raise ConfigurationError(
             f"{what}. Above {format_usd(asks_above)} (setting map_ask_above) it needs your approval: max_cost={agreed} (--max-cost in a cell). Nothing was sent."

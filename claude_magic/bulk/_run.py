@@ -54,6 +54,7 @@ class MapSnapshot:
         batches: Batches at the server that it waits for.
         recorded_on: The first day on which an answer was recorded, where all of them stand in a cassette.
         remarks: What to know of the cassette, as sentences.
+        unasked: Rows that could not be asked: null values, expressions that fail.
     """
 
     phase: Phase
@@ -75,6 +76,7 @@ class MapSnapshot:
     batches: tuple[str, ...] = ()
     recorded_on: str | None = None
     remarks: tuple[str, ...] = ()
+    unasked: int = 0
 
     @property
     def done(self) -> int:
@@ -196,6 +198,7 @@ class MapRun:
             batches=results.batches,
             recorded_on=results.recorded_on,
             remarks=tuple(results.remarks),
+            unasked=self._task.unasked,
         )
 
     @short_errors

@@ -225,7 +225,8 @@ def test_above_the_price_a_person_is_asked(kernel, sim, in_notebook):
         for answer, status in (("n", "error"), ("y", "ok")):
             run = in_notebook(CELL)
             request = kernel.client.get_stdin_msg(timeout=120)
-            assert "3 requests to claude-sonnet-5-5. Continue?" in request["content"]["prompt"]
+            asked = r"3 requests to claude-sonnet-5-5, would cost about \$[\d.]+\. Continue\? "
+            assert re.search(asked, request["content"]["prompt"])
             assert sim.requests == []
             kernel.client.input(answer)
             assert run.finish().status == status

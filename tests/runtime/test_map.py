@@ -430,12 +430,13 @@ def test_a_list_and_a_dict_have_the_doors_of_a_table(sim: Simulator, rows: Any, 
     assert again.claude.errors() == {}
 
 
-def test_null_cells_are_not_asked(sim: Simulator) -> None:
+def test_null_cells_are_not_asked(sim: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.DataFrame({"text": ["one", None], "number": [float("nan"), 2.0]})
 
     out = claude.map("Say {{ text }}", frame)
     assert prompts(sim) == ["Say one"]
     assert out.loc[1, "error"] == "{{ text }} is null in this row, so it was not asked."
+    assert "2 rows, 1 of 1 requests answered · 1 row not asked" in capsys.readouterr().err
 
     out = claude.map("Say {{ number }}", frame, prefix="n_")
     assert out["n_error"].isna().tolist() == [False, True]

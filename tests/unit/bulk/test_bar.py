@@ -45,6 +45,17 @@ def test_the_price_is_seen_in_a_narrow_terminal():
     assert "$9.57" in line
 
 
+def test_the_end_names_each_row_without_an_answer_and_where_the_reason_is():
+    """Rows that failed and rows that could not be asked are counted apart; a map without any says nothing of either."""
+    ended = replace(SNAPSHOT, phase=Phase.COMPLETE, requests=11_999)
+
+    line = describe_end(replace(ended, failed=2, unasked=1))
+
+    assert " · 2 failed · 1 row not asked · `claude.errors` says why · " in line
+    assert " · 1 row not asked · `claude.errors` says why · " in describe_end(replace(ended, unasked=1))
+    assert "claude.errors" not in describe_end(ended)
+
+
 def test_a_map_that_is_stopped_before_its_first_answer_does_not_say_that_nothing_was_paid():
     """Requests were in flight; one that asks nothing says so."""
     unanswered = replace(SNAPSHOT, answered=0, cost=None, phase=Phase.CANCELLED)

@@ -190,7 +190,7 @@ class ComparisonContent:
             ]
         now = time.monotonic()
         html = render_columns(
-            render_column_heading(column) + "".join(frames.slots(column.answer, now))
+            (render_column_heading(column), "".join(frames.slots(column.answer, now)))
             for column, frames in zip(snapshot.columns, self._frames, strict=True)
         )
         return (html,)

@@ -27,6 +27,7 @@ from ipywidgets.widgets.widget_string import HTMLMathStyle, HTMLStyle
 
 from ..render import (
     COLUMN,
+    COLUMN_BODY,
     COLUMNS,
     WIDGET_CLASSES,
     Column,
@@ -222,7 +223,8 @@ class LiveView(anywidget.AnyWidget):
     _esm = page_source("js", Path(__file__).with_name("_live.js"))
     _css = f"""{page_source("css", Path(__file__).with_name("_live.css"))}
 .claude-magic-live-columns {{ {COLUMNS} }}
-.claude-magic-live-columns > * {{ {COLUMN} }}"""
+.claude-magic-live-columns > * {{ {COLUMN} }}
+.claude-magic-live-columns .claude-magic-live-answer {{ {COLUMN_BODY} }}"""
     can_stop = traitlets.Bool().tag(sync=True)
     has_ended = traitlets.Bool().tag(sync=True)
     count = traitlets.Int(1).tag(sync=True)

@@ -41,7 +41,7 @@ from ._reply import (
     render_state,
     render_transcript,
 )
-from ._sanitise import COLUMN, COLUMNS, WIDGET_CLASSES, has_formulas, in_widget
+from ._sanitise import COLUMN, COLUMN_BODY, COLUMNS, WIDGET_CLASSES, has_formulas, in_widget
 from ._tables import (
     Row,
     counted,

@@ -22,6 +22,7 @@ from ._sanitise import (
     APPROVAL,
     ATTACHED,
     COLUMN,
+    COLUMN_BODY,
     COLUMN_FACTS,
     COLUMN_HEADING,
     COLUMN_NAME,
@@ -45,6 +46,8 @@ LAST = "claude.last"
 HIDDEN_IN_CELL: Final = "In the new cell, invisible characters and those that change the direction of text are written as escapes."
 _HIDDEN: Final = "The answer has invisible characters, or characters that change the direction of text"
 _ENDINGS: Final[Mapping[Phase, str]] = {Phase.CANCELLED: ", stopped", Phase.FAILED: ", broke off"}
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+_SHORT_FACT: Final = 30
 _NORMAL_STOPS = frozenset({None, "end_turn", "stop_sequence"})
 
 
@@ -55,7 +58,7 @@ def render_footer(snapshot: ReplySnapshot, *, kept_in: str = LAST) -> str:
         snapshot: The reply.
         kept_in: The expression that has a partial answer.
     """
-    remarks = [*_remarks(snapshot, kept_in), (FOOTER, describe_facts(snapshot))]
+    remarks = [*_remarks(snapshot, kept_in), (FOOTER, _unbroken(describe_facts(snapshot)))]
     return without_math("".join(sentence(*remark) for remark in remarks))
 
 
@@ -116,6 +119,16 @@ def describe_facts(snapshot: ReplySnapshot) -> str:
     if snapshot.is_simulated:
         facts.append("simulator")
     return " · ".join(fact for fact in facts if fact)
+
+
+def _unbroken(facts: str) -> str:
+    """Return "model · tokens · price · seconds" for HTML, in which a line ends between two facts and not within one."""
+    parts = facts.split(" · ")
+    if len(parts) == 1:
+        return facts
+    return f"{_NO_BREAK}· ".join(
+        part if len(part) > _SHORT_FACT else part.replace(" ", _NO_BREAK) for part in parts
+    )
 
 
 def describe_cost(snapshot: ReplySnapshot) -> str:
@@ -259,7 +272,7 @@ def facts_on(snapshot: ReplySnapshot, *, shown: str = "") -> dict[str, Any]:
 
 def render_notice(text: str) -> Bundle:
     """Return a note of this package as HTML and as plain text."""
-    return Bundle({"text/html": without_math(sentence(FOOTER, text)), "text/plain": text}, {})
+    return Bundle({"text/html": without_math(sentence(FOOTER, _unbroken(text))), "text/plain": text}, {})
 
 
 def render_approval(text: str) -> str:
@@ -304,7 +317,7 @@ def render_comparison(columns: Sequence[Column], *, remote_images: bool = False)
     """Return the one final output of several answers, each under the name of its model."""
     answers = [render_answer(column.answer, remote_images=remote_images) for column in columns]
     html = render_columns(
-        render_column_heading(column) + answer.html + render_remarks(column.answer, kept_in=column.kept_in)
+        (render_column_heading(column), answer.html + render_remarks(column.answer, kept_in=column.kept_in))
         for column, answer in zip(columns, answers, strict=True)
     )
     pairs = list(zip(columns, answers, strict=True))
@@ -317,15 +330,18 @@ def render_comparison(columns: Sequence[Column], *, remote_images: bool = False)
     return Bundle(data, {OUTPUT_KEY: {"comparison": facts}})
 
 
-def render_columns(columns: Iterable[str]) -> str:
-    """Return columns as HTML, as many side by side as fit. The contents must be safe HTML already."""
-    cells = "".join(f'<div style="{COLUMN}">{column}</div>' for column in columns)
+def render_columns(columns: Iterable[tuple[str, str]]) -> str:
+    """Return columns as HTML, as many side by side as fit. Headings and answers must be safe HTML already."""
+    cells = "".join(
+        f'<div style="{COLUMN}">{heading}<div style="{COLUMN_BODY}">{answer}</div></div>'
+        for heading, answer in columns
+    )
     return f'<div style="{COLUMNS}">{cells}</div>'
 
 
 def render_column_heading(column: Column) -> str:
     """Return the heading of a column as HTML: the model, tokens, price and time."""
-    heading = styled(COLUMN_NAME, column.name) + styled(COLUMN_FACTS, column.facts)
+    heading = styled(COLUMN_NAME, column.name) + styled(COLUMN_FACTS, _unbroken(column.facts))
     return without_math(f'<div style="{COLUMN_HEADING}">{heading}</div>')
 
 

@@ -64,10 +64,13 @@ STATUS_LINE: Final = (
 )
 # As many columns side by side as have room to be read; on a narrow page one below the other.
 COLUMNS: Final = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22em),1fr));gap:1em 2em"
-COLUMN: Final = "min-width:0;overflow-wrap:anywhere;overflow-x:auto"
-COLUMN_HEADING: Final = (
-    f"padding-bottom:0.35em;border-bottom:1px solid {_FAINT};font-family:{_UI_FONT};line-height:1.5"
+# A heading and an answer; the answers of a row begin at one height, however long the headings are.
+COLUMN: Final = (
+    "display:grid;grid-row:span 2;grid-template-rows:subgrid;grid-template-columns:minmax(0,1fr);row-gap:0;min-width:0;"
+    "overflow-wrap:anywhere;overflow-x:auto"
 )
+COLUMN_HEADING: Final = f"padding-bottom:0.35em;font-family:{_UI_FONT};line-height:1.5"
+COLUMN_BODY: Final = f"border-top:1px solid {_FAINT}"
 COLUMN_NAME: Final = "font-weight:600"
 COLUMN_FACTS: Final = f"color:{_MUTED};font-size:{_SMALL};font-variant-numeric:tabular-nums"
 UNBROKEN: Final = "white-space:nowrap"

@@ -88,12 +88,15 @@ def places(page: NotebookPage) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    ("width", "theme", "is_beside"), [(1600, "Light", True), (1600, "Dark", True), (600, "Light", False)]
+    ("width", "theme", "is_beside"), [(1600, "Light", True), (1300, "Dark", True), (600, "Light", False)]
 )
 def test_answers_grow_side_by_side_where_there_is_room(
     notebook: Callable[..., NotebookPage], sim: Simulator, width: int, theme: str, is_beside: bool
 ) -> None:
-    """And stand so in the end, in one output that holds no widget; nothing is wider than the page."""
+    """And stand so in the end, in one output that holds no widget; nothing is wider than the page.
+
+    The answers begin at one height, also where one has its facts in two lines above it.
+    """
     gate = Gate()
     answer_with(sim, sonnet=hold(gate, after_deltas=60, text=LONG), opus=reply(SHORT))
     page = notebook(f"compare-{theme}-{width}", width=width, theme=theme)
@@ -101,7 +104,10 @@ def test_answers_grow_side_by_side_where_there_is_room(
     page.start_cell(1)
     expect(page.output(1)).to_contain_text("10,000")
     expect(page.output(1)).to_contain_text("random quantity")
+    expect(page.output(1).locator(".claude-magic-live")).to_contain_text("tokens in")
     growing = places(page)
+    bodies = page.output(1).locator(".claude-magic-live-answer")
+    tops = bodies.evaluate_all("all => all.map(each => each.getBoundingClientRect().top)")
     page.screenshot(f"compare-{theme.lower()}-{width}-growing", page.cell(1))
     assert "That was the last line" not in page.output(1).inner_text()
     gate.open()
@@ -113,6 +119,7 @@ def test_answers_grow_side_by_side_where_there_is_room(
     for one, other in (growing, places(page)):
         assert (abs(one["y"] - other["y"]) < 2) is is_beside
         assert (other["x"] - one["x"] > 100) is is_beside
+    assert (abs(tops[0] - tops[1]) < 2) is is_beside
     overflow = page.output(1).evaluate("node => node.scrollWidth - node.clientWidth")
     assert overflow <= 1
     (output,) = page.saved().cells[1].outputs

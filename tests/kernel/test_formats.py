@@ -16,7 +16,8 @@ def shown(run):
 
 def visible(run):
     """What can be read of it."""
-    return html.unescape(re.sub(r"<[^>]*>", "", shown(run)["data"]["text/html"]))
+    text = html.unescape(re.sub(r"<[^>]*>", "", shown(run)["data"]["text/html"]))
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def plain(run: Any) -> str:
 
 def visible(run: Any) -> str:
     """What a cell shows, as the text of its HTML."""
-    return "\n".join(re.sub(r"<[^>]*>", "", html) for html in run.frames)
+    return "\n".join(re.sub(r"<[^>]*>", "", html) for html in run.frames).replace("&nbsp;", " ")
 
 
 def paths(sim: Simulator) -> list[str]:

@@ -56,7 +56,7 @@ def test_code_is_only_the_code_in_colour() -> None:
     assert visible(shown("Sure:\n```python\nx = '<b>'\n```\nBye", "code")) == "x = '<b>'"
     assert "jp-mirror-editor-string" in data["text/html"]
     assert "<details" not in data["text/html"]
-    assert "1,234 tokens in" in data["text/html"]
+    assert "1,234&nbsp;tokens&nbsp;in" in data["text/html"]
     assert data["text/plain"] == "x = '<b>'"
     assert data["text/markdown"] == "```python\nx = '<b>'\n```"
 

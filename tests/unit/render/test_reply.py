@@ -36,8 +36,8 @@ from claude_magic.runtime import BillLine, Phase, Round, Wait
 
 
 def visible(html: str) -> str:
-    """Return the text of HTML."""
-    return re.sub(r"<[^>]*>", "", html)
+    """Return the text of HTML, as it is read."""
+    return re.sub(r"<[^>]*>", "", html).replace("&nbsp;", " ")
 
 
 def test_a_reply_has_all_its_types() -> None:
@@ -162,6 +162,16 @@ def test_the_footer_is_one_quiet_line() -> None:
     """Model, tokens in and out with separators, seconds."""
     assert visible(render_footer(snapshot())) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
     assert render_footer_text(snapshot()) == "claude-sonnet-5-5 · 1,234 tokens in · 567 out · 3.2 s"
+
+
+def test_a_footer_is_broken_between_two_facts() -> None:
+    """On a narrow page and in a narrow column no line begins with "s" or with a dot."""
+    facts = re.sub(r"<[^>]*>", "", render_footer(snapshot()))
+
+    assert facts.split(" ") == [
+        part.replace("_", "&nbsp;")
+        for part in ("claude-sonnet-5-5_·", "1,234_tokens_in_·", "567_out_·", "3.2_s")
+    ]
 
 
 def test_the_footer_tells_of_the_cache_and_of_the_simulator() -> None:

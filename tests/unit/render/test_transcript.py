@@ -47,7 +47,7 @@ def test_a_long_answer_becomes_several_outputs_that_hold_all_of_it() -> None:
     assert len(bundles) > 3
     for number in (0, 450, 899):
         assert sum(f"Part {number}</h2>" in bundle.data["text/html"] for bundle in bundles) == 1
-    assert [("tokens in" in bundle.data["text/html"]) for bundle in bundles] == [False] * (
+    assert [("tokens&nbsp;in" in bundle.data["text/html"]) for bundle in bundles] == [False] * (
         len(bundles) - 1
     ) + [True]
     assert all(len(bundle.data["text/markdown"]) < 2 * SECTION_CHARS for bundle in bundles)

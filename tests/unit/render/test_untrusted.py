@@ -28,7 +28,7 @@ from claude_magic.render import (
     render_thinking,
     render_transcript,
 )
-from claude_magic.render._sanitise import COLUMN, COLUMNS, sanitise
+from claude_magic.render._sanitise import COLUMN, COLUMN_BODY, COLUMNS, sanitise
 from claude_magic.runtime import BlockSnapshot, CallSnapshot, Phase
 from claude_magic.tools import CallState
 
@@ -222,7 +222,7 @@ def test_what_stands_around_an_answer_is_untrusted(payload: str) -> None:
 
     ours = {
         "<div class='claude-magic-transcript'>",
-        *(f"<div style={style!r}>" for style in (COLUMN, COLUMNS)),
+        *(f"<div style={style!r}>" for style in (COLUMN, COLUMN_BODY, COLUMNS)),
     }
     findings = {
         place: [each for each in Inspector(html).findings if each not in ours]

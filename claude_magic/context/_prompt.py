@@ -263,7 +263,7 @@ class RowPrompt:
             value = _evaluate(expression, {**self.names, **row})
         value = unwrapped(value)
         if _is_null(value):
-            raise NullValueError(f"{_in_braces(expression.source)} is null in this row, so it was not asked.")
+            raise NullValueError(f"{_in_braces(expression.source)} is null: this row was not asked.")
         # As a text, what a row holds is sent whole.
         text = written(value) if (text := plain_text(value)) is None else text
         return (text,) if text is not None else describe(value, name=expression.source).parts

@@ -44,7 +44,7 @@ def explain_miss(
     lines = list(_differences(nearest.request, asked)) or ["a repeated draw: it was recorded fewer times"]
     day = nearest.recorded_at[:10]
     listed = "\n".join(f"  {line}" for line in lines)
-    return f"{beginning} What differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{way_out}"
+    return f"{beginning}\nWhat differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{way_out}"
 
 
 def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple[Recording, float]:

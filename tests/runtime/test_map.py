@@ -435,7 +435,7 @@ def test_null_cells_are_not_asked(sim: Simulator, capsys: pytest.CaptureFixture[
 
     out = claude.map("Say {{ text }}", frame)
     assert prompts(sim) == ["Say one"]
-    assert out.loc[1, "error"] == "{{ text }} is null in this row, so it was not asked."
+    assert out.loc[1, "error"] == "{{ text }} is null: this row was not asked."
     assert "2 rows, 1 of 1 requests answered · 1 row not asked" in capsys.readouterr().err
 
     out = claude.map("Say {{ number }}", frame, prefix="n_")
@@ -841,7 +841,7 @@ def test_each_kind_of_null_is_null(sim: Simulator) -> None:
         pd.Series(pd.to_datetime(["2026-11-27", None])),
     ):
         out = claude.map("Say {{ c }}", pd.DataFrame({"c": column}))
-        assert "null in this row" in out["error"][1]
+        assert "is null: this row was not asked" in out["error"][1]
         assert pd.isna(out["error"][0])
 
     assert not any(

@@ -47,7 +47,7 @@ def test_the_value_is_not_looked_into_again() -> None:
 
 @pytest.mark.parametrize("null", [None, float("nan"), pd.NA, pd.NaT])
 def test_a_null_cannot_be_asked_about(null: object) -> None:
-    with pytest.raises(NullValueError, match=r"\{\{ x \}\} is null in this row"):
+    with pytest.raises(NullValueError, match=r"\{\{ x \}\} is null: this row was not asked"):
         filled("{{ x }}", {"x": null})
 
 

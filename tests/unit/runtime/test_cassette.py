@@ -515,7 +515,7 @@ def test_a_miss_shows_what_differs_from_the_nearest() -> None:
     )
 
     assert text == (
-        "The cassette c.jsonl has no answer to this request, and replay is only: nothing was sent. What differs from the nearest one, "
+        "The cassette c.jsonl has no answer to this request, and replay is only: nothing was sent.\nWhat differs from the nearest one, "
         "recorded on 2026-11-27 (- recorded, + asked now):\n"
         "  model: - claude-sonnet-5-5  + claude-opus-5-5\n"
         "  prompt:\n"

@@ -1079,7 +1079,7 @@ def test_the_price_that_is_agreed_to_is_the_worst_case(
     """The amount that the refusal names is enough."""
     monkeypatch.setenv("CLAUDE_MAGIC_MAP_ASK_ABOVE", "0.001")
 
-    with pytest.raises(ConfigurationError, match=r"\(up to \$0\.3.*\) for 4 requests.*max_cost=1 "):
+    with pytest.raises(ConfigurationError, match=r"This map, 4 requests to .*\(up to \$0\.3.*max_cost=1 "):
         ask()
     assert ask(max_cost=1)["answer"].tolist() == RIGHT
 

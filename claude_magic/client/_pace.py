@@ -74,20 +74,13 @@ class ClassPace:
 
     Args:
         model_class: The class.
-        clock: Monotonic clock in seconds.
-        on_learnt: Called when something has been learnt that other processes should know.
+        server: The pace that it is part of.
         learnt: What was learnt before, if anything.
     """
 
-    def __init__(
-        self,
-        model_class: str,
-        clock: Callable[[], float],
-        on_learnt: Callable[[], None],
-        learnt: Learnt | None,
-    ) -> None:
-        self.clock = clock
-        self._on_learnt = on_learnt
+    def __init__(self, model_class: str, server: ServerPace, learnt: Learnt | None) -> None:
+        self.clock = server.clock
+        self._server = server
         self.limits = LearntLimits(learnt)
         self._model_class = model_class
         self._in_line: dict[Ticket, None] = {}  # a set that keeps its order
@@ -138,8 +131,9 @@ class ClassPace:
 
     def tell_others(self) -> None:
         """Tell processes that share the limiter of what has changed, if the server tells any limits."""
-        if self.limits.is_known(self.clock()):
-            self._on_learnt()
+        on_learnt = self._server.on_learnt
+        if on_learnt is not None and self.limits.is_known(self.clock()):
+            on_learnt(self._model_class)
 
     def lesson(self) -> Lesson:
         """Return what processes should know that share the limiter."""
@@ -268,8 +262,8 @@ class ServerPace:
     def __init__(
         self, learnt: Mapping[str, Any] | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._clock = clock
-        self.on_learnt: Callable[[str], None] = lambda _model_class: None
+        self.clock = clock
+        self.on_learnt: Callable[[str], None] | None = None
         """Told of a class of models when something has been learnt of it that other processes should know."""
         self._classes: dict[str, ClassPace] = {}
         if learnt:
@@ -302,7 +296,7 @@ class ServerPace:
             lesson: What it told.
             age: Seconds since it did.
         """
-        self._class(model_class).limits.learn_from_other(name, lesson, self._clock(), age=age)
+        self._class(model_class).limits.learn_from_other(name, lesson, self.clock(), age=age)
 
     def forget_others(self) -> None:
         """Forget what other processes have under way: they cannot be heard."""
@@ -311,7 +305,7 @@ class ServerPace:
 
     def _class(self, name: str, learnt: Learnt | None = None) -> ClassPace:
         if name not in self._classes:
-            self._classes[name] = ClassPace(name, self._clock, lambda: self.on_learnt(name), learnt)
+            self._classes[name] = ClassPace(name, self, learnt)
         return self._classes[name]
 
     @property

@@ -504,7 +504,7 @@ class SharedPace:
     def close(self) -> None:
         """Tell no more, and hear no more."""
         self._unsubscribe()
-        self._pace.on_learnt = lambda _name: None
+        self._pace.on_learnt = None
         if self._task is not None:
             self._task.cancel()
 

@@ -85,7 +85,7 @@ class MapSurface:
             self._say(snapshot.waiting)
         return _INTERVAL
 
-    def finish(self, snapshot: MapSnapshot, /, *, is_alone: bool = True) -> None:
+    def finish(self, snapshot: MapSnapshot, /) -> None:
         """Put one line in the place of the bar."""
         line = describe_end(snapshot)
         handle, self._handle = self._handle, None

@@ -8,16 +8,31 @@ from __future__ import annotations
 import asyncio
 import importlib
 import keyword
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..render import HIDDEN_IN_CELL, neutralise_markdown, render_approval
 from ..schema import escape_hidden, find_code, join_code
 from ..tools import Approval, ToolCall
 from ._recorder import keeps_displays
 
+if TYPE_CHECKING:
+    from .widgets import LiveView
+
 
 class ApprovalButtons(Approval):
-    """Asks with buttons in the running cell."""
+    """Asks about the calls of one answer with buttons in the running cell.
+
+    The buttons stand in the widget in which the answer grows, where a page has that, and below the answer elsewhere.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._find_view: Callable[[], Awaitable[LiveView | None]] | None = None
+
+    def ask_in(self, find_view: Callable[[], Awaitable[LiveView | None]]) -> None:
+        """Ask in the widget that this gives from now on, once ipywidgets is imported; below the answer where it gives none."""
+        self._find_view = find_view
 
     async def ask(self, call: ToolCall) -> str:
         """Show buttons, and wait for one to be pressed; return why the call may not run, or "" if it may."""
@@ -25,12 +40,18 @@ class ApprovalButtons(Approval):
             return ""
         asking = keeps_displays.set(False)
         try:
-            pressed = await _pressed_button(call)
+            pressed = await self._pressed_button(call)
         finally:
             keeps_displays.reset(asking)
         from .widgets import ALLOW_ALL, DENY  # late: most notebooks never need it
 
         return self.conclude(is_allowed=pressed != DENY, for_all=pressed == ALLOW_ALL)
+
+    async def _pressed_button(self, call: ToolCall) -> str:
+        # In a thread, as it takes a while: Stop is heard meanwhile, and nothing is shown any more.
+        await asyncio.to_thread(import_widgets)
+        view = None if self._find_view is None else await self._find_view()
+        return await (_pressed_below(call) if view is None else view.ask(call))
 
 
 def import_widgets() -> None:
@@ -38,12 +59,10 @@ def import_widgets() -> None:
     importlib.import_module(f"{__package__}.widgets")
 
 
-async def _pressed_button(call: ToolCall) -> str:
+async def _pressed_below(call: ToolCall) -> str:
     """Show the buttons below what they decide on until one of them is pressed, then a line with the outcome."""
     from IPython.display import display
 
-    # In a thread, as it takes a while: Stop is heard meanwhile, and nothing is shown any more.
-    await asyncio.to_thread(import_widgets)
     from .widgets import ALLOW, ALLOW_ALL, DENY, ApprovalBar, close_all, in_words
 
     outcomes = {ALLOW: "Allowed", DENY: "Refused", ALLOW_ALL: "Allowed, like all calls of this answer"}

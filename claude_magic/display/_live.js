@@ -37,8 +37,11 @@ export default {
     const successor = watchForSuccessor(el, typeset, setter.sourceOf);
     const surroundings = makeSurroundings(el);
     const answers = makeElements(el, model);
+    const drawQuestion = makeQuestion(el, model);
+    makeStop(el, model);
     const draw = () => {
       answers.forEach((answer, index) => drawAnswer(answer, (name) => model.get(`${index}.${name}`), setter.add));
+      drawQuestion();
       // In the same frame, which is laid out once for both.
       setter.work(periodOf(IN_FRAME));
     };
@@ -88,7 +91,6 @@ function makeElements(el, model) {
   el.classList.add("claude-magic-live");
   const count = model.get("count");
   const all = make("div", count > 1 ? "claude-magic-live-columns" : "", el);
-  makeStop(el, model);
   return Array.from({ length: count }, () => {
     const column = make("div", "", all);
     const heading = { element: make("div", "jp-RenderedHTMLCommon", column), html: "" };
@@ -125,6 +127,44 @@ function show(block, html, onNew) {
   block.element.innerHTML = html;
   block.element.classList.toggle("claude-magic-fold", block.element.firstElementChild?.tagName === "DETAILS");
   onNew(block.element);
+}
+
+// Whether a tool may run. It comes before Stop, as it is to be decided first, and takes no focus.
+function makeQuestion(el, model) {
+  const bar = make("div", "claude-magic-approval", el);
+  const words = make("div", "", bar);
+  const row = make("div", "claude-magic-verdicts", bar);
+  const buttons = [];
+  let asked = {};
+  let decided = 0;
+  bar.setAttribute("role", "group");
+  bar.setAttribute("aria-label", "May this tool run?");
+  bar.tabIndex = -1;
+  bar.dataset.lmSuppressShortcuts = "true"; // Enter presses a button, and does not edit the cell
+  words.setAttribute("role", "status"); // read out as it comes
+  const press = (label) => (event) => {
+    const { number } = asked;
+    // The second click of two says nothing about the next call.
+    if (event.detail > 1 && number !== decided) return;
+    decided = number;
+    // The next key goes on from here when the button is gone.
+    if (bar.contains(document.activeElement)) bar.focus({ preventScroll: true });
+    buttons.forEach((button) => (button.disabled = true));
+    model.send({ do: "press", number, label });
+  };
+  return () => {
+    const question = model.get("question");
+    if (question === asked) return;
+    const read = question.number === asked.number ? words.querySelector("div > div")?.scrollTop : 0;
+    asked = question;
+    words.innerHTML = question.html ?? "";
+    if (read) words.querySelector("div > div").scrollTop = read;
+    const shown = (question.buttons ?? []).map(({ label, hint, is_enabled }, index) => {
+      const button = (buttons[index] ??= make("button", `jupyter-button${index ? "" : " mod-primary"}`));
+      return Object.assign(button, { type: "button", textContent: label, title: hint, disabled: !is_enabled, onclick: press(label) });
+    });
+    row.replaceChildren(...shown);
+  };
 }
 
 // A press counts, not only a click: the answer may move the button away before it is released.

@@ -17,6 +17,7 @@ from ..render import A_WHILE, Bundle, Column, describe_status, render_footer_tex
 from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import visible
+from ._buttons import ApprovalButtons
 from ._frontend import FrontEnd
 from ._surface import FRAME_INTERVAL, IDLE_INTERVAL, AnyContent, Surface, interval_after
 
@@ -71,7 +72,7 @@ class TerminalSurface:
             self._end(columns)
             self._begin(columns[len(self._begun)])
 
-    def finish(self, snapshot: Any, /, *, is_alone: bool = True) -> None:
+    def finish(self, snapshot: Any, /) -> None:
         """Write the rest of all of them."""
         columns = self._content.columns(snapshot)
         if not self._begun:
@@ -195,7 +196,8 @@ class OutputSurface:
     """The output area of a cell, or one display among its other outputs.
 
     Where widgets can be shown there is one display: HTML at first, widgets once the answer has taken a while, and what stays. A page
-    that shows the widgets follows updates, so the end is an update, too, and what a reader looks at stays in its place.
+    that shows the widgets follows updates, so the end is an update, too, and what a reader looks at stays in its place. A person is asked
+    in them, too; where no page has them, that is an output of its own, which goes with the end.
 
     Elsewhere a cell that holds nothing but the answer has a display for each slot, and in the end one output with all types takes
     their place; among other outputs there is one display, and nothing is cleared. Where outputs are captured (`%%capture`) or checked
@@ -225,7 +227,11 @@ class OutputSurface:
         self._is_live = is_live
         self._in_widgets = in_widgets
         self._is_one_display = is_live and (not owns_area or content.is_whole or in_widgets is not None)
+        self._is_alone = True
         self._widgets: LiveView | None = None
+        self._last: Any = None
+        # In the background, answers are drawn on one thread and asked about on another.
+        self._lock = threading.RLock()
         self._id = uuid.uuid4().hex
         self._shown: list[str] = []
 
@@ -233,8 +239,12 @@ class OutputSurface:
         """Send what has changed."""
         if not self._is_live:
             return IDLE_INTERVAL
-        if (interval := self._draw_widgets(snapshot)) is not None:
-            return interval
+        with self._lock:
+            self._last = snapshot
+            interval = self._draw_widgets(snapshot)
+            return self._draw_html(snapshot) if interval is None else interval
+
+    def _draw_html(self, snapshot: Any) -> float:
         slots = self._content.slots(snapshot)
         if not self._is_one_display:
             for index, html in enumerate(slots):
@@ -244,24 +254,44 @@ class OutputSurface:
         self._show(0, html)
         return max(FRAME_INTERVAL, len(html) / self._content.chars_per_second)
 
-    def finish(self, snapshot: Any, /, *, is_alone: bool = True) -> None:
+    async def view(self) -> LiveView | None:
+        """Return the widgets, where a page shows them, so that a person can be asked in them. Their module is imported by now.
+
+        Where none does, what asks the person elsewhere in the cell goes with the end of the answer.
+        """
+        with self._lock:
+            if self._in_widgets is not None and self._widgets is None:
+                self._widgets = self._in_widgets()
+            view = self._widgets
+        is_heard = view is not None and await view.is_heard_in_time()
+        with self._lock:
+            if is_heard and self._draw_widgets(self._last) is not None:
+                return view
+            self._is_alone = False
+            return None
+
+    def finish(self, snapshot: Any, /) -> None:
         """Put one output in the place of all there is.
 
         Front ends without updates (`jupyter console`, an `Output` widget) show the answer here for the first time, which is why a
         cell is cleared where no page is known to follow them, even if it has a single slot.
         """
-        follows_updates = self._widgets is not None and self._widgets.is_shown
-        if self._is_one_display and (
-            not self._owns_area or (follows_updates and is_alone and not self._content.is_empty(snapshot))
-        ):
-            self._publish(self._content.final(snapshot), 0, update=bool(self._shown))
-        else:
-            if self._shown:
-                self._publisher.clear_output(wait=True)
-                self.has_cleared = True
-            publish_final(self._publisher, self._content, snapshot)
-        if self._widgets is not None:
-            self._widgets.end(snapshot)
+        with self._lock:
+            follows_updates = self._widgets is not None and self._widgets.is_shown
+            if self._is_one_display and (
+                not self._owns_area
+                or (follows_updates and self._is_alone and not self._content.is_empty(snapshot))
+            ):
+                self._publish(self._content.final(snapshot), 0, update=bool(self._shown))
+            else:
+                if self._shown:
+                    self._publisher.clear_output(wait=True)
+                    self.has_cleared = True
+                publish_final(self._publisher, self._content, snapshot)
+            if self._widgets is not None:
+                self._widgets.end(snapshot)
+            # Nothing is drawn over what stays.
+            self._in_widgets = None
 
     def _draw_widgets(self, snapshot: Any) -> float | None:
         """Bring the widgets up to date, if it is time for them; return the seconds until the next frame."""
@@ -326,7 +356,7 @@ class QuietSurface:
         """Draw nothing."""
         return IDLE_INTERVAL
 
-    def finish(self, snapshot: Any, /, *, is_alone: bool = True) -> None:
+    def finish(self, snapshot: Any, /) -> None:
         """Show what there is to show."""
         if self._at_end is not None:
             self._at_end(snapshot)
@@ -342,6 +372,7 @@ def choose_surface(
     is_silenced: bool = False,
     in_widgets: bool = False,
     stop: Callable[[], None] | None = None,
+    approval: ApprovalButtons | None = None,
 ) -> Surface[Any]:
     """Return what an answer is drawn on in the running cell.
 
@@ -354,6 +385,7 @@ def choose_surface(
         is_silenced: The prompt ends with a semicolon: show one line at the end.
         in_widgets: Draw it in widgets once it has taken a while, where the front end has them.
         stop: What a button among the widgets does, on any thread; None for no button.
+        approval: Asks whether a tool may run, from now on among the widgets.
     """
     if is_quiet:
         return QuietSurface()
@@ -371,7 +403,10 @@ def choose_surface(
 
         return LiveView(content, stop=stop)
 
-    return OutputSurface(front_end.publisher, content, owns_area=owns_area, in_widgets=make)
+    surface = OutputSurface(front_end.publisher, content, owns_area=owns_area, in_widgets=make)
+    if approval is not None:
+        approval.ask_in(surface.view)
+    return surface
 
 
 _INTERRUPT = "to stop, interrupt the kernel (■)"

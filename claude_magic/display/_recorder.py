@@ -15,8 +15,8 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any, Self, cast
 
-keeps_displays: contextvars.ContextVar[bool | None] = contextvars.ContextVar("keeps_displays", default=None)
-"""True where a tool runs: what is displayed in this context stays in the cell. False where a person is asked: it goes in the end."""
+keeps_displays: contextvars.ContextVar[bool] = contextvars.ContextVar("keeps_displays", default=False)
+"""Whether what is displayed in this context stays in the cell: that of a tool, but not the question whether it may run."""
 
 _Recorded = list["_Text | _Display"]
 
@@ -26,9 +26,6 @@ class OutputRecorder:
 
     Args:
         publisher: What displays are published with.
-
-    Attributes:
-        has_passing: Something was displayed that is to go with the end of the answer.
     """
 
     def __init__(self, publisher: Any) -> None:
@@ -57,10 +54,6 @@ class OutputRecorder:
                 echo.stream.echo = echo.previous
         if hasattr(self._publisher, "unregister_hook"):
             self._publisher.unregister_hook(self._displays)
-
-    @property
-    def has_passing(self) -> bool:
-        return self._displays.has_passing
 
     def replay(self) -> None:
         """Write and display it again, now that the outputs are cleared."""
@@ -123,14 +116,11 @@ class _DisplayEcho:
     """Keeps what tools display; a hook of ipykernel's publisher, which passes its messages through."""
 
     def __init__(self, recorded: _Recorded) -> None:
-        self.has_passing = False
         self._recorded = recorded
 
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
-        keeps = keeps_displays.get()
-        if keeps:
+        if keeps_displays.get():
             self._keep(message["msg_type"], message["content"])
-        self.has_passing |= keeps is False and message["msg_type"] == "display_data"
         return message
 
     def _keep(self, kind: str, content: dict[str, Any]) -> None:

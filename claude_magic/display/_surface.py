@@ -50,13 +50,8 @@ class Surface(Protocol[Snapshot_contra]):
     def draw(self, snapshot: Snapshot_contra, /) -> float:
         """Show how far it has come; return the seconds after which the next frame may follow."""
 
-    def finish(self, snapshot: Snapshot_contra, /, *, is_alone: bool = True) -> None:
-        """Show it as it stays.
-
-        Args:
-            snapshot: What is shown, at its end.
-            is_alone: Nothing else stands in the cell that is to go with the end, as a question that has been answered.
-        """
+    def finish(self, snapshot: Snapshot_contra, /) -> None:
+        """Show it as it stays."""
 
 
 class Content(Protocol[Snapshot_contra]):

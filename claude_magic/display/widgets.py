@@ -11,13 +11,15 @@ holds one lock. No other module takes it. Whatever makes widgets imports this mo
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import anywidget
 import ipywidgets
@@ -201,8 +203,78 @@ class BlockColumn:
         return block
 
 
+ALLOW: Final = "Allow"
+DENY: Final = "Deny"
+ALLOW_ALL: Final = "Allow all"
+MORE: Final = "Show more"
+_HINTS: Final = {
+    ALLOW: "Let {name} run",
+    DENY: "Do not let {name} run",
+    ALLOW_ALL: "Let all calls of this answer run",
+    MORE: "Show the rest of the arguments",
+}
+
+
+class Choice(NamedTuple):
+    """A button: what stands on it, what it says under the mouse, and whether it can be pressed."""
+
+    label: str
+    hint: str
+    is_enabled: bool
+
+
+class AskedCall:
+    """A call that a person decides on with buttons, wherever these are shown. What was not seen cannot be allowed.
+
+    Args:
+        call: What is to run.
+        on_decision: Called when a button decides, on any thread.
+
+    Attributes:
+        verdict: Gets the label of the button that decides: `ALLOW`, `DENY` or `ALLOW_ALL`.
+    """
+
+    def __init__(self, call: ToolCall, *, on_decision: Callable[[], None] = lambda: None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.verdict: asyncio.Future[str] = self._loop.create_future()
+        self._on_decision = on_decision
+        self._reading = CallReading(call)
+        labels = [label for label in _HINTS if label != MORE or not self._reading.is_complete]
+        self._hints = {label: _HINTS[label].format(name=call.name) for label in labels}
+
+    @property
+    def html(self) -> str:
+        """The question, as far as the call is shown."""
+        return render_approval(f"Claude wants to run {self._reading.text}")
+
+    def choices(self) -> list[Choice]:
+        """Return the buttons, in their order."""
+        is_seen = self._reading.is_complete
+        enabled = {ALLOW: is_seen, DENY: True, ALLOW_ALL: is_seen, MORE: not is_seen}
+        return [Choice(label, hint, enabled[label]) for label, hint in self._hints.items()]
+
+    def press(self, label: str) -> None:
+        """Take the press of a button, on any thread."""
+        if label == MORE:
+            self._reading.show_more()
+        elif any(label == choice.label and choice.is_enabled for choice in self.choices()):
+            self._on_decision()
+            # Where the kernel shuts down, the loop is closed.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_resolve, self.verdict, label)
+
+
+def _resolve(verdict: asyncio.Future[str], label: str) -> None:
+    if not verdict.done():
+        verdict.set_result(label)
+
+
+HEARD_WITHIN: Final = 2.0
+"""Seconds that a page is given to say that it has a widget, before a person is asked without it."""
+
+
 class LiveView(anywidget.AnyWidget):
-    """Answers while they grow, with a button that stops them. None of it stays.
+    """Answers while they grow, with a button that stops them, and the question whether a tool may run. None of it stays.
 
     It is one element of the page, which says as soon as it has the widget that it can show it. Each block of an answer is an attribute of
     the widget's state, "0.7" for the eighth of the first answer, so that an update holds what has changed and a page that asks for the
@@ -216,7 +288,6 @@ class LiveView(anywidget.AnyWidget):
         stop: What a press of the button does, on any thread; None for no button.
 
     Attributes:
-        is_heard: A page has the widget.
         is_shown: A display shows it.
     """
 
@@ -229,10 +300,14 @@ class LiveView(anywidget.AnyWidget):
     has_ended = traitlets.Bool().tag(sync=True)
     count = traitlets.Int(1).tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
+    question = traitlets.Dict().tag(sync=True)
 
     def __init__(self, content: AnyContent, *, stop: Callable[[], None] | None) -> None:
-        self.is_heard = False
         self.is_shown = False
+        self._heard: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._made_at = time.monotonic()
+        self._asked: AskedCall | None = None
+        self._questions = itertools.count(1)
         self._content = content
         self._stop = stop
         self._answers: list[AnswerContent] = []
@@ -252,6 +327,18 @@ class LiveView(anywidget.AnyWidget):
         state: dict[str, Any] = super().get_state(key=wanted - blocks.keys(), drop_defaults=drop_defaults)
         return {**state, **blocks}
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a page has the widget."""
+        return self._heard.done()
+
+    async def is_heard_in_time(self) -> bool:
+        """Wait until a page has the widget, but not longer than one is given for that; return whether one has."""
+        left = self._made_at + HEARD_WITHIN - time.monotonic()
+        if not self.is_heard and left > 0:
+            await asyncio.wait([asyncio.wrap_future(self._heard)], timeout=left)
+        return self.is_heard
+
     def draw(self, snapshot: Any) -> float:
         """Bring it up to date; return the seconds after which the next frame may follow."""
         columns = self._content.columns(snapshot)
@@ -266,6 +353,23 @@ class LiveView(anywidget.AnyWidget):
         rows = [content.slots(column.answer) for content, column in zip(self._answers, columns, strict=True)]
         self._update(columns, rows)
         return interval_after(sum(len(row[-1]) for row in rows if row))
+
+    async def ask(self, call: ToolCall) -> str:
+        """Ask below the answer whether a call may run; return `ALLOW`, `DENY` or `ALLOW_ALL`."""
+        asked, number = AskedCall(call), next(self._questions)
+        with _lock:
+            self._asked = asked
+            self._tell(asked, number)
+        try:
+            return await asked.verdict
+        finally:
+            with _lock:
+                self._asked, self.question = None, {}
+
+    def _tell(self, asked: AskedCall, number: int) -> None:
+        """Let the page show the question, and the buttons under it."""
+        buttons = [choice._asdict() for choice in asked.choices()]
+        self.question = {"number": number, "html": asked.html, "buttons": buttons}
 
     def show(self) -> dict[str, Any]:
         """Return the data of a display that shows it."""
@@ -302,13 +406,23 @@ class LiveView(anywidget.AnyWidget):
     def _hear(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         if content.get("do") == "stop" and self._stop is not None:
             self._stop()
+        elif content.get("do") == "press":
+            self._press(content.get("number"), str(content.get("label")))
         elif content.get("do") == "listen":
-            self.is_heard = True
             with _lock:
+                if not self._heard.done():
+                    self._heard.set_result(None)
                 self.send({"do": "listen"})
                 # It may have missed some.
                 if self._blocks:
-                    self.send_state({*self._blocks})
+                    self.send_state({"question", *self._blocks})
+
+    def _press(self, number: object, label: str) -> None:
+        with _lock:
+            # A press that comes late, or from another page, decides nothing about the next call.
+            if self._asked is not None and number == self.question["number"]:
+                self._asked.press(label)
+                self._tell(self._asked, self.question["number"])
 
 
 def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:
@@ -330,16 +444,6 @@ def stop_button(stop: Callable[[], None], *, hint: str) -> ipywidgets.HBox:
     return ipywidgets.HBox([button])
 
 
-ALLOW: Final = "Allow"
-DENY: Final = "Deny"
-ALLOW_ALL: Final = "Allow all"
-_TOOLTIPS: Final = {
-    ALLOW: "Let {name} run",
-    DENY: "Do not let {name} run",
-    ALLOW_ALL: "Let all calls of this answer run",
-}
-
-
 class ApprovalBar(ipywidgets.VBox):
     """Buttons below the call that they decide on, as long as it is undecided."""
 
@@ -351,20 +455,11 @@ class ApprovalBar(ipywidgets.VBox):
 
         Args:
             call: What is to run.
-            on_press: Called when one is pressed, on any thread.
+            on_press: Called when one of these is pressed, on any thread.
         """
-        loop = asyncio.get_running_loop()
-        verdict: asyncio.Future[str] = loop.create_future()
-
-        def press(button: ipywidgets.Button) -> None:
-            label = button.description
-            on_press()
-            # Where the kernel shuts down, the loop is closed.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, verdict, label)
-
-        self._show(call, press)
-        return verdict
+        asked = AskedCall(call, on_decision=on_press)
+        self._show(asked)
+        return asked.verdict
 
     def hide(self) -> None:
         """Take the buttons away."""
@@ -372,52 +467,27 @@ class ApprovalBar(ipywidgets.VBox):
         self._fill()
         close_all(shown)
 
-    def _show(self, call: ToolCall, press: Callable[[ipywidgets.Button], None]) -> None:
-        buttons = {
-            label: ipywidgets.Button(description=label, tooltip=tooltip.format(name=call.name))
-            for label, tooltip in _TOOLTIPS.items()
-        }
-        buttons[ALLOW].button_style = "primary"
-        for button in buttons.values():
+    def _show(self, asked: AskedCall) -> None:
+        words = ipywidgets.HTML(asked.html, _dom_classes=["claude-magic-block"])
+        row = [
+            ipywidgets.Button(description=label, tooltip=hint, disabled=not is_enabled)
+            for label, hint, is_enabled in asked.choices()
+        ]
+        row[0].button_style = "primary"
+
+        def press(button: ipywidgets.Button) -> None:
+            asked.press(button.description)
+            words.value = asked.html
+            for each, choice in zip(row, asked.choices(), strict=True):
+                each.disabled = not choice.is_enabled
+
+        for button in row:
             button.on_click(press)
-        reading = CallReading(call)
-        words = ipywidgets.HTML(_asked(reading), _dom_classes=["claude-magic-block"])
-        row = [*buttons.values()]
-        if not reading.is_complete:
-            row.append(_more_button(reading, words, [buttons[ALLOW], buttons[ALLOW_ALL]]))
         route_to_subshell(*row)
         self._fill(words, ipywidgets.HBox(row, _dom_classes=["claude-magic-verdicts"]))
 
     def _fill(self, *widgets: Widget) -> None:
         self.children = widgets
-
-
-def _more_button(
-    reading: CallReading, words: ipywidgets.HTML, allowing: Sequence[ipywidgets.Button]
-) -> ipywidgets.Button:
-    """Return the button that shows the next page. What was not seen cannot be allowed."""
-    more = ipywidgets.Button(description="Show more", tooltip="Show the rest of the arguments")
-
-    def show(_button: ipywidgets.Button) -> None:
-        reading.show_more()
-        words.value = _asked(reading)
-        more.disabled = reading.is_complete
-        for button in allowing:
-            button.disabled = not reading.is_complete
-
-    for button in allowing:
-        button.disabled = True
-    more.on_click(show)
-    return more
-
-
-def _asked(reading: CallReading) -> str:
-    return render_approval(f"Claude wants to run {reading.text}")
-
-
-def _resolve(verdict: asyncio.Future[str], label: str) -> None:
-    if not verdict.done():
-        verdict.set_result(label)
 
 
 class CellActions(anywidget.AnyWidget):

@@ -77,7 +77,7 @@ async def follow_to_end(
         surface = surface_for(started)
         async with cell.front_end.shown_as_busy():
             is_interrupted = await wait(started, surface, cell)
-            surface.finish(started.snapshot(), is_alone=not recorder.has_passing)
+            surface.finish(started.snapshot())
         # One that came while the last frame was drawn counts too: it must keep the next cell from running.
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if surface.has_cleared:
@@ -185,6 +185,7 @@ def _surface(line: Line, cell: Cell, reply: Reply) -> Surface[Any]:
         is_silenced=is_silenced(line),
         in_widgets=cell.is_awaited and front_end.runs_clicks,
         stop=reply.cancel,
+        approval=cell.approval,
     )
 
 
@@ -261,6 +262,7 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         is_live=True,
         in_widgets=owns_area and front_end.runs_clicks,
         stop=job.reply.cancel,
+        approval=cell.approval,
     )
 
 

@@ -10,7 +10,7 @@ from ._history import Errors
 from ._names import Scope
 
 if TYPE_CHECKING:
-    from ..display import FrontEnd
+    from ..display import ApprovalButtons, FrontEnd
     from ..runtime import Reply, ReplySnapshot, Runtime
 
 
@@ -113,6 +113,13 @@ class Cell:
         from ..display import FrontEnd
 
         return FrontEnd(self.shell)
+
+    @functools.cached_property
+    def approval(self) -> ApprovalButtons:
+        """Asks whether tools may run for the answer of this cell."""
+        from ..display import ApprovalButtons
+
+        return ApprovalButtons()
 
     @functools.cached_property
     def key(self) -> str | None:

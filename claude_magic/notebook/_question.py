@@ -27,7 +27,7 @@ from ..context import (
     refusal,
 )
 from ..conversation import MAIN_THREAD
-from ..display import ApprovalButtons, keeps_displays
+from ..display import keeps_displays
 from ..runtime import QUESTION_FIELDS, AskedWith, Phase, Question, Reply, Where
 from ..schema import make_output_schema
 from ..tools import LoopExecutor, Toolbox, ToolExecutor, TypedApproval, WaitingExecutor
@@ -349,7 +349,7 @@ def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
         )
     context, task = contextvars.copy_context(), asyncio.current_task()
     context.run(keeps_displays.set, True)
-    ask = ApprovalButtons().ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
+    ask = cell.approval.ask if cell.front_end.runs_clicks else TypedApproval().ask_on_loop
     return LoopExecutor(
         toolbox,
         asyncio.get_running_loop(),

@@ -1,4 +1,4 @@
-"""What a cell leaves in the notebook in addition to its answer, in JupyterLab: new cells, buttons that are pressed."""
+"""What a cell leaves in the notebook in addition to its answer, in JupyterLab: new cells."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from notebook_page import NotebookPage
 from playwright.sync_api import expect
 
 LOAD = "%load_ext claude_magic"
-TOOL = '''def tide_table(port: str) -> dict:
-    """Give the times of high water."""
-    return {"port": port, "high_water": ["04:12", "16:38"]}'''
-
 OpenNotebook = Callable[..., NotebookPage]
 
 
@@ -67,29 +63,6 @@ def test_fix_puts_the_corrected_cell_below(notebook: Callable[..., NotebookPage]
     expect(page.cell(3)).to_contain_text("ZeroDivisionError")
 
     assert [source.splitlines()[0] for source in sources(page)] == [LOAD, "days = 0", "%claude fix", "try:"]
-
-
-@pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_a_button_lets_a_tool_run_while_its_cell_runs(
-    notebook: Callable[..., NotebookPage], theme: str
-) -> None:
-    """The arguments are shown first; afterwards nothing of the buttons is left, neither seen nor saved."""
-    page = notebook(TOOL, '%%claude --tools tide_table\nUse tide_table for port "Brest"', theme=theme)
-    page.run_cell(1)
-
-    page.start_cell(2)
-    allow = page.page.get_by_role("button", name="Allow", exact=True)
-    allow.wait_for()
-    expect(page.output(2)).to_contain_text("tide_table(port='Brest')")
-    page.screenshot(f"approval-{theme.lower()}")
-    allow.click()
-    page.wait_for_cell(2)
-
-    expect(page.output(2)).to_contain_text("According to")
-    expect(allow).to_have_count(0)
-    page.screenshot(f"tools-{theme.lower()}")
-    (output,) = page.saved().cells[2].outputs
-    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])

@@ -15,6 +15,9 @@ from claude_magic.simulator import Behaviour, Gate, Post, Simulator, reply
 from claude_magic.simulator._wire import Chunk, HangUp, Hold, Pause, Steps
 
 LOAD = "%load_ext claude_magic"
+SPREAD = '''def spread(values: str) -> float:
+    """Give the standard deviation."""
+    return 1.25'''
 SECTION = r"""## Part @
 
 The mean $\bar{x}_@$ of a sample is itself a random quantity, and $n$ is the number of its values. It strays from $\mu_@$, the more
@@ -124,15 +127,29 @@ def broken_behind(gate: Gate) -> Behaviour:
     return behave
 
 
+def at_the_end(gate: Gate, behaviour: Behaviour) -> Behaviour:
+    """Return the same stream, which waits at the gate before its end."""
+
+    def behave(post: Post) -> Steps:
+        for step in behaviour(post):
+            if isinstance(step, Chunk) and step.data.startswith(b"event: message_delta"):
+                yield Hold(gate)
+            yield step
+
+    return behave
+
+
 def stop_of(page: NotebookPage) -> Locator:
     return page.output(1).get_by_role("button", name="Stop")
 
 
-def half_way(page: NotebookPage, words: str, *, waits_for_formulas: bool = True) -> float:
+def half_way(
+    page: NotebookPage, words: str, *, shows: str = SHOWN_LATE, waits_for_formulas: bool = True
+) -> float:
     """Start the cell, wait for most of its answer and for Stop, and scroll into it; return where its heading is."""
     page.start_cell(1)
     stop_of(page).wait_for()
-    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    expect(page.output(1).get_by_text(shows, exact=True).first).to_be_attached()
     if waits_for_formulas:
         page.wait_for("() => !document.querySelector('.claude-magic-live .mathjax_process')")
     page.wait_until_still()
@@ -183,14 +200,7 @@ def test_a_heading_behind_the_thinking_stays_in_its_place(
 ) -> None:
     """The answer starts again there, while it grows as at its end."""
     gate = Gate()
-
-    def behave(post: Post) -> Steps:
-        for step in reply(chunks=PIECES[:30], thinking="What is a mean?")(post):
-            if isinstance(step, Chunk) and step.data.startswith(b"event: message_delta"):
-                yield Hold(gate)
-            yield step
-
-    sim.script(behave)
+    sim.script(at_the_end(gate, reply(chunks=PIECES[:30], thinking="What is a mean?")))
     page = notebook("%%claude\nExplain the mean.")
     page.start_cell(1)
     stop_of(page).wait_for()
@@ -265,6 +275,43 @@ def test_a_background_answer_stays_in_its_place(
     after = top_of(page, "Part 6")
 
     assert abs(after - before) <= 20
+    (output,) = page.saved().cells[1].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 600)])
+def test_an_answer_whose_tool_was_allowed_stays_in_its_place(
+    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
+) -> None:
+    """When the question comes, when it is answered, and at the end: the buttons are part of what the end updates."""
+    asks, gate = Gate(), Gate()
+    so_far, rest = TEXT[: TEXT.index("## Part 7")], TEXT[TEXT.index("## Part 7") :]
+    call = {"type": "tool_use", "id": "toolu_1", "name": "spread", "input": {"values": "1, 2, 4"}}
+    first = reply(content=[{"type": "text", "text": so_far}, call], stop_reason="tool_use")
+    sim.script(at_the_end(asks, first), at_the_end(gate, reply(rest)))
+    page = notebook("%%claude --tools spread\nExplain the mean.", SPREAD, "1 + 1", theme=theme, width=width)
+    page.run_cell(2)
+
+    before = half_way(page, "Part 4", shows="Part 6")
+    asks.open()
+    allow = page.output(1).get_by_role("button", name="Allow", exact=True)
+    allow.wait_for()
+    places = [top_of(page, "Part 4")]
+    page.page.evaluate(SCROLL, [1, "Part 6"])
+    place_of_question = top_of(page, "Part 6")
+    page.screenshot(f"still-asked-{theme.lower()}-{width}")
+    allow.evaluate("button => button.click()")
+    expect(page.output(1).get_by_text(SHOWN_LATE, exact=True).first).to_be_attached()
+    page.wait_for("() => !document.querySelector('.claude-magic-live .mathjax_process')")
+    assert abs(top_of(page, "Part 6") - place_of_question) <= 20
+    page.page.evaluate(SCROLL, [1, "Part 4"])
+    places.append(top_of(page, "Part 4"))
+    gate.open()
+    page.wait_for_cell(1)
+    places.append(top_of(page, "Part 4"))
+    page.screenshot(f"still-allowed-{theme.lower()}-{width}")
+
+    assert max(abs(place - before) for place in places) <= 20
     (output,) = page.saved().cells[1].outputs
     assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
 

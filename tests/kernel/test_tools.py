@@ -279,8 +279,108 @@ def test_a_typed_answer_decides(kernel, sim, answer, is_run):
     assert result(sim).get("is_error", False) is not is_run
 
 
+PERSON = {"allow_stdin": True, "cell_id": "ask", "has_page": True}
+"""In a front end that names its cells, and so draws widgets."""
+ASK = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+runs_clicks = pytest.mark.skipif(
+    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
+)
+
+
+def states(run):
+    """What the page is told of the widget in which an answer grows, oldest first."""
+    told = [content["data"] for content in run.contents("comm_msg") if content["comm_id"] == run.view]
+    return [data["state"] for data in told if data["method"] == "update"]
+
+
+def question(run):
+    """What a cell asks in that widget; {} for nothing."""
+    asked = [state["question"] for state in states(run) if "question" in state]
+    return asked[-1] if run.view and asked else {}
+
+
+def press(kernel, run, label):
+    """Press a button, as the page tells of it."""
+    kernel.tell(run.view, {"do": "press", "number": question(run)["number"], "label": label})
+
+
+@runs_clicks
+@pytest.mark.parametrize(("label", "is_run"), [("Allow", True), ("Deny", False)])
+def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
+    """It stands in the widget in which the answer grows, below what it decides on, and in no output."""
+    run = kernel.start(ASK, **PERSON).until(question)
+
+    assert [each["label"] for each in question(run)["buttons"]] == ["Allow", "Deny", "Allow all"]
+    before = states(run)[: [bool(state.get("question")) for state in states(run)].index(True)]
+    assert any("tide_table(port=" in str(state) for state in before)
+    press(kernel, run, label)
+    run.finish()
+
+    assert run.status == "ok"
+    assert ("runs on" in run.stdout) is is_run
+    (answer,) = [output for output in run.outputs if "data" in output]
+    assert set(answer["data"]) == {"text/html", "text/markdown", "text/plain"}
+    assert run.contents("clear_output") == []
+    assert run.view in {content["comm_id"] for content in run.contents("comm_close")}
+
+
+@runs_clicks
+def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
+    """The second one does not ask; without that each is asked about, one after the other."""
+    code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'
+    run = kernel.start(code, **PERSON).until(question)
+    press(kernel, run, "Allow all")
+    run.finish()
+    one_by_one = kernel.start(code, **PERSON).until(question)
+    press(kernel, one_by_one, "Allow")
+    one_by_one.until(lambda each: question(each).get("number") == 2)
+    press(kernel, one_by_one, "Allow")
+    one_by_one.finish()
+
+    for each in (run, one_by_one):
+        assert "tide_table runs" in each.stdout
+        assert "wind_at runs" in each.stdout
+        assert each.contents("clear_output") == []
+    assert {state["question"].get("number", 1) for state in states(run) if "question" in state} == {1}
+
+
+@runs_clicks
+def test_an_answer_that_is_stopped_while_it_asks_leaves_no_question(kernel, sim):
+    """The call is not run, and the history is valid."""
+    run = kernel.start(ASK, **PERSON).until(question)
+
+    kernel.tell(run.view, {"do": "stop"})
+    run.finish()
+
+    assert run.error["ename"] == "KeyboardInterrupt"
+    assert "runs on" not in run.stdout
+    assert not any("widget-view" in str(output) for output in run.outputs)
+    assert kernel.run("%%claude\nGo on").status == "ok"
+    assert result(sim)["is_error"] is True
+
+
+@runs_clicks
+def test_an_answer_in_the_background_asks_in_its_cell_too(kernel, sim):
+    """The rest of one that was cut, with its tools. Its cell has ended long before, and nothing of the question stays."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "tide_table", "input": {"port": "Brest"}}
+    sim.script(reply(text="It begins", stop_reason="max_tokens"))
+    kernel.run(ASK, **PERSON)
+    sim.script(reply(content=[call], stop_reason="tool_use"), reply(text=" and ends."))
+
+    run = kernel.start("%claude --bg continue", **PERSON | {"cell_id": "rest"}).until(
+        lambda each: each.is_idle and question(each)
+    )
+    press(kernel, run, "Allow")
+    run.until(lambda each: "and ends." in str(each.outputs))
+    run.until(lambda each: each.contents("comm_close")).finish()
+
+    (answer,) = [output["data"] for output in run.outputs if "data" in output]
+    assert "It begins and ends." in answer["text/plain"]
+    assert "runs on" in run.stdout
+
+
 def buttons(run):
-    """The ids of the buttons that a cell shows, by what stands on them."""
+    """The ids of the buttons of a cell that asks below its answer, by what stands on them."""
     found = {}
     for message in run.messages:
         if message["msg_type"] == "comm_open":
@@ -290,98 +390,46 @@ def buttons(run):
     return found
 
 
-def is_asked(run):
-    """Whether a cell asks with all its buttons; one that stops the answer may stand there as well."""
-    return {"Allow", "Deny", "Allow all"} <= buttons(run).keys()
+def click(kernel, run, label):
+    """Click one of these, as a front end tells of it."""
+    kernel.tell(buttons(run)[label], {"event": "click"})
 
 
-def press(kernel, run, label):
-    """Click a button, as a front end tells of it; return the id of that message."""
-    content = {"comm_id": buttons(run)[label], "data": {"method": "custom", "content": {"event": "click"}}}
-    message = kernel.client.session.msg("comm_msg", content)
-    kernel.client.shell_channel.send(message)
-    return message["header"]["msg_id"]
-
-
-runs_clicks = pytest.mark.skipif(
-    int(ipykernel.__version__.split(".")[0]) < 7, reason="ipykernel 6 hears clicks after the cell"
-)
+@pytest.fixture
+def impatient(kernel):
+    """A page is given no time to say that it has the widget."""
+    module = "__import__('claude_magic.display.widgets').display.widgets"
+    kernel.run(f"{module}.HEARD_WITHIN = 0.0")
+    yield kernel
+    kernel.run(f"{module}.HEARD_WITHIN = 2.0")
 
 
 @runs_clicks
-@pytest.mark.parametrize(("label", "is_run"), [("Allow", True), ("Deny", False)])
-def test_a_button_decides_while_the_cell_runs(kernel, label, is_run):
-    """In a front end that names its cells, and so draws widgets."""
-    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
-
-    press(kernel, run, label)
-    run.finish()
-
-    assert run.status == "ok"
-    assert ("runs on" in run.stdout) is is_run
-    assert not any("widget-view" in str(output["data"]) for output in run.outputs if "data" in output)
-
-
-@runs_clicks
-def test_the_buttons_stand_below_what_they_decide_on(kernel, sim):
-    """The call, as the answer shows it, is drawn before they are."""
-    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
+def test_where_no_page_has_the_widget_buttons_stand_below_the_answer(impatient):
+    """As where its own extension is missing. The end of the answer takes the place of both."""
+    run = impatient.start(ASK, **PERSON | {"has_page": False}).until(
+        lambda each: "Allow all" in buttons(each)
+    )
     run.until(lambda each: "widget-view" in str(each.contents("display_data")))
-
     shown = run.contents("display_data", "update_display_data")
-    press(kernel, run, "Deny")
+
+    click(impatient, run, "Allow")
     run.finish()
 
     asked = next(place for place, content in enumerate(shown) if "widget-view" in str(content))
     assert "tide_table(port=" in shown[asked - 1]["data"]["text/html"]
-
-
-@runs_clicks
-def test_one_press_can_allow_all_calls_of_an_answer(kernel, sim):
-    """The second one does not ask."""
-    code = '%%claude --tools tide_table,wind_at\nUse tide_table and wind_at for port "Brest"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
-
-    press(kernel, run, "Allow all")
-    run.finish()
-
-    assert "tide_table runs" in run.stdout
-    assert "wind_at runs" in run.stdout
-    opened = [content["data"].get("state", {}) for content in run.contents("comm_open")]
-    assert [state.get("description") for state in opened].count("Allow") == 1
-
-
-@runs_clicks
-def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(kernel, sim):
-    """A button shows more of it; the others that allow wait for that."""
-    arguments = {"port": "quay " * 1_000 + "THE TAIL"}
-    call = {"type": "tool_use", "id": "toolu_1", "name": "tide_table", "input": arguments}
-    sim.script(reply(content=[call], stop_reason="tool_use"))
-    code = "%%claude --tools tide_table\nWhen is high water?"
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(lambda each: "Show more" in buttons(each))
-    run.until(lambda each: "widget-view" in str(each.contents("display_data")))
-    made = str(run.contents("comm_open", "comm_msg"))
-
-    clicked = press(kernel, run, "Show more")
-    changes = []
-    run.until(lambda _: changes.extend(kernel.take(clicked)) or "THE TAIL" in str(changes))
-    run.until(lambda _: changes.extend(kernel.take(clicked)) or str(changes).count("'disabled': False") == 2)
-    press(kernel, run, "Allow")
-    run.finish()
-
-    assert made.count("'disabled': True") == 2
-    assert "tide_table runs" in run.stdout
+    assert "runs on" in run.stdout
+    (answer,) = [output for output in run.outputs if "data" in output]
+    assert "According to" in answer["data"]["text/plain"]
 
 
 @runs_clicks
 def test_after_a_press_a_quiet_line_stands_where_the_buttons_were(kernel, sim):
     """A saved notebook must not hold a widget that is gone, not even where no answer is drawn over it."""
     code = '%%claude --quiet --tools tide_table\nUse tide_table for port "<b>Brest</b>"'
-    run = kernel.start(code, allow_stdin=True, cell_id="ask").until(is_asked)
+    run = kernel.start(code, **PERSON).until(lambda each: "Allow all" in buttons(each))
 
-    press(kernel, run, "Allow")
+    click(kernel, run, "Allow")
     run.finish()
 
     (line,) = [output["data"] for output in run.outputs if "data" in output]
@@ -432,18 +480,17 @@ def test_nothing_of_an_interrupted_tool_goes_on(kernel, entry_point):
     assert kernel.value("len(beats)") == before
 
 
-AWAITED = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
 BLOCKING = 'x = 1\n%claude --tools tide_table Use tide_table for port "Brest"'
 
 
-@pytest.mark.parametrize(("code", "cell_id"), [(AWAITED, None), (AWAITED, "ask"), (BLOCKING, "ask")])
+@pytest.mark.parametrize(("code", "cell_id"), [(ASK, None), (ASK, "ask"), (BLOCKING, "ask")])
 def test_an_interrupt_at_the_approval_leaves_a_valid_history(kernel, sim, code, cell_id):
     """Whether a person was to type or to press."""
-    run = kernel.start(code, allow_stdin=True, cell_id=cell_id)
+    run = kernel.start(code, **PERSON | {"cell_id": cell_id})
     if code == BLOCKING or cell_id is None or int(ipykernel.__version__.split(".")[0]) < 7:
         kernel.client.get_stdin_msg(timeout=120)
     else:
-        run.until(is_asked)
+        run.until(question)
 
     kernel.interrupt()
     run.finish()

@@ -158,7 +158,7 @@ def test_a_stop_button_under_an_answer(watched, sim, option):
 def test_buttons_that_let_a_tool_run(watched):
     """They go when one is pressed."""
     watched.run(TOOL)
-    code = '%%claude --tools tide_table\nUse tide_table for port "Brest"'
+    code = '%%claude --quiet --tools tide_table\nUse tide_table for port "Brest"'
 
     run = watched.start(code, allow_stdin=True, cell_id="ask")
     run.until(lambda each: "widget-view" in str(each.contents("display_data")))

@@ -1,5 +1,6 @@
 """What is drawn, frame by frame, from snapshots made by hand."""
 
+import asyncio
 import dataclasses
 import io
 import re
@@ -407,6 +408,9 @@ class FakeView:
         self.is_shown = True
         return {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": ""}
 
+    async def is_heard_in_time(self):
+        return self.is_heard
+
     def end(self, _snapshot):
         self.log.append("end")
 
@@ -444,25 +448,54 @@ def test_where_a_page_has_the_widget_there_is_one_display_that_is_never_cleared(
 
 
 @pytest.mark.parametrize(
-    ("is_heard", "is_alone", "last"),
+    ("is_heard", "is_asked_elsewhere", "last"),
     [
-        (False, True, streaming("Hello, you.", phase=Phase.COMPLETE)),
-        (True, False, streaming("Hello, you.", phase=Phase.COMPLETE)),
-        (True, True, dataclasses.replace(BEGINNING, phase=Phase.FAILED)),
+        (False, False, streaming("Hello, you.", phase=Phase.COMPLETE)),
+        (True, True, streaming("Hello, you.", phase=Phase.COMPLETE)),
+        (True, False, dataclasses.replace(BEGINNING, phase=Phase.FAILED)),
     ],
-    ids=["no page is known to follow updates", "a question was asked meanwhile", "nothing came"],
+    ids=["no page is known to follow updates", "a question was asked beside it", "nothing came"],
 )
-def test_elsewhere_the_end_clears_the_cell(publisher, is_heard, is_alone, last):
+def test_elsewhere_the_end_clears_the_cell(publisher, is_heard, is_asked_elsewhere, last):
     """So that the answer stands in it alone, and in front ends without updates, too."""
-    surface, view = area_with_view(publisher, is_heard=is_heard)
+    surface, view = area_with_view(publisher, is_heard=is_heard and not is_asked_elsewhere)
+    if is_asked_elsewhere:
+        assert asyncio.run(surface.view()) is None
+        view.is_heard = True  # late, and shown from now on
+        surface.draw(old("Hello, you."))
+        assert view.is_shown
 
-    surface.finish(last, is_alone=is_alone)
+    surface.finish(last)
 
     assert surface.has_cleared
     assert [set(data) for data in publisher.area.values()] == (
         [] if last.phase is Phase.FAILED else [{"text/html", "text/markdown", "text/plain"}]
     )
     assert view.log[-1] == "end"
+
+
+@pytest.mark.parametrize("has_drawn_in_view", [False, True])
+def test_a_person_is_asked_in_the_widget_which_is_made_for_that(publisher, has_drawn_in_view):
+    """Also in the first second of an answer; then the end is an update, too."""
+    if has_drawn_in_view:
+        surface, view = area_with_view(publisher, is_heard=True)
+    else:
+        view = FakeView(is_heard=True)
+        surface = area(publisher, in_widgets=lambda: view)
+        surface.draw(streaming("May I?"))
+
+    assert asyncio.run(surface.view()) is view
+    assert (view.is_shown, view.log[-1]) == (True, "draw")
+    surface.finish(streaming("I may.", phase=Phase.COMPLETE))
+
+    assert not surface.has_cleared
+    assert "widget" not in str(publisher.messages[-1])
+    assert asyncio.run(surface.view()) is None  # an answer that has ended is not drawn over
+
+
+def test_where_answers_are_not_drawn_in_widgets_nobody_is_asked_in_one(publisher):
+    """The setting `live`, and front ends without widgets."""
+    assert asyncio.run(area(publisher).view()) is None
 
 
 def test_a_widget_that_no_page_has_is_not_shown(publisher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import dataclasses
 import gc
 import sys
@@ -18,9 +19,10 @@ from ipywidgets import HTML, Button, GridBox, HBox, VBox, Widget
 
 import claude_magic
 from claude_magic.display import AnswerContent, ComparisonContent, widgets
-from claude_magic.display.widgets import LiveView, close_all
+from claude_magic.display.widgets import ALLOW, DENY, ApprovalBar, LiveView, close_all
 from claude_magic.render import Column
 from claude_magic.runtime import BlockSnapshot, Phase, ReplySnapshot
+from claude_magic.tools import ToolCall
 
 from ..beginnings import BEGINNING
 
@@ -307,7 +309,7 @@ def test_a_page_that_has_the_widget_is_told_all_that_it_may_have_missed(told: To
     told.say(do="listen")
 
     (update,) = told.updates()
-    assert sorted(update) == ["0.0", "0.1"]
+    assert sorted(update) == ["0.0", "0.1", "question"]
 
 
 @pytest.mark.parametrize("is_opened_meanwhile", [False, True])
@@ -354,3 +356,117 @@ def test_what_a_page_tells_waits_for_no_cell(page: Page, monkeypatch: pytest.Mon
 
     assert told.view in routed
     assert told.stops == 1
+
+
+CALL = ToolCall(name="tide_table", arguments={"port": "<b>Brest</b>"})
+LONG_CALL = ToolCall(name="tide_table", arguments={"port": "quay " * 1_000 + "THE TAIL"})
+ENABLED = "is_enabled"
+
+
+def asked(told: Told, *presses: dict[str, Any], call: ToolCall = CALL) -> tuple[str, list[dict[str, Any]]]:
+    """Ask, and let a page press; return what was decided, and what the page was told of the question, last that there is none."""
+
+    async def ask() -> str:
+        asking = asyncio.ensure_future(told.view.ask(call))
+        await asyncio.sleep(0)
+        for press in presses:
+            told.say(do="press", **press)
+        return await asyncio.wait_for(asking, 20)
+
+    verdict = asyncio.run(ask())
+    return verdict, [update["question"] for update in told.updates()]
+
+
+def test_a_question_is_part_of_the_view_until_a_button_is_pressed(told: Told) -> None:
+    """With the buttons, in the order in which a page shows them; a page that opens meanwhile is told, too."""
+    verdict, (question, none) = asked(told, {"number": 1, "label": DENY})
+
+    assert verdict == DENY
+    assert "tide_table(port='&lt;b&gt;Brest&lt;/b&gt;')" in question["html"]
+    assert [each["label"] for each in question["buttons"]] == ["Allow", "Deny", "Allow all"]
+    assert question["buttons"][0] == {"label": "Allow", "hint": "Let tide_table run", "is_enabled": True}
+    assert (none, told.view.get_state("question")) == ({}, {"question": {}})
+
+
+@pytest.mark.parametrize(
+    "early", [{"number": 1, "label": ALLOW}, {"label": ALLOW}, {"number": 2, "label": "All"}]
+)
+def test_a_press_decides_about_the_call_that_it_was_shown_for(told: Told, early: dict[str, Any]) -> None:
+    """Not about the next one, where it comes late, twice or from another page; nor does what is no button."""
+    asked(told, {"number": 1, "label": ALLOW})
+    told.say(do="press", number=1, label=ALLOW)
+
+    verdict, _ = asked(told, early, {"number": 2, "label": DENY}, {"number": 2, "label": ALLOW})
+
+    assert verdict == DENY
+
+
+def test_a_long_call_is_shown_to_its_end_before_it_can_be_allowed(told: Told) -> None:
+    """A button shows more of it, and the others that allow wait for that, also where the page does not."""
+    allow, more = {"number": 1, "label": ALLOW}, {"number": 1, "label": "Show more"}
+
+    verdict, (first, second, _) = asked(told, allow, more, allow, call=LONG_CALL)
+
+    assert verdict == ALLOW
+    assert ["THE TAIL" in each["html"] for each in (first, second)] == [False, True]
+    assert [[button[ENABLED] for button in each["buttons"]] for each in (first, second)] == [
+        [False, True, False, True],
+        [True, True, True, False],
+    ]
+
+
+def test_the_buttons_of_a_bar_show_a_long_call_in_the_same_way(page: Page) -> None:
+    """What asks in a panel, and where no page has the widget of an answer. Its decision is told at once."""
+    pressed: list[str] = []
+
+    async def ask() -> str:
+        bar = ApprovalBar()
+        verdict = bar.ask(LONG_CALL, on_press=lambda: pressed.append("told"))
+        words, row = bar.children
+        buttons = {button.description: button for button in row.children}
+        buttons["Allow"].click()
+        assert [button.disabled for button in row.children] == [True, False, True, False]
+        assert ("THE TAIL" in words.value, pressed) == (False, [])
+        buttons["Show more"].click()
+        assert [button.disabled for button in row.children] == [False, False, False, True]
+        assert ("THE TAIL" in words.value, pressed) == (True, [])
+        buttons["Allow all"].click()
+        assert pressed == ["told"]
+        return await asyncio.wait_for(verdict, 20)
+
+    assert asyncio.run(ask()) == "Allow all"
+
+
+def test_a_question_that_is_given_up_is_taken_away(told: Told) -> None:
+    """By Stop or an interrupt."""
+
+    async def ask() -> None:
+        asking = asyncio.ensure_future(told.view.ask(CALL))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(ask())
+
+    assert [bool(update["question"]) for update in told.updates()] == [True, False]
+    told.say(do="press", number=1, label=ALLOW)  # nothing is asked any more
+    assert told.updates() == []
+
+
+def test_a_page_is_given_a_while_to_say_that_it_has_the_widget(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From when the widget was made: who is asked late need not wait."""
+
+    async def wait_for_page() -> bool:
+        waiting = asyncio.ensure_future(told.view.is_heard_in_time())
+        await asyncio.sleep(0)
+        threading.Thread(target=told.say, kwargs={"do": "listen"}).start()
+        return await asyncio.wait_for(waiting, 20)
+
+    monkeypatch.setattr(widgets, "HEARD_WITHIN", 0.0)
+    assert not asyncio.run(told.view.is_heard_in_time())
+    monkeypatch.setattr(widgets, "HEARD_WITHIN", 3600.0)
+    assert asyncio.run(wait_for_page())
+    assert asyncio.run(told.view.is_heard_in_time())

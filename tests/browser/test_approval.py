@@ -1,0 +1,166 @@
+"""The question whether a tool may run, under the answer of a cell, in JupyterLab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import nbformat
+import pytest
+from lab_server import NotebookFolder
+from notebook_page import NotebookPage
+from playwright.sync_api import Locator, expect
+
+from claude_magic.simulator import Behaviour, Gate, Post, Simulator, reply
+from claude_magic.simulator._wire import Chunk, Hold, Steps
+
+LOAD = "%load_ext claude_magic"
+TOOL = '''def tide_table(port: str) -> dict:
+    """Give the times of high water."""
+    return {"port": port, "high_water": ["04:12", "16:38"]}'''
+ASK = "%%claude --tools tide_table\nWhen is high water?"
+ASKED_FROM = 2
+"""The cell that asks: the first ones load the extension and define the tool."""
+NAME_OF_FOCUSED = (
+    "() => document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
+)
+
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture
+def notebook(
+    open_notebook: OpenNotebook, folder: NotebookFolder, sim: Simulator, request: pytest.FixtureRequest
+) -> Callable[..., NotebookPage]:
+    """Return a function that opens a notebook that asks, with these cells behind it; all but those have run, or run."""
+    sim.clear()
+
+    def open_with(*sources: str, **looks: Any) -> NotebookPage:
+        cells = [nbformat.v4.new_code_cell(source) for source in (LOAD, TOOL, ASK, *sources)]
+        name = request.node.name.translate(str.maketrans("[] ", "---"))
+        page = open_notebook(folder.write_notebook(f"{name}.ipynb", cells), **looks)
+        page.run_cell(0)
+        page.run_cell(1)
+        page.start_cell(ASKED_FROM)
+        return page
+
+    return open_with
+
+
+def calls(*ports: str, text: str = "I look it up.") -> Behaviour:
+    """Return an answer that calls the tool for each of these ports."""
+    blocks = [
+        {"type": "tool_use", "id": f"toolu_{number}", "name": "tide_table", "input": {"port": port}}
+        for number, port in enumerate(ports)
+    ]
+    return reply(content=[{"type": "text", "text": text}, *blocks], stop_reason="tool_use")
+
+
+def held(gate: Gate, behaviour: Behaviour) -> Behaviour:
+    """Return the same answer, which waits at the gate before its first words."""
+
+    def behave(post: Post) -> Steps:
+        for number, step in enumerate(behaviour(post)):
+            if number == 1 and isinstance(step, Chunk):
+                yield Hold(gate)
+            yield step
+
+    return behave
+
+
+def question(page: NotebookPage) -> Locator:
+    return page.output(ASKED_FROM).get_by_role("group", name="May this tool run?")
+
+
+def allow(page: NotebookPage) -> Locator:
+    return question(page).get_by_role("button", name="Allow", exact=True)
+
+
+def assert_one_output(page: NotebookPage) -> None:
+    """Nothing of the buttons is left, neither seen nor saved."""
+    expect(question(page)).to_have_count(0)
+    (output,) = page.saved().cells[ASKED_FROM].outputs
+    assert set(output.data) == {"text/html", "text/markdown", "text/plain"}
+    assert "Allow" not in str(output)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("Light", 1600), ("Dark", 600), ("Dark High Contrast", 1200)])
+def test_a_button_lets_a_tool_run_while_its_cell_runs(
+    notebook: Callable[..., NotebookPage], sim: Simulator, theme: str, width: int
+) -> None:
+    """The call is shown above the buttons; a long one to its end, before it can be allowed."""
+    sim.script(calls("Brest, " * 800), reply("High water is at 04:12."))
+    page = notebook(theme=theme, width=width)
+    name = f"approval-{theme.lower().replace(' ', '-')}-{width}"
+
+    more = question(page).get_by_role("button", name="Show more")
+    more.wait_for()
+    expect(question(page)).to_contain_text("Claude wants to run tide_table(port='Brest")
+    expect(allow(page)).to_be_disabled()
+    page.screenshot(f"{name}-long")
+    more.click()
+    expect(allow(page)).to_be_enabled()
+    page.screenshot(name)
+    allow(page).click()
+    page.wait_for_cell(ASKED_FROM)
+
+    expect(page.output(ASKED_FROM)).to_contain_text("High water is at 04:12.")
+    page.screenshot(f"{name}-done")
+    assert_one_output(page)
+
+
+def test_the_keyboard_decides_one_call_after_the_other(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """A question takes no focus from who types elsewhere; Tab comes to it before Stop, and after a press to the next one."""
+    gate = Gate()
+    sim.script(held(gate, calls("Brest", "Oslo")), reply("High water is at 04:12."))
+    page = notebook("")
+    editor = page.cell(3).locator(".cm-content").first
+    editor.click()
+    gate.open()
+    expect(question(page)).to_contain_text("tide_table(port='Brest')")
+    page.page.keyboard.type("typed = 1")
+    expect(editor).to_have_text("typed = 1")
+
+    page.output(ASKED_FROM).locator("summary").first.focus()
+    names = []
+    while "Stop" not in names and len(names) < 9:
+        page.page.keyboard.press("Tab")
+        names.append(page.page.evaluate(NAME_OF_FOCUSED))
+    assert names[-4:] == ["Allow", "Deny", "Allow all", "Stop"]
+    allow(page).press("Enter")
+    expect(question(page)).to_contain_text("tide_table(port='Oslo')")
+    page.page.keyboard.press("Tab")
+    expect(allow(page)).to_be_focused()
+    page.page.keyboard.press("Tab")
+    page.page.keyboard.press("Space")
+    page.wait_for_cell(ASKED_FROM)
+
+    expect(page.output(ASKED_FROM)).to_contain_text("Oslo') · refused")
+    expect(page.output(ASKED_FROM)).to_contain_text("Brest') →")
+    assert_one_output(page)
+
+
+def test_a_page_that_is_loaded_again_asks_again(
+    notebook: Callable[..., NotebookPage], sim: Simulator
+) -> None:
+    """The question is part of the widget, of which a page is told; here of an answer in the background, whose cell has ended."""
+    sim.script(reply("I look", stop_reason="max_tokens"), calls("Brest", "Oslo"), reply("At 04:12."))
+    page = notebook("%claude --bg continue")
+    page.wait_for_cell(ASKED_FROM)
+    page.run_cell(3)
+    rest = page.output(3)
+    expect(rest).to_contain_text("Claude wants to run tide_table(port='Brest')")
+    page.saved()
+
+    page.open()
+    expect(rest).to_contain_text("Claude wants to run tide_table(port='Brest')")
+    rest.get_by_role("button", name="Allow", exact=True).click()
+    expect(rest).to_contain_text("Claude wants to run tide_table(port='Oslo')")
+    rest.get_by_role("button", name="Allow all").click()
+
+    expect(rest).to_contain_text("At 04:12.")
+    expect(rest.get_by_role("button")).to_have_count(0)
+    results = sim.requests[-1].body["messages"][-1]["content"]
+    assert [each.get("is_error") for each in results] == [None, None]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -24,20 +23,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..client import ConfigurationError, as_sentence
+from ._file_lock import lock, replace_file, unlock
 from ._recording import Recording
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 FOLDER: Final = ".claude-magic"
 """The folder of our own beside a notebook; git ignores what is in it."""
 VERSION: Final = 1
 _FORMAT: Final = "claude_magic"
-_LOCK_TIMEOUT: Final = 30.0
-"""Seconds to wait for another kernel to finish a write, which takes milliseconds."""
-_LOCK_INTERVAL: Final = 0.02
 _MODELS_LINE: Final = b'{"models"'
 _CONFLICT_MARKS: Final = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
 _MOST_NAMED: Final = 5
@@ -414,7 +406,7 @@ def _append(path: Path, lines: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):  # a full disk has taken a part of it
-                os.truncate(path, size)
+                file.truncate(size)
             raise
 
 
@@ -432,7 +424,7 @@ def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, target.stat().st_mode & 0o777)
-        os.replace(name, target)
+        replace_file(name, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
@@ -549,39 +541,8 @@ def _locked(path: Path) -> Iterator[None]:
     folder = path.parent / FOLDER
     make_folder(folder)
     with (folder / f"{path.name}.lock").open("a+b") as file:
-        deadline = time.monotonic() + _LOCK_TIMEOUT
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise OSError(0, "another process holds it for too long")
-            time.sleep(_LOCK_INTERVAL)
+        lock(file.fileno())
         try:
             yield
         finally:
-            _unlock(file.fileno())
-
-
-if sys.platform == "win32":
-
-    def _try_lock(handle: int) -> bool:
-        os.lseek(handle, 0, os.SEEK_SET)
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(handle: int) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_UN)
+            unlock(file.fileno())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -36,6 +37,8 @@ _LONGEST_NAMED = 60
 _MOST_COLUMNS = 12
 _LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
 """Characters of a text beyond which a note says that all of it is sent."""
+
+_NOTHING = compile("None", "<column>", "eval")
 
 _Parse = Callable[[str], Expression | None]
 
@@ -286,8 +289,11 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
     needed: dict[str, None] = {}
     copied = 0
     for start, braced in _all_braced(text, passes_constants=False):
-        expression = braced.expression
-        if expression is None or expression.root is None:
+        if start < copied:
+            continue
+        if (
+            expression := _named_column(braced, columns) or braced.expression
+        ) is None or expression.root is None:
             continue
         _refuse_unknown(expression, columns, names)
         _add_text(pieces, text[copied:start])
@@ -319,6 +325,24 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
         if name not in columns and name in names
     }
     return RowPrompt(tuple(pieces), tuple(needed), own, tuple(notes))
+
+
+def _named_column(braced: _Braced, columns: Collection[str]) -> Expression | None:
+    """Return what stands for a column whose name is no name in Python, such as `my column`, `a.b`, `class` or `2026`."""
+    name, found = braced.source, braced.expression
+    if (
+        name not in columns and not name.isascii()
+    ):  # files from elsewhere write accents as characters of their own
+        alike = (each for each in columns if _composed(each) == _composed(name))
+        name = next(alike, name)
+    if name not in columns or (found is not None and name in found.needed):
+        return None
+    # Its value is looked up by the name of the column, so there is nothing to evaluate.
+    return Expression(source=name, code=_NOTHING, needed=(name,))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFKC", name)
 
 
 def _add_text(pieces: list[str | Expression], text: str) -> None:

@@ -68,3 +68,25 @@ def test_an_expression_that_fails_is_named() -> None:
 
 def test_a_list_in_a_cell_is_described() -> None:
     assert "1" in filled("{{ x }}", {"x": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my column", "a.b", "class", "2026", "('a', 'x')", "x-y", "größe (cm)", "a\u0301", "price $", "x + y"],
+)
+def test_a_column_may_be_named_as_it_is(name: str) -> None:
+    """Promise: what the error offers in double braces works, also where it is no name in Python."""
+    assert filled(f"A {{{{ {name} }}}}.", {name: "v"}) == "A v."
+    assert filled(f"{{{{{name}}}}} {{{{ other }}}}", {name: [1], "other": 2}) == "[1] 2"
+    with pytest.raises(NullValueError):
+        filled(f"{{{{ {name} }}}}", {name: None})
+
+
+def test_the_name_of_a_column_goes_before_an_expression() -> None:
+    assert filled("{{ a.b }}", {"a": "text", "a.b": 1}) == "1"
+    assert filled("{{ a.upper() }}", {"a": "text", "a.b": 1}) == "TEXT"
+
+
+def test_accents_may_be_typed_either_way() -> None:
+    assert filled("{{ caf\u00e9 }}", {"cafe\u0301": "v"}) == "v"
+    assert filled("{{ cafe\u0301 au lait }}", {"caf\u00e9 au lait": "v"}) == "v"

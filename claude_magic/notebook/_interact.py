@@ -377,6 +377,7 @@ class InteractionView:
         self._line = self._blocks.block()
         self._footer = self._blocks.block()
         self._stop = _action("Stop", "Stop this answer. What has arrived stays.", interaction.stop)
+        self._stop.icon = "stop"
         self._again = _action("Ask again", "Ask again with these values; it costs again.", self._ask_again)
         self._buttons = ipywidgets.HBox(_dom_classes=["claude-magic-buttons"])
         self._row = ipywidgets.VBox(self._controls, _dom_classes=["claude-magic-controls"])
@@ -485,7 +486,9 @@ def _describe_totals(asked: Sequence[Reply]) -> str:
 
 def _action(label: str, tooltip: str, on_click: Any) -> ipywidgets.Button:
     button = ipywidgets.Button(
-        description=label, tooltip=tooltip, layout=ipywidgets.Layout(width="auto", height="26px")
+        description=label,
+        tooltip=tooltip,
+        layout=ipywidgets.Layout(width="auto", height="26px", margin="2px 0"),
     )
     button.on_click(lambda _button: on_click())
     return button

@@ -63,7 +63,9 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
     if ledger.is_shared:
         with contextlib.suppress(ClaudeError, TimeoutError):
             cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
-    cell.front_end.show(render_budget(ledger))
+    # It is shared from the first request on.
+    is_shared = ledger.is_shared or cell.runtime.settings().values.limiter is not None
+    cell.front_end.show(render_budget(ledger, is_shared=is_shared))
 
 
 def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
@@ -136,8 +138,13 @@ _LOOK_TIMEOUT = 5.0
 _NO_BUDGET = "There is no budget. %claude budget 2.00 sets one: 2 USD for the life of this kernel."
 
 
-def render_budget(ledger: Ledger) -> Bundle:
-    """Describe the budget as a table: what is spent, what may still be billed, what is left; the simulator's stand apart."""
+def render_budget(ledger: Ledger, *, is_shared: bool = False) -> Bundle:
+    """Describe the budget as a table: what is spent, what may still be billed, what is left; the simulator's stand apart.
+
+    Args:
+        ledger: What counts it.
+        is_shared: It is one of several processes.
+    """
     amount = ledger.budget
     if amount is None:
         return render_rows([], notes=[_NO_BUDGET])
@@ -145,8 +152,7 @@ def render_budget(ledger: Ledger) -> Bundle:
     claude, simulator = accounts
     shown = accounts if simulator[1].committed else [claude]
     groups = [
-        (heading, list(_budget_rows(amount, account, is_shared=ledger.is_shared)))
-        for heading, account in shown
+        (heading, list(_budget_rows(amount, account, is_shared=is_shared))) for heading, account in shown
     ]
     notes = [
         "A request that could exceed the budget is refused before it is sent: its input, max_tokens and every retry count, "

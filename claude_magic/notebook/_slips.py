@@ -14,7 +14,16 @@ import re
 
 from IPython.core.error import UsageError
 
-from ._commands import ANY_THREAD, COMMAND_BY_NAME, ESCAPE, EXISTING_NAME, NEW_THREAD, Command, find_call
+from ._commands import (
+    ANY_THREAD,
+    COMMAND_BY_NAME,
+    ESCAPE,
+    EXISTING_NAME,
+    EXISTING_THREAD,
+    NEW_THREAD,
+    Command,
+    find_call,
+)
 from ._line import as_typed, ended
 from ._names import Surroundings
 from ._options import SPEC_BY_NAME, closest
@@ -73,8 +82,9 @@ def refuse_slip(text: str, line: str, surroundings: Surroundings, *, percents: s
     meant = _written("%claude", options if command.kind == "ask" else "", words)
     escaped = _written("%claude", options, ESCAPE, text.strip() if not rest else "…")
     typed = _written(f"{percents}claude", options, as_shown(text.strip(), command))
+    hint = " %claude threads lists them." if command.argument is EXISTING_THREAD and rest else ""
     raise UsageError(
-        f"{typed} is not a subcommand. Did you mean {meant}? To send it as a prompt: {ended(escaped)} Nothing was sent."
+        f"{typed} is not a subcommand. Did you mean {meant}?{hint} To send it as a prompt: {ended(escaped)} Nothing was sent."
     )
 
 

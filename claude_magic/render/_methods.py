@@ -301,7 +301,7 @@ def _table(methods: Methods) -> str:
         f"| `{key}` | {each.model or each.asked_model} | {each.at[:10]} | {how} |"
         for key, (each, how) in list(rows.items())[:_MOST_LISTED]
     ]
-    lines = ["| request | model | date | outcome |", "|---|---|---|---|", *shown] if shown else []
+    lines = ["| request | model | date | outcome |", "|:---|:---|:---|:---|", *shown] if shown else []
     more = len(rows) - len(shown)
     if more > 0:
         lines += ["", f"{more:,} more requests are in the manifest."]

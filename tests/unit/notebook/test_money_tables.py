@@ -131,6 +131,8 @@ def test_the_budget_tells_what_is_left() -> None:
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=250_000), is_simulated=True)
     ledger.set_budget(2.0)
 
+    shared = render_budget(ledger, is_shared=True).data["text/plain"]
+    assert "budget        $2.00  of all that share the limiter" in shared
     claude, simulator, notes = render_budget(ledger).data["text/plain"].split("\n\n")
 
     assert claude.splitlines() == [

@@ -179,8 +179,8 @@ def _outcomes(methods: Methods, summary: Mapping[str, Any]) -> Iterator[str]:
             f"{count:,} of the answers {'was' if count == 1 else 'were'} replayed from a cassette: the date is that of the recording, "
             "and a replay is no new sample."
         )
-    if summary["simulated"]:
-        yield f"Note: {summary['simulated']:,} of these are from a simulator, not from a model."
+    if simulated := summary["simulated"]:
+        yield f"Note: {simulated:,} of these {'is' if simulated == 1 else 'are'} from a simulator, not from a model."
     if summary["without_record"]:
         yield f"Of {summary['without_record']:,} later requests no record was kept."
 

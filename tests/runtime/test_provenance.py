@@ -49,6 +49,19 @@ def test_what_was_asked_is_described(runtime: Runtime) -> None:
     assert "Name a tree." in str(described(runtime, has_appendix=True))
 
 
+def test_one_request_is_described_in_the_singular(runtime: Runtime) -> None:
+    """It is a paragraph of somebody's paper."""
+    ask(runtime, "Name a tree.")
+
+    text = str(described(runtime))
+
+    assert text.startswith(
+        "1 request to language models of Anthropic (Messages API, version 2023-06-01) was made on "
+    )
+    assert "1 was answered." in text
+    assert "Note: 1 of these is from a simulator, not from a model." in text
+
+
 def test_each_answer_says_what_was_asked_for_it(runtime: Runtime) -> None:
     """In the metadata of its output, beside model, request id, usage, price and date."""
     reply = ask(runtime, "Name a tree.", effort="low")

@@ -208,6 +208,7 @@ def test_each_kind_of_table_gives_its_own_kind(sim: Simulator, frame: pd.DataFra
     assert mapper(pa.Table.from_pandas(frame, preserve_index=False)).column_names == names
     arrays = mapper({name: frame[name].to_numpy() for name in frame})
     assert list(arrays) == names
+    assert arrays["error"].tolist() == [None, None, None]
     assert [part.shape for part in mapper(iter([frame, frame.head(0)]))] == [(3, 6), (0, 6)]
     assert len(sim.requests) == 3
 

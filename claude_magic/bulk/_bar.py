@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..display import FrontEnd
+from ..display import FrontEnd, fit_lines
 from ..render import A_WHILE, IN_CASSETTE, Bundle, counted, excerpt, render_notice, render_rows
 from ..runtime import Phase, format_usd
 from ._run import MapSnapshot
@@ -15,6 +15,8 @@ _INTERVAL: Final = 0.25
 """Seconds between two pictures of the bar."""
 _LINE_CHARS: Final = 90
 _SHOWN_CHARS: Final = 80
+# Of a batch that is waited for, neither a rate nor a time is known.
+_WAITING_FORMAT: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 _STOP_HINT: Final = "Stop this map. What is answered is kept: the same line asks only the rest."
 
 
@@ -75,7 +77,8 @@ class MapSurface:
             bar = self._bar or self._open(snapshot)
             bar.n = snapshot.done
             bar.set_postfix_str(describe_progress(snapshot), refresh=False)
-            bar.refresh()
+            bar.bar_format = _WAITING_FORMAT if snapshot.waiting else None
+            self._refresh(bar)
             self._show_first(snapshot)
             if not self.is_live and not self._has_told and snapshot.elapsed >= A_WHILE:
                 self._has_told = True
@@ -155,8 +158,22 @@ class MapSurface:
             below = Label(self._how_to_stop("To stop, interrupt the kernel (■)"))
         else:
             below = stop_button(self._stop, hint=_STOP_HINT)
+        left, _, right = self._bar.container.children
+        # The model's name is in one piece, and a narrow page has what stands behind the bar below it.
+        left.layout.flex, right.layout.flex = "0 0 auto", "0 1 auto"
+        self._bar.container.layout.flex_flow = "row wrap"
         self._box = VBox([self._bar.container, below])
         self._handle = display(self._box, display_id=True)
+
+    def _refresh(self, bar: Any) -> None:
+        if self._box is None:
+            bar.refresh()
+            return
+        text = bar.container.children[2]
+        with text.hold_sync():
+            bar.refresh()
+            # tqdm sets spaces that no line breaks at.
+            text.value = text.value.replace("\N{FIGURE SPACE}", " ")
 
     def _how_to_stop(self, how: str) -> str:
         """Say it, and that nothing is lost by it."""
@@ -180,7 +197,7 @@ class MapSurface:
         if self._front_end is not None:
             self._front_end.say(line)
         else:
-            print(line, file=sys.stderr)
+            print(fit_lines(line, sys.stderr), file=sys.stderr)
 
 
 def _shown(bundle: Bundle, handle: Any) -> Any:

@@ -72,7 +72,7 @@ class BatchList(Sequence[BatchRecord]):
         if any(record.prompt and "not fetched" in record.state for record in self):
             notes.append("What is not fetched comes with the line of its map, run again.")
         notes.append(
-            "%claude batches cancel ID ends one early; after %claude batches forget ID the rows of a lost one can be asked again."
+            "`%claude batches cancel ID` ends one early; after `%claude batches forget ID` the rows of a lost one can be asked again."
         )
         return render_rows(
             [("", [_row(record) for record in self])], columns=_COLUMNS, numbers=_NUMBERS, notes=notes

@@ -194,7 +194,7 @@ def render_runs(journal: Journal) -> Bundle:
     hidden = len(runs) - _MOST_SHOWN
     notes = [
         f"{note}{f'; {hidden} earlier runs are not shown' if hidden > 0 else ''}.",
-        "%claude journal compare A B compares two runs; %claude journal prune DAYS deletes older answers.",
+        "`%claude journal compare A B` compares two runs; `%claude journal prune DAYS` deletes older answers.",
     ]
     rows = [_row(run) for run in runs[-_MOST_SHOWN:]]
     return render_rows([("", rows)], columns=_COLUMNS, numbers=_NUMBERS, notes=notes)

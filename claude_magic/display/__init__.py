@@ -16,7 +16,7 @@ from ._frames import (
     run_blocking,
     was_interrupted,
 )
-from ._frontend import FrontEnd, route_to_subshell, waits_for_cells
+from ._frontend import FrontEnd, fit_lines, route_to_subshell, waits_for_cells
 from ._output import (
     OutputSurface,
     QuietSurface,

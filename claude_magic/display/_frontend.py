@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..context import last_reply_in
 from ..render import Bundle, render_notice
@@ -21,6 +23,15 @@ _BUSY_INTERVAL = 1.0
 """Seconds between two reports that the kernel is busy."""
 _FIRST_WITH_CLICKS = 7
 """ipykernel 6 handles a click when the cell has ended."""
+
+
+def fit_lines(text: str, stream: TextIO) -> str:
+    """Break lines between words where a terminal would break them within one; for any other stream leave them as they are."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    fill = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False).fill
+    return "\n".join(fill(line) if len(line) > width else line for line in text.split("\n"))
 
 
 class FrontEnd:
@@ -85,7 +96,10 @@ class FrontEnd:
 
     def say(self, line: str) -> None:
         """Display one quiet line."""
-        self.show(render_notice(line))
+        if self.has_kernel:
+            self.show(render_notice(line))
+        else:
+            print(fit_lines(line, sys.stdout))
 
     @contextlib.asynccontextmanager
     async def shown_as_busy(self) -> AsyncIterator[None]:

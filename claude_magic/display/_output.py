@@ -18,7 +18,7 @@ from ..runtime import CallSnapshot, Phase, ReplySnapshot
 from ..schema import reveal
 from ..tools import visible
 from ._buttons import ApprovalButtons
-from ._frontend import FrontEnd
+from ._frontend import FrontEnd, fit_lines
 from ._surface import FRAME_INTERVAL, IDLE_INTERVAL, AnyContent, Surface, interval_after
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class TerminalSurface:
         shown = column.answer if column.name else dataclasses.replace(column.answer, error=None)
         has_footer = self._begun[-1].finish(shown, kept_in=column.kept_in)
         if column.name and not has_footer:
-            self._stream.write(_visible(render_footer_text(column.answer)) + "\n")
+            self._stream.write(fit_lines(_visible(render_footer_text(column.answer)), self._stream) + "\n")
         if len(self._begun) < len(columns):
             self._stream.write("\n")
 
@@ -134,7 +134,8 @@ class _Writer:
             self._stream.write("\n" if self._written.endswith("\n") else "\n\n")
         has_footer = bool(self._written) or snapshot.phase is Phase.COMPLETE
         if has_footer:
-            self._stream.write(self._dim(_visible(render_footer_text(snapshot, kept_in=kept_in))) + "\n")
+            footer = fit_lines(_visible(render_footer_text(snapshot, kept_in=kept_in)), self._stream)
+            self._stream.write(self._dim(footer) + "\n")
         self._stream.flush()
         return has_footer
 

@@ -77,6 +77,8 @@ def test_a_person_sees_a_bar_and_the_first_answers_as_they_come(kernel, sim, in_
     assert [line.partition(" · ")[0] for line in texts(run)] == ["3 rows, 3 of 3 requests answered"]
     assert "widget" not in str(run.outputs)
     assert comms(run, "comm_open") == comms(run, "comm_close")
+    # What stands beside the bar has spaces that a narrow page can break it at.
+    assert "row/s, $" in str(run.contents("comm_msg"))
 
 
 @runs_clicks

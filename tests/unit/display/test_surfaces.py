@@ -137,6 +137,25 @@ def test_without_colours_a_terminal_gets_no_dim_text():
     assert not re.search(r"\x1b\[[\d;]*m", plain.getvalue())
 
 
+def test_a_narrow_terminal_breaks_our_lines_between_words(monkeypatch):
+    """The footer, and a line of its own; what Claude wrote stays as it is, and so does all that goes to a file."""
+    monkeypatch.setenv("COLUMNS", "20")
+    screen, file = Screen(), io.StringIO()
+    answer = "A line of an answer that is longer than the terminal is wide."
+    for stream in (screen, file):
+        surface = TerminalSurface(stream, AnswerContent(remote_images=False), has_colors=False)
+        surface.finish(streaming(answer, phase=Phase.COMPLETE))
+    monkeypatch.setattr("sys.stdout", screen)
+    FrontEnd(types.SimpleNamespace(user_ns={})).say("400 rows, 400 of 400 requests answered")
+
+    shown, *ours = [line for line in screen.getvalue().splitlines() if line]
+    assert shown == answer
+    assert ours[-2:] == ["400 rows, 400 of 400", "requests answered"]
+    assert len(ours) > 3
+    assert max(len(line) for line in ours) <= 20
+    assert " ".join(ours[:-2]) == file.getvalue().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("colors", "variable", "kernel", "expected"),
     [

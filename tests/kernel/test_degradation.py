@@ -127,7 +127,7 @@ def test_a_front_end_without_subshells_stops_a_background_answer_between_cells(k
     else:  # ipykernel 6 hears no click while an awaited cell runs, so there is no button there
         assert any("%claude stop" in frame for frame in run.frames)
         kernel.run("%claude stop")
-    gate.open()
 
     run.until(lambda each: any("Interrupted" in frame for frame in each.frames))
+    gate.open()
     assert kernel.value("answer.phase.value") == "'cancelled'"

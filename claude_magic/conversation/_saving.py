@@ -134,11 +134,16 @@ def _read_json(path: Path) -> Any:
     Raises:
         ConfigurationError: It cannot be read.
     """
+    typed = path
     try:
         path = _whole(path)
         if path.exists() and not path.is_file():
             raise OSError("that is a folder" if path.is_dir() else "that is a pipe, a socket or a device")
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"There is no file {typed}. A relative path starts at the current folder of the kernel."
+        ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}.") from None
     try:

@@ -328,7 +328,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
-_MODEL_COLUMNS = ("model", "short name", "context", "max out", "USD per million in / out", "thinking")
+_MODEL_COLUMNS = ("model", "short name", "context", "max out", "USD per million in / out", "thinking", "note")
 _MODEL_NUMBERS = (2, 3)
 _THINKING_TYPES = ("adaptive", "between_tools", "enabled", "disabled")
 
@@ -407,11 +407,12 @@ def _model_row(model: ListedModel, short_name: str, default: str) -> Row:
     is_default = _is_default(model.id, default, short_name)
     return (
         model.id,
-        " · ".join(mark for mark in (short_name, "default" if is_default else "", model.end) if mark),
+        " · ".join(mark for mark in (short_name, "default" if is_default else "") if mark),
         _size(model.context_window),
         _size(model.max_output_tokens),
         _price(model.id),
         ", ".join(model.thinking),
+        model.end,
     )
 
 

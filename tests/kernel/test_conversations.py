@@ -306,7 +306,7 @@ def test_a_file_that_cannot_be_loaded_changes_nothing(notebook, sim, tmp_path):
         run = notebook.kernel.run(command)
         assert str(other) in run.error["evalue"]
         assert "_saving.py" not in "".join(run.error["traceback"])
-    assert "No such file" in notebook.kernel.run(f"%claude load {tmp_path}/none.json").error["evalue"]
+    assert "There is no file" in notebook.kernel.run(f"%claude load {tmp_path}/none.json").error["evalue"]
 
     notebook(b="Two")
     assert asked(sim) == ["One", "Two"]

@@ -132,7 +132,7 @@ def test_an_unsaved_notebook_is_told_in_words(notebook, sim, start_kernel):
     run = notebook.run(a="%claude load notebook")
     assert "The saved talk.ipynb has no answers that can be brought back." in run.error["evalue"]
     run = notebook.run(a="%claude load nowhere.ipynb")
-    assert "nowhere.ipynb cannot be read: No such file or directory" in run.error["evalue"]
+    assert "There is no file nowhere.ipynb." in run.error["evalue"]
 
     notebook.run(b="Hello")
     notebook.save()

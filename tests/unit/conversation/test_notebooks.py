@@ -195,7 +195,7 @@ def test_a_damaged_file_gives_what_is_whole_in_it_and_no_error(places: list[int]
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("[]", "is not a notebook"), ("{", "is not a notebook"), (None, "cannot be read")],
+    [("[]", "is not a notebook"), ("{", "is not a notebook"), (None, "There is no file")],
 )
 def test_what_is_no_notebook_is_told(tmp_path: Path, content: str | None, problem: str) -> None:
     """In one line."""

@@ -1,7 +1,7 @@
-"""Claude in Jupyter: `%%claude` cells that stream, stop and never lose an answer.
+"""Claude in Jupyter: `%%claude` cells whose answers stream, can be stopped, and are never lost.
 
-`%load_ext claude_magic` gives the magics, `from claude_magic import claude` the same for plain Python. Importing this package
-loads nothing else; every name below comes at first use.
+`%load_ext claude_magic` registers the magics; `from claude_magic import claude` provides the same for plain Python. Importing
+this package loads nothing else: each public name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_PACKAGE_OF.get(name, ".client"), __name__), name)
-    globals()[name] = value  # the next look-up does not come here
+    globals()[name] = value  # later look-ups skip this function
     return value
 
 
@@ -96,13 +96,13 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register the magics, and bind `claude` where that name is free: `%load_ext claude_magic`."""
+    """Register the magics, and bind `claude` unless that name is taken: `%load_ext claude_magic`."""
     notebook, api = (importlib.import_module(name, __name__) for name in (".notebook", ".api"))
-    # An instance of its own: it holds no state, and tells what we bound from what the user has imported.
+    # A separate instance (it has no state), so that unloading can tell our binding from one that the user imported.
     notebook.load(shell, api.Claude())
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Take away the magics and `claude`, and end the client and its thread: `%unload_ext claude_magic`."""
+    """Remove the magics and `claude`, and close the client and its thread: `%unload_ext claude_magic`."""
     notebook = importlib.import_module(".notebook", __name__)
     notebook.unload(shell)

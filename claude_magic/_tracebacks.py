@@ -1,6 +1,6 @@
-"""What a traceback shows of this package: the one frame that the user's code called.
+"""Short tracebacks: of this package, a traceback shows only the frame that the user's code called.
 
-An error of ours says what happened and what to do. Thirty frames of our inside above it hide that, and the user's own line.
+The package's error messages say what happened and what to do. Thirty internal frames would hide that, and the user's own line.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def short_errors(function: _Function) -> _Function:
-    """Let the errors of ours that leave a function show one frame of this package, below the caller's own.
+    """Decorate a function so that tracebacks of this package's errors show one frame of the package, below the caller's.
 
-    These are the errors of the client, interrupts, cancellations and timeouts. Their causes stay. An error that passed through code of
-    the user's (a generator that is mapped, a function that runs as a tool) keeps its whole traceback, and so does a bug of ours.
+    This applies to the client's errors, interrupts, cancellations and timeouts. Their causes are kept. An error that passed through
+    user code (a mapped generator, a function that runs as a tool) keeps its full traceback, and so does a bug in this package.
 
     Args:
         function: A function, a coroutine function, or a generator function such as `__await__`.
@@ -65,8 +65,11 @@ def short_errors(function: _Function) -> _Function:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether an error explains itself and comes from this package alone. What led to it loses its frames with it."""
-    import asyncio  # late: loading the extension must not cost these
+    """Return whether an error needs no traceback: it is of a known kind, and no user code is in its traceback.
+
+    If so, the tracebacks of its causes are removed too, except of causes that passed through user code.
+    """
+    import asyncio  # late: importing these would slow down loading the extension
     import concurrent.futures
 
     from .client import ClaudeError
@@ -83,7 +86,7 @@ def is_ours(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield what led to an error: what Python shows above it."""
+    """Yield the causes and contexts of an error, which Python prints above it."""
     seen = {id(error)}
     step = error.__cause__ or error.__context__
     while step is not None and id(step) not in seen:
@@ -102,7 +105,7 @@ def _holds_users_code(error: BaseException) -> bool:
 
 
 def _is_users(path: str) -> bool:
-    """Whether a file, or a cell, is the user's: not ours, not Python's, not installed."""
+    """Return whether a file or cell is user code: not this package, the standard library or an installed package."""
     if path.startswith((_HOME, _STANDARD_LIBRARY, "<frozen ")):
         return False
     return not any(f"{os.sep}{folder}{os.sep}" in path for folder in _INSTALLED)

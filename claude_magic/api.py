@@ -1,6 +1,6 @@
-"""`claude`: Claude for plain Python in a cell, a function, a thread or a script.
+"""`claude`: the Python interface, for cells, functions, threads and scripts.
 
-`%load_ext` binds it in the notebook, so this file imports the rest of the package where it is first used.
+`%load_ext` imports this module, so it imports the rest of the package only where it is used.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ Functions = Iterable[Callable[..., Any]] | None
 
 
 def execute_while_waiting(functions: Functions, approve: str | None) -> WaitingExecutor | None:
-    """Return what runs functions on the thread that calls this, once it waits for the answer; None if there are none.
+    """Return an executor that runs functions on the calling thread while it waits for the answer; None without functions.
 
     Raises:
-        ConfigurationError: One of them cannot be a tool.
+        ConfigurationError: A function cannot be used as a tool.
     """
     toolbox = _toolbox(functions)
     if toolbox is None:
         return None
     from .tools import TypedApproval, WaitingExecutor
 
-    return WaitingExecutor(toolbox, approve=TypedApproval().ask if _is_asked(approve) else None)
+    return WaitingExecutor(toolbox, approve=TypedApproval().ask if _needs_approval(approve) else None)
 
 
 def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor | None:
-    """Return what runs functions on the loop of the task that calls this. Raises as `execute_while_waiting` does."""
+    """Return an executor that runs functions on the event loop of the calling task. Raises as `execute_while_waiting` does."""
     import asyncio
 
     toolbox, task = _toolbox(functions), asyncio.current_task()
@@ -58,7 +58,7 @@ def execute_on_loop(functions: Functions, approve: str | None) -> LoopExecutor |
         toolbox,
         asyncio.get_running_loop(),
         contextvars.copy_context(),
-        approve=TypedApproval().ask_on_loop if _is_asked(approve) else None,
+        approve=TypedApproval().ask_on_loop if _needs_approval(approve) else None,
         interrupt=task.cancel,
     )
 
@@ -71,7 +71,7 @@ def _toolbox(functions: Functions) -> Toolbox | None:
     return Toolbox.of(functions)
 
 
-def _is_asked(approve: str | None) -> bool:
+def _needs_approval(approve: str | None) -> bool:
     if approve not in (None, "ask", "never"):
         from .client import ConfigurationError
 
@@ -81,15 +81,15 @@ def _is_asked(approve: str | None) -> bool:
 
 _Result = TypeVar("_Result")
 
-_LOOK_INTERVAL = 0.5
-"""Seconds between two looks at whether an answer is held up by a pause that a server asked for."""
+_PAUSE_CHECK_INTERVAL = 0.5
+"""Seconds between two checks of whether an answer waits because the server asked for a pause."""
 
 
 _NOTEBOOK = "claude_magic.notebook"
 
 
-def _tell_pause(reply: Reply) -> bool:
-    """Say on stderr, where nothing is drawn, that a server asked to wait; return whether that was said."""
+def _report_pause(reply: Reply) -> bool:
+    """Print on stderr that the server asked to wait, because nothing else shows it; return whether it was printed."""
     from .render import describe_status
 
     snapshot = reply.snapshot()
@@ -99,20 +99,20 @@ def _tell_pause(reply: Reply) -> bool:
     return True
 
 
-async def _tell_pause_of(reply: Reply) -> None:
+async def _watch_for_pause(reply: Reply) -> None:
     import asyncio
 
-    while not reply.done() and not _tell_pause(reply):  # noqa: ASYNC110 (the reply lives on another thread)
-        await asyncio.sleep(_LOOK_INTERVAL)
+    while not reply.done() and not _report_pause(reply):  # noqa: ASYNC110 (the reply lives on another thread)
+        await asyncio.sleep(_PAUSE_CHECK_INTERVAL)
 
 
 class _ModelOptions(TypedDict, total=False):
-    """Options of all that asks a model. The settings decide what is left out.
+    """Options of every method that asks a model. The settings supply those that are left out.
 
     Attributes:
-        model: Model to ask.
+        model: Full or short name of the model, such as "opus".
         system: System prompt.
-        max_tokens: Most tokens of an answer, thinking included.
+        max_tokens: Maximum tokens of an answer, thinking included.
         effort: "low", "medium", "high", "xhigh" or "max".
     """
 
@@ -123,15 +123,15 @@ class _ModelOptions(TypedDict, total=False):
 
 
 class _AnswerOptions(_ModelOptions, total=False):
-    """Options of what is asked and answered in one call.
+    """Options of questions and maps.
 
     Attributes:
         thinking: "show", "hide" or "off".
         stop_sequences: Strings at which an answer ends.
-        schema: What an answer must fit: a pydantic model, dataclass or TypedDict, or, for rows, a description as `label, confidence float`.
-            The object is `reply.parsed`; a table gets a column for each field.
-        extra: More fields of the request, as the API names them.
-        raw: Send the prompt, or rows, even if they hold what looks like an API key.
+        schema: Type that an answer must match: a pydantic model, dataclass or TypedDict; for rows also a description such as
+            `"label, confidence float"`. The parsed object is `reply.parsed`; a table gets a column for each field.
+        extra: Further fields of the request, with the API's names.
+        raw: Send the prompt, or the rows, even if they contain what looks like an API key.
     """
 
     thinking: str | None
@@ -142,14 +142,14 @@ class _AnswerOptions(_ModelOptions, total=False):
 
 
 class AskOptions(_AnswerOptions, total=False):
-    """Options of a question. The settings decide what is left out.
+    """Options of a question. The settings supply those that are left out.
 
     Attributes:
-        thread: The conversation to continue; without one the question stands alone.
+        thread: Conversation to continue; without one, the question belongs to no conversation.
         replay: "auto" answers from the cassette and records the rest, "only" sends nothing, "record" asks again, "off" does neither.
-        tools: Functions of yours that Claude may call. They run on the thread that called `ask`, or on the
-            loop that awaits `ask_async`.
-        approve: "ask" (the default) asks you to type yes or no before each call; "never" runs all of them.
+        tools: Functions that Claude may call. They run on the thread that called `ask`, or on the event loop that
+            awaits `ask_async`.
+        approve: "ask" (the default) asks you to type yes or no before each call; "never" runs every call without asking.
     """
 
     thread: str | None
@@ -159,12 +159,12 @@ class AskOptions(_AnswerOptions, total=False):
 
 
 class PanelOptions(_ModelOptions, total=False):
-    """Options of a panel. The settings decide what is left out.
+    """Options of a panel. The settings supply those that are left out.
 
     Attributes:
-        thread: The conversation that its questions belong to; a new one if left out.
-        tools: Functions of yours that Claude may call. They run between cells.
-        approve: "ask" (the default) shows buttons before each call; "never" runs all of them.
+        thread: Conversation that its questions belong to; by default a new one.
+        tools: Functions that Claude may call. They run between cells.
+        approve: "ask" (the default) shows buttons before each call; "never" runs every call without asking.
     """
 
     thread: str | None
@@ -173,15 +173,15 @@ class PanelOptions(_ModelOptions, total=False):
 
 
 class _RowOptions(_AnswerOptions, total=False):
-    """Options of what asks about each row.
+    """Options of maps and mappers.
 
     Attributes:
-        names: The names that the prompt may hold beside those of a row; by default those that the caller sees. Those of a mapper are
-            pickled, and by default only those that its prompt holds.
-        prefix: What the names of the answer columns begin with.
-        max_cost: USD that the map may cost, or one call of a mapper: one partition or batch. Needed in scripts where the estimate of
-            a map is above the setting `map_ask_above`.
-        concurrency: Requests in flight at most; by default as many as server and limiter take, up to 200.
+        names: Variables that the prompt may use in addition to the row's own; by default all that are visible to the caller. A
+            mapper pickles them; its default is only those that its prompt uses.
+        prefix: Prefix of the names of the answer columns.
+        max_cost: Maximum cost in USD of the map, or of one call of a mapper (one partition or batch). A script must set it if the
+            estimated cost of a map is above the setting `map_ask_above`.
+        concurrency: Maximum number of requests in flight; by default as many as the server and the limiter allow, up to 200.
     """
 
     names: Mapping[str, object] | None
@@ -191,15 +191,15 @@ class _RowOptions(_AnswerOptions, total=False):
 
 
 class MapOptions(_RowOptions, total=False):
-    """What may be given with a map; what is left out is taken from the settings.
+    """Options of a map. The settings supply those that are left out.
 
     Attributes:
-        repeat: Draws of each row: a table gets a row for each, a list a list.
-        journal: Where answers are kept: a file or folder; by default `.claude-magic` in the current folder; False keeps none.
-        via: "online"; or "batch": half the price, and answers within a day. The journal remembers the batch, so waiting may be
-            interrupted, and the same line goes on in any kernel.
-        replay: As for a question. With a cassette no journal is kept, unless one is named.
-        dry_run: Send nothing; return what would be sent.
+        repeat: Number of answers for each row: a table gets one row per answer, a list one list per item.
+        journal: File or folder in which answers are kept; by default `.claude-magic` in the current folder; False keeps none.
+        via: "online", or "batch" for half the price and answers within a day. The journal remembers the batch, so you can
+            interrupt the wait and run the same line later, in any kernel, to continue.
+        replay: As for a question. With a cassette, no journal is kept unless `journal` names one.
+        dry_run: Send nothing, and return what would be sent.
     """
 
     repeat: int
@@ -210,14 +210,15 @@ class MapOptions(_RowOptions, total=False):
 
 
 class MapperOptions(_RowOptions, total=False):
-    """What may be given with a mapper; what is left out is taken from the settings of each process.
+    """Options of a mapper. The settings of each process supply those that are left out.
 
     Attributes:
-        limiter: Address of a Redis or Valkey server on which all processes share one limit; without a password, which the workers
-            read from CLAUDE_MAGIC_LIMITER.
-        journal: A folder that all workers see, where each writes the answers it has got. What stands there is not asked again.
-        keep: Columns of the input that the result holds in front of the answers: names, or a table that has them. By default none:
-            the index tells which answer belongs to which row.
+        limiter: URL of a Redis or Valkey server through which all processes share one rate limit. Leave out the password: the
+            workers read it from CLAUDE_MAGIC_LIMITER.
+        journal: Folder that all workers can reach, in which each writes its answers. Rows that have an answer there are not asked
+            again.
+        keep: Input columns to put before the answers in the result: their names, or a table with these columns. By default none:
+            the index shows which answer belongs to which row.
     """
 
     limiter: str | None
@@ -230,14 +231,14 @@ def _attributes_in(kind: Any) -> str:
 
 
 def _complete_docstrings() -> None:
-    """Let the docstring of each public kind of options list all of them, those included that it shares with others."""
+    """Make the docstring of each public options class list all of its options, inherited ones included."""
     for kind in (AskOptions, PanelOptions, MapOptions, MapperOptions):
         shared = (
             each
             for each in (_ModelOptions, _AnswerOptions, _RowOptions)
             if each.__annotations__.keys() <= kind.__annotations__.keys()
         )
-        if kind.__doc__:  # Python's -OO leaves docstrings out
+        if kind.__doc__:  # python -OO removes docstrings
             head = kind.__doc__.partition("Attributes:")[0]
             kind.__doc__ = f"{head.rstrip()}\n\nAttributes:\n" + "\n".join(
                 map(_attributes_in, (*shared, kind))
@@ -247,16 +248,16 @@ def _complete_docstrings() -> None:
 _complete_docstrings()
 
 _CALLER = 2
-"""Frames from a method with `short_errors` to the code that calls it."""
+"""Frames between a method decorated with `short_errors` and its caller."""
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _SEE = "**options: See `{}`."
 _DEFAULTS: Mapping[str, Any] = {"raw": False, "dry_run": False, "repeat": 1, "prefix": "", "via": "online"}
-"""Of those options whose default is not None."""
+"""Defaults of the options whose default is not None."""
 
 
 def _spelled_out(options: Any) -> Callable[[_Method], _Method]:
-    """Give a method that takes `**options` the signature and the docstring in which each of them stands, for `?` and completion."""
+    """Return a decorator that lists each option in a method's signature and docstring, for `?` and completion."""
 
     def spell_out(method: _Method) -> _Method:
         signature = inspect.signature(method)
@@ -280,24 +281,24 @@ def _spelled_out(options: Any) -> Callable[[_Method], _Method]:
 
 
 class Claude:
-    """Asks Claude through the kernel's shared client, with its limiter, retries and settings. Has no state of its own.
+    """The Python interface to Claude. It uses the kernel's shared client with its rate limiter, retries and settings.
 
     Example:
         ```python
         from claude_magic import claude
 
-        reply = claude.ask("Name three primes.")  # waits
+        reply = claude.ask("Name three primes.")  # waits for the answer
         print(reply.text)
 
-        reply = await claude.ask_async("And three more?")  # waits, while your own tasks run
+        reply = await claude.ask_async("And three more?")  # waits; your other tasks keep running
 
-        reply = claude.submit("Count to a hundred.")  # returns at once
+        reply = claude.submit("Count to a hundred.")  # returns immediately
         reply.cancel()
         ```
     """
 
     def __call__(self, *_prompt: object, **_options: object) -> NoReturn:
-        """Say which method asks.
+        """Raise an error that names the methods to call instead.
 
         Raises:
             TypeError: Always.
@@ -310,69 +311,69 @@ class Claude:
     @_spelled_out(AskOptions)
     @short_errors
     def ask(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
-        """Ask, wait for the whole answer, and return it. For any thread.
+        """Ask, wait for the whole answer, and return it. Works on any thread.
 
-        On the main thread Ctrl-C (the kernel's interrupt) cancels it and raises KeyboardInterrupt; what had arrived is in
-        `claude.last`. In a cell that runs an event loop this blocks the loop: there, `await claude.ask_async(...)` is better.
+        On the main thread, Ctrl-C (the kernel's interrupt) cancels the request and raises KeyboardInterrupt; `claude.last` keeps
+        the partial answer. This method blocks a running event loop: in async code, use `await claude.ask_async(...)`.
 
         Args:
-            prompt: The user's words.
+            prompt: The prompt.
             **options: See `AskOptions`.
 
         Raises:
-            ClaudeError: It failed; what had arrived is in `claude.last.text`.
-            KeyboardInterrupt: It was interrupted.
+            ClaudeError: The request failed. `claude.last.text` has the partial answer.
+            KeyboardInterrupt: The wait was interrupted.
         """
         from .runtime import interrupts_kept_for
 
         tools = execute_while_waiting(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
         with interrupts_kept_for(reply) as waiting:
-            told = False
-            while not waiting.wait(None if told else _LOOK_INTERVAL):
-                told = told or _tell_pause(reply)
+            is_reported = False
+            while not waiting.wait(None if is_reported else _PAUSE_CHECK_INTERVAL):
+                is_reported = is_reported or _report_pause(reply)
         self.runtime.tell_news()
         return reply.result()
 
     @_spelled_out(AskOptions)
     @short_errors
     async def ask_async(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
-        """Ask, and await the whole answer. For any event loop.
+        """Ask, and await the whole answer. Works on any event loop.
 
-        Cancelling the task that awaits cancels the answer too; Ctrl-C in one of its tools cancels that task.
+        Cancelling the awaiting task cancels the request too. Ctrl-C in one of its tools cancels that task.
 
         Args:
-            prompt: The user's words.
+            prompt: The prompt.
             **options: See `AskOptions`.
 
         Raises:
-            ClaudeError: It failed; what had arrived is in `claude.last.text`.
+            ClaudeError: The request failed. `claude.last.text` has the partial answer.
         """
         import asyncio
 
         tools = execute_on_loop(options.get("tools"), options.get("approve"))
         reply = self._start(prompt, options, tools)
-        telling = asyncio.create_task(_tell_pause_of(reply))
+        pause_watch = asyncio.create_task(_watch_for_pause(reply))
         try:
             return await reply
         except asyncio.CancelledError:
             reply.cancel()
             raise
         finally:
-            telling.cancel()
+            pause_watch.cancel()
             self.runtime.tell_news()
 
     @_spelled_out(AskOptions)
     @short_errors
     def submit(self, prompt: str, **options: Unpack[AskOptions]) -> Reply:
-        """Ask, and return at once with a reply that is still in flight. For any thread.
+        """Ask, and return immediately a reply that is still in flight. Works on any thread.
 
         Args:
-            prompt: The user's words.
+            prompt: The prompt.
             **options: See `AskOptions`.
 
         Raises:
-            ConfigurationError: The question could not be sent, or it has tools, which run only where the caller waits.
+            ConfigurationError: The question cannot be sent, or has tools, which run only while the caller waits.
         """
         if options.get("tools"):
             from .client import ConfigurationError
@@ -386,25 +387,25 @@ class Claude:
     @_spelled_out(MapOptions)
     @short_errors
     def map(self, prompt: str, items: Any, **options: Unpack[MapOptions]) -> Any:
-        """Ask about each row of a table, or each item of anything else, and return it with the answers. Waits.
+        """Ask about each row of a table, or each item of a collection, wait, and return the input with the answers.
 
-        Each answer is kept in the journal before it counts: running the same line again asks only rows without one. A row that
-        fails has no answer, and the reason beside it; see `errors` and `retry`.
+        Each answer is saved in the journal before it counts as done: running the same line again asks only about rows without an
+        answer. A row that fails has no answer, and its `error` gives the reason; see `errors` and `retry`.
 
         Args:
-            prompt: The prompt, with values in double braces: `{{ column }}` of a table, `{{ item }}` of a list, column or dict.
-                The part before the first value is cached at the server where it is long enough.
-            items: A table or column of pandas, polars or another library that narwhals knows; a list, dict or generator.
+            prompt: Prompt with expressions in double braces: `{{ column }}` for a table, `{{ item }}` for a list, column or dict.
+                The server caches the part before the first expression if it is long enough.
+            items: Table or column of pandas, polars or another library that narwhals supports; a list, dict or generator.
             **options: See `MapOptions`.
 
         Returns:
-            A table for a table or column: its own columns, those of the answers, and `error`. A list or dict for anything else,
-            with the reasons in its `errors`. `claude.errors(out)` and `out.claude.errors()` take any of them.
+            For a table or column, a table with the input's columns, the answer columns, and `error`. For anything else, a list or
+            dict whose attribute `errors` has the reasons. `claude.errors(out)` and `out.claude.errors()` work with all of these.
 
         Raises:
-            ConfigurationError: It cannot be asked so, or costs more than was agreed to. Nothing was sent.
-            MapStoppedError: Not all rows were asked: the budget has ended, the key is refused, the server does not answer.
-            KeyboardInterrupt: It was interrupted. What was answered is kept, and in its `result`.
+            ConfigurationError: The options cannot be used, or the map could cost more than allowed. Nothing was sent.
+            MapStoppedError: Not all rows were asked: the budget is used up, the key is refused, or the server does not respond.
+            KeyboardInterrupt: The map was interrupted. The answers so far are kept, and are in the exception's `result`.
         """
         from .display import run_blocking
 
@@ -414,9 +415,9 @@ class Claude:
     @_spelled_out(MapOptions)
     @short_errors
     def map_async(self, prompt: str, items: Any, **options: Unpack[MapOptions]) -> Coroutine[Any, Any, Any]:
-        """Do as `map` does, and let the event loop go on meanwhile: `out = await claude.map_async(prompt, df)`.
+        """Do the same as `map` without blocking the event loop: `out = await claude.map_async(prompt, df)`.
 
-        Cancelling the task that awaits stops the map; what was answered is kept.
+        Cancelling the awaiting task stops the map; the answers so far are kept.
 
         Args:
             prompt: As for `map`.
@@ -429,9 +430,9 @@ class Claude:
     @_spelled_out(MapperOptions)
     @short_errors
     def mapper(self, prompt: str, **options: Unpack[MapperOptions]) -> Mapper:
-        """Return a map as one callable, table to table, for engines that split tables: Dask, Ray, Spark. Sends nothing.
+        """Return a callable that maps a table to a table, for engines that split tables: Dask, Ray, Spark. Sends nothing.
 
-        It can be pickled and holds no key: each process that calls it reads its own environment.
+        The mapper can be pickled and contains no key: each process that calls it reads its own environment.
 
         ```python
         label = claude.mapper("Classify: {{ text }}", schema=Label, limiter="redis://host/0", journal="/shared/labels")
@@ -443,7 +444,7 @@ class Claude:
             **options: See `MapperOptions`.
 
         Raises:
-            ConfigurationError: An option cannot be used.
+            ConfigurationError: An option is not valid.
         """
         from dataclasses import replace
 
@@ -461,16 +462,16 @@ class Claude:
 
     @short_errors
     def errors(self, result: Any, column: str | None = None) -> Any:
-        """Return the rows of a map's result that have no answer: of a table as a table, else the reasons by place or key.
+        """Return the rows of a map's result that have no answer: a table for a table, else the reasons by position or key.
 
-        `out.claude.errors()` does the same for tables of pandas and polars, lists and dicts.
+        `out.claude.errors()` does the same for pandas and polars tables, lists and dicts.
 
         Args:
-            result: What `map` returned, a part or a copy of it, also as a table of another library.
-            column: The column of the errors; needed for a result of another kernel, such as one that was read from a file.
+            result: Result of `map`, or a part or copy of it, also as a table of another library.
+            column: Name of the error column; needed for a result of another kernel, such as one read from a file.
 
         Raises:
-            ConfigurationError: It is no result of a map of this kernel, and no column is named.
+            ConfigurationError: `result` does not come from a map of this kernel, and `column` is not given.
         """
         from .bulk import failed_rows
 
@@ -478,15 +479,15 @@ class Claude:
 
     @short_errors
     def retry(self, result: Any) -> Any:
-        """Ask the rows of a map's result that have no answer again, and return the whole with their answers.
+        """Ask again about the rows of a map's result that have no answer, and return the whole result with the new answers.
 
-        Also asks those whose answer was cut, declined, or did not fit the schema; running the line of the map again does not.
+        This includes rows whose answer was cut off, declined, or did not match the schema; running the map's line again does not.
 
         Args:
-            result: What `map` returned: the object itself, not a copy.
+            result: The object that `map` returned, not a copy.
 
         Raises:
-            ConfigurationError: It is no result of a map of this process.
+            ConfigurationError: `result` does not come from a map of this process.
         """
         from dataclasses import replace
 
@@ -497,13 +498,13 @@ class Claude:
 
     @short_errors
     def batches(self, journal: str | Path | None = None) -> BatchList:
-        """Return the message batches of this key's workspace, newest first: how far they are, and which map has sent them.
+        """Return the message batches of this key's workspace, newest first, each with its progress and the map that sent it.
 
         Args:
-            journal: The journal that knows the maps; by default the one in the current folder.
+            journal: Journal of the maps; by default the one in the current folder.
 
         Raises:
-            ClaudeError: The server does not list them.
+            ClaudeError: The server did not list the batches.
         """
         from .bulk import BatchDesk
 
@@ -511,11 +512,11 @@ class Claude:
 
     @short_errors
     def cancel_batch(self, batch_id: str) -> MessageBatch:
-        """Begin to cancel a batch, and return it. What is done by then has answers, and is billed.
+        """Request the cancellation of a batch, and return the batch. Requests completed by then have answers and are billed.
 
         Raises:
-            ConfigurationError: This key finds none of that id.
-            InvalidRequestError: It has ended.
+            ConfigurationError: This key's workspace has no batch with this id.
+            InvalidRequestError: The batch has already ended.
         """
         from .bulk import BatchDesk
 
@@ -523,16 +524,16 @@ class Claude:
 
     @short_errors
     def forget_batch(self, name: str, journal: str | Path | None = None) -> int:
-        """Give the rows of a batch free that is lost, so that they can be asked again; return how many they are.
+        """Forget a lost batch, so that its rows can be asked again; return the number of rows.
 
-        If the batch is at the server all the same, it is billed, and its answers are not fetched.
+        If the server has the batch after all, it is billed, and its answers are not fetched.
 
         Args:
-            name: Its id; the tag that `batches` shows where its sending broke off.
-            journal: The journal that knows it; by default the one in the current folder.
+            name: Id of the batch; if sending it was interrupted, the tag that `batches` shows instead.
+            journal: Journal that contains the batch; by default the one in the current folder.
 
         Raises:
-            ClaudeError: The journal has no open batch of that name.
+            ClaudeError: The journal has no open batch with this name.
         """
         from .bulk import BatchDesk
 
@@ -542,15 +543,15 @@ class Claude:
     def methods(
         self, *, cassette: bool = False, appendix: bool = False, manifest: str | Path | None = None
     ) -> Methods:
-        """Return the Methods paragraph of a paper from what was really asked, in Markdown; `.manifest` is the same as data.
+        """Return a Methods paragraph for a paper, in Markdown, from the requests actually made; `.manifest` has the same as data.
 
         Args:
-            cassette: Describe what the cassette holds, in place of what this kernel has asked.
-            appendix: With the prompts.
-            manifest: A file for the manifest, as JSON; None writes none.
+            cassette: Describe the requests in the cassette instead of those of this kernel.
+            appendix: Append the prompts.
+            manifest: JSON file to write the manifest to; None writes none.
 
         Raises:
-            ConfigurationError: The manifest cannot be written, or the cassette not read.
+            ConfigurationError: The manifest cannot be written, or the cassette cannot be read.
         """
         from .render import describe_methods
 
@@ -558,49 +559,49 @@ class Claude:
 
     @short_errors
     def run(self, work: Callable[[ClaudeClient], Awaitable[_Result]]) -> Future[_Result]:
-        """Use the shared client directly: `claude.run(lambda client: client.list_models()).result()`."""
+        """Call the shared client directly, and return a future: `claude.run(lambda client: client.list_models()).result()`."""
         return self.runtime.submit(work)
 
     @_spelled_out(PanelOptions)
     @short_errors
     def panel(self, **options: Unpack[PanelOptions]) -> PromptPanel:
-        """Return a panel, which shows itself as the value of a cell. This imports ipywidgets.
+        """Return a panel: a conversation with its own input box and buttons, displayed as the value of a cell.
 
         Args:
             **options: See `PanelOptions`.
 
         Raises:
-            ConfigurationError: A setting or option cannot be used.
+            ConfigurationError: A setting or option is not valid.
         """
-        from .panels import PromptPanel  # late: most programs that ask Claude show no widgets
+        from .panels import PromptPanel  # late: this imports ipywidgets
 
         return PromptPanel(**options)
 
     @property
     def last(self) -> Reply | None:
-        """The reply that was started last, from any cell, panel or program; also a failed or interrupted one. None before the first."""
+        """The most recent reply of any cell, panel or Python code, even if it failed or was interrupted; None before the first."""
         return self.runtime.last
 
     @property
     def in_flight(self) -> tuple[Reply, ...]:
-        """The replies that have not ended, oldest first."""
+        """The replies in flight, oldest first."""
         return self.runtime.in_flight()
 
     @property
     @short_errors
     def limiter(self) -> BucketState:
-        """Level, queue and pause of the limiter that all requests share."""
+        """Level, queue and pause of the rate limiter that all requests share."""
         return self.runtime.limiter_state()
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime behind all this, for extensions."""
+        """The kernel's runtime, for extensions."""
         from .runtime import get_runtime
 
         runtime = get_runtime()
         if runtime.presenter is None and (notebook := sys.modules.get(_NOTEBOOK)) is not None:
-            notebook.connect()  # so that `%config ClaudeMagics` counts here too
-        if runtime.presenter is None:  # the magics are not loaded, but a reply must look the same
+            notebook.connect()  # so that `%config ClaudeMagics` applies here too
+        if runtime.presenter is None:  # the magics are not loaded, but replies look the same
             runtime.set_presenter(_present)
         return runtime
 
@@ -648,7 +649,7 @@ class Claude:
 
     @short_errors
     async def _map(self, request: Request, *, dry_run: bool | None, is_awaited: bool = False) -> Any:
-        """Map, and show how far it is. Where it is not awaited it never suspends."""
+        """Run a map and show its progress. Unless `is_awaited`, the coroutine never suspends."""
         import asyncio
 
         from .bulk import MapSurface, make_plan
@@ -690,7 +691,7 @@ def _schema_of(kind: Any) -> OutputSchema | None:
 
 
 def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
-    """Return the error of a map that was interrupted; its `result` is what there is."""
+    """Return the exception for an interrupted map; its `result` has the answers so far."""
     rest = (
         f"What was answered is kept: {run.way_on()}"
         if is_kept
@@ -702,17 +703,17 @@ def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
 
 
 def _settings_in(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those options that are settings, by name; None for one that was not given."""
+    """Return the options that are settings, by name; None for each that was not given."""
     from .runtime import QUESTION_FIELDS
 
     return {name: options.get(name) for name in QUESTION_FIELDS}
 
 
 def _check_options(options: Mapping[str, Any], kind: Any) -> None:
-    """Refuse options that there are not.
+    """Reject unknown options.
 
     Raises:
-        TypeError: There is one.
+        TypeError: An option is unknown.
     """
     known = kind.__annotations__
     if unknown := sorted(options.keys() - known.keys()):
@@ -724,7 +725,7 @@ def _check_options(options: Mapping[str, Any], kind: Any) -> None:
 
 
 def _front_end() -> FrontEnd | None:
-    """Return what IPython's front end can do; None outside of IPython."""
+    """Return the capabilities of IPython's front end; None outside of IPython."""
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     shell = get_ipython()
     if shell is None:
@@ -735,13 +736,13 @@ def _front_end() -> FrontEnd | None:
 
 
 def _present(snapshot: ReplySnapshot) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    from .render import render_reply  # late: most programs that ask Claude never draw an answer
+    from .render import render_reply  # late: most programs never display a reply
 
     bundle = render_reply(snapshot)
     return bundle.data, bundle.metadata
 
 
 claude = Claude()
-"""The one everybody imports."""
+"""The shared instance: `from claude_magic import claude`."""
 
 __all__ = ["AskOptions", "Claude", "MapOptions", "MapperOptions", "PanelOptions", "claude"]

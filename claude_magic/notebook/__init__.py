@@ -1,4 +1,4 @@
-"""What people touch in cells. Imports IPython; all else of ours comes at first use."""
+"""The magics, and loading them into IPython. The rest of the package is imported at first use."""
 
 from ._extension import connect, load, unload
 from ._magics import ClaudeMagics

@@ -1,4 +1,4 @@
-"""One answer: start, draw, finish. For cells that are awaited and for those that block."""
+"""Asks one question from a cell: starts the reply, draws it and finishes it, in awaited and in blocking cells."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _Started = TypeVar("_Started", bound="Followed[Any]")
 
 
 async def answer(line: Line, question: Question, cell: Cell) -> Reply:
-    """Ask, and draw the answer in the cell. Raises as `ask` does."""
+    """Ask, draw the answer in the cell, and return the reply. Raises the same errors as `ask`."""
     reply, is_interrupted = await follow_to_end(
         lambda: start(line, question, cell), lambda reply: _surface(line, cell, reply), cell
     )
     offer_actions(reply, line, question, cell)
-    check_whole(reply, is_interrupted=is_interrupted)
+    check_complete(reply, is_interrupted=is_interrupted)
     finish(reply, line, cell)
     return reply
 
@@ -56,15 +56,15 @@ async def answer(line: Line, question: Question, cell: Cell) -> Reply:
 async def follow_to_end(
     begin: Callable[[], _Started], surface_for: Callable[[_Started], Surface[Any]], cell: Cell
 ) -> tuple[_Started, bool]:
-    """Start something, and draw it until it has ended.
+    """Start a reply, comparison or map, and draw it until it ends.
 
     Args:
-        begin: Starts a reply, or several.
-        surface_for: Returns what it is drawn on.
+        begin: Starts it.
+        surface_for: Returns the surface on which it is drawn.
         cell: The cell that asks.
 
     Returns:
-        What was started, and whether an interrupt cut it short.
+        The started object, and whether an interrupt ended it.
     """
     if not cell.is_awaited:
         started = begin()
@@ -78,7 +78,7 @@ async def follow_to_end(
         async with cell.front_end.shown_as_busy():
             is_interrupted = await wait(started, surface, cell)
             surface.finish(started.snapshot())
-        # One that came while the last frame was drawn counts too: it must keep the next cell from running.
+        # An interrupt during the last frame counts too: it must keep the next cell from running.
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
     if surface.has_cleared:
         recorder.replay()
@@ -86,7 +86,7 @@ async def follow_to_end(
 
 
 async def wait(started: Followed[Any], surface: Surface[Any], cell: Cell) -> bool:
-    """Draw until the end, and return whether an interrupt cut it short. Where the cell blocks, this blocks."""
+    """Draw until the end, and return whether an interrupt ended it. In a blocking cell, this blocks."""
     if cell.is_awaited:
         return await was_interrupted(follow(started, surface))
     try:
@@ -97,30 +97,30 @@ async def wait(started: Followed[Any], surface: Surface[Any], cell: Cell) -> boo
 
 
 def start(line: Line, question: Question, cell: Cell) -> Reply:
-    """Send a question, and bind the reply to the variable that is named for it.
+    """Send a question, and bind the reply to the variable that `-o` names.
 
     Raises:
-        ClaudeError: It could not be sent.
+        ClaudeError: The question could not be sent.
     """
     runtime = cell.runtime
-    # What it draws on has gone with the previous outputs of the cell.
+    # The cell's previous outputs, where an earlier job of this cell draws, have been removed.
     runtime.jobs.stop_of_cell(cell.key)
     reply = runtime.start(question, **settings_of(line.options))
     if line.options.background:
         runtime.jobs.add(reply, cell=cell.key)
-    # Now, not at the end: the user's own tasks may read it while it grows, and no failure can lose it.
+    # Bind before the answer is complete: the user's tasks may read it while it streams, and a failure cannot lose it.
     bind(reply, line, cell)
     return reply
 
 
 def bind(value: object, line: Line, cell: Cell) -> None:
-    """Bind a value to the variable that is named for the reply, if one is."""
+    """Bind a value to the variable that `-o` names, if any."""
     if line.options.out is not None:
         cell.scope.bind(line.options.out, value)
 
 
 def finish(reply: Reply, line: Line, cell: Cell) -> None:
-    """Do with a whole reply what the options ask for.
+    """Apply the options to a complete reply: bind the parsed object, and insert code.
 
     Raises:
         SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
@@ -128,7 +128,7 @@ def finish(reply: Reply, line: Line, cell: Cell) -> None:
     options = line.options
     if reply.has_schema:
         found = reply.parsed
-        # The variable of a background answer is the reply, also where it was waited for.
+        # With --bg, the variable keeps the reply, even if the cell waited for the answer.
         if not options.background:
             bind(found, line, cell)
     if options.insert_code and (code := extract_code(reply.text)):
@@ -138,9 +138,14 @@ def finish(reply: Reply, line: Line, cell: Cell) -> None:
             cell.front_end.say(HIDDEN_IN_CELL)
 
 
-def check_whole(reply: Reply, *, is_interrupted: bool) -> None:
-    """Raise why a reply is not whole, if it is not."""
-    # Also by its Stop button, or by another thread: the next cell counts on the whole.
+def check_complete(reply: Reply, *, is_interrupted: bool) -> None:
+    """Raise the reason why a reply is incomplete, if it is.
+
+    Raises:
+        KeyboardInterrupt: It was stopped, or the cell was interrupted as it ended.
+        ClaudeError: It failed.
+    """
+    # Also if the Stop button or another thread stopped it: the next cell relies on a complete answer.
     if reply.phase is Phase.CANCELLED:
         raise KeyboardInterrupt("the answer was stopped.")
     if is_interrupted:
@@ -150,20 +155,20 @@ def check_whole(reply: Reply, *, is_interrupted: bool) -> None:
 
 
 def is_silenced(line: Line) -> bool:
-    """Whether the prompt ends with a semicolon."""
+    """Return whether the prompt ends with a semicolon, which suppresses output as in IPython."""
     return line.prompt.rstrip().endswith(";")
 
 
 def with_short_traceback(error: _Error, shell: Any) -> _Error:
-    """Give an error its short form, if it is an interrupt or one of ours: what happened and what to do, no frames. Return it.
+    """Make IPython show an interrupt or ClaudeError without frames: what happened and what to do. Return the error.
 
-    IPython asks an exception for its own traceback (`_render_traceback_`), so nothing of the shell is patched, and the
-    cell fails as it should: Run All stops, `%tb` and `%debug` work. Only what leaves our magics is given it; an error
-    raised in a user's own function keeps its traceback.
+    IPython asks an exception for its own traceback (`_render_traceback_`), so the shell is not patched, and the cell fails
+    as usual: Run All stops, `%tb` and `%debug` work. Only errors that leave a magic are treated so; an error raised in a
+    user's function keeps its traceback.
     """
     if isinstance(error, (ClaudeError, KeyboardInterrupt)):
         colors = FrontEnd(shell).has_colors
-        # One text, not lines: with `%xmode Plain` or `Minimal`, IPython joins what it gets with nothing in between.
+        # One string, not lines: with `%xmode Plain` or `Minimal`, IPython joins the list without separators.
         error._render_traceback_ = lambda: ["\n".join(short_traceback(error, colors=colors))]  # type: ignore[union-attr]
     return error
 
@@ -189,24 +194,24 @@ def _surface(line: Line, cell: Cell, reply: Reply) -> Surface[Any]:
     )
 
 
-# `--bg`: the cell is done at once, and its answer is drawn in it while others run.
+# `--bg`: the cell ends immediately, and its answer is drawn in it while other cells run.
 #
-# It is drawn on the thread of the frame loop. Displaying from a thread reaches the right cell where the kernel keeps what the present
-# cell is in a context variable, because that comes along; elsewhere (ipykernel 6) only a display that stands already can be
-# updated, so there is one.
+# The frame loop draws it on its own thread. Some kernels keep the current cell in a context variable: there, a thread that runs in
+# a copy of the context can open displays in the right cell. Other kernels (ipykernel 6) can only update an existing display from
+# a thread, so one is opened in advance.
 WAITED = "--bg waited for the answer, because outputs are captured here and later ones would be lost."
 
 
 def can_answer_in_background(line: Line, cell: Cell) -> bool:
-    """Whether `--bg` is asked for, and what is drawn after the end of the cell is seen.
+    """Return whether `--bg` is given, and the user will see what is drawn after the cell has ended.
 
-    That is so where a person looks, and nothing collects the outputs. In a terminal nothing is drawn at all.
+    That is the case if a person watches the front end and the outputs are not captured. In a terminal, nothing is drawn.
 
     Raises:
-        UsageError: What is asked for cannot be done by a cell that has ended.
+        UsageError: The question inserts a new cell, which a cell that has ended cannot do.
     """
     options, front_end = line.options, cell.front_end
-    # `fix` puts its code into a cell without the option that excludes --bg.
+    # `fix` inserts code without -x, which excludes --bg.
     if options.background and options.insert_code:
         raise UsageError(
             "The code of this answer goes into a new cell below, which a cell that has ended cannot make. Leave out --bg. "
@@ -220,17 +225,17 @@ def can_answer_in_background(line: Line, cell: Cell) -> bool:
 
 
 def answer_in_background(line: Line, question: Question, cell: Cell) -> Reply:
-    """Ask, and return at once; the answer comes into this cell when it comes.
+    """Ask, and return immediately; the answer is drawn in this cell as it arrives.
 
     Raises:
-        ClaudeError: The question could not be sent. What goes wrong later is said in the cell, and by `%claude jobs`.
+        ClaudeError: The question could not be sent. The cell and `%claude jobs` show later errors.
     """
     reply = start(line, question, cell)
     job = cell.runtime.jobs.find(reply)
     if not cell.front_end.has_kernel:
         print(f"Job {job.number} has started; %claude jobs shows its progress.")
         return reply
-    _draw_reply_beside_cells(reply, _background_surface(line, cell, job), line, question, cell)
+    _draw_reply_in_background(reply, _background_surface(line, cell, job), line, question, cell)
     return reply
 
 
@@ -242,7 +247,7 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         failure = AnswerContent(remote_images=False, kept_in=kept_in)
 
         def show_failure(snapshot: ReplySnapshot) -> None:
-            # Where a thread cannot display in this cell, only `%claude jobs` can tell of it.
+            # If a thread cannot display in this cell, only `%claude jobs` shows the failure.
             if front_end.follows_context and snapshot.phase is Phase.FAILED:
                 publish_final(front_end.publisher, failure, snapshot)
 
@@ -253,7 +258,7 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
         kept_in=kept_in,
         cell=_cell_with_actions(line, cell),
     )
-    # Elsewhere a thread cannot open displays in the cell, only update one that stands already.
+    # In other kernels a thread cannot open displays in the cell, only update an existing one.
     owns_area = cell.is_awaited and front_end.follows_context
     return choose_surface(
         front_end,
@@ -266,25 +271,25 @@ def _background_surface(line: Line, cell: Cell, job: Job) -> Surface[Any]:
     )
 
 
-def _draw_reply_beside_cells(
+def _draw_reply_in_background(
     reply: Reply, surface: Surface[Any], line: Line, question: Question, cell: Cell
 ) -> None:
     def finish(snapshot: ReplySnapshot) -> None:
-        surface.finish(_with_mismatch(snapshot, reply))
+        surface.finish(_with_schema_note(snapshot, reply))
         offer_actions(reply, line, question, cell)
 
-    draw_beside_cells(reply, surface.draw, finish)
+    draw_in_background(reply, surface.draw, finish)
 
 
-def draw_beside_cells(
+def draw_in_background(
     started: Followed[Any], draw: Callable[[Any], float], finish: Callable[[Any], None]
 ) -> None:
-    """Draw a reply or a map in the cell that asks now, whichever cell runs by then. Draws its first frame at once.
+    """Draw a reply or map in the current cell until it ends, while other cells run. Draws the first frame immediately.
 
     Args:
-        started: What is drawn.
-        draw: Draws a snapshot of it; returns the seconds after which the next frame may follow.
-        finish: Draws the last one.
+        started: The reply or map.
+        draw: Draws a snapshot, and returns the seconds until the next frame may be drawn.
+        finish: Draws the last snapshot.
     """
     context = contextvars.copy_context()
     draw(started.snapshot())
@@ -299,26 +304,26 @@ def draw_beside_cells(
     frame_loop.follow(started, lambda: context.run(draw_frame))
 
 
-def _with_mismatch(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:
-    """Add a note where an answer does not fit the schema that was asked for; there is no cell any more that could fail."""
+def _with_schema_note(snapshot: ReplySnapshot, reply: Reply) -> ReplySnapshot:
+    """Add a note if an answer does not match its schema: the cell has ended, so it cannot fail."""
     if snapshot.error is not None:
         return snapshot
     try:
-        reply.parsed  # noqa: B018  (an answer that fits has nothing to say)
+        reply.parsed  # noqa: B018  (reading it checks the answer)
     except SchemaMismatchError as error:
         return dataclasses.replace(snapshot, notes=(*snapshot.notes, str(error)))
     return snapshot
 
 
 MOST_ACTIONS: Final = 50
-"""Answers that have buttons under them, so that a session does not keep all that it was ever told."""
+"""Maximum number of answers that have buttons under them, so that a session does not keep every reply."""
 
 
 class AnswerActions:
-    """What the buttons under the answers of cells do. One for a shell.
+    """The buttons under the answers of cells, and their actions. Each shell has one instance.
 
     Args:
-        shell: The shell, among whose names an answer gets one.
+        shell: The shell in whose namespace an answer can be kept.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -329,12 +334,12 @@ class AnswerActions:
         self._page = CellActions(self._act, self._forget)
 
     def offer(self, cell_id: str, reply: Reply, retry: Callable[[], None] | None) -> None:
-        """Show the buttons under an answer that has ended. Any thread may call this.
+        """Show the buttons under a finished answer. Any thread may call this.
 
         Args:
-            cell_id: The cell.
+            cell_id: Id of the cell.
             reply: The answer.
-            retry: Asks again and draws in the cell; None where that is not possible.
+            retry: Asks again and draws in the cell; None if that is not possible.
         """
         self._offers.pop(cell_id, None)
         self._offers[cell_id] = (reply, retry or _do_nothing)
@@ -344,7 +349,7 @@ class AnswerActions:
         self._page.offer(cell_id, has_text=bool(reply.text), can_retry=retry is not None)
 
     def close(self) -> None:
-        """Take them away."""
+        """Remove all buttons."""
         from ..display.widgets import close_all
 
         self._offers.clear()
@@ -374,19 +379,19 @@ class AnswerActions:
 
 
 def _do_nothing() -> None:
-    """Stand for what is not offered."""
+    """Do nothing, in place of an action that is not available."""
 
 
 def offer_actions(reply: Reply, line: Line, question: Question, cell: Cell) -> None:
-    """Show buttons under an answer that was drawn in its cell, where a person looks and a click is handled.
+    """Show buttons under an answer in its cell, if the front end is watched and handles clicks.
 
-    The buttons are made on a thread of their own: the cell need not wait until ipywidgets is imported.
+    A separate thread makes the buttons, so that the cell does not wait for the import of ipywidgets.
     """
     front_end, cell_id = cell.front_end, _cell_with_actions(line, cell)
     if not cell_id:
         return
     context = contextvars.copy_context()
-    # Tools run on the loop of the cell, which has ended.
+    # Tools run on the event loop of the cell, which has ended.
     can_retry = front_end.follows_context and question.tools is None
 
     def retry() -> None:
@@ -408,7 +413,7 @@ _making_actions = threading.Lock()
 
 
 def _cell_with_actions(line: Line, cell: Cell) -> str:
-    """Return the id of the cell, if buttons are shown under its answer; "" if not."""
+    """Return the id of the cell if buttons are shown under its answer, else ""."""
     front_end = cell.front_end
     is_seen = cell.runtime.settings().values.live and not front_end.is_captured
     is_shown = not (line.options.quiet or is_silenced(line))
@@ -418,10 +423,10 @@ def _cell_with_actions(line: Line, cell: Cell) -> str:
 
 
 def _ask_again(line: Line, question: Question, cell: Cell) -> None:
-    """Ask once more, and draw the answer in the cell in the place of the previous one, whichever cell runs by now.
+    """Ask again, and draw the answer in place of the previous one, while other cells may run.
 
     Raises:
-        ClaudeError: It could not be sent. The previous answer stays.
+        ClaudeError: The question could not be sent. The previous answer stays.
     """
     question = dataclasses.replace(question, outlives_cell=True)
     reply = start(line, question, cell)
@@ -436,4 +441,4 @@ def _ask_again(line: Line, question: Question, cell: Cell) -> None:
     surface = choose_surface(
         front_end, content, owns_area=True, is_live=True, in_widgets=True, stop=reply.cancel
     )
-    _draw_reply_beside_cells(reply, surface, line, question, cell)
+    _draw_reply_in_background(reply, surface, line, question, cell)

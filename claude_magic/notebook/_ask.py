@@ -1,7 +1,7 @@
-"""From a parsed line to its answer, in one of the ways that a cell can be answered. Imported when the first cell asks.
+"""Answers a parsed line: inline, in the background, compared, interactive or mapped. Imported when the first cell asks.
 
-There is one coroutine for cells that are awaited and for those that block. Where a cell blocks, what it awaits waits on this
-thread instead, so that the coroutine never suspends, and `run_blocking` runs it in one step.
+Awaited and blocking cells use the same coroutine. In a blocking cell, everything that it awaits blocks the current thread
+instead, so the coroutine never suspends, and `run_blocking` runs it in one step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._answer import (
     answer_in_background,
     bind,
     can_answer_in_background,
-    draw_beside_cells,
+    draw_in_background,
     follow_to_end,
     is_silenced,
     with_short_traceback,
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
-    """Ask and show; None where nothing was to be sent. What a map returns is of the kind of what was mapped.
+    """Ask and show the answer; return the reply, comparison or map result, or None after a dry run.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the partial answer stays.
-        ClaudeError: The request failed; likewise. Or it could not be sent.
+        ClaudeError: The request failed and the partial answer stays, or it could not be sent.
     """
     cell.close_previous_view()
     try:
@@ -67,7 +67,7 @@ async def ask(line: Line, cell: Cell) -> Reply | Comparison | Any:
     except (ClaudeError, KeyboardInterrupt) as error:
         raise with_short_traceback(error, cell.shell) from None
     finally:
-        # The controls of `--interact` keep the cell, and must not keep the user's frames with it.
+        # The controls of `--interact` keep a reference to the cell, but must not keep the user's frames alive.
         cell.scope.leave()
 
 
@@ -75,11 +75,15 @@ _STOPPED = "the map was stopped. What was answered is kept: "
 
 
 async def map_rows(line: Line, cell: Cell) -> Any:
-    """Ask about each row of what `--map` names, and return it with the answers; None after a dry run, the run itself with `--bg`.
+    """Ask about each row of the table that `--map` names, and return it with the answers.
+
+    Returns:
+        A table, list or dict, as `claude.map` does; the `MapRun` with `--bg`; None after a dry run.
 
     Raises:
-        KeyboardInterrupt: The cell was interrupted. The variable of `-o` has what there is.
-        ClaudeError: It cannot be asked so, or ended before all rows were asked; likewise.
+        KeyboardInterrupt: The cell was interrupted. The variable of `-o` has the answers so far.
+        ClaudeError: The map could not be sent, or ended before all rows were asked. In the latter case the variable of `-o` has
+            the answers so far.
     """
     from ..bulk import MapSurface, make_plan, render_preview
 
@@ -88,7 +92,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
     try:
         for _ in plan.read():
             if cell.is_awaited:
-                await asyncio.sleep(0)  # so that an interrupt is heard
+                await asyncio.sleep(0)  # so that an interrupt can arrive
         if options.dry_run:
             cell.front_end.show(render_preview(plan.preview(), redact=runtime.redact))
             return None
@@ -120,10 +124,10 @@ async def map_rows(line: Line, cell: Cell) -> Any:
 
 
 def _map_request(line: Line, cell: Cell) -> Request:
-    """Return what a cell maps over what.
+    """Return the map request of a cell.
 
     Raises:
-        ConfigurationError: There is no such variable, or something else it names cannot be sent.
+        ConfigurationError: The variable does not exist, or an attachment or the schema cannot be used.
     """
     from ..bulk import Request
 
@@ -147,7 +151,7 @@ def _map_request(line: Line, cell: Cell) -> Request:
 
 
 def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
-    """Begin a map, and return at once; its progress is drawn in this cell while others run."""
+    """Start a map, and return immediately; its progress is drawn in this cell while other cells run."""
     from ..bulk import MapSurface
 
     runtime, front_end = cell.runtime, cell.front_end
@@ -164,5 +168,5 @@ def _map_in_background(line: Line, plan: MapPlan, cell: Cell) -> MapRun:
         is_quiet=line.options.quiet or is_silenced(line),
         remark=f"in the background · %claude stop {job.number} ends it",
     )
-    draw_beside_cells(run, surface.draw, surface.finish)
+    draw_in_background(run, surface.draw, surface.finish)
     return run

@@ -1,4 +1,4 @@
-"""The running cell, as everything that answers it sees it, and what a shell keeps between cells."""
+"""The running cell, and the session state that a shell keeps between cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class View(Protocol):
-    """Controls of a cell, which live on after it."""
+    """Controls of a cell, which remain after the cell has ended."""
 
     def close(self) -> None:
         """Stop reacting to the controls."""
@@ -25,14 +25,14 @@ class Actions(Protocol):
     """The buttons under the answers of cells."""
 
     def offer(self, cell_id: str, reply: Reply, retry: Callable[[], None] | None) -> None:
-        """Show the buttons under an answer that has ended."""
+        """Show the buttons under a finished answer."""
 
     def close(self) -> None:
-        """Take them away."""
+        """Remove all buttons."""
 
 
 class Session:
-    """What a shell keeps between cells: errors, keys of cells, inserted code, controls.
+    """The state of a shell between cells: errors, cell keys, inserted code, controls.
 
     Args:
         shell: The shell.
@@ -41,11 +41,11 @@ class Session:
     Attributes:
         shell: The shell.
         errors: The errors that the shell has shown.
-        keys: Tell cells apart.
-        inserted: The code that was put below a cell, by its key.
-        views: The controls of a cell, by its key.
-        asked_in: The threads in which a cell has asked.
-        actions: The buttons under the answers of cells, once there are any.
+        keys: Assigns each question of a cell its key.
+        inserted: The code inserted below each cell, by the cell's key.
+        views: The controls of each cell, by the cell's key.
+        asked_in: Names of the threads in which a cell has asked.
+        actions: The buttons under the answers of cells; None before the first.
     """
 
     def __init__(self, shell: Any, configured: Callable[[], Mapping[str, object]]) -> None:
@@ -59,9 +59,9 @@ class Session:
         self._configured = configured
 
     def runtime(self) -> Runtime:
-        """Return the kernel's runtime, with the settings of `%config` as one of its sources.
+        """Return the kernel's runtime, with `%config` as one of its sources of settings.
 
-        This is where HTTP, pydantic and the rest are imported: at first use, not when the extension is loaded.
+        The first call imports the HTTP library, pydantic and the rest of the package; loading the extension does not.
         """
         from ..runtime import get_runtime
 
@@ -71,7 +71,7 @@ class Session:
         return runtime
 
     def close(self) -> None:
-        """Close all controls."""
+        """Close all controls and remove all buttons."""
         for view in self.views.values():
             view.close()
         self.views.clear()
@@ -84,15 +84,16 @@ class Cell:
     """The running cell.
 
     Args:
-        session: What the shell keeps.
-        scope: Where in the user's code the magic stands.
-        is_awaited: It holds nothing but the answer, and is awaited on the event loop; otherwise it blocks, and may hold other outputs.
+        session: The state of the shell.
+        scope: The place in the user's code where the magic was called.
+        is_awaited: Whether the cell contains only the question and is awaited on the event loop; otherwise it blocks, and may have
+            other outputs.
 
     Attributes:
         shell: The shell.
         errors: The errors that the shell has shown.
-        scope: Where in the user's code the magic stands.
-        session: What the shell keeps.
+        scope: The place in the user's code where the magic was called.
+        session: The state of the shell.
     """
 
     def __init__(self, session: Session, scope: Scope, *, is_awaited: bool = False) -> None:
@@ -109,54 +110,54 @@ class Cell:
 
     @functools.cached_property
     def front_end(self) -> FrontEnd:
-        """What the front end can do, as it is while the cell runs."""
+        """The capabilities of the front end, determined once per cell."""
         from ..display import FrontEnd
 
         return FrontEnd(self.shell)
 
     @functools.cached_property
     def approval(self) -> ApprovalButtons:
-        """Asks whether tools may run for the answer of this cell."""
+        """The buttons that ask whether tools may run for the answer of this cell."""
         from ..display import ApprovalButtons
 
         return ApprovalButtons()
 
     @functools.cached_property
     def key(self) -> str | None:
-        """Tells the question of this cell from others, taken when this is read; None where the front end does not say which cell runs."""
+        """The key of this cell's question, assigned at first access; None if the front end does not send cell ids."""
         return self.session.keys.take()
 
     @property
     def next_key(self) -> str | None:
-        """The key that the next question will get."""
+        """The key of the next question, without assigning it."""
         return self.session.keys.peek()
 
     @property
     def name(self) -> str:
-        """The name as the user sees it: "In[3]". The counter of the shell is the one of the next cell already."""
+        """The cell's name as the user sees it: "In[3]". The shell's own counter is already that of the next cell."""
         return f"In[{len(self.shell.history_manager.input_hist_parsed) - 1}]"
 
     def names(self) -> Mapping[str, object]:
-        """Return the user's own names, as they are seen where the magic stands."""
+        """Return the user's variables, as visible where the magic was called."""
         return self.scope.names()
 
     def is_first_in(self, thread: str) -> bool:
-        """Whether no cell has asked in a thread before; from now on one has."""
+        """Return whether no cell has asked in a thread before, and record that one has."""
         is_first = thread not in self.session.asked_in
         self.session.asked_in.add(thread)
         return is_first
 
     def keep_value(self, value: Any) -> None:
-        """Do what IPython's display hook does with the value of a cell, but for showing it: `_`, `Out`, the result."""
+        """Set `_`, `Out` and the execution result to a value, as IPython's display hook does, without displaying it."""
         hook = self.shell.displayhook
         hook.check_for_underscore()
         hook.update_user_ns(value)
         hook.fill_exec_result(value)
 
     def insert_below(self, code: str) -> None:
-        """Put code into a new cell below, or, in a terminal, into the next prompt. It is not run.
+        """Insert code into a new cell below, or, in a terminal, into the next prompt. It is not run.
 
-        A cell that is run again and comes to the same code does not insert it again.
+        A cell that is run again does not insert the same code again.
         """
         if self.key is not None and self.session.inserted.get(self.key) == code:
             return
@@ -165,20 +166,20 @@ class Cell:
             self.session.inserted[self.key] = code
 
     def keep_view(self, view: View) -> None:
-        """Keep controls as long as the cell is not run again."""
+        """Keep the controls until the cell is run again."""
         self.session.views[self.key or ""] = view
 
     def close_previous_view(self) -> None:
-        """Close the controls that the cell had before."""
+        """Close the controls of the cell's previous run."""
         previous = self.session.views.pop(self.next_key or "", None)
         if previous is not None:
             previous.close()
 
 
 class CellKeys:
-    """Names the questions of each execution: the cell's id for the first, `id#1` for the second, and so on.
+    """Assigns keys to the questions of each execution: the cell's id for the first, `id#1` for the second, and so on.
 
-    Running a cell again replaces its answers in the conversation.
+    The keys let a cell that is run again replace its answers in the conversation.
 
     Args:
         shell: The shell.
@@ -190,13 +191,13 @@ class CellKeys:
         self._count = 0
 
     def take(self) -> str | None:
-        """Return the key of the question that is being asked; None where the front end does not say which cell runs."""
+        """Assign and return the key of a question; None if the front end does not send cell ids."""
         key = self.peek()
         self._count, self._execution = self._next_count(), self._running_execution()
         return key
 
     def peek(self) -> str | None:
-        """Return the key that the next question will get."""
+        """Return the key of the next question, without assigning it."""
         from ..display import FrontEnd
 
         cell, count = FrontEnd(self._shell).cell_id, self._next_count()
@@ -219,7 +220,7 @@ def _present(
 
     try:
         remote_images = runtime.settings().values.remote_images
-    except ConfigurationError:  # a settings file that has broken since: the next question says so
+    except ConfigurationError:  # a settings file has become invalid: the next question reports it
         remote_images = False
     bundle = render_reply(snapshot, remote_images=remote_images, kept_in=last_reply_in(shell))
     return bundle.data, bundle.metadata

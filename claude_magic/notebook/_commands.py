@@ -1,6 +1,6 @@
-"""The subcommands of `%claude`: one table from which they are recognised, explained and completed.
+"""The subcommands of `%claude`: one table, used for parsing, help and completion.
 
-Each names the function that runs it as ".module:function", in a module of this package that is imported when it is called.
+Each names its handler as ".module:function"; the module, in this package, is imported when the subcommand runs.
 """
 
 from __future__ import annotations
@@ -13,100 +13,100 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ._names import Surroundings
+from ._names import Namespace
 from ._options import OPTION_GROUPS, OPTION_SPECS, Options, closest, is_thread_name
 
 if TYPE_CHECKING:
     from ._cell import Cell
 
-# Spellings of arguments. Few lines have one, so `re.fullmatch` compiles each when it is first needed.
+# Patterns of arguments. Few lines have one, so `re.fullmatch` compiles each at first use.
 _COUNT = r"[1-9]\d{0,5}"
 _AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)|off"
 _FILE = r"""(?P<quote>["'])(?P<quoted>.+\.json)(?P=quote)|(?P<plain>[^\s"']+\.json)"""
 _SAVED = _FILE.replace("json", "(?:json|ipynb)")
-# As in Python, on one line; "#3" is a number.
+# A comment as in Python, on one line; "#3" is a number.
 _COMMENT = r"\s+#(?:\s.*)?\Z"
 THIS_NOTEBOOK = "notebook"
-"""Stands for the file of the notebook."""
+"""The argument that stands for the notebook's own file."""
 
 
 class Argument(NamedTuple):
     """One argument.
 
     Attributes:
-        key: Under which the function that runs the subcommand finds it.
-        usage: How the help writes it; in brackets if it may be left out.
-        read: Turns the typed text into the argument; `None` if it is none.
-        guess: Returns what a text that is none was probably meant to be, or `None`.
-        choices: The words it may be, where they are few and fixed.
+        key: Key of the argument in the mapping passed to the handler.
+        usage: Notation in the help; in brackets if the argument is optional.
+        read: Converts the typed text to the argument; returns `None` if the text is not valid.
+        guess: Returns the argument that an invalid text was probably meant to be, or `None`.
+        choices: The valid words, if they are few and fixed.
     """
 
     key: str
     usage: str
-    read: Callable[[str, Surroundings], str | None]
-    guess: Callable[[str, Surroundings], str | None]
+    read: Callable[[str, Namespace], str | None]
+    guess: Callable[[str, Namespace], str | None]
     choices: tuple[str, ...] = ()
 
     @property
     def is_optional(self) -> bool:
-        """Whether it may be left out."""
+        """Whether the argument is optional."""
         return self.usage.startswith("[")
 
 
-def _existing_name(text: str, surroundings: Surroundings) -> str | None:
-    from ..context import is_history, root_of  # late: loading the extension must not cost this
+def _existing_name(text: str, namespace: Namespace) -> str | None:
+    from ..context import is_history, root_of  # late: importing it would slow down loading the extension
 
     root = root_of(text)
     if root is None:
         return None
-    # An output that is not there is no prose: the subcommand says that there is none.
-    return text if root in surroundings.names() or is_history(root) else None
+    # `_5` and the like are names even if there is no such output: the subcommand then reports that.
+    return text if root in namespace.names() or is_history(root) else None
 
 
-def _likely_name(text: str, surroundings: Surroundings) -> str | None:
+def _likely_name(text: str, namespace: Namespace) -> str | None:
     bare = text.strip(".,;:!?`'\"()")
-    if _existing_name(bare, surroundings):
+    if _existing_name(bare, namespace):
         return bare
     root = re.match(r"\w+", bare)
-    guess = None if root is None else closest(root[0], surroundings.names())
+    guess = None if root is None else closest(root[0], namespace.names())
     return None if guess is None or root is None else guess + bare[root.end() :]
 
 
-def _existing_thread(text: str, surroundings: Surroundings) -> str | None:
-    return text if text in surroundings.threads() else None
+def _existing_thread(text: str, namespace: Namespace) -> str | None:
+    return text if text in namespace.threads() else None
 
 
-def _likely_thread(text: str, surroundings: Surroundings) -> str | None:
-    return closest(text, surroundings.threads())
+def _likely_thread(text: str, namespace: Namespace) -> str | None:
+    return closest(text, namespace.threads())
 
 
-def _new_thread(text: str, _surroundings: Surroundings) -> str | None:
+def _new_thread(text: str, _namespace: Namespace) -> str | None:
     return text if is_thread_name(text) else None
 
 
-def _file(text: str, _surroundings: Surroundings) -> str | None:
+def _file(text: str, _namespace: Namespace) -> str | None:
     match = re.fullmatch(_FILE, text, re.IGNORECASE)
     return None if match is None else match["quoted"] or match["plain"]
 
 
-def _saved(text: str, _surroundings: Surroundings) -> str | None:
+def _saved(text: str, _namespace: Namespace) -> str | None:
     match = re.fullmatch(_SAVED, text, re.IGNORECASE)
     return text if text == THIS_NOTEBOOK else None if match is None else match["quoted"] or match["plain"]
 
 
-def _likely_saved(text: str, surroundings: Surroundings) -> str | None:
-    return closest(text, (THIS_NOTEBOOK,)) or _likely_file(text, surroundings)
+def _likely_saved(text: str, namespace: Namespace) -> str | None:
+    return closest(text, (THIS_NOTEBOOK,)) or _likely_file(text, namespace)
 
 
-def _likely_file(text: str, _surroundings: Surroundings) -> str | None:
+def _likely_file(text: str, _namespace: Namespace) -> str | None:
     stem = text.strip("\"'“”‘’")
     return (
         f"{stem}.json" if re.fullmatch(r"[\w./~-]*\w", stem) and "." not in stem.rpartition("/")[2] else None
     )
 
 
-def _likely_amount(text: str, _surroundings: Surroundings) -> str | None:
-    """Read `2 USD`, `2,50`, `EUR 3`: the number that stands there, if there is but one."""
+def _likely_amount(text: str, _namespace: Namespace) -> str | None:
+    """Return the amount in `2 USD`, `2,50` or `EUR 3`: the number in the text, if there is exactly one."""
     found = [number for number in re.findall(r"(?:\d[\d_']*)?(?:[.,]\d+)?", text, re.ASCII) if number]
     if len(found) != 1 or "-" in text:
         return closest(text, ("off",))
@@ -114,50 +114,50 @@ def _likely_amount(text: str, _surroundings: Surroundings) -> str | None:
     return amount if re.fullmatch(_AMOUNT, amount, re.ASCII) else None
 
 
-def _likely_number(text: str, _surroundings: Surroundings) -> str | None:
+def _likely_number(text: str, _namespace: Namespace) -> str | None:
     found = re.findall(r"(?<![\d-])[1-9]\d{0,5}(?!\d)", text, re.ASCII)
     return found[0] if len(found) == 1 else None
 
 
-def _likely_job(text: str, surroundings: Surroundings) -> str | None:
-    return _likely_number(text, surroundings) or closest(text, ("all",))
+def _likely_job(text: str, namespace: Namespace) -> str | None:
+    return _likely_number(text, namespace) or closest(text, ("all",))
 
 
-def _likely_choice(*choices: str) -> Callable[[str, Surroundings], str | None]:
-    return lambda text, _surroundings: closest(text, choices)
+def _likely_choice(*choices: str) -> Callable[[str, Namespace], str | None]:
+    return lambda text, _namespace: closest(text, choices)
 
 
-def _nothing(_text: str, _surroundings: Surroundings) -> str | None:
+def _no_guess(_text: str, _namespace: Namespace) -> str | None:
     return None
 
 
-def _spelled_as(pattern: str, flags: int = re.ASCII) -> Callable[[str, Surroundings], str | None]:
-    return lambda text, _surroundings: text if re.fullmatch(pattern, text, flags) else None
+def _matching(pattern: str, flags: int = re.ASCII) -> Callable[[str, Namespace], str | None]:
+    return lambda text, _namespace: text if re.fullmatch(pattern, text, flags) else None
 
 
 def _one_of(key: str, usage: str, *choices: str) -> Argument:
-    """Return an argument that is one of a few words."""
-    spelled = _spelled_as("|".join(choices))
+    """Return an argument that must be one of a few words."""
+    spelled = _matching("|".join(choices))
     return Argument(key=key, usage=usage, read=spelled, guess=_likely_choice(*choices), choices=choices)
 
 
 EXISTING_NAME = Argument(key="name", usage="NAME", read=_existing_name, guess=_likely_name)
 EXISTING_THREAD = Argument(key="thread", usage="[THREAD]", read=_existing_thread, guess=_likely_thread)
-ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, guess=_nothing)
-NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, guess=_nothing)
-TURN = Argument(key="n", usage="N", read=_spelled_as(_COUNT), guess=_likely_number)
-COUNT = Argument(key="n", usage="[N]", read=_spelled_as(_COUNT), guess=_likely_number)
+ANY_THREAD = Argument(key="thread", usage="[THREAD]", read=_new_thread, guess=_no_guess)
+NEW_THREAD = Argument(key="name", usage="NAME", read=_new_thread, guess=_no_guess)
+TURN = Argument(key="n", usage="N", read=_matching(_COUNT), guess=_likely_number)
+COUNT = Argument(key="n", usage="[N]", read=_matching(_COUNT), guess=_likely_number)
 JSON_FILE = Argument(key="file", usage="FILE.json", read=_file, guess=_likely_file)
 SAVED = Argument(
     key="file", usage="FILE|notebook", read=_saved, guess=_likely_saved, choices=(THIS_NOTEBOOK,)
 )
 AMOUNT = Argument(
-    key="amount", usage="[AMOUNT|off]", read=_spelled_as(_AMOUNT), guess=_likely_amount, choices=("off",)
+    key="amount", usage="[AMOUNT|off]", read=_matching(_AMOUNT), guess=_likely_amount, choices=("off",)
 )
 JOB = Argument(
     key="job",
     usage="[N|all]",
-    read=_spelled_as(rf"{_COUNT}|all"),
+    read=_matching(rf"{_COUNT}|all"),
     guess=_likely_job,
     choices=("all",),
 )
@@ -165,22 +165,22 @@ LIVE = _one_of("live", "[--live]", "--live")
 RUNS = Argument(
     key="what",
     usage="[compare A B|prune DAYS]",
-    read=_spelled_as(r"compare [1-9]\d{0,8} [1-9]\d{0,8}|prune (?:\d{1,5}|all)"),
-    guess=_nothing,
+    read=_matching(r"compare [1-9]\d{0,8} [1-9]\d{0,8}|prune (?:\d{1,5}|all)"),
+    guess=_no_guess,
     choices=("compare", "prune"),
 )
 BATCHES = Argument(
     key="what",
     usage="[cancel ID|forget ID]",
-    read=_spelled_as(r"(?:cancel|forget) [\w-]{1,100}"),
-    guess=_nothing,
+    read=_matching(r"(?:cancel|forget) [\w-]{1,100}"),
+    guess=_no_guess,
     choices=("cancel", "forget"),
 )
 PRUNE = _one_of("what", "[prune]", "prune")
 METHODS = Argument(
     key="what",
     usage="[--cassette] [--appendix] [--manifest FILE.json]",
-    read=_spelled_as(r"(?:(?:--cassette|--appendix|--manifest \S+\.json)(?: |$))*(?<! )", re.UNICODE),
+    read=_matching(r"(?:(?:--cassette|--appendix|--manifest \S+\.json)(?: |$))*(?<! )", re.UNICODE),
     guess=_likely_choice("--cassette", "--appendix"),
     choices=("--cassette", "--appendix", "--manifest"),
 )
@@ -191,14 +191,13 @@ class Command(NamedTuple):
     """One subcommand.
 
     Attributes:
-        name: Its first word.
+        name: First word of the line.
         help: One line for the help.
-        handler: The function that runs it.
-        argument: What may follow; `None` if nothing may.
-        kind: `do` does something at once and shows something. `ask` makes a question of itself, which takes the way
-            of every prompt and may have options before it.
-        takes_prose: Words behind it that are none of its arguments may be those of a prompt: "explain the error". Behind the
-            others, which are about money, secrets and deletion too, only a whole sentence is.
+        handler: The function that runs it, as ".module:function".
+        argument: Its argument; `None` if it takes none.
+        kind: `do` acts immediately and shows a result. `ask` sends a question like a prompt, and may have options before it.
+        takes_prose: Whether words after the name that are not its argument may be a prompt: "explain the error". After the names
+            of the others, some of which concern money, secrets and deletion, only a whole sentence is a prompt.
     """
 
     name: str
@@ -210,22 +209,22 @@ class Command(NamedTuple):
 
     @property
     def usage(self) -> str:
-        """What is typed, as the help has it."""
+        """Its notation in the help."""
         return self.name if self.argument is None else f"{self.name} {self.argument.usage}"
 
     def load(self) -> Callable[..., Any]:
-        """Import the function that runs it."""
+        """Import and return the handler."""
         module, _, function = self.handler.partition(":")
         return getattr(importlib.import_module(module, __package__), function)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A subcommand as it was typed.
+    """A subcommand with its argument, as typed.
 
     Attributes:
-        command: Which one.
-        arguments: What was typed behind it, under its argument's key; empty where that was left out.
+        command: The subcommand.
+        arguments: The argument by its key; empty if it was left out.
     """
 
     command: Command
@@ -234,12 +233,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One parsed `%claude` line or `%%claude` cell on which Claude is asked.
+    """A parsed `%claude` line or `%%claude` cell that asks Claude.
 
     Attributes:
-        options: What its options ask for.
-        prompt: The user's words, as typed.
-        call: The subcommand that asks Claude (`fix`), where the words are one.
+        options: The values of its options.
+        prompt: The prompt as typed.
+        call: The subcommand that asks Claude (such as `fix`), if the prompt is one.
     """
 
     options: Options = field(default_factory=Options)
@@ -252,7 +251,7 @@ class Line:
         return not self.prompt.strip()
 
     def with_options(self, **changes: Any) -> Line:
-        """Return the line with other options."""
+        """Return a copy of the line with some options changed."""
         return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
 
 
@@ -387,19 +386,19 @@ ESCAPE = "ask"
 """The word after which everything is a prompt."""
 
 
-def find_call(text: str, surroundings: Surroundings) -> Call | None:
-    """Return the subcommand that a text is as a whole, leaving out a comment after it (`login  # asks for a key`); `None` if it is none."""
+def find_call(text: str, namespace: Namespace) -> Call | None:
+    """Return the subcommand if the whole text is one, ignoring a comment after it (`login  # asks for a key`); else `None`."""
     comment = re.search(_COMMENT, text)
     if comment is not None:
-        from ..context import holds_key  # late: loading the extension must not cost this
+        from ..context import holds_key  # late: importing it would slow down loading the extension
 
-        call = None if holds_key(comment[0]) else _read_call(text[: comment.start()], surroundings)
+        call = None if holds_key(comment[0]) else _read_call(text[: comment.start()], namespace)
         if call is not None:
             return call
-    return _read_call(text, surroundings)
+    return _read_call(text, namespace)
 
 
-def _read_call(text: str, surroundings: Surroundings) -> Call | None:
+def _read_call(text: str, namespace: Namespace) -> Call | None:
     name, *rest = text.split(maxsplit=1) or [""]
     command = COMMAND_BY_NAME.get("help" if name in _HELP else name)
     if command is None:
@@ -407,15 +406,15 @@ def _read_call(text: str, surroundings: Surroundings) -> Call | None:
     argument = command.argument
     if not rest:
         return Call(command=command) if argument is None or argument.is_optional else None
-    value = argument.read(rest[0].strip(), surroundings) if argument is not None else None
+    value = argument.read(rest[0].strip(), namespace) if argument is not None else None
     if argument is None or value is None:
         return None
     return Call(command=command, arguments={argument.key: value})
 
 
-def find_command(line: str, surroundings: Surroundings) -> Call | None:
-    """Return the subcommand that a line is, if that does something by itself; `None` if Claude is asked."""
-    call = find_call(line, surroundings)
+def find_command(line: str, namespace: Namespace) -> Call | None:
+    """Return the subcommand if a line is one of kind `do`; `None` if the line asks Claude."""
+    call = find_call(line, namespace)
     return call if call is not None and call.command.kind == "do" else None
 
 
@@ -445,8 +444,8 @@ Put a value with spaces in quotes, and a value that starts with a dash after =.
 Options cannot be abbreviated."""
 
 _SUBCOMMANDS = """\
-Subcommands. Each must be the whole line, but for a comment (# ...). A line that
-begins like one but does not fit it is an error, unless it is clearly a
+Subcommands. Each must be the whole line, except for a comment (# ...). A line
+that begins like one but does not fit it is an error, unless it is clearly a
 sentence. Everything else is a prompt, and so is everything after %claude ask.
 Subcommands that ask Claude take options before them: %claude -m opus fix."""
 
@@ -460,21 +459,21 @@ variable of that name. An interrupted or failed reply keeps what had arrived.
 Jupyter was started, or from %claude login: never from a cell."""
 _HELP_WIDTH = 80
 _WIDEST_USAGE = 27
-"""In characters; what is explained stands below a longer one."""
+"""In characters; the help text of a longer usage goes on the next line."""
 
 
 def show_short_help() -> None:
-    """Print the help of a line that says nothing."""
+    """Print the help for an empty line or cell."""
     print(SHORT_HELP, end="")
 
 
 def show_help(_cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Print all of it."""
+    """Print the full help."""
     print(FULL_HELP, end="")
 
 
 def _columns(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Set what is typed beside what it does, in lines that fit a terminal and a notebook's page."""
+    """Yield each row as two columns, usage and help, wrapped to `_HELP_WIDTH` characters."""
     rows = list(rows)
     width = max(len(left) for left, _ in rows if len(left) <= _WIDEST_USAGE)
     for left, right in rows:
@@ -489,7 +488,7 @@ def _columns(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def _option_rows() -> Iterator[tuple[str, str]]:
     for spec in OPTION_SPECS:
-        # A long name without a short one stands under the other long ones.
+        # Align a long name that has no short one with the other long names.
         yield ("" if len(spec.names) > 1 else "    ") + spec.usage, spec.help
 
 

@@ -1,7 +1,7 @@
-"""`--compare`: one question to several models, all at once, and what is left of it in the cell.
+"""`--compare`: asks several models the same question at the same time, and shows their answers side by side.
 
-The answers share the conversation that they are asked in: each is sent what was said before. The conversation goes on from the
-answer of the model that is named first; the others are kept beside it, on branches of their own.
+Each model is sent the same conversation so far. The conversation continues from the answer of the model that is named first; the
+other answers are kept on branches of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._commands import Line
 
 _LISTING_TIMEOUT: Final = 2.0
-"""Seconds for the server to list its models. One that does not is asked about all of them."""
+"""Seconds to wait for the server's list of models. Without the list, the names are not checked."""
 _MOST_LISTED: Final = 8
 
 
@@ -36,24 +36,24 @@ async def compare(line: Line, question: Question, cell: Cell) -> Comparison:
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the partial answers stay.
-        ComparisonError: Some of the requests failed; likewise.
-        ConfigurationError: It cannot be asked. Nothing was sent.
+        ComparisonError: Some requests failed, or their answers do not match the schema; all answers stay.
+        ConfigurationError: The models cannot be compared. Nothing was sent.
     """
     comparison, is_interrupted = await follow_to_end(
         lambda: _start(line, question, cell), lambda comparison: _surface(line, cell, comparison), cell
     )
-    error = _why_not_whole(comparison, is_interrupted=is_interrupted)
+    error = _error_of(comparison, is_interrupted=is_interrupted)
     if error is not None:
         cell.keep_value(comparison)
         raise error
     return comparison
 
 
-def each_model(line: Line, question: Question, cell: Cell) -> list[Line]:
-    """Return the line for each of the models that are compared; the line itself where none are.
+def line_per_model(line: Line, question: Question, cell: Cell) -> list[Line]:
+    """Return a copy of the line for each compared model; only the line itself without `--compare`.
 
     Raises:
-        ConfigurationError: They cannot be compared.
+        ConfigurationError: The models cannot be compared.
     """
     names = line.options.compare
     if not names:
@@ -71,22 +71,22 @@ def each_model(line: Line, question: Question, cell: Cell) -> list[Line]:
 
 
 def _start(line: Line, question: Question, cell: Cell) -> Comparison:
-    """Send the question to all models, and bind the comparison to the variable that is named for it.
+    """Send the question to all models, and bind the comparison to the variable that `-o` names.
 
     Raises:
-        ConfigurationError: One of them cannot be asked. Nothing was sent.
+        ConfigurationError: One of the models cannot be asked. Nothing was sent.
     """
     runtime = cell.runtime
     settings = {
-        str(each.options.model): settings_of(each.options) for each in each_model(line, question, cell)
+        str(each.options.model): settings_of(each.options) for each in line_per_model(line, question, cell)
     }
     for each in settings.values():
         runtime.plan(question, each)
-    # What it draws on has gone with the previous outputs of the cell.
+    # The cell's previous outputs, where an earlier job of this cell draws, have been removed.
     runtime.jobs.stop_of_cell(cell.key)
     first, *others = settings
-    # The first one last: until then the conversation stands still, so that all are asked in the same place.
-    replies = {name: runtime.start(_beside(question), **settings[name]) for name in others}
+    # Start the first model last: until then the conversation does not move, so all models are asked at the same point.
+    replies = {name: runtime.start(_on_own_branch(question), **settings[name]) for name in others}
     replies = {first: runtime.start(question, **settings[first]), **replies}
 
     def present(snapshot: ComparisonSnapshot) -> tuple[dict[str, str], dict[str, Any]]:
@@ -99,14 +99,14 @@ def _start(line: Line, question: Question, cell: Cell) -> Comparison:
     return comparison
 
 
-def _beside(question: Question) -> Question:
+def _on_own_branch(question: Question) -> Question:
     where = question.where
     return dataclasses.replace(
         question, where=None if where is None else dataclasses.replace(where, is_beside=True)
     )
 
 
-def _why_not_whole(comparison: Comparison, *, is_interrupted: bool) -> BaseException | None:
+def _error_of(comparison: Comparison, *, is_interrupted: bool) -> BaseException | None:
     if comparison.phase is Phase.CANCELLED:
         return KeyboardInterrupt("the answers were stopped.")
     if is_interrupted:
@@ -116,14 +116,14 @@ def _why_not_whole(comparison: Comparison, *, is_interrupted: bool) -> BaseExcep
     }
     if not failures:
         return None
-    told = [f"{name} failed with {type(error).__name__}: {error}" for name, error in failures.items()]
+    failed = [f"{name} failed with {type(error).__name__}: {error}" for name, error in failures.items()]
     kept = [comparison.expression_for(name) for name in comparison if name not in failures]
     verb = "is" if len(kept) == 1 else "are"
-    return ComparisonError(" ".join([*told, *([f"{' and '.join(kept)} {verb} complete."] if kept else [])]))
+    return ComparisonError(" ".join([*failed, *([f"{' and '.join(kept)} {verb} complete."] if kept else [])]))
 
 
 def _failure_of(reply: Reply) -> ClaudeError | None:
-    """Return how a reply failed, or why it does not fit its schema."""
+    """Return the error of a reply, or the one of an answer that does not match its schema; None if there is neither."""
     if reply.error is not None:
         return reply.error
     try:
@@ -149,16 +149,14 @@ def _surface(line: Line, cell: Cell, comparison: Comparison) -> Surface[Any]:
 
 
 def check_models(names: Sequence[str], runtime: Runtime) -> None:
-    """Check models as they were named.
-
-    Those that we know are taken as they are; for others the server is asked which ones it has.
+    """Check the names of models: the built-in table first, then the server's list.
 
     Raises:
-        ConfigurationError: Two names are one model, or the server has no such model. Nothing was sent.
+        ConfigurationError: Two names mean the same model, or the server has no such model. Nothing was sent.
     """
     _check_different(names)
     unknown = [name for name in names if name not in SHORT_NAMES and facts_of(name) is None]
-    # None where the server does not say.
+    # None if the server does not list its models.
     models, _problem = list_models(runtime, timeout=_LISTING_TIMEOUT) if unknown else (None, "")
     offered = [model.id for model in models or ()]
     for name in unknown:
@@ -193,49 +191,49 @@ Presenter = Callable[["ComparisonSnapshot"], tuple[Mapping[str, Any], Mapping[st
 
 
 class ComparisonError(ClaudeError):
-    """One or more of several answers failed, or do not fit their schema. The others are whole."""
+    """Some of the compared answers failed, or do not match their schema. The others are complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSnapshot:
-    """All answers at one moment, in the order in which their models were named."""
+    """All answers of a comparison at one moment, in the order in which the models were named."""
 
     columns: tuple[Column, ...]
 
     @property
     def phase(self) -> Phase:
-        """Final when all are; then the worst of theirs."""
+        """The common phase: final when all are final, and then the worst of them."""
         return _phase_of(column.answer.phase for column in self.columns)
 
     @property
     def version(self) -> int:
-        """Grows with each change of any of them."""
+        """A number that grows with each change of an answer."""
         return sum(column.answer.version for column in self.columns)
 
 
 class Comparison(Mapping[str, Reply]):
     """The answers of several models to one question.
 
-    A mapping from the models, as they were named, to the replies, in that order: `answers["sonnet"]`. The full name of the model
-    that answered is understood too, and so is a number, counted from 0. Each reply can be used while it streams.
+    A mapping from the model names, as given, to the replies, in that order: `answers["sonnet"]`. Full model names and
+    positions (from 0) are accepted as keys too. A reply can be used while it streams.
 
     Attributes:
-        prompt: What was asked.
-        replies: The answers, in the order in which the models were named.
-        is_on_screen: Set by the code that has drawn the answers. The next time IPython would show them as the value of a cell,
-            it shows nothing and clears this.
+        prompt: The prompt.
+        replies: The replies, in the order in which the models were named.
+        is_on_screen: Whether the answers have just been drawn. If so, IPython's next display of the comparison as the value of a cell
+            shows nothing and resets this.
     """
 
     def __init__(
         self, prompt: str, replies: Mapping[str, Reply], *, variable: str, present: Presenter
     ) -> None:
-        """Take the replies together.
+        """Combine the replies.
 
         Args:
-            prompt: What was asked.
-            replies: The answers, by the models as they were named.
-            variable: The name under which a user finds the comparison.
-            present: Makes a mimebundle of them.
+            prompt: The prompt.
+            replies: The replies by the model names, as given.
+            variable: Name of the variable to which the comparison is bound.
+            present: Renders a snapshot as a mimebundle.
         """
         self.prompt = prompt
         self.replies = tuple(replies.values())
@@ -244,7 +242,7 @@ class Comparison(Mapping[str, Reply]):
         self._variable = variable
         self._present = present
 
-    # The answers...
+    # Mapping of replies
 
     def __getitem__(self, key: str | int) -> Reply:
         if isinstance(key, int):
@@ -264,18 +262,18 @@ class Comparison(Mapping[str, Reply]):
         return len(self._by_name)
 
     def expression_for(self, name: str) -> str:
-        """Return what a user writes to get at one of the answers."""
+        """Return the Python expression for one of the replies: `both["opus"]`."""
         return f'{self._variable}["{name}"]'
 
-    # Waiting and stopping...
+    # Waiting and stopping
 
     @property
     def phase(self) -> Phase:
-        """How far they have come; final when all are."""
+        """The common phase: final when all are final, and then the worst of them."""
         return _phase_of(reply.phase for reply in self.replies)
 
     def snapshot(self) -> ComparisonSnapshot:
-        """Return all answers as they are at this moment."""
+        """Return the current state of all answers."""
         return ComparisonSnapshot(
             tuple(
                 Column(name=name, kept_in=self.expression_for(name), answer=reply.snapshot())
@@ -284,21 +282,21 @@ class Comparison(Mapping[str, Reply]):
         )
 
     def done(self) -> bool:
-        """Whether all have ended."""
+        """Return whether all answers have ended."""
         return all(reply.done() for reply in self.replies)
 
     def cancel(self) -> None:
-        """Stop them all, and keep what has come."""
+        """Stop all answers, and keep what has arrived."""
         for reply in self.replies:
             reply.cancel()
 
     def observe(self, callback: Callable[[Comparison], None]) -> Callable[[], None]:
-        """Call back after each change of one of them, as `Reply.observe` does. Returns a function that ends it."""
-        endings = [reply.observe(lambda _reply: callback(self)) for reply in self.replies]
-        return lambda: _call_all(endings)
+        """Call back after each change of an answer, as `Reply.observe` does; return a function that unsubscribes."""
+        unsubscribe = [reply.observe(lambda _reply: callback(self)) for reply in self.replies]
+        return lambda: _call_all(unsubscribe)
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once, when all have ended, as `Reply.when_done` does. Returns a function that takes it back."""
+        """Call back once all answers have ended, as `Reply.when_done` does; return a function that unsubscribes."""
         ended, lock = itertools.count(1), threading.Lock()
 
         def note_end() -> None:
@@ -307,15 +305,15 @@ class Comparison(Mapping[str, Reply]):
             if is_last:
                 callback()
 
-        endings = [reply.when_done(note_end) for reply in self.replies]
-        return lambda: _call_all(endings)
+        unsubscribe = [reply.when_done(note_end) for reply in self.replies]
+        return lambda: _call_all(unsubscribe)
 
     @property
     def pending_calls(self) -> None:
-        """There are none: answers that are compared call no tools of this side."""
+        """None: compared answers call no client-side tools."""
         return None
 
-    # Copies...
+    # Pickling and copying
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -326,7 +324,7 @@ class Comparison(Mapping[str, Reply]):
         self.__dict__.update(state)
         self._present, self.is_on_screen = _present_stored, False
 
-    # In a notebook...
+    # Display
 
     def __str__(self) -> str:
         return render_comparison(self.snapshot().columns).data["text/plain"]
@@ -340,7 +338,7 @@ class Comparison(Mapping[str, Reply]):
 
     def _ipython_display_(self) -> None:
         if not self.is_on_screen:
-            raise NotImplementedError  # IPython's word for "show it in the usual way"
+            raise NotImplementedError  # makes IPython display it in the usual way
         self.is_on_screen = False
 
 
@@ -350,7 +348,7 @@ def _present_stored(snapshot: ComparisonSnapshot) -> tuple[Mapping[str, Any], Ma
 
 
 def _phase_of(phases: Iterable[Phase]) -> Phase:
-    """Return the phase of several answers: final when all are, and then the worst."""
+    """Return the common phase of several answers: final when all are final, and then the worst of them."""
     found = set(phases)
     if not all(phase.is_final for phase in found):
         return Phase.STREAMING

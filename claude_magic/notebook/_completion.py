@@ -1,4 +1,4 @@
-"""What can be typed next on a `%claude` line. Inside a prompt that is nothing of ours."""
+"""Completion of `%claude` lines: options, their values and subcommands. Prompts are not completed."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from ._commands import (
     Argument,
 )
 from ._line import EXCLUSIVE_FIELDS, Scanner
-from ._names import Surroundings
+from ._names import Namespace
 from ._options import OPTION_SPECS, SPEC_BY_NAME, OptionSpec
 
 _MOST_FILES = 200
 
 
-def value_texts(spec: OptionSpec, fragment: str, surroundings: Surroundings) -> Iterable[str]:
-    """Return what an option's value may be, given its beginning."""
+def value_texts(spec: OptionSpec, fragment: str, namespace: Namespace) -> Iterable[str]:
+    """Return candidates for an option's value that begins with `fragment`."""
     if spec.choices:
         return spec.choices
     find = _FINDERS.get(spec.field)
-    return () if find is None else find(fragment, surroundings)
+    return () if find is None else find(fragment, namespace)
 
 
-def argument_texts(argument: Argument, fragment: str, surroundings: Surroundings) -> Iterable[str]:
-    """Return what a subcommand's argument may be, given its beginning."""
+def argument_texts(argument: Argument, fragment: str, namespace: Namespace) -> Iterable[str]:
+    """Return candidates for a subcommand's argument that begins with `fragment`."""
     if argument is EXISTING_NAME:
-        return (name for name, _ in _named(fragment, surroundings))
+        return (name for name, _ in _named(fragment, namespace))
     if argument in (EXISTING_THREAD, ANY_THREAD):
-        return surroundings.threads()
+        return namespace.threads()
     if argument is JSON_FILE:
         return (path for path in _files(fragment) if path.endswith((".json", "/")))
     if argument is SAVED:
@@ -52,46 +52,46 @@ def argument_texts(argument: Argument, fragment: str, surroundings: Surroundings
     return argument.choices
 
 
-def _models(_fragment: str, _surroundings: Surroundings) -> Iterator[str]:
+def _models(_fragment: str, _namespace: Namespace) -> Iterator[str]:
     from ..runtime import MODELS, SHORT_NAMES
 
     yield from SHORT_NAMES
     yield from MODELS
 
 
-def _threads(_fragment: str, surroundings: Surroundings) -> Iterable[str]:
-    return surroundings.threads()
+def _threads(_fragment: str, namespace: Namespace) -> Iterable[str]:
+    return namespace.threads()
 
 
-def _named(fragment: str, surroundings: Surroundings) -> Iterator[tuple[str, object]]:
-    """Yield names with their values; those that begin with _ only where that is typed."""
-    names = surroundings.names()
+def _named(fragment: str, namespace: Namespace) -> Iterator[tuple[str, object]]:
+    """Yield variables with their values; those that begin with _ only if the fragment does too."""
+    names = namespace.names()
     for name in sorted(names):
         if fragment.startswith("_") or not name.startswith("_"):
             yield name, names[name]
 
 
-def _variables(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    for name, value in _named(fragment, surroundings):
+def _variables(fragment: str, namespace: Namespace) -> Iterator[str]:
+    for name, value in _named(fragment, namespace):
         if not (isinstance(value, ModuleType) or callable(value)):
             yield name
 
 
-def _attachments(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    yield from _variables(fragment, surroundings)
+def _attachments(fragment: str, namespace: Namespace) -> Iterator[str]:
+    yield from _variables(fragment, namespace)
     yield from _files(fragment)
 
 
-def _classes(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    for name, value in _named(fragment, surroundings):
-        # Of its type, as the lazy objects of some libraries begin to work when they are asked for their class.
+def _classes(fragment: str, namespace: Namespace) -> Iterator[str]:
+    for name, value in _named(fragment, namespace):
+        # Not `isinstance`: it reads `__class__`, which makes the lazy objects of some libraries load.
         if issubclass(type(value), type):
             yield name
 
 
-def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
-    for name, value in _named(fragment, surroundings):
-        # Other objects that can be called may be tools, too, but are hardly meant as such.
+def _functions(fragment: str, namespace: Namespace) -> Iterator[str]:
+    for name, value in _named(fragment, namespace):
+        # Other callables can be tools too, but seldom are.
         if isinstance(value, _FUNCTIONS):
             yield name
 
@@ -99,14 +99,14 @@ def _functions(fragment: str, surroundings: Surroundings) -> Iterator[str]:
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, functools.partial)
 
 
-def _prompt_files(fragment: str, _surroundings: Surroundings) -> Iterator[str]:
+def _prompt_files(fragment: str, _namespace: Namespace) -> Iterator[str]:
     if fragment.startswith("@"):
         for path in _files(fragment[1:]):
             yield f"@{path}"
 
 
 def _files(fragment: str) -> Iterator[str]:
-    """Yield paths that begin like this one, folders with a slash, as they are typed; those with spaces not."""
+    """Yield the paths that complete a fragment, folders with a slash, without paths that contain spaces."""
     folder, _, beginning = fragment.rpartition("/")
     typed = f"{folder}/" if "/" in fragment else ""
     try:
@@ -114,22 +114,22 @@ def _files(fragment: str) -> Iterator[str]:
             found = sorted(
                 (entry.name, entry.is_dir()) for entry in entries if entry.name.startswith(beginning)
             )
-    except (OSError, RuntimeError):  # the latter where ~ is nobody's home
+    except (OSError, RuntimeError):  # RuntimeError: ~ has no home directory
         return
     for name, is_folder in found[:_MOST_FILES]:
         if " " not in name and (beginning or not name.startswith(".")):
             yield f"{typed}{name}{'/' if is_folder else ''}"
 
 
-_Finder = Callable[[str, Surroundings], Iterable[str]]
+_Finder = Callable[[str, Namespace], Iterable[str]]
 
 
 def _several(find: _Finder) -> _Finder:
-    """Return what finds names with commas between them, each once."""
+    """Return a finder for comma-separated lists, which offers each name only once."""
 
-    def find_next(fragment: str, surroundings: Surroundings) -> Iterator[str]:
+    def find_next(fragment: str, namespace: Namespace) -> Iterator[str]:
         chosen, comma, typed = fragment.rpartition(",")
-        for name in find(typed, surroundings):
+        for name in find(typed, namespace):
             if name not in chosen.split(","):
                 yield f"{chosen}{comma}{name}"
 
@@ -158,12 +158,12 @@ _BINDING = re.compile(r"\s*[^\W\d]\w*\s*<<")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completions:
-    """What may take the place of the last characters before the cursor.
+    """Candidates that replace the text before the cursor.
 
     Attributes:
-        fragment: Those characters.
-        texts: What may stand there, best first; each begins with them.
-        kinds: What each of them is, for front ends that show it.
+        fragment: The text that they replace.
+        texts: The candidates, best first; each begins with the fragment.
+        kinds: The kind of each candidate, which some front ends show.
     """
 
     fragment: str = ""
@@ -184,23 +184,23 @@ _KINDS = {
     "out": "variable",
     "interact": "variable",
 }
-"""By the field of an option, or the key of an argument."""
+"""Kinds of candidates, by the field of an option or the key of an argument."""
 
 
-def complete_cell(text: str, line_number: int, column: int, surroundings: Surroundings) -> Completions:
-    """Complete at a place in a cell; lines count from 0."""
+def complete_cell(text: str, line_number: int, column: int, namespace: Namespace) -> Completions:
+    """Return completions at a position in a cell; lines and columns count from 0."""
     lines = text.split("\n")
     before = lines[line_number][:column]
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     if _CELL.match(lines[first]):
         match = _CELL_LINE.fullmatch(before) if line_number == first else None
-        return complete_words(match["words"], surroundings, is_cell=True) if match else NOTHING
+        return complete_words(match["words"], namespace, is_cell=True) if match else NOTHING
     match = _LINE.fullmatch(before)
-    return complete_words(match["words"], surroundings, is_cell=False) if match else NOTHING
+    return complete_words(match["words"], namespace, is_cell=False) if match else NOTHING
 
 
-def complete_words(words: str, surroundings: Surroundings, *, is_cell: bool) -> Completions:
-    """Complete at the end of what stands behind the magic's name so far."""
+def complete_words(words: str, namespace: Namespace, *, is_cell: bool) -> Completions:
+    """Return completions at the end of `words`, the text between the magic's name and the cursor."""
     scanner = Scanner(words)
     if binding := _BINDING.match(words):
         scanner.skip(binding[0])
@@ -210,17 +210,15 @@ def complete_words(words: str, surroundings: Surroundings, *, is_cell: bool) -> 
         word = scanner.peek_word()
         spec = SPEC_BY_NAME.get(word.partition("=")[0])
         if spec is None or (word == scanner.rest() and "=" not in word):
-            return _complete_first_word(scanner, given, surroundings, is_cell=is_cell)
+            return _complete_first_word(scanner, given, namespace, is_cell=is_cell)
         given.append(spec)
         scanner.skip(word.partition("=")[0])
         if not spec.is_flag and (fragment := _pass_value(scanner)) is not None:
-            return _offer(
-                value_texts(spec, fragment, surroundings), fragment, _KINDS.get(spec.field, "value")
-            )
+            return _offer(value_texts(spec, fragment, namespace), fragment, _KINDS.get(spec.field, "value"))
 
 
 def _pass_value(scanner: Scanner) -> str | None:
-    """Pass over an option's value; if it is still being typed, return what there is of it."""
+    """Skip an option's value and return None; if the value is incomplete, return its beginning."""
     if scanner.peek_char() == "=":
         scanner.skip("=")
     else:
@@ -241,9 +239,9 @@ def _pass_quoted(scanner: Scanner) -> str | None:
 
 
 def _complete_first_word(
-    scanner: Scanner, given: Sequence[OptionSpec], surroundings: Surroundings, *, is_cell: bool
+    scanner: Scanner, given: Sequence[OptionSpec], namespace: Namespace, *, is_cell: bool
 ) -> Completions:
-    """Complete where an option, a subcommand or the prompt begins."""
+    """Return completions at the beginning of an option, a subcommand or the prompt."""
     typed = scanner.rest()
     word, space, argument = typed.partition(" ")
     if not space:
@@ -254,7 +252,7 @@ def _complete_first_word(
     if is_cell or command is None or command.argument is None or (given and command.kind == "do"):
         return NOTHING
     kind = _KINDS.get(command.argument.key, "value")
-    return _offer(argument_texts(command.argument, argument, surroundings), argument, kind)
+    return _offer(argument_texts(command.argument, argument, namespace), argument, kind)
 
 
 def _subcommands(given: Sequence[OptionSpec], *, is_cell: bool) -> list[str]:
@@ -264,7 +262,7 @@ def _subcommands(given: Sequence[OptionSpec], *, is_cell: bool) -> list[str]:
 
 
 def _option_names(given: Sequence[OptionSpec]) -> list[str]:
-    """Return the options that may still come; long names first, as they say what they are."""
+    """Return the names of the options that can still be given, the more descriptive long names first."""
     fields = {spec.field for spec in given}
     ruled_out = {spec.field for spec in given if not spec.is_repeatable}
     for one, other, _ in EXCLUSIVE_FIELDS:

@@ -1,4 +1,4 @@
-"""The widgets of `--interact`: which control stands for which value, and the answer to their state below them."""
+"""The controls of `--interact`: the ipywidgets control for each kind of value."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ..display.widgets import close_all
 _MOST_OPTIONS = 1_000
 _MOST_SHOWN = 200
 _LONGEST_NAME = 24
-"""Characters; the front end shows a longer one whole where the pointer rests on it."""
+"""In characters; the front end cuts longer names and shows them in full on hover."""
 _WIDTH = "min(100%, 30em)"
 
 
 def make_controls(values: Mapping[str, object]) -> dict[str, ValueWidget]:
-    """Return a control for each value, in their order; a widget stands for itself.
+    """Return a control for each value, in the same order; a widget is its own control.
 
     Raises:
-        ConfigurationError: There is none for one of them. Nothing was sent.
+        ConfigurationError: A value has no control. Nothing was sent.
     """
     controls: dict[str, ValueWidget] = {}
     try:
@@ -39,33 +39,33 @@ def make_controls(values: Mapping[str, object]) -> dict[str, ValueWidget]:
     except ConfigurationError:
         close_all(own_controls(controls, values))
         raise
-    _line_up(own_controls(controls, values))
+    _align(own_controls(controls, values))
     return controls
 
 
-def _line_up(controls: Sequence[ValueWidget]) -> None:
-    """Let their names take the same width, so that the controls begin at one edge."""
+def _align(controls: Sequence[ValueWidget]) -> None:
+    """Give the names of the controls the same width, so that the controls are left-aligned."""
     longest = max((len(control.description) for control in controls), default=0)
     for control in controls:
         control.style.description_width = f"{min(longest, _LONGEST_NAME) + 1}ch"
 
 
 def own_controls(controls: Mapping[str, ValueWidget], values: Mapping[str, object]) -> list[ValueWidget]:
-    """Return the controls that were made here; the others are widgets of the user's."""
+    """Return the controls made by `make_controls`, without the user's own widgets."""
     return [control for name, control in controls.items() if control is not values[name]]
 
 
 def make_control(name: str, value: Any) -> ValueWidget:
-    """Return a control for a value, chosen and bounded as `ipywidgets.interact` does.
+    """Return a control for a value, with the type and bounds that `ipywidgets.interact` chooses.
 
     Raises:
-        ConfigurationError: There is none. Nothing was sent.
+        ConfigurationError: The value has no control. Nothing was sent.
     """
     if isinstance(value, ValueWidget):
         return value
     try:
-        control = _abbreviated(value)
-    # Bounds the wrong way round, or nothing to choose from.
+        control = _find_control(value)
+    # The bounds are reversed, or there is nothing to choose from.
     except (ValueError, TypeError, ArithmeticError, TraitError) as error:
         raise ConfigurationError(
             f"There is no control for {name} = {safe_repr(value, _MOST_SHOWN)}: {as_sentence(str(error))} Nothing was sent."
@@ -78,19 +78,19 @@ def make_control(name: str, value: Any) -> ValueWidget:
     control.description = name
     control.layout.width = _WIDTH
     if hasattr(control, "continuous_update"):
-        control.continuous_update = False  # what counts is where a slider is let go, and text that is entered
+        control.continuous_update = False  # update when a slider is released or text is submitted
     return control
 
 
-def _abbreviated(value: Any) -> ValueWidget | None:
-    """Return the control that `ipywidgets.interact` abbreviates so, and for some kinds that it does not know."""
+def _find_control(value: Any) -> ValueWidget | None:
+    """Return the control that `ipywidgets.interact` would make for a value, or one for a few more types; None if there is none."""
     made = ipywidgets.interactive
     if isinstance(value, enum.Enum):
         members = dict(type(value).__members__)
         return ipywidgets.Dropdown(options=members | {value.name or str(value): value}, value=value)
-    value = _plain(value)
+    value = _to_builtin(value)
     if isinstance(value, tuple):
-        value = tuple(map(_plain, value))
+        value = tuple(map(_to_builtin, value))
         is_bounded = not any(isinstance(each, bool) for each in value)
         if is_bounded and (bounded := made.widget_from_tuple(value)) is not None:
             return bounded
@@ -102,23 +102,27 @@ def _abbreviated(value: Any) -> ValueWidget | None:
     return None if options is None else _choice(options)
 
 
-def _plain(value: Any) -> Any:
-    """Return a number as Python's own: numpy's, of whatever kind, a decimal or a fraction are none that a slider takes."""
+def _to_builtin(value: Any) -> Any:
+    """Convert a numpy scalar, Decimal or Fraction to a built-in type, because sliders accept no others; return others as they are."""
     kind = type(value)
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         number = value.item()
-        # Of nanoseconds numpy makes a number.
+        # For datetime64[ns], `item()` returns an integer.
         is_time = value.dtype.kind == "M" and isinstance(number, int)
         return value.astype("datetime64[us]").item() if is_time else number
     return float(value) if isinstance(value, (Decimal, Fraction)) else value
 
 
 def _picker(value: Any) -> ValueWidget | None:
-    """Return the control of a day or a time; None for what is neither, or is none that exists (pandas' NaT)."""
+    """Return the control for a date or time; None for other values.
+
+    Raises:
+        ValueError: The value is pandas' NaT.
+    """
     if isinstance(value, (datetime.date, datetime.time)) and value != value:
         raise ValueError("it is not a date or time")
     if isinstance(value, datetime.datetime):
-        # Plain ones: pandas' own are a kind of these, to the nanosecond.
+        # Convert to a plain datetime: pandas' Timestamp is a subclass with nanoseconds.
         plain = datetime.datetime.combine(value.date(), value.time(), value.tzinfo)
         picker = ipywidgets.NaiveDatetimePicker if plain.tzinfo is None else ipywidgets.DatetimePicker
         return picker(value=plain)
@@ -128,7 +132,7 @@ def _picker(value: Any) -> ValueWidget | None:
 
 
 def _options(value: Any) -> Mapping[Any, Any] | list[Any] | None:
-    """Return what there is to choose from; None where a value is no choice."""
+    """Return the choices that a value offers; None if it offers none."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, enum.EnumType):
@@ -136,13 +140,13 @@ def _options(value: Any) -> Mapping[Any, Any] | list[Any] | None:
     if isinstance(value, (Sequence, KeysView, ItemsView, ValuesView)):
         return value if isinstance(value, list) else list(itertools.islice(value, _MOST_OPTIONS + 1))
     if isinstance(value, Set):
-        return sorted(value, key=str)  # it has no order of its own
+        return sorted(value, key=str)  # sets have no order
     is_column = getattr(value, "ndim", None) == 1 and hasattr(value, "tolist")  # an array, a series, an index
     return list(value.tolist()) if is_column else None
 
 
 def _choice(options: Mapping[Any, Any] | list[Any]) -> ValueWidget:
-    """Return a list to choose from. Of pairs, as in `[("one", 10)]`, the first is seen and the second is the value."""
+    """Return a dropdown of choices. In pairs such as `("one", 10)`, the first item is shown and the second is the value."""
     if not options:
         raise ValueError("it is empty")
     if len(options) > _MOST_OPTIONS:

@@ -1,4 +1,4 @@
-"""`--dry-run`: what would be sent, what that would cost, and nothing sent but a free request to count its input."""
+"""`--dry-run`: shows the request and its price. Nothing is sent except a free request to count the input tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..runtime import (
     table_id,
     worst_case,
 )
-from ._compare import each_model
+from ._compare import line_per_model
 from ._question import settings_of
 
 if TYPE_CHECKING:
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
 
 _COUNTING_TIMEOUT = 15.0
-"""Seconds for the count, after which the dry run does without."""
+"""Seconds to wait for the count; after that, the dry run does without it."""
 _SHOWN_BASE64 = 32
-"""Characters of a picture's data that are shown."""
+"""Characters of base64 data that are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
-    """What there is to say about a request that is not sent.
+    """The facts about a request that is not sent.
 
     Attributes:
-        preview: The request as it would go out.
-        is_simulated: The embedded simulator would answer.
-        counted_tokens: Its input as the server counts it; None if it does not.
-        worst: The most that it could cost; None if its model has no price.
-        budget: What it would mean for the budget, as a sentence; "" without one.
-        redacted: What became `[REDACTED]` in what was collected for it.
-        notes: What was done differently from what was asked, as sentences.
+        preview: The request as it would be sent.
+        is_simulated: Whether the embedded simulator would answer.
+        counted_tokens: Input tokens as counted by the server; None if it did not count them.
+        worst: The most that the request could cost; None if the price of its model is not known.
+        budget: The effect on the budget, as a sentence; "" without a budget.
+        redacted: What was replaced with `[REDACTED]` in the collected context.
+        notes: Deviations from what was asked for, as sentences.
     """
 
     preview: RequestPreview
@@ -62,12 +62,12 @@ class DryRun:
 
 
 def show_dry_run(line: Line, question: Question, cell: Cell) -> None:
-    """Show what would be sent, in the place of an answer; for each model where several are compared.
+    """Show the request instead of an answer; with `--compare`, one request per model.
 
     Raises:
-        ConfigurationError: It could not be asked so.
+        ConfigurationError: The request could not be sent.
     """
-    for each in each_model(line, question, cell):
+    for each in line_per_model(line, question, cell):
         plan = cell.runtime.plan(question, settings_of(each.options))
         _show(plan, each.options.model, question.redacted, cell)
 
@@ -93,11 +93,11 @@ def _show(plan: TurnPlan, model: str | None, redacted: Sequence[str], cell: Cell
 
 
 def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bundle:
-    """Describe a dry run: a table, and below it, folded, the headers and the payload.
+    """Render a dry run: a table, and below it the folded headers and payload.
 
     Args:
-        dry_run: What there is to say.
-        redact: Removes the key from text, should somebody have typed it.
+        dry_run: The facts to show.
+        redact: Removes the API key from the payload, in case the user has typed it.
     """
     preview = dry_run.preview
     payload = redact(json.dumps(_shortened(preview.body), indent=2, ensure_ascii=False))
@@ -110,7 +110,7 @@ def render_dry_run(dry_run: DryRun, *, redact: Callable[[str], str] = str) -> Bu
 def _rows(dry_run: DryRun) -> Iterator[Row]:
     preview, worst = dry_run.preview, dry_run.worst
     model = str(preview.body.get("model"))
-    # Its port is another one each time, and the output is saved.
+    # The simulator's port differs each time, and the output is saved with the notebook.
     url = f"{urlsplit(preview.url).path} (the embedded simulator)" if dry_run.is_simulated else preview.url
     yield "request", f"{preview.method} {url}"
     yield "model", model
@@ -165,7 +165,7 @@ def _name_notes(name: str) -> Iterator[str]:
 
 
 def _count(runtime: Runtime, plan: TurnPlan) -> int | None:
-    """Let the server count the input; None where that is not possible, for want of a key for instance."""
+    """Return the input tokens as counted by the server; None if it cannot count them, for example without a key."""
     try:
         future = runtime.submit(lambda client: count_input(client, plan.request))
     except ClaudeError:
@@ -179,7 +179,7 @@ def _count(runtime: Runtime, plan: TurnPlan) -> int | None:
 
 
 def _shortened(value: Any) -> Any:
-    """Copy a JSON value with its base64 data cut."""
+    """Return a copy of a JSON value with its base64 data shortened."""
     if isinstance(value, Mapping):
         is_source = value.get("type") == "base64"
         return {

@@ -1,4 +1,4 @@
-"""Loading and unloading: what the extension puts into a shell, and how it takes all of it away again."""
+"""Loading and unloading of the extension: everything that is added to a shell, and its removal."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _COMMANDS = ("%claude", "%%claude")
 
 
 class Completer:
-    """Completes options, their values and subcommands in one shell; imports what it knows when Tab is pressed for the first time."""
+    """Completes options, their values and subcommands in one shell. The first Tab imports the completion code."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._surroundings = Scope(shell)
-        self._forget: Callable[[], None] = lambda: None
+        self._namespace = Scope(shell)
+        self._unregister: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Register the completer with the shell."""
         matchers = getattr(self._shell.Completer, "custom_matchers", None)
         if matchers is not None:
-            self._forget = _add_matcher(matchers, self._match)
+            self._unregister = _add_matcher(matchers, self._match)
         else:
-            self._forget = _add_hook(self._shell, self._complete_command)
+            self._unregister = _add_hook(self._shell, self._complete_command)
 
     def stop(self) -> None:
-        """Answer no longer."""
-        self._forget()
+        """Remove the completer from the shell."""
+        self._unregister()
 
     def _match(self, context: Any) -> dict[str, Any]:
-        """Answer IPython's matcher API; what is offered here is all that makes sense here, so others are suppressed."""
+        """Implement IPython's matcher API, and suppress all other matchers: none of theirs fits on a `%claude` line."""
         from IPython.core.completer import SimpleCompletion
 
         from ._completion import complete_cell
 
         found = complete_cell(
-            context.full_text, context.cursor_line, context.cursor_position, self._surroundings
+            context.full_text, context.cursor_line, context.cursor_position, self._namespace
         )
         return {
             "completions": [
@@ -58,10 +58,10 @@ class Completer:
         }
 
     def _complete_command(self, _shell: Any, event: Any) -> list[str]:
-        """Answer the older hook, which knows one line, and words as IPython splits them."""
+        """Implement IPython's older hook, which gets a single line and the current word as IPython splits it."""
         from ._completion import complete_cell
 
-        found = complete_cell(event.text_until_cursor, 0, len(event.text_until_cursor), self._surroundings)
+        found = complete_cell(event.text_until_cursor, 0, len(event.text_until_cursor), self._namespace)
         kept = len(found.fragment) - len(event.symbol)
         return [text[kept:] for text in found.texts] if kept >= 0 else []
 
@@ -69,7 +69,7 @@ class Completer:
 def _add_matcher(matchers: list[Any], match: Callable[[Any], dict[str, Any]]) -> Callable[[], None]:
     from IPython.core.completer import context_matcher
 
-    # Above IPython's own, so that theirs (Jedi takes long) need not be asked where ours suffices.
+    # A higher priority than IPython's own matchers, of which Jedi is slow, so that they need not run.
     matcher = context_matcher(identifier="claude_magic", priority=100)(lambda context: match(context))
     matchers.append(matcher)
     return lambda: matchers.remove(matcher) if matcher in matchers else None
@@ -80,16 +80,16 @@ def _add_hook(shell: Any, complete: Callable[[Any, Any], list[str]]) -> Callable
         shell.set_hook(_COMPLETION_HOOK, complete, str_key=command)
     chains = [shell.strdispatchers[_COMPLETION_HOOK].strs[command].chain for command in _COMMANDS]
 
-    def forget() -> None:
+    def unregister() -> None:
         for chain in chains:
-            # IPython keeps a hook as a method of the shell.
+            # IPython stores a hook as a bound method of the shell.
             chain[:] = [entry for entry in chain if entry[1].__func__ != complete]
 
-    return forget
+    return unregister
 
 
 class _Loaded(NamedTuple):
-    """What one shell got."""
+    """Everything that was added to one shell."""
 
     magics: ClaudeMagics
     transformer: CellTransformer
@@ -99,18 +99,18 @@ class _Loaded(NamedTuple):
     facade: Any
 
 
-# Kept on the shell, not here: `%reload_ext` reloads our modules and must still find what is to be taken away.
+# Stored on the shell, not in this module: `%reload_ext` reloads the module and must still find what to remove.
 _KEY = "_claude_magic_extension"
 _RUNTIME = "claude_magic.runtime"
 _WIDGETS = "claude_magic.display.widgets"
 
 
 def load(shell: Any, facade: Any) -> None:
-    """Register the magics. Quiet, and quick: nothing is imported, opened or started that is not needed for this.
+    """Register the magics, without importing, opening or starting anything that this does not need.
 
     Args:
         shell: The shell.
-        facade: What `claude` is in the user's code, where that name is free.
+        facade: Object to bind to `claude`, unless that name is taken.
     """
     if getattr(shell, _KEY, None) is not None:
         unload(shell)
@@ -124,7 +124,7 @@ def load(shell: Any, facade: Any) -> None:
     completer = Completer(shell)
     completer.start()
     if MAGIC not in shell.user_ns:
-        # Among the hidden names: no name of the user's, for `%who` and in prompts.
+        # A hidden name: `%who` and prompts do not treat it as a variable of the user's.
         shell.push({MAGIC: facade}, interactive=False)
     loaded = _Loaded(
         magics=magics,
@@ -137,7 +137,7 @@ def load(shell: Any, facade: Any) -> None:
     setattr(shell, _KEY, loaded)
     if _RUNTIME in sys.modules:
         magics.session.runtime()
-    # A notebook that has widgets has pages that ask for them, perhaps just when the first of ours are made.
+    # If ipywidgets is in use, open pages may request widgets at any moment, perhaps just when our first ones are made.
     if "ipywidgets" in sys.modules:
         importlib.import_module(_WIDGETS)
     if previous:
@@ -149,7 +149,7 @@ def load(shell: Any, facade: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Take everything away again, and end the client and its thread."""
+    """Remove everything that `load` added, and close the client and its thread."""
     loaded: _Loaded | None = getattr(shell, _KEY, None)
     if loaded is None:
         return
@@ -159,16 +159,16 @@ def unload(shell: Any) -> None:
     loaded.completer.stop()
     _remove(shell.input_transformers_cleanup, loaded.transformer)
     _remove(shell.configurables, loaded.magics)
-    _take_magics_away(shell.magics_manager, loaded)
+    _remove_magics(shell.magics_manager, loaded)
     shell.drop_by_id({MAGIC: loaded.facade})
     if shell.user_ns_hidden.get(MAGIC) is loaded.facade:
-        # The user has given the name to something else.
+        # The user has rebound the name.
         del shell.user_ns_hidden[MAGIC]
     _close_runtime()
 
 
 def connect() -> None:
-    """Make `%config ClaudeMagics` count for a runtime that was just made by plain Python, before any magic ran."""
+    """Apply `%config ClaudeMagics` to a runtime that Python code created before any magic ran."""
     loaded: _Loaded | None = getattr(get_ipython(), _KEY, None)
     if loaded is not None:
         loaded.magics.session.runtime()
@@ -179,11 +179,11 @@ def _find_other_owner(shell: Any) -> dict[str, Any]:
     return {kind: tables[kind][MAGIC] for kind in ("line", "cell") if MAGIC in tables[kind]}
 
 
-def _take_magics_away(manager: Any, loaded: _Loaded) -> None:
+def _remove_magics(manager: Any, loaded: _Loaded) -> None:
     for kind in ("line", "cell"):
         table = manager.magics[kind]
         if getattr(table.get(MAGIC), "__self__", None) is not loaded.magics:
-            continue  # somebody has taken it over meanwhile
+            continue  # another extension has replaced it since
         del table[MAGIC]
         if kind in loaded.previous_magics:
             table[MAGIC] = loaded.previous_magics[kind]

@@ -1,13 +1,13 @@
-"""What a `%claude` line is: a subcommand, or options and a prompt.
+"""The grammar of `%claude` lines: a subcommand, or options and a prompt.
 
     %claude [NAME <<] [OPTION ...] [ask | --] PROMPT
     %claude [OPTION ...] SUBCOMMAND [ARGUMENT]
 
-A line is a subcommand only if the whole of it fits that subcommand, down to the names it refers to: `explain df` is one
-while there is a `df`, `explain why the sky is blue` is a prompt. Behind `ask` or `--` everything is a prompt. A comment behind
-a subcommand is left out, as it is in Python.
+A line is a subcommand only if all of it matches that subcommand, including the names it refers to: `explain df` is one
+if `df` exists, `explain why the sky is blue` is a prompt. After `ask` or `--`, everything is a prompt. A comment after
+a subcommand is ignored, as in Python.
 
-What begins with a subcommand's name and does not fit it is most likely a typo, and an error: see `_slips.py`.
+A line that begins with a subcommand's name but does not match it is probably a typo, and an error: see `_typos.py`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from IPython.core.error import UsageError
 
 from ._commands import COMMAND_BY_NAME, ESCAPE, Line, find_call
 from ._line import Scanner, parse_cell, parse_option_line
-from ._names import Surroundings
+from ._names import Namespace
 
 
-def read_line(line: str, surroundings: Surroundings) -> Line:
-    """Read a line on which Claude is asked: with a prompt, or by a subcommand that makes one.
+def read_line(line: str, namespace: Namespace) -> Line:
+    """Parse a line that asks Claude, with a prompt or by a subcommand of kind `ask`.
 
     Raises:
-        UsageError: The options are wrong, or the prompt is most likely meant as a subcommand.
+        UsageError: The options are not valid, or the prompt is probably meant as a subcommand.
     """
     parsed = parse_option_line(line)
     if parsed.is_closed:
@@ -35,34 +35,34 @@ def read_line(line: str, surroundings: Surroundings) -> Line:
         scanner.skip(ESCAPE)
         scanner.skip_one_space()
         return Line(options=parsed.options, prompt=scanner.rest())
-    call = find_call(parsed.rest, surroundings)
+    call = find_call(parsed.rest, namespace)
     if call is not None and call.command.kind == "ask":
         return Line(options=parsed.options, prompt=parsed.rest, call=call)
-    from ._slips import refuse_slip  # late: what is typed below `%%claude` is not checked for slips
+    from ._typos import refuse_typo  # late: prompts below `%%claude` are not checked
 
-    refuse_slip(parsed.rest, line, surroundings, percents="%")
+    refuse_typo(parsed.rest, line, namespace, percents="%")
     return Line(options=parsed.options, prompt=parsed.rest)
 
 
-def read_cell(line: str, body: str, surroundings: Surroundings) -> Line:
-    """Read a `%%claude` cell: the words behind its options and all below them are the prompt.
+def read_cell(line: str, body: str, namespace: Namespace) -> Line:
+    """Parse a `%%claude` cell: everything after its options is the prompt.
 
     Raises:
-        UsageError: The options are wrong, or it is most likely meant as a subcommand.
+        UsageError: The options are not valid, or the cell is probably meant as a subcommand.
     """
     request = parse_cell(line, body)
     parsed = parse_option_line(line)
     if parsed.is_closed:
         return request
     if not body.strip():
-        from ._slips import refuse_slip
+        from ._typos import refuse_typo
 
-        refuse_slip(parsed.rest, line, surroundings, percents="%%")
+        refuse_typo(parsed.rest, line, namespace, percents="%%")
         return request
-    # Prose may begin with any word, and goes on below: only what is a subcommand to the letter is none.
-    call = find_call(parsed.rest, surroundings)
+    # The first line of a prompt may be anything, so only an exact subcommand is refused.
+    call = find_call(parsed.rest, namespace)
     if call is not None and not call.command.takes_prose:
-        from ._slips import as_shown
+        from ._typos import as_shown
 
         raise UsageError(
             f"%claude {as_shown(parsed.rest, call.command)} is a subcommand: write it with one percent sign, in a cell of its own. "
@@ -75,7 +75,7 @@ _ASKS = re.compile(r"\s*(?P<percents>%%?)claude(?!\S)(?P<words>[^\n]*)(?:\n(?P<b
 
 
 def prompt_of(source: str) -> str | None:
-    """Return the prompt of a cell that is a question and nothing else, as it stands in a file; None for any other cell."""
+    """Return the prompt of a cell, given its saved source, if the cell only asks a question; else None."""
     # IPython ends every cell with a line break.
     match = _ASKS.fullmatch(source if source.endswith("\n") else f"{source}\n")
     if match is None:
@@ -89,7 +89,7 @@ def prompt_of(source: str) -> str | None:
     except UsageError:
         return None
     first, _, rest = parsed.rest.partition(" ")
-    is_told = not parsed.is_closed and first in COMMAND_BY_NAME and COMMAND_BY_NAME[first].kind == "do"
-    if body.strip() or is_told:
+    is_command = not parsed.is_closed and first in COMMAND_BY_NAME and COMMAND_BY_NAME[first].kind == "do"
+    if body.strip() or is_command:
         return None
     return (rest if first == ESCAPE and not parsed.is_closed else parsed.rest) or None

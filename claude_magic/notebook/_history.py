@@ -1,8 +1,8 @@
-"""What a shell remembers of its cells, and in which file they are: errors, as `Err` shows them, output, replies in flight.
+"""The history of a shell's cells: errors (`Err`), sources and outputs, replies in flight, and the notebook's file.
 
-IPython leaves each error that it shows in `sys.last_value`, wherever it came from: a cell, a script of `%run`, a magic that is not
-there, a `_repr_html_`, a widget's callback. So that is where errors are found: when a cell ends, and when somebody asks. Only the
-error is kept until somebody asks; making text of it then keeps cells quick.
+IPython stores each error that it shows in `sys.last_value`, wherever it was raised: in a cell, a script of `%run`, a missing magic, a
+`_repr_html_`, a widget callback. `Errors` reads it when a cell begins or ends, and when errors are accessed. The exception is converted
+to text only when needed, so that cells stay fast.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from ..runtime import Reply
 
 _KEPT = 20
-# By name, so that a terminal need not import asyncio for this.
+# Names instead of classes, so that a terminal need not import asyncio.
 _NOT_ERRORS = ("KeyboardInterrupt", "CancelledError", "SystemExit")
 
 
 class Errors(Sequence["ErrorRecord"]):
-    """The last errors of a shell, oldest first; none of those that our own commands show.
+    """The last errors of a shell, oldest first, without those that the magics themselves raise.
 
     Args:
-        shell: The shell, which knows which file stands for which cell, and what cells have printed.
+        shell: The shell. It provides the names of the cells' files, and what the cells have printed.
     """
 
     def __init__(self, shell: Any = None) -> None:
@@ -39,35 +39,35 @@ class Errors(Sequence["ErrorRecord"]):
         self._seen: BaseException | None = getattr(sys, "last_value", None)
         self._running: list[str] = []
         self.shown_since = ""
-        """The name of what was shown after the last error, and is not to be fixed: an interrupt, or an error of ours."""
+        """Class name of an exception shown after the last error that `fix` does not apply to: an interrupt, or an error of the magics."""
 
     def enter(self, source: str) -> None:
-        """A cell begins."""
-        self._look()
+        """Record that a cell has begun."""
+        self._check_last_value()
         self._running.append(source)
 
     def leave(self) -> None:
-        """The cell that began last has ended."""
-        self._look()
+        """Record that the cell that began last has ended."""
+        self._check_last_value()
         if self._running:
             self._running.pop()
 
-    def note(self, error: BaseException, source: str) -> None:
-        """Take note of an error; the one before it is reduced to text.
+    def _add(self, error: BaseException, source: str) -> None:
+        """Add an error; the previous one is reduced to text.
 
         Args:
             error: The exception.
-            source: The cell in which it came; "" between cells.
+            source: Source of the cell that raised it; "" between cells.
         """
-        self._settle()
+        self._make_record()
         if self._records:
             self._records[-1].forget_frame()
         self._last = (error, source, getattr(self._shell, "execution_count", 0))
         self.shown_since = ""
 
     def __len__(self) -> int:
-        self._look()
-        self._settle()
+        self._check_last_value()
+        self._make_record()
         return len(self._records)
 
     @overload
@@ -75,15 +75,15 @@ class Errors(Sequence["ErrorRecord"]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[ErrorRecord]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        self._look()
-        self._settle()
+        self._check_last_value()
+        self._make_record()
         return list(self._records)[index]
 
     def __repr__(self) -> str:
         return f"[{', '.join(map(repr, self))}]"
 
-    def _look(self) -> None:
-        """Take note of the error that was shown since this was called before, if there is one."""
+    def _check_last_value(self) -> None:
+        """Add the error that was shown since the last call, if any."""
         error: BaseException | None = getattr(sys, "last_value", None)
         if error is None or error is self._seen:
             return
@@ -91,13 +91,13 @@ class Errors(Sequence["ErrorRecord"]):
         if type(error).__name__ in _NOT_ERRORS or _is_ours(error):
             self.shown_since = type(error).__name__
         else:
-            self.note(error, self._running[-1] if self._running else "")
+            self._add(error, self._running[-1] if self._running else "")
 
-    def _settle(self) -> None:
-        """Make the record of the last error, if nobody has yet."""
+    def _make_record(self) -> None:
+        """Make the record of the last error, unless it exists already."""
         if self._last is None:
             return
-        from ..context import ErrorRecord  # late: loading the extension must not cost this
+        from ..context import ErrorRecord  # late: importing it would slow down loading the extension
 
         (error, source, number), self._last = self._last, None
         self._records.append(
@@ -105,7 +105,7 @@ class Errors(Sequence["ErrorRecord"]):
         )
 
     def _printed(self, number: int) -> str | None:
-        """Return what the cell of that number has written to stderr; None where IPython does not remember it."""
+        """Return what the cell with this number has written to stderr; None if IPython does not record outputs."""
         remembered = getattr(getattr(self._shell, "history_manager", None), "outputs", None)
         if remembered is None:
             return None
@@ -116,13 +116,13 @@ class Errors(Sequence["ErrorRecord"]):
         )
 
     def _name_of_file(self, path: str) -> str | None:
-        """Return "Cell In[3]" for the file that stands for that cell, as IPython's own tracebacks do."""
+        """Return a name such as "Cell In[3]" for a cell's file, as IPython's tracebacks do; None for other files."""
         name = getattr(getattr(self._shell, "compile", None), "format_code_name", lambda _path: None)(path)
         return " ".join(name) if name else None
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether an error says itself what to do: one of ours that is shown without a traceback, or a word on usage."""
+    """Return whether an error explains itself: it is shown without a traceback, or is a UsageError of this package."""
     if type(error).__module__.startswith("claude_magic."):
         return hasattr(error, "_render_traceback_")
     if type(error).__name__ != "UsageError":
@@ -138,9 +138,9 @@ _MAX_REPR_CHARS = 20_000
 
 
 def cells_of(shell: Any) -> list[CellRecord]:
-    """Return the cells before the one that runs, oldest first; questions to Claude are not among them.
+    """Return the cells before the running one, oldest first, without questions to Claude.
 
-    IPython 9 remembers what a cell printed, IPython 8 only the value of its last line. Neither remembers pictures.
+    IPython 9 records the text outputs of a cell, IPython 8 only the value of its last line. Neither records images.
     """
     return [
         _record(shell, number, source)
@@ -152,7 +152,7 @@ def cells_of(shell: Any) -> list[CellRecord]:
 def _record(shell: Any, number: int, source: str) -> CellRecord:
     remembered = getattr(shell.history_manager, "outputs", None)
     outputs = _value(shell, number) if remembered is None else _texts(remembered.get(number, ()))
-    from ..context import CellRecord  # late: loading the extension must not cost this
+    from ..context import CellRecord  # late: importing it would slow down loading the extension
 
     return CellRecord(
         number=number,
@@ -171,7 +171,7 @@ def _value(shell: Any, number: int) -> Iterator[str]:
 
 
 def _texts(outputs: Sequence[Any]) -> Iterator[str]:
-    for output in list(outputs):  # a thread of the user's may be printing
+    for output in list(outputs):  # a copy, because another thread may be printing
         for kind in ("stream", "text/plain"):
             text = output.bundle.get(kind, "")
             if text:
@@ -189,10 +189,10 @@ _DISPLAY_FAILED = "_last_traceback_during_displayhook"
 
 
 class ShellWatch:
-    """Tells the errors when cells begin and end, and cancels replies that an interrupted cell has started and nobody waits for any more.
+    """Tracks the beginning and end of cells for `Errors`, and cancels the replies that an interrupted cell started.
 
-    In terminal IPython, Ctrl-C during `await reply` tears the loop down and leaves the reply streaming on the bridge,
-    unseen and paid for.
+    In terminal IPython, Ctrl-C during `await reply` tears down the event loop, but the reply would continue to stream on the
+    bridge's thread, unseen and billed.
     """
 
     def __init__(self, shell: Any, errors: Errors) -> None:
@@ -201,25 +201,25 @@ class ShellWatch:
         self._in_flight_before: frozenset[Reply] = frozenset()
 
     def start(self) -> None:
-        """Watch from the next cell on."""
+        """Register the callbacks."""
         self._shell.events.register("pre_run_cell", self._on_start)
         self._shell.events.register("post_run_cell", self._on_end)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Unregister the callbacks."""
         self._shell.events.unregister("pre_run_cell", self._on_start)
         self._shell.events.unregister("post_run_cell", self._on_end)
 
     def _on_start(self, info: Any) -> None:
         self._errors.enter(str(getattr(info, "raw_cell", "") or ""))
         if getattr(self._shell, _DISPLAY_FAILED, False):
-            # Of an earlier cell. ipykernel 7.4 forgets it before blocking cells only, and would call awaited ones failed.
+            # Left by an earlier cell. ipykernel 7.4 resets it only before blocking cells, so an awaited cell would count as failed.
             setattr(self._shell, _DISPLAY_FAILED, False)
         self._in_flight_before = frozenset(_in_flight())
 
     def _on_end(self, result: Any) -> None:
-        if (last := _last()) is not None:  # an empty reply is false
-            # It stands on the screen for this cell's own value only; as the value of a later cell it shows again.
+        if (last := _last()) is not None:  # not by truth value: an empty reply is falsy
+            # It is on the screen as this cell's value only; as the value of a later cell, it is displayed again.
             last.is_on_screen = False
         self._errors.leave()
         if _was_interrupted(result):
@@ -229,13 +229,13 @@ class ShellWatch:
 
 
 def _was_interrupted(result: Any) -> bool:
-    # Where Ctrl-C comes between two statements, IPython counts it as an error before the execution.
+    # IPython reports a Ctrl-C between two statements as an error before the execution.
     errors = (getattr(result, "error_in_exec", None), getattr(result, "error_before_exec", None))
     return any(type(error).__name__ in _INTERRUPTS for error in errors)
 
 
 def runtime_if_used() -> Any:
-    """Return the runtime if anything has used it, else None; looking must not import it."""
+    """Return the runtime if it has been imported, else None."""
     module = sys.modules.get("claude_magic.runtime")
     return None if module is None else module.get_runtime()
 
@@ -251,49 +251,52 @@ def _last() -> Reply | None:
 
 
 _SESSION_NAME = "JPY_SESSION_NAME"
-"""Jupyter puts the path of the notebook here when it starts the kernel."""
+"""Environment variable that Jupyter sets to the path of the notebook when it starts the kernel."""
 _VSCODE_NAME = "__vsc_ipynb_file__"
 _VSCODE_CELL = "vscode-notebook-cell:"
 _MOST_BYTES = 16_000_000
-"""Of a notebook that is read unasked."""
+"""Maximum size of a notebook that is read without the user asking for it."""
 _MOST_SEARCHED = 50
 
 
 def notebook_path(shell: Any, *, may_search: bool) -> Path | None:
-    """Return the file in which the front end saves the notebook of a shell, as far as the kernel can know; None where it cannot.
+    """Return the file of the shell's notebook; None if the kernel cannot determine it.
 
     Args:
         shell: The shell.
-        may_search: Look into the notebooks of the working directory for the cell that runs, where the file has got another name
-            since the kernel was started.
+        may_search: If the file was renamed after the kernel was started, search the notebooks of the working directory for the
+            running cell.
     """
-    from ..display import FrontEnd  # late: loading the extension must not cost this
+    from ..display import FrontEnd  # late: importing it would slow down loading the extension
 
     cell = FrontEnd(shell).cell_id
     in_vscode = unquote(urlsplit(cell).path) if cell.startswith(_VSCODE_CELL) else None
     named = (shell.user_ns.get(_VSCODE_NAME), in_vscode, os.environ.get(_SESSION_NAME))
     paths = [Path(name) for name in named if isinstance(name, str) and name.endswith(".ipynb")]
-    there = next((path for path in paths if path.is_file()), None)
-    if not may_search or not cell or in_vscode or (there is not None and _holds(there, cell)):
-        return there
+    existing = next((path for path in paths if path.is_file()), None)
+    if not may_search or not cell or in_vscode or (existing is not None and _contains_cell(existing, cell)):
+        return existing
     try:
         others = sorted(Path.cwd().glob("*.ipynb"))[:_MOST_SEARCHED]
     except OSError:  # the working directory was deleted
-        return there
-    found = [path for path in others if _holds(path, cell)]
-    return found[0] if len(found) == 1 else there
+        return existing
+    found = [path for path in others if _contains_cell(path, cell)]
+    return found[0] if len(found) == 1 else existing
 
 
 def answers_above(shell: Any, thread: str) -> int:
-    """Return how many answers of a thread the notebook has saved above the cell that runs; 0 where that cannot be told.
+    """Return the number of answers of a thread that the notebook has saved above the running cell; 0 if unknown.
 
-    It never fails, and reads no large file: a question waits for it.
+    Raises no error and reads no large file, because a question waits for the result.
     """
-    from ..conversation import read_notebook, saved_answers  # late: loading the extension must not cost these
+    from ..conversation import (
+        read_notebook,
+        saved_answers,
+    )  # late: importing them would slow down loading the extension
     from ..display import FrontEnd
 
     cell = FrontEnd(shell).cell_id
-    if not cell:  # nobody looks at a notebook, though the environment may name one
+    if not cell:  # no notebook is open, though the environment may name one
         return 0
     try:
         path = notebook_path(shell, may_search=False)
@@ -303,11 +306,11 @@ def answers_above(shell: Any, thread: str) -> int:
         ids = [each.get("id") for each in document["cells"]]
         end = ids.index(cell) if cell in ids else len(ids)
         return sum(each.thread == thread and each.index < end for each in saved_answers(document))
-    except Exception:  # whatever is in that file or keeps it from being read, the question is asked
+    except Exception:  # a broken or unreadable file must not prevent the question
         return 0
 
 
-def _holds(path: Path, cell: str) -> bool:
+def _contains_cell(path: Path, cell: str) -> bool:
     try:
         return path.stat().st_size <= _MOST_BYTES and f'"{cell}"'.encode() in path.read_bytes()
     except OSError:

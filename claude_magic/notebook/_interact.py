@@ -1,11 +1,11 @@
-"""`--interact n`: controls for variables of the prompt, and an answer to each of their states.
+"""`--interact n`: controls for variables of the prompt, and an answer for each state of the controls.
 
-The cell asks for the state that the controls begin in, as any cell asks, and is done when that is answered. Then the controls ask by
-themselves, when they have been left alone for a moment. An answer is remembered with all that was sent for it, so that the same state
-is not paid for twice; what is sent may change by itself, because a prompt speaks of other variables too.
+The cell asks for the initial state of the controls, and ends when that is answered. After that, a change of the controls asks by
+itself, once they have not changed for a moment (`PAUSE`). Answers are remembered by the whole request, so that the same request is not
+paid for twice; the same control values can make a different request, because a prompt can use other variables too.
 
-The cell has its place in the conversation, and each state asks there. As long as nothing goes on from the cell, the conversation ends
-with the state that is shown; afterwards, further states are asked beside it.
+All states are asked at the cell's place in the conversation. Until the conversation continues from the cell, it ends with the state
+that is shown; afterwards, further states are asked on branches of their own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from ..render import (
 )
 from ..runtime import Phase, Question, Reply, ReplySnapshot, Where
 from ..schema import SchemaMismatchError
-from ._answer import answer, bind, check_whole, finish, is_silenced, start, wait
+from ._answer import answer, bind, check_complete, finish, is_silenced, start, wait
 from ._controls import make_controls, own_controls
 from ._question import ask_prompt, collect_attachments, settings_of, with_system_text
 
@@ -66,10 +66,10 @@ class State:
     """One state of the controls, and its answer.
 
     Attributes:
-        values: What the controls say, by name.
-        question: What is asked.
-        request: What is sent.
-        key: Equal where the same is sent.
+        values: The values of the controls, by name.
+        question: The question for these values.
+        request: The request that is sent.
+        key: The request as a string, by which answers are remembered.
         reply: The answer, which may be in flight.
     """
 
@@ -81,7 +81,7 @@ class State:
 
     @property
     def label(self) -> str:
-        """The values in a line: `n = 3, city = 'Oslo'`."""
+        """The values on one line: `n = 3, city = 'Oslo'`."""
         return ", ".join(f"{name} = {value!r}" for name, value in self.values.items())
 
 
@@ -89,26 +89,26 @@ _Planned = tuple[Values, Question, MessageRequest]
 
 
 class StateView(Protocol):
-    """Where the states are seen. Its methods are called on any thread."""
+    """Shows the states. Its methods may be called on any thread."""
 
     def show(self, state: State, *, is_remembered: bool) -> None:
-        """Show a state's answer, while it grows or as it is."""
+        """Show a state's answer, and update it while it streams."""
 
-    def tell(self, line: str) -> None:
-        """Say why there is no answer."""
+    def show_message(self, line: str) -> None:
+        """Show why there is no answer."""
 
     def close(self) -> None:
         """Stop reacting to the controls."""
 
 
 class Interaction:
-    """What goes on between the controls of a cell and Claude. Every method may be called from any thread.
+    """The states of a cell's controls: asks for them, and remembers their answers. Any thread may call its methods.
 
     Args:
-        line: What the cell says.
+        line: The parsed cell.
         cell: The cell that asks.
-        read: Returns what the controls say.
-        question_for: Makes what is asked for that.
+        read: Returns the current values of the controls.
+        question_for: Returns the question for values of the controls.
     """
 
     def __init__(
@@ -133,69 +133,69 @@ class Interaction:
 
     @property
     def asked(self) -> tuple[Reply, ...]:
-        """All answers that were asked for, oldest first."""
+        """All replies, oldest first."""
         return tuple(self._asked)
 
     def plan_first(self) -> _Planned:
-        """Return what is to be asked for the state that the controls are in, in the cell that runs.
+        """Plan the request for the current state of the controls, in the running cell.
 
         Raises:
-            ConfigurationError: It cannot be sent.
+            ConfigurationError: The question cannot be sent.
         """
         return self._plan(self._read(), is_first=True)
 
     def begin(self, planned: _Planned, view: StateView) -> State:
-        """Ask it, and show the answers here from now on.
+        """Send the planned request, and show this and all later answers in `view`.
 
         Raises:
-            ClaudeError: It could not be sent.
+            ClaudeError: The request could not be sent.
         """
         self._view = view
         with self._lock:
             return self._send(planned)
 
     def refresh(self) -> None:
-        """Show the answer to the state that the controls are in: a remembered one, or a new one."""
+        """Show the answer for the current state of the controls: a remembered one, or a new one."""
         with self._lock:
             try:
                 self._refresh(self._read())
             except ClaudeError as error:
-                self._tell(error.message)
+                self._show_message(error.message)
 
     def forget_current(self) -> None:
-        """Forget the answer that is shown, so that it is asked for again."""
+        """Cancel and forget the answer that is shown, so that the next refresh asks again."""
         current, self.current = self.current, None
         if current is not None:
             self._states.pop(current.key, None)
             current.reply.cancel()
 
     def stop(self) -> None:
-        """Stop the answer that is in flight; what has come of it stays."""
+        """Stop the answer in flight; what has arrived stays."""
         current = self.current
         if current is not None:
             current.reply.cancel()
 
     def finish(self, state: State) -> None:
-        """Do with a whole answer what the options ask for."""
+        """Apply the options to a complete answer, if its state is still shown."""
         if state is self.current and state.reply.phase is Phase.COMPLETE:
             try:
                 finish(state.reply, self._line, self._cell)
             except SchemaMismatchError as error:
-                self._tell(error.message)
+                self._show_message(error.message)
 
     def _refresh(self, values: Values) -> None:
         planned = self._plan(values, is_first=False)
         key = _key(planned)
         if self.current is not None and self.current.key == key and not _is_cut(self.current):
             return
-        left, known = self.current, self._states.get(key)
+        previous, known = self.current, self._states.get(key)
         if known is None or _is_cut(known):
             self._send(planned)
         else:
             self._return_to(known)
-        # Only now: a cell that waits for it must find what it is to wait for instead.
-        if left is not None:
-            left.reply.cancel()
+        # Cancel it last: a cell that waits for it must then find the state to wait for instead.
+        if previous is not None:
+            previous.reply.cancel()
 
     def _plan(self, values: Values, *, is_first: bool) -> _Planned:
         question = self._question_for(values)
@@ -207,14 +207,14 @@ class Interaction:
         return values, question, plan.request
 
     def _later(self, question: Question) -> Question:
-        """Return the question of a state that is asked when the cell has ended, or other cells have asked since."""
+        """Return the question for a state after the first, which is asked when the cell has ended or other cells may have asked."""
         where = question.where
         if where is not None:
-            where = dataclasses.replace(where, is_beside=self._is_left_behind(where))
+            where = dataclasses.replace(where, is_beside=self._is_continued(where))
         return dataclasses.replace(question, where=where, outlives_cell=True, origin=self._origin)
 
-    def _is_left_behind(self, where: Where) -> bool:
-        """Whether the conversation has gone on from the cell, or is about to: another question of it is in flight."""
+    def _is_continued(self, where: Where) -> bool:
+        """Return whether the conversation continues after the cell, or will: another of its questions is in flight."""
         runtime, thread = self._cell.runtime, where.thread or MAIN_THREAD
         others = [reply for reply in runtime.in_flight() if reply not in self._asked]
         is_last = runtime.conversations.ends_in(where.cell, thread=where.thread)
@@ -230,8 +230,8 @@ class Interaction:
         return state
 
     def _return_to(self, state: State) -> None:
-        """Show a remembered state, and let the conversation end in it if it ends in this cell."""
-        left, where = self.current, state.question.where
+        """Show a remembered state. If the conversation ends in this cell, make it end with this state."""
+        previous, where = self.current, state.question.where
         self._show(state, is_remembered=True)
         bind(state.reply, self._line, self._cell)
         self.finish(state)
@@ -242,19 +242,19 @@ class Interaction:
         def end_here() -> None:
             conversations.return_to(state.request.messages[-1], cell=where.cell, thread=where.thread)
 
-        if left is None:
+        if previous is None:
             end_here()
-        else:  # what was left behind becomes a turn when it has ended, if only of its beginning
-            left.reply.when_done(end_here)
+        else:  # the previous reply becomes a turn when it ends, even if it is partial
+            previous.reply.when_done(end_here)
 
     def _show(self, state: State, *, is_remembered: bool) -> None:
         self.current = state
         if self._view is not None:
             self._view.show(state, is_remembered=is_remembered)
 
-    def _tell(self, line: str) -> None:
+    def _show_message(self, line: str) -> None:
         if self._view is not None:
-            self._view.tell(line)
+            self._view.show_message(line)
 
 
 def _is_cut(state: State) -> bool:
@@ -270,14 +270,14 @@ async def interact(line: Line, cell: Cell) -> Reply:
 
     Raises:
         KeyboardInterrupt: The cell was interrupted. The controls stay.
-        ClaudeError: The first request failed; likewise.
-        ConfigurationError: There can be no such controls. Nothing was sent.
+        ClaudeError: The first request failed. The controls stay.
+        ConfigurationError: The controls cannot be made. Nothing was sent.
     """
     present = _present_values(line, cell)
     controls = make_controls(present)
     own = own_controls(controls, present)
     line = with_system_text(line)
-    # Collected once: it must not change because a slider is moved.
+    # Collect attachments once, so that moving a slider does not change them.
     attachments = collect_attachments(line.options, cell)
 
     def read() -> Values:
@@ -293,17 +293,17 @@ async def interact(line: Line, cell: Cell) -> Reply:
     while not (is_interrupted := await wait(state.reply, QuietSurface(), cell)):
         if interaction.current in (state, None):
             break
-        # The user has moved on while the cell was waiting.
+        # The user has changed the controls while the cell was waiting.
         state = interaction.current or state
     if cell.is_awaited:
         is_interrupted |= await was_interrupted(let_interrupts_arrive())
-    check_whole(state.reply, is_interrupted=is_interrupted)
+    check_complete(state.reply, is_interrupted=is_interrupted)
     finish(state.reply, line, cell)
     return state.reply
 
 
 def _can_show(cell: Cell) -> bool:
-    """Whether a person looks at a front end with widgets, and outputs are neither collected nor compared."""
+    """Return whether a person watches a front end with widgets, and outputs are not captured."""
     front_end = cell.front_end
     return cell.runtime.settings().values.live and front_end.has_widgets and not front_end.is_captured
 
@@ -311,10 +311,10 @@ def _can_show(cell: Cell) -> bool:
 async def _ask_once(
     line: Line, cell: Cell, own: list[ValueWidget], values: Values, question_for: Callable[[Values], Question]
 ) -> Reply:
-    """Ask where controls cannot be shown, with a note that says so."""
+    """Ask once, for a front end that cannot show controls, with a note that says so."""
     close_all(own)
-    told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
-    note = f"There are no controls here, so --interact asked once, with {told}."
+    shown = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+    note = f"There are no controls here, so --interact asked once, with {shown}."
     question = question_for(values)
     return await answer(line, dataclasses.replace(question, notes=(*question.notes, note)), cell)
 
@@ -322,7 +322,7 @@ async def _ask_once(
 def _begin(
     interaction: Interaction, cell: Cell, controls: Mapping[str, ValueWidget], own: list[ValueWidget]
 ) -> State:
-    """Show the controls in place of those that the cell had before, and ask for their state."""
+    """Show the controls, and send the first request."""
     remote_images = cell.runtime.settings().values.remote_images
     view = InteractionView(interaction, controls, own=own, remote_images=remote_images)
     planned = interaction.plan_first()
@@ -332,7 +332,7 @@ def _begin(
 
 
 PAUSE: Final = 0.5
-"""Seconds for which the controls must have been left alone before something is sent."""
+"""Seconds without a change of the controls before a request is sent."""
 
 _CLASS: Final = "claude-magic-interact"
 _PREVIOUS: Final = "claude-magic-previous"
@@ -340,20 +340,22 @@ _HERE: Final = Path(__file__).parent
 
 
 class PageSide(anywidget.AnyWidget):
-    """Belongs to one view, and shows nothing itself: it names sliders, and notices that the kernel is gone."""
+    """The front-end part of one view. It shows nothing itself: it labels sliders, and detects that the kernel is gone."""
 
     _esm = page_source("js", _HERE / "_interact.js")
     _css = page_source("css", _HERE / "_interact.css")
 
 
 class InteractionView:
-    """Shows controls and answers in the cell that runs, and beside them, hidden while it lives, the answer as an output.
+    """Shows the controls and answers in the running cell.
+
+    A second output, hidden while the view is active, holds the answer for the saved notebook.
 
     Args:
-        interaction: What goes on between them.
-        controls: The controls, by the names that they stand for.
-        own: The controls that are the view's to dress and to close; others are the user's.
-        remote_images: Load images from other hosts.
+        interaction: The states behind the view.
+        controls: The controls, by the names of their variables.
+        own: The controls that the view may style and close; the others are widgets of the user's.
+        remote_images: Whether to load images from other hosts.
     """
 
     def __init__(
@@ -395,7 +397,7 @@ class InteractionView:
         self._transcript = DisplayHandle()
 
     def open(self) -> None:
-        """Show it in the cell that runs, and listen to the controls."""
+        """Display the view in the running cell, and observe the controls."""
         names = ", ".join(control.description for control in self._controls if control.description)
         display(
             in_words(self._box, f"Controls for {names or 'the prompt'}: run this cell to use them."), raw=True
@@ -407,18 +409,18 @@ class InteractionView:
             control.observe(self._note_change, "value")
 
     def close(self) -> None:
-        """Listen no more, stop what is in flight, and forget the widgets that are not the user's."""
+        """Stop observing, stop the answer in flight, and close all widgets except the user's own."""
         self._debounce.close()
         for control in self._controls:
             control.unobserve(self._note_change, "value")
         self._interaction.stop()
-        self._row.children = self._own  # what the user has made stays
+        self._row.children = self._own  # so that the user's own widgets are not closed
         close_all((self._box, self._stop, self._again, *self._blocks.shared_looks))
 
-    # What the interaction says...
+    # Called by the interaction
 
     def show(self, state: State, *, is_remembered: bool) -> None:
-        """Show a state's answer, while it grows or as it is."""
+        """Show a state's answer, and update it while it streams."""
         with self._lock:
             self._state, self._is_remembered, self._has_drawn = state, is_remembered, False
             self._blocks.start_over()
@@ -426,12 +428,12 @@ class InteractionView:
             self._buttons.children = (self._stop,)
         frame_loop.follow(state.reply, lambda: self._draw(state))
 
-    def tell(self, line: str) -> None:
-        """Say why there is no answer."""
+    def show_message(self, line: str) -> None:
+        """Show why there is no answer."""
         with self._lock:
             self._line.value = in_widget(render_line(line))
 
-    # What the user does...
+    # User actions
 
     def _note_change(self, _change: object) -> None:
         self._debounce.note()
@@ -440,7 +442,7 @@ class InteractionView:
         self._interaction.forget_current()
         self._debounce.end()
 
-    # Drawing...
+    # Drawing
 
     def _draw(self, state: State) -> float:
         with self._lock:
@@ -451,7 +453,7 @@ class InteractionView:
                 self._finish(state, snapshot)
                 return 0.0
             self._line.value = in_widget(render_line(self._describe(state, snapshot)))
-            # The previous answer stays until the first words of this one, so that the page does not jump.
+            # Keep the previous answer until the first text of this one, so that the page does not jump.
             if not snapshot.text and not self._has_drawn:
                 return FRAME_INTERVAL
             self._has_drawn = True
@@ -503,11 +505,11 @@ def _present_values(line: Line, cell: Cell) -> Mapping[str, object]:
         raise ConfigurationError(
             "--interact shows controls, and a ; at the end of the prompt hides them. Use one of them. Nothing was sent."
         )
-    mine, spoken_of = cell.names(), names_in(line.prompt)
+    known, mentioned = cell.names(), names_in(line.prompt)
     values: dict[str, object] = {}
     for name in line.options.interact:
-        values[name] = resolve_name(name, mine, asked_by="--interact")
-        if name not in spoken_of:
+        values[name] = resolve_name(name, known, asked_by="--interact")
+        if name not in mentioned:
             raise ConfigurationError(
                 f"--interact {name}: {{{{ {name} }}}} is not in the prompt, so a control would change nothing. Nothing "
                 "was sent."

@@ -1,14 +1,14 @@
-"""The option line of `%claude` and `%%claude`: options first, then the prompt, character by character.
+"""Parses the option line of `%claude` and `%%claude`: options first, then the prompt, which is kept verbatim.
 
 Grammar:
 
     [NAME <<] [OPTION ...] [--] PROMPT
 
-Options end at the first word that is none. From there on nothing is split, unquoted, expanded or stripped,
-so apostrophes, backslashes, `#`, `{}` and `$x` reach Claude as typed. Two rules keep a prompt from being
-swallowed and a slip of the finger from being sent: an option is spelled out in full, and an unknown word
-that starts with a dash where an option could stand is an error (`- item`, a dash and a space, is a prompt).
-What word processors make of an option, `—model` or `-s “Be brief.”`, is an error that says what to type.
+Options end at the first word that is not an option. From there on, nothing is split, unquoted, expanded or stripped,
+so apostrophes, backslashes, `#`, `{}` and `$x` reach Claude as typed. Two rules keep prompts from being read as
+options, and typos from being sent: options cannot be abbreviated, and an unknown word that starts with a dash at
+the position of an option is an error (`- item`, a dash and a space, is a prompt). An option with typographic
+characters from a word processor, such as `—model` or `-s “Be brief.”`, is an error that says what to type.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Scanner:
         self.position = 0
 
     def rest(self) -> str:
-        """Return what has not been read, as it was typed."""
+        """Return the unread text, as typed."""
         return self.text[self.position :]
 
     def peek_char(self) -> str:
@@ -39,21 +39,21 @@ class Scanner:
         return self.text[self.position : self.position + 1]
 
     def peek_word(self) -> str:
-        """Return what stands up to the next space; "" at a space and at the end."""
+        """Return the text up to the next space; "" at a space and at the end."""
         words = self.rest().split(maxsplit=1)
         return words[0] if words and not self.peek_char().isspace() else ""
 
     def skip(self, text: str) -> None:
-        """Pass over text that stands here."""
+        """Advance past `text`, which must be next."""
         self.position += len(text)
 
     def skip_spaces(self) -> None:
-        """Go to the next character that is no space."""
+        """Advance to the next character that is not a space."""
         rest = self.rest()
         self.position += len(rest) - len(rest.lstrip())
 
     def skip_one_space(self) -> None:
-        """Pass over a single space, if one stands here."""
+        """Advance past one space, if the next character is one."""
         if self.peek_char().isspace():
             self.position += 1
 
@@ -64,14 +64,17 @@ class Scanner:
         return word
 
     def is_at_quote(self) -> bool:
-        """Whether a quoted value begins here."""
+        """Return whether the next character is a quote."""
         return self.peek_char() in ("'", '"')
 
     def take_quoted(self, name: str) -> str:
-        r"""Read a quoted value; inside, `\"` and `\\` stand for a quote and a backslash, all else for itself.
+        r"""Read a quoted value. Inside it, `\"` and `\\` are a quote and a backslash; everything else is literal.
+
+        Args:
+            name: The option that has the value, for error messages.
 
         Raises:
-            UsageError: The quote is not closed, or no space follows it. `name` says whose value it is.
+            UsageError: The quote is not closed, or is not followed by a space.
         """
         quote = self.peek_char()
         pieces: list[str] = []
@@ -91,32 +94,32 @@ class Scanner:
         return "".join(pieces)
 
 
-# Characters that word processors, chats and web pages put in the place of those on a keyboard.
+# Characters that word processors, chats and web pages use in place of ASCII characters.
 #
-# Every dash, quote, space and letter that looks like one of ASCII's is known by its properties in Unicode, not from a list.
+# Most look-alikes of ASCII dashes, quotes, spaces and letters are recognised by their Unicode properties. These are the exceptions.
 _DASHES = "\u2212\u2043\u02d7\u23af\u2500"
-"""Look like dashes, and are none by their category: minus, hyphen bullet, lines."""
+"""Characters that look like dashes but are not in Unicode's dash category: minus, hyphen bullet, lines."""
 _QUOTES = "\u201e\u201a\u2033\u2032\u00b4\uff02\uff07\u301d\u301e\u301f"
-"""Likewise quotes: low ones, primes, an acute accent, those of full width."""
+"""Characters that look like quotes but are not in Unicode's quote categories: low quotes, primes, acute accent, full width."""
 _LONG_DASHES = "\u2014\u2015\u2e3a\u2e3b\ufe31"
-"""Each of which stands for two hyphens."""
+"""Long dashes, each of which stands for two hyphens."""
 
 
-def as_typed(text: str) -> str:
-    """Return a text as it would be written on a keyboard: look-alikes replaced, invisible characters left out."""
-    return "".join(map(_typed, text))
+def to_ascii(text: str) -> str:
+    """Return a text with ASCII characters in place of their look-alikes, and without invisible characters."""
+    return "".join(map(_ascii_of, text))
 
 
-def is_odd_quote(character: str) -> bool:
-    """Whether a character is a quotation mark that no keyboard has."""
+def is_typographic_quote(character: str) -> bool:
+    """Return whether a character is a typographic quotation mark."""
     return character in _QUOTES or (
         not character.isascii() and unicodedata.category(character) in ("Pi", "Pf")
     )
 
 
-def describe_odd(text: str) -> str:
-    """Name the first character of a text that no keyboard has: `“ (U+201C, left double quotation mark)`."""
-    odd = next((each for each in text if _typed(each) != each or is_odd_quote(each)), "")
+def describe_typographic(text: str) -> str:
+    """Describe the first typographic or invisible character of a text: `“ (U+201C, left double quotation mark)`."""
+    odd = next((each for each in text if _ascii_of(each) != each or is_typographic_quote(each)), "")
     if not odd:
         return "nothing odd"
     name = unicodedata.name(odd, "unnamed").lower()
@@ -124,7 +127,7 @@ def describe_odd(text: str) -> str:
     return f"{shown} (U+{ord(odd):04X}, {name})"
 
 
-def _typed(character: str) -> str:
+def _ascii_of(character: str) -> str:
     if character.isascii():
         return character
     category = unicodedata.category(character)
@@ -148,12 +151,12 @@ _ESCAPE_HINT = "To start a prompt with a dash, write -- before it. Nothing was s
 
 
 class OptionLine(NamedTuple):
-    """An option line, parsed.
+    """A parsed option line.
 
     Attributes:
-        options: What the options ask for.
-        rest: What stands behind them, as typed.
-        is_closed: Whether `--` ended them.
+        options: The values of the options.
+        rest: The text after the options, as typed.
+        is_closed: Whether `--` ended the options.
     """
 
     options: Options
@@ -162,16 +165,15 @@ class OptionLine(NamedTuple):
 
 
 def parse_option_line(line: str) -> OptionLine:
-    """Split what stands behind the magic's name into options and the rest.
+    """Split the text after the magic's name into options and the rest.
 
     Raises:
-        UsageError: An option is unknown, given twice, without its value, with one that cannot be, or together with
-            another that excludes it.
+        UsageError: An option is unknown, is given twice, has no value or an invalid one, or cannot be combined with another.
     """
     scanner = Scanner(line)
     given = _parse_name(scanner)
     while (spec := _next_option(scanner)) is not None:
-        _note(given, spec, True if spec.is_flag else _parse_value(spec, scanner))
+        _add_value(given, spec, True if spec.is_flag else _parse_value(spec, scanner))
     options = Options(**{field: _combine(field, found) for field, found in given.items()})  # type: ignore[arg-type]
     _check_together(options)
     is_closed = scanner.peek_word() == SEPARATOR
@@ -182,20 +184,19 @@ def parse_option_line(line: str) -> OptionLine:
 
 
 def parse_cell(line: str, body: str) -> Line:
-    """Split a `%%claude` line and the cell below it into options and prompt. Raises as `parse_option_line` does.
+    """Split a `%%claude` line and the cell below it into options and prompt. Raises the same errors as `parse_option_line`.
 
-    Words of the line that are not options are the prompt's first line. The one line break with which IPython ends every
-    cell is not prompt.
+    Text after the options is the first line of the prompt. The line break that IPython appends to every cell is removed.
     """
     parsed = parse_option_line(line)
     return Line(options=parsed.options, prompt=_assemble_prompt(parsed.rest, body))
 
 
 def _next_option(scanner: Scanner) -> OptionSpec | None:
-    """Consume the option that comes next; `None`, and nothing but spaces consumed, where the prompt begins.
+    """Consume the name of the next option; `None` where the prompt begins, of which only leading spaces are consumed.
 
     Raises:
-        UsageError: It is no option.
+        UsageError: The next word starts with a dash but is not an option.
     """
     scanner.skip_spaces()
     word = scanner.peek_word()
@@ -213,16 +214,16 @@ def _next_option(scanner: Scanner) -> OptionSpec | None:
 
 
 def _refuse_typography(word: str) -> None:
-    """Refuse an option that was not written on a keyboard: `—no-history`, `--model＝opus`.
+    """Reject an option written with typographic characters: `—no-history`, `--model＝opus`.
 
     Raises:
-        UsageError: It is one.
+        UsageError: The word is such an option.
     """
-    typed = as_typed(word)
+    typed = to_ascii(word)
     body, equals, _ = typed.lstrip("-").partition("=")
     if typed == word or not typed.startswith("-"):
         return
-    # One long dash stands for two short ones, and a short name has one.
+    # A long dash is replaced with two hyphens, but a short name has only one.
     spec = SPEC_BY_NAME.get(f"--{body}") or SPEC_BY_NAME.get(f"-{body}")
     if spec is None:
         guess = (
@@ -235,31 +236,31 @@ def _refuse_typography(word: str) -> None:
     value = "" if spec.is_flag or not equals else "=…"
     shown = word if not equals and len(word) <= _MOST_SHOWN else f"{word[: len(body) + 1]}…"
     raise UsageError(
-        f"{shown} contains {describe_odd(word)}, but options are plain ASCII: type {name}{value}. "
+        f"{shown} contains {describe_typographic(word)}, but options are plain ASCII: type {name}{value}. "
         f"{_ESCAPE_HINT}"
     )
 
 
-def _refuse_odd_value(spec: OptionSpec, value: str) -> None:
-    """Refuse the beginning of a value that was not written on a keyboard: `“Be brief.”`.
+def _refuse_typographic_value(spec: OptionSpec, value: str) -> None:
+    """Reject a value that begins with a typographic quote or an equals sign: `“Be brief.”`, `= opus`.
 
     Raises:
-        UsageError: It was not.
+        UsageError: The value does.
     """
     if value and (value[0] in "=＝"):
         raise UsageError(
             f"{spec.name} is followed by a space and an =. Type {spec.name} {spec.value}, or {spec.name}={spec.value} without "
             "spaces. Nothing was sent."
         )
-    if value and is_odd_quote(value[0]):
+    if value and is_typographic_quote(value[0]):
         raise UsageError(
-            f"The value of {spec.name} begins with {describe_odd(value[0])}. Type straight quotes around it: "
+            f"The value of {spec.name} begins with {describe_typographic(value[0])}. Type straight quotes around it: "
             f'{spec.name} "{spec.value}". Nothing was sent.'
         )
 
 
 def _parse_name(scanner: Scanner) -> dict[str, list[object]]:
-    """Read a leading `NAME <<`, if there is one."""
+    """Parse a leading `NAME <<`, if there is one, and return its value for the field `out`."""
     name, arrow, _ = scanner.text.partition("<<")
     name = name.strip()
     if not arrow or not name.isidentifier():
@@ -273,7 +274,7 @@ def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
         scanner.skip("=")
     else:
         scanner.skip_spaces()
-    _refuse_odd_value(spec, scanner.peek_word())
+    _refuse_typographic_value(spec, scanner.peek_word())
     if scanner.is_at_quote():
         return _convert(spec, spec.name, scanner.take_quoted(spec.name))
     word = scanner.peek_word()
@@ -285,17 +286,17 @@ def _parse_value(spec: OptionSpec, scanner: Scanner) -> object:
 
 
 def _take_setting(spec: OptionSpec, scanner: Scanner) -> str:
-    """Read `KEY=VALUE`, where quotes may stand around the value alone."""
+    """Read `KEY=VALUE`, in which the value alone may be quoted."""
     key, equals, value = scanner.peek_word().partition("=")
     if equals:
-        _refuse_odd_value(spec, value)
+        _refuse_typographic_value(spec, value)
     if value[:1] not in ("'", '"'):
         return scanner.take_word()
     scanner.skip(key + equals)
     return key + equals + scanner.take_quoted(f"{spec.name} {key}=")
 
 
-def _note(given: dict[str, list[object]], spec: OptionSpec, value: object) -> None:
+def _add_value(given: dict[str, list[object]], spec: OptionSpec, value: object) -> None:
     found = given.setdefault(spec.field, [])
     if found and not spec.is_repeatable:
         raise UsageError(f"{spec.name} is given twice. Nothing was sent.")
@@ -309,31 +310,31 @@ def _combine(field: str, found: list[object]) -> object:
     try:
         return spec.combine(found)
     except ValueError as error:
-        raise UsageError(f"{spec.name} {ended(error)} Nothing was sent.") from None
+        raise UsageError(f"{spec.name} {with_full_stop(error)} Nothing was sent.") from None
 
 
 def _convert(spec: OptionSpec, name: str, text: str) -> object:
     try:
         return spec.convert(text)
     except ValueError as error:
-        # What stands behind an equals sign may be a secret, and errors are saved with the notebook.
+        # The text after an equals sign may be a secret, and errors are saved with the notebook.
         shown = text if len(text) <= 40 else f"{text[:40]}…"
-        hint = _hint_at_typing(spec, text)
+        hint = _ascii_hint(spec, text)
         raise UsageError(
-            f"{name} {shown.partition('=')[0]}: {spec.value} {ended(error)}{hint} Nothing was sent."
+            f"{name} {shown.partition('=')[0]}: {spec.value} {with_full_stop(error)}{hint} Nothing was sent."
         ) from None
 
 
-def ended(text: object) -> str:
-    """Return the end of a sentence, which an option has raised or a user typed, with a full stop if it has none."""
-    from ..client import as_sentence  # late: loading the extension must not cost this
+def with_full_stop(text: object) -> str:
+    """Return the end of a sentence with a full stop, unless it has one already."""
+    from ..client import as_sentence  # late: importing it would slow down loading the extension
 
     return as_sentence(str(text))
 
 
-def _hint_at_typing(spec: OptionSpec, text: str) -> str:
-    """Say what to type where a value would do if it were written with the keys of a keyboard: `--cells −3:`."""
-    typed = as_typed(text)
+def _ascii_hint(spec: OptionSpec, text: str) -> str:
+    """Return a hint for an invalid value that would be valid in ASCII, such as `--cells −3:`; "" for others."""
+    typed = to_ascii(text)
     if typed == text:
         return ""
     try:
@@ -341,7 +342,7 @@ def _hint_at_typing(spec: OptionSpec, text: str) -> str:
     except ValueError:
         return ""
     equals = "=" if typed.startswith("-") and not spec.takes_dash(typed) else " "
-    return f" It contains {describe_odd(text)}; type {spec.name}{equals}{ended(typed)}"
+    return f" It contains {describe_typographic(text)}; type {spec.name}{equals}{with_full_stop(typed)}"
 
 
 EXCLUSIVE_FIELDS = (
@@ -379,7 +380,7 @@ EXCLUSIVE_FIELDS = (
     ),
     ("background", "tools", "tools run where an answer is waited for, and --bg does not wait"),
 )
-"""Two fields that cannot both be set, and why."""
+"""Pairs of fields that cannot both be set, each with the reason."""
 
 
 def _check_together(options: Options) -> None:
@@ -406,7 +407,7 @@ def _explain_missing(spec: OptionSpec, word: str) -> str:
 
 
 def _explain_unknown(word: str) -> str:
-    word = as_typed(word)
+    word = to_ascii(word)
     name = word.partition("=")[0]
     short = SPEC_BY_NAME.get(word[:2])
     if "key" in name:

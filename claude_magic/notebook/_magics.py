@@ -1,4 +1,4 @@
-"""`%claude` and `%%claude`, and their settings as traits."""
+"""The magics `%claude` and `%%claude`, and the settings as traits."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 
 
 def _setting(kind: Any, help: str, **options: Any) -> Any:
-    """Return a trait that is unset until somebody sets it."""
+    """Return a configurable trait that is None until it is set."""
     return kind(help=help, default_value=None, allow_none=True, **options).tag(config=True)
 
 
 class ClaudeTraits(Configurable):
-    """Settings as traits. `None` means unset: the environment, a settings file or the default then decides."""
+    """The settings as traits, for `%config`. `None` means unset: the environment, a settings file or the default applies."""
 
-    # What is asked...
+    # Questions
     model = _setting(Unicode, "Model that answers.")
     max_tokens = _setting(Int, "Longest answer in tokens, thinking included.")
     effort = _setting(Enum, "How hard the model tries.", values=EFFORT_LEVELS)
     thinking = _setting(Enum, "show (folded), hide, or off.", values=THINKING_MODES)
     system = _setting(Unicode, "System prompt.")
 
-    # How it is shown...
+    # Display
     live = _setting(Bool, "Draw answers while they stream; False shows one display at the end.")
     remote_images = _setting(Bool, "Let answers load images from other hosts.")
 
-    # What a map may cost...
+    # Maps
     map_ask_above = _setting(Float, "Price of a map in USD above which you are asked first.")
 
-    # From the cassette...
+    # Cassette
     replay = _setting(Enum, "Answer from the cassette: auto, only, record, or off.", values=REPLAY_MODES)
     cassette = _setting(Unicode, "File in which answers are recorded.")
     replay_speed = _setting(Float, "How many times faster than recorded a replay streams; 0 is at once.")
     record_errors = _setting(Bool, "Also record errors and interrupted answers.")
 
-    # How often and how long...
+    # Rate limit, retries and timeouts
     rate_limit_rps = _setting(Float, "Requests per second.")
     limiter = _setting(
         Unicode, "Redis server whose limiter all processes of the account share: redis://host:6379/0."
@@ -61,7 +61,7 @@ class ClaudeTraits(Configurable):
     timeout = _setting(Float, "Most seconds for each phase of a request.")
     stream_timeout = _setting(Float, "Most seconds for a whole answer.")
 
-    # Where, and in which dialect...
+    # Server and protocol
     base_url = _setting(Unicode, "Address of the API, without /v1.")
     api_version = _setting(Unicode, "The anthropic-version header.")
     messages_path = _setting(Unicode, "Path of the Messages call.")
@@ -71,7 +71,7 @@ class ClaudeTraits(Configurable):
     lenient_stream_end = _setting(Bool, "Accept answers that end before message_stop.")
 
     def configured(self) -> Mapping[str, object]:
-        """Return the settings that were set here, by name."""
+        """Return the settings that are set as traits, by name."""
         values = {name: getattr(self, name) for name in ClaudeTraits.class_own_traits(config=True)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -80,8 +80,8 @@ class ClaudeTraits(Configurable):
 class ClaudeMagics(ClaudeTraits, Magics):
     """The magics of one shell.
 
-    A whole cell of `%%claude`, or of one `%claude` line, arrives through `answer_cell` or `answer_cell_blocking`,
-    as `CellTransformer` rewrites it. The registered magic serves what is left: lines among other code, and
+    `CellTransformer` rewrites a `%%claude` cell, or a cell of one `%claude` line, into a call of `answer_cell` or
+    `answer_cell_blocking`. The registered magic handles the rest: `%claude` lines among other code, and
     `run_cell_magic`.
     """
 
@@ -93,11 +93,11 @@ class ClaudeMagics(ClaudeTraits, Magics):
 
     @property
     def errors(self) -> Errors:
-        """The errors that the shell has shown; prompts know them as `Err`."""
+        """The errors that the shell has shown; in prompts, `Err`."""
         return self.session.errors
 
     async def answer_cell(self, line: str, body: str | None) -> None:
-        """Answer a cell that is all ours, on the running event loop."""
+        """Answer a whole `%%claude` or `%claude` cell on the running event loop."""
         cell = Cell(self.session, Scope.of_caller(self.shell), is_awaited=True)
         parsed = self._read(line, body, cell)
         if parsed is None:
@@ -109,7 +109,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
             cell.keep_value(reply)
 
     def answer_cell_blocking(self, line: str, body: str | None) -> None:
-        """Answer a cell that is all ours, where nobody can await."""
+        """Answer a whole `%%claude` or `%claude` cell where the caller cannot await."""
         cell = Cell(self.session, Scope.of_caller(self.shell))
         reply = self._ask_blocking(self._read(line, body, cell), cell)
         if reply is not None:
@@ -125,7 +125,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
             return None
         parsed = self._read(line, cell, running)
         reply = self._ask_blocking(parsed, running)
-        # The result of a map is a table of the user's, and only a line stands in the cell.
+        # The result of a map is a table, which IPython displays: the cell shows only the map's progress line.
         if reply is not None and parsed is not None and parsed.options.map is None:
             reply.is_on_screen = True
         return reply
@@ -133,7 +133,7 @@ class ClaudeMagics(ClaudeTraits, Magics):
     claude.__doc__ = FULL_HELP
 
     def refuse_cell(self) -> None:
-        """Say what is wrong with a cell in which something stands before `%%claude`.
+        """Raise the error for a cell with something before `%%claude`.
 
         Raises:
             UsageError: Always.
@@ -144,10 +144,10 @@ class ClaudeMagics(ClaudeTraits, Magics):
         )
 
     def _read(self, line: str, body: str | None, cell: Cell) -> Line | None:
-        """Return what a cell says; None where it says nothing, and has been shown the short help.
+        """Parse a line or cell; for an empty one, print the short help and return None.
 
         Raises:
-            UsageError: An option is wrong, or there are options and no prompt.
+            UsageError: An option is not valid, or there are options but no prompt.
         """
         parsed = read_line(line, cell.scope) if body is None else read_cell(line, body, cell.scope)
         if not parsed.is_empty:

@@ -1,4 +1,4 @@
-"""`%claude usage`, `budget`, `limits` and `models`: what was spent, what may be, and which models there are."""
+"""The subcommands `usage`, `budget`, `limits` and `models`."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 
 
 _LISTING_TIMEOUT = 10.0
-"""Seconds for the server to list its models; a person waits for them."""
+"""Seconds to wait for the server's list of models."""
 
 _COLUMNS = ("model", "thread", "requests", "tokens in", "cached", "tokens out", "price")
 _NUMBERS = (2, 3, 4, 5, 6)
 
 
 def usage(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Show what the kernel's requests took, by model and thread."""
+    """Show the tokens and prices of the kernel's requests, by model and thread."""
     cell.front_end.show(render_usage(cell.runtime.ledger))
 
 
 def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Show the budget, set it (`2.00`, `$2`), or lift it (`off`)."""
+    """Show the budget, set it (`2.00`, `$2`), or remove it (`off`)."""
     ledger = cell.runtime.ledger
     amount = arguments.get("amount", "")
     if amount == "off":
@@ -63,15 +63,15 @@ def budget(cell: Cell, arguments: Mapping[str, str]) -> None:
     if ledger.is_shared:
         with contextlib.suppress(ClaudeError, TimeoutError):
             cell.runtime.submit(ledger.look).result(_LOOK_TIMEOUT)
-    # It is shared from the first request on.
+    # The ledger counts as shared only after the first request.
     is_shared = ledger.is_shared or cell.runtime.settings().values.limiter is not None
     cell.front_end.show(render_budget(ledger, is_shared=is_shared))
 
 
 def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Show what can hold a request up: our own limiter, and what the server says of its limits.
+    """Show what can delay a request: the kernel's limiter and the server's reported limits.
 
-    Once, or with `--live` in a gauge that moves as long as somebody looks.
+    This is a table of the current state; with `--live`, a gauge that is updated while it is visible.
     """
     why_not = _why_no_gauge(cell) if arguments else ""
     if arguments and not why_not:
@@ -80,8 +80,8 @@ def limits(cell: Cell, arguments: Mapping[str, str]) -> None:
         display(shown_gauge())
         return
     runtime = cell.runtime
-    limiter, pace, told = runtime.limiter_state(), runtime.pace_state(), runtime.server_limits
-    cell.front_end.show(render_limits(limiter, pace, told, runtime.in_flight()))
+    limiter, pace, reported = runtime.limiter_state(), runtime.pace_state(), runtime.server_limits
+    cell.front_end.show(render_limits(limiter, pace, reported, runtime.in_flight()))
     if why_not:
         print(f"No live gauge: {why_not}. The table shows the current state.")
 
@@ -93,14 +93,19 @@ def _why_no_gauge(cell: Cell) -> str:
 
 
 def models(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Show which models can be asked, as the server lists them."""
+    """Show the models that the server lists."""
     runtime = cell.runtime
     offered, problem = list_models(runtime, timeout=_LISTING_TIMEOUT)
     cell.front_end.show(render_models(offered, default=runtime.settings().values.model, problem=problem))
 
 
 def list_models(runtime: Runtime, *, timeout: float) -> tuple[list[ModelInfo] | None, str]:
-    """Ask the server for its models; where it does not list them within so many seconds, say why as a sentence."""
+    """Return the models that the server lists and "", or None and the reason as a sentence.
+
+    Args:
+        runtime: The kernel's runtime.
+        timeout: Seconds to wait for the list.
+    """
     try:
         future = runtime.list_models()
     except ConfigurationError as error:
@@ -120,7 +125,7 @@ _SOURCES = (("Claude", False), ("Simulator", True))
 
 
 def render_usage(ledger: Ledger) -> Bundle:
-    """Describe the tokens and prices of a kernel's requests as a table; the simulator's stand apart."""
+    """Render the tokens and prices of a kernel's requests as a table, with those of the simulator in a separate group."""
     rows = ledger.rows()
     groups = [
         (heading, [*map(_row, part), *_total(part)])
@@ -134,16 +139,16 @@ def render_usage(ledger: Ledger) -> Bundle:
 
 _BUDGET_COLUMNS = ("item", "amount", "note")
 _LOOK_TIMEOUT = 5.0
-"""Seconds to wait for what others have spent."""
+"""Seconds to wait for the amounts that other kernels have spent."""
 _NO_BUDGET = "There is no budget. %claude budget 2.00 sets one: 2 USD for the life of this kernel."
 
 
 def render_budget(ledger: Ledger, *, is_shared: bool = False) -> Bundle:
-    """Describe the budget as a table: what is spent, what may still be billed, what is left; the simulator's stand apart.
+    """Render the budget as a table: spent, reserved, unconfirmed and left, with those of the simulator in a separate group.
 
     Args:
-        ledger: What counts it.
-        is_shared: It is one of several processes.
+        ledger: The ledger that has the budget.
+        is_shared: Whether several processes share the budget.
     """
     amount = ledger.budget
     if amount is None:
@@ -214,9 +219,9 @@ def _notes(ledger: Ledger) -> Iterator[str]:
 
 def _describe_budget(amount: float, ledger: Ledger) -> Iterator[str]:
     yield f"Budget: {format_usd(amount)}; {_left(amount, ledger.account())}."
-    rehearsal = ledger.account(is_simulated=True)
-    if rehearsal.committed:
-        yield f"Of the simulator's answers, which cost nothing: {_left(amount, rehearsal)}."
+    simulated = ledger.account(is_simulated=True)
+    if simulated.committed:
+        yield f"Of the simulator's answers, which cost nothing: {_left(amount, simulated)}."
 
 
 def _row(row: LedgerRow) -> Row:
@@ -235,7 +240,7 @@ def _total(rows: Sequence[LedgerRow]) -> list[Row]:
 
 
 def _counts(rows: Sequence[LedgerRow]) -> Row:
-    """Tokens in, the cached ones among them, and out."""
+    """Return the table cells for input tokens, the cached ones among them, and output tokens."""
     return (
         f"{sum(row.input_tokens for row in rows):,}",
         f"{sum(row.cached_tokens for row in rows):,}",
@@ -255,14 +260,14 @@ def render_limits(
     *,
     now: float | None = None,
 ) -> Bundle:
-    """Describe everything that can hold a request up, in HTML and in plain text.
+    """Render everything that can delay a request, in HTML and in plain text.
 
     Args:
         limiter: The shared limiter of this kernel.
-        pace: What was learnt of the server's limits.
-        limits: What the server has told.
-        in_flight: The replies that have not ended.
-        now: The present in seconds since 1970, for tests.
+        pace: The pace of each model class, as learnt from the server.
+        limits: The limits that the server has reported.
+        in_flight: The replies in flight.
+        now: The current time in seconds since 1970, for tests.
     """
     now = time.time() if now is None else now
     groups = [("Limiter of this kernel", list(limiter_rows(limiter)))]
@@ -275,15 +280,15 @@ def render_limits(
         groups.append(("Pace by model, as learnt from the server", learnt))
     if waiting := [row for reply in in_flight if (row := _waiting_row(reply))]:
         groups.append(("Waiting", waiting))
-    told = limits.by_model()[:_SHOWN_MODELS]
-    groups += [(_heading(each, now), [_limit_row(limit, now) for limit in each.limits]) for each in told]
+    reported = limits.by_model()[:_SHOWN_MODELS]
+    groups += [(_heading(each, now), [_limit_row(limit, now) for limit in each.limits]) for each in reported]
     if refusals := limits.refusals():
         groups.append(("Recent refusals (429)", list(_refusal_rows(refusals, now))))
-    notes = [] if told else [_NOTHING_TOLD]
+    notes = [] if reported else [_NO_LIMITS]
     return render_rows(groups, notes=notes)
 
 
-_NOTHING_TOLD = "The server has not reported its limits: Claude's API sends them with each response; other servers may not."
+_NO_LIMITS = "The server has not reported its limits: Claude's API sends them with each response; other servers may not."
 
 
 def _waiting_row(reply: Reply) -> Row:
@@ -292,8 +297,8 @@ def _waiting_row(reply: Reply) -> Row:
     return (snapshot.model, line) if line else ()
 
 
-def _heading(told: ModelLimits, now: float) -> str:
-    return f"Server, for {told.model}, reported {_ago(now - told.received_at)}"
+def _heading(limits: ModelLimits, now: float) -> str:
+    return f"Server, for {limits.model}, reported {_ago(now - limits.received_at)}"
 
 
 def _limit_row(limit: ServerLimit, now: float) -> Row:
@@ -335,22 +340,30 @@ _THINKING_TYPES = ("adaptive", "between_tools", "enabled", "disabled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """One row, before it is put into words."""
+    """A model in the table of `%claude models`.
+
+    Attributes:
+        id: Its id.
+        context_window: Maximum input tokens; None if unknown.
+        max_output_tokens: Maximum output tokens; None if unknown.
+        thinking: The types of thinking that it supports.
+        note: Its retirement date or lifecycle state, as text; "" if there is none.
+    """
 
     id: str
     context_window: int | None = None
     max_output_tokens: int | None = None
     thinking: tuple[str, ...] = ()
-    end: str = ""
+    note: str = ""
 
 
 def render_models(offered: Sequence[ModelInfo] | None, *, default: str, problem: str = "") -> Bundle:
-    """Describe the models that can be asked.
+    """Render the available models as a table.
 
     Args:
-        offered: What the server lists, or None where it could not be asked.
-        default: The model that the settings name, maybe by a short name.
-        problem: Why the server could not be asked, as a sentence.
+        offered: The models that the server lists; None if it did not list them.
+        default: The model of the settings, as a full or short name.
+        problem: Why the server did not list its models, as a sentence.
     """
     models = [_of_server(model) for model in offered] if offered else list(_of_table())
     short_names = {(newest_of(name, offered or ()) or table_id(name) or ""): name for name in SHORT_NAMES}
@@ -372,7 +385,7 @@ def _of_server(model: ModelInfo) -> ListedModel:
         context_window=model.max_input_tokens,
         max_output_tokens=model.max_tokens,
         thinking=_thinking_types(model.capabilities),
-        end=_end_of(model),
+        note=_lifecycle_note(model),
     )
 
 
@@ -383,7 +396,7 @@ def _of_table() -> Iterable[ListedModel]:
             context_window=facts.context_window,
             max_output_tokens=facts.max_output_tokens,
             thinking=tuple(kind for kind in _THINKING_TYPES if kind in facts.thinking),
-            end=f"retires {facts.retires}" if facts.retires else "",
+            note=f"retires {facts.retires}" if facts.retires else "",
         )
 
 
@@ -397,7 +410,7 @@ def _inner(value: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _end_of(model: ModelInfo) -> str:
+def _lifecycle_note(model: ModelInfo) -> str:
     if model.retires_at:
         return f"retires {model.retires_at[:10]}"
     return model.lifecycle if model.lifecycle not in (None, "active") else ""
@@ -412,7 +425,7 @@ def _model_row(model: ListedModel, short_name: str, default: str) -> Row:
         _size(model.max_output_tokens),
         _price(model.id),
         ", ".join(model.thinking),
-        model.end,
+        model.note,
     )
 
 
@@ -421,7 +434,7 @@ def _is_default(model: str, default: str, short_name: str) -> bool:
 
 
 def _size(tokens: int | None) -> str:
-    """Write a number of tokens as people say it: 200k, 1M."""
+    """Format a number of tokens: 200k, 1M."""
     if tokens is None:
         return ""
     if tokens >= 1_000_000:

@@ -1,7 +1,7 @@
-"""What the user's code sees where a magic stands: the names that it may speak of, and the place where `-o` binds one.
+"""The scope of a magic call: the variables that its prompt can use, and the place where `-o` binds one.
 
-A line in a function speaks of the function's variables, as `%time` and `!echo {x}` do, and so does a magic that a function calls
-by `run_line_magic` or `run_cell_magic`.
+A magic in a function sees the function's variables, as `%time` and `!echo {x}` do. So does a magic that a function calls with
+`run_line_magic` or `run_cell_magic`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ._history import runtime_if_used
 _MACHINERY = frozenset({"IPython", "claude_magic", "decorator", "traitlets"})
 _LINE_MAGIC = InteractiveShell.run_line_magic.__code__
 _WRITES_THROUGH = sys.version_info >= (3, 13)
-"""Whether a frame's `f_locals` are its variables (PEP 667), and not a copy."""
+"""Whether writing to a frame's `f_locals` changes its variables (PEP 667) instead of a copy."""
 
 
 class Scope:
-    """The place in the user's code where a magic was called. A scope without a frame is the top of the notebook.
+    """The place in the user's code where a magic was called. Without a frame, it is the top level of the notebook.
 
     Args:
         shell: The shell.
@@ -37,17 +37,17 @@ class Scope:
 
     @classmethod
     def of_caller(cls, shell: Any) -> Scope:
-        """Return the scope of the user's code that has called us."""
+        """Return the scope of the user's code that called the magic."""
         return cls(shell, _calling_frame())
 
     def names(self) -> Mapping[str, object]:
-        """Return the user's own names, as they are seen there; those of the notebook are a live view."""
-        from ..context import names_of  # late: loading the extension must not cost this
+        """Return the user's variables that are visible there; those of the notebook are a live view."""
+        from ..context import names_of  # late: importing it would slow down loading the extension
 
         return names_of(self._shell, self._local)
 
     def threads(self) -> tuple[str, ...]:
-        """Return the names of the conversations; before the first question there is the default one."""
+        """Return the names of the threads; before the runtime exists, only the default one."""
         runtime = runtime_if_used()
         if runtime is None:
             from ..conversation import MAIN_THREAD
@@ -56,7 +56,7 @@ class Scope:
         return tuple(summary.name for summary in runtime.conversations.threads())
 
     def bind(self, name: str, value: object) -> None:
-        """Bind a name as an assignment in that place would: a function's own variable, else a global one."""
+        """Bind a name as an assignment there would: to a variable of the function, else to a global one."""
         for frame in self._frames:
             if not _is_top(frame, self._shell.user_ns) and _owns(frame, name):
                 _assign(frame, name, value)
@@ -67,11 +67,11 @@ class Scope:
             self._shell.push({name: value})
 
     def leave(self) -> None:
-        """Let go of the frames. What is bound from now on is bound in the notebook."""
+        """Release the frames. Later calls of `bind` bind in the notebook."""
         self._frames.clear()
 
     def _locals(self) -> Iterator[tuple[str, object]]:
-        """Yield what is seen in front of the notebook's names; of two with one name the later counts."""
+        """Yield the variables that hide those of the notebook; if a name occurs twice, the later one applies."""
         if not self._frames:
             return
         module, notebook = self._frames[0].f_globals, self._shell.user_ns
@@ -84,10 +84,10 @@ class Scope:
 
 
 def _calling_frame() -> FrameType | None:
-    """Return the frame of the user's code that has called a magic, past IPython's machinery and ours."""
+    """Return the frame of the user's code that called the magic, above the frames of IPython and this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_machinery(frame):
-        # Above 1 for wrappers of a magic, which speak for their own callers.
+        # A wrapper of a magic passes a depth above 1, to name its own caller.
         depth = frame.f_locals["_stack_depth"] if frame.f_code is _LINE_MAGIC else 1
         for _ in range(depth):
             frame = frame and frame.f_back
@@ -103,9 +103,10 @@ def _is_top(frame: FrameType, notebook: Mapping[str, object]) -> bool:
 
 
 def _enclosing(frame: FrameType) -> Iterator[FrameType]:
-    """Yield the functions around a function that still run, from the inside out.
+    """Yield the frames of the enclosing functions that are still running, innermost first.
 
-    Python keeps for a nested function only those variables of the outer ones that its code mentions, and a prompt is no code.
+    They are needed because Python's closures contain only variables that the inner function's code mentions, and a prompt is not
+    code.
     """
     inner, outer = frame, frame.f_back
     while outer is not None:
@@ -118,7 +119,7 @@ def _enclosing(frame: FrameType) -> Iterator[FrameType]:
 
 def _owns(frame: FrameType, name: str) -> bool:
     code = frame.f_code
-    if not code.co_flags & inspect.CO_OPTIMIZED:  # the body of a class, code that `exec` runs
+    if not code.co_flags & inspect.CO_OPTIMIZED:  # a class body, or code run by `exec`
         return True
     return name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
 
@@ -126,18 +127,18 @@ def _owns(frame: FrameType, name: str) -> bool:
 def _assign(frame: FrameType, name: str, value: object) -> None:
     frame.f_locals[name] = value
     if frame.f_code.co_flags & inspect.CO_OPTIMIZED and not _WRITES_THROUGH:
-        import ctypes  # late: hardly a line needs it
+        import ctypes  # late: rarely needed
 
         ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
 
 
-class Surroundings(Protocol):
-    """What the grammar and the completer ask a `Scope`."""
+class Namespace(Protocol):
+    """The part of a `Scope` that the grammar and the completer use."""
 
     def names(self) -> Mapping[str, object]:
-        """Return the user's own names, as they are seen where the line stands."""
+        """Return the user's variables that are visible on the line."""
         ...
 
     def threads(self) -> tuple[str, ...]:
-        """Return the names of the conversations there are."""
+        """Return the names of the existing threads."""
         ...

@@ -1,7 +1,6 @@
-"""The options of `%claude`: one table from which they are parsed, explained and completed, and what they ask for.
+"""The options of `%claude`: one table, used for parsing, help and completion, and the class of their values.
 
-The function that reads a value raises `ValueError` with the end of a sentence whose beginning is the value's name ("N is a
-whole number").
+A converter raises `ValueError` with a message that continues the value's name: "is a whole number" after "N".
 """
 
 from __future__ import annotations
@@ -17,39 +16,39 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the options asked for; `None`, `False` or empty where one was not given.
+    """The values of the options; `None`, `False` or empty if not given.
 
     Attributes:
         model: A model's id, or a short name such as `opus`.
-        compare: Models that answer side by side, in place of one.
-        map: The variable whose rows are asked about, each by itself.
-        max_cost: What a map may cost, in USD.
-        via: "batch" for a map at half the price, within a day.
-        system: The system prompt, or `@` and the path of a file that holds it.
-        max_tokens: The longest answer.
+        compare: Models that answer side by side, instead of one model.
+        map: The variable whose rows are asked about, each in a separate request.
+        max_cost: Maximum cost of a map in USD.
+        via: One of `WAYS`: "batch" for a map at half the price, within a day.
+        system: The system prompt, or `@` and the path of a file that contains it.
+        max_tokens: Maximum tokens of the answer, thinking included.
         effort: One of `EFFORT_LEVELS`.
         thinking: One of `THINKING_MODES`.
-        thread: The conversation to go on with.
-        is_new: Begin a conversation again.
-        no_history: Neither send earlier turns nor become one.
-        cells: Which cells to send along: a range, `all` or `none`.
-        attach: Paths, URLs and names of variables to send along, in order.
+        thread: The conversation to continue.
+        is_new: Start the conversation again.
+        no_history: Send no earlier turns, and keep the answer out of every conversation.
+        cells: The cells to send with the prompt: a range, `all` or `none`.
+        attach: Paths, URLs and names of variables to send with the prompt, in order.
         interact: Variables of the prompt that become controls.
         format: One of `FORMATS`.
         schema: The name of a class, or fields in the short form `name, age int`.
-        out: The variable that the reply is bound to.
-        insert_code: Put the answer's code into a new cell.
-        tools: Functions that Claude may call, by name.
+        out: The variable to which the reply is bound.
+        insert_code: Insert the answer's code into a new cell.
+        tools: Names of the functions that Claude may call.
         approve: One of `APPROVALS`.
         web_search: Let Claude search the web.
-        stop: Texts at which the answer ends.
-        extra: Fields of the request that no option names, as JSON values.
+        stop: Strings at which the answer ends.
+        extra: Request fields that have no option, as JSON values.
         dry_run: Show what would be sent, and send nothing.
         replay: One of `REPLAY_MODES`.
-        raw: Leave double braces in the prompt alone.
+        raw: Send double braces in the prompt as typed, and text that looks like a credential.
         quiet: Show no answer.
-        background: Let the cell end at once, and the answer come when it comes.
-        notes: What the reader should know of them, as sentences; no option sets it.
+        background: End the cell immediately, and draw the answer as it arrives.
+        notes: Remarks to show with the answer, as sentences; no option sets it.
     """
 
     model: str | None = None
@@ -85,8 +84,8 @@ class Options:
 
 
 def closest(word: str, choices: Iterable[str], **likeness: float) -> str | None:
-    """Return what `closest_name` does."""
-    from ..context import closest_name  # late: loading the extension must not cost this
+    """Call `closest_name`: return the choice most similar to a word, or `None`."""
+    from ..context import closest_name  # late: importing it would slow down loading the extension
 
     return closest_name(word, choices, **likeness)
 
@@ -99,12 +98,12 @@ APPROVALS = ("ask", "never")
 WAYS = ("online", "batch")
 MOST_COMPARED = 6
 
-# Spellings of values. Most lines have few of them, so `re.fullmatch` compiles each when it is first needed.
+# Patterns of values. Most lines have few of them, so `re.fullmatch` compiles each at first use.
 #
-# How `%%ai` and LangChain write a model; a colon alone is no sign of it, as names of local models have one (llama3:8b).
+# A model name in the notation of `%%ai` and LangChain. A colon alone does not show it: local models have one too (llama3:8b).
 _PROVIDER = r"anthropic(-chat)?:(?P<model>.*)"
 _CELL_RANGE = r"all|none|-?\d+(:(-?\d+)?)?|:-?\d+"
-# Names that IPython binds and reads, `_` and the history among them, and those of the interpreter, as `__name__`.
+# Names that IPython binds and reads, including `_` and the history, and those of the interpreter, such as `__name__`.
 _IPYTHONS = r"In|Out|get_ipython|exit|quit|display|_+|_\d+|_i+|_i\d+|_[dios]h|_exit_code|__\w+__|__builtin__"
 _OURS = ("claude", "Err")
 _THREAD = r"\w[\w.-]*"
@@ -112,7 +111,7 @@ _NUMBER = r"\d{1,9}"
 _AMOUNT = r"\$?(\d{1,9}(\.\d*)?|\.\d+)"
 _FIELD = r"[A-Za-z_]\w*(\.\w+)*"
 
-# Fields of a request that have an option of their own, or that are not the reader's to set.
+# Request fields that `--set` rejects, because they have their own option or cannot be set, each with the reason.
 _TAKEN_FIELDS = {
     "model": "is set with --model",
     "max_tokens": "is set with --max-tokens",
@@ -123,7 +122,7 @@ _TAKEN_FIELDS = {
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a reader that takes these words, and no abbreviations of them."""
+    """Return a converter that accepts exactly these words."""
 
     def convert(text: str) -> str:
         if text not in choices:
@@ -137,28 +136,28 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def positive_integer(text: str) -> int:
-    """Read a whole number above 0, of at most nine digits."""
+    """Convert a whole number above 0 with at most nine digits."""
     if not (re.fullmatch(_NUMBER, text, re.ASCII) and int(text) > 0):
         raise ValueError("is a whole number above 0, with at most nine digits, such as 16000")
     return int(text)
 
 
 def amount(text: str) -> float:
-    """Read an amount of money: `2`, `0.50`, `$3`."""
+    """Convert an amount of money in USD: `2`, `0.50`, `$3`."""
     if not re.fullmatch(_AMOUNT, text, re.ASCII):
         raise ValueError("is an amount in USD (2.50)")
     return float(text.removeprefix("$"))
 
 
 def input_name(text: str) -> str:
-    """Read the name of what is mapped; it may be dotted."""
+    """Check the name of the input of a map; it may be dotted."""
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split(".")):
         raise ValueError("is the name of a table, column, list or dict of yours: --map df, --map df.text")
     return text
 
 
 def variable_name(text: str) -> str:
-    """Read a name that can be assigned to, and is not needed by others."""
+    """Check a variable name: it can be assigned to, and is not a builtin, nor used by IPython or this package."""
     if keyword.iskeyword(text):
         raise ValueError("is the name of a variable, and that is a Python keyword")
     if not text.isidentifier():
@@ -169,17 +168,17 @@ def variable_name(text: str) -> str:
 
 
 def model_name(text: str) -> str:
-    """Read a model's name; parameters in JSON and a provider in front are what other magics take."""
+    """Check a model's name. Reject JSON parameters and a provider prefix, which other magics accept."""
     if text.startswith("{"):
         raise ValueError("is a model's name (-m opus); set fields of the request with --set: --set top_k=5")
     if match := re.fullmatch(_PROVIDER, text, re.DOTALL):
         model = match["model"] or "opus"
         raise ValueError(f"has no provider in front. Did you mean --model {model}?")
-    return given(text)
+    return non_empty(text)
 
 
 def model_names(text: str) -> tuple[str, ...]:
-    """Read names of models with commas between them."""
+    """Convert a comma-separated list of model names."""
     names = tuple(model_name(name.strip()) for name in text.split(","))
     if len(names) < 2:
         raise ValueError(
@@ -192,46 +191,46 @@ def model_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def given(text: str) -> str:
-    """Read any text but none."""
+def non_empty(text: str) -> str:
+    """Check that a text is not empty."""
     if not text.strip():
         raise ValueError("is empty")
     return text
 
 
 def system_prompt(text: str) -> str:
-    """Read a system prompt, or the file that holds it."""
+    """Check a system prompt, or `@` and the path of its file."""
     if text == "@":
         raise ValueError("names a file after the @: --system @style.md")
     return text
 
 
 def thread_name(text: str) -> str:
-    """Read the name of a conversation."""
+    """Check the name of a conversation."""
     if not is_thread_name(text):
         raise ValueError("is one word of letters, digits, _ . and -")
     return text
 
 
 def is_thread_name(text: str) -> bool:
-    """Whether a word can be the name of a conversation."""
+    """Return whether a word can be the name of a conversation."""
     return bool(re.fullmatch(_THREAD, text))
 
 
 def cell_range(text: str) -> str:
-    """Check the spelling of a range of cells; which cells it means is not decided here."""
+    """Check the syntax of a range of cells; `parse_cell_range` resolves it later."""
     if not looks_like_range(text):
         raise ValueError("is all, none, or a range of cell numbers: -3: is the last three, 2:5 is 2 to 5")
     return text
 
 
 def looks_like_range(text: str) -> bool:
-    """Whether a word is meant as a range of cells: `-3:` is one, `--raw` and `-x` are not."""
+    """Return whether a word is a range of cells: `-3:` is one, `--raw` and `-x` are not."""
     return bool(re.fullmatch(_CELL_RANGE, text, re.ASCII))
 
 
 def control_names(text: str) -> tuple[str, ...]:
-    """Read names of variables with commas between them."""
+    """Convert a comma-separated list of variable names."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(name.isidentifier() and not keyword.iskeyword(name) for name in names):
         raise ValueError("are names of variables, with commas and no spaces between them: --interact n,city")
@@ -239,10 +238,10 @@ def control_names(text: str) -> tuple[str, ...]:
 
 
 def join_names(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Put lists of names into one.
+    """Concatenate lists of names.
 
     Raises:
-        ValueError: A name stands there twice.
+        ValueError: A name occurs twice.
     """
     names = tuple(name for each in lists for name in each)
     if len(set(names)) < len(names):
@@ -251,7 +250,7 @@ def join_names(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def function_names(text: str) -> tuple[str, ...]:
-    """Read names with commas and no spaces between them; each may be dotted."""
+    """Convert a comma-separated list of function names; each may be dotted."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(part.isidentifier() for name in names for part in name.split(".")):
         raise ValueError("are names of functions, with commas and no spaces between them: --tools f,g")
@@ -261,7 +260,7 @@ def function_names(text: str) -> tuple[str, ...]:
 
 
 def setting(text: str) -> tuple[tuple[str, ...], Any]:
-    """Read `field.subfield=value`: where it goes, and the value, as JSON if it is that and as text if not."""
+    """Convert `field.subfield=value` to its path and its value, which is parsed as JSON if it is valid JSON, else kept as text."""
     path, equals, written = text.partition("=")
     if not equals or not re.fullmatch(_FIELD, path, re.ASCII):
         raise ValueError("is a field of the request and its value: --set top_k=5, --set metadata.user_id=me")
@@ -271,10 +270,10 @@ def setting(text: str) -> tuple[tuple[str, ...], Any]:
 
 
 def merge_settings(settings: Sequence[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
-    """Put settings into one mapping, dotted fields into mappings inside it.
+    """Merge settings into one mapping, with dotted fields as nested mappings.
 
     Raises:
-        ValueError: Two of them set the same.
+        ValueError: Two settings set the same field.
     """
     merged: dict[str, Any] = {}
     for path, value in settings:
@@ -301,21 +300,21 @@ def _json_or_text(written: str) -> Any:
 
 
 def _refuse_constant(name: str) -> Any:
-    # NaN and Infinity are Python's own; a server would refuse them.
+    # Python accepts NaN and Infinity, but they are not JSON, and a server would refuse them.
     raise ValueError(name)
 
 
 class OptionSpec(NamedTuple):
-    """How one option is spelled, read and explained.
+    """The names, conversion and help text of one option.
 
     Attributes:
-        usage: How it is written, the short name first where there is one: `-m, --model MODEL`. A flag has no value.
+        usage: Notation in the help, with the short name first if there is one: `-m, --model MODEL`. A flag has no value.
         help: One line for the help.
-        convert: Turns the typed text into the value; raises `ValueError` with the end of a sentence.
-        combine: Makes one value of several, for an option that may be repeated; raises likewise.
-        choices: The words it takes, where they are few.
-        takes_dash: Whether an unquoted value may begin with a dash, as `-3:` does.
-        sets: The field of `Options` it sets, where that is not called as the option is.
+        convert: Converts the typed text to the value; raises `ValueError` with the end of a sentence.
+        combine: Combines the values of a repeatable option; raises `ValueError` with the end of a sentence.
+        choices: The valid values, if they are few.
+        takes_dash: Returns whether an unquoted value that begins with a dash is valid, as `-3:` is.
+        sets: The field of `Options` it sets, if its name differs from the option's.
     """
 
     usage: str
@@ -328,12 +327,12 @@ class OptionSpec(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its spellings."""
+        """Its names, the short one first."""
         return tuple(word.rstrip(",") for word in self.usage.split() if word.startswith("-"))
 
     @property
     def name(self) -> str:
-        """Its full spelling."""
+        """Its long name."""
         return self.names[-1]
 
     @property
@@ -343,13 +342,13 @@ class OptionSpec(NamedTuple):
 
     @property
     def value(self) -> str | None:
-        """What its value is called in the help and in errors; `None` for a flag."""
+        """The name of its value in the help and in errors; `None` for a flag."""
         last = self.usage.split()[-1]
         return None if last.startswith("-") else last
 
     @property
     def is_flag(self) -> bool:
-        """Whether it stands alone."""
+        """Whether it takes no value."""
         return self.value is None
 
     @property
@@ -384,7 +383,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
         OptionSpec(
             "-a, --attach THING",
             "send a file, URL, variable or figure; may be repeated",
-            given,
+            non_empty,
             combine=tuple,
         ),
         OptionSpec(
@@ -419,7 +418,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
             "-o, --out NAME", "assign the reply to a variable, even if it is interrupted", variable_name
         ),
         OptionSpec(
-            "--schema SCHEMA", 'return an object of a class, or of "name, age int, tags list[str]"', given
+            "--schema SCHEMA", 'return an object of a class, or of "name, age int, tags list[str]"', non_empty
         ),
         OptionSpec(
             "-x, --code", "put the code of the answer into a new cell; it is not run", sets="insert_code"
@@ -435,7 +434,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
         OptionSpec("--web-search", "let Claude search the web and cite sources"),
     ),
     "The request itself": (
-        OptionSpec("--stop TEXT", "end the answer at this text; may be repeated", given, combine=tuple),
+        OptionSpec("--stop TEXT", "end the answer at this text; may be repeated", non_empty, combine=tuple),
         OptionSpec(
             "--set KEY=VALUE",
             "set any other field of the request; JSON or text; may be repeated",
@@ -451,7 +450,7 @@ OPTION_GROUPS: Mapping[str, tuple[OptionSpec, ...]] = {
         OptionSpec("--dry-run", "show what would be sent and what it could cost; send nothing"),
     ),
 }
-"""All options under the headings of the help, in its order."""
+"""All options by the headings of the help, in the order of the help."""
 
 OPTION_SPECS = tuple(spec for specs in OPTION_GROUPS.values() for spec in specs)
 SPEC_BY_NAME = {name: spec for spec in OPTION_SPECS for name in spec.names}

@@ -1,4 +1,4 @@
-"""From a parsed line to the question that is asked: the prompt with its values, attachments, schema and tools."""
+"""Makes the question of a parsed line: the prompt with its values, attachments, schema and tools."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from ._cell import Cell
 
 _MAX_SYSTEM_BYTES: Final = 2**20
-"""More than any model's context holds."""
+"""Maximum size of a system prompt file; more than fits into any model's context."""
 MAX_SEARCHES: Final = 5
-"""Each costs a cent."""
+"""Maximum number of web searches per question; each costs one cent."""
 
 
 _FIX = (
@@ -58,12 +58,12 @@ _FIX_BETWEEN = (
 )
 _EXPLAIN = "Explain `{name}` from my notebook: what it is, and what stands out. It is this:\n\n"
 _TAIL_CHARS: Final = 200
-_GO_ON = (
+_CONTINUE = (
     "Your last answer was cut off before its end. Go on exactly where it stopped, in the middle of the word if need be: "
     "repeat nothing, and add no preamble. It stopped with:\n\n{tail}"
 )
-_BEGIN = "You were interrupted before the first word of your answer. Go on."
-_GO_ON_ALONE = (
+_CONTINUE_EMPTY = "You were interrupted before the first word of your answer. Go on."
+_CONTINUE_ALONE = (
     "I asked you this:\n\n<question>\n{question}\n</question>\n\nYour answer was cut off. This is what arrived:\n\n"
     "<answer>\n{text}\n</answer>\n\nGo on exactly where it stopped, in the middle of the word if need be: repeat nothing, and "
     "add no preamble."
@@ -71,10 +71,10 @@ _GO_ON_ALONE = (
 
 
 def prepare(line: Line, cell: Cell) -> tuple[Line, Question]:
-    """Return what a cell asks, and the line with what its subcommand adds to the options.
+    """Return the question of a cell, and its line with the options that its subcommand adds.
 
     Raises:
-        ConfigurationError: Something it names does not exist, or cannot be sent. Nothing was sent.
+        ConfigurationError: Something that the line names does not exist, or cannot be sent. Nothing was sent.
     """
     line = with_system_text(line)
     if line.call is not None:
@@ -91,8 +91,8 @@ def ask_prompt(
     Args:
         line: The line, with its prompt as typed.
         cell: The cell that asks.
-        attachments: What goes in front of the prompt.
-        values: Values that take precedence over the user's own, by name.
+        attachments: Content to send before the prompt.
+        values: Values by name, which take precedence over the user's variables.
 
     Raises:
         ConfigurationError: The prompt names something that cannot be sent.
@@ -110,7 +110,7 @@ def ask_prompt(
 
 
 def fix(line: Line, cell: Cell) -> tuple[Line, Question]:
-    """Ask about the last error; the corrected cell goes below.
+    """Return the question about the last error, with the option that inserts the corrected cell.
 
     Raises:
         ConfigurationError: No cell has failed.
@@ -130,7 +130,7 @@ def fix(line: Line, cell: Cell) -> tuple[Line, Question]:
 
 
 def explain(line: Line, cell: Cell) -> tuple[Line, Question]:
-    """Ask about something of the user's.
+    """Return the question about one of the user's variables, functions, classes or modules.
 
     Raises:
         ConfigurationError: It does not exist, or cannot be read.
@@ -141,13 +141,13 @@ def explain(line: Line, cell: Cell) -> tuple[Line, Question]:
 
 
 def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
-    """Ask for the rest of an answer that was cut: by `max_tokens`, an interrupt or a dropped connection.
+    """Return the question for the rest of an answer cut off by `max_tokens`, an interrupt or a dropped connection.
 
-    Current models do not take a half answer to complete. The documented way is to keep it in the conversation and to ask for
-    the rest in a message of its own.
+    Current models do not accept a partial answer as a prefill. The documented way is to keep it in the conversation and ask for
+    the rest in a new user message.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is no answer to continue.
     """
     runtime = cell.runtime
     last = runtime.last
@@ -157,11 +157,11 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
     parent = runtime.conversations.parent_turn(place)
     if parent is not None and parent.is_partial:
         before: AskedWith | None = runtime.asked_with(parent)
-        beginning = _whole_so_far(parent.answer_text, last)
-        text = _GO_ON.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _BEGIN
+        beginning = _answer_so_far(parent.answer_text, last)
+        text = _CONTINUE.format(tail=beginning[-_TAIL_CHARS:]) if beginning.strip() else _CONTINUE_EMPTY
     elif last is not None and last.thread is None and _is_cut(last):
         before, beginning = last.asked_with, last.text
-        text = _GO_ON_ALONE.format(question=last.prompt, text=beginning)
+        text = _CONTINUE_ALONE.format(question=last.prompt, text=beginning)
         line = line.with_options(no_history=True)
     else:
         head = runtime.conversations.parent_turn(runtime.conversations.place(thread=line.options.thread))
@@ -176,10 +176,10 @@ def continue_answer(line: Line, cell: Cell) -> tuple[Line, Question]:
 
 
 def with_system_text(line: Line) -> Line:
-    """Return a line whose system prompt is text, where a file was named.
+    """Return a line in which a system prompt given as `@FILE` is replaced with the file's text.
 
     Raises:
-        ConfigurationError: The file cannot be read.
+        ConfigurationError: The file cannot be read, is empty, or contains what looks like credentials.
     """
     options = line.options
     if options.system is None or not options.system.startswith("@"):
@@ -195,10 +195,10 @@ def with_system_text(line: Line) -> Line:
 
 
 def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
-    """Return what goes along with a question: attachments, then cells.
+    """Return the content to send with a question: attachments, then cells.
 
     Raises:
-        ConfigurationError: Something they name does not exist, or cannot be sent.
+        ConfigurationError: An attachment does not exist, or cannot be sent.
     """
     collected: list[Collected] = []
     for spec in options.attach:
@@ -213,14 +213,14 @@ def collect_attachments(options: Options, cell: Cell) -> list[Collected]:
 
 
 def settings_of(options: Options) -> Mapping[str, Any]:
-    """Return the settings that were given as options."""
+    """Return the options that are settings, by name; None for each that was not given."""
     return {name: getattr(options, name) for name in QUESTION_FIELDS}
 
 
 def _ask_about(
     line: Line, cell: Cell, prompt: str, opening: str, collected: Collected, *, beginning: str = ""
 ) -> Question:
-    """Return the question of a subcommand, behind the attachments and cells that its options name."""
+    """Return the question of a subcommand, preceded by the attachments and cells of its options."""
     words = dataclasses.replace(collected, parts=(opening, *collected.parts))
     attachments = collect_attachments(line.options, cell)
     return _question(line, cell, prompt, [*attachments, words], beginning=beginning)
@@ -260,13 +260,13 @@ def _question(
 
 
 def _where(options: Options, cell: Cell) -> Where:
-    # A dry run asks nothing, so it takes no key.
+    # A dry run asks nothing, so it must not use up the key.
     key = cell.next_key if options.dry_run else cell.key
     return Where(thread=options.thread, cell=key, is_new=options.is_new)
 
 
 def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
-    """Say which thread was probably meant where a new one begins whose name is nearly that of another."""
+    """Yield a note if the thread is new and its name is similar to that of an existing one."""
     known = [thread.name for thread in cell.runtime.conversations.threads()]
     guess = None if name is None or name in known else closest_name(name, known)
     if guess is not None:
@@ -274,7 +274,7 @@ def _note_on_thread(name: str | None, cell: Cell) -> Iterator[str]:
 
 
 def _note_on_answers_above(options: Options, cell: Cell) -> Iterator[str]:
-    """Say with the first question of a thread that the answers above it are from before this kernel started."""
+    """Yield a note with the first question of a thread if the notebook has answers above it from before this kernel started."""
     thread = options.thread or MAIN_THREAD
     if options.no_history or options.is_new or options.dry_run or not cell.is_first_in(thread):
         return
@@ -290,10 +290,10 @@ def _note_on_answers_above(options: Options, cell: Cell) -> Iterator[str]:
 
 
 def _check_exposure(exposed: tuple[str, ...], options: Options) -> None:
-    """Refuse what looks like credentials, unless it was asked for.
+    """Reject what looks like credentials, unless `--raw` is given.
 
     Raises:
-        ConfigurationError: There is some.
+        ConfigurationError: There are such credentials.
     """
     if not exposed or options.raw:
         return
@@ -303,7 +303,11 @@ def _check_exposure(exposed: tuple[str, ...], options: Options) -> None:
 
 
 def _read_system(spec: str) -> tuple[str, tuple[str, ...]]:
-    """Read the system prompt from a file, and what of it is a guess."""
+    """Return the system prompt of a file, and a note if its encoding was guessed.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or is larger than `_MAX_SYSTEM_BYTES`.
+    """
     path = Path(spec).expanduser()
     try:
         if path.exists() and not path.is_file():
@@ -328,8 +332,8 @@ def _opening(source: str) -> str:
     return _FIX_MAGIC if source.lstrip().startswith(("%", "!")) else _FIX
 
 
-def _whole_so_far(cut: str, last: Reply | None) -> str:
-    """Return the answer from its beginning: one that was continued before is more than its last part."""
+def _answer_so_far(cut: str, last: Reply | None) -> str:
+    """Return the answer from its beginning, including earlier parts if it has been continued before."""
     return last.text if last is not None and last.text.endswith(cut) else cut
 
 
@@ -342,7 +346,7 @@ def _broke_off(reply: Reply) -> bool:
 
 
 def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
-    """Return what runs tools: on the loop of the cell where it is awaited, else on the thread that waits."""
+    """Return the executor of tools: on the event loop of an awaited cell, else on the thread that waits."""
     if not cell.is_awaited:
         return WaitingExecutor(
             toolbox, approve=TypedApproval().ask if is_asked else None, idle_loop=_loop_between_cells
@@ -360,9 +364,9 @@ def _executor(toolbox: Toolbox, cell: Cell, *, is_asked: bool) -> ToolExecutor:
 
 
 def _with_settings_of(before: AskedWith, line: Line) -> Line:
-    """Return a line that asks with the settings of an earlier question, where its options say nothing else."""
+    """Return a line with the settings of an earlier question in place of options that were not given."""
     options, settings = line.options, before.settings
-    if options.model is not None:  # another model has other efforts and ways to think
+    if options.model is not None:  # another model may not support the same effort and thinking
         settings = {name: settings.get(name) for name in ("system", "replay")}
     return line.with_options(
         **{name: value for name, value in settings.items() if getattr(options, name) is None}
@@ -370,7 +374,7 @@ def _with_settings_of(before: AskedWith, line: Line) -> Line:
 
 
 def _asked_as(before: AskedWith, question: Question, options: Options, cell: Cell) -> Question:
-    """Return a question with tools, schema, format and fields of an earlier one, where its own options say nothing else."""
+    """Return a question with the tools, schema, format and fields of an earlier one, unless its own options set them."""
     first = before.question
     tools = question.tools
     if tools is None and first.tools is not None:
@@ -404,7 +408,7 @@ def _describe_nothing(last: Reply | None, *, is_last_turn_cut: bool) -> str:
 
 
 def _loop_between_cells() -> asyncio.AbstractEventLoop:
-    """Return the loop on which a terminal runs cells that await, and on which what they have made lives."""
+    """Return the event loop on which terminal IPython runs async cells, to which their objects are bound."""
     from IPython.core.async_helpers import get_asyncio_loop
 
     loop: asyncio.AbstractEventLoop = get_asyncio_loop()

@@ -1,4 +1,4 @@
-"""Subcommands about what was asked and kept: `journal`, `batches`, `cassette`, `methods`."""
+"""The subcommands about recorded questions: `journal`, `batches`, `cassette` and `methods`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COLUMNS: Final = ("recorded", "model", "prompt", "characters", "in this kernel"
 
 
 def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """List the runs of the journal beside the notebook, compare two of them (`compare 1 2`), or prune it (`prune 30`).
+    """List the runs in the journal of this folder, compare two of them (`compare 1 2`), or prune it (`prune 30`).
 
     Raises:
-        JournalError: It cannot be read, or there is no such run.
+        JournalError: The journal cannot be read, or has no such run.
     """
     from ..bulk import Journal, Runs, describe_pruning, journal_path, render_difference, render_runs
 
@@ -44,10 +44,10 @@ def journal(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """List the batches of the key's workspace; cancel one (`cancel ID`), or forget one that is lost (`forget ID`).
+    """List the batches of the key's workspace, cancel one (`cancel ID`), or forget a lost one (`forget ID`).
 
     Raises:
-        ClaudeError: The server does not list them, or there is none of that name.
+        ClaudeError: The server did not list the batches, or there is no such batch.
     """
     from ..bulk import BatchDesk
 
@@ -71,8 +71,8 @@ def cassette(cell: Cell, arguments: Mapping[str, str]) -> None:
     """List the answers in the cassette, or delete those that this kernel has not used (`prune`).
 
     Raises:
-        CassetteError: It cannot be read, or written.
-        UsageError: No answer of it was used, so all would be deleted.
+        CassetteError: The cassette cannot be read or written.
+        UsageError: None of its answers was used, so all would be deleted.
     """
     opened = cell.runtime.cassette()
     if not opened.path.exists():
@@ -87,10 +87,10 @@ def cassette(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def methods(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Show the Methods paragraph of what this kernel has asked, or of the cassette (`--cassette`); write its manifest.
+    """Show the Methods paragraph for the requests of this kernel, or of the cassette (`--cassette`), and write its manifest.
 
     Raises:
-        ConfigurationError: The manifest cannot be written.
+        ConfigurationError: The manifest cannot be written, or the cassette cannot be read.
     """
     words = arguments.get("what", "").split()
     file = words[words.index("--manifest") + 1] if "--manifest" in words else None
@@ -115,7 +115,7 @@ def _prune(cassette: Cassette) -> str:
 
 
 def render_cassette(cassette: Cassette) -> Bundle:
-    """Describe a cassette as a table: what was asked when, and whether this kernel has used it."""
+    """Render a cassette as a table: each prompt, when it was recorded, and whether this kernel has used its answer."""
     recordings = cassette.recordings()
     rows = [_row(each, cassette) for each in recordings[-_MOST_SHOWN:]]
     notes = _notes(cassette, recordings)

@@ -1,4 +1,4 @@
-"""Subcommands about this kernel: its conversations, its jobs, its key, its panels.
+"""The subcommands about this kernel: its conversations, jobs, key, settings and panels.
 
 `code`, `history threads fork undo switch clear save load`, `jobs stop`, `status login logout demo`, `panel`.
 """
@@ -39,10 +39,10 @@ _EXCERPT_CHARS = 60
 
 
 def code(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Put the code of the last answer into a new cell.
+    """Insert the code of the last answer into a new cell.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no answer, or it has no code.
     """
     last = cell.runtime.last
     if last is None:
@@ -63,17 +63,17 @@ def history(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def threads(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Show the threads."""
+    """List the threads."""
     rows = [_row(summary) for summary in cell.runtime.conversations.threads()]
     columns = ("thread", "turns", "context", "last question")
     cell.front_end.show(render_rows([("", rows)], columns=columns, numbers=(1, 2)))
 
 
 def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Let a new thread begin where the main one is.
+    """Start a new thread at the end of the main thread.
 
     Raises:
-        ConfigurationError: There are turns in a thread of that name, which another cell made.
+        ConfigurationError: A thread with this name has turns, and another cell created it.
     """
     key = cell.next_key
     summary = cell.runtime.conversations.fork(arguments["name"], cell=key)
@@ -83,16 +83,16 @@ def fork(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Take the last turns of the main thread back.
+    """Take back the last turns of the main thread.
 
     Raises:
-        UsageError: There are fewer.
+        UsageError: It has fewer turns.
     """
     count, conversations = int(arguments.get("n") or 1), cell.runtime.conversations
-    there = next((each.turns for each in conversations.threads() if each.name == MAIN_THREAD), 0)
-    if there and count > there:
-        verb = "is" if there == 1 else "are"
-        raise UsageError(f"There {verb} only {_turns(there)} to take back, not {count}. Nothing has changed.")
+    turns = next((each.turns for each in conversations.threads() if each.name == MAIN_THREAD), 0)
+    if turns and count > turns:
+        verb = "is" if turns == 1 else "are"
+        raise UsageError(f"There {verb} only {_turns(turns)} to take back, not {count}. Nothing has changed.")
     taken = conversations.undo(count)
     if not taken:
         cell.front_end.say("There are no turns to take back.")
@@ -105,7 +105,7 @@ def undo(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Let a thread go on from a turn of the history.
+    """Continue a thread from a turn of the history.
 
     Raises:
         ConfigurationError: There is no such turn.
@@ -113,7 +113,7 @@ def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
     """
     number, conversations = int(arguments["n"]), cell.runtime.conversations
     turn = conversations.turn(number)
-    _check_at_rest(cell, [turn.thread])
+    _check_no_reply_in_flight(cell, [turn.thread])
     _, previous = conversations.switch(number)
     if previous == number:
         cell.front_end.say(f"{turn.thread} already ends at turn {number}.")
@@ -124,11 +124,11 @@ def switch(cell: Cell, arguments: Mapping[str, str]) -> None:
     )
 
 
-def _check_at_rest(cell: Cell, threads: Iterable[str]) -> None:
-    """Check that no answer of threads that are to be moved is in flight.
+def _check_no_reply_in_flight(cell: Cell, threads: Iterable[str]) -> None:
+    """Check that no reply in these threads is in flight: it would move the end of its thread again.
 
     Raises:
-        UsageError: One is, and would move its thread again when it ends.
+        UsageError: A reply is in flight.
     """
     moved = {*threads}
     name = next((reply.thread for reply in cell.runtime.in_flight() if reply.thread in moved), None)
@@ -140,7 +140,7 @@ def _check_at_rest(cell: Cell, threads: Iterable[str]) -> None:
 
 
 def clear(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Forget a thread for good."""
+    """Delete a thread."""
     cleared = cell.runtime.conversations.clear(arguments.get("thread"))
     if not (cleared.forgotten or cleared.kept):
         cell.front_end.say("There are no turns to delete.")
@@ -155,7 +155,7 @@ def save(cell: Cell, arguments: Mapping[str, str]) -> None:
     """Write all threads to a file.
 
     Raises:
-        ConfigurationError: It cannot be written, or holds something else.
+        ConfigurationError: The file cannot be written, or contains something else.
     """
     path = Path(arguments["file"])
     forest = cell.runtime.conversations.forest()
@@ -166,10 +166,10 @@ def save(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def load(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Read threads from a file, and go on where they are.
+    """Read threads from a file, and continue them where they end.
 
     Raises:
-        ConfigurationError: It cannot be read, or holds something else. Nothing has changed.
+        ConfigurationError: The file cannot be read, or contains something else. Nothing has changed.
         UsageError: An answer of one of these threads is in flight.
     """
     name = arguments["file"]
@@ -183,7 +183,7 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
         _load_notebook(cell, path)
         return
     forest = load_forest(path)
-    _check_at_rest(cell, forest.threads)
+    _check_no_reply_in_flight(cell, forest.threads)
     cell.runtime.conversations.adopt(forest)
     names = ", ".join(name for name, thread in forest.threads.items() if thread.head is not None)
     cell.front_end.say(
@@ -192,10 +192,10 @@ def load(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def _load_notebook(cell: Cell, path: Path) -> None:
-    """Rebuild the threads from the answers that a notebook has saved, and go on where they end.
+    """Restore the threads from the answers saved in a notebook, and continue them where they end.
 
     Raises:
-        ConfigurationError: It cannot be read, or holds no such answers. Nothing has changed.
+        ConfigurationError: The notebook cannot be read, or contains no such answers. Nothing has changed.
         UsageError: An answer of one of these threads is in flight.
     """
     conversations = cell.runtime.conversations
@@ -209,7 +209,7 @@ def _load_notebook(cell: Cell, path: Path) -> None:
             f"The saved {path.name} has no answers that can be brought back.{f' {left}' if left else ''} Save the notebook, "
             "and load it again. Nothing has changed."
         )
-    _check_at_rest(cell, restored.forest.threads)
+    _check_no_reply_in_flight(cell, restored.forest.threads)
     conversations.adopt(restored.forest, forgets_cells=True)
     saved_at = time.strftime("%H:%M", time.localtime(path.expanduser().stat().st_mtime))
     now = conversations.forest()
@@ -218,14 +218,14 @@ def _load_notebook(cell: Cell, path: Path) -> None:
     lines = [
         f"Loaded from {path.name}, as saved at {saved_at}: {_turns(len(turns))} in {', '.join(restored.forest.threads)}.{ends}",
         *restored.notes,
-        *_left_by(before, now),
+        *_notes_on_moved_threads(before, now),
     ]
     for line in lines:
         cell.front_end.say(line)
 
 
-def _left_by(before: Forest, now: Forest) -> Iterator[str]:
-    """Say how to go back to where threads were."""
+def _notes_on_moved_threads(before: Forest, now: Forest) -> Iterator[str]:
+    """Yield, for each thread that has moved, a note on how to go back to its previous end."""
     for name, thread in before.threads.items():
         head = thread.head
         if head is not None and all(turn.id != head for turn in now.path(now.threads[name].head)):
@@ -248,12 +248,12 @@ _JOB_COLUMNS = ("job", "state", "price", "seconds", "asked in", "question", "mod
 _JOB_NUMBERS = (0, 2, 3)
 _QUESTION_CHARS = 40
 _STATE_CHARS = 70
-"""The whole error stands in the cell that asked."""
+"""Maximum length of a state; the cell that asked shows the whole error."""
 _MOST_LISTED = 5
 
 
 def jobs(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Show the answers that are in flight, from wherever they were asked for, and the last ones of background cells."""
+    """List all replies in flight, and the last ones of background cells."""
     known = cell.runtime.jobs.all()
     if not known:
         cell.front_end.say("No replies are in flight, and no cell has used --bg.")
@@ -266,10 +266,10 @@ def jobs(cell: Cell, _arguments: Mapping[str, str]) -> None:
 
 
 def stop(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Stop one answer, or all; what has come of them stays. Without a number, the only one there is.
+    """Stop one job, or all; what has arrived stays. Without a number, stop the only job in flight.
 
     Raises:
-        UsageError: There is no job of this number, or there are several and none is named.
+        UsageError: There is no job with this number, or several are in flight and no number is given.
     """
     known, which = cell.runtime.jobs.all(), arguments.get("job", "")
     running = [job for job in known if not job.reply.done()]
@@ -310,7 +310,7 @@ def _job_row(job: Job, now: float) -> tuple[str, ...]:
 
 
 def _map_row(job: Job, snapshot: MapSnapshot) -> tuple[str, ...]:
-    """Describe a map among the jobs."""
+    """Return the table row of a map."""
     return (
         str(job.number),
         f"{snapshot.state}: {snapshot.done:,} of {snapshot.requests:,} requests",
@@ -346,7 +346,7 @@ NO_WIDGETS = (
 
 
 def render_status(status: RuntimeStatus) -> Bundle:
-    """Describe a runtime as tables, in HTML and in plain text."""
+    """Render the status of a runtime as tables, in HTML and in plain text."""
     return render_rows(
         [
             ("Client", list(_client_rows(status))),
@@ -367,7 +367,7 @@ def _client_rows(status: RuntimeStatus) -> Iterator[Row]:
 
 
 def limiter_rows(state: BucketState) -> Iterator[Row]:
-    """Describe the limiter: what is free, how fast it refills, who waits."""
+    """Yield the table rows of the limiter: free requests, rate, queue and pause."""
     yield "free now", f"{max(0.0, state.level):.1f} of {state.capacity:g} requests"
     yield "rate", f"{state.refill_rate:g} requests/s"
     queue = f"{state.waiters} waiting"
@@ -385,15 +385,15 @@ def status(cell: Cell, _arguments: Mapping[str, str]) -> None:
 
 
 def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Ask for a key, and use it from now on.
+    """Ask for an API key, and use it from now on.
 
     Raises:
-        UsageError: Nobody can be asked.
+        UsageError: The front end cannot ask for input.
     """
     runtime = cell.runtime
     try:
         key = getpass.getpass("Anthropic API key (stays in this kernel's memory): ")
-    except NotImplementedError:  # what a kernel raises where nobody can be asked
+    except NotImplementedError:  # raised by a kernel whose front end cannot ask for input
         raise UsageError(
             "This front end cannot ask for input, so it cannot ask for a key. Set ANTHROPIC_API_KEY where Jupyter "
             "starts, then restart the kernel."
@@ -406,13 +406,13 @@ def login(cell: Cell, _arguments: Mapping[str, str]) -> None:
 
 
 def logout(cell: Cell, _arguments: Mapping[str, str]) -> None:
-    """Forget the key that was typed in."""
+    """Delete the entered key."""
     cell.runtime.logout()
     print("The entered key is deleted. %claude status shows whether another one is configured.")
 
 
 def demo(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Let the simulator answer, or stop that."""
+    """Turn the simulator on or off."""
     if arguments["state"] == "on":
         cell.runtime.demo_on()
         print("The simulator answers from now on, not Claude. Switch back with %claude demo off.")
@@ -422,14 +422,14 @@ def demo(cell: Cell, arguments: Mapping[str, str]) -> None:
 
 
 def panel(cell: Cell, arguments: Mapping[str, str]) -> None:
-    """Show a panel in the cell that runs.
+    """Show a panel in the running cell.
 
     Raises:
-        ConfigurationError: There is no kernel, so nothing that could show it; or a setting cannot be used.
+        ConfigurationError: There is no kernel, so nothing can show widgets, or a setting is not valid.
     """
     if not cell.front_end.has_kernel:
         raise ConfigurationError(NO_WIDGETS)
-    cell.runtime  # noqa: B018  (now the settings of `%config` are in force)
+    cell.runtime  # noqa: B018  (this applies the settings of `%config`)
     from ..panels import PromptPanel  # late: this imports ipywidgets
 
     display(PromptPanel(thread=arguments.get("thread")))

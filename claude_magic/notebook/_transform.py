@@ -1,12 +1,12 @@
-"""Claude's cells and lines, rewritten into calls before IPython reads anything into them.
+"""The input transformer that rewrites `%%claude` cells and `%claude` lines into calls.
 
 A magic is a plain function call, and a blocking one stops everything else on the kernel's event loop: the user's
-own tasks, widget callbacks, the Stop button of a panel. So where the cell's caller can await, a whole cell is
-rewritten into an `await`: cells whose first line is `%%claude`, and cells that are one line of `%claude` and a prompt.
+own tasks, widget callbacks, the Stop button of a panel. So if the caller can await, a whole cell is rewritten
+into an `await`: a cell whose first line is `%%claude`, or one that consists of a single `%claude` line with a prompt.
 
-`%claude` lines among other code are rewritten into what IPython would make of them, but for what it takes away: a
-question mark at their end, and a backslash. A cell that has neither is not touched. The transformer stands first in
-line, before IPython strips `>>>` and `In [1]:` or takes a question mark for its own: in a prompt those are the user's words.
+`%claude` lines among other code are rewritten into the call that IPython would make, except that a question mark or
+backslash at the end of the line is kept. The transformer runs first, before IPython strips `>>>` and `In [1]:` or
+interprets a question mark: in a prompt these are text.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from IPython.core.interactiveshell import InteractiveShell
 from ._commands import find_command
 from ._names import Scope
 
-# Which lines of a cell begin a statement, and which are inside a string, a bracket or a continued line.
+# Finds which lines of a cell begin a statement, and which continue a string, a bracket or a line.
 #
-# A cell among whose lines are `%claude` lines is no Python, and what stands behind `%claude` least of all, so no tokenizer
-# can read it as a whole. This one reads it line by line and is told, before each, whether the line is to be read as code.
+# A cell with `%claude` lines is not valid Python, so Python's tokenizer cannot read it as a whole. This reader takes only the lines
+# of code, one at a time.
 _TOKEN = re.compile(r"""(?P<comment>\#)|(?P<quote>'''|\"""|['"])|(?P<opening>[(\[{])|(?P<closing>[)\]}])""")
 
 
 class StatementReader:
-    """Reads the lines of code of a cell, one after the other."""
+    """Reads a cell's lines of code one at a time, and tracks whether the next line begins a statement."""
 
     def __init__(self) -> None:
-        self._quote = ""  # with which the string ends that a line ended in
-        self._depth = 0  # of open brackets
-        self._is_continued = False  # by a backslash
+        self._quote = ""  # the closing quote of a string that continues on the next line
+        self._depth = 0  # open brackets
+        self._is_continued = False  # the last line ends with a backslash
 
     def is_at_statement(self) -> bool:
-        """Whether the next line begins a statement."""
+        """Return whether the next line begins a statement."""
         return not (self._quote or self._depth or self._is_continued)
 
     def read(self, line: str) -> None:
@@ -60,13 +60,13 @@ class StatementReader:
         self._is_continued = not self._quote and line.endswith("\\")
 
     def _end_of_string(self, line: str, position: int) -> int:
-        """Return where the open string ends in a line; where it does not, the line's end, and it stays open if it may."""
+        """Return the position after the open string, or the line's end; there, only a string that may continue stays open."""
         for token in re.compile(rf"\\.|({self._quote})", re.DOTALL).finditer(line, position):
             if token[1]:
                 self._quote = ""
                 return token.end()
         if len(self._quote) == 1 and not line.endswith("\\"):
-            self._quote = ""  # not closed: an error of Python's, and no business of ours
+            self._quote = ""  # an unclosed string: Python reports the error
         return len(line)
 
 
@@ -75,22 +75,22 @@ _WHOLE_LINE = re.compile(r"\s*%claude(?!\S)(?P<words>.*)", re.DOTALL)
 _TARGET = r"[^\W\d]\w*(?:\s*\.\s*[^\W\d]\w*|\[[^\[\]\n]*\])*"
 _LINE = re.compile(rf"(?P<before>\s*(?:{_TARGET}\s*=\s*)*)%claude(?!\S)(?P<words>.*)", re.DOTALL)
 _MISPLACED = re.compile(r"\s*%%claude(?!\S)")
-# Lines that are no Python: other magics, shell commands, help; also where their value is assigned.
+# Lines that are not Python: other magics, shell commands and help, also if their value is assigned to a variable.
 _FOREIGN = re.compile(rf"\s*(?:{_TARGET}\s*=\s*)*(?:%|!|\?)")
 _NAME = re.compile(r"[^\W\d]\w*")
 _NESTED = re.compile(r"^[ \t]+(?:async[ \t]+)?def[ \t]", re.MULTILINE)
 _MAGICS = "get_ipython().magics_manager.registry['ClaudeMagics']"
-# A thread with one of these on its stack runs a cell already, or is about to run one and block on it.
+# A thread with one of these on its stack is running a cell, or is about to run one and block until it ends.
 _CELL_RUNNERS = frozenset(
     function.__code__ for function in (InteractiveShell._run_cell, InteractiveShell.run_cell_async)
 )
 
 
 class CellTransformer:
-    """Rewrites a `%%claude` cell into a call of `ClaudeMagics`, awaited where the caller can await."""
+    """Rewrites `%%claude` cells and `%claude` lines into calls of `ClaudeMagics`, awaited if the caller can await."""
 
-    # IPython asks "is this input complete?" through the transformers without this mark; the answer for a cell
-    # magic depends on seeing its `%%`.
+    # To check whether input is complete, IPython runs only the transformers without this flag, and the check of a cell
+    # magic needs to see its `%%`.
     has_side_effects = True
 
     def __init__(self, shell: Any) -> None:
@@ -98,10 +98,10 @@ class CellTransformer:
         self._scope = Scope(shell)
 
     def __call__(self, lines: list[str]) -> list[str]:
-        """Return the cell's lines, rewritten if they are ours and unchanged if not."""
+        """Return the cell's lines, with `%%claude` and `%claude` rewritten."""
         if not any("%claude" in line for line in lines):
             return lines
-        # IPython splits at every line boundary Unicode knows; for us a line ends where it ends on the screen.
+        # IPython splits at every Unicode line boundary; here only a newline ends a line, as on the screen.
         text = "".join(itertools.dropwhile(str.isspace, lines))
         line, _, body = text.partition("\n")
         line = line.removesuffix("\r")
@@ -111,7 +111,7 @@ class CellTransformer:
         if whole_line and not body.strip():
             return self._rewrite_only_line(lines, whole_line["words"])
         if line.startswith("%%"):
-            return lines  # another magic's cell, whose body is for it to read
+            return lines  # a cell of another magic, which interprets its body
         return _rewrite_among_code(text) or lines
 
     def _rewrite_only_line(self, lines: list[str], words: str) -> list[str]:
@@ -124,14 +124,14 @@ class CellTransformer:
         return f"{call.format(_MAGICS)}({line!r}, {body!r})\n"
 
     def _is_awaited(self) -> bool:
-        """Whether the caller will await what this cell turns into.
+        """Return whether the caller will await the rewritten cell.
 
-        A kernel transforms a cell on its running loop, and then awaits it. `%%time`, `get_ipython().run_cell(...)`
-        and other callers from inside a cell transform too, but run the outcome as plain code.
+        A kernel transforms a cell on its running event loop, and then awaits it. `%%time`, `get_ipython().run_cell(...)`
+        and other callers inside a cell transform code too, but run it synchronously.
         """
         if not (self._shell.autoawait and self._shell.loop_runner is _asyncio_runner):
             return False
-        import asyncio  # late: loading the extension must not cost this
+        import asyncio  # late: importing it would slow down loading the extension
 
         try:
             asyncio.get_running_loop()
@@ -141,25 +141,25 @@ class CellTransformer:
 
 
 def _rewrite_among_code(text: str) -> list[str] | None:
-    """Return the lines of a cell whose `%claude` lines are made calls; `None` if there are none, or none for sure."""
+    """Return the lines of a cell with its `%claude` lines as calls; `None` if it has none, or if its last statement is incomplete."""
     reader = StatementReader()
     rewritten: list[str] = []
-    written = _names_in_code(text) if _NESTED.search(text) else frozenset()
-    has_ours = False
+    in_code = _names_in_code(text) if _NESTED.search(text) else frozenset()
+    has_magic_line = False
     for line in text.split("\n"):
         code = line.removesuffix("\r")
         if not reader.is_at_statement():
             reader.read(code)
-        elif ours := _LINE.fullmatch(code):
-            has_ours = True
-            call = f"get_ipython().run_line_magic('claude', {ours['words'].lstrip()!r})"
-            line = f"{ours['before']}{_mention(ours['words'], written)}{call}"
+        elif magic_line := _LINE.fullmatch(code):
+            has_magic_line = True
+            call = f"get_ipython().run_line_magic('claude', {magic_line['words'].lstrip()!r})"
+            line = f"{magic_line['before']}{_mention(magic_line['words'], in_code)}{call}"
         elif _MISPLACED.match(code):
             return [f"{_MAGICS}.refuse_cell()\n"]
         elif not _FOREIGN.match(code):
             reader.read(code)
         rewritten.append(line)
-    if not has_ours or not reader.is_at_statement():
+    if not has_magic_line or not reader.is_at_statement():
         return None
     return "\n".join(rewritten).splitlines(keepends=True)
 
@@ -170,17 +170,17 @@ def _names_in_code(text: str) -> frozenset[str]:
     )
 
 
-def _mention(words: str, written: frozenset[str]) -> str:
-    """Return code that mentions the names on a line in a nested function; "" where there is nothing to mention.
+def _mention(words: str, in_code: frozenset[str]) -> str:
+    """Return code that mentions the names on a `%claude` line in a nested function; "" if there are none.
 
-    Python keeps for a nested function only those variables of the outer ones that its code mentions. This mentions them, without
-    reading them: they may not be bound.
+    A closure contains only the variables of outer functions that the inner function's code mentions. The returned code mentions
+    them without reading them, because they may be unbound.
 
     Args:
-        words: What stands behind `%claude`.
-        written: The names in the cell; none where it has no nested function.
+        words: The text after `%claude`.
+        in_code: The names in the cell's code; empty if it has no nested function.
     """
-    names = sorted(written.intersection(_NAME.findall(words)))
+    names = sorted(in_code.intersection(_NAME.findall(words)))
     names = [name for name in names if not keyword.iskeyword(name)]
     return f"(lambda: ({', '.join(names)},)) and " if names else ""
 

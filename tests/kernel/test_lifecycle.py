@@ -54,7 +54,7 @@ def test_loading_imports_nothing_that_a_cell_may_never_need():
         "api",
         "notebook",
     }
-    rarely_needed = {"claude_magic.notebook._completion", "claude_magic.notebook._slips"}
+    rarely_needed = {"claude_magic.notebook._completion", "claude_magic.notebook._typos"}
     assert not {"asyncio", "difflib", *rarely_needed} & set(loaded)
 
 

@@ -10,7 +10,7 @@ from claude_magic.notebook._grammar import prompt_of, read_cell, read_line
 from claude_magic.notebook._options import Options
 
 
-class Surroundings:
+class StubNamespace:
     """A kernel with a variable, a module, outputs, errors and two conversations."""
 
     def names(self):
@@ -20,7 +20,7 @@ class Surroundings:
         return ("main", "side")
 
 
-HERE = Surroundings()
+HERE = StubNamespace()
 
 
 @pytest.mark.parametrize(

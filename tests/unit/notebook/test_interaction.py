@@ -40,16 +40,16 @@ class StubReply:
 
 
 class StubView:
-    """Keeps what it is told to show."""
+    """Records what it is asked to show."""
 
     def __init__(self):
-        self.shown, self.told = [], []
+        self.shown, self.messages = [], []
 
     def show(self, state, *, is_remembered):
         self.shown.append((state.label, is_remembered))
 
-    def tell(self, line):
-        self.told.append(line)
+    def show_message(self, line):
+        self.messages.append(line)
 
 
 class World:
@@ -201,6 +201,6 @@ def test_what_cannot_be_sent_is_told_and_changes_nothing(world):
 
     world.move_to(0)
 
-    assert world.view.told == ["Division by zero. Nothing was sent."]
+    assert world.view.messages == ["Division by zero. Nothing was sent."]
     assert world.interaction.current is state
     assert state.reply.phase is Phase.STREAMING

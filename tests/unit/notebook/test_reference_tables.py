@@ -17,8 +17,8 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 ROWS = {key.replace("\\|", "|"): rest for key, *rest in ROW.findall(REFERENCE)}
 
 
-class Surroundings:
-    """What the examples speak of."""
+class StubNamespace:
+    """The names that the examples use."""
 
     def names(self):
         return {"df": object()}
@@ -56,7 +56,7 @@ def test_a_row_names_a_test_that_runs_its_example(key):
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.name)
 def test_the_example_of_an_option_uses_it(spec):
     """It parses, and sets the option's field."""
-    options = read_line(ROWS[spec.usage][1], Surroundings()).options
+    options = read_line(ROWS[spec.usage][1], StubNamespace()).options
 
     assert getattr(options, spec.field)
 
@@ -64,7 +64,7 @@ def test_the_example_of_an_option_uses_it(spec):
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_the_example_of_a_subcommand_is_one(command):
     """It fits the grammar."""
-    call = find_call(ROWS[command.usage][1], Surroundings())
+    call = find_call(ROWS[command.usage][1], StubNamespace())
 
     assert call is not None
     assert call.command is command

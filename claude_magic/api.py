@@ -314,7 +314,13 @@ class Claude:
         """Ask, wait for the whole answer, and return it. Works on any thread.
 
         On the main thread, Ctrl-C (the kernel's interrupt) cancels the request and raises KeyboardInterrupt; `claude.last` keeps
-        the partial answer. This method blocks a running event loop: in async code, use `await claude.ask_async(...)`.
+        the partial answer. This blocks a running event loop: in async code, use `await claude.ask_async(...)`.
+
+        Example:
+            ```python
+            reply = claude.ask("Name three primes.", model="haiku")
+            reply.text, reply.usage, reply.cost
+            ```
 
         Args:
             prompt: The prompt.
@@ -391,6 +397,11 @@ class Claude:
 
         Each answer is saved in the journal before it counts as done: running the same line again asks only about rows without an
         answer. A row that fails has no answer, and its `error` gives the reason; see `errors` and `retry`.
+
+        Example:
+            ```python
+            out = claude.map("Classify this review: {{ text }}", df, schema="label, confidence float")
+            ```
 
         Args:
             prompt: Prompt with expressions in double braces: `{{ column }}` for a table, `{{ item }}` for a list, column or dict.

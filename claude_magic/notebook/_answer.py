@@ -123,7 +123,7 @@ def finish(reply: Reply, line: Line, cell: Cell) -> None:
     """Apply the options to a complete reply: bind the parsed object, and insert code.
 
     Raises:
-        SchemaMismatchError: The answer does not fit the schema. The variable keeps the reply.
+        SchemaMismatchError: The answer does not match the schema. The variable keeps the reply.
     """
     options = line.options
     if reply.has_schema:

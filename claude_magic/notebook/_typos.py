@@ -66,7 +66,7 @@ def refuse_typo(text: str, line: str, namespace: Namespace, *, percents: str) ->
     if match is None:
         return
     word, rest = match["word"], match["rest"].strip()
-    name = word if word in COMMAND_BY_NAME else _nearly_command(word)
+    name = word if word in COMMAND_BY_NAME else _similar_command(word)
     if name is None:
         return
     from ..context import holds_key  # late: importing it would slow down loading the extension
@@ -94,7 +94,7 @@ def refuse_typo(text: str, line: str, namespace: Namespace, *, percents: str) ->
     )
 
 
-def _nearly_command(word: str) -> str | None:
+def _similar_command(word: str) -> str | None:
     """Return the subcommand whose name a word resembles, or None; in words of any length, two letters may be swapped."""
     word = word.casefold()
     swapped = {word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)}
@@ -159,10 +159,10 @@ def _is_typo(command: Command, word: str, end: str, rest: str, namespace: Namesp
         return True
     if _is_english(word):
         return False
-    return _is_nearly_call(command, rest, namespace, is_exact=is_exact)
+    return _resembles_call(command, rest, namespace, is_exact=is_exact)
 
 
-def _is_nearly_call(command: Command, rest: str, namespace: Namespace, *, is_exact: bool) -> bool:
+def _resembles_call(command: Command, rest: str, namespace: Namespace, *, is_exact: bool) -> bool:
     """Return whether the words after a name resemble its argument, or begin with one."""
     first, *others = rest.split()
     if first[0] in _DASHES and len(first) > 1:
@@ -173,7 +173,7 @@ def _is_nearly_call(command: Command, rest: str, namespace: Namespace, *, is_exa
         is_argument = find_call(f"{command.name} {first}", namespace) is not None
         is_job = command.argument is not None and command.argument.key == "job" and first in ("job", "jobs")
         return (is_argument and _is_end(others[0])) or (is_job and bool(_NUMBER.fullmatch(others[0])))
-    return _is_model(command, first) or (is_exact and _is_nearly_argument(command, first, namespace))
+    return _is_model(command, first) or (is_exact and _resembles_argument(command, first, namespace))
 
 
 def _is_model(command: Command, word: str) -> bool:
@@ -189,7 +189,7 @@ def _is_end(word: str) -> bool:
     return word.partition("=")[0] in SPEC_BY_NAME or word.startswith("--") or bool(_NUMBER.fullmatch(word))
 
 
-def _is_nearly_argument(command: Command, word: str, namespace: Namespace) -> bool:
+def _resembles_argument(command: Command, word: str, namespace: Namespace) -> bool:
     if command.argument is not None:
         return command.argument.guess(word, namespace) is not None
     if command.name == "help":

@@ -1,4 +1,4 @@
-"""`claude`, as plain Python in a cell uses it."""
+"""`claude`, as used by plain Python in a cell."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
 
 
 def rich_output(answer: Reply) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What IPython would put under a cell."""
+    """Return what IPython would display as the value of a cell."""
     data, metadata = DisplayFormatter().format(answer)  # type: ignore[no-untyped-call]
     return data, metadata
 
 
 def test_asking_waits_for_the_answer_and_keeps_it_as_the_last_one(sim: Simulator) -> None:
-    """Options go to the request."""
+    """Options become part of the request."""
     sim.script(reply("Seven."))
 
     answer = claude.ask(
@@ -56,7 +56,7 @@ def test_asking_waits_for_the_answer_and_keeps_it_as_the_last_one(sim: Simulator
 
 
 def test_asking_works_inside_a_running_loop(sim: Simulator) -> None:
-    """It blocks that loop, as it says, but it answers."""
+    """It blocks that loop, as documented, but returns the answer."""
 
     async def main() -> Reply:
         return claude.ask("Hello")
@@ -65,7 +65,7 @@ def test_asking_works_inside_a_running_loop(sim: Simulator) -> None:
 
 
 def test_asking_async_lets_other_tasks_run(sim: Simulator) -> None:
-    """The loop stays free while the answer comes."""
+    """The event loop is not blocked while the answer streams."""
     gate = Gate()
     sim.script(hold(gate, text="freely"))
 
@@ -97,7 +97,7 @@ def test_cancelling_the_task_that_asked_cancels_the_answer(sim: Simulator) -> No
 
 
 def test_submitting_returns_at_once(sim: Simulator) -> None:
-    """And the reply is listed as in flight until it ends."""
+    """The reply is listed as in flight until it ends."""
     gate = Gate()
     sim.script(hold(gate))
 
@@ -112,7 +112,7 @@ def test_submitting_returns_at_once(sim: Simulator) -> None:
 
 @pytest.mark.parametrize("prompt", [["a", "b"], {"a": 1}, pd.DataFrame({"text": ["a"]}), pd.Series(["a"])])
 def test_rows_as_a_prompt_lead_to_map(sim: Simulator, prompt: Any) -> None:
-    """For a reader whose question is about each of them, or about the whole."""
+    """For a question about each row, or about the whole table."""
     with pytest.raises(
         TypeError, match=r"must be a string, not \w+\. claude\.map\(prompt, rows\).*Nothing was sent"
     ):
@@ -130,8 +130,8 @@ def test_calling_claude_says_which_method_asks() -> None:
         claude.ask("hi", tools=[claude])
 
 
-def test_a_failure_is_raised_as_one_of_our_errors(sim: Simulator) -> None:
-    """With the failed reply as the last one."""
+def test_a_failure_is_raised_as_a_claude_error(sim: Simulator) -> None:
+    """The failed reply is `claude.last`."""
     sim.script(status(400, message="no such thing"))
 
     with pytest.raises(ClaudeError, match="no such thing"):
@@ -142,7 +142,7 @@ def test_a_failure_is_raised_as_one_of_our_errors(sim: Simulator) -> None:
 
 
 def test_the_shared_client_can_be_used_directly() -> None:
-    """For what has no method of its own."""
+    """For calls that have no method of their own."""
     models = claude.run(lambda client: client.list_models()).result(TIMEOUT)
 
     assert "claude-sonnet-5-5" in [model.id for model in models]
@@ -150,7 +150,7 @@ def test_the_shared_client_can_be_used_directly() -> None:
 
 
 def test_a_reply_renders_as_rich_output_where_the_magics_are_not_loaded(sim: Simulator) -> None:
-    """As the value of a cell, or displayed: HTML that is safe, Markdown, and the plain text."""
+    """As the value of a cell, or displayed: safe HTML, Markdown and plain text."""
     sim.script(reply("**bold** <script>alert(1)</script>"))
     answer = claude.ask("Hello")
 
@@ -162,7 +162,7 @@ def test_a_reply_renders_as_rich_output_where_the_magics_are_not_loaded(sim: Sim
     assert metadata["claude_magic"]["request_id"] == answer.request_id
 
 
-def test_a_reply_that_stands_on_the_screen_shows_nothing_once() -> None:
+def test_a_reply_on_the_screen_is_not_drawn_twice() -> None:
     """As the value of the cell that drew it, it is not drawn again; displayed later, it is."""
     answer = claude.ask("Hello")
     answer.is_on_screen = True
@@ -174,8 +174,8 @@ def test_a_reply_that_stands_on_the_screen_shows_nothing_once() -> None:
     assert "text/html" in later[0]
 
 
-def test_the_package_gives_its_names_lazily_and_refuses_others() -> None:
-    """`dir` lists them, and a slip is an AttributeError like anywhere."""
+def test_the_package_imports_its_names_lazily_and_rejects_others() -> None:
+    """`dir` lists them, and an unknown name is an AttributeError."""
     assert isinstance(claude, Claude)
     assert set(claude_magic.__all__) <= set(dir(claude_magic))
     for name in claude_magic.__all__:
@@ -190,13 +190,13 @@ def tide_table(port: str) -> str:
 
 
 def result_sent(sim: Simulator) -> dict[str, Any]:
-    """The result of a tool that the last request carries."""
+    """Return the tool result in the last request."""
     (result,) = sim.requests[-1].body["messages"][-1]["content"]
     return dict(result)
 
 
 def test_claude_calls_functions_while_a_thread_waits(sim: Simulator) -> None:
-    """With nothing but the functions themselves."""
+    """`tools=` takes plain functions."""
     answer = claude.ask('Use tide_table for port "Brest"', tools=[tide_table], approve="never")
 
     assert result_sent(sim)["content"] == "Brest: 04:12"
@@ -204,7 +204,7 @@ def test_claude_calls_functions_while_a_thread_waits(sim: Simulator) -> None:
 
 
 def test_claude_calls_functions_on_the_loop_that_awaits(sim: Simulator) -> None:
-    """Where the clients live that an async function uses."""
+    """An async function can use the clients of that loop."""
     ran: list[asyncio.AbstractEventLoop] = []
 
     async def wind_at(port: str) -> str:
@@ -225,7 +225,7 @@ def test_claude_calls_functions_on_the_loop_that_awaits(sim: Simulator) -> None:
 def test_a_person_is_asked_before_each_call(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, *, is_awaited: bool, typed: str, is_run: bool
 ) -> None:
-    """Unless they have said that they need not be; the arguments stand in the question."""
+    """Unless `approve` is "never"; the question shows the arguments."""
     questions: list[str] = []
 
     def answer(question: str) -> str:
@@ -248,8 +248,8 @@ async def _ask_async(prompt: str, **options: Any) -> Reply:
     return await claude.ask_async(prompt, **options)
 
 
-def test_tools_need_somebody_who_waits(sim: Simulator) -> None:
-    """A call that nobody comes to run would hold the answer up for ever; a slip in `approve` must not let calls run."""
+def test_tools_need_a_caller_that_waits(sim: Simulator) -> None:
+    """Otherwise the answer would wait for the call forever. A typo in `approve` must not let calls run."""
     with pytest.raises(ConfigurationError, match="ask_async"):
         claude.submit("Hello", tools=[tide_table])
     with pytest.raises(ConfigurationError, match="approve"):
@@ -258,8 +258,8 @@ def test_tools_need_somebody_who_waits(sim: Simulator) -> None:
     assert sim.requests == []
 
 
-def test_a_slip_in_an_option_is_an_error(sim: Simulator) -> None:
-    """Left out silently it would change the question."""
+def test_a_typo_in_an_option_is_an_error(sim: Simulator) -> None:
+    """Ignoring it would change the question."""
     with pytest.raises(TypeError, match="'tool'"):
         claude.ask("Hello", tool=[tide_table])  # type: ignore[call-arg]
 
@@ -275,7 +275,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def paused(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has just asked everybody to wait for 100 s."""
+    """Make the server ask every client to wait for 100 s."""
     monkeypatch.setenv("CLAUDE_MAGIC_MAX_RETRIES", "0")
     sim.script(status(429, retry_after=100))
     with pytest.raises(RateLimitError):
@@ -283,10 +283,10 @@ def paused(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["ask", "ask_async"])
-def test_asking_says_why_it_waits_where_nothing_is_drawn(
+def test_asking_reports_on_stderr_why_it_waits(
     is_async: bool, paused: None, sim: Simulator, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Promise: no silent minutes in a script either: one line says what the server asked, and that stopping is safe."""
+    """Promise: no silent minutes in a script: one line says what the server asked, and that stopping is safe."""
     failures: list[BaseException] = []
 
     def ask() -> None:
@@ -312,7 +312,7 @@ def test_asking_says_why_it_waits_where_nothing_is_drawn(
 def test_a_pause_of_a_day_fails_at_once_in_plain_python_and_ends_with_another_server(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch, is_closed: bool
 ) -> None:
-    """Promise: the next question is refused as fast as the first, and only where the server is the same."""
+    """Promise: the next question is refused as fast as the first, but only for the same server."""
     sim.script(status(429, retry_after=86_400))
     for expected in ("asks to wait 86400 s", "Not sent"):
         with pytest.raises(RateLimitError, match=expected):
@@ -328,7 +328,7 @@ def test_a_pause_of_a_day_fails_at_once_in_plain_python_and_ends_with_another_se
 
 @pytest.mark.parametrize("name", ["ask", "ask_async", "submit"])
 def test_a_signature_lists_the_options_and_the_docstring_explains_them(name: str) -> None:
-    """What `claude.ask?` shows, and what is completed between its parentheses."""
+    """For `claude.ask?` and completion between its parentheses."""
     method = getattr(claude, name)
     parameters = inspect.signature(method).parameters
 
@@ -349,8 +349,8 @@ def test_a_signature_lists_the_options_and_the_docstring_explains_them(name: str
         ("mapper", claude_magic.MapperOptions),
     ],
 )
-def test_the_others_list_their_options_too(name: str, kind: Any) -> None:
-    """And explain them, those included that they share; so does the docstring of the options themselves."""
+def test_other_methods_list_their_options_too(name: str, kind: Any) -> None:
+    """Their docstrings, and those of the options classes, explain all options, including shared ones."""
     method = getattr(claude, name)
     parameters = inspect.signature(method).parameters
 
@@ -360,8 +360,8 @@ def test_the_others_list_their_options_too(name: str, kind: Any) -> None:
             assert str(documentation).count(f"\n    {option}: ") == 1
 
 
-def test_a_signature_has_the_defaults_that_count() -> None:
-    """A flag is off, a row is asked once."""
+def test_a_signature_has_the_defaults_that_are_not_none() -> None:
+    """Flags are off, and a row is asked once."""
     parameters = inspect.signature(claude.map).parameters
 
     assert {name: parameters[name].default for name in ("raw", "dry_run", "repeat", "prefix", "via")} == {
@@ -373,8 +373,8 @@ def test_a_signature_has_the_defaults_that_count() -> None:
     }
 
 
-def test_a_slip_in_an_option_gets_the_same_error_everywhere() -> None:
-    """It names what was probably meant."""
+def test_a_typo_in_an_option_gets_the_same_error_everywhere() -> None:
+    """It suggests the option that was probably meant."""
     for ask in (claude.ask, claude.submit, claude.mapper):
         with pytest.raises(
             TypeError, match=r"no option 'modle'\. Did you mean model\? The options are model, "

@@ -1,4 +1,4 @@
-"""Errors that leave `claude` for the user's code: what happened and what to do, below the user's own line."""
+"""Tracebacks of errors that leave `claude`: one frame of the package below the user's own line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIMEOUT = 120.0
 
 @pytest.fixture(autouse=True)
 def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
-    """This process as a kernel whose environment points at `sim`, and which waits for nothing."""
+    """This process as a kernel whose environment points at `sim`, without waiting times."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", sim.url)
     monkeypatch.setenv("CLAUDE_MAGIC_RATE_LIMIT_RPS", "1000")
@@ -37,14 +37,14 @@ def _kernel(monkeypatch: pytest.MonkeyPatch, sim: Simulator) -> Iterator[None]:
 
 
 def frames(error: BaseException) -> tuple[int, int]:
-    """How many frames a traceback has of the caller, and how many others."""
+    """Return the number of the caller's frames in a traceback, and of all others."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     callers = sum(file == __file__ for file in files)
     return callers, len(files) - callers
 
 
 def failure(call: Callable[[], Any]) -> BaseException:
-    """How a call fails, or what it returns does when it is awaited."""
+    """Return the error that a call raises, or that its result raises when awaited."""
 
     async def main() -> None:
         await call()
@@ -70,8 +70,8 @@ CALLS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_no_key_is_one_frame_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The frames of the caller, one of ours; decision 7 holds in Python too."""
+def test_a_missing_key_shows_one_frame_of_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decision 7 applies to Python too."""
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     monkeypatch.delenv("ANTHROPIC_BASE_URL")
 
@@ -109,8 +109,8 @@ def test_errors_and_retry_of_what_is_no_result_are_one_frame_of_ours() -> None:
     assert frames(failure(lambda: claude.retry([1])))[1] == 1
 
 
-def test_waiting_for_a_reply_is_one_frame_of_ours(sim: Simulator) -> None:
-    """However often, and in each of the ways in which one waits."""
+def test_waiting_for_a_reply_shows_one_frame_of_the_package(sim: Simulator) -> None:
+    """However often, and in each way of waiting."""
     sim.script(status(400, message="no such thing"))
     answer = claude.submit("hi")
 
@@ -140,8 +140,8 @@ def test_a_wait_that_is_too_long_and_one_for_a_cancelled_reply_are_one_frame_of_
     assert (type(cancelled), frames(cancelled)[1]) == (concurrent.futures.CancelledError, 1)
 
 
-def test_an_answer_that_does_not_fit_keeps_its_cause_without_our_inside(sim: Simulator) -> None:
-    """The reason, as pydantic puts it, stays readable; its frames are none of the user's."""
+def test_a_schema_mismatch_keeps_its_cause_without_internal_frames(sim: Simulator) -> None:
+    """pydantic's reason is shown, without its frames."""
     sim.script(reply('{"n": "many"}'))
 
     class Count(pytest.importorskip("pydantic").BaseModel):  # type: ignore[misc]
@@ -160,8 +160,8 @@ def test_an_answer_that_does_not_fit_keeps_its_cause_without_our_inside(sim: Sim
 @pytest.mark.parametrize(
     "ask", [lambda: claude.ask("hi"), lambda: claude.map("{{ item }}", [1], journal=False)]
 )
-def test_an_interrupt_is_one_frame_of_ours(sim: Simulator, ask: Callable[[], Any]) -> None:
-    """In `ask` as in `map`."""
+def test_an_interrupt_shows_one_frame_of_the_package(sim: Simulator, ask: Callable[[], Any]) -> None:
+    """In `ask` and in `map`."""
     sim.script(hold(Gate()))
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     asked = len(sim.requests)
@@ -183,8 +183,8 @@ def test_an_interrupt_is_one_frame_of_ours(sim: Simulator, ask: Callable[[], Any
     assert frames(error)[1] == 1
 
 
-def test_what_the_shared_client_meets_is_no_frame_of_ours_but_keeps_the_users(sim: Simulator) -> None:
-    """`claude.run(...).result()` is a future of Python's."""
+def test_an_error_of_the_shared_client_keeps_the_users_frames_only(sim: Simulator) -> None:
+    """`claude.run(...).result()` is a standard future."""
     sim.script(status(401), status(401))
 
     async def mine(client: ClaudeClient) -> object:
@@ -198,8 +198,8 @@ def test_what_the_shared_client_meets_is_no_frame_of_ours_but_keeps_the_users(si
     assert "mine" in names
 
 
-def test_an_error_of_the_users_own_keeps_all_of_its_traceback() -> None:
-    """A generator that is mapped, whatever it raises: an error of Python's, or one of ours that it met itself."""
+def test_an_error_in_user_code_keeps_its_whole_traceback() -> None:
+    """A mapped generator that raises an error of Python, or of this package."""
 
     def broken(error: Exception) -> Iterator[int]:
         yield 1
@@ -224,8 +224,8 @@ def test_an_error_of_the_users_own_keeps_all_of_its_traceback() -> None:
     assert frames(interrupt)[1] > 1
 
 
-def test_the_error_that_the_user_handles_keeps_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stands above ours, as Python shows it."""
+def test_the_error_that_the_user_is_handling_keeps_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python shows it above this package's error."""
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     monkeypatch.delenv("ANTHROPIC_BASE_URL")
 
@@ -242,8 +242,8 @@ def test_the_error_that_the_user_handles_keeps_its_frames(monkeypatch: pytest.Mo
     assert frames(error)[1] == 1
 
 
-def test_a_bug_of_ours_keeps_all_of_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is for a report."""
+def test_a_bug_in_the_package_keeps_its_whole_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a bug report."""
     monkeypatch.setattr("claude_magic.runtime._turn.check_prompt", lambda _question: {}["bug"])
 
     error = failure(lambda: claude.ask("hi"))
@@ -252,8 +252,8 @@ def test_a_bug_of_ours_keeps_all_of_its_traceback(monkeypatch: pytest.MonkeyPatc
     assert frames(error)[1] > 3
 
 
-def test_a_method_says_what_it_takes_all_the_same() -> None:
-    """`claude.ask?` shows signature and docstring, and a tool of the caller's is found by `map`."""
+def test_a_decorated_method_keeps_its_signature_and_caller() -> None:
+    """`claude.ask?` shows signature and docstring, and `map` finds the caller's variables."""
     assert "Ask, wait" in (claude.ask.__doc__ or "")
     here = "found in the caller"
 

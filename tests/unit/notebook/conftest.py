@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Shared fixtures of the tests in this folder."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Answers that are compared: how they are addressed, and where they are drawn."""
+"""`Comparison`: access to the answers, and their common state."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def side_by_side(**answers):
 
 
 class StubReply:
-    """As much of a reply as a comparison looks at."""
+    """The part of a reply that a comparison uses."""
 
     def __init__(self, model, phase=Phase.STREAMING):
         self.model, self.phase, self.is_cancelled = model, phase, False
@@ -64,22 +64,22 @@ def comparison(replies):
 
 
 def test_an_answer_is_found_by_the_name_of_its_model(comparison, replies):
-    """As typed, as the server calls it, without its date, and by number."""
+    """As typed, as the server names it, without its date, and by position."""
     for key in ("opus", "claude-opus-5-5-20260922", "claude-opus-5-5", 1, -1):
         assert comparison[key] is replies["opus"]
     assert dict(comparison) == replies
 
 
-def test_a_model_that_was_not_asked_is_told_from_those_that_were(comparison):
-    """The error names them."""
+def test_an_unknown_model_is_a_key_error_that_lists_the_models(comparison):
+    """The error names the models that were asked."""
     with pytest.raises(KeyError, match="haiku: there are the answers of sonnet, opus"):
         comparison["haiku"]
     with pytest.raises(IndexError):
         comparison[2]
 
 
-def test_it_has_ended_when_all_have(comparison, replies):
-    """What waits for it is called once."""
+def test_a_comparison_ends_when_all_replies_have_ended(comparison, replies):
+    """Its callback is called once."""
     calls = []
     comparison.when_done(lambda: calls.append(comparison.phase))
 
@@ -100,12 +100,12 @@ def test_it_has_ended_when_all_have(comparison, replies):
     ],
 )
 def test_the_phase_is_the_worst_once_all_have_ended(one, other, both):
-    """And not final before."""
+    """Until then, the phase is not final."""
     assert side_by_side(a=answer("", one), b=answer("", other)).phase is both
 
 
-def test_cancelling_stops_all(comparison, replies):
-    """Also those that have not begun."""
+def test_cancelling_stops_all_replies(comparison, replies):
+    """Including those that have not begun."""
     comparison.cancel()
 
     assert all(reply.is_cancelled for reply in replies.values())
@@ -115,7 +115,7 @@ def test_cancelling_stops_all(comparison, replies):
 
 
 def test_models_are_listed_with_commas():
-    """Quoted, spaces do not matter."""
+    """In quotes, spaces are allowed."""
     assert parse_option_line("--compare sonnet,opus hi").options.compare == ("sonnet", "opus")
     assert parse_option_line('--compare "a, b" hi').options.compare == ("a", "b")
 
@@ -129,7 +129,7 @@ def test_models_are_listed_with_commas():
         ("sonnet,", "empty"),
     ],
 )
-def test_a_list_that_cannot_be_is_refused(given, problem):
+def test_an_invalid_list_of_models_is_refused(given, problem):
     """Before anything is sent."""
     with pytest.raises(UsageError, match=f"{problem}.*Nothing was sent"):
         parse_option_line(f"--compare {given} hi")

@@ -1,4 +1,4 @@
-"""Help, options, traits and settings tell the same story."""
+"""Help, options, traits and settings are consistent."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from claude_magic.runtime import EFFORTS, NOTEBOOK_FIELDS
 
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.field)
 def test_the_help_explains_every_option(spec):
-    """Both spellings and the value's name, beside what it does."""
+    """With both names, the name of its value, and its help text."""
     assert f" {spec.usage} {spec.help} " in " ".join(FULL_HELP.split())
     assert spec.field in Options.__slots__
 
@@ -22,17 +22,17 @@ def test_the_help_lists_every_subcommand():
 
 
 def test_the_help_fits_a_terminal():
-    """A line that a terminal or a page breaks where it ends is hard to read in columns."""
+    """Wrapped lines would make the columns hard to read."""
     assert max(len(line) for line in FULL_HELP.splitlines()) <= 80
 
 
 def test_the_magics_docstring_is_the_help():
-    """So `%claude?` shows it."""
+    """`%claude?` shows it."""
     assert ClaudeMagics.claude.__doc__ == FULL_HELP
 
 
 def test_f1_every_setting_has_a_trait_and_a_key_has_none():
-    """F1: what `%config` may set is what there are traits for; each is unset at first."""
+    """F1: every setting that `%config` may set has a trait, and all are unset at first."""
     traits = set(ClaudeMagics.class_traits(config=True)) - {"parent", "config"}
 
     assert traits == NOTEBOOK_FIELDS
@@ -41,5 +41,5 @@ def test_f1_every_setting_has_a_trait_and_a_key_has_none():
 
 
 def test_effort_levels_are_the_runtimes():
-    """The option line knows them without importing the runtime."""
+    """The option line has its own copy, so that it need not import the runtime."""
     assert EFFORT_LEVELS == EFFORTS

@@ -1,4 +1,4 @@
-"""Controls for values, and what happens when they have been left alone."""
+"""Controls for values, and the pause before a change is acted on."""
 
 import datetime
 import decimal
@@ -34,8 +34,8 @@ from claude_magic.notebook._line import parse_option_line
         ((0.0, 1.0, 0.25), ipywidgets.FloatSlider, 0.5),
     ],
 )
-def test_a_value_decides_what_controls_it(value, kind, start):
-    """As `ipywidgets.interact` abbreviates; and the control begins with it."""
+def test_the_type_of_a_value_decides_its_control(value, kind, start):
+    """As in `ipywidgets.interact`; the control starts with the value."""
     control = make_control("name", value)
 
     assert type(control) is kind
@@ -103,7 +103,7 @@ NOON = datetime.datetime(2026, 11, 27, 12, 30)
     ],
 )
 def test_every_kind_of_value_that_can_be_chosen_has_a_control(value, kind, start):
-    """Pairs of a label and a value, numbers of numpy's, members of an enumeration, columns, days and times."""
+    """Pairs of label and value, numpy numbers, enum members, columns, dates and times."""
     control = make_control("name", value)
 
     assert type(control) is kind
@@ -112,21 +112,21 @@ def test_every_kind_of_value_that_can_be_chosen_has_a_control(value, kind, start
 
 
 def test_bounds_come_from_the_value():
-    """Those of a number around it, those of a pair as they stand there."""
+    """Around a number, or exactly as given by a pair."""
     around, between = make_control("n", 3), make_control("n", (10, 20, 5))
 
     assert (around.min, around.max) == (-3, 9)
     assert (between.min, between.max, between.step) == (10, 20, 5)
 
 
-def test_a_slider_counts_where_it_is_let_go():
-    """What is in between is not told."""
+def test_a_slider_reports_its_value_when_released():
+    """Values in between are not reported."""
     assert make_control("n", 3).continuous_update is False
     assert make_control("name", "text").continuous_update is False
 
 
-def test_a_widget_stands_for_itself_and_is_left_as_it_is():
-    """It is the user's, and may stand elsewhere too."""
+def test_a_widget_is_its_own_control_and_is_not_changed():
+    """It belongs to the user, who may display it elsewhere too."""
     mine = ipywidgets.IntSlider(3, description="mine")
 
     assert make_controls({"n": mine}) == {"n": mine}
@@ -159,7 +159,7 @@ def test_a_value_without_a_control_is_refused(value, problem):
 
 
 class Timers:
-    """Makes timers that go off when they are told to."""
+    """Makes timers that fire on request."""
 
     def __init__(self):
         self.made = []
@@ -176,8 +176,8 @@ class Timers:
             timer.function()
 
 
-def test_only_the_end_of_a_movement_counts():
-    """Each note starts the time again, so that one call is left."""
+def test_only_the_last_change_of_a_movement_counts():
+    """Each change restarts the timer, so there is one call."""
     calls, timers = [], Timers()
     pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 
@@ -190,7 +190,7 @@ def test_only_the_end_of_a_movement_counts():
 
 
 def test_a_pause_can_be_ended_and_closed():
-    """Now, and no more."""
+    """The call then happens immediately, or never."""
     calls, timers = [], Timers()
     pause = Debounce(0.5, lambda: calls.append("settled"), make_timer=timers)
 
@@ -226,7 +226,7 @@ def test_names_that_cannot_be_controlled_are_refused(line, problem):
 
 
 def test_the_names_in_a_prompt_are_those_of_its_expressions():
-    """All of them, not only the first one; what is no expression has none."""
+    """All names of each expression, not only the first; braces without an expression have none."""
     text = "{{ n }} of {{ cities[k].upper() }} and {{ [x for x in rows] }}, {{ no python }}, { m }, {% p %}"
 
     assert names_in(text) == {"n", "cities", "k", "rows"}

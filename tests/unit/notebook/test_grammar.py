@@ -1,4 +1,4 @@
-"""Which `%claude` lines are subcommands, which are prompts, and which are slips."""
+"""Which `%claude` lines are subcommands, which are prompts, and which are typos."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from claude_magic.notebook._options import Options
 
 
 class StubNamespace:
-    """A kernel with a variable, a module, outputs, errors and two conversations."""
+    """A kernel with a variable, a module, outputs, errors and two threads."""
 
     def names(self):
         return dict.fromkeys(("df", "np", "_", "__", "_1", "Out", "In", "Err"), object())
@@ -53,7 +53,7 @@ HERE = StubNamespace()
     ],
 )
 def test_a_line_that_fits_a_subcommand_as_a_whole_is_one(line, name, arguments):
-    """With its argument, if that is what the subcommand takes."""
+    """With its argument, if the subcommand takes one."""
     call = find_command(line, HERE)
 
     assert call is not None
@@ -79,7 +79,7 @@ def test_a_line_that_fits_a_subcommand_as_a_whole_is_one(line, name, arguments):
     ],
 )
 def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, arguments, options):
-    """It is a question, and takes the way of one."""
+    """It is a question like any prompt."""
     request = read_line(line, HERE)
 
     assert find_command(line, HERE) is None
@@ -135,7 +135,7 @@ def test_a_subcommand_that_asks_claude_may_have_options_before_it(line, name, ar
     ],
 )
 def test_any_other_line_is_a_prompt(line):
-    """Down to its last character, however it begins."""
+    """Verbatim, whatever its first word."""
     request = read_line(line, HERE)
 
     assert find_command(line, HERE) is None
@@ -144,8 +144,8 @@ def test_any_other_line_is_a_prompt(line):
 
 
 @given(st.sampled_from(["ask", "-m opus ask", "x << ask", "--", "-m opus --"]), st.text())
-def test_behind_ask_or_two_dashes_everything_is_a_prompt(opening, text):
-    """One space behind the word is not prompt; whatever follows is, subcommands and options too."""
+def test_after_ask_or_two_dashes_everything_is_a_prompt(opening, text):
+    """Including subcommands and options; one space after the word is not part of the prompt."""
     request = read_line(f"{opening} {text}", HERE)
 
     assert request.prompt == text
@@ -154,13 +154,13 @@ def test_behind_ask_or_two_dashes_everything_is_a_prompt(opening, text):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_ask_escapes_every_subcommand(command):
-    """Also those that ask Claude themselves."""
+    """Including those that ask Claude."""
     assert find_command(f"ask {command.name}", HERE) is None
     assert read_line(f"ask {command.name}", HERE).prompt == command.name
 
 
 def test_ask_is_a_word_of_its_own():
-    """`asking` is not `ask ing`, and a cell's first line knows no subcommands."""
+    """`asking` is not `ask ing`, and the first line of a cell is not parsed for subcommands."""
     assert read_line("asking nicely", HERE).prompt == "asking nicely"
     assert read_cell("ask me", "more", HERE).prompt == "ask me\nmore"
     assert read_cell("fix", "x = = 1\n", HERE).prompt == "fix\nx = = 1"
@@ -192,8 +192,8 @@ def test_ask_is_a_word_of_its_own():
         ("-m opus contniue", "%claude -m opus continue?", "%claude -m opus ask contniue."),
     ],
 )
-def test_a_prompt_of_one_word_that_is_most_likely_a_slip_is_not_sent(line, meant, escaped):
-    """The error says what may have been meant, and how to send the word all the same."""
+def test_a_prompt_of_one_word_that_is_probably_a_typo_is_not_sent(line, meant, escaped):
+    """The error suggests a subcommand, and how to send the word as a prompt."""
     with pytest.raises(UsageError) as caught:
         read_line(line, HERE)
 
@@ -204,24 +204,24 @@ def test_a_prompt_of_one_word_that_is_most_likely_a_slip_is_not_sent(line, meant
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_no_name_with_one_slip_is_sent(command):
-    """Wrong, missing, doubled or swapped letters, at any place of it, alone or before one word that would fit."""
+def test_no_name_with_one_typo_is_sent(command):
+    """Wrong, missing, doubled or swapped letters at any position, alone or before one valid argument."""
     name = command.name
     places = range(len(name))
-    slips = {name[:at] + "q" + name[at + 1 :] for at in places}
-    slips |= {name[:at] + name[at] * 2 + name[at + 1 :] for at in places}
-    slips |= {name[:at] + name[at + 1 :] for at in places}
-    slips |= {name[:at] + name[at : at + 2][::-1] + name[at + 2 :] for at in places[:-1]}
-    slips -= {name}
+    typos = {name[:at] + "q" + name[at + 1 :] for at in places}
+    typos |= {name[:at] + name[at] * 2 + name[at + 1 :] for at in places}
+    typos |= {name[:at] + name[at + 1 :] for at in places}
+    typos |= {name[:at] + name[at : at + 2][::-1] + name[at + 2 :] for at in places[:-1]}
+    typos -= {name}
     # "for idea" is a prompt; behind these two any word is an argument.
-    argued = [f"{word} idea" for word in slips if name in ("fork", "panel") and word not in ("for", "pane")]
-    for line in (*slips, *argued):
+    argued = [f"{word} idea" for word in typos if name in ("fork", "panel") and word not in ("for", "pane")]
+    for line in (*typos, *argued):
         with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
             read_line(line, HERE)
 
 
-def test_a_cell_that_is_but_a_subcommand_is_not_sent():
-    """Subcommands have one percent sign; below a prompt's first word, a cell is always a prompt."""
+def test_a_cell_that_consists_of_a_subcommand_is_not_sent():
+    """Subcommands have one percent sign. A cell with text below its first line is always a prompt."""
     for body in ("", "\n", "  \n"):
         with pytest.raises(UsageError, match="Did you mean %claude fix"):
             read_cell("fix", body, HERE)
@@ -229,8 +229,8 @@ def test_a_cell_that_is_but_a_subcommand_is_not_sent():
 
 
 @given(st.text(alphabet="-=moutasfixdehlp '\"\\<> \t", max_size=30))
-def test_any_line_is_read_or_refused_in_one_line(line):
-    """There is no third way out, and a refusal says that nothing was sent."""
+def test_any_line_is_parsed_or_refused_in_one_line(line):
+    """No other error is raised, and each refusal says that nothing was sent."""
     complaint = None
     try:
         find_command(line, HERE)
@@ -339,8 +339,8 @@ def test_any_line_is_read_or_refused_in_one_line(line):
         ("explain df -m opus", "[options] explain NAME"),
     ],
 )
-def test_what_begins_like_a_subcommand_and_does_not_fit_it_is_not_sent(line, meant):
-    """Whatever is about money, secrets or deletion never becomes a prompt by a slip; the error says what to type."""
+def test_a_line_that_begins_like_a_subcommand_but_does_not_fit_it_is_not_sent(line, meant):
+    """A typo never turns a command about money, secrets or deletion into a prompt; the error says what to type."""
     assert find_command(line, HERE) is None
     with pytest.raises(UsageError) as caught:
         read_line(line, HERE)
@@ -355,8 +355,8 @@ def test_what_begins_like_a_subcommand_and_does_not_fit_it_is_not_sent(line, mea
     "command", [command for command in COMMANDS if not command.takes_prose], ids=lambda c: c.name
 )
 @pytest.mark.parametrize("rest", ["--nonsense", "17 18", "¿", "two words"])
-def test_no_words_behind_a_command_about_money_or_secrets_are_sent(command, rest):
-    """Each of them, but for a whole sentence."""
+def test_no_words_after_a_command_about_money_or_secrets_are_sent(command, rest):
+    """Except for a whole sentence."""
     with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
         read_line(f"{command.name} {rest}", HERE)
     sentence = f"{command.name} is a word that people use"
@@ -383,8 +383,8 @@ KEY = "sk-ant-api03-abcDEF0123456789"
         )
     ],
 )
-def test_a_key_behind_a_command_is_neither_sent_nor_shown(line):
-    """The error says where a key is typed in."""
+def test_a_key_after_a_command_is_neither_sent_nor_shown(line):
+    """The error says where to enter a key."""
     with pytest.raises(UsageError) as caught:
         read_line(line, HERE)
 
@@ -392,8 +392,8 @@ def test_a_key_behind_a_command_is_neither_sent_nor_shown(line):
     assert "sk-ant" not in str(caught.value)
 
 
-def test_what_stands_behind_login_is_never_shown():
-    """Also a secret of another form: errors are saved with the notebook."""
+def test_text_after_login_is_never_shown():
+    """It may be a secret in any form, and errors are saved with the notebook."""
     with pytest.raises(UsageError) as caught:
         read_line("login hunter2", HERE)
 
@@ -410,8 +410,8 @@ def test_what_stands_behind_login_is_never_shown():
         ("status", "Hello"),
     ],
 )
-def test_a_cell_that_is_a_subcommand_to_the_letter_is_not_sent(line, body):
-    """Nor one that has it on its first line."""
+def test_a_cell_with_an_exact_subcommand_is_not_sent(line, body):
+    """Nor a cell that has one on its first line."""
     with pytest.raises(UsageError, match="To send it as a prompt"):
         read_cell(line, body, HERE)
     assert read_cell(f"-- {line}", body, HERE).prompt
@@ -427,8 +427,8 @@ def test_a_cell_that_is_a_subcommand_to_the_letter_is_not_sent(line, body):
         ("history", "of Rome"),
     ],
 )
-def test_what_stands_below_is_a_prompt_whatever_it_is(line, body):
-    """Subcommands stand on a line of one percent sign; on the first line of a cell, prose may begin with any word."""
+def test_text_below_the_first_line_is_always_a_prompt(line, body):
+    """Subcommands are lines with one percent sign; the first line of a cell may begin with any word."""
     assert read_cell(line, body, HERE).prompt
 
 
@@ -458,5 +458,5 @@ def test_what_stands_below_is_a_prompt_whatever_it_is(line, body):
     ],
 )
 def test_the_prompt_of_a_saved_cell_is_what_it_would_ask(source, prompt):
-    """For questions and nothing else; a cell of the file does not end with the line break that IPython adds."""
+    """Only cells that ask a question have one; a saved cell lacks the line break that IPython appends."""
     assert prompt_of(source) == prompt

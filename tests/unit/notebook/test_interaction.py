@@ -1,4 +1,4 @@
-"""What is asked, remembered and cancelled when controls are moved, without a kernel and without a server."""
+"""`Interaction`: which states are asked, remembered and cancelled, without a kernel or server."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from claude_magic.runtime import Phase, Question, Where
 
 
 class StubReply:
-    """As much of a reply as an interaction looks at."""
+    """The part of a reply that an interaction uses."""
 
     def __init__(self, on_cancel):
         self.phase = Phase.STREAMING
@@ -53,7 +53,7 @@ class StubView:
 
 
 class World:
-    """A cell with one control, `n`, and everything around it."""
+    """A cell with one control, `n`, and stubs for everything around it."""
 
     def __init__(self, monkeypatch):
         self.n = 3
@@ -117,7 +117,7 @@ def world(monkeypatch):
 
 
 def test_a_state_is_sent_once_and_remembered(world):
-    """Going back sends nothing."""
+    """Returning to it sends nothing."""
     world.begin()
     world.move_to(7).reply.end()
     world.move_to(3)
@@ -127,8 +127,8 @@ def test_a_state_is_sent_once_and_remembered(world):
     assert world.returned_to == ["n is 3"]
 
 
-def test_a_movement_that_comes_back_before_it_rests_changes_nothing(world):
-    """Not even a cancelling."""
+def test_a_movement_that_returns_before_the_pause_changes_nothing(world):
+    """The reply is not cancelled either."""
     state = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(3)
@@ -137,8 +137,8 @@ def test_a_movement_that_comes_back_before_it_rests_changes_nothing(world):
     assert state.reply.phase is Phase.STREAMING
 
 
-def test_what_is_left_is_cancelled_when_the_next_one_is_there(world):
-    """A cell that waits for the first one finds the second when it is woken."""
+def test_the_previous_reply_is_cancelled_once_the_next_one_is_current(world):
+    """A cell that waits for the first reply then finds the second."""
     first = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(7)
@@ -147,8 +147,8 @@ def test_what_is_left_is_cancelled_when_the_next_one_is_there(world):
     assert world.current_at_cancel == ["n = 7"]
 
 
-def test_a_cut_answer_is_asked_again(world):
-    """Cancelled or failed, it is not what was asked for."""
+def test_a_partial_answer_is_asked_again(world):
+    """Cancelled and failed answers are not remembered."""
     world.begin()
     world.move_to(7)
     world.move_to(9).reply.end(Phase.FAILED)
@@ -158,8 +158,8 @@ def test_a_cut_answer_is_asked_again(world):
     assert world.prompts == ["n is 3", "n is 7", "n is 9", "n is 7", "n is 9"]
 
 
-def test_the_conversation_returns_when_what_was_left_has_settled(world):
-    """A cancelled answer becomes a turn at its end, and would be the last one."""
+def test_the_conversation_returns_once_the_previous_reply_has_ended(world):
+    """A cancelled reply becomes a turn when it ends, and would otherwise be the last one."""
     world.begin()
     left = world.move_to(7)
     left.reply._on_cancel = lambda: world.returned_to.append("cancelled")
@@ -169,7 +169,7 @@ def test_the_conversation_returns_when_what_was_left_has_settled(world):
     assert world.returned_to == ["cancelled", "n is 3"]
 
 
-def test_asking_again_replaces_what_is_remembered(world):
+def test_asking_again_replaces_the_remembered_answer(world):
     """For the state that is shown."""
     world.begin()
     world.interaction.forget_current()
@@ -178,8 +178,8 @@ def test_asking_again_replaces_what_is_remembered(world):
     assert world.prompts == ["n is 3", "n is 3"]
 
 
-def test_later_states_outlive_the_cell_and_stand_where_it_stands(world):
-    """Beside the conversation once that has gone on, or is about to."""
+def test_later_states_outlive_the_cell_and_are_asked_at_its_place(world):
+    """On a branch of their own, once the conversation has continued or is about to."""
     world.begin()
     world.move_to(7).reply.end()
     world.is_last = False
@@ -195,8 +195,8 @@ def test_later_states_outlive_the_cell_and_stand_where_it_stands(world):
     }
 
 
-def test_what_cannot_be_sent_is_told_and_changes_nothing(world):
-    """The previous answer stays, and what is in flight goes on."""
+def test_an_error_before_sending_is_shown_and_changes_nothing(world):
+    """The previous answer stays, and a reply in flight continues."""
     state = world.interaction.begin(world.interaction.plan_first(), world.view)
 
     world.move_to(0)

@@ -1,4 +1,4 @@
-"""The tables of `%claude usage`, `budget`, `limits` and `models`, and the picture of a dry run."""
+"""The tables of `%claude usage`, `budget`, `limits` and `models`, and of a dry run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OFFERED = [ModelInfo.model_validate(model.describe()) for model in ALL_MODELS if
 
 
 class Client:
-    """Nobody asks it anything: no budget is set while requests are booked."""
+    """A client that is never used: no budget is set while requests are booked."""
 
 
 def book(ledger: Ledger, model: str, usage: Usage, **fields: Any) -> None:
@@ -63,12 +63,12 @@ def book(ledger: Ledger, model: str, usage: Usage, **fields: Any) -> None:
 
 
 def lines(bundle: Bundle) -> list[list[str]]:
-    """The words of each line of the plain text."""
+    """Return the words of each line of the plain text."""
     return [line.split() for line in bundle.data["text/plain"].splitlines()]
 
 
 def test_usage_lists_models_and_threads_with_their_sum() -> None:
-    """Tokens in, cached and out, and the price by a list with a date."""
+    """Input, cached and output tokens, and the price by a dated price list."""
     ledger = Ledger()
     book(
         ledger, "claude-sonnet-5-5", Usage(input_tokens=1000, cache_read_input_tokens=500, output_tokens=100)
@@ -84,7 +84,7 @@ def test_usage_lists_models_and_threads_with_their_sum() -> None:
 
 
 def test_a_model_without_a_price_shows_its_tokens_only() -> None:
-    """And the sum says that it is not in it."""
+    """A note says that the sum does not include it."""
     ledger = Ledger()
     book(ledger, "llama4", Usage(input_tokens=1000, output_tokens=100))
 
@@ -95,8 +95,8 @@ def test_a_model_without_a_price_shows_its_tokens_only() -> None:
     assert "not in the sum" in text
 
 
-def test_the_simulator_stands_apart() -> None:
-    """Its answers cost nothing, and their price says so."""
+def test_the_simulator_is_a_separate_group() -> None:
+    """Its answers cost nothing, and a note on their price says so."""
     ledger = Ledger()
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=100))
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=100), is_simulated=True)
@@ -107,7 +107,7 @@ def test_the_simulator_stands_apart() -> None:
     assert "The simulator's answers cost nothing" in text
 
 
-def test_what_may_be_billed_besides_is_said() -> None:
+def test_unconfirmed_amounts_are_listed() -> None:
     """An answer that broke off may cost more than is known."""
     ledger = Ledger()
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=100), unconfirmed_attempts=1, is_partial=True)
@@ -118,13 +118,13 @@ def test_what_may_be_billed_besides_is_said() -> None:
     assert "more may be billed for attempts that broke off." in text
 
 
-def test_an_empty_ledger_says_so() -> None:
-    """No empty table."""
+def test_an_empty_ledger_is_a_sentence() -> None:
+    """Instead of an empty table."""
     assert "No request of this kernel has been answered yet." in render_usage(Ledger()).data["text/plain"]
 
 
-def test_the_budget_tells_what_is_left() -> None:
-    """Of real money first, then of the simulator."""
+def test_the_budget_shows_what_is_left() -> None:
+    """First for Claude, then for the simulator."""
     ledger = Ledger()
     assert "There is no budget." in render_budget(ledger).data["text/plain"]
     book(ledger, "claude-sonnet-5-5", Usage(output_tokens=50_000))
@@ -149,8 +149,8 @@ def test_the_budget_tells_what_is_left() -> None:
     assert "Budget: $2.00; $1.50 left, $0.50 spent." in render_usage(ledger).data["text/plain"]
 
 
-def test_what_a_person_should_know_stands_below_the_status() -> None:
-    """Where the notes of every table stand, the longest ones too."""
+def test_notes_are_below_the_status_table() -> None:
+    """As with every table, including the longest notes."""
     status = RuntimeStatus(
         base_url="http://gateway.example",
         is_running=False,
@@ -167,8 +167,8 @@ def test_what_a_person_should_know_stands_below_the_status() -> None:
     )
 
 
-def test_limits_show_ours_and_the_servers() -> None:
-    """What is left, when it is full again, and what was refused lately."""
+def test_limits_show_the_limiter_and_the_servers_limits() -> None:
+    """The remaining amounts, the time until they are full again, and recent refusals."""
     limits = RateLimits(clock=lambda: 1_000_000_000.0)
     headers = {
         "retry-after": "12",
@@ -186,8 +186,8 @@ def test_limits_show_ours_and_the_servers() -> None:
     assert "5 s ago, asked to wait 12 s" in text
 
 
-def test_who_waits_is_listed() -> None:
-    """With what for; replies that are under way are not."""
+def test_waiting_replies_are_listed() -> None:
+    """With the reason; replies that are streaming are not listed."""
 
     class Waiting:
         def __init__(self, wait: Wait | None) -> None:
@@ -224,8 +224,8 @@ def test_who_waits_is_listed() -> None:
         ({"paused_for": 11.2}, "10 requests/s as configured; held back for 12 s after a 429"),
     ],
 )
-def test_limits_tell_the_rate_that_was_learnt_and_why(pace: dict[str, Any], words: str) -> None:
-    """Slower than configured only with a reason."""
+def test_limits_show_the_learnt_rate_and_its_reason(pace: dict[str, Any], words: str) -> None:
+    """A rate below the configured one always has a reason."""
     state = PaceState(
         **{"model_class": "claude-x", "limits": (), "waiting": 0, "under_way": 0, "paused_for": 0.0, **pace}
     )
@@ -235,20 +235,20 @@ def test_limits_tell_the_rate_that_was_learnt_and_why(pace: dict[str, Any], word
     assert f"claude-x  {words}\n" in text
 
 
-def test_a_class_of_which_nothing_is_known_has_no_pace() -> None:
+def test_a_model_class_without_known_limits_has_no_row() -> None:
     """No empty rows."""
     state = PaceState(model_class="claude-x", limits=(), waiting=0, under_way=3, paused_for=0.0)
 
     assert "claude-x" not in render_limits(LIMITER, (state,), RateLimits(), []).data["text/plain"]
 
 
-def test_a_server_that_tells_no_limits_is_no_riddle() -> None:
+def test_a_server_that_reports_no_limits_is_explained() -> None:
     """Local servers send none."""
     assert "has not reported its limits" in render_limits(LIMITER, (), RateLimits(), []).data["text/plain"]
 
 
 def test_models_are_those_of_the_server() -> None:
-    """With their sizes, prices, kinds of thinking, short names, and which one is asked by default."""
+    """With sizes, prices, types of thinking, short names, and the default model."""
     table = {line[0]: line for line in lines(render_models(OFFERED, default="claude-sonnet-5-5")) if line}
 
     assert " ".join(table["claude-sonnet-5-5"][1:]) == (
@@ -260,14 +260,14 @@ def test_models_are_those_of_the_server() -> None:
 
 
 def test_a_default_may_be_a_short_name_or_lack_its_date() -> None:
-    """Marked is the model that is meant."""
+    """The model that it means is marked."""
     for default, model in (("haiku", "claude-haiku-5-5"), ("claude-haiku-4-5", "claude-haiku-4-5-20251001")):
         marked = [line[0] for line in lines(render_models(OFFERED, default=default)) if "default" in line]
         assert marked == [model]
 
 
-def test_models_of_other_servers_are_listed_as_far_as_they_tell() -> None:
-    """Names alone are enough, and a default that the server lacks is said."""
+def test_models_of_other_servers_are_listed_with_what_they_report() -> None:
+    """Names alone suffice, and a note says if the default is missing."""
     offered = [ModelInfo(id="llama4"), ModelInfo(id="qwen")]
 
     text = render_models(offered, default="claude-sonnet-5-5").data["text/plain"]
@@ -276,8 +276,8 @@ def test_models_of_other_servers_are_listed_as_far_as_they_tell() -> None:
     assert "The default, claude-sonnet-5-5, is not among them." in text
 
 
-def test_without_a_server_the_dated_table_is_shown() -> None:
-    """And why."""
+def test_without_a_server_the_built_in_table_is_shown() -> None:
+    """With its date and the reason."""
     text = render_models(None, default="claude-sonnet-5-5", problem="It is down.").data["text/plain"]
 
     assert "It is down. These are the models known on 2026-11-27." in text
@@ -285,7 +285,7 @@ def test_without_a_server_the_dated_table_is_shown() -> None:
 
 
 def dry_run(content: Any = "Costs $5 or $6", **changes: Any) -> Bundle:
-    """The picture of a dry run of a message."""
+    """Render a dry run of a message."""
     messages = [{"role": "user", "content": content}]
     request = MessageRequest(
         model=changes.pop("model", "claude-sonnet-5-5"), max_tokens=1000, messages=messages
@@ -303,7 +303,7 @@ def dry_run(content: Any = "Costs $5 or $6", **changes: Any) -> Bundle:
 
 
 def test_a_dry_run_shows_everything_that_would_be_sent() -> None:
-    """Where to, the headers, the payload as JSON, what it costs; the credential is nowhere."""
+    """URL, headers, payload as JSON, and price, but never the credential."""
     bundle = dry_run(redacted=("an API key",), notes=("A note.",), budget="$2.00 of $2.00 are left")
     text = bundle.data["text/plain"]
 
@@ -321,14 +321,14 @@ def test_a_dry_run_shows_everything_that_would_be_sent() -> None:
 
 
 def test_a_dry_run_of_the_embedded_simulator_names_no_port() -> None:
-    """It would be another one each time that the notebook is run and saved."""
+    """The port would differ each time the notebook is run and saved."""
     text = dry_run(is_simulated=True).data["text/plain"]
 
     assert "request             POST /v1/messages (the embedded simulator)" in text
 
 
-def test_pictures_are_cut_in_what_is_shown() -> None:
-    """A megabyte of base64 tells nobody anything."""
+def test_base64_data_is_shortened_in_the_shown_payload() -> None:
+    """A megabyte of base64 is not readable."""
     source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 1000}
 
     text = dry_run([{"type": "image", "source": source}]).data["text/plain"]
@@ -338,13 +338,13 @@ def test_pictures_are_cut_in_what_is_shown() -> None:
     assert len(text) < 3000
 
 
-def test_a_dry_run_without_a_count_gives_a_bound() -> None:
-    """Some servers do not count."""
+def test_a_dry_run_without_a_count_shows_a_bound() -> None:
+    """Some servers do not count tokens."""
     assert "the server did not count it; at most 2,0" in dry_run(counted=None).data["text/plain"]
 
 
 def test_a_dry_run_of_an_unlisted_model_names_no_price() -> None:
-    """Tokens only."""
+    """It shows tokens only."""
     text = dry_run(model="llama4").data["text/plain"]
 
     assert "not known: llama4 is not on the list of 2026-11-27" in text
@@ -352,7 +352,7 @@ def test_a_dry_run_of_an_unlisted_model_names_no_price() -> None:
 
 
 def test_a_key_in_the_prompt_is_not_shown_either() -> None:
-    """A key that was pasted by mistake is not saved in the output."""
+    """A key pasted by mistake is not saved in the output."""
     request = MessageRequest(model="m", max_tokens=1, messages=[{"role": "user", "content": KEY}])
     shown = render_dry_run(
         DryRun(

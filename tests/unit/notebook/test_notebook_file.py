@@ -1,4 +1,4 @@
-"""In which file the notebook of a shell is, as far as a kernel can know."""
+"""The file of a shell's notebook, as far as the kernel can determine it."""
 
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -15,7 +15,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def shell(cell=None, **names):
-    """A shell in which a cell of this id runs."""
+    """Return a shell that runs the cell with this id."""
     return SimpleNamespace(user_ns=names, parent_header={"metadata": {"cellId": cell} if cell else {}})
 
 
@@ -24,16 +24,16 @@ def write(path, *cells):
     return path
 
 
-def test_jupyter_names_it_when_it_starts_the_kernel(tmp_path, monkeypatch):
-    """With its whole path; names of consoles and files that are not there are none."""
+def test_jupyter_passes_the_path_when_it_starts_the_kernel(tmp_path, monkeypatch):
+    """As a full path; consoles and missing files do not count."""
     path = write(tmp_path / "my talk.ipynb", "a")
     for name, found in ((path, path), (tmp_path / "gone.ipynb", None), ("console-1-3fe2", None), ("", None)):
         monkeypatch.setenv("JPY_SESSION_NAME", str(name))
         assert notebook_path(shell("a"), may_search=False) == found
 
 
-def test_vs_code_names_it_by_a_variable_or_in_the_ids_of_cells(tmp_path):
-    """Escaped as in an address."""
+def test_vs_code_passes_the_path_in_a_variable_or_in_cell_ids(tmp_path):
+    """Escaped as in a URL."""
     path = write(tmp_path / "my talk.ipynb", "a")
     in_cell = shell(f"vscode-notebook-cell:{quote(str(path))}#W2sZmlsZQ%3D%3D")
 
@@ -41,8 +41,8 @@ def test_vs_code_names_it_by_a_variable_or_in_the_ids_of_cells(tmp_path):
     assert notebook_path(in_cell, may_search=True) == path
 
 
-def test_a_file_of_another_name_is_found_by_the_cell_that_runs(tmp_path, monkeypatch):
-    """Where one file has it, and only when that is asked for; a copy leaves it open, and then the name counts."""
+def test_a_renamed_file_is_found_by_the_running_cell(tmp_path, monkeypatch):
+    """If exactly one file contains it, and only on request; with several copies, the original name counts."""
     monkeypatch.setenv("JPY_SESSION_NAME", str(write(tmp_path / "new.ipynb", "b")))
     renamed = write(tmp_path / "renamed.ipynb", "a")
 
@@ -53,8 +53,8 @@ def test_a_file_of_another_name_is_found_by_the_cell_that_runs(tmp_path, monkeyp
     assert notebook_path(shell("a"), may_search=True) == tmp_path / "new.ipynb"
 
 
-def test_without_a_front_end_that_names_its_cells_no_answers_are_above(tmp_path, monkeypatch):
-    """A kernel that another notebook has started for a file of its own inherits that notebook's name."""
+def test_without_cell_ids_no_answers_are_above(tmp_path, monkeypatch):
+    """A kernel started by another notebook, for a file of its own, inherits that notebook's name."""
     turn = '{"claude_magic": {"turn": {"id": "1", "thread": "main"}}}'
     path = tmp_path / "talk.ipynb"
     path.write_text(f'{{"cells": [{{"cell_type": "code", "id": "a", "outputs": [{{"metadata": {turn}}}]}}]}}')
@@ -66,8 +66,8 @@ def test_without_a_front_end_that_names_its_cells_no_answers_are_above(tmp_path,
     assert answers_above(shell(), "main") == 0
 
 
-def test_a_large_file_is_not_read_unasked(tmp_path, monkeypatch):
-    """A question would wait for it."""
+def test_a_large_file_is_not_read_for_a_question(tmp_path, monkeypatch):
+    """The question would wait for it."""
     path = write(tmp_path / "talk.ipynb", "a")
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     monkeypatch.setattr("claude_magic.notebook._history._MOST_BYTES", 1)

@@ -29,7 +29,7 @@ PROMPTS = [
 
 
 def parse_request(line: str, body: str | None = None) -> Line:
-    """As a cell, or, without a body, as a line."""
+    """Parse a cell, or, without a body, a line."""
     if body is not None:
         return parse_cell(line, body)
     parsed = parse_option_line(line)
@@ -37,8 +37,8 @@ def parse_request(line: str, body: str | None = None) -> Line:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_prompt_arrives_character_by_character(prompt: str) -> None:
-    """Nothing in a prompt is split, unquoted, expanded or stripped, whatever options stand before it."""
+def test_a_prompt_is_kept_verbatim(prompt: str) -> None:
+    """It is not split, unquoted, expanded or stripped, whatever options precede it."""
     assert parse_request(prompt).prompt == prompt
     assert parse_request(f" -m x  --effort=low {prompt}").prompt == prompt
     assert parse_request(f"r << -m x {prompt}").prompt == prompt
@@ -47,21 +47,21 @@ def test_a_prompt_arrives_character_by_character(prompt: str) -> None:
 
 @given(st.text())
 def test_any_text_below_the_option_line_is_the_prompt(text: str) -> None:
-    """Below the first line there are no options, only prompt."""
+    """Options exist only on the first line."""
     assert parse_request("-m x", text + "\n") == Line(
         options=Options(model="x"), prompt=text.removesuffix("\r")
     )
 
 
 @given(st.text())
-def test_any_text_behind_the_separator_is_the_prompt(text: str) -> None:
-    """`--` ends the options, and one space behind it is not prompt."""
+def test_any_text_after_the_separator_is_the_prompt(text: str) -> None:
+    """`--` ends the options; one space after it is not part of the prompt."""
     assert parse_request(f"-m x -- {text}").prompt == text
 
 
 @given(st.text(alphabet="-=moutx '\"\\<> \t", max_size=30))
 def test_any_option_line_is_parsed_or_refused_in_one_line(line: str) -> None:
-    """There is no third way out, and a refusal is one line that says that nothing was sent."""
+    """No other error is raised, and each refusal is one line that says that nothing was sent."""
     complaint = None
     try:
         parse_request(line)
@@ -122,19 +122,19 @@ EVERY_OPTION = {
 
 @pytest.mark.parametrize("line", EVERY_OPTION)
 def test_an_option_sets_its_field_and_leaves_the_prompt_alone(line: str) -> None:
-    """Short and long names, values behind a space or an equals sign, quoted or not, flags and repeated ones."""
+    """Short and long names, values after a space or an equals sign, quoted or not, flags and repeated options."""
     assert parse_request(f"{line} why?") == Line(options=Options(**EVERY_OPTION[line]), prompt="why?")
 
 
-def test_every_option_is_among_those_tried_here() -> None:
-    """None can be added without a line above."""
+def test_every_option_is_among_those_tested_here() -> None:
+    """A new option needs a line above."""
     tried = {field for fields in EVERY_OPTION.values() for field in fields}
 
     assert tried == {spec.field for spec in OPTION_SPECS} == set(Options.__slots__) - {"notes"}
 
 
-def test_options_go_together() -> None:
-    """In any order, as many as one likes."""
+def test_options_can_be_combined() -> None:
+    """In any order and number."""
     line = "r << --quiet -x --effort low -a x -m opus --raw -a y --web-search --tools f why?"
 
     request = parse_request(line)
@@ -167,7 +167,7 @@ def test_options_go_together() -> None:
     ],
 )
 def test_a_value_may_be_quoted(line: str, system: str) -> None:
-    """In quotes a value may have spaces, a dash in front, and quotes behind a backslash."""
+    """A quoted value may contain spaces, a leading dash, and escaped quotes."""
     assert parse_request(line) == Line(options=Options(system=system), prompt="hi")
 
 
@@ -175,11 +175,11 @@ def test_a_value_may_be_quoted(line: str, system: str) -> None:
     "model", ["llama3:8b", "anthropic/claude-opus-5-5", "anthropic.claude-v1:0", "x:anthropic:y"]
 )
 def test_names_of_other_servers_models_are_taken_as_they_are(model: str) -> None:
-    """Ollama's have a colon, those of gateways a slash."""
+    """Ollama's contain a colon, those of gateways a slash."""
     assert parse_request(f"-m {model} hi").options.model == model
 
 
-def test_a_secret_behind_an_equals_sign_is_not_repeated_in_an_error() -> None:
+def test_a_secret_after_an_equals_sign_is_not_repeated_in_an_error() -> None:
     """Errors are saved with the notebook."""
     for line in (
         "--api-key=sk-ant-abc hi",
@@ -193,21 +193,21 @@ def test_a_secret_behind_an_equals_sign_is_not_repeated_in_an_error() -> None:
         assert "sk-ant" not in str(caught.value)
 
 
-def test_words_behind_the_options_are_the_first_line_of_the_prompt() -> None:
+def test_words_after_the_options_are_the_first_line_of_the_prompt() -> None:
     """`%%claude -m x Explain this:` and the cell below are one prompt."""
     assert parse_request("-m x Explain this:", "a\n  b\n\n").prompt == "Explain this:\na\n  b\n"
     assert parse_request("Explain", "").prompt == "Explain"
 
 
 def test_name_arrow_binds_like_out() -> None:
-    """`NAME <<` is `-o NAME`."""
+    """`NAME <<` is the same as `-o NAME`."""
     for line in ("reply << hi", "reply<<hi", "  reply  <<  hi", "größe << hi"):
         assert parse_request(line).prompt == "hi"
     assert parse_request("reply << -m x hi").options == Options(model="x", out="reply")
 
 
 def test_an_empty_cell_is_empty() -> None:
-    """Spaces and blank lines are nothing to send, with or without options."""
+    """Spaces and blank lines are not a prompt, with or without options."""
     assert parse_request("").is_empty
     assert parse_request("-m x", " \n\n").is_empty
     assert parse_request("-m x --").is_empty
@@ -283,8 +283,8 @@ def test_an_empty_cell_is_empty() -> None:
         ('-s "be"brief hi', "Put a space after"),
     ],
 )
-def test_a_slip_is_a_one_line_error_and_nothing_is_sent(line: str, complaint: str) -> None:
-    """What was wrong, and what to write instead; the prompt is never swallowed into an option."""
+def test_a_typo_is_a_one_line_error_and_nothing_is_sent(line: str, complaint: str) -> None:
+    """The error says what is wrong and what to type; the prompt never becomes part of an option."""
     with pytest.raises(UsageError) as caught:
         parse_request(line)
 
@@ -318,7 +318,7 @@ def test_a_slip_is_a_one_line_error_and_nothing_is_sent(line: str, complaint: st
     ],
 )
 def test_an_option_that_a_word_processor_has_changed_is_an_error_that_says_what_to_type(line, typed):
-    """Dashes, minus signs, hyphens that do not break, full width, invisible characters; nothing of it becomes a prompt."""
+    """Dashes, minus signs, non-breaking hyphens, full-width and invisible characters; none becomes part of a prompt."""
     with pytest.raises(UsageError) as caught:
         parse_request(line)
 
@@ -346,7 +346,7 @@ def test_an_option_that_a_word_processor_has_changed_is_an_error_that_says_what_
     ],
 )
 def test_a_value_that_begins_with_a_curly_quote_is_an_error_that_says_what_to_type(line):
-    """Its first word would be the value, and the rest of it the prompt."""
+    """Otherwise its first word would be the value, and the rest the prompt."""
     with pytest.raises(UsageError, match="Type straight quotes around it") as caught:
         parse_request(line)
 
@@ -363,8 +363,8 @@ def test_a_value_that_begins_with_a_curly_quote_is_an_error_that_says_what_to_ty
         ("--effort hi\u00adgh why?", "type --effort high."),
     ],
 )
-def test_a_value_in_characters_of_no_keyboard_is_told_how_to_type_it(line, typed):
-    """Where it would do if it were typed so."""
+def test_a_value_with_typographic_characters_is_an_error_that_says_what_to_type(line, typed):
+    """If it would be valid in ASCII."""
     with pytest.raises(UsageError) as caught:
         parse_request(line)
 
@@ -372,15 +372,15 @@ def test_a_value_in_characters_of_no_keyboard_is_told_how_to_type_it(line, typed
 
 
 @pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u2009", "\u3000", "\t"])
-def test_any_space_stands_between_an_option_and_its_value(space):
-    """Also those that do not break."""
+def test_any_space_separates_an_option_from_its_value(space):
+    """Including non-breaking spaces."""
     assert parse_request(f"-m{space}opus{space}--raw{space}why?") == Line(
         options=Options(model="opus", raw=True), prompt="why?"
     )
 
 
 @pytest.mark.parametrize("line", ["-m =opus why?", "--model ＝opus why?", "--model = opus why?"])
-def test_an_equals_sign_with_spaces_around_it_is_no_value(line):
+def test_an_equals_sign_with_spaces_around_it_is_an_error(line):
     """It would be taken for the beginning of a model's name."""
     with pytest.raises(UsageError, match="without spaces"):
         parse_request(line)
@@ -405,7 +405,7 @@ def test_an_equals_sign_with_spaces_around_it_is_no_value(line):
     ],
 )
 def test_prose_that_begins_with_a_dash_or_a_quote_is_sent(prompt):
-    """Dialogues and lists do."""
+    """As in dialogues and lists."""
     assert parse_request(prompt) == Line(prompt=prompt)
     assert parse_request(f"-m opus {prompt}") == Line(options=Options(model="opus"), prompt=prompt)
 
@@ -445,8 +445,8 @@ def test_prose_that_begins_with_a_dash_or_a_quote_is_sent(prompt):
     ],
 )
 @pytest.mark.parametrize("form", ["-o {} hi", "--out={} hi", "{} << hi"])
-def test_a_name_that_others_need_is_not_bound(name, form):
-    """Python's own, IPython's own, ours: the session would break."""
+def test_a_reserved_name_is_not_bound(name, form):
+    """Names of Python, IPython and this package: binding them would break the session."""
     with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
         parse_request(form.format(name))
 
@@ -455,5 +455,5 @@ def test_a_name_that_others_need_is_not_bound(name, form):
     "name", ["answer", "_answer", "match", "out", "In_", "err", "résumé", "_x1", "claude_says", "__mine"]
 )
 def test_any_other_name_may_be_bound(name):
-    """Also those that only look like them."""
+    """Including similar names."""
     assert parse_request(f"-o {name} hi").options.out == name

@@ -1,4 +1,4 @@
-"""`%claude cassette` as a table, and what it refuses to delete."""
+"""`%claude cassette`: its table, and what it refuses to delete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def recording(key: str, **fields: object) -> Recording:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cassette of three answers, made by a kernel before."""
+    """A cassette of three answers, recorded by an earlier kernel."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "c.jsonl"
     error = recording("c", error={"class": "OverloadedError", "message": "Busy."})
@@ -30,8 +30,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_table_tells_what_was_used(path: Path) -> None:
-    """Entries, size, what is stale, and what is wrong in the file."""
+def test_the_table_shows_which_answers_were_used(path: Path) -> None:
+    """With entries, size, unused answers, and problems in the file."""
     cassette = Cassette(path)
     cassette.refresh()
     cassette.peek("b", takes=True)

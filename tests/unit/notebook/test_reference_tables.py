@@ -28,7 +28,7 @@ class StubNamespace:
 
 
 def test_the_tables_are_complete_and_in_the_order_of_the_help():
-    """Every option, every subcommand, and the words of the grammar itself."""
+    """Every option and subcommand, and the words of the grammar itself."""
     options = [spec.usage for spec in OPTION_SPECS]
     commands = [command.usage for command in COMMANDS]
 
@@ -44,7 +44,7 @@ def test_a_row_says_what_the_help_says(entry):
 
 @pytest.mark.parametrize("key", ROWS)
 def test_a_row_names_a_test_that_runs_its_example(key):
-    """It asks for the example by the row's first column."""
+    """That test refers to the example by the row's first column."""
     name = ROWS[key][2]
     source = re.search(rf"^def {name}\(.*?(?=^def |^@|\Z)", TESTS, re.MULTILINE | re.DOTALL)
 
@@ -55,7 +55,7 @@ def test_a_row_names_a_test_that_runs_its_example(key):
 
 @pytest.mark.parametrize("spec", OPTION_SPECS, ids=lambda spec: spec.name)
 def test_the_example_of_an_option_uses_it(spec):
-    """It parses, and sets the option's field."""
+    """It can be parsed, and sets the option's field."""
     options = read_line(ROWS[spec.usage][1], StubNamespace()).options
 
     assert getattr(options, spec.field)
@@ -63,15 +63,15 @@ def test_the_example_of_an_option_uses_it(spec):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_the_example_of_a_subcommand_is_one(command):
-    """It fits the grammar."""
+    """It matches the grammar."""
     call = find_call(ROWS[command.usage][1], StubNamespace())
 
     assert call is not None
     assert call.command is command
 
 
-def test_the_settings_are_all_there():
-    """Each is named in the first column of its table."""
+def test_all_settings_are_listed():
+    """Each in the first column of its table."""
     table = REFERENCE[REFERENCE.index("| setting | default |") :].partition("\n\n")[0]
     named = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()))
 

@@ -1,4 +1,4 @@
-"""Which replies an interrupted cell takes with it."""
+"""Which replies are cancelled when a cell is interrupted."""
 
 import asyncio
 from types import SimpleNamespace
@@ -44,8 +44,8 @@ def cell():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
 @pytest.mark.parametrize("field", ["error_in_exec", "error_before_exec"])
-def test_what_the_interrupted_cell_had_started_is_cancelled(runtime, cell, field, error):
-    """Wherever in the cell Ctrl-C came, also between two statements; what ran before goes on."""
+def test_replies_that_the_interrupted_cell_started_are_cancelled(runtime, cell, field, error):
+    """Even if Ctrl-C comes between two statements; earlier replies continue."""
     earlier, started = FakeReply(), FakeReply()
     runtime.replies.append(earlier)
     cell.start()
@@ -56,7 +56,7 @@ def test_what_the_interrupted_cell_had_started_is_cancelled(runtime, cell, field
     assert (earlier.cancelled, started.cancelled) == (0, 1)
 
 
-def test_what_was_asked_in_a_panel_meanwhile_goes_on(runtime, cell):
+def test_a_reply_started_in_a_panel_continues(runtime, cell):
     """It belongs to no cell."""
     asked = FakeReply(outlives_cell=True)
     cell.start()
@@ -68,8 +68,8 @@ def test_what_was_asked_in_a_panel_meanwhile_goes_on(runtime, cell):
 
 
 @pytest.mark.parametrize("error", [None, ValueError()])
-def test_a_cell_that_ends_in_another_way_leaves_its_replies_alone(runtime, cell, error):
-    """`claude.submit` is for replies that outlive their cell."""
+def test_a_cell_that_is_not_interrupted_cancels_no_replies(runtime, cell, error):
+    """Replies of `claude.submit` may outlive their cell."""
     started = runtime.last = FakeReply()
     cell.start()
     runtime.replies.append(started)

@@ -1,4 +1,4 @@
-"""Which cells are rewritten, into what, and which are left alone."""
+"""Which cells are rewritten, into what, and which are not changed."""
 
 import asyncio
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from claude_magic.notebook._transform import CellTransformer
 
 
 class Shell:
-    """What the transformer asks a shell about."""
+    """The part of a shell that the transformer uses."""
 
     autoawait = True
     loop_runner = _asyncio_runner
@@ -27,7 +27,7 @@ def transform():
 
 
 def arguments(code):
-    """What a rewritten cell hands over, by evaluating it with a stand-in for IPython."""
+    """Return the arguments of a rewritten cell's call, evaluated with a stand-in for IPython."""
     seen = []
 
     magics = SimpleNamespace(answer_cell_blocking=lambda *given: seen.append(given))
@@ -53,8 +53,8 @@ def arguments(code):
         ("%claude status quo\n\n", (" status quo", None)),
     ],
 )
-def test_our_cells_become_one_call_with_the_exact_text(transform, cell, expected):
-    """Line and body reach the magic character by character, on one line of code."""
+def test_claude_cells_become_one_call_with_the_exact_text(transform, cell, expected):
+    """Line and body reach the magic verbatim, in one line of code."""
     code = transform(cell)
 
     assert code.count("\n") == 1
@@ -79,13 +79,13 @@ def test_our_cells_become_one_call_with_the_exact_text(transform, cell, expected
         "%claudine why",
     ],
 )
-def test_other_cells_are_left_alone(transform, cell):
-    """Code, help, subcommands and lines among code stay IPython's business."""
+def test_other_cells_are_not_changed(transform, cell):
+    """IPython handles code, help, subcommands and lines among code."""
     assert transform(cell) == cell
 
 
 def test_a_cell_is_awaited_only_where_its_caller_can_await(transform):
-    """On a running loop, with autoawait, outside any cell."""
+    """On a running event loop, with autoawait, outside of any cell."""
 
     async def on_a_loop():
         return transform("%%claude\nhi")
@@ -105,8 +105,8 @@ def test_without_autoawait_on_asyncio_a_cell_blocks(change):
     assert not asyncio.run(on_a_loop()).startswith("await ")
 
 
-def test_asking_whether_input_is_complete_does_not_see_the_rewriting():
-    """IPython's rule for cell magics, done at a blank line, needs their `%%`."""
+def test_the_check_for_complete_input_does_not_see_the_rewriting():
+    """IPython's rule that a blank line completes a cell magic needs the `%%`."""
     assert CellTransformer.has_side_effects is True
 
 
@@ -144,7 +144,7 @@ def call(prompt):
     ],
 )
 def test_lines_among_code_become_calls_with_the_exact_text(transform, cell, expected):
-    """Question marks and backslashes at their end included; the code around them stays as it is."""
+    """Including trailing question marks and backslashes; the code around them is not changed."""
     assert transform(cell) == expected
 
 
@@ -166,8 +166,8 @@ def test_lines_among_code_become_calls_with_the_exact_text(transform, cell, expe
         "s = '''\n%%claude\n'''",
     ],
 )
-def test_what_only_looks_like_our_lines_is_left_alone(transform, cell):
-    """Strings, brackets, continued lines, other magics' cells, and IPython's own help."""
+def test_text_that_only_looks_like_a_claude_line_is_not_changed(transform, cell):
+    """Strings, brackets, continued lines, cells of other magics, and IPython's own help."""
     assert transform(cell) == cell
 
 
@@ -180,8 +180,8 @@ def test_what_only_looks_like_our_lines_is_left_alone(transform, cell):
         "\n\n# a\n\n%%claude\n",
     ],
 )
-def test_a_cell_in_which_something_stands_before_the_magic_is_refused_as_a_whole(transform, cell):
-    """Its prompt is no Python, and its code is not run either."""
+def test_a_cell_with_something_before_the_magic_is_refused_as_a_whole(transform, cell):
+    """Its prompt is not Python, and its code is not run either."""
     assert transform(cell).endswith(".refuse_cell()\n")
 
 
@@ -196,7 +196,7 @@ def test_a_cell_in_which_something_stands_before_the_magic_is_refused_as_a_whole
     ],
 )
 def test_a_subcommand_that_asks_claude_is_awaited_like_a_prompt(line, is_ours):
-    """One that does something by itself is called by IPython, as any line magic."""
+    """Other subcommands are called by IPython, like any line magic."""
     cell = f"%claude {line}"
 
     code = CellTransformer(Shell(frame=1))([cell])
@@ -204,15 +204,15 @@ def test_a_subcommand_that_asks_claude_is_awaited_like_a_prompt(line, is_ours):
     assert (code != [cell]) is is_ours
 
 
-def test_a_cell_without_our_name_is_not_looked_at(transform):
-    """It is handed back as it came."""
+def test_a_cell_without_the_magics_name_is_returned_as_it_is(transform):
+    """It is not parsed."""
     lines = ["x = '''\n", "%clau\n"]
 
     assert CellTransformer(Shell())(lines) is lines
 
 
-def test_a_line_in_a_nested_function_mentions_the_names_it_may_speak_of(transform):
-    """Else Python would not keep the variables of the outer function for it; only names that stand in the code are mentioned."""
+def test_a_line_in_a_nested_function_mentions_the_names_it_can_use(transform):
+    """Otherwise the closure would lack these variables; only names that occur in the cell's code are mentioned."""
     cell = "def f(path):\n    def g(sep):\n        r = %claude {{ path }} or {{ sep }} if there is one\n    return g\n"
 
     code = transform(cell)
@@ -227,6 +227,6 @@ def test_a_line_in_a_nested_function_mentions_the_names_it_may_speak_of(transfor
 
 
 def test_other_lines_mention_nothing(transform):
-    """Where no function stands in another, Python keeps all there is."""
+    """Without nested functions, all variables are accessible."""
     assert "lambda" not in transform("def f(path):\n    %claude {{ path }}\n")
     assert "lambda" not in transform("path = 1\n%claude {{ path }}\n")

@@ -706,7 +706,7 @@ def _stopped(run: MapRun, *, is_kept: bool) -> KeyboardInterrupt:
     rest = (
         f"What was answered is kept: {run.way_on()}"
         if is_kept
-        else "Without a journal what was answered is in `result` of this error alone."
+        else "There is no journal, so the answers are only in `result` of this error."
     )
     stopped = KeyboardInterrupt(f"the map was stopped. {rest}")
     stopped.result = run.so_far()  # type: ignore[attr-defined]

@@ -83,7 +83,7 @@ def make_control(name: str, value: Any) -> ValueWidget:
 
 
 def _find_control(value: Any) -> ValueWidget | None:
-    """Return the control that `ipywidgets.interact` would make for a value, or one for a few more types; None if there is none."""
+    """Return the control that `ipywidgets.interact` makes for a value, or one for a few more types; None for all others."""
     made = ipywidgets.interactive
     if isinstance(value, enum.Enum):
         members = dict(type(value).__members__)
@@ -103,7 +103,7 @@ def _find_control(value: Any) -> ValueWidget | None:
 
 
 def _to_builtin(value: Any) -> Any:
-    """Convert a numpy scalar, Decimal or Fraction to a built-in type, because sliders accept no others; return others as they are."""
+    """Convert a numpy scalar, Decimal or Fraction to a built-in type, because sliders accept no others; return other values unchanged."""
     kind = type(value)
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         number = value.item()

@@ -40,7 +40,7 @@ class Completer:
         self._unregister()
 
     def _match(self, context: Any) -> dict[str, Any]:
-        """Implement IPython's matcher API, and suppress all other matchers: none of theirs fits on a `%claude` line."""
+        """Implement IPython's matcher API. Suppress all other matchers, whose completions make no sense on a `%claude` line."""
         from IPython.core.completer import SimpleCompletion
 
         from ._completion import complete_cell

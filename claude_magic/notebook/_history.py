@@ -189,7 +189,7 @@ _DISPLAY_FAILED = "_last_traceback_during_displayhook"
 
 
 class ShellWatch:
-    """Tracks the beginning and end of cells for `Errors`, and cancels the replies that an interrupted cell started.
+    """Tracks the beginning and end of cells for `Errors`. Cancels the replies that an interrupted cell started, unless they outlive it.
 
     In terminal IPython, Ctrl-C during `await reply` tears down the event loop, but the reply would continue to stream on the
     bridge's thread, unseen and billed.

@@ -56,12 +56,12 @@ def batches(cell: Cell, arguments: Mapping[str, str]) -> None:
     if action == "cancel":
         batch = desk.cancel(name)
         cell.front_end.say(
-            f"{batch.id} is being cancelled. What is done by then has answers, which the line of its map fetches, and is billed."
+            f"{batch.id} is being cancelled. Requests completed by then are billed; the line of its map fetches their answers."
         )
     elif action == "forget":
         rows = desk.forget(name)
         cell.front_end.say(
-            f"{name} is forgotten: its {rows:,} rows are asked again by the line of their map. If the batch is at the server, it is billed as well."
+            f"{name} is forgotten: the line of its map asks its {rows:,} rows again. If the server has the batch, it is billed as well."
         )
     else:
         cell.front_end.show(desk.list().render())

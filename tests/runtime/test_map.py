@@ -569,7 +569,7 @@ def test_interrupted_without_a_journal_the_error_has_what_there_is(sim: Simulato
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt, match="in `result` of this error alone") as stopped:
+    with pytest.raises(KeyboardInterrupt, match="only in `result` of this error") as stopped:
         claude.map("Say {{ item }}", range(5), concurrency=1, journal=False)
     thread.join()
     gate.open()

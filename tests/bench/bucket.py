@@ -1,4 +1,4 @@
-"""The token bucket beside aiolimiter's: what a free acquire costs, and how exact, fair and complete they are."""
+"""Compares the token bucket with aiolimiter: cost of a free acquire, exactness, fairness and efficiency."""
 
 from __future__ import annotations
 
@@ -22,36 +22,41 @@ WAITERS = 200
 RATE = 100.0
 CAPACITY = 10.0
 SHAPES = {"capacity as the rate, the default": (100.0, 100.0), "capacity 1": (200.0, 1.0)}
-"""Rates and capacities. With a capacity of 1 what a timer is late by is lost: to catch up would be over-admission."""
+"""Rates and capacities. With a capacity of 1 the delay of each timer is lost: making it up would be over-admission."""
 
 EFFICIENCY_ROUNDS = 5
 SLACK = 1e-6
-"""Seconds by which a grant may look early: rounding."""
+"""Seconds by which a grant may appear early because of rounding."""
 
 MAX_FREE_MICROS = 0.4
 MIN_EFFICIENCY = 0.99
 
 
 def ours(rate: float, capacity: float) -> Acquire:
-    """Return our acquire, on the clock of the running loop."""
+    """Return the `acquire` of `TokenBucket`, on the clock of the running loop."""
     return TokenBucket(rate, capacity, clock=asyncio.get_running_loop().time).acquire
 
 
 def peer(rate: float, capacity: float) -> Acquire:
-    """Return aiolimiter's acquire for the same rate and burst."""
+    """Return the `acquire` of aiolimiter for the same rate and burst."""
     return AsyncLimiter(max_rate=capacity, time_period=capacity / rate).acquire
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What became of a crowd of acquirers, by arrival: when each was granted."""
+    """The grants of many concurrent acquirers.
+
+    Attributes:
+        granted_at: Time of each grant, by number of arrival.
+        order: Numbers of arrival in the order of the grants.
+    """
 
     granted_at: dict[int, float]
     order: list[int]
 
     @property
     def overtakings(self) -> int:
-        """Grants that came after the grant of somebody who had arrived later."""
+        """Number of grants that followed the grant of a later arrival."""
         latest, count = -1, 0
         for arrival in self.order:
             count += arrival < latest
@@ -59,7 +64,7 @@ class Crowd:
         return count
 
     def over_admission(self, rate: float, capacity: float) -> int:
-        """Return by how many grants the worst window of time exceeds capacity + rate x window."""
+        """Return the number of grants by which the worst time window exceeds capacity + rate x window."""
         times = sorted(self.granted_at.values())
         worst = 0
         for first, start in enumerate(times):
@@ -70,7 +75,7 @@ class Crowd:
 
 
 async def free_acquires() -> tuple[float, float]:
-    """Return µs of an acquire that need not wait: ours, and the peer's."""
+    """Return the CPU time in µs of an acquire that does not wait, for `TokenBucket` and aiolimiter."""
 
     def many(acquire: Acquire) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
@@ -79,14 +84,14 @@ async def free_acquires() -> tuple[float, float]:
 
         return run
 
-    # As a client holds it, with the default clock. So high a rate never makes anybody wait.
+    # The default clock, as in a client. At this rate no acquire waits.
     contestants = {"ours": many(TokenBucket(1e9).acquire), PEER: many(peer(1e9, 1e9))}
     costs = await interleave(contestants, rounds=FREE_ROUNDS)
     return costs["ours"].cpu / FREE_ACQUIRES * 1e6, costs[PEER].cpu / FREE_ACQUIRES * 1e6
 
 
 async def crowd(acquire: Acquire) -> Crowd:
-    """Let waiters come in three waves, the later ones into a queue, and every seventh give up while it waits."""
+    """Start waiters in three waves, the later ones into a queue, and cancel every seventh while it waits."""
     loop = asyncio.get_running_loop()
     result = Crowd({}, [])
 
@@ -106,7 +111,7 @@ async def crowd(acquire: Acquire) -> Crowd:
 
 
 async def efficiency(acquire: Acquire, rate: float, capacity: float) -> float:
-    """Return the ideal time of 200 waiters at an empty bucket, over the time they took on this machine's clock."""
+    """Return the ideal time of 200 waiters at an empty bucket divided by their real time."""
     loop = asyncio.get_running_loop()
     for _ in range(int(capacity)):
         await acquire()

@@ -1,4 +1,4 @@
-"""Recording beside not recording: CPU per event and the first delta; and how long a cell of 20 takes that a cassette answers."""
+"""Compares streaming with and without recording (CPU per event, first delta), and times a replay of 20 cells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ Reader = Callable[[], Awaitable[float]]
 
 
 def reader(stack: AsyncExitStack, url: str, folder: Path | None) -> Reader:
-    """Return what reads one reply, and gives the microseconds from the question to its last delta; it is recorded where there is a folder."""
+    """Return a function that reads one reply and returns the µs from the request to its last delta.
+
+    The reply is recorded in `folder`; None records nothing.
+    """
     client = HTTPClaudeClient(
         ClientConfig(base_url=url, rate_limit_rps=1e6), Credential(api_key="sk-ant-bench")
     )
@@ -58,7 +61,7 @@ def reader(stack: AsyncExitStack, url: str, folder: Path | None) -> Reader:
 
 
 async def measure_recording(server: str, folder: Path) -> list[Figure]:
-    """Run both in turn, so that whatever else the machine does falls on both alike."""
+    """Run both in turn, so that other load on the machine affects both alike."""
     figures = []
     for path, deltas, how in (("burst", DELTAS, "many"), ("paced", WRITES, "one")):
         async with AsyncExitStack() as stack:
@@ -68,7 +71,7 @@ async def measure_recording(server: str, folder: Path) -> list[Figure]:
                 await run()
             costs = await interleave(runs, rounds=ROUNDS)
         recorded, plain = (costs[name].cpu / deltas * 1e6 for name in runs)
-        name = f"CPU per event while it is recorded, {how} per read (µs)"
+        name = f"CPU per event while recording, {how} per read (µs)"
         figures.append(ratio_at_most(name, recorded, plain, MAX_RATIO, peer_name="not recorded"))
     async with AsyncExitStack() as stack:
         runs = {
@@ -78,14 +81,16 @@ async def measure_recording(server: str, folder: Path) -> list[Figure]:
         for number in range(FIRST_DELTAS):
             for name in list(runs) if number % 2 else reversed(runs):
                 micros[name].append(await runs[name]())
-        # The fastest tenth: it is about half a millisecond, and on a busy machine the median tells of the others.
+        # The fastest tenth: the time is about half a millisecond, and the median on a busy machine measures other processes.
         recorded, plain = (statistics.quantiles(found, n=10)[0] / 1000 for found in micros.values())
-    figures.append(at_most("first delta later while it is recorded (ms)", recorded - plain, MAX_LATER))
+    figures.append(
+        at_most("added delay of the first delta while recording (ms)", recorded - plain, MAX_LATER)
+    )
     return figures
 
 
 def measure_replay() -> Figure:
-    """Run a notebook of 20 cells twice, and take the second time, in a kernel of its own, without its empty cells."""
+    """Run 20 cells twice in a fresh kernel; return the time per cell of the second run, minus that of an empty cell."""
     with simulator_process(chunk_delay=0.0) as url, fresh_kernel(url) as kernel:
         prepare(kernel)
         for number in range(CELLS):
@@ -95,24 +100,24 @@ def measure_replay() -> Figure:
         cells = [ask(kernel, number) for number in range(CELLS)]
         empty = [timed(kernel, "pass") for _ in range(CELLS)]
     millis = (statistics.median(cells) - statistics.median(empty)) * 1000
-    return at_most(f"replay of {CELLS} cells in one conversation: a cell (ms)", millis, MAX_CELL)
+    return at_most(f"replay of {CELLS} cells in one conversation: time per cell (ms)", millis, MAX_CELL)
 
 
 def prepare(kernel: FreshKernel) -> None:
-    """Load the extension, with a cassette."""
+    """Load the extension and turn on the cassette."""
     for code in ("%load_ext claude_magic", "%config ClaudeMagics.replay = 'auto'"):
         kernel.run(code)
 
 
 def ask(kernel: FreshKernel, number: int) -> float:
-    """Ask in a cell; return the seconds that it took."""
+    """Run a `%%claude` cell and return its duration in seconds."""
     return timed(
         kernel, f"%%claude\nExplain the law of large numbers, part {number}. Give a formula and a table."
     )
 
 
 def timed(kernel: FreshKernel, code: str) -> float:
-    """Run a cell; return the seconds that it took."""
+    """Run a cell and return its duration in seconds."""
     started = time.perf_counter()
     reply = kernel.run(code)
     if reply["status"] != "ok":

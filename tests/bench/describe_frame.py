@@ -1,4 +1,4 @@
-"""What `{{ df }}` costs for a million rows of ten kinds, beside pandas' own `df.describe(include="all")`: time and memory."""
+"""Compares time and memory of `{{ df }}` and `df.describe(include="all")` for a million rows in ten columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = 1_000_000
 ROUNDS = 7
 MAX_SECONDS = 0.5
 MAX_SHARE = 0.1
-"""Of the frame's own size: what a description may take for a moment without having copied it."""
+"""Peak memory as a share of the frame's size; a copy of the frame would exceed it."""
 PEER = 'df.describe(include="all")'
 
 
@@ -48,14 +48,14 @@ def main() -> None:
                 peer_name=PEER,
             ),
             at_most(
-                "the same, memory at its peak / the frame",
+                "the same, peak memory / the frame",
                 our_peak / size,
                 MAX_SHARE,
                 peer=peer_peak / size,
                 peer_name=PEER,
             ),
             Figure(
-                name="the same, memory at its peak (MB)",
+                name="the same, peak memory (MB)",
                 ours=our_peak / 1e6,
                 peer=peer_peak / 1e6,
                 peer_name=PEER,
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def make_frame(rows: int) -> pd.DataFrame:
-    """Return a frame with columns of the kinds that people have."""
+    """Return a frame with ten columns of common dtypes."""
     chance = np.random.default_rng(0)
     numbers = np.arange(rows)
     frame = pd.DataFrame(
@@ -87,14 +87,14 @@ def make_frame(rows: int) -> pd.DataFrame:
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Return the time of one run."""
+    """Return the duration of one run in seconds."""
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
 
 
 def peak_of(run: Callable[[], object]) -> float:
-    """Return the bytes that one run needs at its peak, beyond what was there."""
+    """Return the peak memory in bytes that one run allocates."""
     tracemalloc.start()
     run()
     _, peak = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""CPU of the kernel from the start of the first `%%claude` cell to its first frame, imports included."""
+"""Measures the kernel's CPU time from the start of the first `%%claude` cell to its first frame, including imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the server's write to the first delta in the caller's hands: our client beside bare httpx2, which gets bytes."""
+"""Measures the time from the server's write to the caller's first delta, beside bare httpx2, which returns bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOMENT = re.compile(rb'"text":"(\d+)"')
 
 
 async def measure(server: str) -> list[Figure]:
-    """Ask in turn, so that whatever else the machine does falls on both alike, and take the medians."""
+    """Run both in turn, so that other load on the machine affects both alike; return the medians."""
     url = f"{server}/first/0"
     async with AsyncExitStack() as stack:
         runs = {"ours": _ours(stack, url), "bare httpx2": _bare(stack, url)}

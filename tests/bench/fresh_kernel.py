@@ -1,4 +1,4 @@
-"""A real kernel with folders and an environment of its own, and what it publishes, as it comes."""
+"""A kernel process with folders and an environment of its own, and access to its messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FreshKernel:
     """A running kernel.
 
     Attributes:
-        manager: For interrupts.
+        manager: The kernel manager, for interrupts.
     """
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
@@ -31,14 +31,14 @@ class FreshKernel:
         self._client = client
 
     def start(self, code: str) -> str:
-        """Send a cell and return the id of the request."""
+        """Send a cell and return the message id of the request."""
         return str(self._client.execute(code, stop_on_error=False))
 
     def wait_for(self, request: str, condition: Callable[[Message], bool]) -> Message:
-        """Return the first published message of the request for which the condition holds.
+        """Return the first iopub message of the request that meets the condition.
 
         Raises:
-            TimeoutError: None came.
+            TimeoutError: No such message arrived within 60 seconds.
         """
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
@@ -46,7 +46,7 @@ class FreshKernel:
                 message = self._client.get_iopub_msg(timeout=1)
                 if message["parent_header"].get("msg_id") == request and condition(message):
                     return message
-        raise TimeoutError(f"The kernel published nothing of the kind within {TIMEOUT:g} s.")
+        raise TimeoutError(f"The kernel published no such message within {TIMEOUT:g} s.")
 
     def reply_to(self, request: str) -> dict[str, Any]:
         """Return the content of the reply to the request."""
@@ -68,19 +68,19 @@ class FreshKernel:
 
 
 def is_idle(message: Message) -> bool:
-    """Whether a message says that the kernel has nothing left to do."""
+    """Return whether a message reports that the kernel is idle."""
     return bool(message["msg_type"] == "status" and message["content"]["execution_state"] == "idle")
 
 
 def html_of(message: Message) -> str:
-    """Return the HTML that a message shows; empty if it shows none."""
+    """Return the HTML of a display message; empty for any other message."""
     shown = message["msg_type"] in ("display_data", "update_display_data")
     return str(message["content"]["data"].get("text/html", "")) if shown else ""
 
 
 @contextlib.contextmanager
 def fresh_kernel(base_url: str) -> Iterator[FreshKernel]:
-    """Run a kernel whose Claude answers at `base_url` while the block lasts."""
+    """Run a kernel that sends its requests to `base_url`, for the duration of the block."""
     with tempfile.TemporaryDirectory() as folder:
         own = {
             "HOME": folder,

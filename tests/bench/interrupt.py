@@ -1,4 +1,4 @@
-"""From the interrupt button to an idle kernel, in mid-stream, and whether any interrupt is lost."""
+"""Measures the time from an interrupt in mid-stream to an idle kernel, and counts lost interrupts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERRUPTS = 50
 MAX_MILLIS = 200
 CELL = "%%claude\n!simulate long_answer\nAll about sums of powers, please."
 LONGEST_WAIT = 0.3
-"""Seconds of streaming before the button is pressed, at most: interrupts must meet every state of a frame."""
+"""Maximum seconds of streaming before the interrupt, so that interrupts hit every state of a frame."""
 
 
 def main() -> None:
@@ -40,10 +40,11 @@ def main() -> None:
 
 
 def _interrupt_once(kernel: FreshKernel, wait: float) -> tuple[float, bool]:
-    """Return the seconds from the interrupt to idle, and whether the cell ended as anything but interrupted."""
+    """Return the seconds from the interrupt to idle, and whether the interrupt was lost."""
     request = kernel.start(CELL)
     kernel.wait_for(request, lambda message: "Sums of powers" in html_of(message))
-    time.sleep(wait)  # not for something to happen: to press at any moment
+    # A random delay, so that the interrupt arrives at an arbitrary moment.
+    time.sleep(wait)
     pressed = time.monotonic()
     kernel.manager.interrupt_kernel()
     kernel.wait_for(request, is_idle)

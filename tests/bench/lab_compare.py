@@ -1,4 +1,4 @@
-"""Two answers of 30 kB side by side in a real JupyterLab: what goes over the wire, and how busy the page is."""
+"""Measures traffic and browser load of two answers of 30 kB side by side in JupyterLab."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ANSWER_CHARS = 30_000
 DELTAS = 600
 
 MAX_MEGABYTES = 1.8
-"""30 bytes for each character that was written, the last picture with its three types included."""
+"""30 bytes for each character of the answers, including the final output with its three MIME types."""
 MAX_FRAMES_PER_SECOND = 30
-"""Of both columns together."""
+"""For both columns together."""
 
 CELL = "%%claude --compare sonnet,opus\nAll about the mean of a sample, please."
 WITHOUT_WIDGETS = (
@@ -39,7 +39,7 @@ START_OVER = "window.bench.messages.length = window.bench.longTasks.length = 0"
 
 
 def main() -> None:
-    """Measure both ways of drawing, and print."""
+    """Measure both kinds of display and print."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.md"
         answer.write_text(write_paper()[:ANSWER_CHARS], encoding="utf-8")
@@ -65,18 +65,18 @@ def _figures(name: str, noted: dict[str, Any], *, has_targets: bool = False) -> 
         at_most(f"{named}: messages per second", frames, MAX_FRAMES_PER_SECOND)
         if has_targets
         else Figure(name=f"{named}: messages per second", ours=frames),
-        Figure(name=f"{named}: long tasks in all (s)", ours=long_tasks),
+        Figure(name=f"{named}: long tasks, total (s)", ours=long_tasks),
     ]
 
 
 def _stream(folder: Path, answer: Path, setup: str) -> dict[str, Any]:
-    """Stream the answer twice at once into a fresh Lab, and return what the page noted."""
+    """Stream the answer twice in parallel into a fresh JupyterLab, and return the measurements of the page."""
     with (
         simulator_process(chunk_delay=DELTA_INTERVAL, answer=answer, deltas=DELTAS, times=2) as url,
         LabServer(folder / "server", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-ant-bench"}) as lab,
         sync_playwright() as playwright,
     ):
-        # As people have it, not as the tests.
+        # The default settings of JupyterLab, not those of the tests.
         lab.write_settings("@jupyterlab/notebook-extension/tracker", {})
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1600, "height": 1000})

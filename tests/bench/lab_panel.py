@@ -1,5 +1,4 @@
-"""Panels in a real JupyterLab: 100 kB with mathematics in one, typing while ten of them stream, and how fast Stop is, there and
-under a cell."""
+"""Measures panels in JupyterLab: 100 kB with formulas, typing while ten panels stream, and the latency of Stop."""
 
 from __future__ import annotations
 
@@ -100,15 +99,17 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _notebook(folder: Path, sources: list[str], *, answer: Path | None) -> Iterator[NotebookPage]:
-    """Open a notebook with these cells in a fresh Lab, watched; without an answer the simulator writes its long one."""
+    """Open a notebook with these cells in a fresh JupyterLab, with the page under measurement.
+
+    If `answer` is None, the simulator streams its own long answer.
+    """
     with (
         simulator_process(chunk_delay=DELTA_INTERVAL, answer=answer, deltas=2_000) as url,
         LabServer(folder / "server", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "sk-ant-bench"}) as lab,
         sync_playwright() as playwright,
     ):
-        lab.write_settings(
-            "@jupyterlab/notebook-extension/tracker", {}
-        )  # as people have it, not as the tests
+        # The default settings of JupyterLab, not those of the tests.
+        lab.write_settings("@jupyterlab/notebook-extension/tracker", {})
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         context.add_init_script(WATCH)
@@ -142,7 +143,7 @@ def _panel_figures(noted: dict[str, Any]) -> list[Figure]:
         at_most("Panel: updates per second", len(frames) / seconds, MAX_FRAMES_PER_SECOND),
         at_most("Panel: longest task (s)", longest / 1e3, MAX_TASK),
         Figure(
-            name="Panel: long tasks in all (s)", ours=sum(length for _, length in noted["longTasks"]) / 1e3
+            name="Panel: long tasks, total (s)", ours=sum(length for _, length in noted["longTasks"]) / 1e3
         ),
     ]
 

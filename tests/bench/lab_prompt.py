@@ -1,4 +1,4 @@
-"""A character typed into a prompt of 10,000 lines, in a real JupyterLab with our front-end extension and in one without it."""
+"""Measures the cost of typing into a prompt of 10,000 lines, in JupyterLab with and without the front-end extension."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BETWEEN = 40
 
 MAX_RATIO = 1.1
 
-# As people write: apostrophes that Python takes for strings, words that it takes for keywords, Markdown, values.
+# Typical prompt text: apostrophes that start a string in Python, words that are Python keywords, Markdown, values.
 SECTION = (
     "## What isn't known",
     "The mean of a sample is itself a random quantity: another sample would've given another one,",
@@ -45,12 +45,12 @@ SETTLED = "async () => { for (let turn = 0; turn < 3; turn++) await new Promise(
 
 
 class Typist:
-    """Types into the middle of a long cell, and reads from the browser how long its page computed for that."""
+    """A typist that types into the middle of a long cell and reads the CPU time of the page from the browser."""
 
     def __init__(self, notebook: NotebookPage) -> None:
         self._page = notebook.page
         self._session = notebook.page.context.new_cdp_session(notebook.page)
-        # Processor time of the page's main thread: what else the machine does is not counted.
+        # CPU time of the page's main thread, which excludes other load on the machine.
         self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
         notebook.cell(0).locator(".cm-content").first.click()
         self._page.keyboard.press("Control+Home")
@@ -59,7 +59,7 @@ class Typist:
         self._page.keyboard.press("End")
 
     def cost(self, text: str) -> float:
-        """Type a text, letter by letter, and return the milliseconds that a letter cost."""
+        """Type a text, letter by letter, and return the CPU time per letter in milliseconds."""
         before = self._computed()
         self._page.keyboard.type(text, delay=BETWEEN)
         self._page.evaluate(SETTLED)
@@ -95,14 +95,14 @@ def main() -> None:
 
 def _figures(costs: dict[str, list[float]]) -> list[Figure]:
     ours, peer = (statistics.median(costs[name]) for name in (OURS, ALONE))
-    name = f"Lab, a prompt of {LINES:,} lines: CPU of a typed character (ms)"
+    name = f"Lab, a prompt of {LINES:,} lines: CPU per typed character (ms)"
     return [ratio_at_most(name, ours, peer, MAX_RATIO, peer_name=ALONE)]
 
 
 @contextlib.contextmanager
 def _typist(browser: Browser, folder: Path, *, has_labextension: bool) -> Iterator[Typist]:
     with LabServer(folder, has_labextension=has_labextension) as lab:
-        # As people have it, not as the tests.
+        # The default settings of JupyterLab, not those of the tests.
         lab.write_settings("@jupyterlab/notebook-extension/tracker", {})
         prompt = "\n".join(("%%claude -m opus", *(SECTION * (LINES // len(SECTION)))))
         path = lab.write_notebook("bench.ipynb", [nbformat.v4.new_code_cell(prompt)])
@@ -110,7 +110,7 @@ def _typist(browser: Browser, folder: Path, *, has_labextension: bool) -> Iterat
         notebook = NotebookPage(lab, context.new_page(), path)
         notebook.open()
         if has_labextension != bool(notebook.cell(0).locator(".claude-line").count()):
-            raise RuntimeError("The extension is not where it is to be measured, or where it is not.")
+            raise RuntimeError("The extension is missing where it is expected, or present where it is not.")
         yield Typist(notebook)
         notebook.close()
         context.close()

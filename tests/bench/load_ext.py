@@ -1,4 +1,4 @@
-"""What `%load_ext claude_magic` adds to bare IPython: CPU, and imports."""
+"""Measures the CPU time and the imports that `%load_ext claude_magic` adds to bare IPython."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def main() -> None:
         [
             at_most("%load_ext over bare IPython: CPU (ms)", loaded - bare, MAX_MILLIS),
             at_most(
-                "where asyncio is there, as in a kernel: CPU (ms)", loaded_kernel - bare_kernel, MAX_MILLIS
+                "the same with asyncio already imported, as in a kernel: CPU (ms)",
+                loaded_kernel - bare_kernel,
+                MAX_MILLIS,
             ),
             Figure(name="bare IPython, start to end: CPU (ms)", ours=bare),
             at_most(f"of {', '.join(HEAVY)} imported by it", len(imported), 0),
@@ -57,7 +59,7 @@ def _cpu_of_children() -> float:
 
 def _run(code: str, home: str) -> str:
     command = [sys.executable, "-c", f"import os; os.environ['IPYTHONDIR'] = {home!r}; {code}"]
-    # As where the package is installed: the first run leaves bytecode, and the others read it.
+    # Like an installed package: the first run writes bytecode, later runs read it.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     return subprocess.run(
         command, check=True, capture_output=True, text=True, cwd=home, env=environment

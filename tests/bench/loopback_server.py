@@ -1,12 +1,12 @@
-"""A loopback server that costs the client nothing: canned bytes, in a process of its own.
+"""A loopback server that returns canned bytes from a process of its own, so that its work is not measured.
 
-The first part of the path says what comes back, so that every client reaches it by its base URL alone:
+The first part of the path selects the response, so that a client only needs a base URL:
 
-- `/burst/N`: a stream of N deltas, in pieces of 64 KiB, which is many events in one read
+- `/burst/N`: a stream of N deltas, in pieces of 64 KiB: many events per read
 - `/paced/N`: a stream of N deltas, each in a TCP write of its own, a millisecond apart
-- `/first/0`: headers and the events up to the first delta in one TCP write; the delta's text is the moment of the write
+- `/first/0`: headers and the events up to the first delta in one TCP write; the text of the delta is the time of the write
 - `/small`: a short reply that is not streamed
-- `/label`: as `/small`, its text a JSON object
+- `/label`: like `/small`, with a JSON object as its text
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _WORDS = (" the", " river", " carries", " silt,", " and", " leaves", " it", " wh
 
 
 def encode_event(event: dict[str, object]) -> bytes:
-    """Encode an event as the API does."""
+    """Return an event in the encoding of the API."""
     return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
 
 
 @functools.cache
 def stream_of(deltas: int) -> list[bytes]:
-    """Return the events of a reply with that many deltas, encoded."""
+    """Return the encoded events of a reply with `deltas` deltas."""
     opening = [
         {"type": "message_start", "message": _MESSAGE},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -116,7 +116,7 @@ def _serve_stream(connection: socket.socket, kind: str, deltas: int) -> None:
 
 
 def _read_request(connection: socket.socket, buffer: bytearray) -> str | None:
-    """Read one request off a connection and return its path; None when the client is gone."""
+    """Read one request from a connection and return its path; None if the client has disconnected."""
     while (end := buffer.find(b"\r\n\r\n")) < 0:
         if not (piece := connection.recv(65536)):
             return None
@@ -152,7 +152,7 @@ def _serve(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def loopback_server() -> Iterator[str]:
-    """Run the server while the block lasts; yields its URL."""
+    """Run the server for the duration of the block and yield its URL."""
     process = subprocess.Popen([sys.executable, Path(__file__)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

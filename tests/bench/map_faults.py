@@ -1,8 +1,8 @@
-"""A map against a bad server: with faults and kills no row is lost or asked twice, and a limit that is halved is kept and used.
+"""Runs maps against a faulty server: no row is lost or sent twice, and a halved limit is observed and fully used.
 
-Takes minutes, and is no part of `make test` or `make bench`; small forms of both are in the tests. In environment variables: `FAULT_ROWS` (10,000),
-`HALVED_AT` (the seconds after which the limit is halved, 40), `BURST` (how many requests the server lets in at once; by default a minute's
-worth) and `SEED`.
+The runs take minutes and are not part of `make test` or `make bench`; the tests contain small versions of both. Environment variables:
+`FAULT_ROWS` (10,000), `HALVED_AT` (seconds until the limit is halved, 40), `BURST` (number of simultaneous requests that the server
+admits; by default a minute's worth) and `SEED`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KILLS = 3
 PER_MINUTE = 1200
 GRACE = 10.0
 MEASURED = 40.0
-"""Seconds after the grace in which a halved limit is counted."""
+"""Seconds of measurement after the grace period of a halved limit."""
 
 FAULTS: list[Behaviour] = [
     status(429, retry_after=0.01),
@@ -79,28 +79,29 @@ def start(sim: Simulator, folder: Path, rows: int, **settings: str) -> subproces
 
 
 def kept(folder: Path) -> set[str]:
-    """Return the rows that the journal has answers of."""
+    """Return the rows with an answer in the journal."""
     path = folder / ".claude-magic" / "journal.sqlite"
     if not path.exists():
         return set()
     database = sqlite3.connect(path)
     try:
         return {text.split("number a")[1] for (text,) in database.execute("SELECT text FROM answers")}
-    except sqlite3.OperationalError:  # the tables are yet to be made
+    except sqlite3.OperationalError:
+        # The tables do not exist yet.
         return set()
     finally:
         database.close()
 
 
 def asked(sim: Simulator) -> list[str]:
-    """Return the rows that the simulator was asked, in the order of their coming."""
+    """Return the rows of the requests to the simulator, in order of arrival."""
     contents = [seen.body["messages"][0]["content"] for seen in sim.requests if seen.path == "/v1/messages"]
     texts = [content if isinstance(content, str) else content[-1]["text"] for content in contents]
     return [text.split("number a")[1] for text in texts]
 
 
 def wait_for(process: subprocess.Popen[str], folder: Path, answers: int) -> None:
-    """Wait until the journal has so many answers, or the process has ended."""
+    """Wait until the journal has `answers` answers, or the process has ended."""
     while process.poll() is None and len(kept(folder)) < answers:
         time.sleep(0.05)
 
@@ -129,7 +130,8 @@ def faults_and_kills(folder: Path) -> list[Figure]:
                 wait_for(process, folder, len(durable) + chance.randrange(ROWS // 20, ROWS // 4))
                 process.kill()
             output, complaints = process.communicate()
-            while sim.open_connections:  # what was in flight may come only now
+            # Requests in flight may arrive only now.
+            while sim.open_connections:
                 time.sleep(0.05)
             rows = asked(sim)
             outcomes = zip(rows[seen:], script[seen : len(rows)], strict=True)
@@ -147,7 +149,7 @@ def faults_and_kills(folder: Path) -> list[Figure]:
             if runs > KILLS and output.startswith("0 "):
                 break
             if runs > KILLS + 5:
-                raise SystemExit(f"rows stay without an answer: {output}\n{complaints}")
+                raise SystemExit(f"rows without an answer: {output}\n{complaints}")
     wrong = int(output.split()[1])
     return [
         at_most(f"{ROWS:,} rows, {FAULTY:.0%} faults, {KILLS} kills: wrong or missing answers", wrong, 0),
@@ -159,7 +161,7 @@ def faults_and_kills(folder: Path) -> list[Figure]:
 
 
 def halve(sim: Simulator) -> None:
-    """Halve what the server lets in, from now on."""
+    """Halve the rate limit of the server."""
     for limiter in sim._api._service._limiters.values():
         bucket = limiter._requests
         level = bucket.level
@@ -169,7 +171,7 @@ def halve(sim: Simulator) -> None:
 
 
 def halved_limit(folder: Path) -> list[Figure]:
-    """Halve the limit in mid-run, and count what is refused and what is used after the first ten seconds."""
+    """Halve the limit in mid-run, and count refused and admitted requests after the first ten seconds."""
     with Simulator(requests_per_minute=PER_MINUTE, burst=BURST, max_recorded=100_000) as sim:
         process = start(sim, folder, 100_000, CLAUDE_MAGIC_RATE_LIMIT_RPS="1000")
         while not sim.requests:

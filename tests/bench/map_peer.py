@@ -1,9 +1,9 @@
-"""One map of many rows with one library, in a process and an environment of its own; prints the seconds that it took.
+"""Maps many rows with one library, in a process and an environment of its own, and prints the duration in seconds.
 
-    python map_peer.py NAME ROWS        # ANTHROPIC_BASE_URL tells where to; run in an empty folder
+    python map_peer.py NAME ROWS        # sends to ANTHROPIC_BASE_URL; run it in an empty folder
 
-All send one request a row, 64 at once, with their cache or journal on where they have one, and nothing else to hold them back. A first
-map of 50 other rows is not counted, so that nobody pays for imports. The requests are those that each makes of a row by itself.
+Each library sends one request per row, 64 at once, with its cache or journal on if it has one, and without any other limit. A first
+map of 50 other rows is not counted, which excludes the cost of imports. Each library builds the request of a row in its own way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IN_FLIGHT = 64
 MODEL = "claude-sonnet-4-5"
 NO_LIMIT = 10**9
 ANSWER = "silt"
-"""What stands in each answer of the server, `{"label": "silt"}`."""
+"""The text that each answer of the server, `{"label": "silt"}`, contains."""
 
 Answers = list[object]
 Map = Callable[[list[str]], Answers]
@@ -28,7 +28,7 @@ WARM_UP = 50
 
 
 def use_tokenizer_of_litellm() -> None:
-    """Let tiktoken find the file there that it would download: a bench leaves this machine only to install."""
+    """Point tiktoken to the tokenizer that litellm ships, so that it downloads none."""
     spec = importlib.util.find_spec("litellm")
     assert spec is not None
     assert spec.origin is not None
@@ -51,7 +51,7 @@ def accrue() -> Map:
     config = EnrichmentConfig(max_workers=IN_FLIGHT, enable_progress_bar=False)
 
     def run(rows: list[str]) -> Answers:
-        # Its client belongs to the event loop of one run.
+        # The client is bound to the event loop of one run.
         step = LLMStep(
             "classify", fields={"label": "Classify the text."}, model=MODEL, client=AnthropicClient()
         )
@@ -61,7 +61,7 @@ def accrue() -> Map:
 
 
 def chatlas() -> Map:
-    """Keeps nothing: only its batches have a file."""
+    """Stores nothing: only its batches have a file."""
     from chatlas import ChatAnthropic, parallel_chat
 
     chat = ChatAnthropic(model=MODEL, max_tokens=1024)
@@ -117,7 +117,7 @@ LIBRARIES = (claude_magic, accrue, chatlas, inspect_ai, curator)
 
 
 def main() -> None:
-    """Map, check that all rows were answered, and print the seconds."""
+    """Map, check that all rows have an answer, and print the duration in seconds."""
     name, count = sys.argv[1], int(sys.argv[2])
     (library,) = (each for each in LIBRARIES if each.__name__ == name)
     rows = [f"The parcel came late, box {number} was torn." for number in range(count + WARM_UP)]

@@ -1,11 +1,11 @@
-"""A map of 2,000 short rows beside the libraries that map rows too: the same rows and server, 64 at once, journals and caches on.
+"""Compares a map of 2,000 short rows with other libraries: same rows and server, 64 at once, journals and caches on.
 
-Each library has an environment of its own in `.bench-peers`, made once, because they want different versions of the same packages. Of
-each the quickest of three runs counts, each in a new process and an empty folder. In environment variables: `PEER_ROWS` (2,000), and
-`PEERS` (names, with commas) for some of them.
+Each library has an environment of its own in `.bench-peers`, created once, because they need different versions of the same packages.
+The fastest of three runs counts, each in a new process and an empty folder. Environment variables: `PEER_ROWS` (2,000), and `PEERS`
+(comma-separated names) for a subset.
 
-Not here: fenic (reads streams only, and this server answers in one piece; it also needs an SDK older than 1.0), polar-llama (built with
-Rust where there is no wheel), lotus (brings PyTorch), openaivec (speaks the API of another vendor only).
+Not included: fenic (reads only streams, and this server answers in one piece; it also needs an SDK older than 1.0), polar-llama (needs
+Rust if there is no wheel), lotus (requires PyTorch), openaivec (supports only the API of another vendor).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PEERS = {
 }
 
 ALSO_INSTALLED = ("anthropic", "litellm", "tqdm", "httpx")
-"""What they use and do not ask for; litellm ships a tokenizer that some of them would download at each start."""
+"""Undeclared dependencies of the libraries; litellm ships a tokenizer that some would download at each start."""
 
 
 def python_of(name: str) -> Path:
-    """Return the interpreter of a peer's environment, which is made where it is missing or out of date."""
+    """Return the interpreter of a peer's environment; create the environment if it is missing or out of date."""
     if name not in PEERS:
         return Path(sys.executable)
     folder = TARGET / name
@@ -55,7 +55,7 @@ def python_of(name: str) -> Path:
 
 
 def seconds_of(name: str, python: Path, url: str) -> float | None:
-    """Return what one map took; None if it did not come to its end, which is said."""
+    """Return the duration of one map in seconds; None if it failed, which is printed."""
     with tempfile.TemporaryDirectory(prefix="claude-magic-peer-") as folder:
         environment = {
             **os.environ,
@@ -83,7 +83,7 @@ def seconds_of(name: str, python: Path, url: str) -> float | None:
 
 
 def measure(url: str) -> list[Figure]:
-    """Run all in turn, round after round, and set each peer beside us."""
+    """Run all libraries in turn, round after round, and compare each peer with claude_magic."""
     chosen = [name for name in os.environ.get("PEERS", ",".join(PEERS)).split(",") if name in PEERS]
     pythons: dict[str, Path] = {}
     for name in ("claude_magic", *chosen):
@@ -105,7 +105,7 @@ def measure(url: str) -> list[Figure]:
 
 def _beside(name: str, ours: float, peer: float) -> Figure:
     return Figure(
-        name=f"map of {ROWS:,} rows, from the first to the result (requests/s)",
+        name=f"map of {ROWS:,} rows, from the first row to the result (requests/s)",
         ours=ours,
         peer=peer,
         peer_name=PEERS[name].replace("==", " "),

@@ -1,4 +1,7 @@
-"""A map of 10,000 short rows, 64 in flight, limiter off, journal on, beside bare httpx2 with the same requests; and the journal at 100,000."""
+"""Compares a map of 10,000 short rows with bare httpx2, and resumes a journal of 100,000 rows.
+
+The map has 64 requests in flight, the limiter off and the journal on; httpx2 sends the same requests.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ PROMPT = "Classify: {{ item }}"
 
 
 def items(count: int) -> list[str]:
-    """Short rows, no two alike."""
+    """Return short rows, all different."""
     return [f"The parcel came late, box {number} was torn." for number in range(count)]
 
 
 def plan_for(runtime: Runtime, rows: list[str], journal: Path | bool) -> MapPlan:
-    """Read the rows of a map."""
+    """Return the plan of a map whose rows have been read."""
     settings = {"max_tokens": 1024, "thinking": "off"}
     request = Request(
         prompt=PROMPT,
@@ -52,7 +55,7 @@ def plan_for(runtime: Runtime, rows: list[str], journal: Path | bool) -> MapPlan
 
 
 def map_once(runtime: Runtime, rows: list[str], journal: Path | bool) -> Cost:
-    """Map all rows, and return what it took, from the first row read to the result."""
+    """Map all rows, and return the cost from reading the first row to the result."""
     cpu, started = time.process_time(), time.perf_counter()
     answers = plan_for(runtime, rows, journal).start().result()
     assert len(answers) == len(rows)
@@ -61,7 +64,7 @@ def map_once(runtime: Runtime, rows: list[str], journal: Path | bool) -> Cost:
 
 
 async def bare_once(url: str, rows: list[str]) -> Cost:
-    """Send the same requests with bare httpx2, as many at once, and keep the texts."""
+    """Send the same requests with bare httpx2, equally many at once, and keep the texts."""
     headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
     limits = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
     texts: list[str | None] = [None] * len(rows)
@@ -84,7 +87,7 @@ async def bare_once(url: str, rows: list[str]) -> Cost:
 
 
 def resumed(runtime: Runtime, folder: Path) -> tuple[float, float]:
-    """Return the seconds to resume a finished map of many rows, and the megabytes that it takes beyond data and answers."""
+    """Return the seconds to resume a finished map of 100,000 rows, and the growth of the peak memory in MB."""
     rows = items(MANY)
     journal = Journal(folder / "many.sqlite")
     plan = plan_for(runtime, rows, folder / "many.sqlite")
@@ -105,12 +108,12 @@ def resumed(runtime: Runtime, folder: Path) -> tuple[float, float]:
 
 
 def _median_ratio(dividends: list[float], divisors: list[float]) -> float:
-    """Return the median over the rounds, in each of which whatever else the machine does falls on all alike."""
+    """Return the median ratio of the rounds; within a round, other load on the machine affects all alike."""
     return statistics.median(map(operator.truediv, dividends, divisors))
 
 
 def measure(server: str, folder: Path) -> list[Figure]:
-    """Run all, in turn."""
+    """Run all contestants in turn."""
     url = f"{server}/small/0"
     environment = {
         "ANTHROPIC_API_KEY": KEY,
@@ -143,27 +146,28 @@ def measure(server: str, folder: Path) -> list[Figure]:
             peer=ROWS / wall["bare"],
             peer_name=bare,
         ),
-        at_least("map, requests/s as a share of bare httpx2", share, 0.85),
+        at_least("map: requests/s as a share of bare httpx2", share, 0.85),
         Figure(
-            name="map, CPU of a row (µs)",
+            name="map: CPU per row (µs)",
             ours=cpu["map"] / ROWS * 1e6,
             peer=cpu["bare"] / ROWS * 1e6,
             peer_name=bare,
         ),
         at_most(
-            "map: journal on the disk over one in memory, share of its time (%)",
+            "map: share of the time for the journal on disk (%)",
             max(0.0, 1 - memory_share) * 100,
             5.0,
         ),
         at_most(f"map of {MANY:,} rows: resume of a finished run (s)", resume, 3.0),
-        at_most(f"map of {MANY:,} rows: memory at its peak over the rows (MB)", memory, 50.0),
+        at_most(f"map of {MANY:,} rows: peak memory beyond the rows (MB)", memory, 50.0),
     ]
 
 
 def main() -> None:
     """Measure and print."""
     with loopback_server() as server, tempfile.TemporaryDirectory() as folder:
-        tempfile.tempdir = folder  # budgets that other processes of this machine set are no part of this
+        # Excludes the budgets of other processes on this machine.
+        tempfile.tempdir = folder
         print_figures(measure(server, Path(folder)))
 
 

@@ -1,4 +1,4 @@
-"""What all benches share: a figure, its verdict, and fair timing."""
+"""Shared parts of the benches: figures with targets, and interleaved timing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured number, beside a peer's where there is one.
+    """A measured number, with that of a peer if there is one.
 
     Attributes:
-        name: What was measured, with its unit.
-        ours: Our number.
-        peer: The peer's, or None.
-        peer_name: Who the peer is.
-        target: The bound in words; empty for a number that is only told.
-        reached: Whether the bound holds; None without one.
+        name: Name of the measured quantity, with its unit.
+        ours: Value of claude_magic.
+        peer: Value of the peer, or None.
+        peer_name: Name of the peer.
+        target: The bound as text; empty if there is none.
+        reached: Whether the bound holds; None if there is none.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """Ours divided by the peer's."""
+        """`ours` divided by `peer`; None if there is no peer."""
         return self.ours / self.peer if self.peer else None
 
 
@@ -78,25 +78,25 @@ def ratio_at_most(name: str, ours: float, peer: float, bound: float, *, peer_nam
 
 
 def print_figures(figures: list[Figure]) -> None:
-    """Hand the figures to `run.py`, as the last line of standard output."""
+    """Print the figures for `run.py`, as the last line of standard output."""
     print(json.dumps([asdict(figure) for figure in figures]))
 
 
 def note(text: str) -> None:
-    """Print what is being done."""
+    """Print progress to standard error."""
     print(f"    {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds that one run took."""
+    """Duration of one run in seconds: CPU time and wall clock."""
 
     cpu: float
     wall: float
 
 
 async def cost_of(run: Callable[[], Awaitable[object]]) -> Cost:
-    """Run something once and return its cost. What others left for the garbage collector is not charged to it."""
+    """Run something once and return its cost, without the garbage of earlier runs."""
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
     await run()
@@ -108,7 +108,7 @@ async def interleave(
 ) -> dict[str, Cost]:
     """Run all contestants in turn, `rounds` times, in changing order, and return their median costs.
 
-    Whatever else the machine does falls on all of them alike.
+    Other load on the machine affects all of them alike.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in contestants}
     names = list(contestants)

@@ -1,4 +1,4 @@
-"""The bucket on a Redis server, from four processes at once: over-admission, efficiency, round trips, order."""
+"""Measures the bucket on a Redis server with four processes: over-admission, efficiency and round trips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROCESSES = 4
 ROUNDS = int(os.environ.get("REDIS_ROUNDS", "3"))
 GRAIN = 1e-6
 SHAPES = {
-    # what, rate, capacity, acquires of a process, how many of them wait at once (None: all)
+    # name: rate, capacity, acquires per process, simultaneous waiters per process (None: all)
     "crowd": (200.0, 200.0, 250, None),
     "8 at once": (200.0, 200.0, 250, 8),
     "one after the other": (100.0, 10.0, 100, 1),
@@ -29,10 +29,11 @@ SHAPES = {
 
 
 async def acquire(url: str, account: str, shape: str, start_at: float) -> None:
-    """In one of the processes: acquire, and print when each was granted, by a clock that all processes share."""
+    """Acquire in one of the processes, and print the times of the grants on a clock that all processes share."""
     rate, capacity, count, at_once = SHAPES[shape]
     bucket = RedisBucket(url, rate, capacity, account=account)
-    await bucket.acquire(1e-6)  # connects
+    # Connects to the server.
+    await bucket.acquire(1e-6)
     print("ready", flush=True)
     sys.stdin.readline()
     granted: list[float] = []
@@ -50,7 +51,7 @@ async def acquire(url: str, account: str, shape: str, start_at: float) -> None:
 
 
 def over_admission(times: list[float], rate: float, capacity: float) -> int:
-    """Return by how many grants the worst window of time exceeds capacity + rate x window."""
+    """Return the number of grants by which the worst time window exceeds capacity + rate x window."""
     worst = 0
     for first, start in enumerate(times):
         for last in range(first, len(times)):
@@ -60,7 +61,7 @@ def over_admission(times: list[float], rate: float, capacity: float) -> int:
 
 
 def calls_of(url: str) -> int:
-    """Return how many scripts the server has run."""
+    """Return the number of scripts that the server has run."""
     import redis
 
     with redis.Redis.from_url(url, decode_responses=True) as client:
@@ -69,7 +70,7 @@ def calls_of(url: str) -> int:
 
 
 def once(url: str, shape: str, number: int) -> tuple[list[float], float, int]:
-    """Let four processes acquire at once; return all grants, the seconds they took, and the calls."""
+    """Acquire in four processes at once; return all grants, their duration in seconds, and the number of calls."""
     command = [sys.executable, __file__, url, f"{shape} {number}", shape]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(PROCESSES)]  # type: ignore[call-overload]
@@ -86,7 +87,7 @@ def once(url: str, shape: str, number: int) -> tuple[list[float], float, int]:
 
 
 def measure(url: str) -> list[Figure]:
-    """Run all shapes, several times."""
+    """Run each shape several times."""
     figures = []
     for shape, (rate, capacity, count, at_once) in SHAPES.items():
         over, share, trips = [], [], []
@@ -95,15 +96,16 @@ def measure(url: str) -> list[Figure]:
             granted, _, calls = once(url, shape, number)
             total = PROCESSES * count
             over.append(over_admission(granted, rate, capacity))
-            # The burst takes no time; what comes behind it takes its share of a second each.
+            # The burst takes no time; each later grant takes 1 / rate seconds.
             share.append((total - capacity) / rate / (granted[-1] - granted[0]))
             trips.append(calls / total)
         what = f"Redis bucket, {PROCESSES} processes, {shape}"
-        if at_once != 1:  # four that each wait for their own grant before they ask again do not use up a rate
+        # Four processes that each wait for a grant before the next acquire do not use the whole rate.
+        if at_once != 1:
             figures.append(at_least(f"{what}: efficiency", statistics.median(share), 0.97))
         figures += [
             at_most(f"{what}: over-admission (grants)", max(over), 0),
-            at_most(f"{what}: round trips an acquire", max(trips), 1.0),
+            at_most(f"{what}: round trips per acquire", max(trips), 1.0),
         ]
     return figures
 

@@ -1,7 +1,7 @@
-"""`make bench`: runs every bench of this folder beside its peers, and prints one table.
+"""Runs every bench of this folder (`make bench`) and prints one table.
 
-The benches of the client run in `.bench-venv`, which is made once and holds the peers; those that need a kernel or
-a browser run in the environment this script is run in.
+The benches of the client run in `.bench-venv`, which is created once and contains the peers. Benches that need a kernel or a
+browser run in the environment of this script.
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ ROOT = HERE.parents[1]
 TARGET = ROOT / ".bench-venv"
 PEERS_PYTHON = TARGET / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 PEERS = ("anthropic>=2", "httpx-sse", "httpx", "aiolimiter", "httpx2[brotli]", "pydantic", "h11", "orjson")
-COLUMNS = ("figure", "ours", "peer", "ratio", "target", "reached")
+COLUMNS = ("figure", "claude_magic", "peer", "ratio", "target", "reached")
 TIMEOUT = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One bench: a script that prints its figures, whether it needs the peers' environment, and whether it runs only where it is named."""
+    """A script that prints figures.
+
+    Attributes:
+        name: Name of the script, without its extension.
+        needs_peers: Whether it runs in the environment of the peers.
+        is_named_only: Whether it runs only if `--only` names it.
+    """
 
     name: str
     needs_peers: bool = False
@@ -44,7 +50,8 @@ BENCHES = (
     Bench("bucket", needs_peers=True),
     Bench("redis_bucket"),
     Bench("map_rows"),
-    Bench("map_peers", is_named_only=True),  # it installs more than a gigabyte
+    # Installs more than a gigabyte.
+    Bench("map_peers", is_named_only=True),
     Bench("cassette"),
     Bench("load_ext"),
     Bench("describe_frame"),
@@ -59,9 +66,9 @@ BENCHES = (
 
 
 def main() -> int:
-    """Run what was asked for; the exit code is 0 if every bench ran and reached its targets."""
+    """Run the chosen benches; return 0 if every bench ran and reached its targets."""
     names = [bench.name for bench in BENCHES]
-    parser = argparse.ArgumentParser(description="Figures beside the peers'.")
+    parser = argparse.ArgumentParser(description="Run the benches and compare with other libraries.")
     parser.add_argument(
         "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}"
     )
@@ -79,7 +86,7 @@ def main() -> int:
 
 
 def run_bench(bench: Bench) -> list[Figure]:
-    """Run one bench in its environment; no figures if it failed, which it has then said itself."""
+    """Run one bench in its environment and return its figures; none if it failed, with its own error message."""
     python = peers_python() if bench.needs_peers else Path(sys.executable)
     process = subprocess.Popen(
         [python, HERE / f"{bench.name}.py"],
@@ -100,7 +107,7 @@ def run_bench(bench: Bench) -> list[Figure]:
 
 
 def peers_python() -> Path:
-    """Return the interpreter of the peers' environment, which is made where it is missing or out of date."""
+    """Return the interpreter of the peers' environment; create the environment if it is missing or out of date."""
     marker = TARGET / "peers.txt"
     wanted = "\n".join(PEERS)
     if not marker.exists() or marker.read_text(encoding="utf-8") != wanted:
@@ -113,19 +120,19 @@ def peers_python() -> Path:
 
 
 def clean_env() -> dict[str, str]:
-    """Return our environment without anybody's settings and keys."""
+    """Return the environment without settings and keys of the user."""
     ours = ("ANTHROPIC_", "CLAUDE_MAGIC_", "JUPYTER", "IPYTHON")
     env = {name: value for name, value in os.environ.items() if not name.upper().startswith(ours)}
     return {**env, "PYTHONUTF8": "1"}
 
 
 def describe_machine() -> str:
-    """Say what the figures were measured on."""
+    """Return a description of the machine."""
     return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
 def row_of(figure: Figure) -> tuple[str, ...]:
-    """Return the table's row of a figure."""
+    """Return the table row of a figure."""
     peer = f"{number(figure.peer)} ({figure.peer_name})" if figure.peer is not None else ""
     ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
     verdict = {True: "yes", False: "NO", None: ""}[figure.reached]
@@ -133,12 +140,12 @@ def row_of(figure: Figure) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Write a number with three significant digits, or all those before the point."""
+    """Format a number with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print a Markdown table that is readable as it stands."""
+    """Print an aligned Markdown table."""
     widths = [max(len(row[index]) for row in (COLUMNS, *rows)) for index in range(len(COLUMNS))]
     for row in (COLUMNS, tuple("-" * width for width in widths), *rows):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")

@@ -1,4 +1,4 @@
-"""The simulator in a process of its own, so that its work is not counted as ours."""
+"""Runs the simulator in a process of its own, so that its work is not measured."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from claude_magic.simulator import Simulator, reply
 def simulator_process(
     *, chunk_delay: float = 0.0, answer: Path | None = None, deltas: int = 1, times: int = 1
 ) -> Iterator[str]:
-    """Run a simulator while the block lasts; yields its URL.
+    """Run a simulator for the duration of the block and yield its URL.
 
     Args:
         chunk_delay: Seconds between two deltas.
-        answer: A file whose text is the first answer; None leaves the answer to the simulator.
-        deltas: Pieces which that text comes in.
-        times: Requests that it answers.
+        answer: A file with the text of the first answers; None leaves the answers to the simulator.
+        deltas: Number of deltas of that text.
+        times: Number of requests that the text answers.
     """
     process = subprocess.Popen(
         [
@@ -39,7 +39,8 @@ def simulator_process(
     try:
         yield process.stdout.readline().strip()
     finally:
-        process.stdin.close()  # which is what it waits for
+        # The process ends when its standard input is closed.
+        process.stdin.close()
         process.wait()
         process.stdout.close()
 

@@ -1,6 +1,6 @@
-"""A small request that is not streamed, through limiter, retry policy and models, beside bare httpx2 and the SDK.
+"""Compares a small request without streaming, through limiter, retry policy and models, with bare httpx2 and the SDK.
 
-One after the other, and with 16 and 64 in flight at all times.
+Requests are sent one after the other, and with 16 and 64 in flight at all times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The clients that read a stream: ours, and the peers. Each reads one whole reply and returns its text or size."""
+"""Readers of a stream, one for each client. Each reads one complete reply and returns the number of deltas or reads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Reader = Callable[[], Awaitable[int]]
 
 
 def config_for(base_url: str) -> ClientConfig:
-    """Return settings whose limiter never holds anything back."""
+    """Return settings whose limiter never delays a request."""
     return ClientConfig(base_url=base_url, rate_limit_rps=1e6)
 
 
 def ours(stack: AsyncExitStack, base_url: str) -> Reader:
-    """Our client: typed events, accumulated."""
+    """Read with claude_magic: typed events, accumulated."""
     client = HTTPClaudeClient(config_for(base_url), Credential(api_key=KEY))
     stack.push_async_callback(client.aclose)
     request = MessageRequest(model=MODEL, max_tokens=1024, messages=PROMPT)
@@ -43,7 +43,7 @@ def ours(stack: AsyncExitStack, base_url: str) -> Reader:
 
 
 def sdk_helper(stack: AsyncExitStack, base_url: str) -> Reader:
-    """The official SDK's `messages.stream()`: typed events, accumulated."""
+    """Read with `messages.stream()` of the official SDK: typed events, accumulated."""
     client = _sdk(stack, base_url)
 
     async def read() -> int:
@@ -59,7 +59,7 @@ def sdk_helper(stack: AsyncExitStack, base_url: str) -> Reader:
 
 
 def sdk_raw(stack: AsyncExitStack, base_url: str) -> Reader:
-    """The official SDK's `create(stream=True)`: typed events, not accumulated."""
+    """Read with `create(stream=True)` of the official SDK: typed events, not accumulated."""
     client = _sdk(stack, base_url)
 
     async def read() -> int:
@@ -73,7 +73,7 @@ def sdk_raw(stack: AsyncExitStack, base_url: str) -> Reader:
 
 
 def sse_and_json(stack: AsyncExitStack, base_url: str) -> Reader:
-    """`httpx-sse` and `json.loads` on httpx2: dictionaries, not accumulated."""
+    """Read with `httpx-sse` and `json.loads` on httpx2: dictionaries, not accumulated."""
     client = _bare(stack)
 
     async def read() -> int:
@@ -89,7 +89,7 @@ def sse_and_json(stack: AsyncExitStack, base_url: str) -> Reader:
 
 
 def floor(stack: AsyncExitStack, base_url: str) -> Reader:
-    """The least that gives an answer: httpx2, events split at blank lines by hand, orjson, pieces in a list. Nothing is checked."""
+    """Read with the minimum: httpx2, events split at blank lines by hand, orjson, a list of texts, no checks."""
     client = _bare(stack)
 
     async def read() -> int:
@@ -111,7 +111,7 @@ def floor(stack: AsyncExitStack, base_url: str) -> Reader:
 
 
 def bare(stack: AsyncExitStack, base_url: str) -> Reader:
-    """httpx2 alone: bytes, thrown away."""
+    """Read with httpx2 alone: bytes, discarded."""
     client = _bare(stack)
 
     async def read() -> int:

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer: limiters are judged by what they decide, not by the machine."""
+"""An event loop whose clock jumps to the next timer, so that measurements of limiters do not depend on the machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 _Result = TypeVar("_Result")
 
 _TICK = 1e-9
-"""Seconds that pass with every turn of the loop: limiters that wait out a rounding error rely on time to pass."""
+"""Seconds that pass with each iteration of the loop; limiters that wait out a rounding error need time to pass."""
 
 
 class _Selector(selectors.SelectSelector):
-    """Does not wait: it moves the loop's clock by as much as it was asked to wait."""
+    """A selector that advances the loop's clock by the timeout instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Runs timers in order and at once."""
+    """An event loop that runs timers in order, without waiting."""
 
     def __init__(self) -> None:
         self._clock = _Selector()
@@ -37,6 +37,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine to its end, without waiting for anything but computation."""
+    """Run a coroutine to its end in virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

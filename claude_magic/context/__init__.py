@@ -1,7 +1,7 @@
-"""What the user's things become for Claude: values in a prompt, objects, files, cells, errors.
+"""Builds the content of a prompt from values, objects, files, cells and errors.
 
-What the user typed is sent as typed. What is collected for them is bounded, and what looks like a secret in it
-becomes `[REDACTED]`.
+Text that the user typed is sent as typed. Collected content is limited in size, and anything in it that looks like a
+secret becomes `[REDACTED]`.
 """
 
 from ._attach import attach, decode_file

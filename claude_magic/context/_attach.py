@@ -1,4 +1,4 @@
-"""`-a`: files, addresses, variables and figures, as the API takes them. Whatever cannot be sent is an error before sending."""
+"""Content for `-a`: files, URLs, variables and figures. Anything that the API does not accept is an error before sending."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ._names import MISSING, closest_name, look_up
 from ._pictures import image_block, media_type_of
 from ._redaction import exposed_in
 
-# Files whose names look like the one that was typed, and are another: by a space that is none, or by how a letter is composed.
+# Characters that make two file names look the same although they differ.
 #
-# macOS puts U+202F in front of AM and PM in the names of screenshots, and may write é as two characters; web pages give away
-# no-break spaces and zero-width characters.
-_NAMES: Final = {
+# macOS puts U+202F before AM and PM in the names of screenshots, and may write é as two characters. Text copied from web
+# pages contains no-break spaces and zero-width characters.
+_CHAR_NAMES: Final = {
     "\u00a0": "a no-break space",
     "\u202f": "a narrow no-break space, as macOS puts into the names of screenshots",
     "\u200b": "a zero-width space",
@@ -46,14 +46,14 @@ _MAX_DIFFERENCES: Final = 3
 
 
 def look_alikes(path: Path) -> list[Path]:
-    """Return the files in the folder of a path whose names look like the last part of it."""
-    wanted = _as_seen(path.name)
+    """Return the files in the folder of `path` whose names look like its last part."""
+    wanted = _normalised(path.name)
     names = (entry.name for entry in islice(_entries_beside(path), _MAX_FILES) if entry.is_file())
-    return [path.parent / name for name in names if name != path.name and _as_seen(name) == wanted]
+    return [path.parent / name for name in names if name != path.name and _normalised(name) == wanted]
 
 
 def name_difference(typed: str, name: str) -> str:
-    """Say by what a name differs from one that looks alike: "a no-break space (U+00A0) in place of a space"."""
+    """Describe how `name` differs from the typed name, which looks the same: "a no-break space (U+00A0)"."""
     if unicodedata.normalize("NFC", typed) == unicodedata.normalize("NFC", name):
         char = next(
             (one for one in unicodedata.normalize("NFC", name) if len(unicodedata.normalize("NFD", one)) > 1),
@@ -67,24 +67,24 @@ def name_difference(typed: str, name: str) -> str:
     missing = list(
         dict.fromkeys(char for char in typed if _is_odd(char) and name.count(char) < typed.count(char))
     )
-    said = [f"{_name_of(char)}" for char in odd[:_MAX_DIFFERENCES]]
-    said += [
+    differences = [f"{_name_of(char)}" for char in odd[:_MAX_DIFFERENCES]]
+    differences += [
         f"no {_name_of(char).removeprefix('a ').removeprefix('an ')}" for char in missing[:_MAX_DIFFERENCES]
     ]
-    return " and ".join(said) or "other spaces"
+    return " and ".join(differences) or "other spaces"
 
 
 def shown(name: str) -> str:
-    """Return a name of a file with what cannot be seen in it as escapes."""
+    """Return a file name with invisible characters and look-alike hyphens as escapes."""
     return "".join(f"\\u{ord(char):04x}" if _is_odd(char) else char for char in name)
 
 
-def _as_seen(name: str) -> str:
-    """Return a name as it looks: composed, with plain spaces and hyphens, without what has no width."""
-    return " ".join("".join(map(_char_as_seen, unicodedata.normalize("NFC", name))).split())
+def _normalised(name: str) -> str:
+    """Return a name in a form that is equal for look-alikes: NFC, plain spaces and hyphens, no zero-width characters."""
+    return " ".join("".join(map(_normalised_char, unicodedata.normalize("NFC", name))).split())
 
 
-def _char_as_seen(char: str) -> str:
+def _normalised_char(char: str) -> str:
     if char.isspace():
         return " "
     if char in _HYPHENS:
@@ -99,7 +99,7 @@ def _is_odd(char: str) -> bool:
 
 
 def _name_of(char: str) -> str:
-    name = _NAMES.get(char) or f"a {unicodedata.name(char, 'control character').lower()}"
+    name = _CHAR_NAMES.get(char) or f"a {unicodedata.name(char, 'control character').lower()}"
     return f"{name} (U+{ord(char):04X})"
 
 
@@ -107,7 +107,7 @@ def _entries_beside(path: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(path.parent) as entries:
             yield from entries
-    except (OSError, ValueError):  # no such folder, or one that may not be read
+    except (OSError, ValueError):  # the folder does not exist or is not readable
         return
 
 
@@ -119,10 +119,10 @@ def _notebook(text: str, spec: str) -> Collected:
 
     Args:
         text: The content of the file.
-        spec: What the user called it.
+        spec: The name that the user typed, for messages.
 
     Raises:
-        ConfigurationError: It is no notebook.
+        ConfigurationError: The file is not a notebook.
     """
     try:
         cells = json.loads(text)["cells"]
@@ -172,25 +172,25 @@ def _joined(text: str | list[str]) -> str:
 
 
 MAX_TEXT_CHARS = 400_000
-"""About 100,000 tokens, which is what a whole cheap context can be."""
+"""About 100,000 tokens: half of a context of 200,000 tokens."""
 MAX_TABLE_CHARS = 40_000
-"""Of the beginning of a table that is longer than that: enough to see what its columns are."""
+"""Characters sent of a longer CSV or TSV file: enough to see the columns."""
 MAX_PAGES = 100
-"""Of a PDF, with a model whose context is 200,000 tokens; with others, 600."""
+"""Pages of a PDF for a model with a context of 200,000 tokens; 600 for models with a larger one."""
 
 _MEBIBYTE = 2**20
 _MAX_BYTES: Final = {
-    "PDF": 24 * _MEBIBYTE,  # so that in base64 it stays below the 32 MB that one request may have
-    "picture": 64 * _MEBIBYTE,  # it will be made smaller
-    "notebook": 64 * _MEBIBYTE,  # its pictures stay here
-    "text": 4 * MAX_TEXT_CHARS,  # no character has more bytes
+    "PDF": 24 * _MEBIBYTE,  # in base64 it stays below the API's limit of 32 MB per request
+    "picture": 64 * _MEBIBYTE,  # it is scaled down
+    "notebook": 64 * _MEBIBYTE,  # its images are not sent
+    "text": 4 * MAX_TEXT_CHARS,  # a character has at most 4 bytes
 }
 _SNIFFED_BYTES = 4096
-_PROMISED: Final = {
+_SUFFIX_TYPES: Final = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp"), "picture (PNG, JPEG, GIF or WebP)"),
     ".pdf": "PDF",
 }
-"""What a name says that must be true: as text, such a file would only be paid for."""
+"""Suffixes that must match the content: sent as text, such a file would only cost money."""
 _PDF_PAGE = re.compile(rb"/Type\s{0,8}/Page(?![A-Za-z])")
 _LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,20}")
 _LANGUAGES: Final = {
@@ -200,14 +200,14 @@ _LANGUAGES: Final = {
 
 
 def read_file(path: Path, spec: str) -> Collected:
-    """Return what a file becomes, under the name it was given.
+    """Return the content of a file under its name.
 
     Args:
-        path: Where it is.
-        spec: What the user called it.
+        path: The path of the file.
+        spec: The name that the user typed, for the heading and messages.
 
     Raises:
-        ConfigurationError: It cannot be read, is too large, or is of a kind that the API cannot take.
+        ConfigurationError: The file is unreadable, too large, or of a type that the API does not accept.
     """
     try:
         with path.open("rb") as file:
@@ -217,9 +217,9 @@ def read_file(path: Path, spec: str) -> Collected:
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise ConfigurationError(f"{spec} cannot be read: {error.strerror}. Nothing was sent.") from None
-    if kind == "text" and (promised := _PROMISED.get(path.suffix.lower())):
+    if kind == "text" and (expected := _SUFFIX_TYPES.get(path.suffix.lower())):
         raise ConfigurationError(
-            f"{spec} is not a {promised}, although its name says so: {_looks_like(data)}. Save or download it again. Nothing was sent."
+            f"{spec} is not a {expected}, although its name says so: {_looks_like(data)}. Save or download it again. Nothing was sent."
         )
     if kind == "text":
         return _text(data, path, spec, size)
@@ -248,7 +248,7 @@ def _kind_of(beginning: bytes, path: Path) -> str:
 
 
 def _looks_like(data: bytes) -> str:
-    """Say what a file is that is not what its name says: mostly a download that failed."""
+    """Describe the content of a file that does not match its suffix, often a failed download."""
     if not data:
         return "it is empty"
     beginning = data[:_SNIFFED_BYTES].lstrip().lower()
@@ -262,7 +262,7 @@ def _looks_like(data: bytes) -> str:
 def _pdf(data: bytes, path: Path) -> Collected:
     encoded = base64.b64encode(data).decode("ascii")
     source = {"type": "base64", "media_type": "application/pdf", "data": encoded}
-    # A guess: none are found where they are compressed, some twice where it was edited.
+    # An estimate: compressed pages are not found, and pages of an edited file may count twice.
     pages = len(_PDF_PAGE.findall(data))
     note = (
         f"{path.name} seems to have {pages:,} pages; the API takes {MAX_PAGES}, or 600 with a model whose context is larger than "
@@ -298,15 +298,15 @@ def _beginning_of_table(text: str, path: Path, spec: str, size: int, notes: tupl
 
 
 def decode_file(data: bytes, spec: str, *, is_whole: bool = True) -> tuple[str, tuple[str, ...]]:
-    """Return a file's content as text, and as sentences what of it is a guess.
+    """Return the text of a file, and notes on a guessed encoding.
 
     Args:
         data: The content, or its beginning.
-        spec: What the user called the file.
-        is_whole: Nothing follows; else the last character may be cut.
+        spec: The name that the user typed, for messages.
+        is_whole: Whether `data` is the whole content; if not, the last character may be incomplete.
 
     Raises:
-        ConfigurationError: It is no text.
+        ConfigurationError: The content is not text.
     """
     decoded = decode(data, is_whole=is_whole)
     if decoded is None:
@@ -345,20 +345,20 @@ _PICTURE_PATH = re.compile(r"\.(?:png|jpe?g|gif|webp)$", re.IGNORECASE)
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BLANK = re.compile(r"\s")
 _ALLOWED = "%/:?#[]@!$&'()*+,;=~"
-"""What stands for itself in the parts of an address; `%`, because it may be encoded already."""
+"""Characters that are not encoded in a URL; `%` is one because the URL may be encoded already."""
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
 def attach(spec: str, names: Mapping[str, object], *, directory: Path | None = None) -> Collected:
-    """Return what one `-a` means: an address, else a file, else a variable.
+    """Return the content for one `-a`: of a URL, else a file, else a variable.
 
     Args:
-        spec: A path, the name of a variable, or an address that begins with http.
-        names: The user's names.
-        directory: Where relative paths begin; None is the working directory.
+        spec: A path, the name of a variable, or an http(s) URL.
+        names: The user's variables.
+        directory: The base of relative paths; None for the working directory.
 
     Raises:
-        ConfigurationError: It is none of these, or cannot be sent.
+        ConfigurationError: `spec` is none of these, or cannot be sent.
     """
     if _ADDRESS.match(spec):
         return dataclasses.replace(_from_address(spec), exposed=exposed_in(spec, "The address"))
@@ -369,19 +369,19 @@ def attach(spec: str, names: Mapping[str, object], *, directory: Path | None = N
             return collected
         note = f"{spec} is a file and a variable: the file was attached."
         return dataclasses.replace(collected, notes=(*collected.notes, note))
-    value = look_up(spec, names) if "[" not in spec else MISSING  # brackets stand in names of files
+    value = look_up(spec, names) if "[" not in spec else MISSING  # file names may contain brackets
     if value is not MISSING:
         described = describe(value, name=spec)
-        # A text is sent as it is.
+        # A string is not redacted, so it is checked here.
         exposed = () if described.redacted else exposed_in(described.text, spec)
         return dataclasses.replace(described, parts=(f"{spec}:\n", *described.parts), exposed=exposed)
     if path is None:
         raise ConfigurationError(f"{spec} is not a variable, and {folder_problem}. Nothing was sent.")
-    return _nearly(spec, names, path)
+    return _attach_look_alike(spec, names, path)
 
 
 def _path_of(spec: str, directory: Path | None) -> tuple[Path | None, str]:
-    """Return where a file would be, or None and why that cannot be said."""
+    """Return the path of a file, or None and the reason why it has none."""
     path = Path(os.path.expanduser(spec))
     if directory is None and not path.is_absolute():
         try:
@@ -399,11 +399,11 @@ def _from_file(path: Path, spec: str) -> Collected:
     return dataclasses.replace(collected, exposed=exposed_in(collected.text, spec, path))
 
 
-def _nearly(spec: str, names: Mapping[str, object], path: Path) -> Collected:
-    """Attach the one file whose name differs only by what cannot be seen; else say what is wrong.
+def _attach_look_alike(spec: str, names: Mapping[str, object], path: Path) -> Collected:
+    """Attach the only file whose name looks the same as the typed one.
 
     Raises:
-        ConfigurationError: There is no such file, or no way to choose.
+        ConfigurationError: There is no such file, or more than one.
     """
     if os.path.isdir(path):
         raise ConfigurationError(f"{spec} is a folder. Name the files in it. Nothing was sent.")
@@ -434,7 +434,7 @@ def _exists(path: Path) -> bool:
 
 
 def _from_address(address: str) -> Collected:
-    """Hand an address on: the API fetches it, not we."""
+    """Return a block with the URL; the API fetches it."""
     try:
         parts = urlsplit(address)
         encoded = _encoded(parts)
@@ -455,7 +455,7 @@ def _from_address(address: str) -> Collected:
 
 
 def _encoded(parts: SplitResult) -> str:
-    """Return an address with all that is not allowed in one percent-encoded (RFC 3986), as browsers do; the rest as it is."""
+    """Return the URL with invalid characters percent-encoded (RFC 3986), as browsers do."""
     path, query, fragment = (
         quote(_LONE_PERCENT.sub("%25", part), safe=_ALLOWED)
         for part in (parts.path, parts.query, parts.fragment)
@@ -465,12 +465,12 @@ def _encoded(parts: SplitResult) -> str:
 
 
 def _advice(spec: str, names: Mapping[str, object], path: Path) -> str:
-    """Say what was probably meant."""
+    """Return a suggestion of what the user meant; "" if there is none."""
     root, *rest = _NAME.findall(spec) or [""]
-    there = dict.fromkeys([*(entry.name for entry in _entries_beside(path)), *names])
-    for meant_otherwise in (path.name, root):  # there, but no file; there, but not what follows it
-        there.pop(meant_otherwise, None)
-    guess = closest_name(path.name, there)
+    candidates = dict.fromkeys([*(entry.name for entry in _entries_beside(path)), *names])
+    for excluded in (path.name, root):  # these exist, but not as a file, or without the rest of the path
+        candidates.pop(excluded, None)
+    guess = closest_name(path.name, candidates)
     if guess is not None:
         return f" Did you mean {shown(guess)}?"
     if root not in names or not spec.startswith(root):

@@ -1,4 +1,4 @@
-"""What is collected for a prompt: text of bounded length and content blocks, in order, with notes for the reader."""
+"""The content collected for a prompt: text of limited length and content blocks, in order, with notes for the user."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from uuid import UUID
 from ._redaction import redact
 
 Part = str | dict[str, Any]
-"""Text, or a content block as the API takes it."""
+"""Text, or a content block of the API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """Things of the user's, ready to be sent.
+    """Content that is ready to be sent.
 
     Attributes:
         parts: Text and content blocks, in order.
-        notes: Sentences for the reader: what was cut, sampled, left as typed.
-        redacted: What became `[REDACTED]`, by label ("an API key"), never by value.
-        exposed: What looks like credentials and would be sent as it is, since the user named it: where, and by label.
+        notes: Sentences for the user about content that was cut, sampled or left as typed.
+        redacted: Labels of the secrets that became `[REDACTED]` ("an API key"), never their values.
+        exposed: Labels and places of apparent credentials that would be sent unredacted, because the user named the value.
     """
 
     parts: tuple[Part, ...] = ()
@@ -44,7 +44,7 @@ class Collected:
 
 
 def join(pieces: Iterable[Collected]) -> Collected:
-    """Return all pieces as one, in order; text that meets text becomes one part, a note or label stands once."""
+    """Return all pieces as one, in order; adjacent texts are joined, repeated notes and labels are dropped."""
     pieces = list(pieces)
     return Collected(
         parts=tuple(with_text_joined(part for piece in pieces for part in piece.parts)),
@@ -55,7 +55,7 @@ def join(pieces: Iterable[Collected]) -> Collected:
 
 
 def with_text_joined(parts: Iterable[Part]) -> Iterator[Part]:
-    """Yield parts, those of text that meet as one; empty text is left out."""
+    """Yield parts with adjacent texts joined; empty text is left out."""
     for is_text, run in groupby(parts, key=lambda part: isinstance(part, str)):
         if not is_text:
             yield from run
@@ -64,7 +64,7 @@ def with_text_joined(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 _LONGEST_SECRET = 2_000
-"""Characters. What is cut is redacted first, and half a secret is none that could be recognised afterwards."""
+"""Characters. Text is redacted before it is cut, because half a secret is no longer recognised."""
 _MAX_REASON_CHARS = 200
 
 _labels: ContextVar[list[str] | None] = ContextVar("labels of what was redacted before a cut", default=None)
@@ -72,7 +72,7 @@ _labels: ContextVar[list[str] | None] = ContextVar("labels of what was redacted 
 
 @contextmanager
 def noting_redactions() -> Iterator[list[str]]:
-    """Collect the labels of what is redacted before it is cut."""
+    """Collect the labels of secrets that are redacted before text is cut."""
     labels: list[str] = []
     token = _labels.set(labels)
     try:
@@ -82,18 +82,18 @@ def noting_redactions() -> Iterator[list[str]]:
 
 
 def head(text: str, chars: int) -> str:
-    """Return the first characters of a text; redacted, if that cuts it."""
+    """Return the first characters of a text; the text is redacted if it is cut."""
     if len(text) <= chars:
         return text
     window = text[: chars + _LONGEST_SECRET]
     clean = _redacted(window)
     if len(window) < len(text):
-        clean = clean[:-_LONGEST_SECRET]  # what the end of the window may have left of a secret
+        clean = clean[:-_LONGEST_SECRET]  # the end of the window may contain half a secret
     return clean[:chars]
 
 
 def tail(text: str, chars: int) -> str:
-    """Return the last characters of a text; redacted, if that cuts it."""
+    """Return the last characters of a text; the text is redacted if it is cut."""
     if len(text) <= chars:
         return text
     window = text[-(chars + _LONGEST_SECRET) :]
@@ -104,25 +104,25 @@ def tail(text: str, chars: int) -> str:
 
 
 def safe_repr(value: object, chars: int) -> str:
-    """Return an object's `repr`, cut, and something in its place where it has none."""
+    """Return an object's `repr`, cut to `chars`; a placeholder if `repr` raises."""
     if type(value) in (str, bytes) and len(value) > chars:  # type: ignore[arg-type]
         return _cut_repr(value, chars)
     try:
         text = repr(value)
-    except Exception as error:  # a broken __repr__ is no reason not to send the prompt
+    except Exception as error:  # a broken __repr__ does not stop the prompt
         text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text if len(text) <= chars else f"{head(text, chars)}… ({len(text):,} characters)"
 
 
 def _cut_repr(value: Any, chars: int) -> str:
-    """Return the `repr` of the beginning of a text or of bytes, which may be huge."""
+    """Return the `repr` of the beginning of a long text or bytes."""
     if isinstance(value, bytes):
         return f"{value[:chars]!r}… ({len(value):,} bytes)"
     return f"{head(value, chars)!r}… ({len(value):,} characters)"
 
 
 def one_line(value: object, chars: int) -> str:
-    """Return an object's text on one line, cut: what stands in a cell of a table."""
+    """Return an object's `str` on one line, cut to `chars`."""
     try:
         text = value if type(value) is str else str(value)
     except Exception as error:
@@ -137,14 +137,14 @@ def with_article(noun: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return type and message of a foreign error, in bounds and without secrets."""
+    """Return the type and the message of an error of other code, shortened and redacted."""
     kind = type(error).__name__
     message = one_line(error, _MAX_REASON_CHARS)
     return f"{kind}: {_redacted(message).rstrip('.')}" if message else kind
 
 
 def bounded(text: str, chars: int, what: str = "text") -> Collected:
-    """Return text, cut in the middle where it is too long, which is said in it and in a note."""
+    """Return a text; if it is too long, cut out its middle and note that in the text and in `notes`."""
     if len(text) <= chars:
         return Collected(parts=(text,))
     first, last = head(text, chars * 2 // 3), tail(text, chars // 3)
@@ -156,12 +156,12 @@ def bounded(text: str, chars: int, what: str = "text") -> Collected:
 
 
 def fence_around(text: str) -> str:
-    """Return a fence of backticks that nothing in `text` can end."""
+    """Return a fence of more backticks than any run in `text`."""
     return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return text as a Markdown block on lines of its own; no fence inside can end it."""
+    """Return text as a fenced Markdown code block; no fence inside can end it."""
     fence = fence_around(text)
     return f"\n{fence}{language}\n{text.rstrip()}\n{fence}\n"
 
@@ -178,10 +178,10 @@ Block = dict[str, Any]
 
 
 def content_of(sections: Sequence[Sequence[Part]]) -> str | list[Block]:
-    """Return a user's turn: plain text where that is all there is, else content blocks.
+    """Return the content of a user message: a string if there is only text, else content blocks.
 
     Args:
-        sections: Text and content blocks, in order. Text of two sections is not joined.
+        sections: Text and content blocks, in order. Texts of different sections are not joined.
     """
     if len(sections) == 1 and all(isinstance(part, str) for part in sections[0]):
         return "".join(str(part) for part in sections[0])
@@ -189,7 +189,7 @@ def content_of(sections: Sequence[Sequence[Part]]) -> str | list[Block]:
 
 
 def _blocks(parts: Sequence[Part]) -> Iterator[Block]:
-    """Yield parts as blocks. The API takes no blank text, which between two pictures means nothing anyway."""
+    """Yield parts as blocks. Blank text is left out, because the API rejects it."""
     for part in with_text_joined(parts):
         if not isinstance(part, str):
             yield dict(part)
@@ -198,7 +198,7 @@ def _blocks(parts: Sequence[Part]) -> Iterator[Block]:
 
 
 def notes_on(collected: Iterable[Collected]) -> tuple[str, ...]:
-    """Return what the reader should know about what is sent, as sentences, each once; secrets by label, never by value."""
+    """Return the notes for the user, each once, and a note on redacted secrets, by label and never by value."""
     whole = join(collected)
     if not whole.redacted:
         return whole.notes
@@ -210,9 +210,9 @@ _READABLE: Final = (datetime.date, datetime.time, datetime.timedelta, Decimal, F
 
 
 def plain_text(value: Any) -> str | None:
-    """Return what a single value is written as; None for anything that is more, or has no such text.
+    """Return the text of a single value such as a string, number or date; None for anything else.
 
-    It is neither cut nor redacted: who names a text or a number means just that.
+    It is neither cut nor redacted: the user named exactly this value.
     """
     kind = type(value)
     try:
@@ -222,16 +222,16 @@ def plain_text(value: Any) -> str | None:
             return repr(value)
         if issubclass(kind, _READABLE) or is_numpy_scalar(value) or _is_of_pandas(kind):
             return str(value)
-    except Exception:  # a number of more digits than Python writes, a broken subclass
+    except Exception:  # an integer with too many digits for Python, a broken subclass
         return None
     return None
 
 
 def _is_of_pandas(kind: type) -> bool:
-    """Tell a month or another span of pandas'; its dates are Python's."""
+    """Return whether a type is a pandas Period or Interval. A Timestamp is a `datetime` anyway."""
     return kind.__qualname__ in ("Period", "Interval") and kind.__module__.partition(".")[0] == "pandas"
 
 
 def is_numpy_scalar(value: object) -> bool:
-    """Tell a number of numpy's, which writes itself as `np.float64(1.5)`."""
+    """Return whether a value is a numpy scalar, whose `repr` is `np.float64(1.5)`."""
     return any(f"{kind.__module__}.{kind.__qualname__}" == "numpy.generic" for kind in type(value).__mro__)

@@ -1,8 +1,8 @@
-"""Bytes of a file as text: what is certain first, then a guess, which is said.
+"""Decodes the bytes of a file: certain encodings first, then a guess that is reported.
 
-Certain are a byte order mark, UTF-8 that is valid, and what a file says of itself. Else the bytes are taken for Windows-1252,
-which most such files in Western languages are, if that reads like one of them; else for that of the common encodings in
-which they read least oddly; `charset-normalizer` knows the rest.
+A byte order mark, valid UTF-8 and an encoding declared in the file are certain. Otherwise the text is rated for unusual
+characters. Windows-1252, the encoding of most such files in Western languages, is taken if its rating is good; else the best
+of the common encodings; else the guess of `charset-normalizer`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-_MARKS: Final = (  # UTF-32 first, since its mark begins with that of UTF-16
+_MARKS: Final = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -36,12 +36,12 @@ _NAMES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Script:
-    """What text in one encoding is made of.
+    """The characters that are usual in one encoding.
 
     Attributes:
-        frequent: Characters of which there are many.
-        possible: Others that occur; what is neither reads oddly.
-        common: First bytes of the common ideographs and syllables, where characters have two bytes.
+        frequent: The frequent characters.
+        possible: Other characters that occur; all others are odd.
+        common: In encodings of two bytes per character, the first bytes of the common ideographs and syllables.
     """
 
     frequent: str
@@ -49,12 +49,12 @@ class _Script:
     common: range | None = None
 
     def oddity(self, char: str, encoding: str) -> float:
-        """Rate one character: 0 is what one expects."""
+        """Return the oddity of one character; 0 for an expected one."""
         if char in self.frequent:
             return 0.0
         if self.common is None:
             return 0.3 if char in self.possible else 1.0
-        # Japanese of half width: any two bytes of others may look like it.
+        # Half-width kana: any two bytes of other encodings may look like them.
         if "\uff61" <= char <= "\uff9f":
             return 0.2
         written = char.encode(encoding, "ignore")
@@ -128,7 +128,7 @@ _SCRIPTS: Final[Mapping[str, _Script]] = {
         frequent="ąćęłńóśźżĄĆĘŁŃÓŚŹŻáčéěíňřšťúůýžÁČÉĚÍŇŘŠŤÚŮÝŽőűŐŰöüÖÜ", possible="ďĎäâăîşţđľĺŕô°§×÷"
     ),
 }
-"""The encodings in which files are still written, the frequent ones first."""
+"""The common encodings of files, the most frequent first."""
 _DECLARATION = re.compile(
     rb"(?:<\?xml[^>]{0,200}?encoding=|<meta[^>]{0,200}?charset=|^[^\n]{0,200}?coding[:=])[ \t]{0,9}[\"']?([\w.:-]{2,30})",
     re.IGNORECASE,
@@ -138,19 +138,18 @@ _DECLARABLE = re.compile(
 )
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _ESCAPED = re.compile("[\udc80-\udcff]")
-"""Bytes that are not UTF-8, as Python's `surrogateescape` has them."""
+"""Bytes that are not UTF-8, as decoded with `surrogateescape`."""
 _WORD = re.compile(r"[^\W\d_]+")
 _SYMBOL_IN_WORD = re.compile(
     r"(?<=[^\W\d_])[¹²³¿¡¢£¤¥¦§©ª«¬®°±´µ¶¸º»¼½¾×÷‡ˆ‰‹‚„†•˜™›…](?=[^\W\d_])|[A-Za-z][¹³¿£¥¯](?![\w])"
 )
-"""Such as `Za¿ó³æ`."""
+"""A symbol between letters, as in `Za¿ó³æ`."""
 _ALONE = re.compile(r"(?<=[A-Za-z ])[\u4e00-\u9fff\uac00-\ud7af\uff61-\uff9f](?=[A-Za-z\s])")
-"""A single ideograph between letters and digits of ours."""
+"""A single ideograph between Latin letters or spaces."""
 _SAMPLE_BYTES = 20_000
 _RIGHT = 0.2
 _PLAUSIBLE = 0.5
-"""Oddities per character beyond ASCII: up to the first, Windows-1252 is taken without a look at the others; up to the second, the
-best of the others."""
+"""Oddity per non-ASCII character: up to the first limit, Windows-1252 is taken at once; up to the second, the best of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +158,7 @@ class Decoded:
 
     Attributes:
         text: The text.
-        doubt: What of it is a guess, as the rest of a sentence that begins with the file's name; empty if it is certain.
+        doubt: The guess, as the rest of a sentence that begins with the file's name; "" if the encoding is certain.
     """
 
     text: str
@@ -167,11 +166,11 @@ class Decoded:
 
 
 def decode(data: bytes, *, is_whole: bool = True) -> Decoded | None:
-    """Return bytes as text, or None if they are none.
+    """Return bytes as text; None if they are not text.
 
     Args:
         data: The content of a file, or its beginning.
-        is_whole: Nothing follows; else the last character may be cut.
+        is_whole: Whether `data` is the whole content; if not, the last character may be incomplete.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -197,7 +196,7 @@ def _marked(data: bytes, encoding: str, is_whole: bool) -> Decoded | None:
 
 
 def _with_zeros(data: bytes, is_whole: bool) -> Decoded | None:
-    """Read UTF-16 and UTF-32 without a mark, by where the zeros stand, and text with some zeros in it."""
+    """Decode UTF-16 and UTF-32 without a mark, by the positions of the zero bytes, and text with a few zero bytes."""
     for encoding, width, place in (
         ("utf-32-le", 4, 0), ("utf-32-be", 4, 3), ("utf-16-le", 2, 0), ("utf-16-be", 2, 1)
     ):  # fmt: skip
@@ -213,7 +212,7 @@ def _with_zeros(data: bytes, is_whole: bool) -> Decoded | None:
     rest = data.replace(b"\0", b"")
     if len(rest) < 16 or zeros > len(data) / 2:
         return None
-    # A log that was cut while it was written to begins with zeros, an export may hold some.
+    # A log that was truncated while it was open begins with zero bytes; some exports contain a few.
     text = _strictly(rest, "utf-8", is_whole)
     if (
         text is None
@@ -254,7 +253,7 @@ def _strictly(data: bytes, encoding: str, is_whole: bool) -> str | None:
 
 
 def _declared(data: bytes) -> str | None:
-    """Return the encoding that a file names in its first lines: XML, HTML, `# -*- coding: … -*-`."""
+    """Return the encoding declared in the first lines of a file: XML, HTML, `# -*- coding: … -*-`."""
     for line in data[:1024].splitlines()[:20]:
         match = _DECLARATION.search(line)
         name = match[1].decode("ascii", "replace") if match else ""
@@ -267,7 +266,7 @@ def _declared(data: bytes) -> str | None:
 
 
 def _mixed(data: bytes) -> Decoded | None:
-    """Read UTF-8 in which a few bytes are not: parts of two files, or a character that a cut has halved."""
+    """Decode UTF-8 with a few invalid bytes: joined files, or a character that was cut in half."""
     text = data.decode("utf-8", "surrogateescape")
     wrong = len(_ESCAPED.findall(text))
     right = sum(char > "\x7f" for char in text) - wrong
@@ -279,7 +278,7 @@ def _mixed(data: bytes) -> Decoded | None:
 
 
 def _sample(data: bytes) -> bytes:
-    """Return the lines that say something about the encoding."""
+    """Return the lines with bytes beyond ASCII."""
     lines: list[bytes] = []
     size = 0
     for line in data.splitlines(keepends=True):
@@ -292,21 +291,21 @@ def _sample(data: bytes) -> bytes:
 
 
 def _guess(sample: bytes) -> str:
-    """Name the encoding in which a text reads least oddly.
+    """Return the encoding in which the text has the lowest oddity.
 
-    Of files of a few lines `charset-normalizer` guesses every other one wrong, so it is asked for the rarer encodings only.
+    `charset-normalizer` is wrong for half of the files of a few lines, so it is used for the rarer encodings only.
     """
     oddity, best = min(((_oddity(sample, name), name) for name in _SCRIPTS), key=lambda pair: pair[0])
     if oddity < _PLAUSIBLE:
         return best
-    import charset_normalizer  # late: hardly any file needs it
+    import charset_normalizer  # imported late: hardly any file needs it
 
     match = charset_normalizer.from_bytes(sample, enable_fallback=False).best()
     return "latin_1" if match is None else match.encoding
 
 
 def _oddity(sample: bytes, encoding: str) -> float:
-    """Say how oddly a text reads in an encoding, per character that is not ASCII."""
+    """Return the oddity of a text in an encoding, per character that is not ASCII."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeError:
@@ -320,7 +319,7 @@ def _oddity(sample: bytes, encoding: str) -> float:
         words = _WORD.findall(text)
         odd += len(_SYMBOL_IN_WORD.findall(text)) + sum(map(_odd_letters, words))
         if encoding == "cp1252":
-            # These stand at the end of a word, as a rule.
+            # These usually stand at the end of a word.
             odd += sum(char in "ìòùÌÒÙ" for word in words for char in word[:-1]) / 2
     else:
         odd += len(_ALONE.findall(text))
@@ -328,7 +327,7 @@ def _oddity(sample: bytes, encoding: str) -> float:
 
 
 def _odd_letters(word: str) -> float:
-    """Rate a word: capitals inside, letters of two scripts, a letter inside that only ends words."""
+    """Return the oddity of a word: capitals inside it, letters of two scripts, a final letter inside it."""
     foreign = sum(char > "\x7f" for char in word)
     if not foreign:
         return 0.0
@@ -339,6 +338,6 @@ def _odd_letters(word: str) -> float:
     odd += foreign * any(first.islower() and second.isupper() for first, second in pairwise(word))
     odd += sum(char in "ךםןףץς" for char in word[:-1])
     if True in is_latin:
-        # No word has marks on so many of its letters.
+        # No word has diacritics on so many letters.
         return odd + (foreign / 2 if foreign > max(3, len(word) * 2 // 3) else 0.0)
     return odd + (0.05 * foreign if word.isupper() and len(word) > 2 else 0.0)

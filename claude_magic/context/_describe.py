@@ -1,6 +1,6 @@
-"""What an object becomes in a prompt. Types of other libraries are known by name, so that none is imported for it.
+"""Describes objects in a prompt. Types of other libraries are matched by name, so none is imported.
 
-Others teach it theirs: with a method `_repr_claude_`, or with `register`.
+Other libraries and users add their own types with a method `_repr_claude_` or with `register`.
 """
 
 from __future__ import annotations
@@ -93,16 +93,16 @@ _CODE: Final = (
 
 
 def is_code(value: Any) -> bool:
-    """Tell functions, methods and classes, also wrapped, cached or partly applied ones, and modules."""
-    if issubclass(type(value), _CODE):  # the type is asked, not the object, which may pretend to be another
+    """Return whether a value is a function, method, class or module, also a wrapped, cached or partial one."""
+    if issubclass(type(value), _CODE):  # checks the type: an object may pretend to be another
         return True
     return callable(value) and callable(inspect.getattr_static(value, "__wrapped__", None))
 
 
 def describe_source(thing: Any, chars: int) -> Collected:
-    """Describe code in about `chars` characters: its source where there is one, else its signature and docstring.
+    """Describe code in about `chars` characters: its source if available, else its signature and docstring.
 
-    Of a module that is too long, and of a package, it is what it offers: half a file helps nobody.
+    A package, or a module that is too long, is described by its members, because half a file is of no use.
     """
     parts = list(_parts_of(thing))
     if parts:
@@ -118,7 +118,7 @@ def describe_source(thing: Any, chars: int) -> Collected:
 
 
 def name_code(thing: Any) -> str:
-    """Return code as it is named inside of data: by its kind, name and signature, and the first line of its docstring."""
+    """Return the short form of code inside a container: kind, name, signature and the first line of its docstring."""
     for part in islice(_parts_of(thing), 1):
         return f"<{type(thing).__name__} of {name_code(part)[1:-1]}{_arguments(thing)}>"
     first = (inspect.getdoc(thing) or "").partition("\n")[0]
@@ -127,19 +127,19 @@ def name_code(thing: Any) -> str:
 
 
 def _parts_of(thing: Any) -> Iterator[Any]:
-    """Yield the functions that a wrapper holds where Python's own unwrapping does not find them."""
+    """Yield the functions of a wrapper that `inspect.unwrap` does not reach."""
     if isinstance(thing, _WRAPPERS):
         yield thing.func
     elif isinstance(thing, type):
         return
-    elif isinstance(inner := inspect.unwrap(thing), _WRAPPERS):  # cached, but partly applied before
+    elif isinstance(inner := inspect.unwrap(thing), _WRAPPERS):  # a cached partial
         yield inner
     elif isinstance(thing, property):
         yield from (each for each in (thing.fget, thing.fset, thing.fdel) if each is not None)
 
 
 def _bound(thing: Any) -> str:
-    """Say what a function is applied to already: the arguments of a partial, the object of a method."""
+    """Describe what a function is bound to: the arguments of a partial, the object of a method."""
     if isinstance(thing, functools.partial | functools.partialmethod):
         return f"{type(thing).__name__} of {getattr(thing.func, '__qualname__', type(thing.func).__name__)}{_arguments(thing)}"
     owner = getattr(thing, "__self__", None)
@@ -164,12 +164,12 @@ def _text_of(value: Any) -> str:
 def _source_of(thing: Any) -> str:
     try:
         return inspect.getsource(thing)
-    except (OSError, TypeError):  # TypeError: inspect knows no file of a class that was defined in a cell
+    except (OSError, TypeError):  # TypeError: `inspect` finds no file for a class defined in a cell
         return _class_source(thing) if inspect.isclass(thing) else ""
 
 
 def _class_source(kind: type) -> str:
-    """Return the source of a class, found where its methods are; "" if it has none that was written."""
+    """Return the source of a class, found by its methods; "" if it has no source."""
     for method in vars(kind).values():
         code = getattr(inspect.unwrap(method) if callable(method) else None, "__code__", None)
         if code is None:
@@ -182,7 +182,7 @@ def _class_source(kind: type) -> str:
 
 
 def _spans_of_class(lines: list[str], name: str) -> Iterator[tuple[int, int]]:
-    """Yield first and last line, from 1, of every class of a name in a source."""
+    """Yield the first and last line, counted from 1, of every class called `name`."""
     try:
         tree = ast.parse("".join(lines))
     except (SyntaxError, ValueError, RecursionError):
@@ -208,7 +208,7 @@ def _signature(thing: Any) -> str:
 
 
 def _members(thing: Any) -> Iterator[str]:
-    """Yield what a module or class offers: a line for each function, and the other names."""
+    """Yield the members of a module or class: a line for each function, then the other names."""
     if not (inspect.ismodule(thing) or inspect.isclass(thing)):
         return
     names = [name for name in getattr(thing, "__all__", None) or vars(thing) if not name.startswith("_")]
@@ -227,14 +227,14 @@ def _members(thing: Any) -> Iterator[str]:
 
 DEFAULT_TOKENS = 4_000
 CHARS_PER_TOKEN = 3.5
-"""Of code and tables; a token of prose is longer."""
+"""Characters per token of code and tables; a token of prose is longer."""
 
 Describer: TypeAlias = Callable[[Any, int], "str | Part | Collected"]
-"""Takes an object and the number of characters it may take; returns text, a content block, or all that was collected."""
+"""Takes an object and the maximum number of characters; returns text, a content block or a `Collected`."""
 
 _MAX_SMALL_TABLE = 20
 _MIN_INNER_CHARS = 700
-"""Below this, a table inside of data is told by its shape."""
+"""With less room than this, a table inside a container is given by its shape."""
 _MAX_FAILED_CHARS = 500
 _MAX_OBJECTS = 1_000
 
@@ -242,32 +242,32 @@ _registered: dict[type | str, Describer] = {}
 
 
 def register(kind: type | str, describer: Describer) -> None:
-    """Say what objects of a type, and of types derived from it, become in a prompt.
+    """Register how objects of a type and its subclasses are described in a prompt.
 
     Args:
-        kind: The type, or "module.Class" for one that is not to be imported for this.
-        describer: Takes the object and the number of characters it may take; returns text, a content block of the API,
-            or a `Collected`.
+        kind: The type, or "module.Class" for a type that should not be imported.
+        describer: Takes the object and the maximum number of characters; returns text, a content block of the API, or a
+            `Collected`.
     """
     _registered[kind] = describer
 
 
 def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAULT_TOKENS) -> Collected:
-    """Return what an object becomes in a prompt. Whatever its own code does: what cannot be described becomes its bounded `repr`.
+    """Return the description of an object in a prompt; if its own code fails, its shortened `repr`.
 
-    What is collected from inside an object is redacted; a plain text or number that fits is the user's to send as it is.
+    Content collected from inside an object is redacted. A string or number that fits is sent as it is.
 
     Args:
         value: The object.
-        name: What it is called in the prompt.
-        max_tokens: About how much it may take, in model tokens.
+        name: The name of the object in messages.
+        max_tokens: The approximate maximum length of the description, in tokens.
 
     Raises:
-        ConfigurationError: A model could make nothing of it: it is a picture that is damaged, or can be read only once.
+        ConfigurationError: The object is a damaged image, or gives its values only once.
     """
     chars = max(200, round(max_tokens * CHARS_PER_TOKEN))
     with noting_redactions() as labels, warnings.catch_warnings():
-        # Foreign code is asked for a summary, and nobody can do anything about its warnings.
+        # The user cannot act on warnings that other libraries raise while they describe an object.
         warnings.simplefilter("ignore")
         collected = _describe_safely(value, chars, name or type(value).__name__)
         if plain_text(value) is None:
@@ -276,11 +276,11 @@ def describe(value: object, *, name: str | None = None, max_tokens: int = DEFAUL
 
 
 def unread(value: object) -> str | None:
-    """Name what gives its values only once, or not yet: a generator, a coroutine, an iterator; None for anything else."""
+    """Return the kind of an object that gives its values once or later (generator, coroutine, iterator); else None."""
     kind = type(value)
     if not issubclass(kind, Iterator | AsyncIterator | Coroutine) or issubclass(kind, io.IOBase):
         return None
-    if _foreign(kind) is not None or not is_address(safe_repr(value, 1_000)):
+    if _for_library(kind) is not None or not is_address(safe_repr(value, 1_000)):
         return None
     if issubclass(kind, AsyncIterator):
         return "async generator" if issubclass(kind, AsyncGenerator) else "async iterator"
@@ -296,13 +296,13 @@ def _describe_safely(value: object, chars: int, name: str) -> Collected:
         return _collected(_describe(value, chars, name), chars)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
-    except Exception as error:  # foreign code may fail in any way, and the prompt is still to go out
+    except Exception as error:  # other code may raise anything; the prompt is still sent
         note = f"{{{{ {name} }}}} could not be described ({error_text(error)}), so its repr is sent."
         return Collected(parts=(safe_repr(value, chars),), notes=(note,))
 
 
 def _describe(value: object, chars: int, name: str) -> str | Part | Collected:
-    describer = _taught(value)
+    describer = _registered_for(value)
     if describer is not None:
         return describer(value, chars)
     value = unwrapped(value)
@@ -310,7 +310,7 @@ def _describe(value: object, chars: int, name: str) -> str | Part | Collected:
     if text is not None:
         return text
     kind = type(value)
-    describer = _foreign(kind) or _own(kind) or (describe_table if is_table(value) else None)
+    describer = _for_library(kind) or _for_base(kind) or (describe_table if is_table(value) else None)
     if describer is not None:
         return describer(value, chars)
     if is_code(value):
@@ -322,7 +322,7 @@ def _describe(value: object, chars: int, name: str) -> str | Part | Collected:
 
 
 def _inside(value: Any, chars: int, *, with_picture: bool) -> Collected | None:
-    """Describe what stands inside of data; None if it is data itself, or best told by its `repr`."""
+    """Describe an object inside a container; None for data and for objects whose `repr` is best."""
     try:
         return _described_inside(value, chars, with_picture=with_picture)
     except ConfigurationError as error:
@@ -336,20 +336,20 @@ def _inside(value: Any, chars: int, *, with_picture: bool) -> Collected | None:
 
 
 def _described_inside(value: Any, chars: int, *, with_picture: bool) -> Collected | None:
-    taught = _taught(value)
-    if taught is not None:
-        return _collected(taught(value, chars), chars)
+    registered = _registered_for(value)
+    if registered is not None:
+        return _collected(registered(value, chars), chars)
     if plain_text(value) is not None:
         return None
     kind = type(value)
-    foreign = _foreign(kind) or (describe_table if is_table(value) else None)
-    if foreign in _DRAWN and not with_picture:
+    for_library = _for_library(kind) or (describe_table if is_table(value) else None)
+    if for_library in _IMAGE_DESCRIBERS and not with_picture:
         note = f"At most {Lifted.MOST} pictures of one object are sent."
         return Collected(parts=(f"<{kind.__name__}, left out>",), notes=(note,))
-    if foreign in _TABLES and (short := _short_table(value, chars)) is not None:
+    if for_library in _TABLE_DESCRIBERS and (short := _short_table(value, chars)) is not None:
         return short if short.parts else None
-    if foreign is not None:
-        return _collected(foreign(value, chars), chars)
+    if for_library is not None:
+        return _collected(for_library(value, chars), chars)
     if issubclass(kind, io.IOBase) or (
         issubclass(kind, bytes | bytearray | memoryview) and media_type_of(bytes(value[:16]))
     ):
@@ -371,7 +371,7 @@ def _why_unread(kind: str, name: str = "it") -> str:
 
 
 def _short_table(table: Any, chars: int) -> Collected | None:
-    """Return how a table or an array is named inside of data; empty for its `repr`, None if there is room to describe it."""
+    """Return the short form of a table or array inside a container; empty for its `repr`, None if there is room for more."""
     shape = getattr(table, "shape", None)
     if not isinstance(shape, tuple):
         return None
@@ -384,8 +384,8 @@ def _short_table(table: Any, chars: int) -> Collected | None:
     return Collected(parts=(f"<{type(table).__name__} {size}{f' {dtype}' if dtype else ''}>",))
 
 
-def _taught(value: object) -> Describer | None:
-    """Return what its author or the user says that a type becomes."""
+def _registered_for(value: object) -> Describer | None:
+    """Return the describer that was registered for a type, or its `_repr_claude_`."""
     for kind in type(value).__mro__:
         found = _registered.get(kind) or _registered.get(_qualified(kind))
         if found is not None:
@@ -394,13 +394,13 @@ def _taught(value: object) -> Describer | None:
     return None if own is None else lambda value, chars: own(value)
 
 
-def _foreign(kind: type) -> Describer | None:
-    """Return what describes a type of another library. It asks the type, not the object, which may pretend to be another."""
+def _for_library(kind: type) -> Describer | None:
+    """Return the describer for a type of another library. It checks the type, because an object may pretend to be another."""
     return next((found for base in kind.__mro__ if (found := _FOREIGN.get(_short(_qualified(base))))), None)
 
 
-def _own(kind: type) -> Describer | None:
-    return next((describer for kinds, describer in _OWN if issubclass(kind, kinds)), None)
+def _for_base(kind: type) -> Describer | None:
+    return next((describer for kinds, describer in _BY_BASE if issubclass(kind, kinds)), None)
 
 
 def _qualified(kind: type) -> str:
@@ -408,21 +408,21 @@ def _qualified(kind: type) -> str:
 
 
 def _short(qualified: str) -> str:
-    """Return the first and the last part of a qualified name: libraries move their classes about inside."""
+    """Return the first and last part of a qualified name, because libraries move their classes between modules."""
     first, *_, last = qualified.split(".")
     return f"{first}.{last}"
 
 
 def _describe_bytes(value: Any, chars: int) -> Collected | str:
-    """Describe bytes: as a picture if they are one."""
+    """Describe bytes, as an image if they are an image file."""
     data = bytes(value)
     if media_type_of(data) is not None:
         return image_block(data)
-    return safe_repr(data, chars // 5)  # most bytes take four characters
+    return safe_repr(data, chars // 5)  # most bytes take four characters in a repr
 
 
 def _describe_stream(stream: Any, chars: int) -> Collected | str:
-    """Describe what is written in memory by its content, and an open file, which is not read, by its name."""
+    """Describe an in-memory stream by its content, and an open file, which is not read, by its name."""
     if isinstance(stream, io.BytesIO):
         return _describe_bytes(stream.getvalue(), chars)
     if isinstance(stream, io.StringIO):
@@ -432,16 +432,16 @@ def _describe_stream(stream: Any, chars: int) -> Collected | str:
 
 
 def _describe_array_or_axes(array: Any, chars: int) -> Collected:
-    """Describe an array; one of pictures, such as the axes of a figure, as a list of them."""
+    """Describe an array; an array of figures or images, such as the axes of a figure, as a list."""
     if getattr(array.dtype, "kind", "") == "O" and array.size <= _MAX_OBJECTS:
         values = array.ravel().tolist()
-        if any(_foreign(type(value)) in _DRAWN for value in values):
+        if any(_for_library(type(value)) in _IMAGE_DESCRIBERS for value in values):
             return describe_structure(values, chars, _inside)
     return describe_array(array, chars)
 
 
 def _describe_shown_image(image: Any, chars: int) -> Collected | str:
-    """Describe a picture that a notebook shows: its data, or where it is on the web."""
+    """Describe an `IPython.display.Image` by its data or its URL."""
     if image.data is not None:
         return _describe_bytes(image.data, chars)
     address = str(image.url)
@@ -453,7 +453,7 @@ def _describe_shown_image(image: Any, chars: int) -> Collected | str:
 
 
 def _describe_media(media: Any, _chars: int) -> Collected:
-    """Name sound or a film, which the API does not take."""
+    """Name audio or video, which the API does not accept."""
     kind = type(media).__name__
     source = media.filename or media.url or "data in memory"
     return Collected(
@@ -463,7 +463,7 @@ def _describe_media(media: Any, _chars: int) -> Collected:
 
 
 def _describe_captured(captured: Any, chars: int) -> Collected:
-    """Describe what `%%capture` kept of a cell."""
+    """Describe the output captured by `%%capture`."""
     kept = {name: getattr(captured, name) for name in ("stdout", "stderr", "outputs")}
     return describe_structure({name: value for name, value in kept.items() if value}, chars, _inside)
 
@@ -477,14 +477,17 @@ def _describe_exception(error: Any, chars: int) -> Collected | str:
 
 
 _FOREIGN: Mapping[str, Describer] = {
-    "claude_magic.Reply": lambda reply, chars: Collected(parts=(reply.text,)),  # all of it, as of a string
+    # In full, like a string.
+    "claude_magic.Reply": lambda reply, chars: Collected(parts=(reply.text,)),
     "pandas.DataFrame": describe_frame,
     "pandas.Series": describe_series,
     "pandas.Index": describe_index,
     "pandas.BaseGroupBy": describe_grouping,
     "pandas.BaseWindow": describe_window,
-    "pandas.Styler": lambda styler, chars: describe_frame(styler.data, chars),  # colours, formatted numbers
-    "polars.GroupBy": lambda grouped, chars: describe_structure(grouped, chars, _inside),  # once an iterator
+    # Without colours and number formats.
+    "pandas.Styler": lambda styler, chars: describe_frame(styler.data, chars),
+    # A polars GroupBy is also an iterator.
+    "polars.GroupBy": lambda grouped, chars: describe_structure(grouped, chars, _inside),
     "pyarrow.Dataset": describe_dataset,
     "numpy.ndarray": _describe_array_or_axes,
     "torch.Tensor": describe_array,
@@ -503,14 +506,14 @@ _FOREIGN: Mapping[str, Describer] = {
     "plotly.BaseFigure": describe_plot,
 }
 
-_OWN: Sequence[tuple[tuple[type, ...], Describer]] = (
+_BY_BASE: Sequence[tuple[tuple[type, ...], Describer]] = (
     ((bytes, bytearray, memoryview), _describe_bytes),
     ((io.IOBase,), _describe_stream),
     ((BaseException,), _describe_exception),
 )
 
-_DRAWN = (describe_figure, describe_artist, describe_animation, describe_picture)
-_TABLES = (describe_frame, describe_series, describe_table, _describe_array_or_axes, describe_array)
+_IMAGE_DESCRIBERS = (describe_figure, describe_artist, describe_animation, describe_picture)
+_TABLE_DESCRIBERS = (describe_frame, describe_series, describe_table, _describe_array_or_axes, describe_array)
 
 
 def _collected(described: str | Part | Collected, chars: int) -> Collected:

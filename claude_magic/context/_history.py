@@ -1,4 +1,4 @@
-"""The session's past as text: errors with their cells and values, and cells with what they showed."""
+"""The history of the session as text: errors with their cells and values, and cells with their outputs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ._describe import describe
 from ._redaction import redact
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)|[@-Z\\^_])")
-"""ECMA-48: colors and movements of the cursor, titles and links, and the short ones."""
+"""Escape sequences of ECMA-48: colors, cursor movements, titles, links, and short sequences."""
 
 
 def as_on_screen(text: str) -> str:
-    """Return what a reader saw: no colors, and of a line that was written over, such as a progress bar, the last state."""
+    """Return text as a terminal shows it: without colors, and with the last state of an overwritten line (a progress bar)."""
     lines = _ESCAPE.sub("", text).split("\n")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
@@ -39,11 +39,11 @@ _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"].replace("\\", "/")
 
 
 def format_traceback(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
-    """Return the traceback of an error, and of those it came from.
+    """Return the traceback of an error, with its causes.
 
     Args:
         error: The exception.
-        name_of_file: Says what a file that stands for a cell is called; None for a real file.
+        name_of_file: Maps the file name of a cell to the name of the cell; None for a real file.
     """
     trace = traceback.TracebackException.from_exception(error, compact=True)
     for each in _trace_chain(trace):
@@ -52,18 +52,18 @@ def format_traceback(error: BaseException, name_of_file: Callable[[str], str | N
         )
         for frame in each.stack:
             frame.filename = name_of_file(frame.filename) or frame.filename
-        if isinstance(getattr(each, "filename", None), str):  # only of a SyntaxError
+        if isinstance(getattr(each, "filename", None), str):  # only a SyntaxError has one
             each.filename = name_of_file(each.filename) or each.filename
     return as_on_screen("".join(trace.format()))
 
 
 def is_typed(path: str) -> bool:
-    """Say whether a file stands for a cell."""
+    """Return whether a file name stands for a cell."""
     return "ipykernel_" in path or path.startswith("<ipython-input")
 
 
 def is_library(path: str) -> bool:
-    """Say whether a file is of what was installed, rather than of the user's own code."""
+    """Return whether a file belongs to an installed package or the standard library."""
     if is_typed(path):
         return False
     path = path.replace("\\", "/")
@@ -75,7 +75,7 @@ def _is_machinery(path: str) -> bool:
 
 
 def _trace_chain(trace: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    """Yield a traceback, those that led to it, and those of a group."""
+    """Yield a traceback, those of its causes, and those of the errors in a group."""
     waiting = [trace]
     while waiting:
         each = waiting.pop()
@@ -84,10 +84,10 @@ def _trace_chain(trace: traceback.TracebackException) -> Iterator[traceback.Trac
         waiting += getattr(each, "exceptions", None) or []
 
 
-# Errors of the session: the traceback, the cell it came from, and the values its frame shows.
+# Errors of the session: the traceback, the cell, and the variables of the frame.
 #
-# The record of the last error reads the frame when it is asked; those before it are text only, so that no frame, and nothing that
-# hangs on one, is kept alive for long.
+# Only the record of the last error keeps its frame, and reads it on demand. Older records are text, so that frames and the
+# objects they refer to are freed.
 _MAX_KEPT_CHARS = 100_000
 _MAX_TRACEBACK_CHARS = 12_000
 _MAX_SOURCE_CHARS = 40_000
@@ -101,13 +101,13 @@ _NAME = re.compile(r"[^\W\d]\w*")
 
 
 class ErrorRecord:
-    """One error; as text it is its traceback.
+    """An error of the session; its `str` is the traceback.
 
     Args:
         error: The exception, with its traceback.
         source: The source of the cell that failed.
-        name_of_file: Says what a file that stands for a cell is called; None for a real file.
-        printed: What the cell wrote to stderr; None if that is not known.
+        name_of_file: Maps the file name of a cell to the name of the cell; None for a real file.
+        printed: The stderr output of the cell; None if it is not known.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class ErrorRecord:
     ) -> None:
         self.name = type(error).__name__
         self.message = one_line(error, _MAX_MESSAGE_CHARS)
-        self.source = source.strip("\n")  # IPython counts lines without the empty ones at the beginning
-        self.traceback = bounded(_as_shown(error, name_of_file), _MAX_KEPT_CHARS).text
-        self.printed = _what_was_printed(error, printed)
+        self.source = source.strip("\n")  # IPython does not count empty lines at the beginning
+        self.traceback = bounded(_traceback_text(error, name_of_file), _MAX_KEPT_CHARS).text
+        self.printed = _printed_output(error, printed)
         self.is_printed_unknown = printed is None and type(error).__name__ == "CalledProcessError"
         self.functions = _sources_of_functions(error, name_of_file)
         self.line = None if source.lstrip().startswith("%%") else _line_of_cell(error)
@@ -138,23 +138,23 @@ class ErrorRecord:
         return fenced(self.traceback)
 
     def forget_frame(self) -> None:
-        """Let go of the frame; the text stays."""
+        """Release the frame and keep the text."""
         self._frame = None
 
     def values(self) -> Iterator[tuple[str, object]]:
-        """Yield what the failing frame shows: what its line names first, then its other variables."""
+        """Yield variables of the failing frame: first those named in the failing line, then the others."""
         if self._frame is None:
             return
         shown = self._frame.f_locals
         names = [name for name in _NAME.findall(self._text_of_line) if name in shown]
-        if self._frame.f_code.co_name != "<module>":  # whose variables are all of the notebook's
+        if self._frame.f_code.co_name != "<module>":  # whose variables are the whole namespace
             names += shown
         values = ((name, shown[name]) for name in dict.fromkeys(names) if not name.startswith("__"))
         yield from islice((pair for pair in values if not isinstance(pair[1], ModuleType)), _MAX_VALUES)
 
 
 def describe_error(record: ErrorRecord) -> Collected:
-    """Return all that helps to understand an error, redacted: the cell, the traceback, the values."""
+    """Return the context of an error, redacted: the cell, the traceback, the values."""
     where = "" if record.line is None else f", which failed in line {record.line}"
     printed = _clean(record.printed, _MAX_PRINTED_CHARS, "stderr")
     cell = _clean(record.source, _MAX_SOURCE_CHARS, "cell")
@@ -179,15 +179,15 @@ def describe_error(record: ErrorRecord) -> Collected:
     return dataclasses.replace(everything, parts=("".join(texts).lstrip("\n"),), notes=notes)
 
 
-def _as_shown(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
-    """Return the traceback of an error; of one that IPython shows in a line, that line."""
+def _traceback_text(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
+    """Return the traceback of an error; for a UsageError the single line that IPython shows."""
     if type(error).__name__ == "UsageError":
         return f"UsageError: {one_line(error, _MAX_KEPT_CHARS)}"
     return format_traceback(error, name_of_file)
 
 
-def _what_was_printed(error: BaseException, printed: str | None) -> str:
-    """Return what a program that failed has said about it: in the cell, or to the code that called it."""
+def _printed_output(error: BaseException, printed: str | None) -> str:
+    """Return the output of a failed program: in the cell, or captured by the calling code."""
     if not any(isinstance(each, subprocess.CalledProcessError) for each in _chain(error)):
         return ""
     texts = [printed or ""]
@@ -211,7 +211,7 @@ def _clean(text: str, chars: int, what: str) -> Collected:
 
 
 def _described(name: str, value: object) -> Collected:
-    """Describe a value in a line or a few. Strings are redacted, too: here they were collected, nobody named them."""
+    """Describe a value in a few lines. Strings are redacted too, because the user did not name them."""
     found: tuple[str, ...] = ()
     with noting_redactions() as labels:
         if isinstance(value, (str, bytes)):
@@ -219,12 +219,12 @@ def _described(name: str, value: object) -> Collected:
         else:
             described = describe(value, name=name, max_tokens=_TOKENS_PER_VALUE)
             text, found = described.text.strip() or f"a {type(value).__name__}", described.redacted
-        clean, also_found = redact(f"{name} = {text}")  # the name may be what says that it is secret
+        clean, also_found = redact(f"{name} = {text}")  # the name may show that the value is secret
     return Collected(parts=(f"{clean}\n",), redacted=(*labels, *found, *also_found))
 
 
 def _line_of_cell(error: BaseException) -> int | None:
-    """Return the number of the line of the cell that failed; None if that cannot be told."""
+    """Return the number of the failing line of the cell; None if it is not known."""
     for frame, number in _frames(error.__traceback__):
         if is_typed(frame.f_code.co_filename):
             return number
@@ -234,17 +234,17 @@ def _line_of_cell(error: BaseException) -> int | None:
 
 
 def _sources_of_functions(error: BaseException, name_of_file: Callable[[str], str | None]) -> str:
-    """Return the user's functions which the error, and those that led to it, passed; but not those of the cell itself."""
+    """Return the sources of the user's functions in the tracebacks of an error and its causes, except those of the cell."""
     frames = [frame for each in _chain(error) for frame, _ in _frames(each.__traceback__)]
     codes = [frame.f_code for frame in frames if not is_library(frame.f_code.co_filename)]
     cell = next((code.co_filename for code in codes if is_typed(code.co_filename)), None)
     others = [code for code in codes if code.co_filename != cell]
-    # Scripts of %run, and imported modules.
+    # Scripts started with %run, and imported modules.
     whole = {code.co_filename for code in others if code.co_name == "<module>"}
     others = [code for code in others if code.co_name == "<module>" or code.co_filename not in whole]
     sources = []
     for code in list(dict.fromkeys(others))[-_MAX_FUNCTIONS:]:
-        with suppress(OSError, SyntaxError):  # its file is gone, or was edited since
+        with suppress(OSError, SyntaxError):  # the file was deleted, or edited since
             path = code.co_filename
             is_file = code.co_name == "<module>"
             lines = linecache.getlines(path) if is_file else inspect.getsourcelines(code)[0]
@@ -254,7 +254,7 @@ def _sources_of_functions(error: BaseException, name_of_file: Callable[[str], st
 
 
 def _failing(trace: TracebackType | None) -> tuple[FrameType | None, str]:
-    """Return the innermost frame of the user's code, or else of any, and the text of the line that failed in it."""
+    """Return the innermost frame of the user's code, else of any code, and the text of its failing line."""
     frames = list(_frames(trace))
     own = [each for each in frames if not is_library(each[0].f_code.co_filename)]
     for frame, number in (own or frames)[-1:]:
@@ -263,7 +263,7 @@ def _failing(trace: TracebackType | None) -> tuple[FrameType | None, str]:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an error and those that led to it, as far as its traceback shows them."""
+    """Return an error and its causes, as far as the traceback shows them."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and all(cause is not each for each in chain):
@@ -279,7 +279,7 @@ def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
 
 
 MAX_CHARS = 400_000
-"""Of all cells together, about 100,000 tokens."""
+"""Characters of all cells together, about 100,000 tokens."""
 
 _RANGE = re.compile(r"(-?\d+)?(?:(:)(-?\d+)?)?")
 _MAX_OUTPUT_CHARS = 8_000
@@ -291,9 +291,9 @@ class CellRecord:
 
     Attributes:
         number: Its number, as in `In [number]`.
-        source: What was typed.
-        outputs: What it showed, as text, in order.
-        is_complete: Whether what it printed is among that; else only the value of its last line is.
+        source: Its source.
+        outputs: Its outputs as text, in order.
+        is_complete: Whether the outputs include printed text; if not, only the value of the last line.
     """
 
     number: int
@@ -304,7 +304,7 @@ class CellRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellRange:
-    """Which cells: by their numbers, or, below zero, counted from the last one that is no question to Claude."""
+    """A range of cells, by number; negative numbers count from the end, without questions to Claude."""
 
     start: int | None
     stop: int | None
@@ -314,7 +314,7 @@ class CellRange:
         return [cell for place, cell in enumerate(cells, -len(cells)) if self._holds(cell.number, place)]
 
     def _holds(self, number: int, place: int) -> bool:
-        """Say whether a cell is in the range: by its number, and its place from the end (-1 for the last)."""
+        """Return whether a cell is in the range, by its number and its place from the end (-1 for the last)."""
         is_after_start = self.start is None or (number if self.start >= 0 else place) >= self.start
         return is_after_start and (self.stop is None or (number if self.stop >= 0 else place) <= self.stop)
 
@@ -323,10 +323,10 @@ NO_CELLS: Final = CellRange(start=1, stop=0)
 
 
 def parse_cell_range(spec: str) -> CellRange:
-    """Read `-3:`, `2:5`, `7`, `all` or `none`. Both ends are included, as they are numbers of cells.
+    """Parse `-3:`, `2:5`, `7`, `all` or `none`. Both ends are included.
 
     Raises:
-        ConfigurationError: It is none of these.
+        ConfigurationError: `spec` is none of these.
     """
     if spec == "all":
         return CellRange(start=None, stop=None)
@@ -347,10 +347,10 @@ def collect_cells(cells: Sequence[CellRecord], cell_range: CellRange) -> Collect
 
     Args:
         cells: The cells that were run, oldest first, without questions to Claude.
-        cell_range: Which of them.
+        cell_range: The range to send.
 
     Raises:
-        ConfigurationError: There are none in the range, or they are more than can be sent.
+        ConfigurationError: No cell is in the range, or the cells are longer than `MAX_CHARS`.
     """
     chosen = cell_range.chosen(cells)
     if not chosen:

@@ -1,4 +1,4 @@
-"""The names in a notebook that its user would call their own: the one definition; and what stands behind an expression."""
+"""The user's variables in a notebook, and the values of paths and expressions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ._collected import error_text
 _HISTORY: Final = re.compile(r"In|Out|_{1,3}|_\d+|_i{1,3}|_i\d+")
 MISSING: Final = object()
 _LIKENESS: Final = 0.75
-"""Lets `dff` be a slip of `df`, and "hlep" of `help`; `gravity` is none of `gravity_of_mars`, nor "hello" of `help`."""
+"""Treats `dff` as a typo of `df`, and "hlep" of `help`, but not `gravity` of `gravity_of_mars`, nor "hello" of `help`."""
 
 
 def names_of(shell: Any, local: Mapping[str, object] | None = None) -> Mapping[str, object]:
-    """Return a live view of the names in a shell that a user would call their own, and `Err`, the errors of the session.
+    """Return a live view of the user's variables in a shell, and of `Err`, the errors of the session.
 
     Args:
-        shell: An IPython shell; None, outside of IPython, has no names.
-        local: What the code sees where the names are used, in front of the shell's.
+        shell: An IPython shell; None outside of IPython, for an empty mapping.
+        local: Local variables where the names are used; they come before those of the shell.
     """
     if shell is None:
         return {}
-    # The magics keep the errors. They are asked by name, because this package imports no IPython.
+    # The magics hold the errors. They are found by name, because this package does not import IPython.
     magic = getattr(shell, "find_line_magic", lambda _name: None)("claude")
     errors = getattr(getattr(magic, "__self__", None), "errors", None)
     extra = {} if errors is None else {"Err": errors}
@@ -41,7 +41,7 @@ _FACADE: Final = "claude_magic.api"
 
 
 def last_reply_in(shell: Any) -> str:
-    """Return the expression that has the last reply in a shell: `claude.last` where `claude` is ours, else one that works there."""
+    """Return the expression for the last reply in a shell: `claude.last`, or one that works if `claude` is another object."""
     names = getattr(shell, "user_ns", {})
     if type(names.get("claude")).__module__ == _FACADE or shell is None:
         return "claude.last"
@@ -50,17 +50,17 @@ def last_reply_in(shell: Any) -> str:
 
 
 def is_history(name: str) -> bool:
-    """Return whether a name is one of those under which IPython keeps inputs and outputs, whether it does or not."""
+    """Return whether a name is one of IPython's for inputs and outputs, such as `_`, `In` or `_i3`."""
     return bool(_HISTORY.fullmatch(name))
 
 
 def closest_name(word: str, names: Iterable[str], *, likeness: float = _LIKENESS) -> str | None:
-    """Return the name that was probably meant by one that does not exist; None if none is much like it.
+    """Return the existing name closest to a word; None if no name is close.
 
     Args:
-        word: What was typed, in upper or lower case.
-        names: The names there are. Those of the history, as `_1`, are never meant.
-        likeness: How much alike they must be, from 0 to 1.
+        word: The word that the user typed, in any case.
+        names: The existing names. Names of the history, such as `_1`, are ignored.
+        likeness: The minimum similarity, from 0 to 1.
     """
     known = {name.casefold(): name for name in names if not is_history(name)}
     matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=likeness)
@@ -68,27 +68,27 @@ def closest_name(word: str, names: Iterable[str], *, likeness: float = _LIKENESS
 
 
 def did_you_mean(word: str, names: Iterable[str], form: str = "{}") -> str:
-    """Return the question whether another name was meant, to stand behind a sentence; "" if none is much like it.
+    """Return " Did you mean NAME?", to append to a sentence; "" if no name is close.
 
     Args:
-        word: What was typed.
-        names: The names there are.
-        form: How the name is shown, in the place of the braces: "boat.{}".
+        word: The word that the user typed.
+        names: The existing names.
+        form: The format of the name, which replaces the braces: "boat.{}".
     """
     guess = closest_name(word, names)
     return "" if guess is None else f" Did you mean {form.replace('{}', guess, 1)}?"
 
 
 class UserNames(Mapping[str, object]):
-    """A live view of a namespace without what IPython put there; `In`, `Out`, `_` and `_12` are the user's, too.
+    """A live view of the user's variables in a namespace, without those that IPython defined.
 
-    A name that IPython defined and the user bound to something else is the user's own.
+    `In`, `Out`, `_` and `_12` count as the user's, and so does a name of IPython's that the user has rebound.
 
     Args:
-        namespace: What the cells see.
-        hidden: What IPython put there itself: name and value, as in `user_ns_hidden`.
-        extra: Names that exist only in prompts. The user's own come first.
-        local: Names of a function of the user's, which hide those of the namespace.
+        namespace: The namespace of the cells.
+        hidden: The names and values that IPython defined, as in `user_ns_hidden`.
+        extra: Names that exist only in prompts. The user's variables take precedence.
+        local: Local variables of the calling function, which hide those of the namespace.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class UserNames(Mapping[str, object]):
         self._namespace = namespace
         self._hidden = hidden
         self._extra = extra or {}
-        # Python has names there that nobody can write: `.0`, and `__class__` where `super()` is used.
+        # Python adds names that no source can contain, such as `.0`, and `__class__` if `super()` is used.
         self._local = {name: value for name, value in (local or {}).items() if _is_writable(name)}
 
     def __getitem__(self, name: str) -> object:
@@ -113,7 +113,7 @@ class UserNames(Mapping[str, object]):
         return self._extra[name]
 
     def __iter__(self) -> Iterator[str]:
-        # One step of C, so that a thread which defines a name meanwhile does no harm.
+        # `list` copies the items in C, so another thread cannot change the dict meanwhile.
         entries = list(self._namespace.items())
         own = [name for name, value in entries if self._is_own(name, value)]
         yield from dict.fromkeys([*self._local, *own, *self._extra])
@@ -128,7 +128,7 @@ class UserNames(Mapping[str, object]):
         if not isinstance(name, str):
             return False
         if _HISTORY.fullmatch(name):
-            return not (isinstance(value, str) and value == "")  # what `_` is before there is any output
+            return not (isinstance(value, str) and value == "")  # the value of `_` before the first output
         if name.startswith("__"):
             return False
         return self._hidden.get(name, MISSING) is not value
@@ -142,7 +142,7 @@ _LONGEST_PATH = 1_000
 
 
 def root_of(path: str) -> str | None:
-    """Return the name with which a path of attributes and items begins; None if a text is no such path."""
+    """Return the first name of a path of attributes and items; None if a text is not a path."""
     return _read_path(path)[0]
 
 
@@ -153,16 +153,16 @@ def resolve_name(
     asked_by: str,
     suits: Callable[[object], bool] = lambda _value: True,
 ) -> Any:
-    """Return the value of a name, or of a path of attributes and items that begins with one.
+    """Return the value of a name, or of a path of attributes and items.
 
     Args:
         path: The name or path, as typed.
-        names: The user's names.
-        asked_by: The option or subcommand that takes it, for the message: "--map".
-        suits: Whether a value is of the kind that is wanted; only names of such are suggested.
+        names: The user's variables.
+        asked_by: The option or subcommand that takes the path, for the message: "--map".
+        suits: Whether a value is suitable; only names of suitable values are suggested.
 
     Raises:
-        ConfigurationError: There is none, or it cannot be read. The message says what is missing, and what was probably meant.
+        ConfigurationError: The path does not exist, or reading it fails. The message names the missing part and suggests another.
     """
     value = look_up(path, names)
     if value is not MISSING:
@@ -189,15 +189,15 @@ def resolve_name(
 def _attributes(value: object) -> list[str]:
     try:
         return [name for name in dir(value) if isinstance(name, str)]
-    except Exception:  # `__dir__` is theirs
+    except Exception:  # the user's `__dir__` may raise anything
         return []
 
 
 def look_up(path: str, names: Mapping[str, object]) -> Any:
-    """Return what `resolve_name` does; `MISSING` if there is none.
+    """Return the value of a path, like `resolve_name`; `MISSING` if it does not exist.
 
     Raises:
-        ConfigurationError: An attribute or item exists, but fails when it is read.
+        ConfigurationError: An attribute or item exists, but reading it fails.
     """
     root, steps = _read_path(path)
     if root is None or root not in names:
@@ -210,7 +210,7 @@ def look_up(path: str, names: Mapping[str, object]) -> Any:
             )
         except (AttributeError, LookupError, TypeError):
             return MISSING
-        except Exception as error:  # a property may fail in any way
+        except Exception as error:  # a property may raise anything
             raise ConfigurationError(
                 f"{path} cannot be read: {error_text(error)}. Nothing was sent."
             ) from None
@@ -218,7 +218,7 @@ def look_up(path: str, names: Mapping[str, object]) -> Any:
 
 
 def _read_path(path: str) -> tuple[str | None, list[ast.Attribute | ast.Subscript]]:
-    """Return the name with which a path begins, None if a text is no path, and what follows it, from left to right."""
+    """Return the first name of a path (None if a text is not a path) and the steps after it, from left to right."""
     if len(path) > _LONGEST_PATH or path != path.strip():
         return None, []
     steps: list[ast.Attribute | ast.Subscript] = []
@@ -235,10 +235,10 @@ def _read_path(path: str) -> tuple[str | None, list[ast.Attribute | ast.Subscrip
 
 
 def _index(node: ast.expr) -> Any:
-    """Return an index that is written out: a literal, or a slice of literals.
+    """Return the value of an index that is a literal, or a slice of literals.
 
     Raises:
-        ValueError: It is to be computed.
+        ValueError: The index has to be computed.
     """
     if not isinstance(node, ast.Slice):
         return ast.literal_eval(node)
@@ -250,9 +250,9 @@ class Expression:
     """A Python expression.
 
     Attributes:
-        source: As it is written.
-        code: What `eval` takes.
-        needed: The names it needs, without those that it binds itself, in the order in which they stand.
+        source: The source.
+        code: The compiled code, for `eval`.
+        needed: The free names of the expression, in the order of the source.
     """
 
     source: str
@@ -261,15 +261,15 @@ class Expression:
 
     @property
     def root(self) -> str | None:
-        """The name that stands first; None in an expression without names."""
+        """The first free name; None if there is none."""
         return self.needed[0] if self.needed else None
 
 
 def parse_expression(source: str) -> Expression | None:
-    """Return the expression that a text is; None if it is none."""
+    """Return the parsed expression; None if a text is not an expression."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in its strings, say: it may be prose after all
+            warnings.simplefilter("ignore")  # invalid escapes, for example: the text may be prose
             tree = ast.parse(source, mode="eval")
             code = compile(tree, "<prompt>", "eval")
             free = set(_free_names(symtable.symtable(source, "<prompt>", "eval")))
@@ -281,7 +281,7 @@ def parse_expression(source: str) -> Expression | None:
 
 
 def _free_names(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that are looked up outside the expression: not those of its lambdas and comprehensions."""
+    """Yield the names that are looked up outside the expression, without those bound by its lambdas and comprehensions."""
     for symbol in table.get_symbols():
         is_own = symbol.is_assigned() or symbol.is_parameter()
         if symbol.is_referenced() and not is_own and (symbol.is_global() or table.get_type() == "module"):

@@ -1,6 +1,6 @@
-"""Pictures as image blocks: figures, PIL images, files. Each is decoded before it is sent.
+"""Image blocks from figures, PIL images and image files. Every image is decoded before it is sent.
 
-Those that the API could not use as they are, because of their size, depth or colours, are written again.
+Images that the API does not accept as they are, because of their size, bit depth or colours, are re-encoded.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from ..client import ConfigurationError
 from ._collected import Collected, Part, bounded, error_text, fenced, one_line, safe_repr
 
 LONGEST_SIDE = 1568
-"""Pixels; the API shrinks what is larger, after it was sent and paid for in time."""
+"""Pixels; the API scales larger images down, but only after the upload."""
 MAX_BYTES = 5 * 1024 * 1024
-"""Of one picture, in base64."""
+"""Bytes of one image in base64."""
 
 _MAX_PIXELS = 200_000_000
-"""Of what is decoded: some hundred megabytes. A small file may claim any size."""
+"""Pixels of a decoded image: several hundred megabytes. A small file may declare any size."""
 _JPEG_QUALITY = 88
 _MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
-"""What a PNG can hold, in 8 bits."""
-_STRAIGHT = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
-"""Modes that Pillow converts in one way only."""
+"""Modes that a PNG of 8 bits can store."""
+_ONLY_CONVERSION = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
+"""Modes that Pillow converts only to this one mode."""
 
 _SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
 def media_type_of(data: bytes) -> str | None:
-    """Return the type of a picture by its first bytes; None for anything else."""
+    """Return the media type of an image file by its first bytes; None for anything else."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for signature, kind in _SIGNATURES if data.startswith(signature)), None)
 
 
 def image_block(data: bytes, *, name: str = "the picture") -> Collected:
-    """Return a picture as a content block: decoded first, so that nothing is sent that cannot be seen.
+    """Return an image file as a content block. It is decoded first, so that no damaged image is sent.
 
-    A file that the API can use is sent byte for byte. Others are written again: larger ones, those of 16 bits or in colours of
-    print, and the first picture of animations. A note says so.
+    A file that the API accepts is sent unchanged. Others are re-encoded, with a note: large images, images of 16 bits or in
+    CMYK, and the first frame of animations.
 
     Args:
         data: A PNG, JPEG, GIF or WebP file.
-        name: What it is called in messages.
+        name: The name of the image in messages.
 
     Raises:
-        ConfigurationError: It is none of these, is damaged, or holds more pixels than can be decoded.
+        ConfigurationError: The file has another format, is damaged, or has too many pixels.
     """
     media_type = media_type_of(data)
     if media_type is None:
@@ -67,15 +67,15 @@ def image_block(data: bytes, *, name: str = "the picture") -> Collected:
 
     with _decoding(name):
         with Image.open(io.BytesIO(data)) as image:
-            image.verify()  # checksums and the end of a file, which loading lets pass
+            image.verify()  # verifies checksums and the end of the file; loading does not
         with Image.open(io.BytesIO(data)) as image:
             _check_size(image, name)
             if _is_cut(data, media_type):
                 raise OSError("the file ends too early")
             image.load()
-            if not (facts := list(_facts(image, data))) and _is_small(image, len(data)):
+            if not (facts := list(_changes(image, data))) and _is_small(image, len(data)):
                 return _block(data, media_type)
-            # A camera notes how it was held, which is lost when the picture is written again.
+            # The EXIF orientation is lost when the image is re-encoded.
             upright = ImageOps.exif_transpose(image)
             return _written(upright, name, facts, is_photo=media_type == "image/jpeg")
 
@@ -84,7 +84,7 @@ def describe_picture(image: Any, _chars: int) -> Collected:
     """Return a PIL image as a content block.
 
     Raises:
-        ConfigurationError: Its file is damaged or closed, or it has no pixels, or too many.
+        ConfigurationError: The file is damaged or closed, or the image has no pixels or too many.
     """
     with _decoding("the picture"):
         _check_size(image, "the picture")
@@ -93,7 +93,7 @@ def describe_picture(image: Any, _chars: int) -> Collected:
 
 
 def describe_figure(figure: Any, _chars: int) -> Collected:
-    """Return a matplotlib figure as a content block, as it looks now."""
+    """Return a matplotlib figure in its current state as a content block."""
     buffer = io.BytesIO()
     inches = max(figure.get_size_inches())
     figure.savefig(buffer, format="png", bbox_inches="tight", dpi=min(150.0, LONGEST_SIDE / max(inches, 0.1)))
@@ -101,21 +101,21 @@ def describe_figure(figure: Any, _chars: int) -> Collected:
 
 
 def describe_artist(artist: Any, chars: int) -> Collected:
-    """Return the matplotlib figure that an axes, a line or another part of one belongs to."""
+    """Return the matplotlib figure of an axes, a line or another artist as a content block."""
     figure = artist
     while figure is not None and not hasattr(figure, "savefig"):
-        figure = figure.figure  # of a subfigure it is the one above
+        figure = figure.figure  # for a subfigure, its parent
     return describe_figure(figure, chars)
 
 
 def describe_animation(animation: Any, chars: int) -> Collected:
-    """Return the picture that a matplotlib animation shows now."""
+    """Return the current frame of a matplotlib animation as a content block."""
     block = describe_figure(animation._fig, chars)
     return Collected(parts=block.parts, notes=("An animation is sent as the picture that it shows now.",))
 
 
 def picture_source(value: Any) -> Any:
-    """Return what is drawn for a value: the figure, for parts of one. So several of them make one picture."""
+    """Return the figure of a matplotlib artist, so that several artists share one image; any other value as it is."""
     is_artist = any(
         kind.__qualname__ == "Artist" and kind.__module__.startswith("matplotlib.")
         for kind in type(value).__mro__
@@ -124,14 +124,14 @@ def picture_source(value: Any) -> Any:
 
 
 class Lifted:
-    """Pictures that were taken out of a text, in which a mark of one character holds the place of each.
+    """Images that were taken out of a text and replaced by marks of one character.
 
-    The marks are characters for private use of the last plane, which `repr` escapes; those that a text brings along are replaced.
+    The marks are private-use characters of the last Unicode plane, which `repr` escapes. Such characters in a text are replaced.
     """
 
     _FIRST_MARK = 0x10FF00
     MOST = 20
-    """Pictures; of more, the API wants each to be small, and a reader loses the thread."""
+    """Images; the API restricts the size of each if there are more, and a reader loses the thread."""
     _MARKS = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + 0xEF)}]")
 
     def __init__(self) -> None:
@@ -140,19 +140,19 @@ class Lifted:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more pictures are taken."""
+        """Whether the maximum number of images is reached."""
         return len(self._blocks) >= self.MOST
 
     def marked(self, parts: Iterable[Part]) -> str:
-        """Return parts as one text, with marks in the place of content blocks."""
+        """Return parts as one text, with marks in place of content blocks."""
         return "".join(self.plain(part) if isinstance(part, str) else self._mark(part) for part in parts)
 
     def plain(self, text: str) -> str:
-        """Return a text without characters that could be taken for marks."""
+        """Return a text with characters that look like marks replaced."""
         return self._MARKS.sub("\N{REPLACEMENT CHARACTER}", text)
 
     def parts(self, text: str) -> tuple[Part, ...]:
-        """Return a text with the pictures back in their places; quotes that hold nothing but one of them go."""
+        """Return a text with the images in place of their marks; quotes around a single mark are removed."""
         pieces: list[Part] = []
         at = 0
         shown = set()
@@ -162,11 +162,11 @@ class Lifted:
                 shown.add(number)
                 pieces += [text[at : match.start()], self._blocks[number]]
                 at = match.end()
-        self._left_out += len(self._blocks) - len(shown)  # in what was cut away
+        self._left_out += len(self._blocks) - len(shown)  # in text that was cut
         return tuple(piece for piece in (*pieces, text[at:]) if piece)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the reader should know, once the text is made up of its parts."""
+        """Return a note on images that were left out; call it after `parts`."""
         if not self._left_out:
             return ()
         return (f"Pictures left out: {self._left_out:,}. At most {self.MOST} of one object are sent.",)
@@ -181,18 +181,18 @@ class Lifted:
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder makes of a broken file into an error that says so."""
+    """Convert any error of a decoder into a ConfigurationError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pictures that take much memory, and of odd metadata
+            warnings.simplefilter("ignore")  # about large images and odd metadata
             yield
     except ConfigurationError:
         raise
     except Image.DecompressionBombError:
         raise _too_large(name, "more pixels than can be decoded") from None
-    except Exception as error:  # decoders raise whatever the damage leads them to
+    except Exception as error:  # decoders raise many kinds of errors for damaged data
         reason = " ".join(str(error).split())
         if isinstance(error, UnidentifiedImageError):
             reason = "it contains no picture that can be decoded"
@@ -211,12 +211,12 @@ def _check_size(image: Any, name: str) -> None:
 
 def _too_large(name: str, size: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} has {size}; at most {_MAX_PIXELS / 1e6:.0f} million are made smaller here. Save it smaller. Nothing was sent."
+        f"{name} has {size}; at most {_MAX_PIXELS / 1e6:.0f} million pixels can be scaled down. Save it smaller. Nothing was sent."
     )
 
 
 def _is_cut(data: bytes, media_type: str) -> bool:
-    """Tell a file without its end, which Pillow passes over where a program has set `LOAD_TRUNCATED_IMAGES`."""
+    """Return whether the end of a file is missing, which Pillow ignores if a program has set `LOAD_TRUNCATED_IMAGES`."""
     if media_type == "image/png":
         return b"IEND" not in data
     if media_type == "image/jpeg":
@@ -224,11 +224,12 @@ def _is_cut(data: bytes, media_type: str) -> bool:
     return False
 
 
-def _facts(image: Any, data: bytes) -> Iterator[str]:
-    """Yield why a file cannot be sent as it is, as what happened to it."""
+def _changes(image: Any, data: bytes) -> Iterator[str]:
+    """Yield the changes that a file needs, as rests of sentences; "" for a change without a note."""
     if getattr(image, "is_animated", False):
         yield "is animated: its first picture is sent"
-    if image.format == "PNG" and data[24] > 8 and image.mode in _MODES:  # the depth; else `_eight_bits` tells
+    # data[24] is the bit depth. Other modes are left to `_eight_bits`.
+    if image.format == "PNG" and data[24] > 8 and image.mode in _MODES:
         yield f"was reduced from {data[24]} to 8 bits"
     if image.mode == "CMYK":
         yield "was converted from print colours (CMYK) to RGB"
@@ -241,7 +242,7 @@ def _is_small(image: Any, size: int) -> bool:
 
 
 def _written(image: Any, name: str, facts: list[str], *, is_photo: bool = False) -> Collected:
-    """Return a decoded image as a content block, and notes on what was done to it."""
+    """Return a decoded image as a content block, with notes on the changes."""
     shown, scaled = _eight_bits(image)
     fitted = _fitted(shown)
     if fitted.size != image.size:
@@ -254,9 +255,9 @@ def _written(image: Any, name: str, facts: list[str], *, is_photo: bool = False)
 
 
 def _eight_bits(image: Any) -> tuple[Any, str]:
-    """Return an image whose pixels are numbers of more than 8 bits in shades of grey, and what was done; others as they are.
+    """Return an image of more than 8 bits in greyscale, and a note; any other image as it is.
 
-    The least value is black and the greatest white, since such pictures seldom use their whole range.
+    The minimum becomes black and the maximum white, because such images seldom use their whole range.
     """
     if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
         return image, ""
@@ -274,7 +275,7 @@ def _eight_bits(image: Any) -> tuple[Any, str]:
 
 
 def _finite(numbers: Any) -> tuple[Any, float, float]:
-    """Return an image of floats with the least value in the place of NaN, and its extremes."""
+    """Return an image of floats with its finite minimum in place of NaN, and its minimum and maximum."""
     import numpy
     from PIL import Image
 
@@ -285,19 +286,19 @@ def _finite(numbers: Any) -> tuple[Any, float, float]:
 
 
 def _grey_of(value: float, mode: str) -> float:
-    """Return the shade of an image that holds a single value: by the range that its kind usually has."""
+    """Return the grey of an image with a single value, by the usual range of its mode."""
     usual = 65_535.0 if mode.startswith("I;") else 1.0 if mode == "F" and value <= 1 else 255.0
     return min(max(value / usual * 255, 0.0), 255.0)
 
 
 def _fitted(image: Any) -> Any:
-    """Return a PIL image in a mode and size that can be sent."""
+    """Return a PIL image in a mode and size that the API accepts."""
     if image.mode == "LAB":
         from PIL import ImageCms
 
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-    image = image.convert(_STRAIGHT[image.mode]) if image.mode in _STRAIGHT else image
+    image = image.convert(_ONLY_CONVERSION[image.mode]) if image.mode in _ONLY_CONVERSION else image
     if image.mode not in _MODES or max(image.size) > LONGEST_SIDE:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if max(image.size) > LONGEST_SIDE:
@@ -306,7 +307,7 @@ def _fitted(image: Any) -> Any:
 
 
 def _encoded(image: Any, *, is_photo: bool = False) -> bytes:
-    """Return a PIL image as PNG; a photo, and what would be too large, as JPEG."""
+    """Return a PIL image as PNG; as JPEG for a photo, or if the PNG is too large."""
     buffer = io.BytesIO()
     if not is_photo:
         image.save(buffer, format="PNG")
@@ -332,12 +333,12 @@ _MAX_VALUE_CHARS = 60
 
 
 def describe_plot(figure: Any, chars: int) -> Collected:
-    """Return a plotly figure as a content block; as text where nothing can draw it."""
+    """Return a plotly figure as a content block; as text if it cannot be rendered."""
     reason = "with kaleido installed (pip install kaleido) it would be a picture"
     if importlib.util.find_spec("kaleido") is not None:
         try:
             return image_block(figure.to_image(format="png"), name="the figure")
-        except Exception as error:  # kaleido needs a browser, and has many ways not to find one
+        except Exception as error:  # kaleido needs a browser and fails in many ways without one
             reason = f"kaleido could not draw it ({error_text(error)})"
     collected = bounded("\n".join(_lines(figure)), chars, "plotly figure")
     note = f"A plotly figure is sent as a summary of its data; {reason}."
@@ -357,7 +358,7 @@ def _lines(figure: Any) -> Iterator[str]:
 
 
 def _data(trace: Any) -> Iterator[str]:
-    """Yield what a trace draws: its properties that hold many values."""
+    """Yield the data of a trace: its properties with many values."""
     for name in trace:
         values = trace[name]
         if isinstance(values, list | tuple) or hasattr(values, "dtype"):
@@ -369,10 +370,10 @@ def _quoted(text: object) -> str:
     return f" “{one_line(text, _MAX_VALUE_CHARS)}”" if text else ""
 
 
-# What objects show of themselves in a notebook: Markdown, formulas, pictures, JSON, HTML, by the methods that IPython asks for.
+# Rich representations of objects: Markdown, LaTeX, images, JSON and HTML, from the methods of IPython's display protocol.
 #
-# The order is that of JupyterLab, except that HTML, and SVG as source, come after what a model reads better. An object whose own
-# text says something is told by that text before its HTML is looked at.
+# The order is that of JupyterLab, except that HTML and SVG come after formats that a model reads better. An informative `repr`
+# comes before HTML.
 _METHODS: Final = {
     "text/markdown": "_repr_markdown_",
     "text/latex": "_repr_latex_",
@@ -386,7 +387,7 @@ _METHODS: Final = {
     "image/svg+xml": "_repr_svg_",
     "application/javascript": "_repr_javascript_",
 }
-"""Formats in the order of preference, and the methods that give them."""
+"""The MIME types in order of preference, and their methods."""
 _ADDRESS = re.compile(r"<[\w.<>\- ]+?(?: at 0x[0-9A-Fa-f]+| object)>")
 _AT = re.compile(r" at 0x[0-9A-Fa-f]{6,}(?=>)")
 _DATA_ADDRESS = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,([A-Za-z0-9+/=\s]*)")
@@ -397,31 +398,31 @@ _MAX_HTML_CHARS = 2_000_000
 
 
 def is_address(text: str) -> bool:
-    """Tell a `repr` that says no more of an object than its type and where it is."""
+    """Return whether a `repr` is only the type of an object and its address in memory."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 def without_addresses(text: str) -> str:
-    """Return a `repr` without the places in memory that it names, which say nothing to a reader."""
+    """Return a `repr` without memory addresses."""
     return _AT.sub("", text)
 
 
 def has_rich_form(value: object) -> bool:
-    """Whether an object says how a notebook shows it, other than as text."""
+    """Return whether an object has a rich representation besides text."""
     names = ("_repr_mimebundle_", *filter(None, _METHODS.values()))
-    return any(_is_there(value, name) for name in names)
+    return any(_has_method(value, name) for name in names)
 
 
 def describe_rich(value: Any, chars: int, *, is_data: bool) -> Collected | None:
-    """Describe an object by what a notebook shows of it; None if there is nothing that could be sent.
+    """Describe an object by its rich representation; None if it has none that can be sent.
 
     Args:
         value: The object.
-        chars: About how many characters it may take.
-        is_data: Whether it is told by what it holds, rather than by its own text or HTML.
+        chars: The approximate maximum number of characters.
+        is_data: Whether its contents are preferred to its `repr` and HTML.
 
     Raises:
-        ConfigurationError: It shows a picture that is damaged, and nothing else.
+        ConfigurationError: Its only representation is a damaged image.
     """
     damage: ConfigurationError | None = None
     bundle = _bundle_of(value)
@@ -434,14 +435,14 @@ def describe_rich(value: Any, chars: int, *, is_data: bool) -> Collected | None:
             continue
         content = bundle.get(kind)
         if content is None:
-            content = _called(value, method)
+            content = _call_method(value, method)
         if content is None:
             continue
         try:
             described = _WRITERS.get(kind, _picture)(content, chars)
         except ConfigurationError as error:
             damage, described = error, None
-        except Exception:  # data that are no JSON, a text of another type: the next form may do
+        except Exception:  # invalid JSON, or a text of another type: the next format may work
             described = None
         if described is not None and any(
             not isinstance(part, str) or part.strip() for part in described.parts
@@ -452,36 +453,36 @@ def describe_rich(value: Any, chars: int, *, is_data: bool) -> Collected | None:
     return None
 
 
-def _is_there(value: object, name: str) -> bool:
-    """Whether an object has a method, without asking the object, which may claim to have any."""
+def _has_method(value: object, name: str) -> bool:
+    """Return whether an object has a method, without `getattr`, which some objects answer for any name."""
     return inspect.getattr_static(value, name, None) is not None
 
 
 def _bundle_of(value: Any) -> dict[str, Any]:
-    bundle = _called(value, "_repr_mimebundle_", include=None, exclude=None)
+    bundle = _call_method(value, "_repr_mimebundle_", include=None, exclude=None)
     if not isinstance(bundle, Mapping):
         return {}
     found = dict(bundle)
-    for kind, content in bundle.items():  # specifications of charts; a widget is only named by its view
+    for kind, content in bundle.items():  # charts; the data of a widget are only an id
         if str(kind).startswith("application/vnd.") and "widget" not in kind and isinstance(content, Mapping):
             found.setdefault("application/json", content)
     return found
 
 
-def _called(value: Any, method: str, **arguments: Any) -> Any:
-    """Return what a method gives, without the metadata that may come with it; None if it fails, or there is none."""
-    if isinstance(value, type) or not method or not _is_there(value, method):
+def _call_method(value: Any, method: str, **arguments: Any) -> Any:
+    """Return the result of a display method without its metadata; None if it fails or does not exist."""
+    if isinstance(value, type) or not method or not _has_method(value, method):
         return None
     try:
         content = getattr(value, method)(**arguments)
-    except Exception:  # as IPython does: another form may work
+    except Exception:  # like IPython: another format may work
         return None
     is_with_metadata = isinstance(content, tuple) and len(content) == 2 and isinstance(content[1], dict)
     return content[0] if is_with_metadata else content
 
 
 def _own_text(value: object) -> str:
-    """Return an object's `repr` if it says more than an address."""
+    """Return an object's `repr`; "" if it is only an address."""
     if type(value).__repr__ is object.__repr__:
         return ""
     text = safe_repr(value, _MAX_HTML_CHARS)
@@ -525,7 +526,7 @@ _WRITERS: Mapping[str, Callable[[Any, int], Collected]] = {
 
 
 def _with_pictures(text: str, chars: int, what: str) -> Collected:
-    """Return Markdown or HTML with the pictures that stand in it as content blocks in their places."""
+    """Return Markdown or HTML with its embedded images as content blocks in their places."""
     lifted = Lifted()
     notes: dict[str, None] = {}
     text = lifted.plain(text)
@@ -544,7 +545,7 @@ _ATTRIBUTES: Final = {
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan"},
 }
-"""What is kept of HTML beside its text: not what is for the eye alone."""
+"""Attributes of HTML that are kept: those with a meaning, not those for style."""
 
 
 def _parts(lifted: Lifted, text: str, what: str) -> Iterator[Any]:
@@ -553,7 +554,7 @@ def _parts(lifted: Lifted, text: str, what: str) -> Iterator[Any]:
 
 
 def _lift(kind: str, encoded: str, lifted: Lifted, notes: dict[str, None]) -> str:
-    """Return what stands for data in a text: a mark for a picture, else a word."""
+    """Return the replacement of embedded data in a text: a mark for an image, else a short text."""
     try:
         picture = image_block(base64.b64decode(encoded, validate=False), name="a picture")
     except (ConfigurationError, binascii.Error, ValueError):

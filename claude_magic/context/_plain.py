@@ -1,6 +1,6 @@
-"""Values as plain data, whatever library holds them: a scalar of Arrow or numpy is the number or text in it, an array a list.
+"""Converts scalars and arrays of other libraries into plain Python data.
 
-Types of other libraries are known by name, so that none is imported for it.
+Types of other libraries are matched by name, so none is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ._collected import plain_text
 
 _DEEPEST: Final = 50
 _MOST_VALUES: Final = 10_000
-"""In one container; what has more is described, not written."""
+"""Values in one container; a larger one is described, not written out."""
 _ARRAYS: Final = frozenset(
     {
         "numpy.ndarray",
@@ -27,23 +27,23 @@ _ARRAYS: Final = frozenset(
 
 
 def _names(kind: type) -> Iterable[str]:
-    """Yield the names of a type and its bases: library and class."""
+    """Yield the names of a type and its bases, as "library.Class"."""
     return (f"{base.__module__.partition('.')[0]}.{base.__qualname__}" for base in kind.__mro__)
 
 
 def unwrapped(value: Any) -> Any:
-    """Return what a scalar of Arrow holds; anything else as it is."""
+    """Return the Python value of an Arrow scalar; anything else as it is."""
     kind = type(value)
     if kind.__module__ != "pyarrow.lib" or "pyarrow.Scalar" not in _names(kind):
         return value
     try:
         return value.as_py()
-    except Exception:  # a struct that has a name twice, a nanosecond that Python's dates do not have
+    except Exception:  # a struct with a repeated name, a time with nanoseconds
         return str(value)
 
 
 def array_items(value: Any, most: int, *, dimensions: int) -> Any:
-    """Return the values of an array as a list, of one without dimensions as a number; anything else, and a larger array, as it is."""
+    """Return an array as a list, and a 0-dimensional one as a scalar; anything else, and a larger array, as it is."""
     if _ARRAYS.isdisjoint(_names(type(value))):
         return value
     shape = getattr(value, "shape", None)
@@ -54,7 +54,7 @@ def array_items(value: Any, most: int, *, dimensions: int) -> Any:
 
 
 def leaf_text(value: Any) -> str | None:
-    """Return what a single value is written as inside of data: a text in quotes, anything else as `plain_text` does; None for more."""
+    """Return the text of a single value in a container: strings in quotes, others like `plain_text`; else None."""
     if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return "None"
     if isinstance(value, str | bytes):
@@ -63,14 +63,14 @@ def leaf_text(value: Any) -> str | None:
 
 
 def written(value: Any) -> str | None:
-    """Return plain data as Python writes it, all of it and on one line; None where it holds anything else, or more than 10,000 values.
+    """Return plain data in full, in Python notation on one line; None for other data, or for containers of more than 10,000 values.
 
     Args:
-        value: Numbers, texts, dates and the like, in lists, tuples, sets, dicts and arrays, at any depth.
+        value: Numbers, strings, dates and the like, in lists, tuples, sets, dicts and arrays, up to 50 levels deep.
     """
     try:
         return _written(value, 0)
-    except Exception:  # containers of the user's
+    except Exception:  # the user's containers may raise anything
         return None
 
 

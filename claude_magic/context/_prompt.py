@@ -1,8 +1,8 @@
-"""`{{ expression }}` in a prompt becomes the value of the expression.
+"""Replaces `{{ expression }}` in a prompt by the value of the expression.
 
-Only where it is a Python expression about things of the user's: its root, the name that stands first in it, must be one of
-theirs, and every other name must exist. So Jinja, LaTeX and JSON pass as they are typed. Values are never looked into
-again, and single braces mean nothing.
+The text must be a Python expression about the user's variables: its root (the first name) must be one of them, and every
+other name must exist. So Jinja, LaTeX and JSON are sent as typed. Inserted values are not searched for expressions, and
+single braces have no meaning.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ._redaction import exposed_in, refusal
 _OPENING = re.compile(r"(?<!\{)\{\{(?![{%#])")
 _SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
 _GETTEXT = re.compile(r"_\s*\(")
-"""How templates mark what is to be translated; in a notebook `_` is the last output."""
+"""The mark for translatable text in templates; in a notebook `_` is the last output."""
 _LONGEST_EXPRESSION = 1_000
 _MOST_ENDS = 8
-"""Candidates for the `}}` that ends an expression: it may hold dicts and strings with braces in them."""
+"""Candidates for the `}}` that ends an expression, which may contain dicts and strings with braces."""
 _MOST_REMEMBERED = 1_000
 _MOST_NAMED = 3
-"""Expressions that a note names; of the rest it gives the number."""
+"""Expressions that a note lists; the others are counted."""
 _LONGEST_NAMED = 60
 _MOST_COLUMNS = 12
 _LONG_TEXT = round(DEFAULT_TOKENS * CHARS_PER_TOKEN)
-"""Characters of a text beyond which a note says that all of it is sent."""
+"""Characters; a note reports that a longer text is sent in full."""
 
 _NOTHING = compile("None", "<column>", "eval")
 
@@ -45,7 +45,7 @@ _Parse = Callable[[str], Expression | None]
 
 @dataclass(frozen=True, slots=True)
 class _Braced:
-    """What stands between double braces, where it ends, and the expression that it is, if it is one."""
+    """The text between double braces, the position after it, and its expression; None if it is not one."""
 
     source: str
     end: int
@@ -53,43 +53,43 @@ class _Braced:
 
 
 def interpolate(text: str, names: Mapping[str, object]) -> Collected:
-    """Return a prompt with values in the place of `{{ expression }}`.
+    """Return a prompt with values in place of `{{ expression }}`.
 
-    A text is put in as it is, a number as Python writes it, anything else as `describe` tells it.
+    A string is inserted as it is, a number in Python notation, anything else as its description.
 
     Args:
-        text: What was typed.
-        names: The user's names.
+        text: The prompt as typed.
+        names: The user's variables.
 
     Raises:
-        ConfigurationError: An expression could not be evaluated, or a name is nearly one of the user's. Nothing was sent.
+        ConfigurationError: An expression raised an error, or a name is probably a typo of a variable. Nothing was sent.
     """
     pieces: list[Collected] = []
     untouched: list[tuple[str, str]] = []
     copied = 0
     for start, braced in _all_braced(text):
-        _refuse_slip(braced, names)
-        if reason := _why_not(braced, names):
+        _refuse_typo(braced, names)
+        if reason := _reason_untouched(braced, names):
             untouched.append((_in_braces(braced.source), reason))
         elif braced.expression is not None:
-            pieces += [_typed(text[copied:start]), _inline(braced.expression, names)]
+            pieces += [_as_typed(text[copied:start]), _inline(braced.expression, names)]
             copied = braced.end
-    pieces.append(_typed(text[copied:]))
+    pieces.append(_as_typed(text[copied:]))
     return join([*pieces, Collected(notes=tuple(_note_on(untouched)))])
 
 
 def names_in(text: str) -> frozenset[str]:
-    """Return the names that the expressions between double braces in a prompt are about, whether there are such names or not."""
+    """Return the free names of the expressions in a prompt, whether they exist or not."""
     expressions = (braced.expression for _, braced in _all_braced(text))
     return frozenset(name for each in expressions if each is not None for name in each.needed)
 
 
 def _all_braced(text: str, *, passes_constants: bool = True) -> Iterator[tuple[int, _Braced]]:
-    """Yield what stands between double braces, with where it begins; what is an expression is passed as a whole.
+    """Yield each text between double braces and its start; the search continues after an expression.
 
     Args:
-        text: What was typed.
-        passes_constants: So are expressions without names. Else what stands in them is looked into.
+        text: The prompt as typed.
+        passes_constants: Whether the search also continues after an expression without names; if not, inside it.
     """
     parse = lru_cache(maxsize=_MOST_REMEMBERED)(parse_expression)
     position = 0
@@ -103,7 +103,7 @@ def _all_braced(text: str, *, passes_constants: bool = True) -> Iterator[tuple[i
 
 
 def _find_braced(text: str, start: int, parse: _Parse) -> _Braced | None:
-    """Return the shortest Python expression from here to a `}}`; else what stands before the first one, if any does."""
+    """Return the shortest Python expression from `start` to a `}}`; else the text before the first `}}`; None without one."""
     first: _Braced | None = None
     for end in islice(_ends(text, start, start + _LONGEST_EXPRESSION), _MOST_ENDS):
         source = text[start:end].strip()
@@ -121,8 +121,8 @@ def _ends(text: str, start: int, stop: int) -> Iterator[int]:
         end = text.find("}}", end + 1, stop)
 
 
-def _why_not(braced: _Braced, names: Mapping[str, object]) -> str:
-    """Say why something stays as typed, as a clause; "" if there is nothing to say: it does not, or was not meant to be a value."""
+def _reason_untouched(braced: _Braced, names: Mapping[str, object]) -> str:
+    """Return why braces are sent as typed, as a clause; "" if they are replaced, or if they are clearly not meant as a value."""
     if braced.expression is None:
         word = re.match(r"\w+", braced.source)
         return "it is not a Python expression" if word and word[0] in names else ""
@@ -141,11 +141,11 @@ def _missing(expression: Expression, names: Mapping[str, object]) -> list[str]:
     return [name for name in expression.needed if name not in names and not hasattr(builtins, name)]
 
 
-def _refuse_slip(braced: _Braced, names: Mapping[str, object]) -> None:
-    """Refuse an expression whose name is nearly one of the user's: it is no value, and hardly meant to be sent as typed.
+def _refuse_typo(braced: _Braced, names: Mapping[str, object]) -> None:
+    """Refuse an expression with a typo in the name of a variable, instead of sending it as typed.
 
     Raises:
-        ConfigurationError: It is one.
+        ConfigurationError: A missing name is close to an existing one.
     """
     for name in () if braced.expression is None else _missing(braced.expression, names):
         if hint := did_you_mean(name, names):
@@ -167,7 +167,7 @@ def _inline(expression: Expression, names: Mapping[str, object]) -> Collected:
 def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:
     needed = {name: names[name] for name in expression.needed if name in names}
     try:
-        return eval(expression.code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own, as in a cell
+        return eval(expression.code, {"__builtins__": builtins, **needed})  # noqa: S307  the user's own code, as in a cell
     except Exception as error:
         raise ConfigurationError(
             f"{_in_braces(expression.source)} raised {error_text(error)}. Nothing was sent."
@@ -175,13 +175,13 @@ def _evaluate(expression: Expression, names: Mapping[str, object]) -> object:
 
 
 def _in_braces(source: str) -> str:
-    """Return an expression as it is named in messages: on one line, and not too long."""
+    """Return an expression for messages: in braces, on one line, shortened."""
     line = " ".join(source.split())
     shown = line if len(line) <= _LONGEST_NAMED else f"{line[:_LONGEST_NAMED]}…"
     return f"{{{{ {shown} }}}}"
 
 
-def _typed(text: str) -> Collected:
+def _as_typed(text: str) -> Collected:
     return Collected(parts=(text,) if text else ())
 
 
@@ -199,14 +199,14 @@ def _note_on(untouched: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def describe_name(name: str, names: Mapping[str, object]) -> Collected:
-    """Return what a dotted name stands for: code with its source, anything else described.
+    """Return the description of the value of a dotted name; for code, its source.
 
     Args:
-        name: A name, or a path of attributes that begins with one.
-        names: The user's names.
+        name: A name, or a path of attributes and items.
+        names: The user's variables.
 
     Raises:
-        ConfigurationError: It does not exist, or cannot be read.
+        ConfigurationError: The path does not exist, or reading it fails.
     """
     value = resolve_name(name, names, asked_by="explain")
     collected = describe(value, name=name)
@@ -215,18 +215,18 @@ def describe_name(name: str, names: Mapping[str, object]) -> Collected:
 
 
 class NullValueError(ConfigurationError):
-    """A value that the prompt of a row needs is missing in that row."""
+    """A row lacks a value that its prompt needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowPrompt:
-    """A prompt for many rows, read once.
+    """A prompt for many rows, parsed once.
 
     Attributes:
         pieces: Its parts in order: text that is the same for all rows, and expressions about a row.
-        columns: The names of a row that the expressions are about.
-        names: The names of the user that they need, too.
-        notes: Sentences for the reader.
+        columns: The columns that the expressions use.
+        names: The user's variables that the expressions use.
+        notes: Sentences for the user.
     """
 
     pieces: tuple[str | Expression, ...]
@@ -236,24 +236,24 @@ class RowPrompt:
 
     @property
     def beginning(self) -> str:
-        """The text before the first value of a row: the same for all of them."""
+        """The text before the first value of a row; the same for all rows."""
         first = self.pieces[0]
         return first if isinstance(first, str) else ""
 
     @property
     def shared_after(self) -> int:
-        """Characters of the text that is the same for all rows and stands behind a value, where no cache finds it."""
+        """The number of characters that are the same for all rows but follow a value, so that no prompt cache applies to them."""
         return sum(len(piece) for piece in self.pieces[1:] if isinstance(piece, str))
 
     def fill(self, row: Mapping[str, object]) -> tuple[Part, ...]:
-        """Return what is asked about a row, behind `beginning`: text, and blocks where a value is a picture.
+        """Return the prompt for a row without `beginning`: text, and image blocks.
 
         Args:
-            row: The values, by name.
+            row: The values, by column.
 
         Raises:
             NullValueError: A value is missing.
-            ConfigurationError: An expression could not be evaluated.
+            ConfigurationError: An expression raised an error.
         """
         pieces = self.pieces[1:] if self.beginning else self.pieces
         filled = ((piece,) if isinstance(piece, str) else self._value_of(piece, row) for piece in pieces)
@@ -267,22 +267,22 @@ class RowPrompt:
         value = unwrapped(value)
         if _is_null(value):
             raise NullValueError(f"{_in_braces(expression.source)} is null: this row was not asked.")
-        # As a text, what a row holds is sent whole.
+        # Plain data of a row is sent in full.
         text = written(value) if (text := plain_text(value)) is None else text
         return (text,) if text is not None else describe(value, name=expression.source).parts
 
 
 def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object]) -> RowPrompt:
-    """Read a prompt whose `{{ expression }}` are about the rows of a table; names of a row go before the user's own.
+    """Parse a prompt with `{{ expression }}` about the rows of a table; columns take precedence over variables.
 
     Args:
-        text: What was typed.
-        columns: The names that a row has.
-        names: The user's names.
+        text: The prompt as typed.
+        columns: The columns of the table.
+        names: The user's variables.
 
     Raises:
-        ConfigurationError: An expression has a name that is neither; none is about a row; or one about no row could not be
-            evaluated. Nothing was sent.
+        ConfigurationError: A name in an expression is neither a column nor a variable, no expression uses a column, or an
+            expression without columns raised an error. Nothing was sent.
     """
     pieces: list[str | Expression] = []
     notes: dict[str, None] = {}
@@ -328,16 +328,15 @@ def row_prompt(text: str, columns: Collection[str], names: Mapping[str, object])
 
 
 def _named_column(braced: _Braced, columns: Collection[str]) -> Expression | None:
-    """Return what stands for a column whose name is no name in Python, such as `my column`, `a.b`, `class` or `2026`."""
+    """Return an expression for a column whose name is not a Python name, such as `my column`, `a.b`, `class` or `2026`."""
     name, found = braced.source, braced.expression
-    if (
-        name not in columns and not name.isascii()
-    ):  # files from elsewhere write accents as characters of their own
-        alike = (each for each in columns if _composed(each) == _composed(name))
-        name = next(alike, name)
+    # Files from other systems may contain decomposed accents.
+    if name not in columns and not name.isascii():
+        matches = (each for each in columns if _composed(each) == _composed(name))
+        name = next(matches, name)
     if name not in columns or (found is not None and name in found.needed):
         return None
-    # Its value is looked up by the name of the column, so there is nothing to evaluate.
+    # The value is looked up by the name of the column, so there is no code to evaluate.
     return Expression(source=name, code=_NOTHING, needed=(name,))
 
 
@@ -353,10 +352,10 @@ def _add_text(pieces: list[str | Expression], text: str) -> None:
 
 
 def _refuse_unknown(expression: Expression, columns: Collection[str], names: Mapping[str, object]) -> None:
-    """Refuse an expression with a name that is neither of a row nor of the user.
+    """Refuse an expression with a name that is neither a column nor a variable.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: The expression contains such a name.
     """
     for name in expression.needed:
         if name in columns or name in names or hasattr(builtins, name):
@@ -373,7 +372,7 @@ def _some(columns: Collection[str], form: str) -> str:
 
 
 def _is_null(value: object) -> bool:
-    """Tell None, each kind of NaN and NaT, and the nulls of pandas and numpy."""
+    """Return whether a value is None, NaN or NaT, or a null of pandas or numpy."""
     if isinstance(value, str):
         return False
     if isinstance(value, Decimal):

@@ -1,7 +1,7 @@
-"""Values that look like credentials, in what was collected for the user, become `[REDACTED]`.
+"""Replaces apparent credentials in collected content by `[REDACTED]`.
 
-What the user typed is theirs and passes. Three kinds are recognised: the values of environment variables whose names say that
-they are secret, the forms in which credentials are written, and what is given to a name such as `password`.
+Text that the user typed is not changed. Three kinds are recognised: the values of environment variables with names of
+secrets, the known formats of credentials, and values assigned to a name such as `password`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from typing import Final
 
 from ..client import REDACTED
 
-# Secrets that are known by the name they are given to: `password = "…"`, `api_key: …`, `SMTP_PASS=…`, in code, JSON, YAML, TOML, INI, shells.
+# Secrets recognised by the name they are assigned to: `password = "…"`, `api_key: …`, `SMTP_PASS=…`, in code, JSON, YAML, TOML,
+# INI and shell scripts.
 #
-# Code and prose about keys and tokens stay readable, so what is no literal is no secret: a call, a dotted name, a placeholder. How
-# much a value must look like a secret depends on its name: nearly anything is one behind `password`, little behind `key`.
+# Code and prose about keys and tokens must stay readable, so only literals count: no calls, dotted names or placeholders. How much
+# a value must look like a secret depends on the name: after `password` nearly every value counts, after `key` few do.
 _LONGEST: Final = 2_000
 _LOOK: Final = 300
-"""Characters of a value without quotes that are judged. Another name may stand in it, and begin the next."""
+"""Characters of an unquoted value that are matched. It may contain another name that begins the next match."""
 _REST = re.compile(r"""[^\s"',;(){}\[\]\\]*+""")
 _LONGEST_NAME: Final = 24
 _NAME: Final = r"""(?P<name> pass(?:word|wd|wort|phrase|code)? | pwd | secret | key | token | kennwort | contrase[nñ]a | mot_?de_?passe
     | senha | пароль | 密码 | 密碼 | パスワード | 비밀번호 )"""
-# `name = `, `"name": `, `name: str = `, `os.environ["NAME"] = `, `name == `, and all that in a text which is quoted once more.
+# `name = `, `"name": `, `name: str = `, `os.environ["NAME"] = `, `name == `, also with escaped quotes.
 _ASSIGNED: Final = r"""\\{0,3} ["']? \]? [ \t]{0,3} (?: :[ \t]{0,9} \w [\w.\[\] |]{0,40}+ = (?!=) | [=:]{1,2} >? ) [ \t]{0,3}"""
 _VALUE: Final = rf"""(?:
       [bruf]{{0,2}} (?:"{{3}}|'{{3}}) (?P<triple>[^"'\s]{{4,{_LONGEST}}}+)
@@ -45,7 +46,7 @@ _PASSWORD_OF = re.compile(
     r"""(?ix)(?: admin | api | app | auth | basic | bot | db | e?mail | ftp | https? | imap | ldap | login | mongo | my | mysql | pg | pop3?
     | postgres | proxy | rabbitmq | redis | root | service | sftp | smtp | ssh | sudo | svc | test | user | vpn | wifi )[ _.-]?$"""
 )
-"""In front of `pass`, which is a word of its own: `first_pass` is no password."""
+"""Words before `pass`, which is also an ordinary word: `first_pass` is not a password."""
 _KEY_OF = re.compile(
     r"""(?ix)(?: access | account | admin | api | app | auth | client | consumer | deploy | encryption | fernet | hmac | jwt | license
     | master | private | secret | service | session | shared | signing | ssh | storage | subscription | webhook )[ _-]?$"""
@@ -57,7 +58,7 @@ _REFERENCE = re.compile(
     r"""(?xi) \$[({A-Z].* | \{.* | <[\w .-]{1,60}>.* | <\|.* | %[(s].* | \*+ | [x.…]+ | .*x{3,} | .*\.{3} | .*…
     | (?:change_?me|your[ _-]|redacted|placeholder|example|dummy).* | \[REDACTED\].* | [a-z_][\w.]*[(\[].*"""
 )
-"""What stands for a secret: a variable, a placeholder, a call."""
+"""References instead of a literal: a variable, a placeholder, a call."""
 _DOTTED = re.compile(r"(?i)[a-z_]\w*(?:\.[a-z_]\w*)+")
 _SENTENCE = re.compile(
     r"""(?ix)\b(?: characters | confirm | default | description | enter | field | forgot | incorrect | invalid | minimum | missing | must
@@ -74,7 +75,7 @@ SECRET_NAME = re.compile(
     r"""(?ix) (?: (?:^|_) (?:KEY|PWD|PASS) | API_?KEY | TOKEN | SECRET | PASSWORD | PASSWD | PASSPHRASE | CREDENTIAL )
     S? \d* (?:_|$)"""
 )
-"""In the name of an environment variable that holds one."""
+"""Matches the names of environment variables that hold secrets."""
 WORKING_DIRECTORIES = ("PWD", "OLDPWD")
 _HARMLESS_ENDING = re.compile(
     r"""(?ix)_(?: ALG(?:ORITHM)? | AUDIENCE | COUNT | DIR | EXPIR\w+ | FIELDS? | FILE | HASHERS? | HEADER | ID | ISSUER | LEN(?:GTH)? | LIMIT
@@ -85,12 +86,12 @@ _LOWER_DOTTED = re.compile(r"[a-z_][a-z0-9_]*(?:\.[A-Za-z_]\w*)+")
 _BARE_KEY = re.compile(
     r"(?i)(?!.{0,80}(?:API|ACCESS|SECRET|PRIVATE|ENCRYPTION|SIGNING|ACCOUNT|AUTH|TOKEN|PASS|PWD|CREDENTIAL)).*(?:^|_)KEYS?\d*"
 )
-"""A name in which nothing but KEY says that it is secret: `SORT_KEY` is a key, too."""
+"""Names where only KEY suggests a secret: `SORT_KEY` is one too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundSecret:
-    """A secret in a text: where, and what it is in words."""
+    """The position of a secret in a text, and its label."""
 
     start: int
     end: int
@@ -98,12 +99,12 @@ class FoundSecret:
 
 
 def find_assignments(text: str) -> Iterator[FoundSecret]:
-    """Yield the secrets that a text gives to a name, in order of their names; one may lie in another."""
+    """Yield the secrets that a text assigns to names, in order of the names; they may be nested."""
     place = 0
     while (match := _ASSIGNMENT.search(text, place)) is not None:
         kind, place = match.lastgroup or "bare", match.end()
         before = text[max(0, match.start() - _LONGEST_NAME) : match.start()]
-        label = _judge(match["name"], before, match[kind], kind, is_quoted=text[match.end("name")] in "\"'\\")
+        label = _label(match["name"], before, match[kind], kind, is_quoted=text[match.end("name")] in "\"'\\")
         if label:
             start, place = match.span(kind)
             if kind == "bare" and place - start == _LOOK and (rest := _REST.match(text, place)) is not None:
@@ -118,20 +119,20 @@ def find_assignments(text: str) -> Iterator[FoundSecret]:
 
 
 def is_trivial(name: str, value: str) -> bool:
-    """Say whether a value is none that anybody hides: a switch, a number, an address, or a word of its own name."""
-    # The latter as in POSTGRES_PASSWORD=postgres.
+    """Return whether a value cannot be a secret: a switch, a number, a URL, or a part of its own name."""
+    # A part of its own name: POSTGRES_PASSWORD=postgres.
     return _TRIVIAL.fullmatch(value) is not None or value.lower() in name.lower()
 
 
-def _judge(name: str, before: str, value: str, kind: str, *, is_quoted: bool) -> str:
-    """Return what a value is by its name, or nothing if it is no secret.
+def _label(name: str, before: str, value: str, kind: str, *, is_quoted: bool) -> str:
+    """Return the label of a value by its name; "" if it is not a secret.
 
     Args:
         name: The end of the name: `password`, `key` …
-        before: What stands in front of that.
-        value: What is given to it.
-        kind: How it is written.
-        is_quoted: The name stands in quotation marks.
+        before: The text before it.
+        value: The assigned value.
+        kind: The group of `_VALUE` that matched: "triple", "double", "bare" …
+        is_quoted: Whether the name is in quotes.
     """
     if _REFERENCE.fullmatch(value):
         return ""
@@ -139,7 +140,7 @@ def _judge(name: str, before: str, value: str, kind: str, *, is_quoted: bool) ->
     if word == "pass" and not _PASSWORD_OF.search(before):
         if before[-1:].isalnum() or before[-1:] in ("_", "-", ".") or kind == "bare":
             return ""
-        word = "password" if is_quoted else "secret"  # which has no blanks
+        word = "password" if is_quoted else "secret"  # a secret has no blanks
     if word in ("key", "token"):
         if not (_KEY_OF if word == "key" else _TOKEN_OF).search(before):
             is_weak = word == "token" or (name.isupper() and _CAPITALS.search(before))
@@ -166,7 +167,7 @@ def _is_password(value: str, kind: str, *, may_have_blanks: bool) -> bool:
 
 
 def is_secret_setting(name: str, value: str) -> bool:
-    """Say whether a line such as `NAME=value` sets a secret, by its name and what it is no placeholder for."""
+    """Return whether a line such as `NAME=value` sets a secret, by its name, and because its value is not a placeholder."""
     if not SECRET_NAME.search(name) or _HARMLESS_ENDING.search(name) or name in WORKING_DIRECTORIES:
         return False
     is_bare_key = _BARE_KEY.fullmatch(name) is not None
@@ -180,12 +181,12 @@ def is_secret_setting(name: str, value: str) -> bool:
     )
 
 
-# How credentials are written: the forms that well-known services give their keys, and those that protocols and files have for passwords.
+# Formats of credentials: the keys of well-known services, and passwords in protocols and files.
 #
-# Each form reads a text in time that grows with its length alone: repetitions have bounds, or give nothing back (`++`).
-# The forms of keys are those that the services publish for scanners of repositories.
+# Each pattern runs in linear time: repetitions are bounded or possessive (`++`). The formats of keys are those that the services
+# publish for secret scanners.
 
-# Not in the middle of a word. In the repr of a text, though, `\n` may stand before it, and on a terminal a color: `\x1b[32m`.
+# Not inside a word, but possibly after `\n` in the repr of a string, or after a terminal color: `\x1b[32m`.
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=[\d;]m))"
 
 _TOKENS: Final[Mapping[str, str]] = {
@@ -227,9 +228,9 @@ _TOKENS: Final[Mapping[str, str]] = {
     "a JSON web token": r"(?<![-_])eyJ[\w-]{10,4000}+\.[\w-]{10,}+\.[\w-]*",
     "a password's hash": r"\$(?:apr1|2[abxy]|[156y]|argon2(?:id|i|d))\$[./A-Za-z0-9$=,+]{20,}",
 }
-"""By what they are. They are known by their beginning, whatever stands beside them."""
+"""Formats by label, recognised by their beginning, whatever the context."""
 
-_PASSWORD_WORD = r"(?:pass(?:word|wd|wort|phrase|code)?|pwd|secret)"  # noqa: S105  # a word for one
+_PASSWORD_WORD = r"(?:pass(?:word|wd|wort|phrase|code)?|pwd|secret)"  # noqa: S105  # a pattern, not a password
 _NO_PLACEHOLDER = r"(?![$<{*%]|\.{3}|x{3}|change_?me|your[ _-])"
 
 
@@ -242,7 +243,7 @@ ANTHROPIC_KEY: Final = re.compile(_START + _TOKENS["an Anthropic API key"])
 
 SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
     (
-        "a private key",  # also one of which a cut has left the beginning or the end
+        "a private key",  # also its beginning or end, if the text was cut
         re.compile(
             r"""(?sx) -----BEGIN[ ][A-Z0-9 ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
             .*? (?:-----END[ ][A-Z0-9 ]{0,40}KEY(?:[ ]BLOCK)?-----|\Z)
@@ -250,8 +251,8 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
             | Private-Lines:\ \d{1,4}(?:\r?\n|\\n)(?:[A-Za-z0-9+/=]{1,80}+(?:\r?\n|\\n)?){1,200}+"""
         ),
     ),
-    (None, _TOKEN),  # its group says which kind it is
-    # Of these only a part is secret: the last group that matched.
+    (None, _TOKEN),  # the name of the group gives the label
+    # In these only the last matching group is secret.
     ("a bearer token", re.compile(r"(?i)\bbearer\s++(?=[\w.~+/-]{0,200}?\d)([\w.~+/-]{16,}=*)")),
     (
         "a login",
@@ -259,7 +260,7 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
             r"(?i)\bauthorization[\"']?\]?\s{0,3}[=:]\s{0,3}[\"']?(?:basic|token|digest)\s++([a-z0-9+/_-]{8,}=*)"
         ),
     ),
-    ("a login", re.compile(r"\"auth\"\s{0,3}:\s{0,3}\"([A-Za-z0-9+/]{8,500}=*)\"")),  # of Docker
+    ("a login", re.compile(r"\"auth\"\s{0,3}:\s{0,3}\"([A-Za-z0-9+/]{8,500}=*)\"")),  # Docker
     (
         "a cookie",
         re.compile(
@@ -291,11 +292,11 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
         ),
     ),
     (
-        "a password",  # of a connection string, which separates its parts by semicolons
+        "a password",  # a connection string, with parts separated by semicolons
         re.compile(r"(?i);\s?(?:password|pwd|accountkey|sharedaccesskey)\s?=\s?(?![{$<*])([^;\"'\s]{4,500})"),
     ),
     (
-        "a password",  # of XML; of .netrc; of a command; of Kaggle's JSON
+        "a password",  # XML; .netrc; a command; Kaggle's JSON
         re.compile(
             rf"""(?ix)<{_PASSWORD_WORD}>{_NO_PLACEHOLDER}([^<>\n]{{4,200}})</
             | {_PASSWORD_WORD}["'][ \t]{{1,4}}value=["']{_NO_PLACEHOLDER}([^"'\n]{{4,200}})["']
@@ -307,7 +308,7 @@ SECRET_FORMS: tuple[tuple[str | None, re.Pattern[str]], ...] = (
         ),
     ),
     (
-        "a password",  # of .pgpass: host:port:database:user:password
+        "a password",  # .pgpass: host:port:database:user:password
         re.compile(r"(?m)^[\w.*-]{1,100}:(?:\d{2,5}|\*):[\w.*-]{1,60}:[\w.*-]{1,60}:(\S{4,200})$"),
     ),
 )
@@ -317,20 +318,20 @@ _SHORTEST_SECRET = 8
 
 
 def holds_key(text: str) -> bool:
-    """Return whether a text holds what looks like a key of Anthropic's: nobody means to send that."""
+    """Return whether a text contains an apparent Anthropic API key, which is never sent on purpose."""
     return "sk-ant-" in text and ANTHROPIC_KEY.search(text) is not None
 
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, tuple[str, ...]]:
-    """Return text without what looks like a credential, and what that was, by label.
+    """Return a text with apparent credentials redacted, and their labels.
 
     Args:
-        text: What was collected.
+        text: The collected text.
         environment: The environment variables.
     """
     labels: list[str] = []
     for name, value in _secrets(environment) if len(text) >= _SHORTEST_SECRET else ():
-        for written in dict.fromkeys((value, repr(value)[1:-1])):  # as it is, and as in the repr of a text
+        for written in dict.fromkeys((value, repr(value)[1:-1])):  # as it is, and as in the repr of a string
             if written in text:
                 text = text.replace(written, REDACTED)
                 labels.append(f"environment variable {name}")
@@ -353,25 +354,25 @@ def _without_assigned(text: str, labels: list[str]) -> str:
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables that hold secrets, the longest value first, since one may hold another."""
+    """Yield the variables that hold secrets, longest value first, because one may contain another."""
     found = [(name, value.strip()) for name, value in environment.items() if _is_secret_name(name)]
     for name, value in sorted(found, key=lambda pair: -len(pair[1])):
         if len(value) >= _SHORTEST_SECRET and not is_trivial(name, value) and not _is_path(value):
             yield name, value
 
 
-@functools.lru_cache(maxsize=1024)  # the same few names are asked for each value of a prompt
+@functools.lru_cache(maxsize=1024)  # called with the same few names for each value of a prompt
 def _is_secret_name(name: str) -> bool:
     return SECRET_NAME.search(name) is not None and name not in WORKING_DIRECTORIES
 
 
 def _is_path(value: str) -> bool:
-    """Say whether a value is the path of a file. A slash alone makes none, since keys in base64 may begin with one."""
+    """Return whether a value is an existing path. A slash is not enough, because keys in base64 may begin with one."""
     return value.startswith(("/", "./", "../", "~/")) and os.path.exists(os.path.expanduser(value))
 
 
 def _noting(labels: list[str], label: str | None) -> Callable[[re.Match[str]], str]:
-    """Return what replaces a match: all of it, or the group that is secret."""
+    """Return a replacement function that redacts a match, or only its secret group."""
 
     def replace(match: re.Match[str]) -> str:
         group = match.lastindex or 0
@@ -387,11 +388,11 @@ def _noting(labels: list[str], label: str | None) -> Callable[[re.Match[str]], s
 _LOGIN_FILES = re.compile(
     r"(?i)[._]netrc|\.pgpass|\.htpasswd|\.git-credentials|id_(?:rsa|dsa|ecdsa|ed25519)|shadow|.*\.ppk"
 )
-"""Files that hold nothing but logins."""
+"""Names of files that contain only logins."""
 _SETTINGS_FILES = re.compile(
     r"(?i)\.env.*|.*\.(?:env|ini|cfg|conf|properties|ya?ml|toml|tfvars|envrc)|\.(?:npmrc|pypirc|envrc|my\.cnf)|(?:kube)?config|credentials"
 )
-"""Files whose lines give values to names; what stands behind the name of a secret is none but one."""
+"""Names of files with settings, where the value of a secret name is always a secret."""
 _FILE_SETTING = re.compile(
     r"""(?m)^[ \t-]{0,40}(?:export[ ])?["']?([\w./:-]{2,80})["']?[ \t]{0,20}[:=][ \t]{0,20}(?P<quote>["']?)(\S[^\n]{0,2000}?)(?P=quote)[ \t\r]{0,9},?$"""
 )
@@ -402,12 +403,12 @@ _EXAMINED_ROWS: Final = 50
 
 
 def exposed_in(text: str, what: str, path: Path | None = None) -> tuple[str, ...]:
-    """Return what looks like credentials in a text, as a phrase that begins with its name; nothing if nothing does.
+    """Return a phrase with the labels of apparent credentials in a text, as a tuple; () if there are none.
 
     Args:
-        text: What would be sent; of a file, with its heading and in a fence.
-        what: What the user calls it.
-        path: The file that it comes from, if it is one: its name says how to read it.
+        text: The text to be sent; for a file, with its heading and fence.
+        what: The user's name for the text; the phrase begins with it.
+        path: The file of the text, if any; its name determines the format.
     """
     labels = dict.fromkeys(redact(text)[1])
     if path is not None:
@@ -416,11 +417,11 @@ def exposed_in(text: str, what: str, path: Path | None = None) -> tuple[str, ...
 
 
 def refusal(exposed: tuple[str, ...], way_out: str) -> str:
-    """Say that something was not sent because it looks like credentials.
+    """Return the message that apparent credentials were not sent.
 
     Args:
-        exposed: What `exposed_in` returned.
-        way_out: How to send it all the same, as a sentence.
+        exposed: The phrases from `exposed_in`.
+        way_out: A sentence on how to send them anyway.
     """
     one, several = "contains what looks like credentials", "contain what looks like credentials"
     return f"{'; '.join(exposed)} {one if len(exposed) == 1 else several}. Nothing was sent. Take them out. {way_out}"
@@ -439,8 +440,8 @@ def _in_file(text: str, path: Path) -> Iterator[str]:
 
 
 def _secret_columns(text: str) -> Iterator[str]:
-    """Name the columns of a table that are called as secrets are, and are not empty."""
-    _, _, table = text.partition("```")  # its heading ends there
+    """Yield the columns of a CSV table that have the name of a secret and are not empty."""
+    _, _, table = text.partition("```")  # the end of the heading
     lines = table.split("\n", _EXAMINED_ROWS + 2)[1 : _EXAMINED_ROWS + 2] or [""]
     delimiter = max(",;\t|", key=lines[0].count)
     try:

@@ -1,4 +1,4 @@
-"""Dicts, lists, models and the like, as bounded text that looks like JSON."""
+"""Renders dicts, lists, models and similar data as text of limited length, in a notation like JSON."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from ._pictures import Lifted, is_address, picture_source, without_addresses
 from ._plain import array_items, leaf_text, unwrapped, written
 
 _MAX_ITEMS = (200, 100, 30)
-"""In a container, in one inside it, and in any deeper one."""
+"""Items shown of a container at depth 0, at depth 1, and deeper."""
 _MAX_DEPTH = 8
 _MAX_LEAF_CHARS = 500
 _MAX_SMALL_ARRAY = 20
-"""Values of an array inside of data that is written as a list."""
+"""The largest array inside a container that is written as a list, in values."""
 _MAX_KEY_CHARS = 80
 _MAX_INNER_CHARS = 3_500
-"""Of a table or another described object in a container."""
+"""Characters of a table or another described object in a container."""
 _MAX_OFFERS = 20
 _INNER_ADDRESS = re.compile(r"(?<=.)<[\w.<>]+ object at 0x[0-9A-Fa-f]+>", re.DOTALL)
 _ABSENT: Final = object()
 _LINE = 100
 _SHORT = 24
-"""Characters of an item of which several stand on a line."""
+"""The longest item, in characters, of which several share a line."""
 
 
 class Inner(Protocol):
-    """Describes what stands inside a container."""
+    """Describes objects inside a container."""
 
     def __call__(self, value: Any, chars: int, *, with_picture: bool) -> Collected | None:
-        """Return what an object becomes inside of data; None if it is data itself, or best told by its `repr`."""
+        """Return the description of an object; None for data and for objects whose `repr` is best."""
         ...
 
 
 def describe_structure(value: Any, chars: int, inner: Inner) -> Collected:
-    """Describe nested data in about `chars` characters, with the pictures in it in their places.
+    """Describe nested data in about `chars` characters, with image blocks in place.
 
     Args:
-        value: The data, or an object that is told by its fields.
-        chars: About how many characters it may take.
-        inner: Describes what is not data itself.
+        value: The data, or an object that is described by its fields.
+        chars: The approximate maximum number of characters.
+        inner: Describes objects inside that are not data.
     """
     rendering = _Rendering(chars, inner)
     text = rendering.render(value, depth=0, above=())
@@ -59,7 +59,7 @@ def describe_structure(value: Any, chars: int, inner: Inner) -> Collected:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """What is in a container: its brackets, its items with what stands before each, and their number."""
+    """The contents of a container: brackets, pairs of prefix and item, and the number of items."""
 
     opening: str
     closing: str
@@ -68,14 +68,14 @@ class _Items:
 
 
 class _Rendering:
-    """One description, which stops to go into things when the room is used up."""
+    """The rendering of one value, which stops descending when the room is used up."""
 
     def __init__(self, chars: int, inner: Inner) -> None:
         self.lifted = Lifted()
         self.notes: dict[str, None] = {}
         self._room = chars
         self._inner = inner
-        self._drawn: dict[int, Any] = {}  # with what was drawn, so that no other object gets its id
+        self._drawn: dict[int, Any] = {}  # holds the objects, so that their ids are not reused
 
     def render(self, value: Any, *, depth: int, above: tuple[int, ...]) -> str:
         value = unwrapped(value)
@@ -83,16 +83,16 @@ class _Rendering:
             value = array_items(value, _MAX_SMALL_ARRAY, dimensions=1)
         if id(value) in above:
             return "<itself again>"
-        text = self._told(value) if depth else None
+        text = self._described(value) if depth else None
         items = _items_of(value) if text is None else None
         before = ""
         if text is None and items is None:
             text = self.lifted.plain(_leaf(value) if depth else safe_repr(value, self._room))
             if is_address(text):
-                said = self.lifted.plain(_own_str(value, _MAX_LEAF_CHARS if depth else self._room))
+                own_text = self.lifted.plain(_own_str(value, _MAX_LEAF_CHARS if depth else self._room))
                 items = _public_fields(value)
-                text = None if items else said or self._opaque(value)
-                before = f"{said}\n" if said and items and not depth else ""
+                text = None if items else own_text or self._opaque(value)
+                before = f"{own_text}\n" if own_text and items and not depth else ""
             elif not isinstance(value, str | bytes):
                 if _INNER_ADDRESS.search(text):
                     self._note(f"Inside {type(value).__name__}, only the types of objects are sent.")
@@ -105,8 +105,8 @@ class _Rendering:
         lines = [*self._lines(items, depth, (*above, id(value)))]
         return before + _laid_out(items, lines, "  " * depth)
 
-    def _told(self, value: Any) -> str | None:
-        """Return what describes an object by other means than its fields, a picture by its mark; None for data."""
+    def _described(self, value: Any) -> str | None:
+        """Return the description of an object that is not data, with marks for images; None for data."""
         source = picture_source(value)
         if id(source) in self._drawn:
             return "<the same picture>"
@@ -146,7 +146,7 @@ class _Rendering:
 
 
 def _laid_out(items: _Items, lines: Sequence[str], indent: str) -> str:
-    """Put items on one line if they fit, short ones on few lines, others on one line each."""
+    """Lay out items: all on one line if they fit, else short items several to a line, others one to a line."""
     text = f"{items.opening}{', '.join(lines)}{items.closing}"
     if len(text) + len(indent) <= _LINE and "\n" not in text:
         return text
@@ -166,7 +166,7 @@ def _packed(lines: Sequence[str]) -> list[str]:
 
 
 def _items_of(value: Any) -> _Items | None:
-    """Return what is in a container; None for what is none."""
+    """Return the contents of a container; None if a value is not a container."""
     kind = type(value)
     if issubclass(kind, str | bytes | bytearray | type):
         return None
@@ -177,13 +177,13 @@ def _items_of(value: Any) -> _Items | None:
 
 
 def _fields_of_dataclass(value: Any) -> _Items:
-    # What a class keeps out of its repr is kept out here: often it is a password.
+    # Fields excluded from the repr are left out: they are often passwords.
     shown = [field.name for field in dataclasses.fields(value) if field.repr]
     return _fields(value, {name: getattr(value, name, None) for name in shown})
 
 
 def _public_fields(value: Any) -> _Items | None:
-    """Return the public attributes of an object that are stored in it, or in its slots; None if it has none."""
+    """Return the public instance attributes and slots of an object; None if it has none."""
     names = list(getattr(value, "__dict__", None) or ())
     for kind in reversed(type(value).__mro__):
         slots = vars(kind).get("__slots__", ())
@@ -225,7 +225,7 @@ def _items_of_values(value: Any) -> _Items:
 
 
 def _brackets(value: Any, plain: type, opening: str, closing: str) -> tuple[str, str]:
-    """Return the brackets of a container, with its name where it is of no plain type."""
+    """Return the brackets of a container, with the name of its type if it is a subclass."""
     if type(value) is plain:
         return opening, closing
     return f"{type(value).__name__}({opening}", f"{closing})"
@@ -260,14 +260,14 @@ _KINDS: Sequence[tuple[Callable[[type], bool], Callable[[Any], _Items]]] = (
 
 
 def is_data(kind: type) -> bool:
-    """Tell types that are told by what they hold: containers, records, models."""
+    """Return whether values of a type are described by their contents: containers, records, models."""
     return not issubclass(kind, str | bytes | bytearray | type) and any(
         is_such(kind) for is_such, _ in _KINDS
     )
 
 
 def _own_str(value: object, chars: int) -> str:
-    """Return an object's `str` if its class has one of its own that says more than an address; "" if not."""
+    """Return an object's `str` if its class defines one that is not just an address; else ""."""
     if type(value).__str__ is object.__str__:
         return ""
     text = "\n".join(one_line(line, chars) for line in str(value)[: 2 * chars].splitlines())
@@ -290,7 +290,7 @@ _NUMBERS = "iufb"
 
 
 def describe_array(array: Any, chars: int) -> Collected:
-    """Describe an array in about `chars` characters: whole where it is small, else by shape, type and statistics."""
+    """Describe an array in about `chars` characters: in full if it is small, else by shape, type and statistics."""
     size = int(array.numel()) if hasattr(array, "numel") else int(array.size)
     heading = f"Array: {' × '.join(f'{length:,}' for length in array.shape) or 'scalar'}, {array.dtype}"
     is_simple = _kind_of(array) not in "OV"
@@ -308,12 +308,12 @@ def describe_array(array: Any, chars: int) -> Collected:
 
 
 def _flat(array: Any) -> Any:
-    """Return the values in one row, of which slices can be taken: not a copy of all of them."""
+    """Return a flat view of an array that can be sliced, without a copy."""
     return array.flat if hasattr(array, "flat") else array.detach().reshape(-1)
 
 
 def _kind_of(array: Any) -> str:
-    """Return the letter that numpy has for a type; tensors of other libraries hold numbers."""
+    """Return numpy's letter for the kind of a dtype; "f" for tensors of other libraries, which hold numbers."""
     return str(getattr(array.dtype, "kind", "f"))
 
 
@@ -329,7 +329,7 @@ def _statistics(sample: Any, *, is_sampled: bool) -> list[str]:
 
 def _mean(values: Any) -> float:
     if hasattr(values, "numel"):
-        return float(values.float().mean())  # tensors of whole numbers have none
+        return float(values.float().mean())  # integer tensors have no mean
     return float(values.mean(dtype=float))
 
 

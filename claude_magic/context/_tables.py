@@ -1,8 +1,8 @@
-"""DataFrames and Series: shape, types, what is missing, statistics, the first and last rows. Nothing is copied whole.
+"""Describes tables and columns: shape, types, missing values, statistics, first and last rows. Tables are never copied in full.
 
-What is cheap over all rows is told of all rows: extremes, means and missing values of numbers and dates, read in pieces.
-What is not (quartiles, what is most common, anything about objects) comes, beyond `SAMPLE_ROWS`, from rows at equal
-distances, and the text says so.
+Cheap statistics cover all rows: minimum, maximum, mean and missing values of numbers and dates, read in chunks. Others
+(quartiles, common values, anything about objects) come from evenly spaced rows if there are more than `SAMPLE_ROWS`, and
+the text reports that.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ._collected import Collected, bounded, error_text, one_line
 
 _PIECE_ROWS = 250_000
 _MAX_ROWS = 10_000_000
-"""Beyond this a reader would wait for seconds; all is told of the sample then."""
+"""With more rows, reading all would take seconds, so all statistics come from the sample."""
 _NUMBERS = "iuf"
 _DATES = "mM"
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was counted.
+    """Statistics of a column.
 
     Attributes:
         missing: The number of missing values.
-        count: The number of values that are there.
-        min: The least value; None where there is none, or the values have no order.
-        max: The greatest.
-        mean: The mean of numbers; NaN without any.
+        count: The number of other values.
+        min: The minimum; None without values, or if they have no order.
+        max: The maximum, likewise.
+        mean: The mean of numbers; NaN without numbers.
         is_exact: Whether all rows were read, not only the sample.
     """
 
@@ -46,17 +46,17 @@ class Tally:
 
 
 def is_numeric(column: Any) -> bool:
-    """Tell whether a column holds real numbers."""
+    """Return whether a column holds real numbers."""
     return _kind_of(column) in _NUMBERS
 
 
 def is_countable(column: Any) -> bool:
-    """Tell whether a column holds numbers or dates, which are read fast and have an order."""
+    """Return whether a column holds numbers or dates, which are fast to read and have an order."""
     return _kind_of(column) in _NUMBERS + _DATES
 
 
 def tally(column: Any, sample: Any) -> Tally:
-    """Return what is known of a column: of all its rows if that is cheap, else of a sample.
+    """Return the statistics of a column: over all rows if that is cheap, else over a sample.
 
     Args:
         column: A pandas Series.
@@ -90,7 +90,7 @@ def _tally_piece(piece: Any) -> Tally:
 
 
 def _kind_of(column: Any) -> str:
-    """Return numpy's letter for a type: also of the types that pandas adds, but not of those that have no order."""
+    """Return numpy's letter for a dtype, also for pandas' own dtypes; "O" for categorical and sparse ones."""
     dtype = column.dtype
     has_no_order = str(dtype) == "category" or type(dtype).__name__ == "SparseDtype"
     return "O" if has_no_order else str(getattr(dtype, "kind", "O"))
@@ -99,21 +99,22 @@ def _kind_of(column: Any) -> str:
 SAMPLE_ROWS = 20_000
 EDGE_ROWS = 5
 _MAX_WHOLE_ROWS = 60
-"""A table of no more rows is written out where there is room, as pandas itself does: each row may have a label."""
+"""A table of at most this many rows is shown in full if there is room, as in pandas, because each row may have a label."""
 MAX_COLUMNS = 40
 _MIN_COLUMNS = 4
 _MAX_COUNTED_COLUMNS = 10_000
 MAX_CELL_CHARS = 60
 MOST_COMMON = 3
 MAX_NAMED = 25
-"""Columns beyond the described ones that are named; of the rest it gives the number."""
+"""Columns that are only named, after the described ones; the others are counted."""
 
 
 def describe_frame(frame: Any, chars: int) -> Collected:
     """Describe a pandas DataFrame in about `chars` characters."""
     rows, columns = frame.shape
     described = min(columns, MAX_COLUMNS)
-    sample = _sample(frame).iloc[:, :described]  # rows first: before pandas 3, a slice of columns is a copy
+    # Rows are sliced first: before pandas 3, a slice of columns is a copy.
+    sample = _sample(frame).iloc[:, :described]
     notes: list[str] = []
     others = slice(MAX_COLUMNS, MAX_COLUMNS + _MAX_COUNTED_COLUMNS)
     heading = _heading(
@@ -162,9 +163,9 @@ def describe_index(index: Any, chars: int) -> Collected:
 
 
 def describe_grouping(grouped: Any, chars: int) -> Collected:
-    """Describe a pandas frame or series that is grouped or resampled: how many rows each group has, and of what."""
+    """Describe a grouped or resampled pandas frame or series: the rows of each group, and the data."""
     sizes = grouped.size()
-    if sizes.ndim == 2:  # of groups that are to be columns: the last one holds the sizes
+    if sizes.ndim == 2:  # with as_index=False, a frame whose last column holds the sizes
         sizes = sizes.set_index(sizes.columns[:-1].tolist()).iloc[:, 0]
     sizes = sizes.rename("rows")
     heading = (
@@ -193,13 +194,13 @@ def _of_data(heading: str, inner: list[tuple[str, Collected]]) -> Collected:
 
 
 def _index_line(index: Any) -> str:
-    """Name the levels of an index that has names: they are what a table was grouped or pivoted by."""
+    """Return a line with the names of an index, by which a table was grouped or pivoted; "" without names."""
     names = _names(index)
     return f"\nIndex: {names} ({_type_of(index)})" if names else ""
 
 
 def _names(labels: Any) -> str:
-    """Return the names of an axis, those of all its levels; "" if it has none."""
+    """Return the names of all levels of an axis; "" if it has none."""
     names = list(labels.names)
     if all(name is None for name in names):
         return ""
@@ -212,7 +213,7 @@ def _type_of(labels: Any) -> str:
 
 
 def _sample(data: Any) -> Any:
-    """Return rows at equal distances: a view where the data allow one, never a copy of all."""
+    """Return evenly spaced rows: a view if possible, never a copy of all rows."""
     return data if len(data) <= SAMPLE_ROWS else data.iloc[:: _step(len(data))]
 
 
@@ -227,7 +228,7 @@ def _note_on(sample: Any, rows: int) -> str:
 def _heading(
     title: str, shape: tuple[int, int], names: Sequence[Any], types: Sequence[Any], notes: list[str]
 ) -> str:
-    """Return the first lines on a table; names and types are those of its columns that are not described."""
+    """Return the first lines of a description; `names` and `types` are those of the columns that are not described."""
     rows, columns = shape
     heading = f"{title}: {rows:,} rows × {columns:,} columns"
     if columns <= MAX_COLUMNS:
@@ -264,7 +265,7 @@ def _statistics(sample: Any, tallies: list[Tally], rows: int) -> str:
 
 
 def _quartiles(numbers: Any, tallies: list[Tally]) -> str:
-    """Return pandas' own table of statistics, with what was read from all rows in its place."""
+    """Return the table of `DataFrame.describe`, with count, mean, min and max from the tallies."""
     table = numbers.describe().T.astype(object).map(lambda value: number(value, digits=4))
     for column in ("count", "mean", "min", "max"):
         table[column] = [number(getattr(counted, column), digits=6) for counted in tallies]
@@ -273,7 +274,7 @@ def _quartiles(numbers: Any, tallies: list[Tally]) -> str:
 
 
 def _values(column: Any, counted: Tally) -> str:
-    """Say what is in a column that holds no numbers: the span of dates, else what is most common."""
+    """Describe a column without numbers: the range of dates, else the most common values."""
     name = _label(column.name)
     if not counted.count:
         return f"{name}: only missing values"
@@ -286,12 +287,12 @@ def _values(column: Any, counted: Tally) -> str:
         return f"{name}: of type " + ", ".join(f"{kind} ({count:,}×)" for kind, count in kinds)
     counts = counts[counts > 0]
     return f"{name}: " + (
-        _commonest(list(counts.head(MOST_COMMON).items()), len(counts)) or "only missing values"
+        _most_common(list(counts.head(MOST_COMMON).items()), len(counts)) or "only missing values"
     )
 
 
-def _commonest(counts: Sequence[tuple[Any, int]], distinct: int) -> str:
-    """Say which values are most common, the most common one first; no counts where each occurs once."""
+def _most_common(counts: Sequence[tuple[Any, int]], distinct: int) -> str:
+    """Describe the most common values, most common first; without counts if each occurs once."""
     if not counts:
         return ""
     if counts[0][1] == 1:
@@ -302,21 +303,21 @@ def _commonest(counts: Sequence[tuple[Any, int]], distinct: int) -> str:
 
 
 def edges(rows: int, columns: int, *, room: int, write: Callable[[str, int], str]) -> str:
-    """Return all rows of a table, or the first and the last ones, of as many of the first columns as there is room for.
+    """Return all rows of a table, or the first and last ones, with as many of the first columns as fit.
 
     Args:
-        rows: The number of its rows.
-        columns: The number of columns that are described.
-        room: Characters.
-        write: Writes "all", the "first" or the "last" rows, of so many of the first columns.
+        rows: The number of rows.
+        columns: The number of described columns.
+        room: The maximum number of characters.
+        write: Renders "all", the "first" or the "last" rows, with the given number of columns.
     """
-    for text in _ever_less(rows, columns, write):
+    for text in _edge_candidates(rows, columns, write):
         if len(text) <= room:
             break
     return text
 
 
-def _ever_less(rows: int, columns: int, write: Callable[[str, int], str]) -> Iterator[str]:
+def _edge_candidates(rows: int, columns: int, write: Callable[[str, int], str]) -> Iterator[str]:
     def whole(shown: int) -> str:
         return f"All rows:\n{write('all', shown)}"
 
@@ -345,7 +346,7 @@ def _part_of(table: Any, part: str) -> Any:
 
 
 def _rows(frame: Any, part: str, columns: int) -> str:
-    """Write few rows out, with the names of both axes, as pandas does; long labels and values are shortened."""
+    """Render rows with pandas, with the names of both axes; long labels and values are shortened."""
     frame = _part_of(frame, part).iloc[:, :columns]
     shown = frame.astype(object).map(_cell)
     shown.index = _shortened(frame.index)
@@ -354,8 +355,8 @@ def _rows(frame: Any, part: str, columns: int) -> str:
 
 
 def _shortened(labels: Any) -> Any:
-    """Return labels that are short, under the names that the axis or its levels have."""
-    import pandas  # already there: the labels are its own
+    """Return an index with shortened labels and names."""
+    import pandas  # already imported: the labels are from pandas
 
     names = [None if name is None else _label(name) for name in labels.names]
     if labels.nlevels == 1:
@@ -365,7 +366,7 @@ def _shortened(labels: Any) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """Shorten what would make a table unreadable, and big: long texts, nested lists."""
+    """Shorten values that would make a table unreadable, such as long strings and nested lists."""
     if type(value) in (bool, int, float, complex):
         return value
     return one_line(value, MAX_CELL_CHARS)
@@ -376,13 +377,13 @@ def _label(value: Any) -> str:
 
 
 def number(value: Any, *, digits: int) -> str:
-    """Write a statistic: whole numbers in full."""
+    """Return a statistic as text; integers are written in full."""
     is_fraction = hasattr(value, "__float__") and not hasattr(value, "__index__")
     return f"{float(value):.{digits}g}" if is_fraction else one_line(value, MAX_CELL_CHARS)
 
 
 def fitted(parts: list[str], chars: int, notes: list[str]) -> Collected:
-    """Join the parts; what is too long is cut at the end of a line, which is said."""
+    """Join the parts; if the text is too long, cut it at the end of a line and note that."""
     text = "\n\n".join(parts)
     if len(text) > chars:
         text = text[:chars].rpartition("\n")[0] or text[:chars]
@@ -397,23 +398,23 @@ _LIBRARIES: Final = frozenset(
 )
 
 
-# Tables of polars, pyarrow and other libraries that narwhals knows, told as those of pandas are.
+# Tables of polars, pyarrow and other libraries that narwhals supports, described like those of pandas.
 #
-# Lazy ones (of polars, DuckDB, Ibis, dask, Spark) are told by their columns and their plan: nothing is computed for a prompt.
+# Lazy tables (polars, DuckDB, Ibis, dask, Spark) are described by their columns and plan; nothing is computed for a prompt.
 
 
 def is_table(value: object) -> bool:
-    """Tell a table, a column or a lazy table of a library that narwhals knows, pandas aside."""
+    """Return whether a value is a table, column or lazy table of a library that narwhals supports, except pandas."""
     if type(value).__module__.partition(".")[0].lstrip("_") not in _LIBRARIES:
         return False
-    return _known(value) is not value
+    return _as_narwhals(value) is not value
 
 
 def describe_table(value: Any, chars: int) -> Collected:
-    """Describe what `is_table` tells, in about `chars` characters."""
+    """Describe a value for which `is_table` is true, in about `chars` characters."""
     import narwhals.stable.v2 as nw
 
-    table = _known(value)
+    table = _as_narwhals(value)
     if isinstance(table, nw.LazyFrame):
         return _describe_lazy(table, value, chars)
     if isinstance(table, nw.Series):
@@ -422,23 +423,23 @@ def describe_table(value: Any, chars: int) -> Collected:
 
 
 def describe_dataset(dataset: Any, chars: int) -> Collected:
-    """Describe a pyarrow dataset, of which nothing is read, by its files and its schema."""
+    """Describe a pyarrow dataset by its files and its schema, without reading it."""
     files = list(getattr(dataset, "files", ()))
     where = f" of {len(files):,} files, the first {one_line(files[0], MAX_CELL_CHARS)}" if files else ""
     return bounded(f"{type(dataset).__name__}{where}, not read\n{dataset.schema}", chars, "schema")
 
 
-def _known(value: Any) -> Any:
-    """Return a table as narwhals sees it; the value itself if it is none."""
+def _as_narwhals(value: Any) -> Any:
+    """Return a table as a narwhals object; any other value as it is."""
     import narwhals.stable.v2 as nw
 
     if type(value).__module__.partition(".")[0] == "pyarrow":
-        value = _whole(value)
+        value = _as_table(value)
     return nw.from_native(value, pass_through=True, allow_series=True)
 
 
-def _whole(part: Any) -> Any:
-    """Return a batch of pyarrow as a table, an array as a column, without copying them; anything else as it is."""
+def _as_table(part: Any) -> Any:
+    """Return a pyarrow record batch as a table, and an array as a chunked array, without a copy; anything else as it is."""
     import pyarrow
 
     if isinstance(part, pyarrow.RecordBatch):
@@ -461,14 +462,14 @@ def _describe_lazy(table: Any, value: Any, chars: int) -> Collected:
             *([f"… {len(columns) - 2 * MAX_COLUMNS:,} more"] if len(columns) > 2 * MAX_COLUMNS else []),
         ]
         schema = f"{len(columns):,} columns, not computed\n\nColumns:\n" + "\n".join(shown)
-    except Exception as error:  # a file that is not there, a query that does not fit it
+    except Exception as error:  # a missing file, an invalid query
         schema = f"not computed; its columns are unknown ({error_text(error)})"
     parts = [f"{_title(table, value)}: {schema}", *_plan(value)]
     return fitted(parts, chars, [])
 
 
 def _plan(value: Any) -> Iterator[str]:
-    """Yield what a lazy table will do, where it can say so without doing it."""
+    """Yield the query plan of a lazy table, if available without computing it."""
     explain: Any = getattr(value, "explain", None) or getattr(value, "sql_query", None)
     plan = None if explain is None else _try(explain)
     if isinstance(plan, str):
@@ -492,7 +493,7 @@ def _describe_column(column: Any, value: Any, chars: int) -> Collected:
 
 
 def _described(table: Any, rows: int, chars: int, notes: list[str]) -> Iterator[str]:
-    """Yield what is told of the columns of a table, and its first and last rows."""
+    """Yield the columns of a table, their statistics, and the first and last rows."""
     if not table.columns:
         return
     step = _step(rows)
@@ -518,7 +519,7 @@ def _described(table: Any, rows: int, chars: int, notes: list[str]) -> Iterator[
 
 
 def _facts(column: Any, sample: Any, rows: int) -> tuple[str, list[str] | str]:
-    """Return a column's name and type with what is missing, and its statistics: a row of numbers, or a line."""
+    """Return a column's name, type and missing values, and its statistics: a row of numbers, or a line."""
     name, dtype = _label(column.name), column.dtype
     missing = int(column.null_count())
     not_numbers = int(_try(lambda: column.is_nan().sum()) or 0) if dtype.is_float() else 0
@@ -553,9 +554,9 @@ def _column_statistics(column: Any, sample: Any) -> list[str]:
 
 def _common(name: str, values: Any) -> str:
     counts = _try(lambda: values.value_counts(sort=True).rows())
-    if counts is None:  # lists and records, which a library may not compare
+    if counts is None:  # lists and structs, which some libraries cannot compare
         return ""
-    return f"{name}: {_commonest(counts[:MOST_COMMON], len(counts))}"
+    return f"{name}: {_most_common(counts[:MOST_COMMON], len(counts))}"
 
 
 def _table_rows(table: Any, part: str, columns: int) -> str:
@@ -564,7 +565,7 @@ def _table_rows(table: Any, part: str, columns: int) -> str:
 
 
 def _written(names: Sequence[str], rows: Sequence[Sequence[Any]], *, first_left: bool = False) -> str:
-    """Write a table out in columns, aligned to the right, but for a first one that holds names."""
+    """Render a table with right-aligned columns; with `first_left`, the first column is left-aligned."""
     lines = [[_label(name) for name in names], *([_table_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
     if first_left:
@@ -585,7 +586,7 @@ def _number(value: Any, *, digits: int) -> str:
 
 
 def _try(compute: Callable[[], Any]) -> Any:
-    """Return what a library computes; None where it does not for this type."""
+    """Return the result of `compute`; None if the library does not support it for this type."""
     with suppress(Exception):
         return compute()
     return None

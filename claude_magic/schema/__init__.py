@@ -1,4 +1,4 @@
-"""Typed answers: the code, the JSON or the object that an answer holds, and the schema that asks for one."""
+"""Typed answers: the schema for the API, and the code, JSON or object in an answer."""
 
 from ._extract import (
     HIDDEN,

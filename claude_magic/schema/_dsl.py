@@ -1,14 +1,14 @@
-"""A short way to say what an answer is to look like: `name, age int, tags list[str], mood happy|sad`.
+"""The language of `--schema`, which describes the form of an answer: `name, age int, tags list[str], mood happy|sad`.
 
 ```
 spec    = type | fields                     int · list[str] · happy|sad · name, age int
 fields  = field ("," field)*                commas, or lines
 field   = NAME ["?"] [type] ["?"] [":" description]
-type    = option ("|" option)*              all types, or all values: str|int · happy|sad · 1|2|3
-option  = str int float bool date datetime time · list[type] · {fields} · NAME of the user's · a value, quoted if need be
+type    = option ("|" option)*              only types, or only values: str|int · happy|sad · 1|2|3
+option  = str int float bool date datetime time · list[type] · {fields} · NAME of a type · a value, quoted if necessary
 ```
 
-A type after the colon, as Python writes it (`age: int`), is taken for what it is.
+After the colon, Python's notation for types is also accepted (`age: int`).
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ _ENDS_OF_TYPE: Final = ("", ",", "\n", "}", "?")
 _MAX_DEPTH: Final = 12
 
 Lookup = Callable[[str], Any]
-"""Return the type that one of the user's names stands for, or None where there is no such name."""
+"""Returns the user's type of a given name; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A literal in a union of literals, and where it stands."""
+    """A literal in a union of literals, and its position in the spec."""
 
     value: str | int
     position: int
 
 
 class SpecParser:
-    """Reads one spec.
+    """A parser for one spec.
 
     Args:
-        spec: What the user wrote.
+        spec: The spec as typed.
         lookup: Finds the user's own types.
     """
 
@@ -92,7 +92,7 @@ class SpecParser:
         """Return the type that the spec describes: a pydantic model for fields.
 
         Raises:
-            ConfigurationError: The spec is not of the grammar; the message says where.
+            ConfigurationError: The spec does not match the grammar; the message gives the position.
         """
         if not _LONE_TYPE.match(self._spec) and self._spec.strip() not in TYPES:
             return self._fields("Answer", closing="")
@@ -101,7 +101,7 @@ class SpecParser:
             self._fail("expected nothing more")
         return found
 
-    # Reading characters...
+    # Characters
 
     def _skip(self) -> None:
         if spaces := _SPACE.match(self._spec, self._position):
@@ -134,7 +134,7 @@ class SpecParser:
             f"--schema: {what} ({where} of `{_shortened(self._spec)}`).{hint and f' {hint}'}"
         )
 
-    # Rules...
+    # Grammar rules
 
     def _fields(self, name: str, closing: str) -> type[BaseModel]:
         fields: dict[str, Any] = {}
@@ -144,12 +144,12 @@ class SpecParser:
             if field_name in fields:
                 self._fail(f"the field {field_name} is given twice")
             fields[field_name] = field
-            is_parted = self._take(",") or self._match(_BREAK) is not None
+            is_separated = self._take(",") or self._match(_BREAK) is not None
             self._skip_breaks()
-            is_over = self._take(closing) if closing else self._is_at_end()
-            if is_over:
+            is_closed = self._take(closing) if closing else self._is_at_end()
+            if is_closed:
                 return self._model(name, fields)
-            if not is_parted:
+            if not is_separated:
                 self._fail("expected a comma" + (f" or {closing}" if closing else ""))
 
     def _skip_breaks(self) -> None:
@@ -176,7 +176,7 @@ class SpecParser:
         return name, _field_definition(field_type, description, is_optional=is_optional)
 
     def _annotation(self, inside: str) -> Any:
-        """Return the type after a colon; None, having read nothing, if words follow that are a description."""
+        """Return the type after a colon; None, without advancing, if a description follows."""
         start, depth = self._position, self._depth
         try:
             found = self._type(inside)
@@ -195,7 +195,7 @@ class SpecParser:
         return text[0].strip() if text else ""
 
     def _type(self, inside: str) -> Any:
-        """Read a type; `inside` is the name for a model in braces. Unknown words are values if there are several."""
+        """Parse a type; `inside` is the name for a model in braces. Several unknown words are values."""
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             self._fail(f"nested more than {_MAX_DEPTH} deep")
@@ -243,7 +243,7 @@ class SpecParser:
         types = [option for option in options if not isinstance(option, _Value) and option is not NoneType]
         if types or len(values) == 1:
             self._fail_at_unknown(values[0])
-        literal: Any = Literal.__getitem__(tuple(_alike([value.value for value in values])))
+        literal: Any = Literal.__getitem__(tuple(_with_one_type([value.value for value in values])))
         return literal | None if NoneType in options else literal
 
     def _fail_at_unknown(self, value: _Value) -> NoReturn:
@@ -260,11 +260,11 @@ class SpecParser:
         title = "".join(part.capitalize() for part in name.split("_"))
         try:
             with warnings.catch_warnings():
-                # `copy` and `json` are fine names for a field, though a model has old methods of that name.
+                # `copy` and `json` are allowed as fields, although they shadow deprecated methods of a model.
                 warnings.simplefilter("ignore", UserWarning)
                 return create_model(title, __config__=ConfigDict(protected_namespaces=()), **fields)
         except (NameError, TypeError, ValueError) as error:
-            self._fail(f"these fields are not possible: {error}")
+            self._fail(f"invalid fields: {error}")
 
 
 def _field_definition(field_type: Any, description: str | None, *, is_optional: bool) -> tuple[Any, Any]:
@@ -273,8 +273,8 @@ def _field_definition(field_type: Any, description: str | None, *, is_optional: 
     return field_type, Field(description=description)
 
 
-def _alike(values: list[str | int]) -> list[str | int]:
-    """Return the values as numbers if all are numbers, else all as text."""
+def _with_one_type(values: list[str | int]) -> list[str | int]:
+    """Return the values as integers if all are integers, else all as strings."""
     return values if all(isinstance(value, int) for value in values) else [str(value) for value in values]
 
 

@@ -1,4 +1,4 @@
-"""The code or the JSON of an answer, with whatever a model writes around it."""
+"""Extracts code or JSON from an answer, and makes hidden characters visible."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _PYTHON_TAGS: Final = frozenset({"python", "py", "python3", "py3", "ipython", "i
 _FENCE: Final = re.compile(r"\s*(?:```|~~~)")
 _LINE_END: Final = re.compile(r"\r\n?")
 _IPYTHON_LINE: Final = re.compile(r"^([ \t]*)[%!].*$", re.MULTILINE)
-# Longer than this, a text without fences is not tried as Python: no cell is that long, and parsing it takes seconds.
+# A longer text without fences is not parsed as Python: no cell is that long, and parsing would take seconds.
 _MAX_BARE_CHARS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """A piece of code, and the language that its fence names, in lower case ("" for none)."""
+    """A code block and the language of its fence, in lower case ("" for none)."""
 
     code: str
     language: str
 
 
 def extract_code(text: str) -> str:
-    """Return the code of an answer, without a line end at its end; "" if there is none.
+    """Return the code of an answer, without a final newline; "" if there is none.
 
-    All fenced blocks, joined; only those in Python if there are any. Without fences it is the whole text, if that is
-    Python and not prose. A last block that was cut before its closing fence counts.
+    The code is all fenced blocks, joined; if some are Python, only those. Without fences it is the whole text, if that is
+    Python and not prose. A last block without a closing fence counts.
     """
     return join_code(find_code(text))
 
 
 def find_code(text: str) -> list[CodeBlock]:
-    """Return the blocks that make up the code of an answer; see `extract_code`."""
+    """Return the code blocks of an answer; see `extract_code`."""
     blocks = [block for block in fenced_blocks(text) if block.code.strip()]
     if blocks:
         return [block for block in blocks if block.language in _PYTHON_TAGS] or blocks
@@ -53,12 +53,12 @@ def find_code(text: str) -> list[CodeBlock]:
 
 
 def join_code(blocks: list[CodeBlock]) -> str:
-    """Return the blocks as one text, with a blank line between two."""
+    """Return the blocks as one text, separated by blank lines."""
     return "\n\n".join(block.code.strip("\n").rstrip() for block in blocks)
 
 
 def fenced_blocks(text: str) -> Iterator[CodeBlock]:
-    """Yield the fenced blocks of a Markdown text from top to bottom, those in lists and quotes too."""
+    """Yield the fenced blocks of a Markdown text in order, also those in lists and quotes."""
     md = _parser()
     tokens: list[Token] = []
     md.block.parse(_LINE_END.sub("\n", text), md, {}, tokens)
@@ -66,7 +66,7 @@ def fenced_blocks(text: str) -> Iterator[CodeBlock]:
         if token.type == "fence":
             yield CodeBlock(token.content, _language(token.info))
         elif token.type == "code_block" and _FENCE.match(token.content):
-            # A fence that is indented too far: for Markdown that is code which shows a fence, for models it is a fence.
+            # A fence indented too far: Markdown takes it for indented code, but the model means a fence.
             yield from fenced_blocks(dedent(token.content))
 
 
@@ -81,7 +81,7 @@ def _language(info: str) -> str:
 
 
 def _is_python(text: str) -> bool:
-    """Tell whether the text is Python (as IPython knows it) that does something, not words that happen to parse."""
+    """Return whether the text is Python or IPython code that does something, and not words that happen to parse."""
     if not text.strip() or len(text) > _MAX_BARE_CHARS:
         return False
     if text.lstrip().startswith("%%"):
@@ -89,7 +89,7 @@ def _is_python(text: str) -> bool:
     source = dedent(_IPYTHON_LINE.sub(r"\1_()", text))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in its strings, say
+            warnings.simplefilter("ignore")  # invalid escapes, for example
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
@@ -107,7 +107,7 @@ def _does_something(statement: ast.stmt, lines: list[str]) -> bool:
 
 
 def _is_call(node: ast.AST, lines: list[str]) -> bool:
-    """Tell a call from a word with a remark (in parentheses)."""
+    """Return whether a node is a call, and not a word followed by a remark (in parentheses)."""
     if not isinstance(node, ast.Call):
         return False
     line, column = (node.func.end_lineno or 1) - 1, node.func.end_col_offset or 0
@@ -115,12 +115,12 @@ def _is_call(node: ast.AST, lines: list[str]) -> bool:
 
 
 class AnswerError(ClaudeError, ValueError):
-    """An answer came, but not of the form that was asked for.
+    """The answer does not have the requested form.
 
-    A ValueError too, because that is what readers of JSON expect.
+    Also a ValueError, like the errors of `json`.
 
     Attributes:
-        text: The answer as the model wrote it.
+        text: The text of the answer.
     """
 
     def __init__(self, message: str, *, text: str) -> None:
@@ -133,10 +133,10 @@ class NoJSONError(AnswerError):
 
 
 class SchemaMismatchError(AnswerError):
-    """The answer is JSON, or should be, but is not what the schema describes.
+    """The answer does not match the schema.
 
     Attributes:
-        problems: What is wrong, each with the field it is about ("age: Input should be a valid integer").
+        problems: The problems, each with its field ("age: Input should be a valid integer").
     """
 
     def __init__(self, message: str, *, text: str, problems: tuple[str, ...]) -> None:
@@ -146,10 +146,10 @@ class SchemaMismatchError(AnswerError):
 
 _AT_LINE_START: Final = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
 _ANYWHERE: Final = re.compile(r"(?=[{\[])")
-# Each opening bracket in prose may be read to the end of the text before it turns out to be none: at most so many
-# characters are read for each character of the text.
-_READINGS: Final = 20
-_MAXHIDDENS: Final = 5_000
+# Each opening bracket in prose may be parsed to the end of the text before it fails. At most this many characters are parsed
+# per character of the text.
+_MAX_READS: Final = 20
+_MAX_CANDIDATES: Final = 5_000
 
 _decoder: Final = json.JSONDecoder()
 
@@ -157,17 +157,17 @@ _decoder: Final = json.JSONDecoder()
 def extract_json(text: str) -> Any:
     """Return the JSON value of an answer.
 
-    That is the whole text, else the first fenced block that is JSON, else the first complete object or array in the text,
-    where one that begins a line goes before one in the middle of a sentence.
+    The value is the whole text, else the first fenced block that is JSON, else the first complete object or array in the text;
+    one at the start of a line is preferred to one inside a sentence.
 
     Raises:
-        NoJSONError: There is no complete value.
+        NoJSONError: The answer contains no complete value.
     """
     return find_json(text)[0]
 
 
 def find_json(text: str) -> tuple[Any, str]:
-    """Return the JSON value of an answer and its source. Raises as `extract_json` does."""
+    """Return the JSON value of an answer and its source; raise like `extract_json`."""
     stripped = text.strip().removeprefix("\ufeff")
     for source in chain([stripped], (block.code.strip() for block in fenced_blocks(text))):
         try:
@@ -176,13 +176,13 @@ def find_json(text: str) -> tuple[Any, str]:
             continue
     found = _first_in_prose(text)
     if found is None:
-        raise NoJSONError(_describe_lack(stripped), text=text)
+        raise NoJSONError(_describe_missing(stripped), text=text)
     return found
 
 
 def _first_in_prose(text: str) -> tuple[Any, str] | None:
-    allowance = _READINGS * len(text) + 10_000
-    for start in islice(_candidates(text), _MAXHIDDENS):
+    allowance = _MAX_READS * len(text) + 10_000
+    for start in islice(_candidates(text), _MAX_CANDIDATES):
         try:
             value, end = _decoder.raw_decode(text, start)
         except RecursionError:
@@ -201,7 +201,7 @@ def _candidates(text: str) -> Iterator[int]:
         yield from (place.end() for place in places.finditer(text))
 
 
-def _describe_lack(text: str) -> str:
+def _describe_missing(text: str) -> str:
     if not text:
         return "The answer is empty, so there is no JSON in it."
     opening = _AT_LINE_START.search(text)
@@ -219,14 +219,14 @@ def _describe_lack(text: str) -> str:
     return "The answer contains no complete JSON."
 
 
-# Characters that cannot be seen, or that turn the direction of writing: in code they make it read as something it is not.
+# Invisible characters and characters that change the text direction, which can make code look like other code.
 #
-# They are shown as editors show them, by their number. What people need stays: the joiners inside of emoji and of scripts that
-# have them, marks of direction in Arabic and Hebrew prose, soft hyphens within words.
+# They are shown by their code points, as in editors. Legitimate uses are kept: joiners inside emoji and in scripts that need
+# them, direction marks in Arabic and Hebrew prose, soft hyphens within words.
 #
 # See https://www.unicode.org/reports/tr55 (source code) and https://trojansource.codes.
 
-# Controls, format characters, and what else Unicode calls default ignorable, or draws blank without being a space.
+# Controls, format characters, other default-ignorable characters, and characters that are blank but not spaces.
 HIDDEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001345f\U0001bca0-\U0001bca3"
@@ -235,7 +235,7 @@ HIDDEN: Final = re.compile(
 _MARKS_OF_DIRECTION: Final = "\u061c\u200e\u200f"
 _OPENING: Final = "\u202a\u202b\u2066\u2067\u2068"  # embeddings and isolates; overrides are never needed
 _CLOSING: Final = {"\u202c": "\u202a\u202b", "\u2069": "\u2066\u2067\u2068"}
-_BLANKS: Final = "\r\x0b\x0c\x85\u2028\u2029"  # ends of lines to some, blanks to others
+_BLANKS: Final = "\r\x0b\x0c\x85\u2028\u2029"  # line ends for some programs, white space for others
 _JOINERS: Final = "\u200c\u200d"
 _LINE: Final = re.compile(r"[^\r\n\x85\u2028\u2029]+")
 _TAG_SEQUENCE: Final = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f")
@@ -245,27 +245,27 @@ _BRACKETED: Final = (
 
 
 def reveal(text: str, *, is_code: bool = False) -> str:
-    """Return `text` with each hidden character replaced by what can be read: `\u27e6U+202E\u27e7`, or `\u241b` for a control.
+    """Return `text` with each hidden character replaced by a visible form: `\u27e6U+202E\u27e7`, or `\u241b` for a control.
 
     Args:
         text: Prose or code.
-        is_code: It is code, in which no mark of direction is needed.
+        is_code: Whether the text is code, which needs no direction marks.
     """
     return _replaced(text, _mark_of, is_code=is_code)
 
 
 def escape_hidden(code: str) -> str:
-    r"""Return `code` with each hidden character as an escape of Python's, such as `\u202e`: in a text it means the same."""
+    r"""Return `code` with each hidden character as a Python escape such as `\u202e`, which means the same in a string."""
     return _replaced(code, lambda sign: sign.encode("unicode_escape").decode("ascii"), is_code=True)
 
 
 def hidden_in(text: str, *, is_code: bool = False) -> list[str]:
-    """Return the hidden characters of `text`, in their order."""
+    """Return the hidden characters of `text`, in order."""
     return [text[position] for position in _positions(text, is_code=is_code)]
 
 
 def describe_hidden(signs: list[str]) -> str:
-    """Name hidden characters, each once: "U+202E, U+2066 and 3 more"."""
+    """List hidden characters, each once: "U+202E, U+2066 and 3 more"."""
     numbers = list(dict.fromkeys(f"U+{ord(sign):04X}" for sign in signs))
     more = f" and {len(numbers) - 4} more" if len(numbers) > 4 else ""
     return ", ".join(numbers[:4]) + more
@@ -303,7 +303,7 @@ def _positions(text: str, *, is_code: bool) -> Iterator[int]:
 
 
 def _is_needed(text: str, position: int) -> bool:
-    """Tell whether a character shapes what stands beside it."""
+    """Return whether a character affects the shape of its neighbours."""
     sign = text[position]
     before = text[position - 1] if position else " "
     after = text[position + 1] if position + 1 < len(text) else " "
@@ -320,12 +320,12 @@ def _is_needed(text: str, position: int) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_joined(sign: str) -> bool:
-    """Tell whether a joiner may stand beside `sign`: a letter or a mark of another script, or a part of an emoji."""
+    """Return whether a joiner may stand beside `sign`: a non-ASCII letter or mark, or a part of an emoji."""
     return not sign.isascii() and category(sign)[0] in "LMS"
 
 
 def _needed_for_direction(text: str) -> set[int]:
-    """Return where marks of direction, embeddings and isolates stand in lines that run from right to left, all of them closed."""
+    """Return the positions of direction marks, and of closed embeddings and isolates, in lines with right-to-left letters."""
     needed: set[int] = set()
     for found in _LINE.finditer(text):
         line = range(*found.span())

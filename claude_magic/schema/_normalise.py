@@ -1,8 +1,8 @@
-"""JSON schemas as the API compiles them.
+"""Converts JSON schemas into the subset that the API supports.
 
-It takes objects whose fields are all named, and knows no bounds, lengths and patterns. What it does not know moves into the
-description, where the model reads it; pydantic checks it in the answer. What cannot be said at all (recursion, free keys,
-values of any type) is refused with the place.
+The API supports only objects with named fields, without bounds, lengths and most patterns. Unsupported constraints move into
+the description, for the model to read, and pydantic checks them in the answer. Recursion, free keys and values of any type
+cannot be expressed and raise an error that names the place.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _KEPT: Final = ("type", "enum", "const", "description")
 _SILENT: Final = frozenset(
     {"$defs", "title", "discriminator", "examples", "deprecated", "readOnly", "writeOnly"}
 )
-"""Keywords that say nothing the model needs."""
-# Anchors, classes, groups and simple repetition; no look-around, back references, word borders or lazy repetition.
+"""Keywords that are dropped, because the model does not need them."""
+# Matches unsupported patterns: look-around, back references, word boundaries and lazy repetition.
+# Anchors, classes, groups and simple repetition are supported.
 _HARD_PATTERN: Final = re.compile(r"\(\?|\\[bB1-9pPkG]|[*+?}][?+]|\{\d{3,}")
 _WORDS: Final = {
     "minimum": "at least {}",
@@ -45,14 +46,14 @@ _WORDS: Final = {
 
 
 def normalise(schema: Mapping[str, Any], name: str) -> Schema:
-    """Return the schema as the API takes it.
+    """Return the schema in the form that the API supports.
 
     Args:
-        schema: A JSON schema whose references are all within `$defs`.
-        name: What it is called in messages.
+        schema: A JSON schema with references only into `$defs`.
+        name: The name of the schema in messages.
 
     Raises:
-        ConfigurationError: It says something that the API cannot be told; the message names the place.
+        ConfigurationError: A part of the schema is not supported; the message names the place.
     """
     return _Normaliser(schema, name).normalised()
 
@@ -63,7 +64,7 @@ class _Normaliser:
         self._name = name
         self._definitions: Mapping[str, Schema] = schema.get("$defs", {})
         self._done: dict[str, Schema] = {}
-        self._path: list[str] = []  # the definitions that are being worked on, outermost first
+        self._path: list[str] = []  # the definitions in progress, outermost first
         self._optional = 0
         self._unions = 0
 
@@ -75,7 +76,7 @@ class _Normaliser:
         return result
 
     def _resolved(self, schema: Mapping[str, Any], place: str) -> Schema:
-        """Return what a schema says, with a reference at its top replaced by what it points at."""
+        """Return the normalised schema, with a reference at its top replaced by the definition."""
         if "$ref" not in schema:
             return self._schema(schema, place)
         key = self._define(schema["$ref"], place)
@@ -105,15 +106,15 @@ class _Normaliser:
             raise ConfigurationError(
                 f"--schema: {place} may be anything, and the API needs its type. Annotate it."
             )
-        return self._with_the_rest(result, {word: schema[word] for word in schema if word not in used})
+        return self._with_remaining(result, {word: schema[word] for word in schema if word not in used})
 
     def _reference(self, schema: Mapping[str, Any], place: str) -> Schema:
         if "description" in schema:
-            return self._resolved(schema, place)  # nothing may stand beside a reference
+            return self._resolved(schema, place)  # no other keyword may stand beside a reference
         return {"$ref": f"#/$defs/{self._define(schema['$ref'], place)}"}
 
     def _define(self, reference: str, place: str) -> str:
-        """Normalise a definition, once, and return its key."""
+        """Normalise a definition once, and return its key."""
         key = reference.removeprefix("#/$defs/")
         if key not in self._definitions:
             raise ConfigurationError(f"--schema: {place} refers to {reference}, which is not in the schema.")
@@ -152,7 +153,7 @@ class _Normaliser:
 
     def _array(self, schema: Mapping[str, Any], place: str) -> Schema:
         items = schema.get("items")
-        if parts := schema.get("prefixItems"):  # a tuple: the API knows only lists whose items are all alike
+        if parts := schema.get("prefixItems"):  # a tuple: the API supports only one schema for all items
             alternatives = [part for index, part in enumerate(parts) if part not in parts[:index]]
             items = alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
         if not items:
@@ -162,8 +163,8 @@ class _Normaliser:
             )
         return {"items": self._schema(items, f"{place}[]")}
 
-    def _with_the_rest(self, result: Schema, rest: Mapping[str, Any]) -> Schema:
-        """Keep what the API knows of the remaining keywords, and say the others in words."""
+    def _with_remaining(self, result: Schema, rest: Mapping[str, Any]) -> Schema:
+        """Keep the remaining keywords that the API supports, and add the others to the description."""
         words = []
         for word, value in sorted(rest.items(), key=_order):
             if _is_known(word, value):
@@ -188,9 +189,9 @@ class _Normaliser:
 
 
 def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of a field that may be left out, without null beside what it can be: it says the same twice.
+    """Return the schema of an optional field without its null type, which is redundant.
 
-    Both kinds are limited, and unions more than optional fields.
+    The API limits both, and unions more than optional fields.
     """
     choices = schema.get("anyOf", ())
     real = [choice for choice in choices if choice != {"type": "null"}]

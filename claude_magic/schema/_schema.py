@@ -1,4 +1,4 @@
-"""What an answer is to look like, as the API takes it, and back: the text of an answer as an object of the user's."""
+"""Output schemas: a JSON schema for the API from a type, and an object of that type from the text of an answer."""
 
 from __future__ import annotations
 
@@ -45,36 +45,36 @@ _QUALIFIERS = (Required, NotRequired, ReadOnly)
 
 
 def portable(kind: Any) -> Any:
-    """Return the type with each TypedDict in it as pydantic takes it; objects of it are dicts all the same.
+    """Return the type with each TypedDict replaced by one that pydantic accepts before Python 3.12; values are still dicts.
 
-    TypedDicts are found wherever types are: in other TypedDicts, which may be recursive, in containers, unions,
-    aliases and generic types, in the fields of dataclasses and named tuples.
+    TypedDicts are replaced in other TypedDicts (also recursive ones), containers, unions, aliases, generic types, and the
+    fields of dataclasses and named tuples.
 
     Raises:
-        NameError: An annotation of a TypedDict names what does not exist.
+        NameError: An annotation of a TypedDict contains an undefined name.
     """
     return kind if sys.version_info >= (3, 12) else _Rebuilder().rebuilt(kind)
 
 
 def fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
-    """Return the fields of a TypedDict: their types, and whether they must be there.
+    """Return the fields of a TypedDict: their types, and whether they are required.
 
     Raises:
-        NameError: An annotation names what does not exist.
+        NameError: An annotation contains an undefined name.
     """
     origin = get_origin(kind) or kind
     bound = dict(zip(getattr(origin, "__parameters__", ()), get_args(kind), strict=False))
     fields = {}
     for name, hint in get_type_hints(origin, include_extras=True).items():
-        # Where annotations are strings, `__required_keys__` does not know of the hint's own NotRequired.
-        plain, said = _unqualified(hint)
-        is_required = Required in said or (name in origin.__required_keys__ and NotRequired not in said)
+        # If annotations are strings, `__required_keys__` ignores `NotRequired` in them.
+        plain, marks = _unqualified(hint)
+        is_required = Required in marks or (name in origin.__required_keys__ and NotRequired not in marks)
         fields[name] = _with_types(plain, bound), is_required
     return fields
 
 
 class _Rebuilder:
-    """Rebuilds the types in which a TypedDict of `typing` stands; returns all others as they are."""
+    """A builder that replaces types containing a `typing.TypedDict`; all other types stay as they are."""
 
     def __init__(self) -> None:
         self._made: dict[Any, Any] = {}
@@ -100,7 +100,7 @@ class _Rebuilder:
         return kind
 
     def _once(self, kind: Any, rebuild: Any) -> Any:
-        """Return what was made of a type before; where it holds itself, the type that is in flight."""
+        """Return the replacement of a type, made once; for a recursive type, the one in progress."""
         if kind not in self._made:
             self._made[kind] = kind
             self._made[kind] = rebuild(kind)
@@ -122,7 +122,7 @@ class _Rebuilder:
         origin = get_origin(kind) or kind
         make: Any = typing_extensions.TypedDict
         fields = fields_of(kind)
-        # Filled afterwards, so that its fields can refer to it. All that pydantic looks at are its annotations.
+        # Filled afterwards, so that its fields can refer to it. Pydantic reads only its annotations.
         made = make(origin.__name__, dict.fromkeys(fields, Any), total=False)
         self._made[kind] = made
         for name, (hint, is_required) in fields.items():
@@ -135,11 +135,11 @@ class _Rebuilder:
 
     def _dataclass(self, kind: Any) -> Any:
         hints = _hints(kind)
-        has_its_own_way = hasattr(kind, "__pydantic_fields__") or any(
+        is_left_to_pydantic = hasattr(kind, "__pydantic_fields__") or any(
             isinstance(hint, dataclasses.InitVar) for hint in hints.values()
         )
         rebuilt = {name: self.rebuilt(hint) for name, hint in hints.items()}
-        if has_its_own_way or all(rebuilt[name] is hints[name] for name in hints):
+        if is_left_to_pydantic or all(rebuilt[name] is hints[name] for name in hints):
             return kind
         fields = [
             (each.name, rebuilt[each.name], _new_field(each))
@@ -156,14 +156,14 @@ class _Rebuilder:
         if all(rebuilt[name] is hints.get(name, Any) for name in kind._fields):
             return kind
         defaults = [kind._field_defaults[name] for name in kind._fields if name in kind._field_defaults]
-        make: Any = collections.namedtuple  # its fields are known at run time only
+        make: Any = collections.namedtuple  # its fields are only known at run time
         stand_in = make(kind.__name__, kind._fields, defaults=defaults)
         stand_in.__annotations__ = rebuilt
         return _made_by(stand_in, lambda made: kind(*made))
 
 
 def _hints(kind: Any) -> dict[str, Any]:
-    """Return the types of a class's fields; none if one cannot be resolved here: pydantic knows more ways."""
+    """Return the types of a class's fields; {} if one cannot be resolved, and then pydantic resolves them itself."""
     try:
         return get_type_hints(kind, include_extras=True)
     except Exception:
@@ -171,7 +171,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _made_by(stand_in: Any, make: Any) -> Any:
-    """Return a type that is checked as a stand-in of the same fields, and then made as what it stands for."""
+    """Return a type that is validated as a stand-in with the same fields, and then converted by `make`."""
 
     def schema(_source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(make, handler(stand_in))
@@ -180,26 +180,26 @@ def _made_by(stand_in: Any, make: Any) -> Any:
 
 
 def _new_field(field: Any) -> Any:
-    """Return a copy of a dataclass's field: one belongs to one class."""
+    """Return a copy of a dataclass field, because a field belongs to one class."""
     copied = copy.copy(field)
-    copied.kw_only = True  # some have defaults before others that have none, inherited ones mostly
+    copied.kw_only = True  # fields with defaults may precede fields without, mostly inherited ones
     return copied
 
 
 def _unqualified(hint: Any) -> tuple[Any, set[Any]]:
-    """Return the type of a field without what says whether it must be there and may be changed, and what said so."""
+    """Return the type of a field without its qualifiers (Required, NotRequired, ReadOnly), and the qualifiers."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in _QUALIFIERS:
-        plain, said = _unqualified(arguments[0])
-        return plain, {*said, origin}
+        plain, marks = _unqualified(arguments[0])
+        return plain, {*marks, origin}
     if origin is Annotated:
-        plain, said = _unqualified(arguments[0])
-        return Annotated[(plain, *arguments[1:])], said
+        plain, marks = _unqualified(arguments[0])
+        return Annotated[(plain, *arguments[1:])], marks
     return hint, set()
 
 
 def _with_types(hint: Any, bound: dict[Any, Any]) -> Any:
-    """Return a type with its type variables replaced by what a generic type was given for them."""
+    """Return a type with its type variables replaced by the arguments of the generic type."""
     if isinstance(hint, TypeVar):
         return bound.get(hint, hint)
     parameters = getattr(hint, "__parameters__", ())
@@ -209,7 +209,7 @@ def _with_types(hint: Any, bound: dict[Any, Any]) -> Any:
 
 
 def _respelled(schema: Mapping[str, Any], value: Any, definitions: Mapping[str, Any]) -> Any:
-    """Return `value` with its enum values spelled as in the schema, where only upper and lower case differ."""
+    """Return `value` with its enum values spelled as in the schema if they differ only in case."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
     for choice in schema.get("anyOf", ()):
@@ -230,8 +230,8 @@ def _respelled(schema: Mapping[str, Any], value: Any, definitions: Mapping[str, 
 def _spelling(value: str, allowed: list[Any]) -> str:
     if value in allowed:
         return value
-    alike = [each for each in allowed if isinstance(each, str) and each.casefold() == value.casefold()]
-    return alike[0] if len(alike) == 1 else value
+    matches = [each for each in allowed if isinstance(each, str) and each.casefold() == value.casefold()]
+    return matches[0] if len(matches) == 1 else value
 
 
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -242,12 +242,12 @@ _MAX_SHOWN_CHARS: Final = 60
 
 
 class OutputSchema:
-    """A type, its JSON schema for the API, and the way from an answer to an object of the type.
+    """A type, its JSON schema for the API, and its parser for answers.
 
     Attributes:
-        name: What the type is called, for messages.
-        json_schema: The schema for `output_config.format`. What is no object at its top is wrapped in one.
-        spec: The description that the type was made from, or None.
+        name: The name of the type, for messages.
+        json_schema: The schema for `output_config.format`. A type that is not an object is wrapped in one.
+        spec: The `--schema` spec that the type was made from, or None.
     """
 
     name: str
@@ -272,12 +272,12 @@ class OutputSchema:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the object's fields; none where the type is no object."""
+        """The names of the object's fields; () if the type is not an object."""
         return () if self._is_wrapped else tuple(_resolved(self.json_schema).get("properties", ()))
 
     @property
     def field_schemas(self) -> dict[str, dict[str, Any]]:
-        """The JSON schema of each field, without references; of what is no object, its own, by the name ""."""
+        """The JSON schema of each field, without references; of a type that is not an object, its own under the name ""."""
         properties = _resolved(self.json_schema).get("properties", {})
         definitions = self.json_schema.get("$defs", {})
         return {
@@ -295,10 +295,10 @@ class OutputSchema:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without depending on the type, which need not exist where this is read: in a notebook it seldom does."""
+        """Pickle so that unpickling works without the type: a type defined in a notebook is usually not importable."""
         try:
             kind = pickle.dumps(self._kind)
-        except Exception:  # a class of a function, of a description, of a loop; the errors are as many
+        except Exception:  # a local class, a class made from a spec; the errors vary
             kind = b""
         return _stored_schema, (self.name, self.json_schema, self._is_wrapped, kind, self.spec)
 
@@ -306,7 +306,7 @@ class OutputSchema:
         """Return the object that an answer describes.
 
         Raises:
-            SchemaMismatchError: It is no JSON, or does not fit; the message says where, and the error keeps the text.
+            SchemaMismatchError: The answer is not JSON or does not match; the message names the place.
         """
         try:
             value, source = find_json(text)
@@ -321,7 +321,7 @@ class OutputSchema:
             return self._parse_leniently(value, text, error)
 
     def _parse_leniently(self, value: Any, text: str, error: ValidationError) -> Any:
-        """Try again with the values of enums spelled as in the schema: the API does not promise upper and lower case."""
+        """Validate again with enum values spelled as in the schema, because the API does not guarantee their case."""
         schema = self.json_schema
         if self._is_wrapped:
             schema = {**schema["properties"][_WRAPPER_FIELD], "$defs": schema.get("$defs", {})}
@@ -340,22 +340,22 @@ class OutputSchema:
         if len(problems) > _MAX_PROBLEMS:
             shown += f"; and {len(problems) - _MAX_PROBLEMS} more"
         return SchemaMismatchError(
-            f"The answer does not fit {self.name}: {shown.rstrip('.')}. reply.text has it as it came.",
+            f"The answer does not fit {self.name}: {shown.rstrip('.')}. reply.text has the original text.",
             text=text,
             problems=problems,
         )
 
 
 def make_output_schema(spec: str, names: Mapping[str, object]) -> OutputSchema:
-    """Return the schema that a user asked for.
+    """Return the output schema for a `--schema` spec.
 
     Args:
-        spec: The name of a pydantic model, dataclass or TypedDict, dotted too; or a short description of the fields, such
+        spec: The name of a pydantic model, dataclass or TypedDict, possibly dotted; or a description of the fields, such
             as `name, age int, tags list[str]` (see `_dsl`).
-        names: The user's own names.
+        names: The user's variables.
 
     Raises:
-        ConfigurationError: There is no such name, it stands for something else, or it cannot be said to the API.
+        ConfigurationError: The name does not exist or is not a type, or the API does not support the type.
     """
     try:
         return _schema_for(spec.strip(), names)
@@ -381,8 +381,8 @@ def _schema_for(spec: str, names: Mapping[str, object]) -> OutputSchema:
 def _stored_schema(
     name: str, json_schema: dict[str, Any], is_wrapped: bool, kind: bytes, spec: str | None
 ) -> OutputSchema:
-    """Read a schema that was pickled: with its type where that is found, else the answer is plain data."""
-    with contextlib.suppress(Exception):  # whatever a module that is gone or changed makes of it
+    """Unpickle a schema; if its type is not found, answers are parsed as plain data."""
+    with contextlib.suppress(Exception):  # a missing or changed module may raise anything
         if kind:
             return OutputSchema(pickle.loads(kind), name, spec=spec)  # noqa: S301 (read from the same pickle)
         if spec is not None:
@@ -394,7 +394,7 @@ def _stored_schema(
 
 
 def _find_type(word: str, names: Mapping[str, object]) -> Any:
-    """Return the type that a word of a description stands for, or None if it is no name of the user's."""
+    """Return the user's type for a word of a spec; None if there is none."""
     if not _DOTTED.fullmatch(word) or word.partition(".")[0] not in names:
         return None
     value = resolve_name(word, names, asked_by="--schema")
@@ -416,7 +416,7 @@ def _as_type(value: object, name: str) -> Any:
 
 
 def _is_typelike(value: object) -> bool:
-    """Whether a value is a class, a type made of others such as list[Tower], or `type Towers = list[Tower]`."""
+    """Return whether a value is a class, a generic alias such as list[Tower], or `type Towers = list[Tower]`."""
     # By name, because `typing` and `typing_extensions` each have a class for aliases, and Python 3.11 none.
     is_alias = type(value).__name__ == "TypeAliasType"
     return is_alias or isinstance(value, type) or get_origin(value) is not None
@@ -429,7 +429,7 @@ def _is_model(kind: object) -> bool:
 def _make_adapter(kind: Any, name: str) -> TypeAdapter[Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of `ReadOnly`, which nothing checks at run time
+            warnings.simplefilter("ignore", UserWarning)  # about `ReadOnly`, which is not checked at run time
             return TypeAdapter(portable(kind))
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise ConfigurationError(
@@ -451,7 +451,7 @@ def _reason(error: Exception) -> str:
 
 
 def _inlined(schema: Any, definitions: Mapping[str, Any], above: tuple[str, ...]) -> Any:
-    """Return a schema with what its references lead to in their places; nothing where a type holds itself."""
+    """Return a schema with its references replaced by the definitions; {} for a recursive reference."""
     if isinstance(schema, list):
         return [_inlined(each, definitions, above) for each in schema]
     if not isinstance(schema, dict):
@@ -463,7 +463,7 @@ def _inlined(schema: Any, definitions: Mapping[str, Any], above: tuple[str, ...]
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a schema's own reference leads to."""
+    """Return the definition that the top of a schema refers to; without a reference, the schema."""
     reference = schema.get("$ref", "").removeprefix("#/$defs/")
     target: Mapping[str, Any] = schema.get("$defs", {}).get(reference, schema)
     return target

@@ -247,7 +247,7 @@ def test_a_mismatch_says_where_and_why_and_keeps_the_text() -> None:
     assert str(caught.value).startswith(
         "The answer does not fit Lighthouse: name: Input should be a valid string"
     )
-    assert str(caught.value).endswith("reply.text has it as it came.")
+    assert str(caught.value).endswith("reply.text has the original text.")
 
 
 def test_many_problems_are_counted_not_listed() -> None:

@@ -1,4 +1,4 @@
-"""Functions of the notebook as tools: their schemas, their calls, their results."""
+"""The notebook's functions as tools: their schemas, calls and results."""
 
 from ._call import NOBODY, REFUSED, CallReading, CallState, ToolCall, ToolExecutor, ToolResult, visible
 from ._executors import Approval, LoopExecutor, TypedApproval, WaitingExecutor

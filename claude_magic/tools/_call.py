@@ -1,4 +1,4 @@
-"""One call, from its arguments to its result. How an answer is waited for differs; what is done is the same."""
+"""A tool call, from its arguments to its result, independent of the executor."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from ..context import DEFAULT_TOKENS, Collected, Lifted, content_of, describe, r
 from ..schema import HIDDEN
 from ._tool import BadArgumentsError, Toolbox
 
-# What a function gave back, or how it failed, as the model gets it: bounded, and without what looks like a secret.
+# The return value or the error of a function, as sent to the model: of limited length, and redacted.
 #
-# Nobody typed it, and it was the model that chose what to call, so it is redacted as all else that is collected for the user.
+# It is redacted like all collected content, because the user did not type it, and the model chose the call.
 _MAX_CHARS = 60_000
 _MAX_INNER_TOKENS = 1_000
-"""Of an object inside of data; about how much of a table is still good to read there."""
+"""Tokens of an object inside a container; longer tables are hard to read there."""
 _MAX_INNER_NUMBERS = 10_000
 _MAX_DEPTH = 20
 _MAX_MESSAGE_CHARS = 1_000
 _MAX_TRACEBACK_CHARS = 3_000
 MAX_YIELDED = 1_000
-"""Values that are taken from a generator; it may have no end."""
+"""Values that are taken from a generator, which may be infinite."""
 _DATA = (BaseModel, dict, list, tuple, set, frozenset, bool, int, float, enum.Enum)
 
 Content = str | list[dict[str, Any]]
@@ -42,11 +42,11 @@ Content = str | list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """A result as the model gets it.
+    """The content of a result.
 
     Attributes:
         content: Text or content blocks.
-        notes: What the reader should know about it, as sentences.
+        notes: Sentences for the user.
     """
 
     content: Content
@@ -55,16 +55,16 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Yielded:
-    """What a generator gave, and whether it was stopped before its end."""
+    """The values of a generator, and whether it was stopped before its end."""
 
     values: list[Any]
     is_cut: bool
 
 
 def outcome_of(value: object) -> Outcome:
-    """Return a value for the model: data as JSON, tables and pictures as in a prompt, in their places.
+    """Return a value for the model: data as JSON, with tables and images in it described as in a prompt.
 
-    It fails only as the function's own code does: what it yields is computed here.
+    A generator runs here, so this raises whatever the function's code raises.
     """
     if value is None:
         return Outcome("Done; the function returned nothing.")
@@ -73,16 +73,16 @@ def outcome_of(value: object) -> Outcome:
     if isinstance(value, Yielded):
         return _outcome_of_yielded(value)
     if isinstance(value, Iterator) and unread(value) is not None:
-        return _outcome_of_yielded(_taken(value))
+        return _outcome_of_yielded(_take(value))
     if _is_data(value):
-        # It holds itself, or half a character, or what breaks when looked at: see below.
+        # Recursive data, lone surrogates and objects that raise are described below.
         with suppress(Exception):
             return _outcome_of_data(value)
     return _outcome_described(value)
 
 
-async def taken_async(values: AsyncIterator[Any]) -> Yielded:
-    """Return the first values of an async generator, and close it."""
+async def take_async(values: AsyncIterator[Any]) -> Yielded:
+    """Return the first values of an async generator, and close the generator."""
     taken: list[Any] = []
     try:
         async for value in values:
@@ -95,8 +95,8 @@ async def taken_async(values: AsyncIterator[Any]) -> Yielded:
             await close()
 
 
-def _taken(values: Iterator[Any]) -> Yielded:
-    """Return the first values of a generator, and close it."""
+def _take(values: Iterator[Any]) -> Yielded:
+    """Return the first values of a generator, and close the generator."""
     try:
         taken = list(islice(values, MAX_YIELDED + 1))
     finally:
@@ -109,14 +109,14 @@ def _outcome_of_yielded(yielded: Yielded) -> Outcome:
     outcome = outcome_of(yielded.values)
     if not yielded.is_cut:
         return outcome
-    said = f"[The function yields more; it was stopped after {MAX_YIELDED:,} values.]"
+    note = f"[The function yields more; it was stopped after {MAX_YIELDED:,} values.]"
     content = outcome.content
-    whole = f"{content}\n{said}" if isinstance(content, str) else [*content, {"type": "text", "text": said}]
+    whole = f"{content}\n{note}" if isinstance(content, str) else [*content, {"type": "text", "text": note}]
     return Outcome(whole, outcome.notes)
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return an error of a tool's own code, without the frames that led to it."""
+    """Return the traceback of an error in a tool, without the frames of this package."""
     shown = traceback.TracebackException(type(error), error, _own_frames(error.__traceback__))
     text = redact("".join(shown.format())[-_MAX_CHARS:])[0]
     if len(text) <= _MAX_TRACEBACK_CHARS:
@@ -133,7 +133,7 @@ def _is_data(value: object) -> bool:
 
 
 def _outcome_of_data(value: object) -> Outcome:
-    """Return data as JSON, with the pictures in it in their places."""
+    """Return data as JSON, with image blocks in place."""
     lifted = Lifted()
     notes: dict[str, None] = {}
     text = to_json(
@@ -142,15 +142,15 @@ def _outcome_of_data(value: object) -> Outcome:
     return Outcome(content_of([lifted.parts(_bounded(text))]), (*notes, *lifted.notes()))
 
 
-class _Held:
-    """Holds what would be read, or break, if it were written as JSON."""
+class _Wrapped:
+    """A wrapper for a value that JSON serialization would consume or fail on."""
 
     def __init__(self, value: object) -> None:
         self.value = value
 
 
 def _prepared(value: Any, depth: int) -> Any:
-    """Return data that can be written as JSON: of iterators, which may have no end, the first values; no bytes that are no text."""
+    """Return data that can be serialized: the first values of iterators, and wrapped bytes that are not UTF-8."""
     if depth > _MAX_DEPTH:
         return value
     if type(value) is dict:
@@ -158,8 +158,8 @@ def _prepared(value: Any, depth: int) -> Any:
     if type(value) in (list, tuple):
         return [_prepared(item, depth + 1) for item in value]
     if isinstance(value, Iterator):
-        return _prepared(_taken(value).values, depth) if unread(value) is not None else _Held(value)
-    return _Held(value) if isinstance(value, bytes | bytearray) and not _is_text(value) else value
+        return _prepared(_take(value).values, depth) if unread(value) is not None else _Wrapped(value)
+    return _Wrapped(value) if isinstance(value, bytes | bytearray) and not _is_text(value) else value
 
 
 def _is_text(data: bytes | bytearray) -> bool:
@@ -171,8 +171,8 @@ def _is_text(data: bytes | bytearray) -> bool:
 
 
 def _inside(value: object, lifted: Lifted, notes: dict[str, None]) -> Any:
-    """Return what stands in data for an object that is none: numbers of numpy as numbers, all else described."""
-    if isinstance(value, _Held):
+    """Return the JSON value for an object in data: numpy values as numbers or lists, anything else described."""
+    if isinstance(value, _Wrapped):
         value = value.value
     to_list = getattr(value, "tolist", None)
     if (
@@ -188,7 +188,7 @@ def _inside(value: object, lifted: Lifted, notes: dict[str, None]) -> Any:
 
 
 def _described(value: object, max_tokens: int = DEFAULT_TOKENS) -> Collected:
-    """Describe an object; what a user would be refused, such as a damaged picture, is a text for the model."""
+    """Describe an object; an error for the user, such as a damaged image, becomes text for the model."""
     try:
         return describe(value, name="the result", max_tokens=max_tokens)
     except ConfigurationError as error:
@@ -205,14 +205,14 @@ def _outcome_described(value: object) -> Outcome:
 
 
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the first frame on that is not ours."""
+    """Return a traceback from the first frame outside this package."""
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(__package__):
         trace = trace.tb_next
     return trace
 
 
 def _bounded(text: str) -> str:
-    """Cut a text, which is redacted first: half a secret is none that could be recognised."""
+    """Redact a text, then cut it, because half a secret is no longer recognised."""
     clean = redact(text[: 2 * _MAX_CHARS])[0]
     if len(text) <= _MAX_CHARS:
         return clean
@@ -220,14 +220,14 @@ def _bounded(text: str) -> str:
 
 
 class CallState(enum.Enum):
-    """How far the call of a tool has come."""
+    """The state of a tool call."""
 
     WRITTEN = "written"
-    """The model is writing it, or has; nothing is done about it yet."""
+    """The model writes the call, or has written it; execution has not begun."""
     WAITING = "waiting"
-    """The thread on which it is to run is busy with a cell."""
+    """The call waits for its thread, which is running a cell."""
     APPROVAL = "approval"
-    """A person is asked whether it may run."""
+    """The user is asked for approval."""
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -236,20 +236,20 @@ class CallState(enum.Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the call has come to its end."""
+        """Whether the call has ended."""
         return self not in (CallState.WRITTEN, CallState.WAITING, CallState.APPROVAL, CallState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """What a call gave back.
+    """The result of a call.
 
     Attributes:
-        tool_use_id: The call, by its id.
+        tool_use_id: The id of the call.
         content: Text or content blocks, for the model.
-        is_error: It gave nothing, and the content says why.
-        state: How it ended.
-        note: What the reader should know about it, as a sentence; empty if nothing.
+        is_error: Whether the call failed; the content is the reason.
+        state: The final state of the call.
+        note: A sentence for the user; "" if there is none.
     """
 
     tool_use_id: str
@@ -259,12 +259,12 @@ class ToolResult:
     note: str = ""
 
     def __post_init__(self) -> None:
-        # Half characters are shown as they are sent.
+        # Lone surrogates are replaced, so that the shown content is the sent content.
         object.__setattr__(self, "content", mended(self.content))
 
     @property
     def text(self) -> str:
-        """The content as text, for people."""
+        """The content as text, for display."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(
@@ -273,14 +273,14 @@ class ToolResult:
         )
 
     def to_param(self) -> dict[str, Any]:
-        """Return the result as the API takes it."""
+        """Return the result as a content block of the API."""
         content = self.content if isinstance(self.content, str) else list(self.content)
         result = {"type": "tool_result", "tool_use_id": self.tool_use_id, "content": content}
         return {**result, "is_error": True} if self.is_error else result
 
 
 class ToolExecutor(Protocol):
-    """Runs calls, wherever tools live."""
+    """Runs tool calls."""
 
     @property
     def toolbox(self) -> Toolbox:
@@ -289,20 +289,20 @@ class ToolExecutor(Protocol):
 
     @property
     def is_asked(self) -> bool:
-        """Whether a person is asked before each call."""
+        """Whether the user is asked before each call."""
         ...
 
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
     ) -> concurrent.futures.Future[ToolResult]:
-        """Run a call; called on the bridge, and returns at once.
+        """Start a call and return immediately; called on the bridge's thread.
 
         Args:
             call: The call.
-            report: Takes note of how far it is; on any thread.
+            report: Called with each new state and a text, on any thread.
 
         Returns:
-            Its result. Cancelling it interrupts the call.
+            A future for the result. Cancelling it interrupts the call.
         """
         ...
 
@@ -319,28 +319,28 @@ _PAGE_CHARS = 4_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call that waits for a person's word.
+    """A call that waits for the user's approval.
 
     Attributes:
-        name: The tool.
-        arguments: What it is called with.
+        name: The name of the tool.
+        arguments: The arguments.
     """
 
     name: str
     arguments: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """The call as Python would write it, on one line, and shortened where it is long: nothing to decide by."""
+        """The call in Python notation on one line, shortened, so it is not sufficient for approval."""
         whole = self._written()
         if len(whole) <= _MAX_SHOWN_CHARS:
             return whole
         return f"{whole[:_MAX_SHOWN_CHARS]}… [{len(whole):,} characters]"
 
     def pages(self) -> tuple[str, ...]:
-        """The whole call as Python would write it, in pieces that a person can read. Who decides on it has to see all.
+        """Return the whole call in Python notation, in pages of readable length. All pages must be shown before approval.
 
-        A model cannot make it look like another one: line ends, marks that turn the direction of writing, and characters
-        that nobody sees are written as what they are.
+        A model cannot disguise a call: newlines, characters that change the text direction, and invisible characters are
+        escaped.
         """
         whole = self._written()
         return tuple(whole[start : start + _PAGE_CHARS] for start in range(0, len(whole), _PAGE_CHARS))
@@ -351,10 +351,10 @@ class ToolCall:
 
 
 class CallReading:
-    """A call as far as the person has seen it who decides on it.
+    """The part of a call that the user has seen.
 
     Args:
-        call: The call. Its first page is seen at once.
+        call: The call. Its first page counts as seen.
     """
 
     def __init__(self, call: ToolCall) -> None:
@@ -363,12 +363,12 @@ class CallReading:
 
     @property
     def text(self) -> str:
-        """What was shown so far."""
+        """The text shown so far."""
         return "".join(self._pages[: self._seen]) + ("" if self.is_complete else "…")
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it was shown, so that it may be allowed."""
+        """Whether the whole call was shown, so that it may be approved."""
         return self._seen == len(self._pages)
 
     def show_more(self) -> None:
@@ -381,7 +381,7 @@ def _as_name(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text with every character escaped that has no shape of its own, or turns the direction of writing."""
+    """Return a text with invisible characters, and those that change the text direction, escaped."""
     shown = "".join(each if each.isprintable() else _escaped(each) for each in text)
     return HIDDEN.sub(lambda found: _escaped(found[0]), shown)
 
@@ -391,12 +391,12 @@ def _escaped(character: str) -> str:
 
 
 class RunningCall:
-    """A call between its start and its result.
+    """A call in progress.
 
     Args:
-        toolbox: The tools there are.
+        toolbox: The available tools.
         call: The call.
-        report: Takes note of how far it is.
+        report: Called with each new state and a text.
     """
 
     def __init__(
@@ -411,11 +411,11 @@ class RunningCall:
 
     @property
     def is_async(self) -> bool:
-        """Whether it runs beside other tasks, as far as its function tells."""
+        """Whether the function is known to be async, and so runs beside other tasks."""
         return self._tool is not None and self._tool.is_async
 
-    def unfit(self) -> ToolResult | None:
-        """Return what to answer a call that cannot be made, about which nobody need be asked; None if it can be."""
+    def check(self) -> ToolResult | None:
+        """Return the result of an invalid call, which needs no approval; None if the call is valid."""
         if self._block.raw_input is not None:
             return self._failed(json.dumps({"INVALID_JSON": self._block.raw_input}))
         if self._tool is None:
@@ -424,29 +424,29 @@ class RunningCall:
             self._bound = self._tool.bind(self.call.arguments)
         except BadArgumentsError as error:
             return self._failed(f"The arguments do not fit: {error}.")
-        except Exception as error:  # types of the user's own have their own ways to refuse a value
+        except Exception as error:  # the user's own types may raise anything
             return self.failed(error)
         return None
 
     def run(self) -> Any:
-        """Call the function; only what is not `unfit` can be. What an async function or generator gives is to be awaited."""
+        """Call the function, after `check`. The result of an async function or generator must be awaited."""
         if self._bound is None:
             raise RuntimeError("This call was not checked.")
         value = self._bound()
-        return taken_async(value) if inspect.isasyncgen(value) else value
+        return take_async(value) if inspect.isasyncgen(value) else value
 
     def refused(self, reason: str) -> ToolResult:
-        """Return what to answer a call that was not allowed."""
+        """Return the result of a call that was not approved."""
         note = f"{self.call.name} was not called: nobody could be asked. --approve never allows it."
         return self._result(reason, CallState.REFUSED, is_error=True, note=note if reason == NOBODY else "")
 
     def done(self, value: object) -> ToolResult:
-        """Return what a call gave back. A generator runs now, and fails as its own code does."""
+        """Return the result of a successful call. A generator runs here, and may raise."""
         outcome = outcome_of(value)
         return self._result(outcome.content, CallState.DONE, note=" ".join(outcome.notes))
 
     def failed(self, error: BaseException) -> ToolResult:
-        """Return how a call failed."""
+        """Return the result of a failed call."""
         return self._failed(describe_failure(error))
 
     def _failed(self, text: str) -> ToolResult:

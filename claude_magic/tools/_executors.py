@@ -1,4 +1,4 @@
-"""Tools of an awaited cell: they run on the kernel's own loop, in the cell's context, so that what they print goes there."""
+"""Executors for tool calls: on the event loop of an awaited cell, and on a thread that waits for the answer."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from ._nested_loop import (
 from ._tool import Toolbox
 
 Approve: TypeAlias = Callable[[ToolCall], Awaitable[str]]
-"""Asks whether a call may run: "" for yes, else why not."""
+"""Asks whether a call may run; the result is "" for yes, else the reason."""
 
-_TIME_TO_DRAW = 0.1
-"""Seconds before a person is asked or a function blocks the loop, so that the screen can show what about: a frame is due 13
-times a second. A question comes below what it asks about."""
+_DRAW_DELAY = 0.1
+"""Seconds before the user is asked or a function blocks the loop, so that the call is drawn first (13 frames per second). The
+question appears below it."""
 
 
 class LoopExecutor:
-    """Runs calls on an event loop, one after the other.
+    """An executor that runs calls on an event loop, one after the other, in a cell's context, which receives their output.
 
-    Functions that are `async def` run beside the user's other tasks; all others block the loop, as they would in a cell.
+    `async def` functions run beside the user's other tasks; other functions block the loop, as in a cell.
 
     Args:
         toolbox: The tools.
         loop: The loop.
-        context: The context in which they run.
-        approve: Asks whether a call may run; None allows all.
-        interrupt: Called when Ctrl-C has ended a tool: the whole answer is to end with it.
-        interrupts: What lets Ctrl-C raise in a tool.
+        context: The context of the calls.
+        approve: Asks whether a call may run; None to allow all.
+        interrupt: Called after Ctrl-C in a tool, to stop the whole answer.
+        interrupts: Returns a context in which Ctrl-C raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -67,23 +67,23 @@ class LoopExecutor:
         self._interrupts = interrupts
 
     def is_held_up_here(self) -> bool:
-        """Whether blocking this thread would keep the calls from running."""
+        """Return whether blocking this thread would prevent the calls from running."""
         return running_loop() is self._loop
 
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
     ) -> concurrent.futures.Future[ToolResult]:
-        """Run a call; see `ToolExecutor.submit`."""
+        """Start a call; see `ToolExecutor.submit`."""
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
         running = RunningCall(self.toolbox, call, report)
-        with contextlib.suppress(RuntimeError):  # the kernel shuts down: nobody waits for the result either
+        with contextlib.suppress(RuntimeError):  # the kernel shuts down, and the result is not needed
             self._loop.call_soon_threadsafe(self._start, running, future, context=self._context)
         return future
 
     def _start(self, running: RunningCall, future: concurrent.futures.Future[ToolResult]) -> None:
         if future.cancelled():
             return
-        task = self._loop.create_task(self._serve(running, future))
+        task = self._loop.create_task(self._complete(running, future))
 
         def cancel(ended: concurrent.futures.Future[ToolResult]) -> None:
             if ended.cancelled():
@@ -92,7 +92,7 @@ class LoopExecutor:
 
         future.add_done_callback(cancel)
 
-    async def _serve(self, running: RunningCall, future: concurrent.futures.Future[ToolResult]) -> None:
+    async def _complete(self, running: RunningCall, future: concurrent.futures.Future[ToolResult]) -> None:
         try:
             result = await self._result(running)
         except KeyboardInterrupt:
@@ -102,26 +102,26 @@ class LoopExecutor:
         except asyncio.CancelledError:
             future.cancel()
             raise
-        except Exception as error:  # a fault of ours: the waiting thread must not wait for ever
+        except Exception as error:  # a bug in this package: the waiting thread must not hang
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 future.set_exception(error)
             return
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled meanwhile
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled meanwhile
             future.set_result(result)
 
     async def _result(self, running: RunningCall) -> ToolResult:
         with self._interrupts():
-            unfit = running.unfit()
-        if unfit is not None:
-            return unfit
+            invalid = running.check()
+        if invalid is not None:
+            return invalid
         if self._approve is not None:
             running.report(CallState.APPROVAL, "")
-            await asyncio.sleep(_TIME_TO_DRAW)
+            await asyncio.sleep(_DRAW_DELAY)
             if reason := await self._approve(running.call):
                 return running.refused(reason)
         running.report(CallState.RUNNING, "")
         if not running.is_async:
-            await asyncio.sleep(_TIME_TO_DRAW)
+            await asyncio.sleep(_DRAW_DELAY)
         return await self._run(running)
 
     async def _run(self, running: RunningCall) -> ToolResult:
@@ -130,15 +130,15 @@ class LoopExecutor:
                 value = running.run()
             if inspect.isawaitable(value):
                 value = await Interruptible(value, self._interrupts)
-            with self._interrupts():  # a large table takes a while to describe
+            with self._interrupts():  # describing a large table takes a while
                 return running.done(value)
         except KeyboardInterrupt:
             raise
         except asyncio.CancelledError as error:
             if _is_being_cancelled():
                 raise
-            return running.failed(error)  # of something that the tool has cancelled itself
-        except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the kernel
+            return running.failed(error)  # the tool cancelled one of its own tasks
+        except BaseException as error:  # SystemExit too: it ends the tool, not the kernel
             return running.failed(error)
 
 
@@ -148,7 +148,7 @@ def _is_being_cancelled() -> bool:
 
 
 ApproveNow: TypeAlias = Callable[[ToolCall], str]
-"""Asks whether a call may run, and blocks: "" for yes, else why not."""
+"""Asks whether a call may run, and blocks; the result is "" for yes, else the reason."""
 
 
 @dataclass(slots=True)
@@ -156,16 +156,16 @@ class _PendingCall:
     running: RunningCall
     future: concurrent.futures.Future[ToolResult]
     is_ready: bool
-    """It was checked, and may run."""
+    """Whether the call was checked and approved."""
 
 
 class WaitingExecutor:
-    """Keeps calls until the thread that made this waits for the answer; there they run.
+    """An executor that queues calls and runs them on its creating thread, while that thread waits for the answer.
 
     Args:
         toolbox: The tools.
-        approve: Asks whether a call may run; None allows all.
-        idle_loop: Gives the event loop for async functions where none runs; None makes one for each call.
+        approve: Asks whether a call may run; None to allow all.
+        idle_loop: Returns the event loop for async functions if none runs; None to make one for each call.
     """
 
     def __init__(
@@ -182,17 +182,17 @@ class WaitingExecutor:
     def submit(
         self, call: ToolUseBlock, report: Callable[[CallState, str], None]
     ) -> concurrent.futures.Future[ToolResult]:
-        """Keep a call, and wake the thread that waits; see `ToolExecutor.submit`."""
+        """Queue a call, and wake the waiting thread; see `ToolExecutor.submit`."""
         future: concurrent.futures.Future[ToolResult] = concurrent.futures.Future()
-        if self._approve is not None:  # said now, because the thread that asks is also the one that draws
+        if self._approve is not None:  # reported now, because the thread that asks also draws
             report(CallState.APPROVAL, "")
         self._put(_PendingCall(RunningCall(self.toolbox, call, report), future, is_ready=False))
         return future
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Say that somebody waits, and how to wake them: then they call `run_next`. Returns what takes that back.
+        """Register a callback for pending calls, upon which the waiting thread calls `run_next`; return a function to unregister.
 
-        A thread other than the one that the tools belong to is never woken.
+        On a thread other than the creating one, nothing is registered.
         """
         if threading.get_ident() != self._thread:
             return lambda: None
@@ -200,16 +200,16 @@ class WaitingExecutor:
         if not self._pending.empty():
             wake()
 
-        def leave() -> None:
+        def unsubscribe() -> None:
             self._wakers = tuple(each for each in self._wakers if each is not wake)
 
-        return leave
+        return unsubscribe
 
     def run_next(self) -> None:
-        """Take the next step of the call that waits: check it and ask about it, or run it. In between there is time to draw.
+        """Perform one step of the next call: check and approve it, or run it. The caller can draw between the steps.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C came meanwhile. The call has no result then.
+            KeyboardInterrupt: Ctrl-C was pressed. The call is cancelled.
         """
         try:
             pending = self._pending.get_nowait()
@@ -224,14 +224,14 @@ class WaitingExecutor:
             pending.future.cancel()
             raise
         except Exception as error:
-            # A fault of ours, or a loop that cannot be nested: nothing that the model could do better.
+            # A bug in this package, or a loop that cannot be nested: the model cannot fix either.
             pending.future.set_exception(error)
             return
         if result is None:
             pending.is_ready = True
             self._put(pending)
             return
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # it was cancelled meanwhile
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled meanwhile
             pending.future.set_result(result)
 
     def _put(self, pending: _PendingCall) -> None:
@@ -240,9 +240,9 @@ class WaitingExecutor:
             wake()
 
     def _prepare(self, running: RunningCall) -> ToolResult | None:
-        """Return why a call is not made, or None if it is to be."""
-        if (unfit := running.unfit()) is not None:
-            return unfit
+        """Return the result of a call that is invalid or not approved; None if it may run."""
+        if (invalid := running.check()) is not None:
+            return invalid
         if self._approve is not None and (reason := self._approve(running.call)):
             return running.refused(reason)
         running.report(CallState.RUNNING, "")
@@ -256,7 +256,7 @@ class WaitingExecutor:
             return running.done(value)
         except (KeyboardInterrupt, NestedLoopError):
             raise
-        except BaseException as error:  # SystemExit too: it is the tool that wants to end, not the program
+        except BaseException as error:  # SystemExit too: it ends the tool, not the program
             return running.failed(error)
 
 
@@ -265,26 +265,26 @@ _MEANINGS = {"y": "yes", "yes": "yes", "n": "no", "no": "no", "a": _ALL, "all": 
 
 
 class Approval:
-    """What a person has decided on the calls of one answer: to allow all holds to its end. Whatever asks derives from this."""
+    """A base class for asking about the calls of one answer; a decision to allow all holds for the whole answer."""
 
     is_all_allowed = False
 
     def conclude(self, *, is_allowed: bool, for_all: bool) -> str:
-        """Take a decision; return why the call may not run, or "" if it may."""
+        """Record a decision; return the reason why the call may not run, or "" if it may."""
         self.is_all_allowed = for_all
         return "" if is_allowed else REFUSED
 
 
 class TypedApproval(Approval):
-    """Asks through `input`."""
+    """An approval through `input`."""
 
     def ask(self, call: ToolCall) -> str:
-        """Wait for a typed answer; return why the call may not run, or "" if it may.
+        """Ask and wait for the answer; return the reason why the call may not run, or "" if it may.
 
-        A long call is shown page by page, and can be allowed once all of it was seen.
+        A long call is shown page by page, and can be approved on its last page.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C, instead of an answer.
+            KeyboardInterrupt: Ctrl-C was pressed instead.
         """
         if self.is_all_allowed:
             return ""
@@ -300,12 +300,12 @@ class TypedApproval(Approval):
                 meaning := _meaning(input(f"{begins}{last}? [y]es, [n]o, [a]ll of this answer: "))
             ) is None:
                 pass
-        except (RuntimeError, EOFError, OSError):  # kernels and closed terminals, where nobody can type
+        except (RuntimeError, EOFError, OSError):  # kernels and terminals without input
             return NOBODY
         return self.conclude(is_allowed=meaning != "no", for_all=meaning == _ALL)
 
     async def ask_on_loop(self, call: ToolCall) -> str:
-        """Do the same on an event loop, which stands still meanwhile."""
+        """Do the same on an event loop, which is blocked meanwhile."""
         with interrupts_raised():
             return self.ask(call)
 

@@ -1,10 +1,9 @@
-"""Awaiting something in a call that blocks.
+"""Waits for an awaitable in a blocking call.
 
-Where no event loop runs, that is a loop of its own, or one that the surroundings keep for this. In a kernel the loop runs
-already, and what is awaited may live on it: then the loop is let run once more, inside itself, by nest-asyncio2, which is
-imported and applied only for this. It has conditions, all of them found by breaking kernels: before 1.7.3, and after the
-older nest_asyncio, shell messages were lost; inside an async cell or `asyncio.timeout` a cell never replies, or the
-kernel dies.
+If no event loop runs, it runs on a new loop, or on one that the caller provides. In a kernel the loop runs already, and the
+awaitable may belong to it. Then the loop runs nested inside itself by nest-asyncio2, which is imported and applied only for
+this. The restrictions were all found by breaking kernels: before version 1.7.3, and after the older nest_asyncio, shell
+messages were lost; inside an async cell or `asyncio.timeout` a cell never replies, or the kernel dies.
 """
 
 from __future__ import annotations
@@ -28,46 +27,47 @@ Interrupts: TypeAlias = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def interrupts_raised() -> contextlib.AbstractContextManager[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in what runs here, whatever it does around it.
+    """Make Ctrl-C raise KeyboardInterrupt in the code of this block.
 
-    While an awaited cell runs, a kernel answers Ctrl-C by cancelling a task, which a function that blocks the loop never sees.
+    While an awaited cell runs, the kernel handles Ctrl-C by cancelling a task, which does not stop a function that blocks the
+    loop.
     """
     return sigint_handled(signal.default_int_handler)
 
 
 def interrupts_raised_between_cells() -> contextlib.AbstractContextManager[None]:
-    """Do the same where a kernel has switched Ctrl-C off, because no cell runs that it could be meant for."""
-    return sigint_handled(signal.default_int_handler, also_where_off=True)
+    """Do the same between cells, when the kernel ignores SIGINT because no cell runs."""
+    return sigint_handled(signal.default_int_handler, also_if_ignored=True)
 
 
 @contextlib.contextmanager
 def interrupts_cancelling(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> Iterator[list[int]]:
-    """Let the first Ctrl-C cancel a task, and a second one raise KeyboardInterrupt, as `asyncio.run` does.
+    """Make the first Ctrl-C cancel a task, and a second one raise KeyboardInterrupt, as `asyncio.run` does.
 
-    One that raised at once could hit whatever else the loop runs: a message of the kernel, or another task.
+    An immediate KeyboardInterrupt could hit other code on the loop: a handler of kernel messages, or another task.
 
     Returns:
-        The signals that came, as they come.
+        A list to which the received signals are added.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
+        received.append(number)
+        if len(received) > 1:
             raise KeyboardInterrupt
         task.cancel()
-        loop.call_soon_threadsafe(lambda: None)  # wakes it
+        loop.call_soon_threadsafe(lambda: None)  # wakes the loop
 
     with sigint_handled(handle):
-        yield came
+        yield received
 
 
 class Interruptible:
-    """Awaits something, and lets Ctrl-C reach it where it computes or blocks instead of waiting.
+    """An awaitable that Ctrl-C can also interrupt while it computes or blocks.
 
     Args:
-        awaitable: What is awaited.
-        interrupts: What lets Ctrl-C raise.
+        awaitable: The inner awaitable.
+        interrupts: Returns a context in which Ctrl-C raises KeyboardInterrupt.
     """
 
     def __init__(self, awaitable: Awaitable[Any], interrupts: Interrupts = interrupts_raised) -> None:
@@ -85,7 +85,7 @@ class Interruptible:
                     return end.value
             try:
                 sent = yield awaited
-            except BaseException as error:  # a cancellation, mostly: it is for the tool to hear
+            except BaseException as error:  # usually a cancellation, which is passed on to the tool
                 step = functools.partial(steps.throw, error)
             else:
                 step = functools.partial(steps.send, sent)
@@ -97,11 +97,11 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 @contextlib.contextmanager
 def sigint_handled(
-    handler: Callable[[int, FrameType | None], Any], *, also_where_off: bool = False
+    handler: Callable[[int, FrameType | None], Any], *, also_if_ignored: bool = False
 ) -> Iterator[None]:
-    """Install a SIGINT handler where that is possible and Ctrl-C is not switched off."""
+    """Install a SIGINT handler if this is the main thread and SIGINT is not ignored."""
     previous = signal.getsignal(signal.SIGINT)
-    is_off = previous is None or (previous is signal.SIG_IGN and not also_where_off)
+    is_off = previous is None or (previous is signal.SIG_IGN and not also_if_ignored)
     if threading.current_thread() is not threading.main_thread() or is_off:
         yield
         return
@@ -114,48 +114,48 @@ def sigint_handled(
 
 GetLoop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
-_OLDEST = (1, 7, 3)
+_MIN_VERSION = (1, 7, 3)
 _SAFE_COROUTINES = frozenset({"Kernel.shell_main", "Kernel.dispatch_queue"})
-"""What runs a plain cell: ipykernel 7's loop over shell messages, ipykernel 6's."""
-_INSTEAD = "Use `await claude.ask_async(...)`, or a separate %%claude cell."
+"""The coroutines that run a plain cell: the loops over shell messages of ipykernel 7 and ipykernel 6."""
+_ALTERNATIVE = "Use `await claude.ask_async(...)`, or a separate %%claude cell."
 
 
 class NestedLoopError(ConfigurationError):
-    """The event loop that runs here cannot be let run once more inside itself."""
+    """The running event loop cannot be nested."""
 
 
 def run_to_end(awaitable: Awaitable[Any], *, idle_loop: GetLoop | None = None) -> Any:
-    """Wait for an awaitable on this thread, and return what it gives, or raise what it raises.
+    """Wait for an awaitable on this thread, and return its result or raise its exception.
 
     Args:
-        awaitable: What to wait for.
-        idle_loop: Gives the loop to run where none runs; None makes one.
+        awaitable: The awaitable.
+        idle_loop: Returns the loop to use if none runs; None to make one.
 
     Raises:
-        NestedLoopError: The event loop that runs here cannot be nested; the message says what to do instead.
-        KeyboardInterrupt: Ctrl-C. The awaitable has been cancelled, so that it does not go on behind the user's back.
+        NestedLoopError: The running event loop cannot be nested; the message names an alternative.
+        KeyboardInterrupt: Ctrl-C was pressed. The awaitable is cancelled, so that it does not continue unnoticed.
     """
     loop = running_loop()
     if loop is not None:
-        _let_nest(loop, awaitable)
+        _make_nestable(loop, awaitable)
         return _run_on(loop, awaitable)
     if idle_loop is not None:
         return _run_on(idle_loop(), awaitable)
-    # Not asyncio.run, whose own handler of Ctrl-C would make a failure of the tool out of it.
+    # Not asyncio.run: with its own SIGINT handler, Ctrl-C would become an error of the tool.
     with asyncio.Runner() as runner:
         return _run_on(runner.get_loop(), awaitable)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs on this thread, if one does."""
+    """Return the running loop of this thread; None if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
 
 
-async def _closed(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """Keep what an awaitable raises from the loop, which SystemExit or KeyboardInterrupt would break off."""
+async def _outcome(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """Return the result and the exception of an awaitable, because SystemExit or KeyboardInterrupt would stop the loop."""
     try:
         return await Interruptible(awaitable), None
     except BaseException as error:
@@ -163,21 +163,21 @@ async def _closed(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]
 
 
 def _run_on(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> Any:
-    task = loop.create_task(_closed(awaitable))
-    with interrupts_cancelling(task, loop) as came:
+    task = loop.create_task(_outcome(awaitable))
+    with interrupts_cancelling(task, loop) as received:
         try:
             value, error = loop.run_until_complete(task)
         except asyncio.CancelledError:  # before its first step
             value, error = None, asyncio.CancelledError()
-    if came:
+    if received:
         raise KeyboardInterrupt
     if error is not None:
         raise error
     return value
 
 
-def _let_nest(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
-    """Make the running loop nest, or refuse, and then leave no coroutine behind that nobody awaits."""
+def _make_nestable(loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
+    """Make the running loop nestable; if that fails, close the coroutine, so that it does not remain unawaited."""
     try:
         _nest(loop)
     except NestedLoopError:
@@ -191,23 +191,23 @@ def _nest(loop: asyncio.AbstractEventLoop) -> None:
     running = None if task is None else getattr(task.get_coro(), "__qualname__", "")
     if running is not None and running not in _SAFE_COROUTINES:
         raise NestedLoopError(
-            f"An async function cannot be waited for inside a coroutine ({running}). {_INSTEAD}"
+            f"An async function cannot be waited for inside a coroutine ({running}). {_ALTERNATIVE}"
         )
     version = importlib.metadata.version("nest-asyncio2")
-    if _numbers(version) < _OLDEST:
+    if _numbers(version) < _MIN_VERSION:
         raise NestedLoopError(
-            f"nest-asyncio2 {version} loses messages of the kernel; 1.7.3 is needed. {_INSTEAD}"
+            f"nest-asyncio2 {version} loses messages of the kernel; 1.7.3 is needed. {_ALTERNATIVE}"
         )
     import nest_asyncio2
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the older one was applied before: said below, with what to do
+        warnings.simplefilter("ignore")  # about the older nest_asyncio; see the error below
         try:
             nest_asyncio2.apply(loop)
-        except ValueError as error:  # uvloop's
-            raise NestedLoopError(f"This event loop cannot be nested ({error}). {_INSTEAD}") from None
-    if getattr(type(loop), "_run_once").__module__ != "nest_asyncio2":  # noqa: B009  private, and named so
-        raise NestedLoopError(f"Another package has already patched the event loop. {_INSTEAD}")
+        except ValueError as error:  # uvloop
+            raise NestedLoopError(f"This event loop cannot be nested ({error}). {_ALTERNATIVE}") from None
+    if getattr(type(loop), "_run_once").__module__ != "nest_asyncio2":  # noqa: B009  a private attribute
+        raise NestedLoopError(f"Another package has already patched the event loop. {_ALTERNATIVE}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""From a function to what the API calls a tool: its name, its description, and the schema of its arguments."""
+"""Converts a function into a tool definition: its name, its description, and the schema of its arguments."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _MAX_DESCRIPTION_CHARS = 4_000
 
 
 def documentation_of(function: Callable[..., Any], implementation: Any) -> tuple[str, Mapping[str, str]]:
-    """Return what docstrings say of a function and what it returns, empty where nothing, and of arguments by their names.
+    """Return the description of a function from its docstrings ("" without one), and those of its arguments by name.
 
     Args:
-        function: What is called: a function, a class, an object.
-        implementation: The function that takes its arguments; it may have a docstring of its own.
+        function: The callable: a function, a class, an object.
+        implementation: The function that takes its arguments, possibly with its own docstring.
     """
     inner = docstring_parser.parse(_docstring(implementation))
     outer = docstring_parser.parse(_docstring(function)) if function is not implementation else inner
@@ -53,7 +53,7 @@ def documentation_of(function: Callable[..., Any], implementation: Any) -> tuple
 
 
 def _docstring(thing: Any) -> str:
-    """Return a docstring that somebody wrote: not `object`'s, nor the one that a dataclass gives itself."""
+    """Return a docstring; "" for the one of `object` and for a generated one of a dataclass."""
     text = inspect.getdoc(thing) or ""
     is_made_up = inspect.isclass(thing) and text.startswith(f"{thing.__name__}(")
     return "" if is_made_up or text == inspect.getdoc(object.__init__) else text
@@ -67,7 +67,7 @@ def _description(docstring: docstring_parser.Docstring) -> str:
 
 
 def _arguments(docstring: docstring_parser.Docstring) -> dict[str, str]:
-    """Return what is said of each; NumPy's style says it of several at once ("x, y : int")."""
+    """Return the descriptions of arguments by name; NumPy style may describe several at once ("x, y : int")."""
     return {
         name.strip().lstrip("*"): param.description
         for param in docstring.params
@@ -77,20 +77,20 @@ def _arguments(docstring: docstring_parser.Docstring) -> dict[str, str]:
 
 
 LEFT_OUT: Any = object()
-"""Stands for a default that nobody knows: the argument is left out of the call."""
+"""The marker for an unknown default: the argument is left out of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One argument that a model can give.
+    """An argument of a tool.
 
     Attributes:
         name: Its name.
-        hint: Its type, as pydantic takes it.
-        default: The default that Python knows; `...` if it knows none.
-        has_declared_default: The type itself declares a default, by a `Field` that Python would pass on as it is.
-        is_positional: The function takes it by position only.
-        is_kept: It keeps its default, because JSON cannot express it.
+        hint: Its type, in a form that pydantic accepts.
+        default: Its default in the signature; `...` if it has none.
+        has_declared_default: Whether a `Field` declares its default, which Python would pass on as it is.
+        is_positional: Whether it is positional-only.
+        is_kept: Whether it always keeps its default, because JSON cannot express it.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Parameter:
     is_kept: bool = False
 
     def own_value(self) -> Any:
-        """Return the default that is to be passed; `LEFT_OUT` if Python fills it in itself."""
+        """Return the default to pass; `LEFT_OUT` if Python fills it in."""
         if self.has_declared_default:
             return FieldInfo.from_annotation(self.hint).get_default(
                 call_default_factory=True, validated_data={}
@@ -109,33 +109,33 @@ class Parameter:
         return self.default if self.is_positional else LEFT_OUT
 
     def field(self, about: str | None, names: Mapping[str, str]) -> tuple[Any, Any]:
-        """Return it as `create_model` takes a field.
+        """Return the argument as a field for `create_model`.
 
         Args:
-            about: What the docstring says of it. What its own `Field` says goes before.
-            names: The arguments by the names of their fields.
+            about: Its description in the docstring. A description in its `Field` takes precedence.
+            names: The names of the arguments, by the names of their fields.
         """
         declared = FieldInfo.from_annotation(self.hint)
-        said: dict[str, Any] = {"alias": self.name, "validation_alias": self.name}
+        options: dict[str, Any] = {"alias": self.name, "validation_alias": self.name}
         if about and not declared.description:
-            said["description"] = about
+            options["description"] = about
         if not self.has_declared_default:
-            said["default"] = self.default
+            options["default"] = self.default
         elif declared.default_factory_takes_validated_data:
             make: Any = declared.default_factory
-            said["default_factory"] = lambda data: make(
+            options["default_factory"] = lambda data: make(
                 {names[field]: value for field, value in data.items()}
             )
-        return self.hint, Field(**said)
+        return self.hint, Field(**options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """All arguments that a model can give.
+    """The arguments of a tool.
 
     Attributes:
-        each: The arguments that have a name, those included that a model cannot give.
-        further: The type of others that the function takes too; None if it takes no others.
+        each: The named arguments, including those that a model cannot pass.
+        further: The type of other keyword arguments; None if the function takes none.
     """
 
     each: tuple[Parameter, ...]
@@ -143,7 +143,7 @@ class Parameters:
 
 
 def implementation_of(function: Callable[..., Any]) -> Any:
-    """Return the function that takes the arguments of a callable: of a class, an object, a partial function."""
+    """Return the function that takes the arguments of a callable: a function, a class, an object or a partial."""
     if isinstance(function, functools.partial):
         return implementation_of(function.func)
     if inspect.isclass(function):
@@ -154,10 +154,10 @@ def implementation_of(function: Callable[..., Any]) -> Any:
 def parameters_of(function: Callable[..., Any], name: str) -> Parameters:
     """Return the arguments of a function.
 
-    Those that JSON cannot express keep their defaults.
+    Arguments that JSON cannot express keep their defaults.
 
     Raises:
-        ConfigurationError: It cannot be a tool called `name`; the message says why.
+        ConfigurationError: The function cannot be a tool; the message gives the reason.
     """
     signature = _signature(function, name)
     hints = _hints(implementation_of(function), signature)
@@ -171,7 +171,7 @@ def parameters_of(function: Callable[..., Any], name: str) -> Parameters:
             named, further = _further(hint, name)
             found += named
             continue
-        read = _read(parameter, hint, name)
+        read = _parameter(parameter, hint, name)
         if _is_expressible(read.hint):
             found.append(read)
         elif read.default is ... and not read.has_declared_default:
@@ -191,7 +191,7 @@ def _refusal(name: str, reason: str) -> ConfigurationError:
 
 
 def shown_type(hint: Any) -> str:
-    """Return a type as it stands in code."""
+    """Return a type as written in code."""
     return hint.__name__ if isinstance(hint, type) else inspect.formatannotation(hint)
 
 
@@ -207,13 +207,13 @@ def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
     return signature
 
 
-def _read(parameter: inspect.Parameter, hint: Any, tool: str) -> Parameter:
+def _parameter(parameter: inspect.Parameter, hint: Any, tool: str) -> Parameter:
     default = ... if parameter.default is parameter.empty else parameter.default
     if (declared := _declared(default, hint)) is not None:
         hint, default = Annotated[hint, declared], ...
     elif hint is Any and default is not ... and not _is_json(default):
-        # Else a model could put anything in the place of a connection.
-        hint = as_pydantic_takes_it(type(default))
+        # Otherwise a model could pass anything in place of, for example, a connection.
+        hint = for_pydantic(type(default))
     markers = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
     for marker in (default,) if default is not ... else markers:
         if _has(marker, "dependency"):
@@ -232,26 +232,26 @@ def _read(parameter: inspect.Parameter, hint: Any, tool: str) -> Parameter:
 
 
 def _declared(default: Any, hint: Any) -> FieldInfo | None:
-    """Return the pydantic `Field` that stands where a default stands, or what says the same in another library.
+    """Return a pydantic `Field` that is given as a default, or one made from its equivalent in another library.
 
-    Functions for pydantic's `validate_call` have `x: int = Field(3, ge=1)`, those for others a `typer.Option(3)`, a
-    `dataclasses.field(default=3)`: objects with a default, or with what makes one.
+    Functions for pydantic's `validate_call` have `x: int = Field(3, ge=1)`; others have `typer.Option(3)` or
+    `dataclasses.field(default=3)`: objects with a default or a default factory.
     """
     if isinstance(default, FieldInfo):
         return default
     if not _has(default, "default", "default_factory"):
         return None
     about = getattr(default, "help", None) or getattr(default, "description", None)
-    said: dict[str, Any] = {"description": about} if isinstance(about, str) else {}
+    options: dict[str, Any] = {"description": about} if isinstance(about, str) else {}
     if inspect.isroutine(default.default_factory) or default.default_factory in (list, dict, set, tuple):
-        return cast(FieldInfo, Field(default_factory=default.default_factory, **said))
+        return cast(FieldInfo, Field(default_factory=default.default_factory, **options))
     if default.default is None or _fits(default.default, hint):
-        return cast(FieldInfo, Field(default=default.default, **said))
-    return cast(FieldInfo, Field(**said))  # each library has its own mark for "must be given"
+        return cast(FieldInfo, Field(default=default.default, **options))
+    return cast(FieldInfo, Field(**options))  # each library has its own marker for "required"
 
 
 def _has(value: Any, *names: str) -> bool:
-    """Whether an object, no class, has attributes of its own: not those that a table or a mock makes up."""
+    """Return whether an object (not a class) really has attributes: a table or a mock returns one for any name."""
     return not isinstance(value, type) and all(
         inspect.getattr_static(value, name, LEFT_OUT) is not LEFT_OUT for name in names
     )
@@ -276,26 +276,26 @@ def _is_json(value: Any) -> bool:
 
 
 def _further(hint: Any, tool: str) -> tuple[list[Parameter], Any]:
-    """Return the arguments that `**named: Unpack[Options]` names, and the type of those that have no name before the call."""
+    """Return the arguments named by `**named: Unpack[Options]`, and the type of other keyword arguments."""
     if typing.get_origin(hint) not in (typing.Unpack, typing_extensions.Unpack):
         return [], hint if _is_expressible(hint) else Any
     fields = fields_of(typing.get_args(hint)[0])
     for name, (kind, _) in fields.items():
-        if not _is_expressible(as_pydantic_takes_it(kind)):
+        if not _is_expressible(for_pydantic(kind)):
             raise _refusal(
                 tool, f"JSON cannot express its argument {name}, which is of type {shown_type(kind)}."
             )
     return [
-        Parameter(name=name, hint=as_pydantic_takes_it(kind), default=... if is_required else LEFT_OUT)
+        Parameter(name=name, hint=for_pydantic(kind), default=... if is_required else LEFT_OUT)
         for name, (kind, is_required) in fields.items()
     ], None
 
 
 def _hints(implementation: Any, signature: inspect.Signature) -> Mapping[str, Any]:
-    """Return the type of each argument; of one that nobody can resolve nothing is known.
+    """Return the type of each argument; `Any` if it cannot be resolved.
 
-    Annotations written as text are looked up where the function was made. One may name what is imported for type
-    checkers alone, and must not take the others with it.
+    String annotations are resolved in the module of the function, one by one, because a name that is imported only for type
+    checkers must not make the others fail.
     """
     try:
         resolved = typing.get_type_hints(implementation, include_extras=True)
@@ -304,7 +304,7 @@ def _hints(implementation: Any, signature: inspect.Signature) -> Mapping[str, An
     inner = inspect.unwrap(implementation)
     names = getattr(inner, "__globals__", {})
     return {
-        name: as_pydantic_takes_it(resolved.get(name, _resolved(parameter.annotation, names)))
+        name: for_pydantic(resolved.get(name, _resolved(parameter.annotation, names)))
         for name, parameter in signature.parameters.items()
     }
 
@@ -313,17 +313,17 @@ def _resolved(annotation: Any, names: Mapping[str, Any]) -> Any:
     if annotation is inspect.Parameter.empty:
         return Any
 
-    def bearer() -> None: ...
+    def holder() -> None: ...
 
-    bearer.__annotations__ = {"it": annotation}
+    holder.__annotations__ = {"it": annotation}
     try:
-        return typing.get_type_hints(bearer, globalns=dict(names), include_extras=True)["it"]
+        return typing.get_type_hints(holder, globalns=dict(names), include_extras=True)["it"]
     except Exception:
         return Any
 
 
-def as_pydantic_takes_it(hint: Any) -> Any:
-    """Return a type, with numpy's numbers made from Python's; numpy registers its own with `numbers`."""
+def for_pydantic(hint: Any) -> Any:
+    """Return a type in a form that pydantic accepts; a numpy scalar type is converted from a Python number."""
     if not isinstance(hint, type) or hint.__module__ != "numpy":
         with contextlib.suppress(NameError):
             return portable(hint)
@@ -337,7 +337,7 @@ def as_pydantic_takes_it(hint: Any) -> Any:
 def _is_expressible(hint: Any) -> bool:
     try:
         with warnings.catch_warnings():
-            # Of defaults that are no JSON, and of `ReadOnly`, which nothing checks at run time.
+            # About defaults that are not JSON, and about `ReadOnly`, which is not checked at run time.
             warnings.simplefilter("ignore", UserWarning)
             probe: type[BaseModel] = create_model(
                 "Probe", __config__=ConfigDict(arbitrary_types_allowed=True), value=(hint, ...)
@@ -353,7 +353,7 @@ _MAX_DEFAULT_CHARS = 500
 
 
 class _ArgumentsSchema(GenerateJsonSchema):
-    """Writes a default by its value where its type is none that every pydantic reads: a TypedDict of `typing` in a tuple."""
+    """A schema generator that serializes a default by its value if its type fails, as a `typing.TypedDict` in a tuple may."""
 
     def encode_default(self, dft: Any) -> Any:
         try:
@@ -367,13 +367,13 @@ class Tool:
 
     Args:
         function: A function, method, or other callable.
-        name: What the model calls it; None takes the function's own name.
+        name: The name of the tool; None for the function's own name.
 
     Attributes:
-        notes: What the reader should know about it, as sentences.
+        notes: Sentences for the user about the tool.
 
     Raises:
-        ConfigurationError: It cannot be a tool; the message says why.
+        ConfigurationError: The function cannot be a tool; the message gives the reason.
     """
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
@@ -401,32 +401,32 @@ class Tool:
         self._model = _arguments_model(self.name, self._parameters, about_arguments)
 
     def definition(self) -> dict[str, Any]:
-        """The tool as the API describes it."""
+        """Return the tool definition for the API."""
         with warnings.catch_warnings():
-            # Defaults that are no JSON are left out.
+            # Defaults that are not JSON are left out.
             warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
             schema = self._model.model_json_schema(by_alias=True, schema_generator=_ArgumentsSchema)
         definition = {"name": self.name, "input_schema": _tidied(schema)}
         return {**definition, "description": self.description} if self.description else definition
 
     def bind(self, arguments: Mapping[str, Any]) -> Callable[[], Any]:
-        """Check arguments, and return what calls the function with them. A coroutine that gives is to be awaited.
+        """Validate arguments, and return a callable that calls the function with them. A coroutine result must be awaited.
 
         Raises:
-            BadArgumentsError: They do not fit its signature.
+            BadArgumentsError: The arguments do not match the signature.
         """
         try:
             checked = self._model.model_validate(dict(arguments))
         except ValidationError as invalid:
             raise BadArgumentsError("; ".join(map(_describe, invalid.errors(include_url=False)))) from None
-        values = vars(checked)  # an argument that is deprecated would warn as an attribute
+        values = vars(checked)  # reading a deprecated field as an attribute would warn
         positional: list[Any] = []
         named: dict[str, Any] = dict(checked.model_extra or {})
         for index, parameter in enumerate(self._parameters.each):
             field = _field_name(index)
             is_checked = field in checked.model_fields_set or parameter.has_declared_default
             value = values[field] if is_checked and not parameter.is_kept else parameter.own_value()
-            if parameter.is_positional:  # given in any case, so that those behind it keep their places
+            if parameter.is_positional:  # always passed, so that the following ones keep their positions
                 positional.append(value)
             elif value is not LEFT_OUT:
                 named[parameter.name] = value
@@ -434,7 +434,7 @@ class Tool:
 
 
 class BadArgumentsError(ValueError):
-    """A model has called a tool with arguments that do not fit."""
+    """A model called a tool with invalid arguments."""
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -447,14 +447,14 @@ def _unbound(function: Any) -> Any:
 
 
 def _field_name(index: int) -> str:
-    """Return a name that a pydantic field can have, whatever the argument is called."""
+    """Return a valid name for a pydantic field, whatever the name of the argument."""
     return f"argument_{index}"
 
 
-def _arguments_model(name: str, parameters: Parameters, told: Mapping[str, str]) -> type[BaseModel]:
+def _arguments_model(name: str, parameters: Parameters, descriptions: Mapping[str, str]) -> type[BaseModel]:
     names = {_field_name(index): each.name for index, each in enumerate(parameters.each)}
     fields: dict[str, Any] = {
-        _field_name(index): parameter.field(told.get(parameter.name), names)
+        _field_name(index): parameter.field(descriptions.get(parameter.name), names)
         for index, parameter in enumerate(parameters.each)
         if not parameter.is_kept
     }
@@ -464,12 +464,12 @@ def _arguments_model(name: str, parameters: Parameters, told: Mapping[str, str])
     if parameters.further is not None:
         fields["__pydantic_extra__"] = (dict.__class_getitem__((str, parameters.further)), ...)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of `ReadOnly`, which nothing checks at run time
+        warnings.simplefilter("ignore", UserWarning)  # about `ReadOnly`, which is not checked at run time
         return create_model(f"{name}_arguments", __config__=config, **fields)
 
 
 def _tidied(schema: Any) -> Any:
-    """Leave out the titles that pydantic makes of names, paid for with each request, and defaults that cannot be sent."""
+    """Remove titles generated by pydantic, which cost tokens in each request, and defaults that cannot be sent."""
     if isinstance(schema, list):
         return [_tidied(each) for each in schema]
     if not isinstance(schema, dict):
@@ -484,7 +484,7 @@ def _tidied(schema: Any) -> Any:
 
 
 def _is_sendable(default: Any) -> bool:
-    """Whether a default is JSON, of a bearable length, and no secret: `password: str = PASSWORD` is written often."""
+    """Return whether a default is JSON, short, and not a secret, as in the common `password: str = PASSWORD`."""
     try:
         text = json.dumps(default, allow_nan=False)
     except ValueError:
@@ -498,17 +498,17 @@ def _describe(problem: Mapping[str, Any]) -> str:
 
 
 class Toolbox:
-    """Functions that a model may call, by their names.
+    """The functions that a model may call, by name.
 
     Args:
-        functions: The functions, each under its own name, or by the names they are to have.
+        functions: The functions under their own names, or a mapping of names to functions.
 
     Attributes:
-        definitions: The tools, as the API describes them.
-        notes: What the reader should know about them, as sentences.
+        definitions: The tool definitions for the API.
+        notes: Sentences for the user about the tools.
 
     Raises:
-        ConfigurationError: One of them cannot be a tool, or two have the same name and could not be told apart.
+        ConfigurationError: A function cannot be a tool, or two have the same name.
     """
 
     def __init__(self, functions: Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]]) -> None:
@@ -525,10 +525,10 @@ class Toolbox:
 
     @classmethod
     def of(cls, functions: object) -> Toolbox | None:
-        """Return the tools of a list of functions, as given in Python; None if there are none in it.
+        """Return the tools of a list of functions, as given in Python; None if the list is empty.
 
         Raises:
-            ConfigurationError: It is not a list of functions, or one of them cannot be a tool.
+            ConfigurationError: `functions` is not a list of functions, or one of them cannot be a tool.
         """
         if callable(functions) or not isinstance(functions, Iterable):
             kind = with_article(type(functions).__name__)
@@ -540,14 +540,14 @@ class Toolbox:
 
     @classmethod
     def named(cls, names: Iterable[str], known: Mapping[str, object]) -> Toolbox:
-        """Return the tools of these names.
+        """Return the tools with the given names.
 
         Args:
-            names: What they are called, attributes of objects included ("boat.position", for the model boat_position).
-            known: The user's names.
+            names: Names and paths of attributes ("boat.position", called boat_position for the model).
+            known: The user's variables.
 
         Raises:
-            ConfigurationError: One does not exist, or cannot be called.
+            ConfigurationError: A name does not exist, or is not callable.
         """
         functions: dict[str, Callable[..., Any]] = {}
         for name in dict.fromkeys(names):
@@ -563,11 +563,11 @@ class Toolbox:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the tools are called, in the order in which they were given."""
+        """The names of the tools, in the given order."""
         return tuple(self._tools)
 
     def find(self, name: str) -> Tool | None:
-        """Return a tool by its name."""
+        """Return a tool by name; None if there is none."""
         return self._tools.get(name)
 
 

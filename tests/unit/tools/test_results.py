@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from claude_magic.tools._call import Content, describe_failure, outcome_of, taken_async
+from claude_magic.tools._call import Content, describe_failure, outcome_of, take_async
 
 
 def content_of(value: object) -> Content:
@@ -156,8 +156,8 @@ def test_an_async_generator_is_read_and_closed() -> None:
         for number in range(end):
             yield number
 
-    assert content_of(asyncio.run(taken_async(count(3)))) == "[0,1,2]"
-    assert "stopped after 1,000" in content_of(asyncio.run(taken_async(count(10**9))))
+    assert content_of(asyncio.run(take_async(count(3)))) == "[0,1,2]"
+    assert "stopped after 1,000" in content_of(asyncio.run(take_async(count(10**9))))
 
 
 def test_what_a_generator_raises_is_the_failure_of_the_call() -> None:

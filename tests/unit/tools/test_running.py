@@ -51,7 +51,7 @@ def test_the_line_about_a_very_long_call_is_cut_and_says_so() -> None:
 
 def test_arguments_that_are_no_json_are_handed_back(running: Callable[..., RunningCall]) -> None:
     """Under the key that the documentation names."""
-    result = running("tide", '{"port": "Br').unfit()
+    result = running("tide", '{"port": "Br').check()
 
     assert result is not None
     assert result.is_error
@@ -62,7 +62,7 @@ def test_a_tool_that_there_is_not_is_answered_with_those_there_are(
     running: Callable[..., RunningCall],
 ) -> None:
     """Models invent names."""
-    result = running("tides", port="Brest").unfit()
+    result = running("tides", port="Brest").check()
 
     assert result is not None
     assert result.is_error
@@ -71,7 +71,7 @@ def test_a_tool_that_there_is_not_is_answered_with_those_there_are(
 
 def test_arguments_that_do_not_fit_are_answered_with_why(running: Callable[..., RunningCall]) -> None:
     """Before anybody is asked."""
-    result = running("tide", prot="Brest").unfit()
+    result = running("tide", prot="Brest").check()
 
     assert result is not None
     assert result.is_error
@@ -83,7 +83,7 @@ def test_a_call_that_fits_runs(running: Callable[..., RunningCall]) -> None:
     """With its arguments."""
     each = running("tide", port="Brest")
 
-    assert each.unfit() is None
+    assert each.check() is None
     assert each.done(each.run()).to_param() == {
         "type": "tool_result",
         "tool_use_id": "toolu_1",

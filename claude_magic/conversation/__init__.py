@@ -1,4 +1,4 @@
-"""Conversations: a tree of turns, keyed by the cells that asked. Plain data, and a file to keep it in."""
+"""Conversations: a tree of turns, keyed by the cells that asked, and its storage in files."""
 
 from ._saving import (
     OUTPUT_KEY,

@@ -1,4 +1,4 @@
-"""Conversations as a JSON file that a person can read, and back, exactly; and what of them is saved with the answers of a notebook."""
+"""Saves conversations as readable JSON and loads them without loss; restores them from the answers in a notebook."""
 
 from __future__ import annotations
 
@@ -30,22 +30,21 @@ _FLAGS = ("is_rebound", "is_partial")
 def save_forest(forest: Forest, path: Path) -> int:
     """Write all turns and threads to a file; return the number of bytes.
 
-    The file is written beside its place and then moved there, so that it is whole or not there. A file that holds something
-    else is not overwritten.
+    The file is written atomically: as a temporary file that is then renamed. A file with other content is not overwritten.
 
     Raises:
-        ConfigurationError: It cannot be written.
+        ConfigurationError: The file cannot be written.
     """
     try:
-        path = _whole(path).resolve()  # a link stays one
-        has_folder, is_there = path.parent.is_dir(), path.exists()
+        path = _absolute(path).resolve()  # a symbolic link is kept
+        has_folder, exists = path.parent.is_dir(), path.exists()
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"{path} cannot be written: {_reason(error)}. Nothing was saved.") from None
     if not has_folder:
         raise ConfigurationError(
             f"{path} cannot be written, because there is no folder {path.parent}. Create it first. Nothing was saved."
         )
-    if is_there:
+    if exists:
         _read_fields(path)
     document = {
         "format": FORMAT,
@@ -66,21 +65,21 @@ def save_forest(forest: Forest, path: Path) -> int:
         },
     }
     text = json.dumps(document, ensure_ascii=False, indent=2)
-    # Halves of UTF-16 pairs, which UTF-8 cannot express, stay the escapes that JSON has for them.
+    # Lone surrogates, which UTF-8 cannot encode, are written as JSON escapes.
     escaped = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     data = escaped.encode("utf-8") + b"\n"
     try:
-        _write_whole(path, data)
+        _write_atomically(path, data)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {_reason(error)}. Nothing was saved.") from None
     return len(data)
 
 
 def load_forest(path: Path) -> Forest:
-    """Read turns and threads from a file that `save_forest` wrote.
+    """Read turns and threads from a file written by `save_forest`.
 
     Raises:
-        ConfigurationError: It cannot be read, or is something else; the message says where.
+        ConfigurationError: The file is unreadable, damaged or has another format; the message names the place.
     """
     document = _read_fields(path)
     version = document.get("version")
@@ -106,8 +105,8 @@ def load_forest(path: Path) -> Forest:
     return forest
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    # The name is short, whatever that of the file.
+def _write_atomically(path: Path, data: bytes) -> None:
+    # The temporary name is short, because the file's own name may be as long as possible.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".claude-magic.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -129,14 +128,14 @@ def _read_fields(path: Path) -> Mapping[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
-    """Return what a JSON file holds; None where it is no JSON.
+    """Return the content of a JSON file; None if it is not JSON.
 
     Raises:
-        ConfigurationError: It cannot be read.
+        ConfigurationError: The file cannot be read.
     """
     typed = path
     try:
-        path = _whole(path)
+        path = _absolute(path)
         if path.exists() and not path.is_file():
             raise OSError("that is a folder" if path.is_dir() else "that is a pipe, a socket or a device")
         data = path.read_bytes()
@@ -152,12 +151,12 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _whole(path: Path) -> Path:
-    """Return a path from its root, with `~` as the user's folder.
+def _absolute(path: Path) -> Path:
+    """Return an absolute path, with `~` expanded.
 
     Raises:
-        OSError: It is relative, and the working directory has been deleted.
-        RuntimeError: There is no such user.
+        OSError: The path is relative, and the working directory has been deleted.
+        RuntimeError: The home directory is unknown.
     """
     path = path.expanduser()
     if path.is_absolute():
@@ -198,12 +197,12 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
 
 
 def _read_message(message: Any, turn_id: str) -> dict[str, Any]:
-    is_right = (
+    is_valid = (
         isinstance(message, dict)
         and message.get("role") in ("user", "assistant")
         and _is_content(message.get("content"))
     )
-    _require(is_right, f"turn {turn_id} contains something that is not a message")
+    _require(is_valid, f"turn {turn_id} contains something that is not a message")
     return dict(message)
 
 
@@ -223,7 +222,7 @@ def _read_thread(fields: Mapping[str, Any]) -> Thread:
 
 
 def _check_links(forest: Forest) -> None:
-    """Check that every turn has its parent, that none is its own ancestor, and that threads end in turns."""
+    """Check that all parents exist, that no turn is its own ancestor, and that all turns of threads exist."""
     ids = forest.turns.keys()
     for turn in forest.turns.values():
         _require(turn.parent is None or turn.parent in ids, f"the parent of turn {turn.id} is missing")
@@ -243,53 +242,52 @@ def _require(condition: bool, problem: str) -> None:
         raise ValueError(problem)
 
 
-# A notebook keeps its answers as outputs. The metadata of each tell where in the conversation it stands and what was asked, so
-# that the notebook gives the conversation back as it stands there now: in the order of its cells, without what the user has
-# deleted, with what the user has edited.
+# A notebook stores its answers as outputs, with their prompts and places in the conversation as metadata. So the conversation can
+# be restored from the current notebook: in the order of its cells, without deleted answers, and with edited ones.
 OUTPUT_KEY: Final = "claude_magic"
-"""In the metadata of an output."""
-_MOST_PROMPT_CHARS: Final = 2_000
-"""A longer prompt stands in its cell alone."""
+"""The key in the metadata of an output."""
+_MAX_PROMPT_CHARS: Final = 2_000
+"""Characters; a longer prompt is not copied into the metadata, and is only in its cell."""
 _EXCERPT_CHARS: Final = 40
 _CUT_SHORT: Final = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
 
 
 def turn_fields(turn: Turn, *, redact: Callable[[str], str], text: str, shown: str) -> dict[str, Any]:
-    """Return what is saved about a turn with its answer, for the metadata of an output.
+    """Return the fields of a turn for the metadata of its output.
 
     Args:
         turn: The turn.
-        redact: Returns a text without the secrets in it.
+        redact: Returns a text with secrets redacted.
         text: The whole answer, of all rounds.
-        shown: The plain text of the output; "" where it has none.
+        shown: The plain text of the output; "" if it has none.
     """
     answer = turn.answer_text if len(turn.messages) == 2 else text
-    said = {
+    values = {
         "id": turn.id,
         "parent": turn.parent,
         "thread": turn.thread,
         "cell": turn.cell,
         "begins": (turn.parent is None and turn.follows is not None) or None,
-        "prompt": redact(turn.prompt) if len(turn.prompt) <= _MOST_PROMPT_CHARS else None,
-        "more": None if _is_all_words(turn) else True,
+        "prompt": redact(turn.prompt) if len(turn.prompt) <= _MAX_PROMPT_CHARS else None,
+        "more": None if _is_text_only(turn) else True,
         "shown_sha256": _hash(shown) if shown else None,
         "text": None if answer == shown else answer,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedAnswer:
-    """An answer as it stands in the file of a notebook.
+    """An answer in a notebook file.
 
     Attributes:
-        facts: What is saved about it.
-        turn: What is saved about its turn, as `turn_fields` has it.
+        facts: Its metadata.
+        turn: The metadata of its turn, from `turn_fields`.
         shown: The plain text of its output.
-        source: The cell that holds it, as text.
-        cell: The id of that cell; "" where it has none.
-        index: The place of that cell, counted from 0.
-        is_beside: It is one of several to one question, and not the first.
+        source: The source of its cell.
+        cell: The id of its cell; "" if it has none.
+        index: The index of its cell, counted from 0.
+        is_beside: Whether it is one of several answers to a question, and not the first.
     """
 
     facts: Mapping[str, Any]
@@ -302,30 +300,30 @@ class SavedAnswer:
 
     @property
     def thread(self) -> str:
-        """The thread in which it was asked."""
+        """The thread of its question."""
         return _text_in(self.turn, "thread") or MAIN_THREAD
 
     @property
-    def is_at_home(self) -> bool:
-        """Whether the cell that holds it is the one that asked."""
+    def is_in_asking_cell(self) -> bool:
+        """Whether its cell is the one that asked."""
         asked = _text_in(self.turn, "cell")
         return bool(asked) and split_key(asked)[0] == self.cell
 
     @property
     def is_edited(self) -> bool:
-        """Whether its text is not what was shown."""
+        """Whether the text of the output was edited."""
         expected = _text_in(self.turn, "shown_sha256")
         return bool(expected) and _hash(self.shown) != expected
 
     @property
     def text(self) -> str:
-        """The answer: as it stands there where it was edited."""
+        """The text of the answer; if the output was edited, its text."""
         saved = self.turn.get("text")
         return saved if isinstance(saved, str) and not self.is_edited else self.shown
 
     @property
     def key(self) -> str | None:
-        """What tells the question from others if its cell is run again; None where the file does not say."""
+        """The key of the question, by which its cell is recognised when run again; None if it is not known."""
         cell, number = split_key(_text_in(self.turn, "cell"))
         if not self.cell or not cell or cell.startswith(("panel ", "vscode-notebook-cell:")):
             return None
@@ -334,11 +332,11 @@ class SavedAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """The conversation that a notebook gives back.
+    """A conversation restored from a notebook.
 
     Attributes:
         forest: Turns and threads.
-        notes: What of it is not as it was, as sentences.
+        notes: Sentences on differences from the original conversation.
     """
 
     forest: Forest
@@ -346,10 +344,10 @@ class Restored:
 
 
 def read_notebook(path: Path) -> Mapping[str, Any]:
-    """Read the file of a notebook.
+    """Read a notebook file.
 
     Raises:
-        ConfigurationError: It cannot be read, or is none.
+        ConfigurationError: The file cannot be read, or is not a notebook.
     """
     document = _read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
@@ -358,13 +356,13 @@ def read_notebook(path: Path) -> Mapping[str, Any]:
 
 
 def saved_answers(document: Mapping[str, Any]) -> list[SavedAnswer]:
-    """Return the answers in a notebook that belong to a conversation, in the order in which they stand; each once."""
+    """Return the answers in a notebook that belong to a conversation, in order, each once."""
     found: dict[str, SavedAnswer] = {}
     for index, cell in enumerate(document["cells"]):
         for answer in _answers_of(cell, index):
             key = _text_in(answer.turn, "id")
-            # A reply that another cell shows again stands in the cell that asked.
-            if key not in found or (answer.is_at_home and not found[key].is_at_home):
+            # For a reply that another cell shows again, the output of the asking cell counts.
+            if key not in found or (answer.is_in_asking_cell and not found[key].is_in_asking_cell):
                 found[key] = answer
     return sorted(found.values(), key=lambda answer: answer.index)
 
@@ -375,12 +373,12 @@ def restore(
     prompt_of: Callable[[str], str | None],
     known: Mapping[str, Turn],
 ) -> Restored:
-    """Return the conversation that the answers of a notebook make, in the order in which they stand there.
+    """Return the conversation of the answers in a notebook, in the order of its cells.
 
     Args:
         document: The notebook.
-        prompt_of: Returns the prompt of a cell that is a question and nothing else, else None.
-        known: The turns that are there, by id. One that says the same in the same place is taken as it is.
+        prompt_of: Returns the prompt of a cell that is only a question; None for any other cell.
+        known: The existing turns, by id. A turn with the same content in the same place is reused.
     """
     turns: dict[str, Turn] = {}
     threads: dict[str, Thread] = {}
@@ -399,7 +397,7 @@ def restore(
         if not answer.is_beside:
             place = _place(answer, thread, turns)
         turn = _restored(answer, prompt, place)
-        turns[turn.id] = known[turn.id] if _says_the_same(known.get(turn.id), turn) else turn
+        turns[turn.id] = known[turn.id] if _is_unchanged(known.get(turn.id), turn) else turn
         edited += answer.is_edited
         more += answer.turn.get("more") is True
         if not answer.is_beside:
@@ -458,7 +456,7 @@ def _answers_of(cell: Any, index: int) -> Iterator[SavedAnswer]:
 
 
 def _outputs_of(cell: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Yield the outputs of a cell that are answers of ours, with what is saved about them."""
+    """Yield the outputs of a cell that are answers, with their metadata."""
     outputs = cell.get("outputs")
     for output in outputs if isinstance(outputs, list) else ():
         metadata = output.get("metadata") if isinstance(output, dict) else None
@@ -474,14 +472,14 @@ def _is_unanswered(cell: Any, prompt_of: Callable[[str], str | None]) -> bool:
 
 
 def _prompt(answer: SavedAnswer, written: str | None) -> str | None:
-    """Return what was asked: as it is written in the cell; None where that was edited, or where it is not known."""
+    """Return the prompt of an answer, as written in its cell; None if it was edited or is not known."""
     if written is not None:
         return written if _hash(written) == answer.facts.get("prompt_sha256") else None
     return _text_in(answer.turn, "prompt") or None
 
 
 def _place(answer: SavedAnswer, thread: Thread, turns: Mapping[str, Turn]) -> tuple[str | None, str | None]:
-    """Return what a turn stands on, and what it follows: the one before it in its thread; the first of a fork, where that began."""
+    """Return the parent of a turn and the turn it follows: the previous one of its thread, or the start of a fork."""
     follows = thread.head
     if follows is None and _text_in(answer.turn, "parent") in turns:
         follows = _text_in(answer.turn, "parent")
@@ -507,13 +505,13 @@ def _restored(answer: SavedAnswer, prompt: str, place: tuple[str | None, str | N
     )
 
 
-def _says_the_same(there: Turn | None, turn: Turn) -> bool:
-    if there is None or len(there.messages) != 2:
+def _is_unchanged(old: Turn | None, turn: Turn) -> bool:
+    if old is None or len(old.messages) != 2:
         return False
-    return (there.parent, there.prompt, there.answer_text) == (turn.parent, turn.prompt, turn.answer_text)
+    return (old.parent, old.prompt, old.answer_text) == (turn.parent, turn.prompt, turn.answer_text)
 
 
-def _is_all_words(turn: Turn) -> bool:
+def _is_text_only(turn: Turn) -> bool:
     asked = turn.messages[0]["content"]
     return len(turn.messages) == 2 and asked in (turn.prompt, [{"type": "text", "text": turn.prompt}])
 
@@ -523,7 +521,7 @@ def _hash(text: str) -> str:
 
 
 def _joined(text: Any) -> str:
-    """Return a text of a notebook, which may be a list of its lines."""
+    """Return a text from a notebook, which may be a list of lines."""
     if isinstance(text, list):
         return "".join(each for each in text if isinstance(each, str))
     return text if isinstance(text, str) else ""

@@ -1,6 +1,6 @@
-"""The tree of turns. Every branch is append-only, as the models of today demand of a conversation.
+"""The tree of turns. Every branch is append-only, as current models require of a conversation.
 
-Running a cell again begins a new branch; `Place` says where. Nothing is deleted, but by `clear`.
+Running a cell again begins a new branch, at a `Place`. Only `clear` deletes turns.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from ..client import THINKING_TYPES, ConfigurationError, as_sentence, encode_jso
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A question and all that it took to answer it.
+    """A question and its answer, with all messages between them.
 
     Attributes:
-        id: Tells it from all others.
-        parent: The turn before it, by id; None at the root.
-        follows: Its parent, or what would have been it if the conversation did not begin again; it need not be there any more.
-        thread: The thread in which it was asked.
+        id: Its unique id.
+        parent: The id of the turn before it; None at the root.
+        follows: The id of its parent, or of the turn that would be its parent if no new conversation had begun; that turn may
+            no longer exist.
+        thread: The thread of the question.
         cell: The key of the cell that asked, or None.
-        prompt: The user's words, for display.
-        messages: The API's messages, the user's first, exactly as they were sent and received.
-        model: The model that answered, or the one that was asked where none did.
-        fingerprint: Of the system prompt and tools; thinking is bound to them.
-        is_rebound: It was asked on a path with thinking of another fingerprint, or on one that is gone.
-        is_partial: It broke off.
-        usage: Tokens it took, as the API names them, or None.
-        asked_at: When, as RFC 3339 text.
-        context_tokens: Size of the conversation after it, in model tokens; 0 if unknown.
+        prompt: The user's prompt, for display.
+        messages: The messages of the API, the user's first, exactly as sent and received.
+        model: The model that answered; without an answer, the requested one.
+        fingerprint: The fingerprint of the system prompt and tools, to which thinking is bound.
+        is_rebound: Whether its path had thinking of another fingerprint, or was deleted meanwhile.
+        is_partial: Whether the answer is incomplete.
+        usage: The token usage in the API's form, or None.
+        asked_at: The time of the question, in RFC 3339 format.
+        context_tokens: The tokens of the conversation after it; 0 if unknown.
     """
 
     id: str
@@ -64,7 +65,7 @@ class Turn:
 
     @property
     def has_thinking(self) -> bool:
-        """Whether a reply in it holds thinking, which is bound to what came before."""
+        """Whether a reply contains thinking, which is bound to the messages before it."""
         return any(
             block.get("type") in THINKING_TYPES
             for message in self.messages
@@ -75,17 +76,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the next turn goes.
+    """The place of the next turn.
 
     Attributes:
         thread: The thread.
-        parent: The turn before it, by id; None at the root.
-        follows: What the parent is if the conversation did not begin again.
+        parent: The id of the turn before it; None at the root.
+        follows: The id of the parent if no new conversation began here.
         cell: The key of the cell that asks, or None.
-        left_behind: Later turns that will belong to the previous answer's branch.
-        left_aside: Turns on the way to the head that are not on the way to this place, because it is on a branch from before.
-        left_head: The number of the turn in which the thread ends, if some are left behind or aside; else 0.
-        is_beside: The turn is kept on a branch of its own, and its thread does not go on from it.
+        left_behind: The number of later turns that remain on the branch of the cell's previous answer.
+        left_aside: The number of turns on the path to the head that are not on the path to this place, which is on an older branch.
+        left_head: The number of the thread's last turn if turns are left behind or aside; else 0.
+        is_beside: Whether the turn is kept on a branch of its own, from which the thread does not continue.
     """
 
     thread: str
@@ -105,13 +106,13 @@ def _blocks(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 @dataclass(kw_only=True)
 class Thread:
-    """A path through the tree, by its last turn.
+    """A path through the tree, given by its last turn.
 
     Attributes:
-        head: The last turn, by id; None before the first.
-        cells: The present turn of each cell that has asked here.
-        taken_back: Turns that nothing goes on from any more, since `undo`.
-        forked_by: The key of the cell that made it go on from another thread, or None.
+        head: The id of the last turn; None before the first.
+        cells: The id of the current turn of each cell that has asked here, by the key of the cell.
+        taken_back: The ids of turns removed by `undo`, from which no turn continues.
+        forked_by: The key of the cell that forked it from another thread, or None.
     """
 
     head: str | None = None
@@ -120,18 +121,18 @@ class Thread:
     forked_by: str | None = None
 
     def copy(self) -> Thread:
-        """Return one that does not change with this one."""
+        """Return an independent copy."""
         return replace(self, cells=dict(self.cells), taken_back=set(self.taken_back))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forest:
-    """All turns at one moment, for code that draws or writes them.
+    """A snapshot of all turns, for display and saving.
 
     Attributes:
-        turns: By id, oldest first.
-        threads: By name.
-        numbers: The numbers of the turns, by id, as `Conversations` counts them; none in a forest that comes from a file.
+        turns: The turns by id, oldest first.
+        threads: The threads by name.
+        numbers: The numbers that `Conversations` gave the turns, by id; empty in a forest from a file.
     """
 
     turns: Mapping[str, Turn]
@@ -139,40 +140,40 @@ class Forest:
     numbers: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def path(self, turn_id: str | None) -> Iterator[Turn]:
-        """Yield the turns from one up to the root."""
+        """Yield the turns from the given one up to the root."""
         return path_to_root(self.turns, turn_id)
 
 
 def path_to_root(turns: Mapping[str, Turn], turn_id: str | None) -> Iterator[Turn]:
-    """Yield the turns from one up to the root; none where there is no such turn."""
+    """Yield the turns from the given one up to the root; none if it does not exist."""
     while turn_id is not None and (turn := turns.get(turn_id)) is not None:
         yield turn
         turn_id = turn.parent
 
 
-# Where a cell's next turn goes.
+# The place of a cell's next turn.
 #
-# A cell that has not asked in a thread goes on at the head, wherever `undo`, `fork` or `load` have put that. A cell that asks again
-# begins a new branch: its turn follows the *present* turn of the cell that its previous turn followed, so that a second Run All builds a
-# fresh branch throughout, and an edit further up counts. Nothing goes on from a turn that was taken back, but from what it stood on.
+# A cell that has not asked in a thread continues at the head, which `undo`, `fork` and `load` may have moved. A cell that asks again
+# begins a new branch: its turn follows the *current* turn of the cell that its previous turn followed. So a second Run All builds a
+# completely new branch, and edits of earlier cells take effect. A turn that was taken back is replaced by its parent.
 #
-# One execution may ask several questions. They have keys of their own, `id`, `id#1`, `id#2`, and follow one another; what came after
-# them follows the last one of the latest execution, however many that asked.
+# One execution may ask several questions. They have the keys `id`, `id#1`, `id#2` and follow one another. Later cells follow the last
+# question of the latest execution, however many it asked.
 _LATER_QUESTION = re.compile(r"(?P<cell>.+)#(?P<number>[1-9]\d*)", re.DOTALL | re.ASCII)
 
 
 def find_place(
     turns: Mapping[str, Turn], thread: Thread, *, name: str, cell: str | None, start_new: bool
 ) -> Place:
-    """Return where the next turn of a cell goes in a thread of this name."""
+    """Return the place of the next turn of a cell in a thread."""
     previous = None if cell is None else turns.get(thread.cells.get(cell, ""))
     if previous is None or cell is None:
         follows, left_behind, left_aside = thread.head, 0, 0
     else:
-        follows = _present(turns, thread, previous.follows, cell)
+        follows = _current(turns, thread, previous.follows, cell)
         left_behind, left_aside = _count_leaving(turns, thread.head, previous, follows)
     parent = None if start_new else follows
-    if parent is None:  # that a beginning has nothing before it is no news
+    if parent is None:  # a new conversation has no earlier turns to report
         left_aside = 0
     return Place(
         thread=name,
@@ -185,7 +186,7 @@ def find_place(
 
 
 def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
-    """Make a turn the present one of its cell. Later questions of an execution before this one are earlier ones from now on."""
+    """Make a turn the current one of its cell, and forget later questions of the cell's previous execution."""
     asking, number = split_key(cell)
     for key in _questions(thread, asking):
         if split_key(key)[1] > number:
@@ -193,38 +194,38 @@ def take_cell(thread: Thread, cell: str, turn_id: str) -> None:
     thread.cells[cell] = turn_id
 
 
-def _present(turns: Mapping[str, Turn], thread: Thread, turn_id: str | None, asking: str) -> str | None:
-    """Return the turn that stands now where a cell followed this one when it asked before; None for the root."""
+def _current(turns: Mapping[str, Turn], thread: Thread, turn_id: str | None, asking: str) -> str | None:
+    """Return the current replacement of the turn that a cell followed when it asked before; None for the root."""
     turn = turns.get(turn_id or "")
     if turn is None:
         return None
-    present = _present_of_cell(turns, thread, turn, asking)
-    if present.id not in thread.taken_back:
-        return present.id
-    way = path_to_root(turns, present.id)
-    base = next((each for each in way if each.id not in thread.taken_back), None)
-    return None if base is None else _present_of_cell(turns, thread, base, asking).id
+    current = _current_of_cell(turns, thread, turn, asking)
+    if current.id not in thread.taken_back:
+        return current.id
+    path = path_to_root(turns, current.id)
+    base = next((each for each in path if each.id not in thread.taken_back), None)
+    return None if base is None else _current_of_cell(turns, thread, base, asking).id
 
 
-def _present_of_cell(turns: Mapping[str, Turn], thread: Thread, turn: Turn, asking: str) -> Turn:
-    """Return the present turn of the cell that a turn belongs to; the turn itself where that cell has none, or it has no cell."""
+def _current_of_cell(turns: Mapping[str, Turn], thread: Thread, turn: Turn, asking: str) -> Turn:
+    """Return the current turn of a turn's cell; the turn itself if it has no cell, or the cell has no current turn."""
     if turn.cell is None:
         return turn
     cell, _ = split_key(turn.cell)
     keys = [turn.cell] if cell == split_key(asking)[0] else _questions(thread, cell)
     known = [thread.cells[key] for key in keys if thread.cells.get(key) in turns]
-    standing = [each for each in known if each not in thread.taken_back]
-    return turns[(standing or known or [turn.id])[-1]]
+    active = [each for each in known if each not in thread.taken_back]
+    return turns[(active or known or [turn.id])[-1]]
 
 
 def _questions(thread: Thread, cell: str) -> list[str]:
-    """Return the keys of the questions of a cell, in their order."""
+    """Return the keys of the questions of a cell, in order."""
     keys = [key for key in thread.cells if key.startswith(cell) and split_key(key)[0] == cell]
     return sorted(keys, key=lambda key: split_key(key)[1])
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """Return the cell of a key, and which question of an execution it stands for, counted from 0."""
+    """Return the cell of a key, and the index of the question in its execution, counted from 0."""
     match = _LATER_QUESTION.fullmatch(key)
     return (key, 0) if match is None else (match["cell"], int(match["number"]))
 
@@ -232,33 +233,33 @@ def split_key(key: str) -> tuple[str, int]:
 def _count_leaving(
     turns: Mapping[str, Turn], head: str | None, previous: Turn, follows: str | None
 ) -> tuple[int, int]:
-    """Count the turns on the way to the head that come after the previous one; else those that the new way does not share."""
-    way = [turn.id for turn in path_to_root(turns, head)]
-    if previous.id in way:
-        return way.index(previous.id), 0
+    """Count the turns after `previous` on the path to the head; if it is not there, those that the new path does not share."""
+    path = [turn.id for turn in path_to_root(turns, head)]
+    if previous.id in path:
+        return path.index(previous.id), 0
     shared = {turn.id for turn in path_to_root(turns, follows)}
-    return 0, sum(turn_id not in shared for turn_id in way)
+    return 0, sum(turn_id not in shared for turn_id in path)
 
 
 def new_turn_id() -> str:
-    """Return an id that no other turn has."""
+    """Return a new unique id."""
     return uuid.uuid4().hex[:12]
 
 
-def fit_beside(forest: Forest, present: Mapping[str, Turn]) -> Forest:
-    """Return a forest that replaces none of the turns that are there.
+def fit_beside(forest: Forest, existing_turns: Mapping[str, Turn]) -> Forest:
+    """Return a forest that replaces no existing turn.
 
-    A turn of the same id is the same turn, unless the file was edited. Then it gets another id, and so do the turns after it.
+    A turn with an existing id is the same turn, unless the file was edited. Then it and the turns after it get new ids.
     """
     ids: dict[str, str] = {}
     turns: dict[str, Turn] = {}
     for turn in _parents_first(forest):
         moved = replace(turn, parent=_renamed(ids, turn.parent), follows=_renamed(ids, turn.follows))
-        there = present.get(turn.id)
-        if there is None:
+        existing = existing_turns.get(turn.id)
+        if existing is None:
             kept = moved
-        elif _is_same(there, moved):
-            kept = there
+        elif _is_same(existing, moved):
+            kept = existing
         else:
             kept = replace(moved, id=new_turn_id())
         ids[turn.id] = kept.id
@@ -278,13 +279,13 @@ def fit_beside(forest: Forest, present: Mapping[str, Turn]) -> Forest:
 def _parents_first(forest: Forest) -> Iterator[Turn]:
     seen: set[str] = set()
     for turn_id in forest.turns:
-        way = []
+        path = []
         for turn in path_to_root(forest.turns, turn_id):
             if turn.id in seen:
                 break
-            way.append(turn)
-        seen.update(turn.id for turn in way)
-        yield from reversed(way)
+            path.append(turn)
+        seen.update(turn.id for turn in path)
+        yield from reversed(path)
 
 
 def _renamed(ids: Mapping[str, str], turn_id: str | None) -> str | None:
@@ -292,21 +293,21 @@ def _renamed(ids: Mapping[str, str], turn_id: str | None) -> str | None:
 
 
 def _is_same(one: Turn, other: Turn) -> bool:
-    """Tell whether two turns of one id say the same. Their threads may differ: `clear` leaves some to others."""
+    """Return whether two turns have the same content. Their threads may differ, because `clear` moves turns to others."""
     return (one.parent, one.prompt, one.messages) == (other.parent, other.prompt, other.messages)
 
 
 MAIN_THREAD = "main"
-"""The thread of cells that name none."""
+"""The thread of cells that do not name one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadSummary:
-    """One thread in a few words.
+    """A summary of a thread.
 
     Attributes:
         name: Its name.
-        turns: Turns on the way from the root to its head.
+        turns: The number of turns from the root to its head.
         head: Its last turn, or None.
     """
 
@@ -317,11 +318,11 @@ class ThreadSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleared:
-    """What became of the turns of a thread that was forgotten.
+    """The result of clearing a thread.
 
     Attributes:
-        forgotten: Turns that are gone.
-        kept: Turns that other threads go on from.
+        forgotten: The number of deleted turns.
+        kept: The number of turns that other threads continue from.
     """
 
     forgotten: int
@@ -329,9 +330,9 @@ class Cleared:
 
 
 class Conversations:
-    """The threads of a kernel. Every method may be called from any thread.
+    """The conversations of a kernel. Every method is thread-safe.
 
-    Turns are numbered from 1 on, in the order in which they come, whatever their threads. No number is given twice.
+    Turns are numbered from 1 in order of arrival, across all conversation threads. No number is reused.
     """
 
     def __init__(self) -> None:
@@ -341,7 +342,7 @@ class Conversations:
         self._last_number = 0
         self._threads: dict[str, Thread] = {MAIN_THREAD: Thread()}
 
-    # Asking...
+    # Asking
 
     def place(
         self,
@@ -351,13 +352,13 @@ class Conversations:
         start_new: bool = False,
         is_beside: bool = False,
     ) -> Place:
-        """Return where the next turn goes. Changes nothing.
+        """Return the place of the next turn, without a change.
 
         Args:
-            thread: The thread; None is the main one.
+            thread: The thread; None for the main one.
             cell: The key of the cell that asks, or None.
-            start_new: Begin at the root.
-            is_beside: Nothing goes on from the turn: the cell asks another one in the same place.
+            start_new: Whether to begin at the root.
+            is_beside: Whether the thread does not continue from the turn: the cell asks another one in the same place.
         """
         name = thread or MAIN_THREAD
         with self._lock:
@@ -370,13 +371,13 @@ class Conversations:
             return place
 
     def messages(self, place: Place) -> list[dict[str, Any]]:
-        """Return what was said on the way from the root to a place, oldest first: the very objects that were added."""
+        """Return the messages from the root to a place, oldest first: the same objects that were added."""
         with self._lock:
             turns = list(self._path(place.parent))
         return [message for turn in reversed(turns) for message in turn.messages]
 
     def binding(self, place: Place, *, fingerprint: str) -> bool:
-        """Return whether thinking on the way to a place is bound to another system prompt or other tools than these."""
+        """Return whether thinking on the path to a place is bound to another system prompt or other tools."""
         with self._lock:
             return any(
                 turn.is_rebound or (turn.fingerprint != fingerprint and turn.has_thinking)
@@ -401,13 +402,13 @@ class Conversations:
         context_tokens: int = 0,
         name: str | None = None,
     ) -> Turn:
-        """Add a turn at a place; the head of its thread moves there, unless the turn stands beside it.
+        """Add a turn at a place, and move the head of its thread there unless the place is beside it.
 
-        Args as for `Turn`, but for `name`: what its id is made of, where that is to be the same in each run of a notebook.
+        The arguments are those of `Turn`, and `name`, from which the id is made if it has to be the same in each run of a notebook.
         """
         with self._lock:
             parent = place.parent if place.parent in self._turns else None
-            # While it was asked: thinking in it is bound to what was before it.
+            # Cleared while the question was answered: thinking in it is bound to the turns before it.
             was_cleared = parent != place.parent
             turn = Turn(
                 id=new_turn_id() if name is None else self._stable_id(f"{parent} {place.thread} {name}"),
@@ -426,28 +427,28 @@ class Conversations:
                 context_tokens=context_tokens,
             )
             self._turns[turn.id] = turn
-            self._count(turn.id)
+            self._assign_number(turn.id)
             thread = self._threads.setdefault(place.thread, Thread())
             if not place.is_beside:
-                self._move(thread, turn.id)
+                self._move_head(thread, turn.id)
                 if turn.cell is not None:
                     take_cell(thread, turn.cell, turn.id)
             return turn
 
     def _stable_id(self, name: str) -> str:
-        """Return an id that is the same for the same turns before it."""
+        """Return an id that is a function of the name and the existing ids."""
         ids = (hashlib.sha256(f"{name} {number}".encode()).hexdigest()[:12] for number in itertools.count())
         return next(each for each in ids if each not in self._turns)
 
-    # Moving about...
+    # Moving heads
 
     def undo(self, count: int = 1, *, thread: str | None = None) -> list[Turn]:
-        """Move the head of a thread back, to the parent of its last turn; the turns stay, off the path.
+        """Move the head of a thread back to the parent of its last turn; the turns stay in the tree, off the path.
 
-        Run again, their cells ask in the same place; other cells do not go on from them any more.
+        If their cells run again, they ask in the same place; other cells do not continue from these turns.
 
         Returns:
-            The turns that were taken back, the last one first; fewer than `count` where there are fewer.
+            The turns that were taken back, the last one first; possibly fewer than `count`.
         """
         with self._lock:
             known = self._threads.get(thread or MAIN_THREAD)
@@ -460,43 +461,43 @@ class Conversations:
             return taken
 
     def switch(self, number: int) -> tuple[Turn, int]:
-        """Let the thread of a turn end in it: the next question goes on from there. What came after it stays in the tree.
+        """Move the head of a thread to one of its turns, so that the next question continues there; later turns stay in the tree.
 
-        Run again, the cells on the way there ask in the places that they have on that way.
+        If cells on the path to the turn run again, they ask in their places on that path.
 
         Args:
             number: The number of the turn.
 
         Returns:
-            The turn, and the number of the one in which its thread ended before; 0 if that had none.
+            The turn, and the number of the previous head; 0 if there was none.
 
         Raises:
-            ConfigurationError: There is no such turn.
+            ConfigurationError: There is no turn of this number.
         """
         with self._lock:
             turn = self.turn(number)
             thread = self._threads.setdefault(turn.thread, Thread())
             previous = self._numbers.get(thread.head or "", 0)
-            self._move(thread, turn.id)
+            self._move_head(thread, turn.id)
             for each in reversed(list(self._path(turn.id))):
                 if each.cell is not None and each.thread == turn.thread:
                     take_cell(thread, each.cell, each.id)
             return turn, previous
 
     def ends_in(self, cell: str | None, *, thread: str | None = None) -> bool:
-        """Whether a thread ends in the present turn of a cell, so that nothing goes on from that yet."""
+        """Return whether a thread ends in the current turn of a cell, so that no turn continues from it yet."""
         with self._lock:
             return self._last_of(cell, thread) is not None
 
     def return_to(self, question: Mapping[str, Any], *, cell: str | None, thread: str | None = None) -> None:
-        """Let a thread end in an earlier turn of the cell that it ends in: in the one in which that asked this, in the same place.
+        """Move the head of a thread from the last turn of a cell to its earlier turn with this question in the same place.
 
-        Where the thread does not end in that cell any more, or no such turn is whole, nothing happens.
+        If the thread no longer ends in that cell, or there is no complete turn with this question, nothing changes.
 
         Args:
-            question: The message that asked.
+            question: The message with the question.
             cell: The key of the cell.
-            thread: The thread; None is the main one.
+            thread: The thread; None for the main one.
         """
         with self._lock:
             last = self._last_of(cell, thread)
@@ -505,22 +506,22 @@ class Conversations:
             asked = [turn for turn in self._turns.values() if _asks_the_same(turn, last, question)]
             if asked:
                 known = self._threads[last.thread]
-                self._move(known, asked[-1].id)
+                self._move_head(known, asked[-1].id)
                 known.cells[asked[-1].cell or ""] = asked[-1].id
 
     def fork(self, name: str, *, thread: str | None = None, cell: str | None = None) -> ThreadSummary:
-        """Let a new thread begin where another one is.
+        """Make a new thread that continues from the head of another one.
 
-        The cell that made a thread may make it again, as in a second Run All. Then it begins again; its previous turns stay in the
+        The cell that made a thread may make it again, as in a second Run All. Then it starts again; its previous turns stay in the
         tree.
 
         Args:
-            name: The new thread.
-            thread: Where it begins; None is the main thread.
+            name: The name of the new thread.
+            thread: The thread to fork; None for the main thread.
             cell: The key of the cell that makes it, or None.
 
         Raises:
-            ConfigurationError: There are turns in a thread of that name, which another cell made.
+            ConfigurationError: A thread of that name has turns and was made by another cell.
         """
         with self._lock:
             known = self._threads.get(name) or Thread()
@@ -534,24 +535,24 @@ class Conversations:
             return self._summary(name)
 
     def clear(self, thread: str | None = None) -> Cleared:
-        """Forget a thread for good: its turns, but for those that other threads go on from. These belong to them afterwards."""
+        """Delete a thread and its turns; turns that other threads continue from are moved to these threads."""
         name = thread or MAIN_THREAD
         with self._lock:
             self._threads.pop(name, None)
             self._threads.setdefault(MAIN_THREAD, Thread())
-            heirs = self._heirs(name)
+            new_threads = self._continuing_threads(name)
             own = [turn for turn in self._turns.values() if turn.thread == name]
             for turn in own:
-                if turn.id in heirs:
-                    self._turns[turn.id] = replace(turn, thread=heirs[turn.id])
+                if turn.id in new_threads:
+                    self._turns[turn.id] = replace(turn, thread=new_threads[turn.id])
                 else:
                     del self._turns[turn.id], self._numbers[turn.id]
             for other in self._threads.values():
                 other.taken_back &= self._turns.keys()
-            kept = sum(turn.id in heirs for turn in own)
+            kept = sum(turn.id in new_threads for turn in own)
             return Cleared(forgotten=len(own) - kept, kept=kept)
 
-    # Looking...
+    # Reading
 
     def threads(self) -> tuple[ThreadSummary, ...]:
         """Return all threads, the main one first."""
@@ -563,7 +564,7 @@ class Conversations:
         """Return the turn of a number.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is no turn of this number.
         """
         with self._lock:
             found = next((turn for turn in self._turns.values() if self._numbers[turn.id] == number), None)
@@ -574,30 +575,31 @@ class Conversations:
         return found
 
     def number_of(self, turn: Turn) -> int:
-        """Return the number of a turn; 0 where it is gone."""
+        """Return the number of a turn; 0 if it was deleted."""
         with self._lock:
             return self._numbers.get(turn.id, 0)
 
     def forest(self) -> Forest:
-        """Return all turns and threads as they are now."""
+        """Return a snapshot of all turns and threads."""
         with self._lock:
             threads = {name: thread.copy() for name, thread in self._threads.items()}
             return Forest(turns=dict(self._turns), threads=threads, numbers=dict(self._numbers))
 
     def adopt(self, forest: Forest, *, forgets_cells: bool = False) -> None:
-        """Add the turns of another forest; the threads that it has move to where they are there.
+        """Add the turns of another forest, and move its threads to their heads there.
 
-        Turns of one's own stay on their branches.
+        Existing turns stay on their branches.
 
         Args:
-            forest: The other one.
-            forgets_cells: In these threads, cells whose turns it does not hold have not asked: run again, they go on at the end.
+            forest: The other forest.
+            forgets_cells: Whether cells without a turn in the forest count as not having asked in its threads: if they run
+                again, they continue at the end.
         """
         with self._lock:
             forest = fit_beside(forest, self._turns)
             self._turns.update(forest.turns)
             for turn_id in forest.turns:
-                self._count(turn_id)
+                self._assign_number(turn_id)
             for name, thread in forest.threads.items():
                 known = self._threads.setdefault(name, Thread())
                 known.forked_by = thread.forked_by
@@ -605,7 +607,7 @@ class Conversations:
                     known.cells.clear()
                 known.cells.update(thread.cells)
                 known.taken_back |= thread.taken_back
-                self._move(known, thread.head)
+                self._move_head(known, thread.head)
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
@@ -621,30 +623,30 @@ class Conversations:
         self._lock = threading.RLock()
 
     def reset_lock(self) -> None:
-        """Make a new lock, in a forked child: a thread that may have held it does not exist there."""
+        """Replace the lock in a forked child, where the thread that may hold it does not exist."""
         self._lock = threading.RLock()
 
-    def _count(self, turn_id: str) -> None:
-        """Give a turn its number, if it has none."""
+    def _assign_number(self, turn_id: str) -> None:
+        """Number a turn that has no number."""
         if turn_id not in self._numbers:
             self._last_number += 1
             self._numbers[turn_id] = self._last_number
 
     def _last_of(self, cell: str | None, thread: str | None) -> Turn | None:
-        """Return the present turn of a cell if its thread ends in it."""
+        """Return the current turn of a cell if the thread ends in it, else None."""
         known = self._threads.get(thread or MAIN_THREAD)
         if known is None or cell is None or known.head is None or known.cells.get(cell) != known.head:
             return None
         return self._turns[known.head]
 
-    def _move(self, thread: Thread, head: str | None) -> None:
-        """Let a thread end in a turn. All on the way there stands, also what was taken back while the turn was asked."""
+    def _move_head(self, thread: Thread, head: str | None) -> None:
+        """Move the head of a thread. Turns on the path count as not taken back, also after an `undo` during the question."""
         thread.head = head
         if thread.taken_back:
             thread.taken_back -= {turn.id for turn in self._path(head)}
 
-    def _heirs(self, name: str) -> dict[str, str]:
-        """Return, for each turn that another thread than this one goes on from, the name of that thread."""
+    def _continuing_threads(self, name: str) -> dict[str, str]:
+        """Return the turns that other threads continue from, each with the name of such a thread."""
         ends = [(turn.id, turn.thread) for turn in self._turns.values() if turn.thread != name]
         ends += [(each.head, other) for other, each in self._threads.items() if each.head is not None]
         return {turn.id: thread for end, thread in ends for turn in self._path(end)}
@@ -659,10 +661,10 @@ class Conversations:
 
 
 def _asks_the_same(turn: Turn, other: Turn, question: Mapping[str, Any]) -> bool:
-    is_there = (turn.cell, turn.thread, turn.parent) == (other.cell, other.thread, other.parent)
-    return is_there and not turn.is_partial and turn.messages[0] == question
+    is_same_place = (turn.cell, turn.thread, turn.parent) == (other.cell, other.thread, other.parent)
+    return is_same_place and not turn.is_partial and turn.messages[0] == question
 
 
 def fingerprint(system: object, tools: object) -> str:
-    """Return what stands for a system prompt and tools: equal ones have equal fingerprints."""
+    """Return a hash of a system prompt and tools."""
     return hashlib.sha256(encode_json([system or None, tools or []])).hexdigest()

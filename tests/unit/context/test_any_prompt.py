@@ -1,4 +1,4 @@
-"""Prompts of any shape: what names nothing of the user's comes out byte for byte."""
+"""Prompts of any shape: text without the user's names is sent byte for byte."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_a_prompt_without_names_of_the_user_is_untouched(prompt: str) -> None:
 
 
 @given(PROMPTS)
-def test_names_that_are_not_in_braces_change_nothing(prompt: str) -> None:
-    """The user has names, but the prompt has none of them."""
+def test_names_outside_braces_change_nothing(prompt: str) -> None:
+    """The user has variables, but the prompt uses none of them."""
     assert interpolate(prompt, NAMES).text == prompt
 
 
 @given(PROMPTS.filter(lambda text: "{" not in text), PROMPTS.filter(lambda text: "{" not in text))
-def test_what_stands_around_a_value_is_untouched(before: str, after: str) -> None:
-    """Only the expression is replaced, whatever its neighbours are."""
+def test_text_around_a_value_is_untouched(before: str, after: str) -> None:
+    """Only the expression is replaced, whatever surrounds it."""
     sent = interpolate(before + "{{ own_value }}" + after, NAMES).text
 
     assert sent == before + NAMES["own_value"] + after

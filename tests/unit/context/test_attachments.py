@@ -1,4 +1,4 @@
-"""What `-a` may be, what becomes of it, and what it says where it cannot be sent."""
+"""What `-a` accepts, what is sent for it, and the errors for anything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def attached(spec: str, directory: Path, **names: object) -> Collected:
 
 
 class Sensor:
-    """Something that may fail when it is looked at."""
+    """An object whose attributes may raise."""
 
     @property
     def value(self) -> float:
@@ -29,7 +29,7 @@ class Sensor:
 
 
 def test_text_is_fenced_under_its_name(tmp_path: Path) -> None:
-    """In a fence that its own content cannot close, with the language of its suffix."""
+    """The fence cannot be closed by the content, and has the language of the suffix."""
     (tmp_path / "tide.py").write_text("print('``` and ````')", encoding="utf-8")
 
     assert attached("tide.py", tmp_path).text == "tide.py:\n`````python\nprint('``` and ````')\n`````\n"
@@ -37,15 +37,15 @@ def test_text_is_fenced_under_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_text_is_read_in_the_usual_encodings(tmp_path: Path, encoding: str) -> None:
-    """A mark at its beginning is no part of it."""
+    """A byte order mark is not part of the text."""
     (tmp_path / "a.txt").write_bytes("größer".encode(encoding))
 
     assert "\ngrößer\n" in attached("a.txt", tmp_path).text
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp"])
-def test_pictures_are_known_by_their_content(tmp_path: Path, kind: str) -> None:
-    """Whatever their name says."""
+def test_images_are_recognised_by_their_content(tmp_path: Path, kind: str) -> None:
+    """Not by their suffix."""
     Image.new("RGB", (8, 6), "red").save(tmp_path / "picture.dat", format=kind)
 
     collected = attached("picture.dat", tmp_path)
@@ -56,8 +56,8 @@ def test_pictures_are_known_by_their_content(tmp_path: Path, kind: str) -> None:
     assert base64.b64decode(block["source"]["data"]) == (tmp_path / "picture.dat").read_bytes()
 
 
-def test_a_picture_larger_than_useful_is_made_smaller(tmp_path: Path) -> None:
-    """The API would shrink it anyway, after the upload."""
+def test_a_picture_larger_than_useful_is_scaled_down(tmp_path: Path) -> None:
+    """The API would scale it down anyway, after the upload."""
     Image.new("RGB", (4000, 1000)).save(tmp_path / "wide.png")
 
     collected = attached("wide.png", tmp_path)
@@ -66,7 +66,7 @@ def test_a_picture_larger_than_useful_is_made_smaller(tmp_path: Path) -> None:
 
 
 def test_a_pdf_is_a_document_with_its_name(tmp_path: Path) -> None:
-    """In base64, as the API takes it."""
+    """In base64."""
     (tmp_path / "paper.pdf").write_bytes(PDF)
 
     (block,) = attached("paper.pdf", tmp_path).parts
@@ -77,7 +77,7 @@ def test_a_pdf_is_a_document_with_its_name(tmp_path: Path) -> None:
 
 
 def test_a_pdf_of_many_pages_is_sent_with_a_warning(tmp_path: Path) -> None:
-    """Whether it is too long depends on the model, and the pages can be counted in some files only."""
+    """The limit depends on the model, and pages can be counted only in some files."""
     (tmp_path / "paper.pdf").write_bytes(PDF + b"<</Type /Pages>> " + b"<</Type/Page>>\n" * 101)
 
     (note,) = attached("paper.pdf", tmp_path).notes
@@ -85,8 +85,8 @@ def test_a_pdf_of_many_pages_is_sent_with_a_warning(tmp_path: Path) -> None:
     assert "101 pages" in note
 
 
-def test_of_a_long_table_the_beginning_is_attached(tmp_path: Path) -> None:
-    """In whole lines, and a note says how to get a summary of all of it."""
+def test_the_beginning_of_a_long_table_is_attached(tmp_path: Path) -> None:
+    """In whole lines, with a note on how to send a summary of the whole table."""
     (tmp_path / "sales.csv").write_text("port,sold\n" + "Ems,1200\n" * 200_000, encoding="utf-8")
 
     collected = attached("sales.csv", tmp_path)
@@ -97,15 +97,15 @@ def test_of_a_long_table_the_beginning_is_attached(tmp_path: Path) -> None:
     assert "DataFrame" in collected.notes[0]
 
 
-def test_a_character_that_the_bound_cuts_is_no_reason_to_guess_another_encoding(tmp_path: Path) -> None:
-    """Of a long file only as much is read as can be sent."""
+def test_a_character_cut_at_the_limit_does_not_change_the_encoding(tmp_path: Path) -> None:
+    """Of a long file, only as much is read as can be sent."""
     (tmp_path / "wide.csv").write_text("ä,ö\n" * 800_000, encoding="utf-8")
 
     assert "ä,ö\n" * 1000 in attached("wide.csv", tmp_path).text
 
 
-def test_a_notebook_is_sent_as_cells_that_can_be_read(tmp_path: Path) -> None:
-    """Sources and text outputs; of a picture only that there is one."""
+def test_a_notebook_is_sent_as_readable_cells(tmp_path: Path) -> None:
+    """With sources and text outputs; an image is only mentioned."""
     output = {"output_type": "execute_result", "data": {"text/plain": ["4", "2"]}}
     picture = {"output_type": "display_data", "data": {"image/png": "aGk="}}
     progress = {"output_type": "stream", "text": ["\x1b[32m 10%\r", "100%\x1b[0m\n", "x" * 5000]}
@@ -132,13 +132,13 @@ def test_a_notebook_is_sent_as_cells_that_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_variable_is_described(tmp_path: Path) -> None:
-    """Also an attribute of one."""
+    """Also an attribute of a variable."""
     assert "[1, 2]" in attached("rows", tmp_path, rows=[1, 2]).text
     assert "wide" in attached("path.name", tmp_path, path=Path("wide.png")).text
 
 
-def test_a_file_wins_over_a_variable_and_says_so(tmp_path: Path) -> None:
-    """Its name was typed as a path would be."""
+def test_a_file_takes_precedence_over_a_variable_with_a_note(tmp_path: Path) -> None:
+    """The name was typed like a path."""
     (tmp_path / "rows").write_text("from the file", encoding="utf-8")
 
     collected = attached("rows", tmp_path, rows=[1])
@@ -151,7 +151,7 @@ def test_a_file_wins_over_a_variable_and_says_so(tmp_path: Path) -> None:
     ("address", "kind"),
     [("https://example.org/a.PNG?x=1", "image"), ("http://example.org/paper.pdf", "document")],
 )
-def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> None:
+def test_a_url_is_passed_to_the_api(tmp_path: Path, address: str, kind: str) -> None:
     """The API fetches it; nothing is fetched here."""
     (block,) = attached(address, tmp_path).parts
 
@@ -191,8 +191,8 @@ def test_an_address_is_handed_on(tmp_path: Path, address: str, kind: str) -> Non
         ("sensor.value", "RuntimeError: no contact"),
     ],
 )
-def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, says: str) -> None:
-    """With the way out."""
+def test_unsupported_attachments_are_errors_before_sending(tmp_path: Path, spec: str, says: str) -> None:
+    """The message names an alternative."""
     (tmp_path / "tide.py").write_text("x", encoding="utf-8")
     (tmp_path / "data.bin").write_bytes(b"\x00\x01\x02")
     (tmp_path / "long.txt").write_text("x" * 400_001, encoding="utf-8")
@@ -229,8 +229,8 @@ def test_what_cannot_be_sent_is_said_before_sending(tmp_path: Path, spec: str, s
         ("https://example.org/a,(b)~c;d=e@f!.png?x=1#top", "https://example.org/a,(b)~c;d=e@f!.png?x=1#top"),
     ],
 )
-def test_an_address_is_sent_as_browsers_send_it(typed: str, sent: str, tmp_path: Path) -> None:
-    """What may not stand in one is encoded, and nothing twice."""
+def test_a_url_is_encoded_like_in_a_browser(typed: str, sent: str, tmp_path: Path) -> None:
+    """Invalid characters are encoded, and nothing is encoded twice."""
     (block,) = attach(typed, {}, directory=tmp_path).parts
 
     assert isinstance(block, dict)
@@ -240,7 +240,7 @@ def test_an_address_is_sent_as_browsers_send_it(typed: str, sent: str, tmp_path:
 @pytest.mark.parametrize(
     "address", ["https://exa mple.org/a.png", "https:///a.png", "https://" + "ä" * 80 + ".org/a.png"]
 )
-def test_an_address_without_a_host_that_can_be_is_an_error(address: str, tmp_path: Path) -> None:
+def test_a_url_without_a_valid_host_is_an_error(address: str, tmp_path: Path) -> None:
     """It could not be fetched."""
     with pytest.raises(ConfigurationError, match="is not an address"):
         attach(address, {}, directory=tmp_path)
@@ -260,10 +260,10 @@ def test_an_address_without_a_host_that_can_be_is_an_error(address: str, tmp_pat
         ("日本 語.txt", "日本\u3000語.txt", "an ideographic space (U+3000)"),
     ],
 )
-def test_a_file_whose_name_differs_by_what_cannot_be_seen_is_attached(
+def test_a_file_whose_name_differs_invisibly_is_attached(
     tmp_path: Path, typed: str, name: str, difference: str
 ) -> None:
-    """If it is the only one; a note says by what."""
+    """If it is the only one; a note describes the difference."""
     (tmp_path / name).write_text("high water", encoding="utf-8")
     (tmp_path / "another.txt").write_text("low water", encoding="utf-8")
 
@@ -273,8 +273,8 @@ def test_a_file_whose_name_differs_by_what_cannot_be_seen_is_attached(
     assert difference in collected.notes[0]
 
 
-def test_of_several_files_that_look_alike_none_is_attached(tmp_path: Path) -> None:
-    """The error says by what each differs."""
+def test_none_of_several_look_alike_files_is_attached(tmp_path: Path) -> None:
+    """The error describes the differences."""
     for space in "\u00a0\u202f":
         (tmp_path / f"my{space}notes.txt").write_text("x", encoding="utf-8")
 
@@ -285,18 +285,18 @@ def test_of_several_files_that_look_alike_none_is_attached(tmp_path: Path) -> No
     assert "U+202F" in str(caught.value)
 
 
-def test_a_suggested_name_shows_what_cannot_be_seen(tmp_path: Path) -> None:
-    """As an escape."""
+def test_a_suggested_name_shows_invisible_characters(tmp_path: Path) -> None:
+    """As escapes."""
     (tmp_path / "my\u202fnotes.txt").write_text("x", encoding="utf-8")
 
     with pytest.raises(ConfigurationError, match=r"Did you mean my\\u202fnotes\.txt\?"):
         attached("my note.txt", tmp_path)
 
 
-def test_in_a_folder_that_was_deleted_only_whole_paths_and_variables_are_attached(
+def test_in_a_deleted_directory_only_absolute_paths_and_variables_are_attached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of one line, else."""
+    """Anything else is an error of one line."""
     (tmp_path / "tide.txt").write_text("high water", encoding="utf-8")
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -311,7 +311,7 @@ def test_in_a_folder_that_was_deleted_only_whole_paths_and_variables_are_attache
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """Nobody may ever write to it."""
+    """No process may ever write to it."""
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(ConfigurationError, match="a pipe, a socket or a device"):
@@ -346,8 +346,8 @@ EXPOSED = {
 
 
 @pytest.mark.parametrize("name", EXPOSED)
-def test_a_file_that_looks_like_credentials_is_marked(tmp_path: Path, name: str) -> None:
-    """Its content is as the user named it; the sender asks first. No value is quoted."""
+def test_a_file_with_apparent_credentials_is_marked(tmp_path: Path, name: str) -> None:
+    """Its content is unchanged, because the sender asks first. No value is quoted."""
     (tmp_path / name).write_text(EXPOSED[name], encoding="utf-16" if name.startswith("utf16") else "utf-8")
 
     collected = attached(name, tmp_path)
@@ -373,15 +373,15 @@ def test_a_file_that_looks_like_credentials_is_marked(tmp_path: Path, name: str)
         ("model.py", "tokenizer = load()\nmax_tokens = 12\npassword_field = 'name'\n"),
     ],
 )
-def test_a_file_that_only_speaks_of_credentials_is_not(tmp_path: Path, name: str, text: str) -> None:
-    """Placeholders, names and code are no secrets."""
+def test_a_file_that_only_mentions_credentials_is_not_marked(tmp_path: Path, name: str, text: str) -> None:
+    """Placeholders, names and code are not secrets."""
     (tmp_path / name).write_text(text, encoding="utf-8")
 
     assert attached(name, tmp_path).exposed == ()
 
 
-def test_a_text_and_an_address_are_marked_too(tmp_path: Path) -> None:
-    """They are sent as they are; an object is not, since what is collected from it is redacted."""
+def test_a_string_and_a_url_are_marked_too(tmp_path: Path) -> None:
+    """They are sent unchanged; an object is not marked, because its description is redacted."""
     assert attached("text", tmp_path, text=f"key {KEY}").exposed == ("text (an Anthropic API key)",)
     assert attached("rows", tmp_path, rows=[KEY]).exposed == ()
     assert attached("https://ada:lovelace1@example.org/a.png", tmp_path).exposed == (

@@ -1,4 +1,4 @@
-"""Which cells `--cells` means, and how they read."""
+"""The range of `--cells`, and the text of the cells."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ CELLS = [
         ("0", []),
     ],
 )
-def test_a_range_counts_cells_as_people_do(spec: str, numbers: list[int]) -> None:
-    """Positive numbers are those of `In [n]`, negative ones count from the last cell; both ends are in."""
+def test_a_range_includes_both_ends(spec: str, numbers: list[int]) -> None:
+    """Positive numbers are those of `In [n]`; negative ones count from the last cell."""
     assert [cell.number for cell in parse_cell_range(spec).chosen(CELLS)] == numbers
 
 
 @pytest.mark.parametrize("spec", ["", ":", "x", "1-3", "-3:x", "1:2:3"])
-def test_anything_else_is_an_error_that_shows_the_forms(spec: str) -> None:
+def test_an_invalid_range_is_an_error_that_lists_the_forms(spec: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="-3:"):
         parse_cell_range(spec)
 
 
 def test_cells_read_as_in_the_notebook() -> None:
-    """Source and outputs under their numbers; secrets are not among them."""
+    """Source and outputs under their numbers, without secrets."""
     cell = CellRecord(number=3, source="login('sk-ant-abcdefghijkl')", outputs=("welcome",))
 
     collected = collect_cells([cell], parse_cell_range("all"))
@@ -59,15 +59,15 @@ def test_cells_read_as_in_the_notebook() -> None:
     assert collected.redacted == ("an Anthropic API key",)
 
 
-def test_outputs_read_as_on_the_screen_and_end_no_fence() -> None:
+def test_outputs_are_shown_as_on_screen_in_a_longer_fence() -> None:
     """Without colors, and with a longer fence than any in them."""
     cell = CellRecord(number=3, source="print(readme)", outputs=("\x1b[31m```\x1b[0m",))
 
     assert "Output of [3]:\n````\n```\n````\n" in collect_cells([cell], parse_cell_range("all")).text
 
 
-def test_long_outputs_are_cut_but_never_a_secret_in_two() -> None:
-    """A note says which; half a key could not be recognised any more."""
+def test_long_outputs_are_cut_after_redaction() -> None:
+    """With a note; half a key would no longer be recognised."""
     key = "sk-ant-" + "k" * 60
     outputs = ("x" * 5_970 + " " + key + " " + "y" * 20_000 + " the end",)
 
@@ -81,14 +81,14 @@ def test_long_outputs_are_cut_but_never_a_secret_in_two() -> None:
     assert collected.redacted == ("an Anthropic API key",)
 
 
-def test_more_cells_than_can_be_sent_are_an_error() -> None:
-    """Which says how many characters they have."""
+def test_too_many_characters_of_cells_are_an_error() -> None:
+    """The message gives their number."""
     with pytest.raises(ConfigurationError, match=r"500,\d\d\d characters.*Nothing was sent"):
         collect_cells([CellRecord(number=1, source="x" * 500_000)], parse_cell_range("all"))
 
 
-def test_where_ipython_forgets_what_was_printed_a_note_says_so() -> None:
-    """As IPython 8 does."""
+def test_a_note_reports_missing_printed_output() -> None:
+    """As in IPython 8."""
     (note,) = collect_cells(
         [CellRecord(number=1, source="1", is_complete=False)], parse_cell_range("all")
     ).notes
@@ -96,8 +96,8 @@ def test_where_ipython_forgets_what_was_printed_a_note_says_so() -> None:
     assert "only since version 9" in note
 
 
-def test_a_range_without_cells_says_so() -> None:
-    """Rather than asking about nothing."""
+def test_a_range_in_an_empty_history_has_a_note() -> None:
+    """Instead of a question about nothing."""
     assert collect_cells([], parse_cell_range("-3:")).notes == (
         "--cells: no cell of that range has been run.",
     )
@@ -105,8 +105,8 @@ def test_a_range_without_cells_says_so() -> None:
 
 
 @pytest.mark.parametrize("spec", ["99", "99:", "5000:6000", ":0", "0", "7:3", "-1:-5"])
-def test_a_range_in_which_no_cell_is_is_an_error(spec: str) -> None:
-    """Where cells have been run: a question about nothing would be paid for."""
+def test_a_range_outside_the_history_is_an_error(spec: str) -> None:
+    """A question about nothing would cost money."""
     with pytest.raises(
         ConfigurationError,
         match=r"between \d+ and \d+ have been; questions to Claude do not count\. Nothing was sent\.",
@@ -114,7 +114,7 @@ def test_a_range_in_which_no_cell_is_is_an_error(spec: str) -> None:
         collect_cells(CELLS, parse_cell_range(spec))
 
 
-def test_a_range_that_holds_some_cells_sends_those() -> None:
+def test_a_range_beyond_the_history_sends_the_existing_cells() -> None:
     """`-30:` in a notebook of twelve cells means all of them."""
     everything = collect_cells(CELLS, parse_cell_range("all"))
 

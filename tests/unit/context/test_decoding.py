@@ -1,4 +1,4 @@
-"""What the bytes of a text file say, in the encodings in which people have them, and that a guess is called one."""
+"""The encodings of text files, and the notes on guesses."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ GUESSED = [
 
 
 @pytest.mark.parametrize("encoding", CERTAIN)
-def test_what_a_mark_or_utf_8_says_is_certain(encoding: str) -> None:
-    """The mark is no part of the text, and nothing is noted."""
+def test_a_mark_and_valid_utf_8_are_certain(encoding: str) -> None:
+    """The mark is not part of the text, and there is no note."""
     assert decode_file(CERTAIN[encoding].encode(encoding), "a.txt") == (CERTAIN[encoding], ())
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-be", "utf-32-be"])
-def test_a_mark_tells_the_order_of_bytes(encoding: str) -> None:
-    """Programs of other machines write the high byte first."""
+def test_a_mark_gives_the_byte_order(encoding: str) -> None:
+    """Some machines write the high byte first."""
     mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else codecs.BOM_UTF32_BE
 
     assert decode_file(mark + "größer".encode(encoding), "a.txt") == ("größer", ())
 
 
 @pytest.mark.parametrize(("encoding", "text"), GUESSED, ids=lambda value: value[:12])
-def test_other_encodings_are_guessed_and_a_note_says_so(encoding: str, text: str) -> None:
-    """Also from a few words, as tables have them."""
+def test_other_encodings_are_guessed_with_a_note(encoding: str, text: str) -> None:
+    """Also from a few words, as in tables."""
     decoded, notes = decode_file(text.encode(encoding), "sales.csv")
 
     assert decoded == text
@@ -76,7 +76,7 @@ def test_other_encodings_are_guessed_and_a_note_says_so(encoding: str, text: str
 
 
 @pytest.mark.parametrize(("encoding", "text"), GUESSED[:-4], ids=lambda value: value[:12])
-def test_a_long_file_is_guessed_from_the_lines_that_tell(encoding: str, text: str) -> None:
+def test_a_long_file_is_guessed_from_its_non_ascii_lines(encoding: str, text: str) -> None:
     """However late they come."""
     data = b"id,value\n" * 30_000 + text.encode(encoding)
 
@@ -92,21 +92,21 @@ def test_a_long_file_is_guessed_from_the_lines_that_tell(encoding: str, text: st
         "# vim: set fileencoding=iso-8859-5 :",
     ],
 )
-def test_what_a_file_says_of_itself_is_no_guess(beginning: str) -> None:
-    """XML, HTML and source code name their encoding."""
+def test_a_declared_encoding_is_not_a_guess(beginning: str) -> None:
+    """XML, HTML and source code declare their encoding."""
     text = f"{beginning}\nПривет\n"
 
     assert decode_file(text.encode("iso-8859-5"), "a") == (text, ())
 
 
-def test_a_name_that_is_no_encoding_of_text_is_not_believed() -> None:
-    """Python knows codecs that do something else."""
+def test_a_declared_codec_that_is_not_a_text_encoding_is_ignored() -> None:
+    """Python also has other codecs."""
     for name in ("rot13", "unicode_escape", "zlib", "idna", "nonsense"):
         assert decode_file(f"# coding: {name}\ncafé\n".encode("cp1252"), "a")[0].endswith("café\n")
 
 
-def test_two_encodings_in_one_file_are_read_as_what_they_are() -> None:
-    """Lines of another file were appended, or a cut has halved the last character."""
+def test_two_encodings_in_one_file_are_decoded() -> None:
+    """Lines of another file were appended, or the last character was cut in half."""
     data = "größer, höher, weiter: 東京\n".encode() + "schön\n".encode("cp1252")
 
     text, notes = decode_file(data, "a.txt")
@@ -115,8 +115,8 @@ def test_two_encodings_in_one_file_are_read_as_what_they_are() -> None:
     assert notes == ("a.txt is UTF-8 except for one place, read as Windows-1252, which is a guess.",)
 
 
-def test_zeros_in_a_text_are_left_out_with_a_note() -> None:
-    """A log that was cut while it was written to begins with them."""
+def test_zero_bytes_in_a_text_are_left_out_with_a_note() -> None:
+    """A log that was truncated while it was open begins with them."""
     text, notes = decode_file(b"\0" * 20 + b"12:00 started\n12:01 went on\n", "a.log")
 
     assert text == "12:00 started\n12:01 went on\n"
@@ -137,14 +137,14 @@ def test_zeros_in_a_text_are_left_out_with_a_note() -> None:
         b"\0" * 100,
     ],
 )
-def test_what_is_no_text_is_not_taken_for_one(data: bytes) -> None:
-    """Programs, archives and pickles hold letters, too."""
+def test_binary_files_are_not_text(data: bytes) -> None:
+    """Programs, archives and pickles also contain letters."""
     assert decode(data) is None
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp932", "gb18030", "cp1251"])
-def test_a_character_that_is_cut_at_the_end_does_not_change_the_reading(encoding: str) -> None:
-    """Of a long file only the beginning is read."""
+def test_a_cut_last_character_does_not_change_the_encoding(encoding: str) -> None:
+    """Of a long file, only the beginning is read."""
     text = {"cp1251": "Москва;1\n", "gb18030": "北京市;1\n"}.get(encoding, "東京都;1\n") * 50
 
     decoded = decode((text + "市").encode(encoding, "ignore")[:-1], is_whole=False)

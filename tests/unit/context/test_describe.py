@@ -1,4 +1,4 @@
-"""What other objects become in a prompt, and how others teach it theirs."""
+"""Descriptions of other objects, and of types with their own describer."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class Bare:
         (..., "Ellipsis"),
     ],
 )
-def test_data_reads_as_one_would_write_it(value: object, text: str) -> None:
-    """In one line where it is short, and without what its class keeps out of its repr."""
+def test_data_is_shown_in_python_notation(value: object, text: str) -> None:
+    """On one line if it is short, and without fields that are excluded from the repr."""
     assert describe(value) == Collected(parts=(text,))
 
 
@@ -139,16 +139,16 @@ def test_every_description_is_bounded(value: object, max_tokens: int) -> None:
     assert len(describe(value, max_tokens=max_tokens).text) <= 3.5 * max_tokens + 200
 
 
-def test_a_repr_that_says_much_is_sent_whole() -> None:
-    """As those of models and of tables of other libraries; inside a container it is short."""
+def test_an_informative_repr_is_sent_in_full() -> None:
+    """Like those of estimators and of tables of other libraries; inside a container it is short."""
     thing = type("Summary", (), {"__repr__": lambda self: "coefficient " * 500})()
 
     assert describe(thing).text == repr(thing)
     assert len(describe([thing]).text) < 600
 
 
-def test_a_cut_is_said_in_the_text_and_in_a_note() -> None:
-    """With its size; the end of a text stays."""
+def test_a_cut_is_reported_in_the_text_and_in_a_note() -> None:
+    """With its size; the end of a text is kept."""
     collected = describe("word " * 10_000 + "END")
 
     assert "[… 36,004 characters left out …]" in collected.text
@@ -156,8 +156,8 @@ def test_a_cut_is_said_in_the_text_and_in_a_note() -> None:
     assert collected.notes == ("Of a text of 50,003 characters, 36,004 were left out.",)
 
 
-def test_what_holds_itself_is_told_once() -> None:
-    """No loop is followed."""
+def test_recursive_data_is_described_once() -> None:
+    """Cycles are not followed."""
     loop: list[Any] = [1]
     loop.append({"again": loop})
     account = Account("Ann")
@@ -204,12 +204,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
 def test_no_object_can_stop_the_prompt(make: Callable[[], object]) -> None:
-    """What cannot be described becomes a bounded repr."""
+    """If the description fails, the shortened repr is sent."""
     assert len(describe(make(), name="it").text) < 400
 
 
-def test_a_failed_description_is_told() -> None:
-    """With the reason, so that its author can mend it."""
+def test_a_failed_description_is_noted() -> None:
+    """With the reason, so that its author can fix it."""
     collected = describe(_raising("_repr_claude_"), name="thing")
 
     assert collected.notes == ("{{ thing }} could not be described (ValueError: no), so its repr is sent.",)
@@ -226,8 +226,8 @@ def test_a_failed_description_is_told() -> None:
         ),
     ],
 )
-def test_an_object_can_tell_what_it_becomes(made: object, parts: tuple[object, ...]) -> None:
-    """By `_repr_claude_`, which returns text, a content block, or all that was collected."""
+def test_an_object_can_describe_itself(made: object, parts: tuple[object, ...]) -> None:
+    """With `_repr_claude_`, which returns text, a content block or a `Collected`."""
     thing = type("Thing", (), {"_repr_claude_": lambda self: made})()
 
     assert describe(thing).parts == parts
@@ -239,8 +239,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_others_teach_it_their_types() -> None:
-    """By the type, or by its name, which need not be imported; derived types follow, and the method gives way."""
+def test_describers_can_be_registered() -> None:
+    """By type or by name, without an import; for subclasses too, and before `_repr_claude_`."""
 
     class Base:
         def _repr_claude_(self) -> str:
@@ -260,7 +260,7 @@ def test_others_teach_it_their_types() -> None:
 
 
 def test_secrets_inside_objects_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a cut would leave half of one; a plain text that the user names is theirs to send."""
+    """Also at a cut; a string that the user names is sent as it is."""
     secret = "correct-horse-" * 10
     monkeypatch.setenv("VAULT_PASSWORD", secret)
     label = "environment variable VAULT_PASSWORD"
@@ -276,15 +276,15 @@ def test_secrets_inside_objects_are_redacted(monkeypatch: pytest.MonkeyPatch) ->
     assert plain == Collected(parts=(secret,))
 
 
-def test_a_function_is_told_by_its_source() -> None:
-    """As it is written, in a block of code."""
-    text = describe(test_what_holds_itself_is_told_once).text
+def test_a_function_is_described_by_its_source() -> None:
+    """In a code block."""
+    text = describe(test_recursive_data_is_described_once).text
 
-    assert text.startswith("\n```python\ndef test_what_holds_itself_is_told_once() -> None:\n")
+    assert text.startswith("\n```python\ndef test_recursive_data_is_described_once() -> None:\n")
     assert text.endswith("\n```\n")
 
 
-def test_a_class_of_a_cell_is_told_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_defined_in_a_cell_is_described_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python itself finds no file for it."""
     source = "import dataclasses\n\n@dataclasses.dataclass\nclass Boat:\n    name: str\n\n    def row(self):\n        return 1\n"
     monkeypatch.setitem(linecache.cache, "<cell 1>", (len(source), None, source.splitlines(True), "<cell 1>"))
@@ -299,8 +299,8 @@ def test_a_class_of_a_cell_is_told_by_its_source(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_what_has_no_source_is_told_by_signature_and_docstring() -> None:
-    """What is written in C, a package, a module that is too long: what it offers."""
+def test_code_without_source_is_described_by_signature_and_docstring() -> None:
+    """C code; a package or a module that is too long, by its members."""
     builtin, package, module = describe(len).text, describe(pd).text, describe(re).text
 
     assert builtin == "function len(obj, /)\nReturn the number of items in a container."
@@ -309,8 +309,8 @@ def test_what_has_no_source_is_told_by_signature_and_docstring() -> None:
     assert "class" in describe(functools.partial).text
 
 
-def test_bounds_hold_for_code_too() -> None:
-    """A fence is closed however much was cut."""
+def test_long_code_is_cut_too() -> None:
+    """The fence is closed after the cut."""
     collected = describe(pd.DataFrame)
 
     assert len(collected.text) < 15_000
@@ -335,7 +335,7 @@ def test_bounds_hold_for_code_too() -> None:
         (np.array([True] * 300), "Array: 300, bool"),
     ],
 )
-def test_arrays_are_told_by_shape_type_and_statistics(array: Any, expected: str) -> None:
+def test_arrays_are_described_by_shape_type_and_statistics(array: Any, expected: str) -> None:
     """Small ones in full."""
     collected = describe(array)
 
@@ -344,7 +344,7 @@ def test_arrays_are_told_by_shape_type_and_statistics(array: Any, expected: str)
 
 
 def test_a_big_array_is_sampled_and_not_copied() -> None:
-    """Neither one whose rows do not lie in order."""
+    """Not even if it is not contiguous."""
     array = np.zeros((4_000, 3_000)).T[::2]
 
     collected = describe(array)

@@ -1,4 +1,4 @@
-"""What is kept of an error, and what is sent of it."""
+"""Records of errors, and their descriptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claude_magic.context import ErrorRecord, describe_error, interpolate
 
 
 class Big:
-    """Something whose life can be watched."""
+    """An object whose lifetime can be observed."""
 
 
 def fail(frame_holds: object) -> BaseException:
@@ -29,7 +29,7 @@ def fail(frame_holds: object) -> BaseException:
 
 
 def test_cell_traceback_and_values_are_described() -> None:
-    """What the failing line names comes first; secrets do not come at all."""
+    """Variables of the failing line come first; secrets are redacted."""
     text = describe_error(ErrorRecord(fail(None), "ratio(table)")).text
 
     assert "ratio(table)" in text
@@ -41,7 +41,7 @@ def test_cell_traceback_and_values_are_described() -> None:
 
 
 def test_a_record_is_its_traceback_in_a_prompt() -> None:
-    """Braces in it are harmless, since values are not looked into again."""
+    """Braces in it have no effect, because values are not searched for expressions."""
     record = ErrorRecord(fail(None), "{{ x }}")
 
     collected = interpolate("Why? {{ Err[-1] }}", {"Err": [record]})
@@ -50,8 +50,8 @@ def test_a_record_is_its_traceback_in_a_prompt() -> None:
     assert str(record) == record.traceback
 
 
-def test_a_record_that_is_not_the_last_keeps_nothing_alive() -> None:
-    """A frame holds all variables of its function, and they may be large."""
+def test_an_older_record_keeps_nothing_alive() -> None:
+    """A frame refers to all variables of its function, which may be large."""
     big = Big()
     watched = weakref.ref(big)
     record = ErrorRecord(fail(big), "cell")
@@ -64,8 +64,8 @@ def test_a_record_that_is_not_the_last_keeps_nothing_alive() -> None:
     assert "ZeroDivisionError" in str(record)
 
 
-def test_files_that_stand_for_cells_get_the_names_of_the_cells() -> None:
-    """As in the traceback that the reader saw."""
+def test_file_names_of_cells_become_names_of_cells() -> None:
+    """As in the traceback that the user saw."""
     record = ErrorRecord(fail(None), "cell", name_of_file=lambda _path: "Cell In[3]")
 
     assert 'File "Cell In[3]"' in record.traceback
@@ -80,12 +80,12 @@ def raised(function: Callable[[], object]) -> BaseException:
 
 
 def run_as_cell(source: str, path: str = "/tmp/ipykernel_7/1.py") -> BaseException:
-    """What a cell raises, in the file that stands for it."""
+    """Return the error of source that runs in the file of a cell."""
     return raised(lambda: exec(compile(source, path, "exec"), {}))
 
 
 def test_every_file_of_a_chain_or_a_group_gets_the_name_of_its_cell() -> None:
-    """Not only those of the error that came last; a syntax error names its file, too."""
+    """Not only those of the last error; a syntax error has a file name too."""
     chain = "try:\n    1 / 0\nexcept Exception as error:\n    raise ExceptionGroup('two', [error, KeyError(1)]) from error"
 
     for source in (chain, "def f(:"):
@@ -108,7 +108,7 @@ def test_every_file_of_a_chain_or_a_group_gets_the_name_of_its_cell() -> None:
         ("%%time\n1 / 0", None),  # what runs is a call of the magic
     ],
 )
-def test_the_failing_line_of_the_cell_is_told(source: str, line: int | None) -> None:
+def test_the_failing_line_of_the_cell_is_given(source: str, line: int | None) -> None:
     """By its number in the cell as it is sent."""
     record = ErrorRecord(run_as_cell(source.replace("%%time", "").lstrip("\n")), source)
 
@@ -119,7 +119,7 @@ def test_the_failing_line_of_the_cell_is_told(source: str, line: int | None) -> 
 
 
 def test_values_come_from_the_users_code_not_from_a_library(tmp_path: Path) -> None:
-    """A frame of the library that raised holds nothing the user knows; a module of the user's own does."""
+    """A library's frame has no variables that the user knows; the user's own module does."""
     module = tmp_path / "tides.py"
     module.write_text("import json\ndef read(text):\n    return json.loads(text)\n", encoding="utf-8")
     names: dict[str, Any] = {}
@@ -130,8 +130,8 @@ def test_values_come_from_the_users_code_not_from_a_library(tmp_path: Path) -> N
     assert values == {"text": "[1,"}  # and not the module that its line names
 
 
-def test_functions_of_other_cells_are_sent_whole() -> None:
-    """The traceback shows one line of them, and the fault may be in another. What the cell defines itself stands in it."""
+def test_functions_of_other_cells_are_sent_in_full() -> None:
+    """The traceback shows one line of them. Functions of the failing cell are in its source."""
     names: dict[str, Any] = {}
     function = "def ratio(a, b):\n    b = 0\n    return a / b\n"
     linecache.cache["/tmp/ipykernel_7/1.py"] = (len(function), None, function.splitlines(True), "")
@@ -145,8 +145,8 @@ def test_functions_of_other_cells_are_sent_whole() -> None:
     assert text.count("def twice") == 1
 
 
-def test_fences_in_a_cell_or_a_value_end_nothing() -> None:
-    """What surrounds them is longer."""
+def test_fences_in_a_cell_or_a_value_do_not_end_the_block() -> None:
+    """The outer fence is longer."""
     source = "readme = '```'\nraise ValueError(readme)"
 
     text = describe_error(ErrorRecord(run_as_cell(source), source)).text
@@ -154,8 +154,8 @@ def test_fences_in_a_cell_or_a_value_end_nothing() -> None:
     assert f"\n````python\n{source}\n````\n" in text
 
 
-def test_an_error_without_a_message_of_its_own_is_kept_all_the_same() -> None:
-    """Its class may fail to make one."""
+def test_an_error_whose_message_fails_is_kept() -> None:
+    """Its `__str__` may raise."""
 
     class UnspeakableError(Exception):
         def __str__(self) -> str:
@@ -167,8 +167,8 @@ def test_an_error_without_a_message_of_its_own_is_kept_all_the_same() -> None:
     assert "UnspeakableError" in describe_error(record).text
 
 
-def test_a_huge_message_is_cut_and_no_secret_in_two() -> None:
-    """Here it would lie across the cut."""
+def test_a_huge_message_is_cut_after_redaction() -> None:
+    """Here a secret would lie across the cut."""
     for before in (7_900, 7_960, 66_600):
         message = "x" * before + " sk-ant-" + "k" * 60 + " " + "y" * 100_000
 

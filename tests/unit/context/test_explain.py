@@ -1,4 +1,4 @@
-"""`%claude explain NAME`: names, and paths of attributes and items behind them."""
+"""`%claude explain NAME`: names, and paths of attributes and items."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ NAMES = {
         ("df.sales", "[7, 8]"),
     ],
 )
-def test_a_path_is_explained_as_what_it_stands_for(path: str, shown: str) -> None:
-    """Attributes and items that are written out; nothing is computed."""
+def test_a_path_is_explained_by_its_value(path: str, shown: str) -> None:
+    """Attributes and literal items; nothing is computed."""
     assert shown in describe_name(path, NAMES).text
 
 
 @pytest.mark.parametrize(
     "text", ["f(1)", "Out[n]", "a + b", "1df", "df.", "why the sky", "", "not x", "Out[print(1)]", "(df)\n"]
 )
-def test_what_is_to_be_computed_is_no_path(text: str) -> None:
-    """Nor is prose."""
+def test_a_computed_index_is_not_a_path(text: str) -> None:
+    """Prose is not one either."""
     assert root_of(text) is None
 
 
@@ -53,16 +53,16 @@ def test_what_is_to_be_computed_is_no_path(text: str) -> None:
         ("xyz", "there is no variable xyz in the notebook. Run the cell that defines it first."),
     ],
 )
-def test_what_is_not_there_is_said_with_what_was_probably_meant(path: str, advice: str) -> None:
-    """The root by the names of the notebook, an attribute by those of its object."""
+def test_a_missing_name_has_a_suggestion(path: str, advice: str) -> None:
+    """For the root from the notebook, for an attribute from its object."""
     with pytest.raises(ConfigurationError) as caught:
         describe_name(path, NAMES)
 
     assert advice in caught.value.message
 
 
-def test_what_is_asked_for_decides_which_names_are_suggested() -> None:
-    """A function where a function is wanted, though a number is called much the same."""
+def test_only_suitable_names_are_suggested() -> None:
+    """A function if a function is required, even if a number has a closer name."""
     names = {"tide_tables": 3, "tide_table": lambda: 3}
 
     with pytest.raises(ConfigurationError, match=r"^--tools: .* Did you mean tide_table\?"):
@@ -70,7 +70,7 @@ def test_what_is_asked_for_decides_which_names_are_suggested() -> None:
 
 
 def test_the_closest_name_is_found_whatever_its_case() -> None:
-    """And none where none is much like it."""
+    """None if no name is close."""
     assert closest_name("DF", ["df"]) == "df"
     assert closest_name("err", ["Err"]) == "Err"
     assert closest_name("why", ["df", "who"]) is None

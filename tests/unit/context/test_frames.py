@@ -1,4 +1,4 @@
-"""What tables become in a prompt: bounded, quick, and whatever is in them."""
+"""Descriptions of pandas tables: of limited length, fast, for any content."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def big() -> pd.DataFrame:
     return frame
 
 
-def test_a_frame_is_told_by_shape_types_statistics_and_rows() -> None:
-    """All that one looks at first."""
+def test_a_frame_is_described_by_shape_types_statistics_and_rows() -> None:
+    """The usual first look."""
     frame = pd.DataFrame({"price": [1.5, 2.5, None], "city": ["Oslo", "Oslo", "Rome"]})
 
     text = describe(frame).text
@@ -59,7 +59,7 @@ def test_values_that_occur_once_each_have_no_counts() -> None:
 
 
 def test_a_million_rows_are_described_without_a_copy(big: pd.DataFrame) -> None:
-    """The memory it takes is that of a sample and one piece of a column, whatever the size of the frame."""
+    """The memory is that of a sample and one chunk of a column, whatever the size of the frame."""
     describe(big)  # what pandas imports at first use is not counted
     tracemalloc.start()
 
@@ -70,8 +70,8 @@ def test_a_million_rows_are_described_without_a_copy(big: pd.DataFrame) -> None:
     assert peak < 16e6 < big.memory_usage(deep=False).sum()
 
 
-def test_what_is_sampled_is_said_in_the_text_and_in_a_note(big: pd.DataFrame) -> None:
-    """A reader of the prompt, and the one who sent it, know what the numbers are of."""
+def test_sampling_is_reported_in_the_text_and_in_a_note(big: pd.DataFrame) -> None:
+    """The model and the user know the base of the numbers."""
     collected = describe(big)
 
     assert (
@@ -85,8 +85,8 @@ def test_what_is_sampled_is_said_in_the_text_and_in_a_note(big: pd.DataFrame) ->
     )
 
 
-def test_extremes_and_missing_numbers_are_of_all_rows(big: pd.DataFrame) -> None:
-    """The one value that is wrong is the one a sample misses."""
+def test_extremes_and_missing_values_cover_all_rows(big: pd.DataFrame) -> None:
+    """A sample would miss a single wrong value."""
     text = describe(big).text
 
     share = next(line.split() for line in text.splitlines() if line.startswith("share "))
@@ -130,14 +130,14 @@ def test_extremes_and_missing_numbers_are_of_all_rows(big: pd.DataFrame) -> None
     ],
 )
 def test_every_kind_of_table_is_described(frame: Any, expected: str) -> None:
-    """Empty, of many levels, with names that stand twice, of every type: never by its mere repr."""
+    """Empty, with many levels, with duplicate names, of every type: never just its repr."""
     collected = describe(frame)
 
     assert expected in collected.text
     assert collected.notes == ()
 
 
-def test_a_wide_frame_is_told_by_its_first_columns() -> None:
+def test_a_wide_frame_is_described_by_its_first_columns() -> None:
     """Ten thousand columns are counted, forty are described."""
     frame = pd.DataFrame(np.zeros((5, 10_000))).assign(last=True)
 
@@ -200,8 +200,8 @@ FRAMES = {
 
 
 @pytest.mark.parametrize(("table", "words"), FRAMES.values(), ids=FRAMES.keys())
-def test_every_label_of_a_table_is_told(table: Any, words: set[str]) -> None:
-    """Names of both axes and of their levels, and all labels of a small table, as pandas itself shows them."""
+def test_every_label_of_a_table_is_shown(table: Any, words: set[str]) -> None:
+    """Names of both axes and their levels, and all labels of a small table, as in pandas."""
     collected = describe(table)
 
     assert {word for word in words if word not in collected.text} == set()
@@ -209,15 +209,15 @@ def test_every_label_of_a_table_is_told(table: Any, words: set[str]) -> None:
     assert collected.notes == ()
 
 
-def test_the_name_of_an_axis_stands_over_its_labels() -> None:
+def test_the_name_of_an_axis_is_above_its_labels() -> None:
     """In the rows, not only in the heading."""
     table = pd.crosstab(SALES["region"], SALES["year"])
 
     assert describe(table).text.rstrip().endswith(str(table))
 
 
-def test_every_row_of_a_table_of_a_page_is_told() -> None:
-    """Each may be a group of its own; only what has no room is told by its ends."""
+def test_every_row_of_a_table_of_a_page_is_shown() -> None:
+    """Each may be a group; only a table without room is shown by its first and last rows."""
     page = pd.Series(range(50), index=[f"group {number}" for number in range(50)], name="sum")
 
     assert all(label in describe(page).text for label in page.index)
@@ -226,7 +226,7 @@ def test_every_row_of_a_table_of_a_page_is_told() -> None:
 
 
 def test_columns_that_are_not_described_are_named() -> None:
-    """As many as can be read."""
+    """Up to a readable number."""
     wide = pd.DataFrame(np.zeros((2, 100)), columns=[f"wave {number}" for number in range(100)])
 
     text = describe(wide).text
@@ -236,7 +236,7 @@ def test_columns_that_are_not_described_are_named() -> None:
 
 
 def test_long_labels_of_several_levels_are_shortened() -> None:
-    """As those of one level are; the names of the levels, too."""
+    """Like those of one level; the names of the levels too."""
     book = "word " * 2_000_000
     levels = pd.MultiIndex.from_product([[book], ["b", "c"]], names=[book, "kind"])
 
@@ -244,8 +244,8 @@ def test_long_labels_of_several_levels_are_shortened() -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [100, 400, 4_000])
-def test_the_description_keeps_its_bound(big: pd.DataFrame, max_tokens: int) -> None:
-    """What does not fit is left out, and that is said."""
+def test_the_description_keeps_its_limit(big: pd.DataFrame, max_tokens: int) -> None:
+    """The rest is left out, with a note."""
     wide = pd.DataFrame({f"column number {number}": ["long text " * 9] * 20 for number in range(40)})
 
     for frame in (big, wide):
@@ -256,22 +256,22 @@ def test_the_description_keeps_its_bound(big: pd.DataFrame, max_tokens: int) -> 
 
 
 def test_rows_of_many_columns_show_the_first_ones() -> None:
-    """The rows shrink before the description is cut."""
+    """The number of columns shrinks before the description is cut."""
     wide = pd.DataFrame({f"column {number}": ["long text " * 9] * 20 for number in range(40)})
 
     assert "\n(of the first 10 columns)" in describe(wide, max_tokens=4_000).text
 
 
 def test_huge_cells_labels_and_names_are_shortened() -> None:
-    """A book in a cell is not read to tell what it is."""
+    """A book in a cell is not read in full."""
     book = "word " * 2_000_000
     frame = pd.DataFrame({book: pd.Series([book] * 30, dtype=object, index=[book] * 30)})
 
     assert len(describe(frame).text) < 6_000
 
 
-def test_objects_that_misbehave_in_cells_harm_nobody() -> None:
-    """Neither those that cannot be told nor those that cannot be compared."""
+def test_objects_that_raise_in_cells_are_tolerated() -> None:
+    """If they cannot be shown, or not compared."""
 
     class Rude:
         __hash__ = None
@@ -288,7 +288,7 @@ def test_objects_that_misbehave_in_cells_harm_nobody() -> None:
 
 
 def test_secrets_in_cells_are_redacted_before_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a password would be no less one."""
+    """Half a password is still a secret."""
     secret = "correct-horse-" * 10
     monkeypatch.setenv("VAULT_PASSWORD", secret)
 
@@ -299,7 +299,7 @@ def test_secrets_in_cells_are_redacted_before_they_are_cut(monkeypatch: pytest.M
 
 
 def test_a_frame_of_a_derived_class_is_a_frame() -> None:
-    """As those of geopandas are; and what only looks like one is not."""
+    """Like those of geopandas; an object that only looks like a frame is not one."""
 
     class Derived(pd.DataFrame):
         pass

@@ -1,4 +1,4 @@
-"""`{{ expression }}`: what becomes a value, what stays as it was typed, and what the reader is told."""
+"""`{{ expression }}`: which braces are replaced, which are sent as typed, and the notes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NAMES: dict[str, Any] = {
     ],
 )
 def test_an_expression_about_the_users_names_becomes_its_value(typed: str, sent: str) -> None:
-    """The root is the user's own, and every other name exists."""
+    """The root is the user's variable, and every other name exists."""
     assert interpolate(typed, NAMES).text == sent
 
 
@@ -72,7 +72,7 @@ def test_an_expression_about_the_users_names_becomes_its_value(typed: str, sent:
     ],
 )
 def test_braces_inside_an_expression_do_not_end_it(typed: str, sent: str) -> None:
-    """It ends at the first `}}` that makes it an expression."""
+    """It ends at the first `}}` that completes an expression."""
     assert interpolate(typed, NAMES).text == sent
 
 
@@ -106,23 +106,23 @@ def test_braces_inside_an_expression_do_not_end_it(typed: str, sent: str) -> Non
         "{{ " + "(" * 400 + "x" + ")" * 400 + " }}",
     ],
 )
-def test_what_is_not_about_the_users_names_stays_as_typed(typed: str) -> None:
-    """Code, JSON, LaTeX, templates of others: character by character."""
+def test_text_without_the_users_names_is_sent_as_typed(typed: str) -> None:
+    """Code, JSON, LaTeX and templates, character by character."""
     collected = interpolate(typed, NAMES)
 
     assert collected.parts == (typed,)
 
 
-def test_a_template_that_marks_words_for_translation_passes() -> None:
-    """`_` is the last output of a notebook, and no function, unless the user makes it one."""
+def test_a_template_with_gettext_is_sent_as_typed() -> None:
+    """`_` is the last output of a notebook, and not a function unless the user makes it one."""
     typed = "{{ _('Hello') }} {{ _ }}"
 
     assert interpolate(typed, {"_": 5}).text == "{{ _('Hello') }} 5"
     assert interpolate(typed, {"_": str}).text.startswith("Hello ")
 
 
-def test_values_are_never_looked_into_again() -> None:
-    """A value with double braces in it is put in as it is."""
+def test_values_are_not_searched_for_expressions() -> None:
+    """A value with double braces in it is inserted as it is."""
     assert interpolate("{{ template }} {{ x }}", NAMES).text == "{{ x }} and {city} 3"
 
 
@@ -144,12 +144,12 @@ def test_values_are_never_looked_into_again() -> None:
     ],
 )
 def test_single_values_read_well_in_a_sentence(value: object, sent: str) -> None:
-    """As one would write them: no quotes, no constructors."""
+    """Without quotes or constructors."""
     assert interpolate("<{{ value }}>", {"value": value}).text == f"<{sent}>"
 
 
-def test_a_named_text_is_sent_whole_and_as_it_is() -> None:
-    """Who names a text means all of it, even if it looks like a key; how long it is, a note says."""
+def test_a_named_string_is_sent_in_full() -> None:
+    """The user named all of it, even if it looks like a key; a note reports its length."""
     text = "sk-ant-api03-" + "a" * 90 + "\n" + "long " * 20_000
 
     collected = interpolate("{{ text }}", {"text": text})
@@ -170,12 +170,12 @@ def test_a_named_text_is_sent_whole_and_as_it_is() -> None:
         ("{{ 1 }}", "{{ 1 }} uses none of your variables"),
     ],
 )
-def test_a_note_says_why_something_stays(typed: str, reason: str) -> None:
-    """The reader learns it quietly, and that is all."""
+def test_a_note_says_why_braces_are_sent_as_typed(typed: str, reason: str) -> None:
+    """Only a note, not an error."""
     assert interpolate(typed, NAMES).notes == (f"Sent as typed: {reason}.",)
 
 
-def test_a_note_on_several_names_each() -> None:
+def test_a_note_on_several_expressions_gives_each_reason() -> None:
     """With its own reason."""
     (note,) = interpolate("{{ foo }} {{ 1 }}", NAMES).notes
 
@@ -185,8 +185,8 @@ def test_a_note_on_several_names_each() -> None:
     )
 
 
-def test_there_is_one_note_for_all_that_stays() -> None:
-    """However many there are: the first three by name, each once."""
+def test_there_is_one_note_for_all_expressions_sent_as_typed() -> None:
+    """It lists the first three, each once."""
     typed = "".join(f"{{{{ name{number} }}}}" for number in range(50)) * 2
 
     (note,) = interpolate(typed, NAMES).notes
@@ -196,12 +196,12 @@ def test_there_is_one_note_for_all_that_stays() -> None:
 
 
 def test_code_in_double_braces_leaves_no_note() -> None:
-    """What nobody can have meant as a value needs no word."""
+    """It is clearly not meant as a value."""
     assert interpolate("{{1, 2}, {3}} {{'a': 1}, {}} {{% raw %}}", NAMES).notes == ()
 
 
 def test_an_expression_that_raises_stops_the_question() -> None:
-    """Half a prompt is none: the error names the expression and what it raised."""
+    """The error names the expression and its exception."""
     with pytest.raises(ConfigurationError) as caught:
         interpolate("a {{ city.nope }}", NAMES)
 
@@ -210,8 +210,8 @@ def test_an_expression_that_raises_stops_the_question() -> None:
     )
 
 
-def test_an_error_is_told_in_bounds_and_without_secrets() -> None:
-    """Foreign messages can be long, hold what they were given, or not be told at all."""
+def test_an_error_is_shortened_and_redacted() -> None:
+    """Messages of other code may be long, contain secrets, or fail."""
 
     def fail(message: object) -> None:
         raise ValueError(message)
@@ -233,7 +233,7 @@ def test_an_error_is_told_in_bounds_and_without_secrets() -> None:
 
 
 def test_prose_in_double_braces_raises_no_warning() -> None:
-    """Python warns of strange escapes in what it parses; that would be about words."""
+    """Python would warn of invalid escapes in prose."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         collected = interpolate(r"{{ city.split('\d') }} {{ '\d' is x }}", NAMES)
@@ -242,7 +242,7 @@ def test_prose_in_double_braces_raises_no_warning() -> None:
 
 
 def test_an_expression_leaves_nothing_behind() -> None:
-    """It is evaluated beside the user's names, not in them."""
+    """It does not define names in the user's namespace."""
     names = dict(NAMES)
 
     interpolate("{{ (fresh := x) }} {{ [x for _ in city] }}", names)
@@ -253,8 +253,8 @@ def test_an_expression_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize(
     "unit", ["{{ x }} ", "{{ nope }} ", "{{ ", "{{x ", "{{ x( }} ", "{{ x ' }} ", "}}", "{{ ((x ", "{{ {x: "]
 )
-def test_any_number_of_braces_is_no_matter(unit: str) -> None:
-    """The work grows with the text, not with its square: the timeout of the suite is the bound."""
+def test_any_number_of_braces_is_parsed_quickly(unit: str) -> None:
+    """The work is linear; the timeout of the suite is the limit."""
     text = unit * (300_000 // len(unit))
 
     collected = interpolate(text, NAMES)
@@ -273,8 +273,8 @@ def test_any_number_of_braces_is_no_matter(unit: str) -> None:
         ("{{ [n for n in slaes] }}", "sales"),
     ],
 )
-def test_a_name_that_is_nearly_one_of_yours_is_not_sent(typed: str, guess: str) -> None:
-    """It would go out as typed, and be paid for; other words in braces still do."""
+def test_a_typo_of_a_variable_is_not_sent(typed: str, guess: str) -> None:
+    """Other words in braces are sent as typed."""
     names = {"df": Frame(), "sales": [1], "Err": []}
 
     with pytest.raises(ConfigurationError, match=f"Did you mean {guess}") as caught:
@@ -288,7 +288,7 @@ def test_a_name_that_is_nearly_one_of_yours_is_not_sent(typed: str, guess: str) 
 
 
 class Frame:
-    """Has the methods that the prompts above call."""
+    """A class with the methods that the prompts above call."""
 
     def head(self) -> str:
         return "head"

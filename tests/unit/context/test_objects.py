@@ -1,4 +1,4 @@
-"""What objects become that are more than data: containers with pictures, what a notebook shows, code, what cannot be read."""
+"""Descriptions of containers with images, rich representations, code, and objects that can be read only once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def is_picture(part: object) -> bool:
 
 
 def outline(collected: Collected) -> list[str]:
-    """Return the parts, with "■" for a picture."""
+    """Return the parts, with "■" for an image."""
     return ["■" if is_picture(part) else str(part) for part in collected.parts]
 
 
@@ -97,10 +97,10 @@ CONTAINERS = {
 
 @pytest.mark.parametrize(("make", "expected"), CONTAINERS.values(), ids=CONTAINERS.keys())
 @pytest.mark.parametrize("kind", ["figure", "image", "bytes", "shown"])
-def test_pictures_in_a_container_are_pictures_in_their_places(
+def test_images_in_a_container_are_blocks_in_their_places(
     make: Callable[[Any], object], expected: list[str] | None, kind: str, figure: Any
 ) -> None:
-    """The text around them reads on, whatever holds them and however deep."""
+    """The text around them is continuous, for any container and depth."""
     drawn = {"figure": figure, "image": IMAGE, "bytes": png(), "shown": display.Image(data=png())}[kind]
 
     collected = describe(make(drawn))
@@ -111,8 +111,8 @@ def test_pictures_in_a_container_are_pictures_in_their_places(
     assert collected.notes == ()
 
 
-def test_several_pictures_keep_their_order(figure: Any) -> None:
-    """And what belongs to one figure is drawn once."""
+def test_several_images_keep_their_order(figure: Any) -> None:
+    """Artists of one figure give one image."""
     collected = describe({"whole": figure, "axes": figure.axes, "other": Image.new("RGB", (5, 5))})
 
     same = ", ".join(["<the same picture>"] * 4)
@@ -125,15 +125,15 @@ def test_several_pictures_keep_their_order(figure: Any) -> None:
     ]
 
 
-def test_the_array_of_axes_that_plotting_gives_is_its_figure(figure: Any) -> None:
+def test_an_array_of_axes_is_its_figure(figure: Any) -> None:
     """`plt.subplots` and `DataFrame.hist` return one."""
     axes = np.array(figure.axes, dtype=object).reshape(2, 2)
 
     assert outline(describe(axes)).count("■") == 1
 
 
-def test_pictures_of_one_object_are_bounded_and_that_is_said() -> None:
-    """The rest of it is still told."""
+def test_the_images_of_an_object_are_limited_with_a_note() -> None:
+    """The rest of the object is still described."""
     collected = describe({"a": [IMAGE.copy() for _ in range(50)], "end": "here"})
 
     assert outline(collected).count("■") == 20
@@ -142,23 +142,23 @@ def test_pictures_of_one_object_are_bounded_and_that_is_said() -> None:
     assert any("20 pictures" in note for note in collected.notes)
 
 
-def test_a_text_that_looks_like_the_place_of_a_picture_is_text() -> None:
-    """No character of the user's brings a picture to where it was not."""
+def test_text_that_looks_like_the_mark_of_an_image_is_text() -> None:
+    """No character of the user's is replaced by an image."""
     mark = chr(0x10FF00)
     rude = type("Rude", (), {"__repr__": lambda self: mark})()
 
     assert outline(describe([mark, rude, IMAGE])) == ["['\\U0010ff00', \N{REPLACEMENT CHARACTER}, ", "■", "]"]
 
 
-def test_a_picture_in_a_prompt_stands_between_its_words(figure: Any) -> None:
-    """Also one that was in a container."""
+def test_an_image_in_a_prompt_keeps_its_place(figure: Any) -> None:
+    """Also one in a container."""
     collected = interpolate("See {{ pair }}, please", {"pair": ("Loss", figure)})
 
     assert outline(collected) == ["See ('Loss', ", "■", "), please"]
 
 
 def test_tables_in_a_container_are_described_while_there_is_room() -> None:
-    """Then named by their shape."""
+    """Then only their shape is given."""
     frames = {f"part {number}": pd.DataFrame({"tide": range(100)}) for number in range(30)}
 
     collected = describe(frames, max_tokens=1_500)
@@ -169,7 +169,7 @@ def test_tables_in_a_container_are_described_while_there_is_room() -> None:
 
 
 def rich(**forms: Any) -> Any:
-    """Return an object with nothing but some of the methods that IPython asks for."""
+    """Return an object with only some of IPython's display methods."""
     return type("Rich", (), {name: (lambda self, form=form: form) for name, form in forms.items()})()
 
 
@@ -213,8 +213,8 @@ RICH = {
 
 
 @pytest.mark.parametrize(("value", "text"), RICH.values(), ids=RICH.keys())
-def test_what_a_notebook_shows_of_an_object_is_sent(value: object, text: str) -> None:
-    """Alone and in a list; what runs or is for the eye alone stays out of HTML."""
+def test_the_rich_representation_of_an_object_is_sent(value: object, text: str) -> None:
+    """Alone and in a list; scripts and styles are removed from HTML."""
     collected, inside = describe(value), describe([value])
 
     assert text in collected.text
@@ -238,7 +238,7 @@ def test_what_a_notebook_shows_of_an_object_is_sent(value: object, text: str) ->
         io.BytesIO(png()),
     ],
 )
-def test_what_a_notebook_shows_as_a_picture_is_one(value: object) -> None:
+def test_an_image_representation_is_an_image(value: object) -> None:
     """Alone and in a container."""
     assert outline(describe(value)) == ["■"]
     assert outline(describe({"a": value})) == ["{'a': ", "■", "}"]
@@ -254,28 +254,28 @@ def test_what_a_notebook_shows_as_a_picture_is_one(value: object) -> None:
         ),
     ],
 )
-def test_a_picture_in_markdown_or_html_is_lifted_out(value: object, parts: list[str]) -> None:
-    """Its data would only be paid for."""
+def test_an_image_in_markdown_or_html_is_extracted(value: object, parts: list[str]) -> None:
+    """As text, its data would only cost money."""
     assert outline(describe(value)) == parts
 
 
-def test_data_in_html_that_are_no_picture_are_left_out() -> None:
-    """By their type and length."""
+def test_other_embedded_data_in_html_is_left_out() -> None:
+    """Its type and length are given."""
     text = describe(display.Markdown(f"[x](data:audio/wav;base64,{'A' * 10_000})")).text
 
     assert text == "[x]((audio/wav, 10,000 characters, left out))"
 
 
-def test_an_svg_is_its_source_and_a_note_says_so() -> None:
-    """The API takes none."""
+def test_an_svg_is_sent_as_source_with_a_note() -> None:
+    """The API does not accept SVG."""
     for value in (display.SVG("<svg xmlns='http://www.w3.org/2000/svg'/>"), rich(_repr_svg_="<svg/>")):
         collected = describe(value)
         assert "<svg" in collected.text
         assert "SVG" in collected.notes[0]
 
 
-def test_a_picture_on_the_web_is_left_to_the_api() -> None:
-    """One that is only linked from here cannot be fetched, and is refused."""
+def test_the_url_of_an_image_is_passed_to_the_api() -> None:
+    """A local link cannot be fetched and is refused."""
     (block,) = describe(display.Image(url="https://example.org/a.png")).parts
 
     assert block == {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
@@ -283,16 +283,16 @@ def test_a_picture_on_the_web_is_left_to_the_api() -> None:
         describe(display.Image(url="local.png"))
 
 
-def test_sound_is_named_and_noted() -> None:
-    """The API takes none."""
+def test_audio_is_named_with_a_note() -> None:
+    """The API does not accept audio."""
     collected = describe(display.Audio(data=np.ones(10), rate=8_000))
 
     assert collected.text == "<Audio: data in memory>"
     assert "neither audio nor video" in collected.notes[0]
 
 
-def test_what_a_cell_was_captured_to_show_is_sent() -> None:
-    """`%%capture` keeps text and displays."""
+def test_captured_output_is_sent() -> None:
+    """`%%capture` stores text and displays."""
     outputs = [{"data": {"image/png": png(), "text/plain": "<Figure>"}, "metadata": {}}]
 
     collected = describe(capture.CapturedIO(io.StringIO("loss 3\n"), io.StringIO(), outputs))
@@ -373,8 +373,8 @@ class Gauge:
         (np.add, ["add"]),
     ],
 )
-def test_code_is_told_by_its_source_however_it_is_wrapped(function: object, words: list[str]) -> None:
-    """Cached, decorated, partly applied, bound; inside of data by its name and signature."""
+def test_wrapped_code_is_described_by_its_source(function: object, words: list[str]) -> None:
+    """Cached, decorated, partial, bound; in a container by its name and signature."""
     alone, inside = describe(function).text, describe({"f": function}).text
 
     assert [word for word in words if word not in alone] == []
@@ -410,8 +410,8 @@ UNREAD = {
 
 
 @pytest.mark.parametrize("make", UNREAD.values(), ids=UNREAD.keys())
-def test_what_can_be_read_only_once_is_refused_and_not_read(make: Callable[[], Iterator[Any]]) -> None:
-    """With what to write instead; inside of data it is named, and noted."""
+def test_an_iterator_is_refused_and_not_read(make: Callable[[], Iterator[Any]]) -> None:
+    """The message gives an alternative; in a container it is named, with a note."""
     values, twin = make(), make()
 
     with pytest.raises(ConfigurationError, match=r"^rows: .*list\(rows\).*Nothing was sent\.$"):
@@ -423,8 +423,8 @@ def test_what_can_be_read_only_once_is_refused_and_not_read(make: Callable[[], I
     assert list(values) == list(twin) != []
 
 
-def test_what_is_not_awaited_is_refused(tmp_path: Any) -> None:
-    """A coroutine has no value; an async generator none that could be read here."""
+def test_a_coroutine_is_refused(tmp_path: Any) -> None:
+    """It has no value yet; an async generator cannot be read here."""
     coroutine, values = fetch(), count_async()
     names = {"answer": coroutine, "values": values}
 
@@ -439,15 +439,15 @@ def test_what_is_not_awaited_is_refused(tmp_path: Any) -> None:
     assert len(inside.notes) == 2
 
 
-def test_what_can_be_read_again_is_told() -> None:
-    """A range, a counter with a text of its own, a dict's view."""
+def test_iterables_that_can_be_read_again_are_described() -> None:
+    """A range, a counter with its own repr, a dict view."""
     assert describe(range(3)).text == "range(0, 3)"
     assert describe(itertools.count(5)).text == "count(5)"
     assert describe(io.StringIO("tide")).text == "tide"
 
 
-def test_an_open_file_is_named_and_stays_where_it_was(tmp_path: Any) -> None:
-    """Its reader goes on where it was; the note says how its content is sent."""
+def test_an_open_file_is_named_and_not_read(tmp_path: Any) -> None:
+    """Its position is unchanged; a note says how to send the content."""
     path = tmp_path / "tide.txt"
     path.write_text("high\nlow\n", encoding="utf-8")
 
@@ -468,16 +468,16 @@ class Quiet:
     "make",
     [object, Quiet, threading.Lock, lambda: sqlite3.connect(":memory:"), lambda: rich(_repr_html_=None)],
 )
-def test_an_object_that_shows_nothing_is_named_by_its_type_and_noted(make: Callable[[], object]) -> None:
-    """Never by its address; alone, in data, and with a note each time."""
+def test_an_object_without_a_repr_is_named_by_its_type_with_a_note(make: Callable[[], object]) -> None:
+    """Never by its address; alone and in a container."""
     for value in (make(), [make()], {"a": (make(),)}, Bag(inner=make())):
         collected = describe(value)
         assert " at 0x" not in collected.text
         assert "Only the type of a" in collected.notes[0]
 
 
-def test_an_object_is_told_by_its_public_attributes() -> None:
-    """Those of its slots, too; what is private stays here."""
+def test_an_object_is_described_by_its_public_attributes() -> None:
+    """Also those in slots; private attributes are not sent."""
     assert describe(Bag(size=3, _cache="x")).text == "Bag(size=3)"
     assert describe([Slotted(2)]).text == "[Slotted(loss=2)]"
     assert (
@@ -490,8 +490,8 @@ def test_an_object_is_told_by_its_public_attributes() -> None:
     )
 
 
-def test_an_address_inside_of_a_text_is_noted() -> None:
-    """Where an object's own text names others so."""
+def test_an_address_inside_a_repr_is_noted() -> None:
+    """If an object's repr contains those of others."""
     box = type("Box", (), {"__repr__": lambda self: f"Box({object()!r})"})()
 
     assert describe(box) == Collected(
@@ -499,8 +499,7 @@ def test_an_address_inside_of_a_text_is_noted() -> None:
     )
 
 
-def test_what_an_author_says_counts_inside_of_data_too() -> None:
-    """`_repr_claude_` is asked there as well."""
+def test_repr_claude_is_used_in_containers_too() -> None:
     reactor = type("Reactor", (), {"_repr_claude_": lambda self: "a reactor at 300 K"})()
     failing = type("Failing", (), {"_repr_claude_": lambda self: 1 / 0, "__repr__": lambda self: "it"})()
 

@@ -1,4 +1,4 @@
-"""Figures, pictures and their files: content blocks of a size that the API can use."""
+"""Figures, images and image files: content blocks of a size that the API accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from claude_magic.context import Collected, describe, image_block, interpolate
 
 
 def picture_of(collected: Collected) -> Image.Image:
-    """Return the one picture in what was collected."""
+    """Return the only image in the collected parts."""
     (block,) = collected.parts
     assert isinstance(block, dict)
     source = block["source"]
@@ -57,8 +57,8 @@ def figure(plt: Any) -> Iterator[Any]:
     plt.close("all")
 
 
-def test_a_figure_in_a_prompt_is_a_picture_between_its_words(figure: Any) -> None:
-    """The text around it stays where it was."""
+def test_a_figure_in_a_prompt_is_an_image_in_its_place(figure: Any) -> None:
+    """The text around it is unchanged."""
     collected = interpolate("What is odd in {{ figure }}?", {"figure": figure})
 
     before, block, after = collected.parts
@@ -67,8 +67,8 @@ def test_a_figure_in_a_prompt_is_a_picture_between_its_words(figure: Any) -> Non
     assert block["type"] == "image"
 
 
-def test_a_part_of_a_figure_stands_for_the_figure(plt: Any, figure: Any) -> None:
-    """Axes, lines, subfigures: what plotting functions return."""
+def test_a_part_of_a_figure_is_sent_as_the_figure(plt: Any, figure: Any) -> None:
+    """Axes, lines, subfigures: the results of plotting functions."""
     (axes,) = figure.axes
     subfigure = plt.figure().subfigures(1, 2)[0]
 
@@ -77,7 +77,7 @@ def test_a_part_of_a_figure_stands_for_the_figure(plt: Any, figure: Any) -> None
 
 
 def test_a_large_figure_is_drawn_smaller(plt: Any) -> None:
-    """Rather than drawn large and shrunk."""
+    """Instead of being drawn large and scaled down."""
     figure = plt.figure(figsize=(60, 20))
 
     picture = picture_of(describe(figure))
@@ -86,7 +86,7 @@ def test_a_large_figure_is_drawn_smaller(plt: Any) -> None:
     assert max(picture.size) <= 1568
 
 
-def test_a_removed_part_is_told_by_its_repr(figure: Any) -> None:
+def test_a_removed_artist_is_described_by_its_repr(figure: Any) -> None:
     """It belongs to no figure."""
     (line,) = figure.axes[0].lines
     line.remove()
@@ -101,8 +101,8 @@ def test_a_removed_part_is_told_by_its_repr(figure: Any) -> None:
         *("I;16", "I;16L", "I;16B", "I;16N", "La", "RGBa", "LAB"),
     ],
 )
-def test_a_picture_of_any_mode_can_be_sent(mode: str) -> None:
-    """In a form that the API reads."""
+def test_an_image_of_any_mode_can_be_sent(mode: str) -> None:
+    """In a mode that the API accepts."""
     picture = picture_of(describe(Image.new(mode, (40, 30))))
 
     assert picture.size == (40, 30)
@@ -110,7 +110,7 @@ def test_a_picture_of_any_mode_can_be_sent(mode: str) -> None:
 
 
 def ramp(low: float, high: float, kind: str) -> Image.Image:
-    """Return an image whose values grow from left to right."""
+    """Return an image whose values increase from left to right."""
     values = np.linspace(low, high, 256).reshape(1, 256).repeat(4, 0)
     return Image.fromarray(values.astype(kind))
 
@@ -126,8 +126,8 @@ def ramp(low: float, high: float, kind: str) -> Image.Image:
         (ramp(0, 65_535, "uint16").convert("I").convert("F"), "65,535 is white"),
     ],
 )
-def test_a_deep_picture_is_scaled_to_8_bits_and_a_note_says_how(image: Image.Image, says: str) -> None:
-    """Neither white nor black all over: the least value is black, the greatest white, and in between it grows."""
+def test_an_image_of_more_than_8_bits_is_scaled_with_a_note(image: Image.Image, says: str) -> None:
+    """The minimum is black, the maximum white, and values between them increase."""
     collected = describe(image)
     row = [picture_of(collected).getpixel((x, 0)) for x in range(256)]
 
@@ -146,13 +146,13 @@ def test_a_deep_picture_is_scaled_to_8_bits_and_a_note_says_how(image: Image.Ima
         (Image.new("I", (4, 4), 10**6), 255),
     ],
 )
-def test_a_deep_picture_of_one_value_keeps_its_brightness(image: Image.Image, shade: int) -> None:
-    """It has no range of its own to be scaled by."""
+def test_an_image_of_one_value_keeps_its_brightness(image: Image.Image, shade: int) -> None:
+    """It has no range to be scaled by."""
     assert picture_of(describe(image)).getpixel((0, 0)) == shade
 
 
-def test_values_that_are_no_numbers_do_not_whiten_a_picture() -> None:
-    """NaN and infinity, as in measurements."""
+def test_nan_and_infinity_do_not_whiten_an_image() -> None:
+    """They occur in measurements."""
     values = np.array([[np.nan, 0, 5], [10, np.inf, -np.inf]], dtype="float32")
 
     picture = picture_of(describe(Image.fromarray(values)))
@@ -188,8 +188,8 @@ def deep_png() -> bytes:
     ],
     ids=["grey", "colours", "print", "animated"],
 )
-def test_a_file_that_the_api_may_not_read_is_written_again(data: bytes, fact: str) -> None:
-    """Of 16 bits, in colours of print, of several pictures; a note says so."""
+def test_a_file_that_the_api_may_not_accept_is_re_encoded(data: bytes, fact: str) -> None:
+    """Of 16 bits, in CMYK, animated; with a note."""
     collected = image_block(data, name="plan")
 
     assert picture_of(collected).mode in ("L", "RGB", "P")
@@ -198,8 +198,8 @@ def test_a_file_that_the_api_may_not_read_is_written_again(data: bytes, fact: st
     assert fact in note
 
 
-def test_what_can_be_seen_through_stays_so() -> None:
-    """Also where a palette says it, and the picture is made smaller."""
+def test_transparency_is_kept() -> None:
+    """Also with a palette, and if the image is scaled down."""
     image = Image.new("P", (2_000, 10))
     image.info["transparency"] = 0
 
@@ -207,8 +207,8 @@ def test_what_can_be_seen_through_stays_so() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-def test_a_file_that_fits_is_sent_as_it_is(kind: str) -> None:
-    """Byte for byte: nothing is gained by writing it again."""
+def test_a_suitable_file_is_sent_unchanged(kind: str) -> None:
+    """Byte for byte."""
     data = file_of(Image.new("RGB", (40, 30)), kind)
 
     collected = image_block(data)
@@ -222,8 +222,8 @@ def test_a_file_that_fits_is_sent_as_it_is(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "sent_as"), [("PNG", "PNG"), ("JPEG", "JPEG"), ("GIF", "PNG"), ("WEBP", "PNG")]
 )
-def test_a_large_file_is_made_smaller(kind: str, sent_as: str) -> None:
-    """To what the API would make of it; a photo stays one, and a note tells."""
+def test_a_large_file_is_scaled_down(kind: str, sent_as: str) -> None:
+    """To the size that the API would use; a photo stays a JPEG, with a note."""
     collected = image_block(file_of(Image.new("RGB", (3136, 1000)), kind), name="plan")
 
     picture = picture_of(collected)
@@ -232,8 +232,8 @@ def test_a_large_file_is_made_smaller(kind: str, sent_as: str) -> None:
     assert collected.notes == ("Plan was made smaller, from 3136×1000 to 1568×500 pixels.",)
 
 
-def test_a_photo_keeps_its_right_side_up() -> None:
-    """How the camera was held is a note in the file, which does not survive."""
+def test_a_photo_keeps_its_orientation() -> None:
+    """The EXIF orientation is lost when a file is re-encoded."""
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
 
@@ -242,8 +242,8 @@ def test_a_photo_keeps_its_right_side_up() -> None:
     assert picture.size == (500, 1568)
 
 
-def test_noise_that_is_too_many_bytes_becomes_a_jpeg() -> None:
-    """Five megabytes is the bound of a picture, in base64."""
+def test_a_png_of_too_many_bytes_becomes_a_jpeg() -> None:
+    """The limit of an image is 5 MiB in base64."""
     noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), dtype=np.uint8)
 
     picture = picture_of(describe(Image.fromarray(noise)))
@@ -251,8 +251,8 @@ def test_noise_that_is_too_many_bytes_becomes_a_jpeg() -> None:
     assert picture.format == "JPEG"
 
 
-def test_a_shrunk_image_leaves_the_users_alone() -> None:
-    """And a note tells of it."""
+def test_scaling_does_not_change_the_users_image() -> None:
+    """A note reports it."""
     image = Image.new("RGB", (3136, 1000))
 
     collected = describe(image)
@@ -262,8 +262,8 @@ def test_a_shrunk_image_leaves_the_users_alone() -> None:
     assert collected.notes == ("A picture was made smaller, from 3136×1000 to 1568×500 pixels.",)
 
 
-def test_bytes_of_a_picture_are_a_picture() -> None:
-    """As are those that a notebook shows; other bytes are told."""
+def test_bytes_of_an_image_are_an_image() -> None:
+    """Like the bytes of an IPython image; other bytes are described."""
     data = file_of(Image.new("RGB", (40, 30)), "PNG")
 
     assert picture_of(describe(data)).size == (40, 30)
@@ -277,8 +277,8 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), d
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.98])
-def test_a_file_that_is_cut_is_an_error_that_names_it(kind: str, part: float) -> None:
-    """Wherever it ends: it is decoded before anything is sent."""
+def test_a_truncated_file_is_an_error_that_names_it(kind: str, part: float) -> None:
+    """At any length: it is decoded before anything is sent."""
     data = file_of(NOISE, kind)
 
     with pytest.raises(ConfigurationError, match=r"^plan is damaged .*Nothing was sent\.$"):
@@ -286,10 +286,10 @@ def test_a_file_that_is_cut_is_an_error_that_names_it(kind: str, part: float) ->
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_cut_file_is_found_out_where_pillow_is_told_to_let_it_pass(
+def test_a_truncated_file_is_detected_if_pillow_loads_truncated_images(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As programs that load many pictures often do."""
+    """Programs that load many images often set this option."""
     monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
     data = file_of(NOISE, kind)
 
@@ -298,8 +298,8 @@ def test_a_cut_file_is_found_out_where_pillow_is_told_to_let_it_pass(
     assert image_block(data).notes == ()
 
 
-def test_a_png_of_which_a_byte_is_wrong_is_damaged() -> None:
-    """Its checksums say so."""
+def test_a_png_with_a_wrong_byte_is_damaged() -> None:
+    """Its checksums show it."""
     data = bytearray(file_of(NOISE, "PNG"))
     data[len(data) // 2] ^= 0xFF
 
@@ -315,8 +315,8 @@ def test_a_broken_file_is_an_error_that_names_it(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("side", [20_000, 60_000])
-def test_a_picture_that_claims_to_be_huge_is_not_decoded(side: int) -> None:
-    """It may be small as a file; the error says how large it is, or what is too much."""
+def test_an_image_that_declares_a_huge_size_is_not_decoded(side: int) -> None:
+    """The file may be small; the error gives its size or the limit."""
     data = bytearray(deep_png())
     data[16:24] = struct.pack(">II", side, side)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -337,8 +337,8 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(side: int) -> None:
     ],
     ids=["pil", "empty", "bytes", "bytearray", "shown", "buffer"],
 )
-def test_a_damaged_picture_in_a_prompt_is_refused(make: Callable[[], object], says: str) -> None:
-    """Whatever holds it, by its name; inside of data, only it is left out, with a note."""
+def test_a_damaged_image_in_a_prompt_is_refused(make: Callable[[], object], says: str) -> None:
+    """By its name; in a container, only the image is left out, with a note."""
     value = make()
 
     with pytest.raises(ConfigurationError, match=rf"^chart: the picture {says}.*Nothing was sent\.$"):
@@ -348,10 +348,10 @@ def test_a_damaged_picture_in_a_prompt_is_refused(make: Callable[[], object], sa
     assert says in inside.notes[0]
 
 
-def test_a_plotly_figure_is_told_by_its_data_where_nothing_can_draw_it(
+def test_a_plotly_figure_is_described_by_its_data_without_kaleido(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Title, axes, and what each trace draws; a note says how it would be a picture."""
+    """Title, axes and the data of each trace; a note says how to send an image."""
     figure = go.Figure(
         [go.Scatter(x=list(range(9)), y=np.arange(9), name="tide"), go.Pie(labels=["a"], values=[1])],
         layout={"title": "Height", "xaxis": {"title": "hour"}},
@@ -366,8 +366,8 @@ def test_a_plotly_figure_is_told_by_its_data_where_nothing_can_draw_it(
     assert "pip install kaleido" in collected.notes[0]
 
 
-def test_a_plotly_figure_is_a_picture_where_something_can_draw_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And its data again if that fails."""
+def test_a_plotly_figure_is_an_image_with_kaleido(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data is described if kaleido fails."""
     drawn = file_of(Image.new("RGB", (40, 30)), "PNG")
     figure = go.Figure(go.Bar(y=[1, 2]))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())

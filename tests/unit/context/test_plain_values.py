@@ -1,4 +1,4 @@
-"""Scalars and arrays of other libraries are plain values in a prompt, at every depth, in the row of a map and in a usual prompt alike."""
+"""Scalars and arrays of other libraries are plain values in a prompt, at any depth, in a map and elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Colour(StrEnum):
 
 
 def in_a_row(value: object) -> str:
-    """What is asked about a row with this value."""
+    """Return the prompt of a row with this value."""
     (part,) = row_prompt("{{ x }}", ["x"], {}).fill({"x": value})
     return str(part)
 
@@ -91,13 +91,13 @@ def test_it_is_written_as_a_plain_value(value: Any, text: str) -> None:
     ],
     ids=range(9),
 )
-def test_the_data_of_a_row_are_sent_whole(value: Any, text: str) -> None:
-    """Promise: as a text is; a list in a cell is no table to be summarised."""
+def test_the_data_of_a_row_is_sent_in_full(value: Any, text: str) -> None:
+    """Like a string; a list in a cell is not summarised like a table."""
     assert in_a_row(value) == text
 
 
-def test_what_is_no_plain_data_is_described() -> None:
-    """Promise: a model keeps its name, and what is huge is bounded."""
+def test_other_objects_are_described() -> None:
+    """A model keeps its name, and huge data is shortened."""
     assert in_a_row(Point(1, np.int64(2))) == "Point(x=1, y=2)"
     assert len(in_a_row(np.zeros(1_000_000))) < 20_000
 
@@ -124,7 +124,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("library", ["pandas", "pandas of arrow", "parquet", "polars", "arrow"])
 def test_cells_of_any_table_are_plain(library: str, tmp_path: Any) -> None:
-    """Promise: lists, structs, decimals, dates and categories of each library."""
+    """Lists, structs, decimals, dates and categories of each library."""
     table = pa.table(COLUMNS)
     table = table.set_column(4, "kind", table["kind"].dictionary_encode())
     made: Any = {

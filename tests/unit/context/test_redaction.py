@@ -1,4 +1,4 @@
-"""Secrets in what is collected are replaced, and little else is."""
+"""Secrets in collected content are replaced, and little else is."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("text", SECRETS, ids=lambda text: text[:14])
-def test_what_looks_like_a_credential_is_replaced(text: str) -> None:
-    """In the middle of other text, which stays."""
+def test_apparent_credentials_are_replaced(text: str) -> None:
+    """In the middle of other text, which is kept."""
     redacted, labels = redact(f"before {text} after", {})
 
     assert redacted.startswith("before ")
@@ -195,7 +195,7 @@ def test_what_looks_like_a_credential_is_replaced(text: str) -> None:
 
 @pytest.mark.parametrize("text", TOKENS, ids=lambda text: text[:10])
 def test_keys_of_well_known_services_are_replaced(text: str) -> None:
-    """By their form alone; what stands around them stays."""
+    """By their format alone; the text around them is kept."""
     redacted, labels = redact(f"before\n{text}\nafter", {})
 
     assert redacted.startswith("before\n")
@@ -207,8 +207,8 @@ def test_keys_of_well_known_services_are_replaced(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", GIVEN_TO_A_NAME)
-def test_what_is_given_to_the_name_of_a_secret_is_replaced(text: str) -> None:
-    """In code, JSON, YAML, TOML, INI, XML, shells and connection strings, with blanks in it or not."""
+def test_values_assigned_to_names_of_secrets_are_replaced(text: str) -> None:
+    """In code, JSON, YAML, TOML, INI, XML, shells and connection strings, with blanks or without."""
     redacted, labels = redact(f"before\n{text}\nafter", {})
 
     assert GIVEN_TO_A_NAME[text] not in redacted
@@ -217,20 +217,20 @@ def test_what_is_given_to_the_name_of_a_secret_is_replaced(text: str) -> None:
     assert len(labels) == 1
 
 
-def test_a_secret_behind_a_name_that_says_nothing_is_found_all_the_same() -> None:
-    """What looks like the value of one name may hold another name and its secret."""
+def test_a_secret_after_a_harmless_name_is_found() -> None:
+    """An apparent value of one name may contain another name and its secret."""
     redacted, _ = redact("{'key': \"password='hunter22'\", 'token': 'pwd=hunter22'}", {})
 
     assert "hunter22" not in redacted
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_only_sounds_like_one_stays(text: str) -> None:
-    """Code about keys and tokens is what people ask about."""
+def test_text_that_only_mentions_secrets_is_kept(text: str) -> None:
+    """Users ask about code with keys and tokens."""
     assert redact(text, {}) == (text, ())
 
 
-def test_values_of_secret_variables_are_replaced_wherever_they_stand() -> None:
+def test_values_of_secret_environment_variables_are_replaced() -> None:
     """The label names the variable, never its value."""
     environment = {
         "MY_TOKEN": "hunter2hunter2",
@@ -248,8 +248,8 @@ def test_values_of_secret_variables_are_replaced_wherever_they_stand() -> None:
 @pytest.mark.parametrize(
     "name", ["AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "GHTOKEN", "API_KEY2", "DB_PASS", "client_secret"]
 )
-def test_variables_are_known_by_the_usual_names_of_secrets(name: str) -> None:
-    """Whatever the value looks like: a key in base64 may begin with a slash, a file may end with a line break."""
+def test_secret_variables_are_recognised_by_name(name: str) -> None:
+    """Whatever the value: a key in base64 may begin with a slash, a file may end with a newline."""
     for value in ("/wJalrXUtnFEMI", "abcdefgh1234\n"):
         assert redact(f"x {value.strip()} y", {name: value}) == (
             "x [REDACTED] y",
@@ -269,13 +269,13 @@ def test_variables_are_known_by_the_usual_names_of_secrets(name: str) -> None:
         ("MONKEY_NAME", "chimpanzee"),
     ],
 )
-def test_variables_that_hide_nothing_are_left_alone(name: str, value: str) -> None:
-    """Else a word, a path or a number would vanish from all that is sent."""
+def test_harmless_variables_are_not_redacted(name: str, value: str) -> None:
+    """Otherwise a word, a path or a number would disappear from all prompts."""
     assert redact(f"x {value} y", {name: value}) == (f"x {value} y", ())
 
 
 def test_a_secret_of_several_lines_is_found_in_a_repr_too() -> None:
-    """There its line breaks are two characters."""
+    """There its newlines are two characters."""
     environment = {"SIGNING_KEY": "first\nsecond\n"}
 
     redacted, labels = redact(f"{environment}", environment)
@@ -284,8 +284,8 @@ def test_a_secret_of_several_lines_is_found_in_a_repr_too() -> None:
     assert labels == ("environment variable SIGNING_KEY",)
 
 
-def test_what_a_cut_left_of_a_private_key_is_replaced() -> None:
-    """Its beginning or its end is as secret as all of it."""
+def test_parts_of_a_private_key_are_replaced() -> None:
+    """Its beginning and its end are secret too."""
     body = "MIIEowIBAAKCAQEA\n" * 40
 
     for text in (
@@ -323,8 +323,8 @@ def test_what_a_cut_left_of_a_private_key_is_replaced() -> None:
         "\\nsk-ant-",
     ],
 )
-def test_no_pattern_goes_over_a_long_text_again_and_again(piece: str) -> None:
-    """Reading on from each of so many beginnings would take minutes, and end in the timeout."""
+def test_no_pattern_takes_quadratic_time(piece: str) -> None:
+    """That would take minutes, and end in the timeout."""
     text, _labels = redact(piece * (300_000 // len(piece)), {"SOME_TOKEN": "abcdefghijk"})
 
     assert text
@@ -334,7 +334,7 @@ def test_no_pattern_goes_over_a_long_text_again_and_again(piece: str) -> None:
     "text",
     ["sk-ant-api03-abcDEF0123456789", "key='sk-ant-admin01-abcDEF0123456789'", "\\nsk-ant-oat01-abcDEF0123"],
 )
-def test_a_key_of_anthropics_is_known_by_itself(text: str) -> None:
-    """What is typed is refused for these, and passes with any other secret: it is the user's to send."""
+def test_an_anthropic_key_is_recognised_separately(text: str) -> None:
+    """Typed text with such a key is refused; with any other secret it is sent."""
     assert holds_key(text)
     assert not holds_key("What is sk-ant-… for? And ghp_abcdefghijklmnopqrstuvwxyz0123456789?")

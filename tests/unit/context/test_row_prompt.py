@@ -1,4 +1,4 @@
-"""A prompt for many rows: read once, filled for each."""
+"""A prompt for many rows: parsed once, filled for each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from claude_magic.context import NullValueError, row_prompt
 
 
 def filled(prompt: str, row: dict[str, object], **names: object) -> str:
-    """What is asked about one row."""
+    """Return the prompt of one row."""
     read = row_prompt(prompt, list(row), names)
     return read.beginning + "".join(str(part) for part in read.fill(row))
 
 
-def test_values_stand_in_the_place_of_their_expressions() -> None:
+def test_values_replace_their_expressions() -> None:
     assert filled("A {{ x }} and {{ x + 1 }}.", {"x": 1}) == "A 1 and 2."
     assert filled("{{ x }}", {"x": "only"}) == "only"
 
 
-def test_a_rows_own_names_go_first() -> None:
+def test_columns_take_precedence_over_variables() -> None:
     assert filled("{{ x }} {{ y }}", {"x": "row"}, x="mine", y="mine") == "row mine"
 
 
-def test_what_all_rows_share_is_the_beginning() -> None:
-    """With the values of the user's names in it, which are the same for all."""
+def test_the_shared_text_is_the_beginning() -> None:
+    """With the values of the user's variables, which are the same for all rows."""
     read = row_prompt("In {{ language }}: {{ x }}. Be brief.", ["x"], {"language": "German"})
 
     assert read.beginning == "In German: "
@@ -33,25 +33,25 @@ def test_what_all_rows_share_is_the_beginning() -> None:
     assert read.shared_after == len(". Be brief.")
 
 
-def test_expressions_are_evaluated_with_both() -> None:
+def test_expressions_may_use_columns_and_variables() -> None:
     assert filled("{{ f(x) }}", {"x": 2}, f=lambda value: value * 10) == "20"
 
 
-def test_other_braces_stay_as_typed() -> None:
+def test_other_braces_are_sent_as_typed() -> None:
     assert filled("{% if %} {{ 'x' }} {{ }} {x} {{ x }}", {"x": 1}) == "{% if %} {{ 'x' }} {{ }} {x} 1"
 
 
-def test_the_value_is_not_looked_into_again() -> None:
+def test_the_value_is_not_searched_for_expressions() -> None:
     assert filled("{{ x }}", {"x": "{{ y }}", "y": 1}) == "{{ y }}"
 
 
 @pytest.mark.parametrize("null", [None, float("nan"), pd.NA, pd.NaT])
-def test_a_null_cannot_be_asked_about(null: object) -> None:
+def test_a_null_is_an_error(null: object) -> None:
     with pytest.raises(NullValueError, match=r"\{\{ x \}\} is null: this row was not asked"):
         filled("{{ x }}", {"x": null})
 
 
-def test_a_name_that_is_nowhere_is_refused_with_what_there_is() -> None:
+def test_an_unknown_name_is_refused_with_the_columns() -> None:
     with pytest.raises(ConfigurationError, match=r"a row has no txet.*Did you mean text\? A row has text, n"):
         filled("{{ txet }}", {"text": "a", "n": 1})
 
@@ -74,15 +74,15 @@ def test_a_list_in_a_cell_is_described() -> None:
     "name",
     ["my column", "a.b", "class", "2026", "('a', 'x')", "x-y", "größe (cm)", "a\u0301", "price $", "x + y"],
 )
-def test_a_column_may_be_named_as_it_is(name: str) -> None:
-    """Promise: what the error offers in double braces works, also where it is no name in Python."""
+def test_a_column_may_have_any_name(name: str) -> None:
+    """The suggestion of the error works, also for a name that is not a Python name."""
     assert filled(f"A {{{{ {name} }}}}.", {name: "v"}) == "A v."
     assert filled(f"{{{{{name}}}}} {{{{ other }}}}", {name: [1], "other": 2}) == "[1] 2"
     with pytest.raises(NullValueError):
         filled(f"{{{{ {name} }}}}", {name: None})
 
 
-def test_the_name_of_a_column_goes_before_an_expression() -> None:
+def test_the_name_of_a_column_takes_precedence_over_an_expression() -> None:
     assert filled("{{ a.b }}", {"a": "text", "a.b": 1}) == "1"
     assert filled("{{ a.upper() }}", {"a": "text", "a.b": 1}) == "TEXT"
 

@@ -1,4 +1,4 @@
-"""What programs write to a terminal is read as a person would have seen it."""
+"""Output of programs is read as a terminal shows it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from claude_magic.context._history import as_on_screen
         ("100%\r\ndone\r\n", "100%\ndone\n"),
     ],
 )
-def test_colors_go_and_of_a_progress_bar_the_last_state_stays(written: str, seen: str) -> None:
-    """Line ends of Windows are no progress."""
+def test_colors_are_removed_and_a_progress_bar_keeps_its_last_state(written: str, seen: str) -> None:
+    """Windows line ends are not progress bars."""
     assert as_on_screen(written) == seen
 
 
-def test_a_megabyte_without_an_end_is_read_in_a_moment() -> None:
-    """Also of what begins like an escape and never ends. Reading on from each beginning would end in the timeout."""
+def test_an_unfinished_escape_is_read_in_linear_time() -> None:
+    """Quadratic time would end in the timeout."""
     for piece in ("\x1b]", "\x1b[", "\x1b[1", "x\r"):
         assert len(as_on_screen(piece * (1_000_000 // len(piece)))) <= 1_000_000

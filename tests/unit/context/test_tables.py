@@ -1,4 +1,4 @@
-"""What tables of polars and pyarrow become in a prompt: the same that is told of those of pandas."""
+"""Descriptions of polars and pyarrow tables, like those of pandas."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
-def test_a_table_is_told_by_shape_types_statistics_and_rows(table: Any) -> None:
-    """All that one looks at first, of every type."""
+def test_a_table_is_described_by_shape_types_statistics_and_rows(table: Any) -> None:
+    """The usual first look, for every type."""
     collected = describe(table)
     text = " ".join(collected.text.split())
 
@@ -66,15 +66,15 @@ def test_values_that_occur_once_each_have_no_counts() -> None:
     assert "×)" not in text
 
 
-def test_the_rows_stand_in_columns() -> None:
-    """Aligned, with what is missing as null; all of them, where there are few."""
+def test_the_rows_are_aligned_in_columns() -> None:
+    """Missing values are null; a short table is shown in full."""
     text = describe(pl.DataFrame({"n": [1, None, 300], "name": ["a", "long", None]})).text
 
     assert text.endswith("All rows:\n   n  name\n   1     a\nnull  long\n 300  null\n")
 
 
 @pytest.mark.parametrize("make", [pl.DataFrame, pa.table])
-def test_a_wide_table_is_told_by_forty_columns_and_names_more(make: Any) -> None:
+def test_a_wide_table_is_described_by_forty_columns_and_names_more(make: Any) -> None:
     """The others are counted by type."""
     collected = describe(make({f"wave {number}": [number] for number in range(1_000)}))
 
@@ -84,8 +84,8 @@ def test_a_wide_table_is_told_by_forty_columns_and_names_more(make: Any) -> None
     assert collected.notes == ("Of 1,000 columns, the first 40 are described.",)
 
 
-def test_what_is_sampled_is_said_and_extremes_are_of_all_rows() -> None:
-    """The one value that is wrong is the one a sample misses."""
+def test_sampling_is_reported_and_extremes_cover_all_rows() -> None:
+    """A sample would miss a single wrong value."""
     values = list(range(100_000))
     values[12_344] = 10**9
 
@@ -112,7 +112,7 @@ def test_what_is_sampled_is_said_and_extremes_are_of_all_rows() -> None:
         (pa.array(["x", "x"]), ["x (2×)"]),
     ],
 )
-def test_a_column_is_told_like_a_table(column: Any, words: list[str]) -> None:
+def test_a_column_is_described_like_a_table(column: Any, words: list[str]) -> None:
     """With its name, if it has one."""
     text = describe(column).text
 
@@ -120,7 +120,7 @@ def test_a_column_is_told_like_a_table(column: Any, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [100, 1_000, 4_000])
-def test_the_description_keeps_its_bound(max_tokens: int) -> None:
+def test_the_description_keeps_its_limit(max_tokens: int) -> None:
     """Long texts in cells and names are shortened, columns and rows left out."""
     book = "word " * 2_000
     table = pl.DataFrame({f"{book} {number}": [book] * 20 for number in range(50)})
@@ -141,8 +141,8 @@ def explode(frame: pl.DataFrame) -> pl.DataFrame:
     raise AssertionError("it was computed")
 
 
-def test_a_lazy_table_is_told_by_schema_and_plan_and_not_computed() -> None:
-    """Whatever it would cost."""
+def test_a_lazy_table_is_described_by_schema_and_plan_and_not_computed() -> None:
+    """Whatever the cost would be."""
     lazy = (
         pl.LazyFrame({"tide": [1, 2], "kind": ["a", "b"]})
         .filter(pl.col("tide") > 1)
@@ -160,15 +160,15 @@ def test_a_lazy_table_is_told_by_schema_and_plan_and_not_computed() -> None:
     assert collected.notes == ()
 
 
-def test_a_lazy_table_whose_file_is_not_there_says_so() -> None:
-    """Rather than by an address."""
+def test_a_lazy_table_with_a_missing_file_is_described_as_such() -> None:
+    """Not by a memory address."""
     text = describe(pl.scan_csv("not_here.csv")).text
 
     assert "its columns are unknown (FileNotFoundError" in text
     assert " at 0x" not in text
 
 
-def test_a_dataset_of_files_is_told_by_its_schema(tmp_path: Any) -> None:
+def test_a_dataset_of_files_is_described_by_its_schema(tmp_path: Any) -> None:
     """It is not read."""
     pl.DataFrame(COLUMNS).select("price", "city").write_parquet(tmp_path / "sales.parquet")
 
@@ -178,8 +178,8 @@ def test_a_dataset_of_files_is_told_by_its_schema(tmp_path: Any) -> None:
     assert "price: double" in text
 
 
-def test_groups_and_expressions_of_polars_are_no_addresses() -> None:
-    """Groups by the table that they are of."""
+def test_groups_and_expressions_of_polars_are_described() -> None:
+    """Groups by their table; never by a memory address."""
     grouped = describe(pl.DataFrame(COLUMNS).group_by("city")).text
 
     assert "3 rows × 11 columns" in grouped
@@ -188,7 +188,7 @@ def test_groups_and_expressions_of_polars_are_no_addresses() -> None:
 
 
 def test_a_reader_that_reads_only_once_is_refused() -> None:
-    """As a generator is."""
+    """Like a generator."""
     reader = pa.RecordBatchReader.from_batches(TABLES["batch"].schema, [TABLES["batch"]])
 
     with pytest.raises(ConfigurationError, match="only once"):
@@ -207,7 +207,7 @@ def test_secrets_in_cells_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_library_of_tables_is_imported_to_describe_something_else() -> None:
-    """Loading stays quick, and narwhals, polars, pandas stay where they are until one is used."""
+    """Loading stays fast: narwhals, polars and pandas are not imported before one is used."""
     code = (
         "import sys; from claude_magic.context import describe; describe([1, {'a': object()}]);"
         "print([name for name in ('narwhals', 'polars', 'pandas', 'pyarrow', 'PIL') if name in sys.modules])"

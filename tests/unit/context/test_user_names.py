@@ -1,4 +1,4 @@
-"""Which names in a notebook are the user's own."""
+"""The user's variables in a notebook."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def names(namespace: dict[str, Any]) -> UserNames:
     return UserNames(namespace, hidden, extra={"Err": ["no error"]})
 
 
-def test_the_users_own_names_are_there(names: UserNames) -> None:
-    """Also those that hold nothing, or begin with an underscore."""
+def test_the_users_variables_are_included(names: UserNames) -> None:
+    """Also those that are None, or begin with an underscore."""
     assert names["x"] == 1
     assert names["_own"] == 2
     assert names["nothing"] is None
     assert names["empty"] == ""
 
 
-def test_what_ipython_put_there_is_not(names: UserNames) -> None:
-    """Nobody means `exit` or `get_ipython` with a word in braces."""
+def test_names_of_ipython_are_not_included(names: UserNames) -> None:
+    """A word in braces never means `exit` or `get_ipython`."""
     assert not {"get_ipython", "exit", "__name__", "missing"} & set(names)
     assert "get_ipython" not in names
     assert names.get("missing") is None
 
 
-def test_the_history_counts_as_the_users(names: UserNames) -> None:
-    """Inputs and outputs are theirs, though IPython keeps them; an output that has not been is nothing yet."""
+def test_the_history_is_included(names: UserNames) -> None:
+    """Inputs and outputs are included; an output that does not exist yet is not."""
     assert names["In"] == ["", "x = 1"]
     assert names["Out"] == {1: "one"}
     assert names["_"] == names["_1"] == "one"
@@ -58,15 +58,15 @@ def test_the_history_counts_as_the_users(names: UserNames) -> None:
     assert "__" not in names
 
 
-def test_a_name_that_the_user_bound_anew_is_theirs(namespace: dict[str, Any], names: UserNames) -> None:
-    """Hidden is what IPython put there, not the word."""
+def test_a_rebound_name_is_included(namespace: dict[str, Any], names: UserNames) -> None:
+    """IPython's value is hidden, not its name."""
     namespace["exit"] = "the way out"
 
     assert names["exit"] == "the way out"
 
 
 def test_the_view_is_live(namespace: dict[str, Any], names: UserNames) -> None:
-    """What a later cell defines or deletes is seen."""
+    """It follows definitions and deletions in later cells."""
     namespace["later"] = 5
     del namespace["x"]
 
@@ -74,8 +74,8 @@ def test_the_view_is_live(namespace: dict[str, Any], names: UserNames) -> None:
     assert "x" not in names
 
 
-def test_names_of_prompts_stand_behind_the_users(namespace: dict[str, Any], names: UserNames) -> None:
-    """`Err` is there until the user calls something of theirs so."""
+def test_the_users_variables_hide_extra_names(namespace: dict[str, Any], names: UserNames) -> None:
+    """`Err` exists until the user defines a variable of that name."""
     before = names["Err"]
     namespace["Err"] = "mine"
 

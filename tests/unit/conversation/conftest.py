@@ -1,4 +1,4 @@
-"""Makes the questions and answers of this folder importable."""
+"""Makes the helpers of this folder importable."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def ask(
 
 
 def said(conversations: Conversations, cell: str | None = None, **where: Any) -> list[str]:
-    """The user's words that would go before the next question of a cell."""
+    """Return the user's prompts that would precede the next question of a cell."""
     place = conversations.place(cell=cell, **where)
     return [turn["content"] for turn in conversations.messages(place) if turn["role"] == "user"]
 

@@ -1,4 +1,4 @@
-"""The tree of turns after whatever is done to it: nothing is lost, and each Run All is like the first."""
+"""The tree of turns after any steps: nothing is lost, and each Run All is like the first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = st.one_of(
 
 
 def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> list[Turn]:
-    """Do one thing, and return the turns that it adds."""
+    """Perform one step, and return the new turns."""
     what, detail, thread = step
     if what == "undo":
         conversations.undo(detail, thread=thread)
@@ -47,8 +47,8 @@ def take(conversations: Conversations, step: tuple[Any, ...], prompt: str) -> li
 
 
 @given(st.lists(STEPS.filter(lambda step: step[0] != "clear"), max_size=40))
-def test_whatever_is_done_nothing_is_lost_and_every_path_is_whole(steps: list[tuple[Any, ...]]) -> None:
-    """Turns stay, paths end at roots without going in circles, and hold the very objects that were added."""
+def test_after_any_steps_nothing_is_lost_and_every_path_is_complete(steps: list[tuple[Any, ...]]) -> None:
+    """Turns are kept, paths end at roots without cycles, and contain the same objects that were added."""
     conversations = Conversations()
     added = [turn for number, step in enumerate(steps) for turn in take(conversations, step, str(number))]
 
@@ -62,10 +62,10 @@ def test_whatever_is_done_nothing_is_lost_and_every_path_is_whole(steps: list[tu
 
 
 @given(st.lists(STEPS, max_size=30), CELLS, THREADS)
-def test_a_place_is_what_becomes_of_it(
+def test_a_turn_is_added_where_its_place_says(
     steps: list[tuple[Any, ...]], cell: str | None, thread: str | None
 ) -> None:
-    """What is said before a question is what its turn stands on, message by message the same objects."""
+    """The messages before a question are those of its turn's ancestors, the same objects."""
     conversations = Conversations()
     for number, step in enumerate(steps):
         take(conversations, step, str(number))
@@ -90,13 +90,13 @@ def test_every_run_all_has_the_shape_of_the_first(cells: list[str], runs: int) -
 
 
 @given(st.lists(STEPS, max_size=30), CELLS, THREADS)
-def test_a_saved_conversation_goes_on_as_the_one_that_was_saved(
+def test_a_saved_conversation_continues_as_the_original(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[Any, ...]],
     cell: str | None,
     thread: str | None,
 ) -> None:
-    """Each cell has its place there, whatever was done before; turns are numbered again, without the gaps that `clear` leaves."""
+    """Each cell has the same place; turns are numbered again, without the gaps left by `clear`."""
     conversations, loaded = Conversations(), Conversations()
     for number, step in enumerate(steps):
         take(conversations, step, str(number))
@@ -120,7 +120,7 @@ SUBCOMMANDS = st.one_of(
 
 
 def run_notebook(conversations: Conversations, steps: list[tuple[Any, ...]]) -> list[list[str]]:
-    """Run each step in a cell of its own; return what was said before each question."""
+    """Run each step in a cell of its own; return the messages before each question."""
     heard = []
     for number, (what, detail, thread) in enumerate(steps):
         cell = f"cell-{number}"
@@ -138,7 +138,7 @@ def run_notebook(conversations: Conversations, steps: list[tuple[Any, ...]]) -> 
 
 
 @given(st.lists(SUBCOMMANDS, max_size=12), st.integers(1, 3))
-def test_every_run_all_hears_what_the_first_one_heard(steps: list[tuple[Any, ...]], count: int) -> None:
+def test_every_run_all_sends_the_same_messages_as_the_first(steps: list[tuple[Any, ...]], count: int) -> None:
     """With cells of several questions, threads, forks, and turns that are taken back."""
     conversations = Conversations()
     notebook = [("ask", count, None), *steps]

@@ -1,4 +1,4 @@
-"""Conversations out of the answers that a notebook has saved: what is saved with each, and what becomes of a file."""
+"""Conversations restored from the answers in a notebook: the saved metadata, and the restored turns."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Cell = dict[str, Any]
 
 
 def prompt_of(source: str) -> str | None:
-    """The prompt of a cell of these tests."""
+    """Return the prompt of a cell of these tests."""
     return source.removeprefix("%%claude\n") if source.startswith("%%claude\n") else None
 
 
 def answered(turn: Turn, *, cell: str | None = None, source: str | None = None, **facts: Any) -> Cell:
-    """A cell that holds the answer of a turn, as a front end saves it."""
+    """Return a cell with the answer of a turn, as a front end saves it."""
     shown = turn.answer_text
     saved = turn_fields(turn, redact=str, text=shown, shown=shown)
     prompt_hash = hashlib.sha256(turn.prompt.encode()).hexdigest()
@@ -41,7 +41,7 @@ def answered(turn: Turn, *, cell: str | None = None, source: str | None = None, 
 
 
 def after_a_restart(*cells: Cell) -> Conversations:
-    """The conversations of a kernel that has loaded a notebook of these cells, saved and read as JSON."""
+    """Return the conversations of a kernel that has loaded a notebook of these cells, saved and read as JSON."""
     conversations = Conversations()
     document = json.loads(json.dumps({"cells": cells}))
     conversations.adopt(restore(document, prompt_of=prompt_of, known={}).forest, forgets_cells=True)
@@ -52,8 +52,8 @@ def notes_on(*cells: Cell) -> tuple[str, ...]:
     return restore({"cells": cells}, prompt_of=prompt_of, known={}).notes
 
 
-def test_the_conversation_is_the_one_that_was_and_cells_keep_their_places() -> None:
-    """Also where one cell has asked twice."""
+def test_the_conversation_is_restored_and_cells_keep_their_places() -> None:
+    """Also if one cell has asked twice."""
     before = Conversations()
     one, two, three, four = (ask(before, each, each) for each in ("a", "b", "b#1", "c"))
     several = answered(two)
@@ -69,7 +69,7 @@ def test_the_conversation_is_the_one_that_was_and_cells_keep_their_places() -> N
 
 
 def test_a_copied_cell_and_a_reply_that_is_shown_again_count_once() -> None:
-    """In the cell that asked, where that still holds it."""
+    """In the cell that asked, if it still has the answer."""
     turn = ask(Conversations(), "one", "a")
     again = answered(turn, cell="z", source="claude.last")
 
@@ -81,16 +81,16 @@ def test_a_copied_cell_and_a_reply_that_is_shown_again_count_once() -> None:
 
 
 @pytest.mark.parametrize("asked_by", [None, "panel 3f#1", "vscode-notebook-cell:/home/ada/talk.ipynb#W2s"])
-def test_a_key_that_may_mean_another_cell_by_now_is_dropped(asked_by: str | None) -> None:
-    """The answer stays; a cell that is run again then goes on at the end."""
+def test_a_key_that_may_belong_to_another_cell_is_dropped(asked_by: str | None) -> None:
+    """The answer is kept; if the cell runs again, it continues at the end."""
     turn = ask(Conversations(), "one", asked_by)
 
     (answer,) = saved_answers({"cells": [answered(turn, cell="a")]})
     assert answer.key is None
 
 
-def test_a_prompt_of_a_cell_is_read_there_and_a_long_one_in_code_is_left_out() -> None:
-    """The metadata hold no prompt of more than a page."""
+def test_a_prompt_is_read_from_its_cell_and_a_long_one_in_code_is_not_saved() -> None:
+    """The metadata contain no prompt of more than a page."""
     turn = ask(Conversations(), "word " * 1_000, "a")
     assert "prompt" not in turn_fields(turn, redact=str, text="", shown="")
 
@@ -112,7 +112,7 @@ def test_a_prompt_of_a_cell_is_read_there_and_a_long_one_in_code_is_left_out() -
     ],
 )
 def test_edits_are_respected(change: Callable[[Cell], object], prompts: list[str], note: str) -> None:
-    """What was edited counts as it stands, or is left out, with a word."""
+    """Edited answers are used as they are, or left out, with a note."""
     before = Conversations()
     one, two = ask(before, "a", "a"), ask(before, "b", "b")
     cells = [answered(one), answered(two)]
@@ -122,8 +122,8 @@ def test_edits_are_respected(change: Callable[[Cell], object], prompts: list[str
     assert "".join(notes_on(*cells)).startswith(note)
 
 
-def test_a_thread_that_forked_and_one_that_began_again_do_so_again() -> None:
-    """What was before the beginning stays in the tree."""
+def test_a_fork_and_a_new_conversation_are_restored() -> None:
+    """The turns before the new conversation stay in the tree."""
     before = Conversations()
     one = ask(before, "one", "a")
     before.fork("idea")
@@ -137,8 +137,8 @@ def test_a_thread_that_forked_and_one_that_began_again_do_so_again() -> None:
     assert len(conversations.forest().turns) == 3
 
 
-def test_turns_that_are_there_are_taken_as_they_are() -> None:
-    """With their thinking, where nothing was changed before them; on a branch of their own otherwise."""
+def test_existing_turns_are_reused() -> None:
+    """With their thinking, if no turn before them was changed; otherwise on a branch of their own."""
     conversations = Conversations()
     one, two = ask(conversations, "a", "a"), ask(conversations, "b", "b", thinks=True)
     for cells, expected in (([one, two], [one, two]), ([two], [one, two])):
@@ -150,8 +150,8 @@ def test_turns_that_are_there_are_taken_as_they_are() -> None:
     assert len(conversations.forest().turns) == 3
 
 
-def test_a_cell_that_asked_before_the_notebook_was_loaded_goes_on_after_it() -> None:
-    """It is the one whose note said how to load it."""
+def test_a_cell_that_asked_before_loading_continues_after_it() -> None:
+    """It is the cell whose note explained how to load the notebook."""
     turn = ask(Conversations(), "one", "a")
     conversations = Conversations()
     ask(conversations, "What was that?", "b")
@@ -171,8 +171,8 @@ PLACES = st.lists(st.integers(0, 20), min_size=1, max_size=8)
 
 
 @given(PLACES, JUNK)
-def test_a_damaged_file_gives_what_is_whole_in_it_and_no_error(places: list[int], junk: Any) -> None:
-    """Whatever stands in whichever place of it."""
+def test_valid_parts_of_a_damaged_file_are_restored_without_an_error(places: list[int], junk: Any) -> None:
+    """With any value in any place."""
     before = Conversations()
     cells = [answered(ask(before, each, each)) for each in "ab"]
     document: Any = {"cells": copy.deepcopy(cells)}
@@ -197,8 +197,8 @@ def test_a_damaged_file_gives_what_is_whole_in_it_and_no_error(places: list[int]
     ("content", "problem"),
     [("[]", "is not a notebook"), ("{", "is not a notebook"), (None, "There is no file")],
 )
-def test_what_is_no_notebook_is_told(tmp_path: Path, content: str | None, problem: str) -> None:
-    """In one line."""
+def test_a_file_that_is_not_a_notebook_is_an_error(tmp_path: Path, content: str | None, problem: str) -> None:
+    """Of one line."""
     path = tmp_path / "talk.ipynb"
     if content is not None:
         path.write_text(content, encoding="utf-8")

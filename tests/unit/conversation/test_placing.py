@@ -1,4 +1,4 @@
-"""Where a cell's next turn goes."""
+"""The place of a cell's next turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from claude_magic.conversation import Conversations
 
 
 def test_turns_follow_one_another() -> None:
-    """Without cells as with them."""
+    """With or without cells."""
     conversations = Conversations()
     for prompt in ("one", "two"):
         ask(conversations, prompt)
@@ -19,7 +19,7 @@ def test_turns_follow_one_another() -> None:
 
 
 def test_a_second_run_all_builds_the_same_path() -> None:
-    """Of new turns throughout; the previous ones stay."""
+    """Of new turns; the previous ones are kept."""
     conversations = Conversations()
     run_all(conversations, "abc")
     run_all(conversations, "abc", "2")
@@ -29,7 +29,7 @@ def test_a_second_run_all_builds_the_same_path() -> None:
 
 
 def test_running_a_cell_again_branches_in_its_place() -> None:
-    """It sees what stood above it, and says how many turns it leaves behind."""
+    """Its turn follows the cells above, and reports how many turns it leaves behind."""
     conversations = Conversations()
     run_all(conversations, "abcd")
 
@@ -42,8 +42,8 @@ def test_running_a_cell_again_branches_in_its_place() -> None:
     assert conversations.place(cell="b").left_behind == 0
 
 
-def test_an_edit_further_up_counts() -> None:
-    """The parent is what the cell above says now."""
+def test_an_edit_of_an_earlier_cell_takes_effect() -> None:
+    """The parent is the current turn of the cell above."""
     conversations = Conversations()
     run_all(conversations, "abc")
     ask(conversations, "a2", "a")
@@ -54,8 +54,8 @@ def test_an_edit_further_up_counts() -> None:
     )
 
 
-def test_a_first_run_that_was_interrupted_goes_on_where_it_was() -> None:
-    """Cells that never asked come after the head."""
+def test_an_interrupted_first_run_continues_where_it_was() -> None:
+    """Cells that have not asked continue at the head."""
     conversations = Conversations()
     run_all(conversations, "ab")
     run_all(conversations, "abcd", "2")
@@ -74,7 +74,7 @@ def test_the_same_cell_twice_gives_two_answers_side_by_side() -> None:
 
 
 def test_a_turn_that_followed_one_without_a_cell_follows_it_again() -> None:
-    """A panel's turn, say."""
+    """For example the turn of a panel."""
     conversations = Conversations()
     ask(conversations, "from a panel")
     ask(conversations, "b", "b")
@@ -89,8 +89,8 @@ def ask_several(conversations: Conversations, count: int, run: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 12])
-def test_what_follows_a_cell_of_several_questions_follows_the_last_of_its_latest_run(count: int) -> None:
-    """However many it asks the second time: a loop over another list is an edit further up."""
+def test_a_cell_after_several_questions_follows_the_last_of_the_latest_run(count: int) -> None:
+    """For any number of questions in the second run: a loop over another list is an edit of an earlier cell."""
     conversations = Conversations()
     run_all(conversations, "a")
     ask_several(conversations, 2, "")
@@ -103,7 +103,7 @@ def test_what_follows_a_cell_of_several_questions_follows_the_last_of_its_latest
 
 
 def test_running_the_questions_of_a_cell_again_replaces_them_all() -> None:
-    """They follow one another as they did."""
+    """They follow one another as before."""
     conversations = Conversations()
     for run in ("", "'"):
         run_all(conversations, "a", run)
@@ -112,8 +112,8 @@ def test_running_the_questions_of_a_cell_again_replaces_them_all() -> None:
     assert said(conversations) == ["a'", "q0'", "q1'", "q2'"]
 
 
-def test_ids_of_cells_that_hold_a_number_sign_stay_apart() -> None:
-    """As those of VS Code do: they are addresses."""
+def test_cell_ids_with_a_number_sign_are_kept_apart() -> None:
+    """The ids of VS Code are URLs."""
     first, second = (
         "vscode-notebook-cell:/talk.ipynb#W0sZmlsZQ==",
         "vscode-notebook-cell:/talk.ipynb#W1sZmlsZQ==",
@@ -127,8 +127,8 @@ def test_ids_of_cells_that_hold_a_number_sign_stay_apart() -> None:
     assert said(conversations) == ["one'", "two'", "three'"]
 
 
-def test_what_is_no_part_of_the_conversation_any_more_is_counted() -> None:
-    """A cell that goes on after one that has not been run again leaves the newer branch, and says so."""
+def test_turns_that_leave_the_conversation_are_counted() -> None:
+    """A cell that follows one that has not run again leaves the newer branch, and reports it."""
     conversations = Conversations()
     run_all(conversations, "abc")
     run_all(conversations, "ad", "'")
@@ -140,7 +140,7 @@ def test_what_is_no_part_of_the_conversation_any_more_is_counted() -> None:
 
 
 def test_a_second_run_all_leaves_nothing_aside() -> None:
-    """Nor does its first cell, which begins the conversation as before, when a later one began another."""
+    """Nor does its first cell, which begins the conversation as before, if a later one began another."""
     conversations = Conversations()
     run_all(conversations, "ab")
     ask(conversations, "n", "n", start_new=True)
@@ -153,7 +153,7 @@ def test_a_second_run_all_leaves_nothing_aside() -> None:
 
 
 def test_threads_know_their_own_cells() -> None:
-    """The same cell in another thread begins there."""
+    """The same cell begins at the root in another thread."""
     conversations = Conversations()
     run_all(conversations, "ab")
     ask(conversations, "elsewhere", "b", thread="t")
@@ -163,7 +163,7 @@ def test_threads_know_their_own_cells() -> None:
 
 
 def test_new_begins_at_the_root_also_when_run_again() -> None:
-    """And cells that follow go on from there."""
+    """Cells that follow continue from there."""
     conversations = Conversations()
     run_all(conversations, "a")
     for _ in range(2):
@@ -173,8 +173,8 @@ def test_new_begins_at_the_root_also_when_run_again() -> None:
     assert said(conversations) == ["b", "c"]
 
 
-def test_a_cell_that_does_not_begin_anew_any_more_goes_on_where_it_would_have() -> None:
-    """Taking `--new` away again is an edit like any other."""
+def test_a_cell_without_its_new_option_continues_where_it_would_have() -> None:
+    """Removing `--new` is an edit like any other."""
     conversations = Conversations()
     run_all(conversations, "a")
     ask(conversations, "b", "b", start_new=True)
@@ -197,8 +197,8 @@ def test_a_cell_that_does_not_begin_anew_any_more_goes_on_where_it_would_have() 
         (1, "new", ["a", "b"]),
     ],
 )
-def test_what_was_taken_back_does_not_return(count: int, cell: str, expected: list[str]) -> None:
-    """A cell that is run again goes on from what stands of what it went on from."""
+def test_a_turn_that_was_taken_back_does_not_return(count: int, cell: str, expected: list[str]) -> None:
+    """A cell that runs again continues from the nearest remaining ancestor."""
     conversations = Conversations()
     run_all(conversations, "abc")
     conversations.undo(count)
@@ -207,7 +207,7 @@ def test_what_was_taken_back_does_not_return(count: int, cell: str, expected: li
 
 
 def test_a_turn_without_a_cell_that_was_taken_back_does_not_return_either() -> None:
-    """Nor in a thread that shares it with another one, where it still stands."""
+    """Nor in a thread that shares it with another one in which it was not taken back."""
     conversations = Conversations()
     run_all(conversations, "a")
     ask(conversations, "from a panel")
@@ -221,7 +221,7 @@ def test_a_turn_without_a_cell_that_was_taken_back_does_not_return_either() -> N
 
 
 def test_a_run_all_after_undo_is_in_order() -> None:
-    """Each cell comes after the one above it."""
+    """Each cell follows the one above it."""
     conversations = Conversations()
     run_all(conversations, "abc")
     conversations.undo(2)

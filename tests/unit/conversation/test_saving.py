@@ -1,4 +1,4 @@
-"""Conversations in a file: exact, readable, and never at the cost of something else."""
+"""Conversations in a file: exact, readable, and without damage to other files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def conversations_of(*prompts: str) -> Conversations:
 
 @given(st.lists(st.text(st.characters(codec=None)).map(mended), max_size=4))
 def test_loading_is_exact(tmp_path_factory: pytest.TempPathFactory, prompts: list[str]) -> None:
-    """Whatever the words. Halves of UTF-16 pairs are mended where they come in, and so they are here."""
+    """For any text. Lone surrogates are replaced on input, and so they are here."""
     path = tmp_path_factory.mktemp("saved") / "talk.json"
     forest = conversations_of(*prompts).forest()
 
@@ -46,8 +46,8 @@ def test_loading_is_exact(tmp_path_factory: pytest.TempPathFactory, prompts: lis
     assert load_forest(path) == forest
 
 
-def test_the_file_can_be_read_by_a_person(tmp_path: Path) -> None:
-    """Indented, with its words in plain sight and nothing escaped that need not be."""
+def test_the_file_is_readable(tmp_path: Path) -> None:
+    """Indented, with as few escapes as possible."""
     path = tmp_path / "talk.json"
 
     save_forest(conversations_of("Größe in μm?").forest(), path)
@@ -57,7 +57,7 @@ def test_the_file_can_be_read_by_a_person(tmp_path: Path) -> None:
     assert json.loads(text)["format"] == "claude_magic conversations"
 
 
-def test_loaded_threads_go_on_and_former_turns_stay(tmp_path: Path) -> None:
+def test_loaded_threads_continue_and_existing_turns_are_kept(tmp_path: Path) -> None:
     """On a branch of their own; loading twice adds nothing."""
     path = tmp_path / "talk.json"
     save_forest(conversations_of("one", "two").forest(), path)
@@ -71,8 +71,8 @@ def test_loaded_threads_go_on_and_former_turns_stay(tmp_path: Path) -> None:
     assert len(conversations.forest().turns) == 3
 
 
-def test_a_load_after_undo_brings_back_what_was_taken_back(tmp_path: Path) -> None:
-    """The thread is where it was saved, and its cells go on from there."""
+def test_loading_after_undo_restores_the_turns(tmp_path: Path) -> None:
+    """The thread ends where it was saved, and its cells continue from there."""
     path = tmp_path / "talk.json"
     conversations = conversations_of("one", "two", "three")
     save_forest(conversations.forest(), path)
@@ -84,8 +84,8 @@ def test_a_load_after_undo_brings_back_what_was_taken_back(tmp_path: Path) -> No
     assert [message["content"] for message in conversations.messages(again)[::2]] == ["one", "two"]
 
 
-def test_what_was_taken_back_and_forgotten_elsewhere_is_not_in_the_file(tmp_path: Path) -> None:
-    """A fork may go back beyond where it began, and its beginning be cleared."""
+def test_a_turn_that_was_taken_back_and_cleared_is_not_in_the_file(tmp_path: Path) -> None:
+    """A fork may go back beyond its beginning, whose thread may then be cleared."""
     path = tmp_path / "talk.json"
     conversations = conversations_of("one", "two")
     conversations.fork("idea")
@@ -97,8 +97,8 @@ def test_what_was_taken_back_and_forgotten_elsewhere_is_not_in_the_file(tmp_path
     assert load_forest(path) == conversations.forest()
 
 
-def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
-    """What was edited, and what comes after it, is loaded beside the turns that it was made from."""
+def test_an_edited_file_replaces_no_existing_turn(tmp_path: Path) -> None:
+    """Edited turns, and those after them, are loaded beside the originals."""
     path = tmp_path / "talk.json"
     conversations = conversations_of("one", "two", "three")
     previous = conversations.forest()
@@ -119,8 +119,8 @@ def test_an_edited_file_replaces_no_turn_that_is_there(tmp_path: Path) -> None:
     assert [message["content"] for message in conversations.messages(again)[::2]] == ["one", "two, edited"]
 
 
-def test_saving_again_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
-    """Nothing of the previous one, and nothing else in the folder."""
+def test_saving_again_replaces_the_whole_file(tmp_path: Path) -> None:
+    """Nothing of the previous one is left, and no other file in the folder."""
     path = tmp_path / "talk.json"
     save_forest(conversations_of("a long " * 1000).forest(), path)
 
@@ -130,8 +130,8 @@ def test_saving_again_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["talk.json"]
 
 
-def test_links_and_permissions_of_the_file_stay(tmp_path: Path) -> None:
-    """A new file is for its owner alone, since it holds what was said; one that is shared stays shared."""
+def test_links_and_permissions_of_the_file_are_kept(tmp_path: Path) -> None:
+    """A new file is private to its owner; a shared one stays shared."""
     path, link = tmp_path / "talk.json", tmp_path / "link.json"
     save_forest(conversations_of("one").forest(), path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -145,8 +145,8 @@ def test_links_and_permissions_of_the_file_stay(tmp_path: Path) -> None:
     assert [turn.prompt for turn in load_forest(path).turns.values()] == ["two"]
 
 
-def test_what_cannot_be_written_leaves_the_former_file(tmp_path: Path) -> None:
-    """Here it is a folder."""
+def test_a_failed_save_keeps_the_previous_file(tmp_path: Path) -> None:
+    """Here the path is a folder."""
     path = tmp_path / "talk.json"
     path.mkdir()
 
@@ -156,7 +156,7 @@ def test_what_cannot_be_written_leaves_the_former_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["talk.json"]
 
 
-def test_a_file_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
+def test_a_file_with_other_content_is_never_overwritten(tmp_path: Path) -> None:
     """It was named by mistake."""
     path = tmp_path / "results.json"
     path.write_text('{"precious": true}')
@@ -168,8 +168,8 @@ def test_a_file_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_a_missing_folder_is_said(tmp_path: Path) -> None:
-    """And nothing is left behind."""
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """No file is left behind."""
     with pytest.raises(ConfigurationError, match=r"there is no folder .*nowhere"):
         save_forest(Conversations().forest(), tmp_path / "nowhere" / "talk.json")
 
@@ -229,7 +229,7 @@ def damaged(document: dict[str, Any], change: str) -> Any:
     ],
 )
 def test_a_damaged_file_is_refused_as_a_whole(tmp_path: Path, change: str, complaint: str) -> None:
-    """With what is wrong with it."""
+    """With the reason."""
     path = tmp_path / "talk.json"
     save_forest(conversations_of("one", "two").forest(), path)
     document = damaged(json.loads(path.read_text()), change)
@@ -239,10 +239,10 @@ def test_a_damaged_file_is_refused_as_a_whole(tmp_path: Path, change: str, compl
         load_forest(path)
 
 
-def test_in_a_folder_that_was_deleted_only_whole_paths_are_saved_to_and_loaded(
+def test_in_a_deleted_directory_only_absolute_paths_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line says so, else."""
+    """Others are an error of one line."""
     forest = conversations_of("One").forest()
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -271,8 +271,8 @@ def test_in_a_folder_that_was_deleted_only_whole_paths_are_saved_to_and_loaded(
         ("file/talk.json", "folder|(?i:not a directory)"),
     ],
 )
-def test_a_place_where_no_file_can_be_is_one_line(tmp_path: Path, name: str, says: str) -> None:
-    """For saving and for loading; nothing is waited for."""
+def test_an_impossible_path_is_an_error_of_one_line(tmp_path: Path, name: str, says: str) -> None:
+    """For saving and for loading, without waiting."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
     os.mkfifo(tmp_path / "pipe")
@@ -285,8 +285,8 @@ def test_a_place_where_no_file_can_be_is_one_line(tmp_path: Path, name: str, say
         assert "\n" not in str(caught.value)
 
 
-def test_a_name_as_long_as_names_may_be_is_saved_to(tmp_path: Path) -> None:
-    """What stands there meanwhile has a name of its own."""
+def test_a_file_name_of_maximum_length_works(tmp_path: Path) -> None:
+    """The temporary file has a short name of its own."""
     path = tmp_path / ("x" * 250 + ".json")
     forest = conversations_of("One").forest()
 

@@ -1,4 +1,4 @@
-"""The tree of turns: undo, fork, clear, and what thinking is bound to."""
+"""The tree of turns: undo, fork, clear, switch, and the binding of thinking."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from claude_magic.client import ConfigurationError
 from claude_magic.conversation import Cleared, Conversations, fingerprint
 
 
-def test_undo_goes_back_and_keeps() -> None:
-    """The next question goes on from the parent."""
+def test_undo_goes_back_and_keeps_the_turn() -> None:
+    """The next question continues from the parent."""
     conversations = Conversations()
     run_all(conversations, "abc")
 
@@ -25,8 +25,8 @@ def test_undo_goes_back_and_keeps() -> None:
     assert conversations.undo() == []
 
 
-def test_a_fork_goes_on_from_where_it_began() -> None:
-    """Both threads share what came before; a name that is taken is refused."""
+def test_a_fork_continues_from_its_beginning() -> None:
+    """Both threads share the earlier turns; a name in use is refused."""
     conversations = Conversations()
     run_all(conversations, "ab")
     conversations.fork("idea")
@@ -38,8 +38,8 @@ def test_a_fork_goes_on_from_where_it_began() -> None:
         conversations.fork("idea")
 
 
-def test_the_cell_that_made_a_fork_makes_it_again() -> None:
-    """So that a second Run All passes it; what the fork held before stays in the tree."""
+def test_the_cell_that_made_a_fork_may_make_it_again() -> None:
+    """So that a second Run All works; previous turns of the fork stay in the tree."""
     conversations = Conversations()
     for run in ("", "'"):
         run_all(conversations, "ab", run)
@@ -52,8 +52,8 @@ def test_the_cell_that_made_a_fork_makes_it_again() -> None:
         conversations.fork("idea", cell="another")
 
 
-def test_clear_forgets_what_no_other_thread_goes_on_from() -> None:
-    """For good: nothing of it is in the tree, and its cells begin again."""
+def test_clear_deletes_turns_that_no_other_thread_continues_from() -> None:
+    """They leave the tree, and their cells begin again."""
     conversations = Conversations()
     run_all(conversations, "ab")
     conversations.fork("idea")
@@ -66,8 +66,8 @@ def test_clear_forgets_what_no_other_thread_goes_on_from() -> None:
     assert conversations.forest().turns == {}
 
 
-def test_an_answer_that_arrives_after_undo_brings_back_what_it_was_asked_after() -> None:
-    """It is the last turn, so that all on the way to it is part of the conversation."""
+def test_an_answer_that_arrives_after_undo_restores_its_ancestors() -> None:
+    """It is the last turn, so that all its ancestors are part of the conversation."""
     conversations = Conversations()
     run_all(conversations, "ab")
     place = conversations.place(cell="c")
@@ -80,8 +80,8 @@ def test_an_answer_that_arrives_after_undo_brings_back_what_it_was_asked_after()
     assert said(conversations, "c") == ["a", "b"]
 
 
-def test_a_name_whose_turns_were_all_taken_back_is_still_taken() -> None:
-    """They are in the tree, and would be mixed with those of another conversation."""
+def test_a_name_whose_turns_were_all_taken_back_is_still_in_use() -> None:
+    """The turns are in the tree, and would be mixed with those of another conversation."""
     conversations = Conversations()
     ask(conversations, "one", thread="idea")
     conversations.undo(thread="idea")
@@ -94,7 +94,7 @@ def test_a_name_whose_turns_were_all_taken_back_is_still_taken() -> None:
 
 
 def test_an_answer_to_a_conversation_that_was_cleared_meanwhile_begins_a_new_one() -> None:
-    """Its thinking is bound to what is gone, which the next request has to say."""
+    """Its thinking is bound to deleted turns, which the next request must report."""
     conversations = Conversations()
     run_all(conversations, "a")
     place = conversations.place(cell="b")
@@ -110,7 +110,7 @@ def test_an_answer_to_a_conversation_that_was_cleared_meanwhile_begins_a_new_one
 
 
 def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
-    """The thread that held it does not exist there."""
+    """The thread that held the lock does not exist there."""
     conversations = Conversations()
     is_held, may_go = threading.Event(), threading.Event()
 
@@ -131,8 +131,8 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
     assert said(conversations) == ["a"]
 
 
-def test_thinking_of_another_system_prompt_is_told() -> None:
-    """From the first turn on whose thinking is bound to another one, for good on that branch."""
+def test_thinking_of_another_system_prompt_is_reported() -> None:
+    """For good on that branch, from the first turn whose thinking is bound to another one."""
     conversations = Conversations()
     other = fingerprint("Be brief.", [])
     ask(conversations, "one", thinks=True)
@@ -145,8 +145,8 @@ def test_thinking_of_another_system_prompt_is_told() -> None:
     assert (is_rebound(PLAIN), is_rebound(other)) == (True, True)
 
 
-def test_a_turn_beside_the_conversation_is_kept_and_nothing_goes_on_from_it() -> None:
-    """Several answers to one question have the same place; the thread moves to the one that is not beside."""
+def test_no_turn_continues_from_one_beside_the_conversation() -> None:
+    """Several answers to one question have the same place; the thread continues from the one that is not beside."""
     conversations = Conversations()
     ask(conversations, "a", "a")
     for run in ("1", "2"):
@@ -166,8 +166,8 @@ def test_a_turn_beside_the_conversation_is_kept_and_nothing_goes_on_from_it() ->
     assert conversations.place(cell="b").left_behind == 1
 
 
-def test_a_thread_returns_to_what_its_last_cell_asked_before() -> None:
-    """In the same place, and only as long as nothing has gone on from the cell."""
+def test_a_thread_returns_to_the_same_question_of_its_last_cell() -> None:
+    """In the same place, and only while no turn has continued from the cell."""
     conversations = Conversations()
     ask(conversations, "a", "a")
     for prompt in ("three", "seven"):
@@ -189,7 +189,7 @@ def test_a_thread_returns_to_what_its_last_cell_asked_before() -> None:
 
 
 def test_a_cell_that_has_not_asked_ends_no_thread() -> None:
-    """Nor does one without a key, or in a thread that is not there."""
+    """Nor does a cell without a key, or one in an unknown thread."""
     conversations = Conversations()
     ask(conversations, "a", None)
 
@@ -199,7 +199,7 @@ def test_a_cell_that_has_not_asked_ends_no_thread() -> None:
 
 
 def test_a_thread_switches_to_a_later_state_and_back() -> None:
-    """After an early cell was run again, the way back is the number that the place tells."""
+    """After an earlier cell has run again, the number in the place leads back."""
     conversations = Conversations()
     run_all(conversations, "abcd")
     place = conversations.place(cell="b")
@@ -216,8 +216,8 @@ def test_a_thread_switches_to_a_later_state_and_back() -> None:
     assert said(conversations, "c") == ["a", "b again"]
 
 
-def test_a_thread_switches_to_a_turn_that_stood_beside_it_or_was_taken_back() -> None:
-    """The answer of another model goes on, and so does what `undo` took off the way."""
+def test_a_thread_switches_to_a_turn_beside_it_or_taken_back() -> None:
+    """To the answer of another model, or to a turn that `undo` removed."""
     conversations = Conversations()
     ask(conversations, "one", "a")
     ask(conversations, "by another model", "b", is_beside=True)
@@ -232,7 +232,7 @@ def test_a_thread_switches_to_a_turn_that_stood_beside_it_or_was_taken_back() ->
 
 
 def test_later_questions_of_an_execution_are_kept_apart_by_a_switch() -> None:
-    """A state in which a cell had asked twice has both of them again."""
+    """A state in which a cell had asked twice has both questions again."""
     conversations = Conversations()
     for key in ("a", "loop", "loop#1"):
         ask(conversations, key, key)
@@ -245,8 +245,7 @@ def test_later_questions_of_an_execution_are_kept_apart_by_a_switch() -> None:
     assert said(conversations, "loop#1") == ["a", "loop"]
 
 
-def test_a_switch_moves_the_thread_of_the_turn_alone() -> None:
-    """The others stay where they are."""
+def test_a_switch_moves_only_the_thread_of_the_turn() -> None:
     conversations = Conversations()
     ask(conversations, "one")
     conversations.fork("idea")
@@ -260,8 +259,8 @@ def test_a_switch_moves_the_thread_of_the_turn_alone() -> None:
     assert said(conversations) == ["one"]
 
 
-def test_a_number_that_no_turn_has_is_an_error_and_changes_nothing() -> None:
-    """It says where the numbers stand."""
+def test_an_unknown_number_is_an_error_and_changes_nothing() -> None:
+    """The message names the command that lists the numbers."""
     conversations = Conversations()
     ask(conversations, "one")
 

@@ -1,4 +1,4 @@
-"""Whatever is typed or answered: a result, or one of our errors."""
+"""Any spec or answer gives a result or an error of this package."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ answers = st.text(alphabet='ab \n`~{}[]":,1-.()=#>%!\\\t\r\x00\u2028', max_size=
 
 @settings(deadline=None, max_examples=400)
 @given(specs)
-def test_any_description_is_a_schema_that_the_api_takes_or_an_error_of_ours(spec: str) -> None:
-    """Nothing that is typed after `--schema` ends in a traceback of Python's."""
+def test_any_spec_is_a_supported_schema_or_an_error_of_this_package(spec: str) -> None:
+    """No text after `--schema` ends in another traceback."""
     with contextlib.suppress(ConfigurationError):
         schema = make_output_schema(spec, NAMES)
         check_output_format({"type": "json_schema", "schema": schema.json_schema}, {})
@@ -54,7 +54,7 @@ def test_any_description_is_a_schema_that_the_api_takes_or_an_error_of_ours(spec
 @settings(deadline=None)
 @given(answers)
 def test_any_answer_has_code_or_none(answer: str) -> None:
-    """And the code is nothing that was not in the answer."""
+    """The code contains only text of the answer."""
     code = extract_code(answer)
 
     assert set("".join(code.split())) <= set(answer)
@@ -62,8 +62,8 @@ def test_any_answer_has_code_or_none(answer: str) -> None:
 
 @settings(deadline=None)
 @given(answers)
-def test_any_answer_is_json_or_an_error_of_ours(answer: str) -> None:
-    """Read freely, and by a schema."""
+def test_any_answer_is_json_or_an_error_of_this_package(answer: str) -> None:
+    """With and without a schema."""
     with contextlib.suppress(NoJSONError):
         extract_json(answer)
     with contextlib.suppress(SchemaMismatchError):
@@ -79,7 +79,7 @@ def test_any_answer_is_json_or_an_error_of_ours(answer: str) -> None:
     )
 )
 def test_any_value_is_found_in_a_fence_and_bare(value: object) -> None:
-    """What is written as JSON is read as that value."""
+    """A value written as JSON is read as that value."""
     written = json.dumps(value)
 
     assert extract_json(written) == value

@@ -1,4 +1,4 @@
-"""The code of an answer: what `reply.code`, `-x` and `-f code` take from it."""
+"""The code of an answer, for `reply.code`, `-x` and `-f code`."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from claude_magic.schema import extract_code, find_code
     ],
 )
 def test_fenced_blocks_are_the_code(answer: str, code: str) -> None:
-    """Wherever Markdown sees a fenced block, and however it is indented; several are joined."""
+    """Wherever Markdown has a fenced block, at any indentation; several are joined."""
     assert extract_code(answer) == code
 
 
-def test_python_goes_before_everything_else() -> None:
-    """Output and shell lines beside a block of Python are not for the cell."""
+def test_python_is_preferred() -> None:
+    """Output and shell lines beside a Python block are not for the cell."""
     answer = "```bash\npip install x\n```\n```python\nimport x\n```\n```\n42\n```"
 
     assert extract_code(answer) == "import x"
 
 
-def test_a_block_that_was_cut_counts() -> None:
-    """An answer that ends at `max_tokens` has no closing fence."""
+def test_a_block_without_a_closing_fence_counts() -> None:
+    """As in an answer that ends at `max_tokens`."""
     assert extract_code("Here:\n```python\nx = 1\ny = ") == "x = 1\ny ="
 
 
@@ -56,8 +56,8 @@ def test_a_block_that_was_cut_counts() -> None:
         "re.match('\\d', x)",
     ],
 )
-def test_an_answer_that_is_nothing_but_code_is_the_code(answer: str) -> None:
-    """Some models leave out the fence when told to write code only. IPython's own lines count as code."""
+def test_an_answer_of_code_without_a_fence_is_the_code(answer: str) -> None:
+    """Some models leave out the fence if asked for code only. IPython's syntax counts as code."""
     assert extract_code(answer) == answer.strip("\n")
 
 
@@ -82,12 +82,12 @@ def test_an_answer_that_is_nothing_but_code_is_the_code(answer: str) -> None:
         "x = \x00",
     ],
 )
-def test_prose_is_no_code(answer: str) -> None:
-    """Words that happen to be Python too are words."""
+def test_prose_is_not_code(answer: str) -> None:
+    """Words that are also valid Python are prose."""
     assert extract_code(answer) == ""
 
 
-def test_blocks_know_their_language() -> None:
-    """For code that shows them in colour."""
+def test_blocks_have_their_language() -> None:
+    """For syntax highlighting."""
     assert [block.language for block in find_code("```SQL\nselect 1\n```")] == ["sql"]
     assert [block.language for block in find_code("print(1)")] == ["python"]

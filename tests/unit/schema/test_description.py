@@ -1,4 +1,4 @@
-"""The short description of an answer: `name, age int, tags list[str]`."""
+"""The spec of an answer: `name, age int, tags list[str]`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from claude_magic.simulator._checks import check_output_format
 
 
 def read(spec: str, value: object) -> Any:
-    """Make a schema, check it by the rules of the API, and read a value by it."""
+    """Make a schema, check it against the rules of the API, and parse a value."""
     schema = make_output_schema(spec, NAMES)
     check_output_format({"type": "json_schema", "schema": schema.json_schema}, {})
     return schema.parse(json.dumps(value))
 
 
 def fields(spec: str) -> dict[str, Any]:
-    """Return the properties that a description says to the API."""
+    """Return the properties of the JSON schema of a spec."""
     properties: dict[str, Any] = make_output_schema(spec, NAMES).json_schema["properties"]
     return properties
 
 
 def test_fields_become_an_object_with_a_good_repr() -> None:
-    """It shows what it is when it is the last line of a cell."""
+    """It is readable as the last value of a cell."""
     answer = read("name, age int, tags list[str]", {"name": "Ada", "age": 36, "tags": ["x"]})
 
     assert answer.age == 36
@@ -61,8 +61,8 @@ def test_fields_become_an_object_with_a_good_repr() -> None:
         ("f Lamp", {"$ref": "#/$defs/Lamp"}),
     ],
 )
-def test_a_field_says_its_type_and_what_it_means(spec: str, schema: dict[str, Any]) -> None:
-    """Type and description are both optional; a type may stand as Python has it, after a colon."""
+def test_a_field_has_a_type_and_a_description(spec: str, schema: dict[str, Any]) -> None:
+    """Both are optional; a type may follow a colon, as in Python."""
     made = fields(f"first, {spec}")["f"]
 
     assert made == schema
@@ -70,13 +70,13 @@ def test_a_field_says_its_type_and_what_it_means(spec: str, schema: dict[str, An
 
 @pytest.mark.parametrize("spec", ["a, f int?", "a, f? int", "a, f?: int", "a, f: int?"])
 def test_a_question_mark_makes_a_field_optional(spec: str) -> None:
-    """It is None where the answer leaves it out."""
+    """It is None if the answer leaves it out."""
     answer = read(spec, {"a": "x"})
 
     assert answer.f is None
 
 
-def test_fields_may_stand_in_lines() -> None:
+def test_fields_may_be_on_separate_lines() -> None:
     """As in a triple-quoted string."""
     answer = read(
         "\n  name,\n  born date: of birth\n\n  tags list[str]\n",
@@ -86,8 +86,8 @@ def test_fields_may_stand_in_lines() -> None:
     assert answer.born == datetime.date(1815, 12, 10)
 
 
-def test_objects_stand_in_braces() -> None:
-    """Alone, in lists, and in one another."""
+def test_objects_are_in_braces() -> None:
+    """Alone, in lists, and nested."""
     answer = read(
         "name, keepers list[{name, since int, lamp {kind oil|led}}]",
         {"name": "x", "keepers": [{"name": "Ada", "since": 1863, "lamp": {"kind": "oil"}}]},
@@ -106,7 +106,7 @@ def test_objects_stand_in_braces() -> None:
         ("list[Keeper]", [Keeper(name="Ada", since=1863)]),
     ],
 )
-def test_a_type_alone_is_a_description(spec: str, value: object) -> None:
+def test_a_type_alone_is_a_spec(spec: str, value: object) -> None:
     """The answer is the value, not an object around it."""
     plain = json.loads(
         json.dumps(
@@ -117,8 +117,8 @@ def test_a_type_alone_is_a_description(spec: str, value: object) -> None:
     assert read(spec, {"value": plain}) == value
 
 
-def test_names_that_models_have_already_are_fine() -> None:
-    """Fields may be called as a method of pydantic is, or as a word of Python."""
+def test_fields_may_have_names_of_model_attributes() -> None:
+    """Or be Python keywords."""
     answer = read(
         "copy, json, model_name, class", {"copy": "1", "json": "2", "model_name": "3", "class": "4"}
     )
@@ -150,8 +150,8 @@ def test_names_that_models_have_already_are_fine() -> None:
         ("a " + "{b " * 20, "nested more than 12 deep"),
     ],
 )
-def test_a_mistake_is_shown_at_its_place(spec: str, words: str) -> None:
-    """What is wrong, where, and what was probably meant."""
+def test_a_mistake_is_reported_with_its_position(spec: str, words: str) -> None:
+    """With the reason and a suggestion."""
     with pytest.raises(ConfigurationError) as caught:
         make_output_schema(spec, NAMES)
 

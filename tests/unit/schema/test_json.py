@@ -1,4 +1,4 @@
-"""The JSON of an answer, with whatever a model writes around it."""
+"""The JSON of an answer, whatever surrounds it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from claude_magic.schema import AnswerError, NoJSONError, extract_json
     ],
 )
 def test_json_is_found(answer: str, value: object) -> None:
-    """Bare, in a fence, or in prose: the first complete value, one that begins a line before one in a sentence."""
+    """Bare, in a fence, or in prose: the first complete value, at a line start before one inside a sentence."""
     assert extract_json(answer) == value
 
 
@@ -41,8 +41,8 @@ def test_json_is_found(answer: str, value: object) -> None:
         ("[" * 100_000, "cannot be read"),
     ],
 )
-def test_an_answer_without_json_says_what_is_wrong(answer: str, words: str) -> None:
-    """Empty, prose, cut, or not quite JSON: each is told apart, with the place, and the text is kept."""
+def test_an_answer_without_json_is_an_error_with_the_reason(answer: str, words: str) -> None:
+    """Empty, prose, cut, or invalid JSON, with the position; the error keeps the text."""
     with pytest.raises(NoJSONError) as caught:
         extract_json(answer)
 
@@ -50,15 +50,15 @@ def test_an_answer_without_json_says_what_is_wrong(answer: str, words: str) -> N
     assert caught.value.text == answer
 
 
-def test_the_error_is_what_callers_look_for() -> None:
-    """One of ours for those who catch ours, and a ValueError for those who read JSON."""
+def test_the_error_is_of_both_expected_types() -> None:
+    """An error of this package, and a ValueError like those of `json`."""
     assert issubclass(NoJSONError, AnswerError)
     assert issubclass(AnswerError, ClaudeError)
     assert issubclass(AnswerError, ValueError)
 
 
 @pytest.mark.parametrize("unit", ["{", "[1,", '{"a":', "[ "])
-def test_brackets_without_end_do_not_hold_up(unit: str) -> None:
-    """Each opening bracket could be the beginning. Reading to the end from each would take hours, and end in the timeout."""
+def test_unclosed_brackets_are_parsed_quickly(unit: str) -> None:
+    """Parsing to the end from each of them would take hours, and end in the timeout."""
     with pytest.raises(NoJSONError):
         extract_json("words " + unit * 100_000)

@@ -1,4 +1,4 @@
-"""Output schemas: types of the user's, said to the API as far as it understands, and checked in the answer."""
+"""Output schemas: types of the user's, converted to the subset of the API, and checked in the answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def schema(spec: str) -> OutputSchema:
 
 
 def accept(json_schema: dict[str, Any]) -> None:
-    """Check a schema by the rules of the API."""
+    """Check a schema against the rules of the API."""
     check_output_format({"type": "json_schema", "schema": json_schema}, {})
 
 
@@ -62,20 +62,20 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("spec", ACCEPTED)
-def test_the_api_takes_the_schema(spec: str) -> None:
-    """Models, dataclasses, TypedDicts, enums and lists of them keep to the subset that the API compiles."""
+def test_the_api_supports_the_schema(spec: str) -> None:
+    """Models, dataclasses, TypedDicts, enums and lists of them use only the subset that the API supports."""
     accept(schema(spec).json_schema)
 
 
 @pytest.mark.parametrize("spec", ACCEPTED)
 def test_the_top_of_a_schema_is_an_object(spec: str) -> None:
-    """What is none by itself is wrapped in one."""
+    """A type that is not an object is wrapped in one."""
     assert schema(spec).json_schema["type"] == "object"
 
 
 @pytest.mark.parametrize("spec", ["Tide", "Ship", "Harbour", "Home", "Lamp", "name, age int, mood happy|sad"])
-def test_what_satisfies_the_schema_can_be_read(spec: str) -> None:
-    """There and back: an instance of the schema becomes an object."""
+def test_a_value_that_satisfies_the_schema_can_be_parsed(spec: str) -> None:
+    """A round trip: an instance of the schema becomes an object."""
     made = schema(spec)
     instance = make_instance(made.json_schema, "Ada since 1863, Bob since 1900 and 1902 and 1904")
 
@@ -83,7 +83,7 @@ def test_what_satisfies_the_schema_can_be_read(spec: str) -> None:
 
 
 def test_a_model_becomes_an_object_of_its_class() -> None:
-    """With the conversions that pydantic makes from JSON: enums, dates, decimals, tuples and sets."""
+    """With pydantic's conversions from JSON: enums, dates, decimals, tuples and sets."""
     lighthouse = schema("Lighthouse").parse(json.dumps(LIGHTHOUSE))
 
     assert isinstance(lighthouse, Lighthouse)
@@ -101,14 +101,14 @@ def test_a_dataclass_becomes_an_instance() -> None:
 
 
 def test_a_typed_dict_becomes_a_dict() -> None:
-    """Also one of `typing` on Python 3.11, where pydantic would refuse it, and one inside another."""
+    """Also a `typing.TypedDict` on Python 3.11, which pydantic rejects, and one inside another."""
     harbour: Harbour = schema("Harbour").parse('{"ships": [{"name": "Erika"}], "flag": null}')
 
     assert harbour == {"ships": [{"name": "Erika"}], "flag": None}
 
 
-def test_typed_dicts_are_read_wherever_they_stand() -> None:
-    """In a dataclass inside another TypedDict, in a list; one that holds itself is refused as every such type."""
+def test_nested_typed_dicts_are_supported() -> None:
+    """In a dataclass inside another TypedDict, in a list; a recursive one is refused like any recursive type."""
     course = schema("Course").parse(
         '{"name": "north", "fleet": {"ships": [{"name": "Erika"}], "flag": {"name": "Ada", "tonnes": 3}}}'
     )
@@ -124,21 +124,21 @@ def test_typed_dicts_are_read_wherever_they_stand() -> None:
 
 
 def test_a_list_is_wrapped_for_the_api_and_unwrapped_for_the_user() -> None:
-    """An unwrapped one, from a server without structured outputs, is taken too."""
+    """An unwrapped one, from a server without structured outputs, is accepted too."""
     made = schema("keepers")
 
     assert made.parse('{"value": [{"name": "Ada", "since": 1863}]}') == [Keeper(name="Ada", since=1863)]
     assert made.parse('[{"name": "Ada", "since": 1863}]') == [Keeper(name="Ada", since=1863)]
 
 
-def test_the_answer_may_stand_in_a_fence() -> None:
-    """Servers that know no structured outputs answer as models like to."""
+def test_the_answer_may_be_in_a_fence() -> None:
+    """As from servers without structured outputs."""
     assert schema("Keeper").parse('Here:\n```json\n{"name": "Ada", "since": 1863}\n```').since == 1863
 
 
 @pytest.mark.parametrize("spelled", ["oil", "OIL", "Oil"])
-def test_upper_and_lower_case_of_enums_are_mended(spelled: str) -> None:
-    """The API promises the words, not their case."""
+def test_the_case_of_enum_values_is_corrected(spelled: str) -> None:
+    """The API guarantees the words, not their case."""
     lighthouse = schema("Lighthouse").parse(json.dumps({**LIGHTHOUSE, "lamp": spelled}))
 
     assert lighthouse.lamp is Lamp.OIL
@@ -147,8 +147,8 @@ def test_upper_and_lower_case_of_enums_are_mended(spelled: str) -> None:
 # What the API does not know
 
 
-def test_bounds_are_told_in_words_and_still_checked() -> None:
-    """Numeric bounds, lengths and hard patterns move into the description."""
+def test_bounds_are_described_and_still_checked() -> None:
+    """Numeric bounds, lengths and unsupported patterns move into the description."""
     made = schema("Lighthouse")
     properties = made.json_schema["properties"]
 
@@ -164,7 +164,7 @@ def test_bounds_are_told_in_words_and_still_checked() -> None:
 
 
 def test_a_tuple_is_a_list_of_known_length() -> None:
-    """The API knows lists whose items are alike."""
+    """The API supports only one schema for all items."""
     position = schema("Lighthouse").json_schema["properties"]["position"]
 
     assert position == {
@@ -174,8 +174,8 @@ def test_a_tuple_is_a_list_of_known_length() -> None:
     }
 
 
-def test_a_field_that_may_be_missing_is_not_a_union_with_null() -> None:
-    """Both are limited, and one says what the other says."""
+def test_an_optional_field_is_not_a_union_with_null() -> None:
+    """The API limits both, and one of them is enough."""
     made = schema("Lighthouse").json_schema
 
     assert made["properties"]["height"] == {"type": "number"}
@@ -206,7 +206,7 @@ def test_a_field_that_may_be_missing_is_not_a_union_with_null() -> None:
         ),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused_with_its_place(spec: str, words: str) -> None:
+def test_an_unsupported_type_is_refused_with_its_place(spec: str, words: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         schema(spec)
@@ -215,8 +215,8 @@ def test_what_cannot_be_asked_for_is_refused_with_its_place(spec: str, words: st
     assert caught.value.message.count("Nothing was sent") == 1
 
 
-def test_a_class_that_is_no_model_is_refused() -> None:
-    """Pydantic says why; the message names what the user named."""
+def test_a_class_that_is_not_a_model_is_refused() -> None:
+    """With pydantic's reason and the name that the user typed."""
 
     class Plain:
         pass
@@ -225,8 +225,8 @@ def test_a_class_that_is_no_model_is_refused() -> None:
         make_output_schema("Plain", {"Plain": Plain})
 
 
-def test_only_names_of_the_user_count() -> None:
-    """A name that they have not defined is not looked up anywhere else."""
+def test_only_the_users_names_are_looked_up() -> None:
+    """An undefined name is not searched elsewhere."""
     with pytest.raises(ConfigurationError, match="there is no type Keeper"):
         make_output_schema("Keeper", {})
 
@@ -234,8 +234,8 @@ def test_only_names_of_the_user_count() -> None:
 # What does not fit
 
 
-def test_a_mismatch_says_where_and_why_and_keeps_the_text() -> None:
-    """Each problem with its field and, where it is short, what was there."""
+def test_a_mismatch_gives_place_and_reason_and_keeps_the_text() -> None:
+    """Each problem with its field and, if it is short, the value."""
     text = '{"name": 3, "keepers": []}'
 
     with pytest.raises(SchemaMismatchError) as caught:
@@ -251,7 +251,7 @@ def test_a_mismatch_says_where_and_why_and_keeps_the_text() -> None:
 
 
 def test_many_problems_are_counted_not_listed() -> None:
-    """The message stays readable; all of them are in `problems`."""
+    """The message stays readable; `problems` contains all of them."""
     text = json.dumps({**LIGHTHOUSE, "keepers": [{"name": "Ada", "since": 1}] * 9})
 
     with pytest.raises(SchemaMismatchError, match="and 4 more") as caught:

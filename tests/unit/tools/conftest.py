@@ -1,4 +1,4 @@
-"""What the tests of the tools share: calls as a model makes them, and Ctrl-C as a person presses it."""
+"""Fixtures for the tests of tools: calls by a model, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def call() -> MakeCall:
 
 @pytest.fixture
 def block() -> Callable[[], None]:
-    """Blocks a thread until Ctrl-C ends it: in small steps, because a signal just before a sleep does not end that."""
+    """Block a thread until Ctrl-C: in small steps, because a signal just before a sleep does not end it."""
 
     def wait() -> None:
         deadline = time.monotonic() + TIMEOUT
@@ -49,7 +49,7 @@ def block() -> Callable[[], None]:
 
 @pytest.fixture
 def usual_handler() -> Iterator[None]:
-    """Python's own handler of Ctrl-C before a test, and still there after it."""
+    """Python's default SIGINT handler before a test, and still installed after it."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     left = signal.signal(signal.SIGINT, previous)
@@ -58,7 +58,7 @@ def usual_handler() -> Iterator[None]:
 
 @pytest.fixture
 def interrupt_when() -> Iterator[Callable[[threading.Event], None]]:
-    """Presses Ctrl-C once something has happened."""
+    """Send SIGINT once a condition is met."""
     threads: list[threading.Thread] = []
 
     def press(event: threading.Event) -> None:

@@ -19,7 +19,7 @@ TIMEOUT = 20.0
 
 
 class Setting:
-    """A loop with an executor on it, asked from another thread, as the bridge asks."""
+    """A loop with an executor, called from another thread, like the bridge."""
 
     def __init__(self, *functions: Callable[..., Any], approve: Any = None) -> None:
         self.states: list[CallState] = []
@@ -47,7 +47,7 @@ class Setting:
 
 
 def test_a_function_runs_on_the_thread_of_the_loop_in_the_context_of_the_cell(call: Any) -> None:
-    """Where the user's things live; and what it prints goes to its cell."""
+    """There the user's objects live, and its output goes to its cell."""
     where = contextvars.ContextVar("where", default="nowhere")
 
     def tide() -> list[object]:
@@ -64,7 +64,7 @@ def test_a_function_runs_on_the_thread_of_the_loop_in_the_context_of_the_cell(ca
 
 
 def test_an_async_function_runs_beside_other_tasks(call: Any) -> None:
-    """They are what it may wait for."""
+    """It may wait for them."""
     heard = asyncio.Event()
 
     async def listen() -> str:
@@ -79,7 +79,7 @@ def test_an_async_function_runs_beside_other_tasks(call: Any) -> None:
 
 
 def test_an_async_function_may_use_timeouts_and_groups(call: Any) -> None:
-    """Being stepped by us changes nothing of what asyncio promises it."""
+    """Its steps are driven by the executor, which does not change asyncio's guarantees."""
 
     async def careful() -> str:
         try:
@@ -94,8 +94,8 @@ def test_an_async_function_may_use_timeouts_and_groups(call: Any) -> None:
     assert asyncio.run(Setting(careful).run(call("careful"))).content == "[0, 1, 2] True"
 
 
-def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
-    """Even what would end the program, or the loop."""
+def test_any_exception_of_a_tool_is_a_result(call: Any) -> None:
+    """Even one that would end the program or the loop."""
 
     def leave() -> None:
         raise SystemExit(3)
@@ -114,8 +114,8 @@ def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
         assert "claude_magic" not in result.text
 
 
-def test_a_tool_that_waits_for_something_cancelled_has_failed(call: Any) -> None:
-    """Only what cancels the call itself is an interrupt."""
+def test_a_tool_that_waits_for_a_cancelled_task_has_failed(call: Any) -> None:
+    """Only a cancellation of the call itself is an interrupt."""
 
     async def wait_in_vain() -> None:
         other = asyncio.ensure_future(asyncio.sleep(TIMEOUT))
@@ -128,8 +128,8 @@ def test_a_tool_that_waits_for_something_cancelled_has_failed(call: Any) -> None
     assert "CancelledError" in result.text
 
 
-def test_a_call_that_cannot_be_made_asks_nobody(call: Any) -> None:
-    """A person's word is not for what fails anyway."""
+def test_an_invalid_call_is_not_asked_about(call: Any) -> None:
+    """It fails in any case."""
     asked: list[ToolCall] = []
 
     async def approve(each: ToolCall) -> str:
@@ -147,8 +147,8 @@ def len_of(text: str) -> int:
 
 
 @pytest.mark.parametrize(("answer", "state"), [("", CallState.DONE), ("No.", CallState.REFUSED)])
-def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> None:
-    """And what it says against the call is the result."""
+def test_the_users_decision_counts(call: Any, answer: str, state: CallState) -> None:
+    """A refusal is the result."""
 
     async def approve(each: ToolCall) -> str:
         assert str(each) == "len_of(text='four')"
@@ -162,8 +162,8 @@ def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> Non
     assert setting.states[0] is CallState.APPROVAL
 
 
-def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
-    """The thread that waits for the result must not wait for ever."""
+def test_an_error_while_asking_ends_the_call(call: Any) -> None:
+    """The thread that waits for the result must not hang."""
 
     async def approve(_each: ToolCall) -> str:
         raise RuntimeError("no widgets")
@@ -172,8 +172,8 @@ def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
         asyncio.run(Setting(len_of, approve=approve).run(call("len_of", text="four")))
 
 
-def test_what_is_stopped_before_the_question_is_neither_asked_nor_run(call: Any) -> None:
-    """Stop may come after the call is known, and before a person could be asked."""
+def test_a_call_stopped_before_the_question_is_neither_asked_about_nor_run(call: Any) -> None:
+    """Stop may come after the call is known, and before the question."""
     done: list[str] = []
 
     async def approve(_each: ToolCall) -> str:
@@ -211,7 +211,7 @@ def lambda_of(done: list[str]) -> Callable[[], None]:
 
 
 def test_cancelling_the_future_cancels_an_async_tool(call: Any) -> None:
-    """As the end of the answer does."""
+    """As at the end of the answer."""
     ends: list[str] = []
 
     has_begun, has_ended = asyncio.Event(), asyncio.Event()
@@ -244,10 +244,10 @@ def test_cancelling_the_future_cancels_an_async_tool(call: Any) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="sends itself POSIX signals")
 @pytest.mark.parametrize("is_async", [False, True])
-def test_ctrl_c_reaches_a_tool_that_blocks_whatever_the_cell_does_with_it(
+def test_ctrl_c_interrupts_a_blocking_tool(
     call: Any, interrupt_when: Any, block: Callable[[], None], is_async: bool
 ) -> None:
-    """In an awaited cell a kernel only cancels a task, of which a blocked loop never hears."""
+    """In an awaited cell a kernel only cancels a task, which does not stop a blocked loop."""
     has_begun = threading.Event()
 
     def gauge() -> None:
@@ -274,8 +274,8 @@ def test_ctrl_c_reaches_a_tool_that_blocks_whatever_the_cell_does_with_it(
     assert kernels_own is not signal.default_int_handler
 
 
-def test_after_the_end_of_the_loop_a_call_is_taken_in_silence(call: Any) -> None:
-    """A kernel that shuts down closes it under an answer in flight."""
+def test_after_the_end_of_the_loop_a_call_is_ignored(call: Any) -> None:
+    """A kernel that shuts down closes the loop during an answer."""
     loop = asyncio.new_event_loop()
     loop.close()
     executor = LoopExecutor(

@@ -18,7 +18,7 @@ PROCESS_TIMEOUT = 60.0
 
 
 def run(source: str) -> str:
-    """Run Python source in a process of its own, and return what it printed."""
+    """Run Python source in a process of its own, and return its output."""
     process = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(source)],
         capture_output=True,
@@ -52,7 +52,7 @@ KERNEL = """
 
 
 def test_inside_a_coroutine_of_the_user_it_is_refused() -> None:
-    """There it would break the kernel; nothing is left that was never awaited."""
+    """It would break the kernel there; no coroutine remains unawaited."""
 
     async def wind() -> None: ...
 
@@ -63,8 +63,8 @@ def test_inside_a_coroutine_of_the_user_it_is_refused() -> None:
         asyncio.run(cell())
 
 
-def test_in_a_plain_cell_of_a_kernel_the_loop_runs_once_more() -> None:
-    """What it gives, and what it raises, comes out as it is."""
+def test_in_a_plain_cell_of_a_kernel_the_loop_runs_nested() -> None:
+    """Results and exceptions are passed on."""
     printed = run(
         KERNEL
         + """
@@ -115,7 +115,7 @@ def test_an_older_version_is_refused() -> None:
 
 
 def test_a_loop_that_another_package_has_patched_is_refused() -> None:
-    """As the older nest_asyncio does, whose patch stays."""
+    """Like the older nest_asyncio, whose patch stays."""
     printed = run(
         KERNEL
         + """
@@ -132,8 +132,8 @@ def test_a_loop_that_another_package_has_patched_is_refused() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends itself POSIX signals")
-def test_ctrl_c_cancels_what_is_awaited_and_nothing_else_on_the_loop() -> None:
-    """Other tasks go on; what was awaited does not."""
+def test_ctrl_c_cancels_only_the_awaitable() -> None:
+    """Other tasks on the loop continue."""
     printed = run(
         KERNEL
         + """

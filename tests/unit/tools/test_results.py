@@ -1,4 +1,4 @@
-"""What a model gets for what a function gave back."""
+"""The content of results for the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from claude_magic.tools._call import Content, describe_failure, outcome_of, take
 
 
 def content_of(value: object) -> Content:
-    """Return what the model gets for a value."""
+    """Return the content for a value."""
     return outcome_of(value).content
 
 
@@ -49,18 +49,18 @@ class Boat:
     ],
 )
 def test_data_is_json_and_text_is_text(value: Any, content: str) -> None:
-    """Models of pydantic too, also inside."""
+    """Also pydantic models, at any depth."""
     assert content_of(value) == content
 
 
-def test_nothing_is_said_in_words() -> None:
-    """An empty result would be refused."""
+def test_an_empty_result_is_described() -> None:
+    """The API would reject an empty one."""
     assert "nothing" in content_of(None)
     assert "empty" in content_of("")
 
 
-def test_what_json_cannot_express_is_told_by_its_type() -> None:
-    """Rather than an error that the model cannot repair, or an address."""
+def test_objects_in_data_are_named_by_their_type() -> None:
+    """Instead of an error that the model cannot fix, or an address."""
     outcome = outcome_of({"x": object()})
 
     assert json.loads(outcome.content) == {"x": "<object>"}
@@ -95,8 +95,8 @@ class Panel:
     ],
     ids=["tuple", "dict", "dataclass", "bytes", "buffer", "generator"],
 )
-def test_pictures_in_data_are_pictures_in_their_places(value: Any, texts: list[str | None]) -> None:
-    """However deep they lie; what stands around them stays as it was."""
+def test_images_in_data_are_blocks_in_their_places(value: Any, texts: list[str | None]) -> None:
+    """At any depth; the data around them is unchanged."""
     content = content_of(value)
 
     assert isinstance(content, list)
@@ -104,7 +104,7 @@ def test_pictures_in_data_are_pictures_in_their_places(value: Any, texts: list[s
     assert [block["type"] for block in content] == ["image" if text is None else "text" for text in texts]
 
 
-def test_the_axes_of_a_figure_are_one_picture() -> None:
+def test_the_axes_of_a_figure_are_one_image() -> None:
     """In data, too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -126,13 +126,13 @@ def test_the_axes_of_a_figure_are_one_picture() -> None:
         ({"rows": zip("ab", [1, 2], strict=True)}, '{"rows":[["a",1],["b",2]]}'),
     ],
 )
-def test_what_a_generator_yields_is_the_result(value: Any, content: str) -> None:
-    """It was made for this call, so reading it takes it from nobody."""
+def test_the_values_of_a_generator_are_the_result(value: Any, content: str) -> None:
+    """It was made for this call, so no other code needs it."""
     assert content_of(value) == content
 
 
-def test_a_generator_without_end_is_stopped_and_closed() -> None:
-    """The model learns that there is more."""
+def test_an_infinite_generator_is_stopped_and_closed() -> None:
+    """The result reports that there is more."""
     closed: list[bool] = []
 
     def count() -> Iterator[int]:
@@ -150,7 +150,7 @@ def test_a_generator_without_end_is_stopped_and_closed() -> None:
 
 
 def test_an_async_generator_is_read_and_closed() -> None:
-    """As far as its bound."""
+    """Up to its limit."""
 
     async def count(end: int) -> AsyncIterator[int]:
         for number in range(end):
@@ -160,9 +160,7 @@ def test_an_async_generator_is_read_and_closed() -> None:
     assert "stopped after 1,000" in content_of(asyncio.run(take_async(count(10**9))))
 
 
-def test_what_a_generator_raises_is_the_failure_of_the_call() -> None:
-    """Not a result that says nothing of it."""
-
+def test_an_exception_of_a_generator_is_the_error_of_the_call() -> None:
     def fail() -> Iterator[int]:
         yield 1
         raise ValueError("no water")
@@ -175,8 +173,8 @@ def test_what_a_generator_raises_is_the_failure_of_the_call() -> None:
     "value",
     [png()[:60], io.BytesIO(png()[:60]), type("Chart", (), {"_repr_png_": lambda self: png()[:60]})()],
 )
-def test_a_damaged_picture_is_a_text_for_the_model(value: Any) -> None:
-    """And a note for the reader; the answer goes on."""
+def test_a_damaged_image_becomes_text_for_the_model(value: Any) -> None:
+    """With a note for the user; the answer continues."""
     outcome = outcome_of(value)
 
     assert isinstance(outcome.content, str)
@@ -185,22 +183,22 @@ def test_a_damaged_picture_is_a_text_for_the_model(value: Any) -> None:
     assert "Nothing was sent" not in outcome.content
 
 
-def test_a_damaged_picture_in_data_leaves_the_rest() -> None:
-    """Only its own place is a word."""
+def test_a_damaged_image_in_data_is_replaced_by_text() -> None:
+    """The rest of the data is unchanged."""
     outcome = outcome_of({"name": "chart", "drawn": io.BytesIO(png()[:60])})
 
     assert json.loads(outcome.content)["name"] == "chart"
     assert "cannot be shown" in json.loads(outcome.content)["drawn"]
 
 
-def test_the_reader_is_told_what_was_done_to_a_result() -> None:
-    """As with what is attached."""
+def test_changes_to_a_result_are_noted() -> None:
+    """As for attachments."""
     assert (
         outcome_of(Image.new("I;16", (4, 4), 7)).notes[0].startswith("A picture was reduced from mode I;16")
     )
 
 
-def test_tables_and_pictures_are_what_they_are_in_a_prompt() -> None:
+def test_tables_and_images_are_sent_as_in_a_prompt() -> None:
     """Described, or as content blocks."""
     assert "2 rows" in content_of(pd.DataFrame({"a": [1, 2]}))
     (block,) = content_of(Image.new("RGB", (4, 4)))
@@ -215,8 +213,8 @@ def test_a_large_result_is_cut_and_says_so() -> None:
     assert "100,000 characters" in content
 
 
-def test_a_failure_is_bounded_and_ends_with_what_happened() -> None:
-    """The end of a traceback says most."""
+def test_an_error_is_shortened_and_keeps_its_end() -> None:
+    """The end of a traceback is most informative."""
 
     def fail(depth: int) -> None:
         if depth:
@@ -232,8 +230,8 @@ def test_a_failure_is_bounded_and_ends_with_what_happened() -> None:
     assert text.rstrip().endswith("ValueError: no water")
 
 
-def test_a_result_that_json_cannot_hold_is_described_instead() -> None:
-    """The function has done its work; that its result is odd is no failure of it."""
+def test_a_result_that_is_not_json_is_described() -> None:
+    """The function succeeded, so the call has not failed."""
     endless: list[Any] = []
     endless.append(endless)
 
@@ -241,8 +239,8 @@ def test_a_result_that_json_cannot_hold_is_described_instead() -> None:
     assert "a" in content_of({"a": "\ud800"})
 
 
-def test_secrets_stay_here() -> None:
-    """In what a function read, and in how it failed: the model chose what to call, nobody typed it."""
+def test_secrets_are_redacted() -> None:
+    """In results and in errors: the model chose the call, and the user did not type it."""
     key = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz"
 
     def fail() -> None:
@@ -258,7 +256,7 @@ def test_secrets_stay_here() -> None:
     assert "ValueError: refused: [REDACTED]" in failure
 
 
-def test_a_failure_with_a_long_message_still_says_what_it_is() -> None:
+def test_an_error_with_a_long_message_keeps_its_type() -> None:
     """Type and beginning first, then the end of the traceback."""
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""A call before it runs: what is shown to the person who decides, and what cannot run at all."""
+"""A call before it runs: its text for the user, and invalid calls."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def running(call: Any) -> Callable[..., RunningCall]:
     return make
 
 
-def test_a_call_is_shown_as_python_would_write_it() -> None:
+def test_a_call_is_shown_in_python_notation() -> None:
     """With all of its arguments."""
     assert str(ToolCall(name="tide", arguments={"port": "Brest", "day": 3})) == "tide(port='Brest', day=3)"
 
 
-def test_a_model_cannot_make_a_call_look_like_another_one() -> None:
-    """Line breaks, escapes of terminals and reversed writing stand there as what they are, in names too."""
+def test_a_model_cannot_disguise_a_call() -> None:
+    """Newlines, terminal escapes and direction marks are escaped, in names too."""
     hostile = {"x": "a\n\x1b[2J\u202e", "y=1)\n\x1b[2JRun tide(port": 1}
 
     shown = str(ToolCall(name="tide", arguments=hostile))
@@ -38,8 +38,8 @@ def test_a_model_cannot_make_a_call_look_like_another_one() -> None:
     assert shown.isprintable()
 
 
-def test_the_line_about_a_very_long_call_is_cut_and_says_so() -> None:
-    """It tells what was decided; who decides sees all pages."""
+def test_the_line_of_a_very_long_call_is_shortened() -> None:
+    """It reports a decision; the question shows all pages."""
     one = str(ToolCall(name="tide", arguments={"port": "x" * 100_000}))
     many = str(ToolCall(name="tide", arguments={f"x{number}": "y" * 1_000 for number in range(100)}))
 
@@ -49,8 +49,8 @@ def test_the_line_about_a_very_long_call_is_cut_and_says_so() -> None:
     assert "100,794 characters" in many
 
 
-def test_arguments_that_are_no_json_are_handed_back(running: Callable[..., RunningCall]) -> None:
-    """Under the key that the documentation names."""
+def test_arguments_that_are_not_json_are_returned(running: Callable[..., RunningCall]) -> None:
+    """Under the key that the API documents."""
     result = running("tide", '{"port": "Br').check()
 
     assert result is not None
@@ -58,7 +58,7 @@ def test_arguments_that_are_no_json_are_handed_back(running: Callable[..., Runni
     assert json.loads(result.content) == {"INVALID_JSON": '{"port": "Br'}
 
 
-def test_a_tool_that_there_is_not_is_answered_with_those_there_are(
+def test_an_unknown_tool_is_answered_with_the_known_ones(
     running: Callable[..., RunningCall],
 ) -> None:
     """Models invent names."""
@@ -69,8 +69,8 @@ def test_a_tool_that_there_is_not_is_answered_with_those_there_are(
     assert "no tool tides, only tide" in result.content
 
 
-def test_arguments_that_do_not_fit_are_answered_with_why(running: Callable[..., RunningCall]) -> None:
-    """Before anybody is asked."""
+def test_invalid_arguments_are_answered_with_the_reason(running: Callable[..., RunningCall]) -> None:
+    """Before the user is asked."""
     result = running("tide", prot="Brest").check()
 
     assert result is not None
@@ -79,7 +79,7 @@ def test_arguments_that_do_not_fit_are_answered_with_why(running: Callable[..., 
     assert "prot: Extra" in result.content
 
 
-def test_a_call_that_fits_runs(running: Callable[..., RunningCall]) -> None:
+def test_a_valid_call_runs(running: Callable[..., RunningCall]) -> None:
     """With its arguments."""
     each = running("tide", port="Brest")
 
@@ -91,10 +91,10 @@ def test_a_call_that_fits_runs(running: Callable[..., RunningCall]) -> None:
     }
 
 
-def test_a_refusal_is_an_error_and_tells_the_reader_where_nobody_was_asked(
+def test_a_refusal_is_an_error_with_a_note_if_nobody_was_asked(
     running: Callable[..., RunningCall],
 ) -> None:
-    """Who refused knows; who was not asked does not."""
+    """A user who refused needs no note."""
     by_person = running("tide", port="Brest").refused(REFUSED)
     by_nobody = running("tide", port="Brest").refused(NOBODY)
 

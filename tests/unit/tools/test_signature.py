@@ -1,4 +1,4 @@
-"""From functions to tools: what the API is told about them, and how its arguments reach them."""
+"""Functions as tools: their definitions, and how arguments reach them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def schema(function: Any) -> dict[str, Any]:
 
 
 def test_signature_and_docstring_make_the_schema() -> None:
-    """Types, what must be given, defaults, and what the docstring says of function and arguments."""
+    """Types, required arguments, defaults, and the descriptions of function and arguments."""
 
     def tide(port: str, day: int = 1, exact: bool = False) -> float:
         """Give the height of the tide.
@@ -81,7 +81,7 @@ def test_signature_and_docstring_make_the_schema() -> None:
 
 
 def test_types_of_all_kinds_are_described() -> None:
-    """Literals, enums, optional ones, dates, models, dataclasses, bounds."""
+    """Literals, enums, optional types, dates, models, dataclasses, bounds."""
 
     def plan(
         kind: Literal["sail", "motor"],
@@ -103,8 +103,8 @@ def test_types_of_all_kinds_are_described() -> None:
     assert schema(plan)["required"] == ["kind", "colour", "port", "boat", "when", "crew"]
 
 
-def test_arguments_are_checked_and_made_what_the_function_expects() -> None:
-    """A model sends JSON; the function gets its own types, and its own defaults."""
+def test_arguments_are_validated_and_converted() -> None:
+    """A model sends JSON; the function gets its own types and defaults."""
     got: dict[str, Any] = {}
 
     def plan(colour: Colour, port: Port, boat: Boat, day: int = 4, **further: Any) -> None:
@@ -129,8 +129,8 @@ def test_arguments_are_checked_and_made_what_the_function_expects() -> None:
         ({"port": "x", "y": 1}, "y: Extra"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], says: str) -> None:
-    """The model can do better the next time."""
+def test_invalid_arguments_are_named(arguments: dict[str, Any], says: str) -> None:
+    """So that the model can correct them."""
 
     def tide(port: str) -> None: ...
 
@@ -158,7 +158,7 @@ def test_callables_of_all_kinds_can_be_tools() -> None:
     assert Tool(lambda x: x, name="same").bind({"x": [1]})() == [1]
 
 
-def test_what_cannot_be_a_tool_says_why() -> None:
+def test_an_invalid_tool_is_an_error_with_the_reason() -> None:
     """Before anything is sent."""
 
     def many(*ports: str) -> None: ...
@@ -177,7 +177,7 @@ class Gull:
 
 
 def test_tools_are_found_by_the_names_of_the_notebook() -> None:
-    """Attributes too; a slip gets a hint."""
+    """Also attributes; a typo gets a suggestion."""
     names = {"gull": Gull(), "tide_table": lambda port: port, "number": 5}
 
     assert Toolbox.named(["gull.read"], names).find("gull_read") is not None
@@ -199,8 +199,8 @@ def test_tools_are_found_by_the_names_of_the_notebook() -> None:
         (["tide_table"], "tools takes functions, and a str is not one"),
     ],
 )
-def test_what_is_no_list_of_functions_is_refused(given: object, words: str) -> None:
-    """One function alone, or something else in the list."""
+def test_other_values_than_lists_of_functions_are_refused(given: object, words: str) -> None:
+    """A single function, or another object in the list."""
     with pytest.raises(ConfigurationError) as caught:
         Toolbox.of(given)
 
@@ -208,20 +208,20 @@ def test_what_is_no_list_of_functions_is_refused(given: object, words: str) -> N
 
 
 def test_an_empty_list_of_functions_is_no_tools() -> None:
-    """A list that is built may be empty."""
+    """A computed list may be empty."""
     assert Toolbox.of([]) is None
 
 
-def test_types_that_nobody_can_resolve_leave_the_arguments_open() -> None:
-    """An annotation may name what is imported for type checkers alone."""
+def test_unresolvable_types_accept_any_argument() -> None:
+    """A name may be imported for type checkers only."""
 
     def tide(port: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     assert schema(tide)["properties"] == {"port": {}}
 
 
-def test_arguments_by_position_keep_their_places() -> None:
-    """One that is left out must not give its place to the next."""
+def test_positional_arguments_keep_their_positions() -> None:
+    """A missing one is not replaced by the next."""
 
     def add(x: int = 1, y: int = 2, /) -> tuple[int, int]:
         return x, y
@@ -229,8 +229,8 @@ def test_arguments_by_position_keep_their_places() -> None:
     assert Tool(add).bind({"y": 9})() == (1, 9)
 
 
-def test_one_type_that_nobody_can_resolve_does_not_take_the_others_with_it() -> None:
-    """Each annotation stands for itself."""
+def test_an_unresolvable_type_does_not_affect_the_others() -> None:
+    """Annotations are resolved one by one."""
 
     def tide(port: "str", when: "Nowhere", day: "int" = 1) -> None: ...  # type: ignore[name-defined]  # noqa: F821, UP037
 
@@ -241,8 +241,8 @@ def test_one_type_that_nobody_can_resolve_does_not_take_the_others_with_it() -> 
     }
 
 
-def test_an_argument_that_is_no_json_keeps_its_default_or_is_refused_by_name() -> None:
-    """A table cannot come from a model, but a function that draws into given axes can still be called."""
+def test_an_argument_that_is_not_json_keeps_its_default_or_is_refused() -> None:
+    """A model cannot pass a table, but it can call a function with optional axes."""
     got: list[Any] = []
 
     def draw(port: str, axes: pd.DataFrame | None = None, table: pd.DataFrame = pd.DataFrame()) -> None:  # noqa: B008
@@ -258,8 +258,8 @@ def test_an_argument_that_is_no_json_keeps_its_default_or_is_refused_by_name() -
         Tool(weigh)
 
 
-def test_numbers_of_numpy_are_made_from_json() -> None:
-    """Their types are written in signatures by those who compute."""
+def test_numpy_scalars_are_converted_from_json() -> None:
+    """Their types occur in signatures of numerical code."""
 
     def scale(x: np.float64, n: np.int32) -> tuple[type, type]:
         return type(x), type(n)
@@ -268,8 +268,8 @@ def test_numbers_of_numpy_are_made_from_json() -> None:
     assert Tool(scale).bind({"x": 1.5, "n": 2})() == (np.float64, np.int32)
 
 
-def test_defaults_that_are_no_json_or_a_secret_are_not_sent() -> None:
-    """A NaN makes a request invalid; a key as a default must not leave the notebook."""
+def test_defaults_that_are_secret_or_not_json_are_not_sent() -> None:
+    """A NaN makes a request invalid; a default key must not leave the notebook."""
 
     def query(
         sql: str, limit: float = math.nan, key: str = "sk-ant-api03-abcdefghijklmnop", rows: int = 5
@@ -293,7 +293,7 @@ def test_fields_of_pydantic_describe_arguments() -> None:
     }
 
 
-def test_classes_and_objects_are_described_by_what_takes_the_arguments() -> None:
+def test_classes_and_objects_are_described_by_their_methods() -> None:
     """`__init__` and `__call__` have the types, and often the docstring."""
 
     class Ship:
@@ -317,9 +317,7 @@ def test_classes_and_objects_are_described_by_what_takes_the_arguments() -> None
     assert Tool(Boat).description == ""
 
 
-def test_numpy_docstrings_say_it_of_several_arguments_at_once() -> None:
-    """The field's own style."""
-
+def test_numpy_docstrings_may_describe_several_arguments_at_once() -> None:
     def add(x: int, y: int) -> int:
         """Add.
 
@@ -333,8 +331,8 @@ def test_numpy_docstrings_say_it_of_several_arguments_at_once() -> None:
     assert {each["description"] for each in schema(add)["properties"].values()} == {"What to add."}
 
 
-def test_a_decorated_function_has_the_signature_of_what_it_wraps() -> None:
-    """`functools.wraps` leaves `*args, **kwargs` behind, which nobody means."""
+def test_a_decorated_function_has_the_signature_of_the_wrapped_one() -> None:
+    """The wrapper itself has `*args, **kwargs`."""
 
     def tide(port: str, day: int = 1) -> str:
         return f"{port} {day}"
@@ -347,8 +345,8 @@ def test_a_decorated_function_has_the_signature_of_what_it_wraps() -> None:
     assert Tool(logged).bind({"port": "Brest", "day": "4"})() == "Brest 4"
 
 
-def test_async_functions_are_known_through_wrappers() -> None:
-    """They need not wait until the screen has said that they block."""
+def test_async_functions_are_recognised_through_wrappers() -> None:
+    """They need no delay before they run, because they do not block the display."""
 
     async def wind() -> None: ...
 
@@ -361,8 +359,8 @@ def test_async_functions_are_known_through_wrappers() -> None:
     assert not Tool(Gull().read).is_async
 
 
-def test_names_that_would_be_the_same_for_the_model_are_refused() -> None:
-    """The same one twice is harmless."""
+def test_different_functions_of_the_same_name_are_refused() -> None:
+    """The same function twice is harmless."""
     names = {"gull": Gull(), "gull_read": lambda: "land"}
 
     assert Toolbox.named(["gull.read", "gull.read"], names).names == ("gull_read",)
@@ -370,14 +368,14 @@ def test_names_that_would_be_the_same_for_the_model_are_refused() -> None:
         Toolbox.named(["gull.read", "gull_read"], names)
 
 
-def test_a_slip_in_an_attribute_gets_a_hint_too() -> None:
-    """And says which part does not exist."""
+def test_a_typo_in_an_attribute_gets_a_suggestion_too() -> None:
+    """The message names the missing part."""
     with pytest.raises(ConfigurationError, match="gull has no raed"):
         Toolbox.named(["gull.raed"], {"gull": Gull()})
 
 
 def give(function: Any, **arguments: Any) -> Any:
-    """Call a function as a model does."""
+    """Call a function like a model."""
     return Tool(function, name="given").bind(arguments)()
 
 
@@ -421,7 +419,7 @@ class Crate(typing.TypedDict, Generic[Item]):
 
 @dataclasses.dataclass
 class Option:
-    """As `typer.Option` is: a declaration in the place of a default."""
+    """A declaration in place of a default, like `typer.Option`."""
 
     default: Any = ...
     default_factory: Any = None
@@ -430,7 +428,7 @@ class Option:
 
 @dataclasses.dataclass
 class Depends:
-    """As FastAPI's is: a mark for what the framework fills in."""
+    """A marker for values that a framework fills in, like FastAPI's."""
 
     dependency: Callable[[], Any]
 
@@ -448,10 +446,10 @@ class Depends:
         (lambda: dataclasses.field(default=3), 3),
     ],
 )
-def test_a_default_that_is_declared_reaches_the_function_as_a_value(
+def test_a_declared_default_reaches_the_function_as_a_value(
     declare: Callable[[], Any], value: object
 ) -> None:
-    """Not as the declaration, however the function takes the argument; each call gets one of its own."""
+    """Not as the declaration, for any kind of argument; each call gets a new value."""
 
     def keyword(n: Any = declare(), *, other: Any = declare()) -> Any:  # noqa: B008
         return n, other
@@ -480,7 +478,7 @@ def test_a_default_that_is_declared_reaches_the_function_as_a_value(
 
 @pytest.mark.parametrize("is_positional", [False, True])
 def test_a_default_in_an_annotation_reaches_the_function(is_positional: bool) -> None:
-    """Python knows none there, and would complain of a missing argument."""
+    """Python ignores it and would report a missing argument."""
 
     def keyword(
         n: Annotated[int, Field(default=4)], tags: Annotated[list[str], Field(default_factory=list)]
@@ -499,8 +497,8 @@ def test_a_default_in_an_annotation_reaches_the_function(is_positional: bool) ->
     assert "required" not in schema(function)
 
 
-def test_pythons_own_default_goes_before_one_in_an_annotation() -> None:
-    """As Python calls the function."""
+def test_a_default_in_the_signature_takes_precedence_over_one_in_an_annotation() -> None:
+    """As in a call from Python."""
 
     def tide(n: Annotated[int, Field(default=4)] = 7) -> int:
         return n
@@ -509,8 +507,8 @@ def test_pythons_own_default_goes_before_one_in_an_annotation() -> None:
     assert schema(tide)["properties"]["n"]["default"] == 7
 
 
-def test_what_a_field_declares_besides_its_default_holds() -> None:
-    """Bounds are checked; a description goes before the docstring; an alias is for others; a factory sees the others' values."""
+def test_other_declarations_of_a_field_are_used() -> None:
+    """Bounds are checked; its description precedes the docstring; its alias is ignored; its factory gets the other values."""
 
     def tide(
         n: int = Field(3, ge=1, alias="count", validation_alias="number", description="How many."),
@@ -530,8 +528,8 @@ def test_what_a_field_declares_besides_its_default_holds() -> None:
         give(tide, n=0)
 
 
-def test_a_field_without_a_default_must_be_given() -> None:
-    """Whatever its library writes for that."""
+def test_a_field_without_a_default_is_required() -> None:
+    """For the markers of each library."""
 
     def tide(a: int = Field(...), b: int = Field(description="x"), c: int = Option()) -> None: ...  # type: ignore[assignment]
 
@@ -556,8 +554,8 @@ def test_a_field_without_a_default_must_be_given() -> None:
     ids=lambda default: type(default).__name__,
 )
 @pytest.mark.parametrize("is_annotated", [True, False])
-def test_a_default_of_any_type_stays_the_object_that_it_is(default: Any, is_annotated: bool) -> None:
-    """Where the model leaves it out; what the model gives is of the same type, with an annotation or without."""
+def test_a_default_of_any_type_is_passed_unchanged(default: Any, is_annotated: bool) -> None:
+    """If the model leaves it out; a given value has the same type, with an annotation or without."""
 
     def tide(it: Any = default) -> Any:
         return it
@@ -571,8 +569,8 @@ def test_a_default_of_any_type_stays_the_object_that_it_is(default: Any, is_anno
     assert json.dumps(schema(tide))
 
 
-def test_what_only_a_framework_fills_in_is_refused_by_name() -> None:
-    """The model must not choose the user, nor the function get the mark instead of a session."""
+def test_an_argument_for_a_framework_is_refused_by_name() -> None:
+    """The model must not choose the user, and the function must not get the marker in place of a session."""
 
     def by_default(user: int = Depends(lambda: 1)) -> None: ...  # type: ignore[assignment]
 
@@ -606,8 +604,8 @@ def test_what_only_a_framework_fills_in_is_refused_by_name() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("has_default", [False, True])
-def test_typed_dicts_are_arguments_wherever_they_stand(hint: Any, given: Any, has_default: bool) -> None:
-    """Those of `typing` too, on every Python; with a default they do not vanish."""
+def test_nested_typed_dicts_are_supported_as_arguments(hint: Any, given: Any, has_default: bool) -> None:
+    """Those of `typing` too, on every Python; with a default they are still described."""
 
     def moor(at: Any) -> Any:
         return at
@@ -627,7 +625,7 @@ def test_typed_dicts_are_arguments_wherever_they_stand(hint: Any, given: Any, ha
         give(function, at="nowhere")
 
 
-def test_classes_that_hold_typed_dicts_are_made_as_themselves() -> None:
+def test_classes_with_typed_dicts_are_instantiated() -> None:
     """A dataclass, a named tuple."""
 
     def count(fleet: Fleet, pair: Pair) -> tuple[Fleet, Pair]:
@@ -639,8 +637,8 @@ def test_classes_that_hold_typed_dicts_are_made_as_themselves() -> None:
     assert type(got[1]) is Pair
 
 
-def test_what_must_be_in_a_typed_dict_is_told_and_checked() -> None:
-    """`Required`, `NotRequired` and `total=False`, on a class whose annotations are text."""
+def test_required_keys_of_a_typed_dict_are_described_and_checked() -> None:
+    """`Required`, `NotRequired` and `total=False`, on a class with string annotations."""
 
     def sail(voyage: Voyage) -> None: ...
 
@@ -654,7 +652,7 @@ def test_what_must_be_in_a_typed_dict_is_told_and_checked() -> None:
         give(sail, voyage={"port": "Brest", "length": 0})
 
 
-def test_named_arguments_of_a_type_are_told_and_checked() -> None:
+def test_keyword_arguments_of_a_type_are_described_and_checked() -> None:
     """`**options: int`, and `**options: Unpack[Options]`, which names them."""
 
     def number(**options: int) -> dict[str, int]:
@@ -674,8 +672,8 @@ def test_named_arguments_of_a_type_are_told_and_checked() -> None:
         give(named, port="Brest", fog=1)
 
 
-def test_an_argument_that_keeps_its_default_is_told_to_the_reader() -> None:
-    """It does not vanish without a word, and by position it keeps its place."""
+def test_an_argument_that_keeps_its_default_is_noted() -> None:
+    """A positional one keeps its position."""
     table, frames = pd.DataFrame(), (lambda: table)
 
     def draw(port: str, axes: pd.DataFrame | None = None, connection=table) -> Any:  # type: ignore[no-untyped-def]
@@ -697,7 +695,7 @@ def test_an_argument_that_keeps_its_default_is_told_to_the_reader() -> None:
 
 
 def test_a_method_without_its_object_is_refused() -> None:
-    """`self` is nothing that a model could give."""
+    """A model cannot pass `self`."""
     with pytest.raises(
         ConfigurationError, match=r"a method of Gull, and needs an object: name it as object.read"
     ):

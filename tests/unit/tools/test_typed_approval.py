@@ -1,4 +1,4 @@
-"""Asking at the keyboard whether a call may run."""
+"""Approval of a call at the keyboard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Type = Callable[..., list[str]]
 
 @pytest.fixture
 def typing(monkeypatch: pytest.MonkeyPatch) -> Type:
-    """Has a person type these answers; returns the questions that they were asked."""
+    """Type these answers; return the questions that were asked."""
 
     def type_(*answers: str | BaseException) -> list[str]:
         questions: list[str] = []
@@ -36,7 +36,7 @@ def typing(monkeypatch: pytest.MonkeyPatch) -> Type:
 
 @pytest.mark.parametrize(("typed", "reason"), [("y", ""), (" YES ", ""), ("n", REFUSED), ("No", REFUSED)])
 def test_an_answer_decides_on_one_call(typing: Type, typed: str, reason: str) -> None:
-    """The next one is asked about again."""
+    """The next call is asked about again."""
     questions = typing(typed, typed)
     approval = TypedApproval()
 
@@ -55,8 +55,8 @@ def test_all_holds_for_the_answer_and_not_longer(typing: Type) -> None:
     assert TypedApproval().ask(CALL) == REFUSED
 
 
-def test_what_is_no_answer_is_asked_again(typing: Type) -> None:
-    """Least of all is a bare Enter a yes."""
+def test_an_invalid_answer_is_asked_again(typing: Type) -> None:
+    """A bare Enter never means yes."""
     questions = typing("", "yolo", "n")
 
     assert TypedApproval().ask(CALL) == REFUSED
@@ -64,14 +64,14 @@ def test_what_is_no_answer_is_asked_again(typing: Type) -> None:
 
 
 @pytest.mark.parametrize("error", [EOFError(), RuntimeError("no stdin"), OSError("closed")])
-def test_where_nobody_can_type_nothing_may_run(typing: Type, error: Exception) -> None:
+def test_without_input_no_call_may_run(typing: Type, error: Exception) -> None:
     """As in a kernel without stdin, or with it closed."""
     typing(error)
 
     assert TypedApproval().ask(CALL) == NOBODY
 
 
-def test_ctrl_c_is_no_answer(typing: Type) -> None:
+def test_ctrl_c_is_not_an_answer(typing: Type) -> None:
     """It ends more than the call, on a loop too."""
     typing(KeyboardInterrupt(), KeyboardInterrupt())
 
@@ -82,13 +82,13 @@ def test_ctrl_c_is_no_answer(typing: Type) -> None:
 
 
 def long_call(length: int) -> ToolCall:
-    """A call whose last words are what matters."""
+    """A call whose last argument is the important one."""
     return ToolCall(name="run", arguments={"code": "#" * length + " rm -rf ~", "port": "Brest"})
 
 
 @pytest.mark.parametrize("length", [10, 1_990, 2_010, 3_990, 8_000, 200_000])
-def test_all_of_a_call_is_seen_before_it_may_run(typing: Type, length: int) -> None:
-    """Page by page, to the tail; no yes before the last page counts."""
+def test_a_whole_call_is_shown_before_it_may_run(typing: Type, length: int) -> None:
+    """Page by page; a yes before the last page does not count."""
     call = long_call(length)
     questions = typing(*["y"] * (length // 1_000 + 1))
 
@@ -100,8 +100,8 @@ def test_all_of_a_call_is_seen_before_it_may_run(typing: Type, length: int) -> N
     assert not any("[y]es" in question for question in questions[:-1])
 
 
-def test_a_long_call_can_be_refused_before_its_end_and_not_allowed(typing: Type) -> None:
-    """ "All" on an earlier page does not hold for what was not seen, either."""
+def test_a_long_call_can_be_refused_but_not_approved_before_its_end(typing: Type) -> None:
+    """An "all" on an earlier page does not count either."""
     typing("n")
     assert TypedApproval().ask(long_call(50_000)) == REFUSED
 
@@ -116,8 +116,8 @@ def test_a_long_call_can_be_refused_before_its_end_and_not_allowed(typing: Type)
     "hidden", ["\u202e", "\u2066", "\u200b", "\u00ad", "\u3164", "\u2800", "\u115f", "\ufe0f"]
 )
 @pytest.mark.parametrize("place", ["value", "inside", "key", "argument", "tool"])
-def test_what_nobody_sees_or_turns_the_writing_is_written_as_what_it_is(hidden: str, place: str) -> None:
-    """A model must not make a call look like another one."""
+def test_invisible_characters_and_direction_marks_are_escaped(hidden: str, place: str) -> None:
+    """A model must not disguise a call."""
     text = f"a{hidden}b"
     value: object = {"inside": [text], "key": {text: 1}}.get(place, text)
     arguments = {text if place == "argument" else "path": value if place in ("value", "inside", "key") else 1}
@@ -128,8 +128,8 @@ def test_what_nobody_sees_or_turns_the_writing_is_written_as_what_it_is(hidden: 
         assert f"{ord(hidden):02x}" in shown
 
 
-def test_words_of_all_languages_and_pictures_stay_readable() -> None:
-    """They have a shape of their own."""
+def test_words_of_all_languages_and_emoji_stay_readable() -> None:
+    """They are visible."""
     call = ToolCall(name="run", arguments={"a": "Ünïcode 東京 שלום مرحبا ★ 🙂", "größe": 1})
 
     assert str(call) == "run(a='Ünïcode 東京 שלום مرحبا ★ 🙂', größe=1)"

@@ -1,4 +1,4 @@
-"""Tools of a call that blocks, on the thread that waits."""
+"""Tools of a blocking call, on the waiting thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT = 20.0
 def submit(
     executor: WaitingExecutor, call: Any, states: list[CallState] | None = None
 ) -> concurrent.futures.Future[Any]:
-    """Submit a call from another thread, as the bridge does."""
+    """Submit a call from another thread, like the bridge."""
     noted = [] if states is None else states
     with concurrent.futures.ThreadPoolExecutor(1) as bridge:
         return bridge.submit(executor.submit, call, lambda state, _text: noted.append(state)).result()
@@ -34,8 +34,8 @@ async def thread_name_later() -> str:
     return threading.current_thread().name
 
 
-def test_a_call_wakes_who_waits_and_runs_there(call: Any) -> None:
-    """In two steps, so that the screen can tell in between that it runs."""
+def test_a_call_wakes_the_waiting_thread_and_runs_there(call: Any) -> None:
+    """In two steps, so that its state can be drawn between them."""
     executor, wakes, states = WaitingExecutor(Toolbox([thread_name]), approve=None), [], []
     executor.subscribe(lambda: wakes.append(1))
 
@@ -49,8 +49,8 @@ def test_a_call_wakes_who_waits_and_runs_there(call: Any) -> None:
     assert len(wakes) == 2
 
 
-def test_a_call_that_came_before_somebody_waited_wakes_them_at_once(call: Any) -> None:
-    """Else both would wait for each other."""
+def test_a_call_submitted_before_the_wait_wakes_at_once(call: Any) -> None:
+    """Otherwise both would wait for each other."""
     executor, wakes = WaitingExecutor(Toolbox([thread_name]), approve=None), []
     submit(executor, call("thread_name"))
 
@@ -59,8 +59,8 @@ def test_a_call_that_came_before_somebody_waited_wakes_them_at_once(call: Any) -
     assert wakes == [1]
 
 
-def test_another_thread_that_waits_for_the_same_answer_is_left_alone(call: Any) -> None:
-    """The user's functions expect the thread on which they were given."""
+def test_another_thread_that_waits_for_the_same_answer_is_not_woken(call: Any) -> None:
+    """The user's functions expect the thread on which they were passed."""
     executor, wakes = WaitingExecutor(Toolbox([thread_name]), approve=None), []
     other = threading.Thread(target=lambda: executor.subscribe(lambda: wakes.append(1)))
     other.start()
@@ -71,8 +71,7 @@ def test_another_thread_that_waits_for_the_same_answer_is_left_alone(call: Any) 
     assert wakes == []
 
 
-def test_nobody_is_woken_after_leaving(call: Any) -> None:
-    """Their wait is over."""
+def test_no_thread_is_woken_after_unsubscribing(call: Any) -> None:
     executor, wakes = WaitingExecutor(Toolbox([thread_name]), approve=None), []
     leave = executor.subscribe(lambda: wakes.append(1))
 
@@ -82,8 +81,8 @@ def test_nobody_is_woken_after_leaving(call: Any) -> None:
     assert wakes == []
 
 
-def test_an_async_function_gets_a_loop_where_none_runs(call: Any) -> None:
-    """One of its own, or the one that the surroundings keep."""
+def test_an_async_function_gets_a_loop_if_none_runs(call: Any) -> None:
+    """A new one, or the one that the caller provides."""
     loop = asyncio.new_event_loop()
     seen: list[asyncio.AbstractEventLoop] = []
 
@@ -103,8 +102,8 @@ def test_an_async_function_gets_a_loop_where_none_runs(call: Any) -> None:
 
 
 @pytest.mark.parametrize(("answer", "state"), [("", CallState.DONE), ("No.", CallState.REFUSED)])
-def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> None:
-    """The screen says from the beginning that it is waited for."""
+def test_the_users_decision_counts(call: Any, answer: str, state: CallState) -> None:
+    """The state shows from the beginning that it is awaited."""
     executor, states = WaitingExecutor(Toolbox([thread_name]), approve=lambda _call: answer), []
 
     future = submit(executor, call("thread_name"), states)
@@ -115,8 +114,8 @@ def test_a_persons_word_decides(call: Any, answer: str, state: CallState) -> Non
     assert states[0] is CallState.APPROVAL
 
 
-def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
-    """The thread that waits for the result must not wait for ever."""
+def test_an_error_while_asking_ends_the_call(call: Any) -> None:
+    """The thread that waits for the result must not hang."""
 
     def approve(_call: object) -> str:
         raise RuntimeError("no terminal")
@@ -131,7 +130,7 @@ def test_a_fault_in_asking_ends_the_call(call: Any) -> None:
 
 
 def test_a_call_that_was_cancelled_meanwhile_does_not_run(call: Any) -> None:
-    """The answer has ended; nobody waits for its effect."""
+    """The answer has ended, and its effect is not wanted."""
     runs: list[int] = []
 
     def gauge() -> None:
@@ -147,8 +146,8 @@ def test_a_call_that_was_cancelled_meanwhile_does_not_run(call: Any) -> None:
     assert runs == []
 
 
-def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
-    """Even what would end the program, also out of a loop."""
+def test_any_exception_of_a_tool_is_a_result(call: Any) -> None:
+    """Even one that would end the program, also outside a loop."""
 
     def leave() -> None:
         raise SystemExit(3)
@@ -170,10 +169,10 @@ def test_whatever_a_tool_raises_is_a_result(call: Any) -> None:
 @pytest.mark.usefixtures("usual_handler")
 @pytest.mark.parametrize("kind", ["blocks", "blocks in a coroutine", "waits"])
 @pytest.mark.parametrize("has_loop", [False, True])
-def test_ctrl_c_ends_a_tool_for_good(
+def test_ctrl_c_ends_a_tool_completely(
     call: Any, interrupt_when: Any, block: Callable[[], None], kind: str, has_loop: bool
 ) -> None:
-    """Wherever it is; nothing of it goes on behind the user's back."""
+    """In any state; no part of it continues unnoticed."""
     has_begun = threading.Event()
     ends: list[str] = []
 

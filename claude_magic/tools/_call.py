@@ -193,7 +193,7 @@ def _described(value: object, max_tokens: int = DEFAULT_TOKENS) -> Collected:
         return describe(value, name="the result", max_tokens=max_tokens)
     except ConfigurationError as error:
         reason = str(error).removesuffix(" Nothing was sent.")
-        return Collected(parts=(f"[It cannot be shown: {reason}]",), notes=(f"Of a tool: {reason}",))
+        return Collected(parts=(f"[It cannot be shown: {reason}]",), notes=(f"Result of a tool: {reason}",))
 
 
 def _outcome_described(value: object) -> Outcome:

@@ -166,7 +166,7 @@ def parameters_of(function: Callable[..., Any], name: str) -> Parameters:
     for parameter in signature.parameters.values():
         hint = hints[parameter.name]
         if parameter.kind is parameter.VAR_POSITIONAL:
-            raise _refusal(name, "*arguments have no names to give them by.")
+            raise _refusal(name, "a model passes arguments by name, and *arguments have none.")
         if parameter.kind is parameter.VAR_KEYWORD:
             named, further = _further(hint, name)
             found += named
@@ -186,7 +186,7 @@ def parameters_of(function: Callable[..., Any], name: str) -> Parameters:
 
 def _refusal(name: str, reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} cannot be a tool: {reason} Wrap it in a function of yours. Nothing was sent."
+        f"{name} cannot be a tool: {reason} Wrap it in a function of your own. Nothing was sent."
     )
 
 
@@ -199,7 +199,7 @@ def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        raise _refusal(name, "Python does not know its arguments.") from None
+        raise _refusal(name, "Python cannot inspect its arguments.") from None
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     is_method = isinstance(function, types.FunctionType) and owner and not owner.endswith("<locals>")
     if is_method and next(iter(signature.parameters), "") == "self":
@@ -219,8 +219,8 @@ def _parameter(parameter: inspect.Parameter, hint: Any, tool: str) -> Parameter:
         if _has(marker, "dependency"):
             raise _refusal(
                 tool,
-                f"its argument {parameter.name} is left to a framework, by {type(marker).__name__}, which fills in "
-                "nothing here. functools.partial can give it a value.",
+                f"its argument {parameter.name} is filled in by a framework, through {type(marker).__name__}, and none "
+                "runs here. functools.partial can give it a value.",
             )
     return Parameter(
         name=parameter.name,

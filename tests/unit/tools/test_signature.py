@@ -163,7 +163,7 @@ def test_an_invalid_tool_is_an_error_with_the_reason() -> None:
 
     def many(*ports: str) -> None: ...
 
-    with pytest.raises(ConfigurationError, match=r"\*arguments have no names"):
+    with pytest.raises(ConfigurationError, match=r"\*arguments have none"):
         Tool(many)
     with pytest.raises(ConfigurationError, match="cannot be the name of a tool"):
         Tool(lambda: None)
@@ -578,7 +578,9 @@ def test_an_argument_for_a_framework_is_refused_by_name() -> None:
         return user
 
     for function in (by_default, by_annotation):
-        with pytest.raises(ConfigurationError, match=r"argument user is left to a framework, by Depends"):
+        with pytest.raises(
+            ConfigurationError, match=r"argument user is filled in by a framework, through Depends"
+        ):
             Tool(function)
     assert give(functools.partial(by_annotation, user=2)) == 2
 

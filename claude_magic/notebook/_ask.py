@@ -124,7 +124,7 @@ async def map_rows(line: Line, cell: Cell) -> Any:
 
 
 def _map_request(line: Line, cell: Cell) -> Request:
-    """Return the map request of a cell.
+    """Return the map request of a cell. An option that is not passed on here has no effect on a map.
 
     Raises:
         ConfigurationError: The variable does not exist, or an attachment or the schema cannot be used.

@@ -86,7 +86,9 @@ def prepare(line: Line, cell: Cell) -> tuple[Line, Question]:
 def ask_prompt(
     line: Line, cell: Cell, attachments: Sequence[Collected], values: Mapping[str, object] | None = None
 ) -> Question:
-    """Return the question of a prompt.
+    """Return the question of a prompt that was typed in a cell, also for `--compare`, `--interact` and `--bg`.
+
+    Subcommands that ask (`fix`) make theirs in `_ask_about`; maps go by `_map_request` in `_ask.py`.
 
     Args:
         line: The line, with its prompt as typed.
@@ -229,6 +231,7 @@ def _ask_about(
 def _question(
     line: Line, cell: Cell, prompt: str, collected: Sequence[Collected], *, beginning: str = ""
 ) -> Question:
+    """Return a question of a cell: `prompt` is shown and kept, `collected` is sent, and the options of the line decide the rest."""
     options, whole = line.options, join(collected)
     _check_exposure(whole.exposed, options)
     names = cell.names() if options.schema or options.tools else {}

@@ -1,6 +1,7 @@
-"""The Messages API of Claude in plain asyncio: client, limiter, retry policy, messages and events.
+"""An asyncio client for the Claude Messages API: client, rate limiter, retry policy, messages and events.
 
-Usable in any script. It knows nothing of IPython, holds no global state, and reads no environment of its own.
+Usable in any script. It does not depend on IPython, has no global state, and reads no environment variables except those
+for proxies and certificates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One call's attempts: admit, send, and after a failure wait and try again, or give up; and what is told of them on the way."""
+"""The attempts of one call (rate limit, send, retry or give up), and the events that report them to observers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ logger = logging.getLogger("claude_magic.client")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimiterWaiting:
-    """The attempt waits to be sent. Told again when the reason changes, or the expectation by much.
+    """The attempt is waiting to be sent. Reported again when the reason or the expected wait changes noticeably.
 
     Attributes:
-        attempt: Attempt that waits, from 1.
-        expected_wait: Seconds it will take if nobody before it gives up.
-        reason: "rate" for the configured rate, "paused" for a pause that a server asked for; otherwise the server's
-            limit that is used up: "requests", "input tokens" ...
+        attempt: Number of the attempt, from 1.
+        expected_wait: Expected wait in seconds if no earlier waiter gives up.
+        reason: "rate" for the configured rate, "paused" for a pause requested by a server; otherwise the server's limit
+            that is used up: "requests", "input tokens" ...
     """
 
     attempt: int
@@ -41,7 +41,7 @@ class LimiterWaiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted:
-    """The limiter has let the attempt through; it is being sent."""
+    """The limiter has granted the attempt; it is being sent."""
 
     attempt: int
     max_attempts: int
@@ -49,7 +49,7 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseStarted:
-    """Status and headers of a response have arrived. Header names are lower-case; no header holds the key."""
+    """The status and headers of a response have arrived. Header names are lower-case; no header contains the key."""
 
     attempt: int
     status: int
@@ -59,23 +59,23 @@ class ResponseStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished:
-    """One attempt is over, well or badly.
+    """An attempt has ended, with success or with an error.
 
     Attributes:
-        attempt: Its number, from 1.
-        max_attempts: Most attempts that the policy allows.
+        attempt: Number of the attempt, from 1.
+        max_attempts: Maximum number of attempts of the policy.
         method: HTTP method.
         path: Path of the URL, without host and query.
-        status: HTTP status, or None if no response came.
-        error: How it failed, or None.
+        status: HTTP status, or None if no response arrived.
+        error: Error of the attempt, or None.
         will_retry: Whether another attempt follows.
-        delay: Seconds until that attempt, or None.
-        duration: Seconds this attempt took, from sending to the end of the response.
-        elapsed: Seconds since the call began, waits included.
-        request_id: The server's id of the request.
+        delay: Seconds until the next attempt, or None.
+        duration: Seconds from sending to the end of the response.
+        elapsed: Seconds since the call started, including waits.
+        request_id: The server's request id, or None.
         give_up_reason: Why no other attempt follows, as a sentence, or None.
-        input_tokens: Input of the reply in model tokens, cached ones included; None if unknown.
-        output_tokens: Output of the reply in model tokens; None if unknown.
+        input_tokens: Input in model tokens, including cached ones; None if unknown.
+        output_tokens: Output in model tokens; None if unknown.
     """
 
     attempt: int
@@ -96,17 +96,17 @@ class AttemptFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRecorded:
-    """The reply stands in a cassette: it was recorded now, or comes from there.
+    """The reply was recorded in a cassette, or replayed from one.
 
     Attributes:
-        key: The key of the request, in hexadecimal digits.
-        recorded_at: When it was asked, as RFC 3339 text.
-        seconds: How long it took then.
-        request_id: The server's id of the request, or None.
-        is_simulated: A simulator answered.
-        is_replay: It comes from the cassette: nothing was sent.
-        error: The class of the error with which it ended, or None.
-        is_interrupted: It was stopped.
+        key: Key of the request, in hexadecimal digits.
+        recorded_at: Time of the original request, as RFC 3339 text.
+        seconds: Duration of the original request.
+        request_id: The server's request id, or None.
+        is_simulated: The reply is from a simulator.
+        is_replay: The reply was replayed: nothing was sent.
+        error: Class name of the error with which the reply ended, or None.
+        is_interrupted: The reply was stopped.
     """
 
     key: str
@@ -121,7 +121,7 @@ class AnswerRecorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CassetteRemark:
-    """What a person should know of the cassette, as a sentence: the answer was not recorded, a line cannot be read."""
+    """A message about the cassette for the user: the answer was not recorded, or a line cannot be read."""
 
     text: str
 
@@ -133,7 +133,7 @@ Observer: TypeAlias = Callable[[ClientEvent], None]
 
 
 def log_attempt(finished: AttemptFinished) -> None:
-    """Write one INFO record for an attempt. It holds no prompt, no answer and no key."""
+    """Log an attempt at level INFO. The record contains no prompt, no answer and no key."""
     if not logger.isEnabledFor(logging.INFO):
         return
     logger.info(
@@ -171,12 +171,12 @@ def _outcome_of(finished: AttemptFinished) -> str:
 _Result = TypeVar("_Result")
 
 _SHORT_PAUSE = 1.0
-"""Seconds that are waited without a word."""
+"""Longest wait, in seconds, of which the user need not be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRules:
-    """What all calls of a client share: limiters, policy, and the sources of time and chance."""
+    """The objects that all calls of a client share: limiters, retry policy, clock and random source."""
 
     bucket: TokenBucket
     pace: ServerPace
@@ -186,22 +186,22 @@ class AttemptRules:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def without_retries(self) -> AttemptRules:
-        """Return rules by which a call is made once."""
+        """Return the same rules without retries."""
         return replace(self, policy=replace(self.policy, max_retries=0))
 
 
 class Attempts:
     """The attempts of one call.
 
-    `run` covers an attempt until its operation returns. For a plain call that is the whole of it, for a
-    stream the part before the first content; either way the caller then ends it with `succeed` or `fail`.
+    `run` covers an attempt until its operation returns: the whole call, or a stream up to its first content. The caller
+    then ends the attempt with `succeed`, `fail` or `cancel`.
 
     Args:
-        rules: What all calls share.
+        rules: Objects shared by all calls of the client.
         method: HTTP method.
         path: Path of the URL, without query.
-        observer: Told of each step, or None.
-        need: What the call takes of the server's limits; None for calls that these are not about.
+        observer: Called with a record of each step, or None.
+        need: What the call uses of the server's rate limits; None for calls that do not count.
     """
 
     def __init__(
@@ -229,8 +229,8 @@ class Attempts:
         """Run an operation until it succeeds or the policy gives up.
 
         Raises:
-            ClaudeError: The last failure. `attempts` is set and, if it was transient, `give_up_reason`. Or nothing was
-                sent, because a server asked to wait for longer than the policy allows.
+            ClaudeError: The last failure. `attempts` is set and, if the error is transient, `give_up_reason`. Also raised,
+                with nothing sent, if a server asked for a longer wait than the policy allows.
         """
         while True:
             await self._admit()
@@ -242,15 +242,15 @@ class Attempts:
                 self.cancel()
                 raise
             delay = self._decide(failure)
-            del failure  # it refers to this frame through its traceback
+            del failure  # avoids a reference cycle: its traceback refers to this frame
             await self._rules.sleep(delay)
 
     def response_started(self, status: int, request_id: str | None, headers: Mapping[str, str]) -> None:
-        """Note that status and headers have arrived."""
+        """Record that status and headers have arrived."""
         self._status = status
         self._request_id = request_id
         if self._ticket is not None:
-            self._ticket.hear(headers, is_refusal=status == 429)
+            self._ticket.update_from_headers(headers, is_429=status == 429)
             self._rules.bucket.recheck()
         if self._observer is not None:
             self._notify(
@@ -258,48 +258,49 @@ class Attempts:
             )
 
     def succeed(self, usage: Usage | None = None) -> None:
-        """Note that the reply is complete."""
-        self._settle(usage)
-        self._tell(self._finished(None, usage=usage))
+        """Record that the reply is complete."""
+        self._finish_ticket(usage)
+        self._report_finished(self._finished(None, usage=usage))
 
     def cancel(self) -> None:
-        """Note that the caller cancelled the attempt. Only the log is told: the observer knows."""
-        self._settle(None)
+        """Record that the caller cancelled the attempt. It is only logged: the observer already knows."""
+        self._finish_ticket(None)
         log_attempt(self._finished(None, give_up_reason="Cancelled by the caller."))
 
     def fail(self, error: ClaudeError, reason: str) -> NoReturn:
-        """Note a failure that must not be retried, for a reason outside the policy, and raise it."""
-        self._settle(None)
+        """Record a failure that is not retried, and raise it."""
+        self._finish_ticket(None)
         error.attempts = self._attempt
         if error.is_transient:
             error.give_up_reason = reason
-        self._tell(self._finished(error, give_up_reason=reason))
+        self._report_finished(self._finished(error, give_up_reason=reason))
         raise error
 
     async def _admit(self) -> None:
-        """Wait for the limiter; every attempt takes capacity of its own."""
+        """Wait for the limiter; each attempt uses capacity."""
         self._attempt += 1
         self._status = self._request_id = None
         if self._need is not None:
-            self._ticket = self._rules.pace.ticket(self._need, self._tell_wait_reason)
+            self._ticket = self._rules.pace.ticket(self._need, self._report_wait_reason)
         bucket, ticket = self._rules.bucket, self._ticket
         try:
-            if (refusal := self._refuse_to_wait()) is not None:
+            if (refusal := self._pause_error()) is not None:
                 raise refusal
             if not bucket.try_acquire(gate=ticket):
-                self._tell_expectation(ticket)
-                await bucket.acquire(gate=ticket, refusal=self._refuse_to_wait, on_wait=self._tell_rate)
+                self._report_expected_wait(ticket)
+                await bucket.acquire(gate=ticket, refusal=self._pause_error, on_wait=self._report_rate)
         except BaseException:
-            self._withdraw()
+            self._withdraw_ticket()
             raise
         self._sent_at = self._rules.clock()
         if self._observer is not None:
             self._notify(AttemptStarted(attempt=self._attempt, max_attempts=self._rules.policy.max_attempts))
 
-    def _refuse_to_wait(self) -> RateLimitError | None:
-        """Return why the attempt is not worth waiting for: a pause that a server asked for is longer than we wait.
+    def _pause_error(self) -> RateLimitError | None:
+        """Return an error if a server has asked for a longer pause than the policy allows; else None.
 
-        Calls about no answer (lists, counts) are made on the way to one, where nobody is told why they wait: they do not.
+        Calls that do not request a reply (lists, counts) do not wait for more than `_SHORT_PAUSE`, because nothing would tell
+        the user why.
         """
         asked = self._rules.bucket.asked_for()
         if self._ticket is not None:
@@ -321,23 +322,23 @@ class Attempts:
         error.attempts = self._attempt - 1
         return error
 
-    def _tell_expectation(self, ticket: Ticket | None) -> None:
-        """Tell what is waited for: the bucket, or a limit of the server's where that takes longer."""
+    def _report_expected_wait(self, ticket: Ticket | None) -> None:
+        """Report what the attempt waits for: the bucket, or a limit of the server if that takes longer."""
         bucket = self._rules.bucket
         seconds = bucket.expected_wait()
         wait_reason = None if ticket is None else ticket.expect()
         if ticket is not None and wait_reason is not None and wait_reason.seconds > seconds:
-            ticket.tell(wait_reason)
+            ticket.report(wait_reason)
         elif seconds:
-            self._tell_rate(seconds)
+            self._report_rate(seconds)
 
-    def _tell_rate(self, seconds: float) -> None:
-        self._tell_wait(seconds, "paused" if self._rules.bucket.state.paused_for else "rate")
+    def _report_rate(self, seconds: float) -> None:
+        self._report_wait(seconds, "paused" if self._rules.bucket.state.paused_for else "rate")
 
-    def _tell_wait_reason(self, wait_reason: WaitReason) -> None:
-        self._tell_wait(wait_reason.seconds, wait_reason.reason)
+    def _report_wait_reason(self, wait_reason: WaitReason) -> None:
+        self._report_wait(wait_reason.seconds, wait_reason.reason)
 
-    def _tell_wait(self, seconds: float, reason: LimiterReason) -> None:
+    def _report_wait(self, seconds: float, reason: LimiterReason) -> None:
         self._notify(LimiterWaiting(attempt=self._attempt, expected_wait=seconds, reason=reason))
 
     def _decide(self, error: ClaudeError) -> float:
@@ -348,21 +349,21 @@ class Attempts:
             self._first_failure_at = now
         self._pause_others(error)
         if isinstance(error, NetworkError) and not error.was_sent:
-            self._withdraw()
+            self._withdraw_ticket()
         decision = rules.policy.decide(
             error, attempt=self._attempt, elapsed=now - self._first_failure_at, random=rules.random
         )
         if isinstance(decision, GiveUp):
             self.fail(error, decision.reason)
-        self._settle(None)
+        self._finish_ticket(None)
         error.attempts = self._attempt
-        self._tell(self._finished(error, delay=decision.delay))
+        self._report_finished(self._finished(error, delay=decision.delay))
         return decision.delay
 
     def _pause_others(self, error: ClaudeError) -> None:
-        """Pause other callers back after a 429, which is about the account and not about one request.
+        """Pause all callers after a 429, which concerns the account and not a single request.
 
-        A server that tells its limits has them for each class of models, and only that class is paused.
+        A server that reports its limits has separate limits for each class of models, so only that class is paused.
         """
         if not isinstance(error, RateLimitError) or error.retry_after is None or error.is_spend_cap:
             return
@@ -371,15 +372,15 @@ class Attempts:
             self._rules.bucket.pause_for(seconds, asked=error.retry_after)
         self._rules.bucket.ask_waiters()
 
-    def _settle(self, usage: Usage | None) -> None:
-        """Tell the pace how the attempt ended."""
+    def _finish_ticket(self, usage: Usage | None) -> None:
+        """Report the end of the attempt to the server's pace."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             ticket.finish(usage)
             self._rules.bucket.recheck()
 
-    def _withdraw(self) -> None:
-        """Tell the pace that the server never saw the attempt."""
+    def _withdraw_ticket(self) -> None:
+        """Report to the server's pace that the attempt never reached the server."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             ticket.withdraw()
@@ -412,7 +413,7 @@ class Attempts:
             output_tokens=None if usage is None else usage.output_tokens,
         )
 
-    def _tell(self, finished: AttemptFinished) -> None:
+    def _report_finished(self, finished: AttemptFinished) -> None:
         log_attempt(finished)
         self._notify(finished)
 
@@ -421,5 +422,5 @@ class Attempts:
             return
         try:
             self._observer(event)
-        except Exception:  # an observer is foreign code; its fault must not cost the reply
+        except Exception:  # an observer's error must not lose the reply
             logger.exception("an observer failed on %s", type(event).__name__)

@@ -1,7 +1,7 @@
-"""Message batches: many requests in one call, answered within a day, at half the price.
+"""The Message Batches API: many requests in one call, processed within a day, at half the price.
 
-Creating one is never retried after a failure that may have left it created: it would be paid twice. The caller keeps a
-note of its own first, and finds the batch again in the list; the API has no key that would make a second call harmless.
+Creating a batch is never retried after a failure that may have created it, because it would be paid for twice. The API
+has no idempotency key. Callers therefore record the batch before they create it, and look for it in the list afterwards.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from ._transport import WireResponse
 BATCHES_PATH: Final = "/v1/messages/batches"
 MAX_BATCH_REQUESTS: Final = 100_000
 MAX_BATCH_BYTES: Final = 256_000_000
-"""The API says 256 MB; this is so under either meaning."""
+"""The API documents 256 MB; this value fits whether MB means 10**6 or 2**20 bytes."""
 _BODY: Final = (b'{"requests":[', b",", b"]}")
 _CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_IN_BATCHES: Final = ("speed", "thread", "fallbacks", "fallback_credit_token")
-"""Fields of a request that no batch takes."""
+"""Request fields that batches do not accept."""
 _MAX_LINE_BYTES: Final = 2 * MAX_BODY_BYTES
 _PER_PAGE: Final = 100
 _SHOWN_BYTES: Final = 500
-_CREATED_PERHAPS: Final = "Not sent again: the batch may have been created all the same."
-_CUT: Final = "What came before is kept; the results can be read again."
+_MAYBE_CREATED: Final = "Not sent again: the batch may have been created all the same."
+_TRUNCATED: Final = "What came before is kept; the results can be read again."
 
 
 class RequestCounts(Received):
-    """How many requests of a batch are where. All but `processing` stay 0 until the whole batch has ended."""
+    """The number of a batch's requests in each state. All but `processing` stay 0 until the whole batch has ended."""
 
     processing: int = 0
     succeeded: int = 0
@@ -58,28 +58,28 @@ class RequestCounts(Received):
 
     @property
     def total(self) -> int:
-        """All requests of the batch."""
+        """The number of requests in the batch."""
         return self.processing + self.succeeded + self.failed
 
     @property
     def failed(self) -> int:
-        """Those that have ended without an answer, none of which is billed."""
+        """The number of requests that ended without a reply. They are not billed."""
         return self.errored + self.canceled + self.expired
 
 
 class MessageBatch(Received):
-    """A batch as the server describes it.
+    """A batch as described by the server. All times are RFC 3339 strings.
 
     Attributes:
-        id: Its id.
+        id: The batch's id.
         processing_status: "in_progress", "canceling" or "ended".
-        request_counts: How many of its requests are where.
-        created_at: When it was created, in RFC 3339; likewise the others.
-        expires_at: When what is not done by then expires: 24 hours later.
-        ended_at: When its last request had ended, or None.
-        cancel_initiated_at: When somebody asked to cancel it, or None.
-        archived_at: When its results were deleted, or None.
-        results_url: Where its results are, None as long as there are none.
+        request_counts: Number of requests in each state.
+        created_at: Time of creation.
+        expires_at: Time at which unprocessed requests expire: 24 hours after creation.
+        ended_at: Time at which the last request ended, or None.
+        cancel_initiated_at: Time at which cancellation was requested, or None.
+        archived_at: Time at which the results were deleted, or None.
+        results_url: URL of the results; None until there are any.
     """
 
     id: str = Field(min_length=1)
@@ -94,22 +94,22 @@ class MessageBatch(Received):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of it is left to be done."""
+        """Whether processing has ended."""
         return self.processing_status == "ended"
 
     @property
     def created(self) -> float | None:
-        """When it was created, in seconds since the epoch by the server's clock; None if unknown."""
+        """Time of creation in seconds since the epoch, by the server's clock; None if unknown."""
         return _seconds(self.created_at)
 
     @property
     def expires(self) -> float | None:
-        """When it expires, likewise."""
+        """Time of expiry in seconds since the epoch, by the server's clock; None if unknown."""
         return _seconds(self.expires_at)
 
 
 class BatchPage(Received):
-    """One page of the list, newest first."""
+    """One page of the list of batches, newest first."""
 
     data: list[MessageBatch]
     has_more: bool = False
@@ -118,14 +118,14 @@ class BatchPage(Received):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """What became of one request of a batch.
+    """The result of one request of a batch.
 
     Attributes:
-        custom_id: Its name.
-        type: "succeeded", "errored", "canceled" or "expired"; only the first is billed. What cannot be read is "unreadable", and
-            perhaps billed.
+        custom_id: The request's id within the batch.
+        type: "succeeded", "errored", "canceled" or "expired"; only the first is billed. A result that cannot be parsed is
+            "unreadable", and may be billed.
         message: The reply, or None.
-        error: Why there is none, where the server says so.
+        error: The error that the server reported, or None.
     """
 
     custom_id: str
@@ -135,10 +135,10 @@ class BatchResult:
 
 
 class MessageBatches:
-    """The batch endpoints of a client. All methods belong to its event loop, and raise `ClaudeError`s.
+    """The batch endpoints of a client. All methods must run on the client's event loop, and raise `ClaudeError`s.
 
     Args:
-        calls: Those of the client.
+        calls: Sends the client's requests.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -149,12 +149,11 @@ class MessageBatches:
     ) -> MessageBatch:
         """Create a batch.
 
-        It is tried again where it is certain that nothing was created (no connection, 429, 529), and not otherwise:
-        `may_be_created` tells which it was.
+        Retried only if it is certain that no batch was created (no connection, 429, 529); see `may_be_created`.
 
         Args:
-            body: What `batch_body` makes.
-            betas: Beta features that its requests need.
+            body: Request body from `batch_body`.
+            betas: Beta features that the requests need.
             observer: Called with a record of each step.
         """
         policy = self._calls.rules.policy
@@ -167,15 +166,15 @@ class MessageBatches:
     async def retrieve(
         self, batch_id: str, *, is_poll: bool = False, observer: Observer | None = None
     ) -> MessageBatch:
-        """Return a batch as it is now.
+        """Return the current state of a batch.
 
         Args:
-            batch_id: Its id.
-            is_poll: One look of many: one that fails is not repeated here.
+            batch_id: Batch id.
+            is_poll: The caller polls, so a failed request is not retried.
             observer: Called with a record of each step.
 
         Raises:
-            NotFoundError: There is none in the workspace of this key.
+            NotFoundError: The key's workspace has no such batch.
         """
         rules = self._calls.rules.without_retries() if is_poll else None
         return await self._calls.call(
@@ -185,11 +184,11 @@ class MessageBatches:
     async def list(
         self, *, most: int | None = None, is_poll: bool = False, observer: Observer | None = None
     ) -> AsyncGenerator[MessageBatch, None]:
-        """Yield the batches of the workspace, newest first; page by page, as far as they are wanted.
+        """Yield the batches of the workspace, newest first. Pages are requested as needed.
 
         Args:
-            most: How many at most.
-            is_poll: As for `retrieve`.
+            most: Maximum number of batches; None for all.
+            is_poll: The caller polls, so a failed request is not retried.
             observer: Called with a record of each step.
         """
         rules = self._calls.rules.without_retries() if is_poll else None
@@ -208,54 +207,55 @@ class MessageBatches:
             after = f"&after_id={quote(page.last_id or fresh[-1].id, safe='')}"
 
     async def cancel(self, batch_id: str) -> MessageBatch:
-        """Begin to cancel a batch. What is done by then has results, and is billed.
+        """Start to cancel a batch. Requests that are already processed have results, and are billed.
 
         Raises:
-            InvalidRequestError: It has ended already.
-            NotFoundError: There is none in the workspace of this key.
+            InvalidRequestError: The batch has already ended.
+            NotFoundError: The key's workspace has no such batch.
         """
         return await self._calls.call("POST", _path(batch_id, "/cancel"), MessageBatch.model_validate, b"{}")
 
     async def delete(self, batch_id: str) -> None:
-        """Delete a batch that has ended, with its results.
+        """Delete a batch that has ended, and its results.
 
         Raises:
-            InvalidRequestError: It has not ended.
-            NotFoundError: There is none in the workspace of this key.
+            InvalidRequestError: The batch has not ended.
+            NotFoundError: The key's workspace has no such batch.
         """
-        await self._calls.call("DELETE", _path(batch_id), _nothing)
+        await self._calls.call("DELETE", _path(batch_id), _ignore)
 
     async def results(
         self, batch_id: str, *, observer: Observer | None = None
     ) -> AsyncGenerator[BatchResult, None]:
-        """Yield the results of a batch as they arrive, in an order of the server's.
+        """Yield the results of a batch as they arrive, in the server's order.
 
-        `results_url` is not followed: the key would go wherever a server says.
+        `results_url` is not used: a server could send the key to any address that way.
 
         Args:
-            batch_id: Its id.
+            batch_id: Batch id.
             observer: Called with a record of each step.
 
         Raises:
-            NotFoundError: There are none: it has not ended, or they were deleted.
-            StreamInterruptedError: They broke off; those that came are right, and reading again begins with the first.
-            UnknownStatusError: After all others were read: lines among them are no results, so perhaps something else has answered.
+            NotFoundError: There are no results: the batch has not ended, or they were deleted.
+            StreamInterruptedError: The response broke off. The results so far are valid; reading again starts from the first.
+            UnknownStatusError: Some lines are not results, so another server may have responded. Raised after all results
+                were yielded.
         """
         path = _path(batch_id, "/results")
         response, attempts = await self._calls.open(path, observer)
-        strange: dict[str, Any] | None = None
+        invalid: dict[str, Any] | None = None
         try:
             async for line, is_whole in _lines(response):
                 value = _object_of(line, is_whole=is_whole)
                 if (result := _read_result(value)) is not None:
                     yield result
-                elif strange is None:
-                    strange = value
-            if strange is not None:
-                parse_reply(response, strange, _refused)
+                elif invalid is None:
+                    invalid = value
+            if invalid is not None:
+                parse_reply(response, invalid, _reject)
         except ClaudeError as error:
             failure = error.with_traceback(None)
-        except BaseException:  # no more of them are wanted
+        except BaseException:  # the caller stops iterating, or is cancelled
             attempts.cancel()
             raise
         else:
@@ -264,22 +264,22 @@ class MessageBatches:
         finally:
             await response.aclose()
         failure.request_id = failure.request_id or request_id_of(response.headers)
-        attempts.fail(failure, _CUT)
+        attempts.fail(failure, _TRUNCATED)
 
 
 class _CreatePolicy(RetryPolicy):
-    """Does not create a batch again that may have been created."""
+    """A retry policy that does not retry a call that may have created its batch."""
 
     def decide(
         self, error: ClaudeError, *, attempt: int, elapsed: float, random: Callable[[], float]
     ) -> Retry | GiveUp:
         if may_be_created(error):
-            return GiveUp(_CREATED_PERHAPS)
+            return GiveUp(_MAYBE_CREATED)
         return super().decide(error, attempt=attempt, elapsed=elapsed, random=random)
 
 
 def may_be_created(error: ClaudeError) -> bool:
-    """Tell whether a call that was to create a batch may have done so, though it failed this way."""
+    """Whether a failed call to create a batch may have created it all the same."""
     match error:
         case ConfigurationError() | OverloadedError():
             return False
@@ -291,10 +291,10 @@ def may_be_created(error: ClaudeError) -> bool:
 
 
 def batch_params(request: MessageRequest) -> bytes:
-    """Return a request as it stands in a batch; its `betas` go with the batch.
+    """Return a request as an encoded `params` object of a batch. Its `betas` belong to the batch.
 
     Raises:
-        ConfigurationError: No batch takes it.
+        ConfigurationError: Batches do not accept the request.
     """
     fields = request.model_extra or {}
     wrong = [name for name in _NOT_IN_BATCHES if fields.get(name) is not None]
@@ -307,14 +307,14 @@ def batch_params(request: MessageRequest) -> bytes:
 
 
 def batch_entry(custom_id: str, params: bytes) -> bytes:
-    """Return one entry of a batch.
+    """Return one encoded entry of a batch.
 
     Args:
-        custom_id: Its name: 1 to 64 letters, digits, hyphens and underscores.
-        params: What `batch_params` makes.
+        custom_id: The request's id within the batch: 1 to 64 letters, digits, hyphens and underscores.
+        params: Result of `batch_params`.
 
     Raises:
-        ConfigurationError: No batch takes the name.
+        ConfigurationError: `custom_id` is not valid.
     """
     if _CUSTOM_ID.fullmatch(custom_id) is None:
         raise ConfigurationError(
@@ -324,7 +324,7 @@ def batch_entry(custom_id: str, params: bytes) -> bytes:
 
 
 def batch_body(entries: Iterable[bytes]) -> bytes:
-    """Return the body that creates a batch of entries that `batch_entry` made."""
+    """Return the request body that creates a batch from results of `batch_entry`."""
     opening, comma, closing = _BODY
     return opening + comma.join(entries) + closing
 
@@ -340,12 +340,12 @@ def _seconds(moment: str | None) -> float | None:
         return None
 
 
-def _nothing(_reply: dict[str, Any]) -> None:
-    """What a deletion answers is not needed."""
+def _ignore(_reply: dict[str, Any]) -> None:
+    """Ignore the response to a deletion."""
 
 
 async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:
-    """Yield the lines of a body, and whether each has its end; the last one may lack it."""
+    """Yield the lines of a body, each with whether a newline ends it; the last line may have none."""
     pending = b""
     while chunk := await response.read_chunk():
         *lines, pending = (pending + chunk).split(b"\n")
@@ -359,23 +359,23 @@ async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:
 
 
 def _object_of(line: bytes, *, is_whole: bool) -> dict[str, Any]:
-    """Return the object of a line; one that is none, and whole, as an object that is no result.
+    """Return the JSON object of a line. A whole line that is not a JSON object becomes an object that is not a result.
 
     Raises:
-        StreamInterruptedError: The line is cut.
+        StreamInterruptedError: The line is truncated.
     """
     value = object_in(line)
     if value is not None:
         return value
     if not is_whole:
-        raise StreamInterruptedError("The results are not complete: a line of them is cut.")
+        raise StreamInterruptedError("The results are not complete: a line is truncated.")
     return {"line": line[:_SHOWN_BYTES].decode("utf-8", "replace")}
 
 
 def _read_result(value: dict[str, Any]) -> BatchResult | None:
-    """Return the result that a line holds, also one that cannot be read; None for a line without the name of a request.
+    """Return the result in a line, "unreadable" if it is malformed; None for a line without `custom_id`.
 
-    One line that is off is no reason to lose those behind it, which are paid for.
+    A malformed line must not hide the results after it, which are paid for.
     """
     custom_id = value.get("custom_id")
     if not isinstance(custom_id, str):
@@ -393,5 +393,5 @@ def _read_result(value: dict[str, Any]) -> BatchResult | None:
     return BatchResult(custom_id=custom_id, type=kind, error=failure)
 
 
-def _refused(value: dict[str, Any]) -> None:
+def _reject(value: dict[str, Any]) -> None:
     raise ValueError(value)

@@ -1,4 +1,4 @@
-"""Calls that are answered in one piece, under the limiter and the retry policy of a client: all but streamed replies."""
+"""Calls with a single response, under a client's rate limiter and retry policy: everything except streamed replies."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ _Result = TypeVar("_Result")
 
 
 class Calls:
-    """Sends requests and reads what answers them. All methods belong to the client's event loop, and raise `ClaudeError`s.
+    """A sender of requests that also reads their responses.
+
+    All methods must run on the client's event loop, and raise `ClaudeError`s.
 
     Args:
-        config: The settings of the client.
+        config: The client's settings.
         transport: Opens responses.
-        rules: The limiter and the retry policy of the client.
-        is_lacking_key: Nothing can be sent without a key, and there is none.
+        rules: The client's limiter and retry policy.
+        is_lacking_key: The server requires a key, and none is set.
 
     Attributes:
-        rules: Likewise.
+        rules: The client's limiter and retry policy.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Calls:
         self._transport = transport
         self._base_url = config.base_url
         self._is_lacking_key = is_lacking_key
-        # One full wait for the answer, and one for everything around it.
+        # Once the timeout for the response, and once for everything else.
         self._timeout = min(2 * config.timeout, config.stream_timeout)
 
     async def call(
@@ -52,17 +54,17 @@ class Calls:
         need: Need | None = None,
         rules: AttemptRules | None = None,
     ) -> _Result:
-        """Send a request, and return what `parse` makes of the JSON object that answers it.
+        """Send a request, and return the result of `parse` for the JSON object in the response.
 
         Args:
             method: HTTP method.
-            path: Path, with its query.
-            parse: Raises a `ValueError` or `KeyError` for an object that answers something else.
-            body: What is sent, or None.
+            path: Path, with query.
+            parse: Raises a `ValueError` or `KeyError` for an object of the wrong kind.
+            body: Request body, or None.
             observer: Called with a record of each step.
-            betas: Beta features that it needs.
-            need: What it takes of the server's limits, or None.
-            rules: Others than those of the client.
+            betas: Beta features that the request needs.
+            need: What the request uses of the server's rate limits, or None.
+            rules: Rules to use instead of the client's.
         """
         self.require_key()
         attempts = Attempts(rules or self.rules, method, path.partition("?")[0], observer, need)
@@ -77,7 +79,7 @@ class Calls:
         return result
 
     async def open(self, path: str, observer: Observer | None = None) -> tuple[WireResponse, Attempts]:
-        """Get what is read as it comes. Who reads it closes the response, and says how the attempt ended."""
+        """Send a GET request and return the open response. The caller closes it, and reports how the attempt ended."""
         self.require_key()
         attempts = Attempts(self.rules, "GET", path, observer)
 
@@ -88,10 +90,10 @@ class Calls:
         return await attempts.run(once), attempts
 
     def require_key(self) -> None:
-        """Refuse to send anything without a key.
+        """Check that there is a key if the server requires one.
 
         Raises:
-            ConfigurationError: There is none, and the server needs one.
+            ConfigurationError: The server requires a key, and none is set.
         """
         if self._is_lacking_key:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""`HTTPClaudeClient`: the Messages API over HTTP, one client for all requests of a process; and the port it fills."""
+"""`HTTPClaudeClient`, the Messages API over HTTP, and `ClaudeClient`, the protocol that it implements."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ._transport import HTTPTransport, request_headers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether a server can be used.
+    """The result of a health check.
 
     Attributes:
-        is_reachable: It answered.
-        is_authenticated: It accepted the key; None if that could not be found out without cost.
-        latency: Seconds the probe took.
-        detail: The finding, as a sentence.
+        is_reachable: The server responded.
+        is_authenticated: The server accepted the key; None if that cannot be checked free of charge.
+        latency: Duration of the check in seconds.
+        detail: The result, as a sentence.
     """
 
     is_reachable: bool
@@ -46,9 +46,9 @@ class Health:
 
 
 class ClaudeClient(Protocol):
-    """Talks to the Messages API. All methods belong to the event loop on which the client is used.
+    """A client for the Messages API. All methods must run on the event loop on which the client is used.
 
-    Everything they raise is a `ClaudeError`, but for `asyncio.CancelledError`.
+    They raise only `ClaudeError`s and `asyncio.CancelledError`.
     """
 
     async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
@@ -56,18 +56,18 @@ class ClaudeClient(Protocol):
         ...
 
     def stream_message(self, request: MessageRequest, *, observer: Observer | None = None) -> ReplyStream:
-        """Return a stream of the reply's events; nothing is sent before it is entered or iterated."""
+        """Return a stream of the reply's events. Nothing is sent until it is iterated."""
         ...
 
     async def execute(
         self, prompt: str, *, model: str, max_tokens: int = 16_000, system: str | None = None
     ) -> Completion:
-        """Send one prompt and return text and usage.
+        """Send one prompt and return the text and usage of the reply.
 
         Args:
-            prompt: What the user asks.
-            model: Model to ask.
-            max_tokens: Bound of the reply in model tokens, thinking included.
+            prompt: User prompt.
+            model: Model name.
+            max_tokens: Maximum length of the reply in model tokens, including thinking.
             system: System prompt, or None.
         """
         messages = [{"role": "user", "content": prompt}]
@@ -80,7 +80,7 @@ class ClaudeClient(Protocol):
         ...
 
     async def list_models(self) -> list[ModelInfo]:
-        """Return all models the server offers, in its order."""
+        """Return all models that the server offers, in the server's order."""
         ...
 
     @property
@@ -89,7 +89,7 @@ class ClaudeClient(Protocol):
         ...
 
     async def health_check(self) -> Health:
-        """Probe the server. Never billed, and never raises for a server that is down or refuses."""
+        """Check the server. Never billed, and never raises if the server is down or rejects the request."""
         ...
 
     async def aclose(self) -> None:
@@ -111,10 +111,9 @@ _REFUSED_AS_INVALID = (400, 422)
 
 
 async def check_health(calls: Calls) -> Health:
-    """Probe a server: its list of models first, and where it has none, a token count of nothing.
+    """Check a server: request its list of models or, if it has none, send an empty body to `count_tokens`.
 
-    Neither can be billed. Sending an empty body to `count_tokens` tells a refused key (401) from an invalid
-    request (400).
+    Neither is billed. The empty body distinguishes a rejected key (401) from an invalid request (400).
     """
     clock = calls.rules.clock
     started_at = clock()
@@ -144,7 +143,7 @@ def _status_of(error: ClaudeError | None) -> int | None:
 
 
 def _ignore(reply: dict[str, Any]) -> None:
-    """Any JSON object will do: servers differ in how they list their models."""
+    """Accept any JSON object: servers list their models in different forms."""
 
 
 def _describe(error: ClaudeError | None, latency: float) -> Health:
@@ -153,7 +152,7 @@ def _describe(error: ClaudeError | None, latency: float) -> Health:
         return Health(is_reachable=True, is_authenticated=True, latency=latency, detail=detail)
     is_refused = isinstance(error, InvalidApiKeyError | ForbiddenError)
     return Health(
-        is_reachable=_status_of(error) not in (None, 200),  # a 200 here is a web page, or an error inside one
+        is_reachable=_status_of(error) not in (None, 200),  # a 200 here is a web page or an error envelope
         is_authenticated=False if is_refused else None,
         latency=latency,
         detail=str(error),
@@ -161,15 +160,15 @@ def _describe(error: ClaudeError | None, latency: float) -> Health:
 
 
 _STREAM_ABOVE_TOKENS = 8000
-"""Longest reply, in model tokens, that is waited for in one piece: what 300 s yield at the slowest pace."""
+"""Longest reply, in model tokens, that is requested without streaming: the output of 300 s at the slowest speed."""
 
 _MODELS_PER_PAGE = 1000
 _MAX_MODEL_PAGES = 100
-"""Bound for servers whose pages lead back to the first."""
+"""Limit for servers whose pagination loops."""
 
 
 class ModelPage(BaseModel):
-    """One page of a model list. OpenAI-shaped lists have `data` only."""
+    """One page of a model list. OpenAI-style lists have only `data`."""
 
     data: list[ModelInfo]
     has_more: bool = False
@@ -177,17 +176,17 @@ class ModelPage(BaseModel):
 
 
 class HTTPClaudeClient(ClaudeClient):
-    """Talks to the Messages API, within a rate limit and under a retry policy.
+    """A client for the Messages API over HTTP, with a rate limit and a retry policy.
 
-    Build one and keep it: it holds the connection pool and the limiter. It belongs to the event loop on which
-    it is first used. Errors are those of `ClaudeError`; cancelling a call leaves pool and limiter in order.
+    Create one client and reuse it: it holds the connection pool and the limiter. It is bound to the event loop on which
+    it is first used. Errors are `ClaudeError`s. Cancelling a call leaves pool and limiter in a consistent state.
 
     Args:
         config: Settings.
         credential: API key or token; None for servers that need none.
-        bucket: Limiter to share or to continue with; None makes one from `config`.
-        pace: What is known of the server's own limits, to share or to continue with; None begins to learn.
-        random: Source of chance for the back-off, uniform in [0, 1).
+        bucket: Limiter to share or reuse; None creates one from `config`.
+        pace: Known rate limits of the server, to share or reuse; None starts without any.
+        random: Random source for the back-off, uniform in [0, 1).
         clock: Monotonic clock in seconds, for durations.
         sleep: Waits between attempts.
     """
@@ -228,21 +227,21 @@ class HTTPClaudeClient(ClaudeClient):
 
     @property
     def config(self) -> ClientConfig:
-        """The settings the client was built with."""
+        """The client's settings."""
         return self._config
 
     async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
         """Send a request and return the complete reply.
 
-        Long replies are streamed underneath: then silence means a dead connection, and no long reply is paid
-        twice because one read took too long.
+        Long replies are streamed internally. Silence then means a dead connection, and a long reply is not paid for
+        twice because one read timed out.
 
         Args:
-            request: What to send; its `max_tokens` decides on streaming.
+            request: The request; its `max_tokens` decides whether the reply is streamed.
             observer: Called with a record of each step, on the client's loop.
 
         Raises:
-            ClaudeError: It failed, after as many attempts as the policy allows.
+            ClaudeError: The call failed, after as many attempts as the policy allows.
         """
         if request.max_tokens > _STREAM_ABOVE_TOKENS:
             async with self.stream_message(request, observer=observer) as stream:
@@ -267,12 +266,12 @@ class HTTPClaudeClient(ClaudeClient):
         observer: Observer | None = None,
         recorder: StreamRecorder | None = None,
     ) -> MessageStream:
-        """Return a stream of the reply's events. Nothing is sent before it is iterated.
+        """Return a stream of the reply's events. Nothing is sent until it is iterated.
 
         Args:
-            request: What to send.
+            request: The request.
             observer: Called with a record of each step, on the client's loop.
-            recorder: Given the events beside the caller, and how the reply ended.
+            recorder: Receives the same events as the caller, and the outcome of the reply.
         """
         self._calls.require_key()
         attempts = Attempts(self._rules, "POST", self._config.messages_path, observer, Need(request))
@@ -296,9 +295,9 @@ class HTTPClaudeClient(ClaudeClient):
         )
 
     async def list_models(self) -> list[ModelInfo]:
-        """Return all models the server offers, in its order.
+        """Return all models that the server offers, in the server's order.
 
-        OpenAI-shaped lists, which several local servers send, are understood.
+        OpenAI-style lists, which several local servers send, are accepted.
         """
         models: dict[str, ModelInfo] = {}
         after = ""
@@ -314,17 +313,17 @@ class HTTPClaudeClient(ClaudeClient):
         return list(models.values())
 
     async def retrieve_model(self, model: str) -> ModelInfo:
-        """Return what the server says about one model.
+        """Return the server's description of one model.
 
         Raises:
-            NotFoundError: It has no such model.
+            NotFoundError: The server has no such model.
         """
         return await self._calls.call(
             "GET", f"{MODELS_PATH}/{quote(model, safe='')}", ModelInfo.model_validate
         )
 
     async def health_check(self) -> Health:
-        """Probe the server once. Never billed; a server that is down is a finding, not an error."""
+        """Check the server once. Never billed, and never raises if the server is down."""
         return await check_health(self._calls)
 
     async def aclose(self) -> None:
@@ -335,7 +334,7 @@ class HTTPClaudeClient(ClaudeClient):
 
 
 def _counted_tokens(reply: dict[str, Any]) -> int:
-    """Read the answer of `count_tokens`, on which a budget relies."""
+    """Return the count in a `count_tokens` response. It is validated because budgets rely on it."""
     tokens = reply["input_tokens"]
     if not is_count(tokens):
         raise ValueError("the number of tokens is missing")
@@ -344,15 +343,15 @@ def _counted_tokens(reply: dict[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPreview:
-    """A request for a streamed reply, for people to look at.
+    """A request for a streamed reply, for display.
 
     Attributes:
         method: HTTP method.
-        url: Where it would go.
+        url: URL of the request.
         headers: Names and values, in the order in which they are sent; credentials are `[REDACTED]`.
-        body: The JSON object, as a server would read it.
-        body_bytes: Its length on the wire.
-        is_redacted: Something that would be sent was taken out of `body`.
+        body: The JSON object, as a server would parse it.
+        body_bytes: Length of the encoded body in bytes.
+        is_redacted: Part of `body` was redacted for display.
     """
 
     method: str
@@ -366,16 +365,16 @@ class RequestPreview:
 def preview_request(
     config: ClientConfig, credential: Credential | None, request: MessageRequest
 ) -> RequestPreview:
-    """Return what `stream_message` would send.
+    """Return the request that `stream_message` would send.
 
     Args:
-        config: The client's settings. Values of headers of the user's own are not shown, because gateways put secrets
-            into them.
-        credential: The key, which is not shown, or None.
+        config: The client's settings. The values of user-defined headers are redacted, because gateways put secrets into
+            them.
+        credential: The key, which is redacted, or None.
         request: The request.
 
     Raises:
-        ConfigurationError: The request cannot be written as JSON.
+        ConfigurationError: The request cannot be encoded as JSON.
     """
     own = {name.lower() for name in config.headers}
     headers = [

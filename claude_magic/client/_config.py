@@ -1,4 +1,4 @@
-"""The settings of one client: plain values, checked, frozen. Where they come from is not decided here."""
+"""The settings of one client (validated and immutable), its credential, and the redaction of keys in text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._retry import RetryPolicy
 OFFICIAL_BASE_URL = "https://api.anthropic.com"
 
 _API_PATHS = ("/v1/messages/count_tokens", "/v1/messages", "/v1/models", "/v1")
-"""Endings that people paste along with a base URL; `/v1/...` is added again when a request is sent."""
+"""Paths that users paste along with a base URL. They are removed; `/v1/...` is added to each request."""
 
 _MANAGED_HEADERS = frozenset(
     {"x-api-key", "authorization", "proxy-authorization", "cookie", "anthropic-version", "anthropic-beta"}
@@ -31,30 +31,30 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
 class ClientConfig(BaseModel):
-    """Settings of a `HTTPClaudeClient`. Durations are seconds.
+    """The settings of an `HTTPClaudeClient`. Durations are in seconds.
 
     Attributes:
-        base_url: Scheme and host of the API, maybe with a path; a trailing `/v1` or slash is dropped.
-        api_version: Sent as `anthropic-version`.
-        messages_path: Path of the Messages call, below `base_url`.
-        timeout: Bound of each phase (connect, write, each read, waiting for a pooled connection).
-        stream_timeout: Bound of a whole streamed reply, which pings could otherwise keep alive for ever.
+        base_url: Scheme and host of the API, optionally with a path; a trailing `/v1` or slash is removed.
+        api_version: Value of the `anthropic-version` header.
+        messages_path: Path of the Messages endpoint, relative to `base_url`.
+        timeout: Timeout of each phase (connect, write, each read, waiting for a pooled connection).
+        stream_timeout: Timeout of a whole streamed reply, which pings could otherwise keep alive forever.
         rate_limit_rps: Requests per second.
         rate_limit_capacity: Largest burst of requests; None means `rate_limit_rps`, but at least 1.
-        limiter: Address of a Redis or Valkey server whose limiter all processes of the account share, or None.
-        max_retries: Attempts after the first.
-        initial_backoff: Wait before the first retry; each further one doubles it.
-        max_backoff: Longest back-off, and longest `Retry-After` that is waited for.
-        max_retry_time: Bound of the time spent retrying, from the first failure on.
-        max_idle_connections: Idle connections kept open for reuse.
+        limiter: URL of a Redis or Valkey server whose limiter all processes of the account share, or None.
+        max_retries: Maximum number of attempts after the first.
+        initial_backoff: Wait before the first retry; doubled with each further one.
+        max_backoff: Longest back-off, and longest `Retry-After` that is accepted.
+        max_retry_time: Maximum time for retries, from the first failure.
+        max_idle_connections: Maximum number of idle connections that are kept open for reuse.
         max_event_bytes: Largest single event of a stream, in bytes.
         lenient_stream_end: Accept a stream that ends after a stop reason but before `message_stop`.
         betas: Values of the `anthropic-beta` header.
-        headers: Further request headers; none that the client sets itself, and never a credential.
-        auth_header: Header that carries an API key: `x-api-key`, or `authorization` as `Bearer`.
+        headers: Additional request headers; not those that the client sets itself, and never a credential.
+        auth_header: Header for the API key: `x-api-key`, or `authorization` for `Bearer`.
 
     Raises:
-        ConfigurationError: A value cannot be right.
+        ConfigurationError: A value is not valid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
@@ -66,7 +66,7 @@ class ClientConfig(BaseModel):
     stream_timeout: float = Field(default=3600.0, gt=0)
     rate_limit_rps: float = Field(default=10.0, gt=0)
     rate_limit_capacity: float | None = Field(default=None, ge=1)
-    limiter: str | None = Field(default=None, repr=False)  # it may hold a password
+    limiter: str | None = Field(default=None, repr=False)  # may contain a password
     max_retries: int = Field(default=3, ge=0)
     initial_backoff: float = Field(default=10.0, ge=0)
     max_backoff: float = Field(default=300.0, ge=0)
@@ -75,9 +75,7 @@ class ClientConfig(BaseModel):
     max_event_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
     lenient_stream_end: bool = False
     betas: tuple[str, ...] = ()
-    headers: Mapping[str, str] = Field(
-        default={}, repr=False
-    )  # gateways do put secrets into headers of their own
+    headers: Mapping[str, str] = Field(default={}, repr=False)  # gateways put secrets into custom headers
     auth_header: Literal["x-api-key", "authorization"] = "x-api-key"
 
     def __init__(self, **values: Any) -> None:
@@ -129,18 +127,18 @@ class ClientConfig(BaseModel):
 
     @property
     def is_official_host(self) -> bool:
-        """Whether requests go to the API of Anthropic itself, which needs a key."""
+        """Whether requests go to Anthropic's own API, which requires a key."""
         return f".{urlsplit(self.base_url).hostname}".endswith(".anthropic.com")
 
     @property
     def sends_key_in_clear(self) -> bool:
-        """Whether a key would cross a network unencrypted: plain `http` to another machine."""
+        """Whether the key would be sent unencrypted over a network: plain `http` to another machine."""
         url = urlsplit(self.base_url)
         return url.scheme == "http" and not is_loopback(url.hostname or "")
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """The retry policy that these settings describe."""
+        """The retry policy from these settings."""
         return RetryPolicy(
             max_retries=self.max_retries,
             initial_backoff=self.initial_backoff,
@@ -150,11 +148,11 @@ class ClientConfig(BaseModel):
 
 
 def normalise_base_url(value: str) -> str:
-    """Return a base URL in its one form: scheme, host, port and path, without `/v1` or a trailing slash.
+    """Normalise a base URL: scheme, host, port and path, without `/v1` or a trailing slash.
 
     Raises:
-        ConfigurationError: It is not an http(s) URL, or holds a user name, password, query or fragment. Those
-            are not shown, because they may be secret.
+        ConfigurationError: The value is not an http(s) URL, or contains a user name, password, query or fragment. The
+            message does not show those, because they may be secret.
     """
     text = value.strip()
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
@@ -180,7 +178,7 @@ def _split_url(text: str) -> SplitResult:
     try:
         url = urlsplit(text)
         is_usable = url.port != 0 and (url.hostname or url.scheme not in ("http", "https"))
-    except ValueError:  # a port that is no number, an IPv6 address without its bracket
+    except ValueError:  # a port that is not a number, or an IPv6 address without brackets
         is_usable = False
     if not is_usable:
         raise ConfigurationError(
@@ -198,7 +196,7 @@ def _strip_api_path(path: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine."""
+    """Whether a host name or address is a loopback address of this machine."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -227,20 +225,21 @@ REDACTED = "[REDACTED]"
 _KEY_PATTERN = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}", re.ASCII)
 
 _PUBLIC_BEGINNING = re.compile(r"sk-ant-(?:[a-z]+\d*-)?")
-"""What all keys begin with: in itself no secret."""
+"""The common prefix of all keys, which is not secret."""
 
 _PIECE = 4
-"""Characters that are looked up at once: as many as a number of type `I` has bytes."""
+"""Characters per lookup: the number of bytes in an integer of type `I`."""
 
 _SHORTEST_SECRET = 8
 _SHORTEST_FRAGMENT = 10
-"""Characters of a long key that give it away: so many in a row stand nowhere by chance."""
+"""Shortest part of a long key that is redacted, in characters: text does not contain that many in a row by chance."""
 _LONG_SECRET = 20
 _SHORTEST_BASE64 = 16
 _MAX_ESCAPES = 100_000
-"""In one text. A page of nothing else must not fill the memory."""
+"""Escapes decoded per text, so that a text of escapes only does not exhaust memory."""
 
-# Bounded, so that a text of backslashes alone is read in one go. A proxy that escapes twice writes `%252D` and `\\\\u002d`.
+# Repetitions are bounded, so that a text of backslashes takes linear time. A proxy that escapes twice writes `%252D` and
+# `\\\\u002d`.
 _ESCAPE = re.compile(
     r"%(?:25){0,4}(?P<percent>[0-9a-f]{2}) | \\{1,4}(?:u00|x)(?P<json>[0-9a-f]{2}) | \\{1,4}(?P<slash>/)"
     r"| &(?:amp;)?\#(?:x0{0,4}(?P<hex>[0-9a-f]{2})|0{0,4}(?P<decimal>\d{2,3}));",
@@ -249,48 +248,47 @@ _ESCAPE = re.compile(
 
 
 class Credential:
-    """One API key or one bearer token, checked before the HTTP layer sees it.
+    """An API key or bearer token that is validated before it reaches the HTTP layer.
 
-    The check is not a courtesy: a key with a newline fails deep in the HTTP layer with a message that quotes
-    it, and a non-ASCII one with a UnicodeEncodeError that carries it. Comparing, printing and pickling never
-    reveal the value.
+    Without validation, a key with a newline would fail in the HTTP layer with a message that quotes it, and a non-ASCII
+    key with a UnicodeEncodeError that contains it. Comparing, printing and pickling never reveal the value.
 
     Args:
         api_key: An API key (`sk-ant-...`).
-        auth_token: A token for `Authorization: Bearer` instead.
+        auth_token: A token for `Authorization: Bearer`, instead of an API key.
 
     Raises:
-        ConfigurationError: Not exactly one was given, or it cannot be a key. The message does not show it.
+        ConfigurationError: None or both were given, or the value is not a valid key. The message does not show it.
     """
 
-    __slots__ = ("__quotations", "__value", "is_token")
+    __slots__ = ("__finder", "__value", "is_token")
 
     def __init__(self, *, api_key: str | None = None, auth_token: str | None = None) -> None:
         if (api_key is None) == (auth_token is None):
             raise ConfigurationError("Give either an API key or an auth token, not both.")
         self.is_token = auth_token is not None
         self.__value = _checked(auth_token or api_key or "", "auth token" if self.is_token else "API key")
-        self.__quotations: _Quotations | None = None
+        self.__finder: _SecretFinder | None = None
 
     @classmethod
     def placeholder(cls) -> Credential:
-        """Return a stand-in for servers which need no key but want a header (Ollama, llama.cpp)."""
+        """Return a placeholder for servers that need no key but require the header (Ollama, llama.cpp)."""
         return cls(api_key="none")
 
     def reveal(self) -> str:
-        """Return the value itself. Only the transport, which sends it, has a use for it."""
+        """Return the value. Needed to send the key, and to derive an account name from it."""
         return self.__value
 
     def redact(self, text: str) -> str:
-        """Replace the key, and whatever else looks like one, in text that came from elsewhere.
+        """Replace the key, and anything else that looks like one, in text from outside.
 
-        Servers do quote keys in their errors: whole or in part, in either case, percent-encoded, escaped as in JSON or
-        HTML, in base64 (`user:key` too) or in hexadecimal. A value of a few letters is left alone: it is the "test"
-        or "ollama" of a local server, and a word of the text.
+        Servers quote keys in their errors: whole or in part, in upper or lower case, percent-encoded, escaped as in JSON or
+        HTML, in base64 (also as `user:key`) or in hexadecimal. A value of a few letters is not replaced: it is a placeholder
+        such as "test" or "ollama" for a local server, and may be an ordinary word in the text.
         """
-        if self.__quotations is None:
-            self.__quotations = _Quotations(self.__value if len(self.__value) >= _SHORTEST_SECRET else "")
-        return self.__quotations.redact(text)
+        if self.__finder is None:
+            self.__finder = _SecretFinder(self.__value if len(self.__value) >= _SHORTEST_SECRET else "")
+        return self.__finder.redact(text)
 
     def __repr__(self) -> str:
         return f"Credential({REDACTED})"
@@ -311,15 +309,15 @@ def _checked(value: str, name: str) -> str:
     return text
 
 
-class _Quotations:
-    """Finds a secret in text, in time that grows with the length of the text alone.
+class _SecretFinder:
+    """A search for a secret in text, in time proportional to the length of the text.
 
-    The text is cut into pieces of four characters. Whatever it has in common with a form of the secret, from seven characters
-    on, holds such a piece whole. So these are looked up, as numbers, which takes some 5 ns for a character; only where one
-    is known are the characters around it compared.
+    The text is split into pieces of four characters. Any match of at least seven characters with a form of the secret
+    contains a whole piece. The pieces are looked up as integers, which takes about 5 ns per character, and the characters
+    around a piece are compared only if it is found.
 
     Args:
-        secret: The key; empty looks only for what has the form of one.
+        secret: The key; empty to search only for text with the form of a key.
     """
 
     def __init__(self, secret: str) -> None:
@@ -337,14 +335,14 @@ class _Quotations:
             self._add(form, 0, min(_SHORTEST_BASE64, len(form)))
 
     def redact(self, text: str) -> str:
-        """Return text without the secret."""
+        """Return the text with the secret replaced."""
         plain, origins = _unescaped(text)
         spans = sorted(self._find(plain))
         if not spans:
             return text
         parts: list[str] = []
         done = 0
-        for start, end in _joined(spans):
+        for start, end in _merged(spans):
             parts += [text[done : _origin(start, origins)], REDACTED]
             done = _origin(end, origins)
         return "".join([*parts, text[done:]])
@@ -365,23 +363,23 @@ class _Quotations:
             if place + _PIECE <= done:
                 continue
             for form, at, public, shortest in known[pieces[place // _PIECE]]:
-                left = _agreeing(form, text, at, place, -1)
-                right = _agreeing(form, text, at + _PIECE - 1, place + _PIECE - 1, 1)
+                left = _count_equal(form, text, at, place, -1)
+                right = _count_equal(form, text, at + _PIECE - 1, place + _PIECE - 1, 1)
                 if min(left, at - public) + _PIECE + right >= shortest:
                     done = max(done, place + _PIECE + right)
                     yield place - left, place + _PIECE + right
 
 
 def _pieces_of(text: str) -> memoryview[int]:
-    """Cut a text into pieces, each a number; what is left at its end is left out."""
+    """Split a text into pieces as integers; an incomplete piece at the end is omitted."""
     data = text.encode("latin-1", "replace")  # a byte for each character
     return memoryview(data)[: len(data) // _PIECE * _PIECE].cast("I")
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Yield what base64 makes of a secret wherever it begins in what is encoded, in both alphabets."""
+    """Yield the base64 encodings of a secret at each offset modulo 3 in the encoded data, in both alphabets."""
     for lead in range(3):
-        # Of the first and last characters only some bits are the secret's.
+        # The first and last characters also encode bits of adjacent bytes, and are cut off.
         encoded = base64.b64encode(b" " * lead + secret.encode("ascii")).decode("ascii")
         whole = encoded[(0, 2, 3)[lead] : (lead + len(secret)) * 8 // 6]
         yield whole
@@ -389,7 +387,7 @@ def _in_base64(secret: str) -> Iterator[str]:
 
 
 def _unescaped(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """Return text without escapes, and for each piece of it where it begins, here and in the original."""
+    """Return the text with escapes decoded, and for each part of it the start in the result and in the original."""
     parts: list[str] = []
     origins = [(0, 0)]
     if not ("%" in text or "\\" in text or "&" in text):
@@ -411,8 +409,8 @@ def _origin(place: int, origins: list[tuple[int, int]]) -> int:
     return original + place - at
 
 
-def _agreeing(form: str, text: str, at: int, place: int, step: int) -> int:
-    """Count the characters beyond these two places that are the same in both, in one direction."""
+def _count_equal(form: str, text: str, at: int, place: int, step: int) -> int:
+    """Count the equal characters that follow the two positions in one direction."""
     count = 0
     while True:
         at, place = at + step, place + step
@@ -421,8 +419,8 @@ def _agreeing(form: str, text: str, at: int, place: int, step: int) -> int:
         count += 1
 
 
-def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Join spans that overlap or touch; they come in order."""
+def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Merge sorted spans that overlap or touch."""
     first, last = -1, -1
     for start, end in spans:
         if start > last:

@@ -1,4 +1,4 @@
-"""The connections of one client: which of them a request takes, how many there may be, and which idle ones are kept."""
+"""The connection pool of one client: bounded in size, with the most recently used idle connection first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    """A connection, or what makes one when it is first used."""
+    """A connection, or an object that connects when it is first used."""
 
     async def aclose(self) -> None:
         """Close it."""
@@ -21,18 +21,18 @@ _Connection = TypeVar("_Connection", bound=Closable)
 
 
 class Connections(Generic[_Connection]):
-    """Lends each connection to one request at a time. All methods belong to one event loop.
+    """A pool that lends each connection to one request at a time. All methods must run on one event loop.
 
-    The HTTP library has a pool of its own, but that looks through all of its connections at the beginning and at the end of each request,
-    which at 64 in flight takes longer than anything else. Here a request takes the connection that became idle last, in constant time,
-    so that those at the other end grow old and are closed.
+    The HTTP library has its own pool, but that scans all connections at the start and at the end of each request, which
+    takes longer than anything else with 64 requests in flight. Here a request takes the connection that became idle last,
+    in constant time, so that connections that are no longer needed expire.
 
     Args:
-        make: Makes a connection. What it costs to connect is paid by its first request.
-        most: Connections at most.
-        most_idle: Idle ones that are kept.
-        expiry: Seconds after which an idle one is closed.
-        timeout: Seconds to wait for one where all are in use.
+        make: Creates a connection. It connects with its first request.
+        most: Maximum number of connections.
+        most_idle: Maximum number of idle connections.
+        expiry: Seconds after which an idle connection is closed.
+        timeout: Seconds to wait for a connection if all are in use.
         clock: Monotonic clock in seconds.
     """
 
@@ -61,7 +61,7 @@ class Connections(Generic[_Connection]):
         return f"<Connections: {len(self._in_use)} in use, {len(self._idle)} idle, {len(self._waiting)} waited for>"
 
     async def take(self) -> _Connection:
-        """Return a connection that no other request has; `give_back` ends that.
+        """Return a connection for exclusive use until `give_back`.
 
         Raises:
             TimeoutError: All were in use for `timeout` seconds.
@@ -77,11 +77,11 @@ class Connections(Generic[_Connection]):
         return connection
 
     def give_back(self, connection: _Connection, *, is_open: bool = True) -> None:
-        """Take a connection back, for the next request.
+        """Return a connection to the pool.
 
         Args:
             connection: The connection.
-            is_open: It can be used again as it is; one that is closed is forgotten.
+            is_open: The connection is open and can be reused; otherwise it is dropped.
         """
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -95,8 +95,8 @@ class Connections(Generic[_Connection]):
             self._close_soon(connection)
 
     async def aclose(self) -> None:
-        """Close all connections, those in use, too."""
-        self._most_idle = 0  # those that wait for one, and those in use, give theirs back to be closed
+        """Close all connections, including those in use."""
+        self._most_idle = 0  # connections that are returned later are closed
         for connection in (*self._in_use, *(connection for connection, _ in self._idle)):
             self._close_soon(connection)
         self._in_use.clear()
@@ -111,12 +111,12 @@ class Connections(Generic[_Connection]):
             async with asyncio.timeout(self._timeout):
                 return await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled():  # it was given one at the same moment
+            if waiter.done() and not waiter.cancelled():  # a connection arrived at the same moment
                 self.give_back(waiter.result())
             raise
 
     def _close_expired(self) -> None:
-        """Close what has been idle for long: it would stay open as long as fewer are needed."""
+        """Close connections that have been idle for too long. They would stay open as long as fewer are needed."""
         oldest = self._clock() - self._expiry
         while self._idle and self._idle[0][1] < oldest:
             self._close_soon(self._idle.popleft()[0])
@@ -128,5 +128,5 @@ class Connections(Generic[_Connection]):
 
 
 async def _close(connection: Closable) -> None:
-    with contextlib.suppress(Exception):  # a connection that breaks while it is closed is closed
+    with contextlib.suppress(Exception):  # an error while closing leaves the connection closed
         await connection.aclose()

@@ -1,7 +1,7 @@
-"""Turns error responses and `error` events into our errors. Nothing here raises, whatever a server sent.
+"""Conversion of error responses and `error` events to `APIError`s. Nothing here raises, whatever the server sent.
 
-Understood are the API's own envelope, OpenAI's and FastAPI's shapes, HTML pages, plain text, and bodies which
-are empty, cut, or not UTF-8: edge proxies and compatible servers send all of these.
+Handles the API's own envelope, the formats of OpenAI and FastAPI, HTML pages, plain text, and bodies that are empty,
+truncated, or not UTF-8: edge proxies and compatible servers send all of these.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
 }
 
 _ALSO_TRANSIENT = frozenset({408, 409})
-"""Statuses without a class of their own that the official SDK retries: a timeout, and a change that is under way."""
+"""Statuses without their own class that the official SDK retries: a timeout, and a conflict with another change."""
 
 _STATUS_BY_TYPE: Mapping[str, int] = {
     "invalid_request_error": 400,
@@ -92,30 +92,30 @@ _AGAIN = re.compile(r"\b(?:try|retry) (?:\w+ )?(?:again|later)\b|\bretry\b", re.
 
 _MAX_TEXT = 500
 _MAX_NAME = 100
-"""Characters of what is a short name where the API sends it: a type, a code, a request id."""
+"""Longest value, in characters, of fields that are short in the API: a type, a code, a request id."""
 _LONG_NUMBER = re.compile(r"\d{40,}")
 _MAX_PAGE_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What could be read from an error body."""
+    """The content of an error body, as far as it could be parsed."""
 
     text: str
     error_type: str | None = None
     error_code: str | None = None
     request_id: str | None = None
     is_page: bool = False
-    """It is a page for people, which the Messages API never sends."""
+    """The body is a web page, which the Messages API never sends."""
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    """Read an error response.
+    """Return the error for an error response.
 
     Args:
         status: HTTP status, not 200.
         headers: Response headers with lower-case names.
-        body: Decoded body; may be empty, cut, or anything at all.
+        body: Decoded body, with arbitrary content; may be empty or truncated.
     """
     reading = _read_body(headers.get("content-type", ""), body)
     location = headers.get("location")
@@ -132,11 +132,11 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
 
 
 def error_from_event(error: Mapping[str, Any], request_id: str | None = None) -> APIError:
-    """Read an `error` event that came inside a stream whose status was 200.
+    """Return the error for an `error` event inside a stream whose status is 200.
 
     Args:
         error: The event's `error` object, or an envelope around it.
-        request_id: The stream's request id, if its headers had one.
+        request_id: Request id from the stream's headers, or None.
     """
     reading = _read_object(error if "error" in error else {"error": error})
     return _build_error(
@@ -148,13 +148,13 @@ def error_from_event(error: Mapping[str, Any], request_id: str | None = None) ->
 
 
 def unexpected_body_error(status: int, url: str, content_type: str, body: bytes) -> UnknownStatusError:
-    """Say that a successful response is not one of the Messages API: usually a wrong port or base_url.
+    """Return the error for a successful response that is not from the Messages API: usually a wrong port or base_url.
 
     Args:
         status: HTTP status, 2xx.
-        url: Where the response came from.
-        content_type: Its content type, maybe empty.
-        body: The beginning of its body.
+        url: URL of the response.
+        content_type: Content type; may be empty.
+        body: Start of the body.
     """
     kind = content_type.partition(";")[0].strip() or "no content type"
     excerpt = _read_body(content_type, body).text
@@ -166,7 +166,7 @@ def unexpected_body_error(status: int, url: str, content_type: str, body: bytes)
 
 
 def _class_of(status: int, reading: _Reading) -> type[APIError]:
-    """Return the class of an error. A page whose status would blame key, model or request is none of the API's."""
+    """Return the class of an error. A web page with a 4xx status is not from the API, so it does not blame the request."""
     if 400 <= status < 500:
         if reading.error_type == "billing_error":
             return BillingError
@@ -176,15 +176,15 @@ def _class_of(status: int, reading: _Reading) -> type[APIError]:
 
 
 def _is_passing(status: int) -> bool:
-    """Whether a status says that the same request may succeed later, or (413) what is wrong about it."""
+    """Whether a status means that the same request may succeed later, or (413) explains what is wrong with it."""
     return status in _ALSO_TRANSIENT or status in (413, 429) or status >= 500
 
 
 def _is_transient(status: int, *, is_spend_cap: bool, should_retry: bool | None) -> bool | None:
-    """Return whether another attempt may help, None where the class knows.
+    """Return whether another attempt may help; None to use the default of the class.
 
-    `x-should-retry` can forbid any retry (the class sees to that) and order one after a failure of the server, but
-    not after a 4xx: what is wrong about the request, or the account, stays wrong.
+    `x-should-retry: false` prevents any retry (see `APIError`). `x-should-retry: true` causes one after a 5xx, but not
+    after a 4xx, because a problem of the request or the account persists.
     """
     if is_spend_cap:
         return False
@@ -203,12 +203,12 @@ def _build_error(
     is_spend_cap = reading.error_code in SPEND_CAP_CODES
     label = " ".join(str(part) for part in (status, reading.error_type) if part)
     title = _title_of(error_class)
-    words = _news(reading, title, status or _status_of(reading))
+    words = _server_text(reading, title, status or _status_of(reading))
     sentences = [f"{title} ({label or 'error event'}){f': {as_sentence(words)}' if words else '.'}"]
     if retry_after is not None:
         sentences.append(f"The server asks to wait {describe_seconds(retry_after)}.")
     hint = _SPEND_CAP_HINT if is_spend_cap else _hint_for(error_class, status, reading)
-    if retry_after is not None or _AGAIN.search(reading.text):  # that is said
+    if retry_after is not None or _AGAIN.search(reading.text):  # the message already says when to retry
         hint = hint.replace(_TRY_AGAIN, "").strip()
     sentences.append(hint)
     return error_class(
@@ -225,8 +225,8 @@ def _build_error(
     )
 
 
-def _news(reading: _Reading, title: str, status: int) -> str:
-    """Return what a server says without the name of the error, which is said: "Overloaded", "Not Found. There is no ..."."""
+def _server_text(reading: _Reading, title: str, status: int) -> str:
+    """Return the server's message without the error's name, which the title repeats: "Overloaded", "Not Found. There ..."."""
     names = [title, (reading.error_type or "").removesuffix("_error")]
     with contextlib.suppress(ValueError):
         names.append(HTTPStatus(status).phrase)
@@ -242,7 +242,7 @@ def _title_of(error_class: type[APIError]) -> str:
     return {
         InvalidRequestError: "Invalid request",
         InvalidApiKeyError: "API key not accepted",
-        BillingError: "Not paid for",
+        BillingError: "Payment required",
         ForbiddenError: "Not allowed",
         NotFoundError: "Not found",
         RateLimitError: "Rate limited",
@@ -263,7 +263,7 @@ def _hint_for(error_class: type[APIError], status: int | None, reading: _Reading
 
 
 def _status_of(reading: _Reading) -> int:
-    """Return the status that an error inside a stream stands for (claude-api: by its type), 0 if unknown."""
+    """Return the status that corresponds to an error inside a stream (claude-api: by its type); 0 if unknown."""
     code = reading.error_code or ""
     if (
         code.isdecimal() and int(code) in _CLASS_BY_STATUS
@@ -281,11 +281,11 @@ def _read_body(content_type: str, body: bytes) -> _Reading:
         return _read_text(content_type, body)
     if isinstance(value, Mapping):
         return _read_object(value)
-    return _Reading(text=_shorten(_written(value)))
+    return _Reading(text=_shorten(_as_text(value)))
 
 
 def _read_object(value: Mapping[str, Any]) -> _Reading:
-    """Read `{"error": {…}}` (also OpenAI's), `{"error": "…"}`, `{"detail": …}` or `{"message": …}`."""
+    """Parse `{"error": {…}}` (also OpenAI's), `{"error": "…"}`, `{"detail": …}` or `{"message": …}`."""
     error = value.get("error")
     if not isinstance(error, Mapping):
         text = error or value.get("message") or value.get("detail")
@@ -301,17 +301,17 @@ def _read_object(value: Mapping[str, Any]) -> _Reading:
 
 
 def _text_or(text: object, whole: Mapping[str, Any]) -> str:
-    return _shorten(text if isinstance(text, str) and text.strip() else _written(text or dict(whole)))
+    return _shorten(text if isinstance(text, str) and text.strip() else _as_text(text or dict(whole)))
 
 
 def _string(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
-        value = _written(value)
+        value = _as_text(value)
     return _shorten(value, _MAX_NAME) or None if isinstance(value, str) else None
 
 
-def _written(value: object) -> str:
-    """Write a JSON value for people. Python refuses to write numbers of more than 4,300 digits."""
+def _as_text(value: object) -> str:
+    """Return a JSON value as text. Python refuses to convert integers of more than 4,300 digits."""
     try:
         return str(value)
     except (ValueError, RecursionError) as error:
@@ -334,7 +334,7 @@ def _describe_page(text: str) -> str:
 
 
 def _shorten(text: str, limit: int = _MAX_TEXT) -> str:
-    """Put text on one line and cut it, so that a page pasted into an error stays readable; long numbers, too."""
+    """Put text on one line, and truncate it and its long numbers, so that an error message stays readable."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: limit * 4]).split())
     line = _LONG_NUMBER.sub(lambda number: f"{number[0][:10]}… ({len(number[0])} digits)", line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

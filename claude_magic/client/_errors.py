@@ -1,12 +1,12 @@
-"""The errors of the client, one tree.
+"""The exceptions of the client.
 
 ```
-ClaudeError                     everything that leaves the client
+ClaudeError                     base of all exceptions that the client raises
 ├── ConfigurationError          wrong or missing settings; nothing was sent
 ├── NetworkError                no usable response
 │   ├── RequestTimeoutError     a phase, or the whole request, took too long
 │   └── StreamInterruptedError  the response ended before the reply was complete
-└── APIError                    the server answered with an error
+└── APIError                    the server responded with an error
     ├── InvalidRequestError     400
     ├── InvalidApiKeyError      401
     ├── BillingError            402
@@ -18,9 +18,9 @@ ClaudeError                     everything that leaves the client
     └── UnknownStatusError      any other status
 ```
 
-Callers read attributes (`status`, `error_type`, `request_id`, `retry_after`, `partial`), never the text. No
-error holds an API key, and none is chained to an exception of the HTTP library, because those hold the
-request that carried it.
+Callers should use the attributes (`status`, `error_type`, `request_id`, `retry_after`, `partial`), not the text. No error
+contains an API key, and none is chained to an exception of the HTTP library, because that refers to the request and its
+key.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from ._messages import Message
 
 SPEND_CAP_CODES = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
-"""Values of `error_code` that mean money, not pace: waiting minutes does not help."""
+"""Values of `error_code` for a spend limit, where a wait of minutes does not help."""
 
 
 class ClaudeError(Exception):
-    """Base of every error that leaves the client.
+    """The base class of all errors that the client raises.
 
     Attributes:
-        message: What happened, why, and what to do; without attempts and request id, which `str()` adds.
-        is_transient: Whether the same request may succeed later without a change.
-        partial: What had arrived of the reply when it broke off, or None.
-        request_id: The server's id of the request (`req_...`), or None if it sent none.
-        retry_after: Seconds the server asked to wait, or None.
-        attempts: Attempts made so far, counted from 1; 0 if unknown.
+        message: What happened, why, and what to do; `str()` adds `give_up_reason` and the request id.
+        is_transient: Whether the same request may succeed later.
+        partial: The part of the reply that arrived, or None.
+        request_id: The server's request id (`req_...`), or None.
+        retry_after: Seconds that the server asked to wait, or None.
+        attempts: Number of attempts made so far; 0 if unknown.
         give_up_reason: Why no further attempt was made, as a sentence, or None.
     """
 
@@ -69,7 +69,7 @@ class ClaudeError(Exception):
         self.give_up_reason: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle by what the error holds: what it was made with is not all of it, and need not fit."""
+        """Copy and pickle by `args` and attributes, because the arguments of the constructor are not all kept."""
         return _make_again, (type(self), self.args), self.__dict__
 
     def say(self, message: str) -> None:
@@ -87,7 +87,7 @@ class ClaudeError(Exception):
 
 
 def as_sentence(text: str) -> str:
-    """Return words of somebody else's with a full stop behind them, if they do not end with one, in quotes or without."""
+    """Return quoted text with a full stop at its end, unless it already ends with punctuation, inside quotes or not."""
     return text if text.rstrip("”’\"'`").endswith((".", "!", "?", "…")) else f"{text}."
 
 
@@ -103,8 +103,8 @@ class NetworkError(ClaudeError):
     """No usable response arrived.
 
     Attributes:
-        was_sent: False only when it is certain that nothing reached the server. When True, the request may
-            have been executed, and billed.
+        was_sent: False only if it is certain that nothing reached the server. If True, the request may have been executed
+            and billed.
     """
 
     transient_by_default = True
@@ -123,25 +123,25 @@ class NetworkError(ClaudeError):
 
 
 class RequestTimeoutError(NetworkError):
-    """A phase of the request, or the whole of it, took longer than its timeout."""
+    """A phase of the request, or the whole request, took longer than its timeout."""
 
 
 class StreamInterruptedError(NetworkError):
-    """The response ended before the reply was complete. What had arrived is in `partial`."""
+    """The response ended before the reply was complete. `partial` is the message so far."""
 
 
 class APIError(ClaudeError):
-    """The server answered with an error.
+    """The server responded with an error.
 
     Attributes:
-        status: HTTP status; None for an `error` event inside a stream, whose status line said 200.
-        error_type: The API's own name for the error (`rate_limit_error`), or None.
+        status: HTTP status; None for an `error` event inside a stream, whose own status is 200.
+        error_type: The API's name for the error (`rate_limit_error`), or None.
         error_code: A stable code for a special case (`ramp_limit_exceeded`), or None.
-        should_retry: What the server's `x-should-retry` header said, or None.
+        should_retry: Value of the server's `x-should-retry` header, or None.
     """
 
     hint: ClassVar[str] = ""
-    """What to do about it, as a sentence; ends the message."""
+    """What the user can do, as a sentence; the end of the message."""
 
     def __init__(
         self,
@@ -177,13 +177,13 @@ class InvalidApiKeyError(APIError):
 
 
 class BillingError(APIError):
-    """402: the account behind the key cannot pay. The same request fails until its owner mends that."""
+    """402: the key's account cannot pay. The same request fails until the account's owner resolves that."""
 
     hint = "Update plan, credit or payment method of the account behind this key, or use another key."
 
 
 class ForbiddenError(APIError):
-    """403: the key is valid but may not do this."""
+    """403: the key is valid, but has no permission for the request."""
 
     hint = "Use a key that may do this, or ask the owner of this one."
 
@@ -195,10 +195,10 @@ class NotFoundError(APIError):
 
 
 class RateLimitError(APIError):
-    """429: too many requests or tokens in a time, or a spend limit.
+    """429: a limit of requests or tokens per time was exceeded, or a spend limit.
 
     Attributes:
-        is_spend_cap: The limit is one of money, so waiting a few minutes does not help.
+        is_spend_cap: A spend limit was reached, so waiting a few minutes does not help.
     """
 
     transient_by_default = True
@@ -210,17 +210,17 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """500, 502, 503, 504: the server, or a proxy before it, failed. The request may have been executed."""
+    """500, 502, 503, 504: the server, or a proxy in front of it, failed. The request may have been executed."""
 
     transient_by_default = True
     hint = "Try again later."
 
 
 class OverloadedError(ServerError):
-    """529: the API is overloaded for everybody, whatever your own limits are."""
+    """529: the API is overloaded for everyone, independent of your own limits."""
 
-    hint = "That is so for everybody: your quota is not the reason. Try again later."
+    hint = "This affects all users: your quota is not the reason. Try again later."
 
 
 class UnknownStatusError(APIError):
-    """Any other status, or a response that is not one of the Messages API, whatever its status."""
+    """Any other status, or a response of any status that is not from the Messages API."""

@@ -1,9 +1,9 @@
-"""The typed events of a stream, and how they are decoded. No I/O.
+"""Typed events of a stream, their decoder, and the accumulator that builds a `Message` from them. No I/O.
 
-Unknown events and deltas are kept as they came: tolerating them is the API's documented contract. Data that is not quite
-as documented, as from some other servers, is read as far as it makes sense.
+Unknown events and deltas are kept unchanged: the API requires clients to tolerate them. Data that deviates from the
+documentation, as some compatible servers send it, is read as far as possible.
 
-Events are frozen dataclasses. Named tuples are made 0.2 µs faster, but an empty one is false, and equal to any other.
+Events are frozen dataclasses. Creating a named tuple is 0.2 µs faster, but an empty one is falsy, and equal to any other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic_core import from_json
 
 from ._errors import StreamInterruptedError
-from ._json import decode_json, decode_odd_json, has_half, mended, split_end
+from ._json import decode_json, decode_odd_json, has_surrogate, mended, split_end
 from ._messages import (
     BLOCK_KINDS,
     DELTA_KINDS,
@@ -33,13 +33,13 @@ from ._sse import ServerSentEvent
 
 @dataclass(frozen=True, slots=True)
 class MessageStart:
-    """The reply begins. `raw` is its JSON object."""
+    """The start of the reply. `raw` is the message's JSON object."""
 
     raw: Mapping[str, Any]
 
     @property
     def message(self) -> Message:
-        """The reply as it begins; without content, as a rule. Parsed when it is asked for: the first delta does not wait for it."""
+        """The message at its start, usually without content. Parsed on access, so that the first delta is not delayed."""
         content = self.raw.get("content")
         blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
         return Message.model_validate({**self.raw, "content": blocks})
@@ -47,28 +47,28 @@ class MessageStart:
 
 @dataclass(frozen=True, slots=True)
 class ContentBlockStart:
-    """Block `index` begins. `raw` is the block's JSON object, as far as it is known at its start."""
+    """The start of block `index`. `raw` is the block's initial JSON object."""
 
     index: int
     raw: Mapping[str, Any]
 
     @property
     def block(self) -> ContentBlock:
-        """The block as it begins. Parsed when it is asked for."""
+        """The block at its start. Parsed on access."""
         return parse_block(self.raw, is_complete=False)
 
 
 class ContentBlockDelta(NamedTuple):
-    """Something was added to block `index`. A tuple, because nearly all events are one, and a tuple is made quickly.
+    """An addition to block `index`. A tuple for speed, because nearly all events are deltas.
 
     Attributes:
         index: Position of the block in the content.
         kind: The API's name for the delta: `text_delta`, `thinking_delta`, `input_json_delta`, `signature_delta` ...
-        text: The text that these four carry; empty for others.
+        text: The text in a delta of these four kinds; empty for others.
         raw: The delta's JSON object.
     """
 
-    index: int  # type: ignore[assignment]  # in the place of a method of tuples
+    index: int  # type: ignore[assignment]  # hides tuple.index
     kind: str
     text: str
     raw: Mapping[str, Any]
@@ -76,18 +76,18 @@ class ContentBlockDelta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContentBlockStop:
-    """Block `index` is complete."""
+    """The end of block `index`."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDelta:
-    """The reply's ending. There may be several.
+    """An update of the message's top-level fields at the end of the reply. There may be several.
 
     Attributes:
-        stop_reason: Why the model stopped, or None if this event does not say.
-        usage: Counts so far, cumulative, or None.
+        stop_reason: Why the model stopped, or None if the event does not contain it.
+        usage: Cumulative usage, or None.
         raw: The event's JSON object.
     """
 
@@ -98,26 +98,26 @@ class MessageDelta:
 
 @dataclass(frozen=True, slots=True)
 class MessageStop:
-    """The reply is complete. `raw` is the event's JSON object."""
+    """The end of the reply. `raw` is the event's JSON object."""
 
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The connection lives."""
+    """A keep-alive."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """The server failed in the middle of the reply. `error` is the event's JSON object."""
+    """An error of the server in the middle of the reply. `error` is the event's JSON object."""
 
     error: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownEvent:
-    """An event of a type that is not known here. `raw` is whatever its data held."""
+    """An event of an unknown type. `raw` is its decoded data."""
 
     type: str
     raw: Any
@@ -136,26 +136,26 @@ StreamEvent: TypeAlias = (
 )
 
 _TEXT_FIELDS = {name: kind.field for name, kind in DELTA_KINDS.items() if kind.fold in ("join", "replace")}
-"""The deltas that carry text, and the field it stands in."""
+"""Kinds of deltas that contain text, and the field of the text."""
 
 _END_OF_OPENAI_STREAM = b"[DONE]"
-"""How OpenAI-shaped servers end a stream, some of them on this path too."""
+"""End marker of OpenAI-style streams; some servers send it on the Messages path, too."""
 
 _LF = ord("\n")
-_new_tuple = tuple.__new__  # half the time of calling the class of a named tuple
+_new_tuple = tuple.__new__  # takes half as long as calling the named tuple's class
 
 
 def decode_event(sse: ServerSentEvent, *, keeps_halves: bool = False) -> StreamEvent:
-    """Turn a server-sent event into a typed one.
+    """Decode a server-sent event into a typed one.
 
-    Its type is that in the data, or the event's name where the data has none that is known.
+    The `type` in the data determines the type; if it is missing or unknown, the event's name does.
 
     Args:
         sse: The event.
-        keeps_halves: Leave half characters in the text of a block as they came, for `SplitCharacters`.
+        keeps_halves: Keep split characters in the text of blocks unchanged, for `SplitCharacters`.
 
     Raises:
-        StreamInterruptedError: The data is not JSON, so a part of the reply is lost.
+        StreamInterruptedError: The data is not JSON, so part of the reply is lost.
     """
     try:
         raw = from_json(sse.data)
@@ -165,7 +165,7 @@ def decode_event(sse: ServerSentEvent, *, keeps_halves: bool = False) -> StreamE
 
 
 def event_of(raw: Any, name: str = "") -> StreamEvent:
-    """Turn the JSON object of an event into a typed one; `name` is the event's, where the object has no type that is known."""
+    """Return the typed event for a JSON object. The event's `name` is used if the object's `type` is missing or unknown."""
     if not isinstance(raw, dict):
         return UnknownEvent(name, raw)
     kind = raw.get("type")
@@ -179,10 +179,10 @@ def event_of(raw: Any, name: str = "") -> StreamEvent:
 
 
 class PlainDeltas:
-    """Decodes deltas written as the API writes them, which nearly all events are; it leaves the others to `decode_event`.
+    """A fast decoder for deltas in the API's usual encoding, which are nearly all events; others go to `decode_event`.
 
-    Those of one block have the same bytes around their text, and so only the text is read. That takes a third of the time
-    that `read_block` and `decode_event` take, and gives the same.
+    The deltas of one block have the same bytes around their text, so only the text is parsed. The result is the same as
+    from `read_block` and `decode_event`, in a third of the time.
     """
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ class PlainDeltas:
         self._beginning = b""
 
     def expect(self, event: StreamEvent) -> None:
-        """Take note of what the next deltas are probably like, from one that came, or from the start of their block."""
+        """Prepare for the deltas that probably follow: those like the given delta, or those of the block that starts."""
         if isinstance(event, ContentBlockDelta):
             kind = event.kind
         elif isinstance(event, ContentBlockStart):
@@ -209,14 +209,14 @@ class PlainDeltas:
         ).encode("ascii")
 
     def decode(self, block: bytes) -> ContentBlockDelta | None:
-        """Return the delta that an event is if it is like the last one and has text, else None.
+        """Return the delta in an event if it has text and the expected form, else None.
 
         Args:
-            block: The event's lines, parted by LF.
+            block: The event's lines, separated by LF.
         """
         rest = block.removeprefix(self._beginning)
         literal = rest.removesuffix(b"}}")
-        if len(literal) == len(rest):  # spaces stand between or behind the braces: the API pads its events
+        if len(literal) == len(rest):  # the API pads events with spaces between or after the braces
             literal = rest.rstrip(b" }")
             if rest.count(b"}", len(literal)) != 2:
                 return None
@@ -233,24 +233,24 @@ class PlainDeltas:
 
 
 class SplitCharacters:
-    """Joins characters that came in two deltas of a block, half and half: emoji, of a server that cuts UTF-16 or bytes.
+    """A joiner for characters, such as emoji, that a server splits between two deltas by cutting UTF-16 or bytes.
 
-    The first half is held back until the second is there. One that has no second becomes U+FFFD when its block ends.
+    The first half is held back until the second arrives. Without a second half, it becomes U+FFFD when the block ends.
 
     Attributes:
-        held: What is held back, by index and kind. While it is empty, deltas without halves need not be joined.
+        held: First halves, by index and kind. While it is empty, deltas without split characters need not be joined.
     """
 
     def __init__(self) -> None:
         self.held: dict[tuple[int, str], str] = {}
 
     def join(self, event: StreamEvent) -> Sequence[StreamEvent]:
-        """Return what to hand out for the next event of the stream, in order."""
+        """Return the events to pass on for the next event of the stream, in order."""
         if isinstance(event, ContentBlockDelta):
-            return (self._join_delta(event) if self.held or has_half(event.text) else event,)
+            return (self._join_delta(event) if self.held or has_surrogate(event.text) else event,)
         match event:
             case ContentBlockStart():
-                return (self._cut_start(event),)
+                return (self._split_start(event),)
             case ContentBlockStop() if self.held:
                 return (*self._released(event.index), event)
             case MessageStop() if self.held:
@@ -258,24 +258,24 @@ class SplitCharacters:
         return (event,)
 
     def flush(self) -> list[ContentBlockDelta]:
-        """Return what is still held back, because nothing more comes."""
+        """Return the text that is still held back, at the end of the stream."""
         return [delta for index in {index for index, _ in self.held} for delta in self._released(index)]
 
     def _join_delta(self, event: ContentBlockDelta) -> ContentBlockDelta:
         key = (event.index, event.kind)
-        if event.kind not in _TEXT_FIELDS or not (key in self.held or has_half(event.text)):
+        if event.kind not in _TEXT_FIELDS or not (key in self.held or has_surrogate(event.text)):
             return event
         text, begun = split_end(self.held.pop(key, "") + event.text)
         if begun:
             self.held[key] = begun
         return ContentBlockDelta(*key, text, {**event.raw, _TEXT_FIELDS[event.kind]: text})
 
-    def _cut_start(self, event: ContentBlockStart) -> ContentBlockStart:
-        """Hold back the half character with which the text ends that a block begins with."""
+    def _split_start(self, event: ContentBlockStart) -> ContentBlockStart:
+        """Hold back an incomplete character at the end of a block's initial text."""
         delta = kind_of(event.raw).pieces
         into = "" if delta is None else DELTA_KINDS[delta].into
         text = event.raw.get(into)
-        if delta is None or not isinstance(text, str) or not has_half(text):
+        if delta is None or not isinstance(text, str) or not has_surrogate(text):
             return event
         text, begun = split_end(text)
         if begun:
@@ -310,7 +310,7 @@ def _decode_odd_data(sse: ServerSentEvent, *, keeps_halves: bool) -> Any:
 
 
 def _with_halves_in_text(raw: Any) -> Any:
-    """Make a value valid Unicode but for the texts of which a block is made up, the only ones that go on elsewhere."""
+    """Make the strings of a value valid Unicode, except the text of blocks, which may continue in the next delta."""
     valid = mended(raw)
     if not isinstance(raw, dict):
         return valid
@@ -359,7 +359,7 @@ def _message_delta(raw: dict[str, Any]) -> StreamEvent:
 
 
 def _index(raw: Mapping[str, Any]) -> int:
-    """Return the block's position; a server that leaves it out has but one block."""
+    """Return the block's index; 0 if the server omits it, since it then sends only one block."""
     index = raw.get("index")
     return index if type(index) is int else 0
 
@@ -377,14 +377,14 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], StreamEvent]] = {
 
 
 class BlockBuilder:
-    """Collects one block.
+    """A builder of one content block from its start and its deltas.
 
     Attributes:
-        index: Its position in the content.
-        start: The fields it began with.
-        type: The API's name for its kind.
-        piece_kind: The kind of delta whose texts go straight to `pieces`, or None.
-        pieces: What they carried, in order.
+        index: Position of the block in the content.
+        start: Initial fields of the block.
+        type: The API's name for the block's type.
+        piece_kind: Kind of delta whose texts are appended to `pieces`, or None.
+        pieces: Texts of these deltas, in order.
     """
 
     __slots__ = ("_built", "_changes", "_lists", "index", "piece_kind", "pieces", "start", "type")
@@ -402,7 +402,7 @@ class BlockBuilder:
 
     @classmethod
     def of_delta(cls, event: ContentBlockDelta) -> BlockBuilder | None:
-        """Begin the block that a delta needs whose block was never started; None if no one can say what it is."""
+        """Return a new block for a delta whose block was never started; None if the kind of delta is unknown."""
         delta = DELTA_KINDS.get(event.kind)
         if delta is None:
             return None
@@ -410,23 +410,23 @@ class BlockBuilder:
 
     @property
     def text(self) -> str:
-        """The text or thinking so far, with what the block began with; empty for other types."""
+        """The text or thinking so far, including the block's initial text; empty for other types."""
         begun = self.start.get(DELTA_KINDS[self.piece_kind].into) if self.piece_kind else ""
         return "".join((begun if isinstance(begun, str) else "", *self.pieces))
 
     @property
     def begun(self) -> ContentBlock:
-        """The block as it was when it began."""
+        """The block at its start."""
         return parse_block(self.start, is_complete=False)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing more is coming for it."""
+        """Whether the block has ended."""
         return self._built is not None
 
     @property
     def written(self) -> str:
-        """The text, the thinking, or the JSON of an input so far; for a whole input that came with the start, that."""
+        """The text, thinking, or JSON of a tool's input so far; without deltas, the input of the block's start."""
         if self.piece_kind != "input_json_delta":
             return self.text
         begun = self.start.get("input")
@@ -434,13 +434,13 @@ class BlockBuilder:
 
     @property
     def estimated_tokens(self) -> int:
-        """About how many tokens the model has written for it; thinking that is not shown is told by its signature."""
+        """Estimated output tokens of the block; the length of hidden thinking is estimated from its signature."""
         written = estimate_tokens("".join(self.pieces))
         hidden = self._changes.get("signature") or self.start.get("data")
         return max(written, estimate_tokens(hidden) if isinstance(hidden, str) else 0)
 
     def apply(self, event: ContentBlockDelta) -> bool:
-        """Take in a delta of another kind than `piece_kind`; return False if nobody knows what it means here."""
+        """Apply a delta of a kind other than `piece_kind`; return False if it is unknown for this type of block."""
         delta = DELTA_KINDS.get(event.kind)
         if delta is None or (self.type in BLOCK_KINDS and self.type != delta.block):
             return False
@@ -448,7 +448,7 @@ class BlockBuilder:
             case "join" if self.piece_kind is not None:
                 return False
             case "join":
-                self.piece_kind = event.kind  # a new type of block, made of pieces of a kind that is known
+                self.piece_kind = event.kind  # an unknown type of block with a known kind of delta
                 self.pieces.append(event.text)
             case "replace":
                 self._changes[delta.into] = event.text
@@ -461,18 +461,18 @@ class BlockBuilder:
         return True
 
     def finish(self) -> None:
-        """The block is complete: join and parse, once."""
+        """Mark the block as complete: join and parse its pieces, once."""
         self._built = self._build(is_complete=True)
 
     def reopen(self) -> None:
-        """More has come after all."""
+        """Continue a block that has ended, because another delta arrived for it."""
         self._built = None
 
     def block(self, *, is_complete: bool) -> ContentBlock:
-        """Return the block as it is now.
+        """Return the block so far.
 
         Args:
-            is_complete: Whether the reply is complete, and with it a block that never was stopped.
+            is_complete: Whether the reply is complete, and so even a block that was never stopped.
         """
         return self._built or self._build(is_complete=is_complete)
 
@@ -487,7 +487,7 @@ class BlockBuilder:
         return parse_block(fields, raw_input=raw_input, is_complete=is_complete)
 
     def _read_input(self) -> tuple[dict[str, Any], str | None]:
-        """Return the arguments of a tool, and their text if they are no JSON object."""
+        """Return a tool's arguments, and their raw text if it is not a JSON object."""
         raw_input = "".join(self.pieces)
         if not raw_input.strip():
             begun = self.start.get("input")
@@ -499,23 +499,23 @@ class BlockBuilder:
         return (value, None) if isinstance(value, dict) else ({}, raw_input)
 
 
-# Folds the events of a stream into a `Message`. No I/O.
+# Accumulates the events of a stream into a `Message`. No I/O.
 #
-# Text is collected in pieces and joined when a block is complete or a message is asked for; the arguments of a tool are
-# parsed once, when their block ends. Usage is replaced field by field, because the counts of the API are cumulative. Until
-# its last event a stream says that there was one token of output, so for a reply that ends without that, it is estimated.
+# Text is collected in pieces, which are joined when a block is complete or a message is requested. A tool's arguments are
+# parsed once, when their block ends. Usage is replaced field by field, because the API's counts are cumulative. Until its
+# last event, a stream reports one output token, so the output of a reply that ends early is estimated.
 _NOT_SET_BY_DELTA = ("type", "content", "usage", "delta")
 
 
 class MessageAccumulator:
-    """One reply in the making.
+    """A reply that is being received.
 
-    Servers that interleave the deltas of several blocks, number them badly, or leave out events, do no harm.
+    Interleaved deltas of several blocks, wrong block indexes and missing events are tolerated.
 
     Attributes:
-        has_content_delta: Content has begun to arrive; thinking counts.
+        has_content_delta: Content, including thinking, has started to arrive.
         is_complete: The reply is complete.
-        unknown: Events and deltas that are not known here, as they came, oldest first.
+        unknown: Unknown events and deltas, unchanged, oldest first.
     """
 
     def __init__(self) -> None:
@@ -531,12 +531,12 @@ class MessageAccumulator:
 
     @property
     def has_stop_reason(self) -> bool:
-        """Whether the model has said why it stopped."""
+        """Whether the stop reason has arrived."""
         return isinstance(self._fields.get("stop_reason"), str)
 
     @property
     def usage(self) -> Usage:
-        """The counts so far. What has come since the server counted last is estimated, and so marked."""
+        """The usage so far. If content has arrived since the server's last count, output is estimated and marked as such."""
         reported = self._reported_usage()
         if not reported.model_fields_set or self._counted_pieces == self._pieces():
             return reported
@@ -548,14 +548,14 @@ class MessageAccumulator:
         return "".join(builder.text for builder in self.blocks() if builder.type == "text")
 
     def add(self, event: StreamEvent) -> None:
-        """Take in the next event. None is refused."""
+        """Add the next event. Every event is accepted."""
         if isinstance(event, ContentBlockDelta):
             self.add_delta(event)
         else:
-            self._add_landmark(event)
+            self._add_other(event)
 
     def add_delta(self, event: ContentBlockDelta) -> None:
-        """Take in the next event, a delta, as nearly all are."""
+        """Add the next event if it is a delta; the fast path of `add`."""
         self.has_content_delta = True
         builder = self._open.get(event.index) or self._find(event)
         if builder is None:
@@ -566,20 +566,20 @@ class MessageAccumulator:
             self.unknown.append(event)
 
     def blocks(self) -> list[BlockBuilder]:
-        """Return the blocks as far as they have come, by index; where a server gave two the same, the earlier first.
+        """Return the blocks so far, ordered by index; blocks with the same index in order of arrival.
 
-        Any thread may ask, and read what they have.
+        Any thread may call this, and read the blocks.
         """
         return sorted(self._builders, key=lambda builder: builder.index)
 
     def message(self) -> Message:
-        """Return the reply as far as it has come. Its blocks know whether they are complete."""
+        """Return the reply so far. Each of its blocks has `is_complete`."""
         content = [builder.block(is_complete=self.is_complete) for builder in self.blocks()]
         if not content and self._start is not None:
             content = self._start.message.content
         return Message.model_validate({**self._fields, "content": content, "usage": self.usage})
 
-    def _add_landmark(self, event: StreamEvent) -> None:
+    def _add_other(self, event: StreamEvent) -> None:
         match event:
             case ContentBlockStart():
                 self._start_block(event)
@@ -588,7 +588,7 @@ class MessageAccumulator:
                 if builder is not None:
                     builder.finish()
             case MessageStart():
-                # A second one, from a gateway that began again, updates the fields and keeps the content.
+                # A second start, from a gateway that restarted the reply, updates the fields and keeps the content.
                 self._fields |= event.raw
                 self._reported = (self._reported_usage(), event)
                 self._start = event
@@ -605,13 +605,13 @@ class MessageAccumulator:
         current = self._open.get(event.index)
         if current is not None:
             if current.start == event.raw:
-                return  # the same start twice
+                return  # a duplicate
             current.finish()
         builder = self._open[event.index] = BlockBuilder(event.index, event.raw)
         self._builders.append(builder)
 
     def _find(self, event: ContentBlockDelta) -> BlockBuilder | None:
-        """Return the block of a delta whose block is not open: it ended too early, or never began."""
+        """Return the block of a delta whose block is not open, because it ended too early or never started."""
         builder = next(
             (builder for builder in reversed(self._builders) if builder.index == event.index), None
         )
@@ -626,7 +626,7 @@ class MessageAccumulator:
         return builder
 
     def _end(self, event: MessageDelta) -> None:
-        """Take in why the reply ends. What a later event leaves out or sends as null stays as it was."""
+        """Update the message's top-level fields. Fields that a later event omits or sends as null keep their value."""
         delta = event.raw.get("delta")
         ending = {**event.raw, **(delta if isinstance(delta, dict) else {})}
         for name, value in ending.items():
@@ -639,10 +639,10 @@ class MessageAccumulator:
             self._counted_pieces = self._pieces()
 
     def _reported_usage(self) -> Usage:
-        """What the server has counted. The start of a message is read when somebody asks, who may be in any thread."""
+        """The usage reported by the server. The message's start is parsed on access, which any thread may do."""
         usage, start = self._reported
         return usage if start is None else usage.merged(start.message.usage)
 
     def _pieces(self) -> int:
-        """How much has come. It only grows."""
+        """The number of pieces so far. It only grows."""
         return sum(len(builder.pieces) for builder in self._builders)

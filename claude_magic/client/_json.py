@@ -1,9 +1,9 @@
-r"""JSON in and out, forgiving where text is not quite Unicode.
+r"""JSON encoding and decoding that tolerates invalid Unicode.
 
-Strings pasted into a notebook or cut by a JavaScript gateway can hold halves of UTF-16 pairs ("\ud83d"), which UTF-8
-cannot express. Both ways, two halves that stand together become their character, and a lone one becomes U+FFFD, as it
-does in every browser. Halves of a character that are bytes, as of a gateway that cuts its text after so many of them, are
-kept as Python keeps undecodable bytes (U+DC80 to U+DCFF), until the rest has come.
+Strings pasted into a notebook or cut by a JavaScript gateway can contain lone UTF-16 surrogates ("\ud83d"), which UTF-8
+cannot encode. When encoding and when decoding, an adjacent pair of surrogates becomes its character, and a lone one
+becomes U+FFFD, as in every browser. A gateway may also cut text in the middle of a UTF-8 sequence. Such bytes are kept
+as Python's `surrogateescape` keeps them (U+DC80 to U+DCFF) until the rest arrives.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from ._errors import ConfigurationError
 
 _MOST_DIGITS = 4000
-"""Of a whole number; Python refuses to read more than 4,300."""
+"""Longest integer that is parsed as one, in digits; Python refuses more than 4,300."""
 
-_LONE_HALF = re.compile("[\ud800-\udfff]")
-_BEGUN_CHARACTER = re.compile(
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INCOMPLETE_CHARACTER = re.compile(
     "(?:[\ud800-\udbff]|[\udcc2-\udcdf]|[\udce0-\udcef][\udc80-\udcbf]?|[\udcf0-\udcf4][\udc80-\udcbf]{0,2})\\Z"
 )
 _RAW_BYTES = re.compile("[\udc80-\udcff]+")
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode the body of a request as compact JSON in UTF-8.
+    """Encode a request body as compact JSON in UTF-8.
 
     Raises:
-        ConfigurationError: It holds something JSON cannot express. Nothing was sent.
+        ConfigurationError: The body contains a value that JSON cannot represent. Nothing was sent.
     """
     try:
         return to_json(value)
     except PydanticSerializationError:
-        pass  # mostly a lone surrogate, which can be mended
+        pass  # usually a lone surrogate, which can be replaced
     try:
         return to_json(mended(value))
     except (PydanticSerializationError, RecursionError) as error:
@@ -46,10 +46,10 @@ def encode_json(value: Any) -> bytes:
 
 
 def decode_json(data: bytes | str) -> Any:
-    """Decode JSON, also where it is a little off: lone surrogates, raw control characters, bytes that are not UTF-8.
+    """Decode JSON; tolerate lone surrogates, raw control characters, and bytes that are not UTF-8.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: The data is not JSON.
     """
     try:
         return from_json(data)
@@ -58,18 +58,18 @@ def decode_json(data: bytes | str) -> Any:
 
 
 def decode_odd_json(data: bytes) -> Any:
-    """Decode JSON that is a little off, and leave half characters in it as they are; see `mended` and `split_end`.
+    """Decode slightly invalid JSON, and keep split characters unchanged; see `mended` and `split_end`.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: The data is not JSON.
     """
     return _loads(data, "surrogateescape")
 
 
 def mended(value: Any) -> Any:
-    """Copy a JSON value, its strings made valid Unicode."""
+    """Return a copy of a JSON value in which all strings are valid Unicode."""
     if isinstance(value, str):
-        return _encoded(value).decode("utf-16-le", "replace") if has_half(value) else value
+        return _encoded(value).decode("utf-16-le", "replace") if has_surrogate(value) else value
     if isinstance(value, dict):
         return {mended(name): mended(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -77,21 +77,21 @@ def mended(value: Any) -> Any:
     return value
 
 
-def has_half(text: str) -> bool:
-    """Whether half characters are in a text."""
-    return not text.isascii() and _LONE_HALF.search(text) is not None
+def has_surrogate(text: str) -> bool:
+    """Whether a text contains surrogates: halves of split characters."""
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def split_end(text: str, *, is_end: bool = False) -> tuple[str, str]:
-    """Return a text made valid Unicode, and apart from it the character that it has begun at its end, if any.
+    """Return the text as valid Unicode, and the incomplete character at its end separately; empty if there is none.
 
     Args:
-        text: The text; its halves are of UTF-16, or bytes.
-        is_end: Nothing follows, so that what has begun becomes U+FFFD.
+        text: The text; may contain lone UTF-16 surrogates or escaped bytes.
+        is_end: Nothing follows, so an incomplete character at the end becomes U+FFFD.
     """
-    text = _encoded(text).decode("utf-16-le", "surrogatepass")  # halves that stand together become one
-    begun = None if is_end else _BEGUN_CHARACTER.search(text)
-    at = len(text) if begun is None else begun.start()
+    text = _encoded(text).decode("utf-16-le", "surrogatepass")  # adjacent surrogates become one character
+    incomplete = None if is_end else _INCOMPLETE_CHARACTER.search(text)
+    at = len(text) if incomplete is None else incomplete.start()
     return mended(_RAW_BYTES.sub(_decoded, text[:at])), text[at:]
 
 
@@ -106,7 +106,7 @@ def _loads(data: bytes | str, errors: str) -> Any:
 
 def _text_of(data: bytes, errors: str) -> str:
     try:
-        return data.decode("utf-8", "surrogatepass")  # Java's halves, of three bytes each
+        return data.decode("utf-8", "surrogatepass")  # Java encodes each surrogate in three bytes
     except UnicodeDecodeError:
         return data.decode("utf-8", errors)
 
@@ -120,5 +120,5 @@ def _decoded(raw_bytes: re.Match[str]) -> str:
 
 
 def _parse_int(digits: str) -> int | float:
-    """Read a whole number; one of more digits than Python reads is infinite, as one of 400 digits and a point is."""
+    """Parse an integer; one with more digits than Python accepts becomes infinity, like a 400-digit float."""
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)

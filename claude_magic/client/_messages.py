@@ -1,4 +1,4 @@
-"""What comes back, as data: messages, content blocks, usage, models."""
+"""Data models of responses: messages, content blocks, usage, models."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 _LONGEST_SHOWN = 60
-"""Characters of one value in a repr: a cell that ends in a message shows its repr."""
+"""Longest value in a repr, in characters: a cell that ends with a message shows its repr."""
 
 
 class ShortReprModel(BaseModel):
-    """A frozen model that keeps unknown fields; its repr leaves out what is as usual and cuts what is long."""
+    """A frozen model that keeps unknown fields. Its repr omits default values and truncates long ones."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
@@ -39,12 +39,12 @@ class ShortReprModel(BaseModel):
 
 
 class Received(ShortReprModel):
-    """A model of something a server sent. A field of the wrong type counts as absent if it has a default."""
+    """A model of data from a server. A field of the wrong type is treated as absent if it has a default."""
 
     @model_validator(mode="wrap")
     @classmethod
     def _tolerate(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Read the whole at once, as nearly always nothing is wrong; otherwise again, without what is."""
+        """Validate the value; if that fails, validate it again with defaults for the invalid fields."""
         try:
             return handler(value)
         except ValidationError as invalid:
@@ -56,7 +56,7 @@ class Received(ShortReprModel):
 
 
 def _wrong_fields(invalid: ValidationError) -> Iterator[str | int]:
-    """Yield the names of the fields that are wrong; where it is all of the object, an empty one."""
+    """Yield the names of the invalid fields; an empty name if the whole object is invalid."""
     for problem in invalid.errors(include_url=False, include_context=False, include_input=False):
         yield (*problem["loc"], "")[0]
 
@@ -83,17 +83,17 @@ def _shorten(value: object) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
-# Content blocks: the parts a message consists of.
+# Content blocks: the parts of a message.
 #
-# What the API returned must go back unchanged (signatures, empty thinking blocks, blocks nobody here knows), so a block
-# keeps every field it came with, and `to_param` gives back those and no others.
+# Blocks from the API must be sent back unchanged (signatures, empty thinking blocks, unknown blocks). A block therefore
+# keeps all fields that it was received with, and `to_param` returns exactly these.
 class ContentBlock(ShortReprModel):
-    """One block of a message's content, of a type that has no class of its own here, or of a shape unknown to it.
+    """A content block of a type without its own class, or with unexpected fields.
 
-    Its fields are attributes, whatever they are.
+    All its fields are available as attributes.
 
     Attributes:
-        type: The API's name for the kind of block.
+        type: The API's name for the type of block.
     """
 
     type: SkipValidation[str] = ""
@@ -102,17 +102,17 @@ class ContentBlock(ShortReprModel):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of the block had arrived; False for what was under way when a stream broke off."""
+        """Whether the whole block has arrived; False for a block that was incomplete when the stream broke off."""
         return self._is_complete
 
     def to_param(self) -> dict[str, Any]:
-        """Return the block as it is sent back to the API: just the fields it came with, as they came."""
+        """Return the block as a parameter for the API: exactly the fields that it was received with, unchanged."""
         fields = self.model_dump(exclude_unset=True, warnings=False)
         return {"type": self.type, **fields} if self.type else fields
 
 
 class TextBlock(ContentBlock):
-    """Text of the answer. `citations`, where there are any, is a list of objects."""
+    """Text of the reply. `citations` is a list of objects, or None."""
 
     type: str = "text"
     text: str
@@ -120,7 +120,7 @@ class TextBlock(ContentBlock):
 
 
 class ThinkingBlock(ContentBlock):
-    """Reasoning before or between the text; `thinking` is empty where the API omits it, the signature is not."""
+    """Reasoning before or between text. `thinking` is empty if the API omits it; the signature is not."""
 
     type: str = "thinking"
     thinking: str
@@ -128,19 +128,19 @@ class ThinkingBlock(ContentBlock):
 
 
 class RedactedThinkingBlock(ContentBlock):
-    """Reasoning that is encrypted whole."""
+    """Reasoning that is completely encrypted."""
 
     type: str = "redacted_thinking"
     data: str
 
 
 class ToolUseBlock(ContentBlock):
-    """A call of a tool, by the caller (`tool_use`) or at the server (`server_tool_use`, `mcp_tool_use`).
+    """A call of a tool that the client runs (`tool_use`) or the server (`server_tool_use`, `mcp_tool_use`).
 
     Attributes:
-        id: The call's id, which its result must name.
-        name: The tool.
-        input: Its arguments.
+        id: Id of the call, which its result must repeat.
+        name: Name of the tool.
+        input: Arguments of the call.
     """
 
     type: str = "tool_use"
@@ -152,20 +152,20 @@ class ToolUseBlock(ContentBlock):
 
     @property
     def raw_input(self) -> str | None:
-        """The arguments as they arrived, where they are no JSON object (cut by `max_tokens`, say); else None.
+        """The arguments as received if they are not a JSON object (for example truncated by `max_tokens`); else None.
 
-        Then `input` is empty. It is never sent back; the documented answer is a `tool_result` with `is_error`.
+        If set, `input` is empty. It is never sent back; the documented response is a `tool_result` with `is_error`.
         """
         return self._raw_input
 
 
 class BlockKind(NamedTuple):
-    """What a type of block is.
+    """The properties of a type of block.
 
     Attributes:
-        model: Its class.
-        pieces: The delta whose texts make it up piece by piece, or None if it comes whole.
-        blank: The fields with which it begins.
+        model: Class of the block.
+        pieces: Kind of delta whose texts are joined to form the block, or None if it arrives whole.
+        blank: Initial fields of the block.
     """
 
     model: type[ContentBlock]
@@ -174,14 +174,14 @@ class BlockKind(NamedTuple):
 
 
 class DeltaKind(NamedTuple):
-    """What a kind of delta adds to its block.
+    """How a kind of delta changes its block.
 
     Attributes:
-        block: The type of its block, where that was never begun.
-        field: The field of the delta that counts; empty where all do.
-        into: The field of the block that it goes into; empty where all have the same name there.
-        fold: "join" if texts make up the field piece by piece, "replace" if the last text counts, "append" if the field is a list,
-            "update" if all fields are the block's.
+        block: Type of the block, if the block was never started.
+        field: Field of the delta with the new value; empty for all fields.
+        into: Field of the block that is changed; empty if the fields of delta and block have the same names.
+        fold: "join" concatenates texts, "replace" keeps the last text, "append" adds to a list, and "update" copies all
+            fields to the block.
     """
 
     block: str
@@ -190,16 +190,16 @@ class DeltaKind(NamedTuple):
     fold: Literal["join", "replace", "append", "update"]
 
 
-_CALL = BlockKind(ToolUseBlock, "input_json_delta", {"id": "", "name": "", "input": {}})
+_TOOL_CALL = BlockKind(ToolUseBlock, "input_json_delta", {"id": "", "name": "", "input": {}})
 
-# What is known of blocks and deltas stands in these two tables: decoding, folding, encoding and recording read it here.
+# These two tables describe all known blocks and deltas. Decoding, accumulating, encoding and recording use them.
 BLOCK_KINDS: Final[Mapping[str, BlockKind]] = {
     "text": BlockKind(TextBlock, "text_delta", {"text": ""}),
     "thinking": BlockKind(ThinkingBlock, "thinking_delta", {"thinking": ""}),
     "redacted_thinking": BlockKind(RedactedThinkingBlock),
-    "tool_use": _CALL,
-    "server_tool_use": _CALL,
-    "mcp_tool_use": _CALL,
+    "tool_use": _TOOL_CALL,
+    "server_tool_use": _TOOL_CALL,
+    "mcp_tool_use": _TOOL_CALL,
     "compaction": BlockKind(ContentBlock),
 }
 DELTA_KINDS: Final[Mapping[str, DeltaKind]] = {
@@ -211,15 +211,15 @@ DELTA_KINDS: Final[Mapping[str, DeltaKind]] = {
     "compaction_delta": DeltaKind("compaction", "", "", "update"),
 }
 PIECE_FIELDS: Final = {name: kind.field for name, kind in DELTA_KINDS.items() if kind.fold == "join"}
-"""The deltas whose texts are joined, and the field of the text."""
+"""Kinds of deltas whose texts are joined, and the field of the text."""
 THINKING_TYPES: Final = frozenset(
     name for name, kind in BLOCK_KINDS.items() if kind.model in (ThinkingBlock, RedactedThinkingBlock)
 )
-"""Blocks of reasoning, which a reply may not end with where it is sent back."""
+"""Types of reasoning blocks. A reply that is sent back must not end with one."""
 
 
 def kind_of(block: Mapping[str, Any]) -> BlockKind:
-    """Return what the type of a block is; for one that is not known, that it comes whole and has no class of its own."""
+    """Return the properties of a block's type; an unknown type is a plain `ContentBlock` that arrives whole."""
     kind = block.get("type")
     return (BLOCK_KINDS.get(kind) if isinstance(kind, str) else None) or BlockKind(ContentBlock)
 
@@ -227,12 +227,12 @@ def kind_of(block: Mapping[str, Any]) -> BlockKind:
 def parse_block(
     fields: Mapping[str, Any], *, raw_input: str | None = None, is_complete: bool = True
 ) -> ContentBlock:
-    """Make a block of its JSON object. One that lacks what its type should have is kept as a plain `ContentBlock`.
+    """Parse the JSON object of a block. One that does not match its type becomes a plain `ContentBlock`.
 
     Args:
-        fields: The object as it came.
-        raw_input: The arguments of a tool that are no JSON object.
-        is_complete: Whether all of the block has arrived.
+        fields: The JSON object, as received.
+        raw_input: Arguments of a tool that are not a JSON object, or None.
+        is_complete: Whether the whole block has arrived.
     """
     try:
         block = kind_of(fields).model.model_validate(fields)
@@ -244,43 +244,45 @@ def parse_block(
     return block
 
 
-def may_go_back(block: ContentBlock, answered: frozenset[str]) -> bool:
-    """Tell whether a block of a reply that broke off may stand in the history of a later request.
+def can_be_sent_back(block: ContentBlock, answered: frozenset[str]) -> bool:
+    """Whether a block of an incomplete reply can be part of the history of a later request.
 
-    Half blocks may not, but for text; nor may thinking without a signature, calls without their result, blank text.
+    Not allowed are incomplete blocks other than text, thinking without a signature, calls without a result, and blank
+    text.
 
     Args:
         block: The block.
-        answered: Ids of the calls whose result stands in the same message.
+        answered: Ids of the calls whose results are in the same message.
     """
     match block:
         case TextBlock():
             return bool(block.text.strip())
         case ThinkingBlock():
-            return bool(block.signature)  # it comes last, so the block is whole
+            return bool(block.signature)  # the signature arrives last, so the block is complete
         case ToolUseBlock():
             return block.is_complete and block.id in answered
         case RedactedThinkingBlock():
             return block.is_complete
-    is_sound = isinstance(block.type, str) and kind_of({"type": block.type}).model is ContentBlock
-    return block.is_complete and is_sound
+    is_valid = isinstance(block.type, str) and kind_of({"type": block.type}).model is ContentBlock
+    return block.is_complete and is_valid
 
 
-# What comes back, as data: messages, usage, models.
+# Messages, usage and models.
 #
-# Replies tolerate what servers add, leave out, send as null or as another type; that is the API's documented contract.
+# These models accept fields that servers add, omit, or send as null or with another type. The API requires clients to
+# tolerate that.
 MOST_TOKENS: Final = 10**9
-"""Largest count that is believed: a hundred times the longest context there is."""
+"""Largest count that is accepted: a hundred times the longest context window."""
 
 _DEEPEST_USAGE: Final = 8
 _COUNT_SUFFIXES: Final = ("_tokens", "_requests")
 _BYTES_PER_TOKEN: Final = 3
-"""Of what models write, prose and code together: 3 to 4 for English, 3 for Chinese, fewer for code."""
+"""Average for model output, prose and code together: 3 to 4 for English, 3 for Chinese, fewer for code."""
 
 
 def is_count(value: object) -> bool:
-    """Whether a value that a server sent can be a number of tokens, or of anything that is counted."""
-    if type(value) is int:  # nearly always
+    """Whether a value from a server is a plausible count of tokens, requests or the like."""
+    if type(value) is int:  # the usual case
         return 0 <= value <= MOST_TOKENS
     return _is_number(value) and 0 <= value <= MOST_TOKENS and value == int(value)
 
@@ -289,41 +291,42 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _sound_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    """Copy an object of a usage without the counts in it that are none."""
+def _valid_fields(fields: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    """Copy an object in a usage without its invalid counts."""
     return {
-        name: _sound(item, depth)
+        name: _valid(item, depth)
         for name, item in fields.items()
         if isinstance(name, str) and (item is None or not name.endswith(_COUNT_SUFFIXES) or is_count(item))
     }
 
 
-def _sound(value: Any, depth: int) -> Any:
+def _valid(value: Any, depth: int) -> Any:
     if is_count(value):
         return int(value)
     if isinstance(value, Mapping):
-        return _sound_fields(value, depth - 1) if depth else {}
+        return _valid_fields(value, depth - 1) if depth else {}
     if isinstance(value, list):
-        return [_sound(item, depth - 1) for item in value] if depth else []
+        return [_valid(item, depth - 1) for item in value] if depth else []
     return None if _is_number(value) and not abs(value) <= MOST_TOKENS else value
 
 
 class Usage(Received):
-    """Model tokens of one reply, as billed. Fields that the server sends beyond these are kept.
+    """The billed model tokens of one reply. Additional fields from the server are kept.
 
-    Counts are bounded here, where they are read: one that is negative, above `MOST_TOKENS`, or no whole number counts
-    as not sent, at any depth. So code that computes with a usage needs no check of its own.
+    Counts are validated when they are parsed: one that is negative, above `MOST_TOKENS`, or not an integer is treated as
+    absent, at any depth. So code that computes with a usage need not check them again.
 
     Attributes:
-        input_tokens: Input that was neither read from the prompt cache nor written to it.
-        output_tokens: Output, thinking included.
-        cache_creation_input_tokens: Input written to the prompt cache, or None if the server does not say.
-        cache_read_input_tokens: Input read from the prompt cache, or None if the server does not say.
+        input_tokens: Input neither read from the prompt cache nor written to it.
+        output_tokens: Output, including thinking.
+        cache_creation_input_tokens: Input written to the prompt cache, or None if not reported.
+        cache_read_input_tokens: Input read from the prompt cache, or None if not reported.
         cache_creation: Input written to the prompt cache by time to live, or None.
-        output_tokens_details: Shares of the output, or None.
-        server_tool_use: Calls of tools at the server, or None.
-        service_tier: Tier that served the request, or None.
-        is_estimate: `output_tokens` is estimated from what came, because the reply ended before the server had counted it.
+        output_tokens_details: Breakdown of the output, or None.
+        server_tool_use: Number of server-side tool calls, or None.
+        service_tier: Service tier of the request, or None.
+        is_estimate: `output_tokens` is estimated from the received content, because the reply ended before the server
+            reported its count.
     """
 
     input_tokens: int = 0
@@ -337,7 +340,7 @@ class Usage(Received):
     is_estimate: bool = False
 
     @model_serializer(mode="wrap")
-    def _leave_out_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         if not self.is_estimate:
             fields.pop("is_estimate", None)
@@ -345,28 +348,28 @@ class Usage(Received):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_what_says_nothing(cls, value: Any) -> Any:
-        """Drop nulls, and counts that are none, so that they never replace a count in `merged`."""
+    def _drop_invalid(cls, value: Any) -> Any:
+        """Drop nulls and invalid counts, so that they never replace a valid count in `merged`."""
         if not isinstance(value, Mapping):
             return value
-        return {name: item for name, item in _sound_fields(value, _DEEPEST_USAGE).items() if item is not None}
+        return {name: item for name, item in _valid_fields(value, _DEEPEST_USAGE).items() if item is not None}
 
     @property
     def total_input_tokens(self) -> int:
-        """The whole prompt: fresh, written to the cache and read from it."""
+        """The whole prompt: uncached, written to the cache, and read from the cache."""
         return (
             self.input_tokens + (self.cache_creation_input_tokens or 0) + (self.cache_read_input_tokens or 0)
         )
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The server's own steps (`iterations`), each with counts of its own; some name the model that took them."""
+        """The server's internal steps (`iterations`), each with its own counts, and some with their model."""
         steps = (self.model_extra or {}).get("iterations")
         return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
 
     @property
     def context_tokens(self) -> int:
-        """How much of the model's context the conversation filled in the end: input and output of the last step."""
+        """Tokens of the context window that the conversation uses at its end: input and output of the last step."""
         for step in reversed(self.steps):
             if step.get("type") in ("message", "fallback_message"):
                 last = Usage.model_validate(step)
@@ -375,7 +378,7 @@ class Usage(Received):
 
     @property
     def fallback_model(self) -> str | None:
-        """The model that answered in the place of the one that was asked; None where that one answered."""
+        """The model that replied instead of the requested one; None if the requested model replied."""
         for step in reversed(self.steps):
             model = step.get("model")
             if step.get("type") == "fallback_message" and isinstance(model, str) and model:
@@ -383,12 +386,12 @@ class Usage(Received):
         return None
 
     def estimated(self, output_tokens: int) -> Usage:
-        """Return this usage with an estimate of the output, which is at least what the server has counted already."""
+        """Return this usage with an estimate of the output, which is at least the count that the server has reported."""
         most = max(self.output_tokens, output_tokens)
         return self.model_copy(update={"output_tokens": most, "is_estimate": True})
 
     def merged(self, update: Usage) -> Usage:
-        """Return this usage with the fields that `update` came with; counts are cumulative, never added."""
+        """Return this usage updated with the fields that are set in `update`. Counts are cumulative, so they are not added."""
         if not self.model_fields_set:
             return update
         return self.model_copy(
@@ -396,7 +399,7 @@ class Usage(Received):
         )
 
     def __add__(self, other: Usage) -> Usage:
-        """Return what two requests took together; for what is no count (a tier), the later one speaks."""
+        """Return the combined usage of two requests. Fields that are not counts (a tier) come from the later one."""
         total = _added(self.model_dump(), other.model_dump())
         total |= {
             "iterations": [*self.steps, *other.steps] or None,
@@ -406,18 +409,18 @@ class Usage(Received):
 
 
 NO_USAGE: Final = Usage()
-"""What is known before the server has said anything."""
+"""The usage before the server has reported any."""
 
 
 class Message(Received):
-    """A reply, complete or as far as it had come.
+    """A reply, complete or partial.
 
     Attributes:
-        model: The model that answered. Where others were asked before it and declined, it is not the one that was asked.
-        content: Its blocks, in order. May be empty, or begin with thinking.
-        stop_reason: Why the model stopped, or None while it has not. Any string is possible.
-        stop_sequence: The stop sequence that was met, if that was the reason.
-        stop_details: More on the reason, for a refusal.
+        model: The model that replied; after a fallback, not the requested one.
+        content: Content blocks, in order. May be empty, or start with thinking.
+        stop_reason: Why the model stopped, or None if it has not. May be any string.
+        stop_sequence: The stop sequence that was generated, if that is the reason.
+        stop_details: Details of a refusal, or None.
     """
 
     id: str = ""
@@ -432,7 +435,7 @@ class Message(Received):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_who_answered(cls, value: Any) -> Any:
+    def _set_fallback_model(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
         model = _fallback_model(value.get("content"), value.get("usage"))
@@ -441,7 +444,7 @@ class Message(Received):
     @field_validator("content", mode="before")
     @classmethod
     def _read_content(cls, value: Any) -> Any:
-        """Accept what the API accepts: a string is a text block."""
+        """Accept the same forms as the API: a string becomes a text block."""
         if value is None:
             return []
         if isinstance(value, str):
@@ -450,52 +453,52 @@ class Message(Received):
 
     @property
     def text(self) -> str:
-        """The answer: all text blocks, joined. Citations split text into several."""
+        """The text of the reply: all text blocks, joined. Citations split text into several blocks."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
 
     @property
     def thinking(self) -> str:
-        """The thinking that the API shows, blocks parted by a blank line; often empty."""
+        """The visible thinking, blocks separated by a blank line; often empty."""
         texts = (block.thinking for block in self.content if isinstance(block, ThinkingBlock))
         return "\n\n".join(text for text in texts if text)
 
     @property
     def tool_uses(self) -> list[ToolUseBlock]:
-        """The calls that the caller is to answer; those that the server answers itself are not among them."""
+        """The tool calls that the client must run; not those that the server runs itself."""
         return [
             block for block in self.content if isinstance(block, ToolUseBlock) and block.type == "tool_use"
         ]
 
     def to_param(self) -> dict[str, Any]:
-        """Return the message as a turn of a later request, its content just as the API sent it."""
+        """Return the message as a turn of a later request, with its content unchanged."""
         return {"role": self.role, "content": [block.to_param() for block in self.content]}
 
     def to_partial_param(self) -> dict[str, Any] | None:
-        """Return what of a reply that broke off may be a turn of a later request, or None if nothing may.
+        """Return the usable part of an incomplete reply as a turn of a later request, or None if there is none.
 
-        That is its text, and what arrived whole: the API refuses half tool calls, calls nobody answered, and thinking
-        without its signature.
+        That is its text and its complete blocks: the API rejects incomplete tool calls, calls without a result, and thinking
+        without a signature.
         """
         ids = (getattr(block, "tool_use_id", None) for block in self.content)
         answered = frozenset(call_id for call_id in ids if isinstance(call_id, str))
-        content = [block.to_param() for block in self.content if may_go_back(block, answered)]
+        content = [block.to_param() for block in self.content if can_be_sent_back(block, answered)]
         return {"role": self.role, "content": content} if content else None
 
 
 class ModelInfo(Received):
-    """What the server says about one model. Only `id` is sure to be there.
+    """The server's description of one model. Only `id` is always set.
 
     Attributes:
-        id: The name to ask for.
-        display_name: Its name for people.
-        created_at: RFC 3339 time of release; local servers send other things.
-        line: The family it belongs to: `haiku`, `sonnet`, `opus` ...; None if the server does not say.
-        lifecycle: `active`, `deprecated` or `retired`.
-        deprecated_at: RFC 3339 time from which it is deprecated, or None.
-        retires_at: RFC 3339 time from which it is gone, or None.
-        max_input_tokens: Size of its context, in model tokens.
-        max_tokens: Largest output, in model tokens.
-        capabilities: What it can do, as nested objects with a `supported` leaf.
+        id: Model name for requests.
+        display_name: Model name for display.
+        created_at: RFC 3339 time of release; local servers send other values.
+        line: Model family: `haiku`, `sonnet`, `opus` ...; None if not reported.
+        lifecycle: `active`, `deprecated` or `retired`; None if not reported.
+        deprecated_at: RFC 3339 time of deprecation, or None.
+        retires_at: RFC 3339 time of retirement, or None.
+        max_input_tokens: Size of the context window in model tokens, or None.
+        max_tokens: Largest output in model tokens, or None.
+        capabilities: Capabilities as nested objects with a `supported` leaf, or None.
     """
 
     id: str
@@ -511,18 +514,18 @@ class ModelInfo(Received):
 
     @field_validator("max_input_tokens", "max_tokens", mode="before")
     @classmethod
-    def _believe_counts_only(cls, value: Any) -> Any:
+    def _drop_invalid_counts(cls, value: Any) -> Any:
         return value if is_count(value) and value > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What `execute` returns.
+    """The result of `execute`.
 
     Attributes:
-        text: The answer.
-        usage: What it cost, in model tokens.
-        message: All of it.
+        text: Text of the reply.
+        usage: Usage in model tokens.
+        message: The whole reply.
     """
 
     text: str
@@ -534,20 +537,20 @@ class Completion:
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate how many tokens a model has written. On the high side for prose: a token of code has fewer letters."""
+    """Estimate the output tokens of a text. Too high for prose, because tokens of code have fewer letters."""
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-size // _BYTES_PER_TOKEN)
 
 
 def fallback_model(block: ContentBlock) -> str | None:
-    """Return the model whose answer begins after a block, where that says so; None for any other block."""
+    """Return the model that replies after a `fallback` block; None for any other block."""
     target = (block.model_extra or {}).get("to") if block.type == "fallback" else None
     model = target.get("model") if isinstance(target, Mapping) else target
     return model if isinstance(model, str) and model else None
 
 
 def _fallback_model(content: Any, usage: Any) -> str | None:
-    """Return the model that answered in the place of another, by the fields of a message; None if none did."""
+    """Return the model that replied instead of the requested one, from the fields of a message; None without a fallback."""
     if isinstance(usage, Mapping) and "iterations" in usage:
         usage = Usage.model_validate(usage)
     if isinstance(usage, Usage) and usage.fallback_model is not None:

@@ -1,10 +1,10 @@
-"""The gate before the server's limits, for each class of models by itself; what it knows of them stands in `_server_limits`.
+"""Gates that keep requests within the server's limits, one for each class of models; the limits are in `_server_limits`.
 
-The bucket (`_rate_limit`) bounds all requests together, at the configured rate, and its queue is the only one; what is learnt can only
-make them slower. Limits are told in the headers of responses, and a server that tells none changes nothing.
+The bucket in `_rate_limit` limits all requests together to the configured rate. Its queue is the only one; the gates can
+only slow it down. The limits are read from response headers. A server that reports none changes nothing.
 
-Nobody waits here for ever. After `PATIENCE`, in which every bucket of a minute's worth fills up whatever it held, the gate
-lets the first in line through: what is wrong about our picture of the server is then the server's to say, with a 429.
+No request waits forever. After `PATIENCE`, the time in which a bucket for one minute fills up from empty, the gate opens
+for the first request in line. If the client's estimate is wrong, the server responds with a 429.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ._server_limits import (
     Forecast,
     Learnt,
     LearntLimits,
-    Lesson,
     Need,
     PacedLimit,
+    SharedState,
     WaitReason,
 )
 
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     from ._messages import Usage
 
 PATIENCE: Final = MINUTE
-"""Seconds that the first in line waits at most, not counting a pause that a server asked for."""
+"""Maximum wait of the first request in line, in seconds, excluding a pause requested by the server."""
 
 _FORECAST_INTERVAL: Final = 0.5
-"""Seconds between two looks along the line, in which hundreds may stand."""
+"""Seconds between two forecasts for the whole line, which may contain hundreds of requests."""
 _TOLERANCE: Final = 0.1
-"""Share of a wait by which it may turn out longer or shorter without being reported again."""
+"""Fraction by which an expected wait may change without being reported again."""
 
 OnWait = Callable[[WaitReason], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceState:
-    """What holds for one class of models at one moment.
+    """A snapshot of the limits and requests of one class of models.
 
     Attributes:
-        model_class: The class.
-        limits: The limits that are kept to; empty where the server told none lately.
-        waiting: Requests in the line.
-        under_way: Requests that have been sent and not been answered to the end.
-        paused_for: Seconds for which a 429 holds the class back; 0.0 if none does.
-        asked_for: Seconds that are left of the wait that the 429 asked for; may be more than `paused_for`.
+        model_class: Class of models.
+        limits: Limits that are enforced; empty if the server has reported none recently.
+        waiting: Number of requests in line.
+        under_way: Number of requests in flight.
+        paused_for: Remaining seconds of the pause after a 429; 0.0 if there is none.
+        asked_for: Remaining seconds of the wait that the 429 requested; may be more than `paused_for`.
     """
 
     model_class: str
@@ -65,17 +65,17 @@ class PaceState:
 
     @property
     def requests_per_second(self) -> float | None:
-        """The rate of requests that the server allows in the long run, or None if it did not say."""
+        """The sustained rate of requests that the server allows; None if not reported."""
         return next((limit.per_minute / 60 for limit in self.limits if limit.kind == "requests"), None)
 
 
 class ClassPace:
-    """The pace of one class of models. All methods belong to the loop's thread, but for `state`.
+    """The pace of one class of models. Methods must be called in the loop's thread, except `state`.
 
     Args:
-        model_class: The class.
-        server: The pace that it is part of.
-        learnt: What was learnt before, if anything.
+        model_class: Class of models.
+        server: Pace that this one is part of.
+        learnt: State to restore, or None.
     """
 
     def __init__(self, model_class: str, server: ServerPace, learnt: Learnt | None) -> None:
@@ -89,17 +89,17 @@ class ClassPace:
         self._forecast = self.limits.forecast(-math.inf)
 
     def join(self, ticket: Ticket) -> None:
-        """Note that a request wants to be sent."""
+        """Add a request to the line."""
         self._in_line[ticket] = None
 
     def leave(self, ticket: Ticket) -> None:
-        """Note that it has been sent, or does not want to any more."""
+        """Remove a request from the line, because it has been sent or cancelled."""
         self._in_line.pop(ticket, None)
         if self._first is ticket:
             self._first = None
 
     def closed_for(self, ticket: Ticket) -> float:
-        """Return the seconds until the first in line may be sent, 0.0 if it may now; tell all in line why they wait."""
+        """Return the seconds until the first request in line may be sent; report to all in line why they wait."""
         now = self.clock()
         wait_reason = self.limits.wait_reason(ticket.need, now)
         if wait_reason is None:
@@ -110,37 +110,37 @@ class ClassPace:
         if patience <= 0:
             return 0.0
         seconds = min(wait_reason.seconds, patience)
-        ticket.tell(WaitReason(wait_reason.reason, seconds))
-        self._look_along_line(now)
+        ticket.report(WaitReason(wait_reason.reason, seconds))
+        self._refresh_forecast(now)
         return seconds
 
     def expect(self, ticket: Ticket) -> WaitReason | None:
-        """Return what stands in the way of the one that has just joined the line, those before it counted."""
+        """Return why a request that has just joined the line must wait, including for those ahead of it; None if it need not."""
         now = self.clock()
-        self._look_along_line(now)
-        return self._foresee(ticket, now)
+        self._refresh_forecast(now)
+        return self._expected_wait(ticket, now)
 
     def pause(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Pause the class back, see `Pause.extend`; return False if nothing is known of its limits."""
+        """Pause the class, see `Pause.extend`; return False if its limits are not known."""
         now = self.clock()
         if not self.limits.is_known(now):
             return False
         self.limits.learnt.pause.extend(seconds, now, asked=asked)
-        self.tell_others()
+        self.publish()
         return True
 
-    def tell_others(self) -> None:
-        """Tell processes that share the limiter of what has changed, if the server tells any limits."""
+    def publish(self) -> None:
+        """Publish the state to processes that share the limiter, if the server reports limits."""
         on_learnt = self._server.on_learnt
         if on_learnt is not None and self.limits.is_known(self.clock()):
             on_learnt(self._model_class)
 
-    def lesson(self) -> Lesson:
-        """Return what processes should know that share the limiter."""
-        return self.limits.lesson(self.clock(), waiting=len(self._in_line))
+    def shared_state(self) -> SharedState:
+        """Return the state for processes that share the limiter."""
+        return self.limits.shared_state(self.clock(), waiting=len(self._in_line))
 
     def state(self) -> PaceState:
-        """What holds at present. Any thread may ask."""
+        """Return a snapshot. May be called from any thread."""
         now = self.clock()
         return PaceState(
             model_class=self._model_class,
@@ -151,42 +151,42 @@ class ClassPace:
             asked_for=self.limits.learnt.pause.asked_left(now),
         )
 
-    def _look_along_line(self, now: float) -> None:
-        """Tell those behind the first in line what has changed for them, if the forecast is old or knew no limits."""
+    def _refresh_forecast(self, now: float) -> None:
+        """Renew the forecast if it is old or was made without limits, and report it to all but the first in line."""
         is_blind = not self._forecast.knows_limits and self.limits.is_known(now)
         if now - self._forecast.made_at < _FORECAST_INTERVAL and not is_blind:
             return
         self._forecast = self.limits.forecast(now)
         for ticket in tuple(self._in_line):
-            wait_reason = self._foresee(ticket, now)
+            wait_reason = self._expected_wait(ticket, now)
             if wait_reason is not None and ticket is not self._first:
-                ticket.tell(wait_reason)
+                ticket.report(wait_reason)
 
-    def _foresee(self, ticket: Ticket, now: float) -> WaitReason | None:
-        """Return what the forecast says of a ticket, which is added to it if it is not in it yet."""
+    def _expected_wait(self, ticket: Ticket, now: float) -> WaitReason | None:
+        """Return the expected wait of a ticket, which is first added to the forecast if necessary."""
         forecast = self._forecast
-        if ticket.foreseen is None or ticket.foreseen[0] is not forecast:
-            ticket.foreseen = (forecast, forecast.add(ticket.need))
-        wait_reason = ticket.foreseen[1]
+        if ticket.forecast is None or ticket.forecast[0] is not forecast:
+            ticket.forecast = (forecast, forecast.add(ticket.need))
+        wait_reason = ticket.forecast[1]
         if wait_reason is not None:
             wait_reason = WaitReason(wait_reason.reason, wait_reason.seconds - (now - forecast.made_at))
         return self.limits.or_paused(wait_reason, now)
 
 
 class Ticket:
-    """One attempt's way through the gate: it stands in line, `enter`s, and ends with `finish` or `withdraw`.
+    """The place of an attempt in line: it waits, `enter`s, and ends with `finish` or `withdraw`.
 
     Args:
-        pace: The gate.
-        need: What the attempt needs.
-        on_wait: Told why it is not let through, and again when that changes.
+        pace: Pace of the class of models.
+        need: What the attempt uses of the limits.
+        on_wait: Called with the reason for the wait, and again when that changes.
     """
 
-    __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "foreseen", "need")
+    __slots__ = ("_admission", "_on_wait", "_pace", "_reason", "_until", "forecast", "need")
 
     def __init__(self, pace: ClassPace, need: Need, on_wait: OnWait) -> None:
         self.need = need
-        self.foreseen: tuple[Forecast, WaitReason | None] | None = None
+        self.forecast: tuple[Forecast, WaitReason | None] | None = None
         self._pace = pace
         self._on_wait = on_wait
         self._admission: Admission | None = None
@@ -198,64 +198,64 @@ class Ticket:
 
     @property
     def group(self) -> object:
-        """What is common to all that keep their order among themselves."""
+        """The group of tickets whose order is preserved."""
         return self._pace
 
     def closed_for(self) -> float:
-        """Return the seconds until it may enter, provided that it is the first of its group; 0.0 if it may now."""
+        """Return the seconds until the ticket may enter; 0.0 if it may now. The ticket must be the first of its group."""
         return self._pace.closed_for(self)
 
     def enter(self) -> None:
-        """Be sent now."""
+        """Leave the line, because the attempt is sent now."""
         self._pace.leave(self)
         self._admission = self._pace.limits.let_through(self.need, self._pace.clock())
 
     # For the attempt...
 
     def expect(self) -> WaitReason | None:
-        """Return what it will have to wait for, those before it counted."""
+        """Return why the attempt must wait, including for those ahead of it; None if it need not."""
         return self._pace.expect(self)
 
-    def tell(self, wait_reason: WaitReason) -> None:
-        """Say why it waits, if that is news."""
+    def report(self, wait_reason: WaitReason) -> None:
+        """Report the reason for the wait if it has changed."""
         until = self._pace.clock() + wait_reason.seconds
         tolerance = max(1.0, _TOLERANCE * wait_reason.seconds)
         if wait_reason.reason != self._reason or abs(until - self._until) > tolerance:
             self._reason, self._until = wait_reason.reason, until
             self._on_wait(wait_reason)
 
-    def hear(self, headers: Mapping[str, str], *, is_refusal: bool) -> None:
-        """Take the word of the response; names of headers are in lower case."""
+    def update_from_headers(self, headers: Mapping[str, str], *, is_429: bool) -> None:
+        """Update the limits from the response's headers; header names are lower-case."""
         if self._admission is not None:
-            self._pace.limits.hear(self._admission, headers, self._pace.clock(), is_refusal=is_refusal)
-            self._pace.tell_others()
+            self._pace.limits.update_from_headers(self._admission, headers, self._pace.clock(), is_429=is_429)
+            self._pace.publish()
 
     def pause_others(self, seconds: float, *, asked: float = 0.0) -> bool:
-        """Pause the class of models back; return False if the server tells no limits, and so knows no classes."""
+        """Pause the class of models; return False if the server reports no limits, so that classes do not matter."""
         return self._pace.pause(seconds, asked=asked)
 
     def asked_for(self) -> float:
-        """Return what is left of the wait that the server asked this class for; 0.0 if it is not paused."""
+        """Return the remaining seconds of the wait that the server requested for the class; 0.0 if not paused."""
         return self._pace.limits.learnt.pause.asked_left(self._pace.clock())
 
     def finish(self, usage: Usage | None) -> None:
-        """The attempt has ended; `usage` is what a complete answer took."""
+        """Record the end of the attempt; `usage` is that of a complete reply, or None."""
         if self._admission is not None:
             self._pace.limits.finish(self._admission, usage, self._pace.clock())
-            self._pace.tell_others()
+            self._pace.publish()
 
     def withdraw(self) -> None:
-        """The attempt never reached the server."""
+        """Record that the attempt never reached the server."""
         self._pace.leave(self)
         if self._admission is not None:
             self._pace.limits.withdraw(self._admission)
 
 
 class ServerPace:
-    """What one server allows. All methods belong to the loop's thread, but for `state` and `dump`.
+    """The pace of requests to one server. Methods must be called in the loop's thread, except `state` and `dump`.
 
     Args:
-        learnt: What a previous pace for this server had learnt (`dump`), in this process, by the same clock.
+        learnt: Result of `dump` of a previous pace for this server, in the same process and with the same clock, or None.
         clock: Monotonic clock in seconds.
     """
 
@@ -264,42 +264,42 @@ class ServerPace:
     ) -> None:
         self.clock = clock
         self.on_learnt: Callable[[str], None] | None = None
-        """Told of a class of models when something has been learnt of it that other processes should know."""
+        """Called with a class of models when its state has changed, so that it can be sent to other processes."""
         self._classes: dict[str, ClassPace] = {}
         if learnt:
             for name, each in TypeAdapter(dict[str, Learnt]).validate_python(learnt).items():
                 self._class(name, each)
 
     def dump(self) -> dict[str, Any]:
-        """Return what was learnt as plain data, which the classes of reloaded code can read."""
+        """Return the state as plain data, which the classes of reloaded code can read."""
         return {name: asdict(each.limits.learnt) for name, each in tuple(self._classes.items())}
 
     def ticket(self, need: Need, on_wait: OnWait) -> Ticket:
-        """Return the way of one attempt past the server's limits. The bucket asks it when to let the attempt through.
+        """Return a ticket for one attempt, which serves as its gate in the bucket.
 
         Args:
-            need: What the attempt needs.
-            on_wait: Told why it is not let through, and again when that changes.
+            need: What the attempt uses of the limits.
+            on_wait: Called with the reason for the wait, and again when that changes.
         """
         return Ticket(self._class(need.model_class), need, on_wait)
 
-    def lesson(self, model_class: str) -> Lesson:
-        """Return what processes should know of a class that share the limiter."""
-        return self._class(model_class).lesson()
+    def shared_state(self, model_class: str) -> SharedState:
+        """Return the state of a class for processes that share the limiter."""
+        return self._class(model_class).shared_state()
 
-    def learn_from_other(self, model_class: str, name: str, lesson: Lesson, *, age: float = 0.0) -> None:
-        """Take what another process has learnt.
+    def merge_state(self, model_class: str, name: str, state: SharedState, *, age: float = 0.0) -> None:
+        """Merge the state from another process.
 
         Args:
-            model_class: The class it is about.
-            name: The process.
-            lesson: What it told.
-            age: Seconds since it did.
+            model_class: Class of models.
+            name: Name of the process.
+            state: State that the process sent.
+            age: Age of the state in seconds.
         """
-        self._class(model_class).limits.learn_from_other(name, lesson, self.clock(), age=age)
+        self._class(model_class).limits.merge_state(name, state, self.clock(), age=age)
 
     def forget_others(self) -> None:
-        """Forget what other processes have under way: they cannot be heard."""
+        """Discard the state of other processes, because the connection to them is lost."""
         for each in self._classes.values():
             each.limits.forget_others()
 
@@ -310,5 +310,5 @@ class ServerPace:
 
     @property
     def state(self) -> tuple[PaceState, ...]:
-        """What holds for each class of models that was asked. Any thread may ask."""
+        """A snapshot for each class of models that was used. May be read from any thread."""
         return tuple(each.state() for each in tuple(self._classes.values()))

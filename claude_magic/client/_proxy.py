@@ -1,7 +1,7 @@
-"""Which proxy of the environment stands before one server, if any does.
+"""Lookup of the proxy that the environment configures for one server.
 
-Only that one matters: a proxy for other hosts, however it is written, must not keep a client from its own server. So the
-variables are read here, for one address, and the HTTP library is told what came of it.
+The variables are read here for that server only, and the result is passed to the HTTP library. So an invalid proxy for
+other hosts does not affect the client.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _ENTRY = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[^\]]*\]|[^:/]*)(?::(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentProxy:
-    """The proxy that the environment names for a server.
+    """The proxy that the environment configures for a server.
 
     Attributes:
-        variable: Where it stands, for people.
-        url: Its address; it may hold a password, and so is left out of the repr.
-        address: Host and port, to be shown.
+        variable: Name of the environment variable, for messages.
+        url: URL of the proxy; not in the repr, because it may contain a password.
+        address: Host and port, for messages.
     """
 
     variable: str
@@ -40,15 +40,15 @@ class EnvironmentProxy:
 
 
 def proxy_for(base_url: str) -> EnvironmentProxy | None:
-    """Return the proxy that requests to a server go through, None if they go straight to it.
+    """Return the proxy for requests to a server; None if they are sent directly.
 
-    This machine is always reached directly. Otherwise HTTP_PROXY or HTTPS_PROXY counts, by the server's scheme, or else
-    ALL_PROXY, unless NO_PROXY names the server: `*`, names with the subdomains they have, addresses, networks, each also
-    with a port. Names of variables may be in lower case, which goes first. Where no variable is set, the settings of
-    Windows or macOS count.
+    This machine is always reached directly. Otherwise HTTP_PROXY or HTTPS_PROXY applies, by the server's scheme, or else
+    ALL_PROXY, unless NO_PROXY matches the server. NO_PROXY lists `*`, host names (which include their subdomains),
+    addresses and networks, optionally with a port. Lower-case variables take precedence. If no variable is set, the
+    settings of Windows or macOS apply.
 
     Raises:
-        ConfigurationError: The proxy that would be used cannot be. No password is quoted.
+        ConfigurationError: The proxy for this server is not usable. The message does not contain its password.
     """
     server = urlsplit(base_url)
     host = (server.hostname or "").rstrip(".").lower()
@@ -65,19 +65,19 @@ def proxy_for(base_url: str) -> EnvironmentProxy | None:
 
 
 def is_exempt(no_proxy: str, scheme: str, host: str, port: int | None) -> bool:
-    """Tell whether NO_PROXY names a server; entries that cannot be read are passed over.
+    """Whether NO_PROXY matches a server. Invalid entries are ignored.
 
     Args:
-        no_proxy: The variable's value.
+        no_proxy: Value of the variable.
         scheme: The server's scheme.
-        host: Its host, in lower case, IPv6 without brackets.
-        port: Its port; None is the scheme's own.
+        host: The server's host, in lower case, IPv6 without brackets.
+        port: The server's port; None for the scheme's default.
     """
     server = (scheme, host, port or _PORTS.get(scheme, 0))
-    return any(_names(entry, *server) for entry in re.split(r"[,;\s]+", no_proxy.lower()) if entry)
+    return any(_matches(entry, *server) for entry in re.split(r"[,;\s]+", no_proxy.lower()) if entry)
 
 
-def _names(entry: str, scheme: str, host: str, port: int) -> bool:
+def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
     if (network := _network(entry)) is not None:
@@ -122,8 +122,12 @@ def _name_of(kind: str) -> str:
 
 
 def _checked(url: str, variable: str, host: str) -> str:
-    """Return host and port of a proxy that can be used."""
-    way_out = f"To reach {host} without it, add {host} to NO_PROXY."
+    """Return host and port of a proxy.
+
+    Raises:
+        ConfigurationError: The proxy is not usable.
+    """
+    advice = f"To reach {host} without it, add {host} to NO_PROXY."
     try:
         parts = urlsplit(url)
         address = _address_of(parts)
@@ -132,24 +136,24 @@ def _checked(url: str, variable: str, host: str) -> str:
     if not address:
         raise ConfigurationError(
             f"{variable} is not the address of a proxy. Write it as http://host:port, with special characters of a "
-            f"password encoded as in a URL (%40 for @). {way_out}"
+            f"password encoded as in a URL (%40 for @). {advice}"
         )
     if parts.scheme not in (*_PORTS, *_SOCKS):
         raise ConfigurationError(
             f"{variable} names a proxy of the kind {parts.scheme[:20]!r} ({address}), which cannot be used; http, https and "
-            f"socks5 can. {way_out}"
+            f"socks5 can. {advice}"
         )
-    importlib.invalidate_caches()  # it may have been installed a cell ago
+    importlib.invalidate_caches()  # socksio may have just been installed
     if parts.scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError(
             f"{variable} names a SOCKS proxy ({address}), which needs the package socksio: run `%pip install socksio`, "
-            f"then run this again. {way_out}"
+            f"then run this again. {advice}"
         )
     return address
 
 
 def _address_of(parts: SplitResult) -> str:
-    """Return host and port for people, empty if there is no host; raise ValueError if they make no sense."""
+    """Return host and port for messages; empty if there is no valid host. Raises ValueError for an invalid port."""
     host = parts.hostname or ""
     if not host.isprintable() or any(char in host for char in " \"'<>\\^`{|}"):
         return ""

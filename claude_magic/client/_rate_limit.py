@@ -1,24 +1,24 @@
-"""The bucket of the limiter, for one event loop: first come, first served, exact, and cancellable without loss.
+"""A token bucket for one event loop: first come, first served, exact, and cancellable without loss.
 
-Theory of operation. The level is not stored. Stored is `full_at`, the moment at which the bucket would be
-full again if nothing more were taken; then
+Theory of operation. The bucket stores `full_at`, the time at which it will be full again if nothing more is taken. The
+level follows from it:
 
     level(now) = capacity - max(0, full_at - now) * rate
 
-and taking `amount` moves `full_at` later by `amount / rate`. Nothing has to tick.
+Taking `amount` moves `full_at` later by `amount / rate`. No periodic task is needed.
 
-Who finds too little waits in a queue of futures. One timer exists, for the head of the queue. When it rings,
-every waiter whose share is there is *granted*: its share is booked at that moment, then its future is set. So
-a waiter which is cancelled earlier has taken nothing, and one that is cancelled after its grant gives the
-booking back. A newcomer joins the queue as long as anybody is in it, also one who was granted but whose task
-has not run yet: nobody overtakes.
+If the level is too low, acquirers wait in a queue of futures. There is one timer, for the head of the queue. When it
+fires, every waiter for whom there is enough capacity is *granted*: its amount is taken from the level, then its future is
+resolved. So a waiter that is cancelled before its grant has taken nothing, and one that is cancelled afterwards gives its
+amount back. New acquirers join the queue as long as there are waiters, including granted ones whose tasks have not run
+yet, so nobody overtakes.
 
-Between the grants of any window [t, t + w] lies at most capacity + rate * w, because the level never
-exceeds capacity and every grant is paid for from it at the time it is made.
+The grants in any window [t, t + w] amount to at most capacity + rate * w, because the level never exceeds the capacity, and
+every grant is taken from the level when it is made.
 
-A waiter may also have a *gate*, which is closed while a limit of the server's is used up. Waiters whose gate is closed are
-passed over, in their places; those of the same group stay in order among themselves. A gate has no timer of its own: it says
-for how long it is closed, and `recheck` tells that this may have changed.
+A waiter may also have a *gate*, which is closed while a limit of the server is used up. Waiters with a closed gate are
+skipped, but keep their place; the order within a group is preserved. A gate has no timer: it returns for how long it is
+closed, and `recheck` must be called when that may have changed.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 LimiterReason: TypeAlias = Literal["rate", "paused", "requests", "input tokens", "output tokens", "tokens"]
-"""Why a request is not sent yet: the configured rate, a pause that a server asked for, or a limit of the server's."""
+"""Why a request is not sent yet: the configured rate, a pause requested by a server, or a limit of the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketState:
-    """What a bucket holds at one moment.
+    """A snapshot of a bucket.
 
     Attributes:
-        level: Capacity free now, between 0 and `capacity` (below 0 only after the capacity was lowered).
-        capacity: Most that the bucket holds: the largest burst.
-        refill_rate: Capacity that flows in per second.
-        waiters: Acquirers in the queue.
-        next_grant: Seconds until the queue is served next, as far as is known; None if nobody waits.
-        paused_for: Seconds for which everybody waits, 0.0 if the bucket is not paused.
-        asked_for: Seconds of the wait that led to the pause and that are left; more than `paused_for` where a server asked
-            for longer than anybody waits. 0.0 if the bucket is not paused.
+        level: Available capacity, between 0 and `capacity` (below 0 only after the capacity was lowered).
+        capacity: Maximum level: the largest burst.
+        refill_rate: Capacity added per second.
+        waiters: Number of waiters in the queue.
+        next_grant: Expected seconds until the next grant, as far as known; None if nobody waits.
+        paused_for: Remaining seconds of a pause for all waiters; 0.0 if the bucket is not paused.
+        asked_for: Remaining seconds of the wait that a server requested. More than `paused_for` if the request exceeds the
+            longest wait of the policy; 0.0 if the bucket is not paused.
     """
 
     level: float
@@ -61,19 +61,19 @@ class BucketState:
 
 
 CLOCK_GRAIN = 1e-9
-"""Seconds below which two moments are the same, so that nobody waits for a rounding error."""
+"""Seconds below which two times are considered equal, so that nobody waits because of a rounding error."""
 _ROUNDING = 1e-9
-"""Capacity that is as good as none."""
+"""Capacity below which an amount is considered zero."""
 
 
 @dataclass(slots=True)
 class Level:
-    """What is in a bucket, told by the moment at which it is full again.
+    """The level of a bucket, stored as the time at which it is full again.
 
     Attributes:
-        rate: Capacity that flows in per second.
-        capacity: Most that it holds.
-        full_at: When it is full if nobody takes any more.
+        rate: Capacity added per second.
+        capacity: Maximum level.
+        full_at: Time at which the bucket is full if nothing more is taken.
     """
 
     rate: float
@@ -81,82 +81,83 @@ class Level:
     full_at: float = -math.inf
 
     def at(self, now: float) -> float:
-        """Return what is in it; below 0 after more was taken than there was."""
+        """Return the level; below 0 if more was taken than was available."""
         return self.capacity - max(0.0, self.full_at - now) * self.rate
 
     def set(self, level: float, now: float) -> None:
-        """Say what is in it; never more than it holds."""
+        """Set the level, to at most the capacity."""
         missing = self.capacity - min(level, self.capacity)
         self.full_at = now + missing / self.rate if missing else -math.inf
 
     def ready_at(self, amount: float) -> float:
-        """Return the moment at which `amount` is there, or has flowed in if it holds less than that."""
+        """Return the time at which `amount` is available, or will have been added if it exceeds the capacity."""
         return self.full_at + (amount - self.capacity) / self.rate
 
     def take(self, amount: float, now: float) -> None:
-        """Take some; what is not there is owed."""
+        """Take an amount; the level may become negative."""
         self.full_at = max(self.full_at, now) + amount / self.rate
 
     def give_back(self, amount: float) -> None:
-        """Put back what was taken."""
+        """Return an amount that was taken."""
         self.full_at -= amount / self.rate
 
 
 @dataclass(slots=True)
 class Pause:
-    """A pause after a 429: nobody is let through.
+    """A pause after a 429, during which nothing is granted.
 
     Attributes:
-        until: When it ends.
-        asked_until: The end of the wait that the server asked for; later where that is longer than anybody waits.
+        until: End of the pause.
+        asked_until: End of the wait that the server requested; later than `until` if that exceeds the longest wait of the
+            policy.
     """
 
     until: float = -math.inf
     asked_until: float = -math.inf
 
     def extend(self, seconds: float, now: float, *, asked: float = 0.0) -> None:
-        """Pause for `seconds` from now. Of several pauses the longest wins.
+        """Pause for `seconds` from now. The longest of several pauses applies.
 
         Args:
-            seconds: How long.
-            now: The present.
-            asked: The wait that the server asked for, where that is longer.
+            seconds: Length of the pause in seconds.
+            now: Current time in seconds.
+            asked: Wait in seconds that the server requested, if longer.
         """
         self.until = max(self.until, now + seconds)
         self.asked_until = max(self.asked_until, now + max(seconds, asked))
 
     def left(self, now: float) -> float:
-        """Return the seconds that are left of it; 0.0 if it is over."""
+        """Return the remaining seconds; 0.0 if the pause is over."""
         return max(0.0, self.until - now)
 
     def asked_left(self, now: float) -> float:
-        """Return what is left of the wait that the server asked for, while the pause lasts; else 0.0."""
+        """Return the remaining seconds of the wait that the server requested; 0.0 if the pause is over."""
         return max(self.asked_until, self.until) - now if now < self.until else 0.0
 
 
 class Gate(Protocol):
-    """What a waiter has to pass in addition to the bucket."""
+    """A condition that a waiter must meet in addition to the bucket's."""
 
     @property
     def group(self) -> object:
-        """What is common to all gates that are opened in the order of their waiters."""
+        """The gate's group. Waiters of a group are granted in order."""
 
     def closed_for(self) -> float:
-        """Return the seconds until it opens for the first waiter of its group; 0.0 if it is open."""
+        """Return the seconds until the gate opens for the first waiter of its group; 0.0 if it is open."""
 
     def enter(self) -> None:
-        """Take note that its waiter passes now."""
+        """Called when the waiter is granted."""
 
 
 StopWaiting = Callable[[], Exception | None]
-"""Tells a waiter why it does not want to wait any longer, or None while it does."""
+"""Returns an error if a waiter should stop waiting, else None."""
 OnDelay = Callable[[float], None]
-"""Told of the seconds to wait."""
+"""Called with the expected wait in seconds."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Waiter:
-    """One place in the queue."""
+    """A waiter in the queue."""
 
     amount: float
     future: asyncio.Future[None]
@@ -164,7 +165,7 @@ class Waiter:
     refusal: StopWaiting | None
     on_wait: OnDelay | None
     ticket: object | None = None
-    """What it was granted, where that is kept elsewhere."""
+    """The grant, if a subclass keeps it elsewhere."""
     group: object = field(init=False)
 
     def __post_init__(self) -> None:
@@ -172,18 +173,18 @@ class Waiter:
 
 
 class TokenBucket:
-    """Lets requests through at a steady rate, with bursts up to a capacity.
+    """A rate limiter with a steady rate, and bursts up to a capacity.
 
-    All methods belong to the thread of the event loop that uses the bucket, but for `state` and `dump`, which
-    any thread may read. The bucket is bound to no loop while its queue is empty.
+    Methods must be called in the thread of the event loop that uses the bucket, except `state` and `dump`, which any thread
+    may use. While its queue is empty, the bucket is not bound to a loop.
 
-    A subclass may have its capacity given out elsewhere, as `RedisBucket` has: it sets `_is_local` to False for that time, and says in
-    `_serve` who is granted. `_joined`, `_left`, `_give_back` and `_loop_changed` tell it what happens in the queue meanwhile.
+    A subclass may allocate capacity elsewhere, as `RedisBucket` does. It sets `_is_local` to False meanwhile, and decides in
+    `_serve` which waiters are granted. `_joined`, `_left`, `_give_back` and `_loop_changed` are its hooks into the queue.
 
     Args:
-        refill_rate: Capacity that flows in per second; above 0. With amounts of 1, requests per second.
-        capacity: Largest burst; above 0. None means `refill_rate`, but at least 1, so that 0.2 per second
-            still grants.
+        refill_rate: Capacity added per second; above 0. With amounts of 1, requests per second.
+        capacity: Largest burst; above 0. None means `refill_rate`, but at least 1, so that a rate of 0.2 per second can
+            grant requests.
         clock: Monotonic clock in seconds.
     """
 
@@ -196,15 +197,15 @@ class TokenBucket:
     ) -> None:
         self._clock = clock
         self.configured = _checked(refill_rate, capacity)
-        """Rate and capacity that were asked for last."""
+        """The configured rate and capacity."""
         self._level = Level(*self.configured)
         self._pause = Pause()
         self._is_local = True
         self._due_at = math.inf
         self._in_line = 0  # acquirers that joined the queue and have not returned from `acquire` yet
         self._queue: deque[Waiter] = deque()
-        self._waiting: dict[object, float] = {}  # what the waiters of each group want, together
-        self._closed: set[object] = set()  # the groups that were passed over last
+        self._waiting: dict[object, float] = {}  # total amount of the waiters in each group
+        self._closed: set[object] = set()  # groups that were skipped the last time
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -216,22 +217,23 @@ class TokenBucket:
         refusal: StopWaiting | None = None,
         on_wait: OnDelay | None = None,
     ) -> float:
-        """Wait until `amount` of capacity is free, then take it.
+        """Wait until `amount` of capacity is available, then take it.
 
-        Waiters are served first come, first served. Cancelling a waiter costs the bucket nothing.
+        Waiters are served first come, first served. A cancelled waiter takes no capacity.
 
         Args:
             amount: Capacity to take; 0 < amount <= capacity.
-            gate: What else has to be open. Those behind a closed gate are overtaken by those behind an open one.
-            refusal: Asked by `ask_waiters` whether it still wants to wait; what it returns is raised.
-            on_wait: Told of the seconds to wait where `expected_wait` could not know them: a server has to be asked first.
+            gate: Additional condition. Waiters with an open gate overtake those with a closed one.
+            refusal: Called by `ask_waiters`; an exception that it returns ends the wait and is raised.
+            on_wait: Called with the seconds to wait if `expected_wait` cannot know them, because a server must be asked
+                first.
 
         Returns:
-            Seconds spent waiting; 0.0 if capacity was free.
+            Seconds spent waiting; 0.0 if capacity was available.
 
         Raises:
-            Exception: What `refusal` returned.
-            ValueError: `amount` is not in that range and could never be granted.
+            Exception: The exception that `refusal` returned.
+            ValueError: `amount` is outside the range, so it could never be granted.
             RuntimeError: Waiters of another running event loop are in the queue.
         """
         if self.try_acquire(amount, gate):
@@ -239,7 +241,7 @@ class TokenBucket:
         return await self._wait_in_line(amount, gate, refusal, on_wait)
 
     def try_acquire(self, amount: float = 1.0, gate: Gate | None = None) -> bool:
-        """Take `amount` if that is possible at once and nobody waits; return whether it was taken."""
+        """Take `amount` if it is available and nobody waits; return whether it was taken."""
         if not 0.0 < amount <= self.configured[1]:
             raise ValueError(
                 f"amount must be above 0 and at most the capacity ({self.configured[1]:g}), not {amount!r}"
@@ -247,7 +249,7 @@ class TokenBucket:
         if self._in_line or not self._is_local:
             return False
         now, level = self._clock(), self._level
-        # As `ready_at` and `take` do it: nearly all acquires end here, and two calls are a third of their time.
+        # `ready_at` and `take`, inlined: nearly all acquires end here, and the two calls would take a third of their time.
         start = level.full_at if level.full_at > now else now
         if start - now > (level.capacity - amount) / level.rate + CLOCK_GRAIN or now < self._pause.until:
             return False
@@ -259,25 +261,25 @@ class TokenBucket:
         return True
 
     def expected_wait(self, amount: float = 1.0) -> float:
-        """Return the seconds that a waiter that joined the queue now would wait, if nobody before it gives up.
+        """Return the seconds that a new waiter would wait if no earlier one gives up.
 
-        Gates are left out, and so is who waits behind a closed one.
+        Gates, and waiters with closed gates, are not taken into account.
         """
         ahead = sum(wanted for group, wanted in self._waiting.items() if group not in self._closed)
         return max(0.0, self._ready_at(ahead + amount) - self._clock())
 
     def pause_for(self, seconds: float, *, asked: float = 0.0) -> None:
-        """Pause everybody for `seconds` from now; see `Pause.extend`."""
+        """Pause all waiters for `seconds` from now; see `Pause.extend`."""
         self._pause.extend(seconds, self._clock(), asked=asked)
         self._serve_queue()
 
     def resume(self) -> None:
-        """End a pause: it was another server's, or another account's."""
+        """End a pause, for example because it was for another server or account."""
         self._pause = Pause()
         self._serve_queue()
 
     def ask_waiters(self) -> None:
-        """Let those in the queue who do not want to wait any longer leave it with an error."""
+        """Remove the waiters whose `refusal` returns an error, and raise it in their `acquire`."""
         for waiter in tuple(self._queue):
             error = None if waiter.future.done() or waiter.refusal is None else waiter.refusal()
             if error is not None:
@@ -292,10 +294,9 @@ class TokenBucket:
             self._serve_queue()
 
     def reconfigure(self, refill_rate: float, capacity: float | None = None) -> None:
-        """Change rate and capacity; the level is kept, up to the new capacity, and so is the queue.
+        """Change rate and capacity. The level, limited to the new capacity, and the queue are kept.
 
-        A waiter whose amount exceeds the new capacity is served when the bucket is full, which then owes the
-        rest.
+        A waiter whose amount exceeds the new capacity is granted when the bucket is full; the level is then negative.
         """
         now = self._clock()
         level = self._level.at(now)
@@ -306,7 +307,7 @@ class TokenBucket:
 
     @property
     def state(self) -> BucketState:
-        """The present level, queue and pause. Any thread may ask."""
+        """A snapshot of level, queue and pause. May be read from any thread."""
         now = self._clock()
         is_waiting = any(not waiter.future.done() for waiter in self._queue.copy())
         return BucketState(
@@ -320,15 +321,15 @@ class TokenBucket:
         )
 
     def asked_for(self) -> float:
-        """Return what is left of the wait that a server asked for, while its pause lasts. Any thread may ask."""
+        """Return the remaining seconds of the wait that a server requested; 0.0 if not paused. May be called from any thread."""
         return self._pause.asked_left(self._clock())
 
     def dump(self) -> dict[str, Any]:
-        """Return level and pause as plain data for `restore`, in this process, with the same clock."""
+        """Return level and pause as plain data for `restore`, in the same process and with the same clock."""
         return {"level": asdict(self._level), "pause": asdict(self._pause)}
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Continue where a previous bucket stood, with its level and its pause, at our own rate and capacity."""
+        """Take over level and pause of a previous bucket, but keep rate and capacity."""
         self._level, self._pause = Level(**dumped["level"]), Pause(**dumped["pause"])
         self.reconfigure(*self.configured)
 
@@ -340,13 +341,13 @@ class TokenBucket:
             f"{state.waiters} waiting{paused}>"
         )
 
-    # What a subclass may have to say...
+    # Hooks for subclasses...
 
     def _serve(self, now: float) -> float:
-        """Grant every waiter that can be granted, in order, and take it out of the queue.
+        """Grant all waiters that can be granted, in order, and remove them from the queue.
 
         Returns:
-            Seconds until there is something to do for one that is left; infinite if that will be told.
+            Seconds until the next waiter may be granted; infinite if another call will trigger that.
         """
         passed_over: list[Waiter] = []
         wait = math.inf
@@ -370,22 +371,22 @@ class TokenBucket:
         return wait
 
     def _joined(self, waiter: Waiter) -> None:
-        """A waiter stands in the queue."""
+        """Called when a waiter has joined the queue."""
 
     def _left(self, waiter: Waiter) -> None:
-        """A waiter does not stand in the queue any more."""
+        """Called when a waiter has left the queue."""
 
     def _give_back(self, waiter: Waiter) -> None:
-        """Take back what a waiter was granted and does not use."""
+        """Return the amount of a granted waiter that was cancelled."""
         self._level.give_back(waiter.amount)
 
     def _loop_changed(self) -> None:
-        """The bucket is used on another event loop from now on; nobody is in the queue."""
+        """Called when the bucket is bound to another event loop; the queue is empty."""
 
     # The queue...
 
     def _ready_at(self, amount: float) -> float:
-        """Return the moment at which `amount` is there, nobody else taking any, and no pause is left."""
+        """Return the time at which `amount` is available, if nobody else takes any, and the pause is over."""
         return max(self._pause.until, self._level.ready_at(amount))
 
     async def _wait_in_line(
@@ -394,16 +395,16 @@ class TokenBucket:
         loop = self._bind_to_running_loop()
         waiter = Waiter(amount, loop.create_future(), gate, refusal, on_wait)
         joined_at = self._clock()
-        is_behind_its_like = gate is not None and gate.group in self._waiting
+        is_behind_group = gate is not None and gate.group in self._waiting
         self._queue.append(waiter)
         self._waiting[waiter.group] = self._waiting.get(waiter.group, 0.0) + waiter.amount
         self._joined(waiter)
         self._in_line += 1
         try:
-            if not is_behind_its_like:  # else it is nobody's turn now whose turn it was not before
+            if not is_behind_group:  # otherwise nobody can be granted who could not be before
                 self._serve_queue()
             if waiter.future.done():
-                # Granted at once, behind others that were granted but have not run yet: let them go first.
+                # Granted at once. Earlier waiters were granted, but their tasks have not run yet: let them run first.
                 await asyncio.sleep(0)
             await waiter.future
         except BaseException:
@@ -411,24 +412,24 @@ class TokenBucket:
                 self._withdraw(waiter)
             raise
         finally:
-            # A queue whose loop was closed under it was dropped whole, so its waiters have left already.
+            # If the loop was closed, the whole queue was dropped, including its waiters.
             if self._loop is loop:
                 self._in_line -= 1
         return self._clock() - joined_at
 
     def _withdraw(self, waiter: Waiter) -> None:
-        """Take a waiter out that was cancelled or refused, with what it was granted."""
+        """Remove a waiter that was cancelled or refused, and return its grant."""
         future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:
             self._give_back(waiter)
         else:
-            with contextlib.suppress(ValueError):  # the timer may have skipped it already
+            with contextlib.suppress(ValueError):  # the timer may have removed it already
                 self._queue.remove(waiter)
                 self._leave(waiter)
         self._serve_queue()
 
     def _leave(self, waiter: Waiter) -> None:
-        """Take note that a waiter is not in the queue any more."""
+        """Update the group's total after a waiter has left the queue."""
         left = self._waiting[waiter.group] - waiter.amount
         if left > _ROUNDING:
             self._waiting[waiter.group] = left
@@ -437,7 +438,7 @@ class TokenBucket:
         self._left(waiter)
 
     def _serve_queue(self) -> None:
-        """Grant every waiter that can be granted, in order, and set the timer for the one who then is the next."""
+        """Grant all waiters that can be granted, in order, and set the timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -454,7 +455,7 @@ class TokenBucket:
         waiter.future.set_result(None)
 
     def _closed_for(self, waiter: Waiter) -> float:
-        """Return the seconds for which a waiter's gate is closed; infinite behind another waiter of its group."""
+        """Return the seconds for which a waiter's gate is closed; infinite if an earlier waiter of its group is skipped."""
         if waiter.gate is None:
             return 0.0
         if waiter.group in self._closed:

@@ -1,7 +1,8 @@
-"""A Redis or Valkey server that several processes share: the connection, what is wrong with it in words, and its return.
+"""The connection to a Redis or Valkey server that several processes share, with error messages and reconnection.
 
-The only file that names the `redis` package, which it imports when a server is first asked for. A process that is there holds a
-subscription to a channel of its own. The server sees it end with the process, however that dies; and what changes for all is told there.
+This is the only module that uses the `redis` package, which is imported with the first connection. Each process subscribes to
+its own channel, and to one for all processes, on which changes are published. When a process dies, its subscription ends, so
+the server's subscriber counts show which processes are alive.
 """
 
 from __future__ import annotations
@@ -34,29 +35,30 @@ _SCHEMES: Final = {
     "unix": "unix",
 }
 _CONNECT_TIMEOUT: Final = 3.0
-"""Seconds for the server to take a connection and a subscription."""
+"""Seconds to connect and subscribe."""
 _CALL_TIMEOUT: Final = 3.0
-"""Seconds for the answer to a call, which takes less than a millisecond; behind that the server counts as away."""
+"""Seconds after which the server is considered unreachable; a call usually takes less than a millisecond."""
 _FIRST_BACKOFF: Final = 0.25
 _MOST_BACKOFF: Final = 15.0
 _UNKNOWN_MEMBERS: Final = 4
-"""Processes that are taken to share a limit where the server has never said how many do."""
+"""Assumed number of processes that share a limit while the server has not reported it."""
 _EXAMPLE: Final = "redis://host:6379/0, rediss://:PASSWORD@host:6380/0 or unix:///path/redis.sock?db=0"
 
 
 class SharingLostError(Exception):
-    """The server is away. What it was asked may have been done, or not."""
+    """The server is unreachable. The request may or may not have been executed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where a server is.
+    """The address of a server.
 
     Attributes:
-        url: As the `redis` package reads it, with its password.
-        shown: Without user, password and query, for messages.
-        members: Processes that share it, as the URL says (`?members=16`), or None.
-        account: Whose limit it is, as the URL says (`?account=lab`), for keys of one organisation; or None.
+        url: URL for the `redis` package, including the password.
+        shown: URL without user, password and query, for messages.
+        members: Number of processes that share the server, from the URL (`?members=16`), or None.
+        account: Name of the account that is limited, from the URL (`?account=lab`), for several keys of one organisation; or
+            None.
     """
 
     url: str
@@ -66,7 +68,7 @@ class RedisAddress:
 
     @property
     def has_password(self) -> bool:
-        """Whether the URL holds a secret."""
+        """Whether the URL contains a password or user name."""
         url = urlsplit(self.url)
         return "@" in url.netloc or "password" in parse_qs(url.query)
 
@@ -75,22 +77,23 @@ class RedisAddress:
 
 
 def read_limiter_url(value: str) -> RedisAddress:
-    """Read the setting `limiter`.
+    """Parse the setting `limiter`.
 
     Raises:
-        ConfigurationError: It is no address of a server. The message does not show it, as it may hold a password.
+        ConfigurationError: The value is not the address of a server. The message does not show it, because it may contain a
+            password.
     """
     text = value.strip()
     try:
         url = urlsplit(text)
         is_usable = bool(url.path) if url.scheme == "unix" else bool(url.hostname) and url.port != 0
-    except ValueError:  # a port that is no number, an IPv6 address without its bracket
+    except ValueError:  # a port that is not a number, or an IPv6 address without brackets
         raise _unusable() from None
     if url.scheme not in _SCHEMES or not is_usable or url.fragment or not text.isprintable() or " " in text:
         raise _unusable()
     if url.scheme != "unix" and not re.fullmatch(r"(/\d{0,5})?", url.path, re.ASCII):
         raise ConfigurationError(
-            "The setting limiter names no database: behind host and port stands its number, as in redis://host:6379/0."
+            "The setting limiter has an invalid database: after host and port comes its number, as in redis://host:6379/0."
         )
     return _address(url)
 
@@ -106,7 +109,7 @@ def _address(url: SplitResult) -> RedisAddress:
     scheme = _SCHEMES[url.scheme]
     place = url.path if scheme == "unix" else f"{url.netloc.rpartition('@')[2]}{url.path}"
     whole = urlunsplit((scheme, url.netloc, url.path, urlencode(query, doseq=True), ""))
-    if scheme == "unix":  # urlunsplit leaves out an empty host
+    if scheme == "unix":  # urlunsplit omits an empty host
         whole = f"unix://{url.netloc}{url.path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
     return RedisAddress(whole, f"{scheme}://{place}", int(members) if members else None, account or None)
 
@@ -118,22 +121,22 @@ def _unusable() -> ConfigurationError:
 
 
 def account_name(secret: str, server: str) -> str:
-    """Return a name for an account that does not tell its key: the same for all who use the same key at the same server.
+    """Return a name for an account that does not reveal its key. The same key and server give the same name.
 
     Args:
-        secret: The key, or what else all who share a limit have in common.
-        server: The base URL.
+        secret: The key, or another string that all processes that share a limit have in common.
+        server: Base URL of the API.
     """
     return hashlib.blake2b(f"{server}\0{secret}".encode(), digest_size=12, person=b"claude_magic").hexdigest()
 
 
 class RedisScript:
-    """A script that the server runs as one step.
+    """A Lua script that the server runs atomically.
 
     Args:
-        name: Its file.
-        keys: What its keys are called behind the prefix of an account.
-        package: Where the file is; None is this package.
+        name: File name.
+        keys: Names of the keys that the script uses, without the account's prefix.
+        package: Package that contains the file; None for this one.
     """
 
     def __init__(self, name: str, *keys: str, package: str | None = None) -> None:
@@ -143,24 +146,24 @@ class RedisScript:
 
     @cached_property
     def source(self) -> str:
-        """Its text."""
+        """Source code of the script."""
         return importlib.resources.files(self._package).joinpath(self.name).read_text(encoding="utf-8")
 
     @cached_property
     def digest(self) -> str:
-        """The name under which a server knows it."""
+        """SHA-1 digest of the script, by which the server caches it."""
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisLink:
-    """The connection of one process to a server, for one account. All methods belong to one event loop.
+    """The connection of one process to a server, for one account. All methods must run on one event loop.
 
-    It connects with the first call. When the server goes away it says so once, and comes back by itself.
+    It connects with the first call. A lost connection is reported once, and restored automatically.
 
     Args:
-        address: Where the server is.
-        account: A name for the account; see `account_name`.
-        say: Told of the server's going and coming, in a sentence each time.
+        address: Address of the server.
+        account: Name of the account; see `account_name`.
+        say: Called with a sentence when the connection is lost or restored.
     """
 
     def __init__(self, address: RedisAddress, account: str, say: Callable[[str], None]) -> None:
@@ -170,7 +173,7 @@ class RedisLink:
         self.member = ""
         self.members = address.members or _UNKNOWN_MEMBERS
         self.problem: str | None = None
-        """Why the server is away, as a sentence; None while it is there or was not asked."""
+        """Why the server is unreachable, as a sentence; None if it is connected or was not needed yet."""
         self._subscribers: list[tuple[Callable[[Mapping[str, Any]], None], Callable[[], None]]] = []
         self._client: Any = None
         self._connecting: asyncio.Task[None] | None = None
@@ -179,26 +182,26 @@ class RedisLink:
 
     @property
     def is_up(self) -> bool:
-        """Whether the server is there."""
+        """Whether the server is connected."""
         return self._client is not None
 
     def subscribe(
-        self, hear: Callable[[Mapping[str, Any]], None], change: Callable[[], None]
+        self, on_message: Callable[[Mapping[str, Any]], None], on_change: Callable[[], None]
     ) -> Callable[[], None]:
-        """Be told of messages of other processes, and of the server's going and coming. Returns what ends that."""
-        self._subscribers.append((hear, change))
-        return lambda: self._subscribers.remove((hear, change))
+        """Subscribe to messages from other processes, and to changes of the connection. Return a function that unsubscribes."""
+        self._subscribers.append((on_message, on_change))
+        return lambda: self._subscribers.remove((on_message, on_change))
 
     async def call(self, script: RedisScript, request: Mapping[str, Any]) -> Any:
-        """Run a script, and return what it says.
+        """Run a script, and return its decoded JSON result.
 
         Args:
-            script: Which one.
-            request: What it is told; the name of this process is added.
+            script: The script.
+            request: Its argument; the name of this process is added.
 
         Raises:
-            SharingLostError: The server is away.
-            ConfigurationError: It could never be reached as the setting has it.
+            SharingLostError: The server is unreachable.
+            ConfigurationError: The server cannot be used with the current setting.
         """
         await self._connect_first()
         client = self._client
@@ -218,7 +221,7 @@ class RedisLink:
         return json.loads(reply)
 
     async def aclose(self) -> None:
-        """Leave the server alone. Others see at once that this process has gone."""
+        """Close the connection. Other processes notice that at once."""
         self._is_closed = True
         client, self._client = self._client, None
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
@@ -229,7 +232,7 @@ class RedisLink:
         if client is not None:
             await _close(client)
 
-    # Coming and going...
+    # Connecting and reconnecting...
 
     async def _connect_first(self) -> None:
         if self._client is not None or self.problem is not None or self._is_closed:
@@ -241,9 +244,9 @@ class RedisLink:
             await asyncio.shield(self._connecting)
         except ConfigurationError:
             raise
-        except Exception as error:  # whatever stands between us and a server
+        except Exception as error:  # any failure to connect
             if self.problem is None:
-                self._say_lost(error)
+                self._report_lost(error)
                 self._spawn(self._reconnect())
             raise SharingLostError from None
 
@@ -251,7 +254,7 @@ class RedisLink:
         """Connect, and subscribe.
 
         Raises:
-            ConfigurationError: The server is there, and cannot be used as the setting has it.
+            ConfigurationError: The server is reachable, but cannot be used with the current setting.
         """
         redis = _redis()
         member = secrets.token_hex(6)
@@ -263,13 +266,13 @@ class RedisLink:
                 await pubsub.subscribe(self.prefix + member, f"{self.prefix}all")
                 for _ in range(2):
                     await pubsub.get_message(timeout=_CONNECT_TIMEOUT)
-                # One that only reads, is full, or belongs to a cluster says so now.
+                # Fails at once if the server is read-only, full, or part of a cluster.
                 await client.set(f"{self.prefix}here", "1", ex=60)
         except BaseException as error:
             if client is not None:
                 await _close(client)
-            if (said := explain(error, self.address)) is not None:
-                raise ConfigurationError(said) from None
+            if (problem := explain(error, self.address)) is not None:
+                raise ConfigurationError(problem) from None
             raise
         self.member, self._client = member, client
         self._spawn(self._listen(client, pubsub))
@@ -277,44 +280,44 @@ class RedisLink:
     async def _reconnect(self) -> None:
         delay = _FIRST_BACKOFF
         while not self._is_closed:
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # so that not all come at once
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # so that processes do not reconnect all at once
             delay = min(2 * delay, _MOST_BACKOFF)
             try:
                 await self._connect()
-            except Exception as error:  # still away, for whatever reason
+            except Exception as error:  # still unreachable
                 self.problem = self._sentence(error)
                 continue
             self.problem = None
-            self._say_aloud(f"The limiter at {self.address.shown} is there again: the limit is shared again.")
-            self._tell_change()
+            self._report(f"The limiter at {self.address.shown} is there again: the limit is shared again.")
+            self._notify_change()
             return
 
     async def _listen(self, client: Any, pubsub: Any) -> None:
         try:
             async for message in pubsub.listen():
                 if message["type"] == "message":
-                    told = json.loads(message["data"])
-                    if told.get("by") != self.member:
-                        for hear, _ in tuple(self._subscribers):
-                            hear(told)
-        except Exception as error:  # the connection has ended, or somebody else writes there
+                    data = json.loads(message["data"])
+                    if data.get("by") != self.member:
+                        for on_message, _ in tuple(self._subscribers):
+                            on_message(data)
+        except Exception as error:  # the connection is lost, or a message is malformed
             self._lose(client, error)
 
     def _lose(self, client: Any, error: BaseException) -> None:
-        """Take note that the server is away, unless that is known."""
+        """Handle a lost connection, unless that was already done."""
         if self._client is not client or self._is_closed:
             return
         self._client = None
-        self._say_lost(error)
+        self._report_lost(error)
         self._spawn(_close(client))
         self._spawn(self._reconnect())
-        self._tell_change()
+        self._notify_change()
 
-    def _say_lost(self, error: BaseException) -> None:
+    def _report_lost(self, error: BaseException) -> None:
         self.problem = self._sentence(error)
-        self._say_aloud(self.problem)
+        self._report(self.problem)
 
-    def _say_aloud(self, sentence: str) -> None:
+    def _report(self, sentence: str) -> None:
         logger.warning("%s", sentence)
         self._say(sentence)
 
@@ -329,9 +332,9 @@ class RedisLink:
         share = "the limit" if self.members == 1 else f"a share of the limit, 1/{self.members} of it,"
         return f"{why} Until that has changed, this process keeps to {share} by itself."
 
-    def _tell_change(self) -> None:
-        for _, change in tuple(self._subscribers):
-            change()
+    def _notify_change(self) -> None:
+        for _, on_change in tuple(self._subscribers):
+            on_change()
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
@@ -357,8 +360,8 @@ def _make_client(redis: Any, address: RedisAddress) -> Any:
             decode_responses=True,
             protocol=2,
             socket_connect_timeout=_CONNECT_TIMEOUT,
-            socket_timeout=None,  # a subscription is silent for hours; calls have a bound of their own
-            # A call that broke off may have been executed, so none is repeated.
+            socket_timeout=None,  # a subscription may be silent for hours; calls have their own timeout
+            # No retries, because a call that broke off may have been executed.
             retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
             client_name="claude_magic",
         )
@@ -367,7 +370,7 @@ def _make_client(redis: Any, address: RedisAddress) -> Any:
 
 
 async def _close(client: Any) -> None:
-    with contextlib.suppress(Exception):  # it is over in any case
+    with contextlib.suppress(Exception):  # an error while closing does not matter
         await client.aclose()
     with contextlib.suppress(Exception):
         await client.connection_pool.disconnect()
@@ -380,34 +383,34 @@ _EXPLAINED: Final[Sequence[tuple[str, str]]] = (
     (r"OOM|maxmemory", "has no memory left (maxmemory). Give it more, or name another server in the setting limiter; a limiter needs a few kB."),
     (r"MOVED|ASK |CROSSSLOT|CLUSTERDOWN", "is part of a cluster, and the keys belong to another node. Name a server that is not clustered in the setting limiter."),
     (r"NOPERM", "does not allow its user what a limiter needs. Allow it in its ACL: ~claude-magic:* &claude-magic:* +@read +@write +@scripting +@pubsub."),
-    (r"unknown command|EVALSHA", "knows no scripts. A limiter needs Redis 6 or newer, or Valkey."),
+    (r"unknown command|EVALSHA", "does not support scripts. A limiter needs Redis 6 or newer, or Valkey."),
 )  # fmt: skip
 
 
 def explain(error: BaseException, address: RedisAddress) -> str | None:
-    """Say in one sentence what is wrong with a server that answers, and what to do; None for one that does not answer."""
+    """Return what is wrong with a server that responds, and what to do, in one or two sentences; None if it is unreachable."""
     if isinstance(error, ConfigurationError):
         return error.message
     redis = _redis()
     if isinstance(error.__cause__, redis.exceptions.RedisError):
-        error = error.__cause__  # what a server says to the first words of a connection
-    said = f"{type(error).__name__.removesuffix('Error').upper()} {error}"
+        error = error.__cause__  # the server's response to the first commands of a connection
+    text = f"{type(error).__name__.removesuffix('Error').upper()} {error}"
     is_answer = isinstance(error, redis.exceptions.ResponseError | redis.exceptions.AuthenticationError)
     if isinstance(error, TypeError):
         return _unusable().message
     if not is_answer or isinstance(error, redis.exceptions.BusyLoadingError):
         return None
     for pattern, sentence in _EXPLAINED:
-        if re.search(pattern, said):
+        if re.search(pattern, text):
             return f"The limiter at {address.shown} {sentence}"
-    return f"The limiter at {address.shown} refuses a command ({_reason(error)}). It must be a Redis or Valkey server of its own."
+    return f"The limiter at {address.shown} refuses a command ({_reason(error)}). It must be a Redis or Valkey server."
 
 
 def _reason(error: BaseException) -> str:
-    """Return what is wrong, without what a message may quote."""
+    """Return a short description of an error, without any part of its message that may be secret."""
     if isinstance(error, TimeoutError):
         return "it does not answer"
     cause = error.__cause__ or error.__context__
-    # What the system says of a socket names neither user nor password.
-    told = cause.strerror if isinstance(cause, OSError) else None
-    return told or type(error).__name__
+    # The operating system's message for a socket error contains neither user nor password.
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return text or type(error).__name__

@@ -1,7 +1,7 @@
-"""What is sent, as data.
+"""Requests as data, and the keys that identify them.
 
-A request says only what was set: no nulls, no defaults, nothing invented. It checks little, because the server decides
-what is valid, and answers it in words of its own.
+A request contains only the fields that were set: no nulls and no defaults. It validates little: the server decides what
+is valid, and explains its errors.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _COUNTED_FIELDS = frozenset(
         "mcp_servers",
     )
 )
-"""Fields that the counting endpoint takes: the parts of a request that make up its input."""
+"""Fields that the token counting endpoint accepts: the parts of a request that make up its input."""
 
 _NOT_IN_BODY = frozenset({"stream", "betas", "draw", "asks_again"})
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
-"""What the API takes in one request; more would be refused with a 413 after all of it was sent."""
+"""Largest request body that the API accepts; it rejects a larger one with a 413, after all of it was sent."""
 
 
 def _turns(value: object) -> object:
-    """Accept `Message` objects among the turns, and content blocks in them."""
+    """Convert `Message` objects and content blocks in the turns to plain dicts."""
     if not isinstance(value, list | tuple):
         return value
     return [turn.to_param() if isinstance(turn, Message) else _turn(turn) for turn in value]
@@ -55,19 +55,19 @@ def _turn(turn: object) -> object:
 
 
 class MessageRequest(ShortReprModel):
-    """A request for one reply. Fields that are None are not sent; fields not listed here are, as they are.
+    """A request for one reply. Fields that are None are not sent; fields not listed here are sent unchanged.
 
     Attributes:
-        model: The model to ask.
-        messages: The turns, oldest first: objects with `role` and `content`, or `Message`s.
-        max_tokens: Bound of the reply in model tokens, thinking included.
+        model: Model name.
+        messages: The turns, oldest first: dicts with `role` and `content`, or `Message`s.
+        max_tokens: Maximum length of the reply in model tokens, including thinking.
         system: The system prompt: a string or text blocks.
-        betas: Beta features that this request needs in addition to those of the client; they travel in a header.
-        draw: Tells several draws of the same request apart, from 0; it is not sent.
-        asks_again: Another answer is wanted than there was; a cassette gives none twice. It is not sent.
+        betas: Beta features that this request needs in addition to the client's; sent in a header.
+        draw: Index that distinguishes repetitions of the same request, from 0. Not sent.
+        asks_again: A new answer is wanted; a cassette does not replay the same one twice. Not sent.
 
     Raises:
-        ConfigurationError: A field cannot be right.
+        ConfigurationError: A field is not valid.
     """
 
     model: str = Field(min_length=1)
@@ -104,7 +104,7 @@ class MessageRequest(ShortReprModel):
     def to_body(self, *, stream: bool) -> dict[str, Any]:
         """Return the request as the API's JSON object.
 
-        Only fields of the request that are None are left out; nulls further inside were received or meant that way.
+        Only top-level fields that are None are omitted; nested nulls were received or set on purpose.
         """
         body = {name: value for name, value in self if value is not None and name not in _NOT_IN_BODY}
         if stream:
@@ -115,7 +115,7 @@ class MessageRequest(ShortReprModel):
         """Return the request as JSON in UTF-8.
 
         Raises:
-            ConfigurationError: It holds something that JSON cannot express, or is larger than the API takes.
+            ConfigurationError: The request contains a value that JSON cannot represent, or is larger than the API accepts.
         """
         body = encode_json(self.to_body(stream=stream))
         if len(body) > MAX_BODY_BYTES:
@@ -126,25 +126,26 @@ class MessageRequest(ShortReprModel):
         return body
 
     def count_tokens_body(self) -> dict[str, Any]:
-        """Return what the counting endpoint takes."""
+        """Return the body for the token counting endpoint."""
         return {name: value for name, value in self.to_body(stream=False).items() if name in _COUNTED_FIELDS}
 
 
 _NOT_IN_KEY = frozenset(
     {"stream", "messages", "cache_control", "metadata", "service_tier", "draw", "asks_again"}
 )
-"""What changes how a request travels and is billed, but not what it asks."""
+"""Fields that change how a request is sent and billed, but not its answer."""
 KEY_BYTES = 16
 
 
 class RequestKeys:
-    """Names requests by what they ask: equal requests have equal keys, in every process and at all times.
+    """A hasher that derives keys from requests: equal requests have equal keys, in every process and at all times.
 
-    In the key are model, messages, system prompt, tools, schema, sampling, thinking, and whatever else may change the answer. Not in
-    it: caching, service tier, metadata, and how a request is sent (timeouts, retries, streamed or not, online or in a batch).
+    The key covers model, messages, system prompt, tools, schema, sampling, thinking, and everything else that may change
+    the answer. It ignores caching, service tier, metadata, and how a request is sent (timeouts, retries, streamed or not,
+    online or in a batch).
 
     Args:
-        request: A request. Keys are made of all that it holds, but for its messages, which may differ from key to key.
+        request: A request. All keys share its fields except the messages, which are given for each key.
     """
 
     def __init__(self, request: MessageRequest) -> None:
@@ -163,19 +164,19 @@ class RequestKeys:
         """Return the key of the request with these messages: 16 bytes.
 
         Args:
-            messages: The turns, as they are sent.
-            repetition: Tells several draws of the same request apart; 0 is the first.
+            messages: The turns, as sent.
+            repetition: Index that distinguishes repetitions of the same request, from 0.
         """
-        made = self._hash.copy()
+        digest = self._hash.copy()
         plain = [{**turn, "content": _plain_content(turn["content"])} for turn in messages]
-        made.update(_canonical(plain))
+        digest.update(_canonical(plain))
         if repetition:
-            made.update(b"%d" % repetition)
-        return made.digest()
+            digest.update(b"%d" % repetition)
+        return digest.digest()
 
 
 def split_keys(joined: bytes | bytearray) -> list[bytes]:
-    """Return the keys that were joined."""
+    """Split concatenated keys into a list."""
     return [bytes(joined[start : start + KEY_BYTES]) for start in range(0, len(joined), KEY_BYTES)]
 
 
@@ -185,7 +186,7 @@ def request_key(request: MessageRequest, repetition: int = 0) -> bytes:
 
 
 def _plain_content(content: object) -> object:
-    """Return content as blocks without marks for the cache; text alone is one block."""
+    """Return content as a list of blocks without `cache_control`; a string becomes one text block."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if isinstance(content, list | tuple):
@@ -208,5 +209,5 @@ _write_canonical = json.JSONEncoder(
 
 
 def _canonical(value: object) -> bytes:
-    """Write a JSON value so that equal ones are written alike."""
+    """Encode a JSON value so that equal values have equal encodings."""
     return _write_canonical(value).encode("utf-8", "surrogatepass")

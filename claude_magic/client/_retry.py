@@ -1,4 +1,4 @@
-"""Whether a failed attempt is worth another one, after how long, and the bound on a whole call."""
+"""The retry policy, `Retry-After` headers, and the deadline of a call."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any, Self, TypeVar, cast
 from ._errors import ClaudeError, RequestTimeoutError
 
 LONGEST_RETRY_AFTER = 1e9
-"""Seconds, 30 years: whatever a server asks for beyond that is taken for this, so that it can be counted and told."""
+"""Upper bound for `Retry-After` in seconds: 30 years. Longer waits are clipped, so that they can be added and formatted."""
 
 _LONGEST_VALUE = 1000
-"""Characters of a header's value that are looked at."""
+"""Longest header value that is parsed, in characters."""
 
 _DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 
 
 def parse_retry_after(value: str, now: float) -> float | None:
-    """Read the value of a `Retry-After` header (RFC 9110 §10.2.3).
+    """Parse the value of a `Retry-After` header (RFC 9110 §10.2.3).
 
     Args:
-        value: Seconds, whole or decimal, or an HTTP date.
-        now: The present as Unix time in seconds, by the same clock as the date.
+        value: Seconds, integer or decimal, or an HTTP date.
+        now: Current Unix time in seconds, by the same clock as the date.
 
     Returns:
-        Seconds to wait from `now`, above zero and at most `LONGEST_RETRY_AFTER`. None where the value says nothing: zero, negative, a date that
-        has passed, or not understood.
+        Seconds to wait from `now`, above zero and at most `LONGEST_RETRY_AFTER`; None if the value is zero, negative, a date
+        in the past, or invalid.
     """
     text = value.strip()
     if len(text) > _LONGEST_VALUE:
@@ -47,10 +47,10 @@ def parse_retry_after(value: str, now: float) -> float | None:
 
 
 def retry_after_from_headers(headers: Mapping[str, str]) -> float | None:
-    """Read the wait that response headers ask for.
+    """Return the wait that response headers request.
 
-    `retry-after-ms`, which the official clients understand too, is the more exact and goes first. A date is
-    compared with the response's own `date`, so that a wrong local clock does no harm.
+    `retry-after-ms`, which the official clients support too, is more precise and takes precedence. A date is compared
+    with the response's `date` header, so that a wrong local clock does not matter.
 
     Args:
         headers: Response headers with lower-case names.
@@ -77,7 +77,7 @@ def _parse_http_date(text: str) -> float | None:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Say a duration so that a person grasps it: `12 s`, `300 s (5 min)`, `86400 s (24 h)`."""
+    """Format a duration for people: `12 s`, `300 s (5 min)`, `86400 s (24 h)`."""
     if seconds >= LONGEST_RETRY_AFTER:
         return "30 years or more"
     exact = f"{seconds:.1f} s" if seconds < 10 and seconds != int(seconds) else f"{seconds:.0f} s"
@@ -92,30 +92,30 @@ def describe_seconds(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Make another attempt, `delay` seconds from now."""
+    """The decision to make another attempt, `delay` seconds from now."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Make no further attempt. `reason` is a sentence for people."""
+    """The decision to make no further attempt. `reason` is a sentence for the user."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Exponential back-off, bounded in attempts and in total time.
+    """A retry policy: exponential back-off, bounded in attempts and in total time.
 
     Attributes:
-        max_retries: Attempts after the first one; 0 switches retrying off.
-        initial_backoff: Seconds before the first retry; each further one waits twice as long.
-        max_backoff: Longest back-off in seconds, and the longest wait that a server may ask for.
-        max_total_time: Seconds that retrying may take in all, from the first failure on. The first attempt
-            itself does not count: otherwise one that timed out after 300 s would never be retried.
-        jitter: Greatest share by which chance shortens a back-off, so that clients which failed together do
-            not come back together. It never lengthens, and never undercuts what a server asked for.
+        max_retries: Maximum number of attempts after the first one; 0 disables retries.
+        initial_backoff: Seconds before the first retry; the back-off doubles with each retry.
+        max_backoff: Longest back-off in seconds, and the longest wait that a server may request.
+        max_total_time: Maximum time for all retries, in seconds from the first failure. The first attempt does not count;
+            otherwise one that timed out after 300 s would never be retried.
+        jitter: Maximum fraction by which a back-off is randomly shortened, so that clients that failed together do not
+            retry together. It never lengthens a back-off, and never shortens a wait that a server requested.
     """
 
     max_retries: int = 3
@@ -129,7 +129,7 @@ class RetryPolicy:
         return self.max_retries + 1
 
     def too_long(self, seconds: float) -> str | None:
-        """Return the setting, and its value, that a server's wait exceeds before anything was sent; None if none."""
+        """Return the setting, and its value, that a requested wait exceeds before anything was sent; None if it fits."""
         if seconds > self.max_backoff:
             return f"max_backoff ({describe_seconds(self.max_backoff)})"
         if seconds > self.max_total_time:
@@ -137,20 +137,20 @@ class RetryPolicy:
         return None
 
     def backoff(self, attempt: int) -> float:
-        """Return the seconds to wait after failed attempt `attempt`, before jitter: 10, 20, 40 … 300."""
-        # 2**62 is far beyond any cap; the bound keeps a huge attempt number from overflowing the float.
+        """Return the seconds to wait after failed attempt `attempt`, without jitter: 10, 20, 40 … 300."""
+        # 2**62 is far beyond any limit; without the bound, a huge attempt number would overflow the float.
         return min(self.initial_backoff * 2.0 ** min(attempt - 1, 62), self.max_backoff)
 
     def decide(
         self, error: ClaudeError, *, attempt: int, elapsed: float, random: Callable[[], float]
     ) -> Retry | GiveUp:
-        """Decide what follows a failed attempt.
+        """Decide whether to retry after a failed attempt.
 
         Args:
-            error: How it failed.
-            attempt: Its number, from 1.
-            elapsed: Seconds since the first attempt of this request failed; 0.0 for the first failure.
-            random: Source of chance, uniform in [0, 1).
+            error: Error of the attempt.
+            attempt: Number of the attempt, from 1.
+            elapsed: Seconds since the request's first failure; 0.0 for the first failure.
+            random: Random source, uniform in [0, 1).
         """
         if not error.is_transient:
             return GiveUp("Not retried: the same request would fail again.")
@@ -189,17 +189,16 @@ _Result = TypeVar("_Result")
 
 
 class Deadline:
-    """A moment by which a call must be over, `timeout` seconds from now on the running loop.
+    """A deadline for a whole call, `timeout` seconds from now on the running loop.
 
-    Like `asyncio.timeout`, but one timer serves all reads of a stream, which need not happen in one task or
-    one block:
-    `asyncio.timeout` around each read costs 4 µs, and around all of them it would interrupt the reader's own
-    code. Close it when the call is over, best by using it as a context manager.
+    Like `asyncio.timeout`, but with one timer for all reads of a stream, which need not happen in one task or one block.
+    `asyncio.timeout` around each read costs 4 µs; around all reads it would interrupt the caller's own code. Close the
+    deadline when the call is over, preferably by using it as a context manager.
 
     Args:
         timeout: Seconds.
-        setting: Name of the setting to raise, for the error message.
-        is_transient: Whether running out of time here is worth another attempt.
+        setting: Name of the setting that the error message suggests to raise.
+        is_transient: Whether the timeout error is transient, so that the call is retried.
     """
 
     __slots__ = ("_has_cancelled", "_is_expired", "_is_transient", "_setting", "_task", "_timeout", "_timer")
@@ -214,27 +213,27 @@ class Deadline:
         self._timer = asyncio.get_running_loop().call_later(timeout, self._expire)
 
     async def bound(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Await `work`, but not beyond the deadline.
+        """Await `work` until the deadline.
 
         Raises:
-            RequestTimeoutError: The deadline came first.
+            RequestTimeoutError: The deadline passed.
         """
         if self._is_expired:
             work.close()
             raise self._error()
-        task = self._task = cast("asyncio.Task[Any]", asyncio.current_task())  # awaited in one
+        task = self._task = cast("asyncio.Task[Any]", asyncio.current_task())  # always awaited in a task
         foreign_cancels = task.cancelling()
         try:
             return await work
         except asyncio.CancelledError:
             if not self._has_cancelled or task.cancelling() > foreign_cancels + 1:
-                raise  # somebody else cancelled, too
+                raise  # the task was cancelled by its owner, too
         finally:
             self._task = None
             if self._has_cancelled:
                 self._has_cancelled = False
                 task.uncancel()
-        raise self._error()  # here, where no context leads into the HTTP library
+        raise self._error()  # outside `except`, so that its context does not refer to the HTTP library
 
     def close(self) -> None:
         """Stop the timer."""

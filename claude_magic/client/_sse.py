@@ -1,10 +1,10 @@
-"""Server-Sent Events, without I/O: bytes in, events out.
+"""A decoder for server-sent events, without I/O: bytes in, events out.
 
-Follows the WHATWG rules for interpreting an event stream (HTML standard, section 9.2.6), on bytes: a line ends at CR LF,
-LF or CR and nowhere else, so decoding to text first, where U+2028 and others count as line ends, would corrupt data.
+Follows the WHATWG rules for interpreting an event stream (HTML standard, section 9.2.6), on bytes: lines end at CR LF,
+LF or CR only. Decoding to text first would corrupt data, because text also counts U+2028 and others as line ends.
 
-Every byte is looked at a fixed number of times, however the stream is cut into chunks: what is unfinished is kept as a
-list of pieces, which is joined when its end arrives.
+Decoding takes linear time, however the stream is cut into chunks: an incomplete event is kept as a list of chunks,
+which are joined when its end arrives.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ServerSentEvent(NamedTuple):
     """One event of a stream.
 
     Attributes:
-        event: Its name; empty where the stream gave none.
-        data: Its data lines, joined with a line feed; UTF-8, not decoded.
+        event: The event's name; empty if the stream gives none.
+        data: The data lines, joined with a line feed; UTF-8, not decoded.
     """
 
     event: str
@@ -34,12 +34,12 @@ class ServerSentEvent(NamedTuple):
 
 
 class SSEDecoder:
-    """Cuts a stream of bytes into events.
+    """A decoder that splits a stream of bytes into events.
 
-    Ids and reconnection times are read over: a reply cannot be resumed.
+    Ids and reconnection times are ignored: a reply cannot be resumed.
 
     Args:
-        max_event_bytes: Largest event in bytes, its field names and comments included.
+        max_event_bytes: Largest event in bytes, including field names and comments.
     """
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
@@ -52,22 +52,22 @@ class SSEDecoder:
 
     @property
     def has_pending(self) -> bool:
-        """Whether something of an event has arrived that its blank line has not completed yet."""
+        """Whether part of an event has arrived, but not yet the blank line that completes it."""
         return any(piece.strip(b"\n") for piece in self._pieces)
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take the next bytes and return the events they complete, in order.
+        """Consume the next bytes and return the events they complete, in order.
 
-        An event is complete with the blank line behind it; one that never gets it is never returned.
+        A blank line completes an event; an event without one is never returned.
 
         Raises:
-            StreamInterruptedError: An event is larger than `max_event_bytes`. If others precede it in the same bytes,
-                they are returned first, and the next call raises. The decoder cannot be used afterwards.
+            StreamInterruptedError: An event is larger than `max_event_bytes`. Events that precede it in the same bytes
+                are returned first, and the next call raises. The decoder cannot be used afterwards.
         """
         return [event for block in self.split(data) if (event := read_block(block)) is not None]
 
     def split(self, data: bytes) -> list[bytes]:
-        """Take the next bytes as `feed` does, and return the events as they came, for `read_block`: their lines, parted by LF.
+        """Consume the next bytes like `feed`, but return each event's raw lines, separated by LF, for `read_block`.
 
         Raises:
             StreamInterruptedError: See `feed`.
@@ -89,17 +89,15 @@ class SSEDecoder:
         rest = blocks.pop()
         self._pieces = [rest] if rest else []
         self._pending_bytes = len(rest)
-        return self._checked(
-            blocks if len(data) <= self._max_event_bytes else self._up_to_the_largest(blocks)
-        )
+        return self._checked(blocks if len(data) <= self._max_event_bytes else self._before_oversized(blocks))
 
     def close(self) -> None:
-        """Take note of the end of the stream, and drop an event that has no blank line behind it, as the rules say."""
+        """Mark the end of the stream. An event without a terminating blank line is dropped, as the standard requires."""
         self._pieces = []
         self._pending_bytes = 0
 
     def _normalised(self, data: bytes) -> bytes:
-        """Return the data without a byte order mark and with LF as the only line end."""
+        """Return the data without a byte order mark, and with LF as the only line end."""
         if self._is_at_start:
             data = self._without_bom(data)
         if b"\r" in data or self._is_after_cr:
@@ -107,7 +105,7 @@ class SSEDecoder:
         return data
 
     def _without_bom(self, data: bytes) -> bytes:
-        """Drop a byte order mark; keep its first bytes back until it is clear whether they begin one."""
+        """Drop a byte order mark; hold back the first bytes while they may still be the start of one."""
         data = b"".join((*self._pieces, data))
         self._pieces = []
         if len(data) < len(_BOM) and _BOM.startswith(data):
@@ -117,7 +115,7 @@ class SSEDecoder:
         return data.removeprefix(_BOM)
 
     def _with_line_feeds(self, data: bytes) -> bytes:
-        """Turn CR LF and CR into LF; a CR ends its line at once, and a LF that follows later belongs to it."""
+        """Turn CR LF and CR into LF. A CR ends its line at once; an LF at the start of the next chunk belongs to it."""
         if not data:
             return data
         if self._is_after_cr:
@@ -125,22 +123,22 @@ class SSEDecoder:
         self._is_after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _up_to_the_largest(self, blocks: list[bytes]) -> list[bytes]:
-        """Return the events before the first that is too large, if one is, and refuse that."""
+    def _before_oversized(self, blocks: list[bytes]) -> list[bytes]:
+        """Return the events before the first one that is too large, and record the failure if there is one."""
         for number, block in enumerate(blocks):
             if len(block) > self._max_event_bytes:
-                self._refuse()
+                self._fail()
                 return blocks[:number]
         return blocks
 
     def _checked(self, blocks: list[bytes]) -> list[bytes]:
         if self._pending_bytes > self._max_event_bytes:
-            self._refuse()
+            self._fail()
         if self._failure is not None and not any(map(read_block, blocks)):
             raise self._failure
         return blocks
 
-    def _refuse(self) -> None:
+    def _fail(self) -> None:
         self.close()
         self._failure = StreamInterruptedError(
             f"The server sent an event of more than {self._max_event_bytes:,} bytes, the most that is read into "
@@ -150,13 +148,13 @@ class SSEDecoder:
 
 
 def read_block(block: bytes) -> ServerSentEvent | None:
-    """Interpret the lines of one event by the letter of the rules; None if it has no data.
+    """Parse the lines of one event as the standard requires; None if it has no data.
 
     Args:
-        block: The lines, parted by LF.
+        block: The lines, separated by LF.
     """
     line, separator, data = block.partition(b"\ndata: ")
-    if separator and line.startswith(_EVENT) and _LF not in line and _LF not in data:  # as most are written
+    if separator and line.startswith(_EVENT) and _LF not in line and _LF not in data:  # the usual form
         return ServerSentEvent(line.removeprefix(_EVENT).decode("utf-8", "replace"), data)
     name = b""
     values: list[bytes] = []

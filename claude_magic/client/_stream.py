@@ -1,8 +1,8 @@
-"""`MessageStream`: a reply as it arrives, which callers iterate.
+"""`MessageStream`, an async iterator over the events of a reply, and functions that read whole responses.
 
-It makes the attempts. Events are held back until the first content, so that a failure before it can be
-retried unseen; afterwards nothing is ever replayed into the same output, and a failure is an error that
-carries the partial message.
+The stream also makes the attempts. It holds events back until the first content, so that an earlier failure can be
+retried invisibly. After that nothing is replayed into the same output, and a failure raises an error with the partial
+message.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 
 def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events that tell a whole message, as JSON objects. Folding them gives the message back.
+    """Yield the events of a stream that is equivalent to a whole message, as JSON objects.
 
     Args:
-        message: The message as it came, its content made a list of objects.
+        message: The message as received; its content is a list of dicts.
     """
     content = message.get("content")
     ending = {
@@ -80,16 +80,16 @@ _Result = TypeVar("_Result")
 
 _MAX_ERROR_BYTES = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
-"""Seconds spent on the body of an error: its status says the most, and a dripping body must not hide it."""
+"""Seconds to read an error's body: the status matters most, and a slow body must not delay it."""
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """Return the server's id of a request; gateways call it `x-request-id`."""
+    """Return the server's request id; gateways send it as `x-request-id`."""
     return headers.get("request-id") or headers.get("x-request-id")
 
 
 async def read_error(response: WireResponse) -> APIError:
-    """Read an error response and close it. A body that breaks off or drips is taken as far as it came."""
+    """Read an error response and close it. A slow or truncated body is read as far as possible."""
     parts: list[bytes] = []
     received_bytes = 0
     try:
@@ -105,22 +105,22 @@ async def read_error(response: WireResponse) -> APIError:
 
 
 async def read_object(response: WireResponse) -> dict[str, Any]:
-    """Read the JSON object that a successful response consists of, and close the response.
+    """Read the JSON object of a successful response, and close the response.
 
     Raises:
-        APIError: It is an error envelope in spite of its status, or no JSON at all (a web page).
-        StreamInterruptedError: It is JSON that was cut.
+        APIError: The body is an error envelope in spite of the status, or not JSON (a web page).
+        StreamInterruptedError: The JSON is truncated.
     """
-    # What is raised leads to this frame, and servers quote keys.
+    # Redacted at once, because servers quote keys, and the traceback of an error refers to this frame.
     body = response.redact(await response.read_body())
     value = object_in(body)
     if value is not None and not _is_error(value):
         return value
-    raise _explain_refusal(response, body)
+    raise _body_error(response, body)
 
 
 def object_in(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that bytes are; None if they are none."""
+    """Decode bytes as a JSON object; None if they are not one."""
     try:
         value = decode_json(body)
     except ValueError:
@@ -132,8 +132,8 @@ def _is_error(value: Mapping[str, Any]) -> bool:
     return value.get("type") == "error" or (isinstance(value.get("error"), dict) and "content" not in value)
 
 
-def _explain_refusal(response: WireResponse, body: bytes) -> ClaudeError:
-    """Say what a body is that is not the object it should be."""
+def _body_error(response: WireResponse, body: bytes) -> ClaudeError:
+    """Return the error for a body that is not the expected JSON object."""
     request_id = request_id_of(response.headers)
     value = object_in(body)
     if value is not None:
@@ -150,10 +150,10 @@ def _explain_refusal(response: WireResponse, body: bytes) -> ClaudeError:
 def parse_reply(
     response: WireResponse, value: dict[str, Any], parse: Callable[[dict[str, Any]], _Result]
 ) -> _Result:
-    """Turn a JSON object into what was asked for.
+    """Parse the JSON object of a response.
 
     Raises:
-        UnknownStatusError: It is another kind of object, so the server is probably another one.
+        UnknownStatusError: The object is of another kind, so the response is probably from another server.
     """
     try:
         return parse(value)
@@ -163,14 +163,14 @@ def parse_reply(
 
 
 _DRAIN_TIMEOUT = 0.5
-"""Seconds given to the end of the body after `message_stop`, so that the connection can be used again."""
+"""Seconds to read the rest of the body after `message_stop`, so that the connection can be reused."""
 
 
 class EventReader:
-    """One response, event by event.
+    """A reader of the events in one response.
 
     Attributes:
-        accumulator: The reply so far. It may be ahead of the last event that was handed out.
+        accumulator: The reply so far. It may be ahead of the last event that was returned.
         is_complete: The reply is complete.
     """
 
@@ -189,10 +189,10 @@ class EventReader:
     async def open(self) -> None:
         """Check that the response is a stream of events.
 
-        A server that ignored `stream: true` and sent the whole reply as JSON is understood too.
+        A whole reply as JSON, from a server that ignores `stream: true`, is accepted too.
 
         Raises:
-            ClaudeError: It is an error response, or something that is no reply of the Messages API.
+            ClaudeError: The response is an error, or not a reply of the Messages API.
         """
         response = self._response
         if response.status != 200:
@@ -206,7 +206,7 @@ class EventReader:
         self._whole = [event_of(raw) for raw in events_of({**fields, **message.to_param()})]
 
     async def read(self) -> list[StreamEvent]:
-        """Return the next events, at least one; none when the reply is complete.
+        """Return the next events, at least one; an empty list when the reply is complete.
 
         Raises:
             ClaudeError: The reply broke off, or the server reported an error inside it.
@@ -219,7 +219,7 @@ class EventReader:
         while not self.is_complete:
             if self._failure is not None:
                 raise self._failure
-            # The bytes go from call to call: no frame above an error holds them, since servers quote keys.
+            # The bytes are not kept in a variable: servers quote keys, and an error's traceback refers to its frames.
             events = self._decode(await self._next_chunk())
             if events:
                 return events
@@ -227,7 +227,7 @@ class EventReader:
         return []
 
     async def finish(self) -> None:
-        """Read what follows `message_stop`, so that the connection can serve again."""
+        """Read the rest of the body after `message_stop`, so that the connection can be reused."""
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT):
                 while await self._response.read_chunk():
@@ -237,19 +237,19 @@ class EventReader:
         await self._response.aclose()
 
     async def aclose(self) -> None:
-        """Close the response; its connection is used again only if the body was read to its end."""
-        self._decoder.close()  # what it holds may quote the key, and an error leads to it
+        """Close the response. Its connection is reused only if the body was read to its end."""
+        self._decoder.close()  # its pending bytes may quote the key, and an error's traceback refers to it
         for event in self._characters.flush():
             self.accumulator.add(event)
         await self._response.aclose()
 
     def close_soon(self) -> None:
-        """Start closing, from a place that cannot wait."""
+        """Start closing the response, without waiting for it."""
         self._response.close_soon()
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was given back or closed."""
+        """Whether the connection was released or closed."""
         return self._response.is_closed
 
     async def _next_chunk(self) -> bytes:
@@ -261,7 +261,7 @@ class EventReader:
         return b""
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
-        """Decode and accumulate. What precedes an error in the same bytes is still handed out first."""
+        """Decode and accumulate the events in a chunk. Events before an error in the same chunk are still returned."""
         events: list[StreamEvent] = []
         add, add_delta = self.accumulator.add, self.accumulator.add_delta
         decode, held = self._plain.decode, self._characters.held
@@ -283,11 +283,11 @@ class EventReader:
                 if self.is_complete or self._failure is not None:
                     break
         except ClaudeError as error:
-            self._failure = error.with_traceback(None)  # whose frames hold what was sent
+            self._failure = error.with_traceback(None)  # the frames of its traceback hold the server's bytes
         return events
 
     def _decode_any(self, block: bytes) -> Sequence[StreamEvent]:
-        """Decode an event of any form, and take note of an end; return what to hand out for it."""
+        """Decode an event of any form, and return the events to pass on. Record an error or the end of the reply."""
         sse = read_block(block)
         if sse is None:
             return ()
@@ -300,10 +300,10 @@ class EventReader:
         return self._characters.join(event)
 
     def _event_of(self, sse: ServerSentEvent) -> StreamEvent:
-        """Decode an event. All but the content itself is redacted first: it may end up in a text of ours.
+        """Decode an event, with the key redacted in everything but content, since it may appear in an error message.
 
         Raises:
-            StreamInterruptedError: Its data is not JSON.
+            StreamInterruptedError: The event's data is not JSON.
         """
         event: StreamEvent | None
         try:
@@ -324,7 +324,7 @@ class EventReader:
         return self._is_lenient and self.accumulator.has_stop_reason
 
     def _end(self) -> None:
-        """Judge the end of the body: without `message_stop` the reply was cut, however cleanly it ended."""
+        """Handle the end of the body. Without `message_stop` the reply is incomplete, even if the body ended cleanly."""
         if not self._may_end_here():
             size = len(self.accumulator.text)
             raise StreamInterruptedError(
@@ -335,19 +335,19 @@ class EventReader:
 
 
 def _looks_like_events(chunk: bytes) -> bool:
-    """Tell whether a body without the right content type is a stream of events all the same."""
+    """Whether a body with another content type looks like a stream of events."""
     return chunk.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"event:", b"data:", b":"))
 
 
 _MAX_HELD_EVENTS = 1000
-"""Events held back at most. Whole blocks without a delta (search results) come in dozens."""
+"""Maximum number of events held back. Whole blocks without deltas (search results) arrive by the dozen."""
 
-_CONTENT_HAD_BEGUN = "Not retried, because part of the reply had arrived already."
+_CONTENT_STARTED = "Not retried, because part of the reply had arrived already."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseInfo:
-    """The response a stream comes from. Header names are lower-case."""
+    """The response of a stream. Header names are lower-case."""
 
     status: int
     request_id: str | None
@@ -355,7 +355,7 @@ class ResponseInfo:
 
 
 class ReplyStream(Protocol):
-    """The events of one reply as callers iterate them, wherever they come from; see `MessageStream`."""
+    """An async iterator over the events of one reply, from any source; see `MessageStream`."""
 
     @property
     def accumulator(self) -> MessageAccumulator:
@@ -378,30 +378,30 @@ class ReplyStream(Protocol):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop; events not handed out yet are dropped."""
+        """Stop. Events that were not yet returned are dropped."""
 
 
 class StreamRecorder(Protocol):
-    """Is given the events of a reply beside its caller, and how it ended."""
+    """A recorder that receives the same events as the caller of a stream, and the outcome."""
 
     def begin(self) -> None:
-        """An attempt is made; what came of the one before does not count."""
+        """Called when an attempt starts; discard the events of the previous one."""
 
     def take(self, events: Sequence[StreamEvent]) -> None:
-        """Take the events of one read, before the caller has them. Must not change the list, and must return at once."""
+        """Called with the events of one read, before the caller gets them. Must not change the list, and must not block."""
 
     async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
-        """The reply is complete, or has failed; the caller learns of it when this returns."""
+        """Called when the reply is complete or has failed, before the caller is notified."""
 
     def abandon(self, stream: ReplyStream) -> None:
-        """The caller does not want the rest."""
+        """Called when the caller closes the stream before its end."""
 
 
 class MessageStream(ReplyStream):
-    """The events of one reply, in order.
+    """An async iterator over the events of one reply, in order.
 
-    Nothing is sent before the first event is asked for. Iterate it plainly, or inside `async with`, which
-    closes the connection at once on leaving, whatever was read. One task at a time.
+    Nothing is sent until the first event is requested. Iterate it directly, or inside `async with`, which closes the
+    connection on exit even if the reply was not read to its end. Only one task at a time may use it.
 
     Example:
         ```python
@@ -411,7 +411,7 @@ class MessageStream(ReplyStream):
         message = stream.message
         ```
 
-    Iteration raises a `ClaudeError` where the reply failed; what had arrived is its `partial`.
+    Iteration raises a `ClaudeError` if the reply fails; its `partial` is the message so far.
     """
 
     def __init__(
@@ -436,7 +436,7 @@ class MessageStream(ReplyStream):
         self._is_over = False
         self._attempted = MessageAccumulator()
         self.response: ResponseInfo | None = None
-        """The response of the last attempt, or None before one has arrived."""
+        """The response of the last attempt; None until one has arrived."""
 
     @property
     def accumulator(self) -> MessageAccumulator:
@@ -455,7 +455,7 @@ class MessageStream(ReplyStream):
         return self
 
     async def aclose(self) -> None:
-        """Stop. An unfinished response loses its connection; events not handed out yet are dropped."""
+        """Stop. The connection of an incomplete response is closed; events that were not yet returned are dropped."""
         reader = self._reader
         self._ready.clear()
         was_over = self._is_over
@@ -474,17 +474,17 @@ class MessageStream(ReplyStream):
             await reader.aclose()
 
     def __del__(self) -> None:
-        # A plain `async for` left with `break` never calls aclose; its connection must not stay taken.
-        # The collector may run in any thread.
+        # A plain `async for` that ends with `break` does not call aclose, but the connection must be released.
+        # The garbage collector may run in any thread.
         reader, loop, deadline = self._reader, self._loop, self._deadline
         if reader is None or loop is None or deadline is None or reader.is_closed:
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the connection
             loop.call_soon_threadsafe(deadline.close)
             loop.call_soon_threadsafe(reader.close_soon)
 
     async def _fill(self) -> None:
-        """Put the next events into `_ready`; none when the stream is over."""
+        """Append the next events to `_ready`; none when the stream is over."""
         if self._is_over:
             return
         try:
@@ -504,18 +504,17 @@ class MessageStream(ReplyStream):
             if not events:
                 await self._complete()
             return
-        if not self._is_over:  # else another task has closed the stream under this one
+        if not self._is_over:  # otherwise another task has closed the stream
             await self._fail(failure)
 
     async def _begin(self) -> None:
-        """Make one attempt, as far as its first content."""
+        """Make one attempt, up to its first content."""
         self._attempted = MessageAccumulator()
         if self._recorder is not None:
             self._recorder.begin()
         reader = await self._open()
-        self._attempted = (
-            reader.accumulator
-        )  # an attempt that is cancelled before its first content may be billed, too
+        # Set before the first content, because a cancelled attempt may be billed, too.
+        self._attempted = reader.accumulator
         held: list[StreamEvent] = []
         try:
             await reader.open()
@@ -534,7 +533,7 @@ class MessageStream(ReplyStream):
     async def _open(self) -> EventReader:
         self._loop = asyncio.get_running_loop()
         if self._deadline is None:
-            # One for all attempts: a stream that used up its whole time is not begun again.
+            # One deadline for all attempts: a stream that has used up its time is not restarted.
             self._deadline = Deadline(
                 self._config.stream_timeout, setting="stream_timeout", is_transient=False
             )
@@ -567,8 +566,8 @@ class MessageStream(ReplyStream):
                 error.request_id = self.response.request_id
         try:
             if reader is None:
-                raise error  # the attempts have told of it already
-            self._attempts.fail(error, _CONTENT_HAD_BEGUN)
+                raise error  # already reported by the attempts
+            self._attempts.fail(error, _CONTENT_STARTED)
         finally:
             if self._recorder is not None:
                 await self._recorder.finish(error, self)

@@ -1,7 +1,7 @@
-"""The one module that knows the HTTP library: sends requests, and turns whatever it raises into our errors.
+"""The HTTP transport, which sends requests and converts exceptions to `ClaudeError`s.
 
-Errors are raised outside the `except` block that caught their cause, so that they carry no `__context__`: an
-exception of the HTTP library refers to the request it belongs to, and that to the key.
+It is the only module that imports the HTTP library. Errors are raised outside the `except` block that caught their cause,
+so that they have no `__context__`: an exception of the HTTP library refers to its request, and that contains the key.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from ._proxy import EnvironmentProxy, proxy_for
 from ._retry import describe_seconds
 
 _KEEPALIVE_EXPIRY = 55.0
-"""Seconds an idle connection is kept: long enough for the next cell, and just below the 60 s after which
-common load balancers drop it. A request that meets a dropped connection may or may not have arrived."""
+"""Seconds for which an idle connection is kept: long enough for the next cell, and just below the 60 s after which common
+load balancers drop it. With a dropped connection, it is uncertain whether a request has arrived."""
 
 _MAX_CONNECTIONS = 512
-"""Half of the usual limit of 1,024 open files; the rate limiter is what holds requests back, not the pool."""
+"""Half of the usual limit of 1,024 open files. Requests are limited by the rate limiter, not by the pool."""
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Largest response read into memory; twice the largest request the API takes."""
+"""Largest response that is read into memory: twice the largest request that the API accepts."""
 
 _LONGEST_REMEMBERED = 200
 _MOST_REMEMBERED = 500
-"""Characters and number of the texts of a server that were found clean of the key. Most headers, and the events that carry no
+"""Maximum length in characters, and number, of remembered texts that do not contain the key. Most headers, and events without
 text, are always the same."""
 
 _LOGGERS = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
@@ -54,9 +54,9 @@ _MAY_HAVE_RUN = "The request may still have been executed and billed."
 
 
 class SecretHeader(bytes):
-    """A header value that goes out as it is, and prints as `[REDACTED]`.
+    """A header value that is sent unchanged, but printed as `[REDACTED]`.
 
-    httpx2 masks only `authorization` where it prints headers; this hides the key in `x-api-key` too.
+    httpx2 masks only `authorization` when it prints headers; this class also hides the key in `x-api-key`.
     """
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -69,7 +69,7 @@ class SecretHeader(bytes):
 
 
 def auth_header(credential: Credential, name: str) -> tuple[bytes, SecretHeader]:
-    """Return name and value of the header that carries a key; a token has its own, whatever name the settings give."""
+    """Return name and value of the header for a credential. A token is always sent as `Authorization: Bearer`."""
     value = credential.reveal().encode("ascii")
     if credential.is_token or name == "authorization":
         return b"authorization", SecretHeader(b"Bearer " + value)
@@ -77,7 +77,7 @@ def auth_header(credential: Credential, name: str) -> tuple[bytes, SecretHeader]
 
 
 class _KeyFilter(logging.Filter):
-    """Redacts what the HTTP library logs: at level DEBUG it quotes the headers of each response."""
+    """A log filter that redacts the key in records of the HTTP library, which logs response headers at level DEBUG."""
 
     def __init__(self, credential: Credential) -> None:
         super().__init__()
@@ -91,10 +91,10 @@ class _KeyFilter(logging.Filter):
 
 
 class HTTPTransport:
-    """One pool of connections to one base URL, for the life of a client. Belongs to one event loop.
+    """The connection pool of a client for one base URL, bound to one event loop.
 
-    It uses the transport of the HTTP library and not its client, which would spend 60 µs more on each request: on cookies
-    and redirects, of which nothing is wanted here, and on headers that are the same each time.
+    It uses the HTTP library's transport instead of its client, which would take 60 µs more per request for cookies,
+    redirects, and headers that are always the same.
     """
 
     def __init__(self, config: ClientConfig, credential: Credential | None) -> None:
@@ -124,7 +124,7 @@ class HTTPTransport:
         return text if credential is None or self._is_clean({text}) else credential.redact(text)
 
     def headers_of(self, response: httpx2.Response) -> dict[str, str]:
-        """Return the headers of a response, after the key was replaced where they quote it."""
+        """Return the headers of a response, with the key replaced."""
         headers = dict(response.headers.items())
         if not self._is_clean({*headers, *headers.values()}):
             headers = {self.redact(name): self.redact(value) for name, value in headers.items()}
@@ -132,7 +132,7 @@ class HTTPTransport:
         return headers
 
     def _is_clean(self, texts: set[str]) -> bool:
-        """Tell whether none of the texts quotes the key. What is known to be clean is not searched again."""
+        """Whether none of the texts contains the key. Texts that are known to be clean are not searched again."""
         unknown = texts - self._clean_texts
         if not unknown or self._credential is None:
             return True
@@ -147,26 +147,26 @@ class HTTPTransport:
     async def open(
         self, method: str, path: str, body: bytes | None = None, betas: Sequence[str] = ()
     ) -> WireResponse:
-        """Send a request and return its response as soon as status and headers are there.
+        """Send a request, and return its response as soon as status and headers have arrived.
 
-        The caller closes the response. If this raises or is cancelled, nothing is left to close.
+        The caller must close the response. If this raises or is cancelled, there is nothing to close.
 
         Args:
             method: HTTP method.
             path: Path and query.
             body: JSON in UTF-8, or None.
-            betas: Beta features to ask for in addition to those of the settings.
+            betas: Beta features to request in addition to those of the settings.
 
         Raises:
-            NetworkError: No response came. `was_sent` tells whether the request may have arrived.
-            ConfigurationError: The request cannot be sent at all, or the client is closed.
+            NetworkError: No response arrived. `was_sent` is False if the request certainly did not arrive.
+            ConfigurationError: The request cannot be sent, or the client is closed.
         """
         if self._is_closed:
             raise ConfigurationError("This client is closed; create another one.")
         try:
             request = self._request(method, path, body, betas)
             response = await self._send(request)
-        except Exception as failure:  # the border: whatever the HTTP stack raises leaves it as one of ours
+        except Exception as failure:  # whatever the HTTP library raises is converted
             error = self._translate(failure)
         else:
             response.request = request
@@ -174,7 +174,7 @@ class HTTPTransport:
         raise error
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request on a connection, which is given back when the response is closed."""
+        """Send a request on a connection, which is released when the response is closed."""
         try:
             connection = await self._connections.take()
         except TimeoutError:
@@ -190,7 +190,7 @@ class HTTPTransport:
         return response
 
     async def aclose(self) -> None:
-        """Close all connections. Responses still open break off."""
+        """Close all connections. Open responses break off."""
         if self._closing:
             await asyncio.wait(self._closing)
         self._is_closed = True
@@ -199,14 +199,14 @@ class HTTPTransport:
             logging.getLogger(name).removeFilter(key_filter)
 
     def run_closing(self, closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a closing coroutine in a task of its own, which outlives a cancelled caller."""
+        """Run a closing coroutine in a separate task, which continues if the caller is cancelled."""
         task = asyncio.get_running_loop().create_task(closing)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         return task
 
     def _request(self, method: str, path: str, body: bytes | None, betas: Sequence[str]) -> httpx2.Request:
-        # With `stream` in the place of `content`, the library adds no headers, which takes it 30 µs.
+        # With `stream` instead of `content`, the library adds no headers, which saves 30 µs.
         headers = self._headers_with(betas) if betas else self._usual_headers.copy()
         if body is not None:
             headers["content-length"] = str(len(body))
@@ -223,7 +223,7 @@ class HTTPTransport:
         return self._headers_with(())
 
     def _headers_with(self, betas: Sequence[str]) -> httpx2.Headers:
-        """Return the headers of a request, the key among them; what has no body is sent with these alone."""
+        """Return the headers of a request, including the key. Only a request with a body has an additional header."""
         host = httpx2.URL(self._config.base_url).netloc
         headers: list[tuple[bytes, bytes]] = [(b"host", host), *request_headers(self._config, betas)]
         if self._credential is not None:
@@ -237,7 +237,7 @@ class HTTPTransport:
         return url
 
     def _translate(self, failure: Exception) -> ClaudeError:
-        """Say what happened before a response had begun."""
+        """Convert an exception from before the response had started."""
         host = self._config.base_url
         reason = self.redact(_reason_of(failure))
         match failure:
@@ -249,7 +249,7 @@ class HTTPTransport:
                 return _connect_error(failure, host, reason, self._proxy)
             case httpx2.ProxyError():
                 return NetworkError(
-                    f"{_named(self._proxy)} refused to connect to {host} ({reason}). Check its address and login, or "
+                    f"{_describe_proxy(self._proxy)} refused to connect to {host} ({reason}). Check its address and login, or "
                     "add the host to NO_PROXY.",
                     was_sent=False,
                 )
@@ -266,11 +266,11 @@ class HTTPTransport:
 
 
 class WireResponse:
-    """A response whose body is still on the wire.
+    """A response whose body has not been read.
 
     Attributes:
         status: HTTP status.
-        headers: Its headers; lower-case names, repeated ones joined with a comma.
+        headers: Response headers with lower-case names; repeated ones are joined with a comma.
     """
 
     __slots__ = ("_chunks", "_peeked", "_response", "_transport", "headers", "status")
@@ -285,15 +285,15 @@ class WireResponse:
 
     @property
     def url(self) -> str:
-        """Where it came from, without query. Made only for error messages: it takes 30 µs."""
+        """URL without query. Computed only for error messages, because it takes 30 µs."""
         return str(self._response.request.url.copy_with(query=None))
 
     async def read_chunk(self) -> bytes:
-        """Return the next bytes of the decoded body as they arrive; empty at its end.
+        """Return the next bytes of the decoded body as they arrive; empty at the end of the body.
 
         Raises:
             StreamInterruptedError: The connection broke, or the body cannot be decoded.
-            RequestTimeoutError: Nothing came for `timeout` seconds.
+            RequestTimeoutError: Nothing arrived for `timeout` seconds.
         """
         chunk, self._peeked = self._peeked, b""
         if chunk:
@@ -302,27 +302,27 @@ class WireResponse:
             chunk = await anext(self._chunks, b"")
             if not chunk:
                 await self._response.aclose()
-        except Exception as failure:  # the border, as in HTTPTransport.open
+        except Exception as failure:  # converted as in HTTPTransport.open
             error = self._translate(failure)
         else:
             return chunk
         raise error
 
     async def peek(self) -> bytes:
-        """Return the next bytes without taking them: the next read returns them again."""
+        """Return the next bytes without consuming them: the next read returns them again."""
         self._peeked = await self.read_chunk()
         return self._peeked
 
     def redact(self, body: bytes) -> bytes:
-        """Replace the key in a body: servers do quote keys in their errors."""
+        """Replace the key in a body: servers quote keys in their errors."""
         return self._transport.redact(body.decode("latin-1")).encode("latin-1")  # lossless for any bytes
 
     def redact_text(self, text: str) -> str:
-        """Replace the key in text that the server sent."""
+        """Replace the key in text from the server."""
         return self._transport.redact(text)
 
     async def read_body(self) -> bytes:
-        """Read the whole body, as far as it fits into memory, and close the response."""
+        """Read the whole body, up to `_MAX_BODY_BYTES`, and close the response."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -334,30 +334,30 @@ class WireResponse:
         return b"".join(parts)[:_MAX_BODY_BYTES]
 
     async def aclose(self) -> None:
-        """Give the connection back if the body was read to its end, else close it; again if need be.
+        """Release the connection if the body was read to its end, else close it. May be called repeatedly.
 
-        Done even if the caller is cancelled meanwhile: half-closed responses keep their place in the pool.
+        Completes even if the caller is cancelled, because a half-closed response would keep its place in the pool.
         """
         if not self._response.is_closed:
             await asyncio.shield(self.close_soon())
 
     def close_soon(self) -> asyncio.Task[None]:
-        """Start closing, and do not wait for it."""
+        """Start closing the response, without waiting for it."""
         return self._transport.run_closing(self._close())
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection was given back or closed."""
+        """Whether the connection was released or closed."""
         return self._response.is_closed
 
     async def _close(self) -> None:
-        # Both, whatever the first says: a task that still reads keeps `_chunks` busy, but not the connection.
+        # Close both, even if the first fails: while another task reads, `_chunks` cannot be closed, but the connection can.
         for close in (self._chunks.aclose, self._response.aclose):
-            with contextlib.suppress(Exception):  # a connection that breaks while it is closed is closed
+            with contextlib.suppress(Exception):  # an error while closing leaves the connection closed
                 await close()
 
     def _translate(self, failure: Exception) -> ClaudeError:
-        """Say what happened in the middle of a response."""
+        """Convert an exception in the middle of a response."""
         timeout = self._transport._config.timeout
         reason = self._transport.redact(_reason_of(failure))
         if isinstance(failure, httpx2.TimeoutException):
@@ -371,14 +371,14 @@ class WireResponse:
 
 
 def _chunks_of(response: httpx2.Response, headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-    """Return the body, decoded. One that is not compressed comes from the connection without the layers that decode."""
+    """Return the decoded body. An uncompressed body is read directly from the connection, without the decoding layers."""
     if "content-encoding" in headers:
         return response.aiter_bytes()
     return cast("AsyncGenerator[bytes, None]", cast("httpx2.AsyncByteStream", response.stream).__aiter__())
 
 
 class _Connection(httpx2.AsyncHTTPTransport):
-    """One connection: a pool of the HTTP library with a single place, which knows proxies, TLS, and when to connect again."""
+    """One connection: a pool of the HTTP library with size 1, which handles proxies, TLS and reconnecting."""
 
     def __init__(
         self, tls: ssl.SSLContext, options: Sequence[tuple[int, int, int]], proxy: httpx2.Proxy | None
@@ -387,7 +387,7 @@ class _Connection(httpx2.AsyncHTTPTransport):
             max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_EXPIRY
         )
         super().__init__(verify=tls, limits=limits, socket_options=options, proxy=proxy)
-        # The library's own name for it; where another version has another, a request takes one write more.
+        # A private attribute of the library. In a version without it, a request takes one more write.
         if hasattr(self._pool, "_network_backend"):
             self._pool._network_backend = _NETWORK
 
@@ -398,7 +398,7 @@ class _Connection(httpx2.AsyncHTTPTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of a response. Its connection is given back when it is closed."""
+    """The body of a response. Closing it releases the connection."""
 
     def __init__(
         self,
@@ -425,16 +425,17 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _Network(httpcore2.AnyIOBackend):
-    """Connects as the HTTP library does, and writes each request in one piece."""
+    """A network backend like that of the HTTP library, but with one write per request."""
 
     async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
         return _WholeWrites(await super().connect_tcp(*args, **kwargs))
 
 
 class _WholeWrites(httpcore2.AsyncNetworkStream):
-    """Holds what is written until an answer is read.
+    """A network stream that buffers writes until the next read.
 
-    The library writes the head and the body of a request apart, and a write is the dearest step of a short request.
+    The library writes the head and the body of a request separately, and a write is the most expensive step of a short
+    request.
     """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
@@ -452,7 +453,7 @@ class _WholeWrites(httpcore2.AsyncNetworkStream):
         if self._held:
             whole = b"".join(self._held)
             self._held.clear()
-            # As the library has it: a server that closes early may have said why.
+            # Ignored as in the library: a server that closes the connection early may have sent a response.
             with contextlib.suppress(httpcore2.WriteError):
                 await self._stream.write(whole, self._timeout)
         return await self._stream.read(max_bytes, timeout)
@@ -475,7 +476,7 @@ _NETWORK = _Network()
 
 
 def _is_readable(connection: socket.socket) -> bool:
-    """Whether the server has closed an idle connection, or sent what nobody asked for. The library asks twice for each request."""
+    """Whether the server has closed an idle connection, or sent data unasked. The library checks twice per request."""
     number = connection.fileno()
     if number < 0:
         return True
@@ -502,14 +503,14 @@ def _proxy_of(proxy: EnvironmentProxy | None) -> httpx2.Proxy | None:
     try:
         return httpx2.Proxy(proxy.url)
     except (ValueError, httpx2.InvalidURL):
-        pass  # its text may quote a password
+        pass  # its message may contain a password
     raise ConfigurationError(
         f"{proxy.variable} is not the address of a proxy ({proxy.address}). Write it as http://host:port."
     )
 
 
 def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[bytes, bytes]]:
-    """Build the headers of every request: once, but for the few that ask for beta features of their own."""
+    """Return the headers of a request, without the key."""
     headers = {
         "accept": "application/json",
         "accept-encoding": "gzip, br",
@@ -524,15 +525,14 @@ def request_headers(config: ClientConfig, betas: Sequence[str]) -> list[tuple[by
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    """Send small writes at once, and probe silent connections, as far as this platform knows how."""
+    """Return options that send small writes at once and probe silent connections, as far as the platform supports them."""
     wanted = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     probing = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
     for name, value in probing.items():  # macOS calls the first of them TCP_KEEPALIVE; Windows has few
         if hasattr(socket, name) and not (name == "TCP_KEEPALIVE" and hasattr(socket, "TCP_KEEPIDLE")):
             wanted.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    with (
-        socket.socket() as trial
-    ):  # a sandbox may know a name and refuse it, which would fail every connection
+    # A sandbox may define an option but reject it, which would make every connection fail.
+    with socket.socket() as trial:
         return [option for option in wanted if _is_accepted(trial, option)]
 
 
@@ -564,7 +564,7 @@ def _timeout_error(failure: Exception, host: str, timeout: float) -> RequestTime
     )
 
 
-def _named(proxy: EnvironmentProxy | None) -> str:
+def _describe_proxy(proxy: EnvironmentProxy | None) -> str:
     return "The proxy" if proxy is None else f"The proxy {proxy.address} (from {proxy.variable})"
 
 
@@ -580,7 +580,7 @@ def _connect_error(
         )
     if proxy is not None:
         return NetworkError(
-            f"{_named(proxy)} cannot be reached ({reason}), or cannot reach {host}. Check the variable, or add the "
+            f"{_describe_proxy(proxy)} cannot be reached ({reason}), or cannot reach {host}. Check the variable, or add the "
             "host to NO_PROXY.",
             was_sent=False,
         )
@@ -600,7 +600,7 @@ def _root_cause(failure: BaseException) -> BaseException:
 
 
 def _reason_of(failure: Exception) -> str:
-    """Name the cause in a few words; the HTTP library often leaves its own message empty."""
+    """Return a short description of the cause; the HTTP library's own message is often empty."""
     root = _root_cause(failure)
     text = str(failure) or (root.strerror if isinstance(root, OSError) else None) or type(root).__name__
     return text.strip().rstrip(".")[:200]

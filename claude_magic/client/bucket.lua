@@ -1,19 +1,20 @@
--- The token bucket of `_rate_limit.py` on a server, for many processes. One call does all that a process has to say since its last one.
+-- The token bucket of `_rate_limit.py`, shared by many processes. One call handles everything that a process has to send since
+-- its last call.
 --
--- `base` is the moment at which the bucket would be full again if nobody waited; `tail` the same behind all who wait. Who waits has a
--- ticket in `line`, a sorted set: the score is the moment of the grant, the member is its number, its owner and its amount. A moment that
--- has passed is a grant: nobody has to come back for it. Where something changes before a ticket (another is given back, its owner
--- is dead, a pause), the moments behind it are computed again, in the order of the numbers, and all are told.
+-- `base` is the time at which the bucket would be full again without the waiting tickets; `tail` is the same including them. A
+-- waiting ticket is in `line`, a sorted set: the score is the time of the grant, the member is number, owner and amount. A ticket
+-- whose time has passed is granted; its process need not ask again. If something changes ahead of a ticket (another one is given
+-- back, an owner dies, a pause), all times are computed again, in the order of the numbers, and all processes are notified.
 --
--- KEYS: the bucket, the line, the members. ARGV: the request as JSON, the prefix of the channels.
--- Moments are seconds by the server's clock; replies hold durations.
+-- KEYS: the bucket, the line, the members. ARGV: the request as JSON, and the prefix of the channels.
+-- Times are in seconds by the server's clock; replies contain durations.
 
 local bucket, line, members = KEYS[1], KEYS[2], KEYS[3]
 local request, prefix = cjson.decode(ARGV[1]), ARGV[2]
 local me = request.member
-local LIFETIME = 3600      -- seconds after the last call, then all is forgotten
-local CHECK = 0.1          -- seconds between two looks at who is alive
-local SURELY_DEAD = 0.25   -- seconds without a subscription: a living member has noticed by then, and uses no ticket
+local LIFETIME = 3600      -- seconds after the last call until the keys expire
+local CHECK = 0.1          -- seconds between two checks for dead members
+local DEAD_AFTER = 0.25   -- seconds without a subscription: a living member has noticed by then, and uses no ticket
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -26,15 +27,15 @@ local state = {}
 for index, name in ipairs(fields) do state[name] = tonumber(stored[index] or 0) end
 
 local is_new = state.epoch == 0
-local is_retimed, is_told, moved = false, false, false
+local is_retimed, has_times, moved = false, false, false
 local times, slots = {}, {}
 
 if is_new then
   state.rate, state.capacity, state.epoch = request.rate, request.capacity, now
 end
 
--- Of the burst, what flows in during `slack` is held back for that long: grants reach their processes a little late, and two of them
--- may come nearer to each other than they were given.
+-- The part of the burst that is refilled during `slack` is held back for that long: grants reach their processes a little late,
+-- so two of them may be closer together than they were given.
 local function burst()
   return state.capacity - math.max(0, math.min(state.rate * request.slack, state.capacity - 1))
 end
@@ -54,7 +55,7 @@ local function pending()
   return found
 end
 
--- Book a ticket behind all that are booked, and return its moment.
+-- Schedule a ticket after all others, and return its time.
 local function book(amount)
   local most = burst()
   local moment = math.max(now, state.paused, state.after, state.tail + (math.min(amount, most) - most) / state.rate)
@@ -82,12 +83,12 @@ local function retime(tickets)
     local wait = place(ticket)
     if ticket.owner == me then times[#times + 1] = {ticket.number, wait} else moved = true end
   end
-  is_told = true
+  has_times = true
 end
 
--- What has passed since the last call...
+-- Grants since the last call...
 if now < state.last then
-  -- The clock was set back, or another server has taken over: all moments move with it.
+  -- The clock was set back, or another server has taken over: shift all times accordingly.
   local back = state.last - now
   for _, name in ipairs({'base', 'tail', 'paused', 'asked', 'checked'}) do state[name] = state[name] - back end
   state.after = 0
@@ -101,13 +102,13 @@ end
 if #passed > 0 then redis.call('ZREMRANGEBYSCORE', line, '-inf', text(now)) end
 if redis.call('ZCARD', line) == 0 then state.tail = state.base end
 
--- Who is there...
+-- Living and dead members...
 local is_gone = false
 if request.epoch then
   is_gone = request.epoch ~= text(state.epoch) or redis.call('HEXISTS', members, me) == 0
-  if is_gone then request.back, request.late = {}, {} end  -- its tickets are others' now
+  if is_gone then request.back, request.late = {}, {} end  -- its tickets were already dropped
 end
-local is_other_crowd = redis.call('HSETNX', members, me, '0') == 1
+local members_changed = redis.call('HSETNX', members, me, '0') == 1
 
 local dead = {}
 if now - state.checked >= CHECK then
@@ -119,15 +120,15 @@ if now - state.checked >= CHECK then
       if since ~= 0 then redis.call('HSET', members, names[index], '0') end
     elseif since == 0 then
       redis.call('HSET', members, names[index], text(now))
-    elseif now - since >= SURELY_DEAD then
+    elseif now - since >= DEAD_AFTER then
       redis.call('HDEL', members, names[index])
-      dead[names[index]], is_retimed, is_other_crowd = true, true, true
+      dead[names[index]], is_retimed, members_changed = true, true, true
     end
   end
 end
 local count = redis.call('HLEN', members)
 
--- What this one has to say...
+-- The request of this process...
 local function configure(rate, capacity)
   local level = math.min(capacity, state.capacity - math.max(0, state.base - now) * state.rate)
   state.rate, state.capacity = rate, capacity
@@ -138,7 +139,7 @@ end
 if request.configure then
   configure(request.rate, request.capacity)
 elseif not request.epoch and not is_new and (count == 1 or request.rate < state.rate) then
-  configure(request.rate, request.capacity)  -- of those who share a bucket the most careful one decides
+  configure(request.rate, request.capacity)  -- the lowest rate of all members applies
 end
 if request.resume then
   state.paused, state.asked, is_retimed = 0, 0, true
@@ -149,14 +150,14 @@ if request.pause then
   end
   state.asked = math.max(state.asked, now + math.max(request.pause, request.asked))
 end
-if request.used > 0 then  -- taken without asking, while the server was away
+if request.used > 0 then  -- taken locally while the server was unreachable
   state.base, is_retimed = math.max(state.base, now) + request.used / state.rate, true
 end
 local late = {}
 for _, each in ipairs(request.back) do
   local ticket = {number = each[1], owner = me, amount = each[2]}
   if redis.call('ZREM', line, member_of(ticket)) == 0 then
-    state.base = state.base - ticket.amount / state.rate  -- it had passed, and was not used
+    state.base = state.base - ticket.amount / state.rate  -- it was granted, but not used
   end
   is_retimed = true
 end
@@ -178,16 +179,16 @@ for index, amount in ipairs(request.ask) do
   state.number = state.number + 1
   slots[index] = {state.number, place({number = state.number, owner = me, amount = amount})}
 end
-if request.look and not is_told then
+if request.wants_times and not has_times then
   for _, ticket in ipairs(pending()) do
     if ticket.owner == me then
       times[#times + 1] = {ticket.number, tonumber(redis.call('ZSCORE', line, member_of(ticket))) - now}
     end
   end
-  is_told = true
+  has_times = true
 end
 
--- What stays, and what all have to know...
+-- Store the state, and notify other processes...
 local values = {}
 for _, name in ipairs(fields) do
   values[#values + 1], values[#values + 2] = name, text(state[name])
@@ -195,14 +196,14 @@ end
 redis.call('HSET', bucket, unpack(values))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, LIFETIME) end
 if request.pause or request.resume then
-  local told = {about = 'bucket', by = me, members = count, moved = true, paused = math.max(0, state.paused - now), asked = math.max(0, state.asked - now)}
-  redis.call('PUBLISH', prefix .. 'all', cjson.encode(told))
-elseif moved or is_other_crowd then
+  local message = {about = 'bucket', by = me, members = count, moved = true, paused = math.max(0, state.paused - now), asked = math.max(0, state.asked - now)}
+  redis.call('PUBLISH', prefix .. 'all', cjson.encode(message))
+elseif moved or members_changed then
   redis.call('PUBLISH', prefix .. 'all', cjson.encode({about = 'bucket', by = me, members = count, moved = moved}))
 end
 
 return cjson.encode({
-  epoch = text(state.epoch), gone = is_gone, slots = slots, told = is_told, times = times,
+  epoch = text(state.epoch), gone = is_gone, slots = slots, has_times = has_times, times = times,
   tail = state.tail - now, after = math.max(0, state.after - now),
   paused = math.max(0, state.paused - now), asked = math.max(0, state.asked - now),
   rate = state.rate, capacity = state.capacity, burst = burst(), members = count, waiting = redis.call('ZCARD', line),

@@ -348,8 +348,8 @@ def test_a_redirect_is_a_clear_error_which_names_the_target() -> None:
 
 
 SAID: dict[str, tuple[int, str, str]] = {
-    "Overloaded": (529, "overloaded_error", "Overloaded (529 overloaded_error). That is so for everybody"),
-    "overloaded.": (529, "overloaded_error", "Overloaded (529 overloaded_error). That is"),
+    "Overloaded": (529, "overloaded_error", "Overloaded (529 overloaded_error). This affects all users"),
+    "overloaded.": (529, "overloaded_error", "Overloaded (529 overloaded_error). This affects"),
     "Not Found": (404, "not_found_error", "Not found (404 not_found_error). Check"),
     "Not found: no model x": (404, "not_found_error", "Not found (404 not_found_error): no model x. Check"),
     "Internal Server Error": (500, "api_error", "Server error (500 api_error). Try again later."),

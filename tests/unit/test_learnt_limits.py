@@ -23,8 +23,8 @@ def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
     """Limits after one response that said all this."""
     limits = LearntLimits()
     admission = limits.let_through(need(), at)
-    limits.hear(
-        admission, {name: value for word in words for name, value in word.items()}, at, is_refusal=False
+    limits.update_from_headers(
+        admission, {name: value for word in words for name, value in word.items()}, at, is_429=False
     )
     limits.finish(admission, Usage(), at)
     return limits
@@ -76,9 +76,9 @@ def test_the_word_of_a_request_that_was_overtaken_is_not_listened_to() -> None:
     limits = LearntLimits()
     first = limits.let_through(need(), START)
     second = limits.let_through(need(), START)
-    limits.hear(second, told(limit=60, remaining=1), START, is_refusal=False)
+    limits.update_from_headers(second, told(limit=60, remaining=1), START, is_429=False)
 
-    limits.hear(first, told(limit=60, remaining=50), START, is_refusal=False)
+    limits.update_from_headers(first, told(limit=60, remaining=50), START, is_429=False)
 
     assert wait(limits) == ("requests", 1.0)  # 1, less the first
 
@@ -165,7 +165,7 @@ def test_real_usage_replaces_what_was_expected() -> None:
     """500 were expected to come out, 100 came; and the next answer is expected to be shorter."""
     limits = learnt(told("output-tokens", 900, 900))
     admission = limits.let_through(need(), START)
-    limits.hear(admission, told("output-tokens", 900, 900), START, is_refusal=False)
+    limits.update_from_headers(admission, told("output-tokens", 900, 900), START, is_429=False)
     assert limits.state(START)[0].level == pytest.approx(400)
 
     limits.finish(admission, Usage(input_tokens=5, output_tokens=100), START)
@@ -187,10 +187,14 @@ def test_a_word_is_old_after_two_minutes() -> None:
 def test_the_latest_word_on_the_limit_itself_counts() -> None:
     """A workspace's limit was raised, or taken away."""
     limits = learnt(told(limit=60, remaining=0))
-    limits.hear(limits.let_through(need(), START), told(limit=6000, remaining=0), START, is_refusal=False)
+    limits.update_from_headers(
+        limits.let_through(need(), START), told(limit=6000, remaining=0), START, is_429=False
+    )
     assert wait(limits) == ("requests", 0.01)
 
-    limits.hear(limits.let_through(need(), START), told("input-tokens", 60), START, is_refusal=False)
+    limits.update_from_headers(
+        limits.let_through(need(), START), told("input-tokens", 60), START, is_429=False
+    )
 
     assert [limit.kind for limit in limits.state(START)] == ["input tokens"]
 
@@ -200,11 +204,13 @@ def test_a_refusal_with_nothing_left_slows_down_because_somebody_else_draws_too(
     limits = learnt(told(limit=60, remaining=1))
     refused = limits.let_through(need(), START + 1)
 
-    limits.hear(refused, told(limit=60, remaining=0), START + 1, is_refusal=True)
+    limits.update_from_headers(refused, told(limit=60, remaining=0), START + 1, is_429=True)
     assert wait(limits, START + 1) == ("requests", 1 / 0.9)
 
     later = START + 1 + MINUTE + 1
-    limits.hear(limits.let_through(need(), later), told(limit=60, remaining=0), later, is_refusal=False)
+    limits.update_from_headers(
+        limits.let_through(need(), later), told(limit=60, remaining=0), later, is_429=False
+    )
     assert wait(limits, later) == ("requests", 1.0)
 
 
@@ -214,7 +220,7 @@ def test_many_refusals_of_one_volley_slow_down_once() -> None:
     volley = [limits.let_through(need(), START + 1) for _ in range(10)]
 
     for refused in volley:
-        limits.hear(refused, told(limit=60, remaining=0), START + 2, is_refusal=True)
+        limits.update_from_headers(refused, told(limit=60, remaining=0), START + 2, is_429=True)
 
     assert wait(limits, START + 2) == ("requests", 1 / 0.9)
 
@@ -225,11 +231,11 @@ def test_what_was_sent_under_a_higher_limit_is_refused_without_slowing_down() ->
     under_way = [limits.let_through(need(), START) for _ in range(5)]
 
     for refused in under_way:
-        limits.hear(refused, told(limit=60, remaining=0), START + 1, is_refusal=True)
+        limits.update_from_headers(refused, told(limit=60, remaining=0), START + 1, is_429=True)
 
     assert wait(limits, START + 1) == ("requests", 1.0)
     later = limits.let_through(need(), START + 2)
-    limits.hear(later, told(limit=60, remaining=0), START + 3, is_refusal=True)
+    limits.update_from_headers(later, told(limit=60, remaining=0), START + 3, is_429=True)
     assert wait(limits, START + 3) == ("requests", 1 / 0.9)
 
 
@@ -239,7 +245,9 @@ def test_a_server_that_refuses_again_and_again_is_asked_at_half_its_rate_at_the_
     now = START
     for _ in range(50):
         now += 5
-        limits.hear(limits.let_through(need(), now), told(limit=60, remaining=0), now + 1, is_refusal=True)
+        limits.update_from_headers(
+            limits.let_through(need(), now), told(limit=60, remaining=0), now + 1, is_429=True
+        )
 
     assert wait(limits, now + 1) == ("requests", 2.0)
 
@@ -248,21 +256,25 @@ def test_a_refusal_with_much_left_teaches_that_bursts_are_forbidden() -> None:
     """60 a minute may be enforced as 1 a second; what the headers say of the minute is no help then."""
     limits = learnt(told(limit=60, remaining=50))
 
-    limits.hear(
-        limits.let_through(need(), START + 1), told(limit=60, remaining=50), START + 1, is_refusal=True
+    limits.update_from_headers(
+        limits.let_through(need(), START + 1), told(limit=60, remaining=50), START + 1, is_429=True
     )
     assert wait(limits, START + 1) == ("requests", 1 / 0.9)
 
     now = START + 31
     assert wait(limits, now) is None
     assert wait(limits, now, count=2) is not None
-    limits.hear(limits.let_through(need(), now), told(limit=60, remaining=59), now, is_refusal=False)
+    limits.update_from_headers(
+        limits.let_through(need(), now), told(limit=60, remaining=59), now, is_429=False
+    )
     assert wait(limits, now) is not None
 
 
 def refuse(limits: LearntLimits, now: float, *, limit: int = 1200) -> None:
     """Let a server refuse a request of which it says that much is left."""
-    limits.hear(limits.let_through(need(), now), told(limit=limit, remaining=limit), now, is_refusal=True)
+    limits.update_from_headers(
+        limits.let_through(need(), now), told(limit=limit, remaining=limit), now, is_429=True
+    )
 
 
 def test_a_smaller_bucket_is_filled_as_fast() -> None:
@@ -289,7 +301,7 @@ def test_what_is_under_way_does_not_keep_a_small_bucket_from_filling() -> None:
         sent = [limits.let_through(need(), START + second) for _ in range(10)]
         assert wait(limits, START + second) == ("requests", 0.05)
     for admission in sent:
-        limits.hear(admission, told(limit=1200, remaining=1100), START + 3, is_refusal=False)
+        limits.update_from_headers(admission, told(limit=1200, remaining=1100), START + 3, is_429=False)
         limits.finish(admission, Usage(), START + 3)
     assert wait(limits, START + 3) == ("requests", 0.05)
 
@@ -311,14 +323,14 @@ def test_a_process_tells_others_what_it_has_sent_out_of_a_small_bucket() -> None
     limits, other = learnt(told(limit=1200, remaining=1200)), LearntLimits()
     refuse(limits, START)
     sent = [limits.let_through(need(), START + 1) for _ in range(4)]
-    assert limits.lesson(START + 1, waiting=0)["under_way"]["requests"] == 4
+    assert limits.shared_state(START + 1, waiting=0)["under_way"]["requests"] == 4
 
-    lesson = limits.lesson(START, waiting=0)
-    other.learn_from_other("one", lesson, START + 1, age=0.0)
-    limits.learn_from_other("other", {**lesson, "under_way": {}}, START + 2, age=0.0)
+    state = limits.shared_state(START, waiting=0)
+    other.merge_state("one", state, START + 1, age=0.0)
+    limits.merge_state("other", {**state, "under_way": {}}, START + 2, age=0.0)
     level = limits.state(START + 2)[0].level
     for admission in sent:
-        limits.hear(admission, told(limit=1200, remaining=1200), START + 2, is_refusal=False)
+        limits.update_from_headers(admission, told(limit=1200, remaining=1200), START + 2, is_429=False)
     assert limits.state(START + 2)[0].level == pytest.approx(level)
 
 
@@ -406,7 +418,7 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
     limits = LearntLimits()
     now = START
     first = limits.let_through(need(), now)
-    limits.hear(first, told(limit=per_minute, remaining=server.take(now)), now, is_refusal=False)
+    limits.update_from_headers(first, told(limit=per_minute, remaining=server.take(now)), now, is_429=False)
     limits.finish(first, Usage(), now)
     on_the_way: list[tuple[Admission, int]] = []
 
@@ -417,14 +429,18 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
             on_the_way.append((limits.let_through(need(), now), server.take(now)))
         elif action == "answer" and on_the_way:
             admission, remaining = on_the_way.pop(which % len(on_the_way))
-            limits.hear(admission, told(limit=per_minute, remaining=remaining), now, is_refusal=False)
+            limits.update_from_headers(
+                admission, told(limit=per_minute, remaining=remaining), now, is_429=False
+            )
             limits.finish(admission, Usage(), now)
 
 
 def test_what_was_learnt_goes_on_after_a_reload() -> None:
     """As plain data, because the classes themselves are new then."""
     limits = learnt(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
-    limits.hear(limits.let_through(need(), START), told(limit=60, remaining=0), START, is_refusal=True)
+    limits.update_from_headers(
+        limits.let_through(need(), START), told(limit=60, remaining=0), START, is_429=True
+    )
     limits.learnt.pause.extend(7.0, START)
 
     ours = ServerPace()
@@ -444,7 +460,7 @@ def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
     teacher, pupil = (ServerPace(clock=lambda: clock[0]) for _ in range(2))
     ticket = teacher.ticket(need(), lambda _reason: None)
     ticket.enter()
-    ticket.hear(told(limit=60, remaining=1), is_refusal=False)
+    ticket.update_from_headers(told(limit=60, remaining=1), is_429=False)
     return teacher, pupil, need().model_class
 
 
@@ -455,7 +471,7 @@ def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
     under_way = teacher.ticket(need(), lambda _reason: None)
     under_way.enter()
 
-    pupil.learn_from_other(name, "teacher", teacher.lesson(name))
+    pupil.merge_state(name, "teacher", teacher.shared_state(name))
 
     (limit,) = pupil.state[0].limits
     assert (limit.kind, limit.per_minute, limit.level) == ("requests", 60.0, 0.0)
@@ -464,7 +480,7 @@ def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
     assert pupil.state[0].limits[0].level == 1.0
 
     under_way.pause_others(30, asked=50)
-    pupil.learn_from_other(name, "teacher", teacher.lesson(name), age=10)
+    pupil.merge_state(name, "teacher", teacher.shared_state(name), age=10)
     assert (pupil.state[0].paused_for, pupil.state[0].asked_for) == pytest.approx((20, 40))
 
 
@@ -474,7 +490,7 @@ def test_those_who_wait_in_other_processes_are_left_their_share() -> None:
     teacher, pupil, name = pair(clock)
     teacher.ticket(need(), lambda _reason: None)  # waits
 
-    pupil.learn_from_other(name, "teacher", teacher.lesson(name))
+    pupil.merge_state(name, "teacher", teacher.shared_state(name))
 
     assert pupil.ticket(need(), lambda _reason: None).closed_for() == pytest.approx(1.0)
     clock[0] += 1.0
@@ -489,5 +505,5 @@ def test_a_process_tells_others_only_what_a_server_has_told() -> None:
     for headers in ({}, told(remaining=3)):
         ticket = teacher.ticket(need(), lambda _reason: None)
         ticket.enter()
-        ticket.hear(headers, is_refusal=False)
+        ticket.update_from_headers(headers, is_429=False)
         assert bool(said) == bool(headers)

@@ -38,7 +38,7 @@ class Office:
         try:
             if not self.bucket.try_acquire(gate=ticket):
                 if (wait_reason := ticket.expect()) is not None:
-                    ticket.tell(wait_reason)
+                    ticket.report(wait_reason)
                 await self.bucket.acquire(gate=ticket)
         except BaseException:
             ticket.withdraw()
@@ -47,9 +47,9 @@ class Office:
         self.sent.append((name, round(self.loop.time() - self.began, 6)))
         return ticket
 
-    def answer(self, ticket: Ticket, headers: Mapping[str, str], *, is_refusal: bool = False) -> None:
-        ticket.hear(headers, is_refusal=is_refusal)
-        ticket.finish(None if is_refusal else Usage())
+    def answer(self, ticket: Ticket, headers: Mapping[str, str], *, is_429: bool = False) -> None:
+        ticket.update_from_headers(headers, is_429=is_429)
+        ticket.finish(None if is_429 else Usage())
         self.bucket.recheck()
 
     async def learn(self, headers: Mapping[str, str], model: str = HAIKU) -> None:
@@ -106,7 +106,7 @@ def test_a_server_that_looks_at_shorter_spans_is_used_in_full(burst: int | None)
             await asyncio.sleep(0.02 if wait else 1.0)
             if wait:
                 ticket.pause_others(wait)
-            office.answer(ticket, server.headers(), is_refusal=wait > 0)
+            office.answer(ticket, server.headers(), is_429=wait > 0)
             await asyncio.sleep(wait)
 
     async def main(loop: MovedLoop) -> None:
@@ -230,7 +230,7 @@ def test_a_pause_holds_the_class_that_was_refused_and_no_other() -> None:
         await office.learn(told(limit=6000, remaining=6000), OPUS)
         refused = await office.send("refused", OPUS)
         assert refused.pause_others(20.0)
-        office.answer(refused, told(limit=6000, remaining=6000), is_refusal=True)
+        office.answer(refused, told(limit=6000, remaining=6000), is_429=True)
 
         await asyncio.gather(office.send("opus", OPUS), office.send("haiku"))
 
@@ -387,7 +387,7 @@ def test_a_wait_that_turns_out_a_little_longer_is_no_news() -> None:
         ticket = office.ticket("waiting")
 
         for seconds in (100.0, 109.0, 130.0, 0.5, 1.4):
-            ticket.tell(WaitReason("requests", seconds))
+            ticket.report(WaitReason("requests", seconds))
 
         assert [wait_reason.seconds for wait_reason in office.notices["waiting"]] == [100.0, 130.0, 0.5]
 

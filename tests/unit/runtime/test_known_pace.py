@@ -16,7 +16,7 @@ def learn(pace: ServerPace) -> None:
     request = MessageRequest(model="m", max_tokens=1, messages=[])
     ticket = pace.ticket(Need(request), lambda _: None)
     ticket.enter()
-    ticket.hear({"anthropic-ratelimit-requests-limit": "60"}, is_refusal=False)
+    ticket.update_from_headers({"anthropic-ratelimit-requests-limit": "60"}, is_429=False)
     ticket.finish(None)
 
 

@@ -279,7 +279,7 @@ class _CreatePolicy(RetryPolicy):
 
 
 def may_be_created(error: ClaudeError) -> bool:
-    """Whether a failed call to create a batch may have created it all the same."""
+    """Return whether a failed call to create a batch may nevertheless have created it."""
     match error:
         case ConfigurationError() | OverloadedError():
             return False
@@ -345,7 +345,7 @@ def _ignore(_reply: dict[str, Any]) -> None:
 
 
 async def _lines(response: WireResponse) -> AsyncIterator[tuple[bytes, bool]]:
-    """Yield the lines of a body, each with whether a newline ends it; the last line may have none."""
+    """Yield the lines of a body, each with a flag that a newline ends it; the last line may lack one."""
     pending = b""
     while chunk := await response.read_chunk():
         *lines, pending = (pending + chunk).split(b"\n")

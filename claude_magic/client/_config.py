@@ -196,7 +196,7 @@ def _strip_api_path(path: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is a loopback address of this machine."""
+    """Return whether a host name or address is a loopback address of this machine."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

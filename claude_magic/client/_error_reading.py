@@ -176,7 +176,7 @@ def _class_of(status: int, reading: _Reading) -> type[APIError]:
 
 
 def _is_passing(status: int) -> bool:
-    """Whether a status means that the same request may succeed later, or (413) explains what is wrong with it."""
+    """Return whether a status means that the same request may succeed later, or (413) explains what is wrong with it."""
     return status in _ALSO_TRANSIENT or status in (413, 429) or status >= 500
 
 

@@ -78,7 +78,7 @@ def mended(value: Any) -> Any:
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether a text contains surrogates: halves of split characters."""
+    """Return whether a text contains surrogates: halves of split characters."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 

@@ -245,7 +245,7 @@ def parse_block(
 
 
 def can_be_sent_back(block: ContentBlock, answered: frozenset[str]) -> bool:
-    """Whether a block of an incomplete reply can be part of the history of a later request.
+    """Return whether a block of an incomplete reply can be part of the history of a later request.
 
     Not allowed are incomplete blocks other than text, thinking without a signature, calls without a result, and blank
     text.
@@ -281,7 +281,7 @@ _BYTES_PER_TOKEN: Final = 3
 
 
 def is_count(value: object) -> bool:
-    """Whether a value from a server is a plausible count of tokens, requests or the like."""
+    """Return whether a value from a server is a plausible count of tokens, requests or the like."""
     if type(value) is int:  # the usual case
         return 0 <= value <= MOST_TOKENS
     return _is_number(value) and 0 <= value <= MOST_TOKENS and value == int(value)

@@ -65,7 +65,7 @@ def proxy_for(base_url: str) -> EnvironmentProxy | None:
 
 
 def is_exempt(no_proxy: str, scheme: str, host: str, port: int | None) -> bool:
-    """Whether NO_PROXY matches a server. Invalid entries are ignored.
+    """Return whether NO_PROXY matches a server. Invalid entries are ignored.
 
     Args:
         no_proxy: Value of the variable.

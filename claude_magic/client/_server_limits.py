@@ -408,7 +408,7 @@ class Admission:
     """The request was already subtracted from the mirror of the request limit when it was sent."""
 
     def is_stale(self, now: float) -> bool:
-        """Whether the amount has been refilled since. Otherwise an abandoned stream would be in flight forever."""
+        """Return whether the amount has been refilled since. Otherwise an abandoned stream would be in flight forever."""
         return now - self.admitted_at > MINUTE
 
 
@@ -438,7 +438,7 @@ class LearntLimits:
         self._others: dict[str, tuple[float, SharedState]] = {}
 
     def is_known(self, now: float) -> bool:
-        """Whether the server has reported limits recently."""
+        """Return whether the server has reported limits recently."""
         return bool(self.learnt.limits) and now - self.learnt.received_at <= MEMORY
 
     def wait_reason(self, need: Need, now: float) -> WaitReason | None:

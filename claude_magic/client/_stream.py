@@ -335,7 +335,7 @@ class EventReader:
 
 
 def _looks_like_events(chunk: bytes) -> bool:
-    """Whether a body with another content type looks like a stream of events."""
+    """Return whether a body with another content type looks like a stream of events."""
     return chunk.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"event:", b"data:", b":"))
 
 

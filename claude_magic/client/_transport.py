@@ -132,7 +132,7 @@ class HTTPTransport:
         return headers
 
     def _is_clean(self, texts: set[str]) -> bool:
-        """Whether none of the texts contains the key. Texts that are known to be clean are not searched again."""
+        """Return whether none of the texts contains the key. Texts that are known to be clean are not searched again."""
         unknown = texts - self._clean_texts
         if not unknown or self._credential is None:
             return True
@@ -476,7 +476,7 @@ _NETWORK = _Network()
 
 
 def _is_readable(connection: socket.socket) -> bool:
-    """Whether the server has closed an idle connection, or sent data unasked. The library checks twice per request."""
+    """Return whether the server has closed an idle connection, or sent data unasked. The library checks twice per request."""
     number = connection.fileno()
     if number < 0:
         return True

@@ -1,4 +1,4 @@
-"""What a request is expected to take of the server's token limits."""
+"""The estimate of a request's use of the server's token limits."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def need(content: Any = "x" * 1000, *, max_tokens: int = 2000, **fields: Any) ->
     )
 
 
-def test_before_the_first_answer_a_token_has_between_three_and_four_bytes() -> None:
-    """A thousand letters are some 300 tokens, with the frame around them."""
+def test_the_initial_estimate_is_between_three_and_four_bytes_per_token() -> None:
+    """A thousand letters are about 300 tokens, including the surrounding structure."""
     assert 300 <= Expectation().input_tokens(need()) <= 330
 
 
-def test_output_is_a_page_at_first_and_never_above_max_tokens() -> None:
-    """`max_tokens` reserves nothing at the server; it only bounds what can come."""
+def test_the_initial_output_is_a_page_and_at_most_max_tokens() -> None:
+    """The server does not reserve `max_tokens`; it is only an upper bound."""
     expectation = Expectation()
 
     assert expectation.output_tokens(need(max_tokens=64_000)) == 500
     assert expectation.output_tokens(need(max_tokens=100)) == 100
 
 
-def test_usage_corrects_both_up_at_once_and_down_by_and_by() -> None:
-    """To expect too little costs a refused request, too much only a wait."""
+def test_usage_raises_estimates_at_once_and_lowers_them_gradually() -> None:
+    """Too low an estimate costs a rejected request, too high a one only a wait."""
     expectation = Expectation()
     size = need().input_size.text_bytes
 
@@ -51,8 +51,8 @@ def test_usage_corrects_both_up_at_once_and_down_by_and_by() -> None:
     assert expectation.input_tokens(need()) == pytest.approx(size / 2, rel=0.02)
 
 
-def test_what_is_read_from_the_prompt_cache_does_not_count() -> None:
-    """The limit of input counts fresh tokens and those written to the cache."""
+def test_cache_reads_do_not_count() -> None:
+    """The input limit counts uncached tokens and those written to the cache."""
     expectation = Expectation()
     size = need().input_size.text_bytes
     usage = Usage(
@@ -64,8 +64,8 @@ def test_what_is_read_from_the_prompt_cache_does_not_count() -> None:
     assert expectation.input_tokens(need()) == pytest.approx(size, rel=0.01)
 
 
-def test_a_picture_counts_by_itself_and_not_by_its_bytes() -> None:
-    """Two megabytes of base64 are one picture of the usual size."""
+def test_an_image_does_not_count_by_its_bytes() -> None:
+    """Two megabytes of base64 are one image of the usual size."""
     picture = {
         "type": "image",
         "source": {"type": "base64", "media_type": "image/png", "data": "A" * 2_000_000},
@@ -77,14 +77,14 @@ def test_a_picture_counts_by_itself_and_not_by_its_bytes() -> None:
 
 
 def test_a_document_counts_far_less_than_its_bytes() -> None:
-    """A page of a PDF has some 60 kB and 2,000 tokens."""
+    """A page of a PDF has about 60 kB and 2,000 tokens."""
     document = {"type": "document", "source": {"type": "base64", "data": "A" * 60_000}}
 
     assert 2000 <= Expectation().input_tokens(need([document])) < 2100
 
 
-def test_system_and_tools_count_and_other_writing_takes_more_bytes() -> None:
-    """All parts of the input are measured, in UTF-8."""
+def test_system_and_tools_count_and_text_is_measured_in_utf8() -> None:
+    """All parts of the input are measured."""
     plain = need("x" * 10).input_size.text_bytes
     with_more = need("x" * 10, system="s" * 100, tools=[{"name": "t" * 50}]).input_size.text_bytes
 
@@ -97,8 +97,8 @@ def test_system_and_tools_count_and_other_writing_takes_more_bytes() -> None:
     "usage",
     [Usage(), Usage(input_tokens=-5, output_tokens=-5), Usage(input_tokens=10**15, output_tokens=10**15)],
 )
-def test_usage_that_makes_no_sense_does_no_lasting_harm(usage: Usage) -> None:
-    """No count, a negative one, an absurd one: the expectation stays a positive number, bounded by the request."""
+def test_implausible_usage_does_no_lasting_harm(usage: Usage) -> None:
+    """A missing, negative or absurd count: the estimate stays positive, and bounded by the request."""
     expectation = Expectation()
 
     expectation.learn(need(), usage)

@@ -1,4 +1,4 @@
-"""What is learnt from a server's headers, rule by rule, with a clock that is moved."""
+"""Tracking of a server's limits from response headers, rule by rule, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START = 1000.0
 
 
 def learnt(*words: dict[str, str], at: float = START) -> LearntLimits:
-    """Limits after one response that said all this."""
+    """Return the limits after one response with all these headers."""
     limits = LearntLimits()
     admission = limits.let_through(need(), at)
     limits.update_from_headers(
@@ -36,16 +36,16 @@ def wait(limits: LearntLimits, now: float = START, count: int = 1) -> tuple[str,
     return None if wait_reason is None else (wait_reason.reason, pytest.approx(wait_reason.seconds))
 
 
-def test_without_a_word_nothing_stands_in_the_way() -> None:
-    """A server that tells no limits changes nothing."""
+def test_without_headers_nothing_waits() -> None:
+    """A server that reports no limits changes nothing."""
     limits = learnt({})
 
     assert wait(limits, count=10_000) is None
     assert limits.state(START) == ()
 
 
-def test_what_is_left_may_be_sent_at_once() -> None:
-    """Three left: three, and the fourth when the next has flowed in."""
+def test_the_remaining_requests_may_be_sent_at_once() -> None:
+    """With three left, three are sent at once, and the fourth after one refill."""
     limits = learnt(told(limit=60, remaining=3))
 
     assert wait(limits, count=3) is None
@@ -53,16 +53,16 @@ def test_what_is_left_may_be_sent_at_once() -> None:
     assert wait(limits, count=13) == ("requests", 10.0)
 
 
-def test_nothing_left_means_to_wait_for_what_flows_in_at_the_servers_rate() -> None:
-    """300 a minute are one in 0.2 s."""
+def test_with_nothing_left_requests_wait_for_the_servers_refill() -> None:
+    """300 per minute are one every 0.2 s."""
     limits = learnt(told(limit=300, remaining=0))
 
     assert wait(limits) == ("requests", 0.2)
     assert wait(limits, START + 0.2) is None
 
 
-def test_requests_without_an_answer_are_held_against_what_is_left() -> None:
-    """The server said 3 before it saw the two that are under way."""
+def test_requests_in_flight_are_subtracted_from_the_remaining_ones() -> None:
+    """The server reported 3 before it counted the two that are in flight."""
     limits = learnt(told(limit=60, remaining=3))
     limits.let_through(need(), START)
     limits.let_through(need(), START)
@@ -71,8 +71,8 @@ def test_requests_without_an_answer_are_held_against_what_is_left() -> None:
     assert wait(limits, count=2) == ("requests", 1.0)
 
 
-def test_the_word_of_a_request_that_was_overtaken_is_not_listened_to() -> None:
-    """The first answer comes last, and would say that more is left than is."""
+def test_headers_of_an_overtaken_response_are_ignored() -> None:
+    """The first response arrives last, and reports more than is left."""
     limits = LearntLimits()
     first = limits.let_through(need(), START)
     second = limits.let_through(need(), START)
@@ -83,8 +83,8 @@ def test_the_word_of_a_request_that_was_overtaken_is_not_listened_to() -> None:
     assert wait(limits) == ("requests", 1.0)  # 1, less the first
 
 
-def test_a_request_that_failed_without_an_answer_is_taken_to_be_counted() -> None:
-    """Nobody knows whether the server saw it."""
+def test_a_request_that_failed_without_a_response_counts() -> None:
+    """It is unknown whether the server received it."""
     limits = learnt(told(limit=60, remaining=1))
     admission = limits.let_through(need(), START)
 
@@ -93,7 +93,7 @@ def test_a_request_that_failed_without_an_answer_is_taken_to_be_counted() -> Non
     assert wait(limits) == ("requests", 1.0)
 
 
-def test_a_request_that_never_left_costs_nothing() -> None:
+def test_a_request_that_was_never_sent_does_not_count() -> None:
     """It was cancelled while it waited, or there was no connection."""
     limits = learnt(told(limit=60, remaining=1))
     admission = limits.let_through(need(), START)
@@ -104,8 +104,8 @@ def test_a_request_that_never_left_costs_nothing() -> None:
     assert wait(limits) is None
 
 
-def test_a_stream_that_nobody_ends_is_forgotten_after_a_minute() -> None:
-    """What it took has flowed in again; it must not block for ever."""
+def test_an_abandoned_stream_is_dropped_after_a_minute() -> None:
+    """Its amount has been refilled by then; it must not block others forever."""
     limits = learnt(told(limit=60, remaining=60), told("output-tokens", 1000, 1000))
     for _ in range(3):
         limits.let_through(need(), START)
@@ -120,7 +120,7 @@ def test_a_stream_that_nobody_ends_is_forgotten_after_a_minute() -> None:
     ("kind", "reason"),
     [("input-tokens", "input tokens"), ("output-tokens", "output tokens"), ("tokens", "tokens")],
 )
-def test_token_limits_count_too_and_the_longest_wait_is_the_one(kind: str, reason: str) -> None:
+def test_token_limits_apply_too_and_the_longest_wait_decides(kind: str, reason: str) -> None:
     """Each limit has its own bucket."""
     limits = learnt(told(limit=60, remaining=0), told(kind, 120, 0))
     text = "x" * 10_000
@@ -132,7 +132,7 @@ def test_token_limits_count_too_and_the_longest_wait_is_the_one(kind: str, reaso
 
 
 def test_tokens_repeat_the_tightest_limit_unless_they_are_another_one() -> None:
-    """The header without a kind is a workspace's limit only if it is none of the two others."""
+    """The header without a kind is a workspace's limit only if it differs from the two others."""
     repeated = learnt(told("input-tokens", 50_000, 9000), told("tokens", 50_000, 9000))
     workspace = learnt(told("input-tokens", 50_000, 9000), told("tokens", 20_000, 2000))
 
@@ -140,7 +140,7 @@ def test_tokens_repeat_the_tightest_limit_unless_they_are_another_one() -> None:
     assert [limit.kind for limit in workspace.state(START)] == ["input tokens", "tokens"]
 
 
-def test_tokens_left_are_rounded_and_taken_to_be_rounded_up() -> None:
+def test_remaining_tokens_are_assumed_to_be_rounded_up() -> None:
     """1,000 left may be 500; a limit below a thousand is not rounded, and neither is a full one."""
     limits = learnt(
         told("input-tokens", 60_000, 1000), told("output-tokens", 900, 100), told("tokens", 5000, 5000)
@@ -150,7 +150,7 @@ def test_tokens_left_are_rounded_and_taken_to_be_rounded_up() -> None:
 
 
 def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
-    """It can never fit; what becomes of it is the server's to say."""
+    """It can never fit, so the server decides."""
     limits = learnt(told("input-tokens", 1200, 600))
     huge = need(text="x" * 10**6)
 
@@ -161,8 +161,8 @@ def test_a_request_larger_than_the_limit_waits_for_a_full_bucket_only() -> None:
     assert limits.wait_reason(huge, START + wait_reason.seconds) is None
 
 
-def test_real_usage_replaces_what_was_expected() -> None:
-    """500 were expected to come out, 100 came; and the next answer is expected to be shorter."""
+def test_actual_usage_replaces_the_estimate() -> None:
+    """500 output tokens were expected, 100 arrived; the next estimate is lower."""
     limits = learnt(told("output-tokens", 900, 900))
     admission = limits.let_through(need(), START)
     limits.update_from_headers(admission, told("output-tokens", 900, 900), START, is_429=False)
@@ -174,8 +174,8 @@ def test_real_usage_replaces_what_was_expected() -> None:
     assert wait(limits, count=2) is None
 
 
-def test_a_word_is_old_after_two_minutes() -> None:
-    """By then the server's bucket is full whatever it held; back to the configured rate."""
+def test_limits_expire_after_two_minutes() -> None:
+    """The server's bucket is full by then, so only the configured rate applies."""
     limits = learnt(told(limit=1, remaining=0))
 
     assert wait(limits, START + 1) == ("requests", 59.0)
@@ -184,8 +184,8 @@ def test_a_word_is_old_after_two_minutes() -> None:
     assert limits.state(START + MEMORY + 1) == ()
 
 
-def test_the_latest_word_on_the_limit_itself_counts() -> None:
-    """A workspace's limit was raised, or taken away."""
+def test_the_latest_reported_limit_applies() -> None:
+    """A workspace's limit was raised, or removed."""
     limits = learnt(told(limit=60, remaining=0))
     limits.update_from_headers(
         limits.let_through(need(), START), told(limit=6000, remaining=0), START, is_429=False
@@ -199,8 +199,8 @@ def test_the_latest_word_on_the_limit_itself_counts() -> None:
     assert [limit.kind for limit in limits.state(START)] == ["input tokens"]
 
 
-def test_a_refusal_with_nothing_left_slows_down_because_somebody_else_draws_too() -> None:
-    """What was thought to be there was not: less of what flows in is ours, until a minute has passed in peace."""
+def test_a_429_with_nothing_left_slows_down_because_of_other_clients() -> None:
+    """The own share of the refill is reduced, until a minute has passed without a 429."""
     limits = learnt(told(limit=60, remaining=1))
     refused = limits.let_through(need(), START + 1)
 
@@ -214,8 +214,8 @@ def test_a_refusal_with_nothing_left_slows_down_because_somebody_else_draws_too(
     assert wait(limits, later) == ("requests", 1.0)
 
 
-def test_many_refusals_of_one_volley_slow_down_once() -> None:
-    """They were all sent before the first of them could teach anything."""
+def test_many_429s_of_one_burst_slow_down_once() -> None:
+    """They were all sent before the first 429 arrived."""
     limits = learnt(told(limit=60, remaining=30))
     volley = [limits.let_through(need(), START + 1) for _ in range(10)]
 
@@ -225,8 +225,8 @@ def test_many_refusals_of_one_volley_slow_down_once() -> None:
     assert wait(limits, START + 2) == ("requests", 1 / 0.9)
 
 
-def test_what_was_sent_under_a_higher_limit_is_refused_without_slowing_down() -> None:
-    """A server that halves its limit refuses what is under way; the new limit is used in full from the first word of it."""
+def test_429s_for_requests_under_a_higher_limit_do_not_slow_down() -> None:
+    """A server that halves its limit rejects requests in flight; the new limit is used in full once it is reported."""
     limits = learnt(told(limit=120, remaining=5))
     under_way = [limits.let_through(need(), START) for _ in range(5)]
 
@@ -239,8 +239,8 @@ def test_what_was_sent_under_a_higher_limit_is_refused_without_slowing_down() ->
     assert wait(limits, START + 3) == ("requests", 1 / 0.9)
 
 
-def test_a_server_that_refuses_again_and_again_is_asked_at_half_its_rate_at_the_slowest() -> None:
-    """Slower than that would only be of use to others."""
+def test_repeated_429s_reduce_the_rate_to_half_at_most() -> None:
+    """A lower rate would only help other clients."""
     limits = learnt(told(limit=60, remaining=0))
     now = START
     for _ in range(50):
@@ -252,8 +252,8 @@ def test_a_server_that_refuses_again_and_again_is_asked_at_half_its_rate_at_the_
     assert wait(limits, now + 1) == ("requests", 2.0)
 
 
-def test_a_refusal_with_much_left_teaches_that_bursts_are_forbidden() -> None:
-    """60 a minute may be enforced as 1 a second; what the headers say of the minute is no help then."""
+def test_a_429_with_much_left_means_that_bursts_are_forbidden() -> None:
+    """60 per minute may be enforced as 1 per second; the reported amount for the minute does not help then."""
     limits = learnt(told(limit=60, remaining=50))
 
     limits.update_from_headers(
@@ -271,14 +271,14 @@ def test_a_refusal_with_much_left_teaches_that_bursts_are_forbidden() -> None:
 
 
 def refuse(limits: LearntLimits, now: float, *, limit: int = 1200) -> None:
-    """Let a server refuse a request of which it says that much is left."""
+    """Simulate a 429 that reports a large remaining amount."""
     limits.update_from_headers(
         limits.let_through(need(), now), told(limit=limit, remaining=limit), now, is_429=True
     )
 
 
-def test_a_smaller_bucket_is_filled_as_fast() -> None:
-    """A refusal of a burst says nothing about the rate, until the bucket holds no more than one request."""
+def test_a_smaller_bucket_has_the_same_refill_rate() -> None:
+    """A 429 for a burst does not change the rate, until the bucket holds only one request."""
     limits = learnt(told(limit=1200, remaining=1200))
 
     capacities = []
@@ -291,8 +291,8 @@ def test_a_smaller_bucket_is_filled_as_fast() -> None:
     assert capacities == [10, 5, 2, 1, 1, 1]
 
 
-def test_what_is_under_way_does_not_keep_a_small_bucket_from_filling() -> None:
-    """It is paid for when it is sent: the server counts it then, and its answer may begin seconds later."""
+def test_requests_in_flight_do_not_block_the_refill_of_a_small_bucket() -> None:
+    """They are subtracted when they are sent: the server counts them then, and its response may start seconds later."""
     limits = learnt(told(limit=1200, remaining=1200))
     refuse(limits, START)
 
@@ -306,8 +306,8 @@ def test_what_is_under_way_does_not_keep_a_small_bucket_from_filling() -> None:
     assert wait(limits, START + 3) == ("requests", 0.05)
 
 
-def test_what_never_left_is_given_back_to_a_small_bucket() -> None:
-    """It was cancelled, or there was no connection."""
+def test_unsent_requests_are_given_back_to_a_small_bucket() -> None:
+    """They were cancelled, or there was no connection."""
     limits = learnt(told(limit=1200, remaining=1200))
     refuse(limits, START)
     sent = [limits.let_through(need(), START + 1) for _ in range(10)]
@@ -318,8 +318,8 @@ def test_what_never_left_is_given_back_to_a_small_bucket() -> None:
     assert wait(limits, START + 1, count=2) is not None
 
 
-def test_a_process_tells_others_what_it_has_sent_out_of_a_small_bucket() -> None:
-    """They have no count of it; and with the count of another one, its own requests are held against that."""
+def test_the_shared_state_includes_requests_from_a_small_bucket() -> None:
+    """Other processes have not counted them; with the state of another process, the own requests are subtracted again."""
     limits, other = learnt(told(limit=1200, remaining=1200)), LearntLimits()
     refuse(limits, START)
     sent = [limits.let_through(need(), START + 1) for _ in range(4)]
@@ -345,17 +345,17 @@ def test_a_process_tells_others_what_it_has_sent_out_of_a_small_bucket() -> None
         {"anthropic-ratelimit-requests-remaining": "0"},
     ],
 )
-def test_a_limit_that_makes_no_sense_is_none(headers: dict[str, str]) -> None:
-    """Zero would allow nothing for ever, and without a limit nobody knows when more flows in."""
+def test_an_implausible_limit_is_ignored(headers: dict[str, str]) -> None:
+    """Zero would allow nothing forever, and without a limit the refill rate is unknown."""
     assert wait(learnt(headers), count=1000) is None
 
 
 @pytest.mark.parametrize("remaining", [None, 10**15])
 @pytest.mark.parametrize("kind", ["tokens", "input-tokens"])
-def test_a_limit_below_one_request_without_a_word_on_what_is_left_holds_for_a_minute(
+def test_a_limit_below_one_request_without_remaining_amount_holds_for_a_minute(
     kind: str, remaining: int | None
 ) -> None:
-    """The request that was let in took all there was, not more: the next waits for a full bucket, as everywhere."""
+    """The accepted request took the whole limit and no more, so the next one waits for a full bucket."""
     limits = learnt(told(kind, 1, remaining))
 
     assert wait(limits) == (kind.replace("-", " "), MINUTE)
@@ -369,10 +369,10 @@ def test_a_limit_below_one_request_without_a_word_on_what_is_left_holds_for_a_mi
     size=st.integers(0, 10**5),
     later=st.floats(0, 200),
 )
-def test_no_word_of_a_server_makes_a_single_request_wait_longer_than_a_minute(
+def test_no_headers_make_a_single_request_wait_longer_than_a_minute(
     limit: int, remaining: int | None, kind: str, size: int, later: float
 ) -> None:
-    """Whatever the numbers: the wait is finite, and none of them is an error."""
+    """Whatever the numbers are, the wait is finite, and none of them raises."""
     limits = learnt(told(kind, limit, remaining))
 
     wait_reason = limits.wait_reason(need(text="x" * size), START + later)
@@ -384,14 +384,14 @@ def test_no_word_of_a_server_makes_a_single_request_wait_longer_than_a_minute(
 
 @dataclass
 class Server:
-    """A server's bucket of requests, exactly."""
+    """An exact model of a server's bucket of requests."""
 
     per_minute: int
     level: float
     at: float = START
 
     def take(self, now: float) -> int:
-        """Let a request in, and return what is left as the headers tell it."""
+        """Grant a request, and return the remaining amount as headers."""
         self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / 60) - 1
         self.at = now
         return math.floor(max(0.0, self.level))
@@ -409,11 +409,11 @@ class Server:
         max_size=60,
     ),
 )
-def test_the_mirror_is_never_fuller_than_the_servers_bucket(
+def test_the_mirror_never_exceeds_the_servers_bucket(
     per_minute: int, fill: float, steps: list[tuple[str, float, int]]
 ) -> None:
-    """Whenever requests are let through by the mirror, in any interleaving with answers that come late and in any order,
-    the server has room for them when they arrive."""
+    """Whenever the mirror grants requests, the server has capacity for them when they arrive, for any interleaving and order of
+    late responses."""
     server = Server(per_minute, max(1.0, per_minute * fill))
     limits = LearntLimits()
     now = START
@@ -435,8 +435,8 @@ def test_the_mirror_is_never_fuller_than_the_servers_bucket(
             limits.finish(admission, Usage(), now)
 
 
-def test_what_was_learnt_goes_on_after_a_reload() -> None:
-    """As plain data, because the classes themselves are new then."""
+def test_the_state_survives_a_reload_as_plain_data() -> None:
+    """The classes themselves are new after a reload."""
     limits = learnt(told(limit=60, remaining=1), told("input-tokens", 60_000, 3000))
     limits.update_from_headers(
         limits.let_through(need(), START), told(limit=60, remaining=0), START, is_429=True
@@ -456,7 +456,7 @@ def test_what_was_learnt_goes_on_after_a_reload() -> None:
 
 
 def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
-    """Two processes, and the class of models they ask. One has asked: one request of 60 is left."""
+    """Return two processes, and the class of models that they use. One has sent a request: 1 of 60 is left."""
     teacher, pupil = (ServerPace(clock=lambda: clock[0]) for _ in range(2))
     ticket = teacher.ticket(need(), lambda _reason: None)
     ticket.enter()
@@ -464,8 +464,8 @@ def pair(clock: list[float]) -> tuple[ServerPace, ServerPace, str]:
     return teacher, pupil, need().model_class
 
 
-def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
-    """Limits that one process was told hold in the others, with what it has under way, and with its pause."""
+def test_limits_reported_to_one_process_apply_to_the_others() -> None:
+    """Including the amounts in flight, and the pause."""
     clock = [START]
     teacher, pupil, name = pair(clock)
     under_way = teacher.ticket(need(), lambda _reason: None)
@@ -484,8 +484,8 @@ def test_the_word_to_another_process_is_as_good_as_ones_own() -> None:
     assert (pupil.state[0].paused_for, pupil.state[0].asked_for) == pytest.approx((20, 40))
 
 
-def test_those_who_wait_in_other_processes_are_left_their_share() -> None:
-    """Of what flows into an empty bucket, two processes that wait do not each take all."""
+def test_waiting_processes_share_the_refill() -> None:
+    """If the bucket is empty, two waiting processes do not each use the whole refill."""
     clock = [START]
     teacher, pupil, name = pair(clock)
     teacher.ticket(need(), lambda _reason: None)  # waits
@@ -497,8 +497,8 @@ def test_those_who_wait_in_other_processes_are_left_their_share() -> None:
     assert pupil.ticket(need(), lambda _reason: None).closed_for() == 0.0
 
 
-def test_a_process_tells_others_only_what_a_server_has_told() -> None:
-    """A server without limits costs no message."""
+def test_a_process_publishes_only_reported_limits() -> None:
+    """A server without limits causes no messages."""
     teacher = ServerPace(clock=lambda: START)
     said: list[str] = []
     teacher.on_learnt = said.append

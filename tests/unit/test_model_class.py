@@ -1,4 +1,4 @@
-"""Which models share their rate limits."""
+"""The classes of models that share rate limits."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from claude_magic.simulator._models import ALL_MODELS
     ],
 )
 def test_models_of_one_generation_share_their_limits(model: str, expected: str) -> None:
-    """As published: Opus 4 and Sonnet 4 as a whole, Fable 5 as a whole, any other by itself."""
+    """As published: all of Opus 4, all of Sonnet 4, all of Fable 5; every other model has its own limits."""
     assert model_class(model) == expected
 
 
 def test_the_classes_are_those_of_the_simulator() -> None:
-    """Two models are in one class exactly if the simulator lets them share a bucket."""
+    """Two models are in one class exactly if they share a bucket in the simulator."""
     current = [model for model in ALL_MODELS if model.lifecycle != "retired"]
     assert len(current) > 5
     for first in current:

@@ -1,4 +1,4 @@
-"""The server's limits and the bucket together, on a clock that is moved: who is let through when, and what they are told."""
+"""The server's limits and the bucket together, on a simulated clock: the order and time of grants, and the reported reasons."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .told import need, told
 HAIKU, OPUS = "claude-haiku-5-5", "claude-opus-5-5"
 
 
-class Office:
-    """Sends requests past a pace and a bucket, and notes what happens."""
+class Sender:
+    """A sender of requests through a pace and a bucket, which records what happens."""
 
     def __init__(self, loop: MovedLoop, rate: float = 10.0) -> None:
         self.loop = loop
@@ -53,68 +53,68 @@ class Office:
         self.bucket.recheck()
 
     async def learn(self, headers: Mapping[str, str], model: str = HAIKU) -> None:
-        """Let the server say something about a model."""
+        """Simulate a response for a model."""
         self.answer(await self.send("first", model), headers)
         self.sent.clear()
 
 
 def test_the_configured_rate_is_never_exceeded_however_much_the_server_allows() -> None:
-    """Both limits hold, and the slower one decides."""
+    """Both limits apply, and the slower one decides."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=10**9, remaining=10**9))
+        sender = Sender(loop)
+        await sender.learn(told(limit=10**9, remaining=10**9))
 
-        await asyncio.gather(*(office.send(str(number)) for number in range(60)))
+        await asyncio.gather(*(sender.send(str(number)) for number in range(60)))
 
-        grants = [(0.0, 1.0)] + [(moment, 1.0) for _, moment in office.sent]
+        grants = [(0.0, 1.0)] + [(moment, 1.0) for _, moment in sender.sent]
         assert worst_excess(grants, 10, 10) <= 1e-6
-        assert office.sent[-1][1] == pytest.approx(5.1)
+        assert sender.sent[-1][1] == pytest.approx(5.1)
 
     run(main)
 
 
 def test_below_the_configured_rate_the_server_sets_the_pace() -> None:
-    """300 a minute with none left: one in 0.2 s, at ten a second configured, in the order of arrival."""
+    """300 per minute with none left: one every 0.2 s although ten per second are configured, in order of arrival."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=300, remaining=0))
+        sender = Sender(loop)
+        await sender.learn(told(limit=300, remaining=0))
 
-        await asyncio.gather(*(office.send(str(number)) for number in range(20)))
+        await asyncio.gather(*(sender.send(str(number)) for number in range(20)))
 
-        assert office.sent == [(str(number), pytest.approx((number + 1) * 0.2)) for number in range(20)]
+        assert sender.sent == [(str(number), pytest.approx((number + 1) * 0.2)) for number in range(20)]
 
     run(main)
 
 
 @pytest.mark.parametrize("burst", [None, 3, 20])
-def test_a_server_that_looks_at_shorter_spans_is_used_in_full(burst: int | None) -> None:
-    """Also where answers begin a second after they were asked for: a refusal makes the bursts smaller, not the rate."""
+def test_a_server_that_enforces_shorter_spans_is_used_in_full(burst: int | None) -> None:
+    """Also if responses start a second after the request: a 429 makes the bursts smaller, not the rate."""
     outcomes: list[tuple[float, bool]] = []
 
-    async def ask(office: Office, server: RateLimiter) -> None:
+    async def ask(sender: Sender, server: RateLimiter) -> None:
         while True:
-            ticket = await office.send("")
+            ticket = await sender.send("")
             await asyncio.sleep(0.02)
             wait = 0.0
             try:
                 server.admit(10)
             except APIError as error:
                 wait = float(error.headers["retry-after"])
-            outcomes.append((office.loop.time() - office.began, not wait))
+            outcomes.append((sender.loop.time() - sender.began, not wait))
             await asyncio.sleep(0.02 if wait else 1.0)
             if wait:
                 ticket.pause_others(wait)
-            office.answer(ticket, server.headers(), is_429=wait > 0)
+            sender.answer(ticket, server.headers(), is_429=wait > 0)
             await asyncio.sleep(wait)
 
     async def main(loop: MovedLoop) -> None:
         server = RateLimiter(Limits(requests_per_minute=600, burst=burst), loop.time)
-        office = Office(loop, rate=100.0)
+        sender = Sender(loop, rate=100.0)
         for _ in range(600 if burst is None else 0):
             server.admit(10)  # of the minute's worth nothing is left
-        jobs = [asyncio.create_task(ask(office, server)) for _ in range(40)]
+        jobs = [asyncio.create_task(ask(sender, server)) for _ in range(40)]
         await asyncio.sleep(50)
         for job in jobs:
             job.cancel()
@@ -128,149 +128,149 @@ def test_a_server_that_looks_at_shorter_spans_is_used_in_full(burst: int | None)
 
 
 def test_a_slow_class_of_models_does_not_slow_another() -> None:
-    """Opus waits for a minute; Haiku overtakes it, and the bucket bounds them both."""
+    """Opus waits for a minute; Haiku overtakes it, and the bucket limits both."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=1, remaining=0), OPUS)
-        jobs = [asyncio.create_task(office.send(f"opus {number}", OPUS)) for number in range(2)]
+        sender = Sender(loop)
+        await sender.learn(told(limit=1, remaining=0), OPUS)
+        jobs = [asyncio.create_task(sender.send(f"opus {number}", OPUS)) for number in range(2)]
         await let_run()
 
-        await asyncio.gather(*(office.send(f"haiku {number}") for number in range(20)))
+        await asyncio.gather(*(sender.send(f"haiku {number}") for number in range(20)))
 
-        assert [name for name, _ in office.sent] == [f"haiku {number}" for number in range(20)]
-        assert office.sent[-1][1] == pytest.approx(1.1)
+        assert [name for name, _ in sender.sent] == [f"haiku {number}" for number in range(20)]
+        assert sender.sent[-1][1] == pytest.approx(1.1)
         await jobs[0]
-        assert office.sent[-1] == ("opus 0", pytest.approx(60.0))
+        assert sender.sent[-1] == ("opus 0", pytest.approx(60.0))
         await jobs[1]
-        assert office.sent[-1] == ("opus 1", pytest.approx(120.0))
+        assert sender.sent[-1] == ("opus 1", pytest.approx(120.0))
 
     run(main)
 
 
 def test_models_of_one_class_wait_together() -> None:
-    """What Opus 4.1 was told holds for Opus 4.8."""
+    """Limits reported for Opus 4.1 apply to Opus 4.8."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=60, remaining=0), "claude-opus-4-1")
+        sender = Sender(loop)
+        await sender.learn(told(limit=60, remaining=0), "claude-opus-4-1")
 
-        await office.send("other", "claude-opus-4-8")
+        await sender.send("other", "claude-opus-4-8")
 
-        assert office.sent == [("other", pytest.approx(1.0))]
+        assert sender.sent == [("other", pytest.approx(1.0))]
 
     run(main)
 
 
-def test_news_are_acted_upon_at_once() -> None:
-    """An answer that says more is left than was thought lets the waiting go."""
+def test_new_limits_apply_at_once() -> None:
+    """A response that reports more capacity than expected releases waiting requests."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=1, remaining=1))
-        under_way = await office.send("under way")
-        job = asyncio.create_task(office.send("waiting"))
+        sender = Sender(loop)
+        await sender.learn(told(limit=1, remaining=1))
+        under_way = await sender.send("under way")
+        job = asyncio.create_task(sender.send("waiting"))
         await asyncio.sleep(5)
 
-        office.answer(under_way, told(limit=60, remaining=30))
+        sender.answer(under_way, told(limit=60, remaining=30))
         await job
 
-        assert office.sent[-1] == ("waiting", pytest.approx(5.0))
+        assert sender.sent[-1] == ("waiting", pytest.approx(5.0))
 
     run(main)
 
 
-def test_to_be_cancelled_while_waiting_takes_nothing_and_keeps_the_order() -> None:
+def test_cancelling_a_waiter_takes_no_capacity_and_keeps_the_order() -> None:
     """The first in line, and one in the middle."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=60, remaining=0))
-        jobs = {name: asyncio.create_task(office.send(name)) for name in "abcdef"}
+        sender = Sender(loop)
+        await sender.learn(told(limit=60, remaining=0))
+        jobs = {name: asyncio.create_task(sender.send(name)) for name in "abcdef"}
         await let_run()
 
         jobs["a"].cancel()
         jobs["c"].cancel()
         await asyncio.gather(*jobs.values(), return_exceptions=True)
 
-        assert office.sent == [
+        assert sender.sent == [
             (name, pytest.approx(when)) for name, when in zip("bdef", (1, 2, 3, 4), strict=True)
         ]
-        (state,) = office.pace.state
+        (state,) = sender.pace.state
         assert (state.waiting, state.under_way) == (0, 4)
 
     run(main)
 
 
-def test_to_be_cancelled_just_after_the_grant_gives_the_way_to_the_next() -> None:
-    """Neither the bucket nor the server's limit has paid for what was never sent."""
+def test_cancelling_just_after_the_grant_lets_the_next_one_go() -> None:
+    """Neither the bucket nor the server's limit counts a request that was not sent."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=60, remaining=1))
-        blocker = await office.send("blocker")
-        jobs = [asyncio.create_task(office.send(name)) for name in ("victim", "next")]
+        sender = Sender(loop)
+        await sender.learn(told(limit=60, remaining=1))
+        blocker = await sender.send("blocker")
+        jobs = [asyncio.create_task(sender.send(name)) for name in ("victim", "next")]
         await let_run()
 
         blocker.withdraw()
-        office.bucket.recheck()  # the victim is granted, and has not run yet
+        sender.bucket.recheck()  # the victim is granted, and has not run yet
         jobs[0].cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
 
-        assert office.sent[1:] == [("next", 0.0)]
+        assert sender.sent[1:] == [("next", 0.0)]
 
     run(main)
 
 
-def test_a_pause_holds_the_class_that_was_refused_and_no_other() -> None:
-    """A 429 is about one class where the server tells limits of classes."""
+def test_a_pause_applies_only_to_the_class_of_the_429() -> None:
+    """If the server reports limits for classes, a 429 concerns one class."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=6000, remaining=6000), OPUS)
-        refused = await office.send("refused", OPUS)
+        sender = Sender(loop)
+        await sender.learn(told(limit=6000, remaining=6000), OPUS)
+        refused = await sender.send("refused", OPUS)
         assert refused.pause_others(20.0)
-        office.answer(refused, told(limit=6000, remaining=6000), is_429=True)
+        sender.answer(refused, told(limit=6000, remaining=6000), is_429=True)
 
-        await asyncio.gather(office.send("opus", OPUS), office.send("haiku"))
+        await asyncio.gather(sender.send("opus", OPUS), sender.send("haiku"))
 
-        assert office.sent[1:] == [("haiku", 0.0), ("opus", pytest.approx(20.0))]
-        assert office.notices["opus"] == [WaitReason("paused", pytest.approx(20.0))]
+        assert sender.sent[1:] == [("haiku", 0.0), ("opus", pytest.approx(20.0))]
+        assert sender.notices["opus"] == [WaitReason("paused", pytest.approx(20.0))]
 
     run(main)
 
 
-def test_where_no_limits_are_told_a_refusal_is_for_the_bucket_to_heed() -> None:
-    """A gateway that sends no such headers is treated as before."""
+def test_without_reported_limits_a_429_pauses_the_bucket() -> None:
+    """For example with a gateway that sends no rate limit headers."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        ticket = await office.send("refused")
+        sender = Sender(loop)
+        ticket = await sender.send("refused")
 
         assert ticket.pause_others(20.0) is False
 
     run(main)
 
 
-def test_who_waits_is_told_why_and_for_how_long_and_again_when_that_changes() -> None:
-    """The status line of a cell counts down by it."""
+def test_waits_are_reported_with_reason_and_time_and_again_when_these_change() -> None:
+    """The status line of a cell uses this for its countdown."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=6, remaining=1) | told("input-tokens", 6000, 0))
-        ticket = office.ticket("early")
+        sender = Sender(loop)
+        await sender.learn(told(limit=6, remaining=1) | told("input-tokens", 6000, 0))
+        ticket = sender.ticket("early")
         wait_reason = ticket.expect()
         assert wait_reason is not None
         assert wait_reason.reason == "input tokens"
         ticket.withdraw()
 
-        under_way = await office.send("waiting")
-        job = asyncio.create_task(office.send("later"))
+        under_way = await sender.send("waiting")
+        job = asyncio.create_task(sender.send("later"))
         await let_run()
-        office.answer(under_way, told(limit=6, remaining=0))
+        sender.answer(under_way, told(limit=6, remaining=0))
         await job
 
-        assert [(each.reason, round(each.seconds)) for each in office.notices["later"]][-1] == (
+        assert [(each.reason, round(each.seconds)) for each in sender.notices["later"]][-1] == (
             "requests",
             10,
         )
@@ -278,37 +278,37 @@ def test_who_waits_is_told_why_and_for_how_long_and_again_when_that_changes() ->
     run(main)
 
 
-def test_those_who_queued_for_the_bucket_are_told_when_a_limit_of_the_servers_turns_up() -> None:
-    """They joined before the first answer had said anything."""
+def test_a_new_limit_is_reported_to_requests_that_wait_for_the_bucket() -> None:
+    """They joined the queue before the first response had reported anything."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop, rate=1)
-        first = await office.send("first")
-        jobs = [asyncio.create_task(office.send(str(number))) for number in range(5)]
+        sender = Sender(loop, rate=1)
+        first = await sender.send("first")
+        jobs = [asyncio.create_task(sender.send(str(number))) for number in range(5)]
         await let_run()
 
-        office.answer(first, told(limit=6, remaining=0))
+        sender.answer(first, told(limit=6, remaining=0))
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
 
-        assert [office.notices[str(number)] for number in range(5)] == [
+        assert [sender.notices[str(number)] for number in range(5)] == [
             [WaitReason("requests", pytest.approx(10.0 * (number + 1)))] for number in range(5)
         ]
 
     run(main)
 
 
-def test_the_expectation_counts_those_before() -> None:
+def test_the_expected_wait_includes_those_ahead() -> None:
     """The third in line waits three times as long."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=60, remaining=0))
-        jobs = [asyncio.create_task(office.send(str(number))) for number in range(2)]
+        sender = Sender(loop)
+        await sender.learn(told(limit=60, remaining=0))
+        jobs = [asyncio.create_task(sender.send(str(number))) for number in range(2)]
         await let_run()
 
-        third = office.ticket("third")
+        third = sender.ticket("third")
 
         assert third.expect() == WaitReason("requests", pytest.approx(3.0))
         third.withdraw()
@@ -317,41 +317,41 @@ def test_the_expectation_counts_those_before() -> None:
     run(main)
 
 
-def test_nobody_waits_at_the_head_for_longer_than_a_minute() -> None:
-    """However often the server says that nothing is left: after a minute it may refuse the request itself."""
+def test_the_first_in_line_waits_for_a_minute_at_most() -> None:
+    """Even if the server keeps reporting that nothing is left: after a minute the request is sent, and the server may reject it."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=600, remaining=600))
-        others = [await office.send("other") for _ in range(20)]
+        sender = Sender(loop)
+        await sender.learn(told(limit=600, remaining=600))
+        others = [await sender.send("other") for _ in range(20)]
         await asyncio.sleep(1)
-        office.sent.clear()
-        office.began = loop.time()
-        job = asyncio.create_task(office.send("patient"))
+        sender.sent.clear()
+        sender.began = loop.time()
+        job = asyncio.create_task(sender.send("patient"))
 
         for other in others:
-            office.answer(other, told("input-tokens", 1, 0))
+            sender.answer(other, told("input-tokens", 1, 0))
             await asyncio.sleep(10)
         await job
 
-        assert office.sent == [("patient", pytest.approx(60.0))]
+        assert sender.sent == [("patient", pytest.approx(60.0))]
 
     run(main)
 
 
-def test_what_was_learnt_survives_a_reload() -> None:
-    """Limits and pauses go on; requests in flight end with the old client."""
+def test_limits_and_pauses_survive_a_reload() -> None:
+    """Requests in flight end with the old client."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=60, remaining=0))
-        await office.learn(told(limit=60, remaining=60), OPUS)
-        refused = await office.send("refused", OPUS)
+        sender = Sender(loop)
+        await sender.learn(told(limit=60, remaining=0))
+        await sender.learn(told(limit=60, remaining=60), OPUS)
+        refused = await sender.send("refused", OPUS)
         refused.pause_others(30.0)
         refused.withdraw()
 
-        after = Office(loop)
-        after.pace = ServerPace(office.pace.dump(), clock=loop.time)
+        after = Sender(loop)
+        after.pace = ServerPace(sender.pace.dump(), clock=loop.time)
         await asyncio.gather(after.send("haiku"), after.send("opus", OPUS))
 
         assert after.sent == [("haiku", pytest.approx(1.0)), ("opus", pytest.approx(30.0))]
@@ -359,55 +359,55 @@ def test_what_was_learnt_survives_a_reload() -> None:
     run(main)
 
 
-def test_the_state_tells_limits_waiting_and_rate() -> None:
-    """What `%claude limits` and the gauge show."""
+def test_the_state_contains_limits_waiters_and_rate() -> None:
+    """`%claude limits` and the gauge show it."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=300, remaining=0))
-        job = asyncio.create_task(office.send("waiting"))
+        sender = Sender(loop)
+        await sender.learn(told(limit=300, remaining=0))
+        job = asyncio.create_task(sender.send("waiting"))
         await let_run()
 
-        (state,) = office.pace.state
+        (state,) = sender.pace.state
         assert (state.model_class, state.waiting, state.under_way) == (HAIKU, 1, 0)
         assert state.requests_per_second == 5
-        assert office.bucket.state.next_grant == pytest.approx(0.2)
+        assert sender.bucket.state.next_grant == pytest.approx(0.2)
         await job
-        assert office.pace.state[0].under_way == 1
-        assert office.bucket.state.next_grant is None
+        assert sender.pace.state[0].under_way == 1
+        assert sender.bucket.state.next_grant is None
 
     run(main)
 
 
-def test_a_wait_that_turns_out_a_little_longer_is_no_news() -> None:
-    """A tenth of it, or a second."""
+def test_a_slightly_longer_wait_is_not_reported_again() -> None:
+    """Within a tenth, or a second."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        ticket = office.ticket("waiting")
+        sender = Sender(loop)
+        ticket = sender.ticket("waiting")
 
         for seconds in (100.0, 109.0, 130.0, 0.5, 1.4):
             ticket.report(WaitReason("requests", seconds))
 
-        assert [wait_reason.seconds for wait_reason in office.notices["waiting"]] == [100.0, 130.0, 0.5]
+        assert [wait_reason.seconds for wait_reason in sender.notices["waiting"]] == [100.0, 130.0, 0.5]
 
     run(main)
 
 
-def test_a_crowd_in_line_is_looked_along_seldom() -> None:
-    """A thousand who join at once are not each compared with all before them."""
+def test_a_long_line_is_not_forecast_for_each_request() -> None:
+    """A thousand requests that join at once are not each compared with all others."""
 
     async def main(loop: MovedLoop) -> None:
-        office = Office(loop)
-        await office.learn(told(limit=60, remaining=0) | told("output-tokens", 6000))
-        counted = _Counted(office.pace.state[0].model_class)
+        sender = Sender(loop)
+        await sender.learn(told(limit=60, remaining=0) | told("output-tokens", 6000))
+        counted = _Counted(sender.pace.state[0].model_class)
         tickets = [
-            office.pace.ticket(counted, office.notices.setdefault(str(number), []).append)
+            sender.pace.ticket(counted, sender.notices.setdefault(str(number), []).append)
             for number in range(1000)
         ]
 
         for ticket in tickets:
-            assert not office.bucket.try_acquire(gate=ticket)
+            assert not sender.bucket.try_acquire(gate=ticket)
             ticket.expect()
 
         assert counted.looks < 10_000
@@ -418,7 +418,7 @@ def test_a_crowd_in_line_is_looked_along_seldom() -> None:
 
 
 class _Counted(Need):
-    """A need that counts how often it is asked about."""
+    """A need that counts how often it is read."""
 
     def __init__(self, name: str) -> None:
         super().__init__(MessageRequest(model=name, max_tokens=1, messages=[]))

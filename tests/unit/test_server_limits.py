@@ -1,4 +1,4 @@
-"""What the server's own rate limits are, as the headers of its responses tell."""
+"""Reading of a server's rate limits from response headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_magic.client import ServerLimit, read_limits
 
 
 def test_limit_remaining_and_reset_are_read() -> None:
-    """A reset is a time, not seconds."""
+    """A reset is a time, not a number of seconds."""
     headers = {
         "anthropic-ratelimit-requests-limit": "1000",
         "anthropic-ratelimit-requests-remaining": "999",
@@ -27,8 +27,8 @@ def test_limit_remaining_and_reset_are_read() -> None:
     assert fast.kind == "fast output tokens"
 
 
-def test_headers_that_make_no_sense_are_left_out() -> None:
-    """Local servers send none of these, gateways send anything."""
+def test_invalid_headers_are_ignored() -> None:
+    """Local servers send none of these; gateways may send anything."""
     assert read_limits({}) == ()
     assert read_limits({"anthropic-ratelimit-requests-limit": "many"}) == ()
     odd = {"anthropic-ratelimit-tokens-limit": "5", "anthropic-ratelimit-tokens-reset": "soon"}
@@ -36,8 +36,8 @@ def test_headers_that_make_no_sense_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("number", ["-5", "nan", "inf", "1e9", "٣", "9" * 400, "0x10", ""])
-def test_what_is_no_count_says_nothing(number: str) -> None:
-    """Hostile numbers are as good as none."""
+def test_an_invalid_count_is_treated_as_absent(number: str) -> None:
+    """Even if the numbers are hostile."""
     headers = {
         "anthropic-ratelimit-requests-limit": number,
         "anthropic-ratelimit-requests-remaining": number,
@@ -47,8 +47,8 @@ def test_what_is_no_count_says_nothing(number: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-def test_a_reset_at_the_ends_of_time_is_read_without_an_error(moment: str) -> None:
-    """It is shown, and nothing waits for it."""
+def test_a_reset_at_the_limits_of_datetime_does_not_raise(moment: str) -> None:
+    """It is displayed, and nothing waits for it."""
     (limit,) = read_limits(
         {"anthropic-ratelimit-requests-limit": "5", "anthropic-ratelimit-requests-reset": moment}
     )

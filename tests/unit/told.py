@@ -1,4 +1,4 @@
-"""What a server tells of its limits, for the tests of what reads it."""
+"""Rate limit headers, and requests, for the tests of the code that reads them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from claude_magic.client._server_limits import Need
 
 
 def told(kind: str = "requests", limit: object = 60, remaining: object = None) -> dict[str, str]:
-    """Headers that tell of one limit."""
+    """Return the headers that report one limit."""
     name = f"anthropic-ratelimit-{kind}"
     headers = {f"{name}-limit": str(limit)}
     return headers if remaining is None else {**headers, f"{name}-remaining": str(remaining)}
 
 
 def need(model: str = "claude-haiku-5-5", *, text: str = "", max_tokens: int = 1000) -> Need:
-    """What a request of about so much text needs."""
+    """Return the need of a request with about this much text."""
     return Need(
         MessageRequest(
             model=model, max_tokens=max_tokens, messages=[{"role": "user", "content": text or "Hello"}]

@@ -1,4 +1,4 @@
-"""The two buckets behind one door: the one of a process and the one on a Redis server, both on a clock that is moved."""
+"""A common interface to the two kinds of bucket, in a process and on a Redis server, both on a simulated clock."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ Main = Callable[[MovedLoop], Coroutine[Any, Any, None]]
 
 
 class Limiter(Protocol):
-    """One kind of bucket."""
+    """A kind of bucket."""
 
     name: str
 
     def bucket(self, loop: MovedLoop, rate: float, capacity: float | None = None) -> TokenBucket:
-        """Return a bucket of its own."""
+        """Return a new bucket."""
 
     def run(self, main: Main, late_by: Callable[[], float] = lambda: 0.0) -> None:
-        """Run a test's coroutine on a moved clock, and check that it leaves nothing behind."""
+        """Run a test's coroutine on a simulated clock, and check that it leaves nothing behind."""
 
     async def let_run(self) -> None:
-        """Let the tasks that are ready run, and the server answer, without moving the clock."""
+        """Let the ready tasks run, and the server respond, without moving the clock."""
 
 
 class InProcess:
-    """The bucket of one process."""
+    """A bucket in the process."""
 
     name = "in process"
 
@@ -52,7 +52,7 @@ class InProcess:
 
 
 class _MovedScript(RedisScript):
-    """The script of the bucket, told what time it is."""
+    """The bucket's script with a simulated time."""
 
     @property
     def source(self) -> str:  # type: ignore[override]
@@ -62,7 +62,7 @@ class _MovedScript(RedisScript):
 
 
 class OnRedis:
-    """The bucket on a server. The clock stands still while the server is asked."""
+    """A bucket on a server. The clock stands still during calls to the server."""
 
     name = "redis"
 
@@ -118,7 +118,7 @@ class OnRedis:
 
 
 class _PatientSelector(JumpingSelector):
-    """Waits for a server that is being asked, without moving the clock."""
+    """A selector that waits for calls to the server without moving the clock."""
 
     def __init__(self, late_by: Callable[[], float], is_asking: Callable[[], bool]) -> None:
         super().__init__(late_by)

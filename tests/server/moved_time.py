@@ -1,8 +1,8 @@
-"""An event loop whose clock is moved instead of waited for, with real sockets.
+"""An event loop with a simulated clock and real sockets.
 
-A minute's limit takes minutes to matter. On this loop time stands still while a request is in flight, however long the machine
-takes for it; once none is, the clock jumps to the next timer. So what is measured is the schedule that the client chose, and
-nothing of the machine's speed.
+A limit per minute takes minutes to matter. On this loop time stands still while a request is in flight, however long the
+machine takes for it; when none is, the clock jumps to the next timer. So the tests measure the schedule of the client, and not
+the speed of the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOK_INTERVAL = 1.0
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for sockets while anything is in flight, and else moves the clock to the next timer."""
+    """A selector that waits for sockets while anything is in flight, and otherwise moves the clock to the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
-    """A loop on which any wait is over at once, but that for an answer."""
+    """A loop on which every wait ends at once, except that for a response."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -48,7 +48,7 @@ class MovedLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def note(self, event: ClientEvent) -> None:
-        """Follow the requests in flight: the observer of each."""
+        """Track the requests in flight; the observer of each."""
         if isinstance(event, AttemptStarted):
             self._jumping.in_flight += 1
         elif isinstance(event, AttemptFinished):
@@ -56,7 +56,7 @@ class MovedLoop(asyncio.SelectorEventLoop):
 
 
 def play_moved(main: Callable[[], Coroutine[Any, Any, Result]], loop: MovedLoop, *, seconds: float) -> Result:
-    """Run a coroutine on a loop, for so many of its seconds at most."""
+    """Run a coroutine on a loop, for at most this many of its seconds."""
 
     async def bounded() -> Result:
         async with asyncio.timeout(seconds):

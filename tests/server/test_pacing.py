@@ -1,7 +1,7 @@
-"""The client against a simulator that enforces limits, over real sockets, on a loop whose clock is moved.
+"""The client against a simulator that enforces limits, over real sockets, on a loop with a simulated clock.
 
-Every minute's worth is there at the start, so that a rate of twice the limit takes a minute to use it up; only then does it
-matter what was learnt. The requests are all asked for at once.
+The amount for one minute is available at the start, so a rate of twice the limit takes a minute to use it up; only then do
+the tracked limits matter. All requests are started at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODEL = "claude-haiku-5-5"
 
 @dataclass
 class Run:
-    """What became of many requests."""
+    """The results of many requests."""
 
     seconds: float
     replies: list[Message]
@@ -51,7 +51,7 @@ def ask_all(
     learns: bool = True,
     **limits: Any,
 ) -> Run:
-    """Ask a simulator with limits all these, at once or in turn, and wait for the answers."""
+    """Send all these requests to a simulator with limits, at once or in turn, and wait for the replies."""
     loop = MovedLoop()
     statuses: Counter[int] = Counter()
     reasons: Counter[str] = Counter()
@@ -69,7 +69,7 @@ def ask_all(
             config,
             Credential(api_key=KEY),
             bucket=TokenBucket(rate, clock=loop.time),
-            pace=ServerPace(clock=loop.time) if learns else DeafPace(),
+            pace=ServerPace(clock=loop.time) if learns else UntrackedPace(),
             clock=loop.time,
         )
         began = loop.time()
@@ -93,8 +93,8 @@ def ask_all(
         return play_moved(main, loop, seconds=1500)
 
 
-class DeafPace(ServerPace):
-    """Learns nothing, for comparison."""
+class UntrackedPace(ServerPace):
+    """A pace that tracks no limits, for comparison."""
 
     def ticket(self, *_: Any) -> Any:
         return None
@@ -112,7 +112,7 @@ def questions(count: int, words: int = 1) -> list[MessageRequest]:
 
 
 def test_l3_at_half_of_the_configured_rate_500_requests_meet_next_to_no_429() -> None:
-    """Must reach: no more than 10 of 500. The minute's worth is used up after half of them."""
+    """No more than 10 of 500. The amount for a minute is used up after half of them."""
     run = ask_all(questions(500), rate=4, requests_per_minute=120)
 
     assert len(run.replies) == 500
@@ -121,15 +121,15 @@ def test_l3_at_half_of_the_configured_rate_500_requests_meet_next_to_no_429() ->
     assert run.seconds >= (500 - 120) / 2 - 1  # else the limit was not needed
 
 
-def test_without_learning_the_same_would_fail_again_and_again() -> None:
-    """That the test above can fail."""
+def test_without_tracked_limits_the_same_run_meets_many_429s() -> None:
+    """Proves that the test above can fail."""
     run = ask_all(questions(200), rate=4, learns=False, requests_per_minute=60)
 
     assert run.statuses[429] > 50
 
 
-def test_the_limit_of_input_tokens_is_kept_to_by_estimates() -> None:
-    """Twice as many tokens are asked for as the limit lets through."""
+def test_the_input_token_limit_is_kept_by_estimates() -> None:
+    """The requests need twice as many tokens as the limit allows."""
     words = 400
     run = ask_all(questions(160, words), rate=2, input_tokens_per_minute=25_000)
 
@@ -138,8 +138,8 @@ def test_the_limit_of_input_tokens_is_kept_to_by_estimates() -> None:
     assert run.reasons["input tokens"] > 20
 
 
-def test_the_limit_of_output_tokens_is_kept_to_by_what_answers_have_taken() -> None:
-    """Nobody knows beforehand how long an answer gets; those before it tell."""
+def test_the_output_token_limit_is_kept_by_the_usage_of_earlier_replies() -> None:
+    """The length of a reply is not known in advance; earlier replies give an estimate."""
     run = ask_all(questions(150), rate=2, output_tokens_per_minute=6_000)
 
     assert sum(reply.usage.output_tokens for reply in run.replies) > 2 * 6_000
@@ -147,16 +147,16 @@ def test_the_limit_of_output_tokens_is_kept_to_by_what_answers_have_taken() -> N
     assert run.reasons["output tokens"] > 20
 
 
-def test_a_server_that_forbids_bursts_is_understood_after_some_429s() -> None:
-    """60 a minute enforced as one a second: its headers do not tell, its refusals do."""
+def test_a_ban_on_bursts_is_detected_after_some_429s() -> None:
+    """60 per minute enforced as one per second: the headers do not show it, the 429s do."""
     run = ask_all(questions(60), rate=2, requests_per_minute=60, burst=1)
 
     assert len(run.replies) == 60
     assert 0 < run.statuses[429] <= 30
 
 
-def test_a_request_beyond_a_minutes_worth_is_sent_after_a_minute_at_most() -> None:
-    """It can never fit. The simulator lets it in with a full bucket, as the API might not."""
+def test_a_request_larger_than_the_limit_is_sent_after_a_minute_at_most() -> None:
+    """It can never fit. The simulator accepts it with a full bucket, as the API might not."""
     small, large = questions(1)[0], questions(1, 900)[0]
 
     run = ask_all([small, large, small], rate=10, in_turn=True, input_tokens_per_minute=300)
@@ -167,7 +167,7 @@ def test_a_request_beyond_a_minutes_worth_is_sent_after_a_minute_at_most() -> No
 
 
 def halve_the_limit(simulator: Simulator) -> None:
-    """Let half as many requests in from now on, as a server does that is told to."""
+    """Halve the limit from now on."""
     for limiter in simulator._api._service._limiters.values():
         bucket = limiter._requests
         level = bucket.level
@@ -176,7 +176,7 @@ def halve_the_limit(simulator: Simulator) -> None:
 
 
 def test_a_limit_that_is_halved_in_mid_run_is_kept_and_used_in_full() -> None:
-    """What is under way may be refused; ten seconds later next to nothing is, and all that the server lets in is used."""
+    """Requests in flight may be rejected; ten seconds later almost none are, and the whole limit is used."""
     loop = MovedLoop()
     seen: list[tuple[float, int]] = []
     halved_at = 0.0

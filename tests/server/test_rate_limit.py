@@ -1,4 +1,4 @@
-"""The token bucket, in a process and on a Redis server, on an event loop whose clock is moved."""
+"""The token bucket, in a process and on a Redis server, on an event loop with a simulated clock."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .limiters import InProcess, Limiter, OnRedis
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """A server for the buckets of this file, each with an account of its own."""
+    """A server for the buckets of this file, each with its own account."""
     with redis_server() as running:
         yield running
 
 
 @pytest.fixture(params=["in process", "redis"])
 def limiter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Limiter:
-    """Either kind of bucket."""
+    """Both kinds of bucket."""
     if request.param == "redis":
         return OnRedis(request.getfixturevalue("server"), monkeypatch)
     return InProcess()
 
 
 def test_l1_capacity_defaults_to_the_rate_but_never_below_one() -> None:
-    """Promise: ten per second allow a burst of ten; a rate of 0.2 still grants."""
+    """Promise: ten per second allow a burst of ten; a rate of 0.2 can still grant."""
     assert TokenBucket(10).state.capacity == 10
     assert TokenBucket(0.2).state.capacity == 1
     assert TokenBucket(10, 3).state.capacity == 3
@@ -55,7 +55,7 @@ def test_l1_a_slow_rate_grants_one_at_once_and_the_next_after_five_seconds(limit
 
 
 def test_l1_the_level_refills_continuously_up_to_capacity(limiter: Limiter) -> None:
-    """Promise: capacity flows in with the clock, and no more than fits."""
+    """Promise: the level rises with the clock, up to the capacity."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 4, 8)
@@ -71,8 +71,8 @@ def test_l1_the_level_refills_continuously_up_to_capacity(limiter: Limiter) -> N
     limiter.run(main)
 
 
-def test_l1_what_flows_in_is_there_without_waiting_in_line() -> None:
-    """Promise: `try_acquire` takes what is free, and says so where nothing is."""
+def test_l1_refilled_capacity_is_available_without_queueing() -> None:
+    """Promise: `try_acquire` takes available capacity, and returns False if there is none."""
     now = 50.0
     bucket = TokenBucket(4, 8, clock=lambda: now)
     assert all(bucket.try_acquire() for _ in range(8))
@@ -84,8 +84,8 @@ def test_l1_what_flows_in_is_there_without_waiting_in_line() -> None:
 
 
 @pytest.mark.parametrize("amount", [0, -1, 11, math.nan, math.inf])
-def test_l1_an_amount_that_can_never_be_granted_is_refused(amount: float, limiter: Limiter) -> None:
-    """Promise: instead of waiting for ever, a ValueError which names the capacity."""
+def test_l1_an_amount_that_can_never_be_granted_is_rejected(amount: float, limiter: Limiter) -> None:
+    """Promise: a ValueError with the capacity instead of an endless wait."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10)
@@ -100,16 +100,14 @@ def test_l1_an_amount_that_can_never_be_granted_is_refused(amount: float, limite
 @pytest.mark.parametrize(
     ("rate", "capacity"), [(0, None), (-1, None), (math.inf, None), (math.nan, None), (1, 0)]
 )
-def test_l1_a_rate_or_capacity_that_is_no_positive_number_is_refused(
-    rate: float, capacity: float | None
-) -> None:
-    """Promise: a bucket that could never grant is not built."""
+def test_l1_a_rate_or_capacity_must_be_positive(rate: float, capacity: float | None) -> None:
+    """Promise: a bucket that could never grant is not created."""
     with pytest.raises(ValueError, match="above 0"):
         TokenBucket(rate, capacity)
 
 
 def test_l2_waiters_are_served_first_come_first_served_also_with_different_amounts(limiter: Limiter) -> None:
-    """Promise: a small request never overtakes a large one before it."""
+    """Promise: a small request never overtakes a large one ahead of it."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10)
@@ -128,7 +126,7 @@ def test_l2_waiters_are_served_first_come_first_served_also_with_different_amoun
 
 
 def test_l2_a_newcomer_does_not_overtake_a_waiter_that_was_just_granted(limiter: Limiter) -> None:
-    """Promise: order holds even in the moment between a grant and the waiter's next step."""
+    """Promise: the order is kept even between a grant and the waiter's next step."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10, 2)
@@ -153,7 +151,7 @@ def test_l2_a_newcomer_does_not_overtake_a_waiter_that_was_just_granted(limiter:
 
 
 def test_l2_no_waiter_sleeps_longer_than_needed(limiter: Limiter) -> None:
-    """Promise: the n-th waiter is served exactly when its share has flowed in."""
+    """Promise: the n-th waiter is granted exactly when its share has been refilled."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10, 1)
@@ -170,7 +168,7 @@ def test_l2_no_waiter_sleeps_longer_than_needed(limiter: Limiter) -> None:
 
 @pytest.mark.parametrize("victim", [0, 1, 4])
 def test_l2_cancelled_waiter_loses_no_capacity_and_delays_nobody(victim: int, limiter: Limiter) -> None:
-    """Promise: cancelling the head, the middle or the tail moves those behind it up by one."""
+    """Promise: cancelling the head, the middle or the tail moves later waiters up by one."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10, 1)
@@ -228,7 +226,7 @@ def test_l2_the_level_after_all_waiters_were_cancelled_is_as_if_they_never_came(
 def random_load(
     limiter: Limiter, rate: float, burst: float, lateness: float, seed: int
 ) -> list[tuple[float, float]]:
-    """Let arrivals, amounts, cancellations, pauses and late timers come at random; return moments and amounts of the grants."""
+    """Generate random arrivals, amounts, cancellations, pauses and late timers; return times and amounts of the grants."""
     chance = random.Random(seed)
     grants: list[tuple[float, float]] = []
 
@@ -274,14 +272,14 @@ LOADS = {
 def test_l2_l3_no_window_exceeds_its_bound_and_nobody_overtakes_under_random_load(
     rate: float, burst: float, lateness: float, seed: int
 ) -> None:
-    """Promise: arrivals, amounts, cancellations, pauses and late timers at random; bound and order hold."""
+    """Promise: bound and order hold for random arrivals, amounts, cancellations, pauses and late timers."""
     assert worst_excess(random_load(InProcess(), rate, burst, lateness, seed), rate, burst) < 1e-5
 
 
-def test_a_clock_that_is_set_back_is_no_standstill(
+def test_a_clock_that_is_set_back_does_not_stall_waiters(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: when the clock of the server jumps, or another server takes over, waiters wait as long as before, in order."""
+    """Promise: if the server's clock jumps, or another server takes over, waiters wait as long as before, in order."""
     limiter = OnRedis(server, monkeypatch)
     limiter.clock_offset = 10_000.0
 
@@ -309,7 +307,7 @@ def test_l2_l3_bound_and_order_hold_on_a_server_under_random_load(
     lateness: float,
     seed: int,
 ) -> None:
-    """Promise: the same, but for what flows in while a timer is late: the moment was given before."""
+    """Promise: the same, except for the refill while a timer is late: the time of the grant was set before."""
     with monkeypatch.context() as patches:
         grants = random_load(OnRedis(server, patches), rate, burst, lateness, seed)
 
@@ -334,7 +332,7 @@ def test_l3_two_hundred_waiters_get_the_configured_rate(limiter: Limiter) -> Non
 
 
 def test_r3_a_pause_holds_everybody_and_the_longest_wins(limiter: Limiter) -> None:
-    """Promise: after a 429 nobody goes before the server allows it, not even for less."""
+    """Promise: after a 429 nothing is granted before the server allows it, not even small amounts."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10)
@@ -352,8 +350,8 @@ def test_r3_a_pause_holds_everybody_and_the_longest_wins(limiter: Limiter) -> No
     limiter.run(main)
 
 
-def test_r3_a_pause_holds_those_who_wait_already(limiter: Limiter) -> None:
-    """Promise: a pause that comes while the queue stands moves its head too."""
+def test_r3_a_pause_applies_to_existing_waiters(limiter: Limiter) -> None:
+    """Promise: a pause also delays the head of the queue."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10, 1)
@@ -369,7 +367,7 @@ def test_r3_a_pause_holds_those_who_wait_already(limiter: Limiter) -> None:
 
 
 def test_reconfiguring_keeps_the_queue_in_order_and_serves_it_at_the_new_rate(limiter: Limiter) -> None:
-    """Promise: a change of rate at run time takes effect for those who wait."""
+    """Promise: a new rate applies to existing waiters."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 0.01, 1)
@@ -394,7 +392,7 @@ def test_reconfiguring_keeps_the_queue_in_order_and_serves_it_at_the_new_rate(li
 
 
 def test_reconfiguring_keeps_the_level_up_to_the_new_capacity(limiter: Limiter) -> None:
-    """Promise: lowering the capacity does not hand out a burst, raising it does not invent one."""
+    """Promise: lowering the capacity grants no burst, and raising it adds none."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 10, 10)
@@ -428,8 +426,8 @@ def test_a_waiter_larger_than_a_lowered_capacity_is_still_served(limiter: Limite
     limiter.run(main)
 
 
-def test_l1_state_tells_level_queue_and_next_grant(limiter: Limiter) -> None:
-    """Promise: a gauge can show what the bucket does."""
+def test_l1_state_contains_level_queue_and_next_grant(limiter: Limiter) -> None:
+    """Promise: a gauge can show the state of the bucket."""
 
     async def main(loop: MovedLoop) -> None:
         bucket = limiter.bucket(loop, 2, 4)
@@ -449,7 +447,7 @@ def test_l1_state_tells_level_queue_and_next_grant(limiter: Limiter) -> None:
 
 
 def test_dump_and_restore_carry_level_and_pause_over_a_reload() -> None:
-    """Promise: reloading the package does not hand out a fresh burst, and does not forget a pause."""
+    """Promise: reloading the package neither grants a fresh burst nor ends a pause."""
     now = 10.0
 
     def clock() -> float:
@@ -470,7 +468,7 @@ def test_dump_and_restore_carry_level_and_pause_over_a_reload() -> None:
 
 
 def test_l2_an_idle_bucket_moves_to_another_loop() -> None:
-    """Promise: a bucket outlives the loop it was used on, queue and all, if that loop is closed."""
+    """Promise: a bucket can be used on another loop after its loop was closed, even with waiters."""
     bucket = TokenBucket(20, 1)
     abandoned: list[Coroutine[Any, Any, float]] = []
 
@@ -492,8 +490,8 @@ def test_l2_an_idle_bucket_moves_to_another_loop() -> None:
     assert bucket._in_line == 0
 
 
-def test_l2_waiting_on_two_running_loops_at_once_is_refused() -> None:
-    """Promise: instead of waking a future on the wrong loop, a clear error."""
+def test_l2_waiting_on_two_running_loops_raises() -> None:
+    """Promise: a clear error instead of a future that is resolved on the wrong loop."""
 
     async def main() -> None:
         bucket = TokenBucket(0.001)
@@ -514,14 +512,14 @@ def test_l2_waiting_on_two_running_loops_at_once_is_refused() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _leave_modules_out() -> Iterator[None]:
-    """Collecting is about what a test has made: what was there before would take most of the time."""
+    """Freeze existing objects: garbage collection should cover only objects of the test, which saves most of the time."""
     gc.freeze()
     yield
     gc.unfreeze()
 
 
-def test_a_shared_bucket_overrides_nothing_but_what_the_base_names() -> None:
-    """What waits and how is the same code for both: a bucket elsewhere says who is granted, and is told of the queue."""
+def test_a_shared_bucket_overrides_only_the_documented_hooks() -> None:
+    """Both kinds share the code of the queue: a shared bucket only decides on grants, and is notified of the queue's changes."""
     private = {name for name in vars(RedisBucket) if name.startswith("_") and not name.startswith("__")}
 
     assert private & set(vars(TokenBucket)) == {"_serve", "_joined", "_left", "_give_back", "_loop_changed"}
@@ -530,6 +528,6 @@ def test_a_shared_bucket_overrides_nothing_but_what_the_base_names() -> None:
 
 @pytest.fixture(autouse=True)
 def _collect_garbage() -> Iterator[None]:
-    """Turn a forgotten coroutine into a warning, and so an error, of the test that forgot it."""
+    """Turn a coroutine that was never awaited into a warning, and so an error, of the test that created it."""
     yield
     gc.collect()

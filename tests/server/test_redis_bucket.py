@@ -1,4 +1,4 @@
-"""The bucket that processes share: who dies, what a server refuses, and what holds while it is away. On the real clock."""
+"""The shared bucket: dying processes, errors of the server, and the behaviour while it is unreachable. On the real clock."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ LONG = 1000
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """A server that all tests of this file share, but for those that end it."""
+    """A server for all tests of this file, except those that stop it."""
     with redis_server() as running:
         yield running
 
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    """A server that a test may end."""
+    """A server that a test may stop."""
     with redis_server() as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for seconds for a server to come back, or to be given up."""
+    """Shorten the timeouts for reconnecting and giving up."""
     monkeypatch.setattr("claude_magic.client._redis._MOST_BACKOFF", 0.05)
     monkeypatch.setattr("claude_magic.client._redis._FIRST_BACKOFF", 0.01)
 
@@ -57,7 +57,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 async def buckets(
     server: RedisServer, account: str, *, count: int = 1, rate: float = 20, capacity: float = 2, url: str = ""
 ) -> AsyncIterator[list[RedisBucket]]:
-    """Give buckets that share one account, as processes would."""
+    """Return buckets that share one account, like separate processes."""
     made = [RedisBucket(url or server.url, rate, capacity, account=account) for _ in range(count)]
     try:
         yield made
@@ -67,14 +67,14 @@ async def buckets(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
 
 
 def waiting(server: RedisServer, account: str) -> int:
-    """Return how many stand in the line at the server."""
+    """Return the number of tickets in the server's line."""
     return int(server.command("ZCARD", f"claude-magic:{{{account}}}:line"))
 
 
@@ -89,7 +89,7 @@ async def drop(tasks: list[asyncio.Task[float]]) -> None:
 
 
 def test_two_processes_get_the_rate_of_one(server: RedisServer, play: Play) -> None:
-    """Promise: what two take together stays below capacity and rate, and uses them up."""
+    """Promise: two processes together stay within capacity and rate, and use them in full."""
 
     async def main() -> None:
         async with buckets(server, "two", count=2, rate=200, capacity=10) as (one, other):
@@ -104,8 +104,8 @@ def test_two_processes_get_the_rate_of_one(server: RedisServer, play: Play) -> N
     play(main)
 
 
-def test_who_is_cancelled_lets_those_of_other_processes_move_up(server: RedisServer, play: Play) -> None:
-    """Promise: minutes of a queue in one process are given back at once, to those who wait behind them."""
+def test_a_cancelled_waiter_lets_other_processes_move_up(server: RedisServer, play: Play) -> None:
+    """Promise: a long queue that is cancelled in one process is given back at once to the waiters behind it."""
 
     async def main() -> None:
         async with buckets(server, "cancelled", count=2) as (one, other):
@@ -133,7 +133,7 @@ asyncio.run(main())
 
 
 def test_no_slot_is_lost_when_a_process_dies_in_the_queue(server: RedisServer, play: Play) -> None:
-    """Promise: after `kill -9` of a process with a long queue, the next one does not wait for the dead."""
+    """Promise: after `kill -9` of a process with a long queue, the next one does not wait for its tickets."""
 
     async def main() -> None:
         process = subprocess.Popen([sys.executable, "-c", _WAITER, server.url, str(LONG)])
@@ -153,8 +153,8 @@ def test_no_slot_is_lost_when_a_process_dies_in_the_queue(server: RedisServer, p
     play(main)
 
 
-def test_a_pause_holds_all_processes_and_its_end_too(server: RedisServer, play: Play) -> None:
-    """Promise: a 429 that one process meets holds the others; when it is over for one, it is for all."""
+def test_a_pause_and_its_end_apply_to_all_processes(server: RedisServer, play: Play) -> None:
+    """Promise: a 429 in one process pauses the others; when one resumes, all do."""
 
     async def main() -> None:
         async with buckets(server, "paused", count=2) as (one, other):
@@ -172,8 +172,8 @@ def test_a_pause_holds_all_processes_and_its_end_too(server: RedisServer, play: 
     play(main)
 
 
-def test_a_pause_reaches_who_comes_later(server: RedisServer, play: Play) -> None:
-    """Promise: a process that starts during a pause keeps to it, and does not need a 429 of its own."""
+def test_a_pause_applies_to_processes_that_start_later(server: RedisServer, play: Play) -> None:
+    """Promise: a process that starts during a pause waits, and does not need its own 429."""
 
     async def main() -> None:
         async with buckets(server, "later", count=2) as (one, other):
@@ -187,8 +187,8 @@ def test_a_pause_reaches_who_comes_later(server: RedisServer, play: Play) -> Non
     play(main)
 
 
-def test_a_wait_that_the_server_tells_of_is_told_on(server: RedisServer, play: Play) -> None:
-    """Promise: what a cell shows while it waits is known as soon as the server has answered."""
+def test_a_wait_is_reported_when_the_server_has_responded(server: RedisServer, play: Play) -> None:
+    """Promise: a cell can show the wait as soon as the server has responded."""
 
     async def main() -> None:
         told: list[float] = []
@@ -202,8 +202,8 @@ def test_a_wait_that_the_server_tells_of_is_told_on(server: RedisServer, play: P
     play(main)
 
 
-def test_the_more_careful_rate_holds_for_those_who_share(server: RedisServer, play: Play) -> None:
-    """Promise: a process that joins with a lower rate slows all; one with a higher rate speeds up nobody; a change holds for all."""
+def test_the_lowest_rate_applies_to_all_processes(server: RedisServer, play: Play) -> None:
+    """Promise: a process that joins with a lower rate slows all; a higher rate changes nothing; a reconfiguration applies to all."""
 
     async def main() -> None:
         async with buckets(server, "rates", rate=50) as (one,), buckets(server, "rates", rate=10) as (slow,):
@@ -223,8 +223,8 @@ def test_the_more_careful_rate_holds_for_those_who_share(server: RedisServer, pl
     play(main)
 
 
-def test_who_was_busy_past_its_moment_does_not_make_a_burst(server: RedisServer, play: Play) -> None:
-    """Promise: a loop that stood still for a second has its tickets spread again, in their order, at the head of the line."""
+def test_a_process_that_was_busy_causes_no_burst(server: RedisServer, play: Play) -> None:
+    """Promise: after a loop was blocked for a second, its tickets are scheduled again, in order, at the head of the line."""
 
     async def main() -> None:
         import time
@@ -249,8 +249,8 @@ def test_who_was_busy_past_its_moment_does_not_make_a_burst(server: RedisServer,
     play(main)
 
 
-def test_a_server_that_forgets_everything_is_told_again(server: RedisServer, play: Play) -> None:
-    """Promise: FLUSHALL and SCRIPT FLUSH in mid-run cost nobody a slot, and leave nobody behind."""
+def test_a_server_that_loses_its_data_is_set_up_again(server: RedisServer, play: Play) -> None:
+    """Promise: FLUSHALL and SCRIPT FLUSH in mid-run lose no slot and no waiter."""
 
     async def main() -> None:
         async with buckets(server, "flushed", rate=20, capacity=1) as (bucket,):
@@ -267,10 +267,10 @@ def test_a_server_that_forgets_everything_is_told_again(server: RedisServer, pla
 # Away...
 
 
-def test_a_server_that_is_down_leaves_a_share_and_one_line(
+def test_without_a_server_a_share_of_the_limit_applies_and_one_line_is_logged(
     own_server: RedisServer, play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Promise: no stampede and no standstill: a share of the rate, nothing at first, said once; back when it is back."""
+    """Promise: neither a stampede nor a standstill: a share of the rate, empty at first, reported once; shared again after a reconnect."""
     own_server.kill()
 
     async def main() -> None:
@@ -299,10 +299,10 @@ def test_a_server_that_is_down_leaves_a_share_and_one_line(
     assert "is shared again" in said[1]
 
 
-def test_why_a_server_cannot_be_reached_is_told_as_the_system_says_it(
+def test_the_reason_for_an_unreachable_server_is_that_of_the_system(
     play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No socket is there; and an address that asks for TLS says so, because a server without it only stays silent."""
+    """For example that the socket does not exist. An address with TLS is mentioned, because a server without TLS does not respond."""
 
     async def main() -> None:
         for url in (f"unix://{tmp_path}/s", "rediss://:hunter2-secret@127.0.0.1:1/0"):
@@ -319,10 +319,10 @@ def test_why_a_server_cannot_be_reached_is_told_as_the_system_says_it(
     assert "hunter2" not in caplog.text
 
 
-def test_a_server_that_dies_in_mid_run_is_replaced_by_a_share_and_comes_back(
+def test_a_server_that_dies_in_mid_run_is_replaced_by_a_share_until_it_is_back(
     own_server: RedisServer, play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Promise: who waits goes on with the share of as many as there were, and is in the common line again afterwards."""
+    """Promise: waiters continue with the share for the last known number of processes, and are in the common line again afterwards."""
 
     async def main() -> None:
         async with buckets(own_server, "dies", count=2, rate=100, capacity=10) as (one, other):
@@ -343,8 +343,8 @@ def test_a_server_that_dies_in_mid_run_is_replaced_by_a_share_and_comes_back(
         play(main)
 
 
-def test_what_was_taken_alone_is_taken_from_the_common_bucket(own_server: RedisServer, play: Play) -> None:
-    """Promise: coming back is no second burst."""
+def test_local_grants_are_subtracted_from_the_shared_bucket(own_server: RedisServer, play: Play) -> None:
+    """Promise: a reconnect causes no second burst."""
 
     async def main() -> None:
         async with buckets(own_server, "back", rate=1, capacity=10) as (bucket,):
@@ -359,10 +359,10 @@ def test_what_was_taken_alone_is_taken_from_the_common_bucket(own_server: RedisS
     play(main)
 
 
-def test_a_server_that_hangs_counts_as_away(
+def test_a_server_that_hangs_counts_as_unreachable(
     own_server: RedisServer, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: a server that takes calls and does not answer holds nobody."""
+    """Promise: a server that accepts calls but does not respond blocks nobody."""
     monkeypatch.setattr("claude_magic.client._redis._CALL_TIMEOUT", 0.2)
     monkeypatch.setattr("claude_magic.client._redis._CONNECT_TIMEOUT", 0.2)
 
@@ -393,10 +393,8 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_a_server_refuses_is_one_line_that_says_what_to_do(
-    name: str, server: RedisServer, play: Play
-) -> None:
-    """Promise: nobody waits, nothing is sent, and the line names neither user nor password."""
+def test_an_error_of_the_server_is_one_line_with_advice(name: str, server: RedisServer, play: Play) -> None:
+    """Promise: nobody waits, nothing is sent, and the line contains neither user nor password."""
     options, query, words = REFUSALS[name]
 
     async def main(of: RedisServer) -> ConfigurationError:
@@ -417,8 +415,8 @@ def test_what_a_server_refuses_is_one_line_that_says_what_to_do(
     assert "secret-word" not in error.message
 
 
-def test_a_server_that_fills_up_in_mid_run_counts_as_away(own_server: RedisServer, play: Play) -> None:
-    """Promise: finished work is not thrown away because a limiter's server has no memory left: the share, and the reason."""
+def test_a_server_without_memory_counts_as_unreachable(own_server: RedisServer, play: Play) -> None:
+    """Promise: a run continues with a share if the limiter's server has no memory left, and the reason is reported."""
 
     async def main() -> None:
         async with buckets(own_server, "full", rate=100, capacity=10) as (bucket,):
@@ -433,8 +431,8 @@ def test_a_server_that_fills_up_in_mid_run_counts_as_away(own_server: RedisServe
     play(main)
 
 
-def test_what_is_no_redis_is_not_waited_for(sim: Simulator, play: Play) -> None:
-    """Promise: an HTTP server in its place gives a share, and a word."""
+def test_another_kind_of_server_is_not_waited_for(sim: Simulator, play: Play) -> None:
+    """Promise: with an HTTP server at the address, a share applies and the problem is reported."""
 
     async def main() -> None:
         bucket = RedisBucket(sim.url.replace("http://", "redis://") + "/0", 100, 10)
@@ -446,7 +444,7 @@ def test_what_is_no_redis_is_not_waited_for(sim: Simulator, play: Play) -> None:
     play(main)
 
 
-def test_without_the_package_the_line_says_what_to_install(
+def test_without_the_package_the_error_says_what_to_install(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise: `limiter` without the extra is one line, and nothing is sent."""
@@ -478,8 +476,8 @@ def test_without_the_package_the_line_says_what_to_install(
         "redis://host/0?members=none",
     ],
 )
-def test_what_is_no_address_is_refused_without_being_shown(url: str) -> None:
-    """Promise: a slip in the setting is one line, and a password in it stays where it is."""
+def test_an_invalid_address_is_rejected_without_being_shown(url: str) -> None:
+    """Promise: a typo in the setting is one line, and does not reveal a password."""
     with pytest.raises(ConfigurationError) as caught:
         ClientConfig(limiter=url)
 
@@ -505,10 +503,10 @@ def test_no_password_is_shown(url: str, shown: str) -> None:
         assert "hunter2" not in text
 
 
-def test_keys_hold_no_key_and_go_away_by_themselves(
+def test_redis_keys_contain_no_api_key_and_expire(
     server: RedisServer, sim: Simulator, play: Play, ask: Any
 ) -> None:
-    """Promise: what stands on the server names the account by a hash, and is forgotten an hour after its last use."""
+    """Promise: data on the server names the account by a hash, and expires an hour after its last use."""
     server.command("FLUSHALL")
 
     async def main() -> None:
@@ -532,7 +530,7 @@ def test_keys_hold_no_key_and_go_away_by_themselves(
     assert all(0 < server.command("TTL", name) <= 3600 for name in names)
 
 
-def test_a_client_asks_the_common_bucket(server: RedisServer, sim: Simulator, play: Play, ask: Any) -> None:
+def test_a_client_uses_the_shared_bucket(server: RedisServer, sim: Simulator, play: Play, ask: Any) -> None:
     """Promise: clients of one account wait for each other; those of another do not."""
 
     async def main() -> None:
@@ -555,7 +553,7 @@ def test_a_client_asks_the_common_bucket(server: RedisServer, sim: Simulator, pl
 
 
 def test_loading_the_client_does_not_import_redis() -> None:
-    """Promise: those who do not ask for it do not pay for it."""
+    """Promise: users who do not need it do not pay for the import."""
     code = "import sys, claude_magic.client; sys.exit('redis' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

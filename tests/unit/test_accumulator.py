@@ -1,4 +1,4 @@
-"""The accumulator: events in any acceptable order add up to the message that was meant."""
+"""The accumulator: events in any acceptable order give the intended message."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ TOOL = {"type": "tool_use", "id": "toolu_1", "name": "tide_table", "input": {}}
 
 
 def streamed(pieces: list[str], thoughts: list[str], arguments: list[str]) -> list[dict[str, Any]]:
-    """A reply with thinking, text and a tool call, each in pieces."""
+    """Return the events of a reply with thinking, text and a tool call, each in pieces."""
     return [
         start({"input_tokens": 3, "output_tokens": 1}),
         begin(0, THINKING),
@@ -132,7 +132,7 @@ def streamed(pieces: list[str], thoughts: list[str], arguments: list[str]) -> li
 def test_s1_pieces_add_up_however_they_were_cut(
     pieces: list[str], thoughts: list[str], arguments: dict[str, Any], cuts: list[int]
 ) -> None:
-    """Promise: text, thinking and tool input are those of the reply, wherever the server cut them."""
+    """Promise: text, thinking and tool input are complete, wherever the server cut them."""
     encoded = json.dumps(arguments)
     bounds = [0, *sorted(min(cut, len(encoded)) for cut in cuts), len(encoded)]
     fragments = [encoded[left:right] for left, right in itertools.pairwise(bounds)]
@@ -151,7 +151,7 @@ def test_s1_pieces_add_up_however_they_were_cut(
     )
 )
 def test_s1_pings_and_unknown_events_change_nothing(noise: list[tuple[int, dict[str, Any]]]) -> None:
-    """Promise: events that are not content may appear anywhere, in any number."""
+    """Promise: events without content may occur anywhere, in any number."""
     payloads = streamed(["Bon", "jour"], ["Hm", "m."], ['{"a":', "1}"])
     noisy = list(payloads)
     for place, payload in noise:
@@ -162,7 +162,7 @@ def test_s1_pings_and_unknown_events_change_nothing(noise: list[tuple[int, dict[
 
 @given(order=st.permutations([0] * 4 + [1] * 5))
 def test_s1_blocks_may_overlap_in_any_way(order: list[int]) -> None:
-    """Promise: the deltas of two blocks may alternate; each block gets its own."""
+    """Promise: the deltas of two blocks may alternate; each belongs to its block."""
     queues = [
         [
             begin(0, THINKING),
@@ -180,8 +180,8 @@ def test_s1_blocks_may_overlap_in_any_way(order: list[int]) -> None:
 
 
 @given(blocks=st.lists(whole_blocks, max_size=4))
-def test_s1_what_the_api_returned_goes_back_unchanged(blocks: list[dict[str, Any]]) -> None:
-    """Promise: any block, streamed whole or in a plain reply, is sent back equal, to the last unknown field."""
+def test_s1_blocks_are_sent_back_unchanged(blocks: list[dict[str, Any]]) -> None:
+    """Promise: any block, streamed or in a plain reply, is sent back with all its fields, known or not."""
     payloads = [
         payload for index, block in enumerate(blocks) for payload in (begin(index, block), end(index))
     ]
@@ -194,7 +194,7 @@ def test_s1_what_the_api_returned_goes_back_unchanged(blocks: list[dict[str, Any
 
 @given(blocks=st.lists(whole_blocks | objects, max_size=4))
 def test_s1_a_reply_sent_whole_to_a_streaming_call_is_read_as_a_stream(blocks: list[dict[str, Any]]) -> None:
-    """Promise: a server that ignores `stream: true` is understood, and no field of its reply is lost."""
+    """Promise: a server that ignores `stream: true` is supported, and no field of its reply is lost."""
     reply = {
         **start({"input_tokens": 3, "output_tokens": 9})["message"],
         "content": blocks,
@@ -211,7 +211,7 @@ def test_s1_a_reply_sent_whole_to_a_streaming_call_is_read_as_a_stream(blocks: l
 
 
 def test_s1_a_streamed_reply_equals_the_plain_one() -> None:
-    """Promise: whether a reply was streamed makes no difference to who reads it."""
+    """Promise: a reply is the same whether it was streamed or not."""
     payloads = streamed(["Bon", "jour"], ["Hm"], ['{"port": "Brest"}'])
     plain = {
         **start()["message"],
@@ -228,7 +228,7 @@ def test_s1_a_streamed_reply_equals_the_plain_one() -> None:
 
 
 def test_s1_usage_is_replaced_field_by_field_and_never_added() -> None:
-    """Promise: counts are cumulative; nulls and absent fields leave the earlier count as it was."""
+    """Promise: counts are cumulative; nulls and absent fields keep the earlier count."""
     usage = accumulate(
         [
             start(
@@ -253,8 +253,8 @@ def test_s1_usage_is_replaced_field_by_field_and_never_added() -> None:
 
 
 @pytest.mark.parametrize("fragments", [['{"port": "Br'], ["[1, 2]"], ['"text"'], ['{"a": 1}', '{"b": 2}']])
-def test_s1_tool_input_that_is_no_json_object_is_kept_as_text(fragments: list[str]) -> None:
-    """Promise: a cut or broken tool input is not fatal, is not guessed at, and is not sent back."""
+def test_s1_tool_input_that_is_not_a_json_object_is_kept_as_text(fragments: list[str]) -> None:
+    """Promise: invalid tool input does not raise, is not guessed, and is not sent back."""
     payloads = [
         start(),
         begin(0, TOOL),
@@ -272,7 +272,7 @@ def test_s1_tool_input_that_is_no_json_object_is_kept_as_text(fragments: list[st
 
 @pytest.mark.parametrize("fragments", [[], [""], ["", " "]])
 def test_s1_no_tool_input_means_an_empty_object(fragments: list[str]) -> None:
-    """Promise: a tool without arguments is called with none."""
+    """Promise: a tool without arguments is called without arguments."""
     payloads = [
         start(),
         begin(0, TOOL),
@@ -285,8 +285,8 @@ def test_s1_no_tool_input_means_an_empty_object(fragments: list[str]) -> None:
     assert (block.input, block.raw_input) == ({}, None)
 
 
-def test_s1_content_has_begun_with_the_first_delta_of_any_kind() -> None:
-    """Promise: thinking counts as content: from then on nothing may be replayed unseen (R4)."""
+def test_s1_content_starts_with_the_first_delta_of_any_kind() -> None:
+    """Promise: thinking counts as content: after it nothing may be replayed (R4)."""
     accumulator = accumulate([start(), begin(0, THINKING), PING])
 
     assert not accumulator.has_content_delta
@@ -295,7 +295,7 @@ def test_s1_content_has_begun_with_the_first_delta_of_any_kind() -> None:
 
 
 def test_s2_a_snapshot_shows_what_has_arrived_and_the_reply_goes_on() -> None:
-    """Promise: asking for the message in mid-stream disturbs nothing."""
+    """Promise: a message that is requested in mid-stream does not affect the reply."""
     payloads = streamed(["Bon", "jour"], ["Hm"], ['{"a":', "1}"])
     accumulator = MessageAccumulator()
     texts = []
@@ -309,7 +309,7 @@ def test_s2_a_snapshot_shows_what_has_arrived_and_the_reply_goes_on() -> None:
 
 
 def test_s2_an_earlier_snapshot_does_not_change_later() -> None:
-    """Promise: a message that was handed out is a value, not a window."""
+    """Promise: a message is a value, and does not change afterwards."""
     accumulator = accumulate([start(), begin(0, TEXT), delta(0, "text_delta", text="Bon")])
     snapshot = accumulator.message()
 
@@ -318,8 +318,8 @@ def test_s2_an_earlier_snapshot_does_not_change_later() -> None:
     assert (snapshot.text, accumulator.message().text) == ("Bon", "Bonjour")
 
 
-def test_s2_half_a_tool_input_shows_as_text_in_a_snapshot() -> None:
-    """Promise: while arguments arrive they can be watched."""
+def test_s2_incomplete_tool_input_is_text_in_a_snapshot() -> None:
+    """Promise: arguments can be displayed while they arrive."""
     block = (
         accumulate([start(), begin(0, TOOL), delta(0, "input_json_delta", partial_json='{"po')])
         .message()
@@ -331,7 +331,7 @@ def test_s2_half_a_tool_input_shows_as_text_in_a_snapshot() -> None:
 
 
 def test_s1_blocks_that_were_never_stopped_are_complete_with_the_reply() -> None:
-    """Promise: a server that leaves out content_block_stop has sent whole blocks all the same."""
+    """Promise: blocks of a server that omits content_block_stop are complete, too."""
     accumulator = accumulate([start(), begin(0, TOOL), delta(0, "input_json_delta", partial_json='{"a":1}')])
     assert not accumulator.message().content[0].is_complete
 
@@ -341,7 +341,7 @@ def test_s1_blocks_that_were_never_stopped_are_complete_with_the_reply() -> None
 
 
 def test_s1_deltas_on_top_of_a_start_that_has_content_are_appended() -> None:
-    """Promise: text and citations that stand in a block's start are not lost."""
+    """Promise: text and citations in a block's start are not lost."""
     payloads = [
         start(),
         begin(0, {"type": "text", "text": "Bon", "citations": [{"n": 1}]}),
@@ -371,7 +371,7 @@ def test_s1_deltas_on_top_of_a_start_that_has_content_are_appended() -> None:
 def test_s1_no_delta_is_lost_whatever_block_it_meets(
     kind: str, fields: dict[str, Any], begun: dict[str, Any] | None
 ) -> None:
-    """Promise: a delta becomes part of its block, of one made for it, or is kept as unknown; never dropped."""
+    """Promise: a delta is added to its block, to a new block, or to `unknown`; it is never dropped."""
     accumulator = accumulate([start(), *([begin(0, begun)] if begun else [])])
     before = accumulator.message().to_param()["content"]
     incoming = event(delta(0, kind, **fields))
@@ -386,7 +386,7 @@ def test_s1_no_delta_is_lost_whatever_block_it_meets(
     assert is_in_block != (incoming in accumulator.unknown)
 
 
-def test_s1_blocks_stand_in_the_order_of_their_indexes() -> None:
+def test_s1_blocks_are_ordered_by_index() -> None:
     """Promise: the index is the position in the content, whichever block starts first."""
     payloads = [
         begin(1, {"type": "text", "text": "b"}),
@@ -400,8 +400,8 @@ def test_s1_blocks_stand_in_the_order_of_their_indexes() -> None:
     assert accumulator.text == accumulator.message().text == "ab"
 
 
-def test_s1_a_block_of_the_future_takes_deltas_of_today() -> None:
-    """Promise: a new type of block, made of deltas that are known, is put together all the same."""
+def test_s1_an_unknown_block_accepts_known_deltas() -> None:
+    """Promise: a new type of block with known deltas is assembled."""
     payloads = [
         begin(0, {"type": "sealed_poem", "text": "To"}),
         delta(0, "text_delta", text=" be"),
@@ -421,8 +421,8 @@ def test_s1_a_block_of_the_future_takes_deltas_of_today() -> None:
     ]
 
 
-def test_s1_a_reply_that_stands_in_message_start_is_not_lost() -> None:
-    """Promise: a server that sends all its content at once, in the first event, is understood."""
+def test_s1_content_in_message_start_is_not_lost() -> None:
+    """Promise: a server that sends all content in the first event is supported."""
     first = start()
     first["message"]["content"] = [{"type": "text", "text": "Bonjour"}]
 
@@ -432,13 +432,13 @@ def test_s1_a_reply_that_stands_in_message_start_is_not_lost() -> None:
 
 
 def test_s1_a_reply_without_content_is_a_message_without_content() -> None:
-    """Promise: `max_tokens: 0`, and a stream that ends before its first block, give an empty message, not an error."""
+    """Promise: `max_tokens: 0`, and a stream that ends before its first block, give an empty message instead of an error."""
     assert accumulate([start(), ending("max_tokens", {"output_tokens": 0}), STOP]).message().content == []
     assert MessageAccumulator().message().content == []
 
 
-def test_s2_the_output_of_a_reply_that_was_not_counted_is_estimated_from_all_that_came() -> None:
-    """Promise: text, thinking and the arguments of tools count; the server's first count of 1 is not taken for the end."""
+def test_s2_uncounted_output_is_estimated_from_all_content() -> None:
+    """Promise: text, thinking and tool arguments count; the server's initial count of 1 is not taken as final."""
     told = {"input_tokens": 100, "output_tokens": 1}
     words, thoughts, arguments = (
         ["seas and tides "] * 100,
@@ -466,7 +466,7 @@ def test_s2_the_output_of_a_reply_that_was_not_counted_is_estimated_from_all_tha
     ],
 )
 def test_s2_the_estimate_is_near_for_other_scripts_and_for_code(text: str) -> None:
-    """Promise: neither a tenth nor ten times of what tokenizers make of it: between a quarter and all of the characters, near."""
+    """Promise: between a quarter of the characters and all of them, for all scripts and for code."""
     usage = accumulate(
         [start({"input_tokens": 5, "output_tokens": 1}), begin(0, TEXT), delta(0, "text_delta", text=text)]
     ).usage
@@ -474,8 +474,8 @@ def test_s2_the_estimate_is_near_for_other_scripts_and_for_code(text: str) -> No
     assert len(text) / 4 <= usage.output_tokens <= 1.1 * len(text)
 
 
-def test_s1_a_reply_that_the_server_has_counted_is_no_estimate() -> None:
-    """Promise: its count stands as it is, also where it is far from what an estimate would be."""
+def test_s1_the_servers_count_is_not_replaced_by_an_estimate() -> None:
+    """Promise: even if it is far from the estimate."""
     for payloads in (
         streamed(["word " * 500], ["Hm"], ["{}"]),
         [start({"output_tokens": 1}), ending("end_turn", {"output_tokens": 3})],
@@ -483,8 +483,8 @@ def test_s1_a_reply_that_the_server_has_counted_is_no_estimate() -> None:
         assert not accumulate(payloads).usage.is_estimate
 
 
-def test_s2_what_comes_after_a_count_makes_it_an_estimate_again() -> None:
-    """Promise: a server that counts now and then is believed as far as it has counted."""
+def test_s2_content_after_a_count_makes_it_an_estimate_again() -> None:
+    """Promise: if a server reports several counts, only content after the last one is estimated."""
     words = delta(0, "text_delta", text="tide ")
     counted = [start({"input_tokens": 5}), begin(0, TEXT), words, ending(None, {"output_tokens": 900})]
 
@@ -493,8 +493,8 @@ def test_s2_what_comes_after_a_count_makes_it_an_estimate_again() -> None:
     assert (later.output_tokens, later.is_estimate) == (900, True)
 
 
-def test_s1_a_server_that_counts_nothing_is_not_estimated_for() -> None:
-    """Promise: without the input there is nothing that a price could be made of."""
+def test_s1_without_any_count_there_is_no_estimate() -> None:
+    """Promise: without the input, no price could be computed."""
     usage = accumulate([start({}), *streamed(["word"], ["Hm"], ["{}"])[1:-2]]).usage
 
     assert not usage.model_fields_set
@@ -502,7 +502,7 @@ def test_s1_a_server_that_counts_nothing_is_not_estimated_for() -> None:
 
 
 def test_an_estimate_is_marked_wherever_it_goes() -> None:
-    """Promise: repr, JSON, sums and copies keep the mark; a counted usage does not mention it."""
+    """Promise: repr, JSON, sums and copies keep the mark; a counted usage does not contain it."""
     counted = Usage(input_tokens=3, output_tokens=4)
     estimated = counted.estimated(90)
 
@@ -520,8 +520,8 @@ def test_an_estimate_is_marked_wherever_it_goes() -> None:
     assert Usage.model_validate(estimated.model_dump()) == estimated
 
 
-def test_s1_the_model_of_a_message_is_the_one_that_answered() -> None:
-    """Promise: not the one that the stream began with, where that declined; told by a block, by the counts, or by the whole reply."""
+def test_s1_the_model_of_a_message_is_the_one_that_replied() -> None:
+    """Promise: not the one of the stream's start, if that declined; read from a block, from the usage, or from the whole reply."""
     marker = {
         "type": "fallback",
         "from": {"model": "asked"},
@@ -556,8 +556,8 @@ def test_s1_the_model_of_a_message_is_the_one_that_answered() -> None:
         7,
     ],
 )
-def test_s1_a_marker_that_names_nobody_changes_no_model(odd: Any) -> None:
-    """Promise: what cannot be read is left aside."""
+def test_s1_a_fallback_without_a_model_changes_nothing(odd: Any) -> None:
+    """Promise: an invalid marker is ignored."""
     reply = {
         "model": "asked",
         "content": [odd] if isinstance(odd, dict | str) else [{"type": "text", "text": "Hi"}],
@@ -567,8 +567,8 @@ def test_s1_a_marker_that_names_nobody_changes_no_model(odd: Any) -> None:
     assert Message.model_validate(reply).model == "asked"
 
 
-def test_s1_the_last_step_tells_how_full_the_context_is() -> None:
-    """Promise: a loop of the server's own tools counts its input again with each step, and the context holds it once."""
+def test_s1_the_last_step_gives_the_context_tokens() -> None:
+    """Promise: a loop of server-side tools counts its input again in each step, but the context contains it once."""
     steps = [
         {"type": "message", "input_tokens": 2679, "output_tokens": 50},
         {"type": "message", "input_tokens": 4000, "cache_read_input_tokens": 100, "output_tokens": 60},

@@ -1,4 +1,4 @@
-"""The client is usable anywhere: it needs no notebook, keeps no global state, and leaves a script quiet."""
+"""The client works anywhere: it needs no notebook, has no global state, and prints nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import textwrap
 
 
 def run_script(script: str) -> str:
-    """Run a script in an interpreter of its own, and return what it printed."""
+    """Run a script in a separate interpreter, and return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
         capture_output=True,
@@ -21,7 +21,7 @@ def run_script(script: str) -> str:
 
 
 def test_c4_the_client_imports_where_notebook_packages_do_not_exist() -> None:
-    """Promise: IPython, ipywidgets and traitlets are not needed, nor any other room of ours."""
+    """Promise: IPython, ipywidgets and traitlets are not needed, nor other packages of claude_magic."""
     output = run_script(
         """
         import sys
@@ -42,7 +42,7 @@ def test_c4_the_client_imports_where_notebook_packages_do_not_exist() -> None:
 
 
 def test_c4_only_the_transport_imports_the_http_library() -> None:
-    """Promise: the HTTP library's name stands in one file."""
+    """Promise: only one file contains the HTTP library's name."""
     output = run_script(
         """
         import pathlib, claude_magic.client
@@ -55,7 +55,7 @@ def test_c4_only_the_transport_imports_the_http_library() -> None:
 
 
 def test_o1_a_script_that_sets_up_no_logging_stays_quiet() -> None:
-    """Promise: failed attempts print nothing of their own, and a client left open does not complain at exit."""
+    """Promise: failed attempts print nothing, and an open client does not complain at exit."""
     output = run_script(
         """
         import asyncio

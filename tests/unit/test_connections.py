@@ -1,4 +1,4 @@
-"""Which connection a request takes, how many there may be, and which idle ones are kept."""
+"""The connection pool: reuse, limits, and expiry of idle connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claude_magic.client._transport import _WholeWrites
 
 
 class Wire:
-    """A connection that only knows whether it was closed."""
+    """A connection that only records whether it was closed."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -30,7 +30,7 @@ class Wire:
 
 
 class Wires:
-    """Makes numbered connections, and a clock that is moved by hand."""
+    """A factory of numbered connections, with a simulated clock."""
 
     def __init__(self, **settings: Any) -> None:
         self.made: list[Wire] = []
@@ -44,7 +44,7 @@ class Wires:
 
     @property
     def closed(self) -> list[int]:
-        """The numbers of those that were closed."""
+        """The numbers of the closed connections."""
         return [wire.number for wire in self.made if wire.is_closed]
 
 
@@ -53,13 +53,13 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def settle() -> None:
-    """Let what closes in the background close."""
+    """Let background closing finish."""
     for _ in range(3):
         await asyncio.sleep(0)
 
 
-def test_one_after_the_other_shares_a_connection() -> None:
-    """What was used last is used next: it is the least likely to have been dropped."""
+def test_sequential_requests_share_a_connection() -> None:
+    """The most recently used connection is reused: it is the least likely to have been dropped."""
 
     async def main() -> None:
         wires = Wires()
@@ -74,8 +74,8 @@ def test_one_after_the_other_shares_a_connection() -> None:
     run(main)
 
 
-def test_idle_ones_beyond_the_setting_are_closed() -> None:
-    """And with a setting of 0 each is closed after its request."""
+def test_idle_connections_beyond_the_limit_are_closed() -> None:
+    """With a limit of 0, each is closed after its request."""
 
     async def main(kept: int) -> None:
         wires = Wires(most_idle=kept)
@@ -88,8 +88,8 @@ def test_idle_ones_beyond_the_setting_are_closed() -> None:
         run(lambda kept=kept: main(kept))  # type: ignore[misc]
 
 
-def test_what_was_idle_for_long_is_closed_while_others_are_used() -> None:
-    """Else those that many requests have once needed would stay open for as long as one suffices."""
+def test_expired_connections_are_closed_while_others_are_used() -> None:
+    """Otherwise connections from a burst would stay open as long as one is enough."""
 
     async def main() -> None:
         wires = Wires()
@@ -105,8 +105,8 @@ def test_what_was_idle_for_long_is_closed_while_others_are_used() -> None:
     run(main)
 
 
-def test_one_that_broke_is_forgotten() -> None:
-    """It takes no place among the idle ones."""
+def test_a_broken_connection_is_dropped() -> None:
+    """It does not count as idle."""
 
     async def main() -> None:
         wires = Wires(most_idle=1)
@@ -119,8 +119,8 @@ def test_one_that_broke_is_forgotten() -> None:
     run(main)
 
 
-def test_where_all_are_in_use_a_request_waits_its_turn() -> None:
-    """First come, first served; and one that gives up takes nobody's place."""
+def test_requests_wait_in_order_if_all_connections_are_in_use() -> None:
+    """First come, first served; a waiter that gives up takes no place."""
 
     async def main() -> None:
         wires = Wires(most=1)
@@ -140,8 +140,8 @@ def test_where_all_are_in_use_a_request_waits_its_turn() -> None:
     run(main)
 
 
-def test_one_that_is_cancelled_at_the_moment_it_is_served_passes_it_on() -> None:
-    """Else the connection would be lost, and with it a place."""
+def test_a_waiter_cancelled_at_the_same_moment_passes_its_connection_on() -> None:
+    """Otherwise the connection would be lost, and its place."""
 
     async def main() -> None:
         wires = Wires(most=1)
@@ -157,8 +157,8 @@ def test_one_that_is_cancelled_at_the_moment_it_is_served_passes_it_on() -> None
     run(main)
 
 
-def test_waiting_has_an_end() -> None:
-    """It takes the setting `timeout`, and leaves the queue as it was."""
+def test_waiting_times_out() -> None:
+    """After the setting `timeout`, with the queue unchanged."""
 
     async def main() -> None:
         wires = Wires(most=1, timeout=0.0)
@@ -171,8 +171,8 @@ def test_waiting_has_an_end() -> None:
     run(main)
 
 
-def test_closing_closes_those_in_use_too() -> None:
-    """And what comes back later."""
+def test_closing_includes_connections_in_use() -> None:
+    """Also those that are returned later."""
 
     async def main() -> None:
         wires = Wires()
@@ -200,18 +200,18 @@ class Network(httpcore2.AsyncNetworkStream):
         self._refuses = refuses
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Note a write."""
+        """Record a write."""
         self.steps.append(buffer)
         if self._refuses:
             raise httpcore2.WriteError("broken pipe")
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Answer."""
+        """Return a response."""
         self.steps.append("read")
         return b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"
 
     async def start_tls(self, *_args: Any, **_kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        """Note that TLS begins."""
+        """Record the start of TLS."""
         self.steps.append("tls")
         return self
 
@@ -219,7 +219,7 @@ class Network(httpcore2.AsyncNetworkStream):
         """Close it."""
 
     def get_extra_info(self, info: str) -> Any:
-        """Know nothing."""
+        """Return nothing."""
         return None
 
 
@@ -233,7 +233,7 @@ async def send(network: httpcore2.AsyncNetworkStream) -> httpcore2.Response:
 
 
 def test_head_and_body_of_a_request_are_written_at_once() -> None:
-    """A write each costs a system call more, and a packet more; after the start of TLS likewise."""
+    """Two writes would cost another system call and another packet; the same after the start of TLS."""
 
     async def main() -> None:
         network = Network()
@@ -246,8 +246,8 @@ def test_head_and_body_of_a_request_are_written_at_once() -> None:
     run(main)
 
 
-def test_a_server_that_closes_before_it_has_read_all_is_heard() -> None:
-    """A request that is too large may be answered before it has arrived, and then the write fails."""
+def test_a_response_before_the_whole_request_was_read_is_received() -> None:
+    """A request that is too large may be rejected before it has arrived, and then the write fails."""
 
     async def main() -> None:
         assert (await send(_WholeWrites(Network(refuses=True)))).status == 413

@@ -1,4 +1,4 @@
-"""The deadline of a whole exchange: it interrupts only what it bounds, and tells its own cancelling from others'."""
+"""The deadline of a whole call: it interrupts only the work that it bounds, and distinguishes its own cancellation from others."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     run_moved(lambda _loop: main())
 
 
-async def for_ever() -> None:
-    """Wait for what never comes."""
+async def forever() -> None:
+    """Wait forever."""
     await asyncio.get_running_loop().create_future()
 
 
-def test_c2_what_takes_too_long_is_interrupted_and_the_task_goes_on() -> None:
-    """Promise: an error of ours without a cause that leads anywhere, and a task that is not left cancelled."""
+def test_c2_work_that_takes_too_long_is_interrupted_and_the_task_continues() -> None:
+    """Promise: a `ClaudeError` without context, and a task that is not left cancelled."""
 
     async def main() -> None:
         with (
             Deadline(0.01, setting="stream_timeout", is_transient=False) as deadline,
             pytest.raises(RequestTimeoutError, match="stream_timeout") as caught,
         ):
-            await deadline.bound(for_ever())
+            await deadline.bound(forever())
 
         task = asyncio.current_task()
         assert task is not None
@@ -43,25 +43,25 @@ def test_c2_what_takes_too_long_is_interrupted_and_the_task_goes_on() -> None:
     run(main)
 
 
-def test_c2_time_that_runs_out_between_two_reads_interrupts_nobody() -> None:
-    """Promise: the reader's own code is never cancelled; the next read fails instead, without being begun."""
+def test_c2_a_deadline_between_two_reads_interrupts_nothing() -> None:
+    """Promise: the caller's own code is never cancelled; the next read raises instead, without being started."""
 
     async def main() -> None:
         with Deadline(0.01, setting="timeout", is_transient=True) as deadline:
             await deadline.bound(asyncio.sleep(0))
             await asyncio.sleep(0.05)
             with pytest.raises(RequestTimeoutError):
-                await deadline.bound(for_ever())
+                await deadline.bound(forever())
 
     run(main)
 
 
-def test_a_foreign_cancel_stays_a_cancel_even_at_the_deadline() -> None:
-    """Promise: an interrupt that coincides with the timeout is not swallowed by it."""
+def test_a_cancellation_at_the_deadline_is_still_a_cancellation() -> None:
+    """Promise: an interrupt that coincides with the timeout is not swallowed."""
 
     async def main() -> None:
         deadline = Deadline(3600, setting="timeout", is_transient=True)
-        task = asyncio.create_task(deadline.bound(for_ever()))
+        task = asyncio.create_task(deadline.bound(forever()))
         await asyncio.sleep(0)
         deadline._expire()
         task.cancel()
@@ -73,12 +73,12 @@ def test_a_foreign_cancel_stays_a_cancel_even_at_the_deadline() -> None:
     run(main)
 
 
-def test_work_that_ends_just_as_time_runs_out_keeps_its_result() -> None:
-    """Promise: a cancel that came too late leaves no trace on the task."""
+def test_work_that_ends_at_the_deadline_keeps_its_result() -> None:
+    """Promise: a late cancellation leaves no trace on the task."""
 
     async def finish_despite_cancel() -> str:
         try:
-            await for_ever()
+            await forever()
         except asyncio.CancelledError:
             return "done"
         raise AssertionError("unreachable")

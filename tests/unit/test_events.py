@@ -1,4 +1,4 @@
-"""Server-sent events become typed events; nothing a server sends makes that fail, but data that is not JSON."""
+"""Decoding of server-sent events into typed events. Nothing that a server sends makes that fail, except data that is not JSON."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def decode(payload: object, name: str = "") -> StreamEvent:
     ],
 )
 def test_s1_each_documented_event_has_its_type(payload: dict[str, Any], expected: StreamEvent) -> None:
-    """Promise: events are typed, and keep the JSON they came from."""
+    """Promise: events are typed, and keep their JSON."""
     assert decode(payload, payload["type"]) == expected
 
 
-def test_s1_a_message_start_tells_model_id_and_usage() -> None:
-    """Promise: what is known before the first word can be shown before the first word."""
+def test_s1_a_message_start_contains_model_id_and_usage() -> None:
+    """Promise: they can be shown before the first text."""
     event = decode(
         {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 3}}}
     )
@@ -105,8 +105,8 @@ def test_s1_a_message_start_tells_model_id_and_usage() -> None:
     assert (event.message.id, event.message.model, event.message.usage.input_tokens) == ("msg_1", "m", 3)
 
 
-def test_s1_a_block_start_carries_the_typed_block() -> None:
-    """Promise: what draws knows the kind of block before its first delta."""
+def test_s1_a_block_start_contains_the_typed_block() -> None:
+    """Promise: a display knows the type of block before its first delta."""
     event = decode({"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}})
 
     assert isinstance(event, ContentBlockStart)
@@ -114,8 +114,8 @@ def test_s1_a_block_start_carries_the_typed_block() -> None:
     assert not event.block.is_complete
 
 
-def test_s1_a_message_delta_tells_stop_reason_and_usage() -> None:
-    """Promise: any stop reason passes; usage that is not said is None, not zero."""
+def test_s1_a_message_delta_contains_stop_reason_and_usage() -> None:
+    """Promise: any stop reason is accepted; usage that is not reported is None, not zero."""
     event = decode({"type": "message_delta", "delta": {"stop_reason": "sundown"}})
 
     assert isinstance(event, MessageDelta)
@@ -124,7 +124,7 @@ def test_s1_a_message_delta_tells_stop_reason_and_usage() -> None:
 
 
 def test_s1_events_of_different_types_are_never_equal_and_never_false() -> None:
-    """Promise: events can be compared, and tested for None by their truth."""
+    """Promise: events can be compared, and are always truthy."""
     events: list[StreamEvent] = [Ping(), MessageStop(), ContentBlockStop(0)]
 
     assert [events.index(event) for event in events] == [0, 1, 2]
@@ -133,7 +133,7 @@ def test_s1_events_of_different_types_are_never_equal_and_never_false() -> None:
 
 @pytest.mark.parametrize("event", [Ping(), ContentBlockStop(1), ContentBlockDelta(0, "text_delta", "a", {})])
 def test_s1_events_cannot_be_changed(event: StreamEvent) -> None:
-    """Promise: an event handed to several readers is the same for all."""
+    """Promise: an event that is passed to several readers is the same for all."""
     with pytest.raises((AttributeError, TypeError)):
         event.index = 5  # type: ignore[union-attr, misc]
 
@@ -153,7 +153,7 @@ def test_s1_events_cannot_be_changed(event: StreamEvent) -> None:
 def test_s1_a_missing_name_or_type_is_found_in_the_other(
     name: str, data: bytes, expected: StreamEvent
 ) -> None:
-    """Promise: proxies that drop event names, and servers that leave out the type, are understood."""
+    """Promise: proxies that drop event names, and servers that omit the type, are supported."""
     assert decode_event(ServerSentEvent(name, data)) == expected
 
 
@@ -166,24 +166,24 @@ def test_s1_a_missing_name_or_type_is_found_in_the_other(
         ("message", {"type": "error", "error": "text"}),
     ],
 )
-def test_s2_an_error_is_recognised_in_every_shape(name: str, payload: dict[str, Any]) -> None:
-    """Promise: an error inside a 200 is not overlooked because a gateway shaped it differently."""
+def test_s2_an_error_is_recognised_in_every_format(name: str, payload: dict[str, Any]) -> None:
+    """Promise: an error inside a 200 is detected in any gateway's format."""
     assert decode(payload, name) == ErrorEvent(payload)
 
 
 @pytest.mark.parametrize(
     ("data", "raw"), [(b"[DONE]", "[DONE]"), (b" [DONE] ", "[DONE]"), (b"7", 7), (b"[1]", [1])]
 )
-def test_s1_data_that_is_no_object_is_an_unknown_event(data: bytes, raw: object) -> None:
-    """Promise: the terminator of OpenAI-shaped servers, and other oddities, are passed on and break nothing."""
+def test_s1_data_that_is_not_an_object_is_an_unknown_event(data: bytes, raw: object) -> None:
+    """Promise: the end marker of OpenAI-style servers, and other unexpected data, is passed on and breaks nothing."""
     assert decode_event(ServerSentEvent("", data)) == UnknownEvent("", raw)
 
 
 @pytest.mark.parametrize(
     "data", [b'{"type":"ping"', b"<html>", b"\xff\xfe", b"[" * 5_000, b'{"a":' * 100_000]
 )
-def test_s2_data_that_is_not_json_is_an_error_of_ours(data: bytes) -> None:
-    """Promise: garbage in one event is reported as what it is, whatever the garbage, and says what to check."""
+def test_s2_data_that_is_not_json_is_a_claude_error(data: bytes) -> None:
+    """Promise: invalid data in one event is reported as such, with advice what to check."""
     with pytest.raises(StreamInterruptedError, match=r"not JSON.*Check base_url"):
         decode_event(ServerSentEvent("content_block_delta", data))
 
@@ -199,8 +199,8 @@ def test_s2_data_that_is_not_json_is_an_error_of_ours(data: bytes) -> None:
     ],
     ids=["pair", "high half", "low half", "not UTF-8", "raw tab"],
 )
-def test_s1_text_that_is_not_quite_unicode_is_mended(piece: bytes, text: str) -> None:
-    """Promise: no text leaves the client that could not be encoded again."""
+def test_s1_invalid_unicode_is_replaced(piece: bytes, text: str) -> None:
+    """Promise: the client returns no text that cannot be encoded."""
     data = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}' % piece
 
     event = decode_event(ServerSentEvent("content_block_delta", data))
@@ -215,13 +215,13 @@ def sse_of(payload: dict[str, Any]) -> ServerSentEvent:
 
 
 def delta_sse(kind: str, field: str, text: bytes, index: int = 0) -> ServerSentEvent:
-    """A delta whose text stands in the stream as these bytes."""
+    """Return a delta whose text is these bytes in the stream."""
     data = b'{"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":"%b"}}'
     return ServerSentEvent("content_block_delta", data % (index, kind.encode(), field.encode(), text))
 
 
 def joined(*sses: ServerSentEvent) -> list[StreamEvent]:
-    """What is handed out for these events of a stream."""
+    """Return the events that are passed on for these events of a stream."""
     characters = SplitCharacters()
     events = [event for sse in sses for event in characters.join(decode_event(sse, keeps_halves=True))]
     return [*events, *characters.flush()]
@@ -262,10 +262,10 @@ TEXT_KINDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_de
 @pytest.mark.parametrize(
     "end", [[STOP_0], [sse_of({"type": "message_stop"})], []], ids=["stop", "end", "cut"]
 )
-def test_s1_a_character_that_two_deltas_share_is_whole(
+def test_s1_a_character_split_between_two_deltas_is_joined(
     pieces: list[bytes], text: str, kind: str, field: str, end: list[ServerSentEvent]
 ) -> None:
-    """Promise: half an emoji waits for its other half, in text, thinking and arguments; without one it is U+FFFD, once."""
+    """Promise: half an emoji is held back until the other half arrives, in text, thinking and arguments; without one it is a single U+FFFD."""
     events = joined(*(delta_sse(kind, field, piece) for piece in pieces), *end)
 
     assert texts(events) == text
@@ -279,7 +279,7 @@ def test_s1_a_character_that_two_deltas_share_is_whole(
 
 
 def test_s1_halves_of_interleaved_blocks_are_not_mixed_up() -> None:
-    """Promise: each block, and in it text and citations, is joined by itself."""
+    """Promise: each block, and its text and citations, is joined separately."""
     citation = {
         "type": "content_block_delta",
         "index": 0,
@@ -296,8 +296,8 @@ def test_s1_halves_of_interleaved_blocks_are_not_mixed_up() -> None:
     assert (texts(events, 0), texts(events, 1)) == ("😀", "🤔")
 
 
-def test_s1_a_block_may_begin_with_half_a_character() -> None:
-    """Promise: the text of a block's start counts too."""
+def test_s1_a_block_may_start_with_half_a_character() -> None:
+    """Promise: the text of a block's start is joined, too."""
     start = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a\ud83d"}}
 
     accumulator = MessageAccumulator()
@@ -308,7 +308,7 @@ def test_s1_a_block_may_begin_with_half_a_character() -> None:
 
 
 def test_s1_half_a_character_elsewhere_is_one_replacement_character() -> None:
-    """Promise: what comes whole (a citation, the name of a tool) is mended as it comes."""
+    """Promise: other fields (a citation, the name of a tool) are repaired when they arrive."""
     cited = {"type": "char_location", "cited_text": "cut \ud83d", "document_title": "\ude00"}
     delta = {
         "type": "content_block_delta",
@@ -328,7 +328,7 @@ def test_s1_half_a_character_elsewhere_is_one_replacement_character() -> None:
 
 @given(st.text(st.sampled_from("a€é😀\ud83d\ude00\udcf0\udc9f"), max_size=12), st.data())
 def test_s1_text_cut_anywhere_is_the_text_in_one_piece(text: str, data: st.DataObject) -> None:
-    """Promise: where a server cuts its UTF-16 makes no difference, and nothing leaves that is not Unicode."""
+    """Promise: the position at which a server cuts its UTF-16 makes no difference, and all text is valid Unicode."""
     units = text.encode("utf-16-be", "surrogatepass")
     cuts = sorted(data.draw(st.sets(st.integers(0, len(units) // 2))))
     bounds = [0, *cuts, len(units) // 2]
@@ -347,7 +347,7 @@ def test_s1_text_cut_anywhere_is_the_text_in_one_piece(text: str, data: st.DataO
 
 @given(name=st.sampled_from(("", *EVENT_NAMES)), payload=sloppy_payloads | json_values)
 def test_s1_no_json_makes_decoding_or_accumulating_fail(name: str, payload: object) -> None:
-    """Promise: fields of any type, in any event, are survived by the decoder and by the accumulator."""
+    """Promise: decoder and accumulator accept fields of any type in any event."""
     event = decode(payload, name)
     accumulator = MessageAccumulator()
 
@@ -358,8 +358,8 @@ def test_s1_no_json_makes_decoding_or_accumulating_fail(name: str, payload: obje
 
 
 @given(payloads=st.lists(sloppy_payloads, max_size=8))
-def test_s1_no_order_of_sloppy_events_makes_accumulating_fail(payloads: list[dict[str, Any]]) -> None:
-    """Promise: the state that one odd event leaves behind is not the undoing of the next."""
+def test_s1_no_order_of_malformed_events_makes_accumulating_fail(payloads: list[dict[str, Any]]) -> None:
+    """Promise: the state after one malformed event does not break the next."""
     accumulator = MessageAccumulator()
 
     for payload in payloads:
@@ -380,7 +380,7 @@ FIELDS = (
 
 
 def decoded_block(block: bytes) -> StreamEvent | None:
-    """Decode an event by the long way."""
+    """Decode an event without `PlainDeltas`."""
     sse = read_block(block)
     try:
         return None if sse is None else decode_event(sse, keeps_halves=True)
@@ -390,10 +390,8 @@ def decoded_block(block: bytes) -> StreamEvent | None:
 
 @pytest.mark.parametrize(("kind", "field"), FIELDS)
 @pytest.mark.parametrize("padding", ["", " ", " " * 50])
-def test_s1_deltas_like_the_last_one_are_decoded_by_the_short_way(
-    kind: str, field: str, padding: str
-) -> None:
-    """Promise: all that carry text, also with escapes, beyond ASCII and padded; another block's not at first."""
+def test_s1_deltas_like_the_last_one_take_the_fast_path(kind: str, field: str, padding: str) -> None:
+    """Promise: all deltas with text, including escapes, non-ASCII and padding; those of another block only later."""
     plain = PlainDeltas()
     texts = ["a", '\\n"}}', " }", "Grüße 🌍", "\u2028"]
     blocks = [(PLAIN % (3, kind, field, json.dumps(text), padding)).encode() for text in texts]
@@ -426,8 +424,8 @@ def test_s1_deltas_like_the_last_one_are_decoded_by_the_short_way(
         (PLAIN % (0, "text_delta", "text", '"%s"', "")).encode() % b"\xf0\x9f",
     ],
 )
-def test_s1_the_short_way_leaves_what_is_not_a_plain_delta(block: bytes) -> None:
-    """Promise: nothing is taken for text that the rules do not take for it."""
+def test_s1_the_fast_path_skips_other_events(block: bytes) -> None:
+    """Promise: nothing is returned as text that the full decoder would not return."""
     plain = PlainDeltas()
     plain.expect(ContentBlockDelta(0, "text_delta", "a", {"type": "text_delta", "text": "a"}))
 
@@ -444,10 +442,10 @@ def test_s1_the_short_way_leaves_what_is_not_a_plain_delta(block: bytes) -> None
         max_size=3,
     ),
 )
-def test_s1_both_ways_of_decoding_a_delta_give_the_same(
+def test_s1_the_fast_path_and_the_full_decoder_agree(
     names: tuple[str, str], text: str, changes: list[tuple[int, int, str]]
 ) -> None:
-    """Promise: whatever is wrong with an event, the short way says what the long one says, or nothing."""
+    """Promise: for any malformed event, the fast path returns the same as the full decoder, or None."""
     kind, field = names
     plain = PlainDeltas()
     plain.expect(ContentBlockDelta(0, kind, "a", {"type": kind, field: "a"}))

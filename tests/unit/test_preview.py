@@ -1,4 +1,4 @@
-"""The preview of a request: exactly what would be sent, but for its secrets."""
+"""The preview of a request: exactly the request that would be sent, except for secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REQUEST = MessageRequest(
 
 
 def test_address_headers_and_body_are_those_of_the_request() -> None:
-    """Beta features of the request are among the headers, and the reply would be streamed."""
+    """The headers include the request's beta features, and the reply would be streamed."""
     preview = preview_request(ClientConfig(), Credential(api_key=KEY), REQUEST)
 
     assert (preview.method, preview.url) == ("POST", "https://api.anthropic.com/v1/messages")
@@ -39,18 +39,18 @@ def test_address_headers_and_body_are_those_of_the_request() -> None:
         (ClientConfig(), Credential(auth_token=KEY), ("authorization", "Bearer [REDACTED]")),
     ],
 )
-def test_the_credential_is_not_in_it(
+def test_the_credential_is_not_in_the_preview(
     config: ClientConfig, credential: Credential, header: tuple[str, str]
 ) -> None:
-    """Only where it would stand."""
+    """Only a placeholder in its position."""
     preview = preview_request(config, credential, REQUEST)
 
     assert header in preview.headers
     assert KEY not in repr(preview)
 
 
-def test_headers_of_ones_own_show_their_names_only() -> None:
-    """Gateways take secrets in them."""
+def test_values_of_custom_headers_are_redacted() -> None:
+    """Gateways accept secrets in them."""
     config = ClientConfig(headers={"X-Gateway-Secret": "hush"})
 
     preview = preview_request(config, None, REQUEST)
@@ -60,8 +60,8 @@ def test_headers_of_ones_own_show_their_names_only() -> None:
     assert "x-api-key" not in dict(preview.headers)
 
 
-def test_what_cannot_be_sent_cannot_be_shown_either() -> None:
-    """The error is the one of sending."""
+def test_a_request_that_cannot_be_sent_has_no_preview() -> None:
+    """The error is the same as when sending."""
     unsendable = REQUEST.model_copy(update={"messages": [{"role": "user", "content": object()}]})
 
     with pytest.raises(ConfigurationError, match="JSON"):

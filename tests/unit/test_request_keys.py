@@ -1,4 +1,4 @@
-"""The key of a request: what may change the answer changes it, and nothing else."""
+"""The key of a request: it depends on everything that may change the answer, and on nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CACHED = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 
 
 def request(**changes: Any) -> MessageRequest:
-    """A request with a little of everything."""
+    """Return a request with many kinds of content."""
     fields: dict[str, Any] = {
         "model": "claude-sonnet-5-5",
         "max_tokens": 100,
@@ -45,7 +45,7 @@ def request(**changes: Any) -> MessageRequest:
         {"a_field_of_tomorrow": 1},
     ],
 )
-def test_what_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
+def test_fields_that_may_change_the_answer_change_the_key(change: dict[str, Any]) -> None:
     assert request_key(request(**change)) != request_key(request())
 
 
@@ -62,19 +62,19 @@ def test_what_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> N
         {"betas": ()},
     ],
 )
-def test_how_it_travels_and_is_billed_does_not(change: dict[str, Any]) -> None:
-    """Online and in a batch, cached or not: the same question."""
+def test_delivery_and_billing_do_not_change_the_key(change: dict[str, Any]) -> None:
+    """Online and in a batch, cached or not: the same request."""
     assert request_key(request(**change)) == request_key(request())
 
 
-def test_a_property_that_is_called_as_the_cache_is_stays() -> None:
-    """Inside of the schema of a tool it is the user's own."""
+def test_a_property_named_cache_control_is_part_of_the_key() -> None:
+    """In a tool's schema it is a user-defined property."""
     tools = [{"name": "f", "input_schema": {"type": "object", "properties": {"cache_control": {}}}}]
 
     assert request_key(request(tools=tools)) != request_key(request())
 
 
-def test_draws_are_told_apart() -> None:
+def test_repetitions_have_different_keys() -> None:
     keys = {request_key(request(), repetition) for repetition in range(12)}
 
     assert len(keys) == 12
@@ -87,10 +87,10 @@ def test_the_key_of_many_is_the_key_of_one() -> None:
     assert keys.key(request().messages, 3) == request_key(request(), 3)
 
 
-def test_a_key_stays_what_it_is() -> None:
-    """Journals hold it, so it is the same in each process, and in each version: a change of this asks everything again."""
+def test_keys_are_stable() -> None:
+    """Journals store keys, so they are the same in every process and version: a change would repeat all requests."""
     assert request_key(request()).hex() == "8d28a197127650420916593b59e034ed"
 
 
-def test_halves_of_characters_have_a_key() -> None:
+def test_lone_surrogates_have_a_key() -> None:
     assert len(request_key(request(messages=[{"role": "user", "content": "\ud83d"}]))) == 16

@@ -1,4 +1,4 @@
-"""The retry policy and the reading of Retry-After: pure functions, so nothing here waits."""
+"""The retry policy and the parsing of Retry-After: pure functions, without waiting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def no_jitter() -> float:
 
 
 def delays(policy: RetryPolicy, error: ClaudeError, random: Callable[[], float] = no_jitter) -> list[float]:
-    """Play a call whose every attempt fails, and return the waits that the policy chose."""
+    """Simulate a call whose attempts all fail, and return the waits that the policy chose."""
     chosen: list[float] = []
     for attempt in itertools.count(1):
         decision = policy.decide(error, attempt=attempt, elapsed=sum(chosen), random=random)
@@ -44,19 +44,19 @@ def delays(policy: RetryPolicy, error: ClaudeError, random: Callable[[], float] 
 
 
 def test_r2_backoff_doubles_from_10_seconds_to_the_cap_of_300() -> None:
-    """Promise: 10, 20, 40, 80, 160, then 300 for ever."""
+    """Promise: 10, 20, 40, 80, 160, then always 300."""
     policy = RetryPolicy(max_retries=8, max_total_time=1e9)
 
     assert delays(policy, ServerError("")) == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
 def test_r2_three_retries_is_the_default() -> None:
-    """Promise: four attempts in all, unless configured otherwise."""
+    """Promise: four attempts in total, unless configured otherwise."""
     assert delays(RetryPolicy(), ServerError("")) == [10, 20, 40]
 
 
 def test_r2_zero_retries_gives_up_at_once_and_says_why() -> None:
-    """Promise: `max_retries=0` switches retrying off."""
+    """Promise: `max_retries=0` disables retries."""
     decision = RetryPolicy(max_retries=0).decide(ServerError(""), attempt=1, elapsed=0.0, random=no_jitter)
 
     assert decision == GiveUp("Not retried: max_retries is 0.")
@@ -64,7 +64,7 @@ def test_r2_zero_retries_gives_up_at_once_and_says_why() -> None:
 
 @given(attempt=st.integers(1, 10_000), chance=st.floats(0, 1, exclude_max=True))
 def test_r2_jitter_only_shortens_and_by_a_quarter_at_most(attempt: int, chance: float) -> None:
-    """Promise: the wait lies between 75 % and 100 % of the back-off, whatever chance says."""
+    """Promise: the wait is between 75 % and 100 % of the back-off, for any random value."""
     policy = RetryPolicy(max_retries=20_000, max_total_time=1e9)
 
     decision = policy.decide(ServerError(""), attempt=attempt, elapsed=0.0, random=lambda: chance)
@@ -99,7 +99,7 @@ def test_r2_r5_retrying_is_bounded_in_attempts_and_in_time(
 
 
 def test_r3_retry_after_replaces_the_backoff_and_is_not_shortened() -> None:
-    """Promise: what the server asks for is waited, no less; jitter does not touch it."""
+    """Promise: the requested wait is kept exactly, without jitter."""
     error = RateLimitError("", retry_after=7.5)
 
     decision = RetryPolicy().decide(error, attempt=1, elapsed=0.0, random=lambda: 0.999)
@@ -108,7 +108,7 @@ def test_r3_retry_after_replaces_the_backoff_and_is_not_shortened() -> None:
 
 
 def test_r3_retry_after_beyond_max_backoff_fails_now_and_names_the_wait() -> None:
-    """Promise: a day is not waited for; the error says how long the server asked for."""
+    """Promise: a day is not waited for; the error contains the requested wait."""
     error = RateLimitError("", retry_after=86_400)
 
     decision = RetryPolicy(max_total_time=1e9).decide(error, attempt=1, elapsed=0.0, random=no_jitter)
@@ -119,7 +119,7 @@ def test_r3_retry_after_beyond_max_backoff_fails_now_and_names_the_wait() -> Non
 
 
 def test_r3_retry_after_beyond_the_time_left_fails_now() -> None:
-    """Promise: the total time bounds a server-supplied wait too."""
+    """Promise: the total time also limits a requested wait."""
     error = RateLimitError("", retry_after=100)
 
     decision = RetryPolicy().decide(error, attempt=2, elapsed=250.0, random=no_jitter)
@@ -129,7 +129,7 @@ def test_r3_retry_after_beyond_the_time_left_fails_now() -> None:
 
 
 def test_r1_an_error_that_is_not_transient_is_never_retried() -> None:
-    """Promise: the policy follows the error's own classification, even on the first attempt."""
+    """Promise: the policy follows `is_transient`, even on the first attempt."""
     error = NetworkError("certificate not trusted", is_transient=False)
 
     decision = RetryPolicy().decide(error, attempt=1, elapsed=0.0, random=no_jitter)
@@ -141,7 +141,7 @@ def test_r1_an_error_that_is_not_transient_is_never_retried() -> None:
     "error", [NetworkError(""), ServerError(""), OverloadedError(""), RateLimitError("")]
 )
 def test_r1_network_and_server_errors_are_retried(error: ClaudeError) -> None:
-    """Promise: connection errors, 5xx, 529 and a plain 429 without advice get another attempt."""
+    """Promise: connection errors, 5xx, 529 and a 429 without `Retry-After` are retried."""
     assert delays(RetryPolicy(), error) == [10, 20, 40]
 
 
@@ -173,13 +173,13 @@ def test_r1_network_and_server_errors_are_retried(error: ClaudeError) -> None:
     ],
 )
 def test_r3_retry_after_is_read_as_seconds_or_date(value: str, expected: float | None) -> None:
-    """Promise: seconds, decimals and dates count; zero, negative, past and garbage say nothing."""
+    """Promise: integers, decimals and dates are parsed; zero, negative, past and invalid values are ignored."""
     assert parse_retry_after(value, NOW) == expected
 
 
 @given(st.text())
 def test_r3_no_retry_after_value_raises(value: str) -> None:
-    """Promise: a header can hold anything, and reading it never fails."""
+    """Promise: a header may contain anything, and parsing never raises."""
     wait = parse_retry_after(value, NOW)
 
     assert wait is None or 0 < wait < float("inf")
@@ -197,7 +197,7 @@ def test_r3_retry_after_date_is_compared_with_the_servers_own_clock() -> None:
 
 
 def test_r3_retry_after_ms_is_more_exact_and_goes_first() -> None:
-    """Promise: the millisecond header of the official clients is understood; a broken one is passed over."""
+    """Promise: the millisecond header of the official clients takes precedence; an invalid one is ignored."""
     assert retry_after_from_headers({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
     assert retry_after_from_headers({"retry-after-ms": "soon", "retry-after": "9"}) == 9.0
     assert retry_after_from_headers({}) is None
@@ -205,6 +205,6 @@ def test_r3_retry_after_ms_is_more_exact_and_goes_first() -> None:
 
 @given(seconds)
 def test_durations_are_always_described(value: float) -> None:
-    """Promise: every wait can be told to a person, in a few characters."""
+    """Promise: every wait has a short description."""
     assert " s" in describe_seconds(value) or value >= LONGEST_RETRY_AFTER
     assert len(describe_seconds(value)) < 40

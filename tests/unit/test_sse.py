@@ -1,4 +1,4 @@
-"""The decoder of server-sent events: bytes in, events out, whatever the chunks and line ends."""
+"""The decoder for server-sent events: bytes in, events out, for any chunks and line ends."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def feed_all(decoder: SSEDecoder, chunks: Iterable[bytes]) -> None:
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
-    """Cut data at some places, which may coincide."""
+    """Cut data at some positions, which may coincide."""
     bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(bounds)]
 
 
-def decode_by_the_letter(data: bytes) -> list[ServerSentEvent]:
-    """Interpret a whole stream line by line, as WHATWG HTML 9.2.6 words it."""
+def decode_by_the_standard(data: bytes) -> list[ServerSentEvent]:
+    """Parse a whole stream line by line, as specified in WHATWG HTML 9.2.6."""
     lines = re.split(rb"\r\n|\r|\n", data.removeprefix(b"\xef\xbb\xbf"))[:-1]
     events, name, buffer = [], b"", b""
     for line in lines:
@@ -112,17 +112,17 @@ def decode_by_the_letter(data: bytes) -> list[ServerSentEvent]:
     ],
 )
 def test_s1_events_follow_the_rules_of_whatwg(data: bytes, expected: list[tuple[str, bytes]]) -> None:
-    """Promise: names, data lines, comments, line ends and byte order marks are read as the HTML standard says."""
+    """Promise: names, data lines, comments, line ends and byte order marks are parsed as the HTML standard requires."""
     assert decode([data]) == expected
-    assert decode_by_the_letter(data) == expected
+    assert decode_by_the_standard(data) == expected
 
 
 @settings(max_examples=400)
 @given(data=byte_streams, places=st.lists(st.integers(min_value=0), max_size=8))
 @example(data=b"\xef\xbb\xbfdata: 1\r\n\r\n", places=[1, 2, 12, 13, 14])
 def test_s1_any_bytes_cut_anywhere_give_the_events_of_the_standard(data: bytes, places: list[int]) -> None:
-    """Promise: what a stream means does not depend on its chunks, and is what the standard's algorithm yields."""
-    expected = decode_by_the_letter(data)
+    """Promise: the events do not depend on the chunks, and are those of the standard's algorithm."""
+    expected = decode_by_the_standard(data)
 
     assert decode([data]) == expected
     assert decode(cut(data, places)) == expected
@@ -140,14 +140,14 @@ def test_s1_recorded_streams_survive_every_cut_in_two(path: Path) -> None:
     data = path.read_bytes()
     expected = decode([data])
 
-    assert expected == decode_by_the_letter(data)
+    assert expected == decode_by_the_standard(data)
     for place in range(len(data)):
         assert decode([data[:place], data[place:]]) == expected
 
 
 @pytest.mark.parametrize("tail", [b"data: 2", b"data: 2\n", b"event: message_stop\ndata: {}\n", b"data: 2\r"])
 def test_s2_an_event_without_its_blank_line_is_never_dispatched(tail: bytes) -> None:
-    """Promise: a stream cut inside an event does not pass half an event off as one, but tells that there was one."""
+    """Promise: a truncated event is not returned, but `has_pending` is set."""
     decoder = SSEDecoder()
 
     events = decoder.feed(b"data: 1\n\n" + tail)
@@ -159,7 +159,7 @@ def test_s2_an_event_without_its_blank_line_is_never_dispatched(tail: bytes) -> 
 
 
 def test_s2_a_stream_that_ends_between_events_has_nothing_pending() -> None:
-    """Promise: blank lines alone do not count as the beginning of an event."""
+    """Promise: blank lines alone are not the start of an event."""
     decoder = SSEDecoder()
 
     decoder.feed(b"data: 1\n\n\n")
@@ -169,7 +169,7 @@ def test_s2_a_stream_that_ends_between_events_has_nothing_pending() -> None:
 
 @pytest.mark.parametrize("chunk_bytes", [1 << 24, 65_536, 1_000])
 def test_s1_an_event_of_8_mib_arrives_whole(chunk_bytes: int) -> None:
-    """Promise: a web page fetched at the server, megabytes in one event, passes in chunks of any size."""
+    """Promise: an event of megabytes, such as a fetched web page, is decoded from chunks of any size."""
     data = b"event: content_block_start\ndata: " + b"x" * (8 << 20) + b"\n\n"
 
     events = decode(data[place : place + chunk_bytes] for place in range(0, len(data), chunk_bytes))
@@ -178,7 +178,7 @@ def test_s1_an_event_of_8_mib_arrives_whole(chunk_bytes: int) -> None:
 
 
 def test_s1_a_large_event_in_many_pieces_is_not_searched_again_for_each() -> None:
-    """Promise: each byte is looked at once. A search that begins again with each of 65,000 pieces reads 500 GB, for minutes."""
+    """Promise: linear time. A search that restarts for each of 65,000 pieces would read 500 GB, for minutes."""
     pieces = [b"data: ", *[b"x" * 256] * 65_000, b"\n\n"]
 
     (event,) = decode(pieces)
@@ -197,8 +197,8 @@ def test_s1_a_large_event_in_many_pieces_is_not_searched_again_for_each() -> Non
     ],
     ids=["whole", "unfinished", "byte by byte", "no field", "many lines"],
 )
-def test_s1_an_event_larger_than_the_bound_is_refused_with_advice(chunks: Sequence[bytes]) -> None:
-    """Promise: a server cannot fill the memory; the error says which setting to raise, and is not retried."""
+def test_s1_an_event_above_the_limit_is_rejected_with_advice(chunks: Sequence[bytes]) -> None:
+    """Promise: a server cannot exhaust memory; the error names the setting to raise, and is not retried."""
     decoder = SSEDecoder(max_event_bytes=100)
 
     with pytest.raises(StreamInterruptedError, match=r"more than 100 bytes.*raise max_event_bytes") as caught:
@@ -207,8 +207,8 @@ def test_s1_an_event_larger_than_the_bound_is_refused_with_advice(chunks: Sequen
     assert not caught.value.is_transient
 
 
-def test_s1_events_before_one_that_is_too_large_are_still_handed_out() -> None:
-    """Promise: what arrived in the same chunk before the offending event is not lost; later calls keep failing."""
+def test_s1_events_before_one_that_is_too_large_are_still_returned() -> None:
+    """Promise: earlier events in the same chunk are not lost; later calls keep raising."""
     decoder = SSEDecoder(max_event_bytes=100)
 
     events = decoder.feed(b"data: 1\n\ndata: " + b"x" * 200 + b"\n\ndata: 3\n\n")
@@ -220,13 +220,13 @@ def test_s1_events_before_one_that_is_too_large_are_still_handed_out() -> None:
 
 
 def test_s1_comments_before_an_event_that_is_too_large_do_not_delay_the_error() -> None:
-    """Promise: where nothing can be handed out first, the same call raises."""
+    """Promise: if there is nothing to return first, the same call raises."""
     with pytest.raises(StreamInterruptedError):
         SSEDecoder(max_event_bytes=100).feed(b": ping\n\ndata: " + b"x" * 200 + b"\n\n")
 
 
-def test_s1_the_bound_is_for_one_event_not_for_a_chunk() -> None:
-    """Promise: many small events in one read are not taken for a large one."""
+def test_s1_the_limit_applies_to_one_event_not_to_a_chunk() -> None:
+    """Promise: many small events in one read are not treated as a large one."""
     decoder = SSEDecoder(max_event_bytes=100)
 
     assert len(decoder.feed(b"data: 1\n\n" * 1_000)) == 1_000

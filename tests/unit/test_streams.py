@@ -1,4 +1,4 @@
-"""The streams in `tests/streams`, from bytes to message: what real servers send, and what careless ones do."""
+"""The streams in `tests/streams`, from bytes to message: those of real servers, and malformed ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def call(
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a stream adds up to; by default the reply of plain_text.sse."""
+    """The expected result of a stream; by default the reply of plain_text.sse."""
 
     content: list[dict[str, Any]] = field(default_factory=lambda: [text("Bonjour")])
     stop_reason: str | None = "end_turn"
@@ -145,19 +145,19 @@ def read(name: str) -> tuple[MessageAccumulator, list[StreamEvent]]:
 
 
 def test_every_stream_is_listed_here() -> None:
-    """Promise: no stream lies about unread."""
+    """Promise: no stream is left untested."""
     assert {path.stem for path in FOLDER.glob("*.sse")} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_stream_says_where_it_came_from(name: str) -> None:
-    """Promise: each begins with a comment on its origin."""
+    """Promise: each starts with a comment on its origin."""
     assert (FOLDER / f"{name}.sse").read_bytes().removeprefix(b"\xef\xbb\xbf").startswith(b": ")
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_s1_stream_adds_up_to_its_message(name: str) -> None:
-    """Promise: content, stop reason and usage are those that the server meant; what it did not count is estimated."""
+    """Promise: content, stop reason and usage are correct; output that was not counted is estimated."""
     expected = EXPECTED[name]
 
     accumulator, _ = read(name)
@@ -178,15 +178,15 @@ def test_s1_stream_adds_up_to_its_message(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["overloaded_mid_stream", "bare_error"])
 def test_s2_an_error_inside_a_stream_is_an_event_and_keeps_the_text(name: str) -> None:
-    """Promise: an error after a 200 is seen as one, and what came before it remains."""
+    """Promise: an error after a 200 is detected, and the content before it is kept."""
     accumulator, events = read(name)
 
     assert isinstance(events[-1], ErrorEvent)
     assert accumulator.text
 
 
-def test_s1_the_ending_keeps_every_extra() -> None:
-    """Promise: what a message_delta says beyond the stop reason is on the message, documented or not."""
+def test_s1_additional_fields_of_message_delta_are_kept() -> None:
+    """Promise: they are attributes of the message, documented or not."""
     message = read("ending_with_extras")[0].message()
 
     assert message.stop_details == {"type": "other"}
@@ -199,8 +199,8 @@ def test_s1_the_ending_keeps_every_extra() -> None:
     }
 
 
-def test_s2_a_truncated_reply_knows_which_blocks_are_whole() -> None:
-    """Promise: of a reply that broke off, only what may be sent again is offered: the text, no half call."""
+def test_s2_a_truncated_reply_knows_which_blocks_are_complete() -> None:
+    """Promise: only the part of an incomplete reply that can be sent again is offered: the text, but no incomplete call."""
     message = read("truncated")[0].message()
 
     assert [block.is_complete for block in message.content] == [True, True, False]

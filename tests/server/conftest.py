@@ -1,4 +1,4 @@
-"""What the tests of the client share: a simulator, clients that note their back-off, raw sockets."""
+"""Fixtures for the client's tests: a simulator, clients that record their back-off, raw sockets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class Play(Protocol):
-    """Runs a test's coroutine on a fresh loop, within a bound, and checks that it leaves no task behind."""
+    """A runner for a test's coroutine on a new loop, with a timeout, which checks that no task is left."""
 
     def __call__(self, main: Callable[[], Coroutine[Any, Any, Result]]) -> Result: ...
 
 
 class MakeClient(Protocol):
-    """Builds a client for a URL; keyword arguments are settings."""
+    """A factory of clients for a URL; keyword arguments are settings."""
 
     def __call__(
         self, url: str, *, credential: Credential | None = ..., **settings: Any
@@ -34,14 +34,14 @@ class MakeClient(Protocol):
 
 
 class Serve(Protocol):
-    """Serves raw sockets with a handler for the length of an `async with`, and gives the URL."""
+    """A factory of raw socket servers with a handler, as async context managers that return the URL."""
 
     def __call__(self, handler: Handler) -> contextlib.AbstractAsyncContextManager[str]: ...
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy of the developer's network is no part of a test."""
+    """Remove the proxy variables of the developer's environment."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -49,20 +49,20 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
-    """A simulator of its own for each test."""
+    """A new simulator for each test."""
     with Simulator() as simulator:
         yield simulator
 
 
 @pytest.fixture
 def sleeps() -> list[float]:
-    """The waits between attempts which clients of `make_client` chose; none of them was slept."""
+    """The waits between attempts that clients of `make_client` chose, recorded without sleeping."""
     return []
 
 
 @pytest.fixture
 def make_client(sleeps: list[float]) -> MakeClient:
-    """Clients with a fast limiter, and back-off recorded in `sleeps`."""
+    """Create clients with a fast limiter, and back-off recorded in `sleeps`."""
 
     async def note(delay: float) -> None:
         sleeps.append(delay)
@@ -97,7 +97,7 @@ def play() -> Play:
 
 @pytest.fixture
 def serve() -> Serve:
-    """Servers of raw sockets, for what the simulator does not do."""
+    """Raw socket servers, for behaviour that the simulator does not have."""
 
     @contextlib.asynccontextmanager
     async def serving(handler: Handler) -> AsyncIterator[str]:
@@ -130,7 +130,7 @@ def serve() -> Serve:
 
 @pytest.fixture
 def ask() -> Callable[..., MessageRequest]:
-    """Small requests."""
+    """Return a small request."""
 
     def build(prompt: str = "Hello", **fields: Any) -> MessageRequest:
         values = {"model": "claude-haiku-5-5", "max_tokens": 1000, **fields}

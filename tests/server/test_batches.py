@@ -1,4 +1,4 @@
-"""The batch endpoints over real sockets: one POST creates one batch, and results are read as they come."""
+"""The batch endpoints over real sockets: one POST creates one batch, and results are read as they arrive."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def read(client: HTTPClaudeClient, batch_id: str) -> list[BatchResult]:
 
 @pytest.fixture
 def sim() -> Any:
-    """Its batches end at once."""
+    """A simulator whose batches end at once."""
     with Simulator(batch_seconds=0) as simulator:
         yield simulator
 
@@ -93,7 +93,7 @@ def test_a_batch_from_its_creation_to_its_deletion(
 def test_a_batch_that_may_have_been_created_is_not_created_again(
     behaviour: Any, sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """One POST on the wire, whatever the policy would do with another request; and the error tells."""
+    """Only one POST is sent, whatever the policy allows for other requests; the error says so."""
     sim.script_batch_calls("create", behaviour)
 
     async def main() -> Any:
@@ -108,7 +108,7 @@ def test_a_batch_that_may_have_been_created_is_not_created_again(
 
 
 @pytest.mark.parametrize("code", [429, 529])
-def test_a_refusal_for_now_is_tried_again(
+def test_a_transient_error_before_creation_is_retried(
     code: int, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
     sim.script_batch_calls("create", status(code))
@@ -133,11 +133,11 @@ def test_a_refusal_for_now_is_tried_again(
         (NetworkError(""), True),
     ],
 )
-def test_which_failures_leave_it_open(error: Any, answer: bool) -> None:
+def test_failures_that_may_have_created_a_batch(error: Any, answer: bool) -> None:
     assert may_be_created(error) is answer
 
 
-def test_a_list_comes_page_by_page_and_as_far_as_it_is_wanted(
+def test_a_list_is_paginated_as_far_as_needed(
     sim: Simulator, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("claude_magic.client._batches._PER_PAGE", 2)
@@ -157,10 +157,10 @@ def test_a_list_comes_page_by_page_and_as_far_as_it_is_wanted(
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_results_that_break_off_are_told_from_a_proper_end(
+def test_truncated_results_are_detected(
     how: Any, sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """What came before is there; reading again begins with the first."""
+    """The results so far are yielded; reading again starts from the first."""
     sim.script_batch(BatchScript(cuts=(2,), cut_by=how))
     came: list[str] = []
 
@@ -183,7 +183,7 @@ def test_results_that_break_off_are_told_from_a_proper_end(
     assert len(again) == 4
 
 
-def test_one_look_of_many_is_not_repeated(
+def test_a_failed_poll_is_not_retried(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
     async def main() -> Any:
@@ -200,13 +200,13 @@ def test_one_look_of_many_is_not_repeated(
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a\n"])
-def test_a_name_that_no_batch_takes_is_refused_before_it_is_sent(name: str) -> None:
+def test_an_invalid_custom_id_raises_before_anything_is_sent(name: str) -> None:
     with pytest.raises(ConfigurationError, match="custom_id is 1 to 64"):
         batch_entry(name, b"{}")
 
 
 @pytest.mark.parametrize("fields", [{"speed": "fast"}, {"fallbacks": []}, {"max_tokens": 0}])
-def test_a_request_that_no_batch_takes_is_named(fields: dict[str, Any], ask: Any) -> None:
+def test_a_field_that_batches_do_not_accept_is_named(fields: dict[str, Any], ask: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"no request with {next(iter(fields))}"):
         batch_params(ask("x", **fields))
 
@@ -233,5 +233,5 @@ def test_a_key_that_the_server_quotes_is_redacted(
     assert KEY not in caplog.text
 
 
-def test_the_bound_of_bytes_holds_under_either_meaning_of_a_megabyte() -> None:
+def test_the_maximum_size_fits_either_meaning_of_a_megabyte() -> None:
     assert MAX_BATCH_BYTES <= 256 * 10**6

@@ -1,4 +1,4 @@
-"""What can come back instead of a reply, over real sockets: each a clear error of ours, at once."""
+"""Responses other than a reply, over real sockets: each is a clear error, at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = b"<!doctype html><html><head><title>Jupyter Server</title></head><body>Pa
 
 
 async def send(client: Any, request: Any, is_streamed: bool) -> Any:
-    """Send a request one way or the other, and return the message."""
+    """Send a request in one way or the other, and return the message."""
     if not is_streamed:
         return await client.send_message(request)
     async with client.stream_message(request) as stream:
@@ -48,7 +48,7 @@ both_ways = pytest.mark.parametrize("is_streamed", [False, True], ids=["plain", 
 def test_e1_a_web_page_instead_of_a_reply_names_its_title_and_base_url(
     is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: a wrong port that answers 200 with HTML is recognised, and not asked again."""
+    """Promise: a wrong port that responds with a 200 and HTML is detected, and not retried."""
     sim.script(status(200, body=PAGE, content_type="text/html; charset=utf-8"))
 
     async def main() -> ClaudeError:
@@ -85,7 +85,7 @@ def test_e1_a_web_page_instead_of_a_reply_names_its_title_and_base_url(
     ],
     ids=["empty", "text", "list", "other object", "cut", "error envelope", "binary"],
 )
-def test_e1_a_200_that_is_no_reply_is_a_clear_error(
+def test_e1_a_200_that_is_not_a_reply_is_a_clear_error(
     body: bytes,
     content_type: str,
     error_class: type[ClaudeError],
@@ -95,7 +95,7 @@ def test_e1_a_200_that_is_no_reply_is_a_clear_error(
     play: Any,
     ask: Any,
 ) -> None:
-    """Promise: status 200 proves nothing; what is not a message is said to be none."""
+    """Promise: the status 200 alone is not trusted; the error says that the response is not a message."""
     sim.script(status(200, body=body, content_type=content_type))
 
     async def main() -> ClaudeError:
@@ -109,7 +109,7 @@ def test_e1_a_200_that_is_no_reply_is_a_clear_error(
 def test_a_redirect_is_not_followed(
     is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: the key does not travel to another host; the error names the target."""
+    """Promise: the key is not sent to another host; the error contains the target."""
     with Simulator() as other:
         sim.script(status(308, headers={"location": f"{other.url}/v1/messages"}))
 
@@ -130,7 +130,7 @@ def test_a_redirect_is_not_followed(
 def test_s2_a_corrupt_compressed_body_is_an_interrupted_reply(
     is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: bytes that do not decompress are reported as such, and the pool goes on."""
+    """Promise: data that cannot be decompressed is reported as such, and the pool keeps working."""
     kind = "text/event-stream" if is_streamed else "application/json"
     broken = gzip.compress(b"data: {}\n\n" * 100)[:-20] + b"\x00" * 20
     sim.script(
@@ -152,7 +152,7 @@ def test_s2_a_corrupt_compressed_body_is_an_interrupted_reply(
 def test_s2_a_body_cut_by_the_connection_is_an_interrupted_reply(
     serve: Any, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: fewer bytes than announced are not taken for the reply."""
+    """Promise: a body with fewer bytes than announced is not accepted as the reply."""
 
     async def handler(reader: Any, writer: Any) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -180,10 +180,10 @@ def test_s2_a_body_cut_by_the_connection_is_an_interrupted_reply(
         b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
     ],
 )
-def test_e1_a_server_that_speaks_something_else_is_a_network_error(
+def test_e1_a_server_with_another_protocol_is_a_network_error(
     answer: bytes, serve: Any, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: a port of SSH, TLS or nonsense gives our error with the address in it."""
+    """Promise: a port with SSH, TLS or anything else gives a ClaudeError with the address."""
 
     async def handler(reader: Any, writer: Any) -> None:
         await reader.read(1)
@@ -204,7 +204,7 @@ def test_e1_a_server_that_speaks_something_else_is_a_network_error(
 def test_e1_an_unreachable_host_is_a_clear_error(
     host: str, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: whatever the resolver or the URL parser makes of a name, the error is ours and names it."""
+    """Promise: whatever the resolver or the URL parser raises for a name, the error is a ClaudeError with the name."""
 
     def resolve(*_arguments: Any, **_options: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")  # as without a network
@@ -221,10 +221,8 @@ def test_e1_an_unreachable_host_is_a_clear_error(
     assert host in str(error)
 
 
-def test_c2_a_dripping_reply_is_bounded_in_total(
-    sim: Simulator, make_client: Any, play: Any, ask: Any
-) -> None:
-    """Promise: bytes that trickle in never trip the read timeout; the bound of the whole call does."""
+def test_c2_a_slow_reply_is_limited_in_total(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: slow bytes never reach the read timeout, but the timeout of the whole call applies."""
     sim.script(drip(0.05))
 
     async def main() -> ClaudeError:
@@ -237,10 +235,10 @@ def test_c2_a_dripping_reply_is_bounded_in_total(
     assert "not complete within 2 s" in str(error)
 
 
-def test_c2_a_silent_body_trips_the_read_timeout(
+def test_c2_a_silent_body_reaches_the_read_timeout(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: a reply whose headers came but whose body does not is given up after `timeout`."""
+    """Promise: the call fails `timeout` seconds after the headers if no body arrives."""
     sim.script(slow_body(20))
 
     async def main() -> ClaudeError:
@@ -253,7 +251,7 @@ def test_c2_a_silent_body_trips_the_read_timeout(
 def test_e1_the_status_of_an_error_counts_even_if_its_body_breaks_off(
     serve: Any, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: a 529 whose body is cut is still an OverloadedError, and what came of the body is read."""
+    """Promise: a 529 with a truncated body is still an OverloadedError, and the available part of the body is read."""
 
     async def handler(reader: Any, writer: Any) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -305,10 +303,10 @@ def test_r4_a_keepalive_connection_that_the_server_closed_meanwhile_is_not_used(
 @pytest.mark.parametrize(
     "count", [b"-5", b"1e400", b"9" * 400, b"9" * 5000, b"true", b'"12"', b"NaN", b"null", b"[]"]
 )
-def test_e1_a_token_count_that_cannot_be_one_is_an_error_of_the_server(
+def test_e1_an_invalid_token_count_is_an_error(
     count: bytes, serve: Any, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: a budget never relies on a number that nothing can count."""
+    """Promise: a budget never relies on an implausible number."""
     body = b'{"input_tokens": %s}' % count
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -332,10 +330,10 @@ def test_e1_a_token_count_that_cannot_be_one_is_an_error_of_the_server(
 
 @both_ways
 @pytest.mark.parametrize("count", [b"-5", b"9" * 400, b"9" * 5000, b"1e400", b"true"])
-def test_e1_counts_that_cannot_be_true_do_not_cost_the_answer(
+def test_e1_implausible_usage_does_not_lose_the_reply(
     count: bytes, is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: the text of an answer stands, whatever is said about its size."""
+    """Promise: the text of a reply is returned, whatever its usage is."""
     fields = b'"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}]'
     sim.script(
         status(200, body=b'{%s, "usage": {"input_tokens": %s, "output_tokens": %s}}' % (fields, count, count))

@@ -1,4 +1,4 @@
-"""Plain requests over real sockets: what goes out, what comes back, and how connections are used."""
+"""Plain requests over real sockets: the request, the response, and the use of connections."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def test_c3_c5_t1_a_message_is_sent_and_its_reply_parsed(
         (Credential(api_key="token-1"), {"auth_header": "authorization"}),
     ],
 )
-def test_c3_a_bearer_header_is_sent_where_it_is_wanted(
+def test_c3_a_bearer_header_is_sent_if_configured(
     credential: Credential, settings: dict[str, Any], sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: tokens always, and keys on demand, go out as `Authorization: Bearer`, alone."""
+    """Promise: tokens always, and keys on request, are sent as `Authorization: Bearer` only."""
 
     async def main() -> None:
         async with make_client(sim.url, credential=credential, **settings) as client:
@@ -90,7 +90,7 @@ def test_c3_a_bearer_header_is_sent_where_it_is_wanted(
 def test_c3_version_betas_and_extra_headers_are_settings(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: they stand on every request, also on GET."""
+    """Promise: they are sent with every request, including GET."""
     settings = {
         "api_version": "2026-10-21",
         "betas": ("context-management-2025-06-27", "compact-2026-09-04"),
@@ -113,7 +113,7 @@ def test_c3_version_betas_and_extra_headers_are_settings(
 def test_c1_t1_one_connection_serves_requests_and_streams_one_after_another(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: keep-alive reuse, counted at the server: 30 calls of all kinds, one connection."""
+    """Promise: keep-alive, counted at the server: 30 calls of all kinds, one connection."""
 
     async def main() -> None:
         async with make_client(sim.url) as client:
@@ -130,7 +130,7 @@ def test_c1_t1_one_connection_serves_requests_and_streams_one_after_another(
 
 
 def test_c1_ten_idle_connections_are_kept(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
-    """Promise: after a burst of 25 at once, ten connections stay open, and the next calls use them."""
+    """Promise: after 25 calls at once, ten connections stay open, and the next calls use them."""
     sim.script(*(reply("x", chunk_delay=0.2, chunks=["a", "b"]) for _ in range(25)))
 
     async def main() -> None:
@@ -157,7 +157,7 @@ def test_c1_ten_idle_connections_are_kept(sim: Simulator, make_client: Any, play
 def test_c2_compressed_replies_are_decoded(
     encoding: str, compress: Callable[[bytes], bytes], sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: gzip and brotli, which every request offers, are understood."""
+    """Promise: gzip and brotli, which every request accepts, are supported."""
     body = compress(json.dumps(MESSAGE).encode())
     sim.script(status(200, body=body, headers={"content-encoding": encoding}))
 
@@ -187,7 +187,7 @@ def test_c2_sockets_send_at_once_and_are_kept_alive(sim: Simulator, make_client:
     assert keepalive
 
 
-def test_c5_long_replies_are_streamed_underneath(
+def test_c5_long_replies_are_streamed_internally(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
     """Promise: above 8,000 max_tokens the same call streams; at 8,000 it does not."""
@@ -206,7 +206,7 @@ def test_c5_long_replies_are_streamed_underneath(
 def test_c4_execute_takes_a_prompt_and_returns_text_and_usage(
     sim: Simulator, make_client: Any, play: Any
 ) -> None:
-    """Promise: one prompt in; text, usage and the whole message out."""
+    """Promise: takes one prompt; returns text, usage and the whole message."""
     sim.script(reply("Four."))
 
     async def main() -> Any:
@@ -225,7 +225,7 @@ def test_c4_execute_takes_a_prompt_and_returns_text_and_usage(
 def test_count_tokens_counts_without_max_tokens(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: the free estimate, with only the fields that call takes."""
+    """Promise: the free estimate, with only the fields that the endpoint accepts."""
 
     async def main() -> int:
         async with make_client(sim.url) as client:
@@ -240,7 +240,7 @@ def test_count_tokens_counts_without_max_tokens(
 def test_models_are_listed_over_all_pages_and_retrieved_one_by_one(
     sim: Simulator, make_client: Any, play: Any
 ) -> None:
-    """Promise: paging is followed to its end; an unknown model is a NotFoundError."""
+    """Promise: all pages are requested; an unknown model is a NotFoundError."""
 
     async def main() -> None:
         async with make_client(sim.url) as client:
@@ -254,7 +254,7 @@ def test_models_are_listed_over_all_pages_and_retrieved_one_by_one(
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> bytes:
-    """Answer one request with JSON and return its head."""
+    """Respond to one request with JSON, and return its head."""
     head = await reader.readuntil(b"\r\n\r\n")
     writer.write(
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -264,8 +264,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bo
     return head
 
 
-def test_model_lists_in_openai_shape_are_understood(serve: Any, make_client: Any, play: Any) -> None:
-    """Promise: llama.cpp and LM Studio list their models too."""
+def test_openai_style_model_lists_are_accepted(serve: Any, make_client: Any, play: Any) -> None:
+    """Promise: the lists of llama.cpp and LM Studio are supported, too."""
     body = json.dumps({"object": "list", "data": [{"id": "llama", "object": "model", "created": 1}]}).encode()
 
     async def handler(reader: Any, writer: Any) -> None:
@@ -278,8 +278,8 @@ def test_model_lists_in_openai_shape_are_understood(serve: Any, make_client: Any
     assert [model.id for model in play(main)] == ["llama"]
 
 
-def test_model_pages_that_lead_in_a_circle_come_to_an_end(serve: Any, make_client: Any, play: Any) -> None:
-    """Promise: a server whose `has_more` never ends does not hang the client."""
+def test_circular_model_pages_end(serve: Any, make_client: Any, play: Any) -> None:
+    """Promise: a server whose `has_more` is always true does not hang the client."""
     paths: list[bytes] = []
     body = json.dumps({"data": [{"id": "a"}, {"id": "b"}], "has_more": True, "last_id": "b/ö"}).encode()
 
@@ -296,7 +296,7 @@ def test_model_pages_that_lead_in_a_circle_come_to_an_end(serve: Any, make_clien
 
 
 def test_a_missing_key_is_a_clear_error_at_first_use_and_nothing_is_sent(play: Any, ask: Any) -> None:
-    """Promise: building the client is fine; using it says what to do."""
+    """Promise: creating the client works; using it says what to do."""
 
     async def main() -> None:
         async with HTTPClaudeClient(ClientConfig()) as client:
@@ -311,7 +311,7 @@ def test_a_missing_key_is_a_clear_error_at_first_use_and_nothing_is_sent(play: A
 
 
 def test_another_host_than_the_official_one_needs_no_key(sim: Simulator, play: Any, ask: Any) -> None:
-    """Promise: a local server gets a placeholder, since some want a header to be there."""
+    """Promise: a local server gets a placeholder, because some require the header."""
 
     async def main() -> None:
         async with HTTPClaudeClient(ClientConfig(base_url=sim.url)) as client:
@@ -322,10 +322,10 @@ def test_another_host_than_the_official_one_needs_no_key(sim: Simulator, play: A
     assert sim.requests[0].headers["x-api-key"] == "none"
 
 
-def test_a_closed_client_says_so(
+def test_using_a_closed_client_raises(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: use after closing is a ConfigurationError at once, without retries."""
+    """Promise: a ConfigurationError at once, without retries."""
 
     async def main() -> None:
         client = make_client(sim.url)
@@ -366,7 +366,7 @@ def test_loopback_is_never_proxied(
     ask: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Promise: whatever the proxy variables say, usable or not, this machine is reached directly."""
+    """Promise: whatever the proxy variables contain, this machine is reached directly."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, proxy)
     monkeypatch.setenv("NO_PROXY", no_proxy)
@@ -384,7 +384,7 @@ def test_loopback_is_never_proxied(
 def test_other_hosts_go_through_the_proxy_of_the_environment(
     serve: Any, make_client: Any, play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: HTTP_PROXY is honoured; the proxy sees the absolute URL."""
+    """Promise: HTTP_PROXY is used; the proxy gets the absolute URL."""
     heads: list[bytes] = []
 
     async def handler(reader: Any, writer: Any) -> None:
@@ -404,7 +404,7 @@ def test_other_hosts_go_through_the_proxy_of_the_environment(
 def test_a_proxy_for_other_hosts_does_not_stop_a_gateway(
     serve: Any, make_client: Any, play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: of several variables only the one for this server has to be usable."""
+    """Promise: only the variable that applies to this server must be valid."""
 
     async def handler(reader: Any, writer: Any) -> None:
         await _answer(reader, writer, b'{"data": []}')
@@ -423,7 +423,7 @@ def test_a_proxy_for_other_hosts_does_not_stop_a_gateway(
 def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
     make_client: Any, play: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: the failure of a proxy is not told as one of the server."""
+    """Promise: the failure of a proxy is not attributed to the server."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound and not listening: refused
         monkeypatch.setenv("all_proxy", f"http://user:hunter2@127.0.0.1:{reserved.getsockname()[1]}")
@@ -441,10 +441,10 @@ def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
     assert "hunter2" not in str(error)
 
 
-def test_certificates_that_cannot_be_read_are_told_apart_from_a_proxy(
+def test_unreadable_certificates_are_not_attributed_to_a_proxy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Promise: the variable that is wrong is the one that is named."""
+    """Promise: the error names the wrong variable."""
     (tmp_path / "ca.pem").write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
@@ -454,10 +454,10 @@ def test_certificates_that_cannot_be_read_are_told_apart_from_a_proxy(
     assert "PROXY" not in str(caught.value)
 
 
-def test_a_proxy_that_makes_no_sense_is_a_configuration_error_without_its_password(
+def test_an_invalid_proxy_is_a_configuration_error_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Promise: a broken variable is named; the password that may be in it is not."""
+    """Promise: the error names the invalid variable, but not a password in it."""
     monkeypatch.setenv("HTTPS_PROXY", "gopher://user:hunter2@host")
 
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
@@ -473,7 +473,7 @@ def test_a_proxy_that_makes_no_sense_is_a_configuration_error_without_its_passwo
 def test_c4_health_check_asks_for_one_model_and_sends_no_message(
     sim: Simulator, make_client: Any, play: Any
 ) -> None:
-    """Promise: never billed: a GET of the model list is all that goes out."""
+    """Promise: never billed: the only request is a GET of the model list."""
 
     async def main() -> Any:
         async with make_client(sim.url) as client:
@@ -486,8 +486,8 @@ def test_c4_health_check_asks_for_one_model_and_sends_no_message(
     assert [(request.method, request.path) for request in sim.requests] == [("GET", "/v1/models")]
 
 
-def test_c4_health_check_tells_a_refused_key(make_client: Any, play: Any, ask: Any) -> None:
-    """Promise: reachable, but not authenticated; the message call says the same as an InvalidApiKeyError."""
+def test_c4_health_check_detects_a_rejected_key(make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: reachable, but not authenticated; a message call raises an InvalidApiKeyError."""
     with Simulator(api_key="sk-ant-another-key-000") as sim:
 
         async def main() -> Any:
@@ -502,10 +502,8 @@ def test_c4_health_check_tells_a_refused_key(make_client: Any, play: Any, ask: A
     assert "key" in health.detail
 
 
-def test_c4_health_check_falls_back_where_there_is_no_model_list(
-    serve: Any, make_client: Any, play: Any
-) -> None:
-    """Promise: a server without /v1/models is probed by a token count of nothing; never by a message."""
+def test_c4_health_check_falls_back_without_a_model_list(serve: Any, make_client: Any, play: Any) -> None:
+    """Promise: a server without /v1/models is checked with an empty token count, never with a message."""
     seen: list[bytes] = []
 
     async def handler(reader: Any, writer: Any) -> None:
@@ -526,10 +524,10 @@ def test_c4_health_check_falls_back_where_there_is_no_model_list(
     assert seen == [b"GET /v1/models?limit=1", b"POST /v1/messages/count_tokens"]
 
 
-def test_c4_health_check_of_a_dead_server_is_a_finding(
+def test_c4_health_check_of_a_dead_server_does_not_raise(
     make_client: Any, play: Any, sleeps: list[float]
 ) -> None:
-    """Promise: nobody listens: not reachable, told at once, and no exception."""
+    """Promise: not reachable, reported at once, without an exception."""
 
     async def main() -> Any:
         async with make_client("http://127.0.0.1:9") as client:
@@ -542,10 +540,10 @@ def test_c4_health_check_of_a_dead_server_is_a_finding(
     assert sleeps == []
 
 
-def test_connections_are_reused_and_written_to_once_a_request(
+def test_connections_are_reused_with_one_write_per_request(
     sim: Simulator, make_client: Any, play: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: one after the other shares a connection, and the HTTP library writes through the client's own network."""
+    """Promise: sequential requests share a connection, and the HTTP library uses the client's network backend."""
     written: list[bytes] = []
     connect = httpcore2.AnyIOBackend.connect_tcp
 

@@ -1,4 +1,4 @@
-"""Retries over real sockets: which failures are tried again, after how long, how often, and who is told."""
+"""Retries over real sockets: which failures are retried, when, how often, and what is reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KEY = "sk-ant-test-0123456789abcdef"
 def test_r1_t1_a_transient_status_is_retried_and_then_succeeds(
     code: int, is_streamed: bool, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: each status of R1 costs one back-off, and the reply comes as if nothing had been."""
+    """Promise: each status of R1 costs one back-off, and then the reply arrives as usual."""
     sim.script(status(code), reply("There."))
 
     async def main() -> str:
@@ -84,7 +84,7 @@ def test_r1_t1_a_final_status_is_not_retried(
     ask: Any,
     sleeps: list[float],
 ) -> None:
-    """Promise: what would fail again fails at once: one request, no wait."""
+    """Promise: an error that would recur fails at once: one request, no wait."""
     sim.script(status(code))
 
     async def main() -> ClaudeError:
@@ -102,7 +102,7 @@ def test_r1_t1_a_final_status_is_not_retried(
 def test_r2_r5_t1_retries_are_exhausted_after_four_attempts_10_20_40(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: four attempts, doubling waits, then the last error with the count of attempts."""
+    """Promise: four attempts, doubling waits, then the last error with the number of attempts."""
     sim.script(*(status(529) for _ in range(9)))
 
     async def main() -> OverloadedError:
@@ -121,7 +121,7 @@ def test_r2_r5_t1_retries_are_exhausted_after_four_attempts_10_20_40(
 
 
 def test_t1_the_delay_between_attempts_is_really_waited(sim: Simulator, play: Any, ask: Any) -> None:
-    """Promise: by the server's clock, at least the three quarters of each back-off that jitter leaves."""
+    """Promise: by the server's clock, at least three quarters of each back-off, because of jitter."""
     sim.script(status(500), status(500))
     config = ClientConfig(base_url=sim.url, initial_backoff=0.1)
 
@@ -169,7 +169,7 @@ def test_r3_t1_retry_after_decides_the_wait(
     ask: Any,
     sleeps: list[float],
 ) -> None:
-    """Promise: what is asked for is waited exactly; zero and garbage mean the usual back-off."""
+    """Promise: the requested wait is kept exactly; zero and invalid values mean the usual back-off."""
     sim.script(status(503, headers=headers))
 
     async def main() -> None:
@@ -184,7 +184,7 @@ def test_r3_t1_retry_after_decides_the_wait(
 def test_r3_a_retry_after_of_a_day_fails_now_and_holds_others_for_max_backoff(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: no silent day of waiting; the error names it, and other callers wait max_backoff at most."""
+    """Promise: no silent wait of a day; the error contains it, and other callers wait for max_backoff at most."""
     sim.script(status(429, retry_after=86_400))
 
     async def main() -> tuple[RateLimitError, float]:
@@ -207,7 +207,7 @@ told_or_not = pytest.mark.parametrize("headers", [{}, LIMITS], ids=["no limits t
 
 
 class MovedClock:
-    """A clock that is moved; it goes by itself only as far as asked."""
+    """A simulated clock, which advances only as far as requested."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -242,10 +242,10 @@ async def refused(asking: Any) -> RateLimitError:
         ("9" * 300, "30 years or more"),
     ],
 )
-def test_r3_after_a_wait_that_nobody_waits_for_the_next_call_fails_at_once_too(
+def test_r3_after_a_wait_that_is_too_long_the_next_call_fails_at_once_too(
     retry_after: Any, left: str, headers: dict[str, str], sim: Simulator, play: Any, ask: Any
 ) -> None:
-    """Promise: no silent minutes: plain or streamed, a later call says at once what was asked and that nothing was sent."""
+    """Promise: no silent minutes: a later call, plain or streamed, raises at once with the remaining wait, and nothing is sent."""
     sim.script(status(429, retry_after=retry_after, headers=headers))
     clock = MovedClock()
     told: list[Any] = []
@@ -274,10 +274,10 @@ def test_r3_after_a_wait_that_nobody_waits_for_the_next_call_fails_at_once_too(
 
 
 @told_or_not
-def test_r3_those_who_wait_already_fail_at_once_with_the_first(
+def test_r3_waiting_calls_fail_at_once_with_the_first(
     headers: dict[str, str], sim: Simulator, play: Any, ask: Any
 ) -> None:
-    """Promise: of several questions at once, as in a comparison, none is left waiting for what no one waits for."""
+    """Promise: of several questions at once, as in a comparison, none keeps waiting for a wait that is too long."""
     clock = MovedClock()
     told: list[Any] = []
 
@@ -304,10 +304,10 @@ def test_r3_those_who_wait_already_fail_at_once_with_the_first(
 
 
 @told_or_not
-def test_r3_after_max_backoff_one_call_finds_out_whether_the_wait_still_holds(
+def test_r3_after_max_backoff_one_call_checks_the_server_again(
     headers: dict[str, str], sim: Simulator, play: Any, ask: Any
 ) -> None:
-    """Promise: a header does not lock a kernel for a day: others are held for max_backoff at most."""
+    """Promise: a header does not block a kernel for a day: others wait for max_backoff at most."""
     sim.script(status(429, retry_after=86_400, headers=headers))
     clock = MovedClock()
 
@@ -325,10 +325,10 @@ def test_r3_after_max_backoff_one_call_finds_out_whether_the_wait_still_holds(
 
 
 @pytest.mark.parametrize("headers", [{}])
-def test_r3_lists_and_counts_on_the_way_to_an_answer_do_not_wait_in_silence(
+def test_r3_lists_and_counts_do_not_wait_silently(
     headers: dict[str, str], sim: Simulator, play: Any, ask: Any
 ) -> None:
-    """Promise: what asks without telling anybody fails at once while a server's pause lasts, and health says why."""
+    """Promise: calls that report no wait fail at once during a server's pause, and the health check gives the reason."""
     sim.script(status(429, retry_after=100, headers=headers))
     clock = MovedClock()
 
@@ -347,10 +347,8 @@ def test_r3_lists_and_counts_on_the_way_to_an_answer_do_not_wait_in_silence(
     assert [request.path for request in sim.requests] == ["/v1/messages", "/v1/messages/count_tokens"]
 
 
-def test_r3_a_pause_that_others_wait_for_is_told_before_it_begins(
-    sim: Simulator, play: Any, ask: Any
-) -> None:
-    """Promise: a wait within the bounds is waited, and its reason and length are told first."""
+def test_r3_a_pause_is_reported_before_the_wait(sim: Simulator, play: Any, ask: Any) -> None:
+    """Promise: a wait within the limits is kept, and its reason and length are reported first."""
     sim.script(status(429, retry_after=100))
     clock = MovedClock()
     told: list[Any] = []
@@ -369,7 +367,7 @@ def test_r3_a_pause_that_others_wait_for_is_told_before_it_begins(
     assert [(event.reason, event.expected_wait) for event in told] == [("paused", 100)]
 
 
-def test_r3_after_a_429_all_callers_wait_and_every_attempt_pays_the_limiter(sim: Simulator, ask: Any) -> None:
+def test_r3_after_a_429_all_callers_wait_and_every_attempt_uses_the_limiter(sim: Simulator, ask: Any) -> None:
     """Promise: one 429 pauses the shared bucket: nothing is sent before its retry-after is over."""
     sim.script(status(429, retry_after=40))
     loop = MovedLoop()
@@ -407,7 +405,7 @@ def test_r3_after_a_429_all_callers_wait_and_every_attempt_pays_the_limiter(sim:
 
 
 def test_r5_every_attempt_acquires_from_the_limiter_again(sim: Simulator, play: Any, ask: Any) -> None:
-    """Promise: a retried call takes one share per attempt, so retries cannot exceed the rate."""
+    """Promise: a retried call uses capacity for each attempt, so retries cannot exceed the rate."""
     sim.script(status(500), status(500), status(500))
     bucket = TokenBucket(0.001, 10)
 
@@ -425,7 +423,7 @@ def test_r5_every_attempt_acquires_from_the_limiter_again(sim: Simulator, play: 
 def test_r1_a_spend_cap_is_not_retried(
     code: str, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: a 429 about money fails at once and pauses nobody."""
+    """Promise: a 429 for a spend limit fails at once and pauses nothing."""
     sim.script(status(429, error_code=code))
 
     async def main() -> None:
@@ -443,7 +441,7 @@ def test_r1_a_spend_cap_is_not_retried(
 def test_r1_x_should_retry_false_is_obeyed(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: the server may forbid a retry that its status would allow."""
+    """Promise: the server may prevent a retry that its status would allow."""
     sim.script(status(529, headers={"x-should-retry": "false"}))
 
     async def main() -> None:
@@ -457,7 +455,7 @@ def test_r1_x_should_retry_false_is_obeyed(
 
 
 def test_r2_the_total_time_of_retrying_is_bounded(sim: Simulator, play: Any, ask: Any) -> None:
-    """Promise: by a moved clock: a wait that would exceed max_retry_time is not begun."""
+    """Promise: on a simulated clock, a wait that would exceed max_retry_time is not started."""
     sim.script(*(status(500) for _ in range(20)))
     now = 0.0
 
@@ -481,10 +479,10 @@ def test_r2_the_total_time_of_retrying_is_bounded(sim: Simulator, play: Any, ask
     assert "max_retry_time" in str(error)
 
 
-def test_r1_r4_a_connection_that_drops_before_an_answer_is_retried_and_said_to_be_ambiguous(
+def test_r1_r4_a_connection_that_drops_before_a_response_is_retried_and_reported_as_ambiguous(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: reset and close before headers are retried, and said to have been executed perhaps."""
+    """Promise: reset and close before the headers are retried, and reported as possibly executed."""
     sim.script(drop_before_headers(how="reset"), drop_before_headers(how="close"))
     told: list[Any] = []
 
@@ -502,10 +500,10 @@ def test_r1_r4_a_connection_that_drops_before_an_answer_is_retried_and_said_to_b
         assert "may still have been executed" in str(error)
 
 
-def test_r1_r4_a_server_that_cannot_be_reached_is_retried_and_known_not_to_have_got_anything(
+def test_r1_r4_an_unreachable_server_is_retried_and_has_certainly_received_nothing(
     make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: a refused connection proves that nothing was sent, and the error says where it went."""
+    """Promise: a refused connection proves that nothing was sent, and the error contains the address."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -572,10 +570,10 @@ def test_observers_get_one_record_per_step(sim: Simulator, make_client: Any, pla
     assert told[3] == AttemptStarted(attempt=2, max_attempts=4)
 
 
-def test_an_observer_that_raises_does_not_cost_the_reply(
+def test_an_observer_that_raises_does_not_lose_the_reply(
     sim: Simulator, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Promise: foreign code in the observer is reported to the log, and the request goes on."""
+    """Promise: an error of the observer is logged, and the request continues."""
 
     def broken(event: object) -> None:
         raise RuntimeError("observer bug")
@@ -589,7 +587,7 @@ def test_an_observer_that_raises_does_not_cost_the_reply(
 
 
 def test_cancelling_in_backoff_ends_the_call_at_once(sim: Simulator, play: Any, ask: Any) -> None:
-    """Promise: an interrupt while waiting to retry is not waited out, and nothing more is sent."""
+    """Promise: an interrupt ends the wait for a retry, and nothing more is sent."""
     sim.script(*(status(500) for _ in range(5)))
 
     async def main() -> None:
@@ -610,7 +608,7 @@ def test_cancelling_in_backoff_ends_the_call_at_once(sim: Simulator, play: Any, 
 def test_cancelling_in_the_limiter_ends_the_call_at_once_and_leaves_the_bucket_whole(
     sim: Simulator, play: Any, ask: Any
 ) -> None:
-    """Promise: an interrupt while waiting for the limiter sends nothing and takes nothing."""
+    """Promise: an interrupt while waiting for the limiter sends nothing and uses no capacity."""
     bucket = TokenBucket(0.001, 1)
 
     async def main() -> None:

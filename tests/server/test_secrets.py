@@ -1,5 +1,4 @@
-"""The key: on the wire, and nowhere else. Every failure is taken, and everything it leaves behind is
-searched."""
+"""The key is sent to the server, and appears nowhere else. All objects that each failure leaves behind are searched."""
 
 from __future__ import annotations
 
@@ -71,7 +70,7 @@ FAILURES = {
 
 
 def objects_shown_by_a_debugger(error: BaseException) -> Iterator[Any]:
-    """Walk whatever a traceback can show: causes, frames, their locals, and all that is in reach of those."""
+    """Iterate over everything a traceback can show: causes, frames, their locals, and all objects reachable from those."""
     pending: list[Any] = [error]
     seen: set[int] = set()
     while pending:
@@ -94,7 +93,7 @@ def objects_shown_by_a_debugger(error: BaseException) -> Iterator[Any]:
 
 
 def is_safe(found: Any) -> bool:
-    """Tell whether an object neither is the key nor prints it."""
+    """Return whether an object neither is the key nor prints it."""
     if isinstance(found, SecretHeader):
         return KEY not in repr(found) and KEY not in str(found) and KEY not in found.decode()
     if isinstance(found, bytes | bytearray):
@@ -103,12 +102,12 @@ def is_safe(found: Any) -> bool:
 
 
 def of_this_test(found: Any) -> bool:
-    """Tell whether an object belongs to the test, which of course knows the key."""
+    """Return whether an object belongs to the test, which contains the key."""
     return found is KEY or found is QUOTED or found is FAILURES
 
 
 async def provoke(client: Any, request: Any) -> ClaudeError:
-    """Take the failure while it is being handled, as a debugger would."""
+    """Return the failure while it is being handled, as a debugger would."""
     try:
         async with client.stream_message(request) as stream:
             async for _ in stream:
@@ -157,7 +156,7 @@ def test_o2_no_error_traceback_or_log_holds_the_key(
 def test_o2_a_name_an_id_and_a_count_of_a_reply_are_redacted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: all of a reply but its words may be shown by us, so none of it quotes the key; streamed or whole."""
+    """Promise: everything in a reply except its content may be displayed, so none of it contains the key; streamed or not."""
     events = (
         {
             "type": "message_start",
@@ -226,10 +225,8 @@ def test_o2_response_headers_given_to_observers_are_redacted(
     assert told[1].headers["x-echo"] == "[REDACTED]"
 
 
-def test_c3_o2_the_key_stands_in_no_header_collection_that_can_be_printed(
-    sim: Simulator, make_client: Any, play: Any
-) -> None:
-    """Promise: masked in the headers of the client, and in those of the request while it is under way."""
+def test_c3_o2_no_header_collection_prints_the_key(sim: Simulator, make_client: Any, play: Any) -> None:
+    """Promise: it is masked in the client's headers, and in those of the request in flight."""
 
     async def main() -> None:
         async with make_client(sim.url) as client:
@@ -248,7 +245,7 @@ def test_c3_o2_the_key_stands_in_no_header_collection_that_can_be_printed(
 
 
 def test_o2_the_header_with_the_key_shows_nothing() -> None:
-    """Promise: it prints and decodes as masked, however it is called."""
+    """Promise: it prints and decodes as masked, in every way."""
     for credential in (Credential(api_key=KEY), Credential(auth_token=KEY)):
         name, value = auth_header(credential, "x-api-key")
 
@@ -256,10 +253,8 @@ def test_o2_the_header_with_the_key_shows_nothing() -> None:
         assert KEY not in f"{name!r} {value!r} {value} {value.decode()} {[value]}"
 
 
-def test_o2_a_header_that_was_clean_before_is_searched_again_when_it_is_not(
-    sim: Simulator, make_client: Any, play: Any, ask: Any
-) -> None:
-    """Promise: what is remembered of clean headers hides no other value, and no name that quotes the key."""
+def test_o2_a_changed_header_is_searched_again(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: remembered clean headers hide no other value, and no name with the key."""
     sim.script(
         reply("1", headers={"x-echo": "fine"}),
         reply("2", headers={"x-echo": "fine"}),
@@ -285,7 +280,7 @@ def test_o2_a_header_that_was_clean_before_is_searched_again_when_it_is_not(
 
 
 def test_o2_few_headers_are_remembered(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
-    """Promise: a server whose headers are new each time, or long, does not fill the memory."""
+    """Promise: a server with new or long headers in each response does not exhaust memory."""
     sim.script(*(reply("x", headers={f"x-{n}-{m}": "v" for m in range(40)}) for n in range(30)))
     sim.script(reply("x", headers={"x-long": "v" * 5000}))
 
@@ -304,8 +299,7 @@ def test_o2_few_headers_are_remembered(sim: Simulator, make_client: Any, play: A
 def test_o1_each_attempt_is_logged_once_with_its_fields_and_without_the_prompt(
     sim: Simulator, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Promise: method, path, status, attempt, delay, duration, request id and tokens; no word of prompt or
-    reply."""
+    """Promise: method, path, status, attempt, delay, duration, request id and tokens; no part of prompt or reply."""
     caplog.set_level(logging.DEBUG)
     sim.script(status(529), reply("A secret answer."))
 
@@ -335,7 +329,7 @@ def test_o1_each_attempt_is_logged_once_with_its_fields_and_without_the_prompt(
 def test_o1_a_cancelled_stream_is_logged(
     sim: Simulator, make_client: Any, play: Any, ask: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Promise: an attempt that the caller broke off leaves a record too."""
+    """Promise: an attempt that the caller cancelled is logged, too."""
     caplog.set_level(logging.INFO, logger="claude_magic.client")
     sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02))
 

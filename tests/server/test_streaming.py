@@ -1,4 +1,4 @@
-"""Streams over real sockets: events as they arrive, and an honest word about every way to break off."""
+"""Streams over real sockets: events as they arrive, and a clear error for every way to break off."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def failure_of(client: Any, request: Any, observer: Any = None) -> ClaudeE
 
 
 def assert_no_http_error_is_chained(error: BaseException) -> None:
-    """Check that nothing leads to the HTTP library, whose exceptions hold the request and so the key."""
+    """Check that no exception of the HTTP library is chained, because those refer to the request and its key."""
     while error.__context__ is not None:
         error = error.__context__
         assert type(error).__module__.partition(".")[0] not in ("httpx2", "httpcore2", "h11", "anyio")
@@ -94,7 +94,7 @@ def assert_no_http_error_is_chained(error: BaseException) -> None:
 def test_s1_t1_events_arrive_typed_and_in_order_while_the_reply_is_written(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: deltas are handed out as they come, long before the end, and the message adds up."""
+    """Promise: deltas are returned as they arrive, long before the end, and the message is complete."""
     sim.script(reply(chunks=["Bon", "jour", " !"], chunk_delay=0.1))
     moments: list[tuple[str, float]] = []
 
@@ -123,7 +123,7 @@ def test_s1_t1_events_arrive_typed_and_in_order_while_the_reply_is_written(
 def test_s1_one_byte_at_a_time_gives_the_same_reply(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: chunk borders mean nothing, also inside a UTF-8 character."""
+    """Promise: chunk boundaries do not matter, even inside a UTF-8 character."""
     delta = {**DELTA, "delta": {"type": "text_delta", "text": "Grüße 🌍"}}
     events = (START, PING, BLOCK, delta, BLOCK_STOP, END, STOP)
     raw = b"".join(
@@ -146,7 +146,7 @@ def test_s1_one_byte_at_a_time_gives_the_same_reply(
 def test_s1_recorded_streams_are_read_as_they_are_decoded(
     path: Path, sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: the client hands out what each event decodes to by itself, and folds it into the same message."""
+    """Promise: the client returns the same events as the decoder, and accumulates them to the same message."""
     raw = path.read_bytes()
     sim.script(stream_bytes(raw))
     expected, folded = [], MessageAccumulator()
@@ -211,10 +211,10 @@ def test_s1_the_streaming_path_is_a_setting(serve: Any, make_client: Any, play: 
     ],
     ids=["error", "error first", "error in block", "clean end", "close", "reset", "eof", "empty"],
 )
-def test_r4_t1_a_failure_before_the_first_content_is_retried_unseen(
+def test_r4_t1_a_failure_before_the_first_content_is_retried_invisibly(
     behaviour: Any, sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: a reader of the stream sees one clean reply, each event once."""
+    """Promise: a reader of the stream gets one clean reply, each event once."""
     sim.script(behaviour, reply("There."))
     told: list[Any] = []
 
@@ -235,7 +235,7 @@ def test_r4_t1_a_failure_before_the_first_content_is_retried_unseen(
 def test_r4_thinking_counts_as_content(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: once thinking has been shown, nothing is replayed."""
+    """Promise: once thinking was shown, nothing is replayed."""
     block = {
         "type": "content_block_start",
         "index": 0,
@@ -280,7 +280,7 @@ def test_r4_thinking_counts_as_content(
 def test_s2_t1_a_broken_stream_is_reported_with_its_partial_text_and_leaves_the_pool_healthy(
     behaviour: Any, error_class: type[ClaudeError], sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: never a silent end: an error of ours, what had arrived, and a client that goes on working."""
+    """Promise: never a silent end: a ClaudeError, the message so far, and a client that keeps working."""
     sim.script(behaviour, reply("Next."))
 
     async def main() -> tuple[ClaudeError, str]:
@@ -297,10 +297,10 @@ def test_s2_t1_a_broken_stream_is_reported_with_its_partial_text_and_leaves_the_
         assert str(error.request_id).startswith("req_")
 
 
-def test_s2_the_partial_text_is_what_was_handed_out(
+def test_s2_the_partial_text_is_that_of_the_returned_events(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: events before the break come first, then the error with exactly their text."""
+    """Promise: events before the break are returned first, then the error is raised with exactly their text."""
     second = {**DELTA, "delta": {"type": "text_delta", "text": " le monde"}}
     sim.script(stream_events(START, BLOCK, DELTA, second, OVERLOADED))
     seen: list[str] = []
@@ -327,7 +327,7 @@ def test_s2_the_partial_text_is_what_was_handed_out(
 def test_a_lenient_client_accepts_an_end_after_a_stop_reason(
     end: Any, sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: gateways that forget message_stop are fine then; without a stop reason it stays an error."""
+    """Promise: gateways that omit message_stop are accepted then; without a stop reason it is still an error."""
     sim.script(
         stream_events(START, BLOCK, DELTA, BLOCK_STOP, END, end=end),
         stream_events(START, BLOCK, DELTA, end=end),
@@ -344,10 +344,10 @@ def test_a_lenient_client_accepts_an_end_after_a_stop_reason(
     assert isinstance(error, StreamInterruptedError)
 
 
-def test_s1_a_server_that_ignores_stream_true_is_understood(
+def test_s1_a_server_that_ignores_stream_true_is_supported(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: a whole JSON message becomes the events it would have been, thinking and tools included."""
+    """Promise: a whole JSON message becomes the equivalent events, including thinking and tools."""
     content = [
         {"type": "thinking", "thinking": "Let me see.", "signature": "c2ln"},
         {"type": "text", "text": "Here."},
@@ -372,10 +372,10 @@ def test_s1_a_server_that_ignores_stream_true_is_understood(
     assert received.to_param()["content"] == content
 
 
-def test_s1_events_under_a_wrong_content_type_are_understood(
+def test_s1_events_with_a_wrong_content_type_are_accepted(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: what looks like a stream is read as one."""
+    """Promise: a body that looks like a stream is read as one."""
     raw = b"".join(
         b"data: %b\n\n" % json.dumps(event).encode() for event in (START, BLOCK, DELTA, BLOCK_STOP, END, STOP)
     )
@@ -388,10 +388,10 @@ def test_s1_events_under_a_wrong_content_type_are_understood(
     assert play(main).message.text == "Bonjour"
 
 
-def test_c2_pings_without_end_do_not_defeat_the_total_timeout(
+def test_c2_endless_pings_do_not_defeat_the_total_timeout(
     sim: Simulator, make_client: Any, play: Any, ask: Any, sleeps: list[float]
 ) -> None:
-    """Promise: a stream that is only kept alive ends at stream_timeout, and is not begun again."""
+    """Promise: a stream that is only kept alive ends at stream_timeout, and is not restarted."""
     sim.script(stream_events(START, *[PING] * 2000, chunk_bytes=30, delay=0.02))
 
     async def main() -> ClaudeError:
@@ -408,7 +408,7 @@ def test_c2_pings_without_end_do_not_defeat_the_total_timeout(
 def test_c2_silence_in_mid_stream_is_a_timeout_with_the_partial_text(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: `timeout` bounds each read, and what had arrived is kept."""
+    """Promise: `timeout` limits each read, and the message so far is kept."""
     raw = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in (START, BLOCK, DELTA))
     sim.script(stream_bytes(raw, delay=20))
 
@@ -423,10 +423,10 @@ def test_c2_silence_in_mid_stream_is_a_timeout_with_the_partial_text(
     assert error.partial.text == "Bonjour"
 
 
-def test_s1_events_of_many_pings_are_not_held_back_for_ever(
+def test_s1_events_without_deltas_are_not_held_back_forever(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: holding back is bounded: a reply of whole blocks without deltas comes through."""
+    """Promise: the number of held events is limited: a reply of whole blocks without deltas is returned."""
     blocks: list[Any] = []
     for index in range(1200):
         blocks.append(
@@ -461,7 +461,7 @@ def test_s1_events_of_many_pings_are_not_held_back_for_ever(
 def test_leaving_a_stream_early_closes_its_connection_and_nothing_else(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: aclose ends the request at the server at once; other requests go on."""
+    """Promise: aclose ends the request at the server at once; other requests continue."""
     sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02), reply("Next."))
 
     async def main() -> str:
@@ -481,7 +481,7 @@ def test_leaving_a_stream_early_closes_its_connection_and_nothing_else(
 def test_closing_a_stream_from_another_task_ends_its_iteration(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: a Stop button may close what a task is reading; that task sees the end, not an error."""
+    """Promise: a Stop button may close a stream that a task is reading; the task gets the end, not an error."""
     sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02))
 
     async def main() -> int:
@@ -502,10 +502,8 @@ def test_closing_a_stream_from_another_task_ends_its_iteration(
         time.sleep(0.01)
 
 
-def test_a_stream_left_with_break_and_forgotten_is_closed_too(
-    sim: Simulator, make_client: Any, play: Any, ask: Any
-) -> None:
-    """Promise: a plain `async for` with `break` does not keep its connection for ever."""
+def test_an_abandoned_stream_is_closed_too(sim: Simulator, make_client: Any, play: Any, ask: Any) -> None:
+    """Promise: a plain `async for` with `break` does not keep its connection forever."""
     sim.script(reply(chunks=["x"] * 1000, chunk_delay=0.02))
 
     async def leave(client: Any) -> None:
@@ -526,7 +524,7 @@ def test_a_stream_left_with_break_and_forgotten_is_closed_too(
 def test_a_stream_left_at_its_last_event_keeps_its_connection(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: leaving at message_stop is a success, and the connection serves again."""
+    """Promise: leaving at message_stop is a success, and the connection is reused."""
     told: list[Any] = []
 
     async def main() -> None:
@@ -543,10 +541,10 @@ def test_a_stream_left_at_its_last_event_keeps_its_connection(
     assert len([event for event in told if isinstance(event, AttemptFinished) and event.error is None]) == 3
 
 
-def test_s2_a_thousand_cancelled_streams_later_the_pool_serves(
+def test_s2_the_pool_works_after_a_thousand_cancelled_streams(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: cancelled early, in mid-stream or twice over: no connection, no slot, no task is lost."""
+    """Promise: cancelled early, in mid-stream or twice: no connection, no slot and no task is lost."""
     sim.script(*(reply(chunks=["word "] * 500, chunk_delay=0.005) for _ in range(1000)))
 
     async def main() -> None:
@@ -581,7 +579,7 @@ def test_s2_a_thousand_cancelled_streams_later_the_pool_serves(
 def test_c1_two_hundred_streams_at_once_all_complete(
     sim: Simulator, make_client: Any, play: Any, ask: Any
 ) -> None:
-    """Promise: concurrency is bounded by the limiter alone."""
+    """Promise: concurrency is limited only by the limiter."""
     sim.script(*(reply(chunks=[f"{number} "] * 20) for number in range(200)))
 
     async def main() -> list[str]:

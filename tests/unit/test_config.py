@@ -1,4 +1,4 @@
-"""Settings of the client, and the credential that nothing prints."""
+"""The client's settings, and the credential that is never printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "sk-ant-api03-very-secret-value"
 
 
 def test_c2_c3_r2_defaults_are_those_of_the_requirements() -> None:
-    """Promise: the documented numbers, in one place."""
+    """Promise: the documented defaults."""
     config = ClientConfig()
 
     assert config.base_url == "https://api.anthropic.com"
@@ -53,7 +53,7 @@ def test_c2_c3_r2_defaults_are_those_of_the_requirements() -> None:
     ],
 )
 def test_base_url_is_normalised(given_url: str, expected: str) -> None:
-    """Promise: what people paste leads to the right place, with no doubled /v1."""
+    """Promise: a pasted URL works, without a doubled /v1."""
     assert ClientConfig(base_url=given_url).base_url == expected
 
 
@@ -78,8 +78,8 @@ def test_base_url_is_normalised(given_url: str, expected: str) -> None:
         ("https://host\n.example", "character"),
     ],
 )
-def test_a_base_url_that_cannot_be_right_is_refused_without_quoting_secrets(value: str, said: str) -> None:
-    """Promise: a ConfigurationError which says what is wrong, and never the password or query in it."""
+def test_an_invalid_base_url_is_rejected_without_quoting_secrets(value: str, said: str) -> None:
+    """Promise: a ConfigurationError that explains the problem, without the URL's password or query."""
     with pytest.raises(ConfigurationError) as caught:
         ClientConfig(base_url=value)
 
@@ -124,7 +124,7 @@ def test_no_base_url_causes_any_other_error(value: str) -> None:
     ],
 )
 def test_every_other_bad_setting_is_a_configuration_error(values: dict[str, Any]) -> None:
-    """Promise: no pydantic error leaves the client, and no value of a header is quoted."""
+    """Promise: the client raises no pydantic error, and quotes no header value."""
     with pytest.raises(ConfigurationError) as caught:
         ClientConfig(**values)
 
@@ -138,7 +138,7 @@ def test_s1_the_path_of_the_streaming_call_is_a_setting() -> None:
 
 
 def test_o2_extra_headers_are_not_printed() -> None:
-    """Promise: gateways put secrets into headers of their own, so a config does not show them."""
+    """Promise: gateways put secrets into custom headers, so the repr does not show them."""
     assert KEY not in repr(ClientConfig(headers={"x-gateway": KEY}))
 
 
@@ -153,8 +153,8 @@ def test_o2_extra_headers_are_not_printed() -> None:
         ("http://192.168.1.5", True),
     ],
 )
-def test_a_key_over_plain_http_is_told(url: str, in_clear: bool) -> None:
-    """Promise: the status can warn where a key would cross a network unencrypted."""
+def test_a_key_over_plain_http_is_detected(url: str, in_clear: bool) -> None:
+    """Promise: the status can warn if a key would be sent unencrypted."""
     assert ClientConfig(base_url=url).sends_key_in_clear is in_clear
 
 
@@ -170,15 +170,15 @@ def test_loopback_hosts_are_known(host: str) -> None:
     "host", ["", "localhost.example", "notlocalhost", "128.0.0.1", "10.0.0.1", "fe80::1"]
 )
 def test_other_hosts_are_not_loopback(host: str) -> None:
-    """Promise: nothing else does."""
+    """Promise: no other host does."""
     assert not is_loopback(host)
 
 
 @pytest.mark.parametrize(
     "value", ["", "  ", "sk-ant-a b", "sk-ant-a\nb", "sk-ant-ä", "sk-ant-\x00a", "sk-ant-\u200ba"]
 )
-def test_o2_a_key_that_cannot_be_one_is_refused_without_being_shown(value: str) -> None:
-    """Promise: newline, space and non-ASCII are caught before the HTTP layer, which would quote them."""
+def test_o2_an_invalid_key_is_rejected_without_being_shown(value: str) -> None:
+    """Promise: newline, space and non-ASCII are detected before the HTTP layer, which would quote them."""
     with pytest.raises(ConfigurationError) as caught:
         Credential(api_key=value)
 
@@ -186,20 +186,20 @@ def test_o2_a_key_that_cannot_be_one_is_refused_without_being_shown(value: str) 
 
 
 def test_a_key_is_stripped() -> None:
-    """Promise: the newline that copying adds does no harm."""
+    """Promise: a newline from copying does not matter."""
     assert Credential(api_key=f" {KEY}\n").reveal() == KEY
 
 
-def test_exactly_one_credential_is_wanted() -> None:
-    """Promise: two are as wrong as none."""
+def test_exactly_one_credential_is_required() -> None:
+    """Promise: both and none raise."""
     with pytest.raises(ConfigurationError):
         Credential()
     with pytest.raises(ConfigurationError):
         Credential(api_key=KEY, auth_token="token")
 
 
-def test_o2_a_credential_shows_and_gives_away_nothing() -> None:
-    """Promise: repr, str, format and vars hide it; pickling and copying are refused."""
+def test_o2_a_credential_reveals_nothing() -> None:
+    """Promise: repr, str, format and vars hide the value; pickling and copying raise."""
     credential = Credential(auth_token=KEY)
 
     for shown in (repr(credential), str(credential), f"{credential}", f"{[credential]}"):
@@ -212,7 +212,7 @@ def test_o2_a_credential_shows_and_gives_away_nothing() -> None:
 
 
 def test_o2_text_of_a_server_is_redacted() -> None:
-    """Promise: neither the own key nor another one of the usual form is quoted from an error."""
+    """Promise: neither this key nor another one of the usual form is quoted from an error."""
     text = Credential(api_key="plain-key-42").redact("got plain-key-42, not sk-ant-api03-abcdefgh")
 
     assert text == "got [REDACTED], not [REDACTED]"
@@ -253,8 +253,8 @@ QUOTATIONS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("name", QUOTATIONS)
 @pytest.mark.parametrize("key", SECRETS)
-def test_o2_a_key_is_found_in_whatever_form_it_is_quoted(key: str, name: str) -> None:
-    """Promise: no twelve characters of any form of it are left, and the text around it stays."""
+def test_o2_a_key_is_found_in_any_form(key: str, name: str) -> None:
+    """Promise: no twelve characters of any form of the key are left, and the other text is unchanged."""
     quoted = QUOTATIONS[name](key)
 
     text = Credential(auth_token=key).redact(f"Refused: {quoted}, at 100%.")
@@ -266,7 +266,7 @@ def test_o2_a_key_is_found_in_whatever_form_it_is_quoted(key: str, name: str) ->
 
 
 def test_o2_a_part_of_a_long_key_is_found_too() -> None:
-    """Promise: ten characters in a row are enough, whether the beginning, the middle or the end is left."""
+    """Promise: ten characters in a row are enough, from the start, the middle or the end."""
     key = SECRETS[0]
     credential = Credential(api_key=key)
 
@@ -277,7 +277,7 @@ def test_o2_a_part_of_a_long_key_is_found_too() -> None:
 
 
 def test_o2_a_line_of_a_wrapped_form_is_found() -> None:
-    """Promise: base64 in lines of 76 characters, as mail has it, gives nothing away that could be used."""
+    """Promise: base64 in lines of 76 characters, as in mail, reveals nothing useful."""
     key = SECRETS[0]
     wrapped = base64.encodebytes(f"user:{key}:{key}".encode()).decode()
 
@@ -286,7 +286,7 @@ def test_o2_a_line_of_a_wrapped_form_is_found() -> None:
     assert not any(wrapped[at : at + 16] in text for at in range(len(wrapped) - 15))
 
 
-def test_o2_text_that_quotes_nothing_comes_back_as_it_is() -> None:
-    """Promise: escapes in it are left as they are."""
+def test_o2_text_without_a_key_is_unchanged() -> None:
+    """Promise: including its escapes."""
     for text in ("", "a", "50 %, \\u0041 and &#65; &amp; %41", "é" * 20, "\U0001f600 " * 9):
         assert Credential(api_key=SECRETS[0]).redact(text) == text

@@ -1,4 +1,4 @@
-"""The error tree, and the reading of whatever servers call an error."""
+"""The exception classes, and the parsing of error responses."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def envelope(kind: str, message: str, **details: str) -> bytes:
 
 @pytest.mark.parametrize("status", sorted({*range(400, 600), 300, 302, 304, 600, 999}))
 def test_e2_every_status_has_its_class_and_transience(status: int) -> None:
-    """Promise: exactly the statuses of R1 are transient; what is not in the table is UnknownStatusError."""
+    """Promise: exactly the statuses of R1 are transient; a status that is not in the table is UnknownStatusError."""
     expected_class, is_transient = BY_STATUS.get(status, (UnknownStatusError, False))
 
     error = error_from_response(status, {}, b"")
@@ -83,8 +83,8 @@ def test_e2_every_status_has_its_class_and_transience(status: int) -> None:
     assert str(status) in str(error)
 
 
-def test_e1_the_tree_has_the_promised_shape() -> None:
-    """Promise: callers can catch by branch."""
+def test_e1_the_class_hierarchy_is_as_documented() -> None:
+    """Promise: callers can catch whole branches."""
     assert issubclass(RequestTimeoutError, NetworkError)
     assert issubclass(StreamInterruptedError, NetworkError)
     assert issubclass(OverloadedError, ServerError)
@@ -94,8 +94,8 @@ def test_e1_the_tree_has_the_promised_shape() -> None:
         assert error_class.__bases__ == (APIError,)
 
 
-def test_e1_an_error_carries_what_the_server_said() -> None:
-    """Promise: status, type, code, request id and retry-after are attributes and stand in the message."""
+def test_e1_an_error_has_the_servers_details() -> None:
+    """Promise: status, type, code, request id and retry-after are attributes and part of the message."""
     body = envelope("rate_limit_error", "Too many tokens", error_code="ramp_limit_exceeded")
 
     error = error_from_response(429, {"request-id": "req_1", "retry-after": "20"}, body)
@@ -112,7 +112,7 @@ def test_e1_an_error_carries_what_the_server_said() -> None:
 
 
 def test_e1_the_request_id_is_found_in_header_or_body() -> None:
-    """Promise: the header wins; a gateway's own header and the body serve where it is missing."""
+    """Promise: the header takes precedence; otherwise a gateway's header or the body is used."""
     body = envelope("api_error", "boom")
 
     assert error_from_response(500, {}, body).request_id == "req_in_body"
@@ -121,7 +121,7 @@ def test_e1_the_request_id_is_found_in_header_or_body() -> None:
 
 @pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
 def test_r1_a_spend_cap_429_is_not_transient(code: str) -> None:
-    """Promise: money does not come back by waiting, and the message says so."""
+    """Promise: waiting does not help with a spend limit, and the message says so."""
     error = error_from_response(429, {}, envelope("rate_limit_error", "Spend limit", error_code=code))
 
     assert isinstance(error, RateLimitError)
@@ -155,16 +155,16 @@ def test_r1_a_plain_429_without_advice_is_transient() -> None:
         (529, "?", True),
     ],
 )
-def test_r1_x_should_retry_forbids_any_retry_and_orders_one_after_a_failure_of_the_server(
+def test_r1_x_should_retry_can_prevent_any_retry_and_cause_one_after_a_5xx(
     status: int, value: str, is_transient: bool
 ) -> None:
-    """Promise: `false` is honoured always; `true` where the server failed, for on a 4xx it would break R1."""
+    """Promise: `false` always applies; `true` only after a server error, because after a 4xx it would violate R1."""
     assert error_from_response(status, {"x-should-retry": value}, b"").is_transient is is_transient
 
 
 @pytest.mark.parametrize("status", [400, 402, 403])
-def test_e1_a_billing_error_is_told_by_its_type_too(status: int) -> None:
-    """Promise: a gateway's own status for it does not hide that it is about money, and what to do is said."""
+def test_e1_a_billing_error_is_recognised_by_its_type_too(status: int) -> None:
+    """Promise: even if a gateway changes the status, with advice."""
     error = error_from_response(status, {}, envelope("billing_error", "No credit"))
 
     assert type(error) is BillingError
@@ -186,10 +186,10 @@ PAGES = {
 
 @pytest.mark.parametrize(("content_type", "body"), PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 406, 410, 418, 421, 451])
-def test_e1_a_page_with_the_status_of_a_refusal_is_no_answer_of_the_messages_api(
+def test_e1_a_web_page_with_a_4xx_is_not_a_response_of_the_api(
     status: int, content_type: str, body: bytes
 ) -> None:
-    """Promise: a proxy's or a captive portal's page blames neither the key nor the model, but says what it is."""
+    """Promise: the page of a proxy or captive portal blames neither the key nor the model, but is described."""
     error = error_from_response(status, {"content-type": content_type}, body)
 
     assert type(error) is UnknownStatusError
@@ -203,10 +203,10 @@ def test_e1_a_page_with_the_status_of_a_refusal_is_no_answer_of_the_messages_api
 
 @pytest.mark.parametrize(("content_type", "body"), PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
-def test_e1_a_page_with_a_passing_status_keeps_its_class_and_is_told_apart(
+def test_e1_a_web_page_with_a_transient_status_keeps_its_class(
     status: int, content_type: str, body: bytes
 ) -> None:
-    """Promise: the page of a proxy that cannot reach its server is retried, and its origin is said."""
+    """Promise: the page of a proxy that cannot reach its server is retried, and its origin is mentioned."""
     error = error_from_response(status, {"content-type": content_type}, body)
 
     assert type(error) is BY_STATUS[status][0]
@@ -216,7 +216,7 @@ def test_e1_a_page_with_a_passing_status_keeps_its_class_and_is_told_apart(
 
 @pytest.mark.parametrize("body", [b"", b"RBAC: access denied", b'{"detail": "Forbidden"}'])
 def test_e1_a_403_without_a_reason_does_not_invent_one(body: bytes) -> None:
-    """Promise: a firewall's refusal is not told as one of the model."""
+    """Promise: the rejection of a firewall is not attributed to the API."""
     error = error_from_response(403, {}, body)
 
     assert type(error) is ForbiddenError
@@ -241,7 +241,7 @@ def test_e1_a_403_without_a_reason_does_not_invent_one(body: bytes) -> None:
 def test_e1_a_number_of_hundreds_of_digits_does_not_fill_an_error(
     status: int, headers: dict[str, str], body: bytes
 ) -> None:
-    """Promise: an error is read by people: a long number is cut, wherever it stands."""
+    """Promise: an error stays readable: a long number is truncated, wherever it occurs."""
     error = error_from_response(status, headers, body)
 
     assert "9" * 120 not in str(error)
@@ -249,7 +249,7 @@ def test_e1_a_number_of_hundreds_of_digits_does_not_fill_an_error(
 
 
 def test_e1_an_error_with_half_an_emoji_is_read_as_json() -> None:
-    """Promise: a lone surrogate in an error body does not hide its type, and can be written as UTF-8."""
+    """Promise: a lone surrogate in an error body does not hide its type, and can be encoded as UTF-8."""
     body = b'{"type":"error","error":{"type":"api_error","message":"cut \\ud83d"}}'
 
     error = error_from_response(500, {}, body)
@@ -280,8 +280,8 @@ def test_e1_an_error_with_half_an_emoji_is_read_as_json() -> None:
         ("application/json", b"\xff\xfe\x00broken", "broken"),
     ],
 )
-def test_e1_every_shape_of_error_body_is_read(content_type: str, body: bytes, expected: str) -> None:
-    """Promise: OpenAI's, FastAPI's, HTML, plain, cut, empty and non-UTF-8 bodies give a readable message."""
+def test_e1_every_format_of_error_body_is_read(content_type: str, body: bytes, expected: str) -> None:
+    """Promise: bodies of OpenAI, FastAPI, HTML, plain text, truncated, empty and non-UTF-8 ones give a readable message."""
     error = error_from_response(502, {"content-type": content_type}, body)
 
     assert expected in str(error)
@@ -292,7 +292,7 @@ def test_e1_every_shape_of_error_body_is_read(content_type: str, body: bytes, ex
 def test_e1_reading_an_error_never_raises_and_never_grows_long(
     status: int, content_type: str, body: bytes
 ) -> None:
-    """Promise: parsing an error never causes a second one, and an error fits on a few lines."""
+    """Promise: parsing an error never causes a second one, and an error fits into a few lines."""
     error = error_from_response(status, {"content-type": content_type, "retry-after": content_type}, body)
 
     assert len(str(error)) < 1200
@@ -307,7 +307,7 @@ def test_e1_reading_an_error_never_raises_and_never_grows_long(
     )
 )
 def test_e1_any_json_is_read_as_an_error(value: Any) -> None:
-    """Promise: JSON of any shape gives an error, not a crash."""
+    """Promise: any JSON gives an error, not a crash."""
     body = json.dumps(value).encode()
 
     assert isinstance(error_from_response(500, {}, body), ServerError)
@@ -316,13 +316,13 @@ def test_e1_any_json_is_read_as_an_error(value: Any) -> None:
 
 
 def test_e1_deep_json_is_read_without_a_recursion_error() -> None:
-    """Promise: a hostile nesting depth is treated as text."""
+    """Promise: excessive nesting is treated as text."""
     assert isinstance(error_from_response(500, {}, b"[" * 100_000), ServerError)
 
 
 @pytest.mark.parametrize(("kind", "error_class"), BY_TYPE.items())
 def test_e2_an_error_event_is_classified_by_its_type(kind: str, error_class: type[APIError]) -> None:
-    """Promise: an error inside a 200 has the class its status would have given."""
+    """Promise: an error inside a 200 has the class of the corresponding status."""
     error = error_from_event({"type": kind, "message": "Overloaded"}, "req_9")
 
     assert type(error) is error_class
@@ -333,12 +333,12 @@ def test_e2_an_error_event_is_classified_by_its_type(kind: str, error_class: typ
 
 
 def test_e2_an_error_event_of_a_gateway_is_classified_by_its_code() -> None:
-    """Promise: LiteLLM's shape, which puts the status into `code`, is understood."""
+    """Promise: LiteLLM's format, with the status in `code`, is supported."""
     assert type(error_from_event({"type": "None", "message": "cut", "code": "529"})) is OverloadedError
 
 
 def test_a_redirect_is_a_clear_error_which_names_the_target() -> None:
-    """Promise: redirects are not followed, and the error says so and where they lead."""
+    """Promise: redirects are not followed; the error says so, and contains the target."""
     error = error_from_response(307, {"location": "https://elsewhere.example/v1"}, b"")
 
     assert type(error) is UnknownStatusError
@@ -363,8 +363,8 @@ SAID: dict[str, tuple[int, str, str]] = {
 
 
 @pytest.mark.parametrize("words", SAID)
-def test_an_error_says_nothing_twice(words: str) -> None:
-    """What a server says is mostly the name of the error, or the advice that we would give."""
+def test_an_error_does_not_repeat_itself(words: str) -> None:
+    """The server's message often is the name of the error, or the same advice as the hint."""
     status, kind, beginning = SAID[words]
     body = json.dumps({"error": {"type": kind, "message": words}}).encode()
 
@@ -397,7 +397,7 @@ def test_a_page_is_a_sentence_of_its_own() -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    """Promise: errors can cross processes with their attributes (multiprocessing, joblib)."""
+    """Promise: errors can be sent between processes with their attributes (multiprocessing, joblib)."""
     error = error_from_response(429, {"request-id": "req_1", "retry-after": "20"}, b"")
     error.give_up_reason = "Gave up."
 
@@ -407,7 +407,7 @@ def test_errors_survive_pickling() -> None:
 
 
 def test_e1_str_adds_reason_and_request_id_to_the_message() -> None:
-    """Promise: the message stays pure, and str() tells the whole story."""
+    """Promise: `message` is unchanged, and `str()` is complete."""
     error = ServerError("Server error (500): boom.", status=500, request_id="req_7")
     error.give_up_reason = "Gave up after 4 attempts."
 
@@ -416,6 +416,6 @@ def test_e1_str_adds_reason_and_request_id_to_the_message() -> None:
 
 
 def test_r4_a_network_error_says_whether_the_request_was_sent() -> None:
-    """Promise: the careful default is that it may have arrived."""
+    """Promise: the safe default is that it may have arrived."""
     assert NetworkError("").was_sent is True
     assert NetworkError("", was_sent=False).was_sent is False

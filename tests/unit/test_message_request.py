@@ -1,4 +1,4 @@
-"""Requests as data: what was set is sent, nothing else is, and no text can break the encoder."""
+"""Requests as data: only fields that were set are sent, and any text can be encoded."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def sent(a_request: MessageRequest, *, stream: bool = False) -> Any:
     return json.loads(a_request.to_json(stream=stream))
 
 
-def test_c5_only_what_was_set_is_sent() -> None:
-    """Promise: no nulls, no defaults, no sampling parameters: the API refuses fields it does not expect."""
+def test_c5_only_fields_that_were_set_are_sent() -> None:
+    """Promise: no nulls, no defaults, no sampling parameters: the API rejects fields that it does not expect."""
     assert sent(request(system=None, temperature=None, custom=None)) == {
         "model": "m",
         "max_tokens": 1000,
@@ -33,13 +33,13 @@ def test_c5_only_what_was_set_is_sent() -> None:
     }
 
 
-def test_s1_streaming_is_asked_for_by_the_call_not_by_the_request() -> None:
+def test_s1_streaming_is_chosen_by_the_call_not_by_the_request() -> None:
     """Promise: one request can be sent both ways."""
     assert sent(request(), stream=True)["stream"] is True
     assert "stream" not in sent(request(stream=True), stream=False)
 
 
-def test_c5_fields_of_the_future_are_sent_as_they_are() -> None:
+def test_c5_unknown_fields_are_sent_unchanged() -> None:
     """Promise: a new parameter of the API works on the day it appears."""
     assert sent(request(speed="fast", diagnostics={"previous_message_id": None})) == {
         **sent(request()),
@@ -49,7 +49,7 @@ def test_c5_fields_of_the_future_are_sent_as_they_are() -> None:
 
 
 def test_c5_a_reply_can_be_a_turn_of_the_next_request() -> None:
-    """Promise: a conversation is a list of what was said; replies and blocks go in as they are."""
+    """Promise: replies and blocks can be used directly as turns of a conversation."""
     content = [
         {"type": "thinking", "thinking": "", "signature": "s"},
         {"type": "text", "text": "a", "x": None},
@@ -78,8 +78,8 @@ def test_c5_a_reply_can_be_a_turn_of_the_next_request() -> None:
         *({"messages": [5]}, {"system": 5}, {"stop_sequences": "END"}, {"tools": {}}),
     ],
 )
-def test_e1_a_field_that_cannot_be_right_is_named(wrong: dict[str, Any]) -> None:
-    """Promise: the error is one of ours, names the field, and does not repeat the prompt."""
+def test_e1_an_invalid_field_is_named(wrong: dict[str, Any]) -> None:
+    """Promise: a ClaudeError that names the field, and does not repeat the prompt."""
     with pytest.raises(
         ConfigurationError, match=f"request's {next(iter(wrong))}.*Nothing was sent"
     ) as caught:
@@ -90,14 +90,14 @@ def test_e1_a_field_that_cannot_be_right_is_named(wrong: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("value", [object(), b"\xff", {"a": object()}])
-def test_e1_a_value_json_cannot_express_is_an_error_of_ours(value: object) -> None:
-    """Promise: an object that is no data fails before anything is sent, and says so."""
+def test_e1_a_value_that_json_cannot_represent_is_a_claude_error(value: object) -> None:
+    """Promise: an object that is not data raises before anything is sent."""
     with pytest.raises(ConfigurationError, match="cannot be written as JSON"):
         request(metadata={"user_id": value}).to_json(stream=True)
 
 
-def test_e1_a_value_that_contains_itself_is_an_error_of_ours() -> None:
-    """Promise: even a circular value does not end in a RecursionError."""
+def test_e1_a_circular_value_is_a_claude_error() -> None:
+    """Promise: not a RecursionError."""
     circle: dict[str, Any] = {}
     circle["again"] = circle
 
@@ -112,7 +112,7 @@ def test_e1_a_value_that_contains_itself_is_an_error_of_ours() -> None:
 def test_e1_a_prompt_with_halves_of_surrogate_pairs_is_sent_as_a_browser_would(
     prompt: str, arrives: str
 ) -> None:
-    """Promise: text pasted from elsewhere never fails in the encoder: pairs are joined, lone halves become U+FFFD."""
+    """Promise: pasted text can always be encoded: pairs of surrogates are joined, lone ones become U+FFFD."""
     turn = {"role": "user", "content": [{"type": "text", "text": prompt}]}
 
     body = sent(
@@ -129,7 +129,7 @@ def test_e1_a_prompt_with_halves_of_surrogate_pairs_is_sent_as_a_browser_would(
 
 @given(prompt=any_text, system=any_text)
 def test_e1_any_text_can_be_sent(prompt: str, system: str) -> None:
-    """Promise: there is no prompt that crashes the client; well-formed text arrives unchanged."""
+    """Promise: no prompt crashes the client, and valid text arrives unchanged."""
     body = sent(request(messages=[{"role": "user", "content": prompt}], system=system))
 
     for text, arrived in ((prompt, body["messages"][0]["content"]), (system, body["system"])):
@@ -137,7 +137,7 @@ def test_e1_any_text_can_be_sent(prompt: str, system: str) -> None:
 
 
 def test_c5_token_counts_get_only_the_input() -> None:
-    """Promise: the counting endpoint is not sent what it refuses."""
+    """Promise: fields that the counting endpoint rejects are not sent."""
     body = request(
         system="s", tools=[], temperature=1.0, stop_sequences=["x"], metadata={}, custom=1
     ).count_tokens_body()
@@ -146,7 +146,7 @@ def test_c5_token_counts_get_only_the_input() -> None:
 
 
 def test_c5_a_request_is_not_changed_by_its_caller_afterwards() -> None:
-    """Promise: appending to the history while a request is under way does not change what is sent."""
+    """Promise: appending to the history while a request is in flight does not change it."""
     turns = [dict(TURN)]
     a_request = request(messages=turns)
 
@@ -156,8 +156,8 @@ def test_c5_a_request_is_not_changed_by_its_caller_afterwards() -> None:
     assert sent(a_request)["messages"] == [TURN]
 
 
-def test_c5_a_request_larger_than_the_api_takes_is_refused_before_it_is_sent() -> None:
-    """Promise: nobody waits for an upload that ends in a 413."""
+def test_c5_a_request_larger_than_the_api_accepts_raises_before_it_is_sent() -> None:
+    """Promise: no upload that ends with a 413."""
     a_request = request(messages=[{"role": "user", "content": "x" * 33 * 2**20}])
 
     with pytest.raises(ConfigurationError, match=r"33\.0 MB; the API takes 32.*Nothing was sent"):

@@ -1,4 +1,4 @@
-"""Replies as data: everything is kept, nothing sloppy is fatal, and what goes back is what came."""
+"""Replies as data: all fields are kept, malformed data does not raise, and blocks are sent back unchanged."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def message_of(*blocks: dict[str, Any]) -> Message:
 
 
 def test_c5_a_reply_is_typed_block_by_block() -> None:
-    """Promise: known blocks have their classes, unknown ones their fields as attributes."""
+    """Promise: known blocks have their classes; unknown ones have their fields as attributes."""
     message = Message.model_validate(REPLY)
 
     assert [type(block) for block in message.content] == [
@@ -76,13 +76,13 @@ def test_c5_a_reply_is_typed_block_by_block() -> None:
     assert message.model_extra == {"container": {"id": "container_1"}}
 
 
-def test_c5_a_reply_goes_back_as_it_came() -> None:
-    """Promise: signatures, empty thinking, nulls, unknown blocks and fields are all there, and nothing else."""
+def test_c5_a_reply_is_sent_back_unchanged() -> None:
+    """Promise: with signatures, empty thinking, nulls, unknown blocks and fields, and nothing else."""
     assert Message.model_validate(REPLY).to_param() == {"role": "assistant", "content": REPLY["content"]}
 
 
-def test_c5_what_goes_back_is_a_copy() -> None:
-    """Promise: changing what was taken for a request does not change the reply."""
+def test_c5_to_param_returns_a_copy() -> None:
+    """Promise: changing it does not change the reply."""
     message = Message.model_validate(REPLY)
 
     message.to_param()["content"][4]["input"]["x"] = 1
@@ -90,8 +90,8 @@ def test_c5_what_goes_back_is_a_copy() -> None:
     assert message.to_param() == {"role": "assistant", "content": REPLY["content"]}
 
 
-def test_c5_a_server_field_named_like_ours_goes_back_too() -> None:
-    """Promise: names that mean something to this package are still only data in a block."""
+def test_c5_a_field_named_like_an_attribute_is_sent_back_too() -> None:
+    """Promise: names that this package uses are ordinary fields in a block."""
     block = {"type": "tool_use", "id": "a", "name": "f", "input": {}, "raw_input": "x", "is_complete": False}
 
     message = message_of(block)
@@ -114,8 +114,8 @@ def test_c5_a_server_field_named_like_ours_goes_back_too() -> None:
         {},
     ],
 )
-def test_c5_a_block_of_a_wrong_shape_is_kept_as_it_is(block: dict[str, Any]) -> None:
-    """Promise: one malformed block costs neither the reply nor itself."""
+def test_c5_a_malformed_block_is_kept_unchanged(block: dict[str, Any]) -> None:
+    """Promise: one malformed block loses neither the reply nor itself."""
     message = message_of(block, {"type": "text", "text": "Bonjour"})
 
     assert type(message.content[0]) is ContentBlock
@@ -138,7 +138,7 @@ def test_c5_a_block_of_a_wrong_shape_is_kept_as_it_is(block: dict[str, Any]) -> 
     ],
 )
 def test_c5_a_field_of_the_wrong_type_counts_as_absent(field: str, value: object) -> None:
-    """Promise: a sloppy server's reply is read; only the field that makes no sense is not."""
+    """Promise: a malformed reply is parsed, except for the invalid field."""
     message = Message.model_validate({**REPLY, field: value})
 
     default = Message(content=[])
@@ -150,13 +150,13 @@ def test_c5_a_field_of_the_wrong_type_counts_as_absent(field: str, value: object
     ("content", "text"), [(None, ""), ("Bonjour", "Bonjour"), ([], ""), (["Bon", "jour"], "Bonjour")]
 )
 def test_c5_content_may_be_a_string_or_null(content: object, text: str) -> None:
-    """Promise: what the API accepts as content is also accepted from servers that answer with it."""
+    """Promise: the forms of content that the API accepts are also accepted in responses."""
     assert Message.model_validate({"content": content}).text == text
 
 
 @pytest.mark.parametrize("reply", [{"choices": []}, {"content": 5}, {"content": [5]}, [], "text"])
-def test_c5_an_object_without_content_is_no_message(reply: object) -> None:
-    """Promise: another API's reply is not passed off as an empty message."""
+def test_c5_an_object_without_content_is_not_a_message(reply: object) -> None:
+    """Promise: the reply of another API does not become an empty message."""
     with pytest.raises(ValueError):
         Message.model_validate(reply)
 
@@ -175,10 +175,10 @@ def test_c5_an_object_without_content_is_no_message(reply: object) -> None:
         ({}, (0, 0)),
     ],
 )
-def test_c5_counts_that_are_no_numbers_count_as_not_said(
+def test_c5_counts_that_are_not_numbers_are_treated_as_absent(
     value: dict[str, Any], expected: tuple[int, int]
 ) -> None:
-    """Promise: usage is numbers, whatever was sent."""
+    """Promise: usage contains only numbers, whatever was sent."""
     usage = Usage.model_validate(value)
 
     assert (usage.input_tokens, usage.output_tokens) == expected
@@ -196,8 +196,8 @@ COUNTS = st.integers() | st.floats() | st.booleans() | st.text(max_size=3) | st.
     ),
     COUNTS,
 )
-def test_c5_no_usage_holds_a_number_that_cannot_be_a_count(fields: dict[str, Any], count: Any) -> None:
-    """Promise: who computes with a usage needs no check: at any depth its counts are whole, bounded, not negative."""
+def test_c5_all_counts_in_a_usage_are_valid(fields: dict[str, Any], count: Any) -> None:
+    """Promise: code that computes with a usage needs no checks: at any depth, counts are bounded integers, and not negative."""
     nested = {
         "cache_creation": {"ephemeral_1h_input_tokens": count},
         "server_tool_use": {"web_search_requests": count},
@@ -225,8 +225,8 @@ def numbers_in(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
-def test_c5_what_a_usage_holds_besides_counts_is_kept() -> None:
-    """Promise: a gateway's own fields stay, and so does a count that came as 6.0."""
+def test_c5_other_fields_of_a_usage_are_kept() -> None:
+    """Promise: including a gateway's own fields, and a count that was sent as 6.0."""
     usage = Usage.model_validate(
         {
             "cost": 0.0012,
@@ -244,8 +244,8 @@ def test_c5_what_a_usage_holds_besides_counts_is_kept() -> None:
     }
 
 
-def test_c5_a_usage_nested_without_end_is_read() -> None:
-    """Promise: no depth of what a server sends costs the answer."""
+def test_c5_a_deeply_nested_usage_is_parsed() -> None:
+    """Promise: no nesting depth loses the reply."""
     deep: Any = {}
     for _ in range(990):
         deep = {"iterations": [deep]}
@@ -253,8 +253,8 @@ def test_c5_a_usage_nested_without_end_is_read() -> None:
     assert Usage.model_validate({"output_tokens": 7, "x": deep}).output_tokens == 7
 
 
-def test_c5_the_sum_of_many_usages_may_exceed_what_one_may_be() -> None:
-    """Promise: the bound is on what a server says, not on what a long session adds up to."""
+def test_c5_a_sum_of_usages_may_exceed_the_limit_of_one() -> None:
+    """Promise: the limit applies to reported counts, not to the total of a long session."""
     total = Usage(input_tokens=MOST_TOKENS) + Usage(input_tokens=MOST_TOKENS, output_tokens=2)
 
     assert (total.input_tokens, total.output_tokens) == (2 * MOST_TOKENS, 2)
@@ -262,22 +262,22 @@ def test_c5_the_sum_of_many_usages_may_exceed_what_one_may_be() -> None:
 
 @pytest.mark.parametrize("count", [-1, 0, 10**400, float("nan"), True, "8192", 1.5])
 def test_c5_a_models_limits_are_counts_or_unknown(count: Any) -> None:
-    """Promise: what is computed from the size of a model is computed from a size."""
+    """Promise: code that computes with a model's size gets a valid one."""
     model = ModelInfo.model_validate({"id": "m", "max_tokens": count, "max_input_tokens": count})
 
     assert (model.max_tokens, model.max_input_tokens) == (None, None)
 
 
 def test_c5_total_input_is_the_sum_of_its_three_parts() -> None:
-    """Promise: the prompt's size includes what came from the cache and went to it."""
+    """Promise: the prompt's size includes input that was read from the cache and written to it."""
     usage = Usage(input_tokens=1, cache_creation_input_tokens=20, cache_read_input_tokens=300)
 
     assert usage.total_input_tokens == 321
     assert Usage(input_tokens=1).total_input_tokens == 1
 
 
-def test_s1_merged_usage_replaces_only_what_the_update_says() -> None:
-    """Promise: neither defaults nor nulls nor nonsense of an update overwrite a count, and nothing is added up."""
+def test_s1_merged_usage_replaces_only_fields_of_the_update() -> None:
+    """Promise: defaults, nulls and invalid values of an update do not overwrite a count, and nothing is added up."""
     usage = Usage.model_validate({"input_tokens": 5, "output_tokens": 1, "speed": "fast"})
 
     merged = usage.merged(Usage.model_validate({"output_tokens": 9, "input_tokens": None, "iterations": [1]}))
@@ -310,10 +310,10 @@ def test_s1_merged_usage_replaces_only_what_the_update_says() -> None:
         ([], []),
     ],
 )
-def test_s2_a_partial_reply_offers_only_what_the_api_would_accept(
+def test_s2_a_partial_reply_offers_only_content_that_the_api_accepts(
     blocks: list[dict[str, Any]], kept: list[int]
 ) -> None:
-    """Promise: the history after a broken reply holds no unanswered call, no unsigned thinking and no blank text."""
+    """Promise: the history after an incomplete reply contains no unanswered call, no unsigned thinking and no blank text."""
     param = message_of(*blocks).to_partial_param()
 
     assert param == ({"role": "assistant", "content": [blocks[place] for place in kept]} if kept else None)
@@ -336,13 +336,13 @@ def test_c5_messages_survive_copying_and_pickling() -> None:
     assert pickle.loads(pickle.dumps(message)) == copy.deepcopy(message) == message
 
 
-def test_c5_a_block_made_by_hand_has_its_type() -> None:
-    """Promise: blocks may be built for a request, not only received."""
+def test_c5_a_block_that_is_constructed_has_its_type() -> None:
+    """Promise: blocks can be created for a request, not only received."""
     assert TextBlock(text="Bonjour").to_param() == {"type": "text", "text": "Bonjour"}
 
 
 def test_c5_models_of_other_servers_need_only_an_id() -> None:
-    """Promise: OpenAI-shaped model lists are read, oddities and all."""
+    """Promise: OpenAI-style model lists are accepted, including unexpected values."""
     model = ModelInfo.model_validate({"id": "llama", "object": "model", "created": 5, "max_tokens": "big"})
 
     assert (model.id, model.display_name, model.max_tokens) == ("llama", "", None)
@@ -350,8 +350,8 @@ def test_c5_models_of_other_servers_need_only_an_id() -> None:
         ModelInfo.model_validate({"object": "model"})
 
 
-def test_c4_a_completion_reads_as_its_text() -> None:
-    """Promise: printing what `execute` returned prints the answer."""
+def test_c4_str_of_a_completion_is_its_text() -> None:
+    """Promise: printing the result of `execute` prints the answer."""
     message = Message.model_validate(REPLY)
 
     assert str(Completion(text=message.text, usage=message.usage, message=message)) == "Four."

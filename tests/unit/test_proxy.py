@@ -1,4 +1,4 @@
-"""Which proxy of the environment stands before a server: the variables, their forms, and what is exempt."""
+"""The proxy from the environment for a server: variables, formats and exemptions."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def without_socksio(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://gateway.test:4000", {"HTTPS_PROXY": PROXY}, None),
     ],
 )
-def test_the_variable_for_the_servers_scheme_counts(
+def test_the_variable_for_the_servers_scheme_applies(
     base_url: str, variables: dict[str, str], variable: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: the scheme's own variable, else ALL_PROXY; lower case first; the other scheme's is no concern."""
+    """Promise: the scheme's own variable, else ALL_PROXY; lower case first; that of the other scheme does not matter."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -73,10 +73,10 @@ def test_the_variable_for_the_servers_scheme_counts(
         ("HTTP://Proxy.test:1", "proxy.test:1"),
     ],
 )
-def test_the_usual_forms_of_an_address_are_understood(
+def test_the_usual_formats_of_an_address_are_accepted(
     value: str, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: with or without scheme, login and blanks; what is shown has no password."""
+    """Promise: with or without scheme, login and blanks; the displayed address has no password."""
     monkeypatch.setenv("HTTPS_PROXY", value)
 
     proxy = proxy_for(API)
@@ -107,7 +107,7 @@ def test_the_usual_forms_of_an_address_are_understood(
 def test_this_machine_needs_no_proxy_however_it_is_written(
     host: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: the demo, and a server on this machine, work whatever the variables hold."""
+    """Promise: the demo, and a server on this machine, work with any value of the variables."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, value)
 
@@ -155,10 +155,10 @@ def test_this_machine_needs_no_proxy_however_it_is_written(
         ("999.0.0.0/8,[,http://,:80,/", API, False),
     ],
 )
-def test_what_no_proxy_names_is_reached_directly(
+def test_hosts_in_no_proxy_are_reached_directly(
     no_proxy: str, base_url: str, is_none: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: the forms that curl, Go and Python understand; and then no other variable is looked at."""
+    """Promise: the formats of curl, Go and Python are supported, and no other variable is read then."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, PROXY)
     monkeypatch.setenv("no_proxy", no_proxy)
@@ -187,10 +187,10 @@ def test_what_no_proxy_names_is_reached_directly(
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_proxy_that_would_be_used_and_cannot_be_is_a_clear_error(
+def test_an_unusable_proxy_is_a_clear_error(
     variable: str, value: str, said: list[str], monkeypatch: pytest.MonkeyPatch, without_socksio: None
 ) -> None:
-    """Promise: the variable is named, what to do is said, both ways out, and the password is not quoted."""
+    """Promise: the error names the variable and two ways to fix it, but not the password."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(ConfigurationError) as caught:
@@ -202,8 +202,8 @@ def test_a_proxy_that_would_be_used_and_cannot_be_is_a_clear_error(
 
 
 @given(value=st.text(max_size=30), no_proxy=st.text(max_size=30))
-def test_no_value_of_a_variable_is_a_fault_of_ours(value: str, no_proxy: str) -> None:
-    """Promise: whatever stands there, the answer is a proxy, none, or an error that says what to do."""
+def test_no_value_of_a_variable_causes_another_error(value: str, no_proxy: str) -> None:
+    """Promise: any value gives a proxy, none, or an error with advice."""
     is_exempt(no_proxy, "https", "api.anthropic.com", None)
     clean = value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
     with pytest.MonkeyPatch.context() as patch:

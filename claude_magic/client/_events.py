@@ -555,7 +555,7 @@ class MessageAccumulator:
             self._add_other(event)
 
     def add_delta(self, event: ContentBlockDelta) -> None:
-        """Add the next event if it is a delta; the fast path of `add`."""
+        """Add a delta; the fast path of `add`."""
         self.has_content_delta = True
         builder = self._open.get(event.index) or self._find(event)
         if builder is None:

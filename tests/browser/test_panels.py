@@ -103,7 +103,7 @@ def test_a_typed_question_is_answered_while_it_streams(open_with: OpenWith, sim:
 
     assert half_way < at_the_end
     expect(panel.answers.locator("mjx-container").first).to_be_visible()
-    expect(panel.footers).to_contain_text(re.compile(r"\d+ tokens in · \d+ out · \$"))
+    expect(panel.footers).to_contain_text(re.compile(r"\d+\stokens\sin\s·\s\d+\sout\s·\s\$"))
     expect(panel.prompt).to_have_value("")
     expect(notebook.cell(0).locator(".jp-InputPrompt").first).to_have_text("[1]:")
     outputs = notebook.saved().cells[0].outputs

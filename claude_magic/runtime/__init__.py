@@ -1,4 +1,4 @@
-"""One per kernel: the bridge thread, the shared client, replies and settings. It knows threads and loops, not displays."""
+"""The runtime of a kernel: the bridge thread, the shared client, replies and settings. Contains no display code."""
 
 from __future__ import annotations
 

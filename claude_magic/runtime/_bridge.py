@@ -1,4 +1,4 @@
-"""One daemon thread with an asyncio loop, the shared client on it, and what is known of the server's limits."""
+"""The bridge (a daemon thread with an asyncio loop), the shared client that runs on it, and the server's known limits."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from ..client import (
 )
 from ._connection import Connection
 
-# The bridge: one daemon thread with an asyncio loop, on which the shared client and all its requests live.
+# The bridge: one daemon thread with an asyncio loop, on which the shared client and all its requests run.
 #
-# A client that is bound to the kernel's own loop breaks as soon as it is used from another loop or thread, stands still
-# while a cell computes, and dies with the code that closes that loop. So the client has a loop of its own, which nobody else
-# runs, blocks or closes; everything else reaches it through this class, from any thread.
+# A client bound to the kernel's own loop fails when it is used from another loop or thread, stalls while a cell computes, and
+# stops working when other code closes that loop. So the client has its own loop, which no other code runs, blocks or closes.
+# Other threads reach it through this class.
 _Result = TypeVar("_Result")
 
 _CLOSING_TIMEOUT = 5.0
-"""Seconds for everything in flight to end once the bridge closes; closing a connection takes milliseconds."""
+"""Seconds that tasks in flight get to end when the bridge closes; closing a connection takes milliseconds."""
 
 logger = logging.getLogger("claude_magic.runtime")
 
 
 class BridgeClosedError(RuntimeError):
-    """The bridge takes no more work. Its owner makes another one; users never see this error."""
+    """Raised when the bridge is closed. The owner creates a new one; users never see this error."""
 
 
 class Bridge:
     """A thread that runs an event loop until `close`.
 
-    Methods may be called from any thread of the process that made it. A forked child has no such thread: there,
-    `is_usable` is false and the child needs a bridge of its own.
+    Methods may be called from any thread of the process that created it. A forked child does not inherit the thread: there,
+    `is_usable` is false, and the child needs its own bridge.
 
     Args:
-        on_close: Awaited on the loop when everything in flight has ended, before the loop closes.
+        on_close: Awaited on the loop after all tasks in flight have ended, before the loop closes.
     """
 
     def __init__(self, *, on_close: Callable[[], Awaitable[None]]) -> None:
@@ -64,13 +64,13 @@ class Bridge:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        # A daemon: a thread that Python waits for at exit would keep the kernel from shutting down.
+        # A daemon thread, because Python waits for other threads at exit, which would keep the kernel from shutting down.
         self._thread = threading.Thread(target=self._run, name="claude-magic-bridge", daemon=True)
         self._thread.start()
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take work: it runs, in this process, and is not being closed."""
+        """Whether the bridge accepts work: it runs in this process and is not closing."""
         return not self._is_closing and self._pid == os.getpid() and self._thread.is_alive()
 
     def spawn(
@@ -79,16 +79,16 @@ class Bridge:
         """Run a coroutine on the loop and return a function that cancels it.
 
         Args:
-            work: What to run.
-            on_end: Called on the loop with its task, once that has ended. Also where it was cancelled before its first
-                step, when none of its own code has run.
+            work: The coroutine.
+            on_end: Called on the loop with the task when it has ended, even if it was cancelled before its first step and
+                none of its code has run.
 
         Returns:
-            Cancels the coroutine. Any thread, and a signal handler, may call it: it takes no lock. Calling it after
-            the end does nothing.
+            A function that cancels the coroutine. Any thread or signal handler may call it: it takes no lock. It does
+            nothing after the end.
 
         Raises:
-            BridgeClosedError: It takes no more work. The coroutine is closed.
+            BridgeClosedError: The bridge is closed. The coroutine is closed, too.
         """
         started: list[asyncio.Task[_Result]] = []
 
@@ -100,8 +100,8 @@ class Bridge:
             started.append(task)
 
         def cancel() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and everything on it has ended
-                # Posted after `start`, so the task is there by then.
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and all its tasks have ended
+                # This callback runs after `start`, so the task exists.
                 self._loop.call_soon_threadsafe(lambda: started[0].cancel())
 
         with self._lock:
@@ -112,7 +112,7 @@ class Bridge:
         raise BridgeClosedError
 
     def submit(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
-        """Run a coroutine on the loop; its result, or a request to cancel it, goes through the future.
+        """Run a coroutine on the loop and return a future for its result. Cancelling the future cancels the coroutine.
 
         Raises:
             BridgeClosedError: As for `spawn`.
@@ -123,7 +123,7 @@ class Bridge:
         return future
 
     def close(self) -> None:
-        """Cancel everything in flight, let it end, and end the thread. Closing twice is fine."""
+        """Cancel all tasks in flight, wait for them, and end the thread. Closing twice is allowed."""
         with self._lock:
             is_first = self.is_usable
             self._is_closing = True
@@ -148,13 +148,13 @@ class Bridge:
                 await self._on_close()
                 await self._loop.shutdown_asyncgens()
         except Exception as failure:
-            # Nobody waits for this thread's errors, and the loop must close all the same.
+            # No caller receives this thread's errors, and the loop must close in any case.
             logger.warning("Closing the client failed: %s", type(failure).__name__)
 
     async def _cancel_tasks(self) -> None:
-        """Cancel what was spawned, and wait until it has ended.
+        """Cancel the spawned tasks and wait until they have ended.
 
-        Not the tasks that libraries made underneath: those are cancelled by their owners, in the order they need.
+        Tasks that libraries created are left alone: their owners cancel them in the order they need.
         """
         tasks = tuple(self._tasks)
         for task in tasks:
@@ -165,7 +165,7 @@ class Bridge:
 
 
 def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Result]) -> None:
-    """Pass the outcome of a task on to a future of another thread."""
+    """Copy the outcome of a task to a future of another thread."""
     if task.cancelled():
         future.cancel()
     if not future.set_running_or_notify_cancel():
@@ -178,11 +178,11 @@ def _settle(future: concurrent.futures.Future[_Result], task: asyncio.Task[_Resu
 
 
 class KnownPace:
-    """Keeps the pace for one server and account; another server or credential has limits of its own.
+    """Keeps the pace of one server and account. Another server or credential has its own limits.
 
     Args:
-        kept: What a previous runtime of this kernel had learnt (`dump`), or None. It names no credential, so the first connection
-            to its server is taken for the same account.
+        kept: The dump of a previous runtime of this kernel, or None. It contains no credential, so the first connection to
+            its server is assumed to use the same account.
     """
 
     def __init__(self, kept: Mapping[str, Any] | None = None) -> None:
@@ -192,13 +192,13 @@ class KnownPace:
         self._pace = ServerPace(kept.get("learnt"))
 
     def holds_for(self, connection: Connection) -> bool:
-        """Whether what is known, if anything is, is known of the server and account of a connection."""
+        """Whether the known pace applies to the server and account of a connection; True if none is known."""
         if self._connection is not None:
             return connection.is_same_account(self._connection)
         return self._base_url in (None, connection.config.base_url)
 
     def for_connection(self, connection: Connection) -> ServerPace:
-        """Return the pace for the server of a connection. Belongs to the bridge's loop."""
+        """Return the pace for the server of a connection. Call it on the bridge's loop."""
         if not self.holds_for(connection):
             self._pace = ServerPace()
         self._connection, self._base_url = connection, connection.config.base_url
@@ -206,24 +206,24 @@ class KnownPace:
 
     @property
     def state(self) -> tuple[PaceState, ...]:
-        """What holds for each class of models that was asked. Any thread may ask."""
+        """The pace of each model class that was used. Any thread may read it."""
         return self._pace.state
 
     def dump(self) -> Mapping[str, Any]:
-        """Return what was learnt, and of which server, as plain data for the runtime that follows."""
+        """Return the learned pace and its server as plain data for the next runtime."""
         return {"base_url": self._base_url, "learnt": self._pace.dump()}
 
 
 class SharedClient:
-    """Lends the client to requests. Belongs to the bridge's loop.
+    """Lends the client to requests. Use it on the bridge's loop only.
 
-    When the settings have changed, the next request gets a new client. Those in flight finish on the old one, which is
-    closed after the last of them. The bucket outlives them all, and so does what is known of the server's limits.
+    When the settings have changed, the next request gets a new client. Requests in flight finish on the old one, which is
+    closed after the last of them. The bucket and the known limits of the server outlive all clients.
 
     Args:
         bucket: The limiter that all clients share.
-        known_pace: What is known of the server's limits.
-        say: Told what a person should know of a limiter on a server, as a sentence.
+        known_pace: The known limits of the server.
+        say: Called with a sentence for the user about a limiter on a server.
     """
 
     def __init__(self, bucket: TokenBucket, known_pace: KnownPace, say: Callable[[str], None]) -> None:
@@ -237,7 +237,7 @@ class SharedClient:
 
     @contextlib.asynccontextmanager
     async def lend(self, connection: Connection) -> AsyncIterator[HTTPClaudeClient]:
-        """Lend the client for a connection, for the length of the context."""
+        """Lend the client for a connection while the context is open."""
         lent = self._client_for(connection)
         self._adapt_rate(lent.client.bucket, connection)
         lent.users += 1
@@ -263,7 +263,7 @@ class SharedClient:
 
     @property
     def bucket(self) -> TokenBucket:
-        """The limiter of the client in use: that of this process, or the one it has in common with others. Any thread may ask."""
+        """The limiter of the client in use: of this process, or shared with other processes. Any thread may read it."""
         return self._bucket if self._current is None else self._current.client.bucket
 
     def _bucket_for(self, connection: Connection) -> TokenBucket:
@@ -271,7 +271,7 @@ class SharedClient:
         limiter = connection.config.limiter
         if limiter is None:
             return self._bucket
-        server = "simulator" if connection.is_simulated else None  # all of them are one
+        server = "simulator" if connection.is_simulated else None  # all simulators count as one server
         made = RedisBucket.of(connection.config, connection.credential, server)
         made.say = self._say
         return self._common.setdefault((limiter, made.account), made)
@@ -281,7 +281,7 @@ class SharedClient:
         if current is not None and not connection.needs_other_client_than(current.connection):
             return current
         if not self._known_pace.holds_for(connection):
-            # What one server asked for is not asked of the next, also where the client was closed in between.
+            # A pause that one server requested does not apply to the next, even if the client was closed in between.
             self._bucket.resume()
         client = HTTPClaudeClient(
             connection.config,
@@ -300,7 +300,7 @@ class SharedClient:
             self._close(lent)
 
     def _close(self, lent: _Lent) -> None:
-        """Close a client, in a task of its own, which outlives a cancelled caller."""
+        """Close a client in its own task, which outlives a cancelled caller."""
         self._retired.discard(lent)
         task = asyncio.get_running_loop().create_task(lent.client.aclose())
         self._closing.add(task)
@@ -313,7 +313,7 @@ class SharedClient:
 
 
 class _Lent:
-    """A client, what it was built from, and how many use it."""
+    """A client, the connection it was built from, and its number of users."""
 
     def __init__(self, connection: Connection, client: HTTPClaudeClient) -> None:
         self.connection = connection
@@ -322,11 +322,11 @@ class _Lent:
 
 
 class Engine:
-    """Runs work with the shared client, on the bridge. Every method may be called from any thread.
+    """Runs coroutines with the shared client on the bridge. Every method may be called from any thread.
 
     Args:
-        kept: Where the limiters of a previous engine of this kernel stood (`dump`), or None.
-        say: Told what a person should know of a limiter on a server, as a sentence; on the bridge.
+        kept: The limiter state of a previous engine of this kernel (`dump`), or None.
+        say: Called on the bridge with a sentence for the user about a limiter on a server.
     """
 
     def __init__(self, kept: Mapping[str, Any] | None, say: Callable[[str], None]) -> None:
@@ -341,7 +341,7 @@ class Engine:
 
     @property
     def is_running(self) -> bool:
-        """Whether thread and client exist."""
+        """Whether the thread and the client exist."""
         return self._bridge is not None and self._bridge.is_usable
 
     def spawn(
@@ -351,12 +351,12 @@ class Engine:
         rate: float,
         on_end: Callable[[asyncio.Task[_Result]], None],
     ) -> Callable[[], None]:
-        """Run a coroutine; return what cancels it. See `Bridge.spawn`.
+        """Run a coroutine and return a function that cancels it. See `Bridge.spawn`.
 
         Args:
-            work: Makes the coroutine.
-            rate: Requests per second, where the bucket is yet to be made.
-            on_end: Called on the bridge with its task, once that has ended.
+            work: Returns the coroutine.
+            rate: Requests per second, used if the bucket does not exist yet.
+            on_end: Called on the bridge with the task when it has ended.
         """
         with self._lock:
             bridge, shared = self._started(rate)
@@ -365,35 +365,35 @@ class Engine:
     def submit(
         self, work: Callable[[SharedClient], Coroutine[Any, Any, _Result]], *, rate: float
     ) -> concurrent.futures.Future[_Result]:
-        """Run a coroutine; its result comes through the future. Arguments as for `spawn`."""
+        """Run a coroutine and return a future for its result. Arguments as for `spawn`."""
         with self._lock:
             bridge, shared = self._started(rate)
             return bridge.submit(work(shared))
 
     def limiter_state(self, rate: float) -> BucketState:
-        """Level, queue and pause of the bucket in use; one is made for this rate if there is none yet."""
+        """Return level, queue and pause of the bucket in use; creates one with this rate if needed."""
         with self._lock:
             return self._bucket_for(rate).state if self._shared is None else self._shared.bucket.state
 
     @property
     def limiter_problem(self) -> str | None:
-        """Why the limiter is not shared with other processes as the settings have it, as a sentence; None if it is."""
+        """A sentence that explains why the limiter is not shared as configured; None if it is."""
         bucket = None if self._shared is None else self._shared.bucket
         return bucket.problem if isinstance(bucket, RedisBucket) else None
 
     def pace_state(self) -> tuple[PaceState, ...]:
-        """What the server allows, for each class of models that was asked."""
+        """Return the server's pace for each model class that was used."""
         return self._known_pace.state
 
     def close(self) -> None:
-        """Cancel what runs, and end client and thread. The limiters stay; the next work starts the rest again."""
+        """Cancel all tasks, and end the client and the thread. The limiters stay; the next task starts the rest again."""
         with self._lock:
             bridge, self._bridge, self._shared = self._bridge, None, None
             if bridge is not None:
                 bridge.close()
 
     def dump(self) -> Mapping[str, Any]:
-        """Return where the limiters stand, as plain data for the engine of another runtime."""
+        """Return the state of the limiters as plain data for the engine of another runtime."""
         bucket = self._bucket_state if self._bucket is None else self._bucket.dump()
         return {"bucket": bucket, "pace": self._known_pace.dump()}
 
@@ -417,12 +417,12 @@ _KEPT_REFUSALS: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelLimits:
-    """The limits that hold for one model, as a response told.
+    """The limits of one model, as reported by the headers of a response.
 
     Attributes:
         model: The model. Models of one class share their limits.
-        received_at: When the response came, by `time.time()`.
-        limits: The limits it told of; empty where the server tells of none.
+        received_at: Time of the response (`time.time()`).
+        limits: The reported limits; empty if the server reports none.
     """
 
     model: str
@@ -432,12 +432,12 @@ class ModelLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A request that the server refused because of its pace (429).
+    """A request that the server rejected with status 429.
 
     Attributes:
-        model: The model that was asked.
-        at: When, by `time.time()`.
-        retry_after: Seconds that it asked to wait, or None.
+        model: The requested model.
+        at: Time of the response (`time.time()`).
+        retry_after: Seconds to wait according to `Retry-After`, or None.
     """
 
     model: str
@@ -446,10 +446,10 @@ class Refusal:
 
 
 class RateLimits:
-    """Remembers the last word of the server on each model, and its last refusals. Any thread may use it.
+    """Remembers the last reported limits of each model and the last 429 responses. Any thread may use it.
 
     Args:
-        clock: The time in seconds since 1970.
+        clock: Returns the time in seconds since 1970.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
@@ -459,7 +459,7 @@ class RateLimits:
         self._refusals: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
 
     def note(self, response: ResponseStarted, *, model: str) -> None:
-        """Take note of a response to a request for a model."""
+        """Record a response to a request for a model."""
         now = self._clock()
         limits = read_limits(response.headers)
         with self._lock:
@@ -473,11 +473,11 @@ class RateLimits:
                 del self._by_model[next(iter(self._by_model))]
 
     def by_model(self) -> tuple[ModelLimits, ...]:
-        """What was told of each model, the one told of last first."""
+        """Return the limits of each model, the most recently reported first."""
         with self._lock:
             return tuple(reversed(self._by_model.values()))
 
     def refusals(self) -> tuple[Refusal, ...]:
-        """The last refusals, newest first."""
+        """Return the last refusals, newest first."""
         with self._lock:
             return tuple(reversed(self._refusals))

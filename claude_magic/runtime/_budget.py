@@ -1,8 +1,8 @@
-"""A budget's arithmetic, its refusals, and how the processes that a kernel starts come to know of it.
+"""Budget arithmetic, budget errors, and how a budget becomes known to child processes.
 
-A worker process has an account of its own, so a budget would hold for each of them. A process with a budget leaves a mark in
-the user's temporary folder; processes below it find that whenever they are about to send, however they were started (fork,
-spawn, forkserver, joblib, a script), and also where the budget was set after their start.
+Each worker process has its own account, so a budget would apply to each of them separately. A process with a budget therefore
+writes a marker file to the user's temporary folder. Its descendants check for it before each request, however they were started
+(fork, spawn, forkserver, joblib, a script), even if the budget was set after their start.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from ._models import (
     WEB_SEARCH,
     Price,
     count_of,
-    dearest_model,
     facts_of,
     format_price,
     format_usd,
+    most_expensive_model,
     price_of,
     surcharge,
     usd,
 )
 
 _TIER_MARGIN: Final = 1.05
-"""The server's count is an estimate: this near to a dearer tier, the request counts as belonging to it."""
+"""The server's count is an estimate, so a request this close to a more expensive tier is priced at that tier."""
 
 _IMAGE_TOKENS: Final = 4784
-"""The largest image, after the server has shrunk it."""
+"""Tokens of the largest image, after the server has resized it."""
 _HIDDEN_TOKENS: Final = 2000
-"""What the server adds on its own, such as its instructions for tools."""
+"""Tokens that the server adds, such as its instructions for tools."""
 _UNKNOWN_SIZE: Final = 10**9
-"""Of a PDF, or of something behind an address: only the context window bounds it."""
+"""Tokens assumed for a PDF or the content of a URL: limited only by the context window."""
 
 _SERVER_TOOLS: Final = ("web_search", "web_fetch", "code_execution", "tool_search", "mcp_toolset", "advisor")
 _USUAL_MAX_USES: Final = 10
-"""Rounds after which the server pauses its own tools."""
+"""Uses assumed for a server tool without `max_uses`: after 10 rounds, the server pauses its own tools."""
 _TOKENS_PER_USE: Final = 10_000
-"""What one use of a server's tool is taken to find. A documented search found 8,000; no bound is published."""
+"""Result tokens assumed for one use of a server tool. A documented search returned 8,000; no limit is published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstCase:
-    """What a request costs if everything goes as dearly as it can.
+    """The highest possible cost of a request.
 
     Attributes:
-        input_tokens: Its input.
-        output_tokens: Its `max_tokens`.
-        attempts: How often it may be sent, and billed.
-        per_attempt: USD for one of them.
-        is_counted: The server has counted the input; otherwise it is an upper bound of our own.
+        input_tokens: Input tokens.
+        output_tokens: The request's `max_tokens`.
+        attempts: Maximum number of attempts, each of which may be billed.
+        per_attempt: USD per attempt.
+        is_counted: Whether the server counted the input; if not, the count is an upper bound computed here.
     """
 
     input_tokens: int
@@ -79,16 +79,15 @@ class WorstCase:
 def worst_case(
     request: MessageRequest, counted_tokens: int | None, *, attempts: int, share: float = 1.0
 ) -> WorstCase | None:
-    """Return the worst case of a request, or None where one of the models that may take part has no price.
+    """Return the worst case of a request; None if one of the models that may take part has no price.
 
-    Models that are asked when the first declines may each be billed for an answer; one that gives advice reads all there is
-    by then, each time.
+    Each fallback model may be billed for an answer. An advisor model reads the whole conversation at each use.
 
     Args:
-        request: What is about to be sent.
-        counted_tokens: Its input as the server has counted it, or None if it has not.
-        attempts: Most attempts that the retry policy allows.
-        share: Times the price of tokens: `BATCH_SHARE` in a batch.
+        request: The request.
+        counted_tokens: Input tokens as counted by the server, or None.
+        attempts: Maximum number of attempts of the retry policy.
+        share: Factor on the price of tokens: `BATCH_SHARE` in a batch.
     """
     tokens = _bound_of_input(request) if counted_tokens is None else counted_tokens
     uses = [_max_uses(tool) for tool in request.tools or () if _is_server_tool(tool)]
@@ -98,7 +97,7 @@ def worst_case(
     if len(known) < len(prices):
         return None
     cost = sum(
-        usd(tokens, _dearest_input(price, request)) + usd(output, price.output)
+        usd(tokens, _max_input_price(price, request)) + usd(output, price.output)
         for price, output in zip(known, _outputs(request), strict=True)
     )
     extra = request.model_extra or {}
@@ -113,19 +112,19 @@ def worst_case(
 
 
 def models_of(request: MessageRequest) -> list[str]:
-    """Return the models that may be billed for a request: the one that is asked, those that stand in for it, and advisors."""
+    """Return the models that may be billed for a request: the requested one, its fallbacks and its advisors."""
     return [request.model, *(model for model, _ in _others(request))]
 
 
 def _outputs(request: MessageRequest) -> list[int]:
-    """Return how much each of `models_of` may write, in model tokens."""
+    """Return the maximum output of each of `models_of`, in tokens."""
     return [request.max_tokens, *(output for _, output in _others(request))]
 
 
 def _others(request: MessageRequest) -> Iterator[tuple[str, int]]:
     fallbacks = (request.model_extra or {}).get("fallbacks")
     if isinstance(fallbacks, str):  # the server chooses
-        yield dearest_model(), request.max_tokens
+        yield most_expensive_model(), request.max_tokens
     for entry in fallbacks if isinstance(fallbacks, list | tuple) else ():
         if isinstance(entry, Mapping):
             yield str(entry.get("model")), count_of(entry.get("max_tokens")) or request.max_tokens
@@ -137,8 +136,8 @@ def _others(request: MessageRequest) -> Iterator[tuple[str, int]]:
             yield from [(model, most)] * _max_uses(tool)
 
 
-def _dearest_input(price: Price, request: MessageRequest) -> float:
-    """The price of input that is written to the cache, where the request asks for that."""
+def _max_input_price(price: Price, request: MessageRequest) -> float:
+    """Return the highest input price that may apply: that of cache writes, if the request uses the cache."""
     lifetimes = {
         str(control.get("ttl") or "5m") for control in _cache_controls(request.to_body(stream=False))
     }
@@ -160,7 +159,7 @@ def _cache_controls(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _bound_of_input(request: MessageRequest) -> int:
-    """An upper bound without the server's help: no token of text is shorter than a byte."""
+    """Return an upper bound of the input tokens, computed locally: no text token is shorter than a byte."""
     bound = _HIDDEN_TOKENS + _bound_of(request.count_tokens_body())
     facts = facts_of(request.model)
     return bound if facts is None else min(bound, facts.context_window)
@@ -195,7 +194,7 @@ def _max_uses(tool: Mapping[str, Any]) -> int:
 
 
 def _with_findings(tokens: int, uses: int) -> int:
-    """Add what the server's tools find: after each use, all that there is by then is input once more."""
+    """Add the results of server tools: after each use, the whole context so far is input again."""
     return tokens * (uses + 1) + _TOKENS_PER_USE * uses * (uses + 1) // 2
 
 
@@ -205,18 +204,18 @@ def _search_fees(request: MessageRequest) -> float:
 
 
 _COUNTING_TIMEOUT: Final = 10.0
-"""Seconds for the server to count the input of a request; after that, our own upper bound must do."""
+"""Seconds to wait for the server's token count; after that, the local upper bound is used."""
 _ROUNDING: Final = 1e-9
-"""USD below which two amounts are the same."""
+"""USD; amounts that differ by less are equal."""
 _MAX_AMOUNT: Final = 1e9
-"""USD; a larger amount is a slip of the keyboard."""
+"""USD; a larger amount is a typing error."""
 
 
 class BudgetExceededError(ConfigurationError):
-    """The request could cost more than is left of the budget. Nothing was sent.
+    """Raised when a request could cost more than the rest of the budget. Nothing was sent.
 
     Attributes:
-        is_passing: Only requests of other processes, which are in flight, stand in the way.
+        is_passing: The request would fit without the reservations of other processes' requests in flight.
     """
 
     is_passing = False
@@ -224,13 +223,13 @@ class BudgetExceededError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What counts against a budget, in USD.
+    """The amounts that count against a budget, in USD.
 
     Attributes:
-        spent: What the finished requests cost.
-        unconfirmed: At most this may also have been billed, for attempts that broke off.
-        reserved: At most this is what the requests in flight cost.
-        is_estimate: Some of what was spent is estimated, for answers that broke off before the server had counted them.
+        spent: Cost of the finished requests.
+        unconfirmed: Upper bound of what may also have been billed for failed attempts.
+        reserved: Upper bound of the cost of requests in flight.
+        is_estimate: Part of `spent` is estimated, for answers that broke off before the server had counted their tokens.
     """
 
     spent: float = 0.0
@@ -240,12 +239,12 @@ class Account:
 
     @property
     def committed(self) -> float:
-        """All of it."""
+        """The sum of the three amounts."""
         return self.spent + self.unconfirmed + self.reserved
 
 
 async def count_input(client: ClaudeClient, request: MessageRequest) -> int | None:
-    """Let the server count a request's input; None where it does not, or takes too long."""
+    """Return the server's token count of a request's input; None if it fails or takes too long."""
     try:
         async with asyncio.timeout(_COUNTING_TIMEOUT):
             return await client.count_tokens(request)
@@ -254,10 +253,10 @@ async def count_input(client: ClaudeClient, request: MessageRequest) -> int | No
 
 
 def check_amount(amount: float) -> float:
-    """Return the amount of a budget.
+    """Return `amount` if it is valid for a budget.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The amount is not valid.
     """
     if not 0 <= amount <= _MAX_AMOUNT:
         written = f"{amount!r:.40}"
@@ -268,10 +267,10 @@ def check_amount(amount: float) -> float:
 
 
 def check_price(model: str) -> None:
-    """Refuse a model whose price is not known: with it, no budget can be kept.
+    """Check that the price of a model is known, because a budget cannot be kept without it.
 
     Raises:
-        BudgetExceededError: It has none.
+        BudgetExceededError: The model has no price.
     """
     if price_of(model) is None:
         raise BudgetExceededError(
@@ -281,15 +280,15 @@ def check_price(model: str) -> None:
 
 
 def fits(worst: WorstCase, account: Account, budget: float) -> bool:
-    """Tell whether a request's worst case fits beside what is committed."""
+    """Return whether a request's worst case fits into the rest of the budget."""
     return account.committed + worst.total <= budget + _ROUNDING
 
 
 def check_budget(worst: WorstCase, account: Account, budget: float, what: str = "This request") -> None:
-    """Refuse a request, or several (`what`), whose worst case does not fit beside what is committed.
+    """Check that the worst case of one or several requests (named by `what`) fits into the rest of the budget.
 
     Raises:
-        BudgetExceededError: It does not.
+        BudgetExceededError: It does not fit.
     """
     needed = account.committed + worst.total
     if fits(worst, account, budget):
@@ -313,24 +312,24 @@ def _describe(worst: WorstCase) -> str:
 
 
 def _suggested(needed: float) -> str:
-    """Round up to an amount that one would type."""
+    """Round up to an amount that a user would type."""
     if needed > 1:
         return f"{math.ceil(needed)}"
     return f"{math.ceil(needed * 100) / 100:.2f}"
 
 
 class ParentBudget(NamedTuple):
-    """A budget that was set in a process above this one."""
+    """The budget of an ancestor process."""
 
     pid: int
     amount: float
 
 
 def check_parent(budget: ParentBudget | None) -> None:
-    """Refuse to spend beside the account of a process above this one.
+    """Check that no ancestor process has a budget, because requests of this process would not count against it.
 
     Raises:
-        BudgetExceededError: There is a budget in it.
+        BudgetExceededError: An ancestor has a budget.
     """
     if budget is not None:
         raise BudgetExceededError(
@@ -341,41 +340,41 @@ def check_parent(budget: ParentBudget | None) -> None:
 
 
 def publish_budget(amount: float | None) -> None:
-    """Let the processes below this one know of its budget; None takes that back.
+    """Publish the budget of this process to its descendants; None withdraws it.
 
-    Where the folder cannot be written, only forked processes know.
+    If the folder is not writable, only forked processes know of it.
     """
-    path = _mark_of(os.getpid())
+    path = _marker_path(os.getpid())
     with contextlib.suppress(OSError):
         if amount is None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        _forget_the_dead()
+        _remove_stale_markers()
         path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
 
 
 _SETTLED: Final = 2.0
-"""Seconds after which a change of the folder can be told from the next one by its time."""
+"""Seconds after which a new change of the folder is certain to have another modification time."""
 
-_none_above: tuple[int, int] | None = None
-"""The process that found no budget above it, and when the folder had changed last by then: a map asks thousands of times."""
+_no_parent_at: tuple[int, int] | None = None
+"""Process id and modification time of the folder when no parent budget was found. A cache, because a map checks thousands of times."""
 
 
 def find_parent_budget() -> ParentBudget | None:
-    """Return the budget of the nearest process above this one that has one."""
-    global _none_above
-    looked_at = (os.getpid(), _changed_at())
-    if looked_at == _none_above:
+    """Return the budget of the nearest ancestor process that has one, or None."""
+    global _no_parent_at
+    checked_at = (os.getpid(), _changed_at())
+    if checked_at == _no_parent_at:
         return None
     found = _find_above()
-    is_settled = time.time() - looked_at[1] / 1e9 > _SETTLED
-    _none_above = looked_at if found is None and is_settled else None
+    is_settled = time.time() - checked_at[1] / 1e9 > _SETTLED
+    _no_parent_at = checked_at if found is None and is_settled else None
     return found
 
 
 def _changed_at() -> int:
-    """When a mark was made or taken away last, in nanoseconds; 0 where there never was one."""
+    """Return when a marker was last added or removed, in nanoseconds; 0 if the folder does not exist."""
     try:
         return os.stat(_folder()).st_mtime_ns
     except OSError:
@@ -383,10 +382,10 @@ def _changed_at() -> int:
 
 
 def _find_above() -> ParentBudget | None:
-    marks = set(_marked())
+    marks = set(_marked_pids())
     if not marks - {os.getpid()}:
         return None
-    import psutil  # late: most kernels have no budget
+    import psutil  # imported late: most kernels have no budget
 
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process().parents():
@@ -398,10 +397,10 @@ def _find_above() -> ParentBudget | None:
     return None
 
 
-def _marked() -> Iterator[int]:
-    """Yield the processes that have left a mark."""
+def _marked_pids() -> Iterator[int]:
+    """Yield the ids of the processes that have a marker."""
     try:
-        folder = _mark_of(0).parent
+        folder = _marker_path(0).parent
         is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
         names = os.listdir(folder) if is_own else []
     except OSError:
@@ -412,18 +411,18 @@ def _marked() -> Iterator[int]:
             yield int(pid)
 
 
-def _forget_the_dead() -> None:
+def _remove_stale_markers() -> None:
     import psutil  # late, as above
 
-    for pid in _marked():
+    for pid in _marked_pids():
         if not psutil.pid_exists(pid):
-            _mark_of(pid).unlink(missing_ok=True)
+            _marker_path(pid).unlink(missing_ok=True)
 
 
 def _amount_of(pid: int, started: float) -> float | None:
-    """Return the amount that a process has marked; None where the mark is one of an earlier process with its number."""
+    """Return the budget in a process's marker; None if the marker belongs to an earlier process with the same id."""
     try:
-        mark = json.loads(_mark_of(pid).read_text(encoding="utf-8"))
+        mark = json.loads(_marker_path(pid).read_text(encoding="utf-8"))
         return float(mark["amount"]) if abs(mark["started"] - started) < 1.0 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -435,7 +434,7 @@ def _started_at() -> float:
     return psutil.Process().create_time()
 
 
-def _mark_of(pid: int) -> Path:
+def _marker_path(pid: int) -> Path:
     return Path(_folder(), f"budget-{pid}")
 
 

@@ -1,10 +1,10 @@
-"""The cassette: a file of answers beside the notebook, one JSON object a line, that people read, diff and commit.
+"""The cassette: a file of recorded answers beside the notebook, one JSON object per line, made to be read, diffed and committed.
 
-The first line says what the file is and in which version; each other line is one `Recording`. Lines that cannot be read are
-named and stay. Lines of the same request count in the order of their `occurrence`; of two with the same one, the later.
+The first line contains the format and its version; each other line is one `Recording`. Unreadable lines are reported and kept.
+Recordings of the same request are ordered by their `occurrence`; of two with the same one, the later line counts.
 
-A process holds a lock while it changes the file, so that kernels that share a cassette lose nothing. New lines are appended with one write,
-and are on the disk when that returns; lines are replaced by a new file that takes the place of the old one at once.
+A process holds a lock while it changes the file, so kernels that share a cassette lose no recordings. New lines are appended
+with one write and synced to disk. Lines are replaced by writing a new file and renaming it atomically.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from ._file_lock import lock, replace_file, unlock
 from ._recording import Recording
 
 FOLDER: Final = ".claude-magic"
-"""The folder of our own beside a notebook; git ignores what is in it."""
+"""The folder of claude_magic beside a notebook; git ignores its content."""
 VERSION: Final = 1
 _FORMAT: Final = "claude_magic"
 _MODELS_LINE: Final = b'{"models"'
 _CONFLICT_MARKS: Final = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
-_MOST_NAMED: Final = 5
+_MAX_NAMED: Final = 5
 
 
 class CassetteError(ConfigurationError):
-    """The cassette cannot be read or written. What was in it before still is."""
+    """Raised when the cassette cannot be read or written. Its previous content is unchanged."""
 
 
 @dataclass(slots=True)
 class _Content:
-    """What was read of the file: recordings by key and occurrence."""
+    """The parsed content of the file: recordings by key and occurrence."""
 
     recordings: dict[str, dict[int, Recording]] = field(default_factory=dict)
     models: list[dict[str, Any]] | None = None
@@ -58,7 +58,7 @@ class Cassette:
 
     Args:
         path: The file; it need not exist.
-        clock: The time in seconds since 1970.
+        clock: Returns the time in seconds since 1970.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -66,8 +66,8 @@ class Cassette:
         self.used: set[tuple[str, int]] = set()
         """The recordings that this kernel has replayed or made."""
         self._opened_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(clock()))
-        self._file_lock = threading.RLock()  # held while the file is read and written
-        self._lock = threading.Lock()  # held for moments
+        self._file_lock = threading.RLock()  # held while the file is read or written
+        self._lock = threading.Lock()  # held briefly
         self._content = _Content()
         self._stamp: tuple[int, ...] | None = None
         self._remarked: set[str] = set()
@@ -78,7 +78,7 @@ class Cassette:
 
     @property
     def name(self) -> str:
-        """The file as seen from the current folder: what is saved does not tell whose folder that is."""
+        """The path relative to the current folder, so that saved messages do not reveal the user's folders."""
         try:
             return str(self.path.relative_to(Path.cwd()))
         except (OSError, ValueError):
@@ -87,14 +87,14 @@ class Cassette:
     # Reading...
 
     def is_changed(self) -> bool:
-        """Whether the file is not as it was read last."""
+        """Return whether the file has changed since it was last read."""
         return _stamp_of(self.path) != self._stamp
 
     def refresh(self) -> None:
         """Read the file again if it has changed.
 
         Raises:
-            CassetteError: It cannot be read, or was written by a newer version.
+            CassetteError: The file cannot be read, or was written by a newer version.
         """
         with self._file_lock:
             stamp = _stamp_of(self.path)
@@ -104,46 +104,46 @@ class Cassette:
                     self._content, self._stamp = content, stamp
 
     def remarks(self) -> list[str]:
-        """Return what is wrong in the file, as sentences; each is said once."""
+        """Return new problems of the file as sentences; each is returned once."""
         with self._lock:
             new = [each for each in self._content.problems if each not in self._remarked]
             self._remarked.update(new)
             return new
 
     def recordings(self) -> list[Recording]:
-        """Return all recordings, those of one request together."""
+        """Return all recordings, grouped by request."""
         with self._lock:
             return [each for found in self._content.recordings.values() for each in found.values()]
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong in the file, as sentences."""
+        """Problems of the file, as sentences."""
         return tuple(self._content.problems)
 
     @property
     def has_redacted(self) -> bool:
-        """Whether there are recordings of requests out of which something was taken."""
+        """Whether there are recordings of redacted requests."""
         return self._content.has_redacted
 
     @property
     def models(self) -> list[dict[str, Any]] | None:
-        """The models that the server offered, where that was asked; else None."""
+        """The recorded list of the server's models, or None."""
         return self._content.models
 
     def size(self) -> int:
-        """Return the bytes of the file; 0 if there is none."""
+        """Return the size of the file in bytes; 0 if it does not exist."""
         stamp = _stamp_of(self.path)
         return 0 if stamp is None else stamp[1]
 
     # Asking...
 
     def peek(self, key: str, *, takes: bool = False, is_new: bool = False) -> Recording | None:
-        """Return what answers a request if it is asked now: the recording of this time, or the last one there is.
+        """Return the recording that answers a request if it is asked now: the next occurrence, or else the last one.
 
         Args:
             key: The key of the request.
-            takes: It is asked now.
-            is_new: None that was taken before will do.
+            takes: The request is being asked, and counts as such.
+            is_new: Do not return a recording that was already taken.
         """
         with self._lock:
             found = self._content.recordings.get(key)
@@ -159,7 +159,7 @@ class Cassette:
             return recording
 
     def count_sent(self, key: str) -> int:
-        """Take note that a request is sent again, and return the occurrence under which its answer is recorded."""
+        """Count a request that is sent, and return the occurrence under which its answer is recorded."""
         with self._lock:
             self._asked[key] += 1
             self._sent[key] += 1
@@ -168,23 +168,23 @@ class Cassette:
     # Writing...
 
     def put(self, recording: Recording, *, replaces: bool = False) -> Future[None]:
-        """Write a recording soon, on a thread.
+        """Write a recording on a background thread.
 
         Args:
             recording: The recording.
-            replaces: Take the place of what was recorded for the same request before this kernel asked it again.
+            replaces: Replace the recordings of the same request from before this kernel asked it again.
 
         Returns:
-            Done when it is on the disk; a `CassetteError` says why it is not.
+            A future that is done when the recording is on disk, or fails with a `CassetteError`.
         """
         self.used.add(recording.name)
         return self._writer.put(recording, replaces=replaces)
 
     def put_models(self, models: list[dict[str, Any]]) -> None:
-        """Write the list of models that the server offers; blocks for the disk.
+        """Write the server's list of models. Blocks until it is on disk.
 
         Raises:
-            CassetteError: It cannot be written.
+            CassetteError: The file cannot be written.
         """
         with self._changing():
             if self._content.models == models:
@@ -199,17 +199,17 @@ class Cassette:
             self._stamp = _stamp_of(self.path)
 
     def write(self, recordings: Sequence[tuple[Recording, bool]]) -> None:
-        """Write recordings, all or none; they are durable when this returns.
+        """Write all recordings or none. They are on disk when this returns.
 
         Args:
-            recordings: Each, and whether it replaces earlier ones of its request.
+            recordings: Pairs of a recording and whether it replaces earlier ones of its request.
 
         Raises:
-            CassetteError: They cannot be written.
+            CassetteError: The file cannot be written.
         """
         with self._changing():
             new = [recording for recording, _ in recordings]
-            # The first time that this kernel asks a request again, its earlier answers are dropped.
+            # When this kernel asks a request again for the first time, the earlier answers are dropped.
             old = {each.key for each, replaces in recordings if replaces} - self._renewed
             old &= self._content.recordings.keys()
             if old:
@@ -225,15 +225,15 @@ class Cassette:
                 self._stamp = _stamp_of(self.path)
 
     def prune(self) -> tuple[int, int]:
-        """Delete what this kernel has not used, and what a later line of the same request has taken the place of.
+        """Delete the recordings that this kernel has not used, and those superseded by a later line.
 
-        What was recorded since this kernel opened the cassette stays, by whichever kernel. So do lines that cannot be read.
+        Recordings made by any kernel since this one opened the cassette are kept, and so are unreadable lines.
 
         Returns:
-            How many recordings were deleted, and how many bytes the file is smaller.
+            The number of deleted recordings and of saved bytes.
 
         Raises:
-            CassetteError: It cannot be written.
+            CassetteError: The file cannot be written.
         """
         with self._changing():
             size, lines = self.size(), _lines_of(self.path)
@@ -251,12 +251,12 @@ class Cassette:
             return len(lines) - len(kept), size - self.size()
 
     def is_in_use(self, recording: Recording) -> bool:
-        """Whether a recording was replayed or made since this kernel opened the cassette."""
+        """Return whether a recording was replayed or made since this kernel opened the cassette."""
         return recording.name in self.used or recording.recorded_at[:19] >= self._opened_at
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock of the file, with its present content read.
+        """Hold the lock of the file, with its current content read.
 
         Raises:
             CassetteError: The file cannot be written.
@@ -276,7 +276,7 @@ class Cassette:
 
 
 class _Writer:
-    """Writes recordings on a thread, as many with one write as have come meanwhile. The thread ends when nothing is left."""
+    """Writes recordings on a thread, all pending ones with one write. The thread ends when none are left."""
 
     def __init__(self, cassette: Cassette) -> None:
         self._cassette = cassette
@@ -303,7 +303,7 @@ class _Writer:
             failure: Exception | None = None
             try:
                 self._cassette.write([(recording, replaces) for recording, replaces, _ in pending])
-            except Exception as error:  # the waiter is told, whatever it is
+            except Exception as error:  # any error is passed to the futures
                 failure = error.with_traceback(None)
             for _, _, written in pending:
                 if written.set_running_or_notify_cancel():
@@ -311,14 +311,14 @@ class _Writer:
 
 
 class Cassettes:
-    """The cassettes of a kernel, by their files."""
+    """The cassettes of a kernel, by path."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_path: dict[Path, Cassette] = {}
 
     def at(self, path: str) -> Cassette:
-        """Return the cassette of a file, given as seen from the current folder."""
+        """Return the cassette of a file; a relative path starts at the current folder."""
         try:
             absolute = Path(os.path.abspath(Path(path).expanduser()))
         except OSError as failure:
@@ -330,16 +330,16 @@ class Cassettes:
             return self._by_path.setdefault(absolute, Cassette(absolute))
 
     def all(self) -> list[Cassette]:
-        """Return those that this kernel has opened."""
+        """Return the cassettes that this kernel has opened."""
         with self._lock:
             return list(self._by_path.values())
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of our own at this path, in which git ignores everything.
+    """Create a folder at this path; if it is the folder of claude_magic, with a `.gitignore` for its whole content.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if folder.name == FOLDER and not (folder / ".gitignore").exists():
@@ -362,10 +362,10 @@ def _stamp_of(path: Path) -> tuple[int, ...] | None:
 
 
 def _bytes_of(path: Path) -> bytes:
-    """Return what is in the file; nothing if there is none.
+    """Return the content of the file; empty if it does not exist.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -380,17 +380,17 @@ def _lines_of(path: Path) -> list[bytes]:
 
 
 def _end_of_lines(path: Path) -> bytes:
-    """Return how the lines of a file end: a checkout for Windows has CRLF."""
+    """Return the line ending of a file: a checkout on Windows has CRLF."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         return b"\r\n" if b"\r\n" in file.read(4096) else b"\n"
     return b"\n"
 
 
 def _append(path: Path, lines: Iterable[bytes]) -> None:
-    """Add lines at the end, with one write; they are durable when this returns.
+    """Append lines with one write. They are on disk when this returns.
 
     Raises:
-        OSError: They cannot be written. None of them stands there.
+        OSError: The lines cannot be written. The file is unchanged.
     """
     end = _end_of_lines(path)
     with path.open("a+b", buffering=0) as file:
@@ -398,23 +398,23 @@ def _append(path: Path, lines: Iterable[bytes]) -> None:
         begin = _header() + end
         if size:
             file.seek(size - 1)
-            begin = b"" if file.read(1) == b"\n" else end  # a last line that was cut stays alone
+            begin = b"" if file.read(1) == b"\n" else end  # keep a truncated last line separate
         try:
             rest = memoryview(begin + b"".join(line + end for line in lines))
             while rest:
                 rest = rest[file.write(rest) or 0 :]
             os.fsync(file.fileno())
         except OSError:
-            with contextlib.suppress(OSError):  # a full disk has taken a part of it
+            with contextlib.suppress(OSError):  # remove the part that was written before the disk was full
                 file.truncate(size)
             raise
 
 
 def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
-    """Put other lines in the place of all, at once.
+    """Replace all lines of a file atomically.
 
     Raises:
-        OSError: They cannot be written. The file is as it was.
+        OSError: The lines cannot be written. The file is unchanged.
     """
     end, target = _end_of_lines(path), path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -432,10 +432,10 @@ def _rewrite(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def _read(path: Path, name: str) -> _Content:
-    """Read a cassette, as far as it can be read.
+    """Read a cassette; unreadable lines become problems.
 
     Raises:
-        CassetteError: It cannot be opened, or was written by a newer version.
+        CassetteError: The file cannot be opened, or was written by a newer version.
     """
     content = _Content()
     conflicts: list[int] = []
@@ -505,13 +505,13 @@ def _problems(name: str, conflicts: Sequence[int], bad: Sequence[str]) -> Iterat
             "lines with the marks."
         )
     if bad:
-        more = f" and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+        more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         are, them = ("A line", "It is") if len(bad) == 1 else (f"{len(bad)} lines", "They are")
-        yield f"{are} of the cassette cannot be read: {', '.join(bad[:_MOST_NAMED])}{more}. {them} left as found."
+        yield f"{are} of the cassette cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}. {them} left as found."
 
 
 def _name_in(line: bytes) -> tuple[str, int] | None:
-    """Return which recording a line is; None if it is none."""
+    """Return the name of the recording in a line; None if the line is not a recording."""
     try:
         fields = json.loads(line)
         return None if "models" in fields or "cassette" in fields else Recording.of(fields).name
@@ -520,7 +520,7 @@ def _name_in(line: bytes) -> tuple[str, int] | None:
 
 
 def _replaced(lines: Iterable[bytes], new: Sequence[Recording], old: Collection[str]) -> Iterator[bytes]:
-    """Yield the lines of a file in which recordings stand in the place of the older ones of their requests."""
+    """Yield the lines of a file in which new recordings replace the older ones of their requests."""
     left = {each.name: each for each in new}
     for line in lines:
         name = _name_in(line)
@@ -533,10 +533,10 @@ def _replaced(lines: Iterable[bytes], new: Sequence[Recording], old: Collection[
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file against other processes. It is a file in a folder that git ignores.
+    """Hold the inter-process lock of a file. The lock file is in a folder that git ignores.
 
     Raises:
-        OSError: It cannot be had.
+        OSError: The lock cannot be acquired.
     """
     folder = path.parent / FOLDER
     make_folder(folder)

@@ -1,4 +1,4 @@
-"""What a request is sent with: settings, destination, and a key that prints as `[REDACTED]`; found for each request."""
+"""Finds the settings, the destination and the credential of each request. Keys print as `[REDACTED]`."""
 
 from __future__ import annotations
 
@@ -30,58 +30,58 @@ from ._settings import (
     user_file_path,
 )
 
-# Finds the API key. It is held in a `Credential`, which prints as `[REDACTED]`, and in nothing else.
+# The API key is held in a `Credential`, which prints as `[REDACTED]`, and nowhere else.
 #
-# The order: `%claude login`, `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, the settings file in the user's config folder, the
-# OS keyring, Colab's secrets. The last two are asked only where nothing else was found.
+# Search order: `%claude login`, `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`, the settings file in the user's config folder, the
+# OS keyring, Colab's secrets. The last two are searched only if no other source has a key.
 KEYRING_SERVICE = "claude-magic"
 KEYRING_USER = "api_key"
-COLAB_SECRET = "ANTHROPIC_API_KEY"  # noqa: S105  # the name under which Colab keeps it
+COLAB_SECRET = "ANTHROPIC_API_KEY"  # noqa: S105  # the name of the secret in Colab
 
 _LOOKUP_TIMEOUT = 3.0
-"""Seconds given to the keyring: a locked one may wait for a dialog that nobody sees."""
+"""Seconds to wait for the keyring: a locked one may wait for a dialog that is not visible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCredential:
-    """A credential and where it comes from, in words."""
+    """A credential and a description of its source."""
 
     credential: Credential
     source: str
 
     @property
     def kind(self) -> str:
-        """What it is: an API key or an auth token."""
+        """The kind of credential: "API key" or "auth token"."""
         return "auth token" if self.credential.is_token else "API key"
 
 
 class Credentials:
-    """The credential of this kernel, looked up when it is needed.
+    """Finds the credential of this kernel when it is needed.
 
     Args:
         files: Reads the settings file.
-        login: What a previous runtime of this kernel was given, or None.
+        login: The credential given to `login` in a previous runtime of this kernel, or None.
     """
 
     def __init__(self, files: SettingsFiles, *, login: FoundCredential | None = None) -> None:
         self._files = files
         self.given = login
-        """What `login` was given, or None."""
+        """The credential given to `login`, or None."""
         self._stored: FoundCredential | None = None
         self._has_searched_stores = False
         self.notes: tuple[str, ...] = ()
-        """What went wrong with a store of secrets, as sentences."""
+        """Errors of the secret stores, as sentences."""
 
     def login(self, key: str) -> None:
-        """Use this key from now on; it is kept in memory only.
+        """Use this key from now on. It is kept in memory only.
 
         Raises:
-            ConfigurationError: It cannot be a key. The message does not show it.
+            ConfigurationError: The text cannot be a key. The message does not contain it.
         """
         self.given = FoundCredential(credential=Credential(api_key=key), source="%claude login")
 
     def logout(self) -> None:
-        """Forget the key of `login`, and search the stores of secrets again when one is needed."""
+        """Forget the key of `login`. The secret stores are searched again when a key is needed."""
         self.given = self._stored = None
         self._has_searched_stores = False
 
@@ -89,7 +89,7 @@ class Credentials:
         """Return the credential in force, or None.
 
         Raises:
-            ConfigurationError: The one in force cannot be a key. The message names its source, and does not show it.
+            ConfigurationError: The credential in force cannot be a key. The message contains its source, but not the text.
         """
         return (
             self.given or _from_environment(environment) or self._from_file(user_file) or self._from_stores()
@@ -106,8 +106,8 @@ class Credentials:
         if not self._has_searched_stores:
             self._has_searched_stores = True
             notes: list[str] = []
-            self._stored = _ask(_ask_keyring, "OS keyring", notes) or _ask(
-                _ask_colab, "Colab's secrets", notes
+            self._stored = _read_store(_read_keyring, "OS keyring", notes) or _read_store(
+                _read_colab, "Colab's secrets", notes
             )
             self.notes = tuple(notes)
         return self._stored
@@ -125,23 +125,23 @@ def _found(value: str, source: str, *, is_token: bool = False) -> FoundCredentia
     try:
         credential = Credential(auth_token=value) if is_token else Credential(api_key=value)
     except ConfigurationError as error:
-        complaint = error.message
+        problem = error.message
     else:
         return FoundCredential(credential=credential, source=source)
-    raise ConfigurationError(f"{complaint} It comes from: {source}.")
+    raise ConfigurationError(f"{problem} It comes from: {source}.")
 
 
-def _ask(store: Callable[[], str | None], name: str, notes: list[str]) -> FoundCredential | None:
+def _read_store(store: Callable[[], str | None], name: str, notes: list[str]) -> FoundCredential | None:
     try:
         key = store()
-    except Exception as failure:  # foreign code of any kind; without it we are merely without its key
-        # Its text is not quoted: nobody knows what a store of secrets puts there.
+    except Exception as failure:  # third-party code; on any failure there is just no key from this store
+        # The message is not quoted, because it could contain a secret.
         notes.append(f"{name}: no key could be read ({type(failure).__name__}).")
         return None
     return _found(key, name) if key and key.strip() else None
 
 
-def _ask_keyring() -> str | None:
+def _read_keyring() -> str | None:
     if importlib.util.find_spec("keyring") is None:
         return None
     answers: list[str | None] = []
@@ -151,13 +151,13 @@ def _ask_keyring() -> str | None:
         try:
             keyring: Any = importlib.import_module("keyring")
             answers.append(keyring.get_password(KEYRING_SERVICE, KEYRING_USER))
-        except Exception as failure:  # carried to the asking thread
+        except Exception as failure:  # raised again on the calling thread
             failures.append(failure)
 
     thread = threading.Thread(target=look_up, name="claude-magic-keyring", daemon=True)
     thread.start()
     thread.join(_LOOKUP_TIMEOUT)
-    # That there is none on this machine is no failure.
+    # A machine without a keyring is not an error.
     if failures and type(failures[0]).__name__ != "NoKeyringError":
         raise failures[0]
     if failures:
@@ -167,7 +167,7 @@ def _ask_keyring() -> str | None:
     return answers[0]
 
 
-def _ask_colab() -> str | None:
+def _read_colab() -> str | None:
     try:
         userdata: Any = importlib.import_module("google.colab.userdata")
     except ImportError:
@@ -177,33 +177,33 @@ def _ask_colab() -> str | None:
 
 
 def redact(text: str, found: FoundCredential | None) -> str:
-    """Replace the key in force, and whatever else looks like one, in text that comes from elsewhere."""
+    """Replace the key in force, and other text that looks like a key, by `[REDACTED]` in text from other sources."""
     credential = Credential.placeholder() if found is None else found.credential
     return credential.redact(text)
 
 
 _CHUNK_DELAY = 0.03
-"""Seconds between two deltas, so that an answer streams at a pace a person can watch."""
+"""Seconds between two deltas, so that an answer streams at a readable speed."""
 
 
 class EmbeddedSimulator:
-    """A simulator in a thread of this process, started when its address is first asked for."""
+    """A simulator on a thread of this process. It starts when its URL is first read."""
 
     def __init__(self) -> None:
         self._simulator: Any = None
         self._pid = os.getpid()
 
     def url(self) -> str:
-        """Its base URL. Starts it where it does not run, as in a forked child."""
+        """Return the base URL. Starts the simulator if it is not running, as in a forked child."""
         if self._simulator is None or self._pid != os.getpid():
             self._pid = os.getpid()
-            # By name, because this is the only line of the package that knows the simulator, and few people come through it.
+            # Imported by name: this is the only use of the simulator in the package, and few sessions need it.
             module = importlib.import_module("claude_magic.simulator")
             self._simulator = module.Simulator(chunk_delay=_CHUNK_DELAY, max_recorded=0).start()
         return str(self._simulator.url)
 
     def close(self) -> None:
-        """End it; it starts again when it is needed again."""
+        """Stop the simulator. It starts again when it is needed."""
         simulator, self._simulator = self._simulator, None
         if simulator is not None and self._pid == os.getpid():
             simulator.close()
@@ -217,18 +217,18 @@ _NO_KEY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """What a client is built from."""
+    """The configuration and the credential that a client is built from."""
 
     config: ClientConfig
     credential: Credential | None
     is_simulated: bool = False
 
     def needs_other_client_than(self, other: Connection) -> bool:
-        """Whether a client built for the other one cannot serve this one. The rate does not count: buckets adapt."""
+        """Return whether a client built for `other` cannot be used. The rate is ignored, because buckets adapt to it."""
         return _without_rate(self.config) != _without_rate(other.config) or _key(self) != _key(other)
 
     def is_same_account(self, other: Connection) -> bool:
-        """Whether the limits that a server told for the other one hold for this one."""
+        """Return whether the limits that a server reported for `other` apply to this connection."""
         return self.config.base_url == other.config.base_url and _key(self) == _key(other)
 
 
@@ -248,13 +248,13 @@ class Configuration:
     """The sources of settings, the credential, and the choice between the API and the simulator.
 
     Attributes:
-        read_config: Reads what `%config` has set; None where there is no shell.
-        demo_choice: What `%claude demo` said; None if nothing.
+        read_config: Reads the settings made with `%config`; None without a shell.
+        demo_choice: The choice made with `%claude demo`, or None.
         credentials: Finds the credential.
 
     Args:
         environment: The environment variables.
-        login: The credential that a previous runtime of this kernel was given, or None.
+        login: The credential given to `login` in a previous runtime of this kernel, or None.
     """
 
     def __init__(self, environment: Mapping[str, str], *, login: FoundCredential | None = None) -> None:
@@ -266,10 +266,10 @@ class Configuration:
         self._simulator = EmbeddedSimulator()
         self._simulator_lock = threading.Lock()
         self._warned: set[str] = set()
-        self._told_influence = ""
+        self._reported_influences = ""
 
     def settings(self, options: Mapping[str, object]) -> ResolvedSettings:
-        """Resolve the settings; `options` are those given with a call, None counting as not given.
+        """Resolve the settings. `options` are those passed with a call; None counts as not given.
 
         Raises:
             ConfigurationError: A value in force is not valid, or a settings file cannot be read.
@@ -286,12 +286,12 @@ class Configuration:
         return resolve(layer for layer in layers if layer is not None)
 
     def influences(self, settings: ResolvedSettings) -> tuple[str, ...]:
-        """Say what a file beside the notebook has set: once, and again when that has changed."""
+        """Return a sentence about settings made by a file beside the notebook: once, and again when they change."""
         made = settings.set_beside_notebook
         told = ", ".join(f"{name} {shown(value)}" for name, value in made.items())
-        if told == self._told_influence:
+        if told == self._reported_influences:
             return ()
-        self._told_influence = told
+        self._reported_influences = told
         if not told:
             return ()
         return (
@@ -302,35 +302,35 @@ class Configuration:
         """Return the credential in force, or None.
 
         Raises:
-            ConfigurationError: The one in force cannot be a key.
+            ConfigurationError: The credential in force cannot be a key.
         """
         return self.credentials.find(self._environment, self._user_file)
 
     def redact(self, text: str) -> str:
-        """Replace the key by `[REDACTED]` in text that comes from elsewhere."""
+        """Replace the key by `[REDACTED]` in text from other sources."""
         try:
             found = self.find_credential()
-        except ConfigurationError:  # what cannot be a key was never sent, so nobody can quote it
+        except ConfigurationError:  # an invalid key was never sent, so no text contains it
             found = None
         return redact(text, found)
 
     def is_demo(self, settings: ResolvedSettings, found: FoundCredential | None) -> bool:
-        """Whether the embedded simulator answers: as `%claude demo` said, else as the settings have it."""
+        """Return whether the embedded simulator answers, by the choice of `%claude demo`, else by the settings."""
         if self.demo_choice is not None:
             return self.demo_choice
         mode = settings.values.demo
         return mode == "on" or (mode == "auto" and found is None and settings.is_default("base_url"))
 
     def connect(self, settings: ResolvedSettings, found: FoundCredential | None) -> Connection:
-        """Decide whom a request goes to; starts the simulator where it is that one.
+        """Return the connection for requests. Starts the simulator if it is the destination.
 
         Raises:
-            ConfigurationError: It is the official API, and there is no credential.
+            ConfigurationError: The destination is the official API, and there is no credential.
         """
         if self.is_demo(settings, found):
             with self._simulator_lock:
                 url = self._simulator.url()
-            # It gets no credential, and no header that may hold a secret of some gateway.
+            # The simulator gets no credential, and no headers, which may contain a gateway's secret.
             config = settings.values.client_config(
                 base_url=url, messages_path="/v1/messages", headers={}, auth_header="x-api-key"
             )
@@ -341,12 +341,12 @@ class Configuration:
         return Connection(config=config, credential=None if found is None else found.credential)
 
     def close(self) -> None:
-        """End the simulator; it starts again when it is needed."""
+        """Stop the simulator. It starts again when it is needed."""
         with self._simulator_lock:
             self._simulator.close()
 
     def start_over_after_fork(self) -> object:
-        """Let go of the parent's simulator, in a forked child, and return it to be kept."""
+        """Replace the parent's simulator in a forked child, and return it; the caller must keep it alive."""
         parents = self._simulator
         self._simulator = EmbeddedSimulator()
         self._simulator_lock = threading.Lock()
@@ -361,8 +361,8 @@ class Configuration:
         return None if path is None else local_file_layer(path, self._files.read(path))
 
     def _warn_once(self, notes: tuple[str, ...]) -> None:
-        """Say what is ignored in a file that somebody put there on purpose."""
+        """Warn once about each ignored setting in a local file, because its author expects it to work."""
         for note in notes:
             if note not in self._warned:
                 self._warned.add(note)
-                warnings.warn(note, stacklevel=5)  # the caller of the code that asked for settings
+                warnings.warn(note, stacklevel=5)  # the caller of the code that resolves the settings

@@ -1,15 +1,15 @@
-"""What the kernel's requests have cost, and the budget that no request may pass.
+"""The ledger: the costs of the kernel's requests, and the budget that they must not exceed.
 
-Three amounts count against a budget: what was spent, by the server's own counts; what may have been billed for attempts
-that broke off, at their worst case; and what is reserved for requests in flight, at theirs. A request is admitted only if
-its own worst case fits beside them. Checking and reserving is one step under the lock, so requests that start together
-cannot pass the budget together.
+Three amounts count against a budget: the amount spent, by the server's token counts; the amount that may have been billed for
+failed attempts, at their worst case; and the amount reserved for requests in flight, at their worst case. A request is admitted
+only if its worst case fits into the rest. Check and reservation are one step under the lock, so concurrent requests cannot exceed
+the budget together.
 
-A budget is that of one process, which publishes it: those that it starts refuse to spend beside it (`_budget`). Processes that share a
-limiter share the budget (`_shared_budget`).
+A budget belongs to one process, which publishes it: its child processes refuse to spend outside it (`_budget`). Processes that
+share a limiter share the budget (`_shared_budget`).
 
-The simulator has an account of its own. Its answers cost nothing, but they are priced as if, so that a budget can be
-rehearsed; nothing of it touches the account of real money.
+The simulator has its own account. Its answers cost nothing, but are priced as if they did, so that a budget can be tried out.
+They never affect the account of real money.
 """
 
 from __future__ import annotations
@@ -53,27 +53,27 @@ from ._budget import (
 )
 from ._models import BillLine, bill_of
 from ._progress import SIMULATOR_HEADER
-from ._provenance import Asked, AskedRows, RequestLog, Witness
+from ._provenance import Asked, AskedRows, RequestLog, RequestRecorder
 from ._replay import is_replayed
 from ._shared_budget import SharedBudget, sum_of
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What the requests of one model in one thread took.
+    """Usage and cost of the requests of one model in one thread.
 
     Attributes:
         model: The model that answered.
-        thread: The thread; None for requests that stand in none.
-        is_simulated: The simulator answered: `cost` is what it would have been.
-        requests: Their number. A model that only helped another one to answer has none of its own.
-        partial: How many of them broke off.
-        estimated: How many times the output was estimated, because it broke off before the server had counted it.
-        input_tokens: All input, cached or not.
-        cached_tokens: The part of it that was read from the prompt cache.
-        output_tokens: Output.
-        cost: USD, or None where the price of some of it is not known.
-        spent: USD, as far as the prices are known.
+        thread: The thread, or None for requests outside a thread.
+        is_simulated: The simulator answered; `cost` is what the real API would have charged.
+        requests: Number of requests; 0 for a model that only helped another one to answer.
+        partial: Number of requests that broke off.
+        estimated: Number of requests with estimated output, because they broke off before the server had counted it.
+        input_tokens: All input tokens, cached or not.
+        cached_tokens: Input tokens read from the prompt cache.
+        output_tokens: Output tokens.
+        cost: USD, or None if the price of a part is not known.
+        spent: USD for the parts with a known price.
     """
 
     model: str
@@ -89,7 +89,7 @@ class LedgerRow:
     spent: float = 0.0
 
     def plus(self, usage: Usage, cost: float | None, *, is_request: bool, is_partial: bool) -> LedgerRow:
-        """Return the row with what one more request took in it."""
+        """Return the row with one more request added."""
         return replace(
             self,
             requests=self.requests + is_request,
@@ -105,13 +105,13 @@ class LedgerRow:
 
 @dataclass(eq=False, kw_only=True)
 class Reservation:
-    """A request in flight, until it is settled.
+    """The reservation for a request in flight, until it is finished or released.
 
     Attributes:
-        request: What is sent.
-        attempts: Most attempts that the retry policy allows.
-        is_simulated: Whose account it is on.
-        worst: The most it can cost; None while nobody has asked, and where its model has no price.
+        request: The request.
+        attempts: Maximum number of attempts of the retry policy.
+        is_simulated: Whether it counts against the simulator's account.
+        worst: Its worst case; None if not computed yet, or if its model has no price.
     """
 
     request: MessageRequest
@@ -120,7 +120,7 @@ class Reservation:
     worst: WorstCase | None = None
 
     def worst_case(self) -> WorstCase | None:
-        """Return the most it can cost; where no budget has asked for a count, by our own upper bound."""
+        """Return the worst case; without a count by the server, from the local upper bound."""
         if self.worst is None:
             self.worst = worst_case(self.request, None, attempts=self.attempts)
         return self.worst
@@ -128,7 +128,7 @@ class Reservation:
 
 @dataclass
 class _Books:
-    """What a ledger remembers, as plain data."""
+    """The stored state of a ledger, as plain data."""
 
     budget: float | None = None
     rows: dict[tuple[str, str | None, bool], LedgerRow] = field(default_factory=dict)
@@ -136,12 +136,12 @@ class _Books:
 
 
 class Ledger:
-    """The account book of a kernel. Any thread may read it, and set the budget.
+    """The costs and the budget of a kernel. Any thread may read them and set the budget.
 
     Args:
-        dumped: What a previous ledger of this kernel remembered (`dump`), or None.
-        publish: Told of each budget that is set, so that the processes below this one know.
-        find_parent: Finds the budget of a process above this one.
+        dumped: The dump of a previous ledger of this kernel, or None.
+        publish: Called with each budget that is set, to publish it to child processes.
+        find_parent: Returns the budget of an ancestor process, or None.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Ledger:
         self._in_flight: dict[Reservation, None] = {}
         self._batches: dict[str, Reservation] = {}
         self._inherited = {False: Account(), True: Account()}
-        """What a parent process has committed, which this one reads, and does not spend again."""
+        """Accounts of the parent process before a fork: shown here, but not counted a second time."""
         self._shared = SharedBudget(self._new_account, dumped.get("shared_name") if dumped else None)
         self._simulators: weakref.WeakSet[ClaudeClient] = weakref.WeakSet()
 
@@ -168,24 +168,24 @@ class Ledger:
 
     @property
     def budget(self) -> float | None:
-        """The most that the kernel may spend from its start to its end, in USD; None is no bound.
+        """The maximum that the kernel may spend over its lifetime, in USD; None for no limit.
 
-        Where processes share a limiter, it is what all of them may spend together.
+        For processes that share a limiter, it is the maximum of all of them together.
         """
         return self._shared.amount if self._shared.is_joined else self._books.budget
 
     @property
     def is_shared(self) -> bool:
-        """Whether the budget is one of several processes."""
+        """Whether several processes share the budget."""
         return self._shared.is_joined
 
     def set_budget(self, amount: float | None) -> None:
-        """Set the budget, or lift it with None.
+        """Set the budget, or remove it with None.
 
-        In a process that was started by one with a budget, this is what allows it to spend: its own account begins.
+        In a child of a process with a budget, this allows requests: the child starts its own account.
 
         Raises:
-            ConfigurationError: It is no amount of money.
+            ConfigurationError: The amount is not valid.
         """
         budget = None if amount is None else check_amount(amount)
         with self._lock:
@@ -198,23 +198,23 @@ class Ledger:
         self._publish(budget)
 
     async def share_budget(self, client: ClaudeClient) -> None:
-        """Have the budget that was set hold for all processes that share the limiter of a client.
+        """Apply the budget to all processes that share the limiter of a client.
 
         Raises:
-            ConfigurationError: The server of the limiter cannot be used as the settings have it.
+            ConfigurationError: The limiter's server cannot be used as configured.
         """
         await self._shared.join(client)
 
     async def look(self, client: ClaudeClient) -> None:
-        """Ask what the processes have committed that share the limiter of a client. Raises as `share_budget` does."""
+        """Fetch the accounts of the processes that share the limiter of a client. Raises like `share_budget`."""
         await self._shared.look(client)
 
     def account(self, *, is_simulated: bool = False) -> Account:
-        """Return what counts against the budget, of all who share it; the simulator's account is a rehearsal."""
+        """Return the account of all processes that share the budget, for real money or for the simulator."""
         return sum_of(self._own_account(is_simulated), self._shared.others(is_simulated=is_simulated))
 
     def has_room_for(self, worst: WorstCase, *, is_simulated: bool = False) -> bool:
-        """Tell whether a request would be admitted at this moment."""
+        """Return whether a request with this worst case would be admitted now."""
         return self.budget is None or fits(worst, self.account(is_simulated=is_simulated), self.budget)
 
     # Requests, on the bridge...
@@ -228,20 +228,20 @@ class Ledger:
         is_simulated: bool,
         counts_input: bool = True,
     ) -> Reservation:
-        """Let a request pass, and reserve the most that it can cost until it is settled.
+        """Admit a request, and reserve its worst case until it is finished or released.
 
-        Without a budget nothing is asked of the server, and nothing is computed.
+        Without a budget, no token count is requested and no worst case computed.
 
         Args:
-            client: Counts the input, which is never billed.
-            request: What is about to be sent.
-            attempts: Most attempts that the retry policy allows.
+            client: Counts the input tokens, which is never billed.
+            request: The request.
+            attempts: Maximum number of attempts of the retry policy.
             is_simulated: The simulator is known to answer.
-            counts_input: Let the server count the input; otherwise our own upper bound stands for it.
+            counts_input: Let the server count the input tokens; if not, the local upper bound is used.
 
         Raises:
-            BudgetExceededError: It could pass the budget, or nobody knows because its model has no price; or the budget is that
-                of a process above this one, which would not learn of it.
+            BudgetExceededError: The request could exceed the budget, or its model has no price, or an ancestor process has a
+                budget, against which the request would not count.
         """
         await self._check(client, request)
         reservation = Reservation(
@@ -254,7 +254,7 @@ class Ledger:
         return reservation
 
     async def _check(self, client: ClaudeClient, request: MessageRequest) -> None:
-        """Refuse what no budget of this process can account for."""
+        """Refuse a request that no budget of this process can cover."""
         await self._shared.join(client)
         if not self._is_own and not self._shared.is_joined:
             check_parent(self._forked_from or self._find_parent())
@@ -283,7 +283,7 @@ class Ledger:
             self._in_flight[reservation] = None
 
     def note_simulator(self, client: ClaudeClient) -> None:
-        """Remember that a simulator answers this client, as its responses have told."""
+        """Remember that a simulator answers this client, as reported by a response header."""
         self._simulators.add(client)
 
     def finish(
@@ -295,14 +295,14 @@ class Ledger:
         unconfirmed_attempts: int = 0,
         is_partial: bool = False,
     ) -> None:
-        """Book what an admitted request took. Whatever happens, what was reserved for it is given back.
+        """Book an admitted request. Its reservation is released even if this fails.
 
         Args:
-            reservation: The request.
-            bill: What the server has counted so far, a line for each model, the one that answered first; empty if it never said.
-            thread: The thread it stands in, or None.
-            unconfirmed_attempts: Attempts that may have been billed without telling; each costs its worst case at most.
-            is_partial: The bill is of the last such attempt, and not all of it.
+            reservation: The reservation of the request.
+            bill: The server's counts so far, a line for each model, the model that answered first; empty if there are none.
+            thread: The thread of the request, or None.
+            unconfirmed_attempts: Number of attempts that may have been billed without a report; each costs at most its worst case.
+            is_partial: The bill covers only a part of the last such attempt.
         """
         unconfirmed = 0.0
         try:
@@ -315,7 +315,7 @@ class Ledger:
             self._shared.note_end(is_simulated=reservation.is_simulated)
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what is reserved for a request that was not sent."""
+        """Release the reservation of a request that was not sent."""
         with self._lock:
             self._in_flight.pop(reservation, None)
         self._shared.note_end(is_simulated=reservation.is_simulated)
@@ -332,14 +332,14 @@ class Ledger:
         what: str,
         is_simulated: bool,
     ) -> None:
-        """Let a batch pass, and reserve the most that it can cost until it is settled, however long that takes.
+        """Admit a batch, and reserve its worst case until it is settled, however long that takes.
 
         Args:
             client: Creates the batch.
-            name: Names it in `settle_batch`.
-            request: What its requests have in common.
-            worst: The most that all of them can cost; None where the model has no price.
-            what: The batch in a few words, for a refusal.
+            name: The name of the batch for `settle_batch`.
+            request: The common part of its requests.
+            worst: The worst case of all its requests; None if the model has no price.
+            what: The batch in a few words, for error messages.
             is_simulated: The simulator is known to answer.
 
         Raises:
@@ -351,7 +351,7 @@ class Ledger:
         self._batches[name] = reservation
 
     def settle_batch(self, name: str) -> bool:
-        """Give back what is reserved for a batch, which is booked row by row; False where another process has sent it."""
+        """Release the reservation of a batch, whose rows are booked one by one; return False if another process sent it."""
         with self._lock:
             reservation = self._batches.pop(name, None)
         if reservation is not None:
@@ -359,7 +359,7 @@ class Ledger:
         return reservation is not None
 
     def book(self, bill: Sequence[BillLine], *, is_simulated: bool) -> None:
-        """Book what one request of a batch took, a line for each model."""
+        """Book one request of a batch, a line for each model."""
         with self._lock:
             self._enter(bill, None, is_simulated=is_simulated)
         self._shared.note_end(is_simulated=is_simulated)
@@ -367,12 +367,12 @@ class Ledger:
     # Reading...
 
     def rows(self) -> tuple[LedgerRow, ...]:
-        """What was spent, by model and thread, in the order in which they were first used."""
+        """Return usage and cost by model and thread, in the order of their first use."""
         with self._lock:
             return tuple(self._books.rows.values())
 
     def dump(self) -> dict[str, Any]:
-        """Return what it remembers as plain data, for the ledger of another runtime."""
+        """Return the state as plain data for the ledger of another runtime."""
         with self._lock:
             rows = [
                 {name: getattr(row, name) for name in LedgerRow.__slots__}
@@ -387,9 +387,9 @@ class Ledger:
             }
 
     def for_forked_child(self) -> Ledger:
-        """Return the ledger of a forked child: nothing in flight, and a lock that nobody holds.
+        """Return the ledger of a forked child, with nothing in flight and an unlocked lock.
 
-        It reads as its parent's, whose budget it cannot keep: it refuses until it is given one of its own.
+        It shows the parent's accounts. If the parent has a budget, the child refuses requests until its own budget is set.
         """
         child = Ledger(publish=self._publish, find_parent=self._find_parent)
         child._books = self._books
@@ -416,7 +416,7 @@ class Ledger:
             return self._account(is_simulated)
 
     def _new_account(self, is_simulated: bool) -> Account:
-        """Return what this process itself has committed."""
+        """Return the account of this process alone."""
         return sum_of(self._own_account(is_simulated), self._inherited[is_simulated], sign=-1)
 
     def _account(self, is_simulated: bool) -> Account:
@@ -433,10 +433,10 @@ class Ledger:
 def _unconfirmed(
     reservation: Reservation, bill: Sequence[BillLine], attempts: int, *, is_partial: bool
 ) -> float:
-    """Return what may have been billed, in USD, beside what the bill says."""
+    """Return the amount in USD that may have been billed in addition to the bill."""
     costs = [line.cost for line in bill]
     if None in costs and not is_partial:
-        attempts += 1  # a gateway may let a model answer that nobody asked for
+        attempts += 1  # a gateway may route to another model, whose price is unknown
     worst = reservation.worst_case() if attempts else None
     unconfirmed = 0.0 if worst is None else worst.per_attempt * attempts
     if is_partial:
@@ -459,16 +459,16 @@ logger = logging.getLogger("claude_magic.runtime")
 
 
 class TurnAccountant:
-    """Books the requests of one turn, one after the other. All methods belong to the bridge.
+    """Books the requests of one turn, one after the other. Call all methods on the bridge.
 
     Args:
-        ledger: Where they are booked.
-        limits: Learns what the server says about its rate limits.
-        attempts: Most attempts that the retry policy allows for one request.
-        is_simulated: The embedded simulator answers. Others are recognised by their responses.
-        thread: The thread that the turn stands in, or None.
-        counts_input: Let the server count the input of each request for the budget: a request more for each.
-        log: Where it is written down what was asked; None for nowhere.
+        ledger: The ledger.
+        limits: Records the rate limits that the server reports.
+        attempts: Maximum number of attempts of the retry policy for one request.
+        is_simulated: The embedded simulator answers. Other simulators are recognised by their responses.
+        thread: The thread of the turn, or None.
+        counts_input: Let the server count the input of each request for the budget, which takes one more request each.
+        log: The log of requests, or None.
         rows: The map that the requests belong to, or None.
     """
 
@@ -487,9 +487,9 @@ class TurnAccountant:
         self._counts_input = counts_input
         self._log = log
         self._rows = rows
-        self._witness: Witness | None = None
+        self._recorder: RequestRecorder | None = None
         self.record: Asked | None = None
-        """What was asked last, once it is over; None where nothing was sent or replayed."""
+        """The record of the last request, once it has ended; None if nothing was sent or replayed."""
         self._ledger = ledger
         self._limits = limits
         self._attempts = attempts
@@ -497,7 +497,7 @@ class TurnAccountant:
         self._thread = thread
         self._client: ClaudeClient | None = None
         self._reservation: Reservation | None = None
-        self._is_under_way = False
+        self._is_in_flight = False
         self._is_whole = False
         self._unconfirmed = 0
 
@@ -507,20 +507,20 @@ class TurnAccountant:
         return self._is_simulated
 
     async def admit(self, client: ClaudeClient, request: MessageRequest, *, key: bytes | None = None) -> None:
-        """Return if the request may be sent; the most that it can cost is reserved until `finish`. What a cassette answers costs nothing.
+        """Admit a request, and reserve its worst case until `finish`. A request that a cassette answers costs nothing.
 
         Args:
             client: Sends the request.
             request: The request.
-            key: Its key, where that is known.
+            key: Its key, if known.
 
         Raises:
-            BudgetExceededError: It may not.
+            BudgetExceededError: The request may not be sent.
         """
-        self._witness = None if self._log is None else Witness(request, key)
-        self._release()  # it was not sent after all
+        self._recorder = None if self._log is None else RequestRecorder(request, key)
+        self._release()  # the previous request was not sent
         self._client = client
-        self._is_under_way = self._is_whole = False
+        self._is_in_flight = self._is_whole = False
         self._unconfirmed = 0
         if await is_replayed(client, request):
             return
@@ -533,26 +533,26 @@ class TurnAccountant:
         )
 
     def note(self, event: ClientEvent) -> None:
-        """Take note of what the client tells about its attempts."""
-        if self._witness is not None:
-            self._witness.note(event)
+        """Process an event of the client about its attempts."""
+        if self._recorder is not None:
+            self._recorder.note(event)
         match event:
             case AttemptStarted():
-                self._is_under_way = True
+                self._is_in_flight = True
             case ResponseStarted():
                 self._note_response(event)
             case AttemptFinished():
-                self._is_under_way = False
+                self._is_in_flight = False
                 self._is_whole = event.error is None
                 self._unconfirmed += event.error is not None and may_be_billed(event.error)
             case AnswerRecorded(is_replay=True):
                 self._release()
 
     def finish(self, arrived: Message | Callable[[], Message | None] | None) -> tuple[BillLine, ...]:
-        """Book what the admitted request took, and return it. Whatever happens, what was reserved for it is given back.
+        """Book the admitted request, and return its bill. The reservation is released even if this fails.
 
         Args:
-            arrived: The reply, or what had arrived of it, or what tells that; None where nothing had.
+            arrived: The complete or partial reply, or a function that returns it; None if nothing arrived.
         """
         reservation, self._reservation = self._reservation, None
         bill: tuple[BillLine, ...] = ()
@@ -561,9 +561,9 @@ class TurnAccountant:
             message = arrived() if callable(arrived) else arrived
             if reservation is not None and message is not None and message.usage.model_fields_set:
                 bill = bill_of(message, asked=reservation.request.model)
-        except Exception:  # what a server counts must not cost the answer; the worst case stands for it
-            logger.exception("what a reply took cannot be read")
-        self._write_down(message, bill)
+        except Exception:  # an unreadable count must not lose the answer; the worst case is booked instead
+            logger.exception("the usage of a reply cannot be read")
+        self._add_to_log(message, bill)
         if reservation is None:
             return ()
         try:
@@ -574,32 +574,32 @@ class TurnAccountant:
                 unconfirmed_attempts=self._unconfirmed + self._is_open_ended(is_counted=bool(bill)),
                 is_partial=not self._is_whole,
             )
-        except Exception:  # likewise
-            logger.exception("what a reply took cannot be booked")
+        except Exception:  # as above
+            logger.exception("the usage of a reply cannot be booked")
         return bill
 
-    def _write_down(self, message: Message | None, bill: Sequence[BillLine]) -> None:
+    def _add_to_log(self, message: Message | None, bill: Sequence[BillLine]) -> None:
         """Add the request to the log."""
-        witness, self._witness, self.record = self._witness, None, None
-        if witness is None or self._log is None:
+        recorder, self._recorder, self.record = self._recorder, None, None
+        if recorder is None or self._log is None:
             return
         try:
             like = self._rows.records[0] if self._rows is not None and self._rows.records else None
-            self.record = witness.record(message, bill, is_simulated=self._is_simulated, like=like)
+            self.record = recorder.record(message, bill, is_simulated=self._is_simulated, like=like)
             if self.record is not None:
                 self._log.add(self.record, self._rows)
-        except Exception:  # likewise
-            logger.exception("what was asked cannot be written down")
+        except Exception:  # as above
+            logger.exception("a request cannot be logged")
 
     def _release(self) -> None:
-        """Give back what is reserved for a request that is not sent."""
+        """Release the reservation, if any."""
         if self._reservation is not None:
             self._ledger.release(self._reservation)
             self._reservation = None
 
     def _is_open_ended(self, *, is_counted: bool) -> bool:
-        """Whether the last attempt has not told what it cost: it goes on at the server, or the server does not count."""
-        return self._is_under_way or (self._is_whole and not is_counted)
+        """Return whether the cost of the last attempt is unknown: it still runs at the server, or the server sent no counts."""
+        return self._is_in_flight or (self._is_whole and not is_counted)
 
     def _note_response(self, response: ResponseStarted) -> None:
         if SIMULATOR_HEADER in response.headers and self._client is not None:
@@ -612,7 +612,7 @@ class TurnAccountant:
 
 
 def may_be_billed(error: ClaudeError) -> bool:
-    """Tell whether an attempt that failed this way may have been executed all the same."""
+    """Return whether an attempt that failed with this error may still have been executed."""
     match error:
         case ConfigurationError():
             return False
@@ -620,4 +620,4 @@ def may_be_billed(error: ClaudeError) -> bool:
             return error.was_sent
         case APIError(status=int(status)):
             return status >= 500 and status not in _NOT_EXECUTED
-    return True  # it broke off in mid-stream
+    return True  # the stream broke off

@@ -1,4 +1,4 @@
-"""What is known of the models, with a date: facts and prices. Unknown models work, and have no price."""
+"""Tables of model facts and prices, with their dates. Unknown models work, but have no price."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ThinkingType: TypeAlias = Literal["adaptive", "enabled", "disabled", "between_to
 Line: TypeAlias = Literal["fable", "mythos", "opus", "sonnet", "haiku"]
 
 MODELS_AS_OF: Final = "2026-11-27"
-"""The day on which this table was right."""
+"""The day on which this table was verified."""
 
 _OLDER_WEB_SEARCH: Final = "web_search_20250305"
-"""The version that every server knows which knows any."""
+"""The version that every server with web search supports."""
 
 _DATE_SUFFIX = re.compile(r"-20\d{6}$", re.ASCII)
 
@@ -28,31 +28,31 @@ class Price(NamedTuple):
     input: float
     output: float
     write_5m: float
-    """Input that is written to the prompt cache for five minutes."""
+    """Input written to the prompt cache for five minutes."""
     write_1h: float
-    """The same for an hour."""
+    """Input written to the prompt cache for one hour."""
     read: float
-    """Input that is read from the prompt cache."""
+    """Input read from the prompt cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What one model is and takes, and what it costs.
+    """The capabilities, limits and price of one model.
 
     Attributes:
-        line: The family it is the newest or an older member of.
-        released: Its day of release, as ISO text; of some only the month is known, as "2026-05".
-        price: Its row of the price list.
-        thinking: Types of the `thinking` field it accepts.
-        long_prompts: The price of a whole request whose prompt is longer than so many tokens, where that is another one.
-        quiet_up_to_high: Takes `disabled` only up to effort high.
+        line: The model family.
+        released: Release date in ISO format; for some models only the month is known ("2026-05").
+        price: Row of the price list.
+        thinking: Accepted types of the `thinking` field.
+        long_prompts: A prompt length in tokens, and the price of whole requests whose prompt is longer; None if it is the same.
+        quiet_up_to_high: Accepts `disabled` only up to effort high.
         max_output_tokens: Largest `max_tokens`.
-        context_window: Size of its context window.
-        cache_minimum_tokens: Shortest prefix that it caches; shorter ones are not, without a word.
-        binds_thinking: Checks that thinking comes back under the system prompt, tools and messages that it arose
-            from, and takes `thinking.block_binding` to drop what does not.
-        web_search: Version of the web search that it takes.
-        retires: Day from which it is gone, as ISO text, or None while none is set.
+        context_window: Size of the context window in tokens.
+        cache_minimum_tokens: Shortest prefix that is cached; shorter ones are silently not cached.
+        binds_thinking: The server checks that thinking is sent back with the system prompt, tools and messages that it was
+            created under, and accepts `thinking.block_binding` to drop other thinking.
+        web_search: Supported version of the web search tool.
+        retires: Retirement date in ISO format, or None if not announced.
     """
 
     line: Line
@@ -137,61 +137,61 @@ MODELS: Final[Mapping[str, ModelFacts]] = {
         "sonnet", "2025-09", _SONNET_4, cache_minimum_tokens=1024, retires="2026-11-30", **_GENERATION_4_5
     ),
 }
-"""By name without a date, newest first."""
+"""Models by their names without a date, newest first."""
 
 
 def undated(model: str) -> str:
-    """Return a model's name without the date that it may end in."""
+    """Return a model's name without its date suffix, if any."""
     return _DATE_SUFFIX.sub("", model)
 
 
 def facts_of(model: str) -> ModelFacts | None:
-    """What is known of a model, also under a name with a date; None if nothing."""
+    """Return the facts about a model, which may be named with a date; None if unknown."""
     return MODELS.get(undated(model))
 
 
 def web_search_of(model: str) -> str:
-    """Return the version of the web search for a model: the newest where that is known, else the one that all know."""
+    """Return the web search version for a model: its own if the model is known, else the one that all servers support."""
     facts = facts_of(model)
     return _OLDER_WEB_SEARCH if facts is None else facts.web_search
 
 
-# What requests cost, by the published price list. What is not on it has no price: nothing here guesses.
+# Costs of requests, by the published price list. Models that are not on it have no price: nothing is guessed.
 #
-# One request can take several models: others are asked when the first declines, or give advice to it. `usage.iterations` has
-# each step with counts of its own, and each is billed at the price of its model. So a bill has a line for each model.
+# One request can use several models: fallbacks if the first model declines, and advisors. `usage.iterations` lists the steps
+# with their token counts, and each step is billed at the price of its model. So a bill has a line for each model.
 PRICES_AS_OF: Final = "2026-11-27"
-"""The day on which this list was right. Prices change: that of one model's cache was halved nine days after its release."""
+"""The day on which this list was verified. Prices change: one model's cache price was halved nine days after its release."""
 
 
 _MILLION: Final = 1_000_000
 _SPEEDS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "fast": 2.0}
-"""Times the price, for the speed that answered."""
+"""Price factor by the `speed` that was used."""
 _PLACES: Final[Mapping[object, float]] = {None: 1.0, "global": 1.0, "not_available": 1.0, "us": 1.1}
-"""Times the price, for the place where the model ran (`inference_geo`)."""
+"""Price factor by the place where the model ran (`inference_geo`)."""
 BATCH_SHARE: Final = 0.5
-"""Times the price of tokens, in a batch."""
+"""Price factor of tokens in a batch."""
 _TIERS: Final[Mapping[object, float]] = {None: 1.0, "standard": 1.0, "batch": BATCH_SHARE}
-"""Times the price, for the service tier that answered. The priority tier is billed by contract."""
+"""Price factor by the service tier that was used. The priority tier is billed by contract."""
 WEB_SEARCH: Final = 10 / 1000
-"""USD for one search; what it finds is input as well."""
+"""USD per search; search results also count as input tokens."""
 _TOOL_FEES: Final[Mapping[str, float]] = {
     "web_search_requests": WEB_SEARCH,
     "web_fetch_requests": 0.0,
     "tool_search_requests": 0.0,
 }
-"""USD for one use of a tool of the server's, by the name of its count."""
+"""USD per use of a server tool, by the name of its counter."""
 _CACHE_TIMES: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillLine:
-    """What one model took of one request.
+    """Usage and cost of one model in one request.
 
     Attributes:
         model: The model.
-        usage: What it took.
-        cost: USD, or None where the price is not known.
+        usage: Its tokens.
+        cost: USD, or None if the price is not known.
     """
 
     model: str
@@ -200,11 +200,11 @@ class BillLine:
 
 
 def price_of(model: str, prompt_tokens: int = 0) -> Price | None:
-    """Return the price list's row for a model, also under a name with a date; None if it has none.
+    """Return the price of a model, which may be named with a date; None if it has none.
 
     Args:
         model: The model.
-        prompt_tokens: Size of the whole prompt, cached parts included; it decides on the tier.
+        prompt_tokens: Size of the whole prompt, including cached parts; determines the price tier.
     """
     facts = facts_of(model)
     if facts is None:
@@ -213,31 +213,31 @@ def price_of(model: str, prompt_tokens: int = 0) -> Price | None:
     return price if prompt_tokens > longer_than else facts.price
 
 
-def dearest_model() -> str:
-    """Return the model that costs the most, which bounds what an unknown choice of the server's may cost."""
+def most_expensive_model() -> str:
+    """Return the most expensive model: the upper bound if the server chooses a model itself."""
     return max(MODELS, key=lambda model: (MODELS[model].price.output, MODELS[model].price.input))
 
 
 def bill_of(message: Message, *, asked: str) -> tuple[BillLine, ...]:
-    """Return what one request cost, a line for each model that took part; the one that answered comes first.
+    """Return the bill of one request, a line for each model that took part; the model that answered comes first.
 
     Args:
-        message: The reply, or what had come of it.
-        asked: The model that was asked, where the reply does not say which one answered.
+        message: The reply, complete or partial.
+        asked: The requested model, used if the reply does not name the model that answered.
     """
     lines = lines_of(message.model or asked, message.usage, asked=asked)
-    if message.stop_reason == "refusal" and not message.content:  # refused before any output is not billed
+    if message.stop_reason == "refusal" and not message.content:  # a refusal before any output is not billed
         return tuple(BillLine(model=line.model, usage=line.usage, cost=0.0) for line in lines)
     return lines
 
 
 def lines_of(model: str, usage: Usage, *, asked: str | None = None) -> tuple[BillLine, ...]:
-    """Return what a usage costs, a line for each model that took part; the one that answered comes first.
+    """Return the bill of a usage, a line for each model that took part; the model that answered comes first.
 
     Args:
         model: The model that answered.
-        usage: What the server counted for one request; the sum of several would end up in the wrong tier.
-        asked: The model that was asked, which took the steps that name none; None for the one that answered.
+        usage: The server's counts of one request; the sum of several would be priced at the wrong tier.
+        asked: The requested model, which took the steps that name no model; None for the one that answered.
     """
     answered = usage.fallback_model or model
     steps = list(_steps(usage, asked=asked or model, answered=answered))
@@ -255,34 +255,34 @@ def lines_of(model: str, usage: Usage, *, asked: str | None = None) -> tuple[Bil
 
 
 def cost_of(model: str, usage: Usage) -> float | None:
-    """Return what one request cost, in USD; None where the price is not known.
+    """Return the cost of one request in USD; None if the price is not known.
 
     Args:
         model: The model that answered.
-        usage: What the server counted for one request; the sum of several would end up in the wrong tier.
+        usage: The server's counts of one request; the sum of several would be priced at the wrong tier.
     """
     return total(line.cost for line in lines_of(model, usage))
 
 
 def total(costs: Iterable[float | None]) -> float | None:
-    """Return the sum of amounts, or None where one of them is not known."""
+    """Return the sum of amounts; None if one of them is not known."""
     amounts = list(costs)
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if len(known) == len(amounts) else None
 
 
 def surcharge(speed: object, inference_geo: object) -> float:
-    """Return what to multiply the price by, for these fields of a request. What is not known counts as the dearest."""
+    """Return the price factor for these fields of a request. Unknown values count as the most expensive ones."""
     return _SPEEDS.get(speed, max(_SPEEDS.values())) * _PLACES.get(inference_geo, max(_PLACES.values()))
 
 
 def usd(tokens: int, per_million: float) -> float:
-    """Return the price of so many tokens."""
+    """Return the price of a number of tokens in USD."""
     return tokens * per_million / _MILLION
 
 
 def format_usd(amount: float) -> str:
-    """Write an amount so that it can be read whatever its size: $12.50, $0.66, $0.0123, $0.0000451."""
+    """Format an amount readably at any size: $12.50, $0.66, $0.0123, $0.0000451."""
     if amount >= 1 or amount <= 0:
         return f"${amount:,.2f}"
     if amount < 1e-9:
@@ -292,23 +292,23 @@ def format_usd(amount: float) -> str:
 
 
 def format_price(amount: float, *, is_estimate: bool) -> str:
-    """Write an amount, and whether it is an estimate."""
+    """Format an amount, with "≈" if it is an estimate."""
     return f"{'≈ ' if is_estimate else ''}{format_usd(amount)}"
 
 
 def _steps(usage: Usage, *, asked: str, answered: str) -> Iterator[tuple[str, Usage]]:
-    """Yield each step of a request with the model that took it; one step where the server tells of none."""
+    """Yield each step of a request with its model; a single step if the server lists none."""
     steps = [step for step in usage.steps if isinstance(step.get("type"), str)]
     answers = [step for step in steps if step["type"] in ("message", "fallback_message")]
     if not answers or not all(map(_has_counts, answers)):
-        # Compaction and advice are not in the counts of the whole, which are those of the answer.
+        # The total counts are those of the answer. They do not include compaction and advice.
         steps = [step for step in steps if step not in answers]
         yield answered, usage
     has_declined = any(step["type"] == "fallback_message" for step in steps)
     for step in steps:
         counts = Usage.model_validate({**step, "is_estimate": usage.is_estimate})
         if has_declined and step["type"] == "message" and not counts.output_tokens:
-            continue  # it declined before any output, which is not billed
+            continue  # the model declined before any output, which is not billed
         model = step.get("model")
         yield model if isinstance(model, str) and model else asked if has_declined else answered, counts
 
@@ -318,7 +318,7 @@ def _has_counts(step: Mapping[str, Any]) -> bool:
 
 
 def _line_usage(steps: Sequence[Usage], whole: Usage, has_answered: bool) -> Usage:
-    """Add up what one model took; the rest of what the server says stands with the one that answered."""
+    """Return the usage of one model; all other fields of the server's usage go to the model that answered."""
     if has_answered and len(steps) == 1 and steps[0] is whole:
         return whole
     counts = {
@@ -335,7 +335,7 @@ def _line_usage(steps: Sequence[Usage], whole: Usage, has_answered: bool) -> Usa
 
 
 def _cost(model: str, step: Usage, whole: Usage, *, is_alone: bool) -> float | None:
-    """Return what one step cost, without fees; None where something that decides on it is not known."""
+    """Return the cost of one step without fees; None if a field that affects the price has an unknown value."""
     price = price_of(model, step.total_input_tokens)
     extra = whole.model_extra or {}
     speed = extra.get("speed")
@@ -343,13 +343,13 @@ def _cost(model: str, step: Usage, whole: Usage, *, is_alone: bool) -> float | N
     if price is None or None in factors or _is_repriced(extra):
         return None
     if speed == "fast" and not is_alone:
-        return None  # nobody says at which speed the other models ran
+        return None  # the speed of the other models is not reported
     tokens = _token_cost(price, step)
     return None if tokens is None else tokens * math.prod(factor for factor in factors if factor is not None)
 
 
 def _is_repriced(extra: Mapping[str, Any]) -> bool:
-    """Whether a credit changed the bill, by an amount that the server does not tell."""
+    """Return whether a credit changed the bill by an amount that the server does not report."""
     credit = extra.get("fallback_credit")
     status = credit.get("status") if isinstance(credit, Mapping) else None
     return isinstance(status, Mapping) and status.get("type") == "redeemed"
@@ -358,7 +358,7 @@ def _is_repriced(extra: Mapping[str, Any]) -> bool:
 def _token_cost(price: Price, usage: Usage) -> float | None:
     times = usage.cache_creation or {}
     if any(count_of(times[name]) for name in times if name not in _CACHE_TIMES):
-        return None  # written for a time that has no price here
+        return None  # a cache lifetime without a known price
     for_5m, for_1h = (count_of(times.get(name)) for name in _CACHE_TIMES)
     written = usage.cache_creation_input_tokens
     written = for_5m + for_1h if written is None else written
@@ -373,7 +373,7 @@ def _token_cost(price: Price, usage: Usage) -> float | None:
 
 
 def _tool_fees(usage: Usage) -> float | None:
-    """Return what the uses of the server's tools cost; None where one has no price here."""
+    """Return the fees for server tools; None if one has no known price."""
     counts = usage.server_tool_use or {}
     return total(
         count_of(value) * fee if (fee := _TOOL_FEES.get(name)) is not None else None
@@ -383,5 +383,5 @@ def _tool_fees(usage: Usage) -> float | None:
 
 
 def count_of(value: object) -> int:
-    """Return what a field counts; 0 where that is no number above 0."""
+    """Return the value of a counter field; 0 if it is not a positive integer."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

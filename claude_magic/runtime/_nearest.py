@@ -1,4 +1,4 @@
-"""Why the cassette has no answer: what differs from the recorded request that is most like the one that is asked."""
+"""Explains a cassette miss by the differences from the most similar recorded request."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any, Final
 from ._recording import Recording, text_of
 
 _COMPARED_CHARS: Final = 2_000
-_MOST_COMPARED: Final = 1_000
-_LIKELY: Final = 0.4
-"""Of two prompts, as difflib measures it, from which on one is probably an edited form of the other."""
-_MOST_LINES: Final = 12
-_MOST_CHARS: Final = 160
+_MAX_COMPARED: Final = 1_000
+_MIN_SIMILARITY: Final = 0.4
+"""difflib ratio of two prompts above which one is probably an edited version of the other."""
+_MAX_LINES: Final = 12
+_MAX_CHARS: Final = 160
 _TEXTS: Final = ("system", "message")
 
 
 def explain_miss(
     asked: Mapping[str, Any], recordings: Sequence[Recording], name: str, *, problems: Sequence[str] = ()
 ) -> str:
-    """Return why a request has no answer in a cassette, and what to do.
+    """Return a message that explains why a cassette has no answer to a request, and what to do.
 
     Args:
         asked: The request, as a cassette describes it.
-        recordings: What the cassette has.
-        name: The file.
-        problems: What is wrong in it, as sentences: the answer may stand in a line that cannot be read.
+        recordings: The recordings of the cassette.
+        name: The name of the file.
+        problems: Problems of the file, as sentences: the answer may be in an unreadable line.
     """
     beginning = " ".join(
         [
@@ -35,16 +35,16 @@ def explain_miss(
             *problems,
         ]
     )
-    way_out = "Run it with --replay auto to ask and record it."
+    remedy = "Run it with --replay auto to ask and record it."
     if not recordings:
-        return f"{beginning} {'It has no other line' if problems else 'The cassette is empty, or not there'}. {way_out}"
-    nearest, likeness = _nearest(asked, recordings)
-    if likeness < _LIKELY:
-        return f"{beginning} None of its {len(recordings):,} recorded requests is like it. {way_out}"
+        return f"{beginning} {'It has no other line' if problems else 'The cassette is empty, or not there'}. {remedy}"
+    nearest, similarity = _nearest(asked, recordings)
+    if similarity < _MIN_SIMILARITY:
+        return f"{beginning} None of its {len(recordings):,} recorded requests is like it. {remedy}"
     lines = list(_differences(nearest.request, asked)) or ["a repeated draw: it was recorded fewer times"]
     day = nearest.recorded_at[:10]
     listed = "\n".join(f"  {line}" for line in lines)
-    return f"{beginning}\nWhat differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{way_out}"
+    return f"{beginning}\nWhat differs from the nearest one, recorded on {day} (- recorded, + asked now):\n{listed}\n{remedy}"
 
 
 def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple[Recording, float]:
@@ -52,7 +52,7 @@ def _nearest(asked: Mapping[str, Any], recordings: Sequence[Recording]) -> tuple
     matcher = difflib.SequenceMatcher(None, autojunk=False)
     matcher.set_seq2(text)
     best, best_score = recordings[0], -1.0
-    for recording in recordings[-_MOST_COMPARED:]:
+    for recording in recordings[-_MAX_COMPARED:]:
         matcher.set_seq1(recording.prompt[:_COMPARED_CHARS])
         if matcher.real_quick_ratio() + 0.2 <= best_score:
             continue
@@ -89,15 +89,15 @@ def _shown(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 1]}…"
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
 
 
 def _diff(old: str, new: str) -> Iterator[str]:
-    """Yield the lines that differ, those that are gone before those in their place."""
+    """Yield the lines that differ, removed lines before added ones."""
     lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))[2:]
     changed = [line for line in lines if not line.startswith("@@")]
     if not changed:
         yield "  blanks at the ends of lines, or other blocks than text"
-    yield from (f"  {_cut(f'{line[0]} {line[1:]}')}" for line in changed[:_MOST_LINES])
-    if len(changed) > _MOST_LINES:
-        yield f"  and {len(changed) - _MOST_LINES} more lines"
+    yield from (f"  {_cut(f'{line[0]} {line[1:]}')}" for line in changed[:_MAX_LINES])
+    if len(changed) > _MAX_LINES:
+        yield f"  and {len(changed) - _MAX_LINES} more lines"

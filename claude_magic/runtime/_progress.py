@@ -1,7 +1,7 @@
 """The state of one reply: written on the bridge thread as events arrive, read from any thread as snapshots.
 
-The lock is held for a few assignments at a time, never while calling foreign code. Text is collected in pieces and joined
-when somebody looks: a reply that nobody watches is joined once, one that is drawn 15 times a second 15 times a second.
+The lock is held for a few assignments at a time, never while calling third-party code. Text is collected in pieces and joined
+when it is read: once for an unobserved reply, 15 times a second for one that is drawn 15 times a second.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from ._requests import Question
 from ._snapshot import GrowingContent, Phase, ReplySnapshot, Round, Wait, WaitKind
 
 SIMULATOR_HEADER = "claude-magic-simulator"
-"""Header by which the simulator marks its responses, whatever their URL."""
+"""Header that marks a simulator's responses, at any URL."""
 
 Callback = Callable[[], None]
 
@@ -59,13 +59,13 @@ logger = logging.getLogger("claude_magic.runtime")
 
 
 class Progress:
-    """How far one reply has come.
+    """The progress of one reply.
 
     Args:
-        question: What was asked; of the prompt, only its hash is kept.
-        model: The model that was asked for.
-        max_attempts: Most attempts that the retry policy allows.
-        notes: What was done differently from what was asked, as sentences.
+        question: The question; only the hash of its prompt is kept.
+        model: The requested model.
+        max_attempts: Maximum number of attempts of the retry policy.
+        notes: Differences from the requested options, as sentences.
         clock: Monotonic clock in seconds.
     """
 
@@ -108,21 +108,21 @@ class Progress:
 
     @property
     def phase(self) -> Phase:
-        """Where the reply is."""
+        """The phase of the reply."""
         return self._phase
 
     @property
     def message(self) -> Message | None:
-        """The last message: complete, or as far as it had come when the reply ended; None before its end."""
+        """The last message, complete or partial; None before the reply has ended."""
         return self._message if self._phase.is_final else None
 
     @property
     def error(self) -> ClaudeError | None:
-        """How it failed, or None."""
+        """The error of a failed reply, or None."""
         return self._error
 
     def snapshot(self) -> ReplySnapshot:
-        """The present state, frozen."""
+        """Return the current state, frozen."""
         with self._lock:
             message = self.message
             current = self._content.usage
@@ -152,7 +152,7 @@ class Progress:
             )
 
     def observe(self, callback: Callback) -> Callback:
-        """Call back after each change, on the bridge thread; return what takes that back."""
+        """Call `callback` after each change, on the bridge thread; return a function that removes it."""
         with self._lock:
             self._observers = (*self._observers, callback)
 
@@ -163,7 +163,10 @@ class Progress:
         return forget
 
     def when_final(self, callback: Callback) -> Callback:
-        """Call back once the state is final: on the bridge thread, or at once if it is final already."""
+        """Call `callback` once the state is final: on the bridge thread, or now if it is final already.
+
+        Returns a function that removes the callback.
+        """
         with self._lock:
             if not self._phase.is_final:
                 self._final_callbacks.append(callback)
@@ -178,31 +181,31 @@ class Progress:
     # Writing, on the bridge thread...
 
     def note(self, event: ClientEvent) -> None:
-        """Take in what the client tells about its attempts."""
-        self._change(lambda: self._take_client_event(event))
+        """Process an event of the client about its attempts."""
+        self._change(lambda: self._apply_client_event(event))
 
     def wait_for_turn(self) -> None:
-        """Take in that an answer comes first which this one goes on from."""
+        """Enter the wait for an earlier answer of the same conversation."""
         wait = Wait(kind="turn", reason="", until=math.inf, attempt=1, max_attempts=self._max_attempts)
         self._change(lambda: self._enter(Phase.QUEUED, wait))
 
     def feed(self, event: StreamEvent, accumulator: MessageAccumulator) -> None:
-        """Take in one event of the stream; `accumulator` has taken it in already, and perhaps some that follow."""
+        """Process one event of the stream; `accumulator` already contains it, and perhaps later ones."""
         with self._lock:
             if self._phase.is_final:
                 return
             self._content.follow(accumulator)
-            if not self._take_event(event):
+            if not self._apply_event(event):
                 return
             self._version += 1
-        self._tell()
+        self._notify()
 
     def end_round(self, message: Message) -> None:
-        """Take in that a request has been answered; another may follow."""
-        self._change(lambda: self._take_round(message))
+        """Add the complete reply of a request; another request may follow."""
+        self._change(lambda: self._apply_round(message))
 
     def note_call(self, call_id: str, state: CallState, result: str) -> None:
-        """Take in how far the call of a tool has come."""
+        """Record the state of a tool call."""
 
         def take_call() -> None:
             self._content.note_call(call_id, state, result)
@@ -211,41 +214,41 @@ class Progress:
         self._change(take_call)
 
     def add_note(self, note: str) -> None:
-        """Add a sentence for the reader; one that stands there already is not said twice."""
+        """Add a sentence for the reader, unless it is there already."""
         with self._lock:
             if note not in self._notes:
                 self._notes = (*self._notes, note)
                 self._version += 1
 
     def note_turn(self, turn: Turn | None) -> None:
-        """Take in the turn in which the reply stands in the conversation; its end follows."""
+        """Record the reply's turn in the conversation; called before the reply ends."""
         with self._lock:
             self._turn = turn
 
     def note_asked(self, asked: Asked | None) -> None:
-        """Take in what was asked with a request that is over; what is saved tells of the first, without its words."""
+        """Record a request that has ended; only the first is kept, without its prompt."""
         with self._lock:
             if self._first_asked is None and asked is not None:
                 self._first_asked = dataclasses.replace(asked, prompt="")
 
     def complete(self) -> None:
-        """End well; the last round has been told to `end_round`."""
+        """End successfully, after the last round was passed to `end_round`."""
         self._end(Phase.COMPLETE, partial=None)
 
     def fail(self, error: ClaudeError, partial: Message | None) -> None:
-        """End with an error; `partial` is what had arrived of the present round."""
+        """End with an error; `partial` is the incomplete reply of the current round."""
         self._end(Phase.FAILED, partial=partial, error=error)
 
     def cancel(self, partial: Message | None) -> None:
-        """End because the caller does not want the rest; `partial` is what had arrived of the present round."""
+        """End because of a cancellation; `partial` is the incomplete reply of the current round."""
         self._end(Phase.CANCELLED, partial=partial)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a final state is as data; who looks on stays behind."""
+        """Return a final state as data, without observers."""
         with self._lock:
-            # A turn holds what was attached to its question.
-            left_behind = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn")
-            state = {name: value for name, value in self.__dict__.items() if name not in left_behind}
+            # The turn is left out because it contains the attachments of its question.
+            excluded = ("_lock", "_observers", "_final_callbacks", "_clock", "_turn")
+            state = {name: value for name, value in self.__dict__.items() if name not in excluded}
             return {**state, "_content": self._content.settled()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -255,20 +258,20 @@ class Progress:
         self._lock = threading.Lock()
 
     def reset_lock(self) -> None:
-        """Make a new lock, in a forked child: the bridge thread, which may have held it, does not exist there."""
+        """Replace the lock in a forked child: the bridge thread, which may have held it, does not exist there."""
         self._lock = threading.Lock()
         self._observers = ()
 
     def _change(self, change: Callable[[], None]) -> None:
-        """Make a change under the lock, and tell of it; nothing changes what is final."""
+        """Make a change under the lock and notify the observers; a final state is never changed."""
         with self._lock:
             if self._phase.is_final:
                 return
             change()
             self._version += 1
-        self._tell()
+        self._notify()
 
-    def _take_client_event(self, event: ClientEvent) -> None:
+    def _apply_client_event(self, event: ClientEvent) -> None:
         match event:
             case LimiterWaiting():
                 self._enter(Phase.QUEUED, self._limiter_wait(event))
@@ -278,15 +281,15 @@ class Progress:
                 self._request_id = event.request_id
                 self._is_simulated = SIMULATOR_HEADER in event.headers
             case AttemptFinished():
-                self._take_attempt(event)
+                self._apply_attempt(event)
             case AnswerRecorded():
                 self._recorded = event
                 self._request_id, self._is_simulated = event.request_id, event.is_simulated
             case CassetteRemark(text=text) if text not in self._notes:
                 self._notes = (*self._notes, text)
 
-    def _take_event(self, event: StreamEvent) -> bool:
-        """Take in an event, under the lock; return whether it changed anything that can be seen."""
+    def _apply_event(self, event: StreamEvent) -> bool:
+        """Process an event, under the lock; return whether it made a visible change."""
         if type(event) is ContentBlockDelta:
             if self._phase is not Phase.STREAMING:
                 self._enter(Phase.STREAMING, None)
@@ -302,7 +305,7 @@ class Progress:
                 return isinstance(event, ContentBlockStop)
         return True
 
-    def _take_attempt(self, finished: AttemptFinished) -> None:
+    def _apply_attempt(self, finished: AttemptFinished) -> None:
         self._attempts = (*self._attempts, finished)
         self._request_id = finished.request_id or self._request_id
         if not finished.will_retry:
@@ -332,7 +335,7 @@ class Progress:
         self._wait = wait
 
     def _end(self, phase: Phase, *, partial: Message | None, error: ClaudeError | None = None) -> None:
-        """Become final; a second ending is ignored."""
+        """Enter a final phase; ignored if the phase is final already."""
         with self._lock:
             if self._phase.is_final:
                 return
@@ -341,15 +344,15 @@ class Progress:
             if error is not None:
                 self._request_id = error.request_id or self._request_id
             if partial is not None:
-                self._take_round(partial)
+                self._apply_round(partial)
             self._ended_at = self._clock()
             self._version += 1
             callbacks, self._final_callbacks = self._final_callbacks, []
-        self._tell()
+        self._notify()
         for callback in callbacks:
             _call(callback)
 
-    def _take_round(self, message: Message) -> None:
+    def _apply_round(self, message: Message) -> None:
         self._message = message
         self._model = message.model or self._model
         self._content.adopt(message)
@@ -369,8 +372,8 @@ class Progress:
 
     def _total_usage(self, current: Usage | None) -> Usage | None:
         usages = [each.usage for each in self._rounds] + ([] if current is None else [current])
-        told = [usage for usage in usages if usage.model_fields_set]
-        return functools.reduce(operator.add, told) if told else None
+        known = [usage for usage in usages if usage.model_fields_set]
+        return functools.reduce(operator.add, known) if known else None
 
     def _cost(self, current: Usage | None) -> float | None:
         costs = [total(line.cost for line in each.bill) if each.bill else None for each in self._rounds]
@@ -378,13 +381,13 @@ class Progress:
             costs.append(cost_of(self._model, current))
         return total(costs) if costs else None
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for callback in self._observers:
             _call(callback)
 
 
 def describe_reason(error: ClaudeError | None) -> str:
-    """Say in a word or two why an attempt failed."""
+    """Return in a word or two why an attempt failed."""
     match error:
         case OverloadedError():
             return "overloaded"
@@ -409,5 +412,5 @@ def _kind_of_wait(reason: LimiterReason) -> tuple[WaitKind, str]:
 def _call(callback: Callback) -> None:
     try:
         callback()
-    except Exception:  # foreign code; its fault must not cost the reply
+    except Exception:  # third-party code; its errors must not end the reply
         logger.exception("an observer of a reply failed")

@@ -30,7 +30,7 @@ _NOT_PARAMETERS: Final = frozenset(
 )
 _KEPT_CHARS: Final = 20_000
 """Of one prompt; the rest of a long one is told by its hash."""
-_MOST_RECORDS: Final = 20_000
+_MAX_RECORDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ class RequestLog:
                 if not any(each is rows for each in self._rows):
                     self._rows.append(rows)
                 rows.add(asked)
-            elif len(self._asked) < _MOST_RECORDS:
+            elif len(self._asked) < _MAX_RECORDS:
                 self._asked.append(asked)
             else:
                 self._left_out += 1
@@ -155,7 +155,7 @@ class RequestLog:
         return self._left_out
 
 
-class Witness:
+class RequestRecorder:
     """Hears how one request goes, and makes its record."""
 
     def __init__(self, request: MessageRequest, key: bytes | None) -> None:

@@ -38,7 +38,7 @@ SENT_AS_IT_IS: Final = "What looks like a secret is [REDACTED] here, but sent as
 _NO_WORD: Final = re.compile(r"\W")
 _LONG_DATA: Final = 1_000
 _NOT_RECORDED: Final = frozenset({"messages", "cache_control", "metadata", "service_tier"})
-_MOST: Final = 1e12
+_MAX_NUMBER: Final = 1e12
 """Of seconds, milliseconds and characters; beyond it a number is a slip."""
 
 Redact = Callable[[str], str]
@@ -111,7 +111,7 @@ class Recording:
             isinstance(event, dict) and isinstance(event.get("type"), str) for event in recording.answer
         ):
             raise ValueError("its answer is no list of events")
-        if not all(type(number) is int and abs(number) < _MOST for number in recording.pace):
+        if not all(type(number) is int and abs(number) < _MAX_NUMBER for number in recording.pace):
             raise ValueError("its pace is no list of numbers")
         if not (recording.answer or recording.error or recording.is_interrupted):
             raise ValueError("its answer is empty")
@@ -146,7 +146,7 @@ def _checked(fields: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any
             raise ValueError(f"it has no {name}")
         return usual
     value = fields[name]
-    if not isinstance(value, kind) or (isinstance(value, int | float) and not abs(value) < _MOST):
+    if not isinstance(value, kind) or (isinstance(value, int | float) and not abs(value) < _MAX_NUMBER):
         raise ValueError(f"its {name} is not valid")
     return value
 
@@ -180,14 +180,14 @@ def without_secrets(text: str) -> str:
         return text
     clean, _ = redact(text)
     if clean == text:
-        if len(_KNOWN_CLEAN) >= _MOST_KNOWN:
+        if len(_KNOWN_CLEAN) >= _MAX_KNOWN:
             _KNOWN_CLEAN.clear()
         _KNOWN_CLEAN.add(digest)
     return clean
 
 
 _SHORT_TEXT: Final = 200
-_MOST_KNOWN: Final = 10_000
+_MAX_KNOWN: Final = 10_000
 _KNOWN_CLEAN: set[bytes] = set()
 
 

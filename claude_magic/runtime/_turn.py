@@ -169,7 +169,7 @@ def _unanswered_calls(message: Mapping[str, Any]) -> list[str]:
 _CHARS_PER_TOKEN = 3.5
 """Of ordinary text. Used only to tell whether a conversation comes near the size of the model's context."""
 _NEARLY_FULL = 0.8
-_MOST_CUT = 50
+_MAX_CUT = 50
 """Turns that were cut whose questions are remembered."""
 
 
@@ -284,7 +284,7 @@ class TurnPlanner:
         )
         if is_partial:
             self._cut[turn.id] = plan.asked_with
-            for oldest in [*self._cut][:-_MOST_CUT]:
+            for oldest in [*self._cut][:-_MAX_CUT]:
                 del self._cut[oldest]
         return turn
 

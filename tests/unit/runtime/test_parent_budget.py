@@ -19,7 +19,7 @@ LONG_AGO = 1_000_000_000
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the marks, which changed last long ago."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(_budget, "_none_above", None)
+    monkeypatch.setattr(_budget, "_no_parent_at", None)
     made = Path(_budget._folder())
     made.mkdir()
     os.utime(made, (LONG_AGO, LONG_AGO))

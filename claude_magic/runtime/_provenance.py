@@ -1,4 +1,4 @@
-"""What was asked, of whom, and what came of it: one record a request, kept for the Methods section of a paper."""
+"""Records of requests, their parameters and outcomes, kept for the Methods section of a paper."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ _NOT_PARAMETERS: Final = frozenset(
     {"model", "messages", "message", "earlier", "draw", "cache_control", "metadata", "service_tier"}
 )
 _KEPT_CHARS: Final = 20_000
-"""Of one prompt; the rest of a long one is told by its hash."""
+"""Characters kept of one prompt; the hash of the request covers the rest."""
 _MAX_RECORDS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request.
+    """The record of one request.
 
     Attributes:
         key: The hash of the request (`RequestKeys`), in hexadecimal digits.
-        at: When it was asked first, as RFC 3339 text in UTC.
+        at: Time of the original request, in RFC 3339 format (UTC).
         outcome: "answered", "failed" or "interrupted".
-        is_replay: Its answer came from a cassette: nothing was sent.
-        asked_model: The model that was asked for.
-        model: The model that answered, as the response names it; "" where none did.
-        parameters: What else was set, system prompt and tools by their hash.
-        prompt: The last message, as text; may be cut.
+        is_replay: The answer came from a cassette; nothing was sent.
+        asked_model: The requested model.
+        model: The model that answered, as named in the response; "" without an answer.
+        parameters: All other parameters; the system prompt and the tools as hashes.
+        prompt: The last message as text, possibly truncated.
         request_id: The server's id of the request, or None.
-        tokens_in: Input in model tokens, cached or not.
-        tokens_out: Output in model tokens.
-        cost: USD by the published prices, or None where these are not known.
-        attempts: How often it was sent.
-        error: The class of the error, or None.
+        tokens_in: Input tokens, cached or not.
+        tokens_out: Output tokens.
+        cost: USD by the published prices, or None if these are not known.
+        attempts: Number of attempts.
+        error: The class name of the error, or None.
         is_simulated: A simulator answered.
     """
 
@@ -77,14 +77,14 @@ class AskedRows:
     """The requests of one map, which are too many for a record each.
 
     Attributes:
-        keys: The hashes of the requests that were answered, joined: 16 bytes each.
-        records: The first of them in full.
-        answered: How many were answered.
-        replayed: How many of these came from a cassette.
-        failed: How many ended without an answer.
-        tokens_in: Input of the answers.
-        tokens_out: Their output.
-        cost: USD, or None where a price is not known.
+        keys: The concatenated hashes of the answered requests, 16 bytes each.
+        records: The full records of the first request, and of the first one answered by each further model.
+        answered: Number of answered requests.
+        replayed: Number of answers from a cassette.
+        failed: Number of requests that ended without a complete answer.
+        tokens_in: Input tokens of the answered requests.
+        tokens_out: Output tokens of the answered requests.
+        cost: USD, or None if a price is not known.
     """
 
     keys: bytearray = field(default_factory=bytearray)
@@ -98,7 +98,7 @@ class AskedRows:
 
     @property
     def distinct_keys(self) -> list[str]:
-        """The hashes, each once, in hexadecimal digits."""
+        """The distinct hashes, in hexadecimal digits."""
         return list(dict.fromkeys(key.hex() for key in split_keys(self.keys)))
 
     def add(self, asked: Asked) -> None:
@@ -119,7 +119,7 @@ class AskedRows:
 
 
 class RequestLog:
-    """What a kernel has asked. Every method may be called from any thread."""
+    """The records of a kernel's requests. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -128,7 +128,7 @@ class RequestLog:
         self._rows: list[AskedRows] = []
 
     def add(self, asked: Asked, rows: AskedRows | None = None) -> None:
-        """Add a request, to those of a map if it belongs to one."""
+        """Add a request, to the rows of its map if it belongs to one."""
         with self._lock:
             if rows is not None:
                 if not any(each is rows for each in self._rows):
@@ -151,12 +151,12 @@ class RequestLog:
 
     @property
     def left_out(self) -> int:
-        """How many requests were made of which no record is kept any more."""
+        """The number of requests without a record, because the log was full."""
         return self._left_out
 
 
 class RequestRecorder:
-    """Hears how one request goes, and makes its record."""
+    """Collects the events of one request, and creates its record."""
 
     def __init__(self, request: MessageRequest, key: bytes | None) -> None:
         self.request = request
@@ -169,7 +169,7 @@ class RequestRecorder:
         self._recorded: AnswerRecorded | None = None
 
     def note(self, event: ClientEvent) -> None:
-        """Take note of a step."""
+        """Process an event of the request."""
         match event:
             case AttemptStarted():
                 self._attempts += 1
@@ -189,13 +189,13 @@ class RequestRecorder:
         is_simulated: bool,
         like: Asked | None = None,
     ) -> Asked | None:
-        """Return the record; None where nothing was sent or replayed.
+        """Return the record; None if nothing was sent or replayed.
 
         Args:
-            message: The reply, or what had come of it.
-            bill: What it cost.
+            message: The reply, complete or partial.
+            bill: The bill of the request.
             is_simulated: A simulator answered.
-            like: The record of a request of the same map, whose parameters are the same, and whose prompt is kept already.
+            like: A record of the same map: its parameters are reused, and the prompt is not kept again.
         """
         recorded = self._recorded
         if recorded is None and not self._attempts:
@@ -226,7 +226,7 @@ class RequestRecorder:
 
 
 def parameters_of(request: MessageRequest) -> dict[str, Any]:
-    """Return what a request sets beside model and messages; system prompt and tools by their hash."""
+    """Return the parameters of a request other than model and messages; system prompt and tools as hashes."""
     body = request.to_body(stream=False)
     if request.betas:
         body["betas"] = list(request.betas)
@@ -241,7 +241,7 @@ def _parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "output_config" in found and "format" in (config := dict(found["output_config"])):
         schema = hashlib.sha256(encode_json(config.pop("format"))).hexdigest()
         found = {**found, "output_config": config, "schema_sha256": schema}
-    # A notebook and a manifest are passed on.
+    # Secrets are removed, because notebooks and manifests are shared.
     return {
         name: cleaned(value, without_secrets, is_setting=True)
         for name, value in found.items()
@@ -250,7 +250,7 @@ def _parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def asked_of(recording: Recording) -> Asked:
-    """Return the record of what stands in a cassette."""
+    """Return the record of a request in a cassette."""
     accumulator = MessageAccumulator()
     for _, event in unfold(recording.answer, ()):
         accumulator.add(event)

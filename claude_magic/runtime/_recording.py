@@ -1,4 +1,4 @@
-"""A recording: what is written down of a request, its reply or its error, as data; and how that becomes events and errors again."""
+"""Recordings: a request and its reply or error as plain data, and the conversion back to events and errors."""
 
 from __future__ import annotations
 
@@ -29,38 +29,40 @@ from ..client import (
 )
 from ..context import is_secret_setting, redact
 
-_SEALED: Final = frozenset({"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"})
-"""Fields whose text is nobody's words, and goes back to the server as it came."""
-_PROSE: Final = frozenset({"messages", "system", "tools"})
-"""Fields of a request in which names are those of the user's things, and may stand for anything."""
+_OPAQUE_FIELDS: Final = frozenset(
+    {"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"}
+)
+"""Fields with opaque text, which must be sent back to the server unchanged."""
+_USER_NAMED_FIELDS: Final = frozenset({"messages", "system", "tools"})
+"""Fields of a request that contain names chosen by the user, so that a field's name does not mark a secret."""
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 SENT_AS_IT_IS: Final = "What looks like a secret is [REDACTED] here, but sent as it is."
-_NO_WORD: Final = re.compile(r"\W")
+_NON_WORD: Final = re.compile(r"\W")
 _LONG_DATA: Final = 1_000
 _NOT_RECORDED: Final = frozenset({"messages", "cache_control", "metadata", "service_tier"})
 _MAX_NUMBER: Final = 1e12
-"""Of seconds, milliseconds and characters; beyond it a number is a slip."""
+"""Limit for seconds, milliseconds and characters; a larger number is invalid."""
 
 Redact = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One answered request.
+    """One recorded request and its answer.
 
     Attributes:
         key: The key of the request, in hexadecimal digits.
-        occurrence: Which of the times it was asked in one kernel, from 1.
-        recorded_at: When it was asked, as RFC 3339 text in UTC.
-        seconds: How long it took.
-        request: What was asked, for people: binary data by their hash, earlier messages by number and hash.
-        answer: The events of the reply as the API names them, the deltas of a block joined; as far as it came.
-        pace: Of each delta as it came, the milliseconds since the one before and its characters, in turns.
+        occurrence: Ordinal among the identical requests of one kernel, from 1.
+        recorded_at: Time of the request, in RFC 3339 format (UTC).
+        seconds: Duration of the request.
+        request: The request in a readable form: binary data as hashes, earlier messages as their number and hash.
+        answer: The events of the reply in the API's format, with the deltas of each block joined; may be incomplete.
+        pace: For each original delta, the milliseconds since the previous one and its length in characters, alternating.
         request_id: The server's id of the request, or None.
         is_simulated: A simulator answered.
-        error: How it failed, as data; None if it did not.
-        is_interrupted: It was stopped.
-        is_redacted: What looked like a secret was taken out of the request, and its key is of what is left.
+        error: The error as data, or None.
+        is_interrupted: The reply was stopped.
+        is_redacted: Apparent secrets were removed from the request, and the key is that of the redacted request.
     """
 
     key: str
@@ -78,30 +80,30 @@ class Recording:
 
     @property
     def name(self) -> tuple[str, int]:
-        """What tells it from others."""
+        """The unique name in the cassette: key and occurrence."""
         return self.key, self.occurrence
 
     @property
     def prompt(self) -> str:
-        """The text of what was asked; results of tools, where these were sent."""
+        """The text of the last message, including tool results."""
         return text_of(self.request.get("message"))
 
     def to_line(self) -> bytes:
-        """Return its line: fields in a fixed order, those at their usual value left out, text as it reads."""
+        """Return the JSON line: fields in a fixed order, default values left out, text unescaped."""
         kept = {
             _name_of(field): value
-            for field, (_, usual) in _FIELDS.items()
-            if (value := getattr(self, field)) != usual
+            for field, (_, default) in _FIELDS.items()
+            if (value := getattr(self, field)) != default
         }
-        # Half a character of UTF-16 becomes its escape, which JSON knows, too.
+        # Lone surrogates become `\u` escapes, which JSON allows.
         return json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
     @classmethod
     def of(cls, fields: Any) -> Recording:
-        """Read the JSON object of a line.
+        """Return the recording for the JSON object of a line.
 
         Raises:
-            ValueError: It is none of ours.
+            ValueError: The object is not a valid recording.
         """
         if not isinstance(fields, dict):
             raise ValueError("it is no JSON object")
@@ -118,33 +120,33 @@ class Recording:
         return recording
 
 
-_MUST: Final = object()
+_REQUIRED: Final = object()
 _FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
-    "key": (str, _MUST),
+    "key": (str, _REQUIRED),
     "occurrence": (int, 1),
-    "recorded_at": (str, _MUST),
+    "recorded_at": (str, _REQUIRED),
     "seconds": (int | float, 0.0),
     "request_id": (str | None, None),
     "is_simulated": (bool, False),
     "is_interrupted": (bool, False),
     "is_redacted": (bool, False),
     "error": (dict | None, None),
-    "request": (dict, _MUST),
-    "answer": (list, _MUST),
+    "request": (dict, _REQUIRED),
+    "answer": (list, _REQUIRED),
     "pace": (list, ()),
 }
-"""Of a line, in its order: their types and usual values."""
+"""The fields of a line in their order, with types and default values."""
 
 
 def _name_of(field: str) -> str:
     return field.removeprefix("is_")
 
 
-def _checked(fields: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any:
+def _checked(fields: Mapping[str, Any], name: str, kind: Any, default: Any) -> Any:
     if name not in fields:
-        if usual is _MUST:
+        if default is _REQUIRED:
             raise ValueError(f"it has no {name}")
-        return usual
+        return default
     value = fields[name]
     if not isinstance(value, kind) or (isinstance(value, int | float) and not abs(value) < _MAX_NUMBER):
         raise ValueError(f"its {name} is not valid")
@@ -152,7 +154,7 @@ def _checked(fields: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any
 
 
 def text_of(message: Any) -> str:
-    """Return the text of a message as a cassette describes it; other blocks by their type."""
+    """Return the text of a message as described in a cassette; other blocks as their type."""
     content = message.get("content", "") if isinstance(message, Mapping) else message
     if isinstance(content, str):
         return content
@@ -172,7 +174,7 @@ def _text_of_block(block: Mapping[str, Any]) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without what looks like a secret. What a conversation sends again with each turn is looked at once."""
+    """Return a text with apparent secrets redacted. Long texts, which a conversation sends with each turn, are searched only once."""
     if len(text) < _SHORT_TEXT:
         return redact(text)[0]
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -192,12 +194,12 @@ _KNOWN_CLEAN: set[bytes] = set()
 
 
 def cleaned(value: Any, redact_text: Redact, *, is_setting: bool = False) -> Any:
-    """Return a JSON value without what looks like a secret in its texts; the same object where there is none.
+    """Return a JSON value with apparent secrets redacted in its texts; the same object if there are none.
 
     Args:
         value: The value.
         redact_text: Returns a text without secrets.
-        is_setting: Its fields are not names of the user's: also take out what is a secret by the name of its field, such as the
+        is_setting: The field names were not chosen by the user. Also redact fields whose name marks a secret, such as the
             `authorization_token` of an MCP server.
     """
     if isinstance(value, str):
@@ -218,18 +220,18 @@ def cleaned(value: Any, redact_text: Redact, *, is_setting: bool = False) -> Any
 def _cleaned_field(name: Any, value: Any, redact_text: Redact, *, is_setting: bool) -> Any:
     if is_setting and isinstance(value, str):
         label = str(name)
-        if label.lower() in _SECRET_HEADERS or is_secret_setting(_NO_WORD.sub("_", label), value):
+        if label.lower() in _SECRET_HEADERS or is_secret_setting(_NON_WORD.sub("_", label), value):
             return REDACTED
-    if not is_setting and name in _SEALED:
+    if not is_setting and name in _OPAQUE_FIELDS:
         return value
     return cleaned(value, redact_text, is_setting=is_setting)
 
 
 def cleaned_body(body: Mapping[str, Any], redact_text: Redact) -> Mapping[str, Any]:
-    """Return the JSON object of a request without what looks like a secret; the same object where there is none."""
+    """Return the JSON object of a request with apparent secrets redacted; the same object if there are none."""
     fields = {
         name: cleaned(value, redact_text)
-        if name in _PROSE
+        if name in _USER_NAMED_FIELDS
         else _cleaned_field(name, value, redact_text, is_setting=True)
         for name, value in body.items()
     }
@@ -237,14 +239,14 @@ def cleaned_body(body: Mapping[str, Any], redact_text: Redact) -> Mapping[str, A
 
 
 def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
-    """Whether something was taken out that did not come out of an answer: system prompt, tools, or a message of the user."""
+    """Return whether something was redacted outside of earlier answers: in the system prompt, the tools or a user message."""
     pairs = zip(request.messages, clean.messages, strict=True)
     others = [getattr(clean, name) is not value for name, value in request if name != "messages"]
     return any(others) or any(new is not old and new.get("role") == "user" for old, new in pairs)
 
 
 def clean_request(request: MessageRequest, redact_text: Redact) -> MessageRequest:
-    """Return a request without what looks like a secret."""
+    """Return a request with apparent secrets redacted."""
     fields = dict(request)
     changes = {
         name: value for name, value in cleaned_body(fields, redact_text).items() if value is not fields[name]
@@ -253,7 +255,7 @@ def clean_request(request: MessageRequest, redact_text: Redact) -> MessageReques
 
 
 def describe_request(request: MessageRequest) -> dict[str, Any]:
-    """Return a request as a cassette has it: the last message in full, those before it by number and hash."""
+    """Return a request as recorded in a cassette: the last message in full, earlier ones as their number and hash."""
     fields = {
         name: value for name, value in request.to_body(stream=False).items() if name not in _NOT_RECORDED
     }
@@ -270,7 +272,7 @@ def describe_request(request: MessageRequest) -> dict[str, Any]:
 
 
 def _without_data(value: Any) -> Any:
-    """Return a JSON value with long binary data by their hash."""
+    """Return a JSON value with long binary data replaced by hashes."""
     if isinstance(value, Mapping):
         return {
             name: f"sha256:{hashlib.sha256(each.encode()).hexdigest()}"
@@ -282,7 +284,7 @@ def _without_data(value: Any) -> Any:
 
 
 def raw_of(event: StreamEvent) -> dict[str, Any] | None:
-    """Return an event as the API's JSON object; None where nothing is lost without it."""
+    """Return an event as the API's JSON object; None if it carries no information."""
     match event:
         case ContentBlockDelta():
             return {"type": "content_block_delta", "index": event.index, "delta": dict(event.raw)}
@@ -302,7 +304,7 @@ def raw_of(event: StreamEvent) -> dict[str, Any] | None:
 
 
 class Batches:
-    """The events of a reply as they come, a read at a time; deltas of one block are joined at once."""
+    """Collects the events of a reply, one read at a time; the deltas of one block are joined right away."""
 
     def __init__(self) -> None:
         self._items: list[tuple[float, int, str, str] | tuple[float, StreamEvent]] = []
@@ -311,19 +313,19 @@ class Batches:
         return bool(self._items)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all events."""
         self._items.clear()
 
     def add(self, at: float, events: Sequence[StreamEvent]) -> None:
-        """Take the events of one read.
+        """Add the events of one read.
 
         Args:
-            at: When it was, in seconds.
+            at: Time of the read in seconds.
             events: The events, at least one.
         """
         try:
             kinds, indices = set(map(_kind_of, events)), set(map(_index_of, events))  # type: ignore[arg-type]
-        except TypeError:  # one of them is no tuple, and so no delta
+        except TypeError:  # an event is not a tuple, so it is not a delta
             kinds, indices = set(), set()
         if len(kinds) == len(indices) == 1 and (kind := kinds.pop()) in PIECE_FIELDS:
             self._items.append((at, indices.pop(), kind, "".join(map(_text_of, events))))  # type: ignore[arg-type]
@@ -335,10 +337,10 @@ class Batches:
                 self._items.append((at, event))
 
     def fold(self, began: float) -> tuple[list[Any], list[int]]:
-        """Return the events with the deltas of a block joined, and the pace of these deltas.
+        """Return the events with the deltas of each block joined, and the pace of these deltas.
 
         Args:
-            began: When the request was sent, by the same clock.
+            began: Time when the request was sent, by the same clock.
         """
         events: list[dict[str, Any]] = []
         pace: list[int] = []
@@ -374,7 +376,7 @@ _index_of, _kind_of, _text_of = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 def _close(events: list[dict[str, Any]], pieces: list[str]) -> None:
-    """Put the pieces of a delta together; it is the last event."""
+    """Join the pieces into the last event, which is their delta."""
     if pieces:
         delta = events[-1]["delta"]
         delta[PIECE_FIELDS[delta["type"]]] = "".join(pieces)
@@ -382,7 +384,7 @@ def _close(events: list[dict[str, Any]], pieces: list[str]) -> None:
 
 
 def unfold(answer: Iterable[Mapping[str, Any]], pace: Sequence[int]) -> Iterator[tuple[float, StreamEvent]]:
-    """Yield the events of a recording, deltas cut as they came, each with the seconds that it came after the one before."""
+    """Yield the events of a recording with the original deltas, each with the seconds since the previous event."""
     steps = iter(zip(pace[::2], pace[1::2], strict=False))
     for raw in answer:
         event = decode_event(ServerSentEvent(str(raw.get("type", "")), json.dumps(raw).encode()))
@@ -421,7 +423,7 @@ def describe_error(error: ClaudeError) -> dict[str, Any]:
 
 
 def error_of(fields: Mapping[str, Any]) -> ClaudeError:
-    """Return the error that was recorded; of a class that is not known here, its parent's."""
+    """Return the recorded error, as a `ClaudeError` if its class is unknown."""
     kinds = {kind.__name__: kind for kind in _subclasses(ClaudeError)}
     kind = kinds.get(str(fields.get("class")), ClaudeError)
     error = kind(str(fields.get("message", "")))

@@ -1,8 +1,8 @@
-"""Replay: the client's port with a cassette behind it. A caller need not know whether an answer is live.
+"""Replay: a `ClaudeClient` that answers from a cassette. Callers need not know whether an answer is live.
 
-A request is looked up by its key (`RequestKeys`, of the request without what looks like a secret). What is found streams through
-the same port as events; what is not found is sent, and its events are written down beside the caller. Times are noted once a
-read, and the file is written on a thread when the reply has ended, so that nothing is held back while it streams.
+A request is looked up by its key (`RequestKeys`), also with apparent secrets redacted. A recorded answer streams through the
+same interface. Other requests are sent, and their events are recorded. Times are taken once per read, and the file is written on
+a thread after the reply has ended, so recording does not delay the stream.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ from ._recording import (
 )
 from ._settings import Replay
 
-_BREATH: Final = 64
-"""Events of a replay that are handed out at once, before others on the loop have their turn."""
+_YIELD_AFTER: Final = 64
+"""Events that a replay returns before it yields to other tasks on the loop."""
 _MODEL_FIELDS: Final = {"id", "created_at", "line", "lifecycle"}
-"""What short names need of a list of models."""
+"""Fields of a model list that short names need."""
 
 
 class NotRecordedError(ConfigurationError):
-    """The cassette has no answer to a request, and only it was to be asked. Nothing was sent."""
+    """Raised when the cassette has no answer to a request and replay is "only". Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRules:
-    """How a cassette is used.
+    """Options for the use of a cassette.
 
     Attributes:
         mode: "auto", "only" or "record".
-        speed: How many times faster than recorded a replay streams; 0 is at once.
+        speed: Speed factor of a replay relative to the recording; 0 for no delays.
         records_errors: Also record errors and interrupted answers.
     """
 
@@ -84,12 +84,12 @@ class ReplayRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedUp:
-    """A request that was looked up.
+    """The result of looking up a request.
 
     Attributes:
-        request: The request; it is kept, so that its id stays its own.
+        request: The request, referenced so that no other object gets its `id()`.
         key: Its key, in hexadecimal digits.
-        recording: What answers it, or None.
+        recording: The recording that answers it, or None.
     """
 
     request: MessageRequest
@@ -98,13 +98,13 @@ class LookedUp:
 
 
 class ReplayClient(ClaudeClient):
-    """A `ClaudeClient` that answers from a cassette, and records. It has a client of its own only once it sends something.
+    """A `ClaudeClient` that answers from a cassette, and records. It borrows an HTTP client when it first sends something.
 
     Args:
         cassette: The cassette.
-        rules: How it is used.
-        lend: Lends the client that sends. Not called where the cassette answers all.
-        redact: Removes the key from text.
+        rules: Options for its use.
+        lend: Lends the client that sends. Not called if the cassette answers all requests.
+        redact: Removes the API key from text.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class ReplayClient(ClaudeClient):
         """Return the client that sends.
 
         Raises:
-            NotRecordedError: Nothing is to be sent.
-            ClaudeError: It cannot be had: there is no key.
+            NotRecordedError: Replay is "only", so nothing may be sent.
+            ClaudeError: The client cannot be created, for example without a key.
         """
         if self.rules.mode == "only":
             raise NotRecordedError(
@@ -140,13 +140,13 @@ class ReplayClient(ClaudeClient):
         return self._client
 
     def redact(self, text: str) -> str:
-        """Return text without the key and without what looks like a secret."""
+        """Return text with the API key and apparent secrets redacted."""
         return without_secrets(self.redact_key(text))
 
     # Requests...
 
     async def find(self, request: MessageRequest) -> bool:
-        """Return whether the cassette answers this request. If so, `stream_message` of the same object gives that answer.
+        """Return whether the cassette answers this request. If so, `stream_message` with the same object returns that answer.
 
         Raises:
             CassetteError: The cassette cannot be read.
@@ -155,13 +155,13 @@ class ReplayClient(ClaudeClient):
         if known is None or known.recording is None:
             if self.rules.mode == "record" or not (self.cassette.is_changed() or self.cassette.has_redacted):
                 known = self._look_up(request)
-            else:  # on a thread: a file is read, or secrets are looked for
+            else:  # on a thread, because it reads a file or searches for secrets
                 known = await asyncio.get_running_loop().run_in_executor(None, self._look_up, request)
             self._looked_up[id(request)] = known
         return known.recording is not None
 
     async def take(self, request: MessageRequest) -> LookedUp:
-        """Return what the cassette has for a request, and forget that it was looked up.
+        """Return the lookup result of a request, and forget it.
 
         Raises:
             CassetteError: The cassette cannot be read.
@@ -170,14 +170,14 @@ class ReplayClient(ClaudeClient):
         return self._looked_up.pop(id(request))
 
     def _look_up(self, request: MessageRequest) -> LookedUp:
-        """Look a request up; reads the cassette if it has changed."""
+        """Look up a request. Reads the cassette if it has changed."""
         cassette, recording = self.cassette, None
         is_new = request.asks_again and self.rules.mode == "auto"
         key = request_key(request, request.draw).hex()
         if self.rules.mode != "record":
             cassette.refresh()
             recording = cassette.peek(key, takes=True, is_new=is_new)
-            # To look for secrets takes longer than all the rest, and mostly it would be in vain.
+            # Searched last: the search for secrets takes longer than all other steps, and rarely finds any.
             if recording is None and cassette.has_redacted:
                 clean = clean_request(request, self.redact)
                 key_of_clean = request_key(clean, request.draw).hex()
@@ -194,7 +194,7 @@ class ReplayClient(ClaudeClient):
         return _ChosenStream(self, request, observer or _ignore)
 
     async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
-        """Send a request, or take its answer from the cassette, and return the complete reply."""
+        """Return the complete reply, from the cassette or live."""
         async with self.stream_message(request, observer=observer) as stream:
             async for _ in stream:
                 pass
@@ -204,7 +204,7 @@ class ReplayClient(ClaudeClient):
 
     @property
     def batches(self) -> MessageBatches:
-        """The batch endpoints, which no cassette has.
+        """The batch endpoints, which cassettes do not support.
 
         Raises:
             ConfigurationError: Always.
@@ -215,11 +215,11 @@ class ReplayClient(ClaudeClient):
         )
 
     async def count_tokens(self, request: MessageRequest) -> int:
-        """Return the server's estimate of a request's input; it is not recorded."""
+        """Return the server's token count of a request's input. It is not recorded."""
         return await (await self.client()).count_tokens(request)
 
     async def list_models(self) -> list[ModelInfo]:
-        """Return the models that the server offered when it was recorded, or offers now: short names mean the same in a replay."""
+        """Return the recorded list of models, else the server's, so that short names mean the same in a replay."""
         await asyncio.get_running_loop().run_in_executor(None, self.cassette.refresh)
         if self.rules.mode != "record" and self.cassette.models is not None:
             return [ModelInfo.model_validate(each) for each in self.cassette.models]
@@ -229,34 +229,34 @@ class ReplayClient(ClaudeClient):
             for each in models
             if each.lifecycle in (None, "active")
         ]
-        # The answer that follows cannot be recorded either, and says so.
+        # The next answer cannot be recorded either, and reports the error.
         with contextlib.suppress(CassetteError):
             await asyncio.get_running_loop().run_in_executor(None, self.cassette.put_models, dumped)
         return models
 
     async def health_check(self) -> Health:
-        """Probe the server; where nothing is to be sent, say so."""
+        """Probe the server; if replay is "only", return a result that says that nothing was sent."""
         if self.rules.mode != "only":
             return await (await self.client()).health_check()
         detail = "Nobody was asked: replay is only, so the cassette answers."
         return Health(is_reachable=False, is_authenticated=None, latency=0.0, detail=detail)
 
     async def aclose(self) -> None:
-        """Give the client back that sends."""
+        """Return the borrowed client."""
         await self._stack.aclose()
 
 
 async def is_replayed(client: ClaudeClient, request: MessageRequest) -> bool:
-    """Return whether a request is answered by a cassette, so that it costs nothing and takes nothing of any limit."""
+    """Return whether a cassette answers a request, so that it costs nothing and uses no rate limit."""
     return isinstance(client, ReplayClient) and await client.find(request)
 
 
 def _ignore(_event: ClientEvent) -> None:
-    """Stand for an observer."""
+    """Ignore an event; the default observer."""
 
 
 class _ChosenStream(ReplyStream):
-    """A stream that is chosen when it is first asked: a replay, or a live one that is recorded."""
+    """A stream that decides at its first use whether it is a replay or a recorded live stream."""
 
     def __init__(self, client: ReplayClient, request: MessageRequest, observer: Observer) -> None:
         self._client = client
@@ -301,12 +301,12 @@ class _ChosenStream(ReplyStream):
 
 
 class ReplayedStream(ReplyStream):
-    """The events of a recording, as a live stream would give them.
+    """A stream of the events of a recording.
 
     Args:
         recording: The recording.
-        observer: Told that it is one, at its end.
-        speed: How many times faster than recorded; 0 is at once.
+        observer: Receives an `AnswerRecorded` event at the end.
+        speed: Speed factor relative to the recording; 0 for no delays.
         sleep: Waits between two events.
     """
 
@@ -324,22 +324,22 @@ class ReplayedStream(ReplyStream):
         self._speed = speed
         self._sleep = sleep
         self._events = unfold(recording.answer, recording.pace)
-        self._given = 0
+        self._returned = 0
         self._is_over = False
 
     @property
     def accumulator(self) -> MessageAccumulator:
-        """The reply as far as it was handed out."""
+        """The reply so far, built from the events returned."""
         return self._accumulator
 
     async def __anext__(self) -> StreamEvent:
         if self._is_over:
             raise StopAsyncIteration
         wait, event = next(self._events, (0.0, None))
-        self._given += 1
+        self._returned += 1
         if wait and self._speed:
             await self._sleep(wait / self._speed)
-        elif self._given % _BREATH == 0:
+        elif self._returned % _YIELD_AFTER == 0:
             await self._sleep(0)
         if event is None:
             self._end()
@@ -348,15 +348,15 @@ class ReplayedStream(ReplyStream):
         return event
 
     async def aclose(self) -> None:
-        """Stop; events not handed out yet are dropped."""
+        """Stop; events that were not returned yet are dropped."""
         self._is_over = True
 
     def _end(self) -> None:
-        """End as the reply did.
+        """End like the recorded reply.
 
         Raises:
-            ClaudeError: It failed.
-            asyncio.CancelledError: It was stopped.
+            ClaudeError: The recorded reply failed.
+            asyncio.CancelledError: The recorded reply was stopped.
         """
         self._is_over = True
         recording = self._recording
@@ -371,7 +371,7 @@ class ReplayedStream(ReplyStream):
 
 
 def recorded(recording: Recording, *, is_replay: bool) -> AnswerRecorded:
-    """Return what is told of a recording to who asked."""
+    """Return the event that reports a recording to observers."""
     return AnswerRecorded(
         key=recording.key,
         recorded_at=recording.recorded_at,
@@ -385,7 +385,7 @@ def recorded(recording: Recording, *, is_replay: bool) -> AnswerRecorded:
 
 
 class _Recorder:
-    """Writes one live reply down."""
+    """Records one live reply."""
 
     def __init__(self, client: ReplayClient, known: LookedUp, observer: Observer) -> None:
         self._client = client
@@ -400,23 +400,23 @@ class _Recorder:
         self._is_simulated = False
 
     def note(self, event: ClientEvent) -> None:
-        """Take note of a step of the request, and pass it on."""
+        """Process an event of the request, and pass it on."""
         if isinstance(event, ResponseStarted):
             self._request_id = event.request_id
             self._is_simulated = SIMULATOR_HEADER in event.headers
         self._observer(event)
 
     def begin(self) -> None:
-        """Forget what came before."""
+        """Discard the events of earlier attempts."""
         self._batches.clear()
         self._began = time.monotonic()
 
     def take(self, events: Sequence[StreamEvent]) -> None:
-        """Take the events of one read."""
+        """Add the events of one read."""
         self._batches.add(time.monotonic(), events)
 
     async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
-        """Write the reply, and wait until it is on the disk; say so, or why it is not."""
+        """Write the reply, wait until it is on disk, and notify the observer of success or failure."""
         if error is not None and not (
             self._client.rules.records_errors and isinstance(error, APIError | NetworkError)
         ):
@@ -432,7 +432,7 @@ class _Recorder:
         self._observer(recorded(recording, is_replay=False))
 
     def abandon(self, stream: ReplyStream) -> None:
-        """Write what came of a reply that was stopped, where that is wanted."""
+        """Write the partial reply of a stopped request, if `records_errors` is set."""
         if self._client.rules.records_errors and self._batches:
             loop = asyncio.get_running_loop()
             loop.run_in_executor(None, lambda: self._put(self._make(None, is_interrupted=True)))
@@ -442,14 +442,14 @@ class _Recorder:
         return client.cassette.put(recording, replaces=client.rules.mode == "record")
 
     def _make(self, error: Mapping[str, Any] | None, *, is_interrupted: bool = False) -> Recording:
-        """Return the recording; on a thread, because it may take a while."""
+        """Return the recording. Called on a thread, because it may take a while."""
         client, request = self._client, self._request
         clean = clean_request(request, client.redact)
         key, occurrence, redact = self._key, self._occurrence, client.redact_key
         if clean is not request:
             key = request_key(clean, request.draw).hex()
             occurrence = client.cassette.count_sent(key)
-            # What the user gave away the answer may repeat. What it makes up is no secret, and stays as it came.
+            # The answer may repeat a secret that the user sent. Text that the model made up is not a secret and is kept.
             redact = client.redact if has_secret_of_user(request, clean) else redact
         events, pace = self._batches.fold(self._began)
         return Recording(

@@ -1,4 +1,4 @@
-"""`Reply`: the handle on one answer, from the moment it was asked for; waiting for it with Ctrl-C; and the list of jobs."""
+"""`Reply`, the handle of one answer in flight or complete; interruptible waiting for it; and the list of jobs."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from ._progress import Progress
 from ._requests import AskedWith, Question
 from ._snapshot import Phase, ReplySnapshot
 
-# Waiting for a reply on a plain thread, in such a way that Ctrl-C always works and is never lost.
+# Waiting for a reply on a plain thread, such that no Ctrl-C is lost.
 #
-# A KeyboardInterrupt that Python raises wherever the main thread happens to be can be swallowed: inside a callback, a
-# `__del__`, a lock. So for the time of the wait, and only then, SIGINT has a handler of ours, which raises nothing: it
-# cancels the reply and wakes the waiter, who raises. Measured on ipykernel: none of 450 interrupts was lost.
+# Python raises KeyboardInterrupt wherever the main thread happens to be, and it can be swallowed: inside a callback, a
+# `__del__`, a lock. So during the wait, and only then, SIGINT has a handler of its own, which does not raise: it cancels the
+# reply and wakes the waiting code, which raises. Measured on ipykernel: none of 450 interrupts was lost.
 _SETTLING_TIME = 2.0
 """Seconds given to an interrupted reply to close its stream and finish its text, which takes milliseconds."""
 
 _POLL_INTERVAL = 0.1 if sys.platform == "win32" else None
-"""On Windows a signal does not wake a thread that waits for a lock, so there the wait is cut into pieces."""
+"""Seconds. On Windows a signal does not wake a thread that waits for a lock, so the wait is divided into short ones."""
 
 _Wake = Literal["done", "interrupted", "call"]
 
 
 class Waitable(Protocol):
-    """What can be waited for: a reply."""
+    """A reply, as far as waiting for it is concerned."""
 
     def cancel(self) -> None:
-        """Ask it to end; must be safe inside a signal handler."""
+        """Request cancellation. Must be safe inside a signal handler."""
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back on any thread once it is done, at once if it is already; return what takes that back."""
+        """Call `callback` on any thread when it is done, or now if it is; return a function that removes it."""
 
     @property
     def pending_calls(self) -> WaitingExecutor | None:
-        """What the waiting thread is to run meanwhile: calls of tools."""
+        """Tool calls that the waiting thread must run meanwhile, or None."""
 
 
 def wait_interruptibly(reply: Waitable, timeout: float | None = None) -> bool:
-    """Block until a reply is done; return False if `timeout` seconds were not enough.
+    """Block until a reply is done; return False after `timeout` seconds.
 
-    On the main thread the first Ctrl-C cancels the reply and then raises KeyboardInterrupt, when its partial text has
-    settled; a second one raises at once. Other threads get no signals and just wait.
+    On the main thread the first Ctrl-C cancels the reply, waits for its partial text and raises KeyboardInterrupt; a second
+    one raises at once. Other threads get no signals and just wait.
 
     Raises:
         KeyboardInterrupt: The wait was interrupted. The reply is cancelled.
@@ -74,7 +74,7 @@ def wait_interruptibly(reply: Waitable, timeout: float | None = None) -> bool:
 
 @contextlib.contextmanager
 def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
-    """Wait for a reply in several steps, drawing in between, with Ctrl-C kept for the next step all the while.
+    """Wait for a reply in several steps, with other work in between; Ctrl-C takes effect at the next step.
 
     ```python
     with interrupts_kept_for(reply) as waiting:
@@ -83,41 +83,41 @@ def interrupts_kept_for(reply: Waitable) -> Iterator[Waiting]:
     ```
 
     Raises:
-        KeyboardInterrupt: As `wait_interruptibly`: from `wait`, or on leaving where Ctrl-C came after the last one.
+        KeyboardInterrupt: As in `wait_interruptibly`: from `wait`, or on exit if Ctrl-C came after the last `wait`.
     """
     waiting = Waiting(reply)
-    forget = reply.when_done(waiting.note_done)
-    leave = (
+    unsubscribe = reply.when_done(waiting.note_done)
+    unsubscribe_calls = (
         reply.pending_calls.subscribe(waiting.note_pending_call) if reply.pending_calls is not None else None
     )
     try:
         with sigint_handled(waiting.interrupt):
             yield waiting
     finally:
-        forget()
-        if leave is not None:
-            leave()
+        unsubscribe()
+        if unsubscribe_calls is not None:
+            unsubscribe_calls()
     waiting.raise_interrupt()
 
 
 class Waiting:
-    """The wait for one reply, on the thread that made it."""
+    """The wait for one reply. Use it on the thread that created it."""
 
     def __init__(self, reply: Waitable) -> None:
         self._reply = reply
-        # Its `put` may interrupt a `get` of the same thread, as a signal handler does.
+        # A SimpleQueue, because its `put` is reentrant: the signal handler may interrupt a `get` of the same thread.
         self._wakes: queue.SimpleQueue[_Wake] = queue.SimpleQueue()
         self._is_done = False
         self._is_interrupted = False
         self._has_pending_call = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until the reply is done, `timeout` seconds at most; return whether it is.
+        """Block until the reply is done, for at most `timeout` seconds; return whether it is.
 
-        It also returns when a tool call is pending: that is run by the next call of this method, so that the screen can tell of it before.
+        Also returns when a tool call is pending. The next call of this method runs it, so that it can be displayed first.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C came, now or since the last step.
+            KeyboardInterrupt: Ctrl-C was pressed, now or since the last step.
         """
         self._run_pending_call()
         if not self._is_done and not self._is_interrupted:
@@ -126,15 +126,15 @@ class Waiting:
         return self._is_done
 
     def note_done(self) -> None:
-        """Take note that the reply is done; on any thread."""
+        """Wake the wait because the reply is done. Any thread may call it."""
         self._wakes.put("done")
 
     def note_pending_call(self) -> None:
-        """Take note that there is something to run; on any thread."""
+        """Wake the wait because a tool call is pending. Any thread may call it."""
         self._wakes.put("call")
 
     def interrupt(self, _signal_number: int, _frame: FrameType | None) -> None:
-        """Handle SIGINT: cancel the reply and wake the waiter; raise only for the second one."""
+        """Handle SIGINT: cancel the reply and wake the wait. Only a second SIGINT raises."""
         if self._is_interrupted:
             raise KeyboardInterrupt
         self._is_interrupted = True
@@ -142,7 +142,7 @@ class Waiting:
         self._wakes.put("interrupted")
 
     def raise_interrupt(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came, after the reply has settled."""
+        """Raise KeyboardInterrupt if Ctrl-C was pressed, after the cancelled reply has ended."""
         if not self._is_interrupted:
             return
         deadline = time.monotonic() + _SETTLING_TIME
@@ -151,7 +151,7 @@ class Waiting:
         raise KeyboardInterrupt
 
     def _take(self, timeout: float | None) -> None:
-        """Wait for one wake, `timeout` seconds at most."""
+        """Wait for one wake-up, for at most `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -179,18 +179,18 @@ class Waiting:
             self.interrupt(signal.SIGINT, None)
 
 
-# Keeping an event loop awake enough to hear the interrupt button.
+# Waking an event loop regularly, so that a kernel interrupt takes effect.
 #
 # A kernel interrupts an awaited cell by scheduling its cancellation in the handler of SIGINT. With tornado 6.6 that is
-# a plain `call_soon`, which does not wake a loop that sleeps: an interrupt of a cell that only waits goes unheard until
-# the loop has something else to do (measured on ipykernel 7.4: `await asyncio.sleep(100)` cannot be interrupted).
+# a plain `call_soon`, which does not wake a sleeping loop: the interrupt of a cell that only waits has no effect until
+# the loop wakes for another reason (measured on ipykernel 7.4: `await asyncio.sleep(100)` cannot be interrupted).
 HEARTBEAT_INTERVAL = 0.05
-"""Seconds; the longest that an interrupt goes unheard."""
+"""Seconds; the maximum delay of an interrupt."""
 
 
 @contextlib.contextmanager
 def loop_kept_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Wake a loop 20 times a second meanwhile; one timer serves all who wait on it. To be entered on that loop."""
+    """Wake a loop 20 times a second while the context is open, with one timer for all contexts. Enter it on that loop."""
     heartbeat = _heartbeats.setdefault(loop, _Heartbeat())
     heartbeat.waiters += 1
     if heartbeat.waiters == 1:
@@ -204,7 +204,7 @@ def loop_kept_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Heartbeat:
-    """A timer that sets itself again."""
+    """A timer that repeats itself."""
 
     def __init__(self) -> None:
         self.waiters = 0
@@ -223,13 +223,13 @@ _heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Heartbeat] = 
 
 
 Presenter: TypeAlias = Callable[[ReplySnapshot], tuple[Mapping[str, Any], Mapping[str, Any]]]
-"""Turns a snapshot into a mimebundle: data and metadata by MIME type. Given by the layers that know how to draw."""
+"""Returns the mimebundle of a snapshot: data and metadata by MIME type. Set by the display layers."""
 
-_HELD_UP = (
+_WOULD_BLOCK_LOOP = (
     "The tools of this reply run on the event loop of this thread, and waiting for it here would block that. The reply continues; "
     "`await` it instead."
 )
-_ON_ITS_WAY = (
+_STILL_IN_FLIGHT = (
     "This reply is still in flight, so it cannot be copied or stored: wait for it first with `reply.result()` (or `await "
     "reply`), or take what has arrived, `reply.text`."
 )
@@ -237,28 +237,28 @@ _CANCELLED = "The reply was cancelled. Its text holds what had arrived."
 
 
 class Reply:
-    """One answer of Claude, which may still be in flight.
+    """An answer of Claude, in flight or complete.
 
-    Everything may be used from any thread and any event loop. Text, thinking and usage can be read at any time and grow
+    All members may be used from any thread and any event loop. Text, thinking and usage can be read at any time and grow
     while the answer streams. To wait, call `result()` or `await` the reply.
 
-    A reply is not a string, but acts on its text where that is asked of it: `str(reply)`, f-strings with or without a
-    format, `len(reply)`, `"word" in reply`, `reply == "text"`. (So an empty one is false, as an empty string is.) For all
-    else there is `reply.text`. Two replies are equal only if they are the same one, and the hash is that of identity,
+    A reply is not a string, but these operations use its text: `str(reply)`, f-strings with or without a format,
+    `len(reply)`, `"word" in reply`, `reply == "text"`. (So an empty reply is false, like an empty string.) For anything
+    else use `reply.text`. Two replies are equal only if they are the same object, and the hash is that of identity,
     because the text grows: to look an answer up in a set or dict of strings, use `str(reply)`.
 
-    Once it has ended, a reply can be copied and pickled. It comes back as data, wherever it is read: text, usage, cost, message,
-    calls, error and the parsed object; nothing of the kernel goes along, neither its credential nor functions given as tools.
+    A reply that has ended can be copied and pickled. The copy contains plain data: text, usage, cost, message, calls, error
+    and the parsed object. It contains no state of the kernel, such as its credential or functions used as tools.
 
     Attributes:
-        prompt: What was asked.
-        origin: Who asked, in a word or two: "In[4]", "panel", "Python".
-        outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
-        thread: The thread of the conversation it stands in; None where it stands alone.
-        asked_with: What its rest is asked for with, if it is cut; None where it was stored.
-        is_on_screen: Set by the code that has drawn the answer. The next time IPython would show the reply as the value of a
-            cell, it shows nothing and clears this.
-        presenter: How replies are drawn in this process, also those that were stored; None for their plain text.
+        prompt: The prompt.
+        origin: The source of the question in a word or two: "In[4]", "panel", "Python".
+        outlives_cell: Whether it belongs to no cell, so that interrupting a cell does not stop it.
+        thread: The thread of its conversation, or None.
+        asked_with: Settings and options for requesting the rest of a truncated answer; None for a stored reply.
+        is_on_screen: Set by the code that has drawn the answer. The next time IPython would display the reply as the value of
+            a cell, it displays nothing and clears this.
+        presenter: Renders replies in this process, stored ones included; None for plain text.
     """
 
     presenter: ClassVar[Presenter | None] = None
@@ -283,47 +283,47 @@ class Reply:
         self._pid = os.getpid()
         self._cancel: Callable[[], None] | None = None
 
-    # What has come...
+    # Content...
 
     @property
     def text(self) -> str:
-        """The answer, as far as it has arrived."""
+        """The text of the answer received so far."""
         return self.snapshot().text
 
     @property
     def thinking(self) -> str:
-        """The summary of the model's thinking, as far as it has arrived; empty where the model shows none."""
+        """The summary of the model's thinking received so far; empty if the model sends none."""
         return self.snapshot().thinking
 
     @property
     def message(self) -> Message | None:
-        """The message as the API sent it, or as much of it as had come when the reply ended; None before its end."""
+        """The API's message, complete or partial; None before the reply has ended."""
         return self._progress.message
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, cumulative; None until the server has told."""
+        """Cumulative token counts; None until the server has reported them."""
         return self.snapshot().usage
 
     @property
     def cost(self) -> float | None:
-        """What it cost by the published prices, in USD; None where its model has none, or nothing is known yet."""
+        """Cost in USD by the published prices; None if its model has no price, or no usage is known yet."""
         return self.snapshot().cost
 
     @property
     def code(self) -> str:
-        """The code in the answer: its fenced blocks, joined; empty where there is none."""
+        """The code in the answer: its fenced blocks, joined; empty if there are none."""
         return extract_code(self.text)
 
     @property
     def has_schema(self) -> bool:
-        """Whether the answer was asked to fit a schema."""
+        """Whether the question requested a schema."""
         return self._schema is not None
 
     @property
     @short_errors
     def parsed(self) -> Any:
-        """The object that the answer was asked to be, made afresh with each look; None where a schema was not given.
+        """The answer parsed by its schema at each access; None without a schema.
 
         Raises:
             SchemaMismatchError: The answer does not fit the schema.
@@ -332,10 +332,10 @@ class Reply:
 
     @short_errors
     def json(self) -> Any:
-        """Return the answer read as JSON, also out of a fenced block or from between prose.
+        """Return the answer parsed as JSON, which may be in a fenced block or between other text.
 
         Raises:
-            NoJSONError: There is none in it.
+            NoJSONError: The answer contains no JSON.
         """
         return extract_json(self.text)
 
@@ -346,47 +346,47 @@ class Reply:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the answer ended; None as long as it has not."""
+        """The API's `stop_reason`; None until the answer has ended."""
         return self.snapshot().stop_reason
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the request, for its support."""
+        """The server's id of the request, for support inquiries."""
         return self.snapshot().request_id
 
     @property
     def error(self) -> ClaudeError | None:
-        """How it failed, or None."""
+        """The error of a failed reply, or None."""
         return self._progress.error
 
     @property
     def phase(self) -> Phase:
-        """How far the reply has come."""
+        """The phase of the reply."""
         return self._progress.phase
 
     @property
     def seconds(self) -> float:
-        """Seconds since it was asked for, up to its end."""
+        """Seconds from the question to now, or to the end of the reply."""
         return self.snapshot().elapsed
 
     @property
     def is_simulated(self) -> bool:
-        """Whether a simulator answered, not Claude."""
+        """Whether a simulator answered instead of Claude."""
         return self.snapshot().is_simulated
 
     def add_note(self, note: str) -> None:
-        """Have a sentence shown with it that a person should know."""
+        """Add a sentence that is shown to the user with the reply."""
         self._progress.add_note(note)
 
     def snapshot(self) -> ReplySnapshot:
-        """Everything about the reply at this moment, frozen."""
+        """Return the current state of the reply, frozen."""
         return self._progress.snapshot()
 
     # Waiting and stopping...
 
     @property
     def pending_calls(self) -> WaitingExecutor | None:
-        """Tool calls for the thread that waits for the reply to run."""
+        """Tool calls to be run by the thread that waits for the reply, or None."""
         return self._tools if isinstance(self._tools, WaitingExecutor) else None
 
     def done(self) -> bool:
@@ -394,32 +394,32 @@ class Reply:
         return self.phase.is_final
 
     def cancel(self) -> None:
-        """Stop it, and keep what has arrived.
+        """Stop the reply, and keep the partial answer.
 
-        The connection closes within milliseconds, wherever the reply is: waiting for the limiter, for a retry, for the
-        first word, or streaming. Safe in a signal handler; after the end it does nothing.
+        The connection closes within milliseconds in every phase: waiting for the limiter, for a retry, for the first token, or
+        streaming. Safe in a signal handler. Does nothing after the end.
         """
         if self._cancel is not None:
             self._cancel()
 
     @short_errors
     def result(self, timeout: float | None = None) -> Self:
-        """Wait until it has ended, and return it.
+        """Wait until the reply has ended, and return it.
 
         On the main thread Ctrl-C (the kernel's interrupt) cancels the reply, then raises KeyboardInterrupt.
 
         Args:
-            timeout: Seconds to wait at most; None waits as long as it takes. The reply itself goes on afterwards.
+            timeout: Maximum wait in seconds; None for no limit. The reply continues afterwards.
 
         Raises:
-            ClaudeError: It failed. Its partial text is in `text`.
-            ConfigurationError: Its tools are to run on this thread's event loop, which waiting here would block. It goes on.
-            concurrent.futures.CancelledError: It was cancelled. (Likewise.)
-            TimeoutError: It has not ended within `timeout`.
+            ClaudeError: The reply failed. The partial text is in `text`.
+            ConfigurationError: Its tools run on this thread's event loop, which waiting would block. The reply continues.
+            concurrent.futures.CancelledError: The reply was cancelled. The partial text is in `text`.
+            TimeoutError: The reply has not ended within `timeout`.
             KeyboardInterrupt: The wait was interrupted.
         """
         if not self.done() and isinstance(self._tools, LoopExecutor) and self._tools.is_held_up_here():
-            raise ConfigurationError(_HELD_UP)
+            raise ConfigurationError(_WOULD_BLOCK_LOOP)
         if not self.done() and not wait_interruptibly(self, timeout):
             raise TimeoutError(
                 f"The reply has not ended within {timeout:g} s. It continues; `cancel()` stops it."
@@ -431,12 +431,12 @@ class Reply:
 
     @short_errors
     def __await__(self) -> Generator[Any, None, Self]:
-        """Wait on the running event loop, whichever that is, without blocking it.
+        """Wait on the running event loop without blocking it.
 
-        Raises as `result` does, but asyncio's own CancelledError if the reply was cancelled.
+        Raises like `result`, but `asyncio.CancelledError` if the reply was cancelled.
 
-        Cancelling the task that awaits does *not* cancel the reply: others may wait for it too. (A reply that was started
-        by `claude.ask_async` is cancelled with its task, because nobody else has it.)
+        Cancelling the awaiting task does *not* cancel the reply, because other code may wait for it too. (A reply started
+        by `claude.ask_async` is cancelled with its task, because no other code has a reference to it.)
         """
         if not self.done():
             with loop_kept_awake(asyncio.get_running_loop()):
@@ -447,33 +447,33 @@ class Reply:
         return self
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once, when it has ended: on the bridge thread, or at once if it has already.
+        """Call `callback` once when the reply has ended: on the bridge thread, or now if it has already ended.
 
-        The callback must not block. Returns a function that takes it back.
+        The callback must not block. Returns a function that removes it.
         """
         return self._progress.when_final(callback)
 
     def observe(self, callback: Callable[[Reply], None]) -> Callable[[], None]:
-        """Call back after each change, the last one included, on the bridge thread.
+        """Call `callback` after each change, including the last one, on the bridge thread.
 
-        The callback must be quick and must not block: it holds up every reply in flight. One that raises is logged and
-        called again at the next change. Changes before the call are not repeated, so look at `snapshot()` after
-        registering. Returns a function that ends it.
+        The callback must be quick and must not block, because it delays all replies in flight. If it raises, the error is
+        logged, and it is called again at the next change. Earlier changes are not repeated, so read `snapshot()` after
+        registering. Returns a function that removes the callback.
         """
         return self._progress.observe(lambda: callback(self))
 
     def bind(self, cancel: Callable[[], None]) -> None:
-        """Say how it is cancelled; done once, by the runtime that started it."""
+        """Set the function that cancels the reply. Called once, by the runtime that started it."""
         self._cancel = cancel
 
     def _raise_failure(self) -> None:
         error = self._progress.error
         if error is not None:
-            # Without its traceback, which would otherwise grow each time the same error is raised.
+            # Clear the traceback, which would otherwise grow each time the same error is raised.
             raise error.with_traceback(None)
 
     def abandon(self) -> None:
-        """End it in a forked child, where the thread that would go on with it does not exist."""
+        """End the reply in a forked child, where the bridge thread does not exist."""
         self._progress.reset_lock()
         self._cancel = None
         reason = f"The reply belongs to process {self._pid}, from which this one was forked; it continues only there."
@@ -482,22 +482,22 @@ class Reply:
     # Copies...
 
     def __getstate__(self) -> dict[str, Any]:
-        """What the reply is as data.
+        """Return the reply as data.
 
         Raises:
-            TypeError: It has not ended.
+            TypeError: The reply has not ended.
         """
         if not self.done():
-            raise TypeError(_ON_ITS_WAY)
-        left_behind = ("_cancel", "_tools", "_pid", "is_on_screen", "asked_with")
-        return {name: value for name, value in self.__dict__.items() if name not in left_behind}
+            raise TypeError(_STILL_IN_FLIGHT)
+        excluded = ("_cancel", "_tools", "_pid", "is_on_screen", "asked_with")
+        return {name: value for name, value in self.__dict__.items() if name not in excluded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._cancel, self._tools, self.asked_with, self._pid = None, None, None, os.getpid()
         self.is_on_screen = False
 
-    # Like a string where asked...
+    # String operations...
 
     def __str__(self) -> str:
         return self.text
@@ -533,23 +533,23 @@ class Reply:
 
     def _ipython_display_(self) -> None:
         if not self.is_on_screen:
-            raise NotImplementedError  # IPython's word for "show it in the usual way"
+            raise NotImplementedError  # tells IPython to use the default display
         self.is_on_screen = False
 
 
 async def ended(reply: Reply) -> None:
-    """Return when a reply has ended, in whatever way. For the running loop, as `await reply` is, but raises nothing of the reply's."""
+    """Wait on the running loop until a reply has ended, like `await reply`, but without raising its error."""
     loop = asyncio.get_running_loop()
     is_done = loop.create_future()
-    forget = reply.when_done(lambda: _wake(loop, is_done))
+    unsubscribe = reply.when_done(lambda: _wake(loop, is_done))
     try:
         await is_done
     finally:
-        forget()
+        unsubscribe()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    """Resolve a future of another loop; one whose loop is closed meanwhile has nobody who waits."""
+    """Resolve a future of another loop; if that loop is closed, nothing waits for it."""
 
     def resolve() -> None:
         if not future.done():
@@ -560,15 +560,15 @@ def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None
 
 
 class Cancellable(Protocol):
-    """What can be listed and stopped as a job: a reply, or a map."""
+    """A job that can be listed and stopped: a reply or a map."""
 
     @property
     def prompt(self) -> str:
-        """What was asked."""
+        """The prompt."""
 
     @property
     def origin(self) -> str:
-        """Who asked, in a word or two."""
+        """The source of the question in a word or two."""
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -577,19 +577,19 @@ class Cancellable(Protocol):
         """Stop it."""
 
     def snapshot(self) -> Any:
-        """Return it as it is at this moment."""
+        """Return the current state."""
 
 
 KEPT_JOBS: Final = 50
-"""Background cells whose ended jobs are still listed."""
+"""Maximum number of jobs of background cells that stay listed after their end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One answer under its number.
+    """A numbered answer.
 
     Attributes:
-        number: Counts from 1, as long as the kernel lives.
+        number: Number in the kernel, from 1.
         reply: The answer.
     """
 
@@ -598,7 +598,7 @@ class Job:
 
 
 class Jobs:
-    """Numbers the answers of a kernel that can be stopped by name. Every method may be called from any thread.
+    """Numbers the answers of a kernel, so that they can be stopped by number. Every method may be called from any thread.
 
     Args:
         in_flight: Returns the replies that have not ended, oldest first.
@@ -612,11 +612,11 @@ class Jobs:
         self._of_cells: dict[Cancellable, str | None] = {}
 
     def add(self, reply: Cancellable, *, cell: str | None) -> None:
-        """Give a background cell's reply its number. It is listed also when it has ended.
+        """Number the reply of a background cell. It stays listed after its end.
 
         Args:
             reply: The reply.
-            cell: What tells the cell from others, or None.
+            cell: The id of the cell, or None.
         """
         with self._lock:
             self._of_cells[reply] = cell
@@ -626,19 +626,19 @@ class Jobs:
                 del self._of_cells[each]
 
     def find(self, reply: Cancellable) -> Job:
-        """Return a reply under its number, which it gets now if it has none."""
+        """Return the job of a reply; assigns a number if it has none."""
         with self._lock:
             return self._job(reply)
 
     def stop_of_cell(self, cell: str | None) -> None:
-        """Stop what a cell has in flight. It is run again, and what it draws on has gone."""
+        """Cancel the replies of a cell that is run again, because its previous output is gone."""
         with self._lock:
             replies = [reply for reply, other in self._of_cells.items() if cell is not None and other == cell]
         for reply in replies:
             reply.cancel()
 
     def all(self) -> tuple[Job, ...]:
-        """Return all answers in flight, and the last ones of background cells, by number."""
+        """Return the jobs in flight and the last ones of background cells, by number."""
         in_flight = tuple(self._in_flight())
         with self._lock:
             replies = dict.fromkeys((*self._of_cells, *in_flight))

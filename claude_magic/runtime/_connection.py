@@ -266,7 +266,7 @@ class Configuration:
         self._simulator = EmbeddedSimulator()
         self._simulator_lock = threading.Lock()
         self._warned: set[str] = set()
-        self._reported_influences = ""
+        self._reported_local_settings = ""
 
     def settings(self, options: Mapping[str, object]) -> ResolvedSettings:
         """Resolve the settings. `options` are those passed with a call; None counts as not given.
@@ -285,17 +285,17 @@ class Configuration:
         self._warn_once(() if local is None else local.notes)
         return resolve(layer for layer in layers if layer is not None)
 
-    def influences(self, settings: ResolvedSettings) -> tuple[str, ...]:
+    def local_setting_notes(self, settings: ResolvedSettings) -> tuple[str, ...]:
         """Return a sentence about settings made by a file beside the notebook: once, and again when they change."""
         made = settings.set_beside_notebook
-        told = ", ".join(f"{name} {shown(value)}" for name, value in made.items())
-        if told == self._reported_influences:
+        described = ", ".join(f"{name} {shown(value)}" for name, value in made.items())
+        if described == self._reported_local_settings:
             return ()
-        self._reported_influences = told
-        if not told:
+        self._reported_local_settings = described
+        if not described:
             return ()
         return (
-            f"{FILE_NAME} beside the notebook sets {told}. %claude status shows where each setting comes from.",
+            f"{FILE_NAME} beside the notebook sets {described}. %claude status shows where each setting comes from.",
         )
 
     def find_credential(self) -> FoundCredential | None:

@@ -1,4 +1,4 @@
-"""From a question, settings and what was said before to a request."""
+"""Builds a request from a question, settings and the history of its conversation."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ from ._settings import ResolvedSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Where in the conversations a question is asked.
+    """The position of a question in the conversations.
 
     Attributes:
-        thread: The thread; None is the main one.
-        cell: What tells the cell that asks from others, so that running it again replaces its answer; None where
-            that is unknown.
-        is_new: The conversation begins again.
-        is_beside: The answer is kept on a branch of its own, and the conversation does not go on from it: the cell asks
-            another question in the same place.
+        thread: The thread; None for the main one.
+        cell: The id of the asking cell, so that running it again replaces its answer; None if unknown.
+        is_new: Start a new conversation.
+        is_beside: Keep the answer on a separate branch that the conversation does not continue from, because the cell asks
+            another question at the same position.
     """
 
     thread: str | None = None
@@ -50,26 +49,25 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked.
+    """A question to be asked.
 
     Attributes:
-        prompt: The user's words, for the screen and the history.
-        content: What is sent as the user's turn: text or content blocks; None sends the prompt.
-        where: Where it is asked; None stands alone: nothing of any conversation is sent, and nothing kept.
-        tools: Runs the tools of this side that may be called, or None.
-        max_searches: Web searches that the server may make for it; 0 offers none.
-        output_schema: What the answer must fit, or None.
+        prompt: The user's prompt, for display and history.
+        content: The content of the user's turn: text or content blocks; None sends the prompt.
+        where: Position in the conversations; None for a standalone question, without history and not kept.
+        tools: Runs the client tools that may be called, or None.
+        max_searches: Maximum number of web searches by the server; 0 does not offer the tool.
+        output_schema: Schema of the answer, or None.
         stop_sequences: Strings at which the answer ends.
-        extra: Further fields of the request, as the API names them; objects are merged with what is there.
-        format: How the answer is to be shown.
-        beginning: The answer so far, where the rest of one that was cut is asked for: the reply is the whole.
-        outlives_cell: It belongs to no cell, though one may be running when it is asked: an interrupt of that one leaves
-            it alone.
-        origin: Who asks, in a word or two for lists of what is in flight: "In[4]".
-        notes: What the reader should know about what is sent, as sentences.
-        redacted: What of it became `[REDACTED]`, by label, never by value.
-        attached: The names of what goes along with the words, for the screen.
-        is_raw: It is sent as it is, even with what looks like a key in it.
+        extra: Additional fields of the request, as the API names them; objects are merged with existing fields.
+        format: Display format of the answer.
+        beginning: The truncated answer whose rest is requested; the reply contains the whole.
+        outlives_cell: The question belongs to no cell, so interrupting a running cell does not stop it.
+        origin: Source of the question in a word or two, for the list of jobs: "In[4]".
+        notes: Sentences for the reader about the content sent.
+        redacted: Labels of the parts that became `[REDACTED]`, never their values.
+        attached: Names of the attachments, for display.
+        is_raw: Send it even if it contains what looks like a key.
     """
 
     prompt: str
@@ -90,26 +88,26 @@ class Question:
     is_raw: bool = False
 
     def __post_init__(self) -> None:
-        # Half characters, as broken files hold them, are sent as U+FFFD; what is shown and saved says so, too.
+        # Lone surrogates, as in broken files, are sent as U+FFFD. The stored prompt shows the same.
         object.__setattr__(self, "prompt", mended(self.prompt))
         object.__setattr__(self, "content", mended(self.content))
 
     def user_turn(self) -> dict[str, Any]:
-        """The message that asks."""
+        """Return the user message."""
         if self.content is None or isinstance(self.content, str):
             return {"role": "user", "content": self.prompt if self.content is None else self.content}
         return {"role": "user", "content": [dict(block) for block in self.content]}
 
     @property
     def text_length(self) -> int:
-        """Characters of text that are sent; pictures and documents do not count."""
+        """Number of characters of text sent, without images and documents."""
         content = self.user_turn()["content"]
         if isinstance(content, str):
             return len(content)
         return sum(len(block["text"]) for block in content if block.get("type") == "text")
 
     def tool_definitions(self, model: str) -> list[dict[str, Any]]:
-        """The tools that may be called, here and at the server, as this model knows them."""
+        """Return the definitions of client and server tools for a model."""
         tools = [] if self.tools is None else list(self.tools.toolbox.definitions)
         if self.max_searches:
             tools.append({"type": web_search_of(model), "name": "web_search", "max_uses": self.max_searches})
@@ -118,14 +116,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedWith:
-    """What a question was asked with, apart from its words: the rest of an answer that was cut is asked for with the same.
+    """The settings and options of a question, with which the rest of a truncated answer is requested.
 
-    The bound of the answer's length is not among it, because that may be what has cut it.
+    `max_tokens` is not included, because it may be the reason for the truncation.
 
     Attributes:
-        settings: The model; system prompt, effort and thinking where they were set; `replay` where it was an option of the
-            question, because as a setting it is whatever it is when the rest is asked for.
-        question: The question without its words, attachments and place.
+        settings: The model; system prompt, effort and thinking if they were set; `replay` if it was an option of the
+            question. (Otherwise the current setting of `replay` applies.)
+        question: The question without its prompt, attachments and position.
     """
 
     settings: Mapping[str, Any]
@@ -133,7 +131,7 @@ class AskedWith:
 
     @classmethod
     def of(cls, question: Question, settings: ResolvedSettings, model: str) -> AskedWith:
-        """Return it for a question that is asked with these settings, of this model."""
+        """Return the settings and options of a question."""
         values = {name: getattr(settings.values, name) for name in ("system", "effort", "thinking")}
         kept = {name: value for name, value in values.items() if not settings.is_default(name)}
         if settings.is_option("replay"):
@@ -145,21 +143,21 @@ class AskedWith:
 
 
 _MIN_THINKING_BUDGET = 1024
-"""Smallest `budget_tokens` that the API takes."""
-_USUAL_THINKING_BUDGET = 8000
+"""Smallest `budget_tokens` that the API accepts."""
+_DEFAULT_THINKING_BUDGET = 8000
 
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
-"""Lets a thread go on after a change of its system prompt or tools: thinking that is bound to the previous ones is left
-out by the server, instead of refusing the request."""
+"""Beta that lets a thread continue after a change of its system prompt or tools: the server drops thinking bound to the
+previous ones instead of rejecting the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What was said before.
+    """The history of a conversation.
 
     Attributes:
-        messages: The turns so far, oldest first, as they were sent and received.
-        is_rebound: Some thinking in it was made under another system prompt or other tools.
+        messages: The messages so far, oldest first, as they were sent and received.
+        is_rebound: Some of its thinking was created under another system prompt or other tools.
     """
 
     messages: Sequence[dict[str, Any]] = ()
@@ -167,20 +165,20 @@ class History:
 
 
 def check_prompt(question: Question) -> None:
-    """Check that there is something to send.
+    """Check that a question has content.
 
     Raises:
-        TypeError: The prompt is no string.
-        ConfigurationError: There is nothing in it.
+        TypeError: The prompt is not a string.
+        ConfigurationError: The content is empty.
     """
     if not isinstance(question.prompt, str):
-        told = f"The prompt must be a string, not {type(question.prompt).__name__}."
+        message = f"The prompt must be a string, not {type(question.prompt).__name__}."
         if isinstance(question.prompt, Iterable):
-            told += (
+            message += (
                 " claude.map(prompt, rows) asks about each row or item. To ask about the whole, write it into the text: "
                 'claude.ask(f"What stands out?\\n{data}").'
             )
-        raise TypeError(f"{told} Nothing was sent.")
+        raise TypeError(f"{message} Nothing was sent.")
     content = question.user_turn()["content"]
     is_empty = not content.strip() if isinstance(content, str) else not content
     if is_empty:
@@ -188,10 +186,10 @@ def check_prompt(question: Question) -> None:
 
 
 def check_no_key(question: Question, system: str | None) -> None:
-    """Check that no key has been typed with a question: it would be sent, and stay in the conversation.
+    """Check that a question contains no API key, which would be sent and stay in the conversation.
 
     Raises:
-        ConfigurationError: There is what looks like one.
+        ConfigurationError: The question contains what looks like a key.
     """
     if question.is_raw:
         return
@@ -210,10 +208,10 @@ def check_no_key(question: Question, system: str | None) -> None:
 
 
 def check_stop_sequences(stop_sequences: object) -> list[str] | None:
-    """Return the stop sequences as a list; one string counts as one of them.
+    """Return the stop sequences as a list; a single string becomes a list of one.
 
     Raises:
-        ConfigurationError: They are no strings, or blank.
+        ConfigurationError: A stop sequence is blank or not a string.
     """
     if stop_sequences is None:
         return None
@@ -235,13 +233,13 @@ def make_request(
     """Build the request for a question.
 
     Args:
-        question: What is asked.
+        question: The question.
         settings: The settings in force.
-        history: What was said before; None if nothing was.
-        model: The model, by its full name; None for the one of the settings.
+        history: The history of the conversation, or None.
+        model: The full name of the model; None for the one of the settings.
 
     Returns:
-        The request, and what is different in it from what was asked, as sentences.
+        The request, and its differences from the requested options as sentences.
     """
     history = history or History()
     settings = settings if model is None else settings.with_model(model)
@@ -261,7 +259,7 @@ def make_request(
         "thinking": _thinking(settings, facts, max_tokens, notes),
     }
     if facts is not None and (history.messages or tools):
-        fields["cache_control"] = {"type": "ephemeral"}  # what is said now is sent again with what follows
+        fields["cache_control"] = {"type": "ephemeral"}  # later requests send the same messages again
     if history.is_rebound and facts is not None and facts.binds_thinking:
         _allow_rebinding(fields)
     fields = _merged(fields, _checked_extra(question.extra))
@@ -273,7 +271,7 @@ def _output_config(question: Question, settings: ResolvedSettings) -> dict[str, 
     config: dict[str, Any] = {}
     if settings.values.effort is not None:
         config["effort"] = settings.values.effort
-    # The rest of half an object is no object: the whole is read when it is there.
+    # The rest of a truncated JSON object does not fit the schema; only the whole answer is parsed.
     if question.output_schema is not None and not question.beginning:
         config["format"] = {"type": "json_schema", "schema": question.output_schema.json_schema}
     return config
@@ -323,7 +321,7 @@ def _bounded_max_tokens(settings: ResolvedSettings, facts: ModelFacts | None, no
 def _thinking(
     settings: ResolvedSettings, facts: ModelFacts | None, max_tokens: int, notes: list[str]
 ) -> dict[str, Any] | None:
-    """Choose the `thinking` field, or None to send none."""
+    """Return the `thinking` field, or None to send none."""
     is_asked = not settings.is_default("thinking")
     mode = settings.values.thinking
     if facts is None:
@@ -332,7 +330,7 @@ def _thinking(
         return _no_thinking(settings, facts, notes)
     if "adaptive" in facts.thinking:
         return _ADAPTIVE[mode]
-    # Generation 4.5 thinks only when given a budget, which is paid for: so not by default.
+    # Generation 4.5 thinks only with a token budget, which costs money, so it is off by default.
     return _budgeted_thinking(max_tokens, notes) if is_asked and mode == "show" else None
 
 
@@ -348,7 +346,7 @@ def _no_thinking(settings: ResolvedSettings, facts: ModelFacts, notes: list[str]
     if "between_tools" in facts.thinking:
         return {"type": "between_tools"}
     if "adaptive" not in facts.thinking:
-        return None  # it does not think unless told to
+        return None  # these models do not think by default
     if "disabled" not in facts.thinking:
         notes.append(f"{model} always thinks, so its thinking is hidden instead of switched off.")
         return _ADAPTIVE["hide"]
@@ -361,7 +359,7 @@ def _no_thinking(settings: ResolvedSettings, facts: ModelFacts, notes: list[str]
 
 
 def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | None:
-    budget = min(_USUAL_THINKING_BUDGET, max_tokens // 2)
+    budget = min(_DEFAULT_THINKING_BUDGET, max_tokens // 2)
     if budget < _MIN_THINKING_BUDGET:
         notes.append(f"max_tokens {max_tokens:,} is too small for thinking, so thinking is off.")
         return None
@@ -369,43 +367,43 @@ def _budgeted_thinking(max_tokens: int, notes: list[str]) -> dict[str, Any] | No
 
 
 SHORT_NAMES: Final[tuple[str, ...]] = tuple(line for line in get_args(Line) if line != "mythos")
-"""What may be typed for a model. Mythos is left out: few accounts may ask it, and they know its name."""
+"""Short names of models. Mythos is left out: few accounts have access to it, and they know its name."""
 
 _LISTING_TIMEOUT: Final = 2.0
-"""Seconds for the server to list its models, before the first word of an answer can come."""
-_TRY_AGAIN_AFTER: Final = 300.0
-"""Seconds for which a server that did not list its models is not asked again."""
+"""Seconds to wait for the server's list of models; the first answer waits for it."""
+_RETRY_LISTING_AFTER: Final = 300.0
+"""Seconds before a server that did not list its models is asked again."""
 
 
 def table_id(name: str) -> str | None:
-    """Return the model that a short name means by our own table; None for anything that is no short name."""
+    """Return the model for a short name by the built-in table; None for other names."""
     if name not in SHORT_NAMES:
         return None
     return next(model for model, facts in MODELS.items() if facts.line == name)
 
 
 def nearest_model(name: str, more: Iterable[str] = ()) -> str | None:
-    """Return the model that somebody may have meant by a name that no server knows; None if none is near.
+    """Return the known model whose name is closest to an unknown one; None if none is close.
 
     Args:
-        name: What was typed.
-        more: Names of models other than short ones and those of our own table.
+        name: The name that the user typed.
+        more: Names of models in addition to the short names and the built-in table.
     """
     known: dict[str, str] = {}
     for candidate in (*SHORT_NAMES, *MODELS, *more):
-        known.setdefault(_plain(candidate), candidate)
-    nearest = known.get(closest_name(_plain(name), known) or "")
+        known.setdefault(_normalised(candidate), candidate)
+    nearest = known.get(closest_name(_normalised(name), known) or "")
     return None if nearest == name else nearest
 
 
-def _plain(name: str) -> str:
-    """Return a model's name without what people leave out, add or write otherwise: `Opus 5.5`, `anthropic/claude-opus-5-5`."""
+def _normalised(name: str) -> str:
+    """Return a model's name in a normalised form, equal for variants such as `Opus 5.5` and `anthropic/claude-opus-5-5`."""
     name = name.casefold().rpartition("/")[2].rpartition("anthropic.")[2]
     return re.sub(r"[\s._-]+", "-", name.strip()).removeprefix("claude-")
 
 
 def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
-    """Return the newest active model of a line; None if the list has none, or does not tell lines and dates."""
+    """Return the newest active model of a line; None if the list has none, or has no lines and dates."""
     dated = [
         (created, model.id)
         for model in models
@@ -413,12 +411,12 @@ def newest_of(line: str, models: Iterable[ModelInfo]) -> str | None:
         and model.lifecycle in (None, "active")
         and (created := _released_at(model)) is not None
     ]
-    # Of two names for one model, the shorter has no date in it.
+    # Of two names for one model, the shorter one has no date.
     return max(dated, key=lambda entry: (entry[0], -len(entry[1])))[1] if dated else None
 
 
 def _released_at(model: ModelInfo) -> datetime | None:
-    """Return when a model was released, if the server says so in the API's way."""
+    """Return the release time of a model; None if the server does not report it in the API's format."""
     if not isinstance(model.created_at, str):
         return None
     try:
@@ -429,9 +427,9 @@ def _released_at(model: ModelInfo) -> datetime | None:
 
 
 class ModelNames:
-    """Knows which model a short name means at a server. Belongs to the bridge.
+    """Resolves short names of models at a server. Use it on the bridge only.
 
-    A server is asked once, through its client, which is exchanged when another server is configured.
+    The list of models is requested once per client; another server has another client.
 
     Args:
         clock: Monotonic clock in seconds.
@@ -443,9 +441,9 @@ class ModelNames:
         self._not_before: weakref.WeakKeyDictionary[ClaudeClient, float] = weakref.WeakKeyDictionary()
 
     async def resolve(self, client: ClaudeClient, name: str) -> str:
-        """Return the model that a name means; full names, and names of other servers' models, are their own meaning.
+        """Return the full name of a model. Names that are not short names are returned unchanged.
 
-        Never fails: a server that does not list its models within two seconds leaves it to our own table.
+        Never fails: if the server does not list its models within two seconds, the built-in table is used.
         """
         known = table_id(name)
         if known is None:
@@ -453,11 +451,11 @@ class ModelNames:
         return newest_of(name, await self._models_of(client)) or known
 
     def explain(self, error: ClaudeError, model: str) -> None:
-        """Add to an error about a model that is not known what may have been meant. Names of any other server stay valid.
+        """Add a suggestion to an error about an unknown model.
 
         Args:
-            error: How a request failed.
-            model: The model that it asked for.
+            error: The error of a request.
+            model: The requested model.
         """
         is_about_model = (
             isinstance(error, InvalidRequestError | BudgetExceededError) and model in error.message
@@ -465,9 +463,9 @@ class ModelNames:
         if not (is_about_model or isinstance(error, NotFoundError)):
             return
         listed = [each.id for models in self._lists.values() for each in models]
-        near = None if model in listed else nearest_model(model, listed)
-        if near is not None:
-            error.say(f"{error.message} Did you mean {near}? `%claude models` lists what there is.")
+        nearest = None if model in listed else nearest_model(model, listed)
+        if nearest is not None:
+            error.say(f"{error.message} Did you mean {nearest}? `%claude models` lists what there is.")
 
     async def _models_of(self, client: ClaudeClient) -> list[ModelInfo]:
         if client in self._lists:
@@ -478,7 +476,7 @@ class ModelNames:
             async with asyncio.timeout(_LISTING_TIMEOUT):
                 models = await client.list_models()
         except (ClaudeError, TimeoutError):
-            self._not_before[client] = self._clock() + _TRY_AGAIN_AFTER
+            self._not_before[client] = self._clock() + _RETRY_LISTING_AFTER
             return []
         self._lists[client] = models
         return models

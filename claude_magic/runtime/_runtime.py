@@ -1,4 +1,4 @@
-"""`Runtime`: what a kernel has one of. Magics, panels and plain Python start their replies here, from any thread."""
+"""`Runtime`, one per kernel. Magics, panels and plain Python start their replies here, from any thread."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ from ._snapshot import Phase
 from ._turn import TurnPlan, TurnPlanner, TurnRun, end_in_any_case
 
 _UNPRINTED_FIELDS = frozenset({"headers"})
-"""Gateways do put secrets into headers, so only their names are shown."""
+"""Headers may contain a gateway's secret, so only their names are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingRow:
-    """One setting, its value as text, and where it comes from in words."""
+    """One setting, its value as text, and a description of its source."""
 
     name: str
     value: str
@@ -65,15 +65,14 @@ class RuntimeStatus:
     """The state of the runtime at one moment.
 
     Attributes:
-        base_url: Whom the next request goes to; for the simulator, "embedded simulator".
-
+        base_url: Destination of the next request; "embedded simulator" for the simulator.
         is_running: Whether the bridge thread and its client exist; they start with the first request.
-        credential: The kind of credential and where it comes from, in words; None if there is none.
-        limiter: Level, queue and pause.
-        in_flight: How many replies have not ended.
-        last_error: How the last reply failed; None if it did not.
-        settings: Every setting, the credential first.
-        notes: What a person should know, as sentences.
+        credential: Kind and source of the credential, or None.
+        limiter: Level, queue and pause of the limiter.
+        in_flight: Number of replies that have not ended.
+        last_error: The error of the last reply, or None.
+        settings: All settings, the credential first.
+        notes: Sentences for the user.
     """
 
     base_url: str
@@ -87,7 +86,7 @@ class RuntimeStatus:
 
 
 def setting_rows(settings: ResolvedSettings, found: FoundCredential | None) -> tuple[SettingRow, ...]:
-    """List the credential and every setting."""
+    """Return rows for the credential and all settings."""
     values = settings.values
     rows = [
         SettingRow(name=name, value=_show(name, getattr(values, name)), source=settings.sources[name])
@@ -97,7 +96,7 @@ def setting_rows(settings: ResolvedSettings, found: FoundCredential | None) -> t
 
 
 def connection_notes(config: ClientConfig, found: FoundCredential | None) -> Iterable[str]:
-    """Say what is unwise about a connection."""
+    """Yield warnings about a connection, as sentences."""
     if config.sends_key_in_clear and found is not None:
         yield (
             f"The {found.kind} crosses the network unencrypted, because base_url begins with http:// and is not this "
@@ -129,20 +128,20 @@ def _show(name: str, value: object) -> str:
 _Result = TypeVar("_Result")
 
 _PYTHON = "Python"
-"""The origin of a question that no cell and no panel shows."""
-_KEPT_NEWS = 10
-"""Sentences that wait for somebody to be told."""
+"""The origin of a question that is not displayed by a cell or a panel."""
+_MAX_PENDING_NOTES = 10
+"""Maximum number of sentences that wait to be shown to the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where answers come from.
+    """The source of answers: a server, or a cassette in front of it.
 
     Attributes:
         lend: Lends the client.
-        rate: Requests per second, where the limiter is yet to be made.
-        is_simulated: The embedded simulator answers, as far as that is known.
-        found: The credential, or None; for redaction.
+        rate: Requests per second, used if the limiter does not exist yet.
+        is_simulated: The embedded simulator is known to answer.
+        found: The credential for redaction, or None.
     """
 
     lend: Callable[[SharedClient], AbstractAsyncContextManager[ClaudeClient]]
@@ -157,9 +156,9 @@ class Runtime:
     Nothing runs before the first request. Every method may be called from any thread.
 
     Args:
-        environment: The environment variables; read afresh for each request.
-        inherited: What a previous runtime of this kernel handed over, or None.
-        publish_budget: Told of each budget that is set, so that the processes below this one know.
+        environment: The environment variables; read again for each request.
+        inherited: The state that `hand_over` of a previous runtime of this kernel returned, or None.
+        publish_budget: Called with each budget that is set, to publish it to child processes.
     """
 
     def __init__(
@@ -171,32 +170,32 @@ class Runtime:
     ) -> None:
         kept = inherited or {}
         self.last: Reply | None = kept.get("last")
-        """The reply that was started last."""
+        """The most recently started reply."""
         self._configuration = Configuration(environment, login=kept.get("login"))
         self._configuration.demo_choice = kept.get("demo_choice")
         self._configuration.read_config = kept.get("read_config")
         Reply.presenter = kept.get("presenter") or Reply.presenter
-        self._engine = Engine(kept.get("limits"), self._say)
+        self._engine = Engine(kept.get("limits"), self._notify_user)
         self.conversations: Conversations = kept.get("conversations") or Conversations()
-        """The threads of this kernel, and all turns in them."""
+        """The threads of this kernel, with all their turns."""
         self._publish_budget = publish_budget
-        self.ledger = Ledger(kept.get("ledger"), publish=self._tell_budget, find_parent=find_parent_budget)
-        """What was used, what it cost, and the budget."""
+        self.ledger = Ledger(kept.get("ledger"), publish=self._share_budget, find_parent=find_parent_budget)
+        """Usage, costs and the budget."""
         self.server_limits = RateLimits()
-        """What the server has said about its own limits."""
+        """The rate limits that the server has reported."""
         self.model_names = ModelNames()
-        """Which models short names mean."""
+        """Resolves short names of models."""
         self._planner = TurnPlanner(self.conversations, self.model_names)
         self._starting = threading.Lock()
-        self._unsaid: deque[str] = deque(maxlen=_KEPT_NEWS)
+        self._pending_notes: deque[str] = deque(maxlen=_MAX_PENDING_NOTES)
         self._in_flight: dict[Reply, TurnPlan] = {}  # oldest first
         self._watchers: dict[object, Callable[[], None]] = kept.get("watchers") or {}
         self.jobs = Jobs(self.in_flight)
-        """The answers that can be stopped by their numbers."""
+        """The numbered answers that can be stopped."""
         self.log: RequestLog = kept.get("log") or RequestLog()
-        """What was asked, for the Methods section of a paper."""
+        """The requests of this kernel, for the Methods section of a paper."""
         self.cassettes: Cassettes = kept.get("cassettes") or Cassettes()
-        """The files in which answers are recorded."""
+        """The cassettes in which answers are recorded."""
 
     # Asking...
 
@@ -211,20 +210,20 @@ class Runtime:
         thinking: str | None = None,
         replay: str | None = None,
     ) -> Reply:
-        """Ask, and return the reply at once; it streams from now on. Options left out are taken from the settings.
+        """Start a question, and return its reply at once while it streams. Options left out are taken from the settings.
 
         Args:
-            question: The user's words, sent as they are; or all that can be said about a question.
+            question: The prompt, sent unchanged; or a `Question`.
             model: Model to ask.
             system: System prompt.
-            max_tokens: Bound of the answer in model tokens, thinking included.
+            max_tokens: Limit of the answer in tokens, including thinking.
             effort: "low", "medium", "high", "xhigh" or "max".
             thinking: "show", "hide" or "off".
             replay: "auto", "only", "record" or "off".
 
         Raises:
             ConfigurationError: A setting or option cannot be used, there is no key, or the prompt is empty. Nothing was
-                sent. (What happens after the sending is the reply's to tell.)
+                sent. (Later errors are raised by the reply.)
         """
         options = {
             "model": model,
@@ -243,16 +242,16 @@ class Runtime:
             question,
             model=plan.request.model,
             max_attempts=settings.values.max_retries + 1,
-            notes=(*plan.notes, *self._configuration.influences(settings)),
+            notes=(*plan.notes, *self._configuration.local_setting_notes(settings)),
         )
-        while self._unsaid and question.origin != _PYTHON:
-            progress.add_note(self._unsaid.popleft())
+        while self._pending_notes and question.origin != _PYTHON:
+            progress.add_note(self._pending_notes.popleft())
         reply = Reply(question, progress, thread=plan.thread, asked_with=plan.asked_with)
         accountant = self._accountant_for(plan.thread, settings, source)
         run = TurnRun(plan, progress, planner=self._planner, settings=settings, accountant=accountant)
 
         def on_end(task: asyncio.Task[None]) -> None:
-            accountant.finish(None)  # nothing is left reserved for a run that could not end by itself
+            accountant.finish(None)  # releases the reservation of a run that ended abnormally
             end_in_any_case(progress, task, lambda text: redact(text, source.found))
             self._in_flight.pop(reply, None)
 
@@ -267,7 +266,7 @@ class Runtime:
         source: Source,
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        """Let the reply run on the bridge; from now on it is the last one, and in flight."""
+        """Run the reply on the bridge, and register it as the last one and as in flight."""
         with self._starting:
             before = self._turns_before(plan)
             self._in_flight[reply] = plan
@@ -282,20 +281,20 @@ class Runtime:
             callback()
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back whenever a reply has been started, on the thread that starts it; return what ends that."""
+        """Call `callback` after each start of a reply, on the starting thread; return a function that removes it."""
         watcher = object()
         self._watchers[watcher] = callback
 
-        def forget() -> None:
+        def unsubscribe() -> None:
             self._watchers.pop(watcher, None)
 
-        return forget
+        return unsubscribe
 
     def _turns_before(self, plan: TurnPlan) -> tuple[Reply, ...]:
-        """Return the answers that a turn has to wait for, because it goes on from them: those in flight in its thread.
+        """Return the answers that a turn must wait for because it continues from them: those in flight in its thread.
 
-        Nothing goes on from a turn beside the conversation. While a function of the user's runs as a tool there are none
-        at all: the question may come out of that function.
+        Turns on a separate branch (`is_beside`) do not count. While a user's function runs as a tool, the result is empty,
+        because that function may have asked the question.
         """
         if plan.place is None:
             return ()
@@ -309,26 +308,26 @@ class Runtime:
         return () if any(reply.phase is Phase.CALLING for reply in before) else tuple(before)
 
     def plan(self, question: Question, options: Mapping[str, object] | None = None) -> TurnPlan:
-        """Return what asking a question would send first, without sending anything.
+        """Return the plan for a question, with its first request, without sending anything.
 
         Args:
-            question: What would be asked.
+            question: The question.
             options: As for `settings`.
 
         Raises:
-            ConfigurationError: It could not be sent.
+            ConfigurationError: The question cannot be sent.
         """
         return self._planner.plan(question, self.settings(options))
 
     def asked_with(self, turn: Turn) -> AskedWith:
-        """Return what the question of a turn that was cut was asked with."""
+        """Return the settings and options of the question of a truncated turn."""
         return self._planner.asked_with(turn)
 
     def preview(self, request: MessageRequest) -> RequestPreview:
-        """Return what a request would look like on the wire; no secret is in it.
+        """Return the HTTP request for a request, with secrets redacted.
 
         Raises:
-            ConfigurationError: It could not be sent.
+            ConfigurationError: The request cannot be sent.
         """
         connection = self._configuration.connect(self.settings(), self.find_credential())
         preview = preview_request(connection.config, connection.credential, request)
@@ -336,7 +335,7 @@ class Runtime:
         return replace(preview, body=dict(shown), is_redacted=shown is not preview.body)
 
     def without_secrets(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the JSON object of a request as it may be shown and saved, by the rule of cassettes; the same object where nothing is secret."""
+        """Return the JSON object of a request redacted for display and saving, as in cassettes; the same object if nothing is secret."""
         return cleaned_body(body, lambda text: without_secrets(self.redact(text)))
 
     def _accountant_for(
@@ -354,10 +353,10 @@ class Runtime:
         )
 
     def _source(self, settings: ResolvedSettings) -> Source:
-        """Return where answers come from: the server, or a cassette and behind it the server.
+        """Return the source of answers: the server, or a cassette in front of it.
 
         Raises:
-            ConfigurationError: There is no key, and something could be sent at once.
+            ConfigurationError: There is no key, and replay is off.
         """
         values, configuration = settings.values, self._configuration
         if values.replay == "off":
@@ -377,7 +376,7 @@ class Runtime:
 
         @asynccontextmanager
         async def lend_later(shared: SharedClient) -> AsyncIterator[HTTPClaudeClient]:
-            # On a thread: it may start the simulator.
+            # On a thread, because it may start the simulator.
             loop = asyncio.get_running_loop()
             connection = await loop.run_in_executor(None, configuration.connect, settings, found)
             async with shared.lend(connection) as client:
@@ -390,10 +389,10 @@ class Runtime:
         return Source(lend=lend, rate=values.rate_limit_rps, is_simulated=is_demo, found=found)
 
     def count_recorded(self, keys: Iterable[bytes], options: Mapping[str, object]) -> int:
-        """Return how many of these requests the cassette would answer, by their keys; 0 where none is asked for.
+        """Return how many of the requests with these keys the cassette would answer; 0 if replay does not use recordings.
 
         Raises:
-            CassetteError: It cannot be read.
+            CassetteError: The cassette cannot be read.
         """
         if self.settings(options).values.replay not in ("auto", "only"):
             return 0
@@ -401,13 +400,13 @@ class Runtime:
         return sum(cassette.peek(key.hex()) is not None for key in keys)
 
     def cassette(self, options: Mapping[str, object] | None = None) -> Cassette:
-        """Return the cassette that the settings name, as it is at this moment.
+        """Return the cassette named by the settings, with the current content of its file.
 
         Args:
             options: As for `settings`.
 
         Raises:
-            CassetteError: It cannot be read.
+            CassetteError: The cassette cannot be read.
         """
         cassette = self.cassettes.at(self.settings(options).values.cassette)
         cassette.refresh()
@@ -418,15 +417,15 @@ class Runtime:
         work: Callable[[ClaudeClient], Awaitable[_Result]],
         options: Mapping[str, object] | None = None,
     ) -> concurrent.futures.Future[_Result]:
-        """Run something with the shared client on the bridge: `runtime.submit(lambda client: client.list_models())`.
+        """Run a coroutine with the shared client on the bridge: `runtime.submit(lambda client: client.list_models())`.
 
         Args:
-            work: Gets the client.
+            work: Called with the client; returns an awaitable.
             options: As for `settings`.
 
         Raises:
-            ConfigurationError: A setting cannot be used, or there is no key. Errors of the work itself, and being
-                cancelled, come through the future.
+            ConfigurationError: A setting cannot be used, or there is no key. Errors and cancellation of the work are
+                reported by the future.
         """
         source = self._source(self.settings(options))
 
@@ -443,13 +442,13 @@ class Runtime:
         *,
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> Callable[[], None]:
-        """Run work of many requests with the shared client on the bridge; return what cancels it, from any thread.
+        """Run a coroutine that makes many requests on the bridge; return a function that cancels it from any thread.
 
         Args:
-            work: Gets the client, and what makes accountants: each books one request after the other, and each request is
-                admitted, so that a budget holds. They count no input at the server.
+            work: Called with the client and a factory of accountants. Each accountant admits and books one request after the
+                other, so that the budget is kept; none of them requests token counts from the server.
             options: As for `settings`.
-            on_end: Called on the bridge with its task, once that has ended.
+            on_end: Called on the bridge with the task when it has ended.
 
         Raises:
             ConfigurationError: A setting or option cannot be used, or there is no key.
@@ -468,32 +467,32 @@ class Runtime:
 
         return self._engine.spawn(run, rate=source.rate, on_end=on_end)
 
-    def _tell_budget(self, amount: float | None) -> None:
-        """Let the processes below this one know of its budget, and those that share its limiter."""
+    def _share_budget(self, amount: float | None) -> None:
+        """Publish the budget to child processes and to processes that share the limiter."""
         self._publish_budget(amount)
-        with contextlib.suppress(ClaudeError):  # said with the next request, as one without a key is
+        with contextlib.suppress(ClaudeError):  # the next request reports the same error
             if self.settings().values.limiter is not None:
                 self.submit(self.ledger.share_budget)
 
     def check_health(self) -> concurrent.futures.Future[Health]:
-        """Ask whether the server can be reached and takes the key. Never billed."""
+        """Check whether the server can be reached and accepts the key. Never billed."""
         return self.submit(lambda client: client.health_check())
 
     def list_models(self) -> concurrent.futures.Future[list[ModelInfo]]:
-        """Ask which models the server offers."""
+        """Fetch the server's list of models."""
         return self.submit(lambda client: client.list_models())
 
     def in_flight(self) -> tuple[Reply, ...]:
-        """The replies that have not ended, oldest first."""
+        """Return the replies that have not ended, oldest first."""
         return tuple(reply for reply in tuple(self._in_flight) if not reply.done())
 
     # Settings...
 
     def settings(self, options: Mapping[str, object] | None = None) -> ResolvedSettings:
-        """Resolve the settings afresh.
+        """Resolve the settings from their current sources.
 
         Args:
-            options: What was given with a call, by setting; None counts as not given.
+            options: Options passed with a call, by setting; None counts as not given.
 
         Raises:
             ConfigurationError: A value in force is not valid, or a settings file cannot be read.
@@ -501,14 +500,14 @@ class Runtime:
         return self._configuration.settings(options or {})
 
     def use_config(self, read: ConfigReader | None) -> None:
-        """Read the settings of `%config` from here; None ends that."""
+        """Read the settings of `%config` with this function; None stops that."""
         self._configuration.read_config = read
 
     def login(self, key: str) -> None:
-        """Use this API key from now on. It stays in memory, until `logout` or the end of the kernel.
+        """Use this API key from now on. It stays in memory until `logout` or the end of the kernel.
 
         Raises:
-            ConfigurationError: It cannot be a key. The message does not show it.
+            ConfigurationError: The text cannot be a key. The message does not contain it.
         """
         self._configuration.credentials.login(key)
         self._configuration.demo_choice = None
@@ -521,12 +520,12 @@ class Runtime:
         """Return the credential in force, with its source, or None.
 
         Raises:
-            ConfigurationError: The one in force cannot be a key.
+            ConfigurationError: The credential in force cannot be a key.
         """
         return self._configuration.find_credential()
 
     def redact(self, text: str) -> str:
-        """Replace the key by `[REDACTED]` in text that comes from elsewhere."""
+        """Replace the key by `[REDACTED]` in text from other sources."""
         return self._configuration.redact(text)
 
     # Demo...
@@ -537,10 +536,10 @@ class Runtime:
         return self._configuration.is_demo(self.settings(), self.find_credential())
 
     def demo_on(self) -> None:
-        """Let the embedded simulator answer.
+        """Use the embedded simulator.
 
         Raises:
-            ConfigurationError: A credential is configured, which a notebook must not override.
+            ConfigurationError: A credential is configured, which a notebook does not override.
         """
         if self.is_demo:
             return
@@ -553,34 +552,34 @@ class Runtime:
         self._configuration.demo_choice = True
 
     def demo_off(self) -> None:
-        """Let the real API answer, whatever `CLAUDE_MAGIC_DEMO` says."""
+        """Use the real API, regardless of `CLAUDE_MAGIC_DEMO`."""
         self._configuration.demo_choice = False
 
     # The limiter, the presenter, the end...
 
     def limiter_state(self) -> BucketState:
-        """Level, queue and pause of the shared limiter."""
+        """Return level, queue and pause of the shared limiter."""
         return self._engine.limiter_state(self.settings().values.rate_limit_rps)
 
-    def _say(self, sentence: str) -> None:
-        """Tell a person what became of a limiter on a server: with an answer that is being shown, else when somebody asks."""
+    def _notify_user(self, sentence: str) -> None:
+        """Show a sentence about a limiter on a server: with a displayed reply in flight, or else with the next one."""
         shown = next((reply for reply in self.in_flight() if reply.origin != _PYTHON), None)
         if shown is not None:
             shown.add_note(sentence)
         else:
-            self._unsaid.append(sentence)
+            self._pending_notes.append(sentence)
 
     def tell_news(self) -> None:
-        """Say on stderr what has not been said with an answer, on the thread that waits: what others print, notebooks put elsewhere."""
-        while self._unsaid:
-            print(self._unsaid.popleft(), file=sys.stderr, flush=True)
+        """Print pending sentences to stderr. Call it on the waiting thread: notebooks show output of other threads elsewhere."""
+        while self._pending_notes:
+            print(self._pending_notes.popleft(), file=sys.stderr, flush=True)
 
     def pace_state(self) -> tuple[PaceState, ...]:
-        """What the server's own limits allow, as far as they were learnt, for each class of models."""
+        """Return the learned pace of the server's limits for each model class."""
         return self._engine.pace_state()
 
     def status(self) -> RuntimeStatus:
-        """Describe the runtime; no secret is in it.
+        """Return the status of the runtime, without secrets.
 
         Raises:
             ConfigurationError: A setting in force is not valid.
@@ -608,7 +607,7 @@ class Runtime:
 
     @property
     def presenter(self) -> Presenter | None:
-        """How replies are drawn; None where nobody has said."""
+        """The presenter of replies, or None."""
         return Reply.presenter
 
     def __reduce__(self) -> NoReturn:
@@ -618,19 +617,19 @@ class Runtime:
         )
 
     def set_presenter(self, present: Presenter | None) -> None:
-        """Say how replies are drawn as rich output; without it they are plain text."""
+        """Set the function that renders replies as rich output; with None they are plain text."""
         Reply.presenter = present
 
     def close(self) -> None:
-        """Cancel what is in flight, and end client, thread and simulator. The next request starts them again.
+        """Cancel the replies in flight, and end the client, the thread and the simulator. The next request starts them again.
 
-        The limiter's state stays, and so do login, demo choice and the last reply: they belong to the kernel.
+        The limiter's state, the login, the demo choice and the last reply stay, because they belong to the kernel.
         """
         self._engine.close()
         self._configuration.close()
 
     def hand_over(self) -> dict[str, Any]:
-        """Close, and return what the next runtime of this kernel goes on with."""
+        """Close, and return the state for the next runtime of this kernel."""
         self.close()
         return {
             "last": self.last,
@@ -647,15 +646,15 @@ class Runtime:
         }
 
     def start_over_after_fork(self) -> object:
-        """Let go of what belongs to the parent process, in a forked child; the child makes its own.
+        """Replace the objects that belong to the parent process in a forked child.
 
         Returns:
-            The parent's things. They must be kept: closing them, also by the garbage collector, would disturb the
-            parent, whose sockets and selectors they share.
+            The parent's objects. The caller must keep them alive: closing them, even by garbage collection, would disturb
+            the parent, because they share its sockets and selectors.
         """
         self._starting = threading.Lock()
         parents = (self._engine, self._configuration.start_over_after_fork())
-        self._engine = Engine(self._engine.dump(), self._say)
+        self._engine = Engine(self._engine.dump(), self._notify_user)
         self._watchers, self.cassettes, self.log = {}, Cassettes(), RequestLog()
         self.conversations.reset_lock()
         self.ledger = self.ledger.for_forked_child()
@@ -668,16 +667,16 @@ class Runtime:
         return parents
 
 
-# `importlib.reload` executes this file again in the same namespace, so what was there before is still there.
+# `importlib.reload` executes this file again in the same namespace, so the previous globals still exist.
 _kept: dict[str, Any] = globals().get("_kept", {})
 _lock: threading.Lock = globals().get("_lock", threading.Lock())
 
 
 def get_runtime() -> Runtime:
-    """Return this kernel's runtime. Makes the object on first use, but starts no thread.
+    """Return this kernel's runtime. The first call creates it without starting a thread.
 
-    It survives `%reload_ext`. When our modules were reloaded, a new runtime of the new code takes over: the old one's
-    thread ends, while the limiter's state, the login and the last reply stay.
+    It survives `%reload_ext`. After a reload of the modules, a runtime of the new code takes over: the old thread ends, and
+    the limiter's state, the login and the last reply stay.
     """
     with _lock:
         previous = _kept.get("runtime")
@@ -693,14 +692,14 @@ def get_runtime() -> Runtime:
 
 
 def close_runtime() -> None:
-    """End the runtime's thread, client and simulator, if there is one; see `Runtime.close`."""
+    """Close the runtime, if there is one; see `Runtime.close`."""
     runtime = _kept.get("runtime")
     if runtime is not None:
         runtime.close()
 
 
 def _watch_process() -> None:
-    """Close at the interpreter's exit, and start over in forked children."""
+    """Register handlers that close the runtime at exit, and reset it in forked children."""
     atexit.register(lambda: publish_budget(None))
     atexit.register(lambda: close_runtime())
     if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""The settings: one model, and where each of them may come from."""
+"""The settings: one pydantic model, and the sources of its values."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ Replay: TypeAlias = Literal["off", "auto", "only", "record"]
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_MAX_TOKENS = 16_000
-"""Includes thinking. Small values can end before the first word of the answer; this is enough for nearly all."""
+"""Tokens, including thinking. With small values a reply can end before its first word; this is enough for nearly all answers."""
 
 
 def _split_list(value: object) -> object:
-    """Read `a, b` as environment variables and options write it."""
+    """Split `a, b`, the form in environment variables and options."""
     return (
         tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
     )
 
 
 def _none_if_blank(value: object) -> object:
-    """Take a blank system prompt for none: the API refuses one."""
+    """Convert a blank system prompt to None, because the API rejects it."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
 def _instant(value: object) -> object:
-    """Read the word for a replay without any waiting."""
+    """Convert "instant" to 0: a replay without delays."""
     return 0.0 if isinstance(value, str) and value.strip() == "instant" else value
 
 
 def _split_headers(value: object) -> object:
-    """Read lines of `Name: value`, the form of ANTHROPIC_CUSTOM_HEADERS."""
+    """Parse lines of `Name: value`, the form of ANTHROPIC_CUSTOM_HEADERS."""
     if not isinstance(value, str):
         return value
     headers = {}
@@ -59,21 +59,21 @@ def _split_headers(value: object) -> object:
 
 
 class Settings(ClientConfig):
-    """Everything that can be set, but for the credential: what the client needs, and what is asked and shown. Durations are seconds.
+    """All settings except the credential: for the client, for questions and for display. Durations are seconds.
 
     Attributes:
-        model: The model that is asked.
-        max_tokens: Bound of an answer in model tokens, thinking included.
-        effort: How hard the model tries: low, medium, high, xhigh or max; None leaves it to the model.
-        thinking: "show" asks for a summary of the thinking, "hide" does not, "off" forbids it where the model allows.
-        system: System prompt, or None; a blank one is none.
-        demo: "on" lets the embedded simulator answer, "auto" does so where there is neither a key nor a base_url.
+        model: The model.
+        max_tokens: Limit of an answer in tokens, including thinking.
+        effort: Effort of the model: low, medium, high, xhigh or max; None for the model's default.
+        thinking: "show" requests a summary of the thinking, "hide" does not, "off" disables thinking if the model allows it.
+        system: System prompt, or None; a blank one becomes None.
+        demo: "on" uses the embedded simulator, "auto" uses it if neither a key nor a base_url is set.
         live: Draw answers while they stream.
-        remote_images: Let answers load images from other hosts.
-        map_ask_above: Estimated price of a map in USD above which a person is asked first.
-        replay: "auto" answers from the cassette what stands there, and records the rest; "only" sends nothing; "record" asks again.
-        cassette: The file in which answers are recorded, as seen from the folder of the notebook.
-        replay_speed: How many times faster than recorded a replay streams; 0 (or "instant") is at once.
+        remote_images: Allow answers to load images from other hosts.
+        map_ask_above: Estimated price of a map in USD above which the user is asked first.
+        replay: "auto" replays recorded answers and records new ones; "only" sends nothing; "record" asks again.
+        cassette: Path of the cassette, relative to the folder of the notebook.
+        replay_speed: Speed factor of a replay relative to the recording; 0 (or "instant") for no delays.
         record_errors: Also record errors and interrupted answers.
     """
 
@@ -95,22 +95,22 @@ class Settings(ClientConfig):
     record_errors: bool = False
 
     def client_config(self, **changes: Any) -> ClientConfig:
-        """The client's part of the settings."""
+        """Return the client's part of the settings."""
         return ClientConfig(**{name: getattr(self, name) for name in ClientConfig.model_fields} | changes)
 
 
-_FOR_PROGRAMS = ("rate_limit_capacity", "max_idle_connections", "max_event_bytes")
+_PROGRAM_ONLY = ("rate_limit_capacity", "max_idle_connections", "max_event_bytes")
 SETTINGS: tuple[str, ...] = tuple(
     name
     for name in dict.fromkeys([*Settings.__annotations__, *ClientConfig.model_fields])
-    if name not in _FOR_PROGRAMS
+    if name not in _PROGRAM_ONLY
 )
-"""The settings by name, without those that are for programs which make a client themselves."""
+"""The names of the settings, without those only for programs that create a client themselves."""
 
 SECRET_FIELDS = ("api_key", "auth_token")
-"""Settings that are read in `_connection.py` and stand in no model, so that nothing can print them."""
+"""Settings that are read in `_connection.py` and are not part of the model, so that they cannot be printed."""
 
-STRANGER_FIELDS = frozenset(
+LOCAL_FILE_FIELDS = frozenset(
     {
         "model",
         "max_tokens",
@@ -127,30 +127,31 @@ STRANGER_FIELDS = frozenset(
         "live",
     }
 )
-"""What a file beside a notebook may set. It may come with the notebook from a stranger, who is neither to be sent the key, nor the
-answers (which an image's address can carry away), nor to pass a simulator off as Claude or half an answer off as a whole."""
+"""Settings allowed in a file beside a notebook. The file may come from an untrusted source together with the notebook. It must not be
+able to redirect the key or the answers (which the URL of an image can leak), or present a simulator as Claude or a partial answer as
+a complete one."""
 
 QUESTION_FIELDS = ("model", "system", "max_tokens", "effort", "thinking", "replay")
-"""Settings that a question may have of its own."""
+"""Settings that can be overridden by a question."""
 NOTEBOOK_FIELDS = frozenset(SETTINGS) - {"demo"}
-"""What `%config` may set: a notebook never chooses silently that a simulator answers."""
+"""Settings allowed in `%config`. `demo` is excluded, so that a notebook cannot silently switch to the simulator."""
 
 DEFAULT_SOURCE = "default"
 OPTION_SOURCE = "option"
 LOCAL_SOURCE = "file (claude-magic.toml beside the notebook)"
-"""Where a setting comes from that a file beside the notebook has set."""
+"""Source of settings from the file beside the notebook."""
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedSettings:
-    """The settings in force, and how they came about.
+    """The settings in force, with their sources.
 
     Attributes:
         values: The settings.
-        sources: For each field, where its value comes from, in words.
-        notes: What a person should know about them, as sentences: ignored keys, misspelt ones.
+        sources: Description of the source of each value, by field.
+        notes: Sentences for the user: ignored or misspelt keys.
     """
 
     values: Settings
@@ -158,20 +159,20 @@ class ResolvedSettings:
     notes: tuple[str, ...] = field(default=())
 
     def with_model(self, model: str) -> ResolvedSettings:
-        """Return these settings with another model, given by its full name."""
+        """Return these settings with another model (full name)."""
         return replace(self, values=self.values.model_copy(update={"model": model}))
 
     def is_default(self, name: str) -> bool:
-        """Whether nobody has set this one."""
+        """Return whether a setting has its default value, because no source sets it."""
         return self.sources[name] == DEFAULT_SOURCE
 
     def is_option(self, name: str) -> bool:
-        """Whether this one was given with the call."""
+        """Return whether a setting was passed with the call."""
         return self.sources[name] == OPTION_SOURCE
 
     @property
     def set_beside_notebook(self) -> dict[str, Any]:
-        """The settings in force that a file beside the notebook has made, by name."""
+        """The settings in force that come from the file beside the notebook, by name."""
         return {
             name: getattr(self.values, name)
             for name, source in self.sources.items()
@@ -180,16 +181,16 @@ class ResolvedSettings:
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """Return a text on one line, cut where it is too long for a message."""
+    """Return a text on one line, truncated to a length."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * length]).split())
     return line if len(line) <= length and len(text) <= 2 * length else f"{line[: length - 1]}…"
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it, whatever its size."""
+    """Return a short representation of a value of any size, for a message."""
     try:
         return shorten(repr(value[:200] if isinstance(value, str | bytes | list | tuple) else value))
-    except (ValueError, RecursionError):  # a number of more digits than Python writes
+    except (ValueError, RecursionError):  # an integer with more digits than Python formats
         return f"a {type(value).__name__} that is too large to show"
 
 
@@ -201,14 +202,14 @@ _PART = r"""(?:[\w-]++|"[^"\n]{0,100}"|'[^'\n]{0,100}')"""
 _MANY_PARTS = re.compile(
     rf"(?<![\w.-]){_PART}(?:[ \t]{{0,20}}\.[ \t]{{0,20}}{_PART}){{8,}}[ \t]{{0,20}}[=\]]"
 )
-"""`a.b.c.d.e.f.g.h.i = `: no setting has so many, and of thousands the parser would take minutes."""
+"""Keys with nine or more parts, `a.b.c.d.e.f.g.h.i = `. No setting has so many, and the parser takes minutes for thousands."""
 
 
 def user_file_path(environment: Mapping[str, str]) -> Path:
-    """The settings file of the user.
+    """Return the path of the user's settings file.
 
     `%APPDATA%/claude-magic/claude-magic.toml` on Windows, `$XDG_CONFIG_HOME/claude-magic/claude-magic.toml` (by default
-    below `~/.config`) on everything else, macOS included.
+    in `~/.config`) on other systems, including macOS.
     """
     if sys.platform == "win32":
         base = environment.get("APPDATA") or "~/AppData/Roaming"
@@ -218,7 +219,7 @@ def user_file_path(environment: Mapping[str, str]) -> Path:
 
 
 def local_file_path(environment: Mapping[str, str]) -> Path | None:
-    """The settings file beside the notebook, that is in the current folder; None where that one is the user's own."""
+    """Return the path of the settings file beside the notebook (in the current folder); None if it is the user's file."""
     try:
         path = Path.cwd() / FILE_NAME
     except OSError:  # the current folder has been deleted
@@ -227,19 +228,19 @@ def local_file_path(environment: Mapping[str, str]) -> Path | None:
 
 
 class SettingsFiles:
-    """Reads settings files, and reads them again only when they have changed.
+    """Reads settings files, and caches their content until they change.
 
-    What is kept in memory holds no secret: `read` shows `[REDACTED]` in its place, and `read_secret` goes to the file.
+    No secrets are cached: `read` returns `[REDACTED]` in their place, and `read_secret` reads the file.
     """
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
 
     def read(self, path: Path) -> dict[str, Any]:
-        """Return the keys and values of a file; none if there is no such file.
+        """Return the content of a file; empty if it does not exist.
 
         Raises:
-            ConfigurationError: It cannot be read, or is not TOML.
+            ConfigurationError: The file cannot be read, or is not TOML.
         """
         try:
             state = path.stat()
@@ -254,7 +255,7 @@ class SettingsFiles:
         return dict(known[1])
 
     def read_secret(self, path: Path, name: str) -> str | None:
-        """Return a secret from a file, or None if it has none of that name.
+        """Return the secret with this name from a file, or None.
 
         Raises:
             ConfigurationError: As for `read`.
@@ -263,7 +264,7 @@ class SettingsFiles:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    """Read a file that may be anybody's: whatever is wrong with it, and however long it is, is one line, at once."""
+    """Parse a file that may be untrusted. Any problem becomes a one-line error without delay."""
     try:
         return _checked(tomllib.loads(_text(path)))
     except _UnusableError as error:
@@ -274,13 +275,13 @@ def _parse(path: Path) -> dict[str, Any]:
         reason = "nests its values too deeply"
     except OSError as error:
         reason = f"cannot be read: {error.strerror or type(error).__name__}"
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # an integer with thousands of digits
         reason = f"is not valid TOML: {shorten(str(error))}"
     raise ConfigurationError(f"The settings file {path} {reason}. Correct it or move it away.")
 
 
 class _UnusableError(Exception):
-    """What is wrong with a settings file, as the rest of a sentence."""
+    """Raised for an unusable settings file; the message completes a sentence."""
 
 
 def _text(path: Path) -> str:
@@ -292,7 +293,7 @@ def _text(path: Path) -> str:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise _UnusableError(f"has more than {_MAX_BYTES:,} bytes")
-    # Windows PowerShell writes UTF-16, with a mark, where it is told nothing else.
+    # Windows PowerShell writes UTF-16 with a byte order mark by default.
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = data.decode(encoding)
@@ -305,7 +306,7 @@ def _text(path: Path) -> str:
 
 
 def _checked(content: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file holds if it is no deeper than settings are: tables of texts."""
+    """Return the content of a file if it is not nested more deeply than settings can be."""
     level: list[Any] = [content]
     for _ in range(_MAX_DEPTH):
         level = [
@@ -320,30 +321,30 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-# Where settings come from, in their order: the first source that has a value wins.
+# The sources of settings in their order: the first one that has a value wins.
 #
 # 1. an explicit option or argument
 # 2. `%config ClaudeMagics.…`
 # 3. the environment: `CLAUDE_MAGIC_<NAME>`, then `ANTHROPIC_BASE_URL` and `ANTHROPIC_CUSTOM_HEADERS`; empty is unset
-# 4. `claude-magic.toml` beside the notebook (in the current folder), which may not set everything: it may be a stranger's
+# 4. `claude-magic.toml` beside the notebook (in the current folder), for some settings only, because it may be untrusted
 # 5. `claude-magic.toml` in the user's config folder
 # 6. the default
 _PREFIX = "CLAUDE_MAGIC_"
-_FOREIGN_VARIABLES = {"base_url": "ANTHROPIC_BASE_URL", "headers": "ANTHROPIC_CUSTOM_HEADERS"}
+_ANTHROPIC_VARIABLES = {"base_url": "ANTHROPIC_BASE_URL", "headers": "ANTHROPIC_CUSTOM_HEADERS"}
 _MAX_UNKNOWN = 5
 _LONGEST_NAME = 60
 _UNPRINTED_FIELDS = frozenset({"base_url", "headers", "limiter"})
-"""Their values may hold a secret of some gateway, so no message quotes them."""
+"""Settings whose values may contain a gateway's secret, so messages do not quote them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One source.
+    """One source of settings.
 
     Attributes:
-        values: What it sets; None counts as not set.
-        describe: Says in words where a field of it comes from.
-        notes: What a person should know about it.
+        values: Its values; None counts as not set.
+        describe: Returns a description of the source of a field.
+        notes: Sentences for the user.
     """
 
     values: Mapping[str, object]
@@ -352,15 +353,15 @@ class Layer:
 
 
 def option_layer(options: Mapping[str, object]) -> Layer:
-    """What was given with the call."""
+    """Return the layer of options passed with the call."""
     return Layer(values=options, describe=lambda _: OPTION_SOURCE)
 
 
 def config_layer(traits: Mapping[str, object]) -> Layer:
-    """What `%config ClaudeMagics.…` has set.
+    """Return the layer of `%config ClaudeMagics.…`.
 
     Raises:
-        ConfigurationError: It sets something that a notebook must not decide.
+        ConfigurationError: It contains a setting that a notebook must not make.
     """
     refused = sorted(
         name for name, value in traits.items() if value is not None and name not in NOTEBOOK_FIELDS
@@ -374,11 +375,11 @@ def config_layer(traits: Mapping[str, object]) -> Layer:
 
 
 def environment_layer(environment: Mapping[str, str]) -> Layer:
-    """What the environment sets."""
+    """Return the layer of environment variables."""
     values: dict[str, object] = {}
     variables: dict[str, str] = {}
     for name in SETTINGS:
-        for variable in (_PREFIX + name.upper(), _FOREIGN_VARIABLES.get(name, "")):
+        for variable in (_PREFIX + name.upper(), _ANTHROPIC_VARIABLES.get(name, "")):
             if name not in values and environment.get(variable):
                 values[name] = environment[variable]
                 variables[name] = variable
@@ -390,24 +391,24 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
 
 
 def local_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
-    """What the file beside the notebook sets, as far as it may."""
+    """Return the layer of the file beside the notebook, limited to `LOCAL_FILE_FIELDS`."""
     where = f"{path.name} beside the notebook"
     refused = [name for name in content if name in (*SETTINGS, *SECRET_FIELDS)]
-    refused = [name for name in refused if name not in STRANGER_FIELDS]
+    refused = [name for name in refused if name not in LOCAL_FILE_FIELDS]
     notes = [
         f"{where} may not set {name}, because it may come from somebody else; ignored. Set it in your own config folder or in "
         "the environment."
         for name in refused
     ]
     return Layer(
-        values={name: value for name, value in content.items() if name in STRANGER_FIELDS},
+        values={name: value for name, value in content.items() if name in LOCAL_FILE_FIELDS},
         describe=lambda _: LOCAL_SOURCE,
         notes=(*notes, *_unknown_keys(content, where)),
     )
 
 
 def user_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
-    """What the file in the user's config folder sets; credentials aside, which are read elsewhere."""
+    """Return the layer of the file in the user's config folder, without credentials, which are read elsewhere."""
     return Layer(
         values={name: value for name, value in content.items() if name in SETTINGS},
         describe=lambda _: f"file ({path})",
@@ -416,10 +417,10 @@ def user_file_layer(path: Path, content: Mapping[str, Any]) -> Layer:
 
 
 def resolve(layers: Iterable[Layer]) -> ResolvedSettings:
-    """Take each setting from the first layer that has it.
+    """Resolve each setting to the value of the first layer that has it.
 
     Raises:
-        ConfigurationError: A value in force is not valid. The message names setting, source and what is accepted.
+        ConfigurationError: A value in force is not valid. The message contains setting, source and accepted values.
     """
     values: dict[str, Any] = {}
     sources = dict.fromkeys(SETTINGS, DEFAULT_SOURCE)
@@ -434,7 +435,7 @@ def resolve(layers: Iterable[Layer]) -> ResolvedSettings:
 
 
 def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
-    """Check the values one by one where they are not all right, so that a complaint can name its source."""
+    """Validate the values; if that fails, one by one, so that the error message can contain the source."""
     unknown = [name for name in values if name not in SETTINGS]
     if unknown:
         raise ConfigurationError(f"There is no setting {unknown[0]!r}.{did_you_mean(unknown[0], SETTINGS)}")
@@ -447,13 +448,13 @@ def _validate(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings
             Settings(**{name: value})
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"{_complaint(name, value, error)} It comes from: {sources[name]}."
+                f"{_error_message(name, value, error)} It comes from: {sources[name]}."
             ) from None
     raise problem
 
 
-def _complaint(name: str, value: object, error: ConfigurationError) -> str:
-    """Return what is wrong with a setting; the checks that know more than pydantic say it in words of their own."""
+def _error_message(name: str, value: object, error: ConfigurationError) -> str:
+    """Return the error message for a setting. Messages of custom checks are used unchanged."""
     wanted = error.message.removeprefix(f"The setting {name} is not valid: ")
     if wanted == error.message:
         return wanted

@@ -307,7 +307,7 @@ def check_budget(worst: WorstCase, account: Account, budget: float, what: str = 
 
 def _describe(worst: WorstCase) -> str:
     attempts = "1 attempt" if worst.attempts == 1 else f"{worst.attempts} attempts"
-    counted = "" if worst.is_counted else ", a bound of our own because the server did not count them"
+    counted = "" if worst.is_counted else ", an upper bound because the server did not count them"
     return f"{worst.input_tokens:,} tokens in{counted}, {worst.output_tokens:,} out, {attempts}"
 
 

@@ -78,7 +78,7 @@ class Cassette:
 
     @property
     def name(self) -> str:
-        """The path relative to the current folder, so that saved messages do not reveal the user's folders."""
+        """The path, relative to the current folder if inside it, so that saved messages do not reveal the user's folders."""
         try:
             return str(self.path.relative_to(Path.cwd()))
         except (OSError, ValueError):
@@ -271,7 +271,7 @@ class Cassette:
             else:
                 return
         raise CassetteError(
-            f"The cassette {self.name} cannot be written: {as_sentence(reason)} What was in it before still is."
+            f"The cassette {self.name} cannot be written: {as_sentence(reason)} Its previous content is unchanged."
         )
 
 
@@ -458,7 +458,7 @@ def _read(path: Path, name: str) -> _Content:
         try:
             _take(content, line, name)
         except json.JSONDecodeError:
-            bad.append(f"{name}:{number} (no JSON, or cut)")
+            bad.append(f"{name}:{number} (not JSON, or truncated)")
         except RecursionError:
             bad.append(f"{name}:{number} (nested too deeply)")
         except ValueError as problem:

@@ -548,17 +548,17 @@ class TurnAccountant:
             case AnswerRecorded(is_replay=True):
                 self._release()
 
-    def finish(self, arrived: Message | Callable[[], Message | None] | None) -> tuple[BillLine, ...]:
+    def finish(self, received: Message | Callable[[], Message | None] | None) -> tuple[BillLine, ...]:
         """Book the admitted request, and return its bill. The reservation is released even if this fails.
 
         Args:
-            arrived: The complete or partial reply, or a function that returns it; None if nothing arrived.
+            received: The complete or partial reply, or a function that returns it; None if nothing received.
         """
         reservation, self._reservation = self._reservation, None
         bill: tuple[BillLine, ...] = ()
         message: Message | None = None
         try:
-            message = arrived() if callable(arrived) else arrived
+            message = received() if callable(received) else received
             if reservation is not None and message is not None and message.usage.model_fields_set:
                 bill = bill_of(message, asked=reservation.request.model)
         except Exception:  # an unreadable count must not lose the answer; the worst case is booked instead

@@ -37,10 +37,10 @@ def explain_miss(
     )
     remedy = "Run it with --replay auto to ask and record it."
     if not recordings:
-        return f"{beginning} {'It has no other line' if problems else 'The cassette is empty, or not there'}. {remedy}"
+        return f"{beginning} {'It has no other line' if problems else 'The cassette is empty or does not exist'}. {remedy}"
     nearest, similarity = _nearest(asked, recordings)
     if similarity < _MIN_SIMILARITY:
-        return f"{beginning} None of its {len(recordings):,} recorded requests is like it. {remedy}"
+        return f"{beginning} None of its {len(recordings):,} recorded requests is similar. {remedy}"
     lines = list(_differences(nearest.request, asked)) or ["a repeated draw: it was recorded fewer times"]
     day = nearest.recorded_at[:10]
     listed = "\n".join(f"  {line}" for line in lines)
@@ -74,7 +74,7 @@ def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Itera
         if old == new:
             continue
         if name == "earlier":
-            yield "the earlier turns of the conversation, as said or as answered"
+            yield "the earlier turns of the conversation"
         elif name in _TEXTS:
             yield "prompt:" if name == "message" else "system:"
             yield from _diff(text_of(old or ""), text_of(new or ""))
@@ -97,7 +97,7 @@ def _diff(old: str, new: str) -> Iterator[str]:
     lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))[2:]
     changed = [line for line in lines if not line.startswith("@@")]
     if not changed:
-        yield "  blanks at the ends of lines, or other blocks than text"
+        yield "  trailing whitespace, or blocks other than text"
     yield from (f"  {_cut(f'{line[0]} {line[1:]}')}" for line in changed[:_MAX_LINES])
     if len(changed) > _MAX_LINES:
         yield f"  and {len(changed) - _MAX_LINES} more lines"

@@ -106,15 +106,15 @@ class Recording:
             ValueError: The object is not a valid recording.
         """
         if not isinstance(fields, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         values = {field: _checked(fields, _name_of(field), *kind) for field, kind in _FIELDS.items()}
         recording = cls(**{**values, "seconds": float(values["seconds"]), "pace": tuple(values["pace"])})
         if not all(
             isinstance(event, dict) and isinstance(event.get("type"), str) for event in recording.answer
         ):
-            raise ValueError("its answer is no list of events")
+            raise ValueError("its answer is not a list of events")
         if not all(type(number) is int and abs(number) < _MAX_NUMBER for number in recording.pace):
-            raise ValueError("its pace is no list of numbers")
+            raise ValueError("its pace is not a list of numbers")
         if not (recording.answer or recording.error or recording.is_interrupted):
             raise ValueError("its answer is empty")
         return recording

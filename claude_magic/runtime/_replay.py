@@ -238,7 +238,7 @@ class ReplayClient(ClaudeClient):
         """Probe the server; if replay is "only", return a result that says that nothing was sent."""
         if self.rules.mode != "only":
             return await (await self.client()).health_check()
-        detail = "Nobody was asked: replay is only, so the cassette answers."
+        detail = "Nothing was sent: replay is only, so the cassette answers."
         return Health(is_reachable=False, is_authenticated=None, latency=0.0, detail=detail)
 
     async def aclose(self) -> None:

@@ -288,7 +288,7 @@ def _allow_rebinding(fields: dict[str, Any]) -> None:
 def _checked_extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in _NEVER_EXTRA.intersection(extra):
         raise ConfigurationError(
-            f"{name} cannot be set as an additional field of the request, because claude_magic writes it. Nothing was sent."
+            f"{name} cannot be set as an additional field of the request, because claude_magic sets it. Nothing was sent."
         )
     return extra
 

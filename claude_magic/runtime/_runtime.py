@@ -45,7 +45,7 @@ from ._reply import Jobs, Presenter, Reply
 from ._requests import AskedWith, ModelNames, Question
 from ._settings import SETTINGS, ResolvedSettings
 from ._snapshot import Phase
-from ._turn import TurnPlan, TurnPlanner, TurnRun, end_in_any_case
+from ._turn import TurnPlan, TurnPlanner, TurnRun, ensure_final
 
 _UNPRINTED_FIELDS = frozenset({"headers"})
 """Headers may contain a gateway's secret, so only their names are shown."""
@@ -252,7 +252,7 @@ class Runtime:
 
         def on_end(task: asyncio.Task[None]) -> None:
             accountant.finish(None)  # releases the reservation of a run that ended abnormally
-            end_in_any_case(progress, task, lambda text: redact(text, source.found))
+            ensure_final(progress, task, lambda text: redact(text, source.found))
             self._in_flight.pop(reply, None)
 
         self._spawn(reply, plan, run, source, on_end)

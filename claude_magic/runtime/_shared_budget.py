@@ -187,7 +187,7 @@ class SharedBudget:
             raise BudgetExceededError(
                 f"The budget of {format_usd(amount)} is shared, and the limiter at {self._link.address.shown} is away. This process may spend "
                 f"its share of what was left, {format_usd(share)}, and this request could cost up to {format_usd(worst.total)}. It was not "
-                "sent. Run it again when the limiter is there."
+                "sent. Run it again when the limiter is back."
             )
 
 

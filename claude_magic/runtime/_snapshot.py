@@ -1,4 +1,4 @@
-"""What a reply looks like at one moment: frozen data for any thread, and the growing content it is taken from."""
+"""Snapshots of a reply: frozen data for any thread, and the growing content that they are taken from."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from ._provenance import Asked
 
 
 class Phase(enum.Enum):
-    """How far a reply has come."""
+    """The phase of a reply."""
 
     QUEUED = "queued"
-    """Waits for an earlier answer of its conversation, the rate limiter, or a pause that the server asked for."""
+    """Waiting for an earlier answer of its conversation, the rate limiter, or a pause that the server requested."""
     SENT = "sent"
-    """Is sent; no content has come yet."""
+    """Sent; no content received yet."""
     RETRYING = "retrying"
-    """An attempt failed; the next one comes after a back-off."""
+    """An attempt failed; the next one follows after a backoff."""
     STREAMING = "streaming"
     CALLING = "calling"
-    """The model has called tools, and waits for their results."""
+    """The model has called tools; their results are pending."""
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the reply has ended."""
         return self in (Phase.COMPLETE, Phase.FAILED, Phase.CANCELLED)
 
 
@@ -56,15 +56,15 @@ WaitKind: TypeAlias = Literal["turn", "rate", "paused", "limit", "backoff"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Why nothing happens at present, and until when.
+    """Why a reply is waiting, and until when.
 
     Attributes:
         kind: "turn" for an earlier answer of the same conversation, "rate" for the configured rate, "paused" for a pause
-            that a server asked for, "limit" for a limit that a server told of, "backoff" before a retry.
-        reason: What led to it, in a word or two ("overloaded"); which limit it is ("input tokens"); empty for the rate.
-        until: When it ends, by `time.monotonic()`; infinite if unknown.
-        attempt: The attempt that follows, from 1.
-        max_attempts: Most attempts there can be.
+            that a server requested, "limit" for a limit that a server reported, "backoff" before a retry.
+        reason: The reason in a word or two ("overloaded"), or the name of the limit ("input tokens"); empty for the rate.
+        until: End of the wait by `time.monotonic()`; infinite if unknown.
+        attempt: Number of the next attempt, from 1.
+        max_attempts: Maximum number of attempts.
     """
 
     kind: WaitKind
@@ -74,21 +74,20 @@ class Wait:
     max_attempts: int
 
     def remaining(self, now: float | None = None) -> float:
-        """Seconds left, never below 0."""
+        """Return the remaining seconds, at least 0."""
         return max(0.0, self.until - (time.monotonic() if now is None else now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSnapshot:
-    """One content block as far as it has come.
+    """One content block, complete or partial.
 
     Attributes:
         kind: The API's name of the block type: "text", "thinking", "tool_use" ...
-        text: Its text; for `tool_use` the JSON of its input; empty for blocks that have none.
-        is_complete: Nothing more is coming for it.
-        data: The block's fields as the API names them, once they have all come; None before that, and for blocks whose
-            text says it all.
-        call: What has become of the call, if the block is one that this side answers; else None.
+        text: Its text; for `tool_use` the JSON of its input; empty for blocks without text.
+        is_complete: Whether the block is complete.
+        data: The block's fields as the API names them (until it is complete, its initial ones); None for blocks with only text.
+        call: The state of the call, if the block calls a client tool; else None.
     """
 
     kind: str
@@ -100,13 +99,13 @@ class BlockSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSnapshot:
-    """The call of a tool of this side.
+    """A call of a client tool.
 
     Attributes:
         name: The tool.
-        arguments: What it is called with; empty until all of it has come.
-        state: How far it is.
-        result: What it gave back, or why it gave nothing, as text; empty before.
+        arguments: The arguments; empty until they are complete.
+        state: The state of the call.
+        result: The result or the error as text; empty until the call has ended.
     """
 
     name: str
@@ -117,14 +116,14 @@ class CallSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One request of a reply. A reply takes several where tools are called, or where the server makes a pause.
+    """One request of a reply. A reply takes several if the model calls tools, or if the server pauses the turn.
 
     Attributes:
         model: The model that answered.
-        usage: What the request took.
-        request_id: The server's id of it, or None.
-        bill: What it cost, a line for each model that took part.
-        recorded: What the cassette says of it; None where it does not stand there.
+        usage: The token counts of the request.
+        request_id: The server's id of the request, or None.
+        bill: The costs, a line for each model that took part.
+        recorded: The recording in the cassette, or None.
     """
 
     model: str
@@ -139,29 +138,29 @@ class ReplySnapshot:
     """A reply at one moment.
 
     Attributes:
-        phase: Where it is.
-        blocks: Its content so far, in order.
-        model: The model that answers; until the server has said so, the one that was asked for.
-        usage: Tokens so far, of all rounds together; None until the server has said. Until it has counted the output, that is
-            an estimate from what has come (`usage.is_estimate`), and so is the cost.
-        rounds: The rounds that are over, oldest first.
-        cost: What all of it costs so far, in USD; None where a price is not known, or nothing yet.
-        stop_reason: Why it ended ("end_turn", "max_tokens", "refusal" ...); None while it has not.
+        phase: The phase.
+        blocks: The content so far, in order.
+        model: The model that answers; the requested model until the server names it.
+        usage: Tokens so far, of all rounds together; None until the server reports them. Until the server has counted the
+            output, it is an estimate from the content received (`usage.is_estimate`), and so is the cost.
+        rounds: The finished rounds, oldest first.
+        cost: Cost so far in USD; None if a price is not known, or no usage yet.
+        stop_reason: The API's reason for the end ("end_turn", "max_tokens", "refusal" ...); None before the end.
         stop_details: The server's details of that, or None.
-        stop_sequence: The stop sequence that was met, or None.
+        stop_sequence: The stop sequence that was generated, or None.
         request_id: The server's id of the request, or None.
-        is_simulated: The embedded simulator, or another one, answered.
-        elapsed: Seconds since it was started, up to its end.
-        wait: What it waits for, or None.
-        error: How it failed, or None.
-        attempts: The attempts that are over, oldest first.
-        notes: What was done differently from what was asked, as sentences ("This model always thinks ...").
-        version: Grows with each change; equal versions are equal pictures.
-        format: How the answer is to be shown: "md", "text", "code", "json", "html" or "math".
-        prompt_hash: SHA-256 of what was asked, in hexadecimal digits.
-        asked_at: When it was asked, as RFC 3339 text.
-        asked: What was asked with its first request, once that is over.
-        turn: Its turn in the conversation, once it stands there; None where it stands alone, also in a reply that was stored.
+        is_simulated: A simulator answered, embedded or not.
+        elapsed: Seconds from the start to now, or to the end.
+        wait: The current wait, or None.
+        error: The error of a failed reply, or None.
+        attempts: The finished attempts, oldest first.
+        notes: Differences from the requested options, as sentences ("This model always thinks ...").
+        version: Grows with each change; equal versions look the same.
+        format: Display format of the answer: "md", "text", "code", "json", "html" or "math".
+        prompt_hash: SHA-256 of the prompt, in hexadecimal digits.
+        asked_at: Time of the question, in RFC 3339 format.
+        asked: The record of its first request, once that has ended.
+        turn: Its turn in the conversation, once added; None for a standalone or stored reply.
     """
 
     phase: Phase
@@ -189,29 +188,29 @@ class ReplySnapshot:
 
     @property
     def is_estimate(self) -> bool:
-        """Whether the tokens and the cost are estimated, because the server has not counted all of the output."""
+        """Whether tokens and cost are estimates, because the server has not counted all of the output."""
         return self.usage is not None and self.usage.is_estimate
 
     @property
     def recorded(self) -> tuple[AnswerRecorded, ...]:
-        """What the cassette says of each round; empty unless all of them stand there."""
+        """The recordings of all rounds; empty if a round is not recorded."""
         found = tuple(each.recorded for each in self.rounds if each.recorded is not None)
         return found if len(found) == len(self.rounds) else ()
 
     @property
     def is_replay(self) -> bool:
-        """Whether all of it came from the cassette, so that nothing was sent."""
+        """Whether all rounds came from the cassette, so that nothing was sent."""
         return bool(self.recorded) and all(each.is_replay for each in self.recorded)
 
     @property
     def helpers(self) -> tuple[str, ...]:
-        """Models that took part beside the one that answered, and are billed at prices of their own."""
+        """Other models that took part besides the one that answered, billed at their own prices."""
         models = dict.fromkeys(line.model for each in self.rounds for line in each.bill)
         return tuple(model for model in models if model != self.model)
 
     @property
     def text(self) -> str:
-        """The text blocks, joined; where something else stood between two, such as a call, with a blank line."""
+        """The text blocks, joined; with a blank line where another block, such as a call, was between them."""
         texts = [
             "".join(block.text for block in blocks)
             for kind, blocks in groupby(self.blocks, key=lambda block: block.kind)
@@ -221,12 +220,12 @@ class ReplySnapshot:
 
     @property
     def thinking(self) -> str:
-        """The thinking blocks, joined with a blank line between two."""
+        """The thinking blocks, joined with blank lines."""
         return "\n\n".join(block.text for block in self.blocks if block.kind == "thinking" and block.text)
 
 
 def _snapshot_of(builder: BlockBuilder) -> BlockSnapshot:
-    """Return a block of the present round as far as it has come."""
+    """Return the snapshot of a block of the current round."""
     block = builder.block(is_complete=False) if builder.is_complete else builder.begun
     return BlockSnapshot(
         kind=builder.type, text=builder.written, is_complete=builder.is_complete, data=_data(block)
@@ -251,17 +250,17 @@ def _shown_text(block: ContentBlock) -> str:
 
 
 def _data(block: ContentBlock) -> Mapping[str, Any] | None:
-    """Return the fields of a block that its text does not tell."""
+    """Return the fields of a block, or None if its text is all of its content."""
     if isinstance(block, ThinkingBlock) or (isinstance(block, TextBlock) and not block.citations):
         return None
     return block.to_param()
 
 
 class GrowingContent:
-    """Blocks of the rounds that are over, then those of the present one, as the client's accumulator has them.
+    """The blocks of the finished rounds, and those of the current one from the client's accumulator.
 
     Args:
-        beginning: Text that the first text goes on from, as if it were its beginning.
+        beginning: Text that is prepended to the first text block.
     """
 
     def __init__(self, beginning: str = "") -> None:
@@ -272,32 +271,32 @@ class GrowingContent:
 
     @property
     def usage(self) -> Usage | None:
-        """What the present round has taken so far; None before it has begun."""
+        """The usage of the current round so far; None before it has begun."""
         return None if self._current is None else self._current.usage
 
     def follow(self, accumulator: MessageAccumulator) -> None:
-        """Take the present round from an accumulator, which grows on the bridge thread."""
+        """Take the current round from an accumulator, which grows on the bridge thread."""
         self._current = accumulator
 
     def snapshot(self) -> tuple[BlockSnapshot, ...]:
-        """All blocks at this moment, frozen."""
-        # A block that is still written is no call yet, and its id may be one that was used before.
+        """Return all current blocks, frozen."""
+        # An incomplete block is not a call yet, and its id may equal that of an earlier call.
         blocks = [*map(self._with_call, self._settled), *self._growing()]
-        return tuple(_begun(blocks, self._beginning) if self._beginning else blocks)
+        return tuple(_with_beginning(blocks, self._beginning) if self._beginning else blocks)
 
     def settled(self) -> GrowingContent:
-        """Return the same content as it is when nothing more is coming."""
+        """Return a copy whose current round is finished."""
         content = GrowingContent(self._beginning)
         content._settled = [*self._settled, *self._growing()]
         content._calls = dict(self._calls)
         return content
 
     def start_over(self) -> None:
-        """Forget the present round, because it is asked for again."""
+        """Discard the current round, because its request is retried."""
         self._current = None
 
     def adopt(self, message: Message) -> None:
-        """End the round with the message that came of it."""
+        """End the current round with its message."""
         self._current = None
         for block in message.content:
             self._settled.append(_settled(block))
@@ -307,7 +306,7 @@ class GrowingContent:
                 )
 
     def note_call(self, call_id: str, state: CallState, result: str) -> None:
-        """Take note of how far a call has come. One that has ended stays as it is: who runs it may hear of a Stop later."""
+        """Record the state of a call. A final state is kept: a Stop may reach the executor after the end of the call."""
         if not self._calls[call_id].state.is_final:
             self._calls[call_id] = replace(self._calls[call_id], state=state, result=result)
 
@@ -320,8 +319,8 @@ class GrowingContent:
         return block if call is None else replace(block, call=call)
 
 
-def _begun(blocks: list[BlockSnapshot], beginning: str) -> list[BlockSnapshot]:
-    """Return blocks whose first text begins with another; before there is any, that is the text."""
+def _with_beginning(blocks: list[BlockSnapshot], beginning: str) -> list[BlockSnapshot]:
+    """Return the blocks with a text prepended to the first text block; if there is none, add one."""
     for index, block in enumerate(blocks):
         if block.kind == "text":
             return [*blocks[:index], replace(block, text=beginning + block.text), *blocks[index + 1 :]]

@@ -1,7 +1,7 @@
-"""One turn's life on the bridge: send, feed what arrives to the reply, answer calls of tools, end whatever happens.
+"""Plans and runs turns on the bridge: sends requests, passes events to the reply, runs tool calls, and always ends the reply.
 
-A turn is one question and all it takes to answer it: several requests where the model calls tools, or where the server
-makes a pause in the middle of its own. What has been said so far is sent again with each, unchanged and in order.
+A turn is one question with all the requests needed to answer it: several if the model calls tools, or if the server pauses
+the turn. Each request repeats the messages so far, unchanged and in order.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ from ._requests import (
 )
 from ._settings import ResolvedSettings
 
-# What of a turn may stand in the history of later requests.
+# Closing a turn for the history of later requests.
 #
-# The API refuses a history with a tool call that nobody answered, a reply that ends in thinking, a reply without content.
-# So a turn is closed before it is kept, however it ended.
+# The API rejects a history with a tool call without a result, a reply that ends in thinking, or a reply without content.
+# So every turn is closed before it is kept, however it ended.
 Turns = list[dict[str, Any]]
 
 
 def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | None:
-    """Return the messages of a turn as they may be kept, or None if nothing was answered.
+    """Return the messages of a turn in a form that the API accepts as history; None if there is no answer.
 
     Args:
-        messages: The user's message, and what followed it: replies and results of tools.
-        reason: What to say in the place of a result that never came.
+        messages: The user's message, and the replies and tool results after it.
+        reason: The text for missing tool results.
     """
     kept = _without_pending_calls([dict(message) for message in messages])
-    while kept and kept[-1]["role"] == "assistant" and not _may_end_with(kept[-1]):
+    while kept and kept[-1]["role"] == "assistant" and not _is_valid_end(kept[-1]):
         kept.pop()
     if all(message["role"] == "user" for message in kept):
         return None
@@ -69,16 +69,16 @@ def closed_turn(messages: Sequence[Mapping[str, Any]], reason: str) -> Turns | N
 
 
 def returned(message: Message) -> dict[str, Any]:
-    """Return a whole reply as it goes back to the API: as it came, but for blank text, which it does not take back."""
+    """Return a complete reply as sent back to the API: unchanged, except blank text blocks, which the API rejects."""
     param = message.to_param()
     return {**param, "content": [block for block in param["content"] if not _is_blank(block)]}
 
 
 def with_distinct_calls(message: Message, taken: Set[str]) -> Message:
-    """Return a reply whose calls of tools can be told apart, from each other and from those of the conversation before.
+    """Return a reply whose tool calls have unique ids, in the reply and in the conversation.
 
-    Some servers give two calls one id, count from the same number in each reply, or give none. Each call needs a result
-    of its own, and the API refuses a history in which two have the same id.
+    Some servers give two calls the same id, count from the same number in each reply, or give no ids. Each call needs its
+    own result, and the API rejects a history in which two calls have the same id.
 
     Args:
         message: The reply.
@@ -95,7 +95,7 @@ def with_distinct_calls(message: Message, taken: Set[str]) -> Message:
 
 
 def call_ids(messages: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the ids of all calls of tools in messages."""
+    """Return the ids of all tool calls in messages."""
     contents = [message["content"] for message in messages if not isinstance(message["content"], str)]
     return {
         str(block.get("id")) for content in contents for block in content if block.get("type") == "tool_use"
@@ -112,7 +112,7 @@ def _with_free_id(block: ToolUseBlock, used: Set[str]) -> ToolUseBlock:
 
 
 def closed_reply(message: Message) -> dict[str, Any] | None:
-    """Return what of a reply that broke off may be kept, or None: its text, and whatever came whole."""
+    """Return the part of an incomplete reply that may be kept (its text and complete blocks), or None."""
     param = message.to_partial_param()
     if param is None:
         return None
@@ -123,7 +123,7 @@ def closed_reply(message: Message) -> dict[str, Any] | None:
 
 
 def refused_calls(call_ids: Sequence[str], reason: str) -> dict[str, Any]:
-    """Return a user's message that answers calls with an error."""
+    """Return a user message that answers calls with an error."""
     return {
         "role": "user",
         "content": [
@@ -134,9 +134,9 @@ def refused_calls(call_ids: Sequence[str], reason: str) -> dict[str, Any]:
 
 
 def _without_pending_calls(messages: Turns) -> Turns:
-    """Drop calls at the end that the server makes itself, and whose results would have come with a next reply.
+    """Drop server tool calls without a result, which would have come with the next reply.
 
-    Only from the last reply: an earlier one was followed by what it asked for, and thinking is bound to it as it is.
+    Only the last reply is changed: earlier ones were followed by their results, and thinking is bound to their exact content.
     """
     *earlier, last = messages
     if last["role"] != "assistant":
@@ -151,7 +151,7 @@ def _is_pending(block: Mapping[str, Any], answered: set[object]) -> bool:
     return kind.endswith("_tool_use") and block.get("id") not in answered
 
 
-def _may_end_with(message: Mapping[str, Any]) -> bool:
+def _is_valid_end(message: Mapping[str, Any]) -> bool:
     content = message["content"]
     return bool(content) and content[-1].get("type") not in THINKING_TYPES
 
@@ -167,27 +167,27 @@ def _unanswered_calls(message: Mapping[str, Any]) -> list[str]:
 
 
 _CHARS_PER_TOKEN = 3.5
-"""Of ordinary text. Used only to tell whether a conversation comes near the size of the model's context."""
-_NEARLY_FULL = 0.8
-_MAX_CUT = 50
-"""Turns that were cut whose questions are remembered."""
+"""Of ordinary text. Used only to estimate whether a conversation is close to the model's context window."""
+_FULL_WARNING_SHARE = 0.8
+_MAX_TRUNCATED = 50
+"""Maximum number of truncated turns whose settings are remembered."""
 
 
 class ContextFullError(ConfigurationError):
-    """The conversation does not fit into the model's context any more."""
+    """Raised when the conversation no longer fits into the model's context window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnPlan:
-    """A turn that is about to be asked.
+    """The plan of a turn.
 
     Attributes:
-        question: What is asked.
-        place: Where in the conversations; None stands alone.
-        request: What is sent first.
-        notes: What the reader should know, as sentences.
-        fingerprint: Of what the model's thinking is bound to: system prompt and tools.
-        asked_with: What the rest of its answer would be asked for with, if that is cut.
+        question: The question.
+        place: Place in the conversations; None for a standalone question.
+        request: The first request.
+        notes: Sentences for the reader.
+        fingerprint: Hash of the system prompt and the tools, which the model's thinking is bound to.
+        asked_with: Settings and options for requesting the rest of the answer, if it is truncated.
     """
 
     question: Question
@@ -199,25 +199,25 @@ class TurnPlan:
 
     @property
     def thread(self) -> str | None:
-        """The thread that it stands in; None where it stands alone."""
+        """The thread of the turn; None for a standalone question."""
         return None if self.place is None else self.place.thread
 
 
 class TurnPlanner:
-    """Plans turns, and takes them into the conversations when they are over.
+    """Plans turns, and adds them to the conversations when they have ended.
 
     Args:
-        conversations: The turns so far.
-        names: Knows which model a short name means.
+        conversations: The conversations.
+        names: Resolves short names of models.
     """
 
     def __init__(self, conversations: Conversations, names: ModelNames) -> None:
         self._conversations = conversations
         self._names = names
-        self._cut: dict[str, AskedWith] = {}
+        self._truncated: dict[str, AskedWith] = {}
 
     def plan(self, question: Question, settings: ResolvedSettings) -> TurnPlan:
-        """Plan a turn with what is known without asking the server.
+        """Plan a turn without asking the server.
 
         Raises:
             ConfigurationError: The question cannot be sent.
@@ -228,17 +228,17 @@ class TurnPlanner:
         return self._plan(question, settings, self._place(question), table_id(model) or model)
 
     def renew(self, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
-        """Return the plan as it is where its place is still the same; else a new one.
+        """Return the plan if its place has not changed; else a new one.
 
         Raises:
-            ConfigurationError: The question cannot be sent there.
+            ConfigurationError: The question cannot be sent at the new place.
         """
         if plan.place is None or self._place(plan.question) == plan.place:
             return plan
         return self.plan(plan.question, settings)
 
     async def resolve(self, client: ClaudeClient, plan: TurnPlan, settings: ResolvedSettings) -> TurnPlan:
-        """Return the plan with the model that a short name means at this server."""
+        """Return the plan with the short name of its model resolved by this server."""
         name = settings.values.model
         if table_id(name) is None:
             return plan
@@ -246,7 +246,7 @@ class TurnPlanner:
         return plan if model == plan.request.model else self._plan(plan.question, settings, plan.place, model)
 
     def explain(self, error: ClaudeError, plan: TurnPlan) -> None:
-        """Add to an error about a model that nobody knows what may have been meant."""
+        """Add a suggestion to an error about an unknown model."""
         self._names.explain(error, plan.request.model)
 
     def keep(
@@ -259,15 +259,15 @@ class TurnPlanner:
         usage: dict[str, Any] | None,
         name: str | None = None,
     ) -> Turn | None:
-        """Take a turn into the conversation; None if it stands alone.
+        """Add a turn to the conversation and return it; None if it is standalone.
 
         Args:
-            plan: The turn as it was planned.
-            messages: Its messages, fit to be sent again.
-            is_partial: It broke off.
-            last: The last reply, which tells who answered, and how full the context is.
-            usage: What all of it took.
-            name: What its id is made of, where that is to be the same in each run.
+            plan: The plan of the turn.
+            messages: Its messages in a form that the API accepts as history.
+            is_partial: Whether the answer is incomplete.
+            last: The last reply, for the model and the size of the context; None if there is none.
+            usage: The usage of all its requests, or None.
+            name: A text that its id is derived from, so that it is the same in each run; None for a random id.
         """
         if plan.place is None:
             return None
@@ -283,14 +283,14 @@ class TurnPlanner:
             context_tokens=0 if last is None else last.usage.context_tokens,
         )
         if is_partial:
-            self._cut[turn.id] = plan.asked_with
-            for oldest in [*self._cut][:-_MAX_CUT]:
-                del self._cut[oldest]
+            self._truncated[turn.id] = plan.asked_with
+            for oldest in [*self._truncated][:-_MAX_TRUNCATED]:
+                del self._truncated[oldest]
         return turn
 
     def asked_with(self, turn: Turn) -> AskedWith:
-        """Return what the question of a turn that was cut was asked with: its model alone, where the turn comes from a file."""
-        return self._cut.get(turn.id) or AskedWith(
+        """Return the settings and options of a truncated turn's question; only the model if the turn comes from a file."""
+        return self._truncated.get(turn.id) or AskedWith(
             settings={"model": turn.model or None}, question=Question(prompt="")
         )
 
@@ -313,7 +313,7 @@ class TurnPlanner:
                 messages=self._conversations.messages(place),
                 is_rebound=self._conversations.binding(place, fingerprint=binding),
             )
-            notes += self._notes_on(place, question, model)
+            notes += self._place_notes(place, question, model)
         request, changes = make_request(question, settings, history, model=model)
         return TurnPlan(
             question=question,
@@ -324,16 +324,16 @@ class TurnPlanner:
             asked_with=AskedWith.of(question, settings, model),
         )
 
-    def _notes_on(self, place: Place, question: Question, model: str) -> list[str]:
-        notes = _notes_on_branches(place)
+    def _place_notes(self, place: Place, question: Question, model: str) -> list[str]:
+        notes = _branch_notes(place)
         parent = self._conversations.parent_turn(place)
         if parent is not None:
-            notes += _notes_on_context(parent, question, model)
+            notes += _context_notes(parent, question, model)
         return notes
 
 
-def _notes_on_branches(place: Place) -> list[str]:
-    """Say which turns are not part of the conversation any more, now that the cell has been run again."""
+def _branch_notes(place: Place) -> list[str]:
+    """Return notes about turns that are no longer part of the conversation, because the cell was run again."""
     behind, aside = place.left_behind, place.left_aside
     notes = []
     if behind:
@@ -349,31 +349,31 @@ def _notes_on_branches(place: Place) -> list[str]:
     return notes
 
 
-def _notes_on_context(parent: Turn, question: Question, model: str) -> list[str]:
-    """Say when the conversation comes near the size of the context.
+def _context_notes(parent: Turn, question: Question, model: str) -> list[str]:
+    """Return a note if the conversation is close to the model's context window.
 
     Raises:
-        ContextFullError: It does not fit any more.
+        ContextFullError: The conversation no longer fits.
     """
     facts = facts_of(model)
     if facts is None or not parent.context_tokens:
         return []
     tokens = parent.context_tokens + round(question.text_length / _CHARS_PER_TOKEN)
-    ways_out = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
+    remedies = "--new starts a conversation, --thread another one, %claude undo takes the last turn back"
     if parent.context_tokens >= facts.context_window:
         raise ContextFullError(
             f"This thread has {parent.context_tokens:,} tokens, and {model} takes {facts.context_window:,}, so nothing "
-            f"was sent. {ways_out}; --no-history asks without it."
+            f"was sent. {remedies}; --no-history asks without it."
         )
-    if tokens < _NEARLY_FULL * facts.context_window:
+    if tokens < _FULL_WARNING_SHARE * facts.context_window:
         return []
-    return [f"This thread fills about {tokens / facts.context_window:.0%} of {model}'s context. {ways_out}."]
+    return [f"This thread fills about {tokens / facts.context_window:.0%} of {model}'s context. {remedies}."]
 
 
 MAX_TOOL_ROUNDS = 25
-"""Rounds of tool calls in one turn. A model that goes round in circles is stopped."""
+"""Maximum number of rounds of tool calls in one turn, because a model may repeat calls forever."""
 MAX_PAUSES = 10
-"""Times that a paused turn is resumed."""
+"""Maximum number of times that a paused turn is resumed."""
 
 _INTERRUPTED = "The user interrupted this before there was a result."
 _CUT = "This call was not made: the reply that asked for it was cut short."
@@ -384,12 +384,12 @@ logger = logging.getLogger("claude_magic.runtime")
 
 
 class TurnRun:
-    """Answers one question.
+    """Runs one turn.
 
     Args:
-        plan: The turn.
-        progress: What the reply shows.
-        planner: Knows what short names of models mean, and takes the turn into the conversation.
+        plan: The plan of the turn.
+        progress: The progress of the reply.
+        planner: Resolves short names of models, and adds the turn to the conversation.
         settings: The settings in force.
         accountant: Admits and books each request.
     """
@@ -415,11 +415,11 @@ class TurnRun:
     async def run(
         self, lending: AbstractAsyncContextManager[ClaudeClient], before: Iterable[Reply] = ()
     ) -> None:
-        """Stream the reply into its progress, and end that as complete, failed or cancelled.
+        """Stream the reply into its progress, and end it as complete, failed or cancelled.
 
         Args:
             lending: Lends the client.
-            before: Answers of the same conversation, in flight; their turns come first.
+            before: Replies in flight of the same conversation, whose turns come first.
         """
         progress = self._progress
         try:
@@ -430,19 +430,19 @@ class TurnRun:
             self._keep_turn(_CUT, last=message, is_partial=message.stop_reason in _CUT_SHORT)
             progress.complete()
         except asyncio.CancelledError:
-            partial = self._break_off(_arrived(self._stream), _INTERRUPTED)
+            partial = self._keep_partial(_received(self._stream), _INTERRUPTED)
             progress.cancel(partial)
         except ClaudeError as error:
-            partial = self._break_off(error.partial or _arrived(self._stream), _CUT)
+            partial = self._keep_partial(error.partial or _received(self._stream), _CUT)
             self._planner.explain(error, self._plan)
-            # Frames hold the request and its prompt, and keeping the error would keep them.
+            # The traceback is cleared, because its frames would keep the request and its prompt alive.
             progress.fail(error.with_traceback(None), partial)
 
     async def _wait_for_turn(self, before: Iterable[Reply]) -> None:
-        """Wait for the answers that this turn goes on from, and plan it again where it now has another place.
+        """Wait for the answers that this turn continues from, and plan it again if its place has changed.
 
         Raises:
-            ConfigurationError: It cannot be sent there.
+            ConfigurationError: The question cannot be sent at the new place.
         """
         for reply in before:
             if not reply.done():
@@ -456,7 +456,7 @@ class TurnRun:
                 self._progress.add_note(note)
 
     async def _answer(self, client: ClaudeClient) -> Message:
-        """Send as many requests as it takes, and return the last reply."""
+        """Send as many requests as needed, and return the last reply."""
         rounds = pauses = 0
         while True:
             message = await self._round(client)
@@ -474,7 +474,7 @@ class TurnRun:
                 return message
 
     async def _round(self, client: ClaudeClient) -> Message:
-        """Send what has been said so far, and take in the reply."""
+        """Send the messages so far, and add the reply to the turn."""
         first = self._plan.request
         request = first.model_copy(update={"messages": [*first.messages[:-1], *self._turn]})
         await self._accountant.admit(client, request)
@@ -483,17 +483,17 @@ class TurnRun:
             async with self._stream as stream:
                 async for event in stream:
                     self._progress.feed(event, stream.accumulator)
-            message = self._distinct(stream.message)
+            message = self._with_unique_calls(stream.message)
         finally:
-            self._accountant.finish(lambda: _arrived(self._stream))
+            self._accountant.finish(lambda: _received(self._stream))
             self._progress.note_asked(self._accountant.record)
         self._stream = None
         self._turn.append(returned(message))
         self._progress.end_round(message)
         return message
 
-    def _distinct(self, message: Message) -> Message:
-        """Return a reply whose calls have ids that no other call of the conversation has."""
+    def _with_unique_calls(self, message: Message) -> Message:
+        """Return a reply whose calls have ids that are unique in the conversation."""
         return with_distinct_calls(message, call_ids((*self._plan.request.messages[:-1], *self._turn)))
 
     def _note(self, event: ClientEvent) -> None:
@@ -503,7 +503,7 @@ class TurnRun:
     async def _call_tools(self, tools: ToolExecutor, calls: list[ToolUseBlock]) -> None:
         """Run the calls of a reply, one after the other, and add their results to the turn.
 
-        Whatever happens there is a result for each, because a history in which one is missing is refused.
+        Each call gets a result in any case, because the API rejects a history with a missing one.
         """
         results = {
             call.id: ToolResult(tool_use_id=call.id, content=_INTERRUPTED, is_error=True) for call in calls
@@ -518,7 +518,7 @@ class TurnRun:
         def report(state: CallState, text: str = "") -> None:
             self._progress.note_call(call.id, state, text)
 
-        report(CallState.WRITTEN)  # who runs it may have nothing to say for a while
+        report(CallState.WRITTEN)  # the executor may not report a state for a while
         try:
             result = await asyncio.wrap_future(tools.submit(call, report))
         except asyncio.CancelledError:
@@ -529,9 +529,9 @@ class TurnRun:
             self._progress.add_note(result.note)
         return result
 
-    def _break_off(self, partial: Message | None, reason: str) -> Message | None:
-        """Keep what there is of a turn that broke off; return the partial reply."""
-        partial = None if partial is None else self._distinct(partial)
+    def _keep_partial(self, partial: Message | None, reason: str) -> Message | None:
+        """Keep the incomplete turn, and return the partial reply."""
+        partial = None if partial is None else self._with_unique_calls(partial)
         if partial is not None and (param := closed_reply(partial)) is not None:
             self._turn.append(param)
         self._keep_turn(reason, last=partial, is_partial=True)
@@ -552,12 +552,12 @@ class TurnRun:
             self._progress.note_turn(turn)
 
 
-def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:
-    """End a reply whose run could not: it was cancelled before its first step, or a fault of ours broke it off.
+def ensure_final(progress: Progress, task: asyncio.Task[None], redact: Callable[[str], str]) -> None:
+    """End a reply whose run did not: it was cancelled before its first step, or stopped by a bug.
 
     Args:
-        progress: What the reply shows; if it is final already, nothing happens.
-        task: The run, which has ended.
+        progress: The progress of the reply; nothing happens if it is final already.
+        task: The task of the run, which has ended.
         redact: Removes the key from text.
     """
     failure = None if task.cancelled() else task.exception()
@@ -570,8 +570,8 @@ def end_in_any_case(progress: Progress, task: asyncio.Task[None], redact: Callab
     progress.fail(fault, None)
 
 
-def _arrived(stream: ReplyStream | None) -> Message | None:
-    """Return what came of a reply, or None if nothing did."""
+def _received(stream: ReplyStream | None) -> Message | None:
+    """Return the reply received so far, or None."""
     if stream is None:
         return None
     message = stream.message

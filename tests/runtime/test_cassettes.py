@@ -462,7 +462,7 @@ def test_a_bad_line_is_named_by_the_first_answer(runtime: Runtime) -> None:
 
     notes = [ask(runtime, "Name a tree.").snapshot().notes for _ in range(2)]
 
-    assert "claude.cassette.jsonl:3 (no JSON, or cut)" in "".join(notes[0])
+    assert "claude.cassette.jsonl:3 (not JSON, or truncated)" in "".join(notes[0])
     assert notes[1] == ()
 
 

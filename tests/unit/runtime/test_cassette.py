@@ -113,7 +113,7 @@ def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Pa
     other = Cassette(path)
     assert texts(other) == ["Hello", "Grüße 🙂"]
     assert other.remarks() == [
-        "A line of the cassette cannot be read: claude.cassette.jsonl:4 (no JSON, or cut). It is left as found."
+        "A line of the cassette cannot be read: claude.cassette.jsonl:4 (not JSON, or truncated). It is left as found."
     ]
     assert other.remarks() == []
 
@@ -126,16 +126,16 @@ def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Pa
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"not json", "no JSON, or cut"),
-        (b"[1]", "it is no JSON object"),
+        (b"not json", "not JSON, or truncated"),
+        (b"[1]", "it is not a JSON object"),
         (b'{"key": 1}', "its key is not valid"),
         (b'{"key": "x"}', "it has no recorded_at"),
-        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [1]}', "its answer is no list of events"),
-        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "pace": ["1"]}', "its pace is no list of numbers"),
-        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"type": "ping"}], "pace": [1%s, 1]}' % (b"0" * 400), "its pace is no list of numbers"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [1]}', "its answer is not a list of events"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "pace": ["1"]}', "its pace is not a list of numbers"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"type": "ping"}], "pace": [1%s, 1]}' % (b"0" * 400), "its pace is not a list of numbers"),
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "seconds": 1%s}' % (b"0" * 400), "its seconds is not valid"),
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [], "seconds": NaN}', "its seconds is not valid"),
-        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"delta": 1}]}', "its answer is no list of events"),
+        (b'{"key": "x", "recorded_at": "", "request": {}, "answer": [{"delta": 1}]}', "its answer is not a list of events"),
         (b'{"key": "x", "recorded_at": "", "request": {}, "answer": []}', "its answer is empty"),
         (b'{"key": "\xff"}', "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
@@ -230,7 +230,7 @@ def test_the_reason_of_a_system_ends_its_sentence_once(path: Path, monkeypatch: 
             _cassette._read(path, "c.jsonl")
         assert str(read.value) == "The cassette c.jsonl cannot be read: The share is gone. Nothing was sent."
         monkeypatch.setattr(_cassette, "make_folder", fail)
-        with pytest.raises(CassetteError, match=r"cannot be written: The share is gone\. What was"):
+        with pytest.raises(CassetteError, match=r"cannot be written: The share is gone\. Its previous"):
             Cassette(path).put(recording()).result(60)
 
 
@@ -533,13 +533,13 @@ def test_a_miss_names_earlier_turns_and_unlike_prompts() -> None:
 
     changed = explain_miss(asked("Go on.", earlier={"messages": 2, "sha256": "2"}), known, "c")
     assert "the earlier turns of the conversation" in changed
-    assert "None of its 1 recorded requests is like it" in explain_miss(asked("Zyx 12345 qqq"), known, "c")
-    assert "The cassette is empty, or not there" in explain_miss(asked("Go on."), [], "c")
+    assert "None of its 1 recorded requests is similar" in explain_miss(asked("Zyx 12345 qqq"), known, "c")
+    assert "The cassette is empty or does not exist" in explain_miss(asked("Go on."), [], "c")
 
 
 def test_a_miss_names_the_lines_that_cannot_be_read() -> None:
     """The answer may stand there; a file that is there is not said to be missing."""
-    problem = "A line of the cassette cannot be read: c:2 (no JSON, or cut). It is left as found."
+    problem = "A line of the cassette cannot be read: c:2 (not JSON, or truncated). It is left as found."
 
     alone = explain_miss(asked("Go on."), [], "c", problems=[problem])
     assert f"nothing was sent. {problem} It has no other line." in alone

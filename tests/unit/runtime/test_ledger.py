@@ -234,7 +234,7 @@ def test_where_the_server_does_not_count_an_upper_bound_does() -> None:
     """It is larger than any count would be, and the message says what it is."""
     client = CountingClient(NotFoundError("there is no such path"))
 
-    with pytest.raises(BudgetExceededError, match="a bound of our own because the server did not count"):
+    with pytest.raises(BudgetExceededError, match="an upper bound because the server did not count"):
         asyncio.run(admit(ledger_with(0.001), client))
 
 

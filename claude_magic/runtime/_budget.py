@@ -1,8 +1,8 @@
 """Budget arithmetic, budget errors, and how a budget becomes known to child processes.
 
-Each worker process has its own account, so a budget would apply to each of them separately. A process with a budget therefore
-writes a marker file to the user's temporary folder. Its descendants check for it before each request, however they were started
-(fork, spawn, forkserver, joblib, a script), even if the budget was set after their start.
+Each worker process has its own account, so a budget would apply to each of them separately. A process with a budget
+therefore writes a marker file to the user's temporary folder. Its descendants check for it before each request, however they
+were started (fork, spawn, forkserver, joblib, a script), even if the budget was set after their start.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def worst_case(
     """
     tokens = _bound_of_input(request) if counted_tokens is None else counted_tokens
     uses = [_max_uses(tool) for tool in request.tools or () if _is_server_tool(tool)]
-    tokens = _with_findings(tokens, sum(uses))
+    tokens = _with_tool_results(tokens, sum(uses))
     prices = [price_of(model, round(tokens * _TIER_MARGIN)) for model in models_of(request)]
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
@@ -113,15 +113,15 @@ def worst_case(
 
 def models_of(request: MessageRequest) -> list[str]:
     """Return the models that may be billed for a request: the requested one, its fallbacks and its advisors."""
-    return [request.model, *(model for model, _ in _others(request))]
+    return [request.model, *(model for model, _ in _other_models(request))]
 
 
 def _outputs(request: MessageRequest) -> list[int]:
     """Return the maximum output of each of `models_of`, in tokens."""
-    return [request.max_tokens, *(output for _, output in _others(request))]
+    return [request.max_tokens, *(output for _, output in _other_models(request))]
 
 
-def _others(request: MessageRequest) -> Iterator[tuple[str, int]]:
+def _other_models(request: MessageRequest) -> Iterator[tuple[str, int]]:
     fallbacks = (request.model_extra or {}).get("fallbacks")
     if isinstance(fallbacks, str):  # the server chooses
         yield most_expensive_model(), request.max_tokens
@@ -193,7 +193,7 @@ def _max_uses(tool: Mapping[str, Any]) -> int:
     return uses if isinstance(uses, int) and uses > 0 else _USUAL_MAX_USES
 
 
-def _with_findings(tokens: int, uses: int) -> int:
+def _with_tool_results(tokens: int, uses: int) -> int:
     """Add the results of server tools: after each use, the whole context so far is input again."""
     return tokens * (uses + 1) + _TOKENS_PER_USE * uses * (uses + 1) // 2
 
@@ -354,11 +354,11 @@ def publish_budget(amount: float | None) -> None:
         path.write_text(json.dumps({"amount": amount, "started": _started_at()}), encoding="utf-8")
 
 
-_SETTLED: Final = 2.0
+_MTIME_MARGIN: Final = 2.0
 """Seconds after which a new change of the folder is certain to have another modification time."""
 
 _no_parent_at: tuple[int, int] | None = None
-"""Process id and modification time of the folder when no parent budget was found. A cache, because a map checks thousands of times."""
+"""Cache: process id and mtime of the folder when no parent budget was found. A map checks thousands of times."""
 
 
 def find_parent_budget() -> ParentBudget | None:
@@ -367,8 +367,8 @@ def find_parent_budget() -> ParentBudget | None:
     checked_at = (os.getpid(), _changed_at())
     if checked_at == _no_parent_at:
         return None
-    found = _find_above()
-    is_settled = time.time() - checked_at[1] / 1e9 > _SETTLED
+    found = _find_in_ancestors()
+    is_settled = time.time() - checked_at[1] / 1e9 > _MTIME_MARGIN
     _no_parent_at = checked_at if found is None and is_settled else None
     return found
 
@@ -381,7 +381,7 @@ def _changed_at() -> int:
         return 0
 
 
-def _find_above() -> ParentBudget | None:
+def _find_in_ancestors() -> ParentBudget | None:
     marks = set(_marked_pids())
     if not marks - {os.getpid()}:
         return None
@@ -412,7 +412,7 @@ def _marked_pids() -> Iterator[int]:
 
 
 def _remove_stale_markers() -> None:
-    import psutil  # late, as above
+    import psutil  # imported late, as above
 
     for pid in _marked_pids():
         if not psutil.pid_exists(pid):
@@ -429,7 +429,7 @@ def _amount_of(pid: int, started: float) -> float | None:
 
 
 def _started_at() -> float:
-    import psutil  # late, as above
+    import psutil  # imported late, as above
 
     return psutil.Process().create_time()
 

@@ -1,4 +1,4 @@
-"""The cassette: a file of recorded answers beside the notebook, one JSON object per line, made to be read, diffed and committed.
+"""The cassette: a file of recorded answers beside the notebook, one JSON object per line, easy to read, diff and commit.
 
 The first line contains the format and its version; each other line is one `Recording`. Unreadable lines are reported and kept.
 Recordings of the same request are ordered by their `occurrence`; of two with the same one, the later line counts.
@@ -70,7 +70,7 @@ class Cassette:
         self._lock = threading.Lock()  # held briefly
         self._content = _Content()
         self._stamp: tuple[int, ...] | None = None
-        self._remarked: set[str] = set()
+        self._reported: set[str] = set()
         self._asked: Counter[str] = Counter()
         self._sent: Counter[str] = Counter()
         self._renewed: set[str] = set()
@@ -106,8 +106,8 @@ class Cassette:
     def remarks(self) -> list[str]:
         """Return new problems of the file as sentences; each is returned once."""
         with self._lock:
-            new = [each for each in self._content.problems if each not in self._remarked]
-            self._remarked.update(new)
+            new = [each for each in self._content.problems if each not in self._reported]
+            self._reported.update(new)
             return new
 
     def recordings(self) -> list[Recording]:
@@ -456,7 +456,7 @@ def _read(path: Path, name: str) -> _Content:
         if not line.strip():
             continue
         try:
-            _take(content, line, name)
+            _parse_line(content, line, name)
         except json.JSONDecodeError:
             bad.append(f"{name}:{number} (not JSON, or truncated)")
         except RecursionError:
@@ -467,7 +467,7 @@ def _read(path: Path, name: str) -> _Content:
     return content
 
 
-def _take(content: _Content, line: bytes, name: str) -> None:
+def _parse_line(content: _Content, line: bytes, name: str) -> None:
     fields = json.loads(_decoded(line))
     if isinstance(fields, dict) and "cassette" in fields:
         _check_version(fields, name)

@@ -1,12 +1,12 @@
 """The ledger: the costs of the kernel's requests, and the budget that they must not exceed.
 
-Three amounts count against a budget: the amount spent, by the server's token counts; the amount that may have been billed for
-failed attempts, at their worst case; and the amount reserved for requests in flight, at their worst case. A request is admitted
-only if its worst case fits into the rest. Check and reservation are one step under the lock, so concurrent requests cannot exceed
-the budget together.
+Three amounts count against a budget: the amount spent, by the server's token counts; the amount that may have been billed
+for failed attempts, at their worst case; and the amount reserved for requests in flight, at their worst case. A request is
+admitted only if its worst case fits into the rest. Check and reservation are one step under the lock, so concurrent requests
+cannot exceed the budget together.
 
-A budget belongs to one process, which publishes it: its child processes refuse to spend outside it (`_budget`). Processes that
-share a limiter share the budget (`_shared_budget`).
+A budget belongs to one process, which publishes it: its child processes refuse to spend outside it (`_budget`). Processes
+that share a limiter share the budget (`_shared_budget`).
 
 The simulator has its own account. Its answers cost nothing, but are priced as if they did, so that a budget can be tried out.
 They never affect the account of real money.
@@ -301,7 +301,7 @@ class Ledger:
             reservation: The reservation of the request.
             bill: The server's counts so far, a line for each model, the model that answered first; empty if there are none.
             thread: The thread of the request, or None.
-            unconfirmed_attempts: Number of attempts that may have been billed without a report; each costs at most its worst case.
+            unconfirmed_attempts: Number of attempts that may have been billed without a report, at most at their worst case.
             is_partial: The bill covers only a part of the last such attempt.
         """
         unconfirmed = 0.0
@@ -503,7 +503,7 @@ class TurnAccountant:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether a simulator answers, as far as that is known."""
+        """Whether a simulator is known to answer."""
         return self._is_simulated
 
     async def admit(self, client: ClaudeClient, request: MessageRequest, *, key: bytes | None = None) -> None:
@@ -579,7 +579,7 @@ class TurnAccountant:
         return bill
 
     def _add_to_log(self, message: Message | None, bill: Sequence[BillLine]) -> None:
-        """Add the request to the log."""
+        """Add the ended request to the log, if there is one."""
         recorder, self._recorder, self.record = self._recorder, None, None
         if recorder is None or self._log is None:
             return
@@ -598,7 +598,7 @@ class TurnAccountant:
             self._reservation = None
 
     def _is_open_ended(self, *, is_counted: bool) -> bool:
-        """Return whether the cost of the last attempt is unknown: it still runs at the server, or the server sent no counts."""
+        """Return whether the last attempt's cost is unknown: it still runs at the server, or the server sent no counts."""
         return self._is_in_flight or (self._is_whole and not is_counted)
 
     def _note_response(self, response: ResponseStarted) -> None:

@@ -44,7 +44,7 @@ class ModelFacts:
         released: Release date in ISO format; for some models only the month is known ("2026-05").
         price: Row of the price list.
         thinking: Accepted types of the `thinking` field.
-        long_prompts: A prompt length in tokens, and the price of whole requests whose prompt is longer; None if it is the same.
+        long_prompts: A prompt length in tokens, and the price of whole requests with longer prompts; None if it is the same.
         quiet_up_to_high: Accepts `disabled` only up to effort high.
         max_output_tokens: Largest `max_tokens`.
         context_window: Size of the context window in tokens.

@@ -174,7 +174,7 @@ def _text_of_block(block: Mapping[str, Any]) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with apparent secrets redacted. Long texts, which a conversation sends with each turn, are searched only once."""
+    """Return a text with apparent secrets redacted. Long texts, which a conversation repeats, are searched only once."""
     if len(text) < _SHORT_TEXT:
         return redact(text)[0]
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -238,7 +238,7 @@ def cleaned_body(body: Mapping[str, Any], redact_text: Redact) -> Mapping[str, A
     return body if all(fields[name] is body[name] for name in fields) else fields
 
 
-def has_secret_of_user(request: MessageRequest, clean: MessageRequest) -> bool:
+def has_user_secret(request: MessageRequest, clean: MessageRequest) -> bool:
     """Return whether something was redacted outside of earlier answers: in the system prompt, the tools or a user message."""
     pairs = zip(request.messages, clean.messages, strict=True)
     others = [getattr(clean, name) is not value for name, value in request if name != "messages"]
@@ -303,7 +303,7 @@ def raw_of(event: StreamEvent) -> dict[str, Any] | None:
     return None
 
 
-class Batches:
+class EventCollector:
     """Collects the events of a reply, one read at a time; the deltas of one block are joined right away."""
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Replay: a `ClaudeClient` that answers from a cassette. Callers need not know whether an answer is live.
 
 A request is looked up by its key (`RequestKeys`), also with apparent secrets redacted. A recorded answer streams through the
-same interface. Other requests are sent, and their events are recorded. Times are taken once per read, and the file is written on
-a thread after the reply has ended, so recording does not delay the stream.
+same interface. Other requests are sent, and their events are recorded. Times are taken once per read, and the file is
+written on a thread after the reply has ended, so recording does not delay the stream.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from ._cassette import Cassette, CassetteError
 from ._nearest import explain_miss
 from ._progress import SIMULATOR_HEADER
 from ._recording import (
-    Batches,
+    EventCollector,
     Recording,
     Redact,
     clean_request,
@@ -51,7 +51,7 @@ from ._recording import (
     describe_error,
     describe_request,
     error_of,
-    has_secret_of_user,
+    has_user_secret,
     unfold,
     without_secrets,
 )
@@ -83,7 +83,7 @@ class ReplayRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookedUp:
+class Lookup:
     """The result of looking up a request.
 
     Attributes:
@@ -121,7 +121,7 @@ class ReplayClient(ClaudeClient):
         self._client: HTTPClaudeClient | None = None
         self._opening = asyncio.Lock()
         self.redact_key = redact
-        self._looked_up: dict[int, LookedUp] = {}
+        self._looked_up: dict[int, Lookup] = {}
 
     async def client(self) -> HTTPClaudeClient:
         """Return the client that sends.
@@ -160,7 +160,7 @@ class ReplayClient(ClaudeClient):
             self._looked_up[id(request)] = known
         return known.recording is not None
 
-    async def take(self, request: MessageRequest) -> LookedUp:
+    async def take(self, request: MessageRequest) -> Lookup:
         """Return the lookup result of a request, and forget it.
 
         Raises:
@@ -169,7 +169,7 @@ class ReplayClient(ClaudeClient):
         await self.find(request)
         return self._looked_up.pop(id(request))
 
-    def _look_up(self, request: MessageRequest) -> LookedUp:
+    def _look_up(self, request: MessageRequest) -> Lookup:
         """Look up a request. Reads the cassette if it has changed."""
         cassette, recording = self.cassette, None
         is_new = request.asks_again and self.rules.mode == "auto"
@@ -182,7 +182,7 @@ class ReplayClient(ClaudeClient):
                 clean = clean_request(request, self.redact)
                 key_of_clean = request_key(clean, request.draw).hex()
                 recording = cassette.peek(key_of_clean, takes=True, is_new=is_new)
-        return LookedUp(request=request, key=key, recording=recording)
+        return Lookup(request=request, key=key, recording=recording)
 
     def stream_message(
         self,
@@ -191,7 +191,7 @@ class ReplayClient(ClaudeClient):
         observer: Observer | None = None,
     ) -> ReplyStream:
         """Return a stream of the reply's events, from the cassette or live."""
-        return _ChosenStream(self, request, observer or _ignore)
+        return _LazyStream(self, request, observer or _ignore)
 
     async def send_message(self, request: MessageRequest, *, observer: Observer | None = None) -> Message:
         """Return the complete reply, from the cassette or live."""
@@ -200,7 +200,7 @@ class ReplayClient(ClaudeClient):
                 pass
             return stream.message
 
-    # The rest...
+    # Other endpoints...
 
     @property
     def batches(self) -> MessageBatches:
@@ -255,7 +255,7 @@ def _ignore(_event: ClientEvent) -> None:
     """Ignore an event; the default observer."""
 
 
-class _ChosenStream(ReplyStream):
+class _LazyStream(ReplyStream):
     """A stream that decides at its first use whether it is a replay or a recorded live stream."""
 
     def __init__(self, client: ReplayClient, request: MessageRequest, observer: Observer) -> None:
@@ -387,13 +387,13 @@ def recorded(recording: Recording, *, is_replay: bool) -> AnswerRecorded:
 class _Recorder:
     """Records one live reply."""
 
-    def __init__(self, client: ReplayClient, known: LookedUp, observer: Observer) -> None:
+    def __init__(self, client: ReplayClient, known: Lookup, observer: Observer) -> None:
         self._client = client
         self._request = known.request
         self._observer = observer
         self._key = known.key
         self._occurrence = client.cassette.count_sent(self._key)
-        self._batches = Batches()
+        self._collected = EventCollector()
         self._began = time.monotonic()
         self._asked_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._request_id: str | None = None
@@ -408,12 +408,12 @@ class _Recorder:
 
     def begin(self) -> None:
         """Discard the events of earlier attempts."""
-        self._batches.clear()
+        self._collected.clear()
         self._began = time.monotonic()
 
     def take(self, events: Sequence[StreamEvent]) -> None:
         """Add the events of one read."""
-        self._batches.add(time.monotonic(), events)
+        self._collected.add(time.monotonic(), events)
 
     async def finish(self, error: ClaudeError | None, stream: ReplyStream) -> None:
         """Write the reply, wait until it is on disk, and notify the observer of success or failure."""
@@ -433,7 +433,7 @@ class _Recorder:
 
     def abandon(self, stream: ReplyStream) -> None:
         """Write the partial reply of a stopped request, if `records_errors` is set."""
-        if self._client.rules.records_errors and self._batches:
+        if self._client.rules.records_errors and self._collected:
             loop = asyncio.get_running_loop()
             loop.run_in_executor(None, lambda: self._put(self._make(None, is_interrupted=True)))
 
@@ -450,8 +450,8 @@ class _Recorder:
             key = request_key(clean, request.draw).hex()
             occurrence = client.cassette.count_sent(key)
             # The answer may repeat a secret that the user sent. Text that the model made up is not a secret and is kept.
-            redact = client.redact if has_secret_of_user(request, clean) else redact
-        events, pace = self._batches.fold(self._began)
+            redact = client.redact if has_user_secret(request, clean) else redact
+        events, pace = self._collected.fold(self._began)
         return Recording(
             key=key,
             occurrence=occurrence,

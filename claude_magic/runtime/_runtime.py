@@ -335,7 +335,7 @@ class Runtime:
         return replace(preview, body=dict(shown), is_redacted=shown is not preview.body)
 
     def without_secrets(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the JSON object of a request redacted for display and saving, as in cassettes; the same object if nothing is secret."""
+        """Return a request's JSON object redacted for display and saving, as in cassettes; the same object if nothing is secret."""
         return cleaned_body(body, lambda text: without_secrets(self.redact(text)))
 
     def _accountant_for(
@@ -570,7 +570,7 @@ class Runtime:
             self._pending_notes.append(sentence)
 
     def tell_news(self) -> None:
-        """Print pending sentences to stderr. Call it on the waiting thread: notebooks show output of other threads elsewhere."""
+        """Print pending sentences to stderr. Call it on the waiting thread: output of other threads appears elsewhere."""
         while self._pending_notes:
             print(self._pending_notes.popleft(), file=sys.stderr, flush=True)
 

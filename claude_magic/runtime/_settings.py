@@ -24,7 +24,7 @@ Replay: TypeAlias = Literal["off", "auto", "only", "record"]
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_MAX_TOKENS = 16_000
-"""Tokens, including thinking. With small values a reply can end before its first word; this is enough for nearly all answers."""
+"""Tokens, including thinking. With small values a reply can end before its first word; this suffices for nearly all."""
 
 
 def _split_list(value: object) -> object:
@@ -127,9 +127,9 @@ LOCAL_FILE_FIELDS = frozenset(
         "live",
     }
 )
-"""Settings allowed in a file beside a notebook. The file may come from an untrusted source together with the notebook. It must not be
-able to redirect the key or the answers (which the URL of an image can leak), or present a simulator as Claude or a partial answer as
-a complete one."""
+"""Settings allowed in a file beside a notebook. The file may come from an untrusted source together with the notebook. It must
+not be able to redirect the key, leak answers (as the URL of an image can), or present a simulator as Claude or a partial answer
+as a complete one."""
 
 QUESTION_FIELDS = ("model", "system", "max_tokens", "effort", "thinking", "replay")
 """Settings that can be overridden by a question."""
@@ -202,7 +202,7 @@ _PART = r"""(?:[\w-]++|"[^"\n]{0,100}"|'[^'\n]{0,100}')"""
 _MANY_PARTS = re.compile(
     rf"(?<![\w.-]){_PART}(?:[ \t]{{0,20}}\.[ \t]{{0,20}}{_PART}){{8,}}[ \t]{{0,20}}[=\]]"
 )
-"""Keys with nine or more parts, `a.b.c.d.e.f.g.h.i = `. No setting has so many, and the parser takes minutes for thousands."""
+"""Keys with nine or more parts, `a.b.c.d.e.f.g.h.i = `: no setting has so many, and thousands would take minutes to parse."""
 
 
 def user_file_path(environment: Mapping[str, str]) -> Path:
@@ -459,8 +459,8 @@ def _error_message(name: str, value: object, error: ConfigurationError) -> str:
     if wanted == error.message:
         return wanted
     wanted = wanted.removeprefix("Value error, ")
-    said = "" if name in _UNPRINTED_FIELDS else f" is {shown(value)} and"
-    return f"The setting {name}{said} cannot be used: {wanted}"
+    value_part = "" if name in _UNPRINTED_FIELDS else f" is {shown(value)} and"
+    return f"The setting {name}{value_part} cannot be used: {wanted}"
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:

@@ -27,14 +27,14 @@ from claude_magic.runtime._cassette import Cassette, CassetteError
 from claude_magic.runtime._nearest import explain_miss
 from claude_magic.runtime._provenance import parameters_of
 from claude_magic.runtime._recording import (
-    Batches,
+    EventCollector,
     Recording,
     clean_request,
     cleaned,
     describe_error,
     describe_request,
     error_of,
-    has_secret_of_user,
+    has_user_secret,
     unfold,
     without_secrets,
 )
@@ -376,7 +376,7 @@ def test_what_is_asked_again_is_answered_in_order(cassette: Cassette) -> None:
 
 
 def fold(batches: list[tuple[float, list[StreamEvent]]], began: float) -> tuple[list[Any], list[int]]:
-    collected = Batches()
+    collected = EventCollector()
     for at, events in batches:
         collected.add(at, events)
     return collected.fold(began)
@@ -488,7 +488,7 @@ def test_a_secret_in_any_field_of_a_request_is_taken_out() -> None:
         assert token not in text
         assert "hand-made" not in text
         assert "[REDACTED]" in text
-    assert has_secret_of_user(request, clean)
+    assert has_user_secret(request, clean)
     assert clean.messages is request.messages
     plain = request.model_copy(update={"stop_sequences": None, "output_config": None, "mcp_servers": None})
     assert clean_request(plain, without_secrets) is plain

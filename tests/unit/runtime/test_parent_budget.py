@@ -32,7 +32,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[ParentBudget | None], li
 
     def have(budget: ParentBudget | None) -> list[int]:
         seen: list[int] = []
-        monkeypatch.setattr(_budget, "_find_above", lambda: seen.append(1) or budget)
+        monkeypatch.setattr(_budget, "_find_in_ancestors", lambda: seen.append(1) or budget)
         return seen
 
     return have

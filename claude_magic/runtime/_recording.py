@@ -29,9 +29,7 @@ from ..client import (
 )
 from ..context import is_secret_setting, redact
 
-_OPAQUE_FIELDS: Final = frozenset(
-    {"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"}
-)
+_OPAQUE: Final = frozenset({"signature", "data", "encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Fields with opaque text, which must be sent back to the server unchanged."""
 _USER_NAMED_FIELDS: Final = frozenset({"messages", "system", "tools"})
 """Fields of a request that contain names chosen by the user, so that a field's name does not mark a secret."""
@@ -222,7 +220,7 @@ def _cleaned_field(name: Any, value: Any, redact_text: Redact, *, is_setting: bo
         label = str(name)
         if label.lower() in _SECRET_HEADERS or is_secret_setting(_NON_WORD.sub("_", label), value):
             return REDACTED
-    if not is_setting and name in _OPAQUE_FIELDS:
+    if not is_setting and name in _OPAQUE:
         return value
     return cleaned(value, redact_text, is_setting=is_setting)
 

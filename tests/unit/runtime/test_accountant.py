@@ -1,4 +1,4 @@
-"""Which attempts count: what the client tells about each, and what is booked for it."""
+"""The events of attempts, and the amounts booked for them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def finished(error: ClaudeError | None = None) -> AttemptFinished:
 
 
 class Client:
-    """Nobody asks it anything: there is no budget."""
+    """A client that is never called, because there is no budget."""
 
 
 def accountant(ledger: Ledger, limits: RateLimits | None = None) -> TurnAccountant:
@@ -80,12 +80,12 @@ def accountant(ledger: Ledger, limits: RateLimits | None = None) -> TurnAccounta
     ],
 )
 def test_an_attempt_counts_if_it_may_have_been_executed(error: ClaudeError, counts: bool) -> None:
-    """A refusal by status was not executed, nor was what never reached the server; of the rest nobody knows."""
+    """A request rejected by status or never received by the server was not executed; all others may have been."""
     assert may_be_billed(error) is counts
 
 
 def test_a_whole_answer_is_booked_at_its_price() -> None:
-    """And nothing else is open."""
+    """No amount is unconfirmed."""
     ledger = Ledger()
     turn = accountant(ledger)
 
@@ -113,7 +113,7 @@ def test_failed_attempts_before_it_stay_open() -> None:
 
 
 def test_a_cancelled_answer_may_go_on_at_the_server() -> None:
-    """What came of it is spent, the rest up to its worst case is open."""
+    """The cost of the partial answer is spent; the rest of its worst case is unconfirmed."""
     ledger = Ledger()
     turn = accountant(ledger)
 
@@ -137,7 +137,7 @@ def test_a_request_that_never_left_costs_nothing() -> None:
 
 
 def test_an_answer_without_a_usage_is_not_taken_for_free() -> None:
-    """Some servers do not count: then nothing is booked as spent, and its worst case stays open."""
+    """If a server sends no usage, nothing is booked as spent, and the worst case is unconfirmed."""
     ledger = Ledger()
     turn = accountant(ledger)
 
@@ -150,7 +150,7 @@ def test_an_answer_without_a_usage_is_not_taken_for_free() -> None:
 
 
 def test_a_simulator_is_known_by_its_responses() -> None:
-    """Whatever its address: its answers are on the other account."""
+    """At any URL, its answers go to the simulator's account."""
     ledger, limits = Ledger(), RateLimits()
     turn = accountant(ledger, limits)
     headers = {"claude-magic-simulator": "1", "anthropic-ratelimit-requests-limit": "50"}
@@ -166,7 +166,7 @@ def test_a_simulator_is_known_by_its_responses() -> None:
 
 
 def test_settling_twice_books_once() -> None:
-    """Whatever path an exchange takes to its end."""
+    """A second `finish` has no effect."""
     ledger = Ledger()
     turn = accountant(ledger)
     turn.note(STARTED)
@@ -179,7 +179,7 @@ def test_settling_twice_books_once() -> None:
 
 
 def test_a_reply_that_cannot_be_read_gives_back_what_was_reserved() -> None:
-    """Whatever goes wrong: its worst case counts instead, and the answer is not lost for it."""
+    """The worst case is booked instead, and the answer is not lost."""
     for broken in (lambda: 1 / 0, lambda: Message.model_validate({"content": 5})):
         ledger = Ledger()
         turn = accountant(ledger)
@@ -196,7 +196,7 @@ def test_a_reply_that_cannot_be_read_gives_back_what_was_reserved() -> None:
 
 @pytest.mark.parametrize("count", [10**400, -(10**400), 1e308, -200_000])
 def test_a_count_beyond_reason_neither_fails_nor_frees_money(count: float) -> None:
-    """As a gateway may send it, wherever it stands in the usage."""
+    """A gateway may send it in any field of the usage."""
     for usage in (
         {"input_tokens": count, "output_tokens": 1},
         {"input_tokens": 1, "output_tokens": count},

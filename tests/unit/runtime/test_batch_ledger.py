@@ -68,7 +68,7 @@ def test_a_model_without_a_price_is_refused_under_a_budget() -> None:
 
 
 def test_the_worst_case_of_a_row_is_half_but_for_searches() -> None:
-    """Tokens cost half, a search what it always does."""
+    """Tokens cost half; searches have their normal price."""
     online, batch = (worst_case(REQUEST, 100, attempts=1, share=share) for share in (1.0, BATCH_SHARE))
     assert online is not None
     assert batch is not None

@@ -1,4 +1,4 @@
-"""The cassette as a file: what is in a line, what is read of a damaged one, who may write, what is deleted."""
+"""The cassette file: format of a line, damaged files, concurrent writers, and pruning."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def texts(cassette: Cassette) -> list[str]:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cassette that is yet to be made, in the current folder."""
+    """The path of a cassette that does not exist yet, in the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "claude.cassette.jsonl"
 
 
 @pytest.fixture
 def cassette(path: Path) -> Cassette:
-    """One that holds two answers."""
+    """A cassette with two answers."""
     made = Cassette(path)
     made.write([(recording("a", "Hello"), False), (recording("b", "Grüße 🙂"), False)])
     return made
@@ -77,7 +77,7 @@ def cassette(path: Path) -> Cassette:
 
 
 def test_a_line_reads_as_text_and_comes_back_the_same(cassette: Cassette, path: Path) -> None:
-    """One object a line, behind one that says what it is; letters as they are, usual values left out."""
+    """One object per line after the header; text unescaped, default values left out."""
     head, *lines = path.read_text(encoding="utf-8").splitlines()
 
     assert json.loads(head) == {"cassette": "claude_magic", "version": 1}
@@ -88,7 +88,7 @@ def test_a_line_reads_as_text_and_comes_back_the_same(cassette: Cassette, path: 
 
 
 def test_the_same_recording_is_the_same_bytes() -> None:
-    """Whatever the order of what it was made from."""
+    """The order of the source fields does not matter."""
     first = recording(request_id="req_1", occurrence=2, is_simulated=True, pace=(5, 3))
     again = Recording.of(json.loads(first.to_line()))
 
@@ -107,7 +107,7 @@ def test_half_a_character_is_written_as_its_escape(path: Path) -> None:
 
 
 def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Path) -> None:
-    """As `kill -9` leaves it; the next line does not run into it."""
+    """As after `kill -9`; the next line is not appended to it."""
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[1][:40])
     other = Cassette(path)
@@ -142,7 +142,7 @@ def test_a_line_that_is_cut_is_named_once_and_stays(cassette: Cassette, path: Pa
     ],
 )  # fmt: skip
 def test_a_bad_line_costs_itself_alone(cassette: Cassette, path: Path, line: bytes, reason: str) -> None:
-    """It is named by file and line, and nothing deletes it: neither writing, replacing nor pruning."""
+    """It is reported with file and line, and neither writing, replacing nor pruning deletes it."""
     head, first, second = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([head, first, line, second, b""]))
     other = Cassette(path)
@@ -159,7 +159,7 @@ def test_a_bad_line_costs_itself_alone(cassette: Cassette, path: Path, line: byt
 
 
 def test_a_merge_conflict_gives_both_sides(cassette: Cassette, path: Path) -> None:
-    """Of two answers to one request the later counts, until somebody has decided."""
+    """Of two answers to one request the later counts, until the conflict is resolved."""
     head, first, second = path.read_bytes().splitlines()
     theirs = recording("a", "Theirs").to_line()
     path.write_bytes(
@@ -184,7 +184,7 @@ def test_a_merge_conflict_gives_both_sides(cassette: Cassette, path: Path) -> No
     ids=["CRLF", "a byte order mark", "blank lines", "no last line end", "no first line", "two first lines"],
 )
 def test_what_editors_and_git_do_to_a_file_does_no_harm(cassette: Cassette, path: Path, change: Any) -> None:
-    """It is read as before, and what is added stands in lines that end as the others do."""
+    """It is read as before, and new lines have the same line ending."""
     path.write_bytes(change(path.read_bytes()))
     other = Cassette(path)
     assert texts(other) == ["Hello", "Grüße 🙂"]
@@ -199,7 +199,7 @@ def test_what_editors_and_git_do_to_a_file_does_no_harm(cassette: Cassette, path
 
 
 def test_a_newer_file_is_neither_read_nor_changed(path: Path) -> None:
-    """Its answers may mean something else."""
+    """Its answers may have another meaning."""
     path.write_text('{"cassette": "claude_magic", "version": 2}\n')
     cassette = Cassette(path)
 
@@ -211,7 +211,7 @@ def test_a_newer_file_is_neither_read_nor_changed(path: Path) -> None:
 
 
 def test_a_folder_in_its_place_is_an_error(path: Path) -> None:
-    """So is whatever else cannot be read."""
+    """Any unreadable path is an error."""
     path.mkdir()
 
     with pytest.raises(CassetteError, match="cannot be read"):
@@ -219,7 +219,7 @@ def test_a_folder_in_its_place_is_an_error(path: Path) -> None:
 
 
 def test_the_reason_of_a_system_ends_its_sentence_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some systems put a full stop behind their words, some do not."""
+    """Some systems end their error messages with a full stop, some do not."""
     for said in ("The share is gone", "The share is gone."):
 
         def fail(*_args: object, reason: str = said) -> None:
@@ -239,7 +239,7 @@ def test_the_reason_of_a_system_ends_its_sentence_once(path: Path, monkeypatch: 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_is_read_only_is_an_error(path: Path) -> None:
-    """Nothing is lost: what asks shows its answer all the same."""
+    """The answer is not lost: the caller still shows it."""
     path.parent.chmod(0o500)
     try:
         with pytest.raises(CassetteError, match="cannot be written: Permission denied"):
@@ -251,7 +251,7 @@ def test_a_folder_that_is_read_only_is_an_error(path: Path) -> None:
 def test_a_full_disk_leaves_the_file_as_it_was(
     cassette: Cassette, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it had taken of the new lines goes."""
+    """The partially written lines are removed."""
     before = path.read_bytes()
 
     def full(_handle: int) -> None:
@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(
 
 
 def test_two_kernels_on_one_cassette_lose_no_line(path: Path) -> None:
-    """They take turns, and each finds what the other has written."""
+    """They write alternately, and each sees the other's lines."""
     kernels = [Cassette(path), Cassette(path)]
 
     def work(number: int) -> None:
@@ -287,7 +287,7 @@ def test_two_kernels_on_one_cassette_lose_no_line(path: Path) -> None:
 
 
 def test_what_another_kernel_writes_is_found(cassette: Cassette, path: Path) -> None:
-    """Without opening it again."""
+    """The cassette need not be opened again."""
     assert cassette.is_changed() is False
     Cassette(path).write([(recording("c", "new"), False)])
 
@@ -297,7 +297,7 @@ def test_what_another_kernel_writes_is_found(cassette: Cassette, path: Path) -> 
 
 
 def test_a_replaced_line_stays_in_its_place(cassette: Cassette, path: Path) -> None:
-    """So that a diff shows this line alone; and what was asked again in the same kernel before is gone with it."""
+    """A diff shows only this line; earlier occurrences of the same request are removed, too."""
     cassette.write([(recording("a", "twice", occurrence=2), False)])
     other = Cassette(path)
     other.refresh()
@@ -314,7 +314,7 @@ def test_a_replaced_line_stays_in_its_place(cassette: Cassette, path: Path) -> N
 
 
 def test_a_link_to_a_file_stays_a_link(cassette: Cassette, path: Path) -> None:
-    """What it leads to is replaced."""
+    """The target of the link is replaced."""
     target = path.with_name("target.jsonl")
     path.rename(target)
     path.symlink_to(target)
@@ -326,7 +326,7 @@ def test_a_link_to_a_file_stays_a_link(cassette: Cassette, path: Path) -> None:
 
 
 def test_prune_deletes_what_was_not_used(cassette: Cassette, path: Path) -> None:
-    """And what a later line stands for. What was recorded meanwhile stays, by whichever kernel."""
+    """Superseded lines are deleted, too. Recordings made in the meantime by any kernel stay."""
     cassette.write([(recording("b", "later"), False)])
     other = Cassette(path)
     other.refresh()
@@ -341,14 +341,14 @@ def test_prune_deletes_what_was_not_used(cassette: Cassette, path: Path) -> None
 
 
 def test_the_lock_is_in_a_folder_that_git_ignores(cassette: Cassette, path: Path) -> None:
-    """Beside the cassette there is nothing that could be committed by mistake."""
+    """No file next to the cassette can be committed by mistake."""
     assert {each.name for each in path.parent.iterdir()} == {path.name, ".claude-magic"}
     assert (path.parent / ".claude-magic" / ".gitignore").read_text() == "*\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other rights there")
 def test_a_rewritten_file_keeps_its_rights(cassette: Cassette, path: Path) -> None:
-    """The group may have been given some."""
+    """The group may have permissions."""
     path.chmod(0o664)
 
     cassette.write([(recording("a", "again"), True)])
@@ -360,7 +360,7 @@ def test_a_rewritten_file_keeps_its_rights(cassette: Cassette, path: Path) -> No
 
 
 def test_what_is_asked_again_is_answered_in_order(cassette: Cassette) -> None:
-    """The last answer stands for what was asked more often than it was recorded."""
+    """The last answer is repeated for a request asked more often than it was recorded."""
     cassette.write([(recording("a", "two", occurrence=3), False)])
     found = []
     for _ in range(4):
@@ -390,7 +390,7 @@ def events_of(*pieces: str) -> list[StreamEvent]:
 
 
 def test_deltas_are_joined_and_cut_again_as_they_came() -> None:
-    """With the time between them, in milliseconds; those of one read are one."""
+    """The times between them are kept in milliseconds; the deltas of one read become one."""
     events = events_of("One ", "two ", "three ", "", "four")
     batches = [(10.1, events[:2]), (10.15, events[2:4]), (10.15, events[4:])]
 
@@ -412,7 +412,7 @@ def test_deltas_are_joined_and_cut_again_as_they_came() -> None:
 
 
 def test_blocks_that_interleave_come_back_alike() -> None:
-    """Their deltas are joined only where they stand together."""
+    """Only adjacent deltas of a block are joined."""
     deltas = [(0, "a"), (1, "b"), (0, "c"), (0, "d")]
     start = {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": []}
     events: list[StreamEvent] = [MessageStart(start)]
@@ -432,7 +432,7 @@ def test_blocks_that_interleave_come_back_alike() -> None:
 
 
 def test_a_pace_that_does_not_fit_its_text_loses_nothing() -> None:
-    """Text may be shorter or longer than it came, where a secret was taken out; or somebody has edited it."""
+    """Text may be shorter or longer than recorded, because a secret was redacted or a user edited it."""
     answer, _ = fold([(0.0, events_of("One two"))], 0.0)
 
     for pace in ([], [5], [5, 100], [5, 1], [5, 0, 5, 0], [5, -3]):
@@ -443,7 +443,7 @@ def test_a_pace_that_does_not_fit_its_text_loses_nothing() -> None:
 
 
 def test_an_error_comes_back_as_it_was() -> None:
-    """Of its class, with what callers read; one of a class that is not known here is its parent."""
+    """It has its class and public attributes; an error of an unknown class becomes a `ClaudeError`."""
     error = OverloadedError("Busy.", status=529, error_type="overloaded_error", request_id="req_1")
     error.give_up_reason = "Tried 4 times."
 
@@ -456,7 +456,7 @@ def test_an_error_comes_back_as_it_was() -> None:
 
 
 def test_a_signature_is_not_touched_by_redaction() -> None:
-    """It goes back to the server as it came; words around it are redacted."""
+    """It must be sent back unchanged; the text around it is redacted."""
     value = {"signature": "secret", "text": "a secret", "list": ["secret", 1]}
 
     assert cleaned(value, lambda text: text.replace("secret", "[REDACTED]")) == {
@@ -469,7 +469,7 @@ def test_a_signature_is_not_touched_by_redaction() -> None:
 
 
 def test_a_secret_in_any_field_of_a_request_is_taken_out() -> None:
-    """By how it is written, or, in what is no prose, by the name of its field."""
+    """By its form, or, outside of prose, by the name of its field."""
     token = "ghp_a1B2c3D4e5F6g7H8i9J0k1L2"
     request = MessageRequest(
         model="claude-sonnet-5-5",
@@ -528,7 +528,7 @@ def test_a_miss_shows_what_differs_from_the_nearest() -> None:
 
 
 def test_a_miss_names_earlier_turns_and_unlike_prompts() -> None:
-    """A conversation that has changed is another question; a prompt that is like none is compared with none."""
+    """A changed conversation is another question; a prompt without a similar recording is not compared."""
     known = [recording(request=asked("Go on.", earlier={"messages": 2, "sha256": "1"}))]
 
     changed = explain_miss(asked("Go on.", earlier={"messages": 2, "sha256": "2"}), known, "c")
@@ -538,7 +538,7 @@ def test_a_miss_names_earlier_turns_and_unlike_prompts() -> None:
 
 
 def test_a_miss_names_the_lines_that_cannot_be_read() -> None:
-    """The answer may stand there; a file that is there is not said to be missing."""
+    """The answer may be in such a line; an existing file is not reported as missing."""
     problem = "A line of the cassette cannot be read: c:2 (not JSON, or truncated). It is left as found."
 
     alone = explain_miss(asked("Go on."), [], "c", problems=[problem])

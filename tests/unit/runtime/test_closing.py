@@ -1,4 +1,4 @@
-"""What of a turn goes into the history: always something that the API takes back."""
+"""Closing of turns: the history is always valid for the API."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_a_whole_turn_is_kept_as_it_is() -> None:
 
 
 def test_a_question_without_an_answer_is_not_kept() -> None:
-    """Nor is one whose answer says nothing: the API takes neither back."""
+    """A question with a blank answer is not kept either: the API rejects both."""
     assert closed_turn([ASK], "cut") is None
     assert closed_turn([ASK, said()], "cut") is None
     assert closed_turn([ASK, said(THINKING)], "cut") is None
 
 
 def test_calls_that_nobody_answered_are_answered_with_an_error() -> None:
-    """Each of them, because one missing result makes the whole history invalid."""
+    """All of them, because one missing result makes the whole history invalid."""
     second = {**CALL, "id": "toolu_2"}
 
     kept = closed_turn([ASK, said(text("Let me see."), CALL, second)], "never run")
@@ -54,7 +54,7 @@ def test_calls_that_nobody_answered_are_answered_with_an_error() -> None:
 
 
 def test_results_stay_though_the_answer_to_them_never_came() -> None:
-    """The next question follows them; two turns of the user in a row are one to the API."""
+    """The next question follows them; the API merges consecutive user messages."""
     results = {
         "role": "user",
         "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "12 m"}],
@@ -73,21 +73,21 @@ def test_a_search_that_the_server_never_ended_is_left_out() -> None:
 
 
 def test_a_search_whose_result_came_after_a_pause_is_kept() -> None:
-    """It goes back unchanged, as everything does that was followed by something."""
+    """It is sent back unchanged, like every reply that is not the last."""
     turn = [ASK, said(SEARCH), said(FOUND, text("Twelve."))]
 
     assert closed_turn(turn, "cut") == turn
 
 
 def test_blank_text_does_not_go_back() -> None:
-    """The server may send it, and does not take it."""
+    """The server may send it, but does not accept it."""
     message = Message(content=[text(""), CALL, text(" \n")])
 
     assert returned(message) == said(CALL)
 
 
 def test_of_a_reply_that_broke_off_goes_back_what_came_whole() -> None:
-    """Text also in part; a half call and thinking at the end do not."""
+    """Partial text is kept; an incomplete call and trailing thinking are not."""
     half = parse_block(CALL, is_complete=False)
     message = Message(content=[THINKING, text("It is"), THINKING, half])
 
@@ -96,7 +96,7 @@ def test_of_a_reply_that_broke_off_goes_back_what_came_whole() -> None:
 
 
 def call_ids_of(*ids: str, taken: frozenset[str] = frozenset()) -> list[str]:
-    """The ids that calls with these ids get in a reply."""
+    """Return the ids that calls with these ids get in a reply."""
     blocks = [parse_block({**CALL, "id": each}) for each in ids]
     message = with_distinct_calls(
         Message(content=[parse_block(text("Well.")), *blocks, parse_block(SEARCH)]), taken
@@ -105,7 +105,7 @@ def call_ids_of(*ids: str, taken: frozenset[str] = frozenset()) -> list[str]:
 
 
 def test_calls_of_one_id_get_ids_of_their_own() -> None:
-    """Also where the server gives none, uses one of an earlier reply, or has used the free one already."""
+    """Also if the server gives no id, repeats one of an earlier reply, or has already used the generated one."""
     assert call_ids_of("a", "b") == ["a", "b"]
     assert call_ids_of("a", "a", "a") == ["a", "a_2", "a_3"]
     assert call_ids_of("a", "a_2", "a") == ["a", "a_2", "a_3"]
@@ -115,12 +115,12 @@ def test_calls_of_one_id_get_ids_of_their_own() -> None:
 
 
 def test_the_ids_of_earlier_calls_are_read_from_the_history() -> None:
-    """Those of the server's own tools do not count: nobody here answers them."""
+    """Server tool calls do not count, because the client does not answer them."""
     assert call_ids([ASK, said(text("Well."), CALL, SEARCH), said(CALL)]) == {"toolu_1"}
 
 
 def test_arguments_that_are_no_json_stay_with_a_call_that_gets_another_id() -> None:
-    """And so does whether it is complete."""
+    """Its `is_complete` is kept, too."""
     block = parse_block({**CALL, "input": {}}, raw_input='{"port', is_complete=False)
 
     (call,) = with_distinct_calls(Message(content=[block]), {"toolu_1"}).tool_uses

@@ -1,4 +1,4 @@
-"""Which credential is used, where it comes from, and that nobody sees it."""
+"""The credential in use, its source, and its redaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOWHERE = Path("/nonexistent/claude-magic.toml")
 
 @pytest.fixture(autouse=True)
 def stores(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A keyring and Colab's secrets, with what a test puts there."""
+    """A fake keyring and fake Colab secrets."""
     secrets: dict[str, str] = {}
     keyring = types.ModuleType("keyring")
     keyring.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]  # find_spec wants one
@@ -40,7 +40,7 @@ def find(
 
 
 def test_f1_the_first_credential_in_the_documented_order_wins(tmp_path: Path, stores: dict[str, str]) -> None:
-    """Login, key and token of the environment, the user's file, keyring, Colab: taken away one by one."""
+    """Login, key and token of the environment, the user's file, keyring, Colab: removed one by one."""
     stores |= {"keyring": "key-of-keyring", "colab": "key-of-colab"}
     path = tmp_path / "claude-magic.toml"
     path.write_text('api_key = "key-of-file"\n')
@@ -68,12 +68,12 @@ def test_f1_the_first_credential_in_the_documented_order_wins(tmp_path: Path, st
 
 
 def test_an_empty_variable_is_no_key() -> None:
-    """Containers often pass on what is not set as an empty string."""
+    """Containers often pass unset variables as empty strings."""
     assert find(ANTHROPIC_API_KEY="", ANTHROPIC_AUTH_TOKEN="") is None
 
 
 def test_logging_out_forgets_the_key_and_nothing_else() -> None:
-    """What the environment holds comes back into force."""
+    """The credential of the environment is used again."""
     credentials = Credentials(SettingsFiles())
     credentials.login(KEY)
 
@@ -87,7 +87,7 @@ def test_logging_out_forgets_the_key_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("key", ["sk-ant-sec ret", "sk-ant-secret\nsecond line", "sk-ant-sécret", "   "])
 def test_o2_a_bad_key_is_an_error_that_names_its_source_and_not_the_key(key: str) -> None:
-    """A key pasted in two lines is found out before any HTTP layer can quote it."""
+    """A key pasted as two lines is rejected before an HTTP layer can quote it."""
     with pytest.raises(ConfigurationError, match=r"API key .*environment \(ANTHROPIC_API_KEY\)") as raised:
         find(ANTHROPIC_API_KEY=key)
     with pytest.raises(ConfigurationError) as raised_by_login:
@@ -109,7 +109,7 @@ def test_a_key_with_blanks_around_it_is_taken() -> None:
 def test_a_keyring_that_fails_is_noted_and_costs_nothing_else(
     monkeypatch: pytest.MonkeyPatch, stores: dict[str, str]
 ) -> None:
-    """Without a keyring we are merely without its key; its message is not repeated, because nobody knows what is in it."""
+    """The other sources still work. Its message is not repeated, because it could contain a secret."""
 
     def fail(_service: str, _user: str) -> str:
         raise OSError(f"cannot decrypt {KEY}")
@@ -126,7 +126,7 @@ def test_a_keyring_that_fails_is_noted_and_costs_nothing_else(
 
 
 def test_a_keyring_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A locked keyring may wait for a dialog that nobody sees; the cell goes on without it."""
+    """A locked keyring may wait for a dialog that is not visible; the cell continues without it."""
     import threading
 
     forever = threading.Event()
@@ -142,7 +142,7 @@ def test_a_keyring_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_stores_are_asked_once_and_only_where_nothing_else_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A keyring can be slow, and can ask its user questions."""
+    """A keyring can be slow, and can open dialogs."""
     asked: list[str] = []
     monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda service, _user: asked.append(service))
     credentials = Credentials(SettingsFiles())
@@ -158,7 +158,7 @@ def test_the_stores_are_asked_once_and_only_where_nothing_else_is_found(
 
 
 def test_o2_a_credential_prints_as_redacted() -> None:
-    """Neither repr, str, format nor the fields of what holds it show the key."""
+    """Neither repr, str, format nor the fields of its container show the key."""
     credentials = Credentials(SettingsFiles())
     credentials.login(KEY)
     found = find(credentials)
@@ -168,7 +168,7 @@ def test_o2_a_credential_prints_as_redacted() -> None:
 
 
 def test_o2_text_that_quotes_a_key_is_redacted() -> None:
-    """The key in force, whatever it looks like, and everything that looks like a key of the API."""
+    """The key in force in any format, and all text that looks like an API key."""
     found = find(ANTHROPIC_API_KEY="gateway-password")
 
     assert redact(f"no: gateway-password, {KEY}.", found) == "no: [REDACTED], [REDACTED]."

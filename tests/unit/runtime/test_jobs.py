@@ -1,4 +1,4 @@
-"""Jobs: numbers that stay, and which ended ones are listed."""
+"""Jobs: stable numbers, and the list of ended ones."""
 
 from claude_magic.runtime import Jobs, Phase, Question, Reply
 from claude_magic.runtime._progress import Progress
@@ -6,7 +6,7 @@ from claude_magic.runtime._reply import KEPT_JOBS
 
 
 class Started:
-    """Replies that are in flight until they are told to end."""
+    """Replies that are in flight until a test ends them."""
 
     def __init__(self):
         self.replies = []
@@ -24,7 +24,7 @@ class Started:
 
 
 def test_a_number_is_given_once_and_never_to_another():
-    """Also where the first one has ended meanwhile and is listed no more."""
+    """Also if the first one has ended and is no longer listed."""
     started = Started()
     jobs = Jobs(started.in_flight)
     first, second = started.start(), started.start()
@@ -37,7 +37,7 @@ def test_a_number_is_given_once_and_never_to_another():
 
 
 def test_answers_of_background_cells_are_listed_after_their_end():
-    """Up to a number; those that are in flight always."""
+    """Up to a maximum; replies in flight are always listed."""
     started = Started()
     jobs = Jobs(started.in_flight)
     for number in range(KEPT_JOBS + 5):
@@ -54,7 +54,7 @@ def test_answers_of_background_cells_are_listed_after_their_end():
 
 
 def test_a_cell_stops_its_own_answers_only():
-    """A cell that is not known stops none."""
+    """An unknown cell stops none."""
     started = Started()
     jobs = Jobs(started.in_flight)
     mine, other = started.start(), started.start()

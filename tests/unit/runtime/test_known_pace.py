@@ -1,4 +1,4 @@
-"""What is known of the server's limits belongs to one server and account."""
+"""Known limits apply to one server and account."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_client_that_is_exchanged_goes_on_with_what_is_known() -> None:
 
 
 def test_another_server_and_another_key_have_limits_of_their_own() -> None:
-    """What one said does not hold for the other."""
+    """Limits of one do not apply to the other."""
     known = KnownPace()
     first = known.for_connection(connection())
     learn(first)
@@ -42,7 +42,7 @@ def test_another_server_and_another_key_have_limits_of_their_own() -> None:
 
 
 def test_what_is_known_is_handed_on_for_the_same_server_only() -> None:
-    """After `%reload_ext`; the record names no credential."""
+    """After `%reload_ext`; the dump contains no credential."""
     known = KnownPace()
     learn(known.for_connection(connection()))
     record = known.dump()

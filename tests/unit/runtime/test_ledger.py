@@ -1,4 +1,4 @@
-"""The ledger and its budget: nothing that could pass the budget is sent, and whatever may be billed counts."""
+"""The ledger and its budget: no request that could exceed it is sent, and all possible costs count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORST_OF_ONE = 0.012
 
 
 class CountingClient:
-    """Counts every request as so many tokens, or fails to."""
+    """A client that counts every request as a fixed number of tokens, or fails."""
 
     def __init__(self, tokens: int | Exception = 1000) -> None:
         self.tokens = tokens
@@ -68,7 +68,7 @@ def ledger_with(budget: float | None) -> Ledger:
 
 
 def test_without_a_budget_nothing_is_counted() -> None:
-    """No request of ours precedes the user's."""
+    """No extra request precedes the user's."""
     client = CountingClient()
 
     asyncio.run(admit(Ledger(), client))
@@ -107,7 +107,7 @@ def test_rows_are_kept_by_model_and_thread() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 4])
 def test_the_worst_case_must_fit_into_the_budget(attempts: int) -> None:
-    """To the cent: what equals the budget passes, what is a hair above it does not."""
+    """An amount equal to the budget is admitted, a slightly larger one is not."""
 
     async def run(budget: float) -> None:
         await admit(ledger_with(budget), attempts=attempts)
@@ -118,7 +118,7 @@ def test_the_worst_case_must_fit_into_the_budget(attempts: int) -> None:
 
 
 def test_the_refusal_says_all_one_needs() -> None:
-    """What it could cost and why, what is spent, and two ways out."""
+    """The possible cost and its reason, the amount spent, and two remedies."""
 
     async def run() -> None:
         ledger = ledger_with(2.0)
@@ -136,7 +136,7 @@ def test_the_refusal_says_all_one_needs() -> None:
 
 
 def test_what_is_in_flight_counts() -> None:
-    """Two requests that start together cannot pass the budget together."""
+    """Two concurrent requests cannot exceed the budget together."""
 
     async def run() -> list[Any]:
         ledger = ledger_with(1.5 * WORST_OF_ONE)
@@ -150,7 +150,7 @@ def test_what_is_in_flight_counts() -> None:
 
 
 def test_a_settled_request_gives_back_what_it_did_not_use() -> None:
-    """So does one that was never sent."""
+    """A request that was never sent releases its reservation, too."""
 
     async def run() -> Ledger:
         ledger = ledger_with(WORST_OF_ONE)
@@ -165,7 +165,7 @@ def test_a_settled_request_gives_back_what_it_did_not_use() -> None:
 
 
 def test_a_budget_that_is_set_later_knows_what_is_in_flight() -> None:
-    """Nobody counted that request, so our own upper bound stands for it."""
+    """That request was not counted, so the local upper bound is used."""
 
     async def run() -> None:
         ledger = Ledger()
@@ -178,7 +178,7 @@ def test_a_budget_that_is_set_later_knows_what_is_in_flight() -> None:
 
 
 def test_attempts_that_may_have_been_billed_count_at_their_worst() -> None:
-    """A server that fails with a 500 may have done the work, and says nothing of its price."""
+    """A server that fails with a 500 may have executed the request, and does not report its cost."""
 
     async def run() -> Ledger:
         ledger = ledger_with(10 * WORST_OF_ONE)
@@ -193,7 +193,7 @@ def test_attempts_that_may_have_been_billed_count_at_their_worst() -> None:
 
 
 def test_what_a_partial_answer_cost_is_not_counted_twice() -> None:
-    """What is known of it is spent; only the rest of its worst case is open."""
+    """The known cost is spent; only the rest of its worst case is unconfirmed."""
 
     async def run() -> Ledger:
         ledger = ledger_with(1.0)
@@ -209,7 +209,7 @@ def test_what_a_partial_answer_cost_is_not_counted_twice() -> None:
 
 
 def test_an_answer_of_a_model_without_a_price_counts_at_its_worst() -> None:
-    """A gateway may let another model answer than the one that was asked."""
+    """A gateway may route to another model."""
 
     async def run() -> Ledger:
         ledger = ledger_with(1.0)
@@ -220,7 +220,7 @@ def test_an_answer_of_a_model_without_a_price_counts_at_its_worst() -> None:
 
 
 def test_a_model_without_a_price_is_refused_while_a_budget_is_set() -> None:
-    """And nothing is asked of the server for it."""
+    """No request is sent to the server for it."""
     client = CountingClient()
 
     with pytest.raises(BudgetExceededError, match=r"price of llama4 is not known.*`%claude budget off`"):
@@ -231,7 +231,7 @@ def test_a_model_without_a_price_is_refused_while_a_budget_is_set() -> None:
 
 
 def test_where_the_server_does_not_count_an_upper_bound_does() -> None:
-    """It is larger than any count would be, and the message says what it is."""
+    """It is larger than any count would be, and the message names it an upper bound."""
     client = CountingClient(NotFoundError("there is no such path"))
 
     with pytest.raises(BudgetExceededError, match="an upper bound because the server did not count"):
@@ -239,7 +239,7 @@ def test_where_the_server_does_not_count_an_upper_bound_does() -> None:
 
 
 def test_the_simulator_has_an_account_of_its_own() -> None:
-    """A rehearsal spends nothing of the real budget; the budget holds for each."""
+    """Simulated requests spend nothing of the real budget; the budget applies to each account."""
 
     async def run() -> Ledger:
         ledger = ledger_with(1.2 * WORST_OF_ONE)
@@ -268,7 +268,7 @@ def test_a_server_that_turned_out_to_be_a_simulator_stays_one() -> None:
 
 
 def test_the_next_ledger_of_the_kernel_goes_on() -> None:
-    """Reloading the extension neither forgets what was spent nor lifts the budget."""
+    """Reloading the extension keeps the amounts and the budget."""
 
     async def run() -> Ledger:
         ledger = ledger_with(5.0)
@@ -283,7 +283,7 @@ def test_the_next_ledger_of_the_kernel_goes_on() -> None:
 
 
 def test_a_forked_child_has_nothing_in_flight() -> None:
-    """What its parent has sent is the parent's to finish; what was spent by then counts for both."""
+    """The parent finishes its own requests; the amount spent before the fork counts for both."""
 
     async def run() -> Ledger:
         ledger = ledger_with(5.0)
@@ -299,7 +299,7 @@ def test_a_forked_child_has_nothing_in_flight() -> None:
 
 @pytest.mark.parametrize("amount", [-1.0, math.nan, math.inf, 1e12, 10**400])
 def test_a_budget_is_an_amount(amount: float) -> None:
-    """Zero is one too: nothing may be spent."""
+    """Zero is valid: nothing may be spent."""
     with pytest.raises(ConfigurationError, match="amount in USD"):
         Ledger().set_budget(amount)
 
@@ -307,7 +307,7 @@ def test_a_budget_is_an_amount(amount: float) -> None:
 
 
 def test_a_price_that_is_not_known_takes_back_none_that_is() -> None:
-    """One answer without a price, of a model that had others, leaves them spent; the row has no sum."""
+    """One answer without a price keeps the spent amount of the others; the row has no total cost."""
 
     async def run() -> Ledger:
         ledger = ledger_with(1.0)
@@ -323,7 +323,7 @@ def test_a_price_that_is_not_known_takes_back_none_that_is() -> None:
 
 
 def test_each_model_that_took_part_has_its_row() -> None:
-    """The request is counted with the one that answered."""
+    """The request is counted for the model that answered."""
     steps = [
         {"type": "message", "input_tokens": 1000, "output_tokens": 10, "model": SONNET},
         {"type": "fallback_message", "input_tokens": 1000, "output_tokens": 100, "model": "claude-opus-5-5"},
@@ -343,7 +343,7 @@ def test_each_model_that_took_part_has_its_row() -> None:
 
 
 def test_an_estimate_is_known_as_one_in_rows_and_account() -> None:
-    """Also after the next ledger of the kernel has taken over."""
+    """Also in the next ledger of the kernel."""
 
     async def run() -> Ledger:
         ledger = Ledger()
@@ -360,7 +360,7 @@ def test_an_estimate_is_known_as_one_in_rows_and_account() -> None:
 
 
 def test_a_reservation_is_given_back_even_if_it_cannot_be_booked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault while settling must not hold the money for ever."""
+    """An error while booking must not keep the reservation forever."""
 
     async def run() -> Ledger:
         ledger = ledger_with(2 * WORST_OF_ONE)
@@ -381,6 +381,6 @@ def test_a_reservation_is_given_back_even_if_it_cannot_be_booked(monkeypatch: py
     ],
 )
 def test_a_budget_refuses_a_request_that_a_model_without_a_price_may_answer(fields: dict[str, Any]) -> None:
-    """Nobody can say what it could cost."""
+    """Its possible cost is unknown."""
     with pytest.raises(BudgetExceededError, match="price of llama4 is not known"):
         asyncio.run(admit(ledger_with(1000.0), asked=request(**fields)))

@@ -1,4 +1,4 @@
-"""Short names for models: what the server has counts, then the dated table; other names are their own meaning."""
+"""Short names of models: the server's list first, then the built-in table; other names are unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from claude_magic.runtime._requests import SHORT_NAMES, ModelNames, nearest_mode
 
 
 class ListingClient:
-    """Lists models, fails to, or never answers."""
+    """A client that lists models, fails, or never answers."""
 
     def __init__(
         self, *models: dict[str, Any], failure: Exception | None = None, hangs: bool = False
@@ -64,7 +64,7 @@ def test_the_table_knows_the_newest_of_each_line() -> None:
 
 @pytest.mark.parametrize("name", ["claude-opus-5", "llama4", "Opus", "opus ", "mythos", ""])
 def test_other_names_are_their_own_meaning(name: str) -> None:
-    """Full ids and the names of other servers are passed on, and nothing is asked for them."""
+    """Full ids and other servers' names are passed on without a request."""
     client = ListingClient()
 
     assert table_id(name) is None
@@ -73,7 +73,7 @@ def test_other_names_are_their_own_meaning(name: str) -> None:
 
 
 def test_the_newest_active_model_of_the_line_is_meant() -> None:
-    """Not one of another line, not one that is going, not one whose date is unknown."""
+    """Not one of another line, a deprecated one, or one without a date."""
     client = ListingClient(
         model("claude-opus-7", created_at="2027-05-01T00:00:00Z", lifecycle="deprecated"),
         model("claude-opus-6", created_at="2027-03-01T00:00:00Z", lifecycle="active"),
@@ -96,14 +96,14 @@ def test_times_of_different_zones_are_compared_as_times() -> None:
 
 
 def test_a_server_without_lines_leaves_it_to_the_table() -> None:
-    """Lists in the shape of OpenAI's tell neither line nor date."""
+    """Lists in OpenAI's format contain neither line nor date."""
     client = ListingClient(model("claude-opus-6", line=None), {"id": "gpt", "created": 5})
 
     assert resolve(ModelNames(), client, "opus") == "claude-opus-5-5"
 
 
 def test_a_server_is_asked_once() -> None:
-    """Each further question costs nothing."""
+    """Later questions need no request."""
     names, client = ModelNames(), ListingClient(model("claude-opus-6"))
 
     assert [resolve(names, client, "opus") for _ in range(3)] == ["claude-opus-6"] * 3
@@ -112,7 +112,7 @@ def test_a_server_is_asked_once() -> None:
 
 
 def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
-    """A failure costs nobody an answer, and is not waited for again and again."""
+    """A failure does not prevent an answer, and is not repeated for each question."""
     now = [0.0]
     names = ModelNames(clock=lambda: now[0])
     client = ListingClient(model("claude-opus-6"), failure=NotFoundError("no such path"))
@@ -125,14 +125,14 @@ def test_a_server_that_fails_is_left_alone_for_a_while() -> None:
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wait is bounded, and the table is used."""
+    """The wait is limited, and the table is used."""
     monkeypatch.setattr("claude_magic.runtime._requests._LISTING_TIMEOUT", 0.01)
 
     assert resolve(ModelNames(), ListingClient(hangs=True), "opus") == "claude-opus-5-5"
 
 
 def test_another_client_is_another_server() -> None:
-    """A client is exchanged when its address changes."""
+    """A new URL creates a new client."""
     names = ModelNames()
 
     assert resolve(names, ListingClient(model("claude-opus-6")), "opus") == "claude-opus-6"

@@ -1,4 +1,4 @@
-"""Looking for a budget above this process: before each request, and cheap where nothing has changed."""
+"""The search for a budget of ancestor processes: before each request, and cheap if nothing has changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG_AGO = 1_000_000_000
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the marks, which changed last long ago."""
+    """The folder of the markers, last changed long ago."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(_budget, "_no_parent_at", None)
     made = Path(_budget._folder())
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[ParentBudget | None], list[int]]:
-    """Let the processes above have this budget; return what counts how often they are looked at."""
+    """Give the ancestors this budget; return a list that grows with each search."""
 
     def have(budget: ParentBudget | None) -> list[int]:
         seen: list[int] = []
@@ -62,7 +62,7 @@ def test_a_new_mark_is_found(folder: Path, looks: Callable[[ParentBudget | None]
 def test_what_changed_just_now_may_change_again_unseen(
     folder: Path, looks: Callable[[ParentBudget | None], list[int]]
 ) -> None:
-    """A mark is made before it is written, within the same tick of the clock."""
+    """A marker may be created and then written within the same clock tick."""
     seen = looks(None)
     os.utime(folder)
 
@@ -75,7 +75,7 @@ def test_what_changed_just_now_may_change_again_unseen(
 def test_a_forked_child_looks_for_itself(
     folder: Path, looks: Callable[[ParentBudget | None], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mark of its parent was no mark above the parent."""
+    """The parent's own marker did not count for the parent, but counts for the child."""
     seen = looks(None)
     find_parent_budget()
     monkeypatch.setattr(os, "getpid", lambda: 1)

@@ -1,4 +1,4 @@
-"""What requests cost: by the dated list where a model stands on it, and otherwise nothing is said."""
+"""Costs of requests: by the price list if the model is on it, otherwise unknown."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def cost(model: str = "claude-sonnet-5-5", **usage: object) -> float | None:
 
 
 def test_input_and_output_have_their_prices() -> None:
-    """A million tokens each cost what the list says."""
+    """A million tokens cost the listed price."""
     assert cost(input_tokens=MILLION) == pytest.approx(2)
     assert cost(output_tokens=MILLION) == pytest.approx(10)
     assert cost(input_tokens=1000, output_tokens=100) == pytest.approx(0.003)
 
 
 def test_a_model_that_is_not_listed_has_no_price() -> None:
-    """Neither a gateway's name nor a later model is guessed at."""
+    """The prices of gateway names and later models are not guessed."""
     for name in ("llama4", "claude-opus-6", "anthropic.claude-sonnet-5-5", "claude-sonnet-5-5-turbo", ""):
         assert cost(name, input_tokens=10) is None
 
@@ -47,7 +47,7 @@ def test_a_date_at_the_end_of_a_name_does_not_matter() -> None:
 
 
 def test_the_prompt_cache_has_prices_of_its_own() -> None:
-    """Reading is cheap, writing is dear, and dearer for an hour; input_tokens is what is left."""
+    """Reads are cheap, writes are expensive, more so for one hour; input_tokens is the rest."""
     assert cost(cache_read_input_tokens=MILLION) == pytest.approx(0.10)
     assert cost(cache_creation_input_tokens=MILLION) == pytest.approx(2.5)
     split = {"ephemeral_5m_input_tokens": 600_000, "ephemeral_1h_input_tokens": 400_000}
@@ -55,7 +55,7 @@ def test_the_prompt_cache_has_prices_of_its_own() -> None:
 
 
 def test_a_split_of_the_cache_that_is_no_numbers_is_left_aside() -> None:
-    """Servers send many things."""
+    """Servers may send invalid values."""
     odd = {"ephemeral_1h_input_tokens": "many"}
 
     assert cost(cache_creation_input_tokens=MILLION, cache_creation=odd) == pytest.approx(2.5)
@@ -70,12 +70,12 @@ def test_a_split_of_the_cache_that_is_no_numbers_is_left_aside() -> None:
     ],
 )
 def test_a_long_prompt_makes_all_of_a_request_dearer(parts: dict[str, int], expected: float) -> None:
-    """What counts is the whole prompt, cached parts included."""
+    """The size of the whole prompt counts, including cached parts."""
     assert cost("claude-haiku-5-5", **parts) == pytest.approx(expected)
 
 
 def test_surcharges_are_read_from_the_usage() -> None:
-    """The server says how it served the request."""
+    """The usage reports how the request was served."""
     assert cost(output_tokens=MILLION, speed="fast") == pytest.approx(20)
     assert cost(output_tokens=MILLION, speed="standard", inference_geo="global") == pytest.approx(10)
     assert cost(output_tokens=MILLION, inference_geo="us") == pytest.approx(11)
@@ -83,7 +83,7 @@ def test_surcharges_are_read_from_the_usage() -> None:
 
 
 def test_searches_cost_a_cent_each() -> None:
-    """Apart from what they find, which is input."""
+    """Their results also cost input tokens."""
     searches = {"web_search_requests": 3, "web_fetch_requests": 5}
 
     assert cost(server_tool_use=searches) == pytest.approx(0.03)
@@ -96,7 +96,7 @@ def test_a_tier_that_is_billed_by_contract_has_no_price() -> None:
 
 
 def test_the_tables_know_the_same_models() -> None:
-    """A model with facts has a price, and its facts are those by which the simulator refuses."""
+    """A model with facts has a price, and its facts are those that the simulator validates against."""
     assert date.fromisoformat(PRICES_AS_OF)
     assert date.fromisoformat(MODELS_AS_OF)
     current = [model for model in ALL_MODELS if model.lifecycle != "retired"]
@@ -116,7 +116,7 @@ def test_the_tables_know_the_same_models() -> None:
 
 
 def test_no_cache_price_is_out_of_proportion() -> None:
-    """Writing costs 1.25 and 2 times the input, reading a tenth or less: a slip in the list would show."""
+    """Writes cost 1.25 and 2 times the input, reads a tenth or less, so a typing error in the list would be found."""
     for model in MODELS:
         for tokens in (0, 200_000):
             price = price_of(model, tokens)
@@ -142,7 +142,7 @@ def test_no_cache_price_is_out_of_proportion() -> None:
     ],
 )
 def test_amounts_can_be_read_whatever_their_size(amount: float, text: str) -> None:
-    """Three digits that count, and never an exponent."""
+    """Three significant digits, and never an exponent."""
     assert format_usd(amount) == text
     assert not re.search("e", format_usd(amount).removeprefix("under"))
 
@@ -155,7 +155,7 @@ def step(
 
 
 def test_each_step_of_the_servers_is_billed_at_the_price_of_its_model() -> None:
-    """Advice comes from another model, and its tokens are not in the counts of the whole."""
+    """An advisor is another model, and its tokens are not in the total counts."""
     steps = [
         step("message", 1000, 100),
         step("advisor_message", 2000, 300, "claude-opus-5-5"),
@@ -177,7 +177,7 @@ def test_each_step_of_the_servers_is_billed_at_the_price_of_its_model() -> None:
 
 
 def test_a_compaction_is_billed_beside_the_answer() -> None:
-    """Its tokens are not in the counts of the whole, whether the server lists the answer as a step or not."""
+    """Its tokens are not in the total counts, whether or not the server lists the answer as a step."""
     compaction = step("compaction", 5000, 500, cache_creation_input_tokens=1000, cache_read_input_tokens=0)
     dear = (5000 * 2 + 500 * 10 + 1000 * 2.5) / MILLION
     answer = (1000 * 2 + 100 * 10) / MILLION
@@ -188,7 +188,7 @@ def test_a_compaction_is_billed_beside_the_answer() -> None:
 
 
 def test_a_request_that_fell_back_is_billed_for_each_model_that_wrote_something() -> None:
-    """Who declined after some words is paid for them; who declined before any is not."""
+    """A model that declined after some output is billed for it; one that declined before any is not."""
     asked, answered = "claude-fable-5-2", "claude-opus-5-5"
     for declined, price in (
         (step("message", 1000, 50, asked), (8000 + 2000) / MILLION),
@@ -203,7 +203,7 @@ def test_a_request_that_fell_back_is_billed_for_each_model_that_wrote_something(
 
 
 def test_a_step_that_names_no_model_is_that_of_the_one_that_was_asked() -> None:
-    """Where nobody stood in, that is the one that answered."""
+    """Without a fallback, that is the model that answered."""
     steps = [step("message", 1000, 50), step("fallback_message", 0, 0, "claude-opus-5-5")]
     usage = Usage.model_validate({"input_tokens": 1000, "output_tokens": 50, "iterations": steps})
 
@@ -230,12 +230,12 @@ def test_a_step_that_names_no_model_is_that_of_the_one_that_was_asked() -> None:
     ],
 )
 def test_what_the_list_does_not_know_has_no_price(usage: dict[str, object]) -> None:
-    """No price is better than one that is not the bill's."""
+    """No price is better than one that differs from the bill."""
     assert cost(**{"input_tokens": 10, "output_tokens": 1, **usage}) is None
 
 
 def test_what_the_list_knows_to_be_free_changes_no_price() -> None:
-    """Web fetch, tool search, a place that is no choice, a credit that was not applied, counts of nothing."""
+    """Web fetch, tool search, an unavailable place, a credit that was not applied, counts of zero."""
     odd = {
         "server_tool_use": {"web_fetch_requests": 9, "tool_search_requests": 2, "oracle_requests": 0},
         "inference_geo": "not_available",
@@ -247,7 +247,7 @@ def test_what_the_list_knows_to_be_free_changes_no_price() -> None:
 
 
 def test_factors_multiply_tokens_and_not_fees() -> None:
-    """Fast, in the US, in a batch: each on all kinds of tokens; a search costs what it costs."""
+    """Fast, in the US, in a batch: each applies to all kinds of tokens, but not to searches."""
     factors = {"speed": "fast", "inference_geo": "us", "service_tier": "batch"}
     tokens = {"input_tokens": MILLION, "cache_read_input_tokens": MILLION, "output_tokens": MILLION}
 
@@ -275,7 +275,7 @@ def test_a_refusal_before_any_output_is_free_and_one_after_some_is_not() -> None
 
 
 def test_steps_that_are_no_steps_are_left_aside() -> None:
-    """Servers send many things; the counts of the whole stand."""
+    """Servers may send invalid steps; the total counts apply."""
     for odd in (
         "many",
         [1, None],

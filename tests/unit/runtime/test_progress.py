@@ -1,4 +1,4 @@
-"""The state of a reply, fed by hand."""
+"""The state of a reply, with events supplied by the test."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def clock() -> Clock:
 
 
 class Fed(Progress):
-    """Is fed as a turn feeds it: the client's accumulator has each event first, and begins again with each attempt."""
+    """Feeds events like a turn: the client's accumulator gets each event first, and restarts with each attempt."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -102,7 +102,7 @@ def finished(error: ClaudeError | None, delay: float | None) -> AttemptFinished:
 
 
 def test_the_phases_follow_what_the_client_tells(progress: Fed, clock: Clock) -> None:
-    """Limiter, sending, back-off, streaming, end: each with its wait and countdown."""
+    """Limiter, sending, backoff, streaming, end: each with its wait and countdown."""
     phases = [progress.phase]
 
     progress.note(LimiterWaiting(attempt=1, expected_wait=2.5, reason="rate"))
@@ -145,7 +145,7 @@ def test_the_phases_follow_what_the_client_tells(progress: Fed, clock: Clock) ->
 
 
 def test_a_limit_of_the_servers_is_named(progress: Fed, clock: Clock) -> None:
-    """Which one holds the reply up, and for how long."""
+    """The limit that delays the reply, and the expected wait."""
     progress.note(LimiterWaiting(attempt=1, expected_wait=12.0, reason="input tokens"))
 
     wait = progress.snapshot().wait
@@ -177,7 +177,7 @@ def test_blocks_grow_by_index_also_where_they_overlap_or_have_no_start(progress:
 
 
 def test_a_snapshot_does_not_change_when_the_reply_does(progress: Fed) -> None:
-    """It is frozen, so that a frame can keep it."""
+    """It is frozen, so that a frame can store it."""
     progress.take(text_block())
     progress.take(delta("one"))
     before = progress.snapshot()
@@ -190,7 +190,7 @@ def test_a_snapshot_does_not_change_when_the_reply_does(progress: Fed) -> None:
 
 
 def test_equal_versions_are_equal_pictures(progress: Fed) -> None:
-    """Events that change nothing that can be seen cause no frame."""
+    """Events without a visible change cause no frame."""
     calls: list[int] = []
     progress.observe(lambda: calls.append(1))
     version = progress.snapshot().version
@@ -202,7 +202,7 @@ def test_equal_versions_are_equal_pictures(progress: Fed) -> None:
 
 
 def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Fed) -> None:
-    """Counts are cumulative: never added, and what is absent stays."""
+    """Counts are cumulative: they replace each other, and absent ones are kept."""
     assert progress.snapshot().model == "asked-for"
 
     start = Message(model="answers", content=[], usage=Usage(input_tokens=12, output_tokens=1))
@@ -216,7 +216,7 @@ def test_model_and_usage_come_from_the_server_and_usage_is_replaced(progress: Fe
 
 
 def test_the_end_shows_what_the_message_holds(progress: Fed) -> None:
-    """The message may be some events ahead of those that were fed; it has the last word."""
+    """The message may be some events ahead of those fed; the message counts."""
     progress.take(text_block())
     progress.take(delta("Hel"))
 
@@ -255,12 +255,12 @@ def test_a_final_reply_does_not_change_any_more(progress: Fed, clock: Clock) -> 
     ],
 )
 def test_the_reason_of_a_retry_is_told_in_a_word_or_two(error: ClaudeError | None, words: str) -> None:
-    """It stands beside a countdown."""
+    """It is displayed next to a countdown."""
     assert describe_reason(error) == words
 
 
 def test_until_the_server_counts_the_output_is_estimated(progress: Fed) -> None:
-    """Its first count of 1 is no price. What is read on the way, and what an answer that breaks off leaves, is marked."""
+    """Its first count of 1 is not a price. Counts during the stream, and those of an incomplete answer, are marked as estimates."""
     start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
     progress.take(MessageStart(start.model_dump()))
     progress.take(text_block())
@@ -277,7 +277,7 @@ def test_until_the_server_counts_the_output_is_estimated(progress: Fed) -> None:
 
 
 def test_a_server_that_has_counted_is_believed(progress: Fed) -> None:
-    """The estimate gives way."""
+    """Its counts replace the estimate."""
     start = Message(model="claude-sonnet-5-5", content=[], usage=Usage(input_tokens=1000, output_tokens=1))
     progress.take(MessageStart(start.model_dump()))
     progress.take(text_block())
@@ -291,7 +291,7 @@ def test_a_server_that_has_counted_is_believed(progress: Fed) -> None:
 
 
 def test_the_model_is_the_one_that_answers(progress: Fed) -> None:
-    """As soon as the server says that another one stands in, and with a word to the reader in the end."""
+    """As soon as the server names a fallback model, and with a note at the end."""
     start = Message(model="claude-fable-5-2", content=[], usage=Usage(input_tokens=10, output_tokens=1))
     marker = {"type": "fallback", "from": {"model": "claude-fable-5-2"}, "to": {"model": "claude-opus-5-5"}}
     progress.take(MessageStart(start.model_dump()))
@@ -317,7 +317,7 @@ def test_the_model_is_the_one_that_answers(progress: Fed) -> None:
 
 
 def test_a_reply_of_several_rounds_has_no_price_if_one_of_them_has_none(progress: Fed) -> None:
-    """A sum that leaves out a part would be no price."""
+    """A sum without a part would not be a price."""
     for model in ("claude-sonnet-5-5", "llama4"):
         progress.end_round(Message(model=model, content=[], usage=Usage(input_tokens=10, output_tokens=1)))
     progress.complete()
@@ -326,7 +326,7 @@ def test_a_reply_of_several_rounds_has_no_price_if_one_of_them_has_none(progress
 
 
 def test_a_call_that_is_being_written_does_not_look_like_an_earlier_one_of_its_id() -> None:
-    """It has no result yet, whatever the server calls it."""
+    """It has no result yet, even if it has the same id."""
     content = GrowingContent()
     call = ToolUseBlock(id="toolu_1", name="tide", input={"port": "Brest"})
     content.adopt(Message(content=[call]))

@@ -1,4 +1,4 @@
-"""What is sent for a prompt: the right thinking, effort and bounds for each model, and nothing nobody asked for."""
+"""The request for a prompt: valid thinking, effort and limits for each model, and no unrequested fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HIDDEN = {"type": "adaptive", "display": "omitted"}
 
 
 class Made(NamedTuple):
-    """A request, and what is different in it from what was asked."""
+    """A request, and its differences from the requested options."""
 
     request: MessageRequest
     notes: tuple[str, ...]
@@ -53,7 +53,7 @@ def test_a_plain_prompt_sends_the_four_fields_it_needs() -> None:
 
 
 def test_options_reach_the_request() -> None:
-    """Each goes where the API expects it."""
+    """Each is sent in the field that the API expects."""
     settings = resolve(
         [option_layer({"model": "claude-opus-5", "system": "Be brief.", "effort": "low", "max_tokens": 5})]
     )
@@ -85,7 +85,7 @@ def test_options_reach_the_request() -> None:
 def test_thinking_takes_the_form_that_the_model_accepts(
     model: str, show: object, hide: object, off: object
 ) -> None:
-    """Asked for explicitly, each mode becomes something that this model does not refuse."""
+    """Each explicit mode becomes a value that the model accepts."""
     assert thinking(model=model, thinking="show") == show
     assert thinking(model=model, thinking="hide") == hide
     assert thinking(model=model, thinking="off") == off
@@ -93,7 +93,7 @@ def test_thinking_takes_the_form_that_the_model_accepts(
 
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "llama3.3", "claude-next-9"])
 def test_unasked_no_thinking_is_sent_to_models_that_may_refuse_it(model: str) -> None:
-    """The default is for models that are known to take it."""
+    """The default applies to models that are known to accept it."""
     assert thinking(model=model) is None
 
 
@@ -117,7 +117,7 @@ def test_where_thinking_cannot_be_off_it_is_hidden_and_a_note_says_so(
 
 
 def test_a_thinking_budget_stays_below_max_tokens() -> None:
-    """Where there is no room for one, there is no thinking, and a note says so."""
+    """If there is no room for it, thinking is off, with a note."""
     assert thinking(model="claude-haiku-4-5", thinking="show", max_tokens=3000) == {
         "type": "enabled",
         "budget_tokens": 1500,
@@ -128,7 +128,7 @@ def test_a_thinking_budget_stays_below_max_tokens() -> None:
 
 
 def test_max_tokens_is_lowered_to_what_a_known_model_gives() -> None:
-    """With a note; unknown models get what was asked."""
+    """With a note; for unknown models the value is sent unchanged."""
     planned = plan(model="claude-haiku-4-5", max_tokens=100_000)
 
     assert planned.request.max_tokens == 64_000
@@ -137,14 +137,14 @@ def test_max_tokens_is_lowered_to_what_a_known_model_gives() -> None:
 
 
 def test_facts_are_found_under_dated_names_and_unknown_models_have_none() -> None:
-    """A date at the end of a name does not make another model of it."""
+    """A date suffix does not change the model."""
     assert facts_of("claude-haiku-4-5-20251001") is facts_of("claude-haiku-4-5") is not None
     assert facts_of("claude-haiku-4-5-latest") is None
     assert facts_of("") is None
 
 
 def test_stop_sequences_are_a_list_and_one_string_is_one_of_them() -> None:
-    """A string must not be taken for a list of letters."""
+    """A string must not become a list of characters."""
     assert check_stop_sequences("END") == ["END"]
     assert check_stop_sequences(("a", "b")) == ["a", "b"]
     assert check_stop_sequences([]) is None
@@ -159,7 +159,7 @@ def test_stop_sequences_that_the_api_would_refuse_are_refused_here(bad: object) 
 
 
 def test_what_was_said_before_comes_first_and_is_cached() -> None:
-    """The turns as they are, then the question; the server marks the prefix for the next request by itself."""
+    """The turns unchanged, then the question; the server sets the cache breakpoint for the next request."""
     said = [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]},
@@ -174,7 +174,7 @@ def test_what_was_said_before_comes_first_and_is_cached() -> None:
 
 
 def test_a_first_question_pays_for_no_cache() -> None:
-    """Writing it costs a quarter more, and nobody knows yet whether there will be a second question."""
+    """A cache write costs a quarter more, and a second question may never come."""
     assert "cache_control" not in plan().request.to_body(stream=True)
 
 
@@ -183,7 +183,7 @@ def test_a_first_question_pays_for_no_cache() -> None:
     [("claude-sonnet-5-5", True), ("claude-fable-5-2", True), ("claude-opus-4-8", False)],
 )
 def test_thinking_of_another_system_prompt_is_dropped_by_the_server(model: str, is_asked: bool) -> None:
-    """Models that bind their thinking would refuse it; the others know no such field."""
+    """Models that bind their thinking would reject the request; others do not support the field."""
     settings = resolve([option_layer({"model": model, "thinking": "show"})])
 
     request = made(Question(prompt="And?"), settings, History(is_rebound=True)).request
@@ -194,7 +194,7 @@ def test_thinking_of_another_system_prompt_is_dropped_by_the_server(model: str, 
 
 
 def test_further_fields_are_merged_into_the_request() -> None:
-    """Objects field by field, everything else replaces."""
+    """Objects are merged by field, other values are replaced."""
     extra = {"output_config": {"task_budget": 5}, "service_tier": "standard_only", "max_tokens": 9}
     settings = resolve([option_layer({"effort": "low"})])
 
@@ -207,7 +207,7 @@ def test_further_fields_are_merged_into_the_request() -> None:
 
 @pytest.mark.parametrize("name", ["messages", "stream", "model"])
 def test_fields_that_are_ours_to_write_cannot_be_set(name: str) -> None:
-    """They would take the conversation apart."""
+    """They would break the conversation."""
     with pytest.raises(ConfigurationError, match=f"{name} cannot be set"):
         made(Question(prompt="Hi", extra={name: 1}), resolve([option_layer({})]))
 
@@ -223,7 +223,7 @@ def test_fields_that_are_ours_to_write_cannot_be_set(name: str) -> None:
     ],
 )
 def test_the_web_search_is_of_the_version_that_the_model_knows(model: str, version: str) -> None:
-    """The newest for current models; the one that all know for older ones, and for those that we do not know."""
+    """The newest for current models; the universally supported one for older and unknown models."""
     settings = resolve([option_layer({"model": model})])
 
     tools = made(Question(prompt="Hello", max_searches=5), settings).request.tools

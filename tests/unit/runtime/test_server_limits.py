@@ -1,4 +1,4 @@
-"""What is remembered of the server's own rate limits."""
+"""The stored rate limits of a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def response(status: int = 200, **headers: str) -> ResponseStarted:
 
 
 def test_the_last_word_on_each_model_counts() -> None:
-    """The model told of last stands first."""
+    """The model with the latest report is first."""
     limits = RateLimits(clock=lambda: 100.0)
 
     for model, remaining in (("a", "9"), ("b", "5"), ("a", "8")):
@@ -25,7 +25,7 @@ def test_the_last_word_on_each_model_counts() -> None:
 
 
 def test_refusals_are_remembered() -> None:
-    """When, of which model, and for how long; and not for ever."""
+    """With time, model and wait, and only the last ones."""
     limits = RateLimits(clock=lambda: 100.0)
 
     limits.note(response(429, retry_after="7"), model="a")
@@ -42,7 +42,7 @@ def test_refusals_are_remembered() -> None:
 
 
 def test_models_are_not_collected_for_ever() -> None:
-    """A kernel lives long."""
+    """A kernel may run for a long time."""
     limits = RateLimits()
 
     for number in range(100):

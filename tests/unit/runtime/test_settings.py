@@ -1,4 +1,4 @@
-"""Where settings come from, who wins, and what is said about bad ones."""
+"""The sources of settings, their precedence, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def from_local_file(**content: Any) -> ResolvedSettings:
 
 
 def test_f1_the_first_source_that_has_a_value_wins() -> None:
-    """Option, %config, environment, file beside the notebook, file of the user, default: taken away one by one."""
+    """Option, %config, environment, file beside the notebook, user's file, default: removed one by one."""
     layers: list[tuple[str, Layer]] = [
         ("option", option_layer({"model": "by-option"})),
         ("%config", config_layer({"model": "by-config"})),
@@ -56,7 +56,7 @@ def test_f1_the_first_source_that_has_a_value_wins() -> None:
 
 
 def test_f1_every_setting_has_the_default_that_is_written_down() -> None:
-    """The numbers of the specification, in the one place where they stand."""
+    """The numbers of the specification."""
     values = resolve([]).values
 
     assert values.base_url == "https://api.anthropic.com"
@@ -97,7 +97,7 @@ def test_f1_every_setting_has_the_default_that_is_written_down() -> None:
 def test_f1_the_environment_sets_everything_in_text(
     variable: str, text: str, field: str, value: object
 ) -> None:
-    """Numbers, switches, lists and headers are read from the strings that environments hold."""
+    """Numbers, switches, lists and headers are parsed from environment strings."""
     resolved = from_environment(**{variable: text})
 
     assert getattr(resolved.values, field) == value
@@ -105,7 +105,7 @@ def test_f1_the_environment_sets_everything_in_text(
 
 
 def test_f1_an_empty_variable_is_unset() -> None:
-    """`CLAUDE_MAGIC_MODEL=` means what it means to most programs: nothing."""
+    """`CLAUDE_MAGIC_MODEL=` counts as unset, as in most programs."""
     resolved = from_environment(CLAUDE_MAGIC_MODEL="", ANTHROPIC_BASE_URL="")
 
     assert resolved.is_default("model")
@@ -113,7 +113,7 @@ def test_f1_an_empty_variable_is_unset() -> None:
 
 
 def test_our_own_variable_goes_before_the_one_shared_with_other_programs() -> None:
-    """`CLAUDE_MAGIC_BASE_URL` is for us alone, so it says more."""
+    """`CLAUDE_MAGIC_BASE_URL` is specific to claude_magic, so it takes precedence."""
     resolved = from_environment(ANTHROPIC_BASE_URL="http://theirs", CLAUDE_MAGIC_BASE_URL="http://ours")
 
     assert resolved.values.base_url == "http://ours"
@@ -144,13 +144,13 @@ def test_our_own_variable_goes_before_the_one_shared_with_other_programs() -> No
 def test_f1_a_bad_value_names_setting_source_and_what_is_accepted(
     variables: Mapping[str, str], pattern: str
 ) -> None:
-    """The message says what to change, and where."""
+    """The message explains what to change, and where."""
     with pytest.raises(ConfigurationError, match=pattern):
         resolve([environment_layer(variables)])
 
 
 def test_o2_no_message_quotes_a_header_or_the_password_in_an_address() -> None:
-    """Gateways put secrets into both."""
+    """Both may contain a gateway's secret."""
     for variable, text in (
         ("ANTHROPIC_CUSTOM_HEADERS", "X-Gateway-Key hunter2-hunter2"),
         ("ANTHROPIC_CUSTOM_HEADERS", "Authorization: hunter2-hunter2"),
@@ -163,7 +163,7 @@ def test_o2_no_message_quotes_a_header_or_the_password_in_an_address() -> None:
 
 
 def test_a_bad_value_that_is_not_in_force_does_no_harm() -> None:
-    """What a better source has overridden is not looked at."""
+    """Overridden values are not validated."""
     resolved = resolve(
         [option_layer({"max_tokens": 5}), environment_layer({"CLAUDE_MAGIC_MAX_TOKENS": "many"})]
     )
@@ -172,7 +172,7 @@ def test_a_bad_value_that_is_not_in_force_does_no_harm() -> None:
 
 
 def test_an_option_that_does_not_exist_is_refused_with_a_suggestion() -> None:
-    """A slip of the pen is met with the right word."""
+    """A typing error gets a suggestion."""
     with pytest.raises(ConfigurationError, match=r"no setting 'max_token'. Did you mean max_tokens\?"):
         resolve([option_layer({"max_token": 5})])
 
@@ -207,7 +207,7 @@ def test_a_misspelt_variable_or_key_is_noted_with_a_suggestion() -> None:
     ],
 )
 def test_f1_a_file_beside_the_notebook_cannot_redirect_key_or_answers(field: str, value: object) -> None:
-    """A stranger's file may not send the key elsewhere, replace it, or load images; it is told that it was ignored."""
+    """An untrusted file must not redirect or replace the key, or load images; ignored keys are reported."""
     resolved = from_local_file(model="claude-haiku-5-5", **{field: value})
 
     assert resolved.values == Settings(model="claude-haiku-5-5")
@@ -217,7 +217,7 @@ def test_f1_a_file_beside_the_notebook_cannot_redirect_key_or_answers(field: str
 
 
 def test_f1_the_users_own_file_can_set_everything() -> None:
-    """It lies where only the user writes."""
+    """Only the user can write to its folder."""
     resolved = resolve(
         [user_file_layer(USER, {"base_url": "http://gateway.example", "headers": {"X-Team": "blue"}})]
     )
@@ -228,14 +228,14 @@ def test_f1_the_users_own_file_can_set_everything() -> None:
 
 
 def test_percent_config_cannot_switch_the_simulator_on() -> None:
-    """A notebook never chooses silently who answers."""
+    """A notebook cannot silently choose what answers."""
     with pytest.raises(ConfigurationError, match="%config cannot set demo"):
         config_layer({"demo": "on"})
 
 
 @pytest.mark.parametrize("name", ["api_key", "auth_token"])
 def test_f1_percent_config_cannot_set_a_key(name: str) -> None:
-    """Notebooks are saved, and so would the key be. The message does not repeat it."""
+    """Notebooks are saved, and the key with them. The message does not repeat it."""
     with pytest.raises(ConfigurationError, match=f"%config cannot set {name}") as raised:
         config_layer({name: "sk-ant-secret-0123456789"})
 
@@ -252,13 +252,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_users_file_lies_in_the_config_folder(folder: Path) -> None:
-    """`XDG_CONFIG_HOME` says where, and by default it is `~/.config`."""
+    """In `XDG_CONFIG_HOME`, by default `~/.config`."""
     assert user_file_path({"XDG_CONFIG_HOME": "/etc/me"}) == Path("/etc/me/claude-magic/claude-magic.toml")
     assert user_file_path({}) == Path.home() / ".config/claude-magic/claude-magic.toml"
 
 
 def test_in_the_config_folder_itself_the_file_is_the_users(folder: Path) -> None:
-    """A notebook that lies beside the user's own file does not make that file a stranger's."""
+    """A notebook next to the user's own file does not make that file untrusted."""
     home = folder / "claude-magic"
     home.mkdir()
 
@@ -300,7 +300,7 @@ def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path, content: bytes, reason: str) -> None:
-    """Name, and line where there is one."""
+    """With the name, and the line if known."""
     path = tmp_path / "claude-magic.toml"
     path.write_bytes(content)
 
@@ -309,7 +309,7 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path, content: bytes,
 
 
 def test_o2_what_is_kept_of_a_file_holds_no_secret(tmp_path: Path) -> None:
-    """The key is read from the file when it is needed, and stands in no cache."""
+    """The key is read from the file when it is needed, and is never cached."""
     files, path = SettingsFiles(), tmp_path / "claude-magic.toml"
     path.write_text('api_key = "sk-ant-secret-0123456789"\nmodel = "x"\n')
 
@@ -321,7 +321,7 @@ def test_o2_what_is_kept_of_a_file_holds_no_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blank", ["", "   ", "\n\t", "\u00a0"])
 def test_a_blank_system_prompt_is_none(blank: str) -> None:
-    """The API refuses one; from whichever source, and it hides what a later source would set."""
+    """The API rejects a blank one. From any source, it overrides later sources."""
     for layer in (option_layer({"system": blank}), config_layer({"system": blank})):
         assert resolve([layer, option_layer({"system": "Be brief."})]).values.system is None
 
@@ -356,7 +356,7 @@ def read_beside(path: Path) -> ResolvedSettings:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_whatever_is_wrong_with_a_settings_file_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
-    """It may be a stranger's: it neither takes long nor fills the screen."""
+    """The file may be untrusted: reading it is fast, and the message short."""
     path = tmp_path / "claude-magic.toml"
     path.write_bytes(HOSTILE[name])
 
@@ -370,7 +370,7 @@ def test_whatever_is_wrong_with_a_settings_file_is_one_line_that_names_it(name: 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_a_folder_or_a_pipe_in_the_place_of_a_settings_file_is_said(tmp_path: Path) -> None:
-    """Nobody may ever write to the pipe, so it is not waited for."""
+    """The pipe may never be written to, so reading does not wait for it."""
     folder, pipe = tmp_path / "claude-magic.toml", tmp_path / "pipe"
     folder.mkdir()
     os.mkfifo(pipe)
@@ -382,7 +382,7 @@ def test_a_folder_or_a_pipe_in_the_place_of_a_settings_file_is_said(tmp_path: Pa
 
 
 def test_a_settings_file_of_windows_is_read(tmp_path: Path) -> None:
-    """PowerShell writes UTF-16 with a mark, Notepad UTF-8 with one."""
+    """PowerShell writes UTF-16 with a byte order mark, Notepad UTF-8 with one."""
     path = tmp_path / "claude-magic.toml"
     for encoding in ("utf-16", "utf-8-sig"):
         path.write_bytes('system = "größer"'.encode(encoding))
@@ -390,7 +390,7 @@ def test_a_settings_file_of_windows_is_read(tmp_path: Path) -> None:
 
 
 def test_of_many_unknown_keys_a_few_are_named(tmp_path: Path) -> None:
-    """And how many more there are."""
+    """With the number of the others."""
     path = tmp_path / "claude-magic.toml"
     path.write_text("\n".join(f"a{number} = 1" for number in range(4_000)) + f"\n{'x' * 9_000} = 1\n")
 
@@ -402,7 +402,7 @@ def test_of_many_unknown_keys_a_few_are_named(tmp_path: Path) -> None:
 
 
 def test_a_system_prompt_with_dots_is_no_dotted_key(tmp_path: Path) -> None:
-    """Only what stands where a key does is counted."""
+    """Only dots in keys are counted."""
     path = tmp_path / "claude-magic.toml"
     path.write_text(
         'system = """Speak of a.b.c.d.e.f.g.h.i.j.k as of one.\nAnd of 1.2.3.4.5.6.7.8.9.10."""\n'

@@ -1,4 +1,4 @@
-"""The most that a request can cost, told before it is sent."""
+"""The highest possible cost of a request, computed before it is sent."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_input_and_max_tokens_at_their_prices_for_every_attempt() -> None:
     ],
 )
 def test_what_may_be_written_to_the_cache_costs_more(fields: dict[str, Any], input_price: float) -> None:
-    """Wherever in the request that is asked for."""
+    """Wherever the request contains `cache_control`."""
     assert worst(1_000_000, max_tokens=0, **fields).total == pytest.approx(input_price)
 
 
 def test_near_a_dearer_tier_the_dearer_tier_counts() -> None:
-    """The server's count is an estimate, and the tier is about the whole request."""
+    """The server's count is an estimate, and the tier applies to the whole request."""
     assert worst(90_000, model="claude-haiku-5-5", max_tokens=0).total == pytest.approx(0.009)
     assert worst(99_000, model="claude-haiku-5-5", max_tokens=0).total == pytest.approx(0.0495)
 
@@ -65,7 +65,7 @@ def test_fast_mode_and_a_place_cost_more() -> None:
 
 
 def test_searches_are_paid_and_what_they_find_is_input() -> None:
-    """After each of them, all that there is by then is read once more."""
+    """After each search, the whole context so far is input again."""
     search = {"type": "web_search_20260209", "name": "web_search", "max_uses": 2}
 
     found = worst(tools=[search])
@@ -77,14 +77,14 @@ def test_searches_are_paid_and_what_they_find_is_input() -> None:
 
 
 def test_tools_of_this_side_add_no_searches() -> None:
-    """They take rounds of their own, each admitted for itself."""
+    """They take separate rounds, each admitted separately."""
     tools = [{"name": "web_search_of_mine", "input_schema": {"type": "object"}}]
 
     assert worst(tools=tools).input_tokens == 1000
 
 
 def test_no_text_has_more_tokens_than_bytes() -> None:
-    """So without a count, bytes are the bound, with room for what the server adds."""
+    """Without a count, the bytes are the upper bound, plus the tokens that the server adds."""
     text = "Zażółć gęślą jaźń. " * 100
 
     found = worst(None, content=text)
@@ -94,7 +94,7 @@ def test_no_text_has_more_tokens_than_bytes() -> None:
 
 
 def test_a_picture_is_bounded_by_its_size_and_a_pdf_by_the_context() -> None:
-    """Their bytes say little about their tokens."""
+    """The number of their bytes does not determine their tokens."""
     picture = {
         "type": "image",
         "source": {"type": "base64", "media_type": "image/png", "data": "A" * 500_000},
@@ -108,19 +108,19 @@ def test_a_picture_is_bounded_by_its_size_and_a_pdf_by_the_context() -> None:
 
 
 def test_half_an_emoji_can_be_bounded() -> None:
-    """Notebooks hold such text."""
+    """Notebooks may contain lone surrogates."""
     assert worst(None, content="\ud83d").input_tokens > 0
 
 
 def test_a_model_without_a_price_has_no_worst_case() -> None:
-    """Nobody guesses."""
+    """The price is not guessed."""
     request = MessageRequest(model="llama4", max_tokens=5, messages=[{"role": "user", "content": "Hello"}])
 
     assert worst_case(request, 10, attempts=1) is None
 
 
 def test_models_that_may_stand_in_are_paid_too() -> None:
-    """Each that is asked and declines in the middle of its answer is billed for it."""
+    """Each model that declines during its answer is billed for the output."""
     alone = worst().total
     fallbacks = [{"model": "claude-opus-5-5"}, {"model": "claude-haiku-5-5", "max_tokens": 4000}]
 
@@ -131,7 +131,7 @@ def test_models_that_may_stand_in_are_paid_too() -> None:
 
 
 def test_advice_is_paid_each_time() -> None:
-    """At the price of the model that gives it, which reads all there is by then."""
+    """At the price of the advisor, which reads the whole context so far."""
     advisor = {"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-5-5", "max_tokens": 700}
 
     once = worst(tools=[{**advisor, "max_uses": 1}]).total

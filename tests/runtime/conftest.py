@@ -1,4 +1,4 @@
-"""What the tests of the runtime share: a simulator, runtimes that talk to it, and Python processes of their own."""
+"""Fixtures of the runtime tests: a simulator, runtimes connected to it, and separate Python processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROCESS_TIMEOUT = 300.0
 
 
 class MakeRuntime(Protocol):
-    """Builds a runtime whose environment is these variables and nothing else; it is closed after the test."""
+    """Creates a runtime with only these environment variables; it is closed after the test."""
 
     def __call__(self, **variables: str) -> Runtime: ...
 
@@ -41,7 +41,7 @@ class RunScript(Protocol):
 
 @pytest.fixture(autouse=True)
 def _empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings file, no keyring and no variable of the developer's reaches a test."""
+    """Isolate tests from the developer's settings file, keyring and environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
@@ -52,7 +52,7 @@ def _empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def sim() -> Iterator[Simulator]:
-    """A simulator of its own for each test."""
+    """A separate simulator for each test."""
     with Simulator() as simulator:
         yield simulator
 
@@ -74,7 +74,7 @@ def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
 
 @pytest.fixture
 def runtime(make_runtime: MakeRuntime, sim: Simulator) -> Runtime:
-    """A runtime that talks to `sim`, at a rate that holds nothing up."""
+    """A runtime connected to `sim`, at a rate that delays no request."""
     return make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_RATE_LIMIT_RPS="1000")
 
 

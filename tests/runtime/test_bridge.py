@@ -34,7 +34,7 @@ def bridge() -> Iterator[Bridge]:
 
 
 def test_results_and_errors_come_through_the_future(bridge: Bridge) -> None:
-    """As they are."""
+    """Unchanged."""
 
     async def name_thread() -> str:
         return threading.current_thread().name
@@ -48,7 +48,7 @@ def test_results_and_errors_come_through_the_future(bridge: Bridge) -> None:
 
 
 def test_what_is_cancelled_before_its_first_step_still_ends(bridge: Bridge) -> None:
-    """Its end is told, though none of its own code has run."""
+    """`on_end` is called, although none of its code has run."""
     ended: list[bool] = []
     has_ended = threading.Event()
 
@@ -63,7 +63,7 @@ def test_what_is_cancelled_before_its_first_step_still_ends(bridge: Bridge) -> N
 
 
 def test_closing_cancels_what_runs_and_then_closes_the_client() -> None:
-    """In this order, and the thread is gone afterwards."""
+    """In this order; afterwards the thread has ended."""
     order: list[str] = []
 
     async def work() -> None:
@@ -90,7 +90,7 @@ def test_closing_cancels_what_runs_and_then_closes_the_client() -> None:
 
 
 def test_a_closed_bridge_refuses_work_and_leaves_no_coroutine_behind(bridge: Bridge) -> None:
-    """Otherwise anyone who waits for it would wait for ever."""
+    """A coroutine left behind would block its waiter forever."""
     bridge.close()
     bridge.close()
 
@@ -101,7 +101,7 @@ def test_a_closed_bridge_refuses_work_and_leaves_no_coroutine_behind(bridge: Bri
 
 
 def test_cancelling_after_the_bridge_has_closed_does_nothing(bridge: Bridge) -> None:
-    """A late Stop click is no error."""
+    """A late Stop click is not an error."""
     cancel = bridge.spawn(forever(), on_end=lambda _: None)
     bridge.close()
 
@@ -123,7 +123,7 @@ def test_a_bridge_can_be_closed_from_its_own_thread(bridge: Bridge) -> None:
 
 
 def test_a_client_that_fails_to_close_does_not_keep_the_thread(caplog: pytest.LogCaptureFixture) -> None:
-    """The failure is logged by its kind only."""
+    """Only the class of the error is logged."""
 
     async def fail() -> None:
         raise OSError("sk-ant-secret-0123456789")
@@ -136,7 +136,7 @@ def test_a_client_that_fails_to_close_does_not_keep_the_thread(caplog: pytest.Lo
 
 
 def test_asking_while_others_close_again_and_again_never_hangs(runtime: Runtime) -> None:
-    """Each question is answered or cancelled, whatever comes between, and afterwards all is in order."""
+    """Each question is answered or cancelled, and the runtime works afterwards."""
     is_over = threading.Event()
     unexpected: list[BaseException] = []
 
@@ -169,7 +169,7 @@ def test_asking_while_others_close_again_and_again_never_hangs(runtime: Runtime)
 def test_a_fault_of_ours_ends_the_reply_as_failed(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody waits for ever because of a bug; the message asks to report it, and quotes no key."""
+    """A bug does not block a waiter forever; the message asks to report it, and contains no key."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("near sk-ant-secret-0123456789")

@@ -1,4 +1,4 @@
-"""The budget over real sockets: what reaches the server under it, and what every way to fail costs."""
+"""The budget over real sockets: which requests are sent, and the cost of each kind of failure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def ask(
     is_cancelled: bool = False,
     is_known_to_be_simulated: bool = True,
 ) -> None:
-    """Send a request as the runtime does: admit, stream, finish. Or cancel it when its first words have come."""
+    """Send a request like the runtime: admit, stream, finish. Or cancel it after its first words."""
     config = ClientConfig(base_url=url, max_retries=ATTEMPTS - 1, initial_backoff=0, rate_limit_rps=1000)
     accountant = TurnAccountant(
         ledger,
@@ -73,14 +73,14 @@ def paths(sim: Simulator) -> list[str]:
 
 
 def test_without_a_budget_nothing_but_the_request_is_sent(sim: Simulator) -> None:
-    """Promise: who sets no budget pays nothing for it, not even a round trip."""
+    """Promise: without a budget there is no overhead, not even a round trip."""
     asyncio.run(ask(sim.url, Ledger(), request()))
 
     assert paths(sim) == ["/v1/messages"]
 
 
 def test_a_request_that_could_pass_the_budget_is_not_sent(sim: Simulator) -> None:
-    """Promise: the refusal comes after a free count, and before anything that could be billed."""
+    """Promise: the error comes after a free token count, and before any billable request."""
     ledger = Ledger()
     ledger.set_budget(ATTEMPTS * OUTPUT)  # the input does not fit any more
 
@@ -91,7 +91,7 @@ def test_a_request_that_could_pass_the_budget_is_not_sent(sim: Simulator) -> Non
 
 
 def test_a_request_that_fits_is_counted_and_sent(sim: Simulator) -> None:
-    """Promise: what it took is booked by the server's own usage, and the rest is free again."""
+    """Promise: its cost is booked by the server's usage, and the rest of its reservation is released."""
     ledger = Ledger()
     ledger.set_budget(ATTEMPTS * OUTPUT + 0.01)
 
@@ -106,7 +106,7 @@ def test_a_request_that_fits_is_counted_and_sent(sim: Simulator) -> None:
 
 
 def test_a_model_without_a_price_is_refused_before_anything_is_sent(sim: Simulator) -> None:
-    """Promise: a budget that cannot be kept is not pretended to be."""
+    """Promise: a budget that cannot be kept is an error."""
     ledger = Ledger()
     ledger.set_budget(1000)
 
@@ -129,7 +129,7 @@ def test_a_model_without_a_price_is_refused_before_anything_is_sent(sim: Simulat
 def test_failed_attempts_count_if_they_may_have_been_billed(
     failures: Sequence[Behaviour], billed: int, sim: Simulator
 ) -> None:
-    """Promise: each at its worst case, until the end of the kernel; those that were not executed cost nothing."""
+    """Promise: each at its worst case, until the end of the kernel; attempts that were not executed cost nothing."""
     sim.script(*failures, reply("There."))
     ledger = Ledger()
     ledger.set_budget(1.0)
@@ -143,7 +143,7 @@ def test_failed_attempts_count_if_they_may_have_been_billed(
 
 @pytest.mark.parametrize("cut", [close_mid_stream(after_events=8), reset_mid_stream(after_events=8)])
 def test_an_answer_that_breaks_off_counts_whole(cut: Behaviour, sim: Simulator) -> None:
-    """Promise: what came is spent, and what the server may have gone on to write is open."""
+    """Promise: the cost of the partial answer is spent, and the output that the server may still have generated is unconfirmed."""
     sim.script(cut)
     ledger = Ledger()
     ledger.set_budget(1.0)
@@ -157,7 +157,7 @@ def test_an_answer_that_breaks_off_counts_whole(cut: Behaviour, sim: Simulator) 
 
 
 def test_a_cancelled_answer_counts_whole(sim: Simulator) -> None:
-    """Promise: stopping saves time; whether it saves money nobody knows."""
+    """Promise: stopping saves time, but it is unknown whether it saves money."""
     sim.script(hold(Gate()))
     ledger = Ledger()
     ledger.set_budget(1.0)
@@ -171,7 +171,7 @@ def test_a_cancelled_answer_counts_whole(sim: Simulator) -> None:
 
 
 def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Simulator) -> None:
-    """Promise: what the server has told by then is known, though no event was handed out yet."""
+    """Promise: the usage that the server has reported counts, even if no event was returned yet."""
     message = {
         "id": "msg_1",
         "role": "assistant",
@@ -210,7 +210,7 @@ def test_an_answer_that_is_stopped_before_its_first_word_cost_its_input(sim: Sim
 
 
 def test_requests_at_the_same_time_cannot_pass_the_budget_together(sim: Simulator) -> None:
-    """Promise: of ten that would fit one by one, only the three are sent that fit together."""
+    """Promise: of ten requests that fit individually, only the three that fit together are sent."""
     gate = Gate()
     sim.script(*[hold(gate)] * 10)
     ledger = Ledger()
@@ -233,7 +233,7 @@ def test_requests_at_the_same_time_cannot_pass_the_budget_together(sim: Simulato
 
 
 def test_a_simulator_is_recognised_by_its_first_response(sim: Simulator) -> None:
-    """Promise: whatever its address, its answers cost nothing of the real budget."""
+    """Promise: at any URL, its answers cost nothing of the real budget."""
     ledger = Ledger()
     ledger.set_budget(1.0)
 
@@ -257,7 +257,7 @@ def test_the_usage_of_a_server_is_priced_whole(sim: Simulator) -> None:
 
 
 def test_a_short_name_is_looked_up_once(sim: Simulator) -> None:
-    """Promise: at the server's list; full names ask nothing."""
+    """Promise: in the server's list; full names need no request."""
 
     async def run() -> list[str]:
         names = ModelNames()
@@ -296,7 +296,7 @@ NONSENSE = [-200_000, 10**400, 1e300, 1.5, True, "many", None, [1], {"input_toke
 def test_counts_that_cannot_be_true_cost_nothing_of_the_budget_and_give_nothing_to_it(
     count: Any, sim: Simulator
 ) -> None:
-    """Promise: whatever a gateway counts, the answer stands, what is spent never falls, and nothing stays reserved."""
+    """Promise: with any counts of a gateway, the answer is kept, the amount spent never decreases, and nothing stays reserved."""
     ledger = Ledger()
     ledger.set_budget(1.0)
     iterations = [{"type": "message", "input_tokens": count, "output_tokens": count}, count]

@@ -1,4 +1,4 @@
-"""Answers from a cassette: recorded while they stream, replayed without a server, through the port that all surfaces use."""
+"""Answers from a cassette: recorded while they stream, replayed without a server, through the common client interface."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILE = Path("claude.cassette.jsonl")
 
 
 def sent(sim: Simulator) -> int:
-    """How many questions have reached the server."""
+    """Return the number of questions that have reached the server."""
     return len([seen for seen in sim.requests if seen.path == "/v1/messages"])
 
 
@@ -47,7 +47,7 @@ def ask(runtime: Runtime, prompt: str, **options: Any) -> Reply:
 
 
 def stub_cell(runtime: Runtime) -> Any:
-    """As much of a cell as `%claude continue` looks at."""
+    """The parts of a cell that `%claude continue` uses."""
     return SimpleNamespace(
         runtime=runtime, key="c", next_key="c", name="In[2]", names=dict, is_first_in=lambda _thread: False
     )
@@ -55,7 +55,7 @@ def stub_cell(runtime: Runtime) -> Any:
 
 @pytest.fixture
 def offline(make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Runtime]:
-    """Makes a runtime of another kernel, without a key, on a machine on which no socket can be opened."""
+    """Creates the runtime of another kernel without a key, on a machine where no socket can be opened."""
 
     def make(**variables: str) -> Runtime:
         runtime = make_runtime(**{"CLAUDE_MAGIC_REPLAY": "only", **variables})
@@ -92,7 +92,7 @@ def test_what_was_recorded_is_replayed_without_a_key_or_a_socket(
 
 
 def test_auto_asks_only_what_is_missing(runtime: Runtime, sim: Simulator) -> None:
-    """In one kernel as well: what stands in the cassette costs nothing, whatever the budget."""
+    """In one kernel as well: recorded answers cost nothing, with any budget."""
     ask(runtime, "Name a tree.")
     runtime.ledger.set_budget(0.0)
 
@@ -103,7 +103,7 @@ def test_auto_asks_only_what_is_missing(runtime: Runtime, sim: Simulator) -> Non
 
 
 def test_record_asks_anew_and_replaces(runtime: Runtime, sim: Simulator, make_runtime: MakeRuntime) -> None:
-    """The new answer stands where the old one stood."""
+    """The new answer takes the place of the old one."""
     ask(runtime, "Name a tree.")
     ask(runtime, "Name a bird.")
     before = lines()
@@ -121,7 +121,7 @@ def test_record_asks_anew_and_replaces(runtime: Runtime, sim: Simulator, make_ru
 def test_what_is_asked_several_times_is_replayed_in_order(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """The last answer stands for the rest."""
+    """The last answer is used for the rest."""
     first = [ask(runtime, "Roll a die.", replay="record").request_id for _ in range(3)]
     assert len(set(first)) == 3
 
@@ -140,7 +140,7 @@ def test_off_neither_reads_nor_writes(runtime: Runtime, sim: Simulator) -> None:
 
 
 def test_a_missing_answer_says_what_differs(runtime: Runtime, offline: Callable[..., Runtime]) -> None:
-    """An error of its own, and nothing is sent."""
+    """A specific error, and nothing is sent."""
     ask(runtime, "Write about three lighthouses.")
     other = offline()
 
@@ -154,7 +154,7 @@ def test_a_missing_answer_says_what_differs(runtime: Runtime, offline: Callable[
 
 
 def test_auto_without_a_key_answers_what_it_can(runtime: Runtime, make_runtime: MakeRuntime) -> None:
-    """A key is needed for what is missing, and asked for then."""
+    """A key is required only for missing answers."""
     ask(runtime, "Name a tree.")
     other = make_runtime()
 
@@ -166,7 +166,7 @@ def test_auto_without_a_key_answers_what_it_can(runtime: Runtime, make_runtime: 
 def test_a_conversation_is_replayed_as_a_whole(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """Its turns have the same ids, because they stand in the notebook."""
+    """Its turns have the same ids, because the ids are stored in the notebook."""
 
     def talk(runtime: Runtime, **options: Any) -> list[tuple[str, str, str | None]]:
         found = []
@@ -190,7 +190,7 @@ def test_a_conversation_is_replayed_as_a_whole(
 def test_the_rest_of_a_cut_answer_is_recorded_and_replayed_as_its_beginning_was(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """By the option of the cell that began it, whatever the model; in a thread as well as outside of all conversations."""
+    """By the option of the original cell, with any model; in a thread and standalone."""
 
     def run(runtime: Runtime, where: Where | None, replay: str, **options: Any) -> str:
         question = Question(prompt="!simulate max_tokens\nTell of tides.", where=where)
@@ -210,7 +210,7 @@ def test_the_rest_of_a_cut_answer_is_recorded_and_replayed_as_its_beginning_was(
 def test_a_continuation_follows_its_own_option_and_the_setting_of_its_time(
     make_runtime: MakeRuntime, sim: Simulator
 ) -> None:
-    """Only what was an option of the question is taken from it."""
+    """Only options of the question itself are reused."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_REPLAY="auto")
     for replay in (None, "record"):
         question = Question(
@@ -224,7 +224,7 @@ def test_a_continuation_follows_its_own_option_and_the_setting_of_its_time(
 
 
 def test_the_same_turn_twice_has_two_ids(runtime: Runtime) -> None:
-    """One answers the other cell's question in the same place."""
+    """One answers the other cell's question at the same position."""
     ids = set()
     for _ in range(3):
         question = Question(prompt="Hello.", where=Where(thread="t", is_new=True))
@@ -238,7 +238,7 @@ def test_the_same_turn_twice_has_two_ids(runtime: Runtime) -> None:
 def test_rounds_of_tools_are_replayed_and_the_tools_run(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """What a tool does is the user's code, so it is done again."""
+    """Tools are the user's code, so they run again."""
     calls = []
 
     def weather(city: str) -> str:
@@ -283,7 +283,7 @@ ODD_STREAMS = [
 def test_whatever_came_is_replayed_alike(
     make_runtime: MakeRuntime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """Events that nobody knows, blocks that interleave, characters that were cut: the message is the same, and what is shown."""
+    """Unknown events, interleaved blocks, split characters: the message and the display are the same."""
     recording = make_runtime(
         ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_LENIENT_STREAM_END="1"
     )
@@ -300,7 +300,7 @@ def test_whatever_came_is_replayed_alike(
 def test_short_names_mean_the_same_in_a_replay(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """The server's list of models is recorded, too: by our own table it may be another one."""
+    """The server's list of models is recorded, too, because the built-in table may name another model."""
     sim.models = (
         [model for model in sim.models if model.id != "claude-opus-5-5"] if hasattr(sim, "models") else []
     )
@@ -316,7 +316,7 @@ def test_short_names_mean_the_same_in_a_replay(
 
 
 def test_no_key_gets_in(make_runtime: MakeRuntime, sim: Simulator) -> None:
-    """Neither as it is nor in another spelling, neither from the prompt nor from what the server says; no header either."""
+    """Neither verbatim nor encoded, neither from the prompt nor from the response; no headers either."""
     secret = "sk-ant-test-qX7pLk29Vbn4Zr81"
     forms = [secret, quote(secret, safe="").replace("-", "%2D"), base64.b64encode(secret.encode()).decode()]
     runtime = make_runtime(
@@ -341,7 +341,7 @@ def test_no_key_gets_in(make_runtime: MakeRuntime, sim: Simulator) -> None:
 def test_a_redacted_value_neither_gets_in_nor_counts(
     runtime: Runtime, offline: Callable[..., Runtime]
 ) -> None:
-    """A conversation in which the answer repeats it is found again all the same."""
+    """A conversation whose answer repeats it is still found."""
 
     def talk(runtime: Runtime, password: str, **options: Any) -> list[bool]:
         found = []
@@ -371,7 +371,7 @@ def test_errors_are_not_recorded_unless_asked(runtime: Runtime, sim: Simulator) 
 def test_errors_are_recorded_on_request_and_come_back(
     make_runtime: MakeRuntime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """With what had arrived."""
+    """With the partial answer."""
     recording = make_runtime(
         ANTHROPIC_API_KEY=KEY,
         ANTHROPIC_BASE_URL=sim.url,
@@ -395,7 +395,7 @@ def test_errors_are_recorded_on_request_and_come_back(
 def test_an_interrupted_answer_is_recorded_on_request(
     make_runtime: MakeRuntime, sim: Simulator, when: Any, eventually: Any
 ) -> None:
-    """It is replayed as one."""
+    """It is replayed as an interrupted answer."""
     variables = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": sim.url, "CLAUDE_MAGIC_REPLAY": "auto"}
     recording = make_runtime(**variables, CLAUDE_MAGIC_RECORD_ERRORS="1")
     prompt = "!simulate stall\nTell a long story."
@@ -415,7 +415,7 @@ def test_an_interrupted_answer_is_recorded_on_request(
 
 
 def test_a_replay_can_be_stopped(runtime: Runtime, make_runtime: MakeRuntime, when: Any) -> None:
-    """In mid-text, like a live answer: with the pace of an hour there is time."""
+    """During its text, like a live answer: at the pace of an hour there is time."""
     whole = ask(runtime, "Count to twenty.").text
     text = FILE.read_text(encoding="utf-8")
     stretched = [json.loads(line) for line in text.splitlines()]
@@ -437,7 +437,7 @@ def test_a_replay_can_be_stopped(runtime: Runtime, make_runtime: MakeRuntime, wh
 
 
 def test_an_answer_that_cannot_be_recorded_is_shown_with_a_note(runtime: Runtime) -> None:
-    """One clear sentence; the answer is whole."""
+    """One clear sentence; the answer is complete."""
     FILE.mkdir()
     with pytest.raises(CassetteError, match=r"claude.cassette.jsonl cannot be read"):
         ask(runtime, "Name a tree.")
@@ -455,7 +455,7 @@ def test_an_answer_that_cannot_be_recorded_is_shown_with_a_note(runtime: Runtime
 
 
 def test_a_bad_line_is_named_by_the_first_answer(runtime: Runtime) -> None:
-    """Only by that."""
+    """Only by the first."""
     ask(runtime, "Name a tree.")
     with FILE.open("a") as file:
         file.write('{"key": "cut')
@@ -472,7 +472,7 @@ def test_a_bad_line_is_named_by_the_first_answer(runtime: Runtime) -> None:
 def test_requests_through_the_port_are_replayed(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """`send_message`, streams that are iterated plainly, and the list of models."""
+    """`send_message`, streams iterated without a context manager, and the list of models."""
     request = MessageRequest(
         model="claude-sonnet-5-5", max_tokens=100, messages=[{"role": "user", "content": "Say exactly: hi"}]
     )
@@ -510,7 +510,7 @@ def test_answers_at_the_same_time_are_all_recorded(runtime: Runtime) -> None:
 
 
 def test_a_forked_or_reloaded_runtime_goes_on(runtime: Runtime, make_runtime: MakeRuntime) -> None:
-    """What was counted as used stays so."""
+    """Recordings that were used still count as used."""
     ask(runtime, "Name a tree.")
     heir = Runtime(environment={}, inherited=runtime.hand_over())
     try:
@@ -520,7 +520,7 @@ def test_a_forked_or_reloaded_runtime_goes_on(runtime: Runtime, make_runtime: Ma
 
 
 def test_nothing_waits_on_the_loop_for_the_disk(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bridge goes on while a line is written."""
+    """The bridge continues while a line is written."""
     import os
     import threading
 
@@ -540,7 +540,7 @@ def test_nothing_waits_on_the_loop_for_the_disk(runtime: Runtime, monkeypatch: p
 def test_a_map_is_recorded_and_replayed(
     runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """Its draws apart; the cassette takes the place of the journal; what it cost once is said, and `max_cost` is not touched."""
+    """Each draw separately; the cassette replaces the journal; the original cost is shown, and `max_cost` is not used."""
 
     def run(runtime: Runtime, **options: Any) -> tuple[Any, Any, Any]:
         request = Request(
@@ -571,7 +571,7 @@ def test_a_map_is_recorded_and_replayed(
 def test_rows_that_are_asked_again_are_not_answered_alike(
     mode: str, runtime: Runtime, sim: Simulator, offline: Callable[..., Runtime]
 ) -> None:
-    """What stands there is the answer that was none. A second Restart & Run All gives both again, and asks nothing."""
+    """The recorded answer is the invalid one. A second Restart & Run All replays both, and sends nothing."""
 
     def run_all(runtime: Runtime, mode: str) -> list[Any]:
         request = Request(
@@ -598,7 +598,7 @@ def test_rows_that_are_asked_again_are_not_answered_alike(
 
 
 def test_a_replayed_map_spends_nothing(runtime: Runtime, make_runtime: MakeRuntime) -> None:
-    """So a bound of its cost does not stop it, whatever it cost once."""
+    """So a cost limit does not stop it, whatever the original cost."""
 
     def run(runtime: Runtime, **changes: Any) -> Any:
         request = Request(

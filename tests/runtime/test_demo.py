@@ -1,4 +1,4 @@
-"""Demo mode: the embedded simulator answers where that was asked for, and never in place of a real credential."""
+"""Demo mode: the embedded simulator answers only on request, and never instead of a real credential."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def simulator_threads() -> int:
 
 
 def test_demo_auto_answers_by_the_simulator_where_there_is_no_key(make_runtime: MakeRuntime) -> None:
-    """And the reply says so; closing ends the simulator, and asking again starts it again."""
+    """The reply shows it; closing ends the simulator, and the next question starts it again."""
     runtime = make_runtime(CLAUDE_MAGIC_DEMO="auto")
 
     first = runtime.start("Hello").result(TIMEOUT)
@@ -43,7 +43,7 @@ def test_demo_auto_answers_by_the_simulator_where_there_is_no_key(make_runtime: 
 def test_demo_auto_uses_a_credential_or_a_server_where_there_is_one(
     make_runtime: MakeRuntime, sim: Simulator
 ) -> None:
-    """A key, a login or a base_url is a wish for the real thing."""
+    """A key, a login or a base_url requests a real server."""
     with_key = make_runtime(CLAUDE_MAGIC_DEMO="auto", ANTHROPIC_API_KEY=KEY)
     with_server = make_runtime(CLAUDE_MAGIC_DEMO="auto", ANTHROPIC_BASE_URL=sim.url)
     with_login = make_runtime(CLAUDE_MAGIC_DEMO="auto")
@@ -79,7 +79,7 @@ def test_demo_can_be_switched_on_and_off_where_there_is_no_credential(make_runti
 
 
 def test_a_notebook_cannot_put_the_simulator_in_place_of_a_credential(make_runtime: MakeRuntime) -> None:
-    """The refusal names the credential's source, and the way that only the user has."""
+    """The error names the credential's source, and the remedy that only the user has."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY)
 
     with pytest.raises(
@@ -92,7 +92,7 @@ def test_a_notebook_cannot_put_the_simulator_in_place_of_a_credential(make_runti
 
 
 def test_logging_in_ends_demo_mode(make_runtime: MakeRuntime) -> None:
-    """Who gives a key wants it used."""
+    """A key that is given is used."""
     runtime = make_runtime()
     runtime.demo_on()
 
@@ -104,7 +104,7 @@ def test_logging_in_ends_demo_mode(make_runtime: MakeRuntime) -> None:
 def test_o2_the_simulator_never_gets_the_users_key_or_headers(
     make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the environment says `on`, the key that is there too stays at home, and so do the gateway's headers."""
+    """If the environment sets demo to `on`, neither its key nor the gateway's headers are sent."""
     made: list[Simulator] = []
     module = sys.modules["claude_magic.simulator"]
 
@@ -164,7 +164,7 @@ def test_a_file_beside_the_notebook_cannot_switch_demo_on_and_is_warned_about_on
 
 
 def test_the_first_answer_under_a_file_beside_the_notebook_says_so(make_runtime: MakeRuntime) -> None:
-    """What the file sets, in one line, once; again when it sets something else. An option that overrules it is not told."""
+    """One line with its settings, once, and again when they change. Settings overridden by an option are not listed."""
     file = Path("claude-magic.toml")
     file.write_text(
         'model = "claude-haiku-5-5"\nmax_tokens = 5000\nsystem = "' + "Speak of ships. " * 50 + '"\n'
@@ -207,7 +207,7 @@ def test_no_proxy_of_the_environment_stops_the_demo(
 def test_a_proxy_that_cannot_be_used_is_named_by_the_reply(
     make_runtime: MakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise: where the proxy would be used, the question fails with what to do, and nothing of its password."""
+    """Promise: if the proxy would be used, the question fails with a remedy, and without the password."""
     monkeypatch.setenv("ALL_PROXY", "socks4://user:hunter2@127.0.0.1:9")
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL="https://gateway.test")
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends itself POSIX sign
 
 @pytest.fixture(autouse=True)
 def _usual_handler() -> Iterator[None]:
-    """Python's own handler of Ctrl-C before each test, and after it, whatever the test runner has."""
+    """Install Python's own SIGINT handler for each test, and restore that of the test runner afterwards."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -43,7 +43,7 @@ def interrupt_when(reply: Waited, condition: Callable[[Waited], object]) -> None
 
 
 def test_ctrl_c_in_mid_stream_cancels_and_keeps_the_text(runtime: Runtime, sim: Simulator) -> None:
-    """The wait ends as KeyboardInterrupt, with the partial text settled in the last reply."""
+    """The wait ends with KeyboardInterrupt, and the last reply has the partial text."""
     sim.script(hold(Gate(), after_deltas=2, text="one two three four five six seven"))
     answer = runtime.start("Count.")
     interrupt_when(answer, lambda it: it.text)
@@ -57,7 +57,7 @@ def test_ctrl_c_in_mid_stream_cancels_and_keeps_the_text(runtime: Runtime, sim: 
 
 
 def test_ctrl_c_before_the_first_byte_ends_the_wait(runtime: Runtime, sim: Simulator) -> None:
-    """A silent server does not keep the cell."""
+    """A silent server does not block the cell."""
     sim.script(slow_headers(3600))
     answer = runtime.start("Hello")
     interrupt_when(answer, lambda it: it.phase is Phase.SENT)
@@ -99,7 +99,7 @@ def test_ctrl_c_in_the_limiter_ends_the_wait(make_runtime: Callable[..., Runtime
 
 
 def test_no_ctrl_c_is_lost_at_whatever_moment_it_comes(runtime: Runtime, sim: Simulator) -> None:
-    """Of 60 interrupts at random-looking moments around a short answer, each ends a wait or comes as itself."""
+    """Each of 60 interrupts at pseudo-random moments around a short answer ends a wait or raises by itself."""
     lost = []
 
     for number in range(60):
@@ -119,7 +119,7 @@ def test_no_ctrl_c_is_lost_at_whatever_moment_it_comes(runtime: Runtime, sim: Si
 
 
 def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a reply does not finish, nobody has to wait for it."""
+    """The user need not wait for a reply that does not end."""
 
     class Stuck:
         pending_calls = None
@@ -142,7 +142,7 @@ def test_a_second_ctrl_c_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c_between_two_steps_of_a_wait_comes_with_the_next(runtime: Runtime, sim: Simulator) -> None:
-    """A frame that is drawn between two steps is not broken off in its middle."""
+    """Drawing a frame between two steps is not interrupted."""
     sim.script(hold(Gate()))
     answer = runtime.start("Hello")
     steps = []
@@ -174,7 +174,7 @@ def test_waiting_on_another_thread_touches_no_signal_handler(runtime: Runtime, s
 
 
 def test_a_kernel_that_ignores_ctrl_c_keeps_ignoring_it(runtime: Runtime) -> None:
-    """Where SIGINT is switched off, as between the cells of some kernels, waiting does not switch it on."""
+    """If SIGINT is ignored, as between the cells of some kernels, waiting does not change that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answer = runtime.start("Hello")
 

@@ -47,7 +47,7 @@ def kernels(
 
 
 def test_two_kernels_wait_for_each_other(kernels: tuple[Simulator, Runtime, Runtime]) -> None:
-    """Promise: what one has taken is gone for the other."""
+    """Promise: requests of one count for the other."""
     _, one, other = kernels
     one.start("Hello").result()
     other.submit(lambda client: client.bucket.acquire(0.001)).result()  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def test_two_kernels_wait_for_each_other(kernels: tuple[Simulator, Runtime, Runt
 
 
 def test_status_shows_the_address_without_its_password(tmp_path: Path) -> None:
-    """Promise: neither the table of settings nor a complaint shows the password."""
+    """Promise: neither the table of settings nor an error shows the password."""
     runtime = Runtime(
         environment={
             "ANTHROPIC_API_KEY": KEY,
@@ -76,7 +76,7 @@ def test_status_shows_the_address_without_its_password(tmp_path: Path) -> None:
 
 
 def test_a_file_beside_the_notebook_does_not_set_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Promise: a stranger's notebook does not choose who is told how much we ask."""
+    """Promise: an untrusted notebook cannot choose which server receives the request counts."""
     (tmp_path / "claude-magic.toml").write_text('limiter = "redis://elsewhere/0"')
     monkeypatch.chdir(tmp_path)
 
@@ -89,7 +89,7 @@ def test_a_file_beside_the_notebook_does_not_set_it(tmp_path: Path, monkeypatch:
 def test_what_the_server_tells_one_kernel_the_others_know(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:
-    """Promise: limits that headers teach one kernel hold in the next, which has not asked anything yet."""
+    """Promise: limits that one kernel learns from headers apply to another one that has not sent a request yet."""
     _, one, other = kernels
     for runtime in kernels[1:]:  # both are there
         runtime.submit(lambda client: client.bucket.acquire(0.0001)).result()  # type: ignore[attr-defined]
@@ -126,7 +126,7 @@ REQUEST = MessageRequest(
 
 
 class SharingClient:
-    """All that a ledger asks of a client: which limiter it shares."""
+    """The part of a client that a ledger uses: its limiter."""
 
     def __init__(self, server: RedisServer, account: str) -> None:
         self.bucket = RedisBucket(f"{server.url}?members=2", 100, account=account)
@@ -168,7 +168,7 @@ def worst_of(reservation: Reservation) -> float:
 
 
 def test_a_budget_holds_for_all_that_share_the_limiter(server: RedisServer) -> None:
-    """Promise: what one process has reserved or spent is gone for the other, and what it did not need is there again."""
+    """Promise: amounts that one process has reserved or spent count for the other, and unused ones are released."""
 
     async def play(ledgers: list[Ledger], admit: Admit) -> None:
         one, other = ledgers
@@ -202,7 +202,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def retried(admit: Admit, ledger: Ledger) -> Reservation:
-    """Admit as soon as the other process has told what its request has cost."""
+    """Admit as soon as the other process has reported the cost of its request."""
     while True:
         try:
             return await admit(ledger)
@@ -211,7 +211,7 @@ async def retried(admit: Admit, ledger: Ledger) -> Reservation:
 
 
 def test_requests_that_start_together_do_not_pass_the_budget_together(server: RedisServer) -> None:
-    """Promise: of twenty at once in two processes as many are let through as fit, and no more."""
+    """Promise: of twenty concurrent requests in two processes, only as many are admitted as fit."""
 
     async def play(ledgers: list[Ledger], admit: Admit) -> None:
         one, other = ledgers
@@ -232,7 +232,7 @@ def test_requests_that_start_together_do_not_pass_the_budget_together(server: Re
 
 
 def test_a_server_that_goes_and_forgets_neither_loses_nor_doubles_what_was_spent() -> None:
-    """Promise: while it is away each process has its share of the rest; when it is back, empty, all is as it was."""
+    """Promise: while it is away each process has its share of the rest; when it is back, empty, the state is restored."""
 
     async def play(ledgers: list[Ledger], admit: Admit) -> None:
         one, other = ledgers
@@ -265,7 +265,7 @@ def test_a_server_that_goes_and_forgets_neither_loses_nor_doubles_what_was_spent
 
 
 def test_a_ledger_that_continues_another_is_not_counted_twice(server: RedisServer) -> None:
-    """Promise: a reload of the package, in the same kernel, does not double what it has spent; a forked child adds only its own."""
+    """Promise: a reload of the package does not double the amount spent; a forked child adds only its own amounts."""
 
     async def play(ledgers: list[Ledger], admit: Admit) -> None:
         one, other = ledgers
@@ -305,7 +305,7 @@ def test_a_kernel_keeps_a_budget_that_another_one_has_set(
 def test_a_map_waits_for_what_other_processes_have_reserved(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:
-    """Promise: workers that share a budget do not end because the worst cases of the others fill it for a moment."""
+    """Promise: workers that share a budget do not fail because the others' reservations fill it temporarily."""
     simulator, one, other = kernels
 
     async def reserve(client: Any) -> Reservation:
@@ -345,7 +345,7 @@ def _released(ledger: Ledger, reservation: Reservation) -> Callable[[Any], Await
 def test_what_others_have_spent_is_there_when_it_is_looked_at(
     kernels: tuple[Simulator, Runtime, Runtime],
 ) -> None:
-    """Promise: `%claude budget` in one notebook shows what all have spent."""
+    """Promise: `%claude budget` in one notebook shows the amount spent by all."""
     _, one, other = kernels
 
     async def spend(client: Any) -> None:

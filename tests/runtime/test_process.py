@@ -49,7 +49,7 @@ def test_getting_the_runtime_starts_no_thread(run_script: RunScript) -> None:
 def test_the_interpreter_exits_in_silence_with_an_answer_in_mid_stream(
     run_script: RunScript, sim: Simulator
 ) -> None:
-    """No pending task, open loop or open socket is complained about, and nothing hangs."""
+    """There is no warning about a pending task, an open loop or an open socket, and nothing hangs."""
     sim.script(hold(Gate(), text="one two three"))
     script = """
     import time
@@ -102,7 +102,7 @@ print(get_runtime().start("Again").result(120).phase.value, bridges())
 
 
 def test_the_limiters_state_outlives_unloading(run_script: RunScript, sim: Simulator) -> None:
-    """What was used up before stays used up after: unloading is no way round the limit."""
+    """The bucket keeps its level: unloading does not bypass the limit."""
     script = """
     from claude_magic.runtime import get_runtime
     runtime = get_runtime()
@@ -121,7 +121,7 @@ def test_the_limiters_state_outlives_unloading(run_script: RunScript, sim: Simul
 def test_reloading_all_our_modules_leaks_no_thread_and_keeps_the_limiter(
     run_script: RunScript, sim: Simulator
 ) -> None:
-    """After `importlib.reload` of everything the new code runs, on one thread, where the old one stood."""
+    """After `importlib.reload` of all modules the new code runs on one thread and keeps the state."""
     script = (
         BRIDGES
         + """
@@ -157,7 +157,7 @@ print(claude_magic.claude.ask("Again").phase.value, bridges())
 def test_a_forked_child_has_a_bridge_of_its_own_and_the_parent_keeps_his(
     run_script: RunScript, sim: Simulator
 ) -> None:
-    """After a fork both ask, nobody hangs, and a reply of the parent fails in the child instead of waiting for ever."""
+    """After a fork both can ask, neither hangs, and a reply of the parent fails in the child instead of waiting forever."""
     gate = Gate()
     sim.script(hold(gate, text="the parent's"))
     script = """
@@ -258,7 +258,7 @@ def worker(tmp_path: Path) -> None:
 def test_a_budget_is_not_multiplied_by_worker_processes(
     kind: str, first_budget: float | None, run_script: RunScript, sim: Simulator
 ) -> None:
-    """However they are started, before or after the budget is set: each refuses, says why, and sends nothing."""
+    """However they are started, before or after the budget is set: each raises an error with the reason, and sends nothing."""
     script = f"""
     import concurrent.futures, multiprocessing, os
     from worker import claude, work
@@ -283,7 +283,7 @@ def test_a_budget_is_not_multiplied_by_worker_processes(
 
 @pytest.mark.usefixtures("worker")
 def test_a_budget_is_not_multiplied_by_joblib(run_script: RunScript, sim: Simulator) -> None:
-    """Its workers are no children of Python's own kind."""
+    """Its workers are not started by `multiprocessing`."""
     script = """
     import joblib
     from worker import claude, work
@@ -298,7 +298,7 @@ def test_a_budget_is_not_multiplied_by_joblib(run_script: RunScript, sim: Simula
 
 @pytest.mark.usefixtures("worker")
 def test_a_script_that_a_kernel_starts_keeps_out_of_its_budget(run_script: RunScript, sim: Simulator) -> None:
-    """As `!python script.py` does. Once the budget is lifted, it asks."""
+    """As with `!python script.py`. After the budget is removed, it can ask."""
     script = """
     import subprocess, sys
     from worker import claude
@@ -318,7 +318,7 @@ def test_a_script_that_a_kernel_starts_keeps_out_of_its_budget(run_script: RunSc
 def test_a_worker_with_a_budget_of_its_own_spends_that_and_its_own_workers_do_not(
     run_script: RunScript, sim: Simulator
 ) -> None:
-    """Explicit is explicit: it goes on, on an account that begins with it. What it starts stands below both."""
+    """Its own budget starts a new account. Processes that it starts are below both budgets."""
     script = """
     import os
     from worker import ask_both, claude, work_with_a_budget
@@ -342,7 +342,7 @@ def test_a_worker_with_a_budget_of_its_own_spends_that_and_its_own_workers_do_no
 
 @pytest.mark.usefixtures("worker")
 def test_threads_share_the_budget_of_their_process(run_script: RunScript, sim: Simulator) -> None:
-    """Of those that start together, as many are sent as fit together; none says that it is another process."""
+    """Of concurrent requests, as many are sent as fit together; no error mentions another process."""
     script = """
     from concurrent.futures import ThreadPoolExecutor
     from worker import claude, work
@@ -358,7 +358,7 @@ def test_threads_share_the_budget_of_their_process(run_script: RunScript, sim: S
 def test_the_limiter_of_a_forked_child_goes_on_where_its_parents_stood(
     run_script: RunScript, sim: Simulator
 ) -> None:
-    """A fork fills no bucket, nor does a fork of a fork."""
+    """A fork does not refill the bucket, nor does a fork of a fork."""
     script = """
     import os
     from claude_magic import claude

@@ -1,4 +1,4 @@
-"""The Methods paragraph and its manifest: what was really asked, with failures, and replays told from live answers."""
+"""The Methods paragraph and its manifest: the actual requests with failures, and replays distinguished from live answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def described(runtime: Runtime, **options: Any) -> Methods:
 
 
 def test_what_was_asked_is_described(runtime: Runtime) -> None:
-    """Models as the responses name them, dates, parameters, tokens, hashes; no prompt, unless it is wanted."""
+    """Models as named by the responses, dates, parameters, tokens, hashes; prompts only on request."""
     first = ask(runtime, "Name a tree.", system="Be brief.", effort="low")
     ask(runtime, "Name a bird.", model="claude-opus-5-5")
     ask(runtime, "Name a bird.", model="claude-opus-5-5")
@@ -107,7 +107,7 @@ def test_each_answer_says_what_was_asked_for_it(runtime: Runtime) -> None:
 def test_parameters_are_written_in_words_that_a_paper_could_print(
     parameters: dict[str, Any], words: str
 ) -> None:
-    """No JSON, whatever was set; text that somebody typed is code where Markdown would take it for its own."""
+    """No JSON for any parameter; text that the user typed is formatted as code if it contains Markdown."""
     asked = Asked(
         key="0" * 32,
         at="2026-11-27T10:00:00Z",
@@ -130,7 +130,7 @@ def test_parameters_are_written_in_words_that_a_paper_could_print(
 
 
 def test_failures_and_interruptions_are_counted(runtime: Runtime, when: Any) -> None:
-    """A paper says how many requests gave no answer."""
+    """A paper reports the number of requests without an answer."""
     ask(runtime, "Name a tree.")
     with pytest.raises(InvalidRequestError):
         ask(runtime, "!simulate bad_request")
@@ -148,7 +148,7 @@ def test_failures_and_interruptions_are_counted(runtime: Runtime, when: Any) -> 
 
 
 def test_replays_are_told_from_live_answers(runtime: Runtime, make_runtime: MakeRuntime) -> None:
-    """With the date of the recording, and without a price; the cassette itself is described alike by every kernel."""
+    """With the date of the recording, and without a price; every kernel describes the cassette in the same way."""
     live = ask(runtime, "Name a tree.", replay="auto")
     other = make_runtime(CLAUDE_MAGIC_REPLAY="only")
     ask(other, "Name a tree.")
@@ -168,7 +168,7 @@ def test_replays_are_told_from_live_answers(runtime: Runtime, make_runtime: Make
 
 
 def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
-    """However many rows there are; the hashes are those of the journal."""
+    """For any number of rows; the hashes are those of the journal."""
     request = Request(
         prompt="Name {{ item }}.", items=["a", "b", "c", "a"], names={}, settings={}, journal=False
     )
@@ -185,7 +185,7 @@ def test_a_map_is_described_by_its_hashes(runtime: Runtime) -> None:
 
 
 def test_the_manifest_is_a_file_without_secrets(runtime: Runtime, sim: Simulator) -> None:
-    """Prompts stand in it only with the appendix, and then redacted."""
+    """It contains prompts only with the appendix, and then redacted."""
     question = Question(prompt="Say exactly: password = 'hunter2-Zeppelin'", is_raw=True)
     runtime.start(question).result(TIMEOUT)
 
@@ -202,6 +202,6 @@ def test_the_manifest_is_a_file_without_secrets(runtime: Runtime, sim: Simulator
 
 
 def test_nothing_asked_is_said_so(runtime: Runtime) -> None:
-    """In place of a paragraph about nothing."""
+    """Instead of an empty paragraph."""
     assert str(described(runtime)) == "This kernel has asked nothing, so there are no methods to describe."
     assert "The cassette claude.cassette.jsonl is empty" in str(described(runtime, of_cassette=True))

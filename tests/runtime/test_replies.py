@@ -1,4 +1,4 @@
-"""A reply from start to end, over real sockets, seen from threads and loops of all kinds."""
+"""A reply from start to end, over real sockets, from various threads and loops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MakeRuntime = Callable[..., Runtime]
 
 
 def test_a_reply_holds_text_message_usage_and_where_it_came_from(runtime: Runtime, sim: Simulator) -> None:
-    """What arrived can be read in every form that people ask for."""
+    """The content can be read in all forms."""
     sim.script(reply("Two and three.", thinking="Small ones.", usage={"output_tokens": 7}))
 
     answer = runtime.start("Name two primes.").result(TIMEOUT)
@@ -181,7 +181,7 @@ def test_a_reply_streams_while_nobody_waits_for_it(runtime: Runtime, sim: Simula
 
 
 def test_observers_are_told_of_every_change_and_the_end(runtime: Runtime, sim: Simulator) -> None:
-    """An observer that looks at each call sees the text grow to its end, and the last call is final."""
+    """An observer sees the text grow to its end, and the last call has the final state."""
     sim.script(reply(chunks=["a", "b", "c", "d"]))
     seen: list[tuple[str, Phase, str]] = []
 
@@ -198,7 +198,7 @@ def test_observers_are_told_of_every_change_and_the_end(runtime: Runtime, sim: S
 def test_an_observer_that_raises_costs_nobody_the_reply(
     runtime: Runtime, sim: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Foreign code in a callback is logged; the reply and the other observers go on."""
+    """The error of a callback is logged; the reply and the other observers continue."""
     gate = Gate()
     sim.script(hold(gate, text="fine all the same"))
     calls: list[str] = []
@@ -266,7 +266,7 @@ def test_s2_a_dropped_stream_keeps_the_partial_text(runtime: Runtime, sim: Simul
 def test_raising_the_same_error_again_does_not_lengthen_its_traceback(
     runtime: Runtime, sim: Simulator
 ) -> None:
-    """However often a failed reply is asked, its traceback shows one way, not the history of all."""
+    """The traceback of a failed reply does not grow with each `result()`."""
     sim.script(status(401))
     answer = runtime.start("Hello")
     lengths = []
@@ -330,7 +330,7 @@ def test_many_threads_ask_at_once_and_each_gets_its_own_answer(runtime: Runtime,
 
 
 def test_waiting_with_a_timeout_leaves_the_reply_running(runtime: Runtime, sim: Simulator) -> None:
-    """A timeout is the waiter's, not the reply's."""
+    """The timeout ends the wait, not the reply."""
     gate = Gate()
     sim.script(hold(gate, text="late"))
     answer = runtime.start("Take your time.")
@@ -534,7 +534,7 @@ def test_a_prompt_that_is_no_string_is_a_type_error(runtime: Runtime) -> None:
 
 
 def test_f1_a_bad_option_is_refused_with_what_is_accepted(runtime: Runtime, sim: Simulator) -> None:
-    """The message names option, value and the values there are."""
+    """The message contains option, value and accepted values."""
     with pytest.raises(ConfigurationError, match=r"effort is 'hihg' and .*'high'.* It comes from: option"):
         runtime.start("Hello", effort="hihg")
 
@@ -542,7 +542,7 @@ def test_f1_a_bad_option_is_refused_with_what_is_accepted(runtime: Runtime, sim:
 
 
 def test_f1_a_missing_key_is_a_clear_error_at_first_use(make_runtime: MakeRuntime) -> None:
-    """Making a runtime works without a key; asking says what is missing, and the three ways out."""
+    """A runtime can be created without a key; asking raises an error with the three remedies."""
     runtime = make_runtime()
 
     with pytest.raises(ConfigurationError, match=r"ANTHROPIC_API_KEY.*login.*demo on"):
@@ -550,7 +550,7 @@ def test_f1_a_missing_key_is_a_clear_error_at_first_use(make_runtime: MakeRuntim
 
 
 def test_a_lone_surrogate_in_the_prompt_is_mended(runtime: Runtime, sim: Simulator) -> None:
-    """Half a character, as broken files hold them, does not keep the rest of the prompt from being asked."""
+    """Lone surrogates, as in broken files, do not prevent the question."""
     assert runtime.start("broken \ud83d character").result(TIMEOUT).phase is Phase.COMPLETE
 
     assert sim.requests[0].body["messages"][0]["content"] == "broken \ufffd character"

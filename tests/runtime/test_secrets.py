@@ -1,4 +1,4 @@
-"""O2: whatever the runtime holds, prints, logs or raises, the key is not in it."""
+"""O2: the key is in no state, output, log record or error of the runtime."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def outcomes(runtime: Runtime, sim: Simulator) -> list[Reply]:
 
 
 def reachable(root: object) -> Iterable[object]:
-    """Everything that can be walked to through attributes, containers, tracebacks and frames."""
+    """Yield all objects reachable through attributes, containers, tracebacks and frames."""
     seen: set[int] = set()
     queue = [root]
     while queue and len(seen) < MAX_THINGS:
@@ -77,7 +77,7 @@ def _parts(thing: object) -> list[object]:
 def test_o2_no_log_record_holds_the_key(
     used_runtime: Runtime, sim: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not even at DEBUG, from us or from the HTTP library."""
+    """Not even at DEBUG, from claude_magic or from the HTTP library."""
     caplog.set_level(logging.DEBUG)
 
     outcomes(used_runtime, sim)
@@ -89,7 +89,7 @@ def test_o2_no_log_record_holds_the_key(
 
 
 def test_o2_no_repr_status_error_or_traceback_holds_the_key(used_runtime: Runtime, sim: Simulator) -> None:
-    """Also where a server quotes it in its refusal."""
+    """Also if a server quotes it in its error."""
     replies = outcomes(used_runtime, sim)
     errors = [each.error for each in replies if each.error is not None]
 
@@ -104,7 +104,7 @@ def test_o2_no_repr_status_error_or_traceback_holds_the_key(used_runtime: Runtim
 def test_o2_no_field_that_can_be_walked_to_holds_the_key_but_the_credential_itself(
     used_runtime: Runtime, sim: Simulator
 ) -> None:
-    """`vars()` over runtime, client, replies and errors finds it nowhere; it stands in the credential and in what sends it."""
+    """`vars()` of runtime, client, replies and errors do not contain it; only the credential and the sending code do."""
     replies = outcomes(used_runtime, sim)
 
     things = list(reachable([used_runtime, replies]))
@@ -119,7 +119,7 @@ def test_o2_no_field_that_can_be_walked_to_holds_the_key_but_the_credential_itse
 def test_o2_a_settings_object_says_where_a_value_is_from_and_hides_headers(
     make_runtime: Callable[..., Runtime], sim: Simulator
 ) -> None:
-    """Gateways put secrets into headers, so status shows their names only."""
+    """Headers may contain a gateway's secret, so status shows only their names."""
     runtime = make_runtime(
         ANTHROPIC_BASE_URL=sim.url, ANTHROPIC_CUSTOM_HEADERS="X-Gateway-Key: hunter2-hunter2"
     )

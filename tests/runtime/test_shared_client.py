@@ -1,4 +1,4 @@
-"""One client for the kernel: kept, exchanged when its settings change, never under those who still use it."""
+"""One client for the kernel: kept, replaced when its settings change, but never while it is in use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config(runtime: Runtime) -> dict[str, object]:
 
 
 class _Notice:
-    """Notes that a reply has changed."""
+    """Records that a reply has changed."""
 
     def __init__(self) -> None:
         self.has_come = threading.Event()
@@ -82,7 +82,7 @@ def test_c1_every_request_of_a_kernel_uses_the_same_client(runtime: Runtime, sim
 def test_a_setting_that_the_client_depends_on_exchanges_it(
     runtime: Runtime, config: dict[str, object], change: Mapping[str, object]
 ) -> None:
-    """The next request is sent as the settings now say."""
+    """The next request uses the new settings."""
     [before] = clients_used(runtime)
 
     config.update(change)
@@ -96,7 +96,7 @@ def test_a_setting_that_the_client_depends_on_exchanges_it(
 def test_a_setting_that_concerns_one_request_keeps_the_client(
     runtime: Runtime, config: dict[str, object], change: Mapping[str, object]
 ) -> None:
-    """Its connections are worth keeping."""
+    """Its connections are kept."""
     [before] = clients_used(runtime)
 
     config.update(change)
@@ -105,7 +105,7 @@ def test_a_setting_that_concerns_one_request_keeps_the_client(
 
 
 def test_l1_a_new_rate_reaches_the_bucket_in_place(runtime: Runtime, config: dict[str, object]) -> None:
-    """The rate changes, while client, connections and what was used up stay."""
+    """The rate changes; the client, its connections and the level of the bucket stay."""
     [before] = clients_used(runtime)
 
     config["rate_limit_rps"] = 0.2
@@ -120,7 +120,7 @@ def test_l1_what_the_server_says_of_its_limits_is_kept_to_and_survives_a_reload(
     make_runtime: Callable[..., Runtime],
     when: Callable[[Reply, Callable[[Reply], object]], None],
 ) -> None:
-    """One request a minute: the second waits for it, says so, and goes on waiting in the runtime that follows."""
+    """One request per minute: the second waits, shows that, and still waits in the next runtime."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim_of_one.url)
     runtime.start("Hello").result(TIMEOUT)
 
@@ -150,7 +150,7 @@ def test_a_reply_in_flight_finishes_on_the_old_client_which_then_closes(
     when: Callable[[Reply, Callable[[Reply], object]], None],
     eventually: Callable[[Callable[[], object]], None],
 ) -> None:
-    """A new base_url takes nothing away from an answer that is streaming, and leaves no connection behind."""
+    """A new base_url does not affect a streaming answer, and leaves no connection open."""
     gate = Gate()
     sim.script(hold(gate, text="to the very end"))
     streaming = runtime.start("Hello")
@@ -183,7 +183,7 @@ def test_another_key_is_sent_by_another_client(runtime: Runtime, sim: Simulator)
 def test_health_is_asked_without_cost_and_never_raises_for_a_server_that_is_down(
     make_runtime: Callable[..., Runtime], runtime: Runtime, sim: Simulator
 ) -> None:
-    """A good server, a bad key, and no server at all are three findings, not three errors."""
+    """A working server, a bad key and an unreachable server are results, not errors."""
     refused = make_runtime(ANTHROPIC_API_KEY="invalid", ANTHROPIC_BASE_URL=sim.url)
     down = make_runtime(ANTHROPIC_BASE_URL="http://127.0.0.1:9", CLAUDE_MAGIC_MAX_RETRIES="0")
 
@@ -222,7 +222,7 @@ def test_cancelling_the_future_cancels_the_work(runtime: Runtime) -> None:
 def test_a_local_server_needs_no_key_and_gets_a_placeholder(
     make_runtime: Callable[..., Runtime], sim: Simulator
 ) -> None:
-    """Ollama and its like want a header, whatever is in it; a model that nobody knows is asked for as it is."""
+    """Servers such as Ollama require a header with any value; an unknown model is requested unchanged."""
     runtime = make_runtime(ANTHROPIC_BASE_URL=sim.url, CLAUDE_MAGIC_MODEL="claude-haiku-5-5")
 
     runtime.start("Hello").result(TIMEOUT)
@@ -231,7 +231,7 @@ def test_a_local_server_needs_no_key_and_gets_a_placeholder(
 
 
 def test_many_cancelled_streams_leave_the_pool_serving(runtime: Runtime, sim: Simulator) -> None:
-    """After 200 streams that were cancelled at all their stages, the next question is answered."""
+    """After 200 streams cancelled in all stages, the next question is answered."""
     for number in range(200):
         answer = runtime.start("Hello")
         if number % 3:

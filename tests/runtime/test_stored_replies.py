@@ -1,4 +1,4 @@
-"""Answers that are copied, stored and sent to other processes: they come back as data, wherever they are read."""
+"""Answers that are copied, stored and sent to other processes: the copies contain plain data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ When = Callable[[Reply, Callable[[Reply], object]], None]
 
 
 class Tower(BaseModel):
-    """What an answer is asked to be."""
+    """The schema of an answer."""
 
     name: str
     height: int
@@ -90,7 +90,7 @@ def carry(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], Any
 def test_a_finished_reply_comes_back_whole(
     carry: Callable[[Any], Any], runtime: Runtime, sim: Simulator
 ) -> None:
-    """Text, thinking, usage, cost, message and the rest; and nothing that only its kernel has."""
+    """Text, thinking, usage, cost, message and the rest, but no state of its kernel."""
     sim.script(reply("```json\n[1, 2]\n```", thinking="Small ones.", usage={"output_tokens": 7}))
     answer = runtime.start("Name two.").result(TIMEOUT)
 
@@ -114,7 +114,7 @@ def test_a_finished_reply_comes_back_whole(
 def test_a_reply_that_broke_off_comes_back_with_its_error(
     carry: Callable[[Any], Any], runtime: Runtime, sim: Simulator
 ) -> None:
-    """What had come, the estimate of its cost, and an error that can be raised."""
+    """The partial answer, its estimated cost, and an error that can be raised."""
     sim.script(close_mid_stream(after_events=40, text="tide " * 300))
     answer = runtime.start("Write.")
     with pytest.raises(StreamInterruptedError):
@@ -160,7 +160,7 @@ def test_the_class_of_an_answer_need_not_exist_where_it_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Classes of a notebook do not. There is no kernel there either, no key and no server."""
+    """Classes of a notebook do not exist elsewhere. There is no kernel, no key and no server either."""
     monkeypatch.setattr("__main__.Tower", Tower, raising=False)
     monkeypatch.setattr(Tower, "__module__", "__main__")
     sim.script(reply('{"name": "A", "height": 3}'))
@@ -179,7 +179,7 @@ def test_the_class_of_an_answer_need_not_exist_where_it_is_read(
 def test_a_reply_on_its_way_refuses_in_one_sentence(
     carry: Callable[[Any], Any], runtime: Runtime, sim: Simulator, when: When
 ) -> None:
-    """Which says what to do; and goes on."""
+    """The sentence contains the remedy; the reply continues."""
     gate = Gate()
     sim.script(hold(gate, text="one two three"))
     answer = runtime.start("Count.")
@@ -194,7 +194,7 @@ def test_a_reply_on_its_way_refuses_in_one_sentence(
 
 
 def test_no_secret_and_no_function_goes_along(make_runtime: Any, sim: Simulator) -> None:
-    """Neither the key, nor the address with a password in it, nor the tools."""
+    """Neither the key, nor a URL with a password, nor the tools."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url)
     runtime.login(KEY + "-login")
     stored = cloudpickle.dumps(runtime.start("Hello").result(TIMEOUT))
@@ -207,7 +207,7 @@ def test_no_secret_and_no_function_goes_along(make_runtime: Any, sim: Simulator)
 
 
 def test_nothing_that_was_attached_goes_along(make_runtime: Any, sim: Simulator) -> None:
-    """A reply knows its turn in the conversation, and that holds all that was sent."""
+    """A reply references its turn, which contains all content that was sent."""
     runtime = make_runtime(ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=sim.url)
     sim.script(reply("A lantern."))
     question = Question(prompt="What is it?", content="privately held", where=Where())
@@ -248,7 +248,7 @@ def test_what_hangs_together_with_replies_can_be_stored_too(
 
 
 def errors() -> list[ClaudeError]:
-    """One of each class, with all that it can hold."""
+    """One error of each class, with all attributes set."""
     kinds: list[Any] = [
         getattr(claude_magic, name) for name in claude_magic.__all__ if name.endswith("Error")
     ]
@@ -261,7 +261,7 @@ def errors() -> list[ClaudeError]:
 
 
 def test_an_error_comes_back_with_all_it_holds(carry: Callable[[Any], Any]) -> None:
-    """Whatever it was made with."""
+    """With any constructor arguments."""
     for error in errors():
         again = carry(error)
 
@@ -272,7 +272,7 @@ def test_an_error_comes_back_with_all_it_holds(carry: Callable[[Any], Any]) -> N
 
 
 def test_an_error_comes_back_from_a_worker_process() -> None:
-    """As raised in it: the pool would hang on an error that cannot be made again."""
+    """As raised there: the pool would hang on an error that cannot be unpickled."""
     with (
         multiprocessing.get_context("spawn").Pool(1) as pool,
         pytest.raises(AnswerError, match="fit") as raised,

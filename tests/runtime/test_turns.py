@@ -1,4 +1,4 @@
-"""Turns of a conversation, as the server sees them: what was said before, what a broken turn leaves, what it may cost."""
+"""Turns of a conversation as the server receives them: history, incomplete turns, and budget."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def roles(sim: Simulator) -> str:
 
 
 def test_what_was_said_before_goes_back_as_it_came(runtime: Runtime, sim: Simulator) -> None:
-    """Thinking and its signature included; models of today check it."""
+    """Including thinking and its signature, which current models check."""
     first = ask(runtime, "Name a prime.").result(TIMEOUT)
     ask(runtime, "And the next?").result(TIMEOUT)
 
@@ -68,7 +68,7 @@ def test_threads_do_not_hear_each_other(runtime: Runtime, sim: Simulator) -> Non
 
 
 def test_a_failed_question_leaves_no_trace_in_the_conversation(runtime: Runtime, sim: Simulator) -> None:
-    """There is no answer to it, and a history of two questions in a row would answer both."""
+    """It has no answer, and the model would answer both of two consecutive questions."""
     ask(runtime, "One.").result(TIMEOUT)
     sim.script(status(400))
     with pytest.raises(ClaudeError):
@@ -80,7 +80,7 @@ def test_a_failed_question_leaves_no_trace_in_the_conversation(runtime: Runtime,
 
 
 def test_a_dropped_answer_is_kept_as_far_as_it_came(runtime: Runtime, sim: Simulator) -> None:
-    """The next question may refer to it, and the server takes it back."""
+    """The next question may refer to it, and the server accepts it."""
     sim.script(end_without_stop(after_deltas=30))
     dropped = ask(runtime, "Tell me about tides, please, at some length.")
     with pytest.raises(ClaudeError):
@@ -97,7 +97,7 @@ def test_a_dropped_answer_is_kept_as_far_as_it_came(runtime: Runtime, sim: Simul
 def test_an_interrupted_question_leaves_a_history_that_the_server_accepts(
     runtime: Runtime, sim: Simulator, when: When, has_begun: bool
 ) -> None:
-    """Before the first word nothing is kept, after it what had come."""
+    """Before the first word nothing is kept, afterwards the partial answer."""
     ask(runtime, "One.").result(TIMEOUT)
     gate = Gate()
     sim.script(hold(gate, after_deltas=30) if has_begun else hold(gate, after_deltas=0))
@@ -114,7 +114,7 @@ def test_an_interrupted_question_leaves_a_history_that_the_server_accepts(
 
 
 def test_a_paused_turn_is_resumed_by_itself(runtime: Runtime, sim: Simulator) -> None:
-    """The reply goes back unchanged, and both parts are one answer whose tokens are added up."""
+    """The reply is sent back unchanged, and both parts are one answer with the sum of their tokens."""
     answer = ask(runtime, "!simulate pause_turn\nSearch for tides.").result(TIMEOUT)
 
     first, second = answer.snapshot().rounds
@@ -152,7 +152,7 @@ def test_a_change_of_the_model_never_refuses_the_thread(runtime: Runtime, sim: S
 
 
 def test_a_short_name_becomes_the_newest_model_of_its_line(runtime: Runtime, sim: Simulator) -> None:
-    """As the server lists them, asked once."""
+    """By the server's list, which is requested once."""
     first = ask(runtime, "One.", model="opus").result(TIMEOUT)
     ask(runtime, "Two.", model="opus").result(TIMEOUT)
 
@@ -161,7 +161,7 @@ def test_a_short_name_becomes_the_newest_model_of_its_line(runtime: Runtime, sim
 
 
 def test_a_model_that_nobody_knows_is_asked_for_and_then_explained(runtime: Runtime, sim: Simulator) -> None:
-    """Promise: the name goes to the server as it is; what it refuses is told with what may have been meant."""
+    """Promise: the name is sent unchanged; the server's error gets a suggestion."""
     with pytest.raises(ClaudeError, match=r"model: opsu.*Did you mean opus\?"):
         ask(runtime, "One.", model="opsu").result(TIMEOUT)
 
@@ -169,7 +169,7 @@ def test_a_model_that_nobody_knows_is_asked_for_and_then_explained(runtime: Runt
 
 
 def test_a_budget_refuses_before_anything_is_sent(runtime: Runtime, sim: Simulator) -> None:
-    """The count of the input is free; the message is not sent."""
+    """The token count is free; the message is not sent."""
     runtime.ledger.set_budget(0.01)
 
     refused = ask(runtime, "Tell me everything.")
@@ -182,7 +182,7 @@ def test_a_budget_refuses_before_anything_is_sent(runtime: Runtime, sim: Simulat
 
 
 def test_a_reply_that_says_nothing_is_not_sent_back(runtime: Runtime, sim: Simulator) -> None:
-    """The API refuses an empty turn, so the conversation goes on without it."""
+    """The API rejects an empty turn, so the conversation continues without it."""
     ask(runtime, "One.").result(TIMEOUT)
     sim.script(reply(""))
     ask(runtime, "Two.").result(TIMEOUT)

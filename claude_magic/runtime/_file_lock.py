@@ -1,4 +1,4 @@
-"""What differs between systems where several processes change one file: locks, and putting another file in its place."""
+"""Platform-specific parts of changing a file from several processes: locking and replacing it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _INTERVAL: Final = 0.02
 
 
 def lock(handle: int) -> None:
-    """Lock an open file against other processes, and wait until that is possible.
+    """Acquire an exclusive lock on an open file. Waits up to 30 seconds.
 
     Raises:
-        OSError: Another process holds it for too long, or the system has no lock for it.
+        OSError: Another process holds the lock for too long, or the file system does not support locks.
     """
     deadline = time.monotonic() + _TIMEOUT
     while not _try_lock(handle):
         if time.monotonic() > deadline:
-            raise OSError(0, "another process holds it for too long")
+            raise OSError(0, "another process has held the lock for too long")
         time.sleep(_INTERVAL)
 
 
@@ -45,12 +45,12 @@ if sys.platform == "win32":
         return True
 
     def unlock(handle: int) -> None:
-        """Give a lock back."""
+        """Release the lock."""
         os.lseek(handle, 0, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
 
     def replace_file(name: str, target: Path) -> None:
-        """Put a file in the place of another, once nobody reads that: until then Windows refuses it."""
+        """Replace `target` with another file. Waits while `target` is open, because Windows does not allow it until then."""
         deadline = time.monotonic() + _TIMEOUT
         while True:
             try:
@@ -70,9 +70,9 @@ else:
         return True
 
     def unlock(handle: int) -> None:
-        """Give a lock back."""
+        """Release the lock."""
         fcntl.flock(handle, fcntl.LOCK_UN)
 
     def replace_file(name: str, target: Path) -> None:
-        """Put a file in the place of another, at once."""
+        """Replace `target` with another file, atomically."""
         os.replace(name, target)

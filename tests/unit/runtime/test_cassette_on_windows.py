@@ -95,7 +95,7 @@ def test_a_lock_that_is_held_too_long_is_an_error(
 
     with (
         _cassette._locked(path),
-        pytest.raises(OSError, match="another process holds it"),
+        pytest.raises(OSError, match="another process has held the lock"),
         _cassette._locked(path),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A prompt over many rows: `claude.map`. It loses no row, pays for none twice, and says the price before."""
+"""`claude.map`: one prompt for many rows. No row is lost or paid for twice, and the price is estimated before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a map in flight: a bar with its first rows, and one line at the end."""
+"""The display of a map: a progress bar with the first answers, then a one-line summary."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from ..runtime import Phase, format_usd
 from ._run import MapSnapshot
 
 _INTERVAL: Final = 0.25
-"""Seconds between two pictures of the bar."""
+"""Seconds between two updates of the bar."""
 _LINE_CHARS: Final = 90
 _SHOWN_CHARS: Final = 80
-# Of a batch that is waited for, neither a rate nor a time is known.
+# Without rate and remaining time, which are unknown while a batch is processed.
 _WAITING_FORMAT: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 _STOP_HINT: Final = "Stop this map. What is answered is kept: the same line asks only the rest."
 
 
 class MapSurface:
-    """Where the progress of a map is shown: a bar of tqdm that gives way to one line.
+    """A surface that shows the progress of a map as a tqdm bar, and replaces it with a one-line summary.
 
-    In a front end with widgets, and in a terminal, there is a bar. Elsewhere, as in a notebook that is executed by a tool, there is
-    the line at the end alone.
+    The bar needs widgets or a terminal. Elsewhere, such as in a notebook executed by a tool, only the summary is shown.
 
     Args:
-        front_end: Where the cell is shown; None outside of IPython, where stderr is written to.
-        owns_area: The cell holds nothing else; the first answers are shown in it as they come.
-        is_quiet: Show nothing but how it failed.
-        is_live: Draw while it runs.
-        stop: What the Stop button under the bar does, on any thread; None for no button.
-        remark: How to stop it, where it runs in the background: then one line of text moves in a display that stands already, as
-            threads can reach no other in every kernel.
-        keeps: What is answered is in a journal when it is stopped.
+        front_end: Front end of the cell; None outside IPython, where the output goes to stderr.
+        owns_area: The cell has no other output, so the first answers are shown below the bar.
+        is_quiet: Show no progress and no summary.
+        is_live: Draw while the map runs.
+        stop: Function that the Stop button calls, from any thread; None for no button.
+        remark: How to stop a background map. If given, progress is a line of text in an existing display, the only output that threads can
+            update in every kernel.
+        keeps: Answers are kept in a journal if the map is stopped.
+
+    Attributes:
+        is_live: The bar is a widget.
+        has_cleared: `finish` has cleared the output of the cell.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class MapSurface:
         self._has_told = False
 
     def draw(self, snapshot: MapSnapshot, /) -> float:
-        """Move the bar; where there is none, only name the batches that are waited for, once."""
+        """Update the bar and return the seconds until the next update. Without a bar, only report new batches, once each."""
         if self._draws and self._remark:
             self._draw_line(snapshot)
         elif self._draws and not snapshot.phase.is_final:
@@ -89,7 +92,7 @@ class MapSurface:
         return _INTERVAL
 
     def finish(self, snapshot: MapSnapshot, /) -> None:
-        """Put one line in the place of the bar."""
+        """Replace the bar with the summary."""
         line = describe_end(snapshot)
         handle, self._handle = self._handle, None
         if handle is not None and self._owns_area and self._front_end is not None:
@@ -99,7 +102,7 @@ class MapSurface:
             self.has_cleared = True
             self._front_end.say(line)
         elif handle is not None:
-            # First the display: a front end that has lost the widget would put an error in its place.
+            # Replace the display before closing the widget; a front end shows an error for a closed widget.
             handle.update(render_notice(line).data, raw=True)
         if self._bar is not None:
             self._bar.close()
@@ -151,7 +154,7 @@ class MapSurface:
 
         from ..display.widgets import stop_button
 
-        # `display.widgets` is imported by now, so that the widgets of tqdm are made under its lock, too.
+        # Import `display.widgets` before this point, so that tqdm's widgets are created under its lock, too.
         widget_bar.monitor_interval = 0
         self._bar = widget_bar(display=False, **settings)
         if self._stop is None:
@@ -159,7 +162,7 @@ class MapSurface:
         else:
             below = stop_button(self._stop, hint=_STOP_HINT)
         left, _, right = self._bar.container.children
-        # The model's name is in one piece, and a narrow page has what stands behind the bar below it.
+        # Keep the model's name on one line; on narrow pages the text after the bar wraps below it.
         left.layout.flex, right.layout.flex = "0 0 auto", "0 1 auto"
         self._bar.container.layout.flex_flow = "row wrap"
         self._box = VBox([self._bar.container, below])
@@ -172,11 +175,11 @@ class MapSurface:
         text = bar.container.children[2]
         with text.hold_sync():
             bar.refresh()
-            # tqdm sets spaces that no line breaks at.
+            # tqdm inserts figure spaces, which prevent line breaks.
             text.value = text.value.replace("\N{FIGURE SPACE}", " ")
 
     def _how_to_stop(self, how: str) -> str:
-        """Say it, and that nothing is lost by it."""
+        """Return how to stop, and that the answers are kept."""
         return (
             f"{how}; what is answered is kept, and the same line asks only the rest."
             if self._keeps
@@ -201,7 +204,7 @@ class MapSurface:
 
 
 def _shown(bundle: Bundle, handle: Any) -> Any:
-    """Show something in the display of a handle, or in a new one (None); return the handle."""
+    """Update the display of a handle, or create a new display if it is None; return the handle."""
     if handle is None:
         from IPython.display import display
 
@@ -211,7 +214,7 @@ def _shown(bundle: Bundle, handle: Any) -> Any:
 
 
 def describe_progress(snapshot: MapSnapshot) -> str:
-    """Return what stands behind the bar: cost so far, failed rows, tokens. A narrow terminal cuts the end of it."""
+    """Return the text after the bar: cost so far, failed rows, tokens. Narrow terminals truncate its end."""
     facts = [format_usd(snapshot.cost)] if snapshot.cost else []
     if snapshot.failed:
         facts.append(f"{snapshot.failed:,} failed")
@@ -220,7 +223,7 @@ def describe_progress(snapshot: MapSnapshot) -> str:
 
 
 def describe_end(snapshot: MapSnapshot) -> str:
-    """Return the one line that stays."""
+    """Return the one-line summary of a map that has ended."""
     answered = snapshot.known + snapshot.answered
     facts = [] if snapshot.phase is Phase.COMPLETE else [snapshot.state]
     facts.append(f"{counted(snapshot.rows, 'row')}, {answered:,} of {snapshot.requests:,} requests answered")
@@ -243,7 +246,7 @@ def describe_end(snapshot: MapSnapshot) -> str:
         facts.append("what was in flight may be billed: `%claude usage` says how much at most")
     elif not snapshot.answered and not snapshot.failed:
         facts.append("nothing was asked, nothing paid")
-    # What stands in a cassette is saved alike in each run, however long it took.
+    # Omit the duration for recorded answers, so that every run saves the same output.
     facts.append(IN_CASSETTE if snapshot.recorded_on else f"{snapshot.elapsed:.1f} s")
     return " · ".join([*facts, *snapshot.remarks])
 

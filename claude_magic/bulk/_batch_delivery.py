@@ -1,7 +1,7 @@
-"""Sending a batch so that it is paid once, and finding out whether one has arrived whose sending broke off.
+"""Sending a batch exactly once, and finding out whether an interrupted send created a batch.
 
-The API has no key that makes a second POST harmless, and its list tells no names of rows. So before the POST the journal notes
-which batch was the server's newest; what the list shows beyond that, with as many rows, may be it. The results tell for certain.
+The API has no idempotency key, and its list of batches does not include the `custom_id`s of their rows. So the journal records the
+server's newest batch (the fence) before the POST. A newer batch with the same number of rows is a candidate; its results identify it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from ._engine import Task
 from ._journal import JournalError
 
 SETTLING: Final = 300.0
-"""Seconds after the last sign of life of what sent a batch, before its absence from the list counts."""
+"""Seconds after the sender's last heartbeat before a batch that is missing from the list counts as not created."""
 _GRACE: Final = 2.0
-"""Seconds that an interrupt leaves to a POST under way, so that its answer is noted."""
+"""Seconds that an interrupt waits for a POST in flight, so that the batch's id is recorded."""
 
 _T = TypeVar("_T")
 
@@ -62,12 +62,12 @@ _NAMELESS: Final = _digest("|")
 
 
 class Heard:
-    """What the headers of a server tell; the observer of each call.
+    """An observer of API calls that records facts from response headers.
 
     Attributes:
-        clock_offset: Seconds by which its clock is ahead; None if it does not tell the time.
-        retry_after: Seconds that its last response asked to wait, or None.
-        is_simulated: It is a simulator.
+        clock_offset: Seconds by which the server's clock is ahead of ours; None without a valid `date` header.
+        retry_after: Wait in seconds that the last response requested, or None.
+        is_simulated: The server is a simulator.
     """
 
     def __init__(self, *, is_simulated: bool) -> None:
@@ -90,17 +90,23 @@ class Heard:
 
     @property
     def names_account(self) -> bool:
-        """Whether the server says whose requests it answers; gateways may not."""
+        """Whether the server sends the headers that identify the account; gateways may not."""
         return self._names not in ("", _NAMELESS)
 
     def account(self, server: str) -> str:
-        """Name the account that answers at a server; accounts are told apart, and not named."""
+        """Return an identifier of the account at a server, with a hash in place of the account's ids."""
         return f"{server}|{self._names}"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A row on its way into a batch."""
+    """A row to send in a batch.
+
+    Attributes:
+        key: Key of the request.
+        params: The request as JSON, as in the body of the batch.
+        worst: Maximum cost of the row; None if the model has no known price.
+    """
 
     key: bytes
     params: bytes
@@ -108,23 +114,23 @@ class BatchRow:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the body, at most."""
+        """Maximum size of the row in the body, in bytes."""
         return len(self.params) + 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchContext:
-    """What a run by way of batches works with.
+    """The task and the resources of a run that uses batches.
 
     Attributes:
-        task: What is to be done.
-        client: Sends the requests.
+        task: Requests to send.
+        client: Client that sends them.
         notes: The batches in the journal.
-        run: The number of the run there.
-        since: When the journal was read.
-        server: Names the server.
-        ledger: Where batches are admitted, and their rows booked.
-        heard: What the server's headers tell.
+        run: Number of the run in the journal.
+        since: When the journal was read, in seconds since the epoch.
+        server: Name of the server.
+        ledger: Ledger that admits batches and books their rows.
+        heard: Facts from the server's headers.
     """
 
     task: Task
@@ -138,20 +144,20 @@ class BatchContext:
 
     @property
     def account(self) -> str:
-        """The account that answers."""
+        """An identifier of the account at the server."""
         return self.heard.account(self.server)
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """Do what waits for a disk on another thread."""
+    """Run blocking work, such as disk access, in a thread."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 class Delivery:
-    """Sends the batches of one run.
+    """A sender of the batches of one run.
 
     Args:
-        context: What it works with.
+        context: Task, client and journal of the run.
     """
 
     def __init__(self, context: BatchContext) -> None:
@@ -163,11 +169,11 @@ class Delivery:
     # Sending...
 
     async def send(self, tag: str, rows: Sequence[BatchRow]) -> None:
-        """Send a batch whose rows are claimed; at the end the journal notes its id, or that its sending broke off.
+        """Send a batch whose rows are claimed. If the outcome is unknown, it stays "sending" in the journal, and `search` resolves it.
 
         Raises:
-            JournalError: What became of it cannot be noted. The next run finds it out.
-            ClaudeError: It certainly did not arrive. Its rows are free again.
+            JournalError: The outcome cannot be recorded. The next run finds it out.
+            ClaudeError: The batch was certainly not created. Its rows are released.
         """
         context, is_leaving = self._context, False
         beating = asyncio.get_running_loop().create_task(self._beat(tag))
@@ -177,7 +183,7 @@ class Delivery:
             await self._create(
                 tag, batch_body(batch_entry(custom_id(tag, row.key), row.params) for row in rows)
             )
-        except JournalError:  # the batch is where the journal says, or further
+        except JournalError:  # the batch is in the state that the journal has, or a later one
             if not is_leaving:
                 context.ledger.settle_batch(tag)
             raise
@@ -202,14 +208,14 @@ class Delivery:
     async def _beat(self, tag: str) -> None:
         while True:
             await asyncio.sleep(BEAT)
-            with contextlib.suppress(ClaudeError):  # a journal that is locked for a while
+            with contextlib.suppress(ClaudeError):  # such as a journal that is locked for a while
                 await in_thread(lambda: self._context.notes.beat(tag))
 
     async def _note_departure(self, tag: str, rows: Sequence[BatchRow]) -> None:
-        """Admit a batch, and note durably that it leaves, and by what to recognise it.
+        """Admit a batch, and record durably that it is about to be sent, with what is needed to find it again.
 
         Raises:
-            ClaudeError: It may not, or the server does not tell which batches it has.
+            ClaudeError: The batch was not admitted, or the server's batches cannot be listed.
         """
         context = self._context
         try:
@@ -238,10 +244,10 @@ class Delivery:
             )
 
     async def _admit(self, tag: str, rows: Sequence[BatchRow]) -> None:
-        """Reserve the most that a batch can cost.
+        """Reserve the maximum cost of a batch.
 
         Raises:
-            BudgetExceededError: That is more than may be spent.
+            BudgetExceededError: The maximum cost exceeds `max_cost` or the budget.
         """
         context, most = self._context, self._context.task.max_cost
         worst, committed = _worst_of(rows), sum(self._committed.values())
@@ -265,7 +271,7 @@ class Delivery:
         self._committed[tag] = 0.0 if worst is None else worst.total
 
     async def _create(self, tag: str, body: bytes) -> None:
-        """Send a batch, and note its id. An interrupt leaves it a moment for that."""
+        """Create a batch, and record its id. An interrupt waits up to 2 s for that."""
         context, results = self._context, self._context.task.results
 
         async def create() -> None:
@@ -285,17 +291,17 @@ class Delivery:
             await asyncio.wait({creating})
             raise
 
-    # Finding out whether it arrived...
+    # Resolving interrupted sends...
 
     async def search(self, note: BatchNote) -> tuple[float | None, str]:
-        """Find a batch whose sending broke off in the server's list, or give its rows free when it is certainly not there.
+        """Search the server's list for a batch whose sending was interrupted; release its rows if it was certainly not created.
 
         Returns:
-            Seconds after which to look again, 0 where it was found or given free, None where it may be a batch that has not ended;
-            and why, as part of a sentence.
+            Seconds until the next search: 0 if the batch was found or its rows were released, None if a batch that has not ended may be it;
+            and the reason, as part of a sentence.
 
         Raises:
-            ConfigurationError: It cannot be found out.
+            ConfigurationError: The outcome cannot be determined.
         """
         notes = self._context.notes
         known = {each.id for each in await in_thread(notes.all) if each.id is not None}
@@ -317,9 +323,9 @@ class Delivery:
         is_again = beat == note.beat
         missed = min(missed, now()) if is_again else now()
         self._missed[note.tag] = note.beat, missed
-        # A sign of life that lies ahead is of before the clock was set back.
+        # A heartbeat in the future means that the clock was set back.
         rest = min(note.beat, missed) + SETTLING - now()
-        # After a machine has slept, all signs of life are old. A process that still runs gives a new one meanwhile.
+        # After a machine slept, all heartbeats are old. A second search gives a live process time for a new one.
         if rest > 0 or not is_again:
             why = f"{rows}; the server does not list them, they are sent again once that is certain"
             return max(rest, 2 * BEAT), why
@@ -327,10 +333,10 @@ class Delivery:
         return 0.0, ""
 
     async def _newer_than_fence(self, note: BatchNote) -> AsyncIterator[MessageBatch]:
-        """Yield what the server lists and did not have before.
+        """Yield the server's batches that are newer than the fence of a note.
 
         Raises:
-            ConfigurationError: It lists another account's, which tells nothing.
+            ConfigurationError: The key belongs to another account, whose list does not help.
         """
         context = self._context
         async with contextlib.aclosing(
@@ -346,10 +352,15 @@ class Delivery:
                 yield batch
                 batch = await anext(batches, None)
             if note.fence is not None and not context.heard.names_account:
-                raise _other_account(note)  # perhaps: what was there is no longer, and nothing else tells
+                # Possibly another account: the fence is missing, and no header identifies the account.
+                raise _other_account(note)
 
     async def _is_it(self, batch: MessageBatch, note: BatchNote) -> bool:
-        """Tell by the first of its results whether a batch is the one whose sending broke off."""
+        """Return whether the first result of a batch shows that it is the one of a note.
+
+        Raises:
+            ConfigurationError: The batch has no results any more.
+        """
         try:
             async with contextlib.aclosing(
                 self._context.client.batches.results(batch.id, observer=self._context.heard)
@@ -375,12 +386,12 @@ def _other_account(note: BatchNote) -> ConfigurationError:
 
 
 def worst_of_all(empty: MessageRequest, rows: int, chars: int) -> float | None:
-    """Return what rows can cost in USD, at most, before they are written; None where the model has no price.
+    """Return the maximum cost of rows in USD, before their requests are built; None if the model has no known price.
 
     Args:
-        empty: The request of a row without text.
-        rows: How many rows.
-        chars: Their characters together; none takes more than four tokens.
+        empty: Request of a row without text.
+        rows: Number of rows.
+        chars: Total number of characters of the rows; a character takes at most four tokens.
     """
     worst, price = worst_case(empty, None, attempts=1, share=BATCH_SHARE), price_of(empty.model)
     if worst is None or price is None:
@@ -402,7 +413,7 @@ def _worst_of(rows: Sequence[BatchRow]) -> WorstCase | None:
 
 
 def _may_be(batch: MessageBatch, note: BatchNote) -> bool:
-    """Whether a batch that the server did not have before may be the one whose sending broke off."""
+    """Whether a batch newer than the fence may be the one of a note."""
     if batch.request_counts.total not in (0, note.requests):
         return False
     if note.clock_offset is None or batch.created is None:

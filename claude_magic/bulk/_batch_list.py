@@ -1,4 +1,4 @@
-"""The batches of a workspace, as `%claude batches` and `claude.batches()` list them: how far they are, and whose rows they hold."""
+"""The message batches of a workspace, as listed by `%claude batches` and `claude.batches()`: their state, and the maps that sent them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ._runs import Runs, moment
 
 _MOST: Final = 100
 _TIMEOUT: Final = 60.0
-"""Seconds for the server to list them."""
+"""Seconds to wait for the server's response."""
 _COLUMNS: Final = ("batch", "state", "done", "failed", "left", "age", "until", "map")
 _NUMBERS: Final = (2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRecord:
-    """A batch as the server has it, as the journal has it, or both.
+    """A batch as known to the server, the journal, or both.
 
     Attributes:
-        id: The server's id; the journal's tag where the sending broke off, and nobody knows yet whether it arrived.
-        state: What it is at, in words.
-        done: Rows that were answered. The server tells it when the whole batch has ended.
-        failed: Rows that expired, failed or were cancelled; likewise.
-        left: Rows that are not done.
+        id: The server's id; or the journal's tag if sending was interrupted, and it is unknown whether the batch exists.
+        state: State of the batch, in words.
+        done: Number of answered rows. The server reports it when the whole batch has ended.
+        failed: Number of rows that expired, failed or were cancelled. The server reports it when the whole batch has ended.
+        left: Number of rows in progress.
         created: When it was created, in seconds since the epoch, or None.
-        until: When it expires, or, once it has ended, when its results are deleted; or None.
-        prompt: The prompt of the map that sent it; empty where this folder's journal does not know it.
+        until: When it expires or, once it has ended, when its results are deleted, in seconds since the epoch; or None.
+        prompt: Prompt of the map that sent it; empty if the journal does not contain it.
     """
 
     id: str
@@ -47,11 +47,11 @@ class BatchRecord:
 
 
 class BatchList(Sequence[BatchRecord]):
-    """Batches, newest first.
+    """A sequence of batches, newest first, shown as a table in notebooks.
 
     Args:
-        records: They.
-        has_more: The server has older ones.
+        records: The batches.
+        has_more: The server has older batches.
     """
 
     def __init__(self, records: Sequence[BatchRecord], *, has_more: bool) -> None:
@@ -65,7 +65,7 @@ class BatchList(Sequence[BatchRecord]):
         return len(self._records)
 
     def render(self) -> Bundle:
-        """Return a table of them."""
+        """Render the batches as a table."""
         if not self._records:
             return render_rows([], notes=["There are no batches in this workspace."])
         notes = [f"The server has older ones; the newest {_MOST} are shown."] if self._has_more else []
@@ -86,11 +86,11 @@ class BatchList(Sequence[BatchRecord]):
 
 
 class BatchDesk:
-    """What can be done about batches.
+    """Operations on batches: list, cancel, forget.
 
     Args:
-        runtime: Asks the server.
-        journal: A file or folder; None for the one beside the notebook.
+        runtime: Runtime that calls the server.
+        journal: File or folder of the journal; None for the one beside the notebook.
     """
 
     def __init__(self, runtime: Runtime, journal: Any = None) -> None:
@@ -98,10 +98,10 @@ class BatchDesk:
         self._path = journal_path(journal)
 
     def list(self) -> BatchList:
-        """Return the batches of the workspace, and those of the journal that the server may not have.
+        """Return the batches of the workspace, and those in the journal that may not exist at the server.
 
         Raises:
-            ClaudeError: The server does not list them, or the journal cannot be read.
+            ClaudeError: The batches cannot be listed, or the journal cannot be read.
         """
 
         async def listed(client: ClaudeClient) -> Sequence[MessageBatch]:
@@ -125,10 +125,10 @@ class BatchDesk:
         return BatchList([*unheard, *records], has_more=len(batches) > _MOST)
 
     def cancel(self, batch_id: str) -> MessageBatch:
-        """Begin to cancel a batch. What is done by then has answers, and is billed.
+        """Start to cancel a batch. Requests completed before that have answers and are billed.
 
         Raises:
-            ClaudeError: There is none of that id, or it has ended.
+            ClaudeError: The batch does not exist, or has ended.
         """
         try:
             return self._runtime.submit(lambda client: client.batches.cancel(batch_id)).result(_TIMEOUT)
@@ -142,15 +142,15 @@ class BatchDesk:
             ) from None
 
     def forget(self, name: str) -> int:
-        """Give the rows of a batch free, which can then be asked again, and return how many they are.
+        """Release the rows of a batch, so that they can be sent again, and return their number.
 
-        Nothing happens at the server: if the batch is there, it is billed, and its answers are not fetched.
+        Nothing changes at the server: if the batch exists, it is billed, and its answers are not fetched.
 
         Args:
-            name: Its id, or the tag of one whose sending broke off.
+            name: Id of the batch, or its tag if sending was interrupted.
 
         Raises:
-            JournalError: The journal has no open batch of that name, or it is being sent at this moment.
+            JournalError: The journal has no open batch of that name, or it is being sent right now.
         """
         with self._opened() as notes:
             found = [] if notes is None else [note for note in notes.open() if name in (note.id, note.tag)]

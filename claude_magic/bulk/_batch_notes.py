@@ -1,14 +1,14 @@
-"""What the journal knows of batches: which rows each holds, and how far sending it came.
+"""The batches recorded in the journal: the rows of each, and its state.
 
-A row belongs to at most one open batch: it is claimed in one step, before anything is sent, and stays claimed until the answers
-of the batch are kept or it is certain that there is no such batch. So neither a crash nor a second kernel sends it again.
+A row belongs to at most one open batch. It is claimed atomically before anything is sent, and stays claimed until the answers of the
+batch are stored, or it is certain that the batch does not exist. So neither a crash nor a second kernel sends it twice.
 
     claimed -> sending -> sent -> merged
        |          |
        +----------+-----> dropped
 
-"sending" is durable before the POST leaves, "sent" after the server has answered. What stays "sending" although its process has
-gone may or may not have arrived: that is found out from the server's list.
+"sending" is committed before the POST, "sent" after the server's response. If a process ends in the state "sending", the batch may or may
+not exist; the server's list decides.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from ._journal import Journal, select_by_key
 
 OPEN: Final = ("claimed", "sending", "sent")
 RESULTS_KEPT: Final = 29 * 86_400.0
-"""Seconds from the creation of a batch, for which the server keeps its results."""
+"""Seconds after its creation for which the server keeps the results of a batch."""
 BEAT: Final = 5.0
-"""Seconds between two signs of life of a process that sends a batch."""
+"""Seconds between two heartbeats of a process that sends a batch."""
 STALE: Final = 20.0
-"""Seconds without one, after which it is taken for dead."""
+"""Seconds without a heartbeat after which a process is presumed dead."""
 
 _PROCESS: Final = secrets.token_hex(8)
 
 _sending: set[str] = set()
-"""Tags of what this process sends at this moment."""
+"""Tags of the batches that this process is sending."""
 
 
 def now() -> float:
-    """Seconds since the epoch."""
+    """Return the current time in seconds since the epoch."""
     return time.time()
 
 
 class BatchNote(NamedTuple):
-    """A batch as the journal knows it.
+    """A batch as recorded in the journal. Times are in seconds since the epoch.
 
     Attributes:
-        tag: Begins each of its `custom_id`s; the key of the row follows.
+        tag: Prefix of each `custom_id` of the batch; the key of the row follows.
         state: "claimed", "sending", "sent", "merged" or "dropped".
-        run: The run that has claimed its rows.
-        model: The model that is asked.
-        requests: How many rows it has.
-        keys: Their keys, joined.
-        owner: The process that sends it.
-        claimed: When its rows were claimed, by `time.time()`.
-        beat: The last sign of life of a process that sends it.
-        account: Where it was sent, as what, or None.
-        fence: The newest batch that the server had before, or None.
-        fenced: When that one was created, by the server's clock, or None.
-        clock_offset: Seconds by which the server's clock is ahead, or None.
-        id: The server's id, once that is known.
-        expires: When it expires, by the server's clock, or None.
+        run: Number of the run that claimed the rows.
+        model: Full name of the model.
+        requests: Number of rows.
+        keys: Keys of the rows, concatenated.
+        owner: Process that sends the batch.
+        claimed: When the rows were claimed.
+        beat: Last heartbeat of the process that sends the batch.
+        account: Identifier of the server and account it was sent to, or None.
+        fence: Id of the server's newest batch before it was sent, or None.
+        fenced: When the fence was created, by the server's clock, or None.
+        clock_offset: Seconds by which the server's clock is ahead of ours, or None.
+        id: The server's id of the batch, or None if unknown.
+        expires: When the batch expires, by the server's clock, or None.
     """
 
     tag: str
@@ -82,33 +82,34 @@ class BatchNote(NamedTuple):
 
     @property
     def server(self) -> str:
-        """Where it was sent; "" where it was not."""
+        """Name of the server it was sent to; "" if it was not sent."""
         return (self.account or "").partition("|")[0]
 
     @property
     def row_keys(self) -> list[bytes]:
-        """The key of each of its rows."""
+        """Keys of the rows."""
         return split_keys(self.keys)
 
     @property
     def is_being_sent(self) -> bool:
-        """Whether a process that lives is sending it."""
+        """Whether a live process is sending it."""
         if self.owner == owner():
             return self.tag in _sending
-        return abs(now() - self.beat) < STALE  # one that lies ahead is of before the clock was set back
+        # A heartbeat far in the future means that the clock was set back.
+        return abs(now() - self.beat) < STALE
 
 
 _ARE_OPEN: Final = f"state IN {OPEN}"
 
 
 def owner() -> str:
-    """Name this process; a forked child is another one."""
+    """Return an identifier of this process; a forked child has another one."""
     return f"{os.getpid()}-{_PROCESS}"
 
 
 @contextlib.contextmanager
 def is_sending(tag: str) -> Iterator[None]:
-    """Let this process count as sending a batch, as long as it is at it."""
+    """Mark a batch as being sent by this process inside the `with` block."""
     _sending.add(tag)
     try:
         yield
@@ -117,17 +118,17 @@ def is_sending(tag: str) -> Iterator[None]:
 
 
 def new_tag() -> str:
-    """Return what the names in a new batch begin with."""
+    """Return the tag of a new batch, the prefix of its `custom_id`s."""
     return f"cm{secrets.token_hex(7)}"
 
 
 def custom_id(tag: str, key: bytes) -> str:
-    """Return the name of a row in a batch: 49 of the 64 characters that are allowed."""
+    """Return the `custom_id` of a row: 49 of at most 64 characters."""
     return f"{tag}_{key.hex()}"
 
 
 def key_of(custom_id: str, tag: str) -> bytes | None:
-    """Return the key of a row by its name; None for a name that this batch did not give."""
+    """Return the key of a row from its `custom_id`; None if the `custom_id` is not from this batch."""
     beginning, _, rest = custom_id.rpartition("_")
     try:
         key = bytes.fromhex(rest)
@@ -137,23 +138,23 @@ def key_of(custom_id: str, tag: str) -> bytes | None:
 
 
 def demo_server() -> str:
-    """Name the simulator of this process."""
+    """Return the server name for the demo simulator of this process."""
     return f"demo-{owner()}"
 
 
 def name_server(base_url: str) -> str:
-    """Return scheme, host and port of an address; what else stands in one may be secret."""
+    """Return scheme, host and port of a URL; other parts may contain secrets."""
     parts = urlsplit(base_url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}"
 
 
 def held_rows(notes: Sequence[BatchNote], find_rows: Callable[[], Container[bytes]]) -> dict[str, int]:
-    """Return how many rows each batch holds, by its id, or its tag where that is not known; none that holds no row.
+    """Return the number of rows in each batch, by batch id, or by tag if the id is unknown. Batches without any are left out.
 
     Args:
         notes: The batches.
-        find_rows: Returns the keys that count as rows; called where there are batches at all.
+        find_rows: Function that returns the keys of the rows to count; called only if there are batches.
     """
     rows = find_rows() if notes else ()
     held = {note.id or note.tag: sum(key in rows for key in note.row_keys) for note in notes}
@@ -161,7 +162,7 @@ def held_rows(notes: Sequence[BatchNote], find_rows: Callable[[], Container[byte
 
 
 def describe_held(held: Mapping[str, int]) -> str:
-    """Say that rows are in batches, and what to do."""
+    """Return a message that rows are in open batches, with the ways to proceed."""
     names = list(held)
     where = "a batch" if len(names) == 1 else "batches"
     return (
@@ -171,10 +172,10 @@ def describe_held(held: Mapping[str, int]) -> str:
 
 
 class BatchNotes:
-    """The batches in a journal. Every method may be called from any thread.
+    """The batches in a journal. All methods are thread-safe.
 
     Args:
-        journal: The journal.
+        journal: The open journal.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -183,11 +184,11 @@ class BatchNotes:
     # Reading...
 
     def all(self) -> list[BatchNote]:
-        """Return all of them, oldest first."""
+        """Return all batches, oldest first."""
         return self._select("1")
 
     def open(self, keys: Collection[bytes] | None = None) -> list[BatchNote]:
-        """Return those that are open, oldest first; with `keys`, those that hold one of these."""
+        """Return the open batches, oldest first; with `keys`, only those that contain one of these keys."""
         found = self._select(_ARE_OPEN)
         if keys is None or not found:
             return found
@@ -195,26 +196,26 @@ class BatchNotes:
         return [note for note in found if any(key in wanted for key in note.row_keys)]
 
     def get(self, tag: str) -> BatchNote | None:
-        """Return one as it is now; None where it was merged or dropped, and pruned since."""
+        """Return the current state of a batch; None if it was pruned after it was merged or dropped."""
         found = self._select("tag = ?", (tag,))
         return found[0] if found else None
 
     def answered(self, keys: Sequence[bytes], since: float) -> set[bytes]:
-        """Return the keys that have an answer, or were answered with a problem since then."""
+        """Return the keys that have an answer, or a problem recorded after `since`."""
         with self.journal.reading() as database:
             return _answered(database, keys, since)
 
     # Sending...
 
     def claim(self, tag: str, run: int, keys: Sequence[bytes], *, model: str, since: float) -> list[bytes]:
-        """Claim rows that nobody else has claimed or answered, and return their keys; none leave no note.
+        """Claim the rows that are neither claimed nor answered, and return their keys. If there are none, no batch is recorded.
 
         Args:
-            tag: What names it.
-            run: The run that claims.
-            keys: The keys of the rows.
-            model: The model that is asked.
-            since: When the journal was read: what was answered by then is wanted all the same.
+            tag: Tag of the new batch.
+            run: Number of the run that claims the rows.
+            keys: Keys of the rows.
+            model: Full name of the model.
+            since: When the journal was read. A problem recorded before that does not prevent a claim.
         """
         with self.journal.transaction() as database:
             rows = database.execute(f"SELECT keys FROM batches WHERE {_ARE_OPEN}")  # noqa: S608 (no value of others)
@@ -232,7 +233,7 @@ class BatchNotes:
     def sending(
         self, tag: str, *, account: str, fence: str | None, fenced: float | None, clock_offset: float | None
     ) -> bool:
-        """Note that it leaves now, durably; False where another process has taken it for dead, and dropped it."""
+        """Record durably that the batch is about to be sent. Return False if another process presumed this one dead, and dropped the batch."""
         return self._move(
             tag,
             "claimed",
@@ -245,7 +246,7 @@ class BatchNotes:
         )
 
     def sent(self, tag: str, batch_id: str, expires: float | None) -> None:
-        """Note its id. Also where it was dropped meanwhile: it exists, and its answers are paid for."""
+        """Record the server's id. This reopens a dropped batch, because the batch exists and its answers are paid for."""
         with self.journal.transaction() as database:
             database.execute(
                 "UPDATE batches SET state = 'sent', id = ?, expires = ? WHERE tag = ?",
@@ -253,25 +254,25 @@ class BatchNotes:
             )
 
     def beat(self, tag: str) -> None:
-        """Give a sign of life."""
+        """Record a heartbeat."""
         with self.journal.transaction() as database:
             database.execute("UPDATE batches SET beat = ? WHERE tag = ?", (now(), tag))
 
     # Ending...
 
     def merged(self, tag: str) -> None:
-        """Note that its answers are kept."""
+        """Record that all answers of the batch are stored."""
         self._move(tag, "sent", "merged")
 
     def drop(self, note: BatchNote) -> bool:
-        """Give its rows free; False where another process was faster, or it has moved on since `note` was read."""
+        """Release the rows of a batch. Return False if its state or heartbeat changed after `note` was read."""
         return self._move(note.tag, note.state, "dropped", note.beat)
 
     def drop_demos(self, server: str) -> None:
-        """Give the rows of demos free whose simulator has gone with its process.
+        """Release the rows of demo batches whose simulator ended with its process.
 
         Args:
-            server: The demo of this process, which stays.
+            server: Name of this process's own demo server, whose batches are kept.
         """
         for note in self.open():
             if note.server.startswith("demo") and note.server != server and not note.is_being_sent:

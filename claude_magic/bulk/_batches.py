@@ -1,7 +1,7 @@
-"""A map by way of batches: half the price, and answers within a day. Its kernel may die in between.
+"""The engine of a map that uses message batches: half the price, and answers within 24 hours, even if the kernel ends in between.
 
-What is to be asked is claimed in the journal, sent, looked at now and then, and merged into the journal when it has ended. Each
-step is durable before the next, so the same line goes on wherever it broke off, in any kernel.
+Rows are claimed in the journal, sent as batches, polled, and their answers merged into the journal. Each step is durable before the next
+one, so running the same map again, in any kernel, continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from ._journal import Answer
 from ._writer import AnswerWriter
 
 FIRST_LOOK: Final = 60.0
-"""Seconds until a batch that was just created is looked at."""
+"""Seconds until the first poll of a new batch."""
 LONGEST_WAIT: Final = 600.0
-"""Seconds between two looks, at most, unless the server asks for more."""
+"""Maximum number of seconds between two polls, unless the server requests a longer wait."""
 _FIRST_SIMULATED: Final = 1.0
-"""As `FIRST_LOOK`, for a simulator, which takes seconds."""
+"""The same as `FIRST_LOOK` for a simulator, which takes seconds."""
 _SHARE_OF_AGE: Final = 0.25
-"""A batch is looked at again after this share of the time that it has taken so far."""
+"""Time to the next poll, as a share of the batch's age."""
 _MOST_DOWNLOADS: Final = 3
-"""Of results that end properly, and lack some rows."""
+"""Maximum number of complete downloads of results in which rows are missing."""
 _AGAIN: Final = 5.0
-"""Seconds until results that broke off are read again; longer from time to time."""
+"""Seconds until an interrupted download is retried; doubled after each failure."""
 
 _TOO_LARGE: Final = 413
 _MOST_TOO_LARGE: Final = 20
-"""Rows in succession that are refused as too large, each alone, after which nothing is sent any more: it is not their size."""
+"""Number of batches with a single row rejected as too large, without a success in between, after which sending stops: size is not the cause."""
 _NEARLY: Final = 0.05
-"""Seconds by which a clock may be off."""
+"""Tolerance in seconds when comparing times."""
 _OVERHEAD: Final = 1_000
 
 _EXPIRED: Final = "The batch expired before this row's turn. Running the same line again asks it."
@@ -68,40 +68,40 @@ _MERGED_ELSEWHERE: Final = "The batch had no answer for this row; another kernel
 
 
 _merging: set[str] = set()
-"""Tags of what runs of this process merge at this moment: each answer is booked once."""
+"""Tags of the batches that this process is merging, so that each answer is booked once."""
 
 
 async def sleep(seconds: float) -> None:
-    """Wait between two looks."""
+    """Wait between two polls."""
     await asyncio.sleep(seconds)
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """A batch that is being filled, up to `most` bytes if the server takes no more."""
+    """The rows of a batch that is being filled, up to `most` bytes."""
 
     most: float = math.inf
     rows: list[BatchRow] = field(default_factory=list)
     size: int = _OVERHEAD
 
     def has_room_for(self, row: BatchRow) -> bool:
-        """Tell whether a row still fits; into an empty one each does."""
+        """Return whether a row fits; an empty chunk accepts any row."""
         fits = len(self.rows) < MAX_BATCH_REQUESTS and self.size + row.size <= min(MAX_BATCH_BYTES, self.most)
         return fits or not self.rows
 
     def add(self, row: BatchRow) -> None:
-        """Take a row in."""
+        """Add a row."""
         self.rows.append(row)
         self.size += row.size
 
 
 class BatchEngine:
-    """One run, on the loop of the bridge; takes the place of `OnlineEngine`.
+    """The engine of a run that uses batches, in place of `OnlineEngine`. It runs on the bridge's event loop.
 
     Args:
-        context: What it works with.
-        tell: Told of each change.
-        find_places: Returns all rows without an answer: number of the request and of the row, by key. Called on a thread.
+        context: Task, client and journal of the run.
+        tell: Called after each change.
+        find_places: Function that returns all unanswered requests: number and place, by key. Called on a worker thread.
     """
 
     def __init__(
@@ -127,14 +127,14 @@ class BatchEngine:
 
     @property
     def error(self) -> ClaudeError | None:
-        """Why not all rows were asked, or not all answers fetched; None if they were."""
+        """The error that stopped sending or waiting, or None."""
         return self._stop or self._refusal
 
     async def run(self, writer: AnswerWriter) -> None:
-        """Send what is to be sent, wait for all batches that hold rows of this map, and merge them.
+        """Send the rows that are in no batch, wait for all batches with rows of this map, and merge their answers.
 
         Raises:
-            ClaudeError: Why not all rows have come to an end. Batches that were sent go on at the server.
+            ClaudeError: Sending or waiting stopped early. Batches already sent continue at the server.
         """
         self._writer = writer
         self._places = await in_thread(self._find_places)
@@ -155,14 +155,14 @@ class BatchEngine:
             raise self.error
 
     def stop(self, error: ClaudeError) -> None:
-        """Wait no longer; the batches go on at the server."""
+        """Stop waiting; the batches continue at the server."""
         if self._stop is None:
             self._stop = error
 
     # Sending...
 
     async def _submit(self, feed: Callable[[], Sequence[RowJob]]) -> None:
-        """Claim and send all that `feed` returns and nobody else has claimed."""
+        """Claim and send the jobs that `feed` returns, except those already claimed by others."""
         chunk = _Chunk()
 
         def read() -> list[BatchRow] | None:
@@ -172,7 +172,7 @@ class BatchEngine:
         while self.error is None:
             try:
                 rows = await in_thread(read)
-            except Exception as failure:  # the user's expressions, or their table
+            except Exception as failure:  # an error in the user's expressions or table
                 self._refusal = fault(failure)
                 return
             for row in rows or ():
@@ -186,7 +186,7 @@ class BatchEngine:
             await self._send(chunk.rows)
 
     def _make_rows(self, jobs: Sequence[RowJob]) -> list[BatchRow]:
-        """Write rows as they stand in the body of a batch. What none takes is a problem of that row."""
+        """Serialise jobs as rows of a batch. A request that batches do not support is a problem of its row."""
         rows = []
         for job in jobs:
             request = self._task.request.model_copy(update={"messages": job.messages})
@@ -199,7 +199,7 @@ class BatchEngine:
         return rows
 
     async def _send(self, rows: Sequence[BatchRow]) -> None:
-        """Claim the rows of a batch, and send those that nobody else has; in halves where the server takes no batch so large."""
+        """Claim and send the rows of a batch, except those claimed by others. If the server rejects it as too large, send it in halves."""
         waiting = [rows]
         while waiting and self.error is None:
             part, tag = waiting.pop(0), new_tag()
@@ -214,7 +214,11 @@ class BatchEngine:
                 self._refusal = refused if self._too_large >= _MOST_TOO_LARGE else None
 
     async def _claim_and_send(self, tag: str, rows: Sequence[BatchRow]) -> ClaudeError | None:
-        """Do that, and return the server's refusal if it says that the batch is too large: then nothing was created, and the rows are free."""
+        """Claim rows and send them as one batch.
+
+        Returns:
+            The error if the server rejected the batch as too large; then no batch exists, and the rows are released. Otherwise None.
+        """
         keys, context = [row.key for row in rows], self._context
         model = self._task.request.model
         mine = set(
@@ -222,7 +226,7 @@ class BatchEngine:
                 lambda: self._notes.claim(tag, context.run, keys, model=model, since=context.since)
             )
         )
-        if len(mine) < len(keys):  # they are in a batch already, or another kernel was faster
+        if len(mine) < len(keys):  # they are in a batch already, or another kernel claimed them first
             await self._watch_open()
             await self._take_known([key for key in keys if key not in mine])
         if not mine:
@@ -241,33 +245,33 @@ class BatchEngine:
             await self._watch_open()
         return None
 
-    # Looking...
+    # Polling...
 
     def _until_due(self, tag: str) -> float:
-        """Return the seconds until the next look at a batch; none after the clock was set back, which would make it wait for that long."""
+        """Return the seconds until the next poll of a batch; 0 if the clock was set back, since the wait would grow by that time."""
         decided, due = self._due.get(tag, (0.0, 0.0))
         return due - now() if decided <= now() + _NEARLY else 0.0
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until the next look, and say when that is, and what is waited for."""
+        """Wait until the next poll, and report its time and the batches."""
         notes, results = tuple(self._watched.values()), self._task.results
         ids = self._name_batches()
         named = ids[0] if len(ids) == 1 else f"{len(ids)} batches" if ids else "a batch"
         at = time.strftime("%H:%M:%S", time.localtime(now() + seconds))
         rows = f"{counted(sum(note.requests for note in notes), 'row')} in {named}"
-        # What matters most first: a bar in a narrow terminal has no room for all of it.
+        # The most important part comes first, because narrow terminals truncate the line.
         results.waiting = " · ".join(part for part in (f"next look {at}", self._why, rows) if part)
         self._tell()
         await sleep(seconds)
 
     def _name_batches(self) -> tuple[str, ...]:
-        """Tell which batches at the server hold rows of this map, and have not been merged."""
+        """Publish and return the ids of the batches with rows of this map that are not merged."""
         ids = tuple(note.id for note in self._watched.values() if note.id is not None)
         self._task.results.batches = ids
         return ids
 
     async def _look(self, note: BatchNote) -> float:
-        """Do what is to be done about a batch, and return the seconds until the next look."""
+        """Handle one batch according to its state, and return the seconds until the next poll."""
         if self._stop is not None:
             return 0.0
         try:
@@ -281,7 +285,7 @@ class BatchEngine:
             if fresh.is_being_sent:
                 self._why = "another kernel is sending it"
                 return BEAT
-            if fresh.state == "claimed":  # its process died before it had sent anything
+            if fresh.state == "claimed":  # its process died before sending anything
                 await in_thread(lambda: self._notes.drop(fresh))
                 return 0.0
             seconds, self._why = await self._delivery.search(fresh)
@@ -318,18 +322,17 @@ class BatchEngine:
         return max(self._pace(note), heard.retry_after or 0.0)
 
     def _pace(self, note: BatchNote) -> float:
-        """Return the seconds between two looks: the older the batch, the longer."""
+        """Return the seconds until the next poll, which grow with the age of the batch."""
         first = _FIRST_SIMULATED if self._context.heard.is_simulated else FIRST_LOOK
         return min(LONGEST_WAIT, max(first, _SHARE_OF_AGE * (now() - note.claimed)))
 
     async def _leave(self, note: BatchNote, *, is_dropped: bool) -> None:
-        """Watch a batch no longer that another kernel has merged, or that was dropped: then its rows are sent again."""
+        """Stop watching a batch that another kernel merged or dropped. The rows of a dropped batch are sent again."""
         self._watched.pop(note.tag, None)
         mine = [key for key in note.row_keys if key in self._places]
         found = await self._take_known(mine)
-        if self._context.ledger.settle_batch(
-            note.tag
-        ):  # this kernel has paid for what another one has fetched
+        # If this kernel holds the reservation, it books the answers that another kernel fetched.
+        if self._context.ledger.settle_batch(note.tag):
             for answer in found:
                 usage = Usage(input_tokens=answer.tokens_in, output_tokens=answer.tokens_out)
                 line = BillLine(model=answer.model, usage=usage, cost=answer.cost)
@@ -347,13 +350,13 @@ class BatchEngine:
     # Merging...
 
     async def _merge(self, note: BatchNote, batch: MessageBatch) -> bool:
-        """Keep the answers of a batch that has ended, each before it counts; then it is watched no longer.
+        """Write the answers of an ended batch to the journal, and stop watching it.
 
         Returns:
-            Whether that is so; False where the server does not have them yet.
+            Whether the batch is finished; False if its results are not available yet.
         """
         left = set(note.row_keys)
-        # A kernel that died may have kept some of them.
+        # A kernel that died may have stored some of them.
         done = await in_thread(lambda: self._notes.answered(note.row_keys, note.claimed))
         downloads, pause = 0, _AGAIN
         while left and downloads < _MOST_DOWNLOADS and self._stop is None:
@@ -381,7 +384,7 @@ class BatchEngine:
         if self._stop is not None:
             return True
         await self._take_known([key for key in done if key in self._places])
-        # First, since another run that sees a merged batch whose reservation still stands books its answers.
+        # Settle first: another run books the answers of a merged batch that still has a reservation.
         self._context.ledger.settle_batch(note.tag)
         await in_thread(lambda: self._notes.merged(note.tag))
         self._watched.pop(note.tag, None)
@@ -415,7 +418,7 @@ class BatchEngine:
         self._put(key, result.message)
 
     def _put(self, key: bytes, message: Message) -> None:
-        """Keep an answer, also of a row that this map does not have: it is paid for."""
+        """Write an answer to the journal, even if its row is not in this map, because it is paid for."""
         usage, asked = message.usage, self._task.request.model
         if usage.service_tier is None:
             usage = usage.model_copy(update={"service_tier": "batch"})
@@ -438,7 +441,7 @@ class BatchEngine:
         self._writer.put(answer, partial(self._count, bill))
 
     def _count(self, bill: Sequence[BillLine], answer: Answer) -> None:
-        """Book and count an answer that is durable now; a row that this map does not have is booked alone."""
+        """Book a durable answer, and count it if its row is in this map."""
         self._context.ledger.book(bill, is_simulated=answer.is_simulated)
         index, place = self._places.get(answer.key, (None, 0))
         if index is not None:
@@ -448,7 +451,7 @@ class BatchEngine:
             results.count(place, answer)
 
     def _note_loss(self, note: BatchNote, batch: MessageBatch, keys: set[bytes]) -> None:
-        """Keep as a problem what the server has deleted: it is paid for, so only `claude.retry` asks it again."""
+        """Store a problem for each row whose results were deleted at the server. They are paid for, so only `claude.retry` sends them again."""
         when = f" since {batch.archived_at[:10]}" if batch.archived_at else ""
         problem = (
             f"The results of batch {note.id} are no longer at the server{when}. claude.retry asks again."
@@ -457,7 +460,7 @@ class BatchEngine:
             self._keep_loss(key, note, problem)
 
     def _keep_loss(self, key: bytes, note: BatchNote, problem: str) -> None:
-        """Keep as a problem what is paid for, and cannot be had."""
+        """Store a problem in place of an answer that is paid for, but not available."""
         lost = Answer(key, "", problem, note.model, None, 0, 0, None, self._context.heard.is_simulated)
         self._writer.put(lost, partial(self._count, ()))
 
@@ -466,15 +469,15 @@ class BatchEngine:
         if index is not None and self._task.results.texts[index] is None:
             self._task.results.problems[index] = problem
 
-    # What others did...
+    # Work of other kernels...
 
     async def _watch_open(self) -> None:
-        """Watch the open batches that hold rows of this map."""
+        """Start watching open batches with rows of this map."""
         for note in await in_thread(lambda: self._notes.open(self._places)):
             self._watched.setdefault(note.tag, note)
 
     async def _take_known(self, keys: Sequence[bytes]) -> list[Answer]:
-        """Take the answers that another kernel has put into the journal, and return them."""
+        """Load the answers that other kernels wrote to the journal, and return them."""
         found = await in_thread(lambda: self._notes.journal.find(keys))
         results = self._task.results
         for key, answer in found.items():

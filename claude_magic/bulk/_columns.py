@@ -1,7 +1,7 @@
-"""The columns of a mapper's tables: each has one type, by the schema alone, so that all partitions fit together.
+"""Column types of a mapper's tables. They depend on the schema alone, so all partitions have the same types.
 
-What an engine puts together of partitions must not depend on what Claude has answered in one of them: a column of nulls, an empty list and a number
-beyond 64 bits have the type of the others.
+Engines concatenate partitions, so a column's type must not depend on the answers in one of them. A column of nulls, an empty list, and an
+integer beyond 64 bits do not change it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 _PANDAS: Final = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
-"""Of columns that may hold nulls; text has pandas' own type, anything else is an object."""
+"""Nullable pandas dtypes by JSON type. Text has pandas' default string dtype; everything else is `object`."""
 _DEEPEST: Final = 20
 _BITS: Final = 63
 
 
 def pandas_type(schema: Mapping[str, Any]) -> Any:
-    """Return the type of a column of pandas.
+    """Return the dtype of a pandas column.
 
     Args:
-        schema: The JSON schema of the field, without references.
+        schema: JSON schema of the field, without `$ref`.
     """
     import pandas
 
@@ -29,7 +29,7 @@ def pandas_type(schema: Mapping[str, Any]) -> Any:
 
 
 def pandas_column(schema: Mapping[str, Any], values: Sequence[Any], index: Any) -> tuple[Any, list[int]]:
-    """Return a column of pandas, and the places of values that it cannot hold, which are null."""
+    """Return a pandas column, and the positions of values that do not fit its dtype and became null."""
     import pandas
 
     fitted = [_fitted(schema, value) for value in values]
@@ -37,7 +37,7 @@ def pandas_column(schema: Mapping[str, Any], values: Sequence[Any], index: Any) 
 
 
 def narwhals_type(schema: Mapping[str, Any], depth: int = 0) -> Any:
-    """Return the type of a column of polars, pyarrow and others; what is no one type is a text: JSON."""
+    """Return the dtype of a narwhals column (polars, pyarrow and others). Values without a single type are stored as JSON text."""
     import narwhals.stable.v2 as nw
 
     kind, schema = _kind_of(schema)
@@ -54,7 +54,7 @@ def narwhals_type(schema: Mapping[str, Any], depth: int = 0) -> Any:
 def narwhals_column(
     name: str, schema: Mapping[str, Any], values: Sequence[Any], backend: Any
 ) -> tuple[Any, list[int]]:
-    """Return a column of polars, pyarrow and others, and the places of values that it cannot hold, which are null."""
+    """Return a native column (polars, pyarrow and others), and the positions of values that do not fit its dtype and became null."""
     import narwhals.stable.v2 as nw
 
     dtype = narwhals_type(schema)
@@ -65,7 +65,7 @@ def narwhals_column(
 
     try:
         made = column(fitted)
-    except Exception:  # each library says in its own way that a value does not fit
+    except Exception:  # each library raises its own exception for a value that does not fit
         fitted = [value if _fits(column, value) else None for value in fitted]
         made = column(fitted)
     return made, _wrong(values, fitted)
@@ -85,7 +85,7 @@ def _wrong(values: Sequence[Any], fitted: Sequence[Any]) -> list[int]:
 
 
 def _fitted(schema: Mapping[str, Any], value: Any) -> Any:
-    """Return a value as its column holds it; None for a number that no column of numbers can hold."""
+    """Return a value converted to the type of its column; None for a number that does not fit a numeric column."""
     kind = _kind_of(schema)[0]
     if value is None:
         return None
@@ -100,7 +100,7 @@ def _fitted(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def _as_typed(dtype: Any, value: Any) -> Any:
-    """Return a value in which what has no one type is a text."""
+    """Return a value converted to a narwhals dtype, with parts that have no single type as text."""
     import narwhals.stable.v2 as nw
 
     if value is None:
@@ -115,7 +115,7 @@ def _as_typed(dtype: Any, value: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as a column of text holds it: lists and dicts as JSON."""
+    """Return a value as text; lists and dicts become JSON."""
     if isinstance(value, str):
         return value
     return (
@@ -124,7 +124,7 @@ def as_text(value: Any) -> str:
 
 
 def _kind_of(schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return what JSON calls the type, null left out, with the schema that says so; "" where it is one of several."""
+    """Return the JSON type other than null, and the schema that declares it; "" if several types are possible."""
     choices: Iterable[Any] = schema.get("anyOf") or (schema,)
     found = [each for each in choices if each.get("type") != "null"]
     if len(found) != 1:

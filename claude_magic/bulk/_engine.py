@@ -1,8 +1,8 @@
-"""The engine of a map: many requests at once on the bridge, as many as server and limiter take, each answer kept as it comes.
+"""The engine of an online map: concurrent requests on the bridge, as many as the server and the limiter allow.
 
-Its workers each send one request after the other. How many there are follows what happens, as a TCP connection does: twice as
-many after each round while all goes well (slow start), one more a round after the first refusal, and seven tenths of them after
-each refusal. Nobody is added while a request waits for the limiter: in its line a map would only stand before the cells.
+Each worker sends one request after another. The number of workers follows TCP congestion control: it doubles each round until the
+first 429 or 529 (slow start), then grows by one each round, and falls to 70 % after each refusal. No worker is added while a request
+waits for the limiter, because waiting requests of a map would only delay those of cells.
 """
 
 from __future__ import annotations
@@ -44,34 +44,34 @@ from ._journal import Answer
 from ._writer import AnswerWriter
 
 MOST_AT_ONCE: Final = 200
-"""Requests in flight at most, where the caller does not say."""
+"""Default maximum number of requests in flight."""
 _BEGIN: Final = 8
 _SLOWER: Final = 0.7
 _IN_USE: Final = 0.8
-"""Share of the present bound that must be in use before it grows."""
+"""Share of the current limit that must be in use before the limit grows."""
 _FEW_JOBS: Final = 128
-"""Jobs in store below which more are read."""
+"""Number of queued jobs below which more are read."""
 _FAILURES_IN_A_ROW: Final = 20
-"""Rows that fail one after the other, none succeeding, from which on the rest is not asked."""
+"""Number of consecutive failed rows after which the run stops."""
 _SHOWN_FIRST: Final = 5
 _BUDGET_INTERVAL: Final = 0.2
-"""Seconds until a request is tried again for which the budget has no room while those of other processes are in flight."""
+"""Seconds before a retry when the budget is reserved by requests of other processes."""
 
 _COMPLAINT: Final = "Your answer does not fit what was asked for: {problems}. Answer again, with the JSON object alone, and nothing before or after it."
 _FATAL = (InvalidApiKeyError, ForbiddenError, BillingError, NotFoundError)
-"""What every row would be told."""
+"""Errors that every other row would get, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowJob:
-    """One request that is to be answered.
+    """One request to send.
 
     Attributes:
-        index: Its number among the distinct requests.
-        row: The first row that asks it.
-        key: Its key.
-        messages: What is asked.
-        draw: Tells several draws of one row apart.
+        index: Number of the distinct request.
+        row: Place of its first occurrence among all draws of all rows.
+        key: Key of the request in the journal.
+        messages: Messages of the request.
+        draw: Number of the draw, starting at 0.
     """
 
     index: int
@@ -82,10 +82,10 @@ class RowJob:
 
 
 class Concurrency:
-    """How many requests may be in flight.
+    """An adaptive limit on the number of requests in flight.
 
     Args:
-        most: Never more than these.
+        most: Upper bound of the limit.
     """
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
@@ -95,7 +95,11 @@ class Concurrency:
         self._slowed_at = -math.inf
 
     def grow(self, in_flight: int) -> None:
-        """A request succeeded, while so many were in flight, itself included."""
+        """Raise the limit after a success, if enough of it was in use.
+
+        Args:
+            in_flight: Requests in flight, including the one that succeeded.
+        """
         if in_flight < _IN_USE * math.floor(self.limit):
             return
         self.limit = min(
@@ -103,32 +107,45 @@ class Concurrency:
         )
 
     def shrink(self, sent_at: float, now: float) -> None:
-        """A request was refused. Of those that were sent before the last one was, none counts: they were sent under the old bound."""
+        """Lower the limit after a 429 or 529. Requests sent before the last reduction are ignored, as the old limit applied to them.
+
+        Args:
+            sent_at: When the refused request was sent, by `time.monotonic()`.
+            now: The current time, by the same clock.
+        """
         if sent_at <= self._slowed_at:
             return
         self.limit = self._threshold = max(1.0, self.limit * _SLOWER)
         self._slowed_at = now
 
     def cap(self, most: int) -> None:
-        """Allow no more than these from now on: the budget has no room for the worst case of others."""
+        """Lower the upper bound, because the budget does not cover the worst case of more requests."""
         self.most = max(1, most)
         self.limit = min(self.limit, float(self.most))
 
 
 class Results:
-    """What is known of each distinct request, and the numbers to show. Written on one thread, read by any.
+    """The answers and totals of a run. One thread writes them; any thread may read them.
 
     Args:
-        requests: How many distinct requests there are.
+        requests: Number of distinct requests.
 
     Attributes:
-        texts: The answer of each, or None.
-        problems: Why there is none, by request.
-        waiting: What is waited for, as a line; empty if nothing is.
-        batches: Batches at the server that are waited for.
-        replayed_cost: USD that the answers cost once that came from a cassette.
-        recorded_on: The first day on which one was recorded, where all answers of this run stand in the cassette; else "".
-        remarks: What a person should know of the cassette, as sentences.
+        texts: Answer by number of the request, or None.
+        problems: Reasons for missing answers, by number of the request.
+        known: Requests that the journal already answered.
+        answered: Requests answered by this run.
+        tokens_in: Input tokens of this run's answers.
+        tokens_out: Output tokens of this run's answers.
+        cost: Cost of this run's answers in USD; None if unknown.
+        dearest: Cost of the most expensive answer in USD.
+        first: The first answers of this run, as pairs of row and text.
+        is_simulated: A simulator answered.
+        waiting: What the run is waiting for, as one line; empty if nothing.
+        batches: Ids of the batches that the run is waiting for.
+        replayed_cost: Original cost in USD of the answers replayed from a cassette.
+        recorded_on: Date of the oldest recording if all answers of this run are in the cassette; "" if some are not; None before the first.
+        remarks: Remarks about the cassette, as sentences.
     """
 
     def __init__(self, requests: int) -> None:
@@ -147,24 +164,24 @@ class Results:
 
     @property
     def why_open(self) -> str:
-        """Why a request has no answer that has no problem either."""
+        """The reason why a request has neither an answer nor a problem."""
         if self.batches:
             return f"no answer yet: {', '.join(self.batches[:3])} had not ended when the map was stopped"
         return "not asked: the map was stopped before this row"
 
     def is_open(self, index: int) -> bool:
-        """Whether a request has neither an answer nor a reason why there is none."""
+        """Whether a request has neither an answer nor a problem."""
         return self.texts[index] is None and index not in self.problems
 
     def take(self, index: int, answer: Answer) -> None:
-        """Take an answer that is durable."""
+        """Store a durable answer: its text, or its problem."""
         if answer.problem is None:
             self.texts[index] = answer.text
         else:
             self.problems[index] = answer.problem
 
     def count(self, row: int, answer: Answer) -> None:
-        """Count an answer of this run."""
+        """Add an answer of this run to the totals."""
         self.answered += answer.problem is None
         self.tokens_in += answer.tokens_in
         self.tokens_out += answer.tokens_out
@@ -177,19 +194,19 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is to be done.
+    """The work of an engine.
 
     Attributes:
-        request: The request of all rows, but for its messages.
-        schema: What an answer must fit, or None.
-        feed: Returns the next jobs; none at the end. Called on a thread of its own, for it runs the user's expressions.
-        again: Returns the job of a request and its row once more.
-        results: Where the answers go.
-        rows: Rows of the input.
-        unasked: Those that cannot be asked: null values, expressions that fail.
-        most: Requests in flight at most.
-        max_cost: USD that the run may cost, or None.
-        warms_cache: The rows share a part that is cached: one request goes first.
+        request: Request without messages, common to all rows.
+        schema: Schema that each answer must fit, or None.
+        feed: Function that returns the next jobs; an empty list at the end. Called on a worker thread, as it runs the user's expressions.
+        again: Function that rebuilds a job from the number of the request and its place.
+        results: Answers and totals of the run.
+        rows: Number of rows, times the draws of each.
+        unasked: Rows that cannot be sent: a value is null, or an expression fails.
+        most: Maximum number of requests in flight.
+        max_cost: Maximum cost of the run in USD, or None.
+        warms_cache: Send one request before the others, to cache the shared prefix.
     """
 
     request: MessageRequest
@@ -205,24 +222,24 @@ class Task:
 
 
 class MapEngine(Protocol):
-    """Asks what is to be asked, on the loop of the bridge."""
+    """An engine that sends the requests of a task on the bridge's event loop."""
 
     @property
     def error(self) -> ClaudeError | None:
-        """Why it asks no more, or None."""
+        """The error that stopped the engine, or None."""
         ...
 
     async def run(self, writer: AnswerWriter) -> None:
-        """Ask, until there is nothing left."""
+        """Send all requests, and pass the answers to `writer`."""
         ...
 
     def stop(self, error: ClaudeError) -> None:
-        """Ask no more."""
+        """Stop sending, because of `error`."""
         ...
 
 
 class _Worker:
-    """Sends one request after the other, and hears of their attempts."""
+    """A worker that sends one request after another, and observes their attempts."""
 
     def __init__(self, engine: OnlineEngine, accountant: TurnAccountant) -> None:
         self._engine = engine
@@ -233,7 +250,7 @@ class _Worker:
         self.recorded: AnswerRecorded | None = None
 
     def note(self, event: ClientEvent) -> None:
-        """Take note of a step of the request in flight."""
+        """Handle an event of the request in flight."""
         self.accountant.note(event)
         if isinstance(event, LimiterWaiting):
             self.is_waiting = True
@@ -251,13 +268,13 @@ class _Worker:
 
 
 class OnlineEngine:
-    """One run, on the loop of the bridge.
+    """The engine of an online run. It runs on the bridge's event loop.
 
     Args:
-        task: What is to be done.
-        client: Sends the requests.
-        make_accountant: Makes what admits and books them, for one request after the other.
-        tell: Told of each change.
+        task: Requests to send.
+        client: Client that sends them.
+        make_accountant: Factory of the accountants, one for each worker, that admit requests and book their cost.
+        tell: Called after each change.
     """
 
     def __init__(
@@ -283,13 +300,13 @@ class OnlineEngine:
         self._failures = 0
         self._in_flight = self._at_work = 0
         self.error: ClaudeError | None = None
-        """Why it asks no more."""
+        """Error that stopped the engine, or None."""
 
     async def run(self, writer: AnswerWriter) -> None:
-        """Ask all jobs.
+        """Send all jobs.
 
         Raises:
-            ClaudeError: Why the rest was not asked.
+            ClaudeError: The run stopped before all jobs were sent.
         """
         self._writer = writer
         try:
@@ -311,14 +328,14 @@ class OnlineEngine:
             raise self.error
 
     def stop(self, error: ClaudeError) -> None:
-        """Ask no more; what is in flight comes to its end."""
+        """Send no more requests; those in flight are completed."""
         if self.error is None:
             self.error = error
 
     # Workers...
 
     async def _drain(self) -> None:
-        """Let workers ask until nothing is left, and those that still ask come to their end."""
+        """Run workers until no job is left, then wait for those still running."""
         while self.error is None and (self._jobs or not self._is_fed or self._feeding is not None):
             self._add_workers()
             await self._collect(asyncio.FIRST_COMPLETED)
@@ -348,7 +365,7 @@ class OnlineEngine:
                     return
                 await self._writer.room()
         finally:
-            # At once, before the next one looks: else all of them would leave where one is too many.
+            # Decrement before the next worker checks the limit; otherwise all of them would leave when one is too many.
             self._at_work -= 1
 
     async def _next_job(self) -> RowJob | None:
@@ -364,12 +381,12 @@ class OnlineEngine:
         return self._feeding
 
     async def _feed(self) -> None:
-        """Read more jobs. What is read is there before the task is done, so nobody waits for one that has ended."""
+        """Read more jobs. `_feeding` is reset before the task is done, so nothing waits for a finished task."""
         try:
             jobs = await self._loop.run_in_executor(None, self._task.feed)
             self._is_fed = not jobs
             self._jobs.extend(jobs)
-        except Exception as failure:  # the user's expressions, or their table
+        except Exception as failure:  # an error in the user's expressions or table
             self._is_fed = True
             self.stop(fault(failure))
         finally:
@@ -378,7 +395,7 @@ class OnlineEngine:
     # One job...
 
     async def _answer(self, job: RowJob, worker: _Worker) -> bool:
-        """Ask one job, and keep what comes; False where its worker is not to go on."""
+        """Send one job and store the answer. Return False if the worker should stop."""
         try:
             answer = await self._ask(job, worker)
         except BudgetExceededError as error:
@@ -401,12 +418,12 @@ class OnlineEngine:
         return True
 
     def _count(self, job: RowJob, answer: Answer) -> None:
-        """Count an answer that is durable now."""
+        """Store and count an answer that has become durable."""
         self.results.take(job.index, answer)
         self.results.count(job.row, answer)
 
     async def _ask(self, job: RowJob, worker: _Worker) -> Answer:
-        """Send a request, and once more with a complaint where the answer does not fit the schema."""
+        """Send a request; if the answer does not fit the schema, send it a second time with the validation errors."""
         request = self._task.request.model_copy(update={"messages": job.messages, "draw": job.draw})
         message, cost = await self._send(request, worker, job.key)
         problem, mismatch = problem_of(message, self._task)
@@ -439,7 +456,7 @@ class OnlineEngine:
     async def _send(
         self, request: MessageRequest, worker: _Worker, key: bytes | None = None
     ) -> tuple[Message, float | None]:
-        """Send one request, and return its reply and price."""
+        """Send one request, and return its reply and cost in USD."""
         self._check_cost()
         await worker.accountant.admit(self._client, request, key=key)
         self._in_flight += 1
@@ -456,7 +473,7 @@ class OnlineEngine:
             bill = worker.accountant.finish(message)
             is_replay = worker.recorded is not None and worker.recorded.is_replay
             if is_replay and message is not None:
-                bill = bill_of(message, asked=request.model)  # what it cost once
+                bill = bill_of(message, asked=request.model)  # the original cost
             cost = total(line.cost for line in bill) if bill else None
         self._count_recorded(worker.recorded, cost or 0.0)
         return message, cost
@@ -464,15 +481,15 @@ class OnlineEngine:
     def _count_recorded(self, recorded: AnswerRecorded | None, cost: float) -> None:
         results = self.results
         day = "" if recorded is None else recorded.recorded_at[:10]
-        # The empty text is the least: one that does not stand there is enough.
+        # "" sorts before any date, so a single answer that is not recorded makes the minimum "".
         results.recorded_on = day if results.recorded_on is None else min(results.recorded_on, day)
         results.replayed_cost += cost if recorded is not None and recorded.is_replay else 0.0
 
     def _check_cost(self) -> None:
-        """Refuse what could pass `max_cost`, as far as the answers so far tell what one costs at most.
+        """Check that one more request stays within `max_cost`, if it costs at most as much as the most expensive answer so far.
 
         Raises:
-            BudgetExceededError: It could.
+            BudgetExceededError: The request could exceed `max_cost`.
         """
         results, most = self.results, self._task.max_cost
         if most is None:
@@ -485,7 +502,7 @@ class OnlineEngine:
             )
 
     def _fail(self, job: RowJob, error: ClaudeError) -> None:
-        """Note that a row has no answer; end the run where every other would fail alike."""
+        """Record a failed row; stop the run if every other row would fail, too."""
         self._failures += 1
         is_for_all = isinstance(error, _FATAL) or (
             isinstance(error, RateLimitError) and _holds_for_all(error)
@@ -500,7 +517,7 @@ class OnlineEngine:
 
 
 def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
-    """Return why a reply is no answer, as a sentence, or None; and apart from that how it does not fit the schema."""
+    """Return why a reply cannot be used, as a sentence, and how it violates the schema; at least one of them is None."""
     if message.stop_reason == "max_tokens":
         return f"The answer was cut at max_tokens ({task.request.max_tokens:,}). Raise it to ask again.", None
     if message.stop_reason == "refusal":
@@ -518,12 +535,12 @@ def problem_of(message: Message, task: Task) -> tuple[str | None, str | None]:
 
 
 def _holds_for_all(error: RateLimitError) -> bool:
-    """Whether a 429 says that waiting minutes does not help: the money is spent, or nothing was sent for the time being."""
+    """Whether a 429 applies to all rows: a spend limit is reached, or the client made no attempt."""
     return error.is_spend_cap or error.attempts == 0
 
 
 def in_one_line(error: ClaudeError) -> str:
-    """Return an error as the column of errors holds it."""
+    """Return an error as one line, for the error column."""
     kind = type(error).__name__
     text = " ".join(str(error).split())
     status = f" {error.status}" if isinstance(error, APIError) and error.status else ""
@@ -531,7 +548,7 @@ def in_one_line(error: ClaudeError) -> str:
 
 
 def fault(failure: BaseException) -> ClaudeError:
-    """Return the error that ends a map: what was raised, or where that is a fault of ours, one that says so."""
+    """Return a failure as a `ClaudeError`; any other exception is reported as a bug in claude_magic."""
     if isinstance(failure, ClaudeError):
         return failure
     return ClaudeError(

@@ -1,9 +1,8 @@
-"""The journal: each answer of a map, kept beside the notebook before it counts.
+"""The journal: an SQLite file beside the notebook, to which each answer of a map is written before it counts.
 
-An answer is found again by the key of its request (`RequestKeys`), so running the same line again asks only what has no answer
-yet.
+Answers are looked up by the key of the request (`RequestKeys`), so running the same map again asks only what has no answer yet.
 
-SQLite in WAL mode: several kernels may read and write at once, and neither `kill -9` nor a power cut loses what was committed.
+SQLite runs in WAL mode: several kernels can read and write concurrently, and neither `kill -9` nor a power failure loses committed answers.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ FILE_NAME: Final = "journal.sqlite"
 VERSION: Final = 2
 _APPLICATION_ID: Final = 0x434D4A4C
 _LOCK_TIMEOUT: Final = 30.0
-"""Seconds to wait for another process to finish its commit, which takes milliseconds."""
+"""Seconds to wait for another process's commit, which usually takes milliseconds."""
 _KEYS_PER_QUERY: Final = 500
 
 _SCHEMA: Final = """
@@ -50,21 +49,21 @@ CREATE TABLE batches (
 
 
 class JournalError(ClaudeError):
-    """The journal cannot be read or written. What was in it before still is."""
+    """The journal cannot be read or written. Answers committed before are still in it."""
 
 
 class Answer(NamedTuple):
-    """A finished request.
+    """The answer to one request.
 
     Attributes:
-        key: The key of the request.
-        text: The text that came.
-        problem: Why the text is no answer, as a sentence; None if it is one.
-        model: The model that answered.
-        request_id: The server's id of the request, or None.
-        tokens_in: All input in model tokens, cached or not.
-        tokens_out: Output in model tokens.
-        cost: USD; None where the price is not known.
+        key: Key of the request.
+        text: Text of the reply.
+        problem: Reason why the text cannot be used, as a sentence; None if it can.
+        model: Model that answered.
+        request_id: Id of the request, or of the message if it was in a batch; None if unknown.
+        tokens_in: Input tokens, cached or not.
+        tokens_out: Output tokens.
+        cost: Cost in USD; None if the price is unknown.
         is_simulated: A simulator answered.
     """
 
@@ -83,14 +82,14 @@ _ANSWER: Final = ", ".join(Answer._fields)
 
 
 class Journal:
-    """A journal, open. Every method may be called from any thread.
+    """An open journal. All methods are thread-safe.
 
     Args:
-        path: Its file, which is made where it is missing; None keeps everything in memory, until it is closed.
+        path: The file; created if missing. None keeps the journal in memory, as long as this object exists.
         lock_timeout: Seconds to wait while another process writes.
 
     Raises:
-        JournalError: It cannot be opened: locked, written by a newer version, no journal, no place to write.
+        JournalError: The file cannot be opened: it is locked, not writable, not a journal, or written by a newer version.
     """
 
     def __init__(self, path: Path | None, *, lock_timeout: float = _LOCK_TIMEOUT) -> None:
@@ -115,19 +114,19 @@ class Journal:
         self._close = weakref.finalize(self, self._database.close)
 
     def close(self) -> None:
-        """Close the file. Closing twice is fine. What is in memory only stays, as long as somebody holds this."""
+        """Close the file; calling this twice is allowed. A journal in memory stays open."""
         if self.path is not None:
             with self._lock:
                 self._close()
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
-        """Return the answers that are there already, by key."""
+        """Return the known answers, by key."""
         with self.reading() as database:
             rows = select_by_key(database, _ANSWER, keys)
             return {row[0]: Answer._make((*row[:-1], bool(row[-1]))) for row in rows}
 
     def add(self, answers: Sequence[Answer], run: int) -> None:
-        """Write answers, all or none; they are durable when this returns. A later answer to the same request takes its place."""
+        """Write answers atomically. They are durable when this returns. An answer replaces an earlier one with the same key."""
         now = time.time()
         with self.transaction() as database:
             database.executemany(
@@ -136,14 +135,14 @@ class Journal:
             )
 
     def size(self) -> int:
-        """Return the bytes that the journal takes on the disk; 0 in memory."""
+        """Return the size of the journal on disk in bytes; 0 if it is in memory."""
         if self.path is None:
             return 0
         files = [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
         return sum(file.stat().st_size for file in files if file.exists())
 
     def shrink(self) -> None:
-        """Give the space of what was deleted back to the disk."""
+        """Release the disk space of deleted answers."""
         with self.reading() as database:
             database.execute("VACUUM")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -151,12 +150,12 @@ class Journal:
     # The file...
 
     def _prepare(self) -> None:
-        """Make the tables where there are none, and check whose file it is.
+        """Check the format of the file, and create missing tables.
 
         Raises:
-            JournalError: It is no journal, or a newer one.
+            JournalError: The file is not a journal, or was written by a newer version.
         """
-        # What is read is of one moment: another process may be making the tables.
+        # Read in one transaction: another process may be creating the tables.
         self._database.execute("BEGIN")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         (application,) = self._database.execute("PRAGMA application_id").fetchone()
@@ -175,7 +174,7 @@ class Journal:
         self._database.execute("PRAGMA synchronous = FULL")
         if version < VERSION:
             with self.transaction():
-                # Another process may have been faster.
+                # Another process may have created them in the meantime.
                 (version,) = self._database.execute("PRAGMA user_version").fetchone()
                 missing = ("" if version else _SCHEMA) + (_SINCE_VERSION_2 if version < VERSION else "")
                 for statement in missing.split(";"):
@@ -185,13 +184,13 @@ class Journal:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Read, also while another process writes."""
+        """Provide the connection for reading. Other processes may write at the same time."""
         with self._lock, self._explained():
             yield self._database
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Read and write in one step, which other processes see whole or not at all; durable at its end."""
+        """Provide the connection for an atomic transaction, durable when the block ends."""
         with self._lock, self._explained():
             self._check_place()
             self._database.execute("BEGIN IMMEDIATE")
@@ -199,15 +198,15 @@ class Journal:
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+                with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself if the disk is full
                     self._database.execute("ROLLBACK")
                 raise
 
     def _check_place(self) -> None:
-        """Refuse to write into a file that has gone: nobody would find it again.
+        """Check that the open file is still at its path; answers written to a deleted file would be lost.
 
         Raises:
-            JournalError: It was deleted, or another stands in its place.
+            JournalError: The file was moved, deleted or replaced.
         """
         if self._file is not None and _identity(self.path) != self._file:
             raise JournalError(
@@ -217,7 +216,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what SQLite says into an error that says what to do."""
+        """Translate SQLite errors into a `JournalError` that says what to do."""
         try:
             yield
         except sqlite3.Error as error:
@@ -231,7 +230,15 @@ def select_by_key(
     where: str = "1",
     values: tuple[Any, ...] = (),
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the answers that have one of these keys, as many at a time as SQLite takes; the columns are names of ours."""
+    """Yield the answers that have one of these keys, querying as many keys at a time as SQLite allows.
+
+    Args:
+        database: Connection of the journal.
+        columns: Column names, as trusted SQL.
+        keys: Keys to look up.
+        where: Further condition, as trusted SQL.
+        values: Parameters of the condition.
+    """
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = keys[start : start + _KEYS_PER_QUERY]
         marks = ",".join("?" * len(part))
@@ -242,7 +249,7 @@ def select_by_key(
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
-    """Return what tells a file from another that is put in its place; None if it is not there."""
+    """Return device and inode of a file; None if there is no file."""
     try:
         state = None if path is None else path.stat()
     except OSError:
@@ -251,10 +258,14 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 
 
 def open_journal(place: Journal | str | Path | bool | None) -> Journal:
-    """Return a journal that is open: a file or folder, None and True for the one beside the notebook, False for one in memory.
+    """Return an open journal.
+
+    Args:
+        place: A file or folder; None or True for the journal beside the notebook; False for one in memory; or an open journal, which is
+            returned unchanged.
 
     Raises:
-        JournalError: It cannot be opened.
+        JournalError: The journal cannot be opened.
     """
     if isinstance(place, Journal):
         return place
@@ -268,14 +279,14 @@ def open_journal(place: Journal | str | Path | bool | None) -> Journal:
 
 
 def journal_path(place: str | Path | None = None) -> Path:
-    """Return the file of a journal: beside the notebook (in the current folder), or where `place` says.
+    """Return the path of a journal's file.
 
     Args:
-        place: A file, or a folder that gets the usual file in it; None is the current folder's `.claude-magic`. What does not exist
-            is taken for a file where its name has an ending.
+        place: A file, or the folder of a file with the default name; None is the folder `.claude-magic` in the current folder. A path that
+            does not exist counts as a file if its name has a suffix.
 
     Raises:
-        JournalError: There is no current folder any more.
+        JournalError: The current folder no longer exists.
     """
     if place is None:
         return _here() / FOLDER / FILE_NAME
@@ -295,7 +306,7 @@ def _here() -> Path:
 
 
 def _make_folder(path: Path) -> None:
-    """Make the folder of a journal. In one of our own, git ignores everything."""
+    """Create the folder of a journal, ignored by git if it is `.claude-magic`."""
     try:
         make_folder(path.parent)
     except OSError as error:

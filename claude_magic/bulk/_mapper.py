@@ -1,4 +1,4 @@
-"""A map as one callable, for engines that split tables over processes: Dask, Ray, Spark."""
+"""A map as a picklable callable, for engines that distribute tables over processes: Dask, Ray, Spark."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ _TEXT: Final = {"type": "string"}
 
 
 class Mapper:
-    """Asks about each row of a table: `mapper(frame)` returns a table with the answers, in the order of the rows.
+    """A callable that maps a prompt over the rows of a table: `mapper(frame)` returns a table of answers, in the order of the rows.
 
-    It can be pickled, and holds no key: each process reads its own settings and credential, from its environment. All processes share one
-    limit where `limiter` names a server for it, and one journal where `journal` names a folder that all of them see.
+    A mapper can be pickled and contains no API key: each process reads its own settings and credential from its environment. Processes share
+    a rate limit if `limiter` names a server for it, and a journal if `journal` names a folder that all of them can access.
 
-    A table of pandas gives one of pandas (with its index), of polars or pyarrow one of its own kind, a dict of arrays a dict of arrays, an iterator
-    of tables an iterator of tables.
+    The result has the type of the input: a pandas data frame (with the same index), a polars or pyarrow table, a dict of arrays, or an
+    iterator of tables.
 
     Args:
-        request: What is asked, with no items.
-        journal: The folder of the journal, or None for none on the disk.
-        keep: Columns of the input that the result holds in front of the answers: names, or a table that has them; None for none.
+        request: Arguments of the map, without items.
+        journal: Folder of the shared journal; None keeps answers in memory only.
+        keep: Columns of the input to return before the answers: names, or a table with these columns; None for none.
+
+    Raises:
+        ConfigurationError: `limiter` contains a password, `keep` is invalid, or an answer would replace a column of `keep`.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Mapper:
 
     @property
     def meta(self) -> Any:
-        """An empty table of pandas like those that come out: `ddf.map_partitions(mapper, meta=mapper.meta)`."""
+        """An empty pandas data frame with the columns and dtypes of the result: `ddf.map_partitions(mapper, meta=mapper.meta)`."""
         import pandas
 
         columns = {
@@ -60,14 +63,17 @@ class Mapper:
         return pandas.DataFrame({**kept, **columns})
 
     def __call__(self, rows: Any) -> Any:
-        """Ask about the rows of a table, and wait for the answers.
+        """Send the rows of a table, and wait for the answers.
 
         Args:
-            rows: A table of pandas, polars or pyarrow, a dict of arrays (as Ray's batches are), or an iterator of tables (as Spark gives).
+            rows: A pandas, polars or pyarrow table, a dict of arrays (such as a Ray batch), or an iterator of tables (such as Spark passes).
+
+        Returns:
+            A table with the columns of `meta`, of the same kind as `rows`. An iterator of tables is processed lazily.
 
         Raises:
-            ConfigurationError: It cannot be asked so: no key in this process, a column that is missing.
-            MapStoppedError: Not all rows were asked. What was answered is kept in the journal.
+            ConfigurationError: The map is invalid in this process: no API key, or a missing column.
+            MapStoppedError: Not all rows were asked. Answers received so far are kept in the journal.
         """
         if hasattr(rows, "map_partitions"):
             raise ConfigurationError(
@@ -103,7 +109,7 @@ class Mapper:
             runtime.tell_news()
 
     def _built(self, rows: Any, answers: _Answers) -> Any:
-        """Return a table of the kind of the input, with the columns and types of `meta`. What a column cannot hold is an error of its row."""
+        """Return a table of the input's kind, with the columns and types of `meta`. A value that does not fit its column is an error of its row."""
         import narwhals.stable.v2 as nw
 
         schemas, (values, errors) = self._columns(), answers
@@ -141,7 +147,7 @@ class Mapper:
         )
 
     def _columns(self) -> dict[str, Mapping[str, Any]]:
-        """Return the JSON schema of each column that is made: those of the answers, and that of the errors at the end."""
+        """Return the JSON schemas of the added columns by name: the answers, then the errors."""
         schema, prefix = self._request.schema, self._request.prefix
         fields = {"": _TEXT} if schema is None else schema.field_schemas
         answers = {f"{prefix}{name or ANSWER_COLUMN}": field for name, field in fields.items()}
@@ -153,14 +159,14 @@ def _too_large(name: str) -> str:
 
 
 def _array_of(column: Any) -> Any:
-    """Return a column of pandas as an array of numpy, with None for what is null but in numbers with a fraction."""
+    """Return a pandas column as a NumPy array; nulls are None, except in float columns, where they stay NaN."""
     if column.dtype.kind == "f" or not column.isna().any():
         return column.to_numpy()
     return column.astype(object).where(column.notna(), None).to_numpy()
 
 
 def names_in(prompt: str, names: Mapping[str, object]) -> dict[str, object]:
-    """Return those of the caller's names that a prompt can mean: what goes along with a mapper is pickled."""
+    """Return the caller's variables that a prompt may use. They are pickled with the mapper, so all others are left out."""
     import re
 
     words = {
@@ -172,10 +178,10 @@ def names_in(prompt: str, names: Mapping[str, object]) -> dict[str, object]:
 
 
 def _check_limiter(url: object) -> None:
-    """Refuse a password, which would be pickled.
+    """Reject a limiter URL with a password, because the mapper is pickled.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: The URL contains a password.
     """
     if isinstance(url, str) and read_limiter_url(url).has_password:
         raise ConfigurationError(
@@ -189,10 +195,10 @@ def _is_pandas(rows: Any) -> bool:
 
 
 def _empty(keep: Any) -> Any:
-    """Return the columns to keep as a table of pandas without rows."""
+    """Return the columns to keep as an empty pandas data frame."""
     import pandas
 
-    like = getattr(keep, "_meta", keep)  # of Dask
+    like = getattr(keep, "_meta", keep)  # Dask's empty example frame
     if like is None:
         return pandas.DataFrame()
     if _is_pandas(like):

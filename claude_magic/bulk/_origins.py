@@ -1,7 +1,8 @@
-"""What maps have made, known again: how a result came about, and which columns of a table are answers.
+"""The origins of map results: which map made a table, and which of its columns are answers.
 
-Names prove nothing: a table may have columns `answer` and `error` of its own. So a fingerprint of each row of a result is kept, eight bytes
-for what the prompt read of it and eight for its answer. Copies, filters, merges and other libraries' tables of the same rows fit it.
+Column names are no evidence: a table may have its own columns `answer` and `error`. So two fingerprints of each row of a result are kept,
+eight bytes for the values that the prompt read and eight for the answer. They also match copies, filtered and merged tables, and tables of
+other libraries with the same rows.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from ._rows import Rows, WithErrors, as_rows
 
 _AT_ONCE: Final = 4_096
 _MOST_REMEMBERED: Final = 64
-"""Results whose columns are known again, in this process."""
+"""Number of results whose columns are recognised in this process."""
 _NOTHING: Final = 0
-"""The fingerprint of an answer and an error that are null."""
+"""Fingerprint of a row whose answer and error are null."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The columns that a map makes.
+    """The columns that a map adds to a table, with fingerprints of its result.
 
     Attributes:
-        answers: Those of the answers.
-        error: That of the reasons why there is none.
-        read: The columns of the input that its prompt reads.
-        rows: A fingerprint of what was read, by row of the result.
-        values: A fingerprint of what was answered, likewise.
-        reasons: Fingerprints of the reasons why rows have no answer.
+        answers: Names of the answer columns.
+        error: Name of the error column.
+        read: Columns of the input that the prompt reads.
+        rows: Fingerprint of the values read, by row of the result.
+        values: Fingerprint of the answer and its error, by row of the result.
+        reasons: Fingerprints of the reasons for missing answers.
     """
 
     answers: tuple[str, ...]
@@ -47,11 +48,11 @@ class Made:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All that it makes."""
+        """Names of all added columns."""
         return (*self.answers, self.error)
 
     def take(self, result: Rows) -> None:
-        """Take the fingerprints of a result."""
+        """Add the fingerprints of a result."""
         for row, value, reason in self._fingerprints(result):
             self.rows.append(row)
             self.values.append(value)
@@ -59,13 +60,13 @@ class Made:
                 self.reasons.add(hash(reason))
 
     def has_made(self, table: Rows, *, is_itself: bool) -> bool:
-        """Tell whether the columns of these names in a table are these: no value of them was put there by somebody else.
+        """Return whether the columns of these names in a table were made by this map, with no value from elsewhere.
 
-        Rows whose input has changed since, and new ones without an answer, do not speak against it.
+        Rows whose input changed, and new rows without an answer, are allowed.
 
         Args:
             table: The table.
-            is_itself: It is known to be a result, though rows of it may have changed.
+            is_itself: The table is known to be the map's result, although its rows may have changed.
         """
         if not {*self.columns, *self.read} <= {*table.columns, *table.answer_columns}:
             return False
@@ -78,7 +79,7 @@ class Made:
         return is_itself
 
     def has_said(self, reasons: Iterable[Any]) -> bool:
-        """Tell whether all of these are reasons of this map."""
+        """Return whether all of these reasons come from this map."""
         return all(isinstance(reason, str) and hash(reason) in self.reasons for reason in reasons)
 
     def _fingerprints(self, table: Rows) -> Iterator[tuple[int, int, Any]]:
@@ -108,18 +109,18 @@ _origins: dict[int, tuple[weakref.ref[Any], Any, Made | None]] = {}
 
 
 def remember_origin(result: Any, origin: Any, made: Made | None = None) -> None:
-    """Remember how a result came about, as long as it lives, and what it has of a map's, as long as this process does.
+    """Remember the origin of a result for its lifetime, and its columns for the lifetime of the process.
 
     Args:
         result: The result.
-        origin: What `origin_of` returns.
-        made: The columns that the map has made, for a table.
+        origin: Object that `origin_of` returns for the result.
+        made: Columns that the map added, if the result is a table.
     """
     if made is not None:
         made.take(as_rows(result))
         _made.append(made)
     mark = id(result)
-    with contextlib.suppress(TypeError):  # a kind of table that takes no weak references
+    with contextlib.suppress(TypeError):  # tables that do not support weak references
         _origins[mark] = (weakref.ref(result, lambda _gone: _origins.pop(mark, None)), origin, made)
 
 
@@ -129,10 +130,10 @@ def _remembered(result: Any) -> tuple[Any, Made | None] | None:
 
 
 def origin_of(result: Any) -> Any:
-    """Return how a result came about.
+    """Return the origin of a result.
 
     Raises:
-        ConfigurationError: It is no result of a map, or a copy of one.
+        ConfigurationError: The object is not a result of a map, or is a copy of one.
     """
     if (found := _remembered(result)) is None:
         raise ConfigurationError(
@@ -142,16 +143,16 @@ def origin_of(result: Any) -> Any:
 
 
 def check_columns(making: Made, table: Rows, items: Any, *, is_extended: bool) -> None:
-    """Refuse to put answers where something else stands. Only what an earlier map made is replaced.
+    """Check that a map replaces no columns of the input, except those made by an earlier map.
 
     Args:
-        making: What is to be made.
-        table: The input.
-        items: The same, as it was given.
-        is_extended: The result has more rows than the input, so that it cannot take the place of an earlier one.
+        making: Columns that the map adds.
+        table: Rows of the input.
+        items: The input, as passed.
+        is_extended: The result has more rows than the input, so it cannot replace an earlier one.
 
     Raises:
-        ConfigurationError: One of the columns would be lost.
+        ConfigurationError: A column of the input would be lost.
     """
     taken = [name for name in making.columns if name in table.answer_columns]
     if not taken:
@@ -181,14 +182,14 @@ def _why_not(making: Made, taken: Sequence[str], table: Rows, items: Any, *, is_
 
 
 def failed_rows(result: Any, column: str | None = None) -> Any:
-    """Return the rows of a result that have no answer: of a table the same kind of table, else the reasons by place or key.
+    """Return the failed rows of a table, as a table of the same kind; or the reasons by position or key for a list or dict.
 
     Args:
-        result: What a map has returned, or a part of it.
-        column: The column of the errors; None for that of the map.
+        result: Result of a map, or a part of it.
+        column: Name of the error column; None for the one that the map added.
 
     Raises:
-        ConfigurationError: It is no result of a map.
+        ConfigurationError: The object is not a result of a map, or has no such column.
     """
     if isinstance(result, WithErrors):
         return dict(result.errors)
@@ -197,7 +198,7 @@ def failed_rows(result: Any, column: str | None = None) -> Any:
     frame = nw.from_native(result, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
         raise ConfigurationError(f"This is no result of a map, but of type {type(result).__name__}.")
-    # Of columns in levels it has the top one.
+    # With multi-level columns, the map's columns have names in the top level only.
     labels = {(name[0] if isinstance(name, tuple) else name): name for name in reversed(frame.columns)}
     errors = {name: frame.get_column(label) for name, label in labels.items()}
     name = _error_column(result, errors) if column is None else column
@@ -209,10 +210,10 @@ def failed_rows(result: Any, column: str | None = None) -> Any:
 
 
 def _error_column(result: Any, columns: dict[str, Any]) -> str:
-    """Return the column in which a map of this kernel has said why rows have no answer.
+    """Return the name of the error column that a map of this kernel added.
 
     Raises:
-        ConfigurationError: There is a column `error`, which none has made.
+        ConfigurationError: The table has a column `error` that no map of this kernel made.
     """
     if (found := _remembered(result)) is not None and found[1] is not None:
         return found[1].error

@@ -1,4 +1,4 @@
-"""A map before, while and after it is asked: which rows have answers already, what the rest may cost, and the result."""
+"""The plan of a map: which rows have answers already, what the others may cost, and how the result is built."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from ._run import MapRun
 from ._runs import Runs
 
 _CHUNK: Final = 256
-"""Rows that are read at a time."""
+"""Rows read at a time."""
 ANSWER_COLUMN: Final = "answer"
 ERROR_COLUMN: Final = "error"
 _USUAL_OUTPUT: Final = 200
 _USUAL_OBJECT: Final = 60
-"""Model tokens of an answer, where none of this map has come yet."""
+"""Estimated output tokens of an answer that fits a schema, if the journal has no answer of this map. `_USUAL_OUTPUT` is for text."""
 _SHOWN_REQUESTS: Final = 3
 _RESOLVING_TIMEOUT = 10.0
-"""Seconds for the server to list its models, where a short name is given."""
+"""Seconds to wait for the server's list of models, to resolve a short name."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """What was found as the rows were read.
+    """Totals collected while rows are read.
 
     Attributes:
-        chars: Characters of the distinct requests, without what all rows share.
-        failed: Requests that were answered with a problem before.
-        tokens_out: Output of all that were answered before.
-        refused: Requests that hold what looks like credentials.
-        recorded: Requests that the cassette will answer.
+        chars: Characters of the distinct requests, without the shared prefix.
+        failed: Requests with an unusable answer in the journal.
+        tokens_out: Output tokens of all answers in the journal.
+        refused: Requests not sent because they contain text that looks like credentials.
+        recorded: Requests that the cassette answers.
     """
 
     chars: int = 0
@@ -58,19 +58,20 @@ class _Found:
 
 
 class MapPlan:
-    """A map before it is asked. Its steps run the user's expressions, on the thread that takes them.
+    """A map before it starts: read the rows, preview, check the price, start. Its methods run the user's expressions on the calling thread.
 
     Args:
-        request: What is mapped over what.
-        runtime: Who asks.
-        journal: Where answers are kept. It is closed with the run.
-        model: The full name of the model.
+        request: Arguments of the map.
+        runtime: Runtime that sends the requests.
+        journal: Journal of the answers. It is closed at the end of the run.
+        model: Full name of the model.
 
     Attributes:
         journal: The journal.
+        results: Answers and problems by number of the request.
 
     Raises:
-        ConfigurationError: It cannot be asked. Nothing was sent.
+        ConfigurationError: The map is invalid. Nothing was sent.
     """
 
     def __init__(self, request: Request, runtime: Runtime, journal: Journal, model: str) -> None:
@@ -91,7 +92,7 @@ class MapPlan:
     # Reading...
 
     def read(self) -> Iterator[int]:
-        """Read all rows; yields after every few how many there are by now."""
+        """Read all rows, and yield the number of rows read after each chunk."""
         for start in range(0, self._rows.count, _CHUNK):
             self._read_chunk(start)
             yield min(start + _CHUNK, self._rows.count)
@@ -124,7 +125,7 @@ class MapPlan:
         self._found.tokens_out += answer.tokens_out
 
     def _refuse_exposed(self, texts: Mapping[bytes, str]) -> None:
-        """Do not ask what contains what looks like credentials."""
+        """Set a problem for each request whose text looks like it contains credentials, so that it is not sent."""
         for key, text in texts.items():
             if exposed := exposed_in(text, "The row"):
                 reason = refusal(exposed, "raw=True (--raw in a cell) sends it as it is.")
@@ -133,10 +134,10 @@ class MapPlan:
                 )
                 self._found.refused += 1
 
-    # What it will do...
+    # Preview...
 
     def preview(self) -> Preview:
-        """Return what it is about to do, once all rows are read."""
+        """Return the preview of the map. All rows must have been read."""
         request, results, found, requests = self._request, self.results, self._found, self._row_requests
         held = self._held_by_batches()
         settled = results.known + found.failed + found.refused + found.recorded
@@ -170,7 +171,7 @@ class MapPlan:
         )
 
     def _usage(self, to_ask: int) -> Usage:
-        """Estimate what so many of the requests take."""
+        """Estimate the tokens of `to_ask` requests."""
         found, requests, is_batch = self._found, self._row_requests, self._request.is_batch
         shared = round(requests.shared_chars / CHARS_PER_TOKEN)
         apart = round(found.chars / max(1, len(self.results.texts)) * to_ask / CHARS_PER_TOKEN)
@@ -198,41 +199,42 @@ class MapPlan:
             )
 
     def check_price(self, front_end: FrontEnd | None) -> None:
-        """Go on where the map is cheap, or its price is agreed to: with `max_cost`, or by the person at the front end.
+        """Return if the map is cheap or its price is approved, by `max_cost` or interactively.
 
         Raises:
-            ConfigurationError: It costs more than was agreed to. Nothing was sent.
+            ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
         """
         above = self._runtime.settings().values.map_ask_above
         check_price(self.preview(), self._request.max_cost, asks_above=above, front_end=front_end)
 
     @property
     def _unasked(self) -> int:
-        """Rows for which no request can be made, times the draws of each."""
+        """Number of rows for which no request can be built, times the draws of each."""
         return len(self._index.problems) * self._request.repeat
 
     def _held_by_batches(self) -> dict[str, int]:
-        """Return how many of the rows without an answer each open batch holds, by its id, or its tag where that is not known."""
+        """Return the number of unanswered rows in each open batch, by batch id, or by tag if the id is unknown."""
         notes = BatchNotes(self.journal)
         notes.drop_demos(self._server)
         return held_rows(notes.open(), self._places)
 
     def _places(self) -> dict[bytes, tuple[int, int]]:
-        """Return the rows without an answer: number of the request and place of the row, by key."""
+        """Return the unanswered requests: number and place, by key."""
         return self._index.places(lambda number: self.results.texts[number] is None)
 
     @property
     def _server(self) -> str:
-        """Where requests go; each demo is a server of its own, which goes with its process."""
+        """The name of the server. Each process with the demo has a server of its own, which ends with the process."""
         base_url = self._runtime.settings(self._options).values.base_url
         return demo_server() if self._runtime.is_demo else name_server(str(base_url))
 
-    # Asking...
+    # Running...
 
     def start(self) -> MapRun:
-        """Begin to ask what has no answer yet; returns at once.
+        """Start the requests that have no answer yet, and return immediately.
 
         Raises:
+            ConfigurationError: Some of the rows are in open batches.
             ClaudeError: The journal cannot be written, or there is no key. Nothing was sent.
         """
         request = self._request
@@ -289,12 +291,12 @@ class MapPlan:
         return BatchEngine(context, tell, self._places)
 
     def close(self) -> None:
-        """Close the journal, unless a run has it, which closes it at its end."""
+        """Close the journal, unless a run was started: the run closes it at its end."""
         if not self._has_started:
             self.journal.close()
 
     def _jobs(self) -> Iterator[list[RowJob]]:
-        """Yield the requests that have no answer, some at a time. A request is asked for the first row that makes it."""
+        """Yield the requests that have no answer, in chunks. Each request is sent for the first row that needs it."""
         repeat, number = self._request.repeat, 0
         for start in range(0, self._rows.count, _CHUNK):
             stop = min(start + _CHUNK, self._rows.count)
@@ -308,7 +310,7 @@ class MapPlan:
             jobs = []
             for asked, place in wanted:
                 parts = filled[place // repeat - start]
-                if isinstance(parts, str):  # the expression gave a value before, and gives none now
+                if isinstance(parts, str):  # the expression returned a value before, and now fails
                     self.results.problems[asked] = parts
                 else:
                     jobs.append(self._row_requests.job(asked, place, parts))
@@ -316,20 +318,20 @@ class MapPlan:
                 yield jobs
 
     def result(self) -> Any:
-        """Return the input with the answers there are beside it, and remember how it came about, so that `retry` can go on.
+        """Return the input with the available answers added, and remember its origin for `claude.retry`.
 
-        Rows without an answer have the reason in the column of errors.
+        The error column has the reason for each missing answer.
         """
         columns, errors = self.answers()
         result = self._rows.build(columns, errors, error_name=self._names[1], repeat=self._request.repeat)
-        # Answers that are kept in no file are found in the open journal.
+        # Answers kept in memory only are found in the open journal.
         journal = self.journal if self.journal.path is None else self._request.journal
         remember_origin(result, replace(self._request, journal=journal, outlives_cell=False), self.made)
         register_accessors(result)
         return result
 
     def answers(self) -> tuple[dict[str, list[Any]], list[str | None]]:
-        """Return the answers there are, by the name of their column, and why there is none, by row."""
+        """Return the available answers by column name, and the reasons for missing answers by row."""
         names, *_ = self._names
         fields = self._fields()
         columns: list[list[Any]] = [[] for _ in names]
@@ -358,21 +360,21 @@ class MapPlan:
             return [text], None
         try:
             value = self._request.schema.parse(text)
-        except AnswerError as error:  # the class of the schema has changed its mind since
+        except AnswerError as error:  # a validator of the schema's class now rejects the answer
             return nothing, str(error)
         return (field_values(value, fields) if fields else [value]), None
 
-    # The result's columns...
+    # Columns of the result...
 
     def _fields(self) -> tuple[str, ...]:
         schema = self._request.schema
         return schema.fields if schema is not None and self._rows.columns else ()
 
     def _column_names(self) -> tuple[list[str], str]:
-        """Return the names of the answer columns, and of that of the errors.
+        """Return the names of the answer columns and of the error column.
 
         Raises:
-            ConfigurationError: One of them is taken by a column that no earlier map has made.
+            ConfigurationError: A column that was not made by an earlier map has one of these names.
         """
         request = self._request
         names, error = answer_columns(request, self._fields())
@@ -384,7 +386,7 @@ class MapPlan:
 
     @property
     def made(self) -> Made | None:
-        """The columns of the result that are answers; None for what is no table."""
+        """The columns that the map adds to a table; None if the input is not a table."""
         columns, (names, error) = self._rows.columns, self._names
         if not columns:
             return None
@@ -395,10 +397,10 @@ class MapPlan:
 
 
 def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], str]:
-    """Return the names of the columns for an answer with these fields, and that of the column of errors.
+    """Return the names of the answer columns for these fields, and the name of the error column.
 
     Raises:
-        ConfigurationError: A field is called as a column that is not its own.
+        ConfigurationError: A field has the name of the error column or the draw column.
     """
     names = [f"{request.prefix}{name}" for name in fields or (ANSWER_COLUMN,)]
     error = f"{request.prefix}{ERROR_COLUMN}"
@@ -413,16 +415,16 @@ def answer_columns(request: Request, fields: Sequence[str]) -> tuple[list[str], 
 
 
 def make_plan(request: Request, runtime: Runtime) -> MapPlan:
-    """Return a map that has read none of its rows yet.
+    """Return the plan of a map, before any row is read.
 
     Raises:
-        ConfigurationError: It cannot be asked. Nothing was sent.
+        ConfigurationError: The map is invalid. Nothing was sent.
         JournalError: The journal cannot be opened.
     """
     values = runtime.settings(request.settings).values
     name = model = values.model
     if table_id(name) is not None:
-        # The server's newest of that name: what is asked is part of each key, so it is looked up first.
+        # Resolve the short name to the server's newest model first, since the model is part of each key.
         found = runtime.submit(lambda client: runtime.model_names.resolve(client, name), request.settings)
         model = found.result(_RESOLVING_TIMEOUT)
     is_recorded = values.replay != "off" and not request.is_batch

@@ -1,4 +1,4 @@
-"""What a map is about to do and to cost, and whether that was agreed to."""
+"""The preview of a map (its size and estimated cost), and the price check before it starts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ..runtime import PRICES_AS_OF, format_usd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a map is about to do.
+    """The size and estimated cost of a map before it starts.
 
     Attributes:
-        model: The model that is asked.
-        rows: Rows, draws counted.
-        requests: Distinct requests among them.
-        known: Those that the journal has answered.
-        recorded: Those that the cassette will answer.
-        unasked: Rows that cannot be asked: null values, expressions that fail.
-        to_ask: Requests that will be sent.
-        tokens_in: Their input, estimated.
-        tokens_out: Their output, estimated.
-        cost: Their price in USD, estimated; None where the model has none.
-        seconds: How long they take at the rate of the limiter, at least.
-        is_simulated: The embedded simulator answers, for nothing.
-        notes: What else to know, as sentences.
-        samples: The first requests as the API's JSON objects, without what looks like a secret.
+        model: Full name of the model.
+        rows: Number of rows, times the draws of each.
+        requests: Number of distinct requests.
+        known: Requests that the journal already answers.
+        recorded: Requests that the cassette answers.
+        unasked: Rows that cannot be sent: a value is null, an expression fails, or the text looks like credentials.
+        to_ask: Requests to send.
+        tokens_in: Estimated input tokens of these requests.
+        tokens_out: Estimated output tokens.
+        cost: Estimated cost in USD; None if the model has no known price.
+        seconds: Minimum duration in seconds at the limiter's rate.
+        is_simulated: The embedded simulator answers, at no cost.
+        notes: Further remarks, as sentences.
+        samples: The first requests as JSON objects of the API, with secrets removed.
         via: "online" or "batch".
-        in_batches: Requests that open batches hold; by way of batches they are not among those that will be sent.
-        worst: USD that a batch can cost at most; None where that is not known, and online.
+        in_batches: Requests that are part of open batches. With via="batch" they do not count in `to_ask`.
+        worst: Maximum cost of a batch in USD; None if unknown, and for "online".
     """
 
     model: str
@@ -66,16 +66,16 @@ class Preview:
 def check_price(
     preview: Preview, max_cost: float | None, *, asks_above: float, front_end: FrontEnd | None
 ) -> None:
-    """Let a map pass that is cheap, or whose price was agreed to.
+    """Return if a map is cheap or its price is approved; ask for confirmation if necessary.
 
     Args:
-        preview: What it is about to do.
-        max_cost: What it may cost, or None.
-        asks_above: USD up to which nobody is asked.
-        front_end: Where a person can be asked; None outside of IPython.
+        preview: Preview of the map.
+        max_cost: Approved cost in USD, or None.
+        asks_above: Cost in USD above which confirmation is needed.
+        front_end: Front end that can show an input prompt; None outside IPython.
 
     Raises:
-        ConfigurationError: It costs more than was agreed to. Nothing was sent.
+        ConfigurationError: The price is above `max_cost`, or was not approved. Nothing was sent.
     """
     cost = preview.cost
     if preview.is_simulated or not preview.to_ask:
@@ -102,11 +102,11 @@ def check_price(
 
 
 def render_preview(preview: Preview, *, redact: Callable[[str], str] = str) -> Bundle:
-    """Describe what a map would do, and the first requests.
+    """Render a preview as a table, with the first requests folded below it.
 
     Args:
-        preview: What it would do.
-        redact: Removes the key from text.
+        preview: Preview of the map.
+        redact: Function that removes the API key from text.
     """
     table = render_rows([("Dry run: this was not sent", list(preview_rows(preview)))], notes=preview.notes)
     folds = [
@@ -117,7 +117,7 @@ def render_preview(preview: Preview, *, redact: Callable[[str], str] = str) -> B
 
 
 def preview_rows(preview: Preview) -> Iterator[Row]:
-    """Yield what there is to say before a map, as rows of a table."""
+    """Yield the rows of the preview table."""
     yield "model", preview.model + (" (the embedded simulator)" if preview.is_simulated else "")
     yield "rows", f"{preview.rows:,}, {preview.requests:,} distinct requests"
     yield "answered already", f"{preview.known:,}"

@@ -1,4 +1,4 @@
-"""What is mapped over what, and where the answers are kept, as it was asked for."""
+"""The arguments of a map: prompt, rows, options, and where answers are kept."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ._journal import Journal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is mapped over what.
+    """The arguments of one map.
 
     Attributes:
-        prompt: The prompt, with values of a row in double braces.
-        items: The input.
-        names: The user's names, which the prompt may hold, too.
-        settings: Options that are settings, by name; None counts as not given.
-        journal: Where answers are kept: a file or folder; None and True for the one beside the notebook, False for none on the disk;
-            or one that is open. With None and a cassette there is none on the disk: the answers are in the cassette.
-        schema: What an answer must fit, or None.
-        attachments: What goes in front of the prompt, the same for all rows.
+        prompt: Prompt template; `{{ expression }}` inserts values of a row.
+        items: The rows: a table, column, list, dict or generator.
+        names: Variables of the notebook that the prompt may use.
+        settings: Options that override settings, by name; None means not given.
+        journal: Where answers are kept: a file, a folder, or an open journal. None and True mean the journal beside the notebook, False
+            means memory only. With a cassette, None also means memory only, since the cassette has the answers.
+        schema: Schema that each answer must fit, or None.
+        attachments: Content before the prompt, the same for all rows.
         stop_sequences: Strings at which an answer ends.
-        extra: Further fields of the request.
-        is_raw: Send what looks like a key or a password.
-        repeat: Draws of each row.
-        prefix: What the names of the answer columns begin with.
-        concurrency: Requests in flight at most; None for as many as the server takes.
-        max_cost: USD that the run may cost, or None.
-        asks_failed_again: Also ask what was answered with an error before: cut, declined, not fitting the schema.
-        max_searches: Web searches that the server may make for each row.
-        origin: Who asks, in a word or two.
-        outlives_cell: It belongs to no cell.
-        keeps_columns: The result holds the columns of the input, so no answer may take the place of one.
-        via: "online", or "batch" for half the price and answers within a day.
+        extra: Additional fields of the request.
+        is_raw: Send text that looks like a key or a password.
+        repeat: Number of answers (draws) for each row.
+        prefix: Prefix of the names of the answer columns.
+        concurrency: Maximum number of requests in flight; None adapts it to the server, up to 200.
+        max_cost: Maximum cost of the run in USD, or None.
+        asks_failed_again: Also ask requests whose earlier answer was truncated, declined, or did not fit the schema.
+        max_searches: Maximum number of web searches for each row.
+        origin: Short label of the caller, shown in lists of running requests.
+        outlives_cell: Run in the background, independent of the cell.
+        keeps_columns: The result includes the columns of the input, so no answer may replace one of them.
+        via: "online", or "batch" for half the price and answers within 24 hours.
     """
 
     prompt: str
@@ -65,14 +65,14 @@ class Request:
 
     @property
     def is_batch(self) -> bool:
-        """Whether it goes by way of batches."""
+        """Whether the map uses message batches."""
         return self.via == "batch"
 
     def check(self) -> None:
-        """Refuse what cannot be asked whatever the rows are.
+        """Validate the arguments that do not depend on the rows.
 
         Raises:
-            ConfigurationError: It cannot be asked. Nothing was sent.
+            ConfigurationError: An argument is invalid. Nothing was sent.
         """
         if not isinstance(self.prompt, str):
             are_swapped = isinstance(self.items, str)

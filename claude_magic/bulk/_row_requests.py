@@ -1,4 +1,4 @@
-"""From rows to requests: what each row asks, and which rows ask the same."""
+"""The requests of rows, and an index that maps rows to distinct requests."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from ._rows import Rows
 from ._runs import NO_KEY
 
 _SAFETY: Final = 1.1
-"""A shared part that may be too short to be cached is not marked: what is marked in vain is still asked first, alone."""
+"""Margin over the minimum length of a cached prefix. A mark on a prefix that is too short has no use, and still delays the other rows."""
 _MARKS: Final = {"online": {"type": "ephemeral"}, "batch": {"type": "ephemeral", "ttl": "1h"}}
-"""Of what is cached. A batch is not done within the five minutes that are usual."""
+"""`cache_control` of the shared prefix. A batch takes longer than the default of five minutes."""
 
 Filled = tuple[Part, ...] | str
-"""What a row asks behind what all rows share; or, as a text, why it cannot be asked."""
+"""The part of a row's prompt after the shared prefix; or, as a string, the reason why the row cannot be sent."""
 
 
 class RowRequests:
-    """Makes the requests of rows. It runs the user's expressions, on the thread that calls.
+    """A builder of the requests of rows. It evaluates the user's expressions on the calling thread.
 
-    What all rows share goes first, and is marked for the server's cache where it is long enough.
+    The prefix that all rows share comes first, and is marked for prompt caching if it is long enough.
 
     Args:
-        request: What is mapped over what.
-        rows: The input.
-        runtime: Who asks.
-        options: The settings of the request, with the full name of the model.
+        request: Arguments of the map.
+        rows: Rows of the input.
+        runtime: Runtime that sends the requests.
+        options: Settings of the request, with the full name of the model.
 
     Attributes:
-        prompt: The prompt.
-        template: The request of all rows, without their messages.
-        is_cached: What they share is cached at the server, by the request that goes first.
-        shared_chars: The characters that they share.
+        prompt: The parsed prompt template.
+        template: The request without messages, common to all rows.
+        is_cached: The shared prefix is marked for caching, so one request is sent before the others.
+        shared_chars: Length of the shared prefix in characters.
 
     Raises:
-        ConfigurationError: No row can be asked so. Nothing was sent.
+        ConfigurationError: The prompt or the options are invalid. Nothing was sent.
     """
 
     def __init__(self, request: Request, rows: Rows, runtime: Runtime, options: Mapping[str, object]) -> None:
@@ -66,7 +66,7 @@ class RowRequests:
         self._keys = RequestKeys(self.template)
 
     def _marked(self, system: Any) -> dict[str, Any]:
-        """Mark the end of what all rows share, and return what that changes of the request."""
+        """Set `cache_control` at the end of the shared prefix, and return the changed fields of the request."""
         mark = {"cache_control": _MARKS[self._request.via]}
         if self._shared:
             self._shared = [*self._shared[:-1], {**self._shared[-1], **mark}]
@@ -75,7 +75,7 @@ class RowRequests:
         return {}
 
     def read(self, start: int, stop: int) -> list[Filled]:
-        """Return what rows ask."""
+        """Return the filled prompts of the rows from `start` to `stop`."""
         filled: list[Filled] = []
         for row in self._rows.read(start, stop, self.prompt.columns):
             try:
@@ -95,29 +95,35 @@ class RowRequests:
         return [{"role": "user", "content": content}]
 
     def key(self, parts: Sequence[Part], draw: int) -> bytes:
-        """Return the key of a row's request."""
+        """Return the key of a row's request in the journal."""
         return self._keys.key(self.messages(parts), draw)
 
     def job(self, number: int, place: int, parts: Sequence[Part]) -> RowJob:
-        """Return a row's request as a job, by its number among the distinct ones and its place among all draws of all rows."""
+        """Return a row's request as a job.
+
+        Args:
+            number: Number of the distinct request.
+            place: Position among all draws of all rows.
+            parts: The filled prompt.
+        """
         messages, draw = self.messages(parts), place % self._request.repeat
         return RowJob(number, place, self._keys.key(messages, draw), messages, draw)
 
     def job_again(self, number: int, place: int) -> RowJob:
-        """Read the row at a place once more, and return its job."""
+        """Read the row at a place again, and return its job."""
         row = place // self._request.repeat
         (values,) = self._rows.read(row, row + 1, self.prompt.columns)
         return self.job(number, place, self.prompt.fill(values))
 
     def samples(self, parts: Sequence[Filled]) -> Iterator[dict[str, Any]]:
-        """Yield requests as they would be sent, as the API's JSON objects; none for a row that cannot be asked."""
+        """Yield the requests of rows as JSON objects of the API, skipping rows that cannot be sent."""
         for each in parts:
             if not isinstance(each, str):
                 request = self.template.model_copy(update={"messages": self.messages(each)})
                 yield request.to_body(stream=False)
 
     def notes(self, to_ask: int) -> Iterator[str]:
-        """Yield what a person should know of these requests, where so many are sent."""
+        """Yield remarks for the preview, given the number of requests to send."""
         yield from self._notes
         if to_ask > 1 and self.prompt.shared_after / CHARS_PER_TOKEN > self._cache_minimum:
             yield (
@@ -127,12 +133,12 @@ class RowRequests:
 
 
 class RowIndex:
-    """Which request each draw of each row asks; equal ones ask the same.
+    """An index from each draw of each row to its distinct request.
 
     Attributes:
-        numbers: The number of the request, by place; -1 where a row cannot be asked.
-        keys: The keys of the requests, by place, joined; `NO_KEY` where a row cannot be asked.
-        problems: Why a row cannot be asked, by row.
+        numbers: Number of the request, by place; -1 if the row cannot be sent.
+        keys: Keys of the requests, by place, concatenated; `NO_KEY` if the row cannot be sent.
+        problems: Reasons why rows cannot be sent, by row.
     """
 
     def __init__(self) -> None:
@@ -145,28 +151,28 @@ class RowIndex:
         return len(self.numbers)
 
     def add(self, key: bytes) -> bool:
-        """Take the next draw, and return whether nothing before asks the same."""
+        """Add the next draw, and return whether its request is new."""
         count = len(self._known)
         self.numbers.append(self._known.setdefault(key, count))
         self.keys += key
         return len(self._known) > count
 
     def add_problem(self, row: int, problem: str) -> None:
-        """Take a draw of a row that cannot be asked."""
+        """Add a draw of a row that cannot be sent."""
         self.problems[row] = problem
         self.numbers.append(-1)
         self.keys += NO_KEY
 
     def number_of(self, key: bytes) -> int:
-        """Return the number of a request that was taken."""
+        """Return the number of a request added before."""
         return self._known[key]
 
     def end(self) -> None:
-        """Forget what is needed only as long as rows are taken."""
+        """Free the lookup table that is needed only while rows are added."""
         self._known = {}
 
     def places(self, is_wanted: Callable[[int], bool]) -> dict[bytes, tuple[int, int]]:
-        """Return number and first place of the requests whose number is wanted, by key."""
+        """Return the requests whose number satisfies `is_wanted`: number and first place, by key."""
         found: dict[bytes, tuple[int, int]] = {}
         for place, number in enumerate(self.numbers):
             if number >= 0 and is_wanted(number):
@@ -176,7 +182,7 @@ class RowIndex:
 
 
 def text_of(parts: Sequence[Part]) -> str:
-    """Return the text of what a row asks."""
+    """Return the text parts of a filled prompt, joined."""
     return "".join(part for part in parts if isinstance(part, str))
 
 

@@ -1,4 +1,4 @@
-"""What is mapped: tables, columns, lists, dicts. Each is read in pieces as rows with names, and given back with the answers beside it."""
+"""The inputs of a map: tables, columns, lists, dicts. Each is read in chunks as rows with named values, and returned with the answers added."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _READ_BY: Final[Mapping[str, str]] = {
     "pyarrow.Dataset": "dataset.to_table()",
     "pyarrow.Scanner": "scanner.to_table()",
 }
-"""What gives the rows of something that is not read yet, by library and class; types are known by name, so that none is imported."""
+"""How to load the rows of lazy objects, by library and class name. Names instead of types, so that no library is imported."""
 
 
 class Rows(Protocol):
-    """An input, as rows.
+    """The rows of an input.
 
     Attributes:
-        count: How many rows there are.
-        names: What a prompt may call the values of a row.
-        columns: Names that stand in the result already.
-        answer_columns: Those in whose place an answer of the same name would be put, by the name of the answer.
+        count: Number of rows.
+        names: Names that a prompt can use for the values of a row.
+        columns: Column names of the input.
+        answer_columns: Columns that an answer would replace, by the name of the answer.
     """
 
     count: int
@@ -57,55 +57,78 @@ class Rows(Protocol):
     answer_columns: Mapping[str, str]
 
     def read(self, start: int, stop: int, needed: Sequence[str]) -> list[dict[str, Any]]:
-        """Return rows, with the values that are needed."""
+        """Return the rows from `start` to `stop` as dicts with the values named in `needed`."""
 
     def build(self, answers: Columns, errors: Sequence[str | None], *, error_name: str, repeat: int) -> Any:
-        """Return the input with the answers beside it.
+        """Return the input with the answers added.
 
         Args:
-            answers: The values of each column, `repeat` for each row.
-            errors: Why there is none, or None; likewise.
-            error_name: The column of the errors.
-            repeat: How many draws there are of each row.
+            answers: Values by answer column, `repeat` values for each row.
+            errors: Reason why an answer is missing, or None; `repeat` values for each row.
+            error_name: Name of the error column.
+            repeat: Number of draws of each row.
         """
 
 
 class ClaudeAccessor:
-    """The rows of a map's result that have no answer."""
+    """The failed rows of a map's result, as the accessor `out.claude`.
+
+    pandas and polars data frames have it after the first map that returns one; results for lists and dicts always have it.
+    """
 
     def __init__(self, result: Any) -> None:
         self._result = result
 
     def errors(self, column: str | None = None) -> Any:
-        """Return the rows that have no answer, as `claude.errors` does."""
+        """Return the rows that have no answer, like `claude.errors(out)`.
+
+        Args:
+            column: Name of the error column; None for the one that the map added.
+
+        Returns:
+            For a table, the failed rows as a table of the same kind. For a list or dict, a dict of reasons by position or key.
+
+        Raises:
+            ConfigurationError: This is not a result of a map, or it has no such column.
+        """
         return _facade().errors(self._result, column)
 
     def retry(self) -> Any:
-        """Ask these again, and return the whole with their answers."""
+        """Run the map again for the rows that have no answer, like `claude.retry(out)`.
+
+        Unlike running the map's line again, this includes rows whose answer was truncated, declined, or did not fit the schema.
+
+        Returns:
+            The complete result, including the new answers.
+
+        Raises:
+            ConfigurationError: This is not a result of a map of this kernel, or is a copy of one.
+            MapStoppedError: Not all rows were asked. Its `result` has the answers so far.
+        """
         return _facade().retry(self._result)
 
 
 def _facade() -> Any:
-    # By name: it stands above this package.
+    # Imported by name because the facade is in a higher layer.
     return importlib.import_module("claude_magic").claude
 
 
 class WithErrors:
-    """The answers to a list or a dict, with the reasons for those that are missing."""
+    """The answers for a list or dict, with the reasons for missing ones."""
 
     errors: dict[Any, str]
 
     @property
     def claude(self) -> ClaudeAccessor:
-        """`out.claude.errors()` and `out.claude.retry()`, as of a table."""
+        """The accessor with `errors()` and `retry()`, as on data frames."""
         return ClaudeAccessor(self)
 
 
 class Answers(WithErrors, list[Any]):
-    """The answers to a list, in its order; None where there is none.
+    """A list of answers, in the order of the input; None for a missing answer.
 
     Attributes:
-        errors: Why there is none, by position.
+        errors: Reasons for missing answers, by position in the list.
     """
 
     def __init__(self, answers: Iterable[Any] = (), errors: Mapping[int, str] | None = None) -> None:
@@ -114,10 +137,10 @@ class Answers(WithErrors, list[Any]):
 
 
 class AnswersByKey(WithErrors, dict[Any, Any]):
-    """The answers to a dict, by its keys; None where there is none.
+    """A dict of answers, with the keys of the input; None for a missing answer.
 
     Attributes:
-        errors: Why there is none, by key.
+        errors: Reasons for missing answers, by key.
     """
 
     def __init__(
@@ -128,10 +151,10 @@ class AnswersByKey(WithErrors, dict[Any, Any]):
 
 
 def read_once(items: Any) -> Any:
-    """Return items that can be read again: those of a generator as a list, anything else as it is.
+    """Return items that can be iterated repeatedly: a generator as a list, anything else unchanged.
 
     Raises:
-        ConfigurationError: The generator has raised, or has nothing left.
+        ConfigurationError: The input is lazy, or the generator raised an error or is exhausted.
     """
     check_is_read(items)
     if not isinstance(items, Iterator):
@@ -147,11 +170,11 @@ def as_rows(items: Any) -> Rows:
     """Return an input as rows.
 
     Args:
-        items: A table or column of pandas, polars or another library that narwhals knows; a dict; any other iterable, which
-            is read to its end.
+        items: A table or column of pandas, polars or another library that narwhals supports; a dict; or any other iterable, which
+            is consumed.
 
     Raises:
-        ConfigurationError: It is none of these, or has no rows. Nothing was sent.
+        ConfigurationError: The input is of another type, or has no rows. Nothing was sent.
     """
     rows = _as_rows(items)
     if not rows.count:
@@ -160,10 +183,10 @@ def as_rows(items: Any) -> Rows:
 
 
 def check_is_read(items: Any) -> None:
-    """Refuse what has its rows elsewhere: to fetch them may take long, and what comes is a table of another library.
+    """Reject lazy and remote tables: loading them may be slow, and returns a table of another library.
 
     Raises:
-        ConfigurationError: It is such. Nothing was sent.
+        ConfigurationError: The input is lazy or asynchronous. Nothing was sent.
     """
     kind = type(items)
     if isinstance(items, AsyncIterable | Coroutine):
@@ -199,7 +222,7 @@ def _as_rows(items: Any) -> Rows:
 
 
 def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
-    """Read a generator, whose code is the user's."""
+    """Read an iterable, which may run the user's code."""
     read: list[Any] = []
     try:
         read.extend(items)
@@ -216,7 +239,7 @@ def _read_to_its_end(items: Iterable[Any]) -> list[Any]:
 
 
 def of_arrow(items: Any) -> Any:
-    """Return an array or batch of pyarrow as the column or table that it is a piece of, and anything else as it is."""
+    """Return a pyarrow `Array` as a `ChunkedArray`, a `RecordBatch` as a `Table`, and anything else unchanged."""
     arrow = sys.modules.get("pyarrow")
     if arrow is not None and isinstance(items, arrow.Array):
         return arrow.chunked_array([items])
@@ -226,12 +249,12 @@ def of_arrow(items: Any) -> Any:
 
 
 def _as_table(items: Any) -> Rows | None:
-    """Return a table or column as rows; None if it is none."""
-    import narwhals.stable.v2 as nw  # late: lists need none
+    """Return the rows of a table or column; None for anything else."""
+    import narwhals.stable.v2 as nw  # imported here because lists do not need it
 
     try:
         seen = nw.from_native(items, allow_series=True, pass_through=True)
-    except Exception as error:  # each library says in its own way that columns have the same name
+    except Exception as error:  # each library raises its own exception for duplicate column names
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigurationError(f"This table cannot be mapped: {reason}. Nothing was sent.") from None
     if isinstance(seen, nw.LazyFrame):
@@ -249,7 +272,7 @@ def _as_table(items: Any) -> Rows | None:
 
 
 class _FrameRows:
-    """A table."""
+    """The rows of a table, or of a single column."""
 
     def __init__(self, frame: Any, *, is_column: bool = False) -> None:
         self._frame = frame
@@ -288,10 +311,10 @@ class _FrameRows:
 
 
 def _named(columns: Iterable[Any]) -> dict[str, Any]:
-    """Return columns by the name that a prompt has for them; pandas has numbers and tuples for names, too.
+    """Return the column labels by their names in a prompt; pandas labels may be numbers or tuples.
 
     Raises:
-        ConfigurationError: Two of them read alike.
+        ConfigurationError: Two labels have the same name.
     """
     named: dict[str, Any] = {}
     for column in columns:
@@ -303,7 +326,7 @@ def _named(columns: Iterable[Any]) -> dict[str, Any]:
 
 
 def _places_of_answers(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the names that an answer may have, with the column that stands there; of columns in levels it has the top one alone."""
+    """Yield the answer names that would replace a column, with that column. With multi-level columns, an answer sets only the top level."""
     for name, label in named.items():
         if not isinstance(label, tuple):
             yield name, name
@@ -312,7 +335,7 @@ def _places_of_answers(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _values_of(column: Any) -> list[Any]:
-    """Return the values of a column; each null is None, also what pandas has in its place."""
+    """Return the values of a column, with None for every null, including NaN, NaT and `pandas.NA`."""
     values = cast(list[Any], column.to_list())
     if column.null_count():
         missing = column.is_null().to_list()
@@ -321,7 +344,7 @@ def _values_of(column: Any) -> list[Any]:
 
 
 def _with_pandas_columns(pandas: Any, frame: Any, made: Columns) -> Any:
-    # By position: an index may hold a value twice.
+    # Align by position, because an index may contain duplicates.
     added = {}
     for name, values in made.items():
         kinds = {type(value) for value in values if value is not None}
@@ -329,7 +352,7 @@ def _with_pandas_columns(pandas: Any, frame: Any, made: Columns) -> Any:
         dtype = dtype if None in values else (object if not kinds else None)
         try:
             added[name] = pandas.Series(values, index=frame.index, dtype=dtype)
-        except (OverflowError, ValueError, TypeError):  # a whole number beyond 64 bits
+        except (OverflowError, ValueError, TypeError):  # an integer beyond 64 bits
             added[name] = pandas.Series(values, index=frame.index, dtype=object)
     levels = frame.columns.nlevels
     if levels == 1:
@@ -349,7 +372,7 @@ def _with_columns(frame: Any, made: Columns) -> Any:
         try:
             kind = nw.String() if all(value is None or isinstance(value, str) for value in values) else None
             series.append(nw.new_series(name, values, kind, backend=backend))
-        except Exception:  # values of several kinds, as each library puts it
+        except Exception:  # each library raises its own exception for mixed types
             texts = [
                 value if value is None or isinstance(value, str) else json.dumps(value, default=str)
                 for value in values
@@ -359,7 +382,7 @@ def _with_columns(frame: Any, made: Columns) -> Any:
 
 
 class _ListRows:
-    """A list, or what was read into one."""
+    """The rows of a list, or of an iterable read into a list."""
 
     def __init__(self, items: Sequence[Any], *, keys: Sequence[Any] | None = None) -> None:
         self._items = items
@@ -367,7 +390,7 @@ class _ListRows:
         self.count = len(items)
         self.columns: tuple[str, ...] = ()
         self.answer_columns: Mapping[str, str] = {}
-        # Records need not have all fields each, as in JSON lines.
+        # As in JSON lines, records need not have all fields.
         found = dict.fromkeys(name for item in items for name in item) if _are_mappings(items) else {}
         fields = [name for name in found if isinstance(name, str)]
         self.names = tuple(dict.fromkeys([*fields, ITEM, *(() if keys is None else (KEY,))]))
@@ -397,7 +420,7 @@ class _ListRows:
 
 
 class _DictRows(_ListRows):
-    """A dict."""
+    """The rows of a dict, one for each value."""
 
     def __init__(self, items: Mapping[Any, Any]) -> None:
         self._of = list(items)
@@ -416,7 +439,7 @@ def _are_mappings(items: Sequence[Any]) -> bool:
 
 
 def field_values(value: Any, fields: Sequence[str]) -> list[Any]:
-    """Return the values of an object's fields as columns hold them: plain data, nested models as dicts."""
+    """Return the values of an object's fields as plain data, with nested models as dicts."""
     if isinstance(value, Mapping):
         return [plain(value.get(name)) for name in fields]
     if isinstance(value, BaseModel):
@@ -429,7 +452,7 @@ def field_values(value: Any, fields: Sequence[str]) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as a column holds it."""
+    """Return a value as plain data: models and dataclasses as dicts, enum members as their values."""
     if isinstance(value, BaseModel):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -444,7 +467,7 @@ def plain(value: Any) -> Any:
 
 
 def register_accessors(result: Any) -> None:
-    """Give tables of pandas and polars the attribute `claude`, with `errors()` and `retry()`, once there is a result of theirs."""
+    """Register the accessor `claude` on pandas or polars data frames, if the result is one and the accessor is missing."""
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
     if (
         pandas is not None

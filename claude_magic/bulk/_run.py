@@ -1,4 +1,4 @@
-"""A map in flight, or ended: what it has come to, and how to stop it."""
+"""A running or finished map: its progress, its result, and how to stop it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ._writer import AnswerWriter
 
 
 class MapStoppedError(ClaudeError):
-    """A map ended before all rows were asked.
+    """A map ended before all rows were asked. Answers received so far are kept; running the same map again asks only the rest.
 
     Attributes:
-        result: What there is, as the whole map would have returned it: rows that were not asked are null, with the reason.
+        result: The partial result, in the form of a complete one. Rows that were not asked are null, with the reason in the error column.
     """
 
     result: Any = None
@@ -32,29 +32,29 @@ class MapStoppedError(ClaudeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapSnapshot:
-    """A map at one moment.
+    """The state of a map at one moment.
 
     Attributes:
-        phase: How far it is: QUEUED before its first answer, STREAMING, then one of the ends.
-        version: Grows with each change.
-        model: The model that is asked.
-        rows: Rows of the input.
-        requests: Distinct requests.
-        known: Those that the journal had answered before.
-        answered: Those that this run has answered, and kept.
-        failed: Those that ended without an answer, in this run or as the journal has it.
-        tokens_in: Input of this run's answers.
-        tokens_out: Their output.
-        cost: Their price in USD; None where it is not known.
-        elapsed: Seconds since the start, up to the end.
-        first: The first answers that came: row and text.
-        error: Why it stopped, or None.
+        phase: QUEUED before the first change, then STREAMING, and finally COMPLETE, CANCELLED or FAILED.
+        version: Counter that grows with each change.
+        model: Full name of the model.
+        rows: Number of rows, times the draws of each.
+        requests: Number of distinct requests.
+        known: Requests that the journal already answered.
+        answered: Requests answered by this run, with a durable answer.
+        failed: Requests without a usable answer, from this run or from the journal.
+        tokens_in: Input tokens of this run's answers.
+        tokens_out: Output tokens of this run's answers.
+        cost: Cost of this run's answers in USD; None if unknown.
+        elapsed: Duration of the run so far, in seconds.
+        first: The first answers of this run, as pairs of row and text.
+        error: Error that ended the run, or None.
         is_simulated: A simulator answered.
-        waiting: What is waited for, as a line; empty if nothing is.
-        batches: Batches at the server that it waits for.
-        recorded_on: The first day on which an answer was recorded, where all of them stand in a cassette.
-        remarks: What to know of the cassette, as sentences.
-        unasked: Rows that could not be asked: null values, expressions that fail.
+        waiting: What the map is waiting for, as one line; empty if nothing.
+        batches: Ids of the batches that it is waiting for.
+        recorded_on: Date of the oldest recording (YYYY-MM-DD) if all answers of this run are in a cassette; else empty or None.
+        remarks: Remarks about the cassette, as sentences.
+        unasked: Rows that cannot be sent: a value is null, or an expression fails.
     """
 
     phase: Phase
@@ -80,32 +80,35 @@ class MapSnapshot:
 
     @property
     def done(self) -> int:
-        """Requests that need not be asked any more, with or without an answer."""
+        """Number of finished requests, with or without an answer."""
         return self.known + self.answered + self.failed
 
     @property
     def state(self) -> str:
-        """How far it is, in a word or two."""
+        """The state as one or two words, such as "runs" or "stopped"."""
         words = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped", Phase.FAILED: "not finished"}
         return words.get(self.phase, "runs")
 
 
 class MapRun:
-    """A map in flight, or ended: what it has come to, and how to stop it. Every method may be called from any thread.
+    """A map that runs in the background. `result()` waits for it; `cancel()` stops it. All methods are thread-safe.
+
+    Answers are written to the journal as they arrive, so a stopped map loses none of them, and running it again asks only the rest.
 
     Args:
-        task: What is asked.
-        request: What is mapped over what.
-        make_result: Makes of the answers what the caller gets.
+        task: Requests to send.
+        request: Arguments of the map.
+        make_result: Function that builds the result from the answers so far.
 
     Attributes:
-        prompt: The prompt as typed, for lists of what is in flight.
-        origin: Who asks, in a word or two.
-        outlives_cell: It belongs to no cell, so that interrupting one leaves it alone.
+        prompt: The prompt template, as typed.
+        origin: Short label of the caller, shown in lists of running requests.
+        outlives_cell: The map runs independently of a cell, so interrupting a cell does not stop it.
+        error: Error that ended the run, or None.
     """
 
     pending_calls = None
-    """A map has no tools, so who waits for it runs none."""
+    """Always None: maps have no tools, so there are no tool calls to run while waiting."""
 
     def __init__(self, task: Task, request: Request, make_result: Callable[[], Any]) -> None:
         self.prompt = request.prompt
@@ -129,13 +132,13 @@ class MapRun:
         spawn: Callable[..., Callable[[], None]],
         make_engine: Callable[..., MapEngine] = OnlineEngine,
     ) -> None:
-        """Begin to ask.
+        """Start the engine in the background.
 
         Args:
-            journal: Where answers are kept. It is closed at the end.
-            number: The run's number in it.
-            spawn: `Runtime.spawn`, but for its work and `on_end`.
-            make_engine: Makes what asks, as `OnlineEngine` does.
+            journal: Journal of the answers. It is closed at the end of the run.
+            number: Number of the run in the journal.
+            spawn: Function that starts a coroutine on the bridge, called with the work and `on_end`; returns a function that cancels it.
+            make_engine: Factory of the engine, with the signature of `OnlineEngine`.
         """
 
         async def work(client: ClaudeClient, make_accountant: Callable[[], TurnAccountant]) -> None:
@@ -144,10 +147,10 @@ class MapRun:
             try:
                 await engine.run(writer)
             finally:
-                # In this order: what was answered is written, then counted, then the run has ended.
+                # In this order: answers are written, then counted, then the run ends.
                 await asyncio.shield(writer.close())
                 self.note()
-            if engine.error is not None:  # the last of them could not be written
+            if engine.error is not None:  # the last answers could not be written
                 raise engine.error
 
         def on_end(task: asyncio.Task[None]) -> None:
@@ -160,23 +163,23 @@ class MapRun:
 
         self._cancel = spawn(work, on_end=on_end)
 
-    # As a reply...
+    # The interface shared with replies...
 
     @property
     def phase(self) -> Phase:
-        """How far it is."""
+        """The current phase."""
         return self._phase
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Whether the map has ended."""
         return self._phase.is_final
 
     def cancel(self) -> None:
-        """Stop it. What was answered is kept; running the same line again asks only the rest."""
+        """Stop the map. Answers received so far are kept; running the same map again asks only the rest."""
         self._cancel()
 
     def snapshot(self) -> MapSnapshot:
-        """Return it as it is at this moment."""
+        """Return the current state and totals."""
         results = self._task.results
         return MapSnapshot(
             phase=self._phase,
@@ -203,20 +206,24 @@ class MapRun:
 
     @short_errors
     def result(self, timeout: float | None = None) -> Any:
-        """Wait until it has ended, and return the answers as what was mapped.
+        """Wait until the map has ended, and return the input with the answers added.
 
         Args:
-            timeout: Seconds to wait at most; None waits as long as it takes.
+            timeout: Maximum time to wait in seconds; None for no limit.
+
+        Returns:
+            For a table or column, a table with answer columns and an error column. For a list or dict, a list or dict of answers, with an
+            attribute `errors`. A missing answer is null.
 
         Raises:
-            MapStoppedError: Not all rows were asked. What there is, is in its `result`.
-            TimeoutError: It has not ended within `timeout`; it goes on.
+            MapStoppedError: Not all rows were asked. Its `result` has the answers so far.
+            TimeoutError: The map has not ended within `timeout`. It continues to run.
         """
         self.wait(timeout)
         return self.so_far()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until all rows have been asked; arguments and errors as for `result`."""
+        """Wait until the map has ended. Takes the arguments and raises the errors of `result`."""
         is_done = threading.Event()
         forget = self.when_done(is_done.set)
         try:
@@ -229,14 +236,14 @@ class MapRun:
         self.check()
 
     def so_far(self) -> Any:
-        """Return the answers there are, as what was mapped; rows without one are null, with the reason."""
+        """Return the answers so far, in the form of `result`. Missing answers are null, with the reason in the error column."""
         return self._make_result()
 
     def check(self) -> None:
-        """Raise why not all rows were asked, if that is so.
+        """Raise an error if the map ended before all rows were asked.
 
         Raises:
-            MapStoppedError: It is.
+            MapStoppedError: The map was stopped, or failed.
         """
         if self._phase is Phase.CANCELLED:
             raise self._stopped("The map was stopped.")
@@ -244,7 +251,11 @@ class MapRun:
             raise self._stopped(in_one_line(self.error))
 
     def when_done(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once, at its end: on the bridge thread, or at once if it has ended. Returns what takes that back."""
+        """Call `callback` once at the end of the map, on the bridge thread, or immediately if the map has ended.
+
+        Returns:
+            A function that removes the callback.
+        """
         mark = object()
         with self._lock:
             if not self._phase.is_final:
@@ -254,19 +265,23 @@ class MapRun:
         return lambda: None
 
     def observe(self, callback: Callable[[MapRun], None]) -> Callable[[], None]:
-        """Call back after each change, on the bridge thread. Returns what ends that."""
+        """Call `callback` with this map after each change, on the bridge thread.
+
+        Returns:
+            A function that removes the callback.
+        """
         mark = object()
         self._observers[mark] = callback
         return lambda: self._forget(self._observers, mark)
 
     def note(self) -> None:
-        """Note that something has changed; on the bridge."""
+        """Update the phase and notify observers of a change. Call it on the bridge thread."""
         if self._phase is Phase.QUEUED:
             self._phase = Phase.STREAMING
         self._change()
 
     def way_on(self, line: str = "the same line") -> str:
-        """Return how to go on after it was stopped, as the rest of a sentence; `line` is what is to be run again."""
+        """Return how to continue after a stop, as the rest of a sentence. `line` names the line or cell to run again."""
         batches = self._task.results.batches
         if not batches:
             return f"running {line} again asks only the rest."
@@ -291,7 +306,7 @@ class MapRun:
 
     def _end(self, phase: Phase, error: ClaudeError | None, journal: Journal, number: int) -> None:
         states = {Phase.COMPLETE: "done", Phase.CANCELLED: "stopped"}
-        with contextlib.suppress(ClaudeError):  # a disk that is full; the answers before it are kept
+        with contextlib.suppress(ClaudeError):  # such as a full disk; earlier answers are kept
             Runs(journal).end(
                 number, state=states.get(phase, "failed"), failed=len(self._task.results.problems)
             )

@@ -1,4 +1,4 @@
-"""The runs in a journal: what each map asked, how it ended, and what its answers cost; as `%claude journal` lists, compares and prunes them."""
+"""The runs recorded in a journal: prompt, state and cost of each map. `%claude journal` lists, compares and prunes them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..runtime import format_usd
 from ._journal import Journal, JournalError
 
 NO_KEY: Final = bytes(KEY_BYTES)
-"""In the list of a run: a row that could not be asked."""
+"""Placeholder in the key list of a run for a row that could not be sent."""
 _DAY: Final = 86_400.0
 _LONGEST_RUN: Final = 2 * _DAY
-"""Seconds for which a run without an end may still be under way: a batch takes a day."""
+"""Seconds after which a run without an end time is no longer considered running; a batch takes up to 24 hours."""
 _MOST_SHOWN: Final = 20
 _SHOWN_CHARS: Final = 80
 _COLUMNS: Final = ("run", "state", "price", "answers paid", "failed", "rows", "prompt", "model", "started")
@@ -25,22 +25,22 @@ _NUMBERS: Final = (0, 2, 3, 4, 5)
 
 
 class RunRecord(NamedTuple):
-    """One run, as `%claude journal` lists it.
+    """One run, as listed by `%claude journal`.
 
     Attributes:
-        id: Its number.
-        started: When, by `time.time()`.
-        ended: When it ended; None while it runs, and where its process was killed.
+        id: Number of the run.
+        started: Start time, in seconds since the epoch.
+        ended: End time, in seconds since the epoch; None while the run continues, or if its process was killed.
         state: "running", "done", "stopped" or "failed".
-        prompt: The prompt, as typed.
-        model: The model that was asked.
-        rows: Rows of the input.
-        requests: Distinct requests of all rows.
-        failed: Requests without an answer at its end.
-        answers: Answers that this run has paid for.
-        tokens_in: Their input.
-        tokens_out: Their output.
-        cost: Their price in USD, as far as it is known.
+        prompt: Prompt template, as typed.
+        model: Full name of the model.
+        rows: Number of rows, times the draws of each.
+        requests: Number of distinct requests.
+        failed: Requests without an answer at the end.
+        answers: Answers in the journal that this run paid for.
+        tokens_in: Input tokens of these answers.
+        tokens_out: Output tokens of these answers.
+        cost: Cost of these answers in USD, without those of unknown price.
     """
 
     id: int
@@ -59,14 +59,14 @@ class RunRecord(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What two runs have in common.
+    """The comparison of two runs.
 
     Attributes:
-        first: The one.
-        second: The other.
-        same: Rows that ask the same in both.
-        gone: Rows of the first that the second does not have.
-        new: Rows of the second that the first does not have.
+        first: First run.
+        second: Second run.
+        same: Number of rows with the same request in both.
+        gone: Number of rows only in the first run.
+        new: Number of rows only in the second run.
     """
 
     first: RunRecord
@@ -77,24 +77,24 @@ class Difference(NamedTuple):
 
 
 class Runs:
-    """The runs in a journal. Every method may be called from any thread.
+    """The runs in a journal. All methods are thread-safe.
 
     Args:
-        journal: The journal.
+        journal: The open journal.
     """
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
 
     def begin(self, *, prompt: str, model: str, rows: int, requests: int, keys: bytes) -> int:
-        """Note that a run begins, and return its number.
+        """Record the start of a run, and return its number.
 
         Args:
-            prompt: As typed.
-            model: The model that is asked.
-            rows: Rows of the input.
-            requests: Distinct requests among them.
-            keys: The keys of all rows, joined; runs over the same rows share one list.
+            prompt: Prompt template, as typed.
+            model: Full name of the model.
+            rows: Number of rows, times the draws of each.
+            requests: Number of distinct requests.
+            keys: Keys of all rows, concatenated. Runs with the same requests share one list.
         """
         digest = blake2b(keys, digest_size=16).digest()
         with self.journal.transaction() as database:
@@ -107,7 +107,7 @@ class Runs:
             return int(made.lastrowid or 0)
 
     def end(self, run: int, *, state: str, failed: int) -> None:
-        """Note how a run ended."""
+        """Record the end of a run: its state, and its number of failed requests."""
         with self.journal.transaction() as database:
             database.execute(
                 "UPDATE runs SET ended = ?, state = ?, failed = ? WHERE id = ?",
@@ -115,7 +115,7 @@ class Runs:
             )
 
     def all(self) -> list[RunRecord]:
-        """Return all runs, oldest first, with what their answers cost."""
+        """Return all runs, oldest first, with the cost of their answers."""
         with self.journal.reading() as database:
             return [
                 RunRecord._make(row)
@@ -133,10 +133,10 @@ class Runs:
             ]
 
     def compare(self, first: int, second: int) -> Difference:
-        """Return what two runs have in common.
+        """Return the comparison of two runs.
 
         Raises:
-            JournalError: There is no such run.
+            JournalError: The journal has no run of that number.
         """
         known = {run.id: run for run in self.all()}
         for number in (first, second):
@@ -158,16 +158,16 @@ class Runs:
         return found
 
     def prune(self, days: float | None) -> tuple[int, int]:
-        """Delete what was answered more than `days` ago, or everything (None), and return the freed space.
+        """Delete the answers older than `days` days, or all (None), with runs and finished batches that are no longer needed.
 
         Returns:
-            How many answers were deleted, and how many bytes the file is smaller.
+            Number of deleted answers, and number of bytes freed on disk.
         """
         now = time.time()
         size, until = self.journal.size(), now - (0.0 if days is None else days * _DAY)
         with self.journal.transaction() as database:
             gone = database.execute("DELETE FROM answers WHERE at <= ?", (until,)).rowcount
-            # One that is under way is listed with what it pays yet. Of one that was killed nobody can tell, so it stays for a while.
+            # Keep runs that may be in progress. A killed run looks the same, so it is kept for two days.
             database.execute(
                 "DELETE FROM runs WHERE started <= ? AND id NOT IN (SELECT run FROM answers) AND NOT (state = 'running' AND started > ?)",
                 (until, now - _LONGEST_RUN),
@@ -181,12 +181,12 @@ class Runs:
 
 
 def _storable(text: str) -> str:
-    """Return a text as SQLite takes it: half a character, as names of files and cut texts have it, becomes a question mark."""
+    """Return a text that SQLite can store: lone surrogates, as in file names and truncated texts, become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
 def render_runs(journal: Journal) -> Bundle:
-    """List the runs of a journal, with its size."""
+    """Render the runs and the size of a journal."""
     runs = Runs(journal).all()
     note = f"{_from_here(journal.path)}: {file_size(journal.size())}"
     if not runs:
@@ -201,7 +201,7 @@ def render_runs(journal: Journal) -> Bundle:
 
 
 def _from_here(path: Path | None) -> Path | None:
-    """Return a path as seen from the current folder: a notebook that is shared does not tell whose folder that is."""
+    """Return a path relative to the current folder if possible, so that shared notebooks do not reveal the home folder."""
     here = Path.cwd()
     return path.relative_to(here) if path is not None and path.is_relative_to(here) else path
 
@@ -221,7 +221,7 @@ def _row(run: RunRecord) -> tuple[str, ...]:
 
 
 def render_difference(difference: Difference) -> Bundle:
-    """Describe what two runs have in common."""
+    """Render the comparison of two runs."""
     runs = difference[:2]
     rows: list[tuple[str, ...]] = [
         ("started", *(moment(run.started) for run in runs)),
@@ -241,12 +241,12 @@ def render_difference(difference: Difference) -> Bundle:
 
 
 def describe_pruning(gone: int, freed: int) -> str:
-    """Say what `Runs.prune` has deleted."""
+    """Return a sentence about what `Runs.prune` deleted."""
     return (
         f"Deleted: {counted(gone, 'answer')}, {file_size(freed)}. A map that needs one of them asks it again."
     )
 
 
 def moment(at: float) -> str:
-    """Write a time as the clock on the wall here shows it."""
+    """Format a time, in seconds since the epoch, as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

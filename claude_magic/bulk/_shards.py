@@ -1,8 +1,8 @@
-"""A journal of many processes: each appends to a file of its own in one folder, and reads those of all.
+"""A journal that many processes share: each process appends to its own file in one folder, and reads all files there.
 
-SQLite does not work on file systems that several machines share; a file that one process appends to, and nobody else writes, does. An
-answer is a line, and counts when its `fsync` has returned. A line that a killed process has left unfinished is no answer. What is found
-is merged by the key of the request, so a second run, on any machine, asks nothing that has been answered.
+SQLite is unreliable on network file systems; a file with a single appending process is not. Each answer is one line, and counts once its
+`fsync` has returned. Incomplete lines of killed processes are ignored. Answers are merged by the key of the request, so a second run on
+any machine asks only what has no answer yet.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _UNREAD: Final = (
 
 
 class JournalShards(Journal):
-    """A journal whose answers stand in a folder that processes share. Every method may be called from any thread.
+    """A journal in a folder that several processes share. All methods are thread-safe.
 
     Args:
-        folder: The folder, which is made where it is missing.
+        folder: The folder; created if missing.
 
     Raises:
-        JournalError: It cannot be read or written.
+        JournalError: The folder cannot be read or written.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(None)  # what has been read is held in memory
+        super().__init__(None)  # answers read from the files are held in memory
         self.folder = folder
         self._files = threading.Lock()
         self._read: dict[str, int] = {}
@@ -48,14 +48,14 @@ class JournalShards(Journal):
             folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
-        """Return the answers that are there already, by key; those that other processes have written meanwhile among them."""
+        """Return the known answers by key, including those that other processes have written since the last call."""
         with self._files, self._explain_files():
             for path in sorted(self.folder.glob(f"*{_ENDING}")):
                 super().add(list(self._news_of(path)), 0)
         return super().find(keys)
 
     def add(self, answers: Sequence[Answer], run: int) -> None:
-        """Append answers to the file of this process; they are durable when this returns."""
+        """Append answers to this process's file. They are durable when this returns."""
         lines = [{**answer._asdict(), "key": answer.key.hex()} for answer in answers]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
         with self._files, self._explain_files():
@@ -69,9 +69,8 @@ class JournalShards(Journal):
             weakref.finalize(self, made.close)
             try:
                 self._append(made, f"{json.dumps({'journal': _HEADER, 'version': _VERSION})}\n".encode())
-            except (
-                OSError
-            ):  # what has no first line is no part of a journal, also when the disk has room again
+            except OSError:
+                # A file without its header would be refused on every later read.
                 made.close()
                 path.unlink(missing_ok=True)
                 raise
@@ -87,14 +86,14 @@ class JournalShards(Journal):
                 view = view[file.write(view) :]
             os.fsync(file.fileno())
         except OSError:
-            with contextlib.suppress(OSError):  # what is half there would stand in front of the next line
+            with contextlib.suppress(OSError):  # a partial line would corrupt the next one
                 file.truncate(start)
                 file.seek(start)
             raise
         self._read[Path(file.name).name] = file.tell()
 
     def _news_of(self, path: Path) -> Iterator[Answer]:
-        """Yield what has been added to a file since it was read last, whole lines only."""
+        """Yield the answers added to a file since the last read, from complete lines only."""
         start = self._read.get(path.name, 0)
         if path.stat().st_size <= start:
             return
@@ -106,9 +105,8 @@ class JournalShards(Journal):
         if not start and lines:
             _check_header(path, lines.pop(0))
         for line in lines:
-            with contextlib.suppress(
-                ValueError, KeyError, TypeError
-            ):  # a line that a full disk has cut: asked again
+            # A line truncated by a full disk is skipped, and its request sent again.
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 yield _answer_of(json.loads(line))
         self._read[path.name] = start + len(whole)
 
@@ -128,7 +126,7 @@ _opening = threading.Lock()
 
 
 def open_shards(folder: str) -> JournalShards:
-    """Return this process's view of a folder of shards: one for all its threads, so that it writes one file."""
+    """Return this process's journal for a folder. All threads share it, so the process writes one file."""
     with _opening:
         mark = (os.getpid(), folder)
         if mark not in _opened:
@@ -159,7 +157,7 @@ def _check_header(path: Path, line: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the name of a new file durable, where folders can be synced."""
+    """Make the directory entry of a new file durable, on systems that support `fsync` for folders."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""Answers on their way to the disk: one thread writes them, as many at a time as have come since its last commit.
+"""A thread that writes answers to the journal in batches: all answers since the last commit share the next one.
 
-That costs one `fsync` for all of them, and no answer is counted before its commit has returned.
+Each batch costs one `fsync`. An answer is counted only after its commit has returned.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..client import ClaudeError
 from ._journal import Answer, Journal, JournalError
 
 _COMMIT_INTERVAL: Final = 0.02
-"""Seconds between two commits: what comes meanwhile shares one."""
+"""Seconds between two commits. Answers that arrive in between share one."""
 _MOST_WAITING: Final = 2_000
-"""Answers that wait for the disk, from which on no more are asked for or read."""
+"""Number of unwritten answers at which the engine pauses requests and downloads."""
 
 
 class AnswerWriter:
-    """Writes the answers of a run. It belongs to the loop on which it is made.
+    """A writer of the answers of one run. Use it only on the event loop on which it was created.
 
     Args:
-        journal: Where they are written.
-        run: The number of the run there.
+        journal: The journal to write to.
+        run: Number of the run in the journal.
         on_change: Called after answers have become durable.
-        on_failure: Told why no more can be written. Answers that are put from then on are dropped.
+        on_failure: Called with the error if writing fails. Answers added after that are discarded.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class AnswerWriter:
         self._thread.start()
 
     def __len__(self) -> int:
-        """How many answers wait for the disk."""
+        """Return the number of answers not yet written."""
         return len(self._waiting)
 
     def put(self, answer: Answer, on_kept: Callable[[Answer], None]) -> None:
-        """Write an answer soon, and call back with it once it is durable; returns at once."""
+        """Queue an answer, and call `on_kept` with it once it is durable. Returns immediately."""
         if self._has_failed:
             return
         self._waiting[answer.key] = on_kept
@@ -71,15 +71,15 @@ class AnswerWriter:
             self._new.append(answer)
 
     async def room(self) -> None:
-        """Wait until not too many answers wait for the disk."""
+        """Wait until the queue of unwritten answers is short enough."""
         await self._has_room.wait()
 
     async def all_kept(self) -> None:
-        """Wait until no answer waits for the disk."""
+        """Wait until all queued answers are durable."""
         await self._is_idle.wait()
 
     async def close(self) -> None:
-        """Write what is left, and end; what was written has been told by then."""
+        """Write the remaining answers and stop the thread. All callbacks have run when this returns."""
         self._is_closing.set()
         await self._loop.run_in_executor(None, self._thread.join)
         await asyncio.sleep(0)
@@ -100,7 +100,7 @@ class AnswerWriter:
         self._is_idle.set()
         self._on_failure(error)
 
-    # On the thread...
+    # On the writer thread...
 
     def _work(self) -> None:
         is_last = False
@@ -115,7 +115,7 @@ class AnswerWriter:
             except ClaudeError as error:
                 self._post(partial(self._fail, error))
                 return
-            except Exception as error:  # whatever it is: who waits for the disk must be told
+            except Exception as error:  # any failure must reach the callers that wait for the writer
                 kind = type(error).__name__
                 failure = JournalError(f"The journal cannot take an answer ({kind}: {error}).")
                 self._post(partial(self._fail, failure))
@@ -123,5 +123,5 @@ class AnswerWriter:
             self._post(partial(self._kept, answers))
 
     def _post(self, callback: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the run has ended
             self._loop.call_soon_threadsafe(callback)
